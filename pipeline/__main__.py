@@ -1,0 +1,45 @@
+"""python -m pipeline STAGE --docs … --out … --metrics …: run one stage inside the frame.
+
+Exit codes: 0 good, 1 a person's error (three lines, no traceback), 2 usage, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.stage import STAGES, input_names, run_stage
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one stage and returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    chooser = argparse.ArgumentParser(prog="python -m pipeline", description="Run one stage of the pipeline (dvc.yaml has the order).")
+    chooser.add_argument("stage", choices=STAGES)
+    chosen = chooser.parse_args(argv[:1])
+    module = importlib.import_module(f"pipeline.{chosen.stage}")
+    parser = argparse.ArgumentParser(prog=f"python -m pipeline {chosen.stage}", description=(module.__doc__ or "").partition("\n")[0])
+    names = input_names(module.run)
+    for name in names:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True, metavar="PATH", help="input")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="what the stage makes")
+    parser.add_argument("--metrics", type=Path, required=True, metavar="FILE", help="its figures as JSON")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="settings (default: params.yaml)")
+    args = parser.parse_args(argv[1:])
+    inputs: dict[str, Path] = {name: getattr(args, name) for name in names}
+    try:
+        run_stage(module, params_path=args.params, inputs=inputs, out=args.out, metrics_path=args.metrics)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{chosen.stage}: interrupted; run it again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

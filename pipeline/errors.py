@@ -1,0 +1,22 @@
+"""Errors that are shown to a person without a traceback.
+
+Everything a user can cause (a setting, a file, a disk) is raised as `UserError` or `ParamError`; the command line prints
+its three parts and exits with 1. `assert` is for our own invariants and does show a traceback.
+"""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """A person can mend this: what is wrong, what was found, what to do."""
+
+    def __init__(self, what: str, found: str, do: str) -> None:
+        super().__init__(f"{what}\n  found: {found}\n  to do: {do}")
+        self.what, self.found, self.do = what, found, do
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
+        return type(self), (self.what, self.found, self.do)
+
+
+class ParamError(UserError):
+    """A setting in params.yaml is unknown, of the wrong type or out of range."""

@@ -1,0 +1,123 @@
+"""The frame around every stage: check the params, hand out a scratch folder, run, check the books, rename, write metrics.
+
+A stage is `run(params, *, docs: Path, out: Path) -> Metrics`. Its keyword-only paths are the flags of the command line;
+`out` is a temporary folder that the frame renames on success, so that a half-written stage can't be taken for a finished
+one. A stage that asks for `scratch: Path` gets a folder that outlives a crash and is named by a hash of its params, its
+inputs and its code: what is found there belongs to exactly this run.
+"""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import json
+import math
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType, ModuleType
+
+import xxhash
+
+from pipeline.errors import UserError
+from pipeline.params import Params, load_params
+
+STAGES = (
+    "download",
+    "dedupe",
+    "filter",
+    "train_tokenizer",
+    "shard",
+    "conversations",
+    "pretrain",
+    "sft",
+    "evaluate",
+)
+
+Metrics = dict[str, float | int]
+SCRATCH = Path("scratch")
+
+
+def input_names(run: Callable[..., Metrics]) -> list[str]:
+    """The keyword-only paths a stage reads: its flags, in order."""
+    names = [p.name for p in inspect.signature(run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    return [name for name in names if name not in ("out", "scratch")]
+
+
+def run_stage(module: ModuleType, *, params_path: Path, inputs: Mapping[str, Path], out: Path, metrics_path: Path) -> Metrics:
+    """Runs one stage for real; after it `out` and `metrics_path` are whole, or nothing has changed but scratch."""
+    name = module.__name__.rpartition(".")[2]
+    section = getattr(load_params(params_path), name)
+    for flag, path in inputs.items():
+        if not path.exists():
+            raise UserError(f"{name}: --{flag} is missing", f"no {path}", "run the stage that makes it (dvc repro)")
+    started = time.monotonic()
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    extra = {}
+    if "scratch" in inspect.signature(module.run).parameters:
+        extra["scratch"] = SCRATCH / name / run_key(module, section.model_dump_json(), inputs)
+        extra["scratch"].mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        metrics = module.run(section, **inputs, **extra, out=partial)
+        check_metrics(name, metrics)
+        if out.exists():
+            shutil.rmtree(out)
+        partial.rename(out)
+        write_json(metrics_path, metrics)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"{name}: the disk is full", str(error), "free some space and run it again") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    if extra:
+        shutil.rmtree(SCRATCH / name, ignore_errors=True)
+    print(f"{name}: done in {time.monotonic() - started:.1f} s", flush=True)
+    return metrics
+
+
+def run_key(module: ModuleType, section: str, inputs: Mapping[str, Path]) -> str:
+    """32 hex digits that name this very run: the params that matter, every byte of the inputs, the code that trains."""
+    digest = xxhash.xxh3_128(section.encode())
+    code = [Path(inspect.getfile(module)), *sorted((Path(__file__).parent.parent / "model").glob("*.py"))]
+    for root in [*inputs.values(), *code]:
+        for path in sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]:
+            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+            with path.open("rb") as file:
+                while chunk := file.read(1 << 22):
+                    digest.update(chunk)
+    return digest.hexdigest()
+
+
+def check_metrics(stage: str, metrics: Metrics) -> None:
+    """Flat, finite numbers; and for a text stage every document is accounted for."""
+    for name, value in metrics.items():
+        assert isinstance(value, int | float) and not isinstance(value, bool), f"{stage}: {name} is no number: {value!r}"
+        assert math.isfinite(value), f"{stage}: {name} is {value}"
+    if "docs_in" in metrics and "docs_out" in metrics:
+        dropped = sum(value for name, value in metrics.items() if name.startswith("dropped_"))
+        balance = metrics["docs_out"] + dropped
+        assert metrics["docs_in"] == balance, f"{stage}: {metrics['docs_in']} in, {balance} accounted for"
+
+
+def write_json(path: Path, values: Mapping[str, object]) -> None:
+    """Small, sorted, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def all_sections() -> list[str]:
+    """The sections of params.yaml in order."""
+    return list(Params.model_fields)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(143)  # SystemExit unwinds, so that the half-written folder goes

@@ -1,0 +1,192 @@
+"""Arrow schemas and the files that hold them: the only file of `pipeline/` that opens Parquet or Arrow files.
+
+In: a folder of `docs-*.parquet`. Out: record batches, one at a time; or the same kind of folder, written shard by shard.
+Memory: one batch while reading, one shard (`SHARD_BYTES` of text) while writing. Bytes are the same for the same rows:
+fixed codec, no timestamps, row groups cut by rows and text size only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from pipeline.errors import UserError
+
+DOCS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("source", pa.string()),
+        ("locator", pa.string()),  # canonical JSON: where exactly in the source
+        ("title", pa.string()),
+        ("url", pa.string()),
+        ("licence", pa.string()),  # SPDX expression or "unknown"
+    ]
+)
+
+LEDGER = pa.schema(
+    [
+        ("id", pa.string()),
+        ("stage", pa.string()),
+        ("decision", pa.string()),  # dropped | changed | kept
+        ("reason", pa.string()),
+        ("value", pa.float64()),
+        ("threshold", pa.float64()),
+        ("other_id", pa.string()),
+    ]
+)
+
+REJECTS = pa.schema([("source", pa.string()), ("locator", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
+
+TOKEN_DOCS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("split", pa.string()),  # train | val
+        ("start", pa.int64()),  # offset of the document's <|bos|> in its split's stream
+        ("n_tokens", pa.int64()),
+        ("n_bytes", pa.int64()),  # of the text in UTF-8
+        ("source", pa.string()),
+        ("licence", pa.string()),
+        ("title", pa.string()),
+    ]
+)
+
+CONVERSATIONS = pa.schema([("id", pa.string()), ("kind", pa.string()), ("messages", pa.string())])
+HELDOUT = pa.schema([*CONVERSATIONS, ("expected", pa.string())])
+
+SHARD_BYTES = 8_000_000  # of text per Parquet file: 40 MB of text gives two cores work to share
+BATCH_ROWS = 2_048
+
+
+def tokens_schema(dtype: pa.DataType) -> pa.Schema:
+    """TOKENS: one column without nulls, uint16 or uint32."""
+    return pa.schema([pa.field("tokens", dtype, nullable=False)])
+
+
+def shard_paths(folder: Path, stem: str = "docs") -> list[Path]:
+    """The shards of a folder in order. Raises `UserError` if there are none."""
+    paths = sorted(folder.glob(f"{stem}-*.parquet"))
+    if not paths:
+        raise UserError(f"{folder}: no {stem}-*.parquet files", "an empty or missing folder", "run the stage before it")
+    return paths
+
+
+def read_batches(
+    folder: Path, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS
+) -> Iterator[pa.RecordBatch]:
+    """Record batches of all `docs-*.parquet` below `folder`, in order."""
+    for path in shard_paths(folder):
+        yield from read_shard(path, columns, batch_rows)
+
+
+def read_shard(
+    path: Path, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS
+) -> Iterator[pa.RecordBatch]:
+    """Record batches of one Parquet file. Raises `UserError` for a file that is not Parquet."""
+    try:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=batch_rows, columns=None if columns is None else list(columns))
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path}: not a readable Parquet file", str(error), "delete it and run its stage again") from error
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """One Parquet file as a table."""
+    try:
+        return pq.read_table(path, columns=None if columns is None else list(columns))
+    except (pa.ArrowInvalid, FileNotFoundError) as error:
+        raise UserError(f"{path}: not a readable Parquet file", str(error), "run its stage again") from error
+
+
+def read_docs(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """All documents of a folder as one table: for columns that fit in memory."""
+    return pa.concat_tables([read_table(path, columns) for path in shard_paths(folder)])
+
+
+def count_docs(folder: Path) -> int:
+    """Number of documents from the files' footers alone."""
+    return sum(pq.read_metadata(path).num_rows for path in shard_paths(folder))
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """One Parquet file; the same rows give the same bytes."""
+    pq.write_table(table, path, compression="zstd", row_group_size=16_384, store_schema=False)
+
+
+def write_ledger(folder: Path, rows: pa.Table | Iterable[dict[str, object]]) -> pa.Table:
+    """`ledger.parquet`, sorted by id and reason so that the order of work does not show."""
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=LEDGER)
+    table = table.cast(LEDGER).sort_by([("id", "ascending"), ("reason", "ascending")])
+    write_table(folder / "ledger.parquet", table)
+    return table
+
+
+class ShardWriter:
+    """Writes documents as `docs-00000.parquet`, … of about `shard_bytes` of text each."""
+
+    def __init__(self, folder: Path, schema: pa.Schema = DOCS, shard_bytes: int = SHARD_BYTES, stem: str = "docs") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.schema, self.shard_bytes, self.stem = folder, schema, shard_bytes, stem
+        self.n_docs = 0
+        self.n_shards = 0
+        self._batches: list[pa.RecordBatch] = []
+        self._bytes = 0
+
+    def write(self, batch: pa.RecordBatch | pa.Table) -> None:
+        table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
+        for part in table.select(self.schema.names).cast(self.schema).to_batches(max_chunksize=BATCH_ROWS):
+            self._batches.append(part)
+            self._bytes += int(pc.sum(pc.binary_length(part.column("text"))).as_py() or 0)
+            self.n_docs += part.num_rows
+            if self._bytes >= self.shard_bytes:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._batches:
+            path = self.folder / f"{self.stem}-{self.n_shards:05d}.parquet"
+            write_table(path, pa.Table.from_batches(self._batches, self.schema))
+            self.n_shards += 1
+            self._batches, self._bytes = [], 0
+
+    def close(self) -> None:
+        """Writes what is left; an empty corpus still gets one (empty) shard, so that readers find a schema."""
+        if self.n_shards == 0 and not self._batches:
+            self._batches = [pa.RecordBatch.from_pylist([], schema=self.schema)]
+        self._flush()
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+
+
+def write_tokens(path: Path, chunks: Iterable[pa.Array], dtype: pa.DataType, batch_tokens: int = 1 << 20) -> int:
+    """One uncompressed Arrow IPC file of tokens in batches of `batch_tokens`; returns the number of tokens."""
+    schema, written = tokens_schema(dtype), 0
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for array in _rebatch(chunks, batch_tokens, dtype):
+            writer.write_batch(pa.record_batch([array], schema=schema))
+            written += len(array)
+    return written
+
+
+def _rebatch(chunks: Iterable[pa.Array], size: int, dtype: pa.DataType) -> Iterator[pa.Array]:
+    pending: list[pa.Array] = []
+    n = 0
+    for chunk in chunks:
+        pending.append(chunk.cast(dtype))
+        n += len(chunk)
+        while n >= size:
+            whole = pa.concat_arrays(pending)
+            yield whole[:size]
+            pending, n = [whole[size:]], n - size
+    if n:
+        yield pa.concat_arrays(pending)
