@@ -1,0 +1,156 @@
+"""Muon for the matrices inside the layers, AdamW for everything else, behind one object.
+
+In: gradients on the parameters. Out: the parameters moved. Memory: one momentum per Muon matrix, two moments per AdamW
+tensor. Time: five Newton-Schulz steps per matrix, O(m n min(m, n)) each; matrices of equal shape (after transposing) are
+stacked into one batched product, because at 1-4 M parameters the calls, not the arithmetic, are the cost.
+
+Papers: Muon (Jordan et al. 2024), its scaling to AdamW's step size (Liu et al. 2025, Moonlight), AdamW (Loshchilov & Hutter 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimSettings:
+    """Learning rates by kind of parameter. With `scale` "rms" a matrix's step has AdamW's size (0.2 √max(m, n)); with
+    "spectral" its spectral norm is √max(1, m/n)."""
+
+    matrix_lr: float = 0.02
+    embedding_lr: float = 0.01
+    head_lr: float = 0.01
+    norm_lr: float = 0.01
+    weight_decay: float = 0.0
+    momentum: float = 0.95
+    beta1: float = 0.9
+    beta2: float = 0.95
+    adam_eps: float = 1e-8
+    newton_schulz_steps: int = 5
+    scale: Literal["rms", "spectral"] = "rms"
+
+    def __post_init__(self) -> None:
+        for name in ("matrix_lr", "embedding_lr", "head_lr", "norm_lr", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"optim.{name} must be at least 0; found {getattr(self, name)}; correct it.")
+        for name in ("momentum", "beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"optim.{name} must lie in [0, 1); found {getattr(self, name)}; correct it.")
+        if self.scale not in ("rms", "spectral"):
+            raise ValueError(f"optim.scale must be rms or spectral; found {self.scale!r}; choose one.")
+
+
+def orthogonalise(
+    matrices: Float[Tensor, "N m n"], steps: int = 5, dtype: torch.dtype = torch.bfloat16
+) -> Float[Tensor, "N m n"]:
+    """Each matrix's nearest semi-orthogonal one, roughly: singular values to about 1 by an odd polynomial (m ≤ n is cheapest)."""
+    a, b, c = NEWTON_SCHULZ
+    x = matrices.to(dtype)
+    x = x / x.flatten(1).norm(dim=1).clamp(min=1e-7)[:, None, None]
+    for _ in range(steps):
+        gram = x @ x.mT
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return x
+
+
+class Muon:
+    """Momentum, Nesterov, orthogonalise, decoupled weight decay. `names` keep the state readable and independent of order."""
+
+    def __init__(self, named: Iterable[tuple[str, nn.Parameter]], settings: OptimSettings, dtype: torch.dtype) -> None:
+        self.settings, self.dtype = settings, dtype
+        self.parameters = dict(named)
+        self.momentum = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in self.parameters.items()}
+        self.groups: dict[tuple[int, int], list[str]] = {}
+        for name, parameter in self.parameters.items():
+            m, n = parameter.shape
+            self.groups.setdefault((min(m, n), max(m, n)), []).append(name)
+
+    @torch.no_grad()
+    def step(self, multiplier: float) -> None:
+        for names in self.groups.values():
+            self._step_group(names, multiplier * self.settings.matrix_lr)
+
+    def _step_group(self, names: list[str], lr: float) -> None:
+        parameters = [self.parameters[name] for name in names]
+        momenta = [self.momentum[name] for name in names]
+        grads = [parameter.grad for parameter in parameters]
+        torch._foreach_lerp_(momenta, grads, 1 - self.settings.momentum)
+        updates = torch._foreach_lerp(grads, momenta, self.settings.momentum)  # Nesterov
+        wide = torch.stack([update if update.shape[0] <= update.shape[1] else update.T for update in updates])
+        wide = orthogonalise(wide, self.settings.newton_schulz_steps, self.dtype).float()
+        if self.settings.weight_decay:
+            torch._foreach_mul_(parameters, 1 - lr * self.settings.weight_decay)
+        for parameter, update in zip(parameters, wide, strict=True):
+            m, n = parameter.shape
+            scale = 0.2 * max(m, n) ** 0.5 if self.settings.scale == "rms" else max(1.0, m / n) ** 0.5
+            parameter.add_(update if m <= n else update.T, alpha=-lr * scale)
+
+
+class Optimizer:
+    """Both optimizers over one model. Its state is a flat dict of tensors by parameter name: it goes into safetensors as it is."""
+
+    def __init__(self, model: nn.Module, settings: OptimSettings, *, muon_dtype: torch.dtype = torch.float32) -> None:
+        self.settings = settings
+        self.named = dict(model.named_parameters())  # a tied table appears once
+        kinds = {name: kind_of(name, parameter) for name, parameter in self.named.items()}
+        matrices = [(name, p) for name, p in self.named.items() if kinds[name] == "matrix"]
+        self.muon = Muon(matrices, settings, muon_dtype)
+        self.lrs = {"embedding": settings.embedding_lr, "head": settings.head_lr, "norm": settings.norm_lr}
+        groups: list[dict[str, Any]] = []
+        for kind, lr in self.lrs.items():
+            parameters = [p for name, p in self.named.items() if kinds[name] == kind]
+            if parameters:
+                decay = 0.0 if kind == "norm" else settings.weight_decay
+                groups.append({"params": parameters, "kind": kind, "lr": lr, "weight_decay": decay})
+        self.adam = torch.optim.AdamW(
+            groups, lr=1.0, betas=(settings.beta1, settings.beta2), eps=settings.adam_eps, fused=True
+        )
+
+    def step(self, multiplier: float) -> None:
+        """`multiplier` is the schedule's; it scales every group."""
+        for group in self.adam.param_groups:
+            group["lr"] = self.lrs[group["kind"]] * multiplier
+        self.muon.step(multiplier)
+        self.adam.step()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Every tensor of the state, detached but not copied."""
+        state = {f"momentum.{name}": tensor for name, tensor in self.muon.momentum.items()}
+        for name, parameter in self.named.items():
+            for key, tensor in self.adam.state.get(parameter, {}).items():
+                state[f"{key}.{name}"] = tensor
+        return state
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Raises: ValueError when the state is of another model."""
+        expected = {f"momentum.{name}" for name in self.muon.momentum}
+        found = {key for key in state if key.startswith("momentum.")}
+        if expected != found:
+            raise ValueError(
+                f"the optimizer's state is of another model; found {len(found)} matrices where {len(expected)} were expected; "
+                "start from an empty checkpoint folder."
+            )
+        for name, tensor in self.muon.momentum.items():
+            tensor.copy_(state[f"momentum.{name}"])
+        for key, tensor in state.items():
+            kind, _, name = key.partition(".")
+            if kind != "momentum":
+                device = "cpu" if kind == "step" and not self.named[name].is_cuda else self.named[name].device
+                self.adam.state[self.named[name]][kind] = tensor.detach().clone().to(device)
+
+
+def kind_of(name: str, parameter: Tensor) -> Literal["matrix", "embedding", "head", "norm"]:
+    if parameter.ndim < 2:
+        return "norm"
+    if name.startswith("embedding."):
+        return "embedding"
+    return "head" if name.startswith("head.") else "matrix"
