@@ -1,0 +1,99 @@
+"""Several processes as one: the only file that imports torch.distributed.
+
+In: what torchrun puts into the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT). Out: a World. Gradients are summed, not
+averaged, over ranks: each rank divides its nats by the global number of targets first, so 2 ranks = 1 rank whatever their
+shares of targets. Memory: one flat copy of a bucket of gradients (64 MiB) at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+BUCKET_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class World:
+    """One process's view. The default is a single process on the CPU, for which every method is free."""
+
+    rank: int = 0
+    n_ranks: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, *values: float) -> tuple[float, ...]:
+        """Each value summed over the ranks, in fp64."""
+        if self.n_ranks == 1:
+            return values
+        # NCCL sums on the GPU, gloo on the CPU; fp64 holds counts up to 2^53 exactly.
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor)
+        return tuple(tensor.tolist())
+
+    def sum_tensors(self, tensors: Iterable[Tensor]) -> None:
+        """In place, in buckets: one call per 64 MiB instead of one per tensor."""
+        if self.n_ranks == 1:
+            return
+        for bucket in _buckets(tensors):
+            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+            dist.all_reduce(flat)
+            parts = flat.split([tensor.numel() for tensor in bucket])
+            for tensor, part in zip(bucket, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def barrier(self) -> None:
+        if self.n_ranks > 1:
+            dist.barrier()
+
+
+def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    bucket: list[Tensor] = []
+    n_bytes = 0
+    for tensor in tensors:
+        size = tensor.numel() * tensor.element_size()
+        if bucket and (n_bytes + size > BUCKET_BYTES or tensor.dtype != bucket[0].dtype):
+            yield bucket
+            bucket, n_bytes = [], 0
+        bucket.append(tensor)
+        n_bytes += size
+    if bucket:
+        yield bucket
+
+
+@contextmanager
+def connect(device: str = "auto", *, timeout_seconds: float = 600.0) -> Iterator[World]:
+    """A World from torchrun's environment, or of one process where there is none; the process group is closed at the end.
+
+    `device` is auto (the GPU where there is one), cpu or cuda.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be auto, cpu or cuda; found {device!r}; choose one.")
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise ValueError("device cuda needs a GPU; found none that torch can use; choose cpu or auto.")
+    use_gpu = has_gpu and device != "cpu"
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    place = torch.device("cuda", local_rank) if use_gpu else torch.device("cpu")
+    if use_gpu:
+        torch.cuda.set_device(place)
+    n_ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if n_ranks == 1:
+        yield World(device=place)
+        return
+    options = {"device_id": place} if use_gpu else {}
+    dist.init_process_group("nccl" if use_gpu else "gloo", timeout=timedelta(seconds=timeout_seconds), **options)
+    try:
+        yield World(rank=dist.get_rank(), n_ranks=n_ranks, device=place)
+    finally:
+        dist.destroy_process_group()
