@@ -1,0 +1,162 @@
+"""Checkpoints of a run in progress, and the folder of a finished model. No pickles: safetensors and JSON.
+
+In: tensors and plain values. Out: `step-00000123/` with model.safetensors, optimizer.safetensors and state.json, which holds the step, the
+history and the sha256 of both. Written into a temporary folder, synced, then renamed: a folder with the right name is whole.
+
+Covers: kill -9 and power loss at any moment, bytes flipped later (the checkpoint before is used). Does not cover: two runs
+writing into one folder at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model.config import ModelConfig
+from model.tokenizer import Tokenizer
+from model.transformer import Transformer
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """`step` steps are done. `fingerprint` says what run this is; one of another run is not loaded."""
+
+    step: int
+    model: Tensors
+    optimizer: Tensors
+    fingerprint: str = ""
+    history: Sequence[Mapping[str, Any]] = field(default_factory=list)
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep_last: int = 2) -> Path:
+    """When the new one is safe, all but the `keep_last` newest are removed, and any of a later step: the run went back behind it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob("unfinished-*"):
+        shutil.rmtree(leftover)
+    unfinished = folder / f"unfinished-{checkpoint.step:08d}"
+    unfinished.mkdir()
+    parts = {"model.safetensors": checkpoint.model, "optimizer.safetensors": checkpoint.optimizer}
+    for name, tensors in parts.items():
+        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, unfinished / name)
+    state = {
+        "step": checkpoint.step,
+        "fingerprint": checkpoint.fingerprint,
+        "sha256": {name: _sha256(unfinished / name) for name in parts},
+        "history": list(checkpoint.history),
+    }
+    (unfinished / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    for path in [*unfinished.iterdir(), unfinished]:
+        _sync(path)
+    final = folder / f"step-{checkpoint.step:08d}"
+    if final.exists():
+        shutil.rmtree(final)
+    unfinished.rename(final)
+    _sync(folder)
+    there = sorted(folder.glob("step-*"))
+    for old in [path for path in there if path > final] + [path for path in there if path <= final][:-keep_last]:
+        shutil.rmtree(old)
+    return final
+
+
+def load_newest(folder: Path, *, fingerprint: str, on_message: Callable[[str], None]) -> Checkpoint | None:
+    """The newest whole checkpoint of this run; damaged ones and those of other runs are named and passed over."""
+    for path in sorted(folder.glob("step-*"), reverse=True) if folder.is_dir() else []:
+        try:
+            checkpoint = _load(path)
+        except (ValueError, KeyError, OSError, SafetensorError) as error:
+            on_message(f"checkpoint {path.name} is damaged ({error}); trying the one before it")
+            continue
+        if checkpoint.fingerprint == fingerprint:
+            return checkpoint
+        on_message(f"checkpoint {path.name} belongs to a run with other settings; it is not used")
+    return None
+
+
+def _load(path: Path) -> Checkpoint:
+    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    for name, expected in state["sha256"].items():
+        if _sha256(path / name) != expected:
+            raise ValueError(f"{name} does not have the sha256 that state.json says")
+    model, optimizer = load_file(path / "model.safetensors"), load_file(path / "optimizer.safetensors")
+    return Checkpoint(state["step"], model, optimizer, state["fingerprint"], state["history"])
+
+
+def model_tensors(model: Transformer) -> Tensors:
+    """Its weights by name; a tied head is left out, because it is the embedding."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+@torch.no_grad()
+def restore(model: Transformer, tensors: Mapping[str, Tensor]) -> None:
+    parameters = dict(model.named_parameters())
+    wrong = [name for name in sorted(parameters.keys() | tensors.keys()) if _shape(parameters, name) != _shape(tensors, name)]
+    if wrong:
+        name = wrong[0]
+        raise ValueError(
+            f"the weights are of another model; found {name} of shape {_shape(tensors, name)} where {_shape(parameters, name)} "
+            f"was expected ({len(wrong)} tensors differ); use the config.json they were saved with."
+        )
+    for name, parameter in parameters.items():
+        parameter.copy_(tensors[name])
+
+
+def save_model(folder: Path, model: Transformer, tokenizer: Tokenizer, *, phase: str) -> None:
+    """config.json, model.safetensors (fp32) and tokenizer.json: all that it takes to run the model. `phase` is pretrain or sft."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"kind": "minigpt", "phase": phase, **model.config.to_dict()}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    tensors = {name: tensor.float().cpu().contiguous() for name, tensor in model_tensors(model).items()}
+    save_file(tensors, folder / "model.safetensors")
+    tokenizer.save(folder / "tokenizer.json")
+
+
+def load_model(folder: Path, *, device: torch.device | str = "cpu") -> tuple[Transformer, Tokenizer, dict[str, Any]]:
+    """The model in evaluation mode, its tokenizer, and the rest of config.json.
+    Raises: ValueError for a folder that holds no model, or whose parts don't belong together."""
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder} is no model folder; not found: {name}; name a folder that pretrain or sft wrote.")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    about = {key: config.pop(key) for key in ("kind", "phase") if key in config}
+    model = Transformer(ModelConfig.from_dict(config))
+    try:
+        restore(model, load_file(folder / "model.safetensors"))
+    except SafetensorError as error:
+        raise ValueError(f"{folder / 'model.safetensors'} can't be read; found: {error}; train or pull the model again.") from error
+    tokenizer = Tokenizer.load(folder)
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise ValueError(
+            f"{folder} mixes two models; found a tokenizer of {tokenizer.vocab_size} tokens and a model of "
+            f"{model.config.vocab_size}; train or pull the model again."
+        )
+    return model.to(device).eval().requires_grad_(False), tokenizer, about
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(tensors[name].shape) if name in tensors else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

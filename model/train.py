@@ -1,0 +1,284 @@
+"""The one training loop: pretraining and tuning both call it.
+
+In: a model with fp32 weights, batches that are functions of the step, settings. Out: the model trained in place, and one StepRecord per
+step. Memory: with bf16, a second copy of the weights in which the forward and backward pass run; it is written anew once per
+step, which costs less than casting at each use (autocast). Time: see benchmarks.
+
+A run that is killed and started again with the same checkpoint folder ends with the same bits on a CPU: a step depends on the weights, the
+optimizer's state and the step's number alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from model.batches import Batch, Batches
+from model.checkpoint import Checkpoint, load_newest, model_tensors, restore, save_checkpoint
+from model.distributed import World
+from model.hardware import compiler_problem, has_fast_bf16
+from model.loss import chunk_gradients, cross_entropy
+from model.optim import Optimizer, OptimSettings
+from model.schedule import Schedule
+from model.transformer import Transformer
+
+Evaluate = Callable[[Transformer], Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """`micro_rows`: rows computed at once by each process (0 = its whole share); the rest is gradient accumulation.
+
+    `eval_every` and `checkpoint_every` count steps, 0 = only at the end; `checkpoint_every_seconds` works beside it. What follows
+    `checkpoint_every` never changes the result (precision and compiling change its last digits).
+    """
+
+    total_steps: int
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    warmup_frac: float = 0.02
+    decay_frac: float = 0.5
+    final_frac: float = 0.0
+    max_grad_norm: float = 1.0
+    micro_rows: int = 0
+    eval_every: int = 0
+    checkpoint_every: int = 0
+    checkpoint_every_seconds: float = 60.0
+    keep_checkpoints: int = 2
+    use_documents: bool = False
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    use_compile: bool = True
+
+    def __post_init__(self) -> None:
+        Schedule(
+            total_steps=self.total_steps,
+            warmup_frac=self.warmup_frac,
+            decay_frac=self.decay_frac,
+            final_frac=self.final_frac,
+        )
+        for name in ("max_grad_norm", "micro_rows", "eval_every", "checkpoint_every", "checkpoint_every_seconds"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"train.{name} must be at least 0; found {getattr(self, name)}; correct it.")
+        if self.keep_checkpoints < 1:
+            raise ValueError(f"train.keep_checkpoints must be at least 1; found {self.keep_checkpoints}; raise it.")
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise ValueError(f"train.precision must be auto, bf16 or fp32; found {self.precision!r}; choose one.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """After `step` steps: the mean loss of that step's batch, the schedule's multiplier `lr`, all tokens and seconds so far."""
+
+    step: int
+    loss_nats: float
+    lr: float
+    tokens: int
+    seconds: float
+    tokens_per_second: float
+    grad_norm: float
+    evaluation: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flat: what `evaluate` gave stands beside the rest."""
+        values = asdict(self)
+        return values | values.pop("evaluation")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> StepRecord:
+        names = cls.__dataclass_fields__.keys() - {"evaluation"}
+        evaluation = {name: value for name, value in values.items() if name not in names}
+        return cls(**{name: values[name] for name in names}, evaluation=evaluation)
+
+
+class DivergedError(ValueError):
+    """The loss or the gradients are no longer finite; names the step and the rows of its batch."""
+
+
+class _Compute:
+    """Where the forward and backward pass run: the model itself in fp32, or a bf16 copy, compiled where that works."""
+
+    def __init__(self, model: Transformer, settings: TrainSettings, on_message: Callable[[str], None]) -> None:
+        device = model.embedding.weight.device
+        is_bf16 = settings.precision == "bf16" or (settings.precision == "auto" and has_fast_bf16(device))
+        self.master, self.settings, self.on_message = model, settings, on_message
+        self.model = copy.deepcopy(model).to(torch.bfloat16) if is_bf16 else model
+        self.dtype = torch.bfloat16 if is_bf16 else torch.float32
+        self.targets = list(model.parameters())
+        self.sources = list(self.model.parameters())
+        self.forward: Callable[..., Tensor] = self.model.forward
+        self.gradients: Callable[..., Any] = chunk_gradients
+        self.is_compiled = False
+        problem = compiler_problem(device.type) if settings.use_compile else "switched off by train.use_compile"
+        if problem is None:
+            self.forward = torch.compile(self.model.forward)
+            self.gradients = torch.compile(chunk_gradients)
+            self.is_compiled = True
+        else:
+            on_message(f"training runs without torch.compile: {problem}")
+
+    @torch.no_grad()
+    def update(self) -> None:
+        if self.model is not self.master:
+            torch._foreach_copy_(self.sources, self.targets)
+
+    def add_gradients(self, batch: Batch, n_targets: float) -> Tensor:
+        """Adds the gradients of one micro-batch to the master's; gives its sum of nats."""
+        documents = batch.documents if self.settings.use_documents else None
+        hidden = self.forward(batch.ids, None, documents)
+        nats, _ = cross_entropy(hidden, self.model.head.weight, batch.targets, gradients=self.gradients)
+        (nats / n_targets).backward()
+        if self.model is not self.master:
+            self._collect()
+        return nats.detach()
+
+    def _collect(self) -> None:
+        grads = [source.grad for source in self.sources]
+        if self.targets[0].grad is None:
+            for target, grad in zip(self.targets, grads, strict=True):
+                target.grad = grad.float()
+        else:
+            torch._foreach_add_([target.grad for target in self.targets], [grad.float() for grad in grads])
+        for source in self.sources:
+            source.grad = None
+
+    def fall_back(self, error: Exception) -> None:
+        self.on_message(f"training runs without torch.compile: it failed here ({str(error).strip().splitlines()[0]})")
+        self.forward, self.gradients, self.is_compiled = self.model.forward, chunk_gradients, False
+        for parameter in [*self.targets, *self.sources]:
+            parameter.grad = None
+
+
+def train(
+    model: Transformer,
+    batches: Batches,
+    *,
+    settings: TrainSettings,
+    checkpoints: Path,
+    evaluate: Evaluate | None = None,
+    on_step: Callable[[StepRecord], None] = lambda record: None,
+    on_message: Callable[[str], None] = lambda text: None,
+    world: World | None = None,
+) -> list[StepRecord]:
+    """Continues from the newest whole checkpoint in `checkpoints`, if any of this run is there.
+
+    `evaluate` gets the model as it is computed with (bf16 where that is fast), on the main process only; don't change it.
+    Raises: DivergedError; ValueError for settings that don't fit the batches.
+    """
+    world = world or World()
+    model.to(world.device)
+    schedule = Schedule(
+        total_steps=settings.total_steps,
+        warmup_frac=settings.warmup_frac,
+        decay_frac=settings.decay_frac,
+        final_frac=settings.final_frac,
+    )
+    compute = _Compute(model, settings, on_message if world.is_main else lambda text: None)
+    optimizer = Optimizer(model, settings.optim, muon_dtype=compute.dtype)
+    fingerprint = _fingerprint(model, batches, settings)
+    history: list[StepRecord] = []
+    saved = load_newest(checkpoints, fingerprint=fingerprint, on_message=compute.on_message)
+    if saved is not None:
+        restore(model, saved.model)
+        optimizer.load_state_dict({name: tensor.to(world.device) for name, tensor in saved.optimizer.items()})
+        history = [StepRecord.from_dict(values) for values in saved.history]
+        compute.on_message(f"continuing after step {saved.step} of {settings.total_steps}")
+    first = saved.step if saved else 0
+    tokens, seconds = (history[-1].tokens, history[-1].seconds) if history else (0, 0.0)
+    saved_at = started_at = time.perf_counter()
+    for step in range(first, settings.total_steps):
+        loss, grad_norm, n_tokens = _one_step(step, compute, optimizer, batches, schedule(step), world)
+        now = time.perf_counter()
+        span, started_at = now - started_at, now
+        tokens, seconds = tokens + n_tokens, seconds + span
+        done = step + 1
+        is_last = done == settings.total_steps
+        evaluation: Mapping[str, float] = {}
+        if evaluate is not None and (is_last or (settings.eval_every and done % settings.eval_every == 0)):
+            compute.update()
+            evaluation = dict(evaluate(compute.model)) if world.is_main else {}
+        record = StepRecord(
+            step=done,
+            loss_nats=loss,
+            lr=schedule(step),
+            tokens=tokens,
+            seconds=seconds,
+            tokens_per_second=n_tokens / span,
+            grad_norm=grad_norm,
+            evaluation=evaluation,
+        )
+        history.append(record)
+        if world.is_main:
+            on_step(record)
+            is_due = bool(settings.checkpoint_every) and done % settings.checkpoint_every == 0
+            is_due |= 0 < settings.checkpoint_every_seconds <= time.perf_counter() - saved_at
+            if is_last or is_due:
+                records = [record.to_dict() for record in history]
+                state = Checkpoint(done, model_tensors(model), optimizer.state_dict(), fingerprint, records)
+                save_checkpoint(checkpoints, state, keep_last=settings.keep_checkpoints)
+                saved_at = time.perf_counter()
+        seconds += time.perf_counter() - started_at  # evaluation and checkpoints count too
+        started_at = time.perf_counter()
+    world.barrier()
+    return history
+
+
+def _one_step(
+    step: int, compute: _Compute, optimizer: Optimizer, batches: Batches, multiplier: float, world: World
+) -> tuple[float, float, int]:
+    """Mean nats per target, norm of the gradients before clipping, tokens: all of the global batch."""
+    batch = batches.at(step, rank=world.rank, n_ranks=world.n_ranks)
+    (n_targets,) = world.sum(float((batch.targets >= 0).sum()))
+    if not n_targets:
+        raise DivergedError(f"step {step} has no target; found none in rows {batch.rows}; leave these rows out.")
+    compute.update()
+    for parameter in compute.targets:
+        parameter.grad = None
+    try:
+        nats = _accumulate(compute, batch, n_targets, world)
+    except Exception as error:
+        if not compute.is_compiled or not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        compute.fall_back(error)
+        nats = _accumulate(compute, batch, n_targets, world)
+    world.sum_tensors(parameter.grad for parameter in compute.targets)
+    (nats,) = world.sum(nats)
+    loss = nats / n_targets
+    limit = compute.settings.max_grad_norm or float("inf")
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(compute.targets, limit, foreach=True))
+    if not (abs(loss) < float("inf") and grad_norm < float("inf")):
+        raise DivergedError(
+            f"training diverged at step {step}; found loss {loss} and gradient norm {grad_norm} on rows {batch.rows}; "
+            "lower the learning rates or look at these rows."
+        )
+    optimizer.step(multiplier)
+    return loss, grad_norm, batch.ids.numel() * world.n_ranks
+
+
+def _accumulate(compute: _Compute, batch: Batch, n_targets: float, world: World) -> float:
+    n_rows = len(batch.ids)
+    size = min(compute.settings.micro_rows or n_rows, n_rows)
+    if n_rows % size:
+        raise ValueError(f"train.micro_rows must divide a process's rows; found {size} and {n_rows}; change one.")
+    nats = 0.0
+    for start in range(0, n_rows, size):
+        tensors = (None if t is None else t[start : start + size].to(world.device) for t in batch[:3])
+        nats += compute.add_gradients(Batch(*tensors), n_targets).item()
+    return nats
+
+
+def _fingerprint(model: Transformer, batches: Batches, settings: TrainSettings) -> str:
+    """Of what decides the result: sizes, first weights, data's shape and first batch, settings. The number of ranks does not."""
+    matters = asdict(settings)
+    for name in ("eval_every", "checkpoint_every", "checkpoint_every_seconds", "keep_checkpoints", "micro_rows"):
+        del matters[name]
+    digest = hashlib.sha256(repr((sorted(matters.items()), model.config, batches.n_rows, batches.batch_rows)).encode())
+    for tensor in (*model_tensors(model).values(), *batches.at(0)[:2]):
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
