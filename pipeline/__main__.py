@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -17,23 +18,34 @@ from pipeline.stage import STAGES, input_names, run_stage
 def main(argv: list[str] | None = None) -> int:
     """Runs one stage and returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    chooser = argparse.ArgumentParser(prog="python -m pipeline", description="Run one stage of the pipeline (dvc.yaml has the order).")
+    chooser = argparse.ArgumentParser(
+        prog="python -m pipeline", description="Run one stage of the pipeline (dvc.yaml has the order)."
+    )
     chooser.add_argument("stage", choices=STAGES)
     chosen = chooser.parse_args(argv[:1])
     module = importlib.import_module(f"pipeline.{chosen.stage}")
-    parser = argparse.ArgumentParser(prog=f"python -m pipeline {chosen.stage}", description=(module.__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog=f"python -m pipeline {chosen.stage}", description=(module.__doc__ or "").partition("\n")[0]
+    )
     names = input_names(module.run)
     for name in names:
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True, metavar="PATH", help="input")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="what the stage makes")
     parser.add_argument("--metrics", type=Path, required=True, metavar="FILE", help="its figures as JSON")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="settings (default: params.yaml)")
+    parser.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="settings (default: params.yaml)"
+    )
     args = parser.parse_args(argv[1:])
     inputs: dict[str, Path] = {name: getattr(args, name) for name in names}
     try:
         run_stage(module, params_path=args.params, inputs=inputs, out=args.out, metrics_path=args.metrics)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ValueError as error:  # `model` speaks to people in plain ValueErrors
+        if os.environ.get("MINIGPT_TRACEBACK"):
+            raise
+        print(f"error: {chosen.stage}: {error} (MINIGPT_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{chosen.stage}: interrupted; run it again to go on", file=sys.stderr)

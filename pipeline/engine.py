@@ -64,8 +64,16 @@ def worker_count() -> int:
     """Processes to use: MINIGPT_WORKERS, else the cores this process may run on."""
     found = os.environ.get("MINIGPT_WORKERS", "")
     if found and not (found.isdigit() and int(found) > 0):
-        raise UserError("MINIGPT_WORKERS: not a positive number", repr(found), "give a number of processes, or unset it")
-    return int(found) if found else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        raise UserError(
+            "MINIGPT_WORKERS: not a positive number", repr(found), "give a number of processes, or unset it"
+        )
+    return (
+        int(found)
+        if found
+        else len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
 
 
 def _die_with_parent(parent: int) -> None:

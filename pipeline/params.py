@@ -16,6 +16,7 @@ from pipeline.errors import ParamError, UserError
 
 Frac = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
+LearningRate = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -147,21 +148,22 @@ class Architecture(Section):
 
 
 class Optimization(Section):
-    """One run of the training loop."""
+    """One run of the training loop: Muon on the matrices, AdamW on the rest, warmup, stable, decay."""
 
     seed: Seed
     total_steps: Count
     batch_rows: Count  # rows of seq_len tokens in one optimiser step, over all processes
-    accumulation: Count  # forward / backward passes that make one step
-    muon_lr: Annotated[float, Field(gt=0.0, le=1.0)]
-    adamw_lr: Annotated[float, Field(gt=0.0, le=1.0)]
+    micro_rows: Annotated[int, Field(ge=0)]  # rows a process computes at once, 0 = its whole share; less memory
+    matrix_lr: LearningRate
+    embedding_lr: LearningRate
+    head_lr: LearningRate
+    norm_lr: LearningRate
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
     warmup_frac: Frac
     decay_frac: Frac
     final_lr_frac: Frac
-    clip_norm: Annotated[float, Field(gt=0.0)]
-    eval_every: Count  # steps
-    checkpoint_every: Count  # steps
+    max_grad_norm: Annotated[float, Field(ge=0.0)]  # 0 = no clipping
+    eval_every: Count  # steps between two points of the held-out curve
 
 
 class Pretrain(Section):
@@ -185,7 +187,9 @@ class Registry(Section):
     """The gate's policy: what a candidate must not lose against the champion."""
 
     max_bpb_z: Annotated[float, Field(ge=0.0)]  # standard errors of the paired difference in bits per byte
-    max_bpb_increase: Annotated[float, Field(ge=0.0)]  # bits per byte, where the two were not measured on the same documents
+    max_bpb_increase: Annotated[
+        float, Field(ge=0.0)
+    ]  # bits per byte, where the two were not measured on the same documents
     max_skill_drop: dict[str, Frac]  # skill → how much of the champion's fraction may be lost
 
 

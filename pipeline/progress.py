@@ -29,7 +29,12 @@ class Bar:
 
     def __enter__(self) -> Bar:
         if sys.stdout.isatty():
-            columns = (TextColumn("{task.description}"), BarColumn(BAR_WIDTH), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(BAR_WIDTH),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
             self._live = Progress(*columns, TimeRemainingColumn())
             self._live.start()
             self._task = self._live.add_task(self.stage, total=self.total or None, note="")
@@ -74,7 +79,9 @@ class Bar:
                 parts.append(f"{clock(seconds * (self.total - self.done) / fresh)} left")
         return f"{self.stage} {bar}" + ", ".join(part for part in [*parts, self.note] if part)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live is not None:
             self._live.stop()
 

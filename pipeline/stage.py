@@ -12,6 +12,7 @@ import errno
 import inspect
 import json
 import math
+import os
 import shutil
 import signal
 import sys
@@ -47,15 +48,17 @@ def input_names(run: Callable[..., Metrics]) -> list[str]:
     return [name for name in names if name not in ("out", "scratch")]
 
 
-def run_stage(module: ModuleType, *, params_path: Path, inputs: Mapping[str, Path], out: Path, metrics_path: Path) -> Metrics:
+def run_stage(
+    module: ModuleType, *, params_path: Path, inputs: Mapping[str, Path], out: Path, metrics_path: Path
+) -> Metrics:
     """Runs one stage for real; after it `out` and `metrics_path` are whole, or nothing has changed but scratch."""
-    name = module.__name__.rpartition(".")[2]
+    name, rank = module.__name__.rpartition(".")[2], int(os.environ.get("RANK", "0"))
     section = getattr(load_params(params_path), name)
     for flag, path in inputs.items():
         if not path.exists():
             raise UserError(f"{name}: --{flag} is missing", f"no {path}", "run the stage that makes it (dvc repro)")
     started = time.monotonic()
-    partial = out.with_name(out.name + ".partial")
+    partial = out.with_name(f"{out.name}.{rank}.partial" if rank else f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     extra = {}
@@ -66,6 +69,8 @@ def run_stage(module: ModuleType, *, params_path: Path, inputs: Mapping[str, Pat
     try:
         metrics = module.run(section, **inputs, **extra, out=partial)
         check_metrics(name, metrics)
+        if rank:  # under torchrun the first process speaks for all
+            return metrics
         if out.exists():
             shutil.rmtree(out)
         partial.rename(out)
@@ -98,7 +103,7 @@ def run_key(module: ModuleType, section: str, inputs: Mapping[str, Path]) -> str
 def check_metrics(stage: str, metrics: Metrics) -> None:
     """Flat, finite numbers; and for a text stage every document is accounted for."""
     for name, value in metrics.items():
-        assert isinstance(value, int | float) and not isinstance(value, bool), f"{stage}: {name} is no number: {value!r}"
+        assert type(value) in (int, float), f"{stage}: {name} is no number: {value!r}"
         assert math.isfinite(value), f"{stage}: {name} is {value}"
     if "docs_in" in metrics and "docs_out" in metrics:
         dropped = sum(value for name, value in metrics.items() if name.startswith("dropped_"))

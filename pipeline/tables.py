@@ -5,6 +5,8 @@ Memory: one batch while reading, one shard (`SHARD_BYTES` of text) while writing
 fixed codec, no timestamps, row groups cut by rows and text size only.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,8 +15,8 @@ from types import TracebackType
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.ipc
 import pyarrow.parquet as pq
+from pyarrow import ipc
 
 from pipeline.errors import UserError
 
@@ -42,7 +44,9 @@ LEDGER = pa.schema(
     ]
 )
 
-REJECTS = pa.schema([("source", pa.string()), ("locator", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
+REJECTS = pa.schema(
+    [("source", pa.string()), ("locator", pa.string()), ("reason", pa.string()), ("detail", pa.string())]
+)
 
 TOKEN_DOCS = pa.schema(
     [
@@ -93,7 +97,9 @@ def read_shard(
         with pq.ParquetFile(path) as file:
             yield from file.iter_batches(batch_size=batch_rows, columns=None if columns is None else list(columns))
     except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: not a readable Parquet file", str(error), "delete it and run its stage again") from error
+        raise UserError(
+            f"{path}: not a readable Parquet file", str(error), "delete it and run its stage again"
+        ) from error
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -130,7 +136,9 @@ def write_ledger(folder: Path, rows: pa.Table | Iterable[dict[str, object]]) -> 
 class ShardWriter:
     """Writes documents as `docs-00000.parquet`, … of about `shard_bytes` of text each."""
 
-    def __init__(self, folder: Path, schema: pa.Schema = DOCS, shard_bytes: int = SHARD_BYTES, stem: str = "docs") -> None:
+    def __init__(
+        self, folder: Path, schema: pa.Schema = DOCS, shard_bytes: int = SHARD_BYTES, stem: str = "docs"
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.schema, self.shard_bytes, self.stem = folder, schema, shard_bytes, stem
         self.n_docs = 0
@@ -163,7 +171,9 @@ class ShardWriter:
     def __enter__(self) -> ShardWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
 
@@ -171,7 +181,7 @@ class ShardWriter:
 def write_tokens(path: Path, chunks: Iterable[pa.Array], dtype: pa.DataType, batch_tokens: int = 1 << 20) -> int:
     """One uncompressed Arrow IPC file of tokens in batches of `batch_tokens`; returns the number of tokens."""
     schema, written = tokens_schema(dtype), 0
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, schema) as writer:
         for array in _rebatch(chunks, batch_tokens, dtype):
             writer.write_batch(pa.record_batch([array], schema=schema))
             written += len(array)

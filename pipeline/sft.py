@@ -1,0 +1,93 @@
+"""Tune the pretrained model on conversations: a model folder and CONVERSATIONS → a model folder that can talk.
+
+The loss is on the assistant's tokens only. Whole conversations are packed into rows; none is cut unless it is longer than the
+window, and these are counted. The passages that `search_docs` looks up travel along: the folder is all an assistant needs.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from model.batches import Conversation, ConversationBatches
+from model.chat import render
+from model.checkpoint import load_model
+from model.distributed import connect
+from model.loss import token_nats
+from model.tokenizer import Tokenizer
+from model.transformer import Transformer
+from pipeline.errors import UserError
+from pipeline.params import Sft
+from pipeline.stage import Metrics
+from pipeline.tables import read_table
+from pipeline.training import device_wanted, run_training
+
+EVAL_CONVERSATIONS = 128
+
+
+def run(params: Sft, *, base: Path, conversations: Path, scratch: Path, out: Path) -> Metrics:
+    """Raises: `UserError` when there is nothing to learn from."""
+    settings = params.training
+    model, tokenizer, _ = load_model(base)
+    model.train().requires_grad_(True)
+    rendered = read_conversations(conversations / "train.parquet", tokenizer)
+    if not rendered:
+        raise UserError(
+            "sft: there is no conversation to learn from", f"none in {conversations}", "raise conversations.n_*"
+        )
+    batches = ConversationBatches(
+        rendered,
+        seq_len=model.config.seq_len,
+        batch_rows=settings.batch_rows,
+        seed=settings.seed,
+        pad_id=tokenizer.special("pad"),
+    )
+    evaluate = heldout_nats(
+        read_conversations(conversations / "heldout.parquet", tokenizer), tokenizer, model.config.seq_len
+    )
+    with connect(device_wanted()) as world:
+        metrics = run_training(
+            "sft", model, tokenizer, batches, settings, evaluate=evaluate, world=world, scratch=scratch, out=out
+        )
+    if metrics:
+        shutil.copyfile(conversations / "passages.sqlite", out / "passages.sqlite")
+        metrics |= {
+            "conversations": len(rendered),
+            "rows": batches.n_rows,
+            "conversations_cut": len(batches.packing.cut),
+        }
+    return metrics
+
+
+def read_conversations(path: Path, tokenizer: Tokenizer) -> list[Conversation]:
+    """Ids and loss masks by the one chat template."""
+    messages = read_table(path, ["messages"]).column("messages").to_pylist()
+    return [Conversation(*render(json.loads(text), tokenizer)) for text in messages]
+
+
+def heldout_nats(
+    conversations: list[Conversation], tokenizer: Tokenizer, seq_len: int
+) -> Callable[[Transformer], dict[str, float]]:
+    """Mean nats of the assistant's tokens on a fixed part of the held-out conversations, for the curve."""
+    if not conversations:
+        return lambda model: {}
+    step = max(len(conversations) // EVAL_CONVERSATIONS, 1)
+    batches = ConversationBatches(
+        conversations[::step], seq_len=seq_len, batch_rows=1, seed=0, pad_id=tokenizer.special("pad")
+    )
+
+    @torch.no_grad()
+    def evaluate(model: Transformer) -> dict[str, float]:
+        device = model.head.weight.device
+        totals: list[float] = [0.0, 0]
+        for row in range(batches.n_rows):
+            batch = batches.at(row)
+            nats = token_nats(model(batch.ids.to(device)), model.head.weight, batch.targets.to(device))
+            totals = [totals[0] + float(nats.double().sum()), totals[1] + int((batch.targets >= 0).sum())]
+        return {"heldout_loss_nats": totals[0] / totals[1]}
+
+    return evaluate

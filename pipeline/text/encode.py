@@ -1,0 +1,43 @@
+"""Texts → token ids, by the fastest reader that gives exactly the tokenizer's own ids.
+
+gigatoken reads the same tokenizer.json some 20 times faster than `tokenizers` does; it knows the split patterns gpt2, cl100k and
+qwen2. Special tokens are taken out of what it reads, so that outside text stays ordinary text. `check_same` proves the two
+equal on a sample at every run. Memory: the ids of one batch. Time: linear, on all cores.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+import awkward as ak
+import gigatoken
+import numpy as np
+from numpy.typing import NDArray
+
+Encoded = tuple[NDArray[np.uint32], NDArray[np.int64]]
+Encode = Callable[[Sequence[str]], Encoded]
+
+
+def fast_encoder(tokenizer_json: str) -> Encode:
+    """A function texts → (all ids one after the other, ids per text)."""
+    description = json.loads(tokenizer_json)
+    description["added_tokens"] = []
+    reader = gigatoken.Tokenizer.from_json(json.dumps(description))
+
+    def encode(texts: Sequence[str]) -> Encoded:
+        rows = reader.encode_batch(list(texts))
+        return np.asarray(ak.flatten(rows), dtype=np.uint32), np.asarray(ak.num(rows), dtype=np.int64)
+
+    return encode
+
+
+def check_same(encode: Encode, reference: Callable[[Sequence[str]], list[list[int]]], sample: Sequence[str]) -> None:
+    """Raises `ValueError` if the fast reader's ids differ anywhere from the tokenizer's own on the sample."""
+    ids, lengths = encode(sample)
+    wanted = reference(sample)
+    at = 0
+    for text, length, expected in zip(sample, lengths, wanted, strict=True):
+        if ids[at : at + length].tolist() != expected:
+            raise ValueError(f"the fast encoder and the tokenizer disagree on {text[:80]!r}")
+        at += int(length)
