@@ -43,7 +43,7 @@ class Bar:
     def start_at(self, done: int) -> None:
         """Work that an earlier run already did: counted, but not in the rate."""
         self.done = self._resumed = done
-        self._show(force=False)
+        self._started = time.monotonic()
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """`n` more are done; `note` is a short free text such as the loss."""

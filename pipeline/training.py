@@ -51,6 +51,7 @@ def settings_of(params: Optimization) -> TrainSettings:
         max_grad_norm=params.max_grad_norm,
         micro_rows=params.micro_rows,
         eval_every=params.eval_every,
+        use_compile=os.environ.get("MINIGPT_COMPILE", "1") != "0",
         checkpoint_every_seconds=float(os.environ.get("MINIGPT_CHECKPOINT_SECONDS", "30")),
     )
 

@@ -1,0 +1,65 @@
+"""The smoke road: every stage run once on a tiny corpus, by the commands of dvc.yaml, shared by all tests of a session."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.__main__ import main
+
+ROOT = Path(__file__).parent.parent
+
+
+def read_yaml(path: Path) -> Any:
+    return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+
+
+def stage_commands() -> dict[str, list[str]]:
+    """Stage → the arguments that dvc.yaml gives to `python -m pipeline`, in the order of the graph."""
+    stages = read_yaml(ROOT / "dvc.yaml")["stages"]
+    return {name: shlex.split(stage["cmd"])[3:] for name, stage in stages.items()}
+
+
+def run_command(workspace: Path, argv: list[str], **environment: str) -> int:
+    """One stage, in this process, as if the shell stood in `workspace`."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        with contextlib.chdir(workspace):
+            return main(argv)
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+def new_workspace(folder: Path, recipe: str = "smoke") -> Path:
+    """An empty workspace with the recipe as its params.yaml, and the seed texts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "docs" / "recipes" / f"{recipe}.yaml", folder / "params.yaml")
+    shutil.copytree(ROOT / "data" / "seed", folder / "data" / "seed")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def quiet_training() -> Iterator[None]:
+    """Compiling costs more than these tiny runs; the compiled path has tests of its own."""
+    os.environ["MINIGPT_COMPILE"] = "0"
+    yield
+    os.environ.pop("MINIGPT_COMPILE")
+
+
+@pytest.fixture(scope="session")
+def road(tmp_path_factory: pytest.TempPathFactory, quiet_training: None) -> Path:
+    """A workspace in which every stage has run. Read it, never write to it."""
+    workspace = new_workspace(tmp_path_factory.mktemp("road"))
+    for name, argv in stage_commands().items():
+        assert run_command(workspace, argv) == 0, name
+    return workspace

@@ -1,0 +1,118 @@
+"""What every stage promises, checked on every stage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.stage import STAGES
+from tests.conftest import ROOT, read_yaml, run_command, stage_commands
+
+# Clock readings: the only figures that two runs of the same thing may differ in.
+MEASURED = ("_seconds", "_per_second")
+# The report shows these readings.
+MEASURED_FILES = {"evaluate": {"report.md", "report.html"}}
+SERIAL = {"MINIGPT_ENGINE": "serial", "MINIGPT_WORKERS": "1"}
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def steady(metrics: Path) -> dict[str, float]:
+    return {name: value for name, value in json.loads(metrics.read_text()).items() if not name.endswith(MEASURED)}
+
+
+@pytest.fixture
+def workspace(road: Path, tmp_path: Path) -> Path:
+    """A copy of the finished road that a test may break."""
+    shutil.copytree(road, tmp_path / "work", symlinks=True)
+    return tmp_path / "work"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_same_bytes_again_with_one_worker_and_nothing_written_elsewhere(stage: str, road: Path, workspace: Path) -> None:
+    before = digests(workspace)
+    shutil.rmtree(workspace / "data" / stage)
+    assert run_command(workspace, stage_commands()[stage], **SERIAL) == 0
+    after = digests(workspace)
+    skip = {f"data/{stage}/{name}" for name in MEASURED_FILES.get(stage, ())} | {f"data/metrics/{stage}.json"}
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    assert changed <= skip
+    assert steady(workspace / f"data/metrics/{stage}.json") == steady(road / f"data/metrics/{stage}.json")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_misspelt_param_is_refused_before_any_work(
+    stage: str, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = digests(workspace / "data")
+    params = (workspace / "params.yaml").read_text().replace("\nfilter:\n", "\nfilter:\n  lisences: [MIT]\n")
+    (workspace / "params.yaml").write_text(params)
+    assert run_command(workspace, stage_commands()[stage]) == 1
+    assert "filter.lisences" in capsys.readouterr().err
+    assert digests(workspace / "data") == before
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "download"])
+def test_a_missing_input_is_named(stage: str, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = stage_commands()[stage]
+    place = next(index for index, word in enumerate(argv) if word.startswith("--"))
+    argv[place + 1] = "data/nowhere"
+    assert run_command(workspace, argv) == 1
+    error = capsys.readouterr().err
+    assert argv[place] in error
+    assert "data/nowhere" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("stage", ["dedupe", "filter", "train_tokenizer", "shard", "conversations"])
+def test_an_empty_corpus_is_a_clear_error_and_leaves_nothing(
+    stage: str, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipeline.tables import DOCS, ShardWriter
+
+    empty = workspace / "data" / "empty"
+    with ShardWriter(empty, DOCS):
+        pass
+    argv = stage_commands()[stage]
+    argv[argv.index("--docs") + 1] = "data/empty"
+    shutil.rmtree(workspace / "data" / stage)
+    assert run_command(workspace, argv) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "Traceback" not in error
+    assert not (workspace / "data" / stage).exists()
+    assert not list((workspace / "data").glob("*.partial"))
+
+
+def test_a_text_stage_keeps_books(road: Path) -> None:
+    for stage in ("download", "dedupe", "filter"):
+        metrics = json.loads((road / f"data/metrics/{stage}.json").read_text())
+        dropped = sum(value for name, value in metrics.items() if name.startswith("dropped_"))
+        assert metrics["docs_in"] == metrics["docs_out"] + dropped, stage
+
+
+def test_every_dropped_document_has_a_row_in_the_ledger(road: Path) -> None:
+    from pipeline.tables import read_docs, read_table
+
+    for stage, before in (("dedupe", "download"), ("filter", "dedupe")):
+        was, now = (set(read_docs(road / "data" / name, ["id"]).column("id").to_pylist()) for name in (before, stage))
+        ledger = read_table(road / "data" / stage / "ledger.parquet").to_pylist()
+        assert {row["id"] for row in ledger if row["decision"] == "dropped"} == was - now
+        assert all(row["stage"] == stage and row["reason"] for row in ledger)
+
+
+def test_dvc_yaml_names_params_that_exist() -> None:
+    params = read_yaml(ROOT / "params.yaml")
+    for name, stage in read_yaml(ROOT / "dvc.yaml")["stages"].items():
+        assert stage["params"] == [name]
+        assert name in params

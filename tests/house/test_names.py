@@ -1,0 +1,54 @@
+"""The naming law: a stage's one word is its module, params section, DVC stage, data folder, metrics file and test file."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from pipeline.params import Params
+from pipeline.stage import STAGES, input_names
+from tests.conftest import ROOT, read_yaml, stage_commands
+
+FORBIDDEN = ("utils", "util", "common", "helpers", "helper", "misc", "core", "base")
+
+
+def test_stages_params_and_graph_agree_in_order() -> None:
+    graph = list(read_yaml(ROOT / "dvc.yaml")["stages"])
+    sections = [name for name in Params.model_fields if name != "registry"]
+    written = [name for name in read_yaml(ROOT / "params.yaml") if name != "registry"]
+    assert graph == list(STAGES) == sections == written
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_one_word_everywhere(stage: str) -> None:
+    assert (ROOT / "pipeline" / f"{stage}.py").is_file()
+    assert (ROOT / "tests" / "pipeline" / f"test_{stage}.py").is_file()
+    entry = read_yaml(ROOT / "dvc.yaml")["stages"][stage]
+    assert entry["outs"] == [f"data/{stage}"]
+    assert entry["metrics"] == [{f"data/metrics/{stage}.json": {"cache": False}}]
+    assert f"pipeline/{stage}.py" in entry["deps"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_command_has_a_flag_for_each_input_and_no_other(stage: str) -> None:
+    module = importlib.import_module(f"pipeline.{stage}")
+    argv = stage_commands()[stage]
+    flags = [word for word in argv if word.startswith("--")]
+    assert argv[0] == stage
+    assert flags == [*(f"--{name.replace('_', '-')}" for name in input_names(module.run)), "--out", "--metrics"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_input_is_a_dependency(stage: str) -> None:
+    entry = read_yaml(ROOT / "dvc.yaml")["stages"][stage]
+    argv = stage_commands()[stage]
+    inputs = [word for flag, word in zip(argv, argv[1:], strict=False) if flag.startswith("--") and flag not in ("--out", "--metrics")]
+    for path in inputs:
+        assert any(dep == path or dep.startswith(path + "/") for dep in entry["deps"]), path
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
+    for package in ("pipeline", "model", "flows", "assistant", "benchmarks"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert path.stem not in FORBIDDEN, path

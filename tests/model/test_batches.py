@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.batches import Conversation, ConversationBatches, StreamBatches, TokenStream, pack
+from model.loss import IGNORE
+from tests.model.conftest import write_shards
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    write_shards(tmp_path / "shards")
+    return tmp_path / "shards"
+
+
+def test_a_stream_is_one_array(shards: Path) -> None:
+    tokens = write_shards(shards)
+    stream = TokenStream(shards, "train", verify_sha256=True)
+    assert len(stream) == len(tokens)
+    for start, stop in [(0, 2000), (0, 1), (299, 301), (990, 1310), (1999, 2000), (5, 5)]:
+        np.testing.assert_array_equal(stream.read(start, stop), tokens[start:stop])
+
+
+def test_every_token_is_a_target_once_per_epoch(shards: Path) -> None:
+    stream = TokenStream(shards, "train")
+    batches = StreamBatches(stream, seq_len=21, batch_rows=5, seed=1)
+    assert batches.n_rows == 95
+    rows = [batches.at(step) for step in range(19)]
+    assert torch.equal(rows[0].ids[:, 1:], rows[0].targets[:, :-1])
+    seen = np.sort(np.concatenate([batch.targets.numpy().ravel() for batch in rows]))
+    np.testing.assert_array_equal(seen, np.sort(stream.read(1, 95 * 21 + 1)))
+    assert sorted(row for batch in rows for row in batch.rows) == list(range(95))
+
+
+def test_a_batch_depends_on_the_step_alone(shards: Path) -> None:
+    stream = TokenStream(shards, "train")
+    first = StreamBatches(stream, seq_len=16, batch_rows=6, seed=1)
+    for step in range(30):
+        first.at(step)
+    second = StreamBatches(stream, seq_len=16, batch_rows=6, seed=1)
+    assert torch.equal(first.at(25).ids, second.at(25).ids)
+    assert not torch.equal(second.at(25).ids, StreamBatches(stream, seq_len=16, batch_rows=6, seed=2).at(25).ids)
+
+
+@pytest.mark.parametrize("n_ranks", [2, 3])
+def test_ranks_share_the_global_batch(shards: Path, n_ranks: int) -> None:
+    batches = StreamBatches(TokenStream(shards, "train"), seq_len=16, batch_rows=6, seed=1)
+    parts = [batches.at(21, rank=rank, n_ranks=n_ranks) for rank in range(n_ranks)]
+    assert torch.equal(torch.cat([part.ids for part in parts]), batches.at(21).ids)
+    with pytest.raises(ValueError, match="batch_rows"):
+        batches.at(0, rank=0, n_ranks=4)
+
+
+def test_damage_is_named(shards: Path) -> None:
+    path = shards / "train-00001.arrow"
+    content = bytearray(path.read_bytes())
+    content[-600] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"damaged.*train-00001"):
+        TokenStream(shards, "train", verify_sha256=True)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"missing.*train-00001"):
+        TokenStream(shards, "train")
+    with pytest.raises(ValueError, match="no split"):
+        TokenStream(shards, "test")
+    with pytest.raises(ValueError, match="manifest"):
+        TokenStream(shards / "elsewhere", "train")
+
+
+@pytest.mark.parametrize(("key", "value", "name"), [("dtype", "uint32", "uint32"), ("n_tokens", 5, "n_tokens")])
+def test_a_wrong_manifest_is_named(shards: Path, key: str, value: object, name: str) -> None:
+    manifest = json.loads((shards / "manifest.json").read_text())
+    (manifest if key in manifest else manifest["train"])[key] = value
+    (shards / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=name):
+        TokenStream(shards, "train")
+
+
+def test_too_small_a_stream_is_refused(shards: Path) -> None:
+    with pytest.raises(ValueError, match="too small"):
+        StreamBatches(TokenStream(shards, "val"), seq_len=500, batch_rows=1, seed=0)
+
+
+@given(st.lists(st.integers(1, 20), max_size=60))
+def test_packing_loses_nothing_and_overfills_nothing(lengths: list[int]) -> None:
+    rows = pack(lengths, 20)
+    assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
+    assert all(sum(lengths[index] for index in row) <= 20 for row in rows)
+    assert len(rows) <= 2 * sum(lengths) / 20 + 1  # no two rows are half empty
+
+
+def talks(seed: int, n: int = 40) -> list[Conversation]:
+    generator = np.random.default_rng(seed)
+    made = []
+    for _ in range(n):
+        length = int(generator.integers(3, 24))
+        ids = generator.integers(16, 300, length)
+        made.append(Conversation(ids.tolist(), (np.arange(length) >= length // 2).tolist()))
+    return made
+
+
+@given(st.integers(0, 20))
+def test_every_target_of_every_conversation_is_learned_once(seed: int) -> None:
+    conversations = talks(seed)
+    batches = ConversationBatches(conversations, seq_len=32, batch_rows=1, seed=seed)
+    pairs: Counter[tuple[int, int]] = Counter()
+    for step in range(batches.n_rows):
+        batch = batches.at(step)
+        is_target = batch.targets != IGNORE
+        assert is_target.any()
+        assert (batch.documents[is_target] >= 0).all()
+        pairs.update(zip(batch.ids[is_target].tolist(), batch.targets[is_target].tolist(), strict=True))
+    expected = Counter(
+        (ids[n - 1], ids[n]) for ids, mask in conversations for n in range(1, len(ids)) if mask[n]
+    )
+    assert pairs == expected
+    assert batches.packing.left_out == ()
+
+
+def test_long_ones_keep_their_answer_and_empty_ones_are_counted() -> None:
+    long = Conversation(list(range(16, 116)), [False] * 90 + [True] * 10)
+    silent = Conversation([16, 17, 18], [False] * 3)
+    batches = ConversationBatches([long, silent], seq_len=32, batch_rows=2, seed=0)
+    assert (batches.packing.cut, batches.packing.left_out, batches.n_rows) == ((0,), (1,), 1)
+    batch = batches.at(0)
+    assert batch.targets[0][batch.targets[0] != IGNORE].tolist() == list(range(106, 116))
+    assert batch.ids[0, 0] == 16
+    with pytest.raises(ValueError, match="no conversation"):
+        ConversationBatches([silent], seq_len=32, batch_rows=1, seed=0)
