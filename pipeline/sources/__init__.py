@@ -1,0 +1,25 @@
+"""Readers of raw text, one file per kind of input: the settings of a source in, documents and rejects out.
+
+`open_source` looks a reader up by the source's `kind`, checks that the source exists and gives its size and its batches.
+To add a kind: a section in `pipeline/params.py`, a module here with `open_source(params, setting)`, a line in `READERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.sources import python_docs, text
+from pipeline.sources.document import Batch, Document, Reading, Reject
+
+__all__ = ["READERS", "Batch", "Document", "Reading", "Reject", "open_source"]
+
+READERS: dict[str, Callable[[Any, str], Reading]] = {
+    "python_docs": python_docs.open_source,
+    "text": text.open_source,
+}
+
+
+def open_source(params: Any, setting: str) -> Reading:
+    """`setting` is the dotted name of the source in params.yaml, for messages. Raises `UserError` if it can't be found."""
+    return READERS[params.kind](params, setting)

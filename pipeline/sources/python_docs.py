@@ -1,0 +1,263 @@
+"""Source `python_docs`: the documentation of the Python environment that runs the pipeline.
+
+In: names of installed distributions, `stdlib` for the standard library. Out: one document per documented module, class,
+function and method, plus the language topics of `pydoc_data`. Files are parsed with `ast` in parallel and never imported.
+Test modules, vendored copies of other projects and generated protobuf modules are left out.
+Order n in the sources' size (15 MB/s a core); memory: the documents of one distribution, and 40× the largest file a worker.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import gc
+import platform
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from pipeline.engine import map_shards
+from pipeline.errors import UserError
+from pipeline.params import PythonDocs
+from pipeline.sources import docstrings
+from pipeline.sources.docstrings import Exports, Parsed, Symbol, UnreadableError
+from pipeline.sources.document import Batch, Document, Reading, Reject, canonical_json
+from pipeline.sources.licences import spdx
+from pipeline.sources.reexports import Module, PublicNames
+from pipeline.sources.static_text import static_value
+
+STDLIB = "stdlib"
+STDLIB_LICENCE = "PSF-2.0"
+TOPICS = "pydoc_data/topics.py"
+CHUNK_BYTES = 2_000_000  # of sources per task: about 0.15 s
+BATCH_DOCS = 4_096
+SKIPPED_FOLDERS = {
+    *("test", "tests", "idle_test", "benchmarks"),  # code about code
+    *("site-packages", "dist-packages"),  # other distributions
+    *("_vendor", "_vendored", "vendor", "vendored", "externals", "_external"),  # other projects under other licences
+}
+SKIPPED_PREFIXES = ("test_", "_test", "_sysconfigdata")
+SKIPPED_SUFFIXES = ("_test", "_pb2", "_pb2_grpc")
+
+
+class SourceFile(NamedTuple):
+    """A file of Python: where it lies, its path inside the distribution, its size."""
+
+    path: str
+    relative: str
+    n_bytes: int
+
+
+class FileResult(NamedTuple):
+    file: SourceFile
+    module: str
+    parsed: Parsed | None
+    error: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Package:
+    name: str
+    version: str
+    licence: str
+    files: tuple[SourceFile, ...]
+
+
+def open_source(
+    params: PythonDocs, setting: str, search_path: Sequence[str] | None = None, stdlib: Path | None = None
+) -> Reading:
+    """The packages' files, and their documents to come. Raises `UserError` for a package that is not installed."""
+    packages = [
+        _standard_library(stdlib) if name == STDLIB else _installed(name, f"{setting}.packages.{position}", search_path)
+        for position, name in enumerate(params.packages)
+    ]
+    return Reading(sum(file.n_bytes for package in packages for file in package.files), _read(packages))
+
+
+def _standard_library(root: Path | None) -> Package:
+    root = root or Path(sysconfig.get_path("stdlib"))
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.py"))
+    return Package(STDLIB, platform.python_version(), STDLIB_LICENCE, _files(root, names))
+
+
+def _installed(name: str, setting: str, search_path: Sequence[str] | None) -> Package:
+    path = list(sys.path if search_path is None else search_path)
+    found = next(iter(metadata.distributions(name=name, path=path)), None)
+    if found is None:
+        raise UserError(
+            f"{setting}: the package is not installed",
+            repr(name),
+            "add it to the requirements and install them, or remove it from download.sources",
+        )
+    names = [PurePosixPath(file) for file in found.files or []]
+    texts = [
+        Path(str(found.locate_file(file))).read_text(encoding="utf-8", errors="replace")
+        for file in sorted(names)
+        if ".dist-info" in str(file) and file.name.upper().startswith(("LICENSE", "LICENCE", "COPYING"))
+    ]
+    sources = sorted(str(file) for file in names if file.suffix in (".py", ".pyi"))
+    files = _files(Path(str(found.locate_file(""))), sources)
+    if not files:
+        raise UserError(
+            f"{setting}: the package has no Python sources on record",
+            f"{name} {found.version}",
+            "install it from a wheel (not in editable mode), or remove it from download.sources",
+        )
+    return Package(name, found.version, spdx(found.metadata, texts), files)
+
+
+def _files(root: Path, names: Sequence[str]) -> tuple[SourceFile, ...]:
+    """The files worth reading; a stub beside its implementation is not."""
+    known = set(names)
+    kept = [name for name in names if is_documented(name) and not (name.endswith(".pyi") and name[:-1] in known)]
+    return tuple(SourceFile(str(root / name), name, _size(root / name)) for name in kept)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # on record but not on disk: a reject, when it is read
+
+
+def is_documented(relative: str) -> bool:
+    """Whether a file can hold documentation of its own: no tests, vendored copies, generated or nameless modules."""
+    *folders, last = PurePosixPath(relative).with_suffix("").parts
+    if SKIPPED_FOLDERS.intersection(folders) or ("testing" in folders and "_internal" in folders):
+        return False
+    if not all(part.isidentifier() for part in (*folders, last)):
+        return False
+    return last not in ("conftest", "__main__") and not (
+        last.startswith(SKIPPED_PREFIXES) or last.endswith(SKIPPED_SUFFIXES)
+    )
+
+
+def module_name(relative: str) -> str:
+    """`numpy/linalg/__init__.py` → `numpy.linalg`."""
+    parts = PurePosixPath(relative).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _read(packages: Sequence[Package]) -> Iterator[Batch]:
+    chunks = [(position, chunk) for position, package in enumerate(packages) for chunk in _chunks(package.files)]
+    results = map_shards(parse_files, [chunk for _, chunk in chunks])
+    parsed: list[FileResult] = []
+    for at, ((position, chunk), result) in enumerate(zip(chunks, results, strict=True)):
+        parsed += result
+        yield Batch([], [], {}, sum(file.n_bytes for file in chunk))
+        if at + 1 == len(chunks) or chunks[at + 1][0] != position:
+            yield from _documents(packages[position], parsed)
+            parsed = []
+
+
+def _chunks(files: Sequence[SourceFile]) -> Iterator[list[SourceFile]]:
+    chunk: list[SourceFile] = []
+    for file in files:
+        chunk.append(file)
+        if sum(part.n_bytes for part in chunk) >= CHUNK_BYTES:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def parse_files(files: Sequence[SourceFile]) -> list[FileResult]:
+    """The symbols of a few files; runs in a worker. Syntax trees have no cycles, so the collector would only cost time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return [_parse(file) for file in files]
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _parse(file: SourceFile) -> FileResult:
+    module = module_name(file.relative)
+    try:
+        data = Path(file.path).read_bytes()
+        if file.relative == TOPICS:
+            return FileResult(file, module, Parsed(_topics(data), Exports(), 0), ("", ""))
+        is_package = PurePosixPath(file.relative).stem == "__init__"
+        return FileResult(file, module, docstrings.parse_file(data, module, is_package), ("", ""))
+    except UnreadableError as error:
+        return FileResult(file, module, None, (error.reason, error.detail))
+    except OSError as error:
+        return FileResult(file, module, None, ("unreadable", error.strerror or type(error).__name__))
+
+
+def _topics(data: bytes) -> list[Symbol]:
+    """The language reference that `help("for")` shows: a literal table of texts."""
+    tree, _ = docstrings.parse_tree(data)
+    tables = [static_value(node.value, {}) for node in tree.body if isinstance(node, ast.Assign)]
+    return [
+        Symbol("", name, "topic", "", "", docstrings.clean(text), 1)
+        for table in tables
+        if isinstance(table, dict)
+        for name, text in sorted(table.items())
+        if isinstance(text, str) and text.strip()
+    ]
+
+
+def _documents(package: Package, results: Sequence[FileResult]) -> Iterator[Batch]:
+    source = f"python_docs/{package.name}"
+    rejects = [
+        Reject(source, canonical_json({"package": package.name, "version": package.version, "file": file.relative}), *error)
+        for file, _, parsed, error in results
+        if parsed is None
+    ]
+    read = [(file, module, parsed) for file, module, parsed, _ in results if parsed is not None]
+    names = PublicNames(_modules(read))
+    make = functools.partial(_document, package, source, names)
+    docs: list[Document] = []
+    for file, module, parsed in read:
+        for symbol in parsed.symbols:
+            document = make(file, module, symbol)
+            docs += [document] if isinstance(document, Document) else []
+            rejects += [document] if isinstance(document, Reject) else []
+    undocumented = sum(parsed.undocumented for _, _, parsed in read)
+    yield Batch([], rejects, {"undocumented_symbols": undocumented}, 0)
+    for start in range(0, len(docs), BATCH_DOCS):
+        yield Batch(docs[start : start + BATCH_DOCS], [], {}, 0)
+
+
+def _modules(read: Sequence[tuple[SourceFile, str, Parsed]]) -> dict[str, Module]:
+    defined: dict[str, set[str]] = {module: set() for _, module, _ in read}
+    for _, module, parsed in read:
+        for symbol in parsed.symbols:
+            defined.setdefault(symbol.module or module, set()).add(symbol.qualname.partition(".")[0])
+    exports = {module: (PurePosixPath(file.relative).stem == "__init__", parsed.exports) for file, module, parsed in read}
+    return {
+        module: Module(*exports.get(module, (False, Exports())), frozenset(names - {""}))
+        for module, names in defined.items()
+    }
+
+
+def _document(
+    package: Package, source: str, names: PublicNames, file: SourceFile, module: str, symbol: Symbol
+) -> Document | Reject:
+    module = symbol.module or module
+    title = symbol.qualname if symbol.kind == "topic" else names.of(module, symbol.qualname)
+    locator = canonical_json(
+        {
+            "package": package.name,
+            "version": package.version,
+            "module": module,
+            "qualname": symbol.qualname,
+            "kind": symbol.kind,
+            "signature": symbol.signature,
+            "file": file.relative,
+            "line": symbol.line,
+        }
+    )
+    text = f"{symbol.prefix}{title}{symbol.signature}\n\n{symbol.doc}"
+    try:
+        (text + locator).encode()
+    except UnicodeEncodeError as error:
+        locator = canonical_json({"package": package.name, "version": package.version, "file": file.relative, "line": symbol.line})
+        return Reject(source, locator, "not_unicode", str(error))
+    return Document(source, locator, text, title, "", package.licence)
