@@ -1,0 +1,10 @@
+"""python -m assistant [--model FOLDER]: talk to the champion in a terminal, or through a pipe."""
+
+from __future__ import annotations
+
+import sys
+
+from assistant.chat import main
+
+if __name__ == "__main__":
+    sys.exit(main())

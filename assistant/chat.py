@@ -1,0 +1,184 @@
+"""python -m assistant [--model FOLDER]: a streaming chat with a model folder, its two tools really executed.
+
+In: lines from a terminal or a pipe (`printf 'What is 12*7?\\n/quit\\n' | python -m assistant`). Out: answers as they are written.
+Ctrl-C stops an answer, a second one at the prompt leaves, as do Ctrl-D and /quit. A line that begins with a space is never a
+command. Exit codes: 0 good, 1 a person's error, 2 usage, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sqlite3
+import sys
+from contextlib import closing
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assistant.choice import choose
+from assistant.events import Done, Notice, Settings, TextPiece, ToolResult
+from assistant.screen import Interruption, Screen
+from assistant.search import Passages
+from assistant.session import Session
+from assistant.tools import tools_of
+
+if TYPE_CHECKING:
+    from assistant.engine import ModelInfo
+
+HELP = """/system TEXT  tell the model how to behave (nothing after it: take that back)
+/reset        forget what was said
+/help         this list
+/quit         leave (or Ctrl-D); Ctrl-C stops an answer"""
+STOPPED = {"length": "cut at --max-tokens", "window": "cut, the window is full"}
+
+
+class Chat:
+    """One conversation on one screen."""
+
+    def __init__(self, session: Session, settings: Settings, screen: Screen) -> None:
+        self.session, self.settings, self.screen = session, settings, screen
+
+    def run(self) -> int:
+        """Until the person leaves; returns the exit code."""
+        is_warned = False
+        while True:
+            try:
+                line = self.screen.read()
+            except EOFError:
+                return 0
+            except KeyboardInterrupt:
+                if is_warned or not self.screen.is_terminal:
+                    return 130
+                is_warned = True
+                self.screen.remark("Ctrl-C again, or Ctrl-D, to leave")
+                continue
+            is_warned = False
+            if line.startswith("/"):
+                if not self.command(line):
+                    return 0
+            elif line.strip():
+                is_warned = self.answer(line.strip())
+
+    def command(self, line: str) -> bool:
+        """False to leave."""
+        name, _, text = line.strip().partition(" ")
+        if name == "/quit":
+            return False
+        if name == "/help":
+            self.screen.remark(HELP)
+        elif name == "/reset":
+            self.session.reset()
+            self.screen.remark("forgotten" + ("; the system prompt stays" if self.session.system else ""))
+        elif name == "/system":
+            self.session.system = text.strip()
+            self.screen.remark("the system prompt is set" if text.strip() else "there is no system prompt now")
+        else:
+            self.screen.remark(f"unknown command {name}; /help lists them (a text may begin with a space)")
+        return True
+
+    def answer(self, text: str) -> bool:
+        """True if it was stopped by Ctrl-C."""
+        is_empty, last = True, None
+        with Interruption() as interruption, closing(self.session.send(text, self.settings)) as events:
+            for event in events:
+                if isinstance(event, TextPiece):
+                    self.screen.write(event.text)
+                    is_empty = is_empty and not event.text.strip()
+                elif isinstance(event, ToolResult):
+                    self._show_tool(event)
+                elif isinstance(event, Notice):
+                    self.screen.remark(event.text)
+                elif isinstance(event, Done):
+                    last = event
+                if interruption.is_asked:
+                    break
+        self.screen.write("\n")
+        if interruption.is_asked:
+            self.screen.remark("stopped")
+        elif is_empty:
+            self.screen.remark("the model said nothing")
+        if last is not None and not interruption.is_asked:
+            self._show_counts(last)
+        return interruption.is_asked
+
+    def _show_tool(self, result: ToolResult) -> None:
+        call = f"{result.call.name}({result.call.argument})"
+        if result.call.name != "search_docs":
+            self.screen.remark_cut(f"{call} → {result.text}")
+            return
+        self.screen.remark_cut(call)
+        for line in result.text.splitlines():
+            self.screen.remark_cut(f"  {line}")
+
+    def _show_counts(self, done: Done) -> None:
+        rate = f", {done.tokens_per_second:.0f} tokens/s" if done.n_tokens > 1 else ""
+        stopped = f"; {STOPPED[done.reason]}" if done.reason in STOPPED else ""
+        tokens = "1 token" if done.n_tokens == 1 else f"{done.n_tokens} tokens"
+        self.screen.remark(f"{tokens}{rate}, the first after {done.first_token_seconds:.2f} s{stopped}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the chat and returns the exit code."""
+    args = _parser().parse_args(argv)
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        return _start(args).run()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader has left; what is still buffered must not fail again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _start(args: argparse.Namespace) -> Chat:
+    settings = Settings(args.max_tokens, args.temperature, args.top_k, args.top_p, args.seed)
+    choice = choose(args.model, Path())
+    from assistant.engine import ModelEngine  # here, because torch takes a second and usage errors should not
+
+    engine = ModelEngine.load(choice.folder)
+    history = Path("var/chat_history") if Path("var").is_dir() else None
+    screen = Screen(is_terminal=sys.stdin.isatty() and sys.stdout.isatty(), history_file=history)
+    for line in banner(engine.info, choice.why):
+        screen.remark(line)
+    return Chat(Session(engine, tools_of(choice.folder), system=args.system), settings, screen)
+
+
+def banner(info: ModelInfo, why: str) -> list[str]:
+    """Which model, from where, its phase and size, and what it can look up."""
+    size = f"{info.n_parameters / 1e6:.2f} M parameters, {info.weight_bytes / 1e6:.1f} MB, window {info.seq_len} tokens"
+    lines = [f"MiniGPT, {size}, on {info.device}", f"phase {info.phase}, from {info.folder}: {why}"]
+    if info.phase == "pretrain":
+        return [*lines, "a base model: it only continues your text, without chat, history or tools"]
+    try:
+        found = f"search_docs over {Passages(info.folder / 'passages.sqlite').count():,} passages"
+    except sqlite3.Error:
+        found = "search_docs finds nothing, because passages.sqlite is missing or damaged"
+    return [*lines, f"tools: calculator, {found}; /help lists the commands"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m assistant", description="Talk to a model.")
+    default = Settings()
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="FOLDER",
+        help="a model folder (default: the champion, else the newest finished model)",
+    )
+    parser.add_argument("--system", default="", metavar="TEXT", help="how the model is to behave")
+    parser.add_argument(
+        "--max-tokens", type=int, default=default.max_tokens, metavar="N", help="longest answer (%(default)s)"
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=default.temperature, help="0 = the likeliest token (%(default)s)"
+    )
+    parser.add_argument("--top-k", type=int, default=default.top_k, metavar="N", help="0 = all tokens (%(default)s)")
+    parser.add_argument("--top-p", type=float, default=default.top_p, help="1 = all tokens (%(default)s)")
+    parser.add_argument("--seed", type=int, default=default.seed, help="for a temperature above 0 (%(default)s)")
+    return parser
