@@ -1,0 +1,135 @@
+"""The gate's policy: may this candidate follow this champion? Pure functions over what `evaluate` measured of both.
+
+In: flat metrics and the held-out documents (id, bytes, nats) of either model, and the `registry` section of params.yaml.
+Out: a verdict with one row per check. Bits per byte are compared on the documents that both were measured on, paired: the
+difference of two ratios of sums with the standard error of the ratio estimator (Cochran 1977, Sampling Techniques, 6.13).
+What it does not see: the spread between two trainings that differ in their seed alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+from pipeline.params import Registry
+
+MIN_SHARED_DOCS = 30  # fewer than that and a standard error means little
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Held-out documents as columns; `nats` is the model's loss summed over the document."""
+
+    ids: NDArray[np.str_]
+    n_bytes: NDArray[np.int64]
+    nats: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What `evaluate` measured of one model: its flat metrics and the documents."""
+
+    metrics: Mapping[str, float]
+    documents: Documents
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row of the verdict. `allowed` says in words what would still have passed."""
+
+    name: str
+    candidate: float
+    champion: float | None
+    allowed: str
+    is_passed: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`reason` is one line for a person: why it passed, or every check that refused."""
+
+    is_passed: bool
+    reason: str
+    checks: tuple[Check, ...]
+
+
+def judge(policy: Registry, candidate: Measured, champion: Measured | None) -> Verdict:
+    """Compares the two. Raises `UserError` for a skill in the policy that the candidate was not measured on."""
+    for name in ("bpb", *policy.max_skill_drop):
+        if name not in candidate.metrics:
+            known = ", ".join(sorted(n for n in candidate.metrics if n.endswith("_frac"))) or "no skills"
+            raise UserError(
+                f"registry.max_skill_drop.{name}: evaluate measures no such skill"
+                if name != "bpb"
+                else "evaluate: no bpb",
+                f"the candidate has {known}",
+                "correct params.yaml, or run evaluate again",
+            )
+    checks = (_bpb_check(policy, candidate, champion), *_skill_checks(policy, candidate, champion))
+    refused = [check for check in checks if not check.is_passed]
+    if refused:
+        reason = "; ".join(_sentence(check) for check in refused)
+    elif champion is None:
+        reason = "no champion yet"
+    else:
+        reason = f"bits per byte {candidate.metrics['bpb']:.4f} against {champion.metrics['bpb']:.4f}, no skill lost"
+    return Verdict(not refused, reason, checks)
+
+
+def paired_difference(candidate: Documents, champion: Documents) -> tuple[float, float, int]:
+    """Bits per byte of the candidate minus the champion's on shared documents, its standard error, their number.
+
+    A document is shared when both its id and its size agree: the same place with another text is not the same document.
+    """
+    _, left, right = np.intersect1d(candidate.ids, champion.ids, return_indices=True)
+    same = candidate.n_bytes[left] == champion.n_bytes[right]
+    left, right = left[same], right[same]
+    n_bytes = candidate.n_bytes[left].astype(np.float64)
+    n = len(n_bytes)
+    if n < 2 or n_bytes.sum() == 0:
+        return math.nan, math.nan, n
+    bits = (candidate.nats[left] - champion.nats[right]) / math.log(2)
+    difference = float(bits.sum() / n_bytes.sum())
+    residuals = bits - difference * n_bytes
+    error = math.sqrt(n / (n - 1) * float(residuals @ residuals)) / float(n_bytes.sum())
+    return difference, error, n
+
+
+def _bpb_check(policy: Registry, candidate: Measured, champion: Measured | None) -> Check:
+    ours = candidate.metrics["bpb"]
+    if champion is None or not math.isfinite(ours):
+        theirs = None if champion is None else champion.metrics["bpb"]
+        return Check("bpb", ours, theirs, "any number", math.isfinite(ours))
+    theirs = champion.metrics["bpb"]
+    difference, error, n = paired_difference(candidate.documents, champion.documents)
+    if n < MIN_SHARED_DOCS or not math.isfinite(difference):
+        allowed = f"at most {policy.max_bpb_increase:+.4f} on the totals ({n} documents shared)"
+        return Check("bpb", ours, theirs, allowed, ours - theirs <= policy.max_bpb_increase + ROUNDING)
+    limit = policy.max_bpb_z * error
+    allowed = (
+        f"at most {limit:+.4f} ({policy.max_bpb_z:g} standard errors over {n} shared documents), is {difference:+.4f}"
+    )
+    return Check("bpb", ours, theirs, allowed, difference <= limit + ROUNDING)
+
+
+def _skill_checks(policy: Registry, candidate: Measured, champion: Measured | None) -> list[Check]:
+    checks: list[Check] = []
+    for name, tolerance in policy.max_skill_drop.items():
+        ours, theirs = candidate.metrics[name], champion.metrics.get(name) if champion else None
+        if theirs is None:
+            checks.append(Check(name, ours, None, "any number", math.isfinite(ours)))
+        else:
+            is_passed = theirs - ours <= tolerance + ROUNDING  # False for a NaN
+            checks.append(Check(name, ours, theirs, f"at least {max(theirs - tolerance, 0.0):.3f}", is_passed))
+    return checks
+
+
+def _sentence(check: Check) -> str:
+    theirs = "no champion" if check.champion is None else f"{check.champion:.4f}"
+    return f"{check.name} {check.candidate:.4f} against {theirs}, allowed: {check.allowed}"
