@@ -96,7 +96,9 @@ def _open_tokens(path: Path, entry: dict, dtype: str, verify_sha256: bool) -> li
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != entry["sha256"]:
-            raise ValueError(f"a token shard is damaged; found sha256 {found[:12]}… in {path}, not {entry['sha256'][:12]}…; {again}.")
+            raise ValueError(
+                f"a token shard is damaged; found sha256 {found[:12]}… in {path}, not {entry['sha256'][:12]}…; {again}."
+            )
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except (pa.ArrowInvalid, OSError) as error:
@@ -123,14 +125,16 @@ def rows_of_step(step: int, n_rows: int, batch_rows: int, seed: int) -> list[tup
 
 def rank_slice(batch_rows: int, rank: int, n_ranks: int) -> slice:
     if batch_rows % n_ranks:
-        raise ValueError(f"batch_rows must be a multiple of the number of processes; found {batch_rows} and {n_ranks}; change one.")
+        raise ValueError(
+            f"batch_rows must be a multiple of the number of processes; found {batch_rows} and {n_ranks}; change one."
+        )
     share = batch_rows // n_ranks
     return slice(rank * share, (rank + 1) * share)
 
 
 class StreamBatches:
-    """Rows of seq_len + 1 tokens, cut side by side from the stream. Each epoch cuts at another offset, so that what stood at
-    a row's edge gets a context the next time; a token left over at the ends (fewer than two rows' worth) waits for such an epoch."""
+    """Rows of seq_len + 1 tokens, cut side by side from the stream as if it were a ring. Each epoch starts cutting somewhere
+    else, so that what stood at a row's edge, or was left over (less than a row), is in the middle of one the next time."""
 
     def __init__(self, stream: TokenStream, *, seq_len: int, batch_rows: int, seed: int) -> None:
         self.stream, self.seq_len, self.batch_rows, self.seed = stream, seq_len, batch_rows, seed
@@ -140,7 +144,6 @@ class StreamBatches:
                 f"{stream.name} is too small for one row; found {len(stream)} tokens where seq_len + 1 = {seq_len + 1} are needed; "
                 "add text or lower seq_len."
             )
-        self.n_slack = len(stream) - 1 - self.n_rows * seq_len
 
     def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch:
         places = rows_of_step(step, self.n_rows, self.batch_rows, self.seed)[rank_slice(self.batch_rows, rank, n_ranks)]
@@ -149,9 +152,12 @@ class StreamBatches:
         return Batch(tokens[:, :-1], tokens[:, 1:], rows=tuple(row for _, row in places))
 
     def _row(self, epoch: int, row: int) -> np.ndarray:
-        shift = epoch * 7919 % (self.n_slack + 1)
-        start = row * self.seq_len + shift
-        return self.stream.read(start, start + self.seq_len + 1)
+        length = len(self.stream)
+        start = (row * self.seq_len + epoch * self.seq_len // 3 * 2) % length
+        stop = start + self.seq_len + 1
+        if stop <= length:
+            return self.stream.read(start, stop)
+        return np.concatenate((self.stream.read(start, length), self.stream.read(0, stop - length)))
 
 
 class Conversation(NamedTuple):

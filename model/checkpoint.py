@@ -1,7 +1,8 @@
 """Checkpoints of a run in progress, and the folder of a finished model. No pickles: safetensors and JSON.
 
-In: tensors and plain values. Out: `step-00000123/` with model.safetensors, optimizer.safetensors and state.json, which holds the step, the
-history and the sha256 of both. Written into a temporary folder, synced, then renamed: a folder with the right name is whole.
+In: tensors and plain values. Out: `step-00000123/` with model.safetensors, optimizer.safetensors and state.json, which holds
+the step, the history and the sha256 of both. Written into a temporary folder, synced, then renamed: a folder with the right
+name is whole. Memory: one copy of what is saved at a time.
 
 Covers: kill -9 and power loss at any moment, bytes flipped later (the checkpoint before is used). Does not cover: two runs
 writing into one folder at once.
@@ -42,7 +43,7 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep_last: int = 2) -> Path:
-    """When the new one is safe, all but the `keep_last` newest are removed, and any of a later step: the run went back behind it."""
+    """When the new one is safe, all but the `keep_last` newest go, and any of a later step: the run went back behind it."""
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob("unfinished-*"):
         shutil.rmtree(leftover)
@@ -102,7 +103,9 @@ def model_tensors(model: Transformer) -> Tensors:
 @torch.no_grad()
 def restore(model: Transformer, tensors: Mapping[str, Tensor]) -> None:
     parameters = dict(model.named_parameters())
-    wrong = [name for name in sorted(parameters.keys() | tensors.keys()) if _shape(parameters, name) != _shape(tensors, name)]
+    wrong = [
+        name for name in sorted(parameters.keys() | tensors.keys()) if _shape(parameters, name) != _shape(tensors, name)
+    ]
     if wrong:
         name = wrong[0]
         raise ValueError(
@@ -128,14 +131,18 @@ def load_model(folder: Path, *, device: torch.device | str = "cpu") -> tuple[Tra
     Raises: ValueError for a folder that holds no model, or whose parts don't belong together."""
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         if not (folder / name).is_file():
-            raise ValueError(f"{folder} is no model folder; not found: {name}; name a folder that pretrain or sft wrote.")
+            raise ValueError(
+                f"{folder} is no model folder; not found: {name}; name a folder that pretrain or sft wrote."
+            )
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     about = {key: config.pop(key) for key in ("kind", "phase") if key in config}
     model = Transformer(ModelConfig.from_dict(config))
     try:
         restore(model, load_file(folder / "model.safetensors"))
     except SafetensorError as error:
-        raise ValueError(f"{folder / 'model.safetensors'} can't be read; found: {error}; train or pull the model again.") from error
+        raise ValueError(
+            f"{folder / 'model.safetensors'} can't be read; found: {error}; train or pull the model again."
+        ) from error
     tokenizer = Tokenizer.load(folder)
     if tokenizer.vocab_size > model.config.vocab_size:
         raise ValueError(

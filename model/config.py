@@ -30,7 +30,9 @@ class ModelConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type == "int" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ValueError(f"model.{field.name} must be a whole number of at least 1; found {value!r}; correct it.")
+                raise ValueError(
+                    f"model.{field.name} must be a whole number of at least 1; found {value!r}; correct it."
+                )
             if field.type == "float" and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
                 raise ValueError(f"model.{field.name} must be a number above 0; found {value!r}; correct it.")
         if not isinstance(self.is_tied, bool):

@@ -1,8 +1,8 @@
 """Several processes as one: the only file that imports torch.distributed.
 
-In: what torchrun puts into the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT). Out: a World. Gradients are summed, not
-averaged, over ranks: each rank divides its nats by the global number of targets first, so 2 ranks = 1 rank whatever their
-shares of targets. Memory: one flat copy of a bucket of gradients (64 MiB) at a time.
+In: what torchrun puts into the environment (RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT). Out: a
+World. Gradients are summed, not averaged, over ranks: each rank divides its nats by the global number of targets first, so
+2 ranks = 1 rank whatever their shares of targets. Memory: one flat copy of a bucket of gradients (64 MiB) at a time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import torch
@@ -26,7 +26,7 @@ class World:
 
     rank: int = 0
     n_ranks: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def is_main(self) -> bool:
@@ -92,6 +92,9 @@ def connect(device: str = "auto", *, timeout_seconds: float = 600.0) -> Iterator
         yield World(device=place)
         return
     options = {"device_id": place} if use_gpu else {}
+    if not use_gpu:  # torchrun gives each process one thread, whatever the machine has
+        n_local = int(os.environ.get("LOCAL_WORLD_SIZE", str(n_ranks)))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // n_local))
     dist.init_process_group("nccl" if use_gpu else "gloo", timeout=timedelta(seconds=timeout_seconds), **options)
     try:
         yield World(rank=dist.get_rank(), n_ranks=n_ranks, device=place)

@@ -1,7 +1,8 @@
 """Generation with a KV cache: one prompt as a stream, or many at once and greedily.
 
-In: ids of a prompt. Out: ids, one after the other, without the stop id. Memory: the cache, allocated once (ModelConfig.cache_bytes). Time: the prompt is
-computed once, each further token costs O(weights + cache). Batched = single and cached = uncached, to the token, in fp32.
+In: ids of a prompt. Out: ids, one after the other, without the stop id. Memory: the cache, allocated once
+(ModelConfig.cache_bytes). Time: the prompt is computed once, each further token costs O(weights + cache). Batched = single and
+cached = uncached, to the token, in fp32.
 """
 
 from __future__ import annotations
@@ -99,7 +100,9 @@ def generate_batch(
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     for start in range(0, len(order), batch_rows):
         group = order[start : start + batch_rows]
-        for index, answer in zip(group, _greedy(model, [prompts[i] for i in group], max_new_tokens, stop_ids), strict=True):
+        for index, answer in zip(
+            group, _greedy(model, [prompts[i] for i in group], max_new_tokens, stop_ids), strict=True
+        ):
             answers[index] = answer
         on_progress(len(group))
     return answers
@@ -111,20 +114,22 @@ def _greedy(
     weight = model.embedding.weight
     longest = max(len(prompt) for prompt in prompts)
     pads = [longest - len(prompt) for prompt in prompts]
-    n_tokens = min(longest + max_new_tokens, model.config.seq_len)
+    n_tokens = longest + max_new_tokens
     n_pad = torch.tensor(pads, device=weight.device) if any(pads) else None
     cache = Cache(model.config, len(prompts), n_tokens, n_pad=n_pad, dtype=weight.dtype, device=weight.device)
     padded = [[0] * pad + list(prompt) for pad, prompt in zip(pads, prompts, strict=True)]
     ids = torch.tensor(padded, device=weight.device)
     answers: list[list[int]] = [[] for _ in prompts]
     active = list(range(len(prompts)))
-    for _ in range(n_tokens - longest):
+    room = [model.config.seq_len - len(prompt) for prompt in prompts]
+    for _ in range(max_new_tokens):
         ids = model.logits(model(ids, cache)[:, -1]).argmax(-1, keepdim=True)
         kept = []
         for place, (row, index) in enumerate(zip(active, ids[:, 0].tolist(), strict=True)):
             if index not in stop_ids:
                 answers[row].append(index)
-                kept.append(place)
+                if len(answers[row]) < room[row]:
+                    kept.append(place)
         if not kept:
             break
         if len(kept) < len(active):

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import torch
 
-_PROGRAM = "#include <Python.h>\n#include <omp.h>\n#include <vector>\nint main() { return omp_get_max_threads() < 0; }\n"
+_PROGRAM = (
+    "#include <Python.h>\n#include <omp.h>\n#include <vector>\nint main() { return omp_get_max_threads() < 0; }\n"
+)
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -32,7 +34,7 @@ def compiler_problem(device_type: str) -> str | None:
     with both is built to find out (0.3 s), because a compiler that is there but broken would fail in mid-run."""
     if device_type == "cuda":
         try:
-            import triton  # noqa: F401, PLC0415
+            import triton  # noqa: F401
         except ImportError:
             return "the package triton is not installed"
         return None if shutil.which(os.environ.get("CC", "gcc")) or shutil.which("clang") else "no C compiler was found"
@@ -51,4 +53,6 @@ def compiler_problem(device_type: str) -> str | None:
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"{compiler} does not run ({error})"
     lines = done.stderr.strip().splitlines()
-    return None if done.returncode == 0 else f"{compiler} can't build a program ({lines[0] if lines else 'no reason given'})"
+    if done.returncode == 0:
+        return None
+    return f"{compiler} can't build a program ({lines[0] if lines else 'no reason given'})"

@@ -68,7 +68,8 @@ def cross_entropy(
     targets = targets.reshape(-1)
     hidden = hidden.reshape(len(targets), -1)
     n_targets = int((targets != IGNORE).sum())
-    if n_targets < len(targets):  # conversations score a third of their tokens: leave the others out, fill the last chunk up
+    if n_targets < len(targets):
+        # Conversations score a third of their tokens: leave the others out, and fill the last chunk up.
         rows = (targets != IGNORE).nonzero()[:, 0]
         n_fill = -n_targets % chunk_tokens
         hidden = torch.nn.functional.pad(hidden[rows], (0, 0, 0, n_fill))
@@ -92,5 +93,7 @@ def token_nats(
     for start in range(0, len(flat_targets), chunk_tokens):
         part = slice(start, start + chunk_tokens)
         logits = (flat_hidden[part] @ weight.T).float()
-        parts.append(torch.nn.functional.cross_entropy(logits, flat_targets[part], ignore_index=IGNORE, reduction="none"))
+        parts.append(
+            torch.nn.functional.cross_entropy(logits, flat_targets[part], ignore_index=IGNORE, reduction="none")
+        )
     return torch.cat(parts).reshape(targets.shape)

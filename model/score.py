@@ -1,7 +1,7 @@
 """How surprised a model is by documents: nats per document, for bits per byte.
 
-In: documents as ids, each starting with <|bos|>. Out: one float64 per document. Windows of seq_len tokens; a document longer than that is cut into
-windows that overlap, and each token is scored once, in the window that shows it the most text before it. Memory:
+In: documents as ids, each starting with <|bos|>. Out: one float64 per document. Windows of seq_len tokens; a document longer
+than that is cut into windows that overlap, and each token is scored once, in the first window that holds it. Memory:
 O(batch_tokens × D). Time: with overlap f, 1 / (1 - f) times that of reading every token once.
 """
 

@@ -73,8 +73,11 @@ class Tokenizer:
         """`path` is a tokenizer.json or the folder that holds it."""
         file = path / "tokenizer.json" if path.is_dir() else path
         if not file.is_file():
-            raise ValueError(f"there is no tokenizer; not found: {file}; train one, or name the folder that holds tokenizer.json.")
-        return cls(file.read_text(encoding="utf-8"))
+            raise ValueError(
+                f"there is no tokenizer; not found: {file}; train one, or name the folder that holds tokenizer.json."
+            )
+        with file.open(encoding="utf-8", newline="") as stream:
+            return cls(stream.read())
 
     def save(self, path: Path) -> None:
         file = path / "tokenizer.json" if path.is_dir() else path
@@ -125,7 +128,9 @@ def train_bpe(texts: Iterable[str], vocab_size: int, pattern: str = "cl100k") ->
     if vocab_size < least:
         raise ValueError(f"train_tokenizer.vocab_size must be at least {least}; found {vocab_size}; raise it.")
     if pattern not in SPLIT_PATTERNS:
-        raise ValueError(f"train_tokenizer.pattern is unknown; found {pattern!r}; choose one of {', '.join(SPLIT_PATTERNS)}.")
+        raise ValueError(
+            f"train_tokenizer.pattern is unknown; found {pattern!r}; choose one of {', '.join(SPLIT_PATTERNS)}."
+        )
     tokenizer = tokenizers.Tokenizer(models.BPE())
     expression = SPLIT_PATTERNS[pattern]
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=expression is None)

@@ -1,11 +1,11 @@
 """The one training loop: pretraining and tuning both call it.
 
-In: a model with fp32 weights, batches that are functions of the step, settings. Out: the model trained in place, and one StepRecord per
-step. Memory: with bf16, a second copy of the weights in which the forward and backward pass run; it is written anew once per
-step, which costs less than casting at each use (autocast). Time: see benchmarks.
+In: a model with fp32 weights, batches that are functions of the step, settings. Out: the model trained in place, and one
+StepRecord per step. Memory: with bf16, a second copy of the weights in which the forward and backward pass run; it is written
+anew once per step, which costs less than casting at each use (autocast). Time: ModelConfig.flops_per_token.
 
-A run that is killed and started again with the same checkpoint folder ends with the same bits on a CPU: a step depends on the weights, the
-optimizer's state and the step's number alone.
+A run that is killed and started again with the same checkpoint folder ends with the same bits on a CPU: a step depends on the
+weights, the optimizer's state and the step's number alone.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ Evaluate = Callable[[Transformer], Mapping[str, float]]
 class TrainSettings:
     """`micro_rows`: rows computed at once by each process (0 = its whole share); the rest is gradient accumulation.
 
-    `eval_every` and `checkpoint_every` count steps, 0 = only at the end; `checkpoint_every_seconds` works beside it. What follows
-    `checkpoint_every` never changes the result (precision and compiling change its last digits).
+    `eval_every` and `checkpoint_every` count steps, 0 = only at the end; `checkpoint_every_seconds` works beside it.
+    `use_documents`: attention stops at the borders of packed conversations.
     """
 
     total_steps: int

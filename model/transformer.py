@@ -38,14 +38,18 @@ class Cache:
         shape = (config.n_layer, n_rows, config.n_kv_head, n_tokens, config.d_head)
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
-        self.n_pad = n_pad
         self.n_filled = 0
+        self._set_pad(n_pad)
 
     def keep_rows(self, rows: Int[Tensor, " R"]) -> None:
         """Forget the other rows (they are finished), so that later steps cost less."""
         self.keys = self.keys[:, rows]
         self.values = self.values[:, rows]
-        self.n_pad = None if self.n_pad is None else self.n_pad[rows]
+        self._set_pad(None if self.n_pad is None else self.n_pad[rows])
+
+    def _set_pad(self, n_pad: Int[Tensor, " B"] | None) -> None:
+        self.n_pad = n_pad
+        self.least_pad = 0 if n_pad is None else int(n_pad.min())
 
 
 class RMSNorm(nn.Module):
@@ -192,9 +196,10 @@ class Transformer(nn.Module):
         """
         n_tokens = ids.shape[1]
         past = 0 if cache is None else cache.n_filled
-        if past + n_tokens > self.config.seq_len:
+        longest = past + n_tokens - (0 if cache is None else cache.least_pad)
+        if longest > self.config.seq_len:
             raise ValueError(
-                f"the window is full: model.seq_len is {self.config.seq_len}; found {past + n_tokens} tokens; shorten the text."
+                f"the window is full: model.seq_len is {self.config.seq_len}; found {longest} tokens; shorten the text."
             )
         mask = documents_mask(documents) if documents is not None else None
         cos, sin = self.cos[past : past + n_tokens], self.sin[past : past + n_tokens]  # T K

@@ -40,6 +40,17 @@ def test_every_token_is_a_target_once_per_epoch(shards: Path) -> None:
     assert sorted(row for batch in rows for row in batch.rows) == list(range(95))
 
 
+def test_later_epochs_cut_elsewhere(shards: Path) -> None:
+    stream = TokenStream(shards, "train")
+    batches = StreamBatches(stream, seq_len=21, batch_rows=95, seed=1)
+    epochs = [{tuple(row) for row in batches.at(step).ids.tolist()} for step in range(3)]
+    assert not epochs[0] & epochs[1]
+    assert not epochs[1] & epochs[2]
+    ring = np.concatenate((stream.read(0, 2000), stream.read(0, 2000)))
+    for row in batches.at(2).ids.numpy():
+        assert any((ring[start : start + 21] == row).all() for start in range(2000))
+
+
 def test_a_batch_depends_on_the_step_alone(shards: Path) -> None:
     stream = TokenStream(shards, "train")
     first = StreamBatches(stream, seq_len=16, batch_rows=6, seed=1)
@@ -118,9 +129,7 @@ def test_every_target_of_every_conversation_is_learned_once(seed: int) -> None:
         assert is_target.any()
         assert (batch.documents[is_target] >= 0).all()
         pairs.update(zip(batch.ids[is_target].tolist(), batch.targets[is_target].tolist(), strict=True))
-    expected = Counter(
-        (ids[n - 1], ids[n]) for ids, mask in conversations for n in range(1, len(ids)) if mask[n]
-    )
+    expected = Counter((ids[n - 1], ids[n]) for ids, mask in conversations for n in range(1, len(ids)) if mask[n])
     assert pairs == expected
     assert batches.packing.left_out == ()
 

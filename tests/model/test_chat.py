@@ -27,7 +27,9 @@ def test_only_what_the_assistant_writes_is_learned(tokenizer: Tokenizer) -> None
 
 def test_the_template(tokenizer: Tokenizer) -> None:
     ids, _ = render(TALK[:2], tokenizer)
-    assert tokenizer.decode(ids, skip_special=False) == "<|bos|><|system|>Be brief.<|end|><|user|>What is 12 * 7?<|end|>"
+    assert (
+        tokenizer.decode(ids, skip_special=False) == "<|bos|><|system|>Be brief.<|end|><|user|>What is 12 * 7?<|end|>"
+    )
     assert prompt_ids(TALK[:2], tokenizer) == [*ids, tokenizer.special("assistant")]
     assert render(TALK, tokenizer)[0][: len(ids)] == ids
 
@@ -71,7 +73,8 @@ def test_the_oldest_rounds_go_first(tokenizer: Tokenizer) -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["user", "assistant", "tool"]), st.text(max_size=60)), max_size=8), st.integers(40, 90)
+    st.lists(st.tuples(st.sampled_from(["user", "assistant", "tool"]), st.text(max_size=60)), max_size=8),
+    st.integers(40, 90),
 )
 def test_a_window_never_overflows(turns: list[tuple[str, str]], max_tokens: int) -> None:
     messages = [TALK[0], *({"role": role, "content": content} for role, content in turns)]

@@ -25,15 +25,12 @@ def test_cached_equals_uncached() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 299), min_size=1, max_size=24), min_size=1, max_size=9), st.integers(2, 5))
+@given(st.lists(st.lists(st.integers(0, 299), min_size=1, max_size=31), min_size=1, max_size=9), st.integers(2, 5))
 def test_batched_equals_single(prompts: list[list[int]], batch_rows: int) -> None:
     stop_ids = set(range(40))
     together = generate_batch(MODEL, prompts, max_new_tokens=12, stop_ids=stop_ids, batch_rows=batch_rows)
     for answer, prompt in zip(together, prompts, strict=True):
-        alone = generate(MODEL, prompt, GREEDY, stop_ids=stop_ids)
-        assert answer == alone[: len(answer)]
-        # A group's window is its longest prompt's; only that may end an answer early.
-        assert len(answer) >= min(len(alone), TINY.seq_len - 24)
+        assert answer == generate(MODEL, prompt, GREEDY, stop_ids=stop_ids)
 
 
 def test_stops() -> None:

@@ -82,7 +82,10 @@ def test_the_state_round_trips_bit_for_bit() -> None:
 def test_every_parameter_is_moved_once() -> None:
     model = awake()
     optimizer = Optimizer(model, OptimSettings())
-    owned = [*optimizer.muon.parameters.values(), *(p for group in optimizer.adam.param_groups for p in group["params"])]
+    owned = [
+        *optimizer.muon.parameters.values(),
+        *(p for group in optimizer.adam.param_groups for p in group["params"]),
+    ]
     assert sorted(map(id, owned)) == sorted(map(id, model.parameters()))
 
 

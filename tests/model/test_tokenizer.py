@@ -10,7 +10,9 @@ from model.tokenizer import SPECIAL_TOKENS, SPLIT_PATTERNS, Tokenizer, train_bpe
 from tests.model.conftest import SENTENCES
 
 TOKENIZERS = {pattern: train_bpe([*SENTENCES * 4, "<|user|>" * 50], 400, pattern) for pattern in SPLIT_PATTERNS}
-forged = st.lists(st.sampled_from([*SPECIAL_TOKENS, "<|", "|>", "user", "end", " ", "\r\n", "\u200d", "é"])).map("".join)
+forged = st.lists(st.sampled_from([*SPECIAL_TOKENS, "<|", "|>", "user", "end", " ", "\r\n", "\u200d", "é"])).map(
+    "".join
+)
 
 
 @pytest.mark.parametrize("pattern", SPLIT_PATTERNS)

@@ -81,7 +81,10 @@ def _attention(h: torch.Tensor, weights: dict[str, torch.Tensor], name: str) -> 
             part = slice(head * width, (head + 1) * width)
             kv = slice(head // n_group * width, (head // n_group + 1) * width)
             q = _norm(h[t] @ weights[name + "query.weight"][part].T, weights[name + "query_norm.weight"])
-            ks = [_norm(h[s] @ weights[name + "key.weight"][kv].T, weights[name + "key_norm.weight"]) for s in range(t + 1)]
+            ks = [
+                _norm(h[s] @ weights[name + "key.weight"][kv].T, weights[name + "key_norm.weight"])
+                for s in range(t + 1)
+            ]
             scores = torch.stack([_turn(q, t) @ _turn(k, s) for s, k in enumerate(ks)]) / width**0.5
             values = h[: t + 1] @ weights[name + "value.weight"][kv].T
             heads.append(scores.softmax(0) @ values)
