@@ -1,0 +1,117 @@
+"""Documents → passages: what `search_docs` finds and what answers quote.
+
+In: the columns of DOCS. Out: passages, each with a title that people ask for. A Python symbol gives one,
+`norm(x, ord=None): Matrix or vector norm. This function …`: its last name with its signature, then the first paragraphs, cut at the
+end of a sentence. Other text gives one passage for every few sentences, titled by the document and a number. The first sentence
+stands in the passage word for word. Time and memory: O(characters).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from pipeline.text.sentences import has_full_stop, paragraphs, sentences
+
+MAX_SIGNATURE_CHARS = 48
+MAX_TITLE_CHARS = 64
+UNFINISHED = " —"  # stands after a sentence without a full stop, so that its end can be seen
+_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+
+
+class Passage(NamedTuple):
+    """`sentence` is the first one, as it stands in `text`; `is_symbol` tells a Python name from a title of prose."""
+
+    id: str
+    title: str
+    text: str
+    sentence: str
+    source: str
+    licence: str
+    is_symbol: bool
+
+
+class Doc(NamedTuple):
+    """A row of DOCS without its url."""
+
+    id: str
+    text: str
+    source: str
+    locator: str
+    title: str
+    licence: str
+
+
+def passages(docs: Iterable[Doc], max_chars: int) -> Iterator[Passage]:
+    """At most one passage per title, the first one's, in the order of the documents."""
+    seen: set[str] = set()
+    for doc in docs:
+        for passage in _of_symbol(doc, max_chars) if doc.source.startswith("python_docs/") else _of_text(doc, max_chars):
+            if passage.title not in seen:
+                seen.add(passage.title)
+                yield passage
+
+
+def _of_symbol(doc: Doc, max_chars: int) -> Iterator[Passage]:
+    signature = " ".join(str(json.loads(doc.locator).get("signature", "")).split())
+    head, _, body = doc.text.partition("\n\n")
+    body = body if doc.title in head else doc.text
+    if not body.strip() or not _NAME.fullmatch(doc.title):
+        return
+    prose = _prose(body, max_chars) or sentences(" ".join(body.split())[: 2 * max_chars])
+    label = f"{doc.title.rpartition('.')[2]}{shorten(signature, MAX_SIGNATURE_CHARS)}: "
+    text = label + fill(prose, max_chars - len(label))
+    yield Passage(doc.id, doc.title, text, prose[0].removesuffix(UNFINISHED), doc.source, doc.licence, True)
+
+
+def _prose(body: str, max_chars: int) -> list[str]:
+    """The sentences of the first paragraphs, no more of them than can be used."""
+    found: list[str] = []
+    for paragraph in paragraphs(body):
+        *whole, last = sentences(paragraph[: 2 * max_chars])
+        found += [*whole, last if has_full_stop(last) else last + UNFINISHED]
+        if sum(map(len, found)) > max_chars:
+            break
+    return found
+
+
+def _of_text(doc: Doc, max_chars: int) -> Iterator[Passage]:
+    """`title §3`; a document without a title is named by its first words."""
+    parts = [last for block in doc.text.split("\n\n") for last in sentences(" ".join(block.split())[: 50 * max_chars])]
+    chunks = list(_chunks([part for part in parts if part], max_chars))
+    title = shorten(" ".join(doc.title.split()) or " ".join(doc.text.split()[:6]), MAX_TITLE_CHARS).replace("]", ")")
+    for number, chunk in enumerate(chunks, 1):
+        name = title if len(chunks) == 1 else f"{title} §{number}"
+        yield Passage(f"{doc.id}-{number}", name, fill(chunk, max_chars), chunk[0], doc.source, doc.licence, False)
+
+
+def _chunks(parts: Sequence[str], max_chars: int) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    for part in parts:
+        if chunk and sum(map(len, chunk)) + len(part) > max_chars:
+            yield chunk
+            chunk = []
+        chunk.append(part)
+    if chunk:
+        yield chunk
+
+
+def fill(parts: Sequence[str], max_chars: int) -> str:
+    """As many whole sentences as fit, at least the first, which is cut if it alone is too long."""
+    text = parts[0] if len(parts[0]) <= max_chars else shorten(parts[0], max_chars)
+    for part in parts[1:]:
+        if len(text) + 1 + len(part) > max_chars:
+            break
+        text = f"{text} {part}"
+    return text.removesuffix(UNFINISHED)
+
+
+def shorten(text: str, max_chars: int) -> str:
+    """Cut at a space where there is one near, with an ellipsis."""
+    if len(text) <= max_chars:
+        return text
+    cut = text[: max(max_chars - 1, 1)]
+    at = cut.rfind(" ")
+    return (cut[:at] if at > len(cut) // 2 else cut).rstrip(" ,;:") + "…"

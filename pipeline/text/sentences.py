@@ -1,0 +1,71 @@
+"""Prose → paragraphs and sentences, for passages and for what is quoted from them.
+
+In: the text of a document (docstrings, plain text). Out: paragraphs of prose on one line each, sentences word for word. Code, lists,
+headings and field lists are no prose. Time and memory: O(characters).
+
+Covers: English punctuation, common abbreviations, initials, names with dots in them. Does not cover: other scripts' full stops.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_BLANK = re.compile(r"\n\s*\n")
+_UNDERLINE = re.compile(r"[-=~^*#\"'.`]{3,}")
+_HEADING = re.compile(
+    r"(args?|arguments|parameters|params|returns?|raises|yields|examples?|notes?|see also|attributes|references|methods|"
+    r"usage|warnings?|keyword arguments|other parameters|todo)\s*:{0,2}",
+    re.IGNORECASE,
+)
+_NO_PROSE = re.compile(r">>>|\.\. |\.{3} |:\w+[^:`]*:(\s|$)|@\w|[-*+•] |\d+[.)] |\||[{}\[\]<>#$%=+]|```|\\\w")
+_END = re.compile(r"[.!?]+[\"'”’)\]`]*(?=\s)")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|etc|vs|cf|approx|resp|incl|fig|figs|eq|eqs|sec|no|dr|mr|mrs|ms|prof|st|al|ca|max|min|def|w\.r\.t|a\.k\.a|"
+    r"viz|vol|pp?|ch|ed|jr|sr)|\b[A-Za-z])\.[)\]\"']*$",
+    re.IGNORECASE,
+)
+_STARTS_LOWER = re.compile(r"[a-z]")
+
+
+def paragraphs(text: str) -> Iterator[str]:
+    """The prose at the beginning of `text`, up to its first heading (a title at the very start is prose); whatever is no
+    prose before that is left out."""
+    for number, block in enumerate(_BLANK.split(text.strip())):
+        lines = [line.strip() for line in block.strip().split("\n")]
+        is_underlined = len(lines) > 1 and _UNDERLINE.fullmatch(lines[1])
+        if _HEADING.fullmatch(lines[0]) or (is_underlined and number > 0):
+            return
+        if is_underlined:
+            yield lines[0]
+            lines = lines[2:]
+        kept: list[str] = []
+        for line in lines:
+            if _NO_PROSE.match(line) or _HEADING.fullmatch(line) or _UNDERLINE.fullmatch(line):
+                break
+            kept.append(line)
+        if any(kept):
+            yield " ".join(" ".join(kept).split())
+
+
+def sentences(paragraph: str) -> list[str]:
+    """The sentences of one paragraph, word for word; joined by one space they are the paragraph."""
+    found: list[str] = []
+    start = 0
+    for match in _END.finditer(paragraph):
+        sentence = paragraph[start : match.end()]
+        rest = paragraph[match.end() :].lstrip()
+        if _ABBREVIATION.search(sentence) and not sentence.endswith(("!", "?")):
+            continue
+        if _STARTS_LOWER.match(rest) and not rest[:40].partition(" ")[0].strip(".").count("."):
+            continue  # "file.py. and so on": a full stop inside a sentence
+        found.append(sentence)
+        start = match.end() + len(paragraph[match.end() :]) - len(rest)
+    if paragraph[start:]:
+        found.append(paragraph[start:])
+    return found
+
+
+def has_full_stop(sentence: str) -> bool:
+    """Whether the eye sees where it ends."""
+    return sentence.rstrip("\"'”’)]`").endswith((".", "!", "?", ":", "…"))
