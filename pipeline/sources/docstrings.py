@@ -18,14 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from pipeline.sources.attached import attached, called_name
 from pipeline.sources.signatures import Source, class_signature, decorator_names, function_signature, split_signature
 from pipeline.sources.static_text import Names, static_text, static_value
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-ATTACHERS = {"add_newdoc", "add_docstr", "add_docstr_all"}  # numpy, scipy, torch: documentation for compiled functions
-TENSOR_METHODS = "torch.Tensor"  # what torch's add_docstr_all documents
-PLACEHOLDER_LINE = re.compile(r"[ \t]*(%\([\w:.]+\)s|\{\w+\}|\{\{\w+\}\})[ \t]*(\n|$)")
+UNTOLD = ("", "(*args)", "(*args, **kwargs)", "(*args, **kw)", "(*args, **kwds)")  # say less than the docstring's own
+PLACEHOLDER_LINE = re.compile(r"^[ \t]*(%\([\w:.]+\)s|\{\w+\}|\{\{\w+\}\})[ \t]*(\n|$)", re.MULTILINE)
 
 
 class Symbol(NamedTuple):
@@ -42,12 +42,13 @@ class Symbol(NamedTuple):
 
 @dataclass
 class Exports:
-    """What a module shows besides its own definitions: names → (module, name), starred modules, a literal `__all__`."""
+    """What a module shows besides its own definitions."""
 
-    names: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
-    stars: list[str] = field(default_factory=list[str])
-    listed: list[str] | None = None
-    listed_from: str = ""
+    names: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])  # imported: (module, name)
+    stars: list[str] = field(default_factory=list[str])  # modules it imports everything from
+    instances: dict[str, str] = field(default_factory=dict[str, str])  # `col = Col()`: name → class of the same file
+    listed: list[str] | None = None  # `__all__`, where it is a literal
+    listed_from: str = ""  # the module whose `__all__` it takes over
 
 
 @dataclass
@@ -82,14 +83,14 @@ def parse_tree(data: bytes) -> tuple[ast.Module, Source]:
     return tree, Source((data if encoding == "utf-8" else text.encode()).splitlines())
 
 
-def parse_file(data: bytes, module: str, is_package: bool, has_docs: bool = True) -> Parsed:
+def parse_file(data: bytes, module: str, is_package: bool) -> Parsed:
     """Everything public in the file `module` was read from. Raises `UnreadableError`."""
     tree, source = parse_tree(data)
     reader = _Reader(module, is_package, source)
-    if has_docs:
-        reader.add("", "module", "", "", ast.get_docstring(tree, clean=False), 1)
-    reader.module_body(tree.body)
-    return Parsed(reader.symbols(), reader.exports, reader.undocumented())
+    reader.add("", "module", "", "", ast.get_docstring(tree, clean=False), 1)
+    reader.find_instances(tree.body)
+    reader.read_module(tree.body)
+    return Parsed(reader.symbols(), reader.exports, len(reader.seen) - len(reader.found))
 
 
 def clean(doc: str) -> str:
@@ -129,80 +130,99 @@ class _Reader:
     ) -> None:
         key = (module, qualname)
         kind, prefix, signature, line = self.seen.setdefault(key, (kind, prefix, signature, line))
-        cleaned = clean(doc) if doc else ""
-        if cleaned and key not in self.found:
-            self.found[key] = Symbol(module, qualname, kind, prefix, signature, cleaned, line)
+        if doc and key not in self.found:
+            opening, rest = split_signature(clean(doc), qualname.rpartition(".")[2])
+            signature = opening if opening and signature in UNTOLD else signature
+            if rest:
+                self.found[key] = Symbol(module, qualname, kind, prefix, signature, rest, line)
 
     def symbols(self) -> list[Symbol]:
-        """What was found; a name whose attributes are documented by calls too is a class."""
-        owners = {(module, qualname.rpartition(".")[0]) for module, qualname in self.found}
+        """What was found; a name whose attributes were documented by calls is a class."""
+        owners = {(module, qualname.rpartition(".")[0]) for module, qualname in self.found if module}
         return [
             symbol._replace(kind="class") if symbol.kind == "function" and key in owners else symbol
             for key, symbol in self.found.items()
         ]
 
-    def undocumented(self) -> int:
-        return len(self.seen) - len(self.found)
-
-    def module_body(self, body: list[ast.stmt]) -> None:
+    def find_instances(self, body: list[ast.stmt]) -> None:
+        """`norm = norm_gen(…)`: what people call is the instance, and its class documents it."""
         for statement in statements(body):
             match statement:
-                case ast.FunctionDef() | ast.AsyncFunctionDef():
-                    self.function(statement, "")
-                case ast.ClassDef():
-                    self.class_(statement, "")
-                case ast.ImportFrom():
-                    self.import_from(statement)
-                case ast.Assign(targets=[target]):
-                    self.assign(target, statement.value, statement.lineno)
-                case ast.AnnAssign(target=target, value=ast.expr() as value):
-                    self.assign(target, value, statement.lineno)
-                case ast.AugAssign(target=ast.Name(id="__all__"), value=value):
-                    self.list_all(value, self.exports.listed)
-                case ast.Expr(value=ast.Call() as call):
-                    self.call(call)
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=ast.Name(id=made)))
+                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.Call(func=ast.Name(id=made)))
+                ) if not name.startswith("_"):
+                    self.exports.instances.setdefault(name, made)
                 case _:
                     pass
 
-    def function(self, node: Function, owner: str) -> None:
-        name = node.name
+    def read_module(self, body: list[ast.stmt]) -> None:
+        for statement in statements(body):
+            match statement:
+                case ast.FunctionDef() | ast.AsyncFunctionDef():
+                    self.read_function(statement, "")
+                case ast.ClassDef():
+                    self.read_class(statement, "")
+                case ast.ImportFrom():
+                    self.read_import(statement)
+                case ast.Assign(targets=[target], value=value) | ast.AnnAssign(target=target, value=ast.expr() as value):
+                    self.read_assignment(target, value, statement.lineno)
+                case ast.AugAssign(target=ast.Name(id="__all__"), value=value):
+                    self.list_all(value, self.exports.listed)
+                case ast.Expr(value=ast.Call() as call):
+                    self.read_call(call)
+                case _:
+                    pass
+
+    def read_function(self, node: Function, owner: str) -> None:
         decorators = decorator_names(node)
-        if name.startswith("_") or any(decorator.endswith((".setter", ".deleter")) for decorator in decorators):
+        if node.name.startswith("_") or any(name.endswith((".setter", ".deleter")) for name in decorators):
             return
         doc = ast.get_docstring(node, clean=False)
-        if not doc and any(decorator.rpartition(".")[2] == "overload" for decorator in decorators):
+        if not doc and any(name.rpartition(".")[2] == "overload" for name in decorators):
             return
         prefix, signature = function_signature(node, decorators, bool(owner), self.source)
-        qualname = f"{owner}.{name}" if owner else name
+        qualname = f"{owner}.{node.name}" if owner else node.name
         self.add(qualname, "method" if owner else "function", prefix, signature, doc, node.lineno)
 
-    def class_(self, node: ast.ClassDef, owner: str) -> None:
+    def read_class(self, node: ast.ClassDef, owner: str) -> None:
         if node.name.startswith("_"):
             return
         qualname = f"{owner}.{node.name}" if owner else node.name
         body = list(statements(node.body))
-        makers = [part for part in body if isinstance(part, FUNCTIONS) and part.name == "__init__"]
-        docs = [ast.get_docstring(part, clean=False) for part in (node, *makers[-1:])]
-        doc = "\n\n".join(clean(part) for part in docs if part)
-        self.add(qualname, "class", "", class_signature(node, body, self.source), doc, node.lineno)
+        signature, doc = self.class_text(node, body, has_instance=not owner and node.name in self.exports.instances.values())
+        self.add(qualname, "class", "", signature, doc, node.lineno)
         for part in body:
             match part:
                 case ast.FunctionDef() | ast.AsyncFunctionDef():
-                    self.function(part, qualname)
+                    self.read_function(part, qualname)
                 case ast.ClassDef():
-                    self.class_(part, qualname)
+                    self.read_class(part, qualname)
                 case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=ast.Name(id="property")) as call):
-                    self.property_(qualname, name, call)
+                    self.read_property(qualname, name, call)
                 case _:
                     pass
 
-    def property_(self, owner: str, name: str, call: ast.Call) -> None:
+    def class_text(self, node: ast.ClassDef, body: list[ast.stmt], has_instance: bool) -> tuple[str, str]:
+        """Signature and docstring of a class, with those of `__init__`, or of `__call__` where its instance is called."""
+        own = clean(ast.get_docstring(node, clean=False) or "")
+        makers = {part.name: part for part in body if isinstance(part, FUNCTIONS) and ast.get_docstring(part, clean=False)}
+        maker = makers.get("__call__") if has_instance and "__call__" in makers else makers.get("__init__")
+        if maker is None:
+            return class_signature(node, body, self.source), own
+        told, rest = split_signature(clean(ast.get_docstring(maker, clean=False) or ""), node.name)
+        is_call = maker.name == "__call__"
+        signature = function_signature(maker, [], True, self.source)[1] if is_call else class_signature(node, body, self.source)
+        signature = told if told and signature in UNTOLD else signature
+        return signature, f"{rest}\n\n{own}".strip() if is_call else f"{own}\n\n{rest}".strip()
+
+    def read_property(self, owner: str, name: str, call: ast.Call) -> None:
         given = call.args[3:4] + [keyword.value for keyword in call.keywords if keyword.arg == "doc"]
         if not name.startswith("_"):
             doc = static_text(given[0], self.names) if given else None
             self.add(f"{owner}.{name}", "method", "property ", "", doc, call.lineno)
 
-    def import_from(self, node: ast.ImportFrom) -> None:
+    def read_import(self, node: ast.ImportFrom) -> None:
         origin = node.module or ""
         if node.level:
             parts = self.module.split(".")
@@ -216,14 +236,14 @@ class _Reader:
             else:
                 self.exports.names.setdefault(alias.asname or alias.name, (origin, alias.name))
 
-    def assign(self, target: ast.expr, value: ast.expr, line: int) -> None:
+    def read_assignment(self, target: ast.expr, value: ast.expr, line: int) -> None:
         match target:
             case ast.Name(id="__all__"):
                 self.list_all(value, [])
             case ast.Name(id="__doc__"):
                 self.add("", "module", "", "", static_text(value, self.names), line)
-            case ast.Name(id=name) if isinstance(value, ast.Call) and _called(value) == "add_docstr" and len(value.args) > 1:
-                self.attach(name, static_text(value.args[1], self.names), value.lineno)
+            case ast.Name(id=name) if isinstance(value, ast.Call) and called_name(value) == "add_docstr":
+                self.attach(name, static_text(value.args[-1], self.names) if value.args else None, line)
             case ast.Name(id=name):
                 found = static_value(value, self.names)
                 if found is not None:
@@ -239,52 +259,17 @@ class _Reader:
         known = [name for name in names if name is not None]
         self.exports.listed = None if before is None or len(known) != len(names) else [*before, *known]
 
-    def call(self, node: ast.Call) -> None:
-        """`add_newdoc(module, name, doc)`, `add_newdoc(name, doc)`, `add_docstr(module.name, doc)` and their like."""
-        called = _called(node)
-        if called not in ATTACHERS or not 2 <= len(node.args) <= 3 or node.keywords:
-            return
-        first = static_text(node.args[0], self.names)
-        if called == "add_docstr":
-            self.attach_dotted(ast.unparse(node.args[0]), node)
-        elif called == "add_docstr_all" and self.module.endswith("._tensor_docs") and first:
-            self.attach_dotted(f"{TENSOR_METHODS}.{first}", node)
-        elif called == "add_newdoc" and first and len(node.args) == 2:
-            package = self.module.rpartition(".")[0]
-            self.attach(first, static_text(node.args[1], self.names), node.lineno, package)
-        elif called == "add_newdoc" and first:
-            self.add_newdoc(first, node.args[1], node.args[2])
+    def read_call(self, node: ast.Call) -> None:
+        """`__all__.extend([…])`, or a text for something compiled."""
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="__all__")), args=[ast.List() as names]):
+                self.list_all(names, self.exports.listed)
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="__all__"))):
+                self.exports.listed = None
+            case _:
+                for found in attached(node, self.module, self.names):
+                    self.attach(found.qualname, found.doc, found.line, found.module, found.signature)
 
-    def add_newdoc(self, module: str, place: ast.expr, given: ast.expr) -> None:
-        """numpy's form: the third argument is the text, a pair (attribute, text) or a list of such pairs."""
-        name = static_text(place, self.names)
-        if not name:
-            return
-        pairs = given.elts if isinstance(given, ast.List) else [given]
-        for pair in pairs:
-            if isinstance(pair, ast.Tuple) and len(pair.elts) == 2:
-                attribute = static_text(pair.elts[0], self.names)
-                if attribute and not attribute.startswith("_"):
-                    self.attach(f"{name}.{attribute}", static_text(pair.elts[1], self.names), pair.lineno, module)
-            else:
-                self.attach(name, static_text(pair, self.names), pair.lineno, module)
-
-    def attach_dotted(self, dotted: str, node: ast.Call) -> None:
-        if re.fullmatch(r"\w+(\.\w+)+", dotted):
-            module, _, name = dotted.rpartition(".")
-            self.attach(name, static_text(node.args[1], self.names), node.lineno, module)
-
-    def attach(self, qualname: str, doc: str | None, line: int, module: str = "") -> None:
-        if doc is None or qualname.rpartition(".")[2].startswith("_"):
-            return
-        kind = "method" if "." in qualname else "function"
-        signature, rest = split_signature(clean(doc), qualname.rpartition(".")[2])
-        self.add(qualname, kind, "", signature, rest, line, module)
-
-
-def _called(node: ast.Call) -> str:
-    match node.func:
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return name.lstrip("_")
-        case _:
-            return ""
+    def attach(self, qualname: str, doc: str | None, line: int, module: str = "", signature: str = "") -> None:
+        if doc is not None and not qualname.rpartition(".")[2].startswith("_"):
+            self.add(qualname, "method" if "." in qualname else "function", "", signature, doc, line, module)

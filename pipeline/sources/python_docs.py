@@ -9,7 +9,6 @@ Order n in the sources' size (15 MB/s a core); memory: the documents of one dist
 from __future__ import annotations
 
 import ast
-import functools
 import gc
 import platform
 import sys
@@ -18,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from pipeline.engine import map_shards
 from pipeline.errors import UserError
@@ -27,7 +26,7 @@ from pipeline.sources import docstrings
 from pipeline.sources.docstrings import Exports, Parsed, Symbol, UnreadableError
 from pipeline.sources.document import Batch, Document, Reading, Reject, canonical_json
 from pipeline.sources.licences import spdx
-from pipeline.sources.reexports import Module, PublicNames
+from pipeline.sources.reexports import Module, PublicNames, is_alias
 from pipeline.sources.static_text import static_value
 
 STDLIB = "stdlib"
@@ -57,6 +56,18 @@ class FileResult(NamedTuple):
     module: str
     parsed: Parsed | None
     error: tuple[str, str]
+
+
+class Place(NamedTuple):
+    """A symbol, the file and module that document it, and its public name."""
+
+    file: SourceFile
+    module: str
+    symbol: Symbol
+    title: str
+
+
+ReadFile: TypeAlias = tuple[SourceFile, str, Parsed]
 
 
 @dataclass(frozen=True)
@@ -182,8 +193,7 @@ def _parse(file: SourceFile) -> FileResult:
         data = Path(file.path).read_bytes()
         if file.relative == TOPICS:
             return FileResult(file, module, Parsed(_topics(data), Exports(), 0), ("", ""))
-        is_package = PurePosixPath(file.relative).stem == "__init__"
-        return FileResult(file, module, docstrings.parse_file(data, module, is_package), ("", ""))
+        return FileResult(file, module, docstrings.parse_file(data, module, _is_package(file)), ("", ""))
     except UnreadableError as error:
         return FileResult(file, module, None, (error.reason, error.detail))
     except OSError as error:
@@ -210,54 +220,79 @@ def _documents(package: Package, results: Sequence[FileResult]) -> Iterator[Batc
         for file, _, parsed, error in results
         if parsed is None
     ]
-    read = [(file, module, parsed) for file, module, parsed, _ in results if parsed is not None]
+    read = _placed([(file, module, parsed) for file, module, parsed, _ in results if parsed is not None])
     names = PublicNames(_modules(read))
-    make = functools.partial(_document, package, source, names)
     docs: list[Document] = []
-    for file, module, parsed in read:
-        for symbol in parsed.symbols:
-            document = make(file, module, symbol)
-            docs += [document] if isinstance(document, Document) else []
-            rejects += [document] if isinstance(document, Reject) else []
+    for place in _titled(read, names):
+        document = _document(package, source, place)
+        if isinstance(document, Document):
+            docs.append(document)
+        else:
+            rejects.append(document)
     undocumented = sum(parsed.undocumented for _, _, parsed in read)
     yield Batch([], rejects, {"undocumented_symbols": undocumented}, 0)
     for start in range(0, len(docs), BATCH_DOCS):
         yield Batch(docs[start : start + BATCH_DOCS], [], {}, 0)
 
 
-def _modules(read: Sequence[tuple[SourceFile, str, Parsed]]) -> dict[str, Module]:
+def _placed(read: Sequence[ReadFile]) -> list[ReadFile]:
+    """`torch.Tensor.abs`, documented by a call, is `Tensor.abs` of the module `torch`."""
+    known = {module for _, module, _ in read}
+    for _, _, parsed in read:
+        for position, symbol in enumerate(parsed.symbols):
+            module, qualname = symbol.module, symbol.qualname
+            while module and module not in known:
+                module, _, owner = module.rpartition(".")
+                qualname = f"{owner}.{qualname}"
+            if module and module != symbol.module:
+                kind = "method" if symbol.kind == "function" else symbol.kind
+                parsed.symbols[position] = symbol._replace(module=module, qualname=qualname, kind=kind)
+    return list(read)
+
+
+def _modules(read: Sequence[ReadFile]) -> dict[str, Module]:
     defined: dict[str, set[str]] = {module: set() for _, module, _ in read}
     for _, module, parsed in read:
         for symbol in parsed.symbols:
             defined.setdefault(symbol.module or module, set()).add(symbol.qualname.partition(".")[0])
-    exports = {module: (PurePosixPath(file.relative).stem == "__init__", parsed.exports) for file, module, parsed in read}
     return {
-        module: Module(*exports.get(module, (False, Exports())), frozenset(names - {""}))
-        for module, names in defined.items()
+        module: Module(_is_package(file), parsed.exports, frozenset(defined[module] - {""}))
+        for file, module, parsed in read
     }
 
 
-def _document(
-    package: Package, source: str, names: PublicNames, file: SourceFile, module: str, symbol: Symbol
-) -> Document | Reject:
-    module = symbol.module or module
-    title = symbol.qualname if symbol.kind == "topic" else names.of(module, symbol.qualname)
-    locator = canonical_json(
-        {
-            "package": package.name,
-            "version": package.version,
-            "module": module,
-            "qualname": symbol.qualname,
-            "kind": symbol.kind,
-            "signature": symbol.signature,
-            "file": file.relative,
-            "line": symbol.line,
-        }
-    )
+def _titled(read: Sequence[ReadFile], names: PublicNames) -> Iterator[Place]:
+    """Each symbol with its public name. What has been documented where it is defined is not taken from a stub again."""
+    titles: set[str] = set()
+    later: list[Place] = []
+    for file, home, parsed in read:
+        for symbol in parsed.symbols:
+            module = symbol.module or home
+            title = symbol.qualname if symbol.kind == "topic" else names.of(module, symbol.qualname)
+            place = Place(file, module, symbol, title)
+            if symbol.module or is_alias(module, symbol.qualname):
+                later.append(place)
+            else:
+                titles.add(title)
+                yield place
+    for place in later:
+        if place.title not in titles:
+            titles.add(place.title)
+            yield place
+
+
+def _document(package: Package, source: str, place: Place) -> Document | Reject:
+    file, module, symbol, title = place
+    where = {"package": package.name, "version": package.version, "file": file.relative, "line": symbol.line}
+    what = {"module": module, "qualname": symbol.qualname, "kind": symbol.kind, "signature": symbol.signature}
+    locator = canonical_json({**where, **what})
     text = f"{symbol.prefix}{title}{symbol.signature}\n\n{symbol.doc}"
     try:
         (text + locator).encode()
     except UnicodeEncodeError as error:
-        locator = canonical_json({"package": package.name, "version": package.version, "file": file.relative, "line": symbol.line})
-        return Reject(source, locator, "not_unicode", str(error))
+        return Reject(source, canonical_json(where), "not_unicode", str(error))
     return Document(source, locator, text, title, "", package.licence)
+
+
+def _is_package(file: SourceFile) -> bool:
+    return PurePosixPath(file.relative).stem == "__init__"

@@ -15,7 +15,15 @@ from typing import TypeAlias
 from pipeline.sources.docstrings import Exports
 
 Definition: TypeAlias = tuple[str, str]  # module, top-level name
-STDLIB_ALIASES = {"posixpath": "os.path", "genericpath": "os.path"}  # the module has another name when imported
+# What only running the package would tell: the name that people know the module or class by.
+ALIASES = {
+    "posixpath": "os.path",
+    "genericpath": "os.path",
+    "_pyio": "io",
+    "_pydatetime": "datetime",
+    "torch._C._VariableFunctions": "torch",
+    "torch._C.TensorBase": "torch.Tensor",
+}
 MAX_DEPTH = 30  # of chained re-exports
 
 
@@ -37,15 +45,15 @@ class PublicNames:
             for name in sorted(self._shown(module)):
                 definition = self._origin(module, name, 0)
                 if definition is not None:
-                    self._offer(definition, f"{module}.{name}")
+                    self._offer(definition, f"{ALIASES.get(module, module)}.{name}")
 
     def of(self, module: str, qualname: str) -> str:
         """The best public name; the module's own name where `qualname` is empty."""
-        home = STDLIB_ALIASES.get(module, module)
+        home = ALIASES.get(module, module)
         if not qualname:
-            return home
+            return module
         top, _, rest = qualname.partition(".")
-        own = f"{home}.{top}"
+        own = ALIASES.get(f"{home}.{top}", f"{home}.{top}")
         other = self._best.get((module, top), own)
         best = min(own, other, key=lambda path: _rank(path, top))
         return f"{best}.{rest}" if rest else best
@@ -81,7 +89,8 @@ class PublicNames:
             return listed
         module = self.modules[name]
         stars = [self._visible(star, depth + 1) for star in module.exports.stars]
-        return {shown for shown in set(module.defined).union(module.exports.names, *stars) if not shown.startswith("_")}
+        own = set(module.defined).union(module.exports.names, module.exports.instances, *stars)
+        return {shown for shown in own if not shown.startswith("_")}
 
     def _origin(self, module: str, name: str, depth: int) -> Definition | None:
         """Where a name that `module` shows is defined in this distribution."""
@@ -97,15 +106,21 @@ class PublicNames:
         found = self.modules[module]
         if name in found.defined:
             return module, name
+        if found.exports.instances.get(name) in found.defined:
+            return module, found.exports.instances[name]
         if name in found.exports.names:
             origin, original = found.exports.names[name]
             return self._origin(origin, original, depth + 1)
         for star in reversed(found.exports.stars):
-            if name in self._visible(star, depth + 1):
-                definition = self._origin(star, name, depth + 1)
-                if definition is not None:
-                    return definition
+            definition = self._origin(star, name, depth + 1)
+            if definition is not None:
+                return definition
         return None
+
+
+def is_alias(module: str, qualname: str) -> bool:
+    """Whether the symbol stands in a module or class that people know by another name."""
+    return module in ALIASES or f"{module}.{qualname.partition('.')[0]}" in ALIASES
 
 
 def _is_private(path: str) -> bool:

@@ -117,18 +117,29 @@ def shortened(shown: list[str], returns: str) -> str:
 
 
 def split_signature(doc: str, name: str) -> tuple[str, str]:
-    """A docstring that opens with its own signature (compiled functions) → the signature and the rest."""
+    """A docstring that opens with its own signature → that signature and the rest; the rest is empty only if `doc` is.
+
+    Compiled functions do so, since nothing else can tell how they are called, and old habits: `f(x) -> int`, alone on
+    its line or lines, maybe several of them, maybe closed by `--`.
+    """
+    found, rest = "", doc
+    while name and (end := _signature_end(rest, name)):
+        line, _, after = rest[end:].partition("\n")
+        returns = line.strip()
+        if (returns and not returns.startswith("->")) or not after.strip():
+            break
+        signature = " ".join(rest[rest.index("(") : end].split())
+        signature = signature.replace("( ", "(").replace(", )", ")") + (f" {returns}" if returns else "")
+        found, rest = found or signature, after.strip("\n").removeprefix("--\n").strip("\n")
+    return found, rest
+
+
+def _signature_end(doc: str, name: str) -> int:
+    """Where `name(…)` ends at the beginning of `doc`; 0 if it does not begin so."""
     opening = re.match(rf"(?:[\w.]+\.)?{re.escape(name)}\(", doc)
-    if not opening:
-        return "", doc
     depth = 0
-    for end in range(opening.end() - 1, min(len(doc), 2_000)):
+    for end in range(opening.end() - 1, min(len(doc), 2_000)) if opening else ():
         depth += {"(": 1, ")": -1}.get(doc[end], 0)
         if depth == 0:
-            line, _, rest = doc[end + 1 :].partition("\n")
-            signature = " ".join(doc[opening.end() - 1 : end + 1].split())
-            returns = line.strip()
-            if returns and not returns.startswith("->"):
-                return "", doc
-            return signature + (f" {returns}" if returns else ""), rest.strip("\n") or doc
-    return "", doc
+            return end + 1
+    return 0

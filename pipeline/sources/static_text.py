@@ -1,7 +1,7 @@
 """The value of a text expression, worked out from the syntax tree without running anything.
 
-In: an `ast` expression and the module's names with a known value. Out: the text, or None where it can't be told.
-Covers literals, `+`, f-strings of known names, `%` and `.format` with known values, `dedent`, `cleandoc`, and the tables of
+In: an `ast` expression and the module's names with a known value. Out: the text, or None where it can't be told. A part that
+is not known (a note imported from elsewhere, say) is left out of a text of which other parts are. Covers literals, `+`, f-strings of known names, `%` and `.format` with known values, `dedent`, `cleandoc`, and the tables of
 argument descriptions that torch's documentation modules fill their texts from. Never calls or imports what it reads.
 """
 
@@ -18,6 +18,7 @@ Value: TypeAlias = "str | dict[str, Value]"
 Names: TypeAlias = "dict[str, Value]"
 
 MAX_TEXT = 1_000_000  # characters: a format string can't be made to grow without bound
+PERCENT = re.compile(r"%\((\w+)\)s")
 PLACEHOLDER = re.compile(r"\{\{|\}\}|\{(\w*)\}")
 
 
@@ -36,6 +37,9 @@ def static_value(node: ast.expr | None, names: Names) -> Value | None:
             return names.get(name)
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             return _joined([static_text(left, names), static_text(right, names)])
+        case ast.BinOp(left=left, op=ast.Mod()):
+            template = static_text(left, names)
+            return None if template is None else PERCENT.sub(lambda match: _named(names, match[1]), template)
         case ast.JoinedStr(values=parts):
             return _joined([static_text(part, names) for part in parts])
         case ast.FormattedValue(value=value, conversion=-1, format_spec=None):
@@ -50,7 +54,12 @@ def static_value(node: ast.expr | None, names: Names) -> Value | None:
 
 def _joined(parts: list[str | None]) -> str | None:
     known = [part for part in parts if part is not None]
-    return "".join(known) if len(known) == len(parts) and sum(map(len, known)) <= MAX_TEXT else None
+    return "".join(known) if known and sum(map(len, known)) <= MAX_TEXT else None
+
+
+def _named(names: Names, name: str) -> str:
+    value = names.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _table(keys: list[ast.expr | None], values: list[ast.expr], names: Names) -> Names:
@@ -105,21 +114,20 @@ def _arguments(node: ast.Call, names: Names) -> Names:
 
 
 def _formatted(template: str, values: Mapping[str, Value]) -> str | None:
-    """`str.format` for plain `{name}` fields; None if one of them is not known."""
-    missing = False
+    """`str.format` for plain `{name}` fields; one that is not known is left out."""
     position = -1
+    length = len(template)
 
     def fill(match: re.Match[str]) -> str:
-        nonlocal missing, position
+        nonlocal position, length
         if match[0] in ("{{", "}}"):
             return match[0][0]
         position += not match[1]
-        value = values.get(match[1] or str(position))
-        missing |= not isinstance(value, str)
-        return value if isinstance(value, str) else ""
+        value = values.get(match[1] or str(position), "")
+        length += len(value)
+        return value if isinstance(value, str) and length <= MAX_TEXT else ""
 
-    text = PLACEHOLDER.sub(fill, template)
-    return None if missing or len(text) > MAX_TEXT else text
+    return PLACEHOLDER.sub(fill, template)
 
 
 def argument_table(text: str) -> Names:
