@@ -41,11 +41,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Check:
-    """One row of the verdict. `allowed` says in words what would still have passed."""
+    """One row of the verdict. `change` is what was judged, `allowed` in words what would still have passed."""
 
     name: str
     candidate: float
     champion: float | None
+    change: float | None
     allowed: str
     is_passed: bool
 
@@ -61,24 +62,26 @@ class Verdict:
 
 def judge(policy: Registry, candidate: Measured, champion: Measured | None) -> Verdict:
     """Compares the two. Raises `UserError` for a skill in the policy that the candidate was not measured on."""
-    for name in ("bpb", *policy.max_skill_drop):
+    known = ", ".join(sorted(candidate.metrics)) or "nothing at all"
+    if "bpb" not in candidate.metrics:
+        raise UserError("gate: the candidate has no bpb", f"evaluate measured {known}", "run evaluate again")
+    for name in policy.max_skill_drop:
         if name not in candidate.metrics:
-            known = ", ".join(sorted(n for n in candidate.metrics if n.endswith("_frac"))) or "no skills"
-            raise UserError(
-                f"registry.max_skill_drop.{name}: evaluate measures no such skill"
-                if name != "bpb"
-                else "evaluate: no bpb",
-                f"the candidate has {known}",
-                "correct params.yaml, or run evaluate again",
-            )
-    checks = (_bpb_check(policy, candidate, champion), *_skill_checks(policy, candidate, champion))
+            what = f"registry.max_skill_drop.{name}: evaluate measures no such skill"
+            raise UserError(what, f"it measured {known}", "correct the name in params.yaml")
+    theirs = champion.metrics if champion else {}
+    skills = (
+        _skill_check(name, tolerance, candidate.metrics[name], theirs.get(name))
+        for name, tolerance in policy.max_skill_drop.items()
+    )
+    checks = (_bpb_check(policy, candidate, champion), *skills)
     refused = [check for check in checks if not check.is_passed]
     if refused:
         reason = "; ".join(_sentence(check) for check in refused)
     elif champion is None:
         reason = "no champion yet"
     else:
-        reason = f"bits per byte {candidate.metrics['bpb']:.4f} against {champion.metrics['bpb']:.4f}, no skill lost"
+        reason = _sentence(checks[0]) + "; no skill lost"
     return Verdict(not refused, reason, checks)
 
 
@@ -92,9 +95,9 @@ def paired_difference(candidate: Documents, champion: Documents) -> tuple[float,
     left, right = left[same], right[same]
     n_bytes = candidate.n_bytes[left].astype(np.float64)
     n = len(n_bytes)
-    if n < 2 or n_bytes.sum() == 0:
-        return math.nan, math.nan, n
     bits = (candidate.nats[left] - champion.nats[right]) / math.log(2)
+    if n < 2 or n_bytes.sum() == 0 or not np.isfinite(bits).all():
+        return math.nan, math.nan, n
     difference = float(bits.sum() / n_bytes.sum())
     residuals = bits - difference * n_bytes
     error = math.sqrt(n / (n - 1) * float(residuals @ residuals)) / float(n_bytes.sum())
@@ -103,33 +106,28 @@ def paired_difference(candidate: Documents, champion: Documents) -> tuple[float,
 
 def _bpb_check(policy: Registry, candidate: Measured, champion: Measured | None) -> Check:
     ours = candidate.metrics["bpb"]
-    if champion is None or not math.isfinite(ours):
-        theirs = None if champion is None else champion.metrics["bpb"]
-        return Check("bpb", ours, theirs, "any number", math.isfinite(ours))
-    theirs = champion.metrics["bpb"]
-    difference, error, n = paired_difference(candidate.documents, champion.documents)
-    if n < MIN_SHARED_DOCS or not math.isfinite(difference):
-        allowed = f"at most {policy.max_bpb_increase:+.4f} on the totals ({n} documents shared)"
-        return Check("bpb", ours, theirs, allowed, ours - theirs <= policy.max_bpb_increase + ROUNDING)
-    limit = policy.max_bpb_z * error
-    allowed = (
-        f"at most {limit:+.4f} ({policy.max_bpb_z:g} standard errors over {n} shared documents), is {difference:+.4f}"
-    )
-    return Check("bpb", ours, theirs, allowed, difference <= limit + ROUNDING)
+    theirs = champion.metrics.get("bpb") if champion else None
+    if champion is None or theirs is None:
+        return Check("bpb", ours, None, None, "any number", math.isfinite(ours))
+    change, error, n = paired_difference(candidate.documents, champion.documents)
+    if n < MIN_SHARED_DOCS or not math.isfinite(ours):
+        change, limit = ours - theirs, policy.max_bpb_increase
+        allowed = f"at most {limit:+.4f} (only {n} documents shared)"
+    else:
+        limit = policy.max_bpb_z * error
+        allowed = f"at most {limit:+.4f} ({policy.max_bpb_z:g} standard errors, {n} documents)"
+    return Check("bpb", ours, theirs, change, allowed, change <= limit + ROUNDING)  # False for a NaN
 
 
-def _skill_checks(policy: Registry, candidate: Measured, champion: Measured | None) -> list[Check]:
-    checks: list[Check] = []
-    for name, tolerance in policy.max_skill_drop.items():
-        ours, theirs = candidate.metrics[name], champion.metrics.get(name) if champion else None
-        if theirs is None:
-            checks.append(Check(name, ours, None, "any number", math.isfinite(ours)))
-        else:
-            is_passed = theirs - ours <= tolerance + ROUNDING  # False for a NaN
-            checks.append(Check(name, ours, theirs, f"at least {max(theirs - tolerance, 0.0):.3f}", is_passed))
-    return checks
+def _skill_check(name: str, tolerance: float, ours: float, theirs: float | None) -> Check:
+    if theirs is None:
+        return Check(name, ours, None, None, "any number", math.isfinite(ours))
+    change = ours - theirs
+    return Check(name, ours, theirs, change, f"at least {-tolerance:+.3f}", change >= -tolerance - ROUNDING)
 
 
 def _sentence(check: Check) -> str:
-    theirs = "no champion" if check.champion is None else f"{check.champion:.4f}"
-    return f"{check.name} {check.candidate:.4f} against {theirs}, allowed: {check.allowed}"
+    if check.champion is None or check.change is None:
+        return f"{check.name} {check.candidate}"
+    figures = f"{check.candidate:.4f} against {check.champion:.4f} ({check.change:+.4f})"
+    return f"{check.name} {figures}, allowed {check.allowed}"

@@ -58,6 +58,7 @@ class MlflowStore:
     root: Path
     mlflow: Any
     client: Any
+    is_embedded: bool  # the repository's own store
 
     def aliases(self) -> dict[str, str]:
         """candidate, champion, previous → version; empty before the first publication."""
@@ -117,8 +118,9 @@ def open_store(root: Path) -> Generator[MlflowStore]:
             os.environ.setdefault(key, value)
         import mlflow
 
-        mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{var / 'mlflow.db'}")
-        yield MlflowStore(root, mlflow, mlflow.MlflowClient())
+        elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
+        mlflow.set_tracking_uri(elsewhere or f"sqlite:///{var / 'mlflow.db'}")
+        yield MlflowStore(root, mlflow, mlflow.MlflowClient(), is_embedded=not elsewhere)
 
 
 def publish(store: MlflowStore) -> Outcome:
@@ -194,8 +196,7 @@ def _experiment(store: MlflowStore) -> str:
     found = store.client.get_experiment_by_name(NAME)
     if found is not None:
         return str(found.experiment_id)
-    is_embedded = not os.environ.get("MLFLOW_TRACKING_URI")
-    location = (store.root / "var/mlartifacts").as_uri() if is_embedded else None
+    location = (store.root / "var/mlartifacts").as_uri() if store.is_embedded else None
     return str(store.client.create_experiment(NAME, artifact_location=location))
 
 

@@ -35,11 +35,11 @@ def console() -> Console:
 
 def verdict_table(verdict: Verdict) -> Table:
     """One row per check."""
-    table = Table("check", "candidate", "champion", "allowed", "verdict", box=box.SIMPLE_HEAD)
+    table = Table("check", "candidate", "champion", "change", "allowed", "verdict", box=box.SIMPLE_HEAD)
     for check in verdict.checks:
-        theirs = "" if check.champion is None else f"{check.champion:.4f}"
+        change = "" if check.change is None else f"{check.change:+.4f}"
         passed = "[green]passed[/]" if check.is_passed else "[bold red]refused[/]"
-        table.add_row(check.name, f"{check.candidate:.4f}", theirs, check.allowed, passed)
+        table.add_row(check.name, f"{check.candidate:.4f}", _figure(check.champion, 4), change, check.allowed, passed)
     return table
 
 

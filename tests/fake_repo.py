@@ -1,0 +1,155 @@
+"""A repository whose two stages take no time: for the registry and the flow. `knobs.json` says how good the model is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import ROOT
+
+DVC_YAML = """
+stages:
+  evaluate:
+    cmd: python make.py evaluate
+    deps: [make.py, data/sft]
+    outs: [data/evaluate]
+    metrics: [data/metrics/evaluate.json: {cache: false}]
+  sft:
+    cmd: python make.py sft
+    deps: [make.py, knobs.json]
+    outs: [data/sft]
+    metrics: [data/metrics/sft.json: {cache: false}]
+"""
+
+MAKE = """
+import json, pathlib, sys, time
+import pyarrow as pa, pyarrow.parquet as pq
+stage = sys.argv[1]
+out = pathlib.Path("data", stage)
+out.mkdir(parents=True)
+pathlib.Path("data/metrics").mkdir(exist_ok=True)
+metrics = pathlib.Path("data/metrics", stage + ".json")
+knobs = json.loads(pathlib.Path("knobs.json" if stage == "sft" else "data/sft/config.json").read_text())
+if stage == "sft":
+    if knobs.get("error"):
+        print("error: sft.training.seed: too lucky\\n  found: 13\\n  to do: take another one", file=sys.stderr)
+        sys.exit(1)
+    if knobs.get("seconds"):
+        pathlib.Path("var/stage.pid").write_text(str(__import__("os").getpid()))
+        time.sleep(knobs["seconds"])
+    print("sft: [###] 100 %", flush=True)
+    (out / "config.json").write_text(json.dumps(knobs))
+    (out / "model.safetensors").write_bytes(b"weights")
+    rows = [{"step": step, "loss_nats": 5.0 - step, "note": "text"} for step in range(3)]
+    (out / "history.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
+    metrics.write_text(json.dumps({"steps": 3}))
+else:
+    n = 60
+    sizes = [100 + 7 * (i * 37 % 50) for i in range(n)]
+    noise = [((i * 7919 + knobs["seed"] * 104729) % 1000 / 500 - 1) * 20 for i in range(n)]
+    nats = [size * knobs["bpb"] * 0.6931 + noise[i] for i, size in enumerate(sizes)]
+    columns = {"id": [f"{i:032x}" for i in range(n)], "source": ["s"] * n, "n_bytes": sizes, "nats": nats}
+    pq.write_table(pa.table(columns), out / "documents.parquet")
+    (out / "report.md").write_text("# Report\\n")
+    (out / "report.html").write_text("<h1>Report</h1>")
+    figures = {name: 1.0 for name in knobs["skills"]} | knobs.get("metrics", {})
+    metrics.write_text(json.dumps({"bpb": sum(nats) / sum(sizes) / 0.6931, **figures}))
+"""
+
+AGENT = """
+from mlflow.models import set_model
+from mlflow.pyfunc import ResponsesAgent
+from mlflow.types.responses import ResponsesAgentResponse
+from model.answer import answer
+
+class Agent(ResponsesAgent):
+    def load_context(self, context):
+        self.folder = context.artifacts["model"]
+
+    def predict(self, request):
+        item = self.create_text_output_item(text=answer(self.folder), id="1")
+        return ResponsesAgentResponse(output=[item])
+
+set_model(Agent())
+"""
+
+ANSWER = """
+import json, pathlib
+
+def answer(folder):
+    return json.loads(pathlib.Path(folder, "config.json").read_text())["answer"]
+"""
+
+
+class FakeRepo:
+    """A folder with the parts that the registry and the flow look at."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.skills = _policy_skills()
+        files = {
+            "dvc.yaml": DVC_YAML,
+            "make.py": MAKE,
+            "assistant/__init__.py": "",
+            "assistant/mlflow_agent.py": AGENT,
+            "model/__init__.py": "",
+            "model/answer.py": ANSWER,
+        }
+        for name, text in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        shutil.copy(ROOT / "params.yaml", root / "params.yaml")
+        (root / "var").mkdir()
+        self.knobs()
+        self.run("dvc", "init", "--no-scm", "-q")
+        shutil.copy(ROOT / ".dvcignore", root / ".dvcignore")
+        (root / ".dvc/config").write_text(
+            "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
+        )
+
+    def knobs(self, **knobs: Any) -> None:
+        """How the next model turns out."""
+        default = {"bpb": 1.4, "seed": 1, "answer": "hello", "skills": self.skills}
+        (self.root / "knobs.json").write_text(json.dumps(default | knobs))
+
+    def environment(self) -> dict[str, str]:
+        """As a person's shell, with the venv's bin first and nothing that points elsewhere."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PREFECT_", "DVC_"))}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
+        return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def start(self, module: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """`python -m module arguments…` in the background, its output in one pipe."""
+        command = [sys.executable, "-m", module, *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, cwd=self.root, env=self.environment(), **(pipes | options))
+
+    def run(self, module: str, *arguments: str, code: int = 0) -> str:
+        """`python -m module arguments…` to its end, with the exit code wanted; what it printed."""
+        with self.start(module, *arguments) as process:
+            output, _ = process.communicate(timeout=120)
+        assert process.returncode == code, output
+        return output
+
+    def repro(self, **knobs: Any) -> None:
+        """A finished pipeline with that model."""
+        self.knobs(**knobs)
+        self.run("dvc", "repro", "-q")
+
+    def registry(self, *arguments: str, code: int = 0) -> str:
+        return self.run("pipeline.registry", *arguments, code=code)
+
+    def aliases(self) -> dict[str, str]:
+        self.registry("list", "--json", "var/list.json")
+        return json.loads((self.root / "var/list.json").read_text())["aliases"]
+
+
+def _policy_skills() -> list[str]:
+    from pipeline.params import load_params
+
+    return list(load_params(ROOT / "params.yaml").registry.max_skill_drop)
