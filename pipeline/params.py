@@ -41,7 +41,12 @@ class Text(Section):
     path: str
     licence: str = "unknown"  # SPDX, for files that carry none
     split_on: str = ""  # cut one file into documents at this separator; empty: one file, one document
-    max_member_bytes: Count = 64_000_000
+    max_member_bytes: Count = 64_000_000  # a longer text is a reject: what one document may take of memory
+    text_column: Annotated[str, Field(min_length=1)] = "text"  # of JSON lines and Parquet, like the four below
+    id_column: str = ""
+    title_column: str = ""
+    url_column: str = ""
+    licence_column: str = ""
 
 
 class Download(Section):
@@ -119,11 +124,15 @@ class Shard(Section):
 class Conversations(Section):
     seed: Seed
     max_tokens: Annotated[int, Field(ge=64)]  # a whole conversation, so that none is cut in training
+    passage_chars: Annotated[int, Field(ge=80, le=4_000)]  # of a passage that search_docs finds
+    max_index_bytes: Annotated[int, Field(ge=1_000_000)]  # of passages' text in passages.sqlite, which is about twice as large
     n_quote: Annotated[int, Field(ge=0)]
     n_abstain: Annotated[int, Field(ge=0)]
-    n_search: Annotated[int, Field(ge=0)]
+    n_search: Annotated[int, Field(ge=0)]  # half of them by name, half in words
     n_calculator: Annotated[int, Field(ge=0)]
-    n_seed_repeats: Annotated[int, Field(ge=1)]  # how often each hand-written conversation is shown
+    n_seed_repeats: Annotated[int, Field(ge=1)]  # how often each wording of a hand-written conversation is shown
+    joined_frac: Frac  # of the conversations that go on with another one, as people's do
+    system_frac: Frac  # of the conversations made by program that begin with a system prompt
     n_heldout: Annotated[int, Field(ge=1)]  # of each skill, on symbols that training never saw
 
 

@@ -35,11 +35,11 @@ def parse_quote(text: str) -> Quote | None:
 
 def abstention(asked: str = "") -> str:
     """Without a name where the question was in words."""
-    return f"{asked}: {_ABSTENTION}" if asked else _ABSTENTION.capitalize().replace("documentation i", "documentation I")
+    return f"{asked}: {_ABSTENTION}" if asked else "T" + _ABSTENTION[1:]
 
 
 def is_abstention(text: str, asked: str) -> bool:
-    return _ABSTENTION in text.replace("The", "the", 1) and asked in text and parse_quote(text) is None
+    return _ABSTENTION[1:] in text and asked in text and parse_quote(text) is None
 
 
 def is_refusal(text: str) -> bool:

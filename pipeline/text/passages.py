@@ -32,6 +32,10 @@ class Passage(NamedTuple):
     licence: str
     is_symbol: bool
 
+    @property
+    def doc_id(self) -> str:
+        return self.id.partition("-")[0]
+
 
 class Doc(NamedTuple):
     """A row of DOCS without its url."""
@@ -61,7 +65,8 @@ def _of_symbol(doc: Doc, max_chars: int) -> Iterator[Passage]:
     if not body.strip() or not _NAME.fullmatch(doc.title):
         return
     prose = _prose(body, max_chars) or sentences(" ".join(body.split())[: 2 * max_chars])
-    label = f"{doc.title.rpartition('.')[2]}{shorten(signature, MAX_SIGNATURE_CHARS)}: "
+    space = "" if signature.startswith("(") or not signature else " "
+    label = f"{doc.title.rpartition('.')[2]}{space}{shorten(signature, MAX_SIGNATURE_CHARS)}: "
     text = label + fill(prose, max_chars - len(label))
     yield Passage(doc.id, doc.title, text, prose[0].removesuffix(UNFINISHED), doc.source, doc.licence, True)
 

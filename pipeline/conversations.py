@@ -1,0 +1,145 @@
+"""python -m pipeline conversations: filtered documents and hand-written talk → chat data to tune and to test on.
+
+In: documents, the shard stage's split, the tokenizer, data/seed/chat. Out: train.parquet and heldout.parquet (messages as JSON), and
+passages.sqlite, which the assistant searches. Documents of the val split are the held-out ones: their names stand in no
+training conversation. A held-out row ends with the turn that is scored, or where many answers are right, before it. Memory: passages and conversations, about 1 kB each;
+time: O(documents + conversations).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from model.chat import call_text
+from pipeline.errors import UserError
+from pipeline.params import Conversations
+from pipeline.passage_index import write_index
+from pipeline.stage import Metrics
+from pipeline.tables import CONVERSATIONS, HELDOUT, read_batches, read_table, write_table
+from pipeline.text.answers import Message
+from pipeline.text.encode import fast_encoder
+from pipeline.text.lookups import Example, Shelf
+from pipeline.text.mixture import Amounts, Seeds, heldout_examples, joined, train_examples, without_names
+from pipeline.text.passages import Doc, passages
+from pipeline.text.seeds import parse_seed
+
+TokenCounter = Callable[[Sequence[Example]], list[int]]
+
+
+def run(params: Conversations, *, docs: Path, shards: Path, tokenizer: Path, seeds: Path, out: Path) -> Metrics:
+    count_tokens = token_counter((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
+    written = read_seeds(seeds)
+    everything = list(passages(_documents(docs), params.passage_chars))
+    if not everything:
+        raise UserError("conversations: there is no text to talk about", f"no passage in {docs}", "add sources, or loosen filter")
+    n_passages = write_index(out / "passages.sqlite", everything, params.max_index_bytes)
+    val_ids = _val_ids(shards)
+    ours = [passage for passage in everything if passage.doc_id not in val_ids]
+    theirs = [passage for passage in everything if passage.doc_id in val_ids]
+    known = Shelf(everything)
+
+    amounts = Amounts(
+        quote=params.n_quote,
+        abstain=params.n_abstain,
+        search=params.n_search - params.n_search // 2,
+        words=params.n_search // 2,
+        calculator=params.n_calculator,
+        seed_repeats=params.n_seed_repeats,
+    )
+    examples = train_examples(amounts, ours, known, written, system_frac=params.system_frac, seed=params.seed)
+    clean = without_names(examples, {passage.title for passage in theirs})
+    kept = _fitting(clean, params.max_tokens, count_tokens)
+    rows = joined(kept, count_tokens(kept), params.max_tokens, params.joined_frac, seed=params.seed)
+    _write_train(out / "train.parquet", rows)
+
+    tests = heldout_examples(params.n_heldout, theirs, known, written, seed=params.seed)
+    fitting = _fitting(tests, params.max_tokens, count_tokens)
+    _write_heldout(out / "heldout.parquet", fitting)
+    metrics: Metrics = {
+        "n_passages": n_passages,
+        "n_passages_left_out": len(everything) - n_passages,
+        "passages_bytes": (out / "passages.sqlite").stat().st_size,
+        "n_names_train": len(ours),
+        "n_names_heldout": len(theirs),
+        "n_train": len(rows),
+        "n_train_tokens": sum(count_tokens(rows)),
+        "n_train_joined": len(kept) - len(rows),
+        "n_train_named_heldout": len(examples) - len(clean),
+        "n_train_too_long": len(clean) - len(kept),
+        "n_heldout": len(fitting),
+        "n_heldout_too_long": len(tests) - len(fitting),
+    }
+    return metrics | _by_kind("n_train", kept) | _by_kind("n_heldout", fitting)
+
+
+def _by_kind(name: str, examples: Sequence[Example]) -> Metrics:
+    return {f"{name}_{kind}": n for kind, n in sorted(Counter(example.kind for example in examples).items())}
+
+
+def _documents(folder: Path) -> Iterator[Doc]:
+    for batch in read_batches(folder, Doc._fields):
+        yield from map(Doc, *(batch.column(name).to_pylist() for name in Doc._fields))
+
+
+def _val_ids(shards: Path) -> set[str]:
+    table = read_table(shards / "docs.parquet", ["id", "split"])
+    return {id_ for id_, split in zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True) if split == "val"}
+
+
+def read_seeds(folder: Path) -> Seeds:
+    """Raises `UserError` that names the file and the line."""
+    conversations: list[dict[str, object]] = []
+    for path in sorted(folder.glob("*.jsonl")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                conversations.append(parse_seed(line))
+            except (ValueError, AttributeError) as error:
+                raise UserError(f"{path}:{number}: this is no conversation", str(error), "mend the line") from error
+    return Seeds(conversations, _lines(folder / "names.txt"), _lines(folder / "systems.txt"))
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line] if path.exists() else []
+
+
+def token_counter(tokenizer_json: str) -> TokenCounter:
+    """Examples → the tokens of each, as many as model.chat.render gives."""
+    encode = fast_encoder(tokenizer_json)
+
+    def count(examples: Sequence[Example]) -> list[int]:
+        messages = [message for example in examples for message in example.messages]
+        lengths = iter(encode([_written(message) for message in messages])[1].tolist() if messages else [])
+        sizes = iter([length + 2 + ("call" in message) for length, message in zip(lengths, messages, strict=True)])
+        return [1 + sum(next(sizes) for _ in example.messages) for example in examples]
+
+    return count
+
+
+def _written(message: Message) -> str:
+    return call_text(**message["call"]) if "call" in message else message["content"]
+
+
+def _fitting(examples: Sequence[Example], max_tokens: int, count_tokens: TokenCounter) -> list[Example]:
+    return [example for example, size in zip(examples, count_tokens(examples), strict=True) if size <= max_tokens]
+
+
+def _write_train(path: Path, examples: Sequence[Example]) -> None:
+    rows = [{"id": f"train-{n:06d}", "kind": e.kind, "messages": _json(e.messages)} for n, e in enumerate(examples)]
+    write_table(path, pa.Table.from_pylist(rows, schema=CONVERSATIONS))
+
+
+def _write_heldout(path: Path, examples: Sequence[Example]) -> None:
+    rows = [
+        {"id": f"heldout-{n:05d}", "kind": e.kind, "messages": _json(e.messages), "expected": _json(e.expected)}
+        for n, e in enumerate(examples)
+    ]
+    write_table(path, pa.Table.from_pylist(rows, schema=HELDOUT))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
