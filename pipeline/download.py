@@ -7,6 +7,8 @@ Order n log n in the documents. Memory: the whole corpus as Arrow columns, twice
 text (200 MB for the embedded corpus of 50 MB), so corpora up to a few GB.
 """
 
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from collections import Counter
@@ -20,7 +22,7 @@ import xxhash
 from pipeline.errors import UserError
 from pipeline.params import Download
 from pipeline.progress import Bar
-from pipeline.sources import Document, Reading, Reject, open_source
+from pipeline.sources import Document, Reject, open_source
 from pipeline.stage import Metrics
 from pipeline.tables import BATCH_ROWS, DOCS, REJECTS, ShardWriter, write_table
 
@@ -41,7 +43,9 @@ def run(params: Download, *, out: Path) -> Metrics:
                 if batch.n_bytes:
                     bar.advance(batch.n_bytes)
     if not tables:
-        raise UserError("download.sources: the corpus is empty", f"0 documents, {len(rejects)} rejects", _advice(rejects))
+        raise UserError(
+            "download.sources: the corpus is empty", f"0 documents, {len(rejects)} rejects", _advice(rejects)
+        )
     corpus = pa.Table.from_batches(tables, DOCS).sort_by("id")
     kept = _first_of_each_id(corpus)
     with ShardWriter(out) as writer:

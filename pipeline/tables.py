@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -100,6 +101,24 @@ def read_shard(
         raise UserError(
             f"{path}: not a readable Parquet file", str(error), "delete it and run its stage again"
         ) from error
+
+
+def read_parquet_stream(stream: IO[bytes], columns: Sequence[str]) -> Iterator[dict[str, object]]:
+    """Rows of anybody's Parquet file, with those of `columns` that it has (all of them if it has none of these). Text
+    that is not UTF-8 comes as bytes. Raises `pa.ArrowException` or `OSError` for a broken file."""
+    with pq.ParquetFile(stream) as file:
+        names = [name for name in columns if name in file.schema_arrow.names] or None
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
+            values = [_python_values(column) for column in batch.columns]
+            for row in zip(*values, strict=True):
+                yield dict(zip(batch.schema.names, row, strict=True))
+
+
+def _python_values(column: pa.Array) -> list[object]:
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        return column.cast(pa.binary() if pa.types.is_string(column.type) else pa.large_binary()).to_pylist()
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -165,7 +165,9 @@ class _Reader:
                     self.read_class(statement, "")
                 case ast.ImportFrom():
                     self.read_import(statement)
-                case ast.Assign(targets=[target], value=value) | ast.AnnAssign(target=target, value=ast.expr() as value):
+                case (
+                    ast.Assign(targets=[target], value=value) | ast.AnnAssign(target=target, value=ast.expr() as value)
+                ):
                     self.read_assignment(target, value, statement.lineno)
                 case ast.AugAssign(target=ast.Name(id="__all__"), value=value):
                     self.list_all(value, self.exports.listed)
@@ -190,7 +192,9 @@ class _Reader:
             return
         qualname = f"{owner}.{node.name}" if owner else node.name
         body = list(statements(node.body))
-        signature, doc = self.class_text(node, body, has_instance=not owner and node.name in self.exports.instances.values())
+        signature, doc = self.class_text(
+            node, body, has_instance=not owner and node.name in self.exports.instances.values()
+        )
         self.add(qualname, "class", "", signature, doc, node.lineno)
         for part in body:
             match part:
@@ -206,13 +210,17 @@ class _Reader:
     def class_text(self, node: ast.ClassDef, body: list[ast.stmt], has_instance: bool) -> tuple[str, str]:
         """Signature and docstring of a class, with those of `__init__`, or of `__call__` where its instance is called."""
         own = clean(ast.get_docstring(node, clean=False) or "")
-        makers = {part.name: part for part in body if isinstance(part, FUNCTIONS) and ast.get_docstring(part, clean=False)}
+        makers = {
+            part.name: part for part in body if isinstance(part, FUNCTIONS) and ast.get_docstring(part, clean=False)
+        }
         maker = makers.get("__call__") if has_instance and "__call__" in makers else makers.get("__init__")
         if maker is None:
             return class_signature(node, body, self.source), own
         told, rest = split_signature(clean(ast.get_docstring(maker, clean=False) or ""), node.name)
         is_call = maker.name == "__call__"
-        signature = function_signature(maker, [], True, self.source)[1] if is_call else class_signature(node, body, self.source)
+        signature = (
+            function_signature(maker, [], True, self.source)[1] if is_call else class_signature(node, body, self.source)
+        )
         signature = told if told and signature in UNTOLD else signature
         return signature, f"{rest}\n\n{own}".strip() if is_call else f"{own}\n\n{rest}".strip()
 

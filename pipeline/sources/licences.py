@@ -7,8 +7,7 @@ is read off the licence text (three clauses forbid endorsement); without a text 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from email.message import Message
+from collections.abc import Iterable, Mapping, Sequence
 
 UNKNOWN = "unknown"
 BSD = "BSD"  # a family, not an SPDX identifier
@@ -77,22 +76,24 @@ NAMES = {
 }
 
 
-def spdx(metadata: Message, texts: Sequence[str] = ()) -> str:
-    """The licence as an SPDX expression; several classifiers all apply (`AND`), which is the careful reading."""
-    expression = str(metadata.get("License-Expression") or "").strip()
+def spdx(metadata: Mapping[str, str | list[str]], texts: Sequence[str] = ()) -> str:
+    """The licence as an SPDX expression; several classifiers all apply (`AND`), which is the careful reading.
+
+    `metadata` is in the JSON form of PEP 566: keys in lower case with underscores.
+    """
+    expression = str(metadata.get("license_expression", "")).strip()
     if expression:
         return expression
-    field = str(metadata.get("License") or "").strip()
-    evidence = [field, *texts]
-    families = _classified(metadata.get_all("Classifier") or [])
-    if families is None:  # no licence classifier, or one that names no licence
-        families = [NAMES.get(" ".join(field.lower().split()), UNKNOWN)]
-    found = [bsd_member(evidence) if name == BSD else name for name in families]
+    field = str(metadata.get("license", "")).strip()
+    names = _classified(metadata.get("classifier", []))
+    if names is None:  # no licence classifier, or one that names no licence
+        names = [NAMES.get(" ".join(field.lower().split()), UNKNOWN)]
+    found = [bsd_member([field, *texts]) if name == BSD else name for name in names]
     return UNKNOWN if UNKNOWN in found else " AND ".join(sorted(set(found)))
 
 
-def _classified(classifiers: Iterable[object]) -> list[str] | None:
-    parts = [str(line).split(" :: ") for line in classifiers]
+def _classified(classifiers: Iterable[str]) -> list[str] | None:
+    parts = [line.split(" :: ") for line in classifiers]
     names = [line[-1] for line in parts if line[0] == "License" and line[-1] != "OSI Approved"]
     found = [CLASSIFIERS[name] for name in names if name in CLASSIFIERS]
     return found if found and len(found) == len(names) else None

@@ -118,7 +118,7 @@ def _installed(name: str, setting: str, search_path: Sequence[str] | None) -> Pa
             f"{name} {found.version}",
             "install it from a wheel (not in editable mode), or remove it from download.sources",
         )
-    return Package(name, found.version, spdx(found.metadata, texts), files)
+    return Package(name, found.version, spdx(found.metadata.json, texts), files)
 
 
 def _files(root: Path, names: Sequence[str]) -> tuple[SourceFile, ...]:
@@ -216,7 +216,9 @@ def _topics(data: bytes) -> list[Symbol]:
 def _documents(package: Package, results: Sequence[FileResult]) -> Iterator[Batch]:
     source = f"python_docs/{package.name}"
     rejects = [
-        Reject(source, canonical_json({"package": package.name, "version": package.version, "file": file.relative}), *error)
+        Reject(
+            source, canonical_json({"package": package.name, "version": package.version, "file": file.relative}), *error
+        )
         for file, _, parsed, error in results
         if parsed is None
     ]

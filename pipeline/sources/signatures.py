@@ -32,7 +32,9 @@ class Source:
 
 def decorator_names(node: Definition | ast.ClassDef) -> list[str]:
     """Dotted names of the decorators, without their arguments."""
-    return [name for item in node.decorator_list if (name := _dotted(item.func if isinstance(item, ast.Call) else item))]
+    return [
+        name for item in node.decorator_list if (name := _dotted(item.func if isinstance(item, ast.Call) else item))
+    ]
 
 
 def _dotted(node: ast.expr) -> str:

@@ -1,8 +1,9 @@
 """The value of a text expression, worked out from the syntax tree without running anything.
 
-In: an `ast` expression and the module's names with a known value. Out: the text, or None where it can't be told. A part that
-is not known (a note imported from elsewhere, say) is left out of a text of which other parts are. Covers literals, `+`, f-strings of known names, `%` and `.format` with known values, `dedent`, `cleandoc`, and the tables of
-argument descriptions that torch's documentation modules fill their texts from. Never calls or imports what it reads.
+In: an `ast` expression and the module's names with a known value. Out: the text, or None where it can't be told. A part
+that is not known (a note imported from elsewhere, say) is left out of a text of which other parts are. Covers literals,
+`+`, `%`, `.format`, f-strings of plain names, `dedent`, `cleandoc`, and the tables of argument descriptions that torch's
+documentation modules fill their texts from. Never calls or imports what it reads.
 """
 
 from __future__ import annotations
@@ -78,7 +79,9 @@ def _called(node: ast.Call, names: Names) -> Value | None:
     if isinstance(function, ast.Attribute) and function.attr == "format":
         template = static_text(function.value, names)
         return None if template is None else _formatted(template, _arguments(node, names))
-    called = function.id if isinstance(function, ast.Name) else function.attr if isinstance(function, ast.Attribute) else ""
+    called = (
+        function.id if isinstance(function, ast.Name) else function.attr if isinstance(function, ast.Attribute) else ""
+    )
     values = [static_value(argument, names) for argument in node.args]
     if called == "merge_dicts":
         merged: Names = {}

@@ -1,10 +1,200 @@
-"""Source `text` (being written)."""
+"""Source `text`: people's own files, folders, globs, archives and fsspec URLs.
+
+In: `.txt .md .rst` (one document a file, or one a piece between `split_on`), `.jsonl .ndjson .parquet` (one document a row),
+plain or `.gz .bz2 .xz .zst`, alone or as members of `.tar` (also compressed) and `.zip`. Out: documents, and a reject with
+its reason for everything that could not be read. Files in a folder whose names begin with a dot are counted and left out.
+Order n. Memory: one document (at most `max_member_bytes`) and one batch; nothing is unpacked to disk.
+"""
 
 from __future__ import annotations
 
+import io
+import re
+from collections.abc import Iterator
+from typing import IO, Any, NamedTuple
+
+import pyarrow as pa
+from fsspec.core import url_to_fs
+
+from pipeline.errors import UserError
 from pipeline.params import Text
-from pipeline.sources.document import Reading
+from pipeline.sources.document import Batch, Document, Reading, Reject, canonical_json
+from pipeline.sources.pieces import PARQUET, PLAIN, ROWS, Columns, Piece, read_pieces
+from pipeline.sources.streams import ARCHIVES, BombError, CountedFile, Member, members, split_name, unpacked
+from pipeline.sources.streams import BROKEN as BROKEN_STREAM
+
+BROKEN = (*BROKEN_STREAM, pa.ArrowException)
+BATCH_DOCS = 2_048
+BATCH_CHARS = 8_000_000
+HIDDEN = re.compile(r"(^|/)\.\w")  # `.git`, `._notes.txt`; but `..md` may be the page of a command
+MAGIC = "*?["  # letters that make a path a glob
+
+
+class Found(NamedTuple):
+    """A file of the source: its path on the file system, its name inside the source, its size."""
+
+    path: str
+    name: str
+    n_bytes: int
 
 
 def open_source(params: Text, setting: str) -> Reading:
-    raise NotImplementedError
+    """The files of the source. Raises `UserError` if there are none."""
+    system, files, n_hidden = find_files(params.path, f"{setting}.path")
+    return Reading(sum(file.n_bytes for file in files), _read(params, setting, system, files, n_hidden))
+
+
+def find_files(path: str, setting: str) -> tuple[Any, list[Found], int]:
+    """The file system, its files in order of their names inside the source, and how many hidden ones were left out."""
+    try:
+        system, root = url_to_fs(path)
+        details, base = _matches(system, root)
+    except (ValueError, ImportError, OSError) as error:
+        raise UserError(
+            f"{setting}: can't be looked up", f"{path!r}: {error}", "correct the address, or install what it needs"
+        ) from error
+    found = [Found(name, name.removeprefix(base).lstrip("/"), int(info["size"] or 0)) for name, info in details.items()]
+    shown = sorted((file for file in found if not _is_hidden(file.name)), key=lambda file: file.name)
+    if not shown:
+        raise UserError(
+            f"{setting}: no such file, folder or match", repr(path), "correct the path, or remove the source"
+        )
+    if shown[0].path == root and _problem(shown[0].name):
+        raise UserError(
+            f"{setting}: this kind of file can't be read", repr(path), f"convert it to one of {known_kinds()}"
+        )
+    return system, shown, len(found) - len(shown)
+
+
+def _matches(system: Any, root: str) -> tuple[dict[str, Any], str]:
+    """The files by path, and the folder that their names inside the source begin after: they don't tell where it lies."""
+    if system.isdir(root):
+        return dict(system.find(root, detail=True)), root
+    if system.exists(root):
+        return {root: system.info(root)}, root.rpartition("/")[0]
+    if not any(letter in root for letter in MAGIC):
+        return {}, root
+    found = system.glob(root, detail=True)
+    plain = root[: min(root.index(letter) for letter in MAGIC if letter in root)]
+    return {name: info for name, info in found.items() if info["type"] != "directory"}, plain.rpartition("/")[0]
+
+
+def _is_hidden(name: str) -> bool:
+    return bool(HIDDEN.search(name))
+
+
+def known_kinds() -> str:
+    return " ".join((*PLAIN, *ROWS, PARQUET, *ARCHIVES))
+
+
+def _problem(name: str, is_member: bool = False) -> str:
+    """Why a file of this name can't be read; empty if it can."""
+    kind, compression = split_name(name)
+    if is_member and kind in ARCHIVES:
+        return "an archive inside an archive"
+    if compression and kind in (PARQUET, ".zip"):
+        return f"a {kind} file can't be read from {compression}"
+    return "" if kind in (*PLAIN, *ROWS, PARQUET, *ARCHIVES) else f"known are {known_kinds()}"
+
+
+def _read(params: Text, setting: str, system: Any, files: list[Found], n_hidden: int) -> Iterator[Batch]:
+    if n_hidden:
+        yield Batch([], [], {"hidden_files": n_hidden}, 0)
+    columns = Columns()
+    for found in files:
+        yield from _read_file(params, system, found, columns)
+    if columns.n_rows and not columns.n_found:
+        raise UserError(
+            f"{setting}.text_column: no row has this column",
+            f"{params.text_column!r}; the first row has {', '.join(columns.names)}",
+            "name the column that holds the text",
+        )
+
+
+def _read_file(params: Text, system: Any, found: Found, columns: Columns) -> Iterator[Batch]:
+    """Batches of one file; what breaks while it is read becomes a reject after what could be read."""
+    problem = _problem(found.name)
+    if problem:
+        yield _batch(params, found.name, [Piece({}, reason="unknown_format", detail=problem)], found.n_bytes)
+        return
+    pieces: list[Piece] = []
+    n_chars = n_read = 0
+    counted: CountedFile | None = None
+    try:
+        with system.open(found.path, "rb") as file:
+            counted = CountedFile(file)
+            for piece in _pieces(params, counted, found.name, columns):
+                pieces.append(piece)
+                n_chars += len(piece.text)
+                if len(pieces) >= BATCH_DOCS or n_chars >= BATCH_CHARS:
+                    position = min(counted.n_read, found.n_bytes)
+                    yield _batch(params, found.name, pieces, position - n_read)
+                    pieces, n_chars, n_read = [], 0, max(position, n_read)
+    except BombError as error:
+        pieces.append(Piece({}, reason="decompression_bomb", detail=str(error)))
+    except BROKEN as error:
+        pieces.append(Piece({}, reason="unreadable", detail=f"{type(error).__name__}: {error}"))
+    yield _batch(params, found.name, pieces, found.n_bytes - n_read)
+
+
+def _pieces(params: Text, file: CountedFile, name: str, columns: Columns) -> Iterator[Piece]:
+    kind, compression = split_name(name)
+    if kind not in ARCHIVES:
+        yield from read_pieces(kind, unpacked(file, compression), params, columns)
+        return
+    for member in members(file, kind, compression):
+        where = {"member": member.name}
+        problem = member.problem or _problem(member.name, is_member=True)
+        if _is_hidden(member.name):
+            yield Piece(where, reason="hidden_file", detail="its name begins with a dot")
+        elif problem:
+            yield Piece(where, reason="not_a_file" if member.problem else "unknown_format", detail=problem)
+        else:
+            yield from _member_pieces(params, member, columns)
+
+
+def _member_pieces(params: Text, member: Member, columns: Columns) -> Iterator[Piece]:
+    """The pieces of one member; what is broken in it alone does not end the archive."""
+    kind, compression = split_name(member.name)
+    where = {"member": member.name}
+    try:
+        with member.read() as opened:
+            stream: IO[bytes] = unpacked(CountedFile(opened), compression)
+            if kind == PARQUET:  # its index stands at the end
+                if member.n_bytes > params.max_member_bytes:
+                    yield Piece(
+                        where, reason="too_large", detail=f"more than max_member_bytes = {params.max_member_bytes}"
+                    )
+                    return
+                stream = io.BytesIO(stream.read())
+            for piece in read_pieces(kind, stream, params, columns):
+                yield piece._replace(where={**where, **piece.where})
+    except BROKEN as error:
+        yield Piece(where, reason="unreadable", detail=f"{type(error).__name__}: {error}")
+
+
+def _batch(params: Text, name: str, pieces: list[Piece], n_bytes: int) -> Batch:
+    source = f"text/{params.name}"
+    docs: list[Document] = []
+    rejects: list[Reject] = []
+    for piece in pieces:
+        locator = canonical_json(
+            {"path": _printable(name), **{key: _printable(value) for key, value in piece.where.items()}}
+        )
+        if piece.reason:
+            rejects.append(Reject(source, locator, piece.reason, _printable(piece.detail)))
+        else:
+            title = piece.title or _title(name, piece)
+            docs.append(Document(source, locator, piece.text, title, piece.url, piece.licence or params.licence))
+    return Batch(docs, rejects, {}, n_bytes)
+
+
+def _title(name: str, piece: Piece) -> str:
+    """`books.tar.gz/emma.txt#3`: the file, the member, the row or part."""
+    place = "".join(f"#{piece.where[key]}" for key in ("row", "part") if key in piece.where)
+    return _printable(name + (f"/{piece.where['member']}" if "member" in piece.where else "") + place)
+
+
+def _printable(value: Any) -> Any:
+    """File names need not be UTF-8: what is not is shown as `\\udc80`."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

@@ -1,0 +1,178 @@
+"""Compressed files and archive members as streams of bytes: nothing is written to disk, no more than a block is held.
+
+In: an open file and its name. Out: readable streams, one for a plain or compressed file, one a member for .tar and .zip.
+Names decide the format: `.gz .bz2 .xz .zst` around anything, `.tgz` for `.tar.gz`. A stream that ends too early is an error,
+never a short text. Covered against hostile input: members that would be written outside (nothing is written), links and
+devices (never followed), texts that unpack to more than `MAX_RATIO` times the file (`BombError`), archives in archives
+(refused). Not covered: tar headers that declare a name of gigabytes.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from typing import IO, Any, NamedTuple
+
+import zstandard
+
+MAX_RATIO = 200  # plain text packs to a twentieth at best; gzip could pack zeros to a thousandth
+RATIO_SLACK_BYTES = 100_000_000  # small files may exceed the ratio
+BLOCK_BYTES = 1 << 16
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+ARCHIVES = (".tar", ".zip")
+
+BROKEN = (
+    *(EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError, tarfile.TarError, zipfile.BadZipFile),
+    *(NotImplementedError, RuntimeError),  # zip: a method that Python does not know, or a password
+)
+
+
+class BombError(Exception):
+    """Unpacks to far more than any text does."""
+
+
+class Member(NamedTuple):
+    """A regular file inside an archive, or the reason why it can't be read; `read` is good until the next member."""
+
+    name: str
+    n_bytes: int
+    problem: str
+    read: Callable[[], IO[bytes]]
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """`corpus.txt.gz` → (`.txt`, `.gz`); `.tgz` counts as `.tar.gz`."""
+    name = name.lower()
+    if name.endswith(".tgz"):
+        return ".tar", ".gz"
+    compression = next((ending for ending in COMPRESSIONS if name.endswith(ending)), "")
+    stem = name.removesuffix(compression).rpartition("/")[2]
+    return ("." + stem.rpartition(".")[2] if "." in stem else ""), compression
+
+
+class CountedFile(io.RawIOBase):
+    """An open file that knows how many bytes have been read from it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.n_read = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self.file.seekable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        data = self.file.read(len(buffer))
+        buffer[: len(data)] = data
+        self.n_read += len(data)
+        return len(data)
+
+
+class _Unpacked(io.RawIOBase):
+    """What `source` unpacks to, as long as that stays in proportion."""
+
+    def __init__(self, source: IO[bytes], packed: CountedFile) -> None:
+        self.source, self.packed = source, packed
+        self.n_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        data = self.source.read(len(buffer))
+        buffer[: len(data)] = data
+        self.n_bytes += len(data)
+        if self.n_bytes > RATIO_SLACK_BYTES + MAX_RATIO * self.packed.n_read:
+            raise BombError(f"{self.n_bytes} bytes came out of {self.packed.n_read}")
+        return len(data)
+
+
+class _Zstd(io.RawIOBase):
+    """zstd frames one after the other; unlike the library's own reader it notices a missing end."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self.source = source
+        self.frame: zstandard.ZstdDecompressionObj | None = None
+        self.packed = self.ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        while not self.ready:
+            self.packed = self.packed or self.source.read(4_096)  # 128 kB blocks may come out of a few bytes
+            if not self.packed:
+                if self.frame is not None:
+                    raise EOFError("the zstd stream ended before its end marker")
+                return 0
+            self.frame = self.frame or zstandard.ZstdDecompressor().decompressobj()
+            self.ready, self.packed = self.frame.decompress(self.packed), b""
+            if self.frame.eof:
+                self.packed, self.frame = self.frame.unused_data, None
+        n = min(len(buffer), len(self.ready))
+        buffer[:n] = self.ready[:n]
+        self.ready = self.ready[n:]
+        return n
+
+
+def unpacked(file: CountedFile, compression: str) -> io.BufferedReader:
+    """The plain bytes of a file with that compression (`""`: none). Reading raises one of `BROKEN`, or `BombError`."""
+    packed: Any = file
+    match compression:
+        case ".gz":
+            opened: Any = gzip.GzipFile(fileobj=packed)
+        case ".bz2":
+            opened = bz2.BZ2File(packed)
+        case ".xz":
+            opened = lzma.LZMAFile(packed)  # noqa: SIM115
+        case ".zst":
+            opened = _Zstd(packed)
+        case _:
+            return io.BufferedReader(packed, BLOCK_BYTES)
+    return io.BufferedReader(_Unpacked(opened, file), BLOCK_BYTES)
+
+
+def members(file: CountedFile, kind: str, compression: str) -> Iterator[Member]:
+    """The members of an archive in its own order, folders left out. Raises one of `BROKEN` or `BombError`."""
+    if kind == ".zip":
+        yield from _zip_members(file)
+        return
+    with tarfile.open(fileobj=unpacked(file, compression), mode="r|") as archive:
+        for info in archive:
+            if not info.isdir():
+                problem = "" if info.isreg() else "a link or a device, not a file"
+                yield Member(info.name, info.size, problem, lambda info=info: _present(archive.extractfile(info)))
+
+
+def _present(stream: IO[bytes] | None) -> IO[bytes]:
+    assert stream is not None, "a regular file has a stream"
+    return stream
+
+
+def _zip_members(file: CountedFile) -> Iterator[Member]:
+    with zipfile.ZipFile(file) as archive:  # pyright: ignore[reportArgumentType]
+        total = 0
+        for info in archive.infolist():
+            if info.is_dir():
+                continue
+            total += info.file_size
+            if total > RATIO_SLACK_BYTES + MAX_RATIO * max(file.seek(0, io.SEEK_END), 1):
+                raise BombError(f"its first members declare {total} bytes")
+            is_link = (info.external_attr >> 28) == 0xA  # the Unix file type, symbolic link
+            yield Member(
+                info.filename, info.file_size, "a link" if is_link else "", lambda info=info: archive.open(info)
+            )
