@@ -39,7 +39,9 @@ def workspace(road: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_same_bytes_again_with_one_worker_and_nothing_written_elsewhere(stage: str, road: Path, workspace: Path) -> None:
+def test_the_same_bytes_again_with_one_worker_and_nothing_written_elsewhere(
+    stage: str, road: Path, workspace: Path
+) -> None:
     before = digests(workspace)
     shutil.rmtree(workspace / "data" / stage)
     assert run_command(workspace, stage_commands()[stage], **SERIAL) == 0

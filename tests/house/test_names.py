@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 
 import pytest
 
@@ -43,7 +44,11 @@ def test_the_command_has_a_flag_for_each_input_and_no_other(stage: str) -> None:
 def test_every_input_is_a_dependency(stage: str) -> None:
     entry = read_yaml(ROOT / "dvc.yaml")["stages"][stage]
     argv = stage_commands()[stage]
-    inputs = [word for flag, word in zip(argv, argv[1:], strict=False) if flag.startswith("--") and flag not in ("--out", "--metrics")]
+    inputs = [
+        word
+        for flag, word in itertools.pairwise(argv)
+        if flag.startswith("--") and flag not in ("--out", "--metrics")
+    ]
     for path in inputs:
         assert any(dep == path or dep.startswith(path + "/") for dep in entry["deps"]), path
 
