@@ -12,7 +12,49 @@ import xxhash
 
 from pipeline.tables import DOCS, ShardWriter
 
-WORDS = ["the", "array", "of", "values", "returns", "a", "new", "axis", "with", "shape", "and", "type", "for", "each", "row", "in", "this", "matrix", "that", "is", "given", "compute", "mean", "along", "index", "when", "true", "false", "default", "number", "function", "object", "sequence", "élan", "naïve", "数组", "🎉", "x", "y", "12", "3.5"]
+WORDS = [
+    "the",
+    "array",
+    "of",
+    "values",
+    "returns",
+    "a",
+    "new",
+    "axis",
+    "with",
+    "shape",
+    "and",
+    "type",
+    "for",
+    "each",
+    "row",
+    "in",
+    "this",
+    "matrix",
+    "that",
+    "is",
+    "given",
+    "compute",
+    "mean",
+    "along",
+    "index",
+    "when",
+    "true",
+    "false",
+    "default",
+    "number",
+    "function",
+    "object",
+    "sequence",
+    "élan",
+    "naïve",
+    "数组",
+    "🎉",
+    "x",
+    "y",
+    "12",
+    "3.5",
+]
 
 
 def sentence(rng: random.Random) -> str:
