@@ -74,6 +74,8 @@ class Language(Section):
     n_buckets: Annotated[int, Field(ge=1_000)]
     learning_rate: Annotated[float, Field(gt=0.0, le=5.0)]
     n_epochs: Count
+    n_spans: Annotated[int, Field(ge=0, le=100)]  # short pieces that each sentence lends, so that short texts are judged well
+    keep_weight: Annotated[int, Field(ge=1, le=100)]  # how often the kept languages' sentences are shown
 
 
 class GopherQuality(Section):

@@ -16,10 +16,41 @@ from pipeline.text.lookups import Example
 
 SIGNIFICANT_DIGITS = 12
 WORDINGS = (
-    *("What is {e}?", "what is {e}", "What's {e}?", "what's {e}?", "Calculate {e}.", "calculate {e}", "Compute {e}.", "compute {e}"),
-    *("How much is {e}?", "how much is {e}", "{e}", "{e} = ?", "{e}=", "{e}?", "Work out {e}.", "Evaluate {e}.", "evaluate {e}"),
-    *("Solve {e}.", "Please calculate {e}.", "Can you compute {e}?", "Could you calculate {e} for me?", "Tell me what {e} is."),
-    *("What does {e} give?", "What do I get for {e}?", "I need the value of {e}.", "Give me the result of {e}.", "And {e}?"),
+    *(
+        "What is {e}?",
+        "what is {e}",
+        "What's {e}?",
+        "what's {e}?",
+        "Calculate {e}.",
+        "calculate {e}",
+        "Compute {e}.",
+        "compute {e}",
+    ),
+    *(
+        "How much is {e}?",
+        "how much is {e}",
+        "{e}",
+        "{e} = ?",
+        "{e}=",
+        "{e}?",
+        "Work out {e}.",
+        "Evaluate {e}.",
+        "evaluate {e}",
+    ),
+    *(
+        "Solve {e}.",
+        "Please calculate {e}.",
+        "Can you compute {e}?",
+        "Could you calculate {e} for me?",
+        "Tell me what {e} is.",
+    ),
+    *(
+        "What does {e} give?",
+        "What do I get for {e}?",
+        "I need the value of {e}.",
+        "Give me the result of {e}.",
+        "And {e}?",
+    ),
     *("What about {e}?", "Hi, what is {e}?", "Hello, can you calculate {e}?", "quick: {e}", "Do you know what {e} is?"),
 )
 NEW_WORDINGS = ("What is the result of {e}?", "Could you work out {e}?", "please compute {e}", "Find {e}.")
@@ -111,7 +142,11 @@ def value_of(parts: list[str]) -> Fraction | None:
             last = next(place for place, part in enumerate(parts) if part.endswith(")"))
             inner = [parts[first][1:], *parts[first + 1 : last], parts[last][:-1]]
             bracket = _flat([Fraction(part) if place % 2 == 0 else part for place, part in enumerate(inner)])
-            outer = [Fraction(part) if place % 2 == 0 else part for place, part in enumerate(parts) if not first <= place <= last]
+            outer = [
+                Fraction(part) if place % 2 == 0 else part
+                for place, part in enumerate(parts)
+                if not first <= place <= last
+            ]
             return _flat([*outer[:first], bracket, *outer[first:]])
         return _flat([Fraction(part) if place % 2 == 0 else part for place, part in enumerate(parts)])
     except ZeroDivisionError:

@@ -120,7 +120,9 @@ def abstain_example(
         found = [shelf.near(passage, rng) for _ in range(1 if rng.random() < ALONE_FRAC else 2)]
     if any(is_about(other.title, asked.name) or other.title == passage.title for other in found):
         return None
-    if names_in(shown([(other.title, other.text) for other in found]), asked.name) or len({p.title for p in found}) < len(found):
+    if names_in(shown([(other.title, other.text) for other in found]), asked.name) or len(
+        {p.title for p in found}
+    ) < len(found):
         return None
     answer = abstention(asked.name)
     return Example("abstain", _turns(asked, found, answer, rng), {"answer": answer, "symbol": asked.name})
@@ -159,7 +161,9 @@ def words_example(passage: Passage, shelf: Shelf, rng: Random, *, is_new: bool =
     else:
         found, answer = [passage, other], quote(passage.title, passage.sentence, passage.title)
         rng.shuffle(found)
-    return Example("search", _turns(asked, found, answer, rng, given_frac=0.0), _call_expected(asked) | {"is_words": True})
+    return Example(
+        "search", _turns(asked, found, answer, rng, given_frac=0.0), _call_expected(asked) | {"is_words": True}
+    )
 
 
 def _call_expected(asked: Asked) -> dict[str, Any]:

@@ -10,26 +10,13 @@ everywhere. Punctuation separates. (Penedo et al. 2024, FineWeb, normalise words
 
 from __future__ import annotations
 
-import unicodedata
-from functools import cache
-
 import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.text.columns import Bytes, Offsets, from_utf8, to_utf8
-
-SEPARATOR, WORD, SOLO = 0, 1, 2
-_SPACELESS = (
-    (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
-    (0x1000, 0x109F),  # Burmese
-    (0x1780, 0x17FF),  # Khmer
-    (0x3040, 0x31FF),  # kana, Bopomofo, and their extensions
-    (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF),  # Han
-    (0xF900, 0xFAFF),
-)
+from pipeline.text.letters import DIGIT, LETTER, decode, letter_classes
 
 
 def fold(texts: pa.StringArray) -> pa.StringArray:
@@ -52,20 +39,6 @@ def split_words(folded: pa.StringArray) -> pa.StringArray:
     """The words of each row, one space between two of them."""
     data, offsets = to_utf8(folded)
     return from_utf8(*_split_words(data, offsets, letter_classes()))
-
-
-@cache
-def letter_classes() -> Bytes:
-    """SEPARATOR, WORD or SOLO for each code point of the basic plane; above it everything is SOLO."""
-    classes = np.zeros(0x10000, dtype=np.uint8)
-    for point in range(0x10000):
-        letter = chr(point)
-        if unicodedata.category(letter)[0] in "LMN" or letter == "_":
-            classes[point] = WORD
-    for first, last in _SPACELESS:
-        spaceless = classes[first : last + 1]
-        spaceless[spaceless == WORD] = SOLO
-    return classes
 
 
 @numba.njit(cache=True, nogil=True)
@@ -105,29 +78,19 @@ def _split_words(data: Bytes, offsets: Offsets, classes: Bytes) -> tuple[Bytes, 
         i = offsets[row]
         stop = offsets[row + 1]
         while i < stop:
-            byte = data[i]
-            width = 1
-            if byte < 0x80:
-                kind = classes[byte]
-            elif byte < 0xE0:
-                width = 2
-                kind = classes[(byte & 0x1F) << 6 | (data[i + 1] & 0x3F)]
-            elif byte < 0xF0:
-                width = 3
-                kind = classes[(byte & 0x0F) << 12 | (data[i + 1] & 0x3F) << 6 | (data[i + 2] & 0x3F)]
-            else:
-                width = 4
-                kind = np.uint8(2)
-            if kind == 0:
-                is_open = False
-            else:
-                if n > first and not (is_open and kind == 1):
+            point, width = decode(data, i)
+            kind = classes[point]
+            goes_on = kind == LETTER or kind == DIGIT
+            if goes_on or kind > DIGIT:
+                if n > first and not (is_open and goes_on):
                     out[n] = 32
                     n += 1
                 for j in range(width):
                     out[n + j] = data[i + j]
                 n += width
-                is_open = kind == 1
+                is_open = goes_on
+            else:
+                is_open = False
             i += width
         ends[row + 1] = n
     return out[:n], ends

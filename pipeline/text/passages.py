@@ -52,7 +52,9 @@ def passages(docs: Iterable[Doc], max_chars: int) -> Iterator[Passage]:
     """At most one passage per title, the first one's, in the order of the documents."""
     seen: set[str] = set()
     for doc in docs:
-        for passage in _of_symbol(doc, max_chars) if doc.source.startswith("python_docs/") else _of_text(doc, max_chars):
+        for passage in (
+            _of_symbol(doc, max_chars) if doc.source.startswith("python_docs/") else _of_text(doc, max_chars)
+        ):
             if passage.title not in seen:
                 seen.add(passage.title)
                 yield passage

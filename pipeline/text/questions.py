@@ -13,17 +13,70 @@ from typing import NamedTuple
 from pipeline.text.passages import Passage
 
 SYMBOL = (
-    *("What does {x} do?", "what does {x} do", "What is {x}?", "what is {x}", "What's {x}?", "Explain {x}.", "explain {x}"),
-    *("What is {x} for?", "What does {x} mean?", "Tell me about {x}.", "tell me about {x}", "Describe {x}.", "describe {x}"),
-    *("How do I use {x}?", "how do I use {x}", "How does {x} work?", "how does {x} work?", "How to use {x}?", "how to use {x}"),
+    *(
+        "What does {x} do?",
+        "what does {x} do",
+        "What is {x}?",
+        "what is {x}",
+        "What's {x}?",
+        "Explain {x}.",
+        "explain {x}",
+    ),
+    *(
+        "What is {x} for?",
+        "What does {x} mean?",
+        "Tell me about {x}.",
+        "tell me about {x}",
+        "Describe {x}.",
+        "describe {x}",
+    ),
+    *(
+        "How do I use {x}?",
+        "how do I use {x}",
+        "How does {x} work?",
+        "how does {x} work?",
+        "How to use {x}?",
+        "how to use {x}",
+    ),
     *("docs for {x}", "Docs for {x}, please.", "documentation of {x}", "Show me the documentation of {x}.", "docs {x}"),
-    *("Look up {x}.", "look up {x}", "Look up {x} for me.", "Please look up {x}.", "Can you look up {x}?", "search {x}"),
-    *("Search for {x}.", "Find {x} in the docs.", "{x}", "{x}?", "{x} docs", "{x} documentation", "help {x}", "help me with {x}"),
-    *("I need help with {x}.", "What can I do with {x}?", "When do I use {x}?", "Why would I use {x}?", "Quote the docs on {x}."),
-    *("What do the docs say about {x}?", "what do the docs say about {x}", "What does the documentation say about {x}?"),
+    *(
+        "Look up {x}.",
+        "look up {x}",
+        "Look up {x} for me.",
+        "Please look up {x}.",
+        "Can you look up {x}?",
+        "search {x}",
+    ),
+    *(
+        "Search for {x}.",
+        "Find {x} in the docs.",
+        "{x}",
+        "{x}?",
+        "{x} docs",
+        "{x} documentation",
+        "help {x}",
+        "help me with {x}",
+    ),
+    *(
+        "I need help with {x}.",
+        "What can I do with {x}?",
+        "When do I use {x}?",
+        "Why would I use {x}?",
+        "Quote the docs on {x}.",
+    ),
+    *(
+        "What do the docs say about {x}?",
+        "what do the docs say about {x}",
+        "What does the documentation say about {x}?",
+    ),
     *("Could you explain {x} to me?", "Can you explain {x}?", "Can you tell me what {x} does?", "Do you know {x}?"),
     *("I don't understand {x}.", "I saw {x} in some code. What is it?", "Someone used {x} here, what does it do?"),
-    *("In one sentence, what is {x}?", "Give me a short description of {x}.", "Summarize {x}.", "What happens if I call {x}?"),
+    *(
+        "In one sentence, what is {x}?",
+        "Give me a short description of {x}.",
+        "Summarize {x}.",
+        "What happens if I call {x}?",
+    ),
     *("Hi, what does {x} do?", "Hello! What is {x}?", "And {x}?", "and what about {x}?", "What about {x}?", "Now {x}."),
     *("my code calls {x}, what does that do?", "Is there documentation on {x}?", "Which purpose does {x} have?"),
 )
@@ -32,24 +85,61 @@ NEW_SYMBOL = (
     *("what's the purpose of {x}?", "Define {x}.", "Say something about {x}.", "Which docs exist for {x}?"),
 )
 TITLE = (
-    *("What does {x} say?", "what does {x} say", "How does {x} begin?", "Quote {x}.", "quote {x}", "Look up {x}.", "look up {x}"),
-    *("What stands in {x}?", "Show me {x}.", "Read me {x}.", "search {x}", "{x}", "What is written in {x}?", "Find {x}."),
+    *(
+        "What does {x} say?",
+        "what does {x} say",
+        "How does {x} begin?",
+        "Quote {x}.",
+        "quote {x}",
+        "Look up {x}.",
+        "look up {x}",
+    ),
+    *(
+        "What stands in {x}?",
+        "Show me {x}.",
+        "Read me {x}.",
+        "search {x}",
+        "{x}",
+        "What is written in {x}?",
+        "Find {x}.",
+    ),
     *("Tell me how {x} starts.", "Please look up {x}.", "Give me the first sentence of {x}.", "And {x}?"),
 )
 NEW_TITLE = ("What is the beginning of {x}?", "Please quote {x}.", "Could you look up {x}?")
 WORDS = (
-    *("How do I {x}?", "how do I {x}", "How can I {x}?", "how to {x}", "How to {x}?", "how can I {x}?", "I want to {x}."),
+    *(
+        "How do I {x}?",
+        "how do I {x}",
+        "How can I {x}?",
+        "how to {x}",
+        "How to {x}?",
+        "how can I {x}?",
+        "I want to {x}.",
+    ),
     *("Is there a function to {x}?", "Which function lets me {x}?", "What can I use to {x}?", "I need to {x}."),
     *("How would I {x}?", "Can you tell me how to {x}?", "Find me something to {x}.", "What is the way to {x}?"),
 )
 NEW_WORDS = ("What lets me {x}?", "Please tell me how to {x}.", "How does one {x}?")
 WITH_TEXT = (
-    *("{text}\n\n{question}", "{question}\n\n{text}", "Context:\n{text}\n\nQuestion: {question}", "Here is a text:\n{text}\n\n{question}"),
+    *(
+        "{text}\n\n{question}",
+        "{question}\n\n{text}",
+        "Context:\n{text}\n\nQuestion: {question}",
+        "Here is a text:\n{text}\n\n{question}",
+    ),
     *("Answer from this:\n{text}\n\n{question}", "{question} Use this:\n{text}", "Documentation:\n{text}\n{question}"),
     *("I found this:\n{text}\n\n{question}", "{question}\nContext: {text}"),
 )
 ALIASES = {
-    **{"numpy": "np", "pandas": "pd", "polars": "pl", "networkx": "nx", "sympy": "sp", "sqlalchemy": "sa", "pyarrow": "pa"},
+    **{
+        "numpy": "np",
+        "pandas": "pd",
+        "polars": "pl",
+        "networkx": "nx",
+        "sympy": "sp",
+        "sqlalchemy": "sa",
+        "pyarrow": "pa",
+    },
     **{"matplotlib.pyplot": "plt", "torch.nn.functional": "F", "tkinter": "tk", "sklearn": "sk", "matplotlib": "mpl"},
 }
 _VERBS = (
@@ -64,7 +154,9 @@ _VERBS = (
 ).split()
 _FIRST_WORD = re.compile(r"([A-Z][a-z]+) [a-z]")
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z ,'-]*")
-_TAIL_PHRASE = re.compile(r",? (?:along|with|for|using|from|in|on|by|as|if|when|that|which|so|after|before|and return) .*")
+_TAIL_PHRASE = re.compile(
+    r",? (?:along|with|for|using|from|in|on|by|as|if|when|that|which|so|after|before|and return) .*"
+)
 _RECOGNISABLE = re.compile(r"\w*(_|[a-z][A-Z])\w*")
 
 
@@ -86,7 +178,15 @@ def ask(passage: Passage, rng: Random, *, is_new: bool = False) -> Asked:
 
 def ask_name(name: str, rng: Random, *, is_new: bool = False, is_called: bool = False) -> Asked:
     dress = rng.random()
-    typed = f"`{name}`" if dress < 0.1 else f"'{name}'" if dress < 0.14 else f"{name}()" if is_called and dress < 0.24 else name
+    typed = (
+        f"`{name}`"
+        if dress < 0.1
+        else f"'{name}'"
+        if dress < 0.14
+        else f"{name}()"
+        if is_called and dress < 0.24
+        else name
+    )
     return Asked(rng.choice(NEW_SYMBOL if is_new else SYMBOL).format(x=typed), name)
 
 

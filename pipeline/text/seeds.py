@@ -24,7 +24,9 @@ def parse_seed(line: str) -> dict[str, Any]:
     """Raises: ValueError that says what is wrong with this line."""
     seed: Any = json.loads(line)
     if not isinstance(seed, dict) or not {"id", "kind", "messages"} <= seed.keys() <= KEYS:
-        raise ValueError(f"the keys are id, kind, messages and perhaps {', '.join(sorted(KEYS - {'id', 'kind', 'messages'}))}")
+        raise ValueError(
+            f"the keys are id, kind, messages and perhaps {', '.join(sorted(KEYS - {'id', 'kind', 'messages'}))}"
+        )
     if seed["kind"] not in KINDS:
         raise ValueError(f"kind is one of {', '.join(KINDS)}, not {seed['kind']!r}")
     if seed.get("split", "heldout") != "heldout":
@@ -39,7 +41,9 @@ def seed_examples(
     seeds: Iterable[dict[str, Any]], names: Sequence[str], rng: Random, *, is_heldout: bool, n_repeats: int = 1
 ) -> Iterator[Example]:
     """Each wording `n_repeats` times. What is held out is asked once."""
-    kept = [name for number, name in enumerate(names) if (number % HELDOUT_NAME_EVERY == 0) == is_heldout] or list(names)
+    kept = [name for number, name in enumerate(names) if (number % HELDOUT_NAME_EVERY == 0) == is_heldout] or list(
+        names
+    )
     for seed in seeds:
         if ("split" in seed) != is_heldout:
             continue

@@ -1,0 +1,195 @@
+"""Keeps documents in the wanted language, of readable quality, without endless repetition, under an allowed licence.
+
+In: a folder of documents, and data/seed/languages/*.txt (one sentence a line, one file a language). Out: the documents that stay,
+in the same order; `ledger.parquet` with the first rule that each dropped one broke; `scores.parquet` with every score of every
+document, dropped ones too, so that other thresholds can be tried without reading a text; `language.bin`, the fastText model
+trained here. Rules: Rae et al. 2021 (Gopher); language: Penedo et al. 2024 (FineWeb). Memory: one batch of texts, all scores.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache, partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import fasttext
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.engine import map_shards
+from pipeline.errors import UserError
+from pipeline.params import Filter, Language
+from pipeline.progress import Bar
+from pipeline.stage import Metrics
+from pipeline.tables import LEDGER, ShardWriter, read_shard, shard_paths, write_ledger, write_table
+from pipeline.text.columns import Rows
+from pipeline.text.language import Sentence, judge, measure, prose, split_heldout, training_lines
+from pipeline.text.licences import allowed_frac
+from pipeline.text.quality import quality
+from pipeline.text.repetition import repetition
+from pipeline.text.rules import PASSES, Rule, first_broken, rule
+
+
+def run(params: Filter, *, docs: Path, languages: Path, out: Path) -> Metrics:
+    """Trains the language model, scores every shard, applies the rules, writes what stays."""
+    paths = shard_paths(docs)
+    model = out / "language.bin"
+    accuracy, false_wanted = train_language(params.language, languages, model)
+    score = partial(score_shard, params=params, model=model)
+    parts: list[pa.Table] = []
+    with Bar("filter", len(paths), "shards") as bar:
+        # The first shard is done here, so that the kernels are compiled once and the workers find them in the cache.
+        for done in chain(map(score, paths[:1]), map_shards(score, paths[1:])):
+            parts.append(done)
+            bar.advance()
+    scores = pa.concat_tables(parts)
+    rules = list_rules(params)
+    broken = first_broken(scores, rules)
+    dropped = count_reasons(broken, rules, scores.num_rows)
+    write_table(out / "scores.parquet", scores)
+    write_ledger(out, explain(scores, broken, rules))
+    return {
+        "docs_in": scores.num_rows,
+        "docs_out": int((broken == PASSES).sum()),
+        **{f"dropped_{reason}": n for reason, n in dropped.items()},
+        "language_heldout_accuracy_frac": accuracy,
+        "language_false_english_frac": false_wanted,
+        "text_bytes_out": write_kept(paths, broken == PASSES, out),
+    }
+
+
+def train_language(params: Language, folder: Path, model: Path) -> tuple[float, float]:
+    """Writes the model; returns its accuracy on sentences it never saw, and how many foreign ones pass as wanted."""
+    sentences = read_sentences(folder, params.keep)
+    learn, heldout = split_heldout(sentences)
+    lines = model.with_suffix(".txt")
+    lines.write_text(
+        "\n".join(training_lines(learn, params.keep, params.n_spans, params.keep_weight, params.seed)) + "\n", "utf-8"
+    )
+    settings = {
+        "minn": params.min_char_ngram,
+        "maxn": params.max_char_ngram,
+        "dim": params.dim,
+        "bucket": params.n_buckets,
+    }
+    trained = fasttext.train_supervised(
+        str(lines), lr=params.learning_rate, epoch=params.n_epochs, seed=params.seed, thread=1, verbose=0, **settings
+    )
+    lines.unlink()
+    trained.save_model(str(model))
+    return measure(trained, heldout, params.keep, params.min_score)
+
+
+def read_sentences(folder: Path, keep: Sequence[str]) -> list[Sentence]:
+    """Sentences of all `<language>.txt`. Raises `UserError` if a wanted language has none, or there is nothing to tell it from."""
+    found: list[Sentence] = []
+    for path in sorted(folder.glob("*.txt")):
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: not UTF-8", str(error), "save it as UTF-8") from error
+        found.extend(Sentence(path.stem, line.strip()) for line in lines if line.strip())
+    names = {sentence.language for sentence in found}
+    if missing := set(keep) - names:
+        raise UserError(
+            "filter.language.keep: no sentences to learn from",
+            ", ".join(sorted(missing)),
+            f"add {folder}/<language>.txt",
+        )
+    if len(names) < 2:
+        raise UserError(f"{folder}: only one language", ", ".join(names), "add sentences of others to tell it from")
+    return found
+
+
+@cache
+def load_model(path: Path) -> Any:
+    return fasttext.load_model(str(path))
+
+
+def score_shard(path: Path, params: Filter, model: Path) -> pa.Table:
+    """Every score of every document of a shard: runs in a worker."""
+    top, dup = (
+        sorted(params.gopher_repetition.max_top_ngram_char_frac),
+        sorted(params.gopher_repetition.max_dup_ngram_char_frac),
+    )
+    parts: list[pa.RecordBatch] = []
+    for batch in read_shard(path, ["id", "text", "licence"]):
+        texts = batch.column("text")
+        found = judge(load_model(model), prose(texts), params.language.keep)
+        figures = [quality(texts), repetition(texts, top, dup)]
+        named = {name: part.column(name) for part in figures for name in part.schema.names}
+        licence = pa.array(allowed_frac(batch.column("licence"), params.licences))
+        columns = {
+            "id": batch.column("id"),
+            "language": found.language,
+            "language_score": pa.array(found.score),
+            **named,
+            "licence_allowed": licence,
+        }
+        parts.append(pa.record_batch(columns))
+    return pa.Table.from_batches(parts)
+
+
+def list_rules(params: Filter) -> list[Rule]:
+    """All rules in the order in which they are asked."""
+    rules = [Rule("language", "language_score", "min", params.language.min_score)]
+    rules += [rule(name, value) for name, value in params.gopher_quality.model_dump().items()]
+    for name, value in params.gopher_repetition.model_dump().items():
+        steps = (
+            {name: value}
+            if not isinstance(value, dict)
+            else {name.replace("ngram", f"{n}gram"): value[n] for n in sorted(value)}
+        )
+        rules += [rule(step, threshold) for step, threshold in steps.items()]
+    return [*rules, Rule("licence", "licence_allowed", "min", 1.0)]
+
+
+def count_reasons(broken: Rows, rules: Sequence[Rule], n_docs: int) -> dict[str, int]:
+    """Documents dropped by each rule. Raises `UserError` if none are left."""
+    counts = {rules[place].reason: n for place, n in sorted(Counter(broken.tolist()).items()) if place != PASSES}
+    counts = {each.reason: counts.get(each.reason, 0) for each in rules}
+    if n_docs == sum(counts.values()):
+        reason, n = max(counts.items(), key=lambda item: item[1])
+        raise UserError(
+            "filter: no document is left",
+            f"{n} of {n_docs} were dropped by {reason}",
+            f"look at filter.…{reason} in params.yaml",
+        )
+    return counts
+
+
+def explain(scores: pa.Table, broken: Rows, rules: Sequence[Rule]) -> pa.Table:
+    """A ledger row for each dropped document."""
+    rows = np.flatnonzero(broken != PASSES)
+    n, places = len(rows), broken[rows]
+    values = np.zeros(n, np.float64)
+    for place in np.unique(places):
+        values[places == place] = scores.column(rules[place].score).to_numpy()[rows[places == place]]
+    reasons, thresholds = np.array([each.reason for each in rules]), np.array([each.threshold for each in rules])
+    columns = [
+        scores.column("id").take(pa.array(rows)),
+        pa.repeat("filter", n),
+        pa.repeat("dropped", n),
+        pa.array(reasons[places], pa.string()),
+        pa.array(values),
+        pa.array(thresholds[places]),
+        pa.repeat("", n),
+    ]
+    return pa.table(columns, schema=LEDGER)
+
+
+def write_kept(paths: Sequence[Path], is_kept: np.ndarray, out: Path) -> int:
+    """Copies the documents marked; returns their bytes of text."""
+    first, n_bytes = 0, 0
+    with ShardWriter(out) as writer:
+        for path in paths:
+            for batch in read_shard(path):
+                kept = batch.filter(pa.array(is_kept[first : first + batch.num_rows]))
+                n_bytes += pc.sum(pc.binary_length(kept.column("text"))).as_py() or 0
+                writer.write(kept)
+                first += batch.num_rows
+    return n_bytes

@@ -1,0 +1,190 @@
+"""Which language a document is in: prose out of documentation, lines for fastText, probabilities back.
+
+In: a column of texts. Out: the prose of each on one line; then the most likely language and the probability that it is one
+of those wanted. fastText (Joulin et al. 2016) works on character n-grams and is trained on the project's own sentences; the
+stage does the files. FineWeb (Penedo et al. 2024) keeps English at 0.65 or more.
+
+Code, signatures and doctests are foreign to every language and lower its score, so only prose is judged: lines in which
+plain words (letters, inner hyphens and apostrophes) are at least half of all tokens. Doctests with their output and fenced
+blocks are left out whole. A text in which no line passes is judged by all its plain words; one without any has no language.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numba
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.text.columns import Bytes, Fractions, Offsets, from_utf8, to_utf8
+from pipeline.text.normalize import fold
+
+LABEL = "__label__"
+MIN_LINE_LETTERS = 12  # bytes: two or three words; less is a heading
+HELDOUT_EVERY = 10
+SPAN_WORDS = (1, 6)
+
+
+class Model(Protocol):
+    """What we need of a fastText model."""
+
+    def predict(self, text: list[str], k: int = 1) -> tuple[list[list[str]], list[Sequence[float]]]: ...
+
+
+class Sentence(NamedTuple):
+    language: str
+    text: str
+
+
+class Judgement(NamedTuple):
+    """For each document the likeliest language and the probability of the wanted ones together."""
+
+    language: pa.StringArray
+    score: Fractions
+
+
+def prose(texts: pa.StringArray) -> pa.StringArray:
+    """The plain words of each text's prose lines, in lower case, on one line."""
+    data, offsets = to_utf8(fold(texts))
+    lines = from_utf8(*_prose(data, offsets, MIN_LINE_LETTERS, 2))
+    is_empty = pc.equal(pc.binary_length(lines), 0)
+    if not pc.any(is_empty).as_py():
+        return lines
+    data, offsets = to_utf8(fold(texts.filter(is_empty)))
+    return pc.replace_with_mask(lines, is_empty, from_utf8(*_prose(data, offsets, 1, 1_000_000)))
+
+
+def split_heldout(sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[Sentence]]:
+    """Sentences to learn from, and every tenth of each language to measure with."""
+    seen: dict[str, int] = {}
+    learn: list[Sentence] = []
+    heldout: list[Sentence] = []
+    for sentence in sentences:
+        seen[sentence.language] = seen.get(sentence.language, 0) + 1
+        (heldout if seen[sentence.language] % HELDOUT_EVERY == 0 else learn).append(sentence)
+    return learn, heldout
+
+
+def training_lines(
+    sentences: Sequence[Sentence], keep: Sequence[str], n_spans: int, keep_weight: int, seed: int
+) -> list[str]:
+    """fastText's input in random order: a label and a sentence a line, cleaned as documents are.
+
+    Each sentence also lends `n_spans` pieces of itself (`SPAN_WORDS`), or whole sentences would teach that two rare words are
+    certain proof. A wanted language is seen `keep_weight` times as often, each time with other pieces: its words decide.
+    """
+    chance = random.Random(seed)
+    lines: list[str] = []
+    cleaned = prose(pa.array([sentence.text for sentence in sentences], pa.string())).to_pylist()
+    for sentence, line in zip(sentences, cleaned, strict=True):
+        words = line.split(" ")
+        for _ in range(keep_weight if sentence.language in keep else 1):
+            lines.append(f"{LABEL}{sentence.language} {line}")
+            for _ in range(n_spans):
+                n = chance.randint(*SPAN_WORDS)
+                start = chance.randint(0, max(len(words) - n, 0))
+                if n < len(words):
+                    lines.append(f"{LABEL}{sentence.language} {' '.join(words[start : start + n])}")
+    chance.shuffle(lines)
+    return lines
+
+
+def judge(model: Model, lines: pa.StringArray, keep: Sequence[str]) -> Judgement:
+    """Judges lines that `prose` made. A line without words has language "" and score 0."""
+    texts: list[str] = lines.to_pylist()
+    labels, chances = model.predict(texts, k=1)
+    found = [label[0].removeprefix(LABEL) if label else "" for label in labels]
+    score = np.array([float(chance[0]) if len(chance) else 0.0 for chance in chances])
+    wanted = {f"{LABEL}{language}" for language in keep}
+    doubtful = [i for i, language in enumerate(found) if language and (language not in keep or len(keep) > 1)]
+    if doubtful:  # the whole distribution costs more: only where the likeliest label does not settle it
+        labels, chances = model.predict([texts[i] for i in doubtful], k=-1)
+        for i, names, values in zip(doubtful, labels, chances, strict=True):
+            score[i] = sum(float(value) for name, value in zip(names, values, strict=True) if name in wanted)
+    return Judgement(pa.array(found, pa.string()), np.minimum(score, 1.0))
+
+
+def measure(model: Model, heldout: Sequence[Sentence], keep: Sequence[str], min_score: float) -> tuple[float, float]:
+    """Share of sentences whose language is found, and share of the foreign ones that would pass as wanted."""
+    found = judge(model, prose(pa.array([sentence.text for sentence in heldout], pa.string())), keep)
+    is_right = [guess == sentence.language for guess, sentence in zip(found.language.to_pylist(), heldout, strict=True)]
+    is_foreign = np.array([sentence.language not in keep for sentence in heldout], dtype=bool)
+    passes = found.score >= min_score
+    return float(np.mean(is_right)), float(np.sum(passes & is_foreign) / max(is_foreign.sum(), 1))
+
+
+@numba.njit(cache=True, nogil=True)
+def _prose(
+    data: Bytes, offsets: Offsets, min_letters: int, max_tokens_per_word: int
+) -> tuple[Bytes, Offsets]:  # pragma: no cover (compiled)
+    n_rows = len(offsets) - 1
+    out = np.empty(offsets[n_rows] - offsets[0] + n_rows, np.uint8)
+    ends = np.zeros(n_rows + 1, np.int64)
+    n = 0
+    for row in range(n_rows):
+        first = n
+        is_doctest = False
+        is_fenced = False
+        i = offsets[row]
+        stop = offsets[row + 1]
+        while i < stop:  # one line
+            line_start = n
+            n_tokens = 0
+            n_words = 0
+            n_letters = 0
+            is_prompt = False
+            is_fence = False
+            while i < stop and data[i] != 10:  # one token
+                if data[i] == 32 or 9 <= data[i] <= 13:
+                    i += 1
+                    continue
+                start = i
+                while i < stop and data[i] != 32 and not 9 <= data[i] <= 13:
+                    i += 1
+                if n_tokens == 0 and i - start >= 3:
+                    is_prompt = data[start] == 62 and data[start + 1] == 62 and data[start + 2] == 62
+                    is_fence = data[start] == 96 and data[start + 1] == 96 and data[start + 2] == 96
+                n_tokens += 1
+                # Quotes and brackets around a word, marks after it.
+                left, right = start, i
+                while left < right and (data[left] == 34 or data[left] == 39 or data[left] == 40 or data[left] == 91):
+                    left += 1
+                while left < right and (
+                    data[right - 1] == 46  # . , ; : ! ? ) ] " '
+                    or data[right - 1] == 44
+                    or data[right - 1] == 59
+                    or data[right - 1] == 58
+                    or data[right - 1] == 33
+                    or data[right - 1] == 63
+                    or data[right - 1] == 41
+                    or data[right - 1] == 93
+                    or data[right - 1] == 34
+                    or data[right - 1] == 39
+                ):
+                    right -= 1
+                is_word = left < right
+                for j in range(left, right):
+                    byte = data[j]
+                    is_letter = byte >= 128 or 97 <= byte <= 122
+                    is_inner = (byte == 45 or byte == 39) and left < j < right - 1
+                    is_word = is_word and (is_letter or is_inner)
+                if is_word:
+                    if n > first:
+                        out[n] = 32
+                        n += 1
+                    out[n : n + right - left] = data[left:right]
+                    n += right - left
+                    n_words += 1
+                    n_letters += right - left
+            i += 1  # past the line's end
+            is_doctest = (is_doctest or is_prompt) and n_tokens > 0
+            is_prose = n_letters >= min_letters and n_words * max_tokens_per_word >= n_tokens
+            if is_doctest or is_fenced or is_fence or not is_prose:
+                n = line_start
+            is_fenced = is_fenced != is_fence
+        ends[row + 1] = n
+    return out[:n], ends
