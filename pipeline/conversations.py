@@ -1,9 +1,9 @@
 """python -m pipeline conversations: filtered documents and hand-written talk → chat data to tune and to test on.
 
-In: documents, the shard stage's split, the tokenizer, data/seed/chat. Out: train.parquet and heldout.parquet (messages as JSON), and
-passages.sqlite, which the assistant searches. Documents of the val split are the held-out ones: their names stand in no
-training conversation. A held-out row ends with the turn that is scored, or where many answers are right, before it. Memory: passages and conversations, about 1 kB each;
-time: O(documents + conversations).
+In: documents, the shard stage's split, the tokenizer, data/seed/chat. Out: train.parquet and heldout.parquet
+(messages as JSON), and passages.sqlite, which the assistant searches. Documents of the val split are the held-out
+ones: their names stand in no training conversation. A held-out row ends with the turn that is scored, or where many
+answers are right, before it. Memory: passages and conversations, about 1 kB each; time: O(documents + conversations).
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def run(params: Conversations, *, docs: Path, shards: Path, tokenizer: Path, see
     written = read_seeds(seeds)
     everything = list(passages(_documents(docs), params.passage_chars))
     if not everything:
-        raise UserError("conversations: there is no text to talk about", f"no passage in {docs}", "add sources, or loosen filter")
+        raise UserError(
+            "conversations: there is no text to talk about", f"no passage in {docs}", "add sources, or loosen filter"
+        )
     n_passages = write_index(out / "passages.sqlite", everything, params.max_index_bytes)
     val_ids = _val_ids(shards)
     ours = [passage for passage in everything if passage.doc_id not in val_ids]
@@ -88,7 +90,9 @@ def _documents(folder: Path) -> Iterator[Doc]:
 
 def _val_ids(shards: Path) -> set[str]:
     table = read_table(shards / "docs.parquet", ["id", "split"])
-    return {id_ for id_, split in zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True) if split == "val"}
+    return {
+        id_ for id_, split in zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True) if split == "val"
+    }
 
 
 def read_seeds(folder: Path) -> Seeds:

@@ -1,9 +1,9 @@
 """passages.sqlite: what the tool `search_docs` looks up. One file that the model's folder carries along.
 
-In: passages in order. Out: table `passages` (id, title, passage, source, licence) with an index on the title, and `passages_fts`, an
-FTS5 index over title and passage. Its tokenizer cuts at everything that is no letter or digit, so `numpy.linalg.norm` and
-`read_csv` are found by each of their words, and stems English words, so `computing norms` finds `Compute the norm`.
-The same passages give the same bytes. Memory: small; time: about 1 s for 60,000 passages.
+In: passages in order. Out: table `passages` (id, title, passage, source, licence) with an index on the title, and
+`passages_fts`, an FTS5 index over title and passage. Its tokenizer cuts at everything that is no letter or digit, so
+`numpy.linalg.norm` and `read_csv` are found by each of their words, and stems English words, so `computing norms`
+finds `Compute the norm`. The same passages give the same bytes. Memory: small; time: about 1 s for 60,000 passages.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The forms of the assistant's answers: written here for training, read back here for scoring.
 
-Closed forms, because a small model learns them exactly. An answer from documentation begins with the name that was asked for: writing it again, the
-model compares it token by token with the names above the passages, and knows at its end whether one of them is the same.
+Closed forms, because a small model learns them exactly. An answer from documentation begins with the name that was
+asked for: writing it again, the model compares it token by token with the names above the passages, and knows at its
+end whether one of them is the same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Examples of calculating: an expression in many wordings → a call of the calculator → its result in a sentence.
 
-In: a random generator. Out: conversations. Results are exact fractions, shown as the calculator shows them: whole numbers in full, others
-with twelve significant digits. Wordings whose names begin with NEW are kept for evaluation.
+In: a random generator. Out: conversations. Results are exact fractions, shown as the calculator shows them: whole
+numbers in full, others with twelve significant digits. Wordings whose names begin with NEW are kept for evaluation.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Examples of looking things up: which tool to call with which words, what to quote, when to say that nothing was found.
 
-In: passages, a random generator. Out: conversations as messages with what a scorer expects. Every quote is made with one other passage beside it or
-none, the right one first or second; an abstention has passages that are as near as a search could bring: of the same module,
-of the same last name elsewhere, of a similar name. Time: O(1) an example. Memory: the passages and three indices over them.
+In: passages, a random generator. Out: conversations as messages with what a scorer expects. Every quote is made with
+one other passage beside it or none, the right one first or second; an abstention has passages that are as near as a
+search could bring: of the same module, of the same last name elsewhere, of a similar name. Time: O(1) an example.
+Memory: the passages and three indices over them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The mixture of conversations to tune on, and those to test on.
 
-In: passages, hand-written conversations, how many of each kind. Out: examples. Each kind draws from a random generator of its own,
-so that more of one kind does not change the others. Held-out names stand in no training example, neither as what is
-asked for nor in a passage. Time and memory: O(examples).
+In: passages, hand-written conversations, how many of each kind. Out: examples. Each kind draws from a random
+generator of its own, so that more of one kind does not change the others. Held-out names stand in no training
+example, neither as what is asked for nor in a passage. Time and memory: O(examples).
 """
 
 from __future__ import annotations

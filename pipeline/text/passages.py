@@ -1,9 +1,9 @@
 """Documents → passages: what `search_docs` finds and what answers quote.
 
-In: the columns of DOCS. Out: passages, each with a title that people ask for. A Python symbol gives one,
-`norm(x, ord=None): Matrix or vector norm. This function …`: its last name with its signature, then the first paragraphs, cut at the
-end of a sentence. Other text gives one passage for every few sentences, titled by the document and a number. The first sentence
-stands in the passage word for word. Time and memory: O(characters).
+In: the columns of DOCS. Out: passages, each with a title that people ask for. A Python symbol gives one, `norm(x,
+ord=None): Matrix or vector norm. This function …`: its last name with its signature, then the first paragraphs, cut
+at the end of a sentence. Other text gives one passage for every few sentences, titled by the document and a number.
+The first sentence stands in the passage word for word. Time and memory: O(characters).
 """
 
 from __future__ import annotations

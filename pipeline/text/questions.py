@@ -1,7 +1,7 @@
 """Wordings of questions about a name, about a task in words, and of a text given along with the question.
 
-In: a passage and a random generator. Out: what a person might type, and the name or words that it asks for. The wordings whose
-names begin with NEW are kept for evaluation.
+In: a passage and a random generator. Out: what a person might type, and the name or words that it asks for. The
+wordings whose names begin with NEW are kept for evaluation.
 """
 
 from __future__ import annotations
@@ -131,27 +131,33 @@ WITH_TEXT = (
     *("I found this:\n{text}\n\n{question}", "{question}\nContext: {text}"),
 )
 ALIASES = {
-    **{
-        "numpy": "np",
-        "pandas": "pd",
-        "polars": "pl",
-        "networkx": "nx",
-        "sympy": "sp",
-        "sqlalchemy": "sa",
-        "pyarrow": "pa",
-    },
-    **{"matplotlib.pyplot": "plt", "torch.nn.functional": "F", "tkinter": "tk", "sklearn": "sk", "matplotlib": "mpl"},
+    "numpy": "np",
+    "pandas": "pd",
+    "polars": "pl",
+    "networkx": "nx",
+    "sympy": "sp",
+    "sqlalchemy": "sa",
+    "pyarrow": "pa",
+    "matplotlib.pyplot": "plt",
+    "torch.nn.functional": "F",
+    "tkinter": "tk",
+    "matplotlib": "mpl",
 }
-_VERBS = (
-    "add append apply assign bind build calculate call cast change check clear close collect combine compare compile compute "
-    "concatenate configure construct convert copy count create decode delete detect determine disable display download draw "
-    "drop dump emit enable encode evaluate execute expand extract fetch fill filter find fit flatten format generate get group "
-    "initialize insert install invert iterate join launch list load log look lock make map mark match measure merge modify move "
-    "normalize open parse perform plot predict print process produce put query read rebuild record reduce register release "
-    "remove rename render replace represent request reset resolve restore retrieve return reverse rotate round run sample save "
-    "scale search select send serialize set show shift shuffle sort split start stop store strip sum swap switch test transform "
-    "translate transpose truncate unpack update upload validate verify wait warn wrap write"
-).split()
+_VERBS = frozenset(
+    re.findall(
+        r"\w+",
+        "add append apply assign bind build calculate call cast change check clear close collect combine "
+        "compare compile compute concatenate configure construct convert copy count create decode delete "
+        "detect determine disable display download draw drop dump emit enable encode evaluate execute expand "
+        "extract fetch fill filter find fit flatten format generate get group initialize insert install "
+        "invert iterate join launch list load log look lock make map mark match measure merge modify move "
+        "normalize open parse perform plot predict print process produce put query read rebuild record reduce "
+        "register release remove rename render replace represent request reset resolve restore retrieve "
+        "return reverse rotate round run sample save scale search select send serialize set show shift "
+        "shuffle sort split start stop store strip sum swap switch test transform translate transpose "
+        "truncate unpack update upload validate verify wait warn wrap write",
+    )
+)
 _FIRST_WORD = re.compile(r"([A-Z][a-z]+) [a-z]")
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z ,'-]*")
 _TAIL_PHRASE = re.compile(

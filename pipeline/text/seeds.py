@@ -1,8 +1,9 @@
 """Hand-written conversations → examples.
 
-In: lines of JSON {"id", "kind", "messages"} with, where wanted, "wordings" (ways to say what stands as `{wording}` in the messages; each gives a
-conversation), "says" (what a right answer must hold) and "split": "heldout" (kept for evaluation; the messages then end with
-the person's turn, since many answers are right). `{name}` is a first name, another one each time; some names are kept for evaluation too.
+In: lines of JSON {"id", "kind", "messages"} with, where wanted, "wordings" (ways to say what stands as `{wording}` in
+the messages; each gives a conversation), "says" (what a right answer must hold) and "split": "heldout" (kept for
+evaluation; the messages then end with the person's turn, since many answers are right). `{name}` is a first name,
+another one each time; some names are kept for evaluation too.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Prose → paragraphs and sentences, for passages and for what is quoted from them.
 
-In: the text of a document (docstrings, plain text). Out: paragraphs of prose on one line each, sentences word for word. Code, lists,
-headings and field lists are no prose. Time and memory: O(characters).
+In: the text of a document (docstrings, plain text). Out: paragraphs of prose on one line each, sentences word for
+word. Code, lists, headings and field lists are no prose. Time and memory: O(characters).
 
-Covers: English punctuation, common abbreviations, initials, names with dots in them. Does not cover: other scripts' full stops.
+Covers: English punctuation, common abbreviations, initials, names with dots in them. Does not cover: other scripts'
+full stops.
 """
 
 from __future__ import annotations

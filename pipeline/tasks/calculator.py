@@ -1,0 +1,15 @@
+"""Skill: a calculation in words or figures → the calculator's argument, exact to the character."""
+
+from __future__ import annotations
+
+from pipeline.tasks.item import Item, Reply
+
+SKILL = "calculator_exact"
+
+
+def applies(item: Item) -> bool:
+    return item.kind == "calculator" and item.is_first_turn
+
+
+def is_right(item: Item, reply: Reply) -> bool:
+    return reply.get("call") == item.expected["call"]

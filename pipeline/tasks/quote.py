@@ -1,0 +1,17 @@
+"""Skill: passages of which one answers → its first sentence, word for word, and its title as the source."""
+
+from __future__ import annotations
+
+from pipeline.tasks.item import Item, Reply
+from pipeline.text.answers import parse_quote
+
+SKILL = "quote_exact"
+
+
+def applies(item: Item) -> bool:
+    return item.kind == "quote"
+
+
+def is_right(item: Item, reply: Reply) -> bool:
+    found = parse_quote(reply["content"])
+    return found is not None and (found.sentence, found.title) == (item.expected["quote"], item.expected["source"])
