@@ -50,8 +50,8 @@ class Screen:
         self._remarks.print(shown(text), style="dim")
 
     def remark_cut(self, text: str) -> None:
-        """The same, at most one line wide on a terminal."""
-        text = " ".join(text.split())
+        """The same in one line, on a terminal no wider than that."""
+        text = text.replace("\n", " ")
         width = self._remarks.width - 1
         self.remark(text[: width - 1] + "…" if self.is_terminal and len(text) > width else text)
 

@@ -1,9 +1,9 @@
 """Lexical search over passages.sqlite: a name or a few words in, at most two passages as text out.
 
 In: `numpy.linalg.norm`, `linalg.norm`, `norm`, `how to invert a matrix`. Out: lines `[title] passage`, or
-`No passage found.` First the exact title, then titles that end in the last parts of the name (`np.linalg.norm` finds
-numpy.linalg.norm), then BM25 (Robertson & Zaragoza 2009, as SQLite's FTS5 computes it). O(titles) for the tail, about
-20 ms for 40,000.
+`No passage found.` The exact title; if there is none, titles that end in the last parts of the name (`np.linalg.norm`
+finds numpy.linalg.norm); if there are none, BM25 (Robertson & Zaragoza 2009, as SQLite's FTS5 computes it). O(titles)
+for the tail, about 20 ms for 40,000.
 
 Covers: the database is opened read-only and as unchanging, so nothing can be written; what is asked travels as a bound
 parameter, and reaches the full-text syntax only as quoted words of letters, digits and underscores, so no operator, column
@@ -42,7 +42,7 @@ class Passages:
     """One passages.sqlite. A connection lives as long as one search, so threads can share the object."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.resolve()  # a champion that is replaced meanwhile must not change what is found
 
     def search_docs(self, query: str) -> str:
         """The tool: never raises."""
@@ -59,9 +59,12 @@ class Passages:
         query = query.encode("utf-8", "ignore").decode()[:MAX_QUERY_CHARS]
         found: dict[Passage, None] = {}
         with closing(self._connect()) as connection:
-            for passage in _candidates(connection, query):
-                found[passage] = None
-                if len(found) == limit:
+            for ranking in (_titled, _with_tail, _with_words):
+                for passage in ranking(connection, query):
+                    found[passage] = None
+                    if len(found) == limit:
+                        break
+                if found:  # a looser match beside a closer one would only mislead the reader, who is a small model
                     break
         return list(found)
 
@@ -71,15 +74,7 @@ class Passages:
             return int(connection.execute("SELECT count(*) FROM passages").fetchone()[0])
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
-
-
-def _candidates(connection: sqlite3.Connection, query: str) -> Iterator[Passage]:
-    name = _name(query)
-    if name:
-        yield from _titled(connection, name)
-        yield from _with_tail(connection, name)
-    yield from _with_words(connection, query)
+        return sqlite3.connect(f"{self.path.as_uri()}?mode=ro&immutable=1", uri=True)
 
 
 def _name(query: str) -> str:
@@ -90,20 +85,22 @@ def _name(query: str) -> str:
     return max(names, key=len, default="")
 
 
-def _titled(connection: sqlite3.Connection, name: str) -> Iterator[Passage]:
-    sql = "SELECT title, passage FROM passages WHERE title = ? ORDER BY rowid LIMIT ?"
-    yield from _passages(connection.execute(sql, (name, MAX_PASSAGES)))
+def _titled(connection: sqlite3.Connection, query: str) -> Iterator[Passage]:
+    sql = "SELECT title, passage FROM passages WHERE title IN (?, ?) ORDER BY rowid LIMIT ?"
+    yield from _passages(connection.execute(sql, (query.strip(), _name(query), MAX_PASSAGES)))
 
 
-def _with_tail(connection: sqlite3.Connection, name: str) -> Iterator[Passage]:
+def _with_tail(connection: sqlite3.Connection, query: str) -> Iterator[Passage]:
     """Of the titles that share the longest tail, those with most parts of the name in them, then the shortest."""
-    parts = name.split(".")
+    parts = _name(query).split(".")
     sql = "SELECT title, passage FROM passages WHERE title = ?1 COLLATE NOCASE OR title LIKE '%.' || ?2 ESCAPE '\\' LIMIT 200"
     for start in range(len(parts)):
         tail = ".".join(parts[start:])
         matches = list(_passages(connection.execute(sql, (tail, re.sub(r"([%_\\])", r"\\\1", tail)))))
         matches.sort(key=lambda passage: (-_n_shared(passage.title, parts), len(passage.title), passage.title))
         yield from matches
+        if matches:
+            return
 
 
 def _n_shared(title: str, parts: list[str]) -> int:

@@ -1,0 +1,120 @@
+"""Model folders as small as they get: one that has learned two conversations by heart, one that talks without end."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model.chat import render
+from model.checkpoint import save_model
+from model.config import ModelConfig
+from model.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe
+from model.transformer import Transformer
+
+NORM = "norm(x, ord=None): Matrix or vector norm."
+ROWS = [
+    ("numpy.linalg.norm", NORM),
+    ("scipy.linalg.norm", "norm(a): Matrix or vector norm, with checks."),
+    ("numpy.linalg.inv", "inv(a): Compute the inverse of a matrix."),
+    ("torch.nn.Linear", "Linear(in_features): Applies a linear\ntransformation."),
+    ("odd_%title", "A title with a wildcard."),
+]
+SUM = [
+    {"role": "user", "content": "What is 12 * 7?"},
+    {"role": "assistant", "content": "", "call": {"name": "calculator", "argument": "12 * 7"}},
+    {"role": "tool", "content": "84"},
+    {"role": "assistant", "content": "84, naïve café 😀"},
+]
+LOOK_UP = [
+    {"role": "user", "content": "linalg.inv?"},
+    {"role": "assistant", "content": "", "call": {"name": "search_docs", "argument": "linalg.inv"}},
+    {"role": "tool", "content": "[numpy.linalg.inv] inv(a): Compute the inverse of a matrix."},
+    {"role": "assistant", "content": '"Compute the inverse of a matrix." [numpy.linalg.inv]'},
+]
+
+
+def write_passages(path: Path, rows: Iterable[tuple[str, str]] = ROWS) -> Path:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "CREATE TABLE passages(id INTEGER PRIMARY KEY, title TEXT, passage TEXT, source TEXT, licence TEXT);"
+            "CREATE VIRTUAL TABLE passages_fts USING fts5(title, passage, content='passages', content_rowid='id');"
+        )
+        connection.executemany("INSERT INTO passages(title, passage, source, licence) VALUES (?, ?, 's', 'MIT')", rows)
+        connection.execute("INSERT INTO passages_fts(passages_fts) VALUES ('rebuild')")
+        connection.commit()
+    return path
+
+
+def tiny(vocab_size: int, seq_len: int) -> ModelConfig:
+    return ModelConfig(
+        vocab_size=vocab_size, seq_len=seq_len, n_layer=2, n_head=2, n_kv_head=1, d_model=32, d_head=16, d_ff=64
+    )
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    texts = [json.dumps(conversation, ensure_ascii=False) for conversation in (SUM, LOOK_UP)]
+    return train_bpe(texts * 3, 400)
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
+    """A chat model (phase sft) that knows SUM and LOOK_UP by heart, with passages."""
+    folder = tmp_path_factory.mktemp("learned")
+    model = Transformer(tiny(tokenizer.vocab_size + 3, 128), seed=1)
+    learn(model, [render(conversation, tokenizer) for conversation in (SUM, LOOK_UP)])
+    save_model(folder, model, tokenizer, phase="sft")
+    write_passages(folder / "passages.sqlite")
+    return folder
+
+
+def learn(model: Transformer, examples: list[tuple[list[int], list[bool]]]) -> None:
+    longest = max(len(ids) for ids, _ in examples)
+    ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in examples])
+    mask = torch.tensor([mask + [False] * (longest - len(mask)) for _, mask in examples])
+    targets = torch.where(mask, ids, -100)[:, 1:]
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    torch.set_num_threads(1)  # two cost more than they give at this size
+    for _ in range(150):
+        logits = model.logits(model(ids[:, :-1]))
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.02, "the fixture's model has not learned its conversations"
+
+
+@pytest.fixture(scope="session")
+def endless(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
+    """A chat model of random weights that never ends its turn, with a long window and no passages."""
+    return random_model(tmp_path_factory.mktemp("endless"), tokenizer, phase="sft", seq_len=30_000)
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
+    """A base model (phase pretrain) of random weights."""
+    return random_model(tmp_path_factory.mktemp("base"), tokenizer, phase="pretrain", seq_len=64)
+
+
+def random_model(folder: Path, tokenizer: Tokenizer, *, phase: str, seq_len: int) -> Path:
+    model = Transformer(tiny(tokenizer.vocab_size, seq_len), seed=1)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0.0, 0.2, generator=generator)
+        model.embedding.weight[: len(SPECIAL_TOKENS)] *= 0.01  # tiny logits: some other token is always likelier
+    save_model(folder, model, tokenizer, phase=phase)
+    return folder
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
