@@ -1,0 +1,436 @@
+"""What stands between the matrix products of a training step, each as one pass over memory: for CPUs, in bf16, without a C++ compiler.
+
+In: addresses and sizes. Out: buffers filled in place. Compiled by Numba (LLVM) on first use, a second per kernel, and kept on disk.
+They run on the threads that torch's own operators use (its OpenMP library's GOMP_parallel), so no second pool competes
+for the cores. bf16 values are read as the upper half of an fp32 and written rounded to nearest even; sums are fp32.
+Time: memory's; memory: none of their own.
+
+Written as bodies of loops over an equal share of rows per thread: results do not depend on timing, only on the number of threads
+(through the order of sums over rows).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from llvmlite import binding, ir
+from numba import types
+from numba.extending import intrinsic
+from torch import Tensor
+
+f32, i32, u16, u32 = np.float32, np.int32, np.uint16, np.uint32
+ONE, ZERO = f32(1.0), f32(0.0)
+LOG2_E, LN_2_HIGH, LN_2_LOW, ROUNDER = f32(1.44269504), f32(0.693359375), f32(-2.12194440e-4), f32(12582912.0)
+EXP_2, EXP_3, EXP_4, EXP_5, EXP_6 = f32(0.5), f32(0.16666667), f32(0.041666575), f32(0.0083333333), f32(0.0013888889)
+LOWEST = f32(-87.0)
+IGNORE = -100
+
+# No "nnan" or "ninf": a loss that is not a number has to arrive as one. "numpy" errors: no branch at each division.
+OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
+inline = numba.njit(forceinline=True, **OPTIONS)
+_thread = types.ExternalFunction("omp_get_thread_num", types.int32())
+_n_threads = types.ExternalFunction("omp_get_num_threads", types.int32())
+
+
+def _array(dtype: Any) -> Any:
+    """An intrinsic that takes an address for the start of values of this type."""
+    pointer = types.CPointer(dtype)
+
+    @intrinsic
+    def at(typing_context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+
+        return pointer(types.int64), generate
+
+    return at
+
+
+bf16_at, f32_at, i64_at = _array(types.uint16), _array(types.float32), _array(types.int64)
+
+
+def _bits(build: Callable[[Any, Any], Any], result: Any, argument: Any) -> Any:
+    """An intrinsic on one value's bits, in 32-bit arithmetic (Numba widens integers to 64, which halves the vectors)."""
+
+    @intrinsic
+    def operation(typing_context: Any, value: Any) -> Any:
+        return result(argument), lambda context, builder, signature, arguments: build(builder, arguments[0])
+
+    return operation
+
+
+_I32, _F32 = ir.IntType(32), ir.FloatType()
+
+
+def _build_load(builder: Any, value: Any) -> Any:
+    return builder.bitcast(builder.shl(builder.zext(value, _I32), _I32(16)), _F32)
+
+
+def _build_store(builder: Any, value: Any) -> Any:
+    bits = builder.bitcast(value, _I32)
+    odd = builder.and_(builder.lshr(bits, _I32(16)), _I32(1))
+    return builder.trunc(builder.lshr(builder.add(bits, builder.add(odd, _I32(0x7FFF))), _I32(16)), ir.IntType(16))
+
+
+def _build_whole(builder: Any, value: Any) -> Any:
+    return builder.sitofp(builder.sub(builder.bitcast(value, _I32), _I32(0x4B400000)), _F32)
+
+
+def _build_power(builder: Any, value: Any) -> Any:
+    n = builder.sub(builder.bitcast(value, _I32), _I32(0x4B400000 - 127))
+    return builder.bitcast(builder.shl(n, _I32(23)), _F32)
+
+
+load = _bits(_build_load, types.float32, types.uint16)  # bf16 → fp32
+store = _bits(_build_store, types.uint16, types.float32)  # fp32 → bf16, to nearest even
+whole = _bits(_build_whole, types.float32, types.float32)  # n from n + 1.5 × 2^23, which rounded it
+power = _bits(_build_power, types.float32, types.float32)  # 2^n from n + 1.5 × 2^23
+
+
+@inline
+def exp(x):
+    """To 5 in 10^7, for x from -87 up: 2^n times a polynomial in what is left."""
+    x = max(x, LOWEST)
+    z = x * LOG2_E + ROUNDER
+    n = whole(z)
+    r = x - n * LN_2_HIGH - n * LN_2_LOW
+    p = EXP_5 + r * EXP_6
+    p = EXP_4 + r * p
+    p = EXP_3 + r * p
+    p = EXP_2 + r * p
+    p = ONE + r * p
+    p = ONE + r * p
+    return p * power(z)
+
+
+@inline
+def share(n):
+    """The rows of this thread."""
+    t, k = _thread(), _n_threads()
+    return n * t // k, n * (t + 1) // k
+
+
+@inline
+def number(bits):
+    """A float that came as the bits of an fp32 in an integer."""
+    return u32(bits).view(f32)
+
+
+# ---- The kernels. `a` holds sizes and addresses, in the order of the first lines of each. ------------------------------
+
+
+def add_norm(a):
+    """x + delta, then h = norm(x) * weight; keeps 1 / rms for the backward pass. delta's address may be 0: nothing to add."""
+    a = numba.carray(a, (10,))
+    n, d, eps, has_delta = a[0], a[1], number(a[2]), a[4] != 0
+    x, delta, total = f32_at(a[3]), bf16_at(a[4]), f32_at(a[5])
+    weight, h, inverse = f32_at(a[6]), bf16_at(a[7]), f32_at(a[8])
+    start, stop = share(n)
+    for i in range(start, stop):
+        squares = ZERO
+        if has_delta:
+            for j in range(i * d, i * d + d):
+                value = x[j] + load(delta[j])
+                total[j] = value
+                squares += value * value
+        else:
+            for j in range(i * d, i * d + d):
+                squares += x[j] * x[j]
+        r = ONE / f32(np.sqrt(squares / f32(d) + eps))
+        inverse[i] = r
+        source = total if has_delta else x
+        for j in range(d):
+            h[i * d + j] = store(source[i * d + j] * r * weight[j])
+
+
+def norm_backward(a):
+    """Adds the norm's gradient to dx, writes dx as bf16 too, and sums the weight's gradient per thread."""
+    a = numba.carray(a, (10,))
+    n, d = a[0], a[1]
+    dh, x, inverse, weight = bf16_at(a[2]), f32_at(a[3]), f32_at(a[4]), f32_at(a[5])
+    dx, dx_bf16, dweight = f32_at(a[6]), bf16_at(a[7]), f32_at(a[8])
+    start, stop = share(n)
+    w = _thread() * d
+    for j in range(w, w + d):
+        dweight[j] = ZERO
+    for i in range(start, stop):
+        r = inverse[i]
+        dot = ZERO
+        for j in range(d):
+            dot += load(dh[i * d + j]) * weight[j] * x[i * d + j]
+        shrink = dot * r * r / f32(d)
+        for j in range(d):
+            k = i * d + j
+            slope = load(dh[k])
+            dweight[w + j] += slope * x[k] * r
+            value = dx[k] + r * (slope * weight[j] - x[k] * shrink)
+            dx[k] = value
+            dx_bf16[k] = store(value)
+
+
+def split_heads(a):
+    """qkv [B T (H+2G)K] → q [B H T K] and k [B G T K], normed and turned, q also divided by √K; v [B G T K]."""
+    a = numba.carray(a, (16,))
+    n, n_tokens, n_head, n_kv, width, eps = a[0], a[1], a[2], a[3], a[4], number(a[5])
+    qkv, q, k, v = bf16_at(a[6]), bf16_at(a[7]), bf16_at(a[8]), bf16_at(a[9])
+    query_weight, key_weight, cos, sin = f32_at(a[10]), f32_at(a[11]), f32_at(a[12]), f32_at(a[13])
+    half, row = width // 2, (n_head + 2 * n_kv) * width
+    scale = ONE / f32(np.sqrt(f32(width)))
+    start, stop = share(n)
+    for i in range(start, stop):
+        b, t = i // n_tokens, i % n_tokens
+        for head in range(n_head + n_kv):
+            is_query = head < n_head
+            source = i * row + head * width
+            weight = query_weight if is_query else key_weight
+            out = q if is_query else k
+            place = (b * n_head + head if is_query else b * n_kv + head - n_head) * n_tokens * width + t * width
+            squares = ZERO
+            for j in range(width):
+                value = load(qkv[source + j])
+                squares += value * value
+            r = ONE / f32(np.sqrt(squares / f32(width) + eps))
+            if is_query:
+                r *= scale
+            for j in range(half):
+                first = load(qkv[source + j]) * r * weight[j]
+                second = load(qkv[source + half + j]) * r * weight[half + j]
+                c, s = cos[t * width + j], sin[t * width + j]
+                out[place + j] = store(first * c - second * s)
+                out[place + half + j] = store(second * c + first * s)
+        for head in range(n_kv):
+            source = i * row + (n_head + n_kv + head) * width
+            place = (b * n_kv + head) * n_tokens * width + t * width
+            for j in range(width):
+                v[place + j] = qkv[source + j]
+
+
+def split_heads_backward(a):
+    """The gradients of q, k, v → that of qkv, and of the two norms' weights per thread."""
+    a = numba.carray(a, (20,))
+    n, n_tokens, n_head, n_kv, width, eps = a[0], a[1], a[2], a[3], a[4], number(a[5])
+    qkv, dq, dk, dv = bf16_at(a[6]), bf16_at(a[7]), bf16_at(a[8]), bf16_at(a[9])
+    query_weight, key_weight, cos, sin = f32_at(a[10]), f32_at(a[11]), f32_at(a[12]), f32_at(a[13])
+    dqkv, dquery_weight, dkey_weight, scratch = bf16_at(a[14]), f32_at(a[15]), f32_at(a[16]), f32_at(a[17])
+    half, row = width // 2, (n_head + 2 * n_kv) * width
+    scale = ONE / f32(np.sqrt(f32(width)))
+    start, stop = share(n)
+    w = _thread() * width
+    for j in range(w, w + width):
+        dquery_weight[j] = ZERO
+        dkey_weight[j] = ZERO
+    for i in range(start, stop):
+        b, t = i // n_tokens, i % n_tokens
+        for head in range(n_head + n_kv):
+            is_query = head < n_head
+            source = i * row + head * width
+            weight = query_weight if is_query else key_weight
+            dweight = dquery_weight if is_query else dkey_weight
+            dout = dq if is_query else dk
+            place = (b * n_head + head if is_query else b * n_kv + head - n_head) * n_tokens * width + t * width
+            factor = scale if is_query else ONE
+            squares = ZERO
+            dot = ZERO
+            for j in range(half):
+                first, second = load(dout[place + j]) * factor, load(dout[place + half + j]) * factor
+                c, s = cos[t * width + j], sin[t * width + j]
+                scratch[w + j] = first * c + second * s
+                scratch[w + half + j] = second * c - first * s
+            for j in range(width):
+                value = load(qkv[source + j])
+                squares += value * value
+                dot += scratch[w + j] * weight[j] * value
+            r = ONE / f32(np.sqrt(squares / f32(width) + eps))
+            shrink = dot * r * r / f32(width)
+            for j in range(width):
+                value = load(qkv[source + j])
+                dweight[w + j] += scratch[w + j] * value * r
+                dqkv[source + j] = store(r * (scratch[w + j] * weight[j] - value * shrink))
+        for head in range(n_kv):
+            source = i * row + (n_head + n_kv + head) * width
+            place = (b * n_kv + head) * n_tokens * width + t * width
+            for j in range(width):
+                dqkv[source + j] = dv[place + j]
+
+
+def causal_softmax(a):
+    """Scores [B H T T] in place → probabilities over the columns from the token's document's first to itself, 0 elsewhere."""
+    a = numba.carray(a, (8,))
+    n, n_tokens, n_head = a[0], a[1], a[2]
+    scores, first, scratch = bf16_at(a[3]), i64_at(a[4]), f32_at(a[5])
+    start, stop = share(n)
+    buffer = _thread() * n_tokens
+    for i in range(start, stop):
+        b, t = i // (n_head * n_tokens), i % n_tokens
+        row, begin, end = i * n_tokens, first[b * n_tokens + t], t + 1
+        highest = f32(-3e38)
+        for j in range(begin, end):
+            highest = max(highest, load(scores[row + j]))
+        total = ZERO
+        for j in range(begin, end):
+            value = exp(load(scores[row + j]) - highest)
+            scratch[buffer + j] = value
+            total += value
+        scale = ONE / total
+        for j in range(begin):
+            scores[row + j] = 0
+        for j in range(begin, end):
+            scores[row + j] = store(scratch[buffer + j] * scale)
+        for j in range(end, n_tokens):
+            scores[row + j] = 0
+
+
+def causal_softmax_backward(a):
+    """dP in place → dS = P (dP - Σ P dP)."""
+    a = numba.carray(a, (8,))
+    n, n_tokens, n_head = a[0], a[1], a[2]
+    chance, slope, first = bf16_at(a[3]), bf16_at(a[4]), i64_at(a[5])
+    start, stop = share(n)
+    for i in range(start, stop):
+        b, t = i // (n_head * n_tokens), i % n_tokens
+        row, begin, end = i * n_tokens, first[b * n_tokens + t], t + 1
+        dot = ZERO
+        for j in range(row + begin, row + end):
+            dot += load(chance[j]) * load(slope[j])
+        for j in range(row, row + begin):
+            slope[j] = 0
+        for j in range(row + begin, row + end):
+            slope[j] = store(load(chance[j]) * (load(slope[j]) - dot))
+        for j in range(row + end, row + n_tokens):
+            slope[j] = 0
+
+
+def swiglu(a):
+    """[N 2F] → [N F]: silu(first half) × second half."""
+    a = numba.carray(a, (4,))
+    n, f = a[0], a[1]
+    both, out = bf16_at(a[2]), bf16_at(a[3])
+    start, stop = share(n)
+    for i in range(start, stop):
+        for j in range(f):
+            gate, up = load(both[2 * i * f + j]), load(both[(2 * i + 1) * f + j])
+            out[i * f + j] = store(gate * up / (ONE + exp(min(-gate, -LOWEST))))
+
+
+def swiglu_backward(a):
+    a = numba.carray(a, (5,))
+    n, f = a[0], a[1]
+    both, dout, dboth = bf16_at(a[2]), bf16_at(a[3]), bf16_at(a[4])
+    start, stop = share(n)
+    for i in range(start, stop):
+        for j in range(f):
+            gate, up, slope = load(both[2 * i * f + j]), load(both[(2 * i + 1) * f + j]), load(dout[i * f + j])
+            chance = ONE / (ONE + exp(min(-gate, -LOWEST)))
+            dboth[2 * i * f + j] = store(slope * up * chance * (ONE + gate * (ONE - chance)))
+            dboth[(2 * i + 1) * f + j] = store(slope * gate * chance)
+
+
+def cross_entropy(a):
+    """Logits [N V] in place → their gradient times `scale`; nats per target (0 and no gradient where there is none)."""
+    a = numba.carray(a, (8,))
+    n, v, scale = a[0], a[1], number(a[2])
+    logits, targets, nats, scratch = bf16_at(a[3]), i64_at(a[4]), f32_at(a[5]), f32_at(a[6])
+    start, stop = share(n)
+    buffer = _thread() * v
+    for i in range(start, stop):
+        row, target = i * v, targets[i]
+        if target == IGNORE:
+            nats[i] = ZERO
+            for j in range(row, row + v):
+                logits[j] = 0
+            continue
+        highest = f32(-3e38)
+        for j in range(row, row + v):
+            highest = max(highest, load(logits[j]))
+        total = ZERO
+        for j in range(v):
+            value = exp(load(logits[row + j]) - highest)
+            scratch[buffer + j] = value
+            total += value
+        nats[i] = f32(np.log(total)) + highest - load(logits[row + target])
+        factor = scale / total
+        for j in range(v):
+            logits[row + j] = store(scratch[buffer + j] * factor)
+        logits[row + target] = store(scratch[buffer + target] * factor - scale)
+
+
+def add_rows(a):
+    """table[ids[i]] += rows[i]; each thread owns a range of columns, so the order of the sums is fixed."""
+    a = numba.carray(a, (5,))
+    n, d = a[0], a[1]
+    ids, rows, table = i64_at(a[2]), f32_at(a[3]), f32_at(a[4])
+    start, stop = share(d)
+    for i in range(n):
+        k = ids[i] * d
+        for j in range(start, stop):
+            table[k + j] += rows[i * d + j]
+
+
+# ---- Compiling and calling ---------------------------------------------------------------------------------------------
+
+KERNELS = (
+    add_norm,
+    norm_backward,
+    split_heads,
+    split_heads_backward,
+    causal_softmax,
+    causal_softmax_backward,
+    swiglu,
+    swiglu_backward,
+    cross_entropy,
+    add_rows,
+)
+
+
+@cache
+def _openmp() -> ctypes.CDLL:
+    """The OpenMP library that torch brought and has loaded: its threads are the ones to use."""
+    found = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
+    found += sorted((Path(torch.__file__).parents[1] / "torch.libs").glob("libgomp*.so*"))
+    library = ctypes.CDLL(str(found[0]))
+    binding.load_library_permanently(str(found[0]))
+    library.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    return library
+
+
+@cache
+def problem() -> str | None:
+    """Why these kernels can't run here, or None."""
+    try:
+        _openmp().GOMP_parallel  # noqa: B018
+    except (IndexError, OSError, AttributeError):
+        return "torch does not use GNU OpenMP here"
+    return None
+
+
+@cache
+def _compiled(kernel: Callable[..., None]) -> int:
+    """Address of the machine code."""
+    _openmp()
+    signature = types.void(types.CPointer(types.int64))
+    made = numba.cfunc(signature, cache=True, **OPTIONS)(kernel)
+    _KEEP.append(made)
+    return made.address
+
+
+_KEEP: list[Any] = []  # machine code lives as long as its object
+
+
+def launch(kernel: Callable[..., None], *arguments: int | float | Tensor | None) -> None:
+    """Runs one kernel on torch's threads; tensors must be contiguous."""
+    values = (ctypes.c_int64 * max(len(arguments), 20))()
+    for place, argument in enumerate(arguments):
+        if isinstance(argument, Tensor):
+            values[place] = argument.data_ptr()
+        elif isinstance(argument, float):
+            values[place] = int(np.float32(argument).view(np.uint32))
+        else:
+            values[place] = argument or 0
+    _openmp().GOMP_parallel(_compiled(kernel), ctypes.addressof(values), torch.get_num_threads(), 0)
