@@ -1,16 +1,17 @@
 """python -m pipeline download --out data/download --metrics data/metrics/download.json
 
-In: the sources in params.yaml. Out: `docs-*.parquet` (DOCS, sorted by id) and `rejects.parquet` (what could not be read and
-why). An id is xxh3_128 of source, locator and text, so the same text from the same place is the same document; where it
-comes twice (a file named by two sources) it is kept once and counted.
-Order n log n in the documents. Memory: the whole corpus as Arrow columns, twice while it is sorted: about 3 bytes a byte of
-text (200 MB for the embedded corpus of 50 MB), so corpora up to a few GB.
+In: the sources in params.yaml. Out: `docs-*.parquet` (DOCS, sorted by id), `rejects.parquet` (what could not be read, and
+why) and `ledger.parquet` (documents that came twice). An id is xxh3_128 of source, locator and text, so the same text from
+the same place is the same document; where it comes twice (a file that two sources name) it is kept once.
+Order n log n in the documents. Memory: the whole corpus as Arrow columns, twice while it is sorted: about 3 bytes a byte
+of text on top of 0.3 GB, so corpora up to a few GB.
 """
 
 # pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ from pipeline.params import Download
 from pipeline.progress import Bar
 from pipeline.sources import Document, Reject, open_source
 from pipeline.stage import Metrics
-from pipeline.tables import BATCH_ROWS, DOCS, REJECTS, ShardWriter, write_table
+from pipeline.tables import BATCH_ROWS, DOCS, REJECTS, ShardWriter, write_ledger, write_table
 
 
 def run(params: Download, *, out: Path) -> Metrics:
@@ -52,6 +53,7 @@ def run(params: Download, *, out: Path) -> Metrics:
         for part in kept.to_batches(max_chunksize=BATCH_ROWS):
             writer.write(part)
     write_table(out / "rejects.parquet", _rejects(rejects))
+    write_ledger(out, _duplicates(corpus))
     return _metrics(corpus, kept, rejects, counts)
 
 
@@ -72,6 +74,12 @@ def _first_of_each_id(corpus: pa.Table) -> pa.Table:
     ids = corpus.column("id").combine_chunks()
     is_new = pc.not_equal(ids[1:], ids[:-1]) if len(ids) > 1 else pa.array([], pa.bool_())
     return corpus.filter(pa.concat_arrays([pa.array([True]), is_new]))
+
+
+def _duplicates(corpus: pa.Table) -> list[dict[str, object]]:
+    ids = corpus.column("id").to_pylist()
+    row = {"stage": "download", "decision": "dropped", "reason": "duplicate_id", "value": 1.0, "threshold": 1.0}
+    return [{**row, "id": after, "other_id": after} for before, after in itertools.pairwise(ids) if before == after]
 
 
 def _rejects(rejects: list[Reject]) -> pa.Table:

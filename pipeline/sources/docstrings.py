@@ -27,6 +27,8 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 UNTOLD = ("", "(*args)", "(*args, **kwargs)", "(*args, **kw)", "(*args, **kwds)")  # say less than the docstring's own
 PLACEHOLDER_LINE = re.compile(r"^[ \t]*(%\([\w:.]+\)s|\{\w+\}|\{\{\w+\}\})[ \t]*(\n|$)", re.MULTILINE)
 
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]+")
+
 
 class Symbol(NamedTuple):
     """`module` is empty for a symbol of the file itself; `qualname` is empty for the module's own docstring."""
@@ -94,9 +96,10 @@ def parse_file(data: bytes, module: str, is_package: bool) -> Parsed:
 
 
 def clean(doc: str) -> str:
-    """The docstring without its indentation, trailing spaces and lines that only hold a template's placeholder."""
-    doc = inspect.cleandoc(PLACEHOLDER_LINE.sub("", doc))
-    return "\n".join(line.rstrip() for line in doc.split("\n")).strip("\n")
+    """The docstring without its indentation, trailing spaces, control characters (click's `\\b`) and lines that hold nothing
+    but a template's placeholder."""
+    doc = inspect.cleandoc(CONTROL.sub("", PLACEHOLDER_LINE.sub("", doc)))
+    return "\n".join([line.rstrip() for line in doc.split("\n")]).strip()
 
 
 def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import os
 import platform
 import sys
 import sysconfig
@@ -91,8 +92,12 @@ def open_source(
 
 def _standard_library(root: Path | None) -> Package:
     root = root or Path(sysconfig.get_path("stdlib"))
-    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.py"))
-    return Package(STDLIB, platform.python_version(), STDLIB_LICENCE, _files(root, names))
+    names: list[str] = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name not in SKIPPED_FOLDERS]  # site-packages may hold 100,000 files
+        inside = Path(folder).relative_to(root)
+        names += [(inside / name).as_posix() for name in files if name.endswith(".py")]
+    return Package(STDLIB, platform.python_version(), STDLIB_LICENCE, _files(root, sorted(names)))
 
 
 def _installed(name: str, setting: str, search_path: Sequence[str] | None) -> Package:

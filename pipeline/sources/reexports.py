@@ -49,13 +49,13 @@ class PublicNames:
 
     def of(self, module: str, qualname: str) -> str:
         """The best public name; the module's own name where `qualname` is empty."""
-        home = ALIASES.get(module, module)
         if not qualname:
             return module
         top, _, rest = qualname.partition(".")
-        own = ALIASES.get(f"{home}.{top}", f"{home}.{top}")
-        other = self._best.get((module, top), own)
-        best = min(own, other, key=lambda path: _rank(path, top))
+        best = ALIASES.get(f"{module}.{top}", "")
+        if not best:
+            own = f"{ALIASES.get(module, module)}.{top}"
+            best = min(own, self._best.get((module, top), own), key=lambda path: _rank(path, top))
         return f"{best}.{rest}" if rest else best
 
     def _offer(self, definition: Definition, path: str) -> None:

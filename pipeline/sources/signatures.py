@@ -11,6 +11,8 @@ import re
 from typing import TypeAlias
 
 MAX_SIGNATURE = 300
+MAX_OPENING = 2_000  # characters of a signature that a docstring opens with
+OPENING = re.compile(r"(?:\w+\.)*(\w+)\(")
 Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -125,7 +127,7 @@ def split_signature(doc: str, name: str) -> tuple[str, str]:
     its line or lines, maybe several of them, maybe closed by `--`.
     """
     found, rest = "", doc
-    while name and (end := _signature_end(rest, name)):
+    while end := _signature_end(rest, name):
         line, _, after = rest[end:].partition("\n")
         returns = line.strip()
         if (returns and not returns.startswith("->")) or not after.strip():
@@ -138,9 +140,11 @@ def split_signature(doc: str, name: str) -> tuple[str, str]:
 
 def _signature_end(doc: str, name: str) -> int:
     """Where `name(…)` ends at the beginning of `doc`; 0 if it does not begin so."""
-    opening = re.match(rf"(?:[\w.]+\.)?{re.escape(name)}\(", doc)
+    opening = OPENING.match(doc)
+    if opening is None or opening[1] != name:
+        return 0
     depth = 0
-    for end in range(opening.end() - 1, min(len(doc), 2_000)) if opening else ():
+    for end in range(opening.end() - 1, min(len(doc), MAX_OPENING)):
         depth += {"(": 1, ")": -1}.get(doc[end], 0)
         if depth == 0:
             return end + 1
