@@ -131,7 +131,7 @@ def publish(store: MlflowStore) -> Outcome:
     aliases = store.aliases()
     if number not in (aliases.get("champion"), aliases.get("candidate")):
         store.point("candidate", number)
-    return {"version": number, "is_new": known is None, "fingerprint": work.fingerprint, "metrics": work.metrics}
+    return {"version": number, "is_new": known is None, "champion": aliases.get("champion"), "metrics": work.metrics}
 
 
 def _publish(store: MlflowStore, work: lineage.Publication) -> str:
