@@ -27,6 +27,8 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 UNTOLD = ("", "(*args)", "(*args, **kwargs)", "(*args, **kw)", "(*args, **kwds)")  # say less than the docstring's own
 PLACEHOLDER_LINE = re.compile(r"^[ \t]*(%\([\w:.]+\)s|\{\w+\}|\{\{\w+\}\})[ \t]*(\n|$)", re.MULTILINE)
 
+DIRECTIVE_LINE = re.compile(r"^[ \t]*(>>>|\.\.\.)[ \t]*# ?x?doctest:.*\n", re.MULTILINE)
+DIRECTIVE = re.compile(r"[ \t]*# ?(x?doctest:|noqa\b).*$", re.MULTILINE)
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]+")
 
 
@@ -96,10 +98,12 @@ def parse_file(data: bytes, module: str, is_package: bool) -> Parsed:
 
 
 def clean(doc: str) -> str:
-    """The docstring without its indentation, trailing spaces, control characters (click's `\\b`) and lines that hold nothing
-    but a template's placeholder."""
-    doc = inspect.cleandoc(CONTROL.sub("", PLACEHOLDER_LINE.sub("", doc)))
-    return "\n".join([line.rstrip() for line in doc.split("\n")]).strip()
+    """The docstring without its indentation, trailing spaces, control characters (click's `\\b`), directives to checkers and
+    lines that hold nothing but a template's placeholder."""
+    doc = CONTROL.sub("", PLACEHOLDER_LINE.sub("", doc))
+    if "doctest:" in doc or "# noqa" in doc:
+        doc = DIRECTIVE.sub("", DIRECTIVE_LINE.sub("", doc))
+    return "\n".join([line.rstrip() for line in inspect.cleandoc(doc).split("\n")]).strip()
 
 
 def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:

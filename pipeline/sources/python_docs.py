@@ -291,9 +291,10 @@ def _titled(read: Sequence[ReadFile], names: PublicNames) -> Iterator[Place]:
 def _document(package: Package, source: str, place: Place) -> Document | Reject:
     file, module, symbol, title = place
     where = {"package": package.name, "version": package.version, "file": file.relative, "line": symbol.line}
-    what = {"module": module, "qualname": symbol.qualname, "kind": symbol.kind, "signature": symbol.signature}
+    what = {"module": module, "qualname": symbol.qualname, "kind": symbol.kind, "signature": symbol.signature.strip()}
     locator = canonical_json({**where, **what})
-    text = f"{symbol.prefix}{title}{symbol.signature}\n\n{symbol.doc}"
+    doc = symbol.doc.removeprefix(f"{title}\n").strip()  # some begin with their own name as a heading
+    text = f"{symbol.prefix}{title}{symbol.signature}\n\n{doc}"
     try:
         (text + locator).encode()
     except UnicodeEncodeError as error:

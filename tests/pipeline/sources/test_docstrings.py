@@ -197,6 +197,17 @@ def test_clean_drops_indentation_placeholders_and_control_characters() -> None:
     assert clean("  Normal.\n\n    %(before_notes)s\n\n    \b\n    Text.  \n    ") == "Normal.\n\n\n\nText."
 
 
+def test_clean_drops_directives_to_checkers() -> None:
+    doc = """Runs.
+
+    >>> # xdoctest: +REQUIRES(env:CUDA)
+    >>> run()  # doctest: +SKIP
+    1
+    See `here <https://x>`__  # noqa: B950
+    """
+    assert clean(doc) == "Runs.\n\n>>> run()\n1\nSee `here <https://x>`__"
+
+
 @given(st.text())
 def test_clean_is_idempotent_but_for_blank_lines(text: str) -> None:
     once = clean(text)
