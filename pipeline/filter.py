@@ -67,17 +67,19 @@ def train_language(params: Language, folder: Path, model: Path) -> tuple[float, 
     sentences = read_sentences(folder, params.keep)
     learn, heldout = split_heldout(sentences)
     lines = model.with_suffix(".txt")
-    lines.write_text(
-        "\n".join(training_lines(learn, params.keep, params.n_spans, params.keep_weight, params.seed)) + "\n", "utf-8"
-    )
-    settings = {
-        "minn": params.min_char_ngram,
-        "maxn": params.max_char_ngram,
-        "dim": params.dim,
-        "bucket": params.n_buckets,
-    }
+    text = training_lines(learn, params.keep, params.n_spans, params.n_mixed, params.keep_weight, params.seed)
+    lines.write_text("\n".join(text) + "\n", encoding="utf-8")
     trained = fasttext.train_supervised(
-        str(lines), lr=params.learning_rate, epoch=params.n_epochs, seed=params.seed, thread=1, verbose=0, **settings
+        str(lines),
+        minn=params.min_char_ngram,
+        maxn=params.max_char_ngram,
+        dim=params.dim,
+        bucket=params.n_buckets,
+        lr=params.learning_rate,
+        epoch=params.n_epochs,
+        seed=params.seed,
+        thread=1,  # more threads race, and no two models are the same
+        verbose=0,
     )
     lines.unlink()
     trained.save_model(str(model))

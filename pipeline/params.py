@@ -75,6 +75,7 @@ class Language(Section):
     learning_rate: Annotated[float, Field(gt=0.0, le=5.0)]
     n_epochs: Count
     n_spans: Annotated[int, Field(ge=0, le=100)]  # short pieces that each sentence lends, so that short texts are judged well
+    n_mixed: Annotated[int, Field(ge=0, le=100)]  # copies of each foreign sentence with kept words inside
     keep_weight: Annotated[int, Field(ge=1, le=100)]  # how often the kept languages' sentences are shown
 
 

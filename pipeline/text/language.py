@@ -21,12 +21,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.text.columns import Bytes, Fractions, Offsets, from_utf8, to_utf8
-from pipeline.text.normalize import fold
+from pipeline.text.normalize import fold, split_words
 
 LABEL = "__label__"
 MIN_LINE_LETTERS = 12  # bytes: two or three words; less is a heading
+ANY_SHARE = 1 << 40  # tokens a plain word
 HELDOUT_EVERY = 10
 SPAN_WORDS = (1, 6)
+MIXED_WORDS = (1, 3)
 
 
 class Model(Protocol):
@@ -48,14 +50,14 @@ class Judgement(NamedTuple):
 
 
 def prose(texts: pa.StringArray) -> pa.StringArray:
-    """The plain words of each text's prose lines, in lower case, on one line."""
-    data, offsets = to_utf8(fold(texts))
-    lines = from_utf8(*_prose(data, offsets, MIN_LINE_LETTERS, 2))
+    """The words of each text's prose lines, in lower case, on one line."""
+    folded = fold(texts)
+    lines = from_utf8(*_prose(*to_utf8(folded), MIN_LINE_LETTERS, 2))
     is_empty = pc.equal(pc.binary_length(lines), 0)
-    if not pc.any(is_empty).as_py():
-        return lines
-    data, offsets = to_utf8(fold(texts.filter(is_empty)))
-    return pc.replace_with_mask(lines, is_empty, from_utf8(*_prose(data, offsets, 1, 1_000_000)))
+    if pc.any(is_empty).as_py():
+        rest = from_utf8(*_prose(*to_utf8(folded.filter(is_empty)), 1, ANY_SHARE))
+        lines = pc.replace_with_mask(lines, is_empty, rest)
+    return split_words(lines)
 
 
 def split_heldout(sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[Sentence]]:
@@ -70,27 +72,43 @@ def split_heldout(sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[S
 
 
 def training_lines(
-    sentences: Sequence[Sentence], keep: Sequence[str], n_spans: int, keep_weight: int, seed: int
+    sentences: Sequence[Sentence], keep: Sequence[str], n_spans: int, n_mixed: int, keep_weight: int, seed: int
 ) -> list[str]:
     """fastText's input in random order: a label and a sentence a line, cleaned as documents are.
 
-    Each sentence also lends `n_spans` pieces of itself (`SPAN_WORDS`), or whole sentences would teach that two rare words are
-    certain proof. A wanted language is seen `keep_weight` times as often, each time with other pieces: its words decide.
+    Each sentence also lends `n_spans` short pieces of itself, or whole sentences would teach that two rare words are certain
+    proof. Each foreign one comes `n_mixed` times more with a few words of a wanted language inside, as foreign documentation
+    does, and stays foreign. Wanted languages are seen `keep_weight` times as often, with other pieces each time.
     """
     chance = random.Random(seed)
+    cleaned: list[str] = prose(pa.array([sentence.text for sentence in sentences], pa.string())).to_pylist()
     lines: list[str] = []
-    cleaned = prose(pa.array([sentence.text for sentence in sentences], pa.string())).to_pylist()
+    wanted = [
+        word
+        for sentence, line in zip(sentences, cleaned, strict=True)
+        if sentence.language in keep
+        for word in line.split()
+    ]
     for sentence, line in zip(sentences, cleaned, strict=True):
-        words = line.split(" ")
-        for _ in range(keep_weight if sentence.language in keep else 1):
-            lines.append(f"{LABEL}{sentence.language} {line}")
-            for _ in range(n_spans):
-                n = chance.randint(*SPAN_WORDS)
-                start = chance.randint(0, max(len(words) - n, 0))
-                if n < len(words):
-                    lines.append(f"{LABEL}{sentence.language} {' '.join(words[start : start + n])}")
+        words, label = line.split(), LABEL + sentence.language
+        is_wanted = sentence.language in keep
+        for _ in range(keep_weight if is_wanted else 1):
+            lines.append(f"{label} {line}")
+            lines += [f"{label} {' '.join(_piece(words, SPAN_WORDS, chance))}" for _ in range(n_spans)]
+        for _ in range(0 if is_wanted else n_mixed):
+            piece = _piece(words, (2, max(len(words), 2)), chance)
+            at = chance.randint(0, len(piece))
+            mixed = [*piece[:at], *_piece(wanted, MIXED_WORDS, chance), *piece[at:]]
+            lines.append(f"{label} {' '.join(mixed)}")
     chance.shuffle(lines)
     return lines
+
+
+def _piece(words: Sequence[str], sizes: tuple[int, int], chance: random.Random) -> Sequence[str]:
+    """Some neighbouring words, as many as `sizes` says (from, to)."""
+    n = min(chance.randint(*sizes), len(words))
+    start = chance.randint(0, len(words) - n)
+    return words[start : start + n]
 
 
 def judge(model: Model, lines: pa.StringArray, keep: Sequence[str]) -> Judgement:
