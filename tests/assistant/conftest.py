@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,8 @@ from model.checkpoint import save_model
 from model.config import ModelConfig
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe
 from model.transformer import Transformer
+from pipeline.passage_index import write_index
+from pipeline.text.passages import Passage
 
 NORM = "norm(x, ord=None): Matrix or vector norm."
 ROWS = [
@@ -25,6 +25,7 @@ ROWS = [
     ("scipy.linalg.norm", "norm(a): Matrix or vector norm, with checks."),
     ("numpy.linalg.inv", "inv(a): Compute the inverse of a matrix."),
     ("torch.nn.Linear", "Linear(in_features): Applies a linear\ntransformation."),
+    ("pandas.read_csv", "read_csv(path): Read a csv file into a frame."),
     ("odd_%title", "A title with a wildcard."),
 ]
 SUM = [
@@ -42,14 +43,10 @@ LOOK_UP = [
 
 
 def write_passages(path: Path, rows: Iterable[tuple[str, str]] = ROWS) -> Path:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(
-            "CREATE TABLE passages(id INTEGER PRIMARY KEY, title TEXT, passage TEXT, source TEXT, licence TEXT);"
-            "CREATE VIRTUAL TABLE passages_fts USING fts5(title, passage, content='passages', content_rowid='id');"
-        )
-        connection.executemany("INSERT INTO passages(title, passage, source, licence) VALUES (?, ?, 's', 'MIT')", rows)
-        connection.execute("INSERT INTO passages_fts(passages_fts) VALUES ('rebuild')")
-        connection.commit()
+    """By the stage's own writer: its table is what the assistant has to read."""
+    rows = list(rows)
+    made = [Passage(str(n), title, text, text, "test", "MIT", True) for n, (title, text) in enumerate(rows)]
+    assert write_index(path, made, 10**6) == len(rows)
     return path
 
 

@@ -45,7 +45,7 @@ def test_a_conversation_through_a_pipe(learned: Path, tmp_path: Path) -> None:
     assert chat.stdout.decode() == '84, naïve café 😀\n"Compute the inverse of a matrix." [numpy.linalg.inv]\n'
     for expected in (
         f"phase sft, from {learned}: named by --model",
-        "search_docs over 5 passages",
+        "search_docs over 6 passages",
         "calculator(12 * 7) → 84",
         "the system prompt is set",
         "there is no system prompt now",

@@ -44,6 +44,12 @@ def test_the_exact_title_comes_first_as_one_line_each(passages: Passages) -> Non
         ("inverse of a matrix", "numpy.linalg.inv"),
         ("transformation", "torch.nn.Linear"),
         ("odd_%title", "odd_%title"),
+        ("np.linalg.norm", "numpy.linalg.norm"),
+        ("sp.linalg.norm", "scipy.linalg.norm"),
+        ("nn.Linear()", "torch.nn.Linear"),
+        ("read_csv", "pandas.read_csv"),
+        ("reading csv files", "pandas.read_csv"),
+        ("can you please compute the inverse of it", "numpy.linalg.inv"),
     ],
 )
 def test_names_tails_and_words(passages: Passages, query: str, first: str) -> None:
@@ -62,6 +68,7 @@ def test_nothing_found_is_said(passages: Passages, query: str) -> None:
 @pytest.mark.parametrize(
     "query",
     [
+        "norm_of_x \u19b0x \u19c5",
         "'; DROP TABLE passages; --",
         '" OR 1=1 --',
         "title:norm",
