@@ -1,1 +1,1 @@
-"""What people talk to: needs one model folder (config.json, model.safetensors, tokenizer.json, passages.sqlite) and nothing else."""
+"""What people talk to: needs one model folder (config, weights, tokenizer, passages) and nothing else of the pipeline."""
