@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.__main__ import main
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests share the cores, and waiting threads spin
+
+from pipeline.__main__ import main  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 
