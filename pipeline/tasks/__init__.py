@@ -1,0 +1,1 @@
+"""One evaluation per file: pure scorers of what the model answered."""
