@@ -9,9 +9,10 @@ the true Jaccard similarity of their shingles reaches `min_jaccard` (MinHash and
 Settings: Penedo et al. 2024 (FineWeb). Memory: per document its id, 16 bytes and 8 a band; the shingles of candidates.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -20,17 +21,21 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
 from pipeline.engine import map_shards
+from pipeline.errors import UserError
 from pipeline.params import Dedupe
 from pipeline.progress import Bar
 from pipeline.stage import Metrics
-from pipeline.tables import LEDGER, ShardWriter, read_shard, shard_paths, write_ledger
-from pipeline.text import clusters, minhash
+from pipeline.tables import copy_docs, dropped_rows, read_shard, shard_paths, write_ledger
+from pipeline.text import clusters, minhash, survivors
 from pipeline.text.columns import Hashes, Rows
 from pipeline.text.normalize import fold, split_words, squeeze
 from pipeline.text.shingles import Shingles, as_sets, join, select, shingle
+
+EMPTY = pa.schema(
+    [("id", pa.string()), ("priority", pa.int64()), ("n_bytes", pa.int64()), ("digest", pa.binary(16))]
+).empty_table()
 
 
 class Sketch(NamedTuple):
@@ -52,8 +57,10 @@ def run(params: Dedupe, *, docs: Path, out: Path) -> Metrics:
             sketches.append(done)
             bar.advance()
     table = pa.concat_tables([sketch.docs for sketch in sketches])
-    best_first = survivor_order(table)  # from here on a document's number is its rank: 0 is the best
-    exact = exact_survivors(table, best_first)
+    if table.num_rows == 0:
+        raise UserError(f"dedupe: no documents in {docs}", "an empty corpus", "look at download.sources in params.yaml")
+    best_first = survivors.order(table)  # from here on a document's number is its rank: 0 is the best
+    exact = survivors.first_equal(table.column("digest").take(best_first))
     keys = np.concatenate([sketch.keys for sketch in sketches])[best_first]
     has_shingles = np.concatenate([sketch.has_shingles for sketch in sketches])[best_first]
     buckets = clusters.group_equal(keys, has_shingles & (exact == np.arange(len(exact))))
@@ -73,14 +80,14 @@ def run(params: Dedupe, *, docs: Path, out: Path) -> Metrics:
         "verified_pairs": len(pairs.left),
         "clusters": len(np.unique(near.cluster[pairs.left])),
         "text_bytes_in": pc.sum(table.column("n_bytes")).as_py() or 0,
-        "text_bytes_out": write_kept(paths, is_kept, out),
+        "text_bytes_out": copy_docs(paths, is_kept, out),
     }
 
 
 def sketch_shard(path: Path, params: Dedupe) -> Sketch:
     """Everything the decision needs but the text: runs in a worker."""
     permuted = minhash.permutations(params.n_bands * params.n_rows, params.seed)
-    parts, keys, sizes = [], [np.zeros((0, params.n_bands), np.uint64)], [np.zeros(0, np.int64)]
+    parts, keys, sizes = [EMPTY], [np.zeros((0, params.n_bands), np.uint64)], [np.zeros(0, np.int64)]
     for batch in read_shard(path, ["id", "text", "source"]):
         folded = fold(batch.column("text"))
         shingles = shingle(split_words(folded), params.ngram_words)
@@ -88,48 +95,12 @@ def sketch_shard(path: Path, params: Dedupe) -> Sketch:
         sizes.append(np.diff(shingles.offsets))
         columns = {
             "id": batch.column("id"),
-            "priority": priorities(batch.column("source"), params.source_priority),
+            "priority": survivors.priorities(batch.column("source"), params.source_priority),
             "n_bytes": pc.binary_length(batch.column("text")).cast(pa.int64()),
-            "digest": digests(squeeze(folded)),
+            "digest": survivors.digests(squeeze(folded)),
         }
         parts.append(pa.table(columns))
-    empty = pa.table(
-        {
-            "id": pa.array([], pa.string()),
-            "priority": pa.array([], pa.int64()),
-            "n_bytes": pa.array([], pa.int64()),
-            "digest": pa.array([], pa.binary(16)),
-        }
-    )
-    return Sketch(pa.concat_tables([empty, *parts]), np.concatenate(keys), np.concatenate(sizes) > 0)
-
-
-def priorities(sources: pa.StringArray, prefixes: Sequence[str]) -> pa.Array:
-    """Place of the first prefix that fits each source; a source that none fits comes last."""
-    encoded = sources.dictionary_encode()
-    places = [
-        next((i for i, prefix in enumerate(prefixes) if name.startswith(prefix)), len(prefixes))
-        for name in encoded.dictionary.to_pylist()
-    ]
-    return pa.array(places, pa.int64()).take(encoded.indices)
-
-
-def digests(texts: pa.StringArray) -> pa.Array:
-    """XXH3 with 128 bits of each text."""
-    return pa.array([xxhash.xxh3_128_digest(text) for text in texts.cast(pa.binary()).to_pylist()], pa.binary(16))
-
-
-def survivor_order(table: pa.Table) -> Rows:
-    """Row numbers, best document first: by priority, then length, then id."""
-    by = [("priority", "ascending"), ("n_bytes", "descending"), ("id", "ascending")]
-    return pc.sort_indices(table, sort_keys=by).to_numpy().astype(np.int64)
-
-
-def exact_survivors(table: pa.Table, best_first: Rows) -> Rows:
-    """For each rank the rank of the first document with the same digest."""
-    codes = table.column("digest").take(best_first).combine_chunks().dictionary_encode().indices.to_numpy()
-    _, first = np.unique(codes, return_index=True)  # codes count up from 0, so a code is a place in `first`
-    return first[codes].astype(np.int64)
+    return Sketch(pa.concat_tables(parts), np.concatenate(keys), np.concatenate(sizes) > 0)
 
 
 def candidate_sets(params: Dedupe, sizes: dict[Path, int], best_first: Rows, candidates: Rows) -> Shingles:
@@ -161,29 +132,13 @@ def shard_sets(item: tuple[Path, Rows], ngram_words: int) -> list[Shingles]:
 def explain(params: Dedupe, ids: pa.ChunkedArray, exact: Rows, near: clusters.Decisions) -> pa.Table:
     """A ledger row for each dropped document. A copy of a near duplicate is near to the same survivor."""
     survivor = near.survivor[exact]
-    dropped = np.flatnonzero(survivor != np.arange(len(exact)))
-    is_exact = near.survivor[exact[dropped]] == exact[dropped]
-    n = len(dropped)
-    columns = [
-        ids.take(pa.array(dropped)),
-        pa.repeat("dedupe", n),
-        pa.repeat("dropped", n),
-        pa.array(np.where(is_exact, "exact_duplicate", "near_duplicate"), pa.string()),
-        pa.array(near.similarity[exact[dropped]]),
-        pa.array(np.where(is_exact, 1.0, params.min_jaccard)),
-        ids.take(pa.array(survivor[dropped])),
-    ]
-    return pa.table(columns, schema=LEDGER)
-
-
-def write_kept(paths: Sequence[Path], is_kept: np.ndarray, out: Path) -> int:
-    """Copies the documents marked; returns their bytes of text."""
-    first, n_bytes = 0, 0
-    with ShardWriter(out) as writer:
-        for path in paths:
-            for batch in read_shard(path):
-                kept = batch.filter(pa.array(is_kept[first : first + batch.num_rows]))
-                n_bytes += pc.sum(pc.binary_length(kept.column("text"))).as_py() or 0
-                writer.write(kept)
-                first += batch.num_rows
-    return n_bytes
+    rows = np.flatnonzero(survivor != np.arange(len(exact)))
+    is_exact = near.survivor[exact[rows]] == exact[rows]
+    return dropped_rows(
+        ids.take(pa.array(rows)),
+        stage="dedupe",
+        reason=np.where(is_exact, "exact_duplicate", "near_duplicate"),
+        value=near.similarity[exact[rows]],
+        threshold=np.where(is_exact, 1.0, params.min_jaccard),
+        other_id=ids.take(pa.array(survivor[rows])),
+    )

@@ -18,14 +18,13 @@ from typing import Any
 import fasttext
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.engine import map_shards
 from pipeline.errors import UserError
 from pipeline.params import Filter, Language
 from pipeline.progress import Bar
 from pipeline.stage import Metrics
-from pipeline.tables import LEDGER, ShardWriter, read_shard, shard_paths, write_ledger, write_table
+from pipeline.tables import copy_docs, dropped_rows, read_shard, shard_paths, write_ledger, write_table
 from pipeline.text.columns import Rows
 from pipeline.text.language import Sentence, judge, measure, prose, split_heldout, training_lines
 from pipeline.text.licences import allowed_frac
@@ -47,6 +46,8 @@ def run(params: Filter, *, docs: Path, languages: Path, out: Path) -> Metrics:
             parts.append(done)
             bar.advance()
     scores = pa.concat_tables(parts)
+    if scores.num_rows == 0:
+        raise UserError(f"filter: no documents in {docs}", "an empty corpus", "look at download.sources in params.yaml")
     rules = list_rules(params)
     broken = first_broken(scores, rules)
     dropped = count_reasons(broken, rules, scores.num_rows)
@@ -58,7 +59,7 @@ def run(params: Filter, *, docs: Path, languages: Path, out: Path) -> Metrics:
         **{f"dropped_{reason}": n for reason, n in dropped.items()},
         "language_heldout_accuracy_frac": accuracy,
         "language_false_english_frac": false_wanted,
-        "text_bytes_out": write_kept(paths, broken == PASSES, out),
+        "text_bytes_out": copy_docs(paths, broken == PASSES, out),
     }
 
 
@@ -167,31 +168,15 @@ def count_reasons(broken: Rows, rules: Sequence[Rule], n_docs: int) -> dict[str,
 def explain(scores: pa.Table, broken: Rows, rules: Sequence[Rule]) -> pa.Table:
     """A ledger row for each dropped document."""
     rows = np.flatnonzero(broken != PASSES)
-    n, places = len(rows), broken[rows]
-    values = np.zeros(n, np.float64)
+    places = broken[rows]
+    value = np.zeros(len(rows), np.float64)
     for place in np.unique(places):
-        values[places == place] = scores.column(rules[place].score).to_numpy()[rows[places == place]]
-    reasons, thresholds = np.array([each.reason for each in rules]), np.array([each.threshold for each in rules])
-    columns = [
+        value[places == place] = scores.column(rules[place].score).to_numpy()[rows[places == place]]
+    return dropped_rows(
         scores.column("id").take(pa.array(rows)),
-        pa.repeat("filter", n),
-        pa.repeat("dropped", n),
-        pa.array(reasons[places], pa.string()),
-        pa.array(values),
-        pa.array(thresholds[places]),
-        pa.repeat("", n),
-    ]
-    return pa.table(columns, schema=LEDGER)
-
-
-def write_kept(paths: Sequence[Path], is_kept: np.ndarray, out: Path) -> int:
-    """Copies the documents marked; returns their bytes of text."""
-    first, n_bytes = 0, 0
-    with ShardWriter(out) as writer:
-        for path in paths:
-            for batch in read_shard(path):
-                kept = batch.filter(pa.array(is_kept[first : first + batch.num_rows]))
-                n_bytes += pc.sum(pc.binary_length(kept.column("text"))).as_py() or 0
-                writer.write(kept)
-                first += batch.num_rows
-    return n_bytes
+        stage="filter",
+        reason=np.array([each.reason for each in rules])[places],
+        value=value,
+        threshold=np.array([each.threshold for each in rules])[places],
+        other_id=pa.repeat("", len(rows)),
+    )

@@ -18,6 +18,7 @@ Frac = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
 LearningRate = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+NgramWords = Annotated[int, Field(ge=1, le=50)]
 
 
 class Section(BaseModel):
@@ -55,7 +56,7 @@ class Download(Section):
 
 class Dedupe(Section):
     seed: Seed
-    ngram_words: Annotated[int, Field(ge=1, le=50)]
+    ngram_words: NgramWords
     n_bands: Annotated[int, Field(ge=1, le=512)]
     n_rows: Annotated[int, Field(ge=1, le=64)]
     min_jaccard: Annotated[float, Field(gt=0.0, le=1.0)]  # a verified pair at or above it is a duplicate
@@ -74,7 +75,7 @@ class Language(Section):
     n_buckets: Annotated[int, Field(ge=1_000)]
     learning_rate: Annotated[float, Field(gt=0.0, le=5.0)]
     n_epochs: Count
-    n_spans: Annotated[int, Field(ge=0, le=100)]  # short pieces that each sentence lends, so that short texts are judged well
+    n_spans: Annotated[int, Field(ge=0, le=100)]  # short pieces that each sentence lends: short texts are judged too
     n_mixed: Annotated[int, Field(ge=0, le=100)]  # copies of each foreign sentence with kept words inside
     keep_weight: Annotated[int, Field(ge=1, le=100)]  # how often the kept languages' sentences are shown
 
@@ -100,8 +101,8 @@ class GopherRepetition(Section):
     max_dup_paragraph_frac: Frac
     max_dup_line_char_frac: Frac
     max_dup_paragraph_char_frac: Frac
-    max_top_ngram_char_frac: dict[int, Frac]  # n of words → most characters that the commonest n-gram may take
-    max_dup_ngram_char_frac: dict[int, Frac]  # n of words → most characters in n-grams that occur more than once
+    max_top_ngram_char_frac: dict[NgramWords, Frac]  # n of words → most characters that the commonest n-gram may take
+    max_dup_ngram_char_frac: dict[NgramWords, Frac]  # n of words → most characters in n-grams that occur more than once
 
 
 class Filter(Section):
@@ -128,7 +129,9 @@ class Conversations(Section):
     seed: Seed
     max_tokens: Annotated[int, Field(ge=64)]  # a whole conversation, so that none is cut in training
     passage_chars: Annotated[int, Field(ge=80, le=4_000)]  # of a passage that search_docs finds
-    max_index_bytes: Annotated[int, Field(ge=1_000_000)]  # of passages' text in passages.sqlite, which is about twice as large
+    max_index_bytes: Annotated[
+        int, Field(ge=1_000_000)
+    ]  # of passages' text in passages.sqlite, which is about twice as large
     n_quote: Annotated[int, Field(ge=0)]
     n_abstain: Annotated[int, Field(ge=0)]
     n_search: Annotated[int, Field(ge=0)]  # half of them by name, half in words

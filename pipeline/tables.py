@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -150,6 +150,28 @@ def write_ledger(folder: Path, rows: pa.Table | Iterable[dict[str, object]]) -> 
     table = table.cast(LEDGER).sort_by([("id", "ascending"), ("reason", "ascending")])
     write_table(folder / "ledger.parquet", table)
     return table
+
+
+def dropped_rows(
+    ids: pa.ChunkedArray, *, stage: str, reason: Any, value: Any, threshold: Any, other_id: Any
+) -> pa.Table:
+    """Ledger rows of documents that a stage drops, from columns (NumPy or Arrow) as long as `ids`."""
+    constant = {"stage": pa.repeat(stage, len(ids)), "decision": pa.repeat("dropped", len(ids))}
+    reasons = pa.array(reason, pa.string())
+    return pa.table({"id": ids, **constant, "reason": reasons, "value": value, "threshold": threshold, "other_id": other_id})
+
+
+def copy_docs(paths: Sequence[Path], is_kept: Any, out: Path) -> int:
+    """Writes the documents marked (one Boolean each, over all shards), in order; returns their bytes of text."""
+    first, n_bytes = 0, 0
+    with ShardWriter(out) as writer:
+        for path in paths:
+            for batch in read_shard(path):
+                kept = batch.filter(pa.array(is_kept[first : first + batch.num_rows]))
+                n_bytes += pc.sum(pc.binary_length(kept.column("text"))).as_py() or 0
+                writer.write(kept)
+                first += batch.num_rows
+    return n_bytes
 
 
 class ShardWriter:

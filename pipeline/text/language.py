@@ -9,11 +9,14 @@ plain words (letters, inner hyphens and apostrophes) are at least half of all to
 blocks are left out whole. A text in which no line passes is judged by all its plain words; one without any has no language.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from functools import cache
+from typing import Any, NamedTuple, Protocol
 
 import numba
 import numpy as np
@@ -24,6 +27,7 @@ from pipeline.text.columns import Bytes, Fractions, Offsets, from_utf8, to_utf8
 from pipeline.text.normalize import fold, split_words
 
 LABEL = "__label__"
+_OPENS, _CLOSES, _INNER, _LETTER = 1, 2, 4, 8
 MIN_LINE_LETTERS = 12  # bytes: two or three words; less is a heading
 ANY_SHARE = 1 << 40  # tokens a plain word
 HELDOUT_EVERY = 10
@@ -34,7 +38,7 @@ MIXED_WORDS = (1, 3)
 class Model(Protocol):
     """What we need of a fastText model."""
 
-    def predict(self, text: list[str], k: int = 1) -> tuple[list[list[str]], list[Sequence[float]]]: ...
+    def predict(self, text: Any, k: int = 1) -> Any: ...
 
 
 class Sentence(NamedTuple):
@@ -52,10 +56,10 @@ class Judgement(NamedTuple):
 def prose(texts: pa.StringArray) -> pa.StringArray:
     """The words of each text's prose lines, in lower case, on one line."""
     folded = fold(texts)
-    lines = from_utf8(*_prose(*to_utf8(folded), MIN_LINE_LETTERS, 2))
+    lines = from_utf8(*_prose(*to_utf8(folded), _marks(), MIN_LINE_LETTERS, 2))
     is_empty = pc.equal(pc.binary_length(lines), 0)
     if pc.any(is_empty).as_py():
-        rest = from_utf8(*_prose(*to_utf8(folded.filter(is_empty)), 1, ANY_SHARE))
+        rest = from_utf8(*_prose(*to_utf8(folded.filter(is_empty)), _marks(), 1, ANY_SHARE))
         lines = pc.replace_with_mask(lines, is_empty, rest)
     return split_words(lines)
 
@@ -135,74 +139,80 @@ def measure(model: Model, heldout: Sequence[Sentence], keep: Sequence[str], min_
     return float(np.mean(is_right)), float(np.sum(passes & is_foreign) / max(is_foreign.sum(), 1))
 
 
+@cache
+def _marks() -> Bytes:
+    """What each byte of a token may be, as bits."""
+    marks = np.zeros(256, np.uint8)
+    for bit, letters in (
+        (_OPENS, "\"'(["),
+        (_CLOSES, ".,;:!?)]\"'"),
+        (_INNER, "-'"),
+        (_LETTER, "abcdefghijklmnopqrstuvwxyz"),
+    ):
+        for letter in letters:
+            marks[ord(letter)] |= bit
+    marks[128:] = _LETTER
+    return marks
+
+
+@numba.njit(nogil=True)
+def _plain_word(data: Bytes, start: int, stop: int, marks: Bytes) -> tuple[int, int]:  # pragma: no cover (compiled)
+    """The word inside quotes, brackets and punctuation, or nothing (its start is its end)."""
+    while start < stop and marks[data[start]] & _OPENS:
+        start += 1
+    while start < stop and marks[data[stop - 1]] & _CLOSES:
+        stop -= 1
+    for i in range(start, stop):
+        mark = marks[data[i]]
+        if not (mark & _LETTER or (mark & _INNER and start < i < stop - 1)):
+            return start, start
+    return start, stop
+
+
+@numba.njit(nogil=True)
+def _starts_with_three(data: Bytes, start: int, stop: int, byte: int) -> bool:  # pragma: no cover (compiled)
+    return stop - start >= 3 and data[start] == byte and data[start + 1] == byte and data[start + 2] == byte
+
+
 @numba.njit(cache=True, nogil=True)
 def _prose(
-    data: Bytes, offsets: Offsets, min_letters: int, max_tokens_per_word: int
+    data: Bytes, offsets: Offsets, marks: Bytes, min_letters: int, tokens_per_word: int
 ) -> tuple[Bytes, Offsets]:  # pragma: no cover (compiled)
     n_rows = len(offsets) - 1
     out = np.empty(offsets[n_rows] - offsets[0] + n_rows, np.uint8)
     ends = np.zeros(n_rows + 1, np.int64)
     n = 0
     for row in range(n_rows):
-        first = n
-        is_doctest = False
-        is_fenced = False
-        i = offsets[row]
-        stop = offsets[row + 1]
-        while i < stop:  # one line
-            line_start = n
-            n_tokens = 0
-            n_words = 0
-            n_letters = 0
-            is_prompt = False
-            is_fence = False
-            while i < stop and data[i] != 10:  # one token
-                if data[i] == 32 or 9 <= data[i] <= 13:
+        first, is_doctest, is_fenced = n, False, False
+        i, stop = offsets[row], offsets[row + 1]
+        while i < stop:  # a line
+            line, n_tokens, n_words, n_letters = n, 0, 0, 0
+            is_prompt, is_fence = False, False
+            while i < stop and data[i] != 10:  # a token, or a space before it
+                start = i
+                while i < stop and not (data[i] == 32 or 9 <= data[i] <= 13):
+                    i += 1
+                if i == start:
                     i += 1
                     continue
-                start = i
-                while i < stop and data[i] != 32 and not 9 <= data[i] <= 13:
-                    i += 1
-                if n_tokens == 0 and i - start >= 3:
-                    is_prompt = data[start] == 62 and data[start + 1] == 62 and data[start + 2] == 62
-                    is_fence = data[start] == 96 and data[start + 1] == 96 and data[start + 2] == 96
+                if n_tokens == 0:
+                    is_prompt = _starts_with_three(data, start, i, 62)  # >>>
+                    is_fence = _starts_with_three(data, start, i, 96)  # three backticks
                 n_tokens += 1
-                # Quotes and brackets around a word, marks after it.
-                left, right = start, i
-                while left < right and (data[left] == 34 or data[left] == 39 or data[left] == 40 or data[left] == 91):
-                    left += 1
-                while left < right and (
-                    data[right - 1] == 46  # . , ; : ! ? ) ] " '
-                    or data[right - 1] == 44
-                    or data[right - 1] == 59
-                    or data[right - 1] == 58
-                    or data[right - 1] == 33
-                    or data[right - 1] == 63
-                    or data[right - 1] == 41
-                    or data[right - 1] == 93
-                    or data[right - 1] == 34
-                    or data[right - 1] == 39
-                ):
-                    right -= 1
-                is_word = left < right
-                for j in range(left, right):
-                    byte = data[j]
-                    is_letter = byte >= 128 or 97 <= byte <= 122
-                    is_inner = (byte == 45 or byte == 39) and left < j < right - 1
-                    is_word = is_word and (is_letter or is_inner)
-                if is_word:
+                word, word_stop = _plain_word(data, start, i, marks)
+                if word < word_stop:
                     if n > first:
                         out[n] = 32
                         n += 1
-                    out[n : n + right - left] = data[left:right]
-                    n += right - left
+                    out[n : n + word_stop - word] = data[word:word_stop]
+                    n += word_stop - word
                     n_words += 1
-                    n_letters += right - left
-            i += 1  # past the line's end
-            is_doctest = (is_doctest or is_prompt) and n_tokens > 0
-            is_prose = n_letters >= min_letters and n_words * max_tokens_per_word >= n_tokens
+                    n_letters += word_stop - word
+            i += 1  # past the end of the line
+            is_doctest = (is_doctest or is_prompt) and n_tokens > 0  # up to the blank line: output too
+            is_prose = n_letters >= min_letters and n_words * tokens_per_word >= n_tokens
             if is_doctest or is_fenced or is_fence or not is_prose:
-                n = line_start
+                n = line
             is_fenced = is_fenced != is_fence
         ends[row + 1] = n
     return out[:n], ends

@@ -56,11 +56,11 @@ def letter_classes() -> Bytes:
 @numba.njit
 def decode(data: Bytes, i: int) -> tuple[int, int]:  # pragma: no cover (compiled)
     """The code point at byte i of valid UTF-8, or `ABOVE`, and how many bytes it takes."""
-    byte = np.int64(data[i])
+    byte = int(data[i])
     if byte < 0x80:
         return byte, 1
     if byte < 0xE0:
-        return (byte & 0x1F) << 6 | (data[i + 1] & 0x3F), 2
+        return (byte & 0x1F) << 6 | int(data[i + 1] & 0x3F), 2
     if byte < 0xF0:
-        return (byte & 0x0F) << 12 | np.int64(data[i + 1] & 0x3F) << 6 | (data[i + 2] & 0x3F), 3
+        return (byte & 0x0F) << 12 | int(data[i + 1] & 0x3F) << 6 | int(data[i + 2] & 0x3F), 3
     return ABOVE, 4

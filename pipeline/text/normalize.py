@@ -8,6 +8,8 @@ Thai, Lao, Khmer, Burmese, Tibetan) give one word a letter, emoji one word each,
 everywhere. Punctuation separates. (Penedo et al. 2024, FineWeb, normalise words before hashing; the table is ours.)
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
 import numba
@@ -80,7 +82,7 @@ def _split_words(data: Bytes, offsets: Offsets, classes: Bytes) -> tuple[Bytes, 
         while i < stop:
             point, width = decode(data, i)
             kind = classes[point]
-            goes_on = kind == LETTER or kind == DIGIT
+            goes_on = kind in (LETTER, DIGIT)
             if goes_on or kind > DIGIT:
                 if n > first and not (is_open and goes_on):
                     out[n] = 32

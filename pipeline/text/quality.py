@@ -68,7 +68,7 @@ def _quality(
                 if kind == SPACE:
                     break
                 chars, final = chars + 1, point
-                has_alpha = has_alpha or kind == LETTER or kind == SOLO
+                has_alpha = has_alpha or kind in (LETTER, SOLO)
                 n_hashes += point == 35
                 dots = dots + 1 if point == 46 else 0
                 if dots == 3 or point == 0x2026:
@@ -81,7 +81,7 @@ def _quality(
             n_ellipses += 0 if is_prompt else ellipses
             if not is_line_open:
                 n_lines += 1
-                n_bullets += chars == 1 and (first == 0x2022 or first == 0x2023 or first == 42 or first == 45)
+                n_bullets += chars == 1 and (first in (0x2022, 0x2023, 42, 45))
                 is_line_open = True
             n_words += 1
             n_chars += chars

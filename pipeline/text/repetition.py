@@ -1,15 +1,16 @@
 """Gopher's repetition rules as columns of figures: does the text say the same thing again and again? (Rae et al. 2021, table A1)
 
 In: a column of texts. Out: one fraction a document and rule, named as its parameter is without the `max_`. Words, lines and
-paragraphs are hashed once (XXH64), n-grams are rolling hashes of word hashes: linear time, about 100 ns a word for all nine n.
-Memory: a hash table of two slots a word of the longest document.
+paragraphs are hashed once (XXH64), n-grams are rolling hashes of word hashes: linear time, about 100 ns a word for
+all nine n. Memory: a hash table of two slots a word of the longest document.
 
-- `dup_line_frac`: lines that occurred before, of all lines; `dup_line_char_frac`: their characters, of all characters of the text. The
-  same for paragraphs (runs of lines between blank ones). Blank lines count for neither.
-- `top_{n}gram_char_frac`: the commonest n-gram's characters (words and one space between) times its count, of the text's. Where several
-  are equally common the first one counts. One that occurs once is no repetition: 0. (Taking it, as some do, drops every short text.)
-- `dup_{n}gram_char_frac`: walking through the words, an n-gram seen before adds its words' characters and is stepped over; any other is
-  remembered and the walk goes on one word further.
+- `dup_line_frac`: lines that occurred before, of all lines; `dup_line_char_frac`: their characters, of all characters of the
+  text. The same for paragraphs (runs of lines between blank ones). Blank lines count for neither.
+- `top_{n}gram_char_frac`: the commonest n-gram's characters (words and one space between) times its count, of the text's. Where
+  several are equally common the first one counts. One that occurs once is no repetition: 0. (Taking it, as some do, drops
+  every short text.)
+- `dup_{n}gram_char_frac`: walking through the words, an n-gram seen before adds its words' characters and is stepped over; any
+  other is remembered and the walk goes on one word further.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def _slot(keys: Hashes, stamps: Rows, stamp: int, key: np.uint64) -> int:  # pra
     at = (key ^ (key >> np.uint64(32))) & mask
     while stamps[at] == stamp and keys[at] != key:
         at = (at + np.uint64(1)) & mask
-    return np.int64(at)
+    return int(at)
 
 
 @numba.njit(nogil=True)
