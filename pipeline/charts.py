@@ -79,7 +79,7 @@ def _grid(
                 f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{number(value)}</text>'
             )
     parts.append(f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{escape(x_label)}</text>')
-    parts.append(f'<text class="axis" x="{LEFT + 8}" y="{TOP + 12}">{escape(y_label)}</text>')
+    parts.append(f'<text class="axis" x="{WIDTH - RIGHT}" y="{TOP + 14}" text-anchor="end">{escape(y_label)}</text>')
     return "".join(parts)
 
 
@@ -105,7 +105,7 @@ def thinned(points: Sequence[Point], limit: int = MAX_POINTS) -> list[Point]:
     ]
 
 
-def smoothed(points: Sequence[Point], memory: float = 0.95) -> list[Point]:
+def smoothed(points: Sequence[Point], memory: float = 0.9) -> list[Point]:
     """An exponential mean, corrected for its beginning (Kingma & Ba 2015, section 3)."""
     mean, found = 0.0, list[Point]()
     for n, (x, y) in enumerate(points, 1):

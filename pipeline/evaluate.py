@@ -184,10 +184,8 @@ def pick_samples(rows: Sequence[Mapping[str, Any]], n: int) -> list[dict[str, An
 
 
 def _continuations(pretrained: Loaded, documents: measure.Documents, max_new_tokens: int) -> list[dict[str, Any]]:
-    beginnings = [ids[:BEGINNING_TOKENS] for ids in documents.tokens if len(ids) > 2 * BEGINNING_TOKENS][
-        :N_CONTINUATIONS
-    ]
-    beginnings = [ids for ids in beginnings if len(ids) < pretrained.model.config.seq_len]
+    longest = min(BEGINNING_TOKENS, pretrained.model.config.seq_len // 2)
+    beginnings = [ids[: min(longest, len(ids) // 2)] for ids in documents.tokens if len(ids) > 8][:N_CONTINUATIONS]
     written = measure.continuations(pretrained.model, pretrained.tokenizer, beginnings, max_new_tokens)
     return [
         {"skill": "continuation", "prompt": pretrained.tokenizer.decode(ids), "answer": text}

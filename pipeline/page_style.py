@@ -1,4 +1,7 @@
-"""The look of report.html: one sheet, light and dark, from a phone's width to paper. No fonts or pictures from elsewhere."""
+"""The look of report.html: one sheet, light and dark, from a phone's width to paper.
+
+No fonts, pictures or scripts from elsewhere.
+"""
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fdfcf9; --card: #ffffff; --ink: #1d2127; --soft: #5c6470; --faint: #e6e3da;
@@ -25,10 +28,11 @@ p { margin: 0 0 1rem; max-width: 40rem; text-wrap: pretty; hanging-punctuation: 
 small, figcaption { color: var(--soft); font-size: 0.8rem; }
 figure { margin: 1.2rem 0 0; }
 figcaption { margin-top: 0.5rem; line-height: 1.5; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 0.8rem; margin: 2rem 0 0;
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(7.6rem, 1fr)); gap: 0.8rem; margin: 2rem 0 0;
   padding: 0; list-style: none; }
-.tile { background: var(--card); border: 1px solid var(--faint); border-radius: 0.6rem; padding: 0.9rem 1rem 0.8rem; }
-.tile b { display: block; font: 600 1.75rem/1.15 var(--serif); font-variant-numeric: lining-nums tabular-nums;
+.tile { background: var(--card); border: 1px solid var(--faint); border-radius: 0.6rem; padding: 0.8rem 0.9rem
+  0.75rem; }
+.tile b { display: block; font: 600 1.6rem/1.15 var(--serif); font-variant-numeric: lining-nums tabular-nums;
   letter-spacing: -0.01em; }
 .tile span { display: block; color: var(--soft); font-size: 0.8rem; line-height: 1.35; margin-top: 0.25rem; }
 .wide { overflow-x: auto; }
@@ -82,7 +86,9 @@ details table { font: 0.8rem/1.4 var(--mono); } details td { padding: 0.22rem 0.
 a { color: var(--accent); } :focus-visible { outline: 2px solid var(--accent); outline-offset: 3px; }
 @media (max-width: 34rem) { .bars li { grid-template-columns: 1fr auto; padding: 0.4rem 0; } .bar-track {
   grid-column: 1 / -1; grid-row: 2; margin-top: 0.2rem; }
-  .lost { padding-left: 0.6rem; } .chart text { font-size: 22px; } .hide-small { display: none; } td, th {
+  .tile:last-child:nth-child(odd) { grid-column: 1 / -1; }
+    .tile:last-child:nth-child(odd) { grid-column: 1 / -1; } .lost { padding-left: 0.6rem; } .chart text { font-size:
+  22px; } .hide-small { display: none; } td, th {
   padding-right: 0.6rem; } }
 @media print { main { max-width: none; padding: 0; } .talk, .tile, figure { break-inside: avoid; }
   details:not([open]) { display: none; } }

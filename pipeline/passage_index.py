@@ -24,7 +24,7 @@ CREATE TABLE passages (id TEXT NOT NULL, title TEXT NOT NULL, passage TEXT NOT N
 _INDEX = """
 CREATE INDEX passages_title ON passages (title);
 CREATE VIRTUAL TABLE passages_fts USING fts5 (
-    title, passage, content = 'passages', tokenize = 'porter unicode61 remove_diacritics 2', detail = 'column'
+    title, passage, content = 'passages', tokenize = 'porter unicode61 remove_diacritics 2'
 );
 INSERT INTO passages_fts (passages_fts) VALUES ('rebuild');
 INSERT INTO passages_fts (passages_fts) VALUES ('optimize');

@@ -119,6 +119,6 @@ def shorten(text: str, max_chars: int) -> str:
     """Cut at a space where there is one near, with an ellipsis."""
     if len(text) <= max_chars:
         return text
-    cut = text[: max(max_chars - 1, 1)]
+    cut = text[: max_chars - 1]
     at = cut.rfind(" ")
     return (cut[:at] if at > len(cut) // 2 else cut).rstrip(" ,;:") + "…"

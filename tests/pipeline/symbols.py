@@ -1,0 +1,74 @@
+"""A made-up package: documents as the python_docs source makes them, a split, a tokenizer."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import xxhash
+
+from model.tokenizer import train_bpe
+from pipeline.tables import DOCS, ShardWriter, read_docs, write_table
+
+MODULES = ["alpha.core", "alpha.linear", "beta", "beta.io.text", "gamma.stats"]
+VERBS = ["Compute", "Return", "Convert", "Sort", "Read", "Write", "Merge", "Find"]
+THINGS = ["the norm of a matrix", "a sorted copy of the list", "every row of the table", "the mean along an axis"]
+ENDS = ["", " with a tolerance", " for the given file", " as a string", " without changing it"]
+
+
+class Corpus(NamedTuple):
+    docs: Path
+    shards: Path
+    tokenizer: Path
+    val_titles: set[str]
+
+
+def symbol(number: int, rng: random.Random) -> dict[str, str]:
+    verb, thing = rng.choice(VERBS), rng.choice(THINGS)
+    name = f"{verb.lower()}_{rng.choice(['row', 'norm', 'list', 'file'])}{number}"
+    title = f"{rng.choice(MODULES)}.{name}"
+    signature = rng.choice(["(x)", "(x, axis=None)", "(path: str) -> int", ""])
+    text = f"{title}{signature}\n\n{verb} {thing}{rng.choice(ENDS)}. It is number {number}.\n\nParameters\n----------\nx : int"
+    locator = {"kind": "function", "module": title.rpartition(".")[0], "qualname": name, "signature": signature}
+    return row(title, text, "python_docs/alpha", json.dumps(locator))
+
+
+def row(title: str, text: str, source: str, locator: str = "{}") -> dict[str, str]:
+    id_ = xxhash.xxh3_128_hexdigest(f"{source}\0{title}\0{text}".encode())
+    return {"id": id_, "text": text, "source": source, "locator": locator, "title": title, "url": "", "licence": "MIT"}
+
+
+def write_corpus(folder: Path, rows: list[dict[str, str]], val_every: int = 4) -> Corpus:
+    """Documents, docs.parquet with every fourth document in val, a tokenizer of 600 tokens."""
+    docs, shards, tokenizer = (folder / name for name in ("docs", "shards", "tokenizer"))
+    for path in (shards, tokenizer):
+        path.mkdir(parents=True)
+    with ShardWriter(docs, DOCS) as writer:
+        writer.write(pa.Table.from_pylist(sorted(rows, key=lambda row: row["id"]), schema=DOCS))
+    table = read_docs(docs, ["id", "title"])
+    ids, titles = table["id"].to_pylist(), table["title"].to_pylist()
+    splits = ["val" if number % val_every == 0 else "train" for number in range(len(ids))]
+    write_table(shards / "docs.parquet", pa.table({"id": ids, "split": splits}))
+    texts = [row["text"] for row in rows] + ["What does it do? search_docs calculator I can't help with that."]
+    train_bpe(texts, 600).save(tokenizer)
+    val = {title for title, split in zip(titles, splits, strict=True) if split == "val"}
+    return Corpus(docs, shards, tokenizer, val)
+
+
+def package_corpus(folder: Path, n: int = 160) -> Corpus:
+    rng = random.Random(5)
+    return write_corpus(folder, [symbol(number, rng) for number in range(n)])
+
+
+def book_corpus(folder: Path, n: int = 12) -> Corpus:
+    """Plain text: long documents, one without a title."""
+    rng = random.Random(6)
+    rows: list[dict[str, str]] = []
+    for number in range(n):
+        lines = [f"The {rng.choice(['cat', 'dog', 'fox'])} saw {rng.choice(THINGS)} on day {day}." for day in range(40)]
+        text = "\n\n".join(" ".join(lines[start : start + 4]) for start in range(0, 40, 4))
+        rows.append(row(f"The Book of Days, volume {number}" if number else "", text, "text/books"))
+    return write_corpus(folder, rows)
