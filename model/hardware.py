@@ -56,3 +56,13 @@ def compiler_problem(device_type: str) -> str | None:
     if done.returncode == 0:
         return None
     return f"{compiler} can't build a program ({lines[0] if lines else 'no reason given'})"
+
+
+@cache
+def kernel_problem() -> str | None:
+    """Why model.kernels can't run here, or None."""
+    try:
+        from model import kernels
+    except ImportError as error:
+        return f"{error.name} can't be imported"
+    return kernels.problem()

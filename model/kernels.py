@@ -1,12 +1,12 @@
-"""What stands between the matrix products of a training step, each as one pass over memory: for CPUs, in bf16, without a C++ compiler.
+"""What stands between the matrix products of a training step, each in one pass over memory: bf16 on a CPU, no C++ compiler.
 
-In: addresses and sizes. Out: buffers filled in place. Compiled by Numba (LLVM) on first use, a second per kernel, and kept on disk.
-They run on the threads that torch's own operators use (its OpenMP library's GOMP_parallel), so no second pool competes
-for the cores. bf16 values are read as the upper half of an fp32 and written rounded to nearest even; sums are fp32.
-Time: memory's; memory: none of their own.
+In: addresses and sizes. Out: buffers filled in place. Compiled by Numba (LLVM) on first use, 4 s for all, and kept on disk. They
+run on the threads that torch's own operators use (its OpenMP library's GOMP_parallel), so no second pool competes for the cores.
+bf16 values are read as the upper half of an fp32 and written rounded to nearest even; sums are fp32. Memory: none of their
+own. Time: that of one pass over the buffers; exp and the softmax about 1 ns a value and core.
 
-Written as bodies of loops over an equal share of rows per thread: results do not depend on timing, only on the number of threads
-(through the order of sums over rows).
+Each thread takes an equal share of the rows: results don't depend on timing, only (through the order of sums) on the number of
+threads.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The one training loop: pretraining and tuning both call it.
 
 In: a model with fp32 weights, batches that are functions of the step, settings. Out: the model trained in place, and one
-StepRecord per step. Memory: with bf16, a second copy of the weights in which the forward and backward pass run; it is written
-anew once per step, which costs less than casting at each use (autocast). Time: ModelConfig.flops_per_token.
+StepRecord per step. Memory: ModelConfig.memory_bytes. Time: ModelConfig.flops_per_token; model.compute says how.
 
 A run that is killed and started again with the same checkpoint folder ends with the same bits on a CPU: a step depends on the
 weights, the optimizer's state and the step's number alone.
@@ -10,22 +9,19 @@ weights, the optimizer's state and the step's number alone.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from model.batches import Batch, Batches
 from model.checkpoint import Checkpoint, load_newest, model_tensors, restore, save_checkpoint
+from model.compute import Compute, choose
 from model.distributed import World
-from model.hardware import compiler_problem, has_fast_bf16
-from model.loss import chunk_gradients, cross_entropy
 from model.optim import Optimizer, OptimSettings
 from model.schedule import Schedule
 from model.transformer import Transformer
@@ -38,7 +34,8 @@ class TrainSettings:
     """`micro_rows`: rows computed at once by each process (0 = its whole share); the rest is gradient accumulation.
 
     `eval_every` and `checkpoint_every` count steps, 0 = only at the end; `checkpoint_every_seconds` works beside it.
-    `use_documents`: attention stops at the borders of packed conversations.
+    `use_documents`: attention stops at the borders of packed conversations. `use_kernels`: model.fused, on a CPU with fast bf16;
+    `use_compile`: torch.compile, elsewhere. Both step aside, with a message, where they can't run.
     """
 
     total_steps: int
@@ -54,6 +51,7 @@ class TrainSettings:
     keep_checkpoints: int = 2
     use_documents: bool = False
     precision: Literal["auto", "bf16", "fp32"] = "auto"
+    use_kernels: bool = True
     use_compile: bool = True
 
     def __post_init__(self) -> None:
@@ -101,60 +99,6 @@ class DivergedError(ValueError):
     """The loss or the gradients are no longer finite; names the step and the rows of its batch."""
 
 
-class _Compute:
-    """Where the forward and backward pass run: the model itself in fp32, or a bf16 copy, compiled where that works."""
-
-    def __init__(self, model: Transformer, settings: TrainSettings, on_message: Callable[[str], None]) -> None:
-        device = model.embedding.weight.device
-        is_bf16 = settings.precision == "bf16" or (settings.precision == "auto" and has_fast_bf16(device))
-        self.master, self.settings, self.on_message = model, settings, on_message
-        self.model = copy.deepcopy(model).to(torch.bfloat16) if is_bf16 else model
-        self.dtype = torch.bfloat16 if is_bf16 else torch.float32
-        self.targets = list(model.parameters())
-        self.sources = list(self.model.parameters())
-        self.forward: Callable[..., Tensor] = self.model.forward
-        self.gradients: Callable[..., Any] = chunk_gradients
-        self.is_compiled = False
-        problem = compiler_problem(device.type) if settings.use_compile else "switched off by train.use_compile"
-        if problem is None:
-            self.forward = torch.compile(self.model.forward)
-            self.gradients = torch.compile(chunk_gradients)
-            self.is_compiled = True
-        else:
-            on_message(f"training runs without torch.compile: {problem}")
-
-    @torch.no_grad()
-    def update(self) -> None:
-        if self.model is not self.master:
-            torch._foreach_copy_(self.sources, self.targets)
-
-    def add_gradients(self, batch: Batch, n_targets: float) -> Tensor:
-        """Adds the gradients of one micro-batch to the master's; gives its sum of nats."""
-        documents = batch.documents if self.settings.use_documents else None
-        hidden = self.forward(batch.ids, None, documents)
-        nats, _ = cross_entropy(hidden, self.model.head.weight, batch.targets, gradients=self.gradients)
-        (nats / n_targets).backward()
-        if self.model is not self.master:
-            self._collect()
-        return nats.detach()
-
-    def _collect(self) -> None:
-        grads = [source.grad for source in self.sources]
-        if self.targets[0].grad is None:
-            for target, grad in zip(self.targets, grads, strict=True):
-                target.grad = grad.float()
-        else:
-            torch._foreach_add_([target.grad for target in self.targets], [grad.float() for grad in grads])
-        for source in self.sources:
-            source.grad = None
-
-    def fall_back(self, error: Exception) -> None:
-        self.on_message(f"training runs without torch.compile: it failed here ({str(error).strip().splitlines()[0]})")
-        self.forward, self.gradients, self.is_compiled = self.model.forward, chunk_gradients, False
-        for parameter in [*self.targets, *self.sources]:
-            parameter.grad = None
-
-
 def train(
     model: Transformer,
     batches: Batches,
@@ -179,21 +123,28 @@ def train(
         decay_frac=settings.decay_frac,
         final_frac=settings.final_frac,
     )
-    compute = _Compute(model, settings, on_message if world.is_main else lambda text: None)
+    say = on_message if world.is_main else lambda text: None
+    compute = choose(
+        model,
+        precision=settings.precision,
+        use_kernels=settings.use_kernels,
+        use_compile=settings.use_compile,
+        say=say,
+    )
     optimizer = Optimizer(model, settings.optim, muon_dtype=compute.dtype)
     fingerprint = _fingerprint(model, batches, settings)
     history: list[StepRecord] = []
-    saved = load_newest(checkpoints, fingerprint=fingerprint, on_message=compute.on_message)
+    saved = load_newest(checkpoints, fingerprint=fingerprint, on_message=say)
     if saved is not None:
         restore(model, saved.model)
         optimizer.load_state_dict({name: tensor.to(world.device) for name, tensor in saved.optimizer.items()})
         history = [StepRecord.from_dict(values) for values in saved.history]
-        compute.on_message(f"continuing after step {saved.step} of {settings.total_steps}")
+        say(f"continuing after step {saved.step} of {settings.total_steps}")
     first = saved.step if saved else 0
     tokens, seconds = (history[-1].tokens, history[-1].seconds) if history else (0, 0.0)
     saved_at = started_at = time.perf_counter()
     for step in range(first, settings.total_steps):
-        loss, grad_norm, n_tokens = _one_step(step, compute, optimizer, batches, schedule(step), world)
+        loss, grad_norm, n_tokens = _one_step(step, model, compute, optimizer, batches, schedule(step), settings, world)
         now = time.perf_counter()
         span, started_at = now - started_at, now
         tokens, seconds = tokens + n_tokens, seconds + span
@@ -201,8 +152,7 @@ def train(
         is_last = done == settings.total_steps
         evaluation: Mapping[str, float] = {}
         if evaluate is not None and (is_last or (settings.eval_every and done % settings.eval_every == 0)):
-            compute.update()
-            evaluation = dict(evaluate(compute.model)) if world.is_main else {}
+            evaluation = dict(evaluate(compute.model_for_evaluation())) if world.is_main else {}
         record = StepRecord(
             step=done,
             loss_nats=loss,
@@ -230,7 +180,14 @@ def train(
 
 
 def _one_step(
-    step: int, compute: _Compute, optimizer: Optimizer, batches: Batches, multiplier: float, world: World
+    step: int,
+    model: Transformer,
+    compute: Compute,
+    optimizer: Optimizer,
+    batches: Batches,
+    multiplier: float,
+    settings: TrainSettings,
+    world: World,
 ) -> tuple[float, float, int]:
     """Mean nats per target, norm of the gradients before clipping, tokens: all of the global batch."""
     batch = batches.at(step, rank=world.rank, n_ranks=world.n_ranks)
@@ -238,20 +195,15 @@ def _one_step(
     if not n_targets:
         raise DivergedError(f"step {step} has no target; found none in rows {batch.rows}; leave these rows out.")
     compute.update()
-    for parameter in compute.targets:
+    parameters = list(model.parameters())
+    for parameter in parameters:
         parameter.grad = None
-    try:
-        nats = _accumulate(compute, batch, n_targets, world)
-    except Exception as error:
-        if not compute.is_compiled or not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise
-        compute.fall_back(error)
-        nats = _accumulate(compute, batch, n_targets, world)
-    world.sum_tensors(parameter.grad for parameter in compute.targets)
+    nats = sum(compute.add_gradients(part, n_targets) for part in _micro_batches(batch, settings, world))
+    world.sum_tensors(parameter.grad for parameter in parameters)
     (nats,) = world.sum(nats)
     loss = nats / n_targets
-    limit = compute.settings.max_grad_norm or float("inf")
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(compute.targets, limit, foreach=True))
+    limit = settings.max_grad_norm or float("inf")
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True))
     if not (abs(loss) < float("inf") and grad_norm < float("inf")):
         raise DivergedError(
             f"training diverged at step {step}; found loss {loss} and gradient norm {grad_norm} on rows {batch.rows}; "
@@ -261,16 +213,17 @@ def _one_step(
     return loss, grad_norm, batch.ids.numel() * world.n_ranks
 
 
-def _accumulate(compute: _Compute, batch: Batch, n_targets: float, world: World) -> float:
+def _micro_batches(batch: Batch, settings: TrainSettings, world: World) -> Iterator[Batch]:
     n_rows = len(batch.ids)
-    size = min(compute.settings.micro_rows or n_rows, n_rows)
+    size = min(settings.micro_rows or n_rows, n_rows)
     if n_rows % size:
         raise ValueError(f"train.micro_rows must divide a process's rows; found {size} and {n_rows}; change one.")
-    nats = 0.0
     for start in range(0, n_rows, size):
-        tensors = (None if t is None else t[start : start + size].to(world.device) for t in batch[:3])
-        nats += compute.add_gradients(Batch(*tensors), n_targets).item()
-    return nats
+        part = slice(start, start + size)
+        documents = (
+            batch.documents[part].to(world.device) if settings.use_documents and batch.documents is not None else None
+        )
+        yield Batch(batch.ids[part].to(world.device), batch.targets[part].to(world.device), documents)
 
 
 def _fingerprint(model: Transformer, batches: Batches, settings: TrainSettings) -> str:

@@ -126,7 +126,7 @@ def test_divergence_is_named(tmp_path: Path) -> None:
 
 
 def test_the_fallback_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.train.compiler_problem", lambda device: "no C++ compiler was found")
+    monkeypatch.setattr("model.compute.compiler_problem", lambda device: "no C++ compiler was found")
     messages: list[str] = []
     how = settings(use_compile=True, total_steps=1)
     train(Transformer(TINY), batches(tmp_path), settings=how, checkpoints=tmp_path / "run", on_message=messages.append)
@@ -139,7 +139,7 @@ def test_a_compiler_that_fails_in_the_first_step_is_passed_by(tmp_path: Path, mo
     def fail(*args: object, **options: object) -> object:
         raise torch._dynamo.exc.TorchDynamoException("broken")
 
-    monkeypatch.setattr("model.train.compiler_problem", lambda device: None)
+    monkeypatch.setattr("model.compute.compiler_problem", lambda device: None)
     monkeypatch.setattr(torch, "compile", lambda function: fail)
     messages: list[str] = []
     model, how = Transformer(TINY, seed=1), settings(use_compile=True, total_steps=2)
@@ -175,7 +175,7 @@ train(Transformer(TINY, seed=1), batches(folder), settings=how, checkpoints=fold
 @pytest.mark.slow
 def test_kill_minus_nine_changes_nothing(tmp_path: Path) -> None:
     whole, _ = run(tmp_path, "whole")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as child:
         assert child.stdout is not None
