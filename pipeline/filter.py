@@ -2,12 +2,14 @@
 
 In: a folder of documents, and data/seed/languages/*.txt (one sentence a line, one file a language). Out: the documents that stay,
 in the same order; `ledger.parquet` with the first rule that each dropped one broke; `scores.parquet` with every score of every
-document, dropped ones too, so that other thresholds can be tried without reading a text; `language.bin`, the fastText model
-trained here. Rules: Rae et al. 2021 (Gopher); language: Penedo et al. 2024 (FineWeb). Memory: one batch of texts, all scores.
+document, dropped ones too, and `rules.json`, so that other thresholds can be tried without reading a text; `language.bin`, the
+fastText model trained here. Rules: Rae et al. 2021 (Gopher); language: Penedo et al. 2024 (FineWeb). Memory: a batch of texts,
+all scores.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache, partial
@@ -52,6 +54,7 @@ def run(params: Filter, *, docs: Path, languages: Path, out: Path) -> Metrics:
     broken = first_broken(scores, rules)
     dropped = count_reasons(broken, rules, scores.num_rows)
     write_table(out / "scores.parquet", scores)
+    (out / "rules.json").write_text(json.dumps([each._asdict() for each in rules], indent=2) + "\n", encoding="utf-8")
     write_ledger(out, explain(scores, broken, rules))
     return {
         "docs_in": scores.num_rows,
