@@ -9,15 +9,17 @@ Order n in the sources' size (15 MB/s a core); memory: the documents of one dist
 from __future__ import annotations
 
 import ast
+import csv
 import gc
 import os
 import platform
+import re
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from pipeline.engine import map_shards
@@ -33,6 +35,7 @@ from pipeline.sources.static_text import static_value
 STDLIB = "stdlib"
 STDLIB_LICENCE = "PSF-2.0"
 TOPICS = "pydoc_data/topics.py"
+LICENCE_FILE = re.compile(r"\.dist-info/(.*/)?(LICENSE|LICENCE|COPYING)[^/]*$", re.IGNORECASE)
 CHUNK_BYTES = 2_000_000  # of sources per task: about 0.15 s
 BATCH_DOCS = 4_096
 SKIPPED_FOLDERS = {
@@ -109,14 +112,10 @@ def _installed(name: str, setting: str, search_path: Sequence[str] | None) -> Pa
             repr(name),
             "add it to the requirements and install them, or remove it from download.sources",
         )
-    names = [PurePosixPath(file) for file in found.files or []]
-    texts = [
-        Path(str(found.locate_file(file))).read_text(encoding="utf-8", errors="replace")
-        for file in sorted(names)
-        if ".dist-info" in str(file) and file.name.upper().startswith(("LICENSE", "LICENCE", "COPYING"))
-    ]
-    sources = sorted(str(file) for file in names if file.suffix in (".py", ".pyi"))
-    files = _files(Path(str(found.locate_file(""))), sources)
+    root = Path(str(found.locate_file("")))
+    names = _record(found)
+    texts = [(root / name).read_text(encoding="utf-8", errors="replace") for name in names if LICENCE_FILE.search(name)]
+    files = _files(root, [name for name in names if name.endswith((".py", ".pyi"))])
     if not files:
         raise UserError(
             f"{setting}: the package has no Python sources on record",
@@ -124,6 +123,12 @@ def _installed(name: str, setting: str, search_path: Sequence[str] | None) -> Pa
             "install it from a wheel (not in editable mode), or remove it from download.sources",
         )
     return Package(name, found.version, spdx(found.metadata.json, texts), files)
+
+
+def _record(found: metadata.Distribution) -> list[str]:
+    """The installed files in order (RECORD is read here: the library makes a slow path object of each line)."""
+    lines = (found.read_text("RECORD") or "").splitlines()
+    return sorted({row[0] for row in csv.reader(lines) if row} or {str(file) for file in found.files or []})
 
 
 def _files(root: Path, names: Sequence[str]) -> tuple[SourceFile, ...]:
@@ -142,7 +147,7 @@ def _size(path: Path) -> int:
 
 def is_documented(relative: str) -> bool:
     """Whether a file can hold documentation of its own: no tests, vendored copies, generated or nameless modules."""
-    *folders, last = PurePosixPath(relative).with_suffix("").parts
+    *folders, last = relative.rpartition(".")[0].split("/")
     if SKIPPED_FOLDERS.intersection(folders) or ("testing" in folders and "_internal" in folders):
         return False
     if not all(part.isidentifier() for part in (*folders, last)):
@@ -154,8 +159,7 @@ def is_documented(relative: str) -> bool:
 
 def module_name(relative: str) -> str:
     """`numpy/linalg/__init__.py` → `numpy.linalg`."""
-    parts = PurePosixPath(relative).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    return relative.rpartition(".")[0].removesuffix("/__init__").replace("/", ".")
 
 
 def _read(packages: Sequence[Package]) -> Iterator[Batch]:
@@ -172,11 +176,13 @@ def _read(packages: Sequence[Package]) -> Iterator[Batch]:
 
 def _chunks(files: Sequence[SourceFile]) -> Iterator[list[SourceFile]]:
     chunk: list[SourceFile] = []
+    n_bytes = 0
     for file in files:
         chunk.append(file)
-        if sum(part.n_bytes for part in chunk) >= CHUNK_BYTES:
+        n_bytes += file.n_bytes
+        if n_bytes >= CHUNK_BYTES:
             yield chunk
-            chunk = []
+            chunk, n_bytes = [], 0
     if chunk:
         yield chunk
 
@@ -303,4 +309,4 @@ def _document(package: Package, source: str, place: Place) -> Document | Reject:
 
 
 def _is_package(file: SourceFile) -> bool:
-    return PurePosixPath(file.relative).stem == "__init__"
+    return file.relative.rpartition(".")[0].endswith("/__init__")

@@ -41,6 +41,7 @@ class PublicNames:
         self.modules = modules
         self._found: dict[tuple[str, str], Definition | None] = {}
         self._best: dict[Definition, str] = {}
+        self._chosen: dict[Definition, str] = {}
         for module in sorted(modules):
             for name in sorted(self._shown(module)):
                 definition = self._origin(module, name, 0)
@@ -51,12 +52,13 @@ class PublicNames:
         """The best public name; the module's own name where `qualname` is empty."""
         if not qualname:
             return module
-        top, _, rest = qualname.partition(".")
-        best = ALIASES.get(f"{module}.{top}", "")
-        if not best:
+        top, dot, rest = qualname.partition(".")
+        key = (module, top)
+        if key not in self._chosen:
             own = f"{ALIASES.get(module, module)}.{top}"
-            best = min(own, self._best.get((module, top), own), key=lambda path: _rank(path, top))
-        return f"{best}.{rest}" if rest else best
+            best = min(own, self._best.get(key, own), key=lambda path: _rank(path, top))
+            self._chosen[key] = ALIASES.get(f"{module}.{top}", best)
+        return self._chosen[key] + dot + rest
 
     def _offer(self, definition: Definition, path: str) -> None:
         before = self._best.get(definition)
@@ -124,7 +126,7 @@ def is_alias(module: str, qualname: str) -> bool:
 
 
 def _is_private(path: str) -> bool:
-    return any(part.startswith("_") for part in path.split("."))
+    return path.startswith("_") or "._" in path
 
 
 def _rank(path: str, name: str) -> tuple[bool, int, bool, int, str]:
