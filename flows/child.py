@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ def start(
     ask: str = "SIGINT",
 ) -> subprocess.Popen[str]:
     """The command under its guard, in a session of its own. `keep`: file descriptors that the guard holds on to."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, str(GUARD), ask, *command],
         cwd=cwd,
         env=dict(environment),
@@ -52,6 +53,19 @@ def start(
         start_new_session=True,
         pass_fds=keep,
     )
+    threading.Thread(target=_end_group_without_guard, args=(process,), daemon=True).start()
+    return process
+
+
+def _end_group_without_guard(process: subprocess.Popen[str]) -> None:
+    """Somebody killed the guard itself (or there is no memory left): its group must not go on alone."""
+    if process.wait() < 0:
+        _kill_group(process)
+
+
+def _kill_group(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def run(
@@ -77,22 +91,26 @@ def run(
 
 def stop(process: subprocess.Popen[str], say: Callable[[str], None] | None = None) -> None:
     """Ends a child and all that it started; whatever it still prints goes to `say`. A second Ctrl-C kills at once."""
+    drain = threading.Thread(target=_pass_on, args=(process, say), daemon=True)
     try:
         if process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
-        if process.stdout is not None:
-            for line in process.stdout:
-                if say is not None:
-                    say(line.rstrip())
+        drain.start()  # a child that can't write can't end
         process.wait()
     finally:
-        if process.returncode is None or process.returncode < 0:  # no time left, or the guard itself was killed
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+        if process.poll() is None:
+            _kill_group(process)
             process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+    drain.join(1.0)  # longer only where a killed guard left somebody behind who holds the pipe
+    if process.stdout is not None and not drain.is_alive():
+        process.stdout.close()
+
+
+def _pass_on(process: subprocess.Popen[str], say: Callable[[str], None] | None) -> None:
+    for line in process.stdout or ():
+        if say is not None:
+            say(line.rstrip())
 
 
 def environment_of(base: Mapping[str, str]) -> dict[str, str]:

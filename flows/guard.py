@@ -5,7 +5,7 @@ Out: the command's output and exit code. When that pipe closes (the asker wants 
 SIGTERM comes, all that the command has started is ended: first asked, then told (SIGTERM), then killed.
 
 Covers, on Linux: grandchildren and children in sessions of their own (the guard adopts orphans). Elsewhere: the process
-group. Does not cover: a kill -9 of the guard itself, for which its asker kills the group.
+group. Does not cover: a kill -9 of the guard itself, for which its asker kills the group, and not what left that group.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ import time
 
 import psutil
 
-ASK_SECONDS = 8.0
-TELL_SECONDS = 4.0
+STOP_SECONDS = 8.0  # or MINIGPT_STOP_SECONDS: for a stage to end when it is asked, and half of it when it is told
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -44,10 +43,11 @@ def main(ask: signal.Signals, command: list[str]) -> int:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(0.1)
     if child.poll() is None:
+        seconds = float(os.environ.get("MINIGPT_STOP_SECONDS", STOP_SECONDS))
         _signal_all(ask)
-        if not _is_over(child, ASK_SECONDS):
+        if not _is_over(child, seconds):
             _signal_all(signal.SIGTERM)
-            _is_over(child, TELL_SECONDS)
+            _is_over(child, seconds / 2)
     _kill_leftovers()
     code = child.wait()
     return 128 - code if code < 0 else code
@@ -87,7 +87,7 @@ def _living() -> list[psutil.Process]:
 
 def _kill_leftovers() -> None:
     """What still runs, or what a finished command left behind."""
-    until = time.monotonic() + TELL_SECONDS
+    until = time.monotonic() + STOP_SECONDS
     while (living := _living()) and time.monotonic() < until:
         for process in living:
             with contextlib.suppress(psutil.NoSuchProcess):

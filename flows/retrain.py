@@ -149,9 +149,10 @@ def run_registry(run: Run) -> State[Any] | None:
 
 
 def is_in_use(root: Path) -> bool:
-    """Whether the published version is the champion already, and its folder is where it belongs."""
+    """Whether the published version is the champion already, with its folder and its report where they belong."""
     published, used = read_metrics(root / OUTCOMES / "publish.json"), read_metrics(root / CHAMPION)
-    return published["version"] == published["champion"] == used.get("version") and used.get("alias") == "champion"
+    is_pulled = published["version"] == published["champion"] == used.get("version") and used.get("alias") == "champion"
+    return is_pulled and (root / REPORT).exists()
 
 
 def registry(run: Run, arguments: list[str]) -> State[Any]:

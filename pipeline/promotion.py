@@ -121,14 +121,16 @@ def rollback(store: Store) -> str:
     """champion ← previous, and var/champion with it; the version that goes is marked, so that no flow brings it back."""
     aliases = store.aliases()
     current, previous = aliases.get("champion"), aliases.get("previous")
-    if current is None or previous is None or previous == current:
+    if current is None or previous is None:
         found = f"champion: {current or 'none'}, previous: none"
         raise UserError("rollback: no previous champion", found, "promote a version instead: see `list`")
-    store.tag(current, "rolled_back", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"))
-    store.point("champion", previous)
-    store.unpoint("previous")
+    if current != previous:  # else an earlier rollback came as far as the alias
+        store.tag(current, "rolled_back", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"))
+        store.point("champion", previous)
     pull(store, "champion", None)
-    return f"version {previous} is the champion again, version {current} is marked as rolled back"
+    store.unpoint("previous")
+    went = f", version {current} is marked as rolled back" if current != previous else ""
+    return f"version {previous} is the champion again{went}"
 
 
 def pull(store: Store, alias_or_version: str, to: Path | None) -> tuple[str, Path]:

@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import champion, gate, lineage
+from pipeline import champion, gate, lineage, report
 from pipeline.errors import UserError
 from pipeline.params import load_params
-from pipeline.promotion import NAME, Version, judge, promote, pull, rollback
+from pipeline.promotion import NAME, Version, find, judge, promote, pull, rollback
 from pipeline.show import VersionRow, console, verdict_table, version_table
 from pipeline.stage import write_json
 from pipeline.tables import read_table
@@ -36,15 +36,18 @@ from pipeline.tables import read_table
 MODEL = Path("data/sft")  # the folder that the assistant needs, and nothing else
 EVALUATION = Path("data/evaluate")
 DOCUMENTS = "documents.parquet"
+REPORTS = ("report.html", "report.md")
 AGENT = Path("assistant/mlflow_agent.py")
 CODE = ("model", "assistant")
-SERVING = ("mlflow", "torch", "numpy", "pyarrow", "safetensors", "tokenizers", "jaxtyping")  # what CODE imports
+# What CODE imports; a test compares.
+SERVING = ("mlflow", "torch", "numpy", "numba", "llvmlite", "pyarrow", "safetensors", "tokenizers", "jaxtyping")
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+ELSEWHERE = "MLFLOW_TRACKING_URI"  # where a person keeps the store, if not here
 REFUSED, BUSY = 3, 75
 METRICS_A_BATCH, PARAMS_A_BATCH = 1000, 100  # MLflow's limits
 
@@ -118,8 +121,10 @@ def open_store(root: Path) -> Generator[MlflowStore]:
             os.environ.setdefault(key, value)
         import mlflow
 
-        elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
+        elsewhere = os.environ.get(ELSEWHERE)
         mlflow.set_tracking_uri(elsewhere or f"sqlite:///{var / 'mlflow.db'}")
+        if not elsewhere:
+            os.environ.pop(ELSEWHERE, None)  # MLflow has just set it: the next one would take it for a person's wish
         yield MlflowStore(root, mlflow, mlflow.MlflowClient(), is_embedded=not elsewhere)
 
 
@@ -169,7 +174,7 @@ def _log_files(store: MlflowStore, work: lineage.Publication, run_id: str) -> No
     store.client.log_dict(run_id, work.lineage, "lineage.json")
     for name in ("dvc.lock", "dvc.yaml", "params.yaml"):
         store.client.log_artifact(run_id, str(store.root / name))
-    for name in ("report.md", "report.html", DOCUMENTS):
+    for name in (*REPORTS, DOCUMENTS):
         if (path := store.root / EVALUATION / name).exists():
             store.client.log_artifact(run_id, str(path), "evaluate")
 
@@ -235,8 +240,27 @@ def _publish_command(store: MlflowStore, _args: argparse.Namespace) -> tuple[int
     return 0, done
 
 
+def write_report(store: MlflowStore, number: str, current: str | None) -> None:
+    """var/report.html and .md: the finished pipeline's report with the champion's figures beside, if it is this version's."""
+    version, root = find(store, number), store.root
+    if version.tags.get("fingerprint") != lineage.fingerprint(lineage.read_lock(root)):
+        return
+    if number == current and (root / "var" / REPORTS[0]).exists():
+        return  # beside whom it was promoted says more than beside itself
+    data = root / "data"
+    facts = report.read_facts(data / "metrics", data / "pretrain", root / MODEL, root / EVALUATION / "samples.jsonl")
+    theirs = store.metrics(find(store, current)) if current not in (None, number) else None
+    with tempfile.TemporaryDirectory(dir=root / "var") as aside:
+        report.write(Path(aside), facts, theirs)
+        for name in REPORTS:
+            store.client.log_artifact(version.run_id, str(Path(aside) / name), "gate")
+            (Path(aside) / name).replace(root / "var" / name)
+
+
 def _gate_command(store: MlflowStore, args: argparse.Namespace) -> tuple[int, Outcome]:
+    current = store.aliases().get("champion")
     number, verdict = judge(store, load_params(store.root / "params.yaml").registry, args.version)
+    write_report(store, number, current)
     if verdict.checks:
         console().print(verdict_table(verdict))
     print(f"version {number} {'passed' if verdict.is_passed else 'REFUSED'}: {verdict.reason}", flush=True)
@@ -325,7 +349,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if not type(error).__module__.startswith(("mlflow", "sqlalchemy", "requests")):
             raise
-        where = os.environ.get("MLFLOW_TRACKING_URI") or "var/mlflow.db"
+        where = os.environ.get(ELSEWHERE) or "var/mlflow.db"
         failed = UserError(
             f"{args.command}: the MLflow store failed", str(error).partition("\n")[0], f"look after {where}"
         )

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pipeline.gate import Verdict
 
-PIPE_COLUMNS = 160  # in a pipe nobody sees a window's width, and cut-off reasons help nobody
+PIPE_COLUMNS = 180  # in a pipe nobody sees a window's width, and cut-off reasons help nobody
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ def version_table(rows: Sequence[VersionRow]) -> Table:
     """One row per version."""
     skills = list(rows[0].skills) if rows else []
     names = [name.removesuffix("_frac").replace("_", " ") for name in skills]
-    table = Table("version", "alias", "bits/byte", *names, "gate", "made", "commit", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("version", "alias", "bits/byte", *names, "gate", "made", "commit"):
+        table.add_column(name, no_wrap=name not in names)
     for row in rows:
         values = [_figure(row.bpb, 4), *(_figure(row.skills.get(name), 2) for name in skills)]
         table.add_row(row.number, ", ".join(row.aliases), *values, row.verdict, row.made, row.git_commit[:8])

@@ -57,8 +57,10 @@ else:
     pq.write_table(pa.table(columns), out / "documents.parquet")
     (out / "report.md").write_text("# Report\\n")
     (out / "report.html").write_text("<h1>Report</h1>")
-    figures = {name: 1.0 for name in knobs["skills"]} | knobs.get("metrics", {})
-    metrics.write_text(json.dumps({"bpb": sum(nats) / sum(sizes) / 0.6931, **figures}))
+    figures = {"bpb": sum(nats) / sum(sizes) / 0.6931, "bpb_se": 0.01, "n_heldout_docs": n}
+    for name in knobs["skills"]:
+        figures |= {name: 1.0, name + "_se": 0.01, "n_heldout_" + name.removesuffix("_frac"): n}
+    metrics.write_text(json.dumps(figures | knobs.get("metrics", {})))
 """
 
 AGENT = """

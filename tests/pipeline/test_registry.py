@@ -1,0 +1,213 @@
+"""The registry over a real SQLite store: a model's life by the commands a person types, and the model that is served."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.registry import CODE, SERVING, main, serving_requirements
+from tests.conftest import ROOT
+from tests.fake_repo import FakeRepo
+from tests.house.test_layers import imports
+
+MINE = {"model", "assistant"}
+TERMINAL_ONLY = {"rich", "prompt_toolkit"}  # the chat in a terminal is not served
+
+
+def test_what_the_assistant_imports_is_what_is_asked_for() -> None:
+    files = [path for name in CODE for path in (ROOT / name).rglob("*.py")]
+    needed = {name.partition(".")[0] for path in files for name in imports(path)}
+    foreign = needed - MINE - TERMINAL_ONLY - set(sys.stdlib_module_names)
+    assert foreign - {"triton"} <= set(SERVING)  # triton comes with torch where there is a GPU
+
+
+def test_requirements_are_exact_and_from_the_lock(tmp_path: Path) -> None:
+    (tmp_path / "requirements.lock").write_text("# a comment == this\ntorch==9.9.9\n")
+    pins = serving_requirements(tmp_path)
+    assert "torch==9.9.9" in pins
+    assert [pin.partition("==")[0] for pin in pins] == list(SERVING)
+    assert all(pin.partition("==")[2] for pin in pins)
+
+
+@pytest.mark.parametrize("arguments", [[], ["polish"], ["pull", "--alias", "best"]])
+def test_wrong_usage_is_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_outside_a_repository_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["list"]) == 1
+    assert "not the repository" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+class Registry:
+    """`python -m pipeline.registry` in this process, in a repository."""
+
+    def __init__(self, repo: FakeRepo, capsys: pytest.CaptureFixture[str]) -> None:
+        self.repo, self.capsys = repo, capsys
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        got = main([*arguments, "--json", "var/outcome.json"])
+        said = "".join(self.capsys.readouterr())
+        assert got == code, said
+        return said
+
+    def outcome(self) -> dict[str, Any]:
+        return json.loads((self.repo.root / "var/outcome.json").read_text())
+
+    def aliases(self) -> dict[str, str]:
+        self("list")
+        return self.outcome()["aliases"]
+
+    def in_use(self) -> tuple[str, str]:
+        """The version in var/champion, and how its model answers."""
+        folder = self.repo.root / "var/champion"
+        about = json.loads((folder / "version.json").read_text())
+        return about["version"], json.loads((folder / "config.json").read_text())["answer"]
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Registry:
+    """The repository's own `model` and `assistant` stand in for ours while it is used."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] in CODE]:
+        monkeypatch.delitem(sys.modules, name)
+    return Registry(FakeRepo(tmp_path), capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_models_life(registry: Registry, tmp_path: Path) -> None:
+    assert "no versions yet" in registry("list")
+    assert "no finished pipeline" in registry("publish", code=1)
+    registry.repo.repro(answer="first")
+    assert "version 1 of minigpt: published\n" in registry("publish")
+    assert "published before" in registry("publish")
+    assert "not been through the gate" in registry("promote", code=1)
+    assert "no champion yet" in registry("gate")
+    assert "version 1 is the champion now" in registry("promote")
+    assert registry.in_use() == ("1", "first")
+
+    registry.repo.repro(bpb=1.7, answer="worse")
+    registry("publish")
+    assert "REFUSED: bpb 1.69" in registry("gate", code=3)
+    assert registry.outcome()["is_passed"] is False
+    assert "the gate refused it" in registry("promote", code=1)
+    assert registry.aliases() == {"champion": "1", "candidate": "2"}
+    assert registry.in_use() == ("1", "first")
+
+    registry.repo.repro(bpb=1.2, answer="better")
+    registry("publish")
+    assert "passed: bpb 1.19" in registry("gate")
+    registry("promote")
+    assert registry.aliases() == {"champion": "3", "previous": "1"}
+    assert registry.in_use() == ("3", "better")
+    assert "Champion" in (tmp_path / "var/report.md").read_text()
+
+    assert "version 1 is the champion again" in registry("rollback")
+    assert registry.in_use() == ("1", "first")
+    assert "no previous champion" in registry("rollback", code=1)
+    assert "rolled back" in registry("gate", "--version", "3", code=3)
+    registry("pull", "--version", "2", "--to", "other")
+    assert json.loads((tmp_path / "other/config.json").read_text())["answer"] == "worse"
+    table = registry("list")
+    assert all(words in table for words in ("refused", "rolled back", "champion"))
+    assert not (tmp_path / "mlruns").exists()
+    check_run(tmp_path)
+
+
+def check_run(root: Path) -> None:
+    """What the run of the refused version holds."""
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{root / 'var/mlflow.db'}")
+    version = client.get_model_version("minigpt", "2")
+    assert (version.tags["gate"], version.tags["git_commit"]) == ("refused", "unknown")
+    assert "bpb 1.69" in version.tags["gate_reason"]
+    run = client.get_run(version.run_id)
+    assert run.data.metrics["sft.steps"] == 3
+    assert run.data.params["registry.max_bpb_z"] == "2.0"
+    assert [point.value for point in client.get_metric_history(version.run_id, "sft/loss_nats")] == [5.0, 4.0, 3.0]
+    names = {file.path for file in client.list_artifacts(version.run_id)}
+    assert names >= {"dvc.lock", "dvc.yaml", "params.yaml", "lineage.json", "evaluate", "gate"}
+    evaluated = {file.path for file in client.list_artifacts(version.run_id, "evaluate")}
+    assert evaluated == {"evaluate/report.md", "evaluate/report.html", "evaluate/documents.parquet"}
+
+
+@pytest.mark.slow
+def test_two_at_once_in_a_fresh_store_make_one_version(tmp_path: Path) -> None:
+    """And a publication killed on its way leaves nothing that counts."""
+    repo = FakeRepo(tmp_path)
+    repo.repro()
+    killed = repo.start("pipeline.registry", "publish")
+    artifacts = tmp_path / "var/mlartifacts"
+    while killed.poll() is None and not artifacts.exists():
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate()
+    both = [repo.start("pipeline.registry", "publish", "--json", f"var/{name}.json") for name in "ab"]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    outcomes = [json.loads((tmp_path / f"var/{name}.json").read_text()) for name in "ab"]
+    assert [outcome["version"] for outcome in outcomes] == ["1", "1"]
+    assert sorted(outcome["is_new"] for outcome in outcomes) == [False, True]
+
+
+@pytest.mark.slow
+def test_mlflow_serves_the_champion(tmp_path: Path) -> None:
+    repo = FakeRepo(tmp_path)
+    repo.repro(answer="I am served")
+    for command in ("publish", "gate", "promote"):
+        repo.registry(command)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**repo.environment(), "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'var/mlflow.db'}"}
+    command = ["models", "serve", "-m", "models:/minigpt@champion", "--env-manager", "local", "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", *command, "--workers", "1"]
+    elsewhere = tmp_path / "elsewhere"  # so that the code comes from the version and not from the current folder
+    elsewhere.mkdir()
+    with subprocess.Popen(
+        command, cwd=elsewhere, env=environment | {"PYTHONPATH": ""}, start_new_session=True
+    ) as server:
+        try:
+            answer = ask(port, {"input": [{"role": "user", "content": "Who are you?"}]})
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+    assert answer["output"][0]["content"][0]["text"] == "I am served"
+
+
+def ask(port: int, body: dict[str, Any]) -> dict[str, Any]:
+    """POST /invocations, as soon as somebody listens."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    headers = {"Content-Type": "application/json"}
+    url, until = f"http://127.0.0.1:{port}/invocations", time.monotonic() + 90
+    while True:
+        try:
+            with opener.open(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=30) as answer:
+                return json.loads(answer.read())
+        except ConnectionError:
+            pass
+        except urllib.error.URLError as error:
+            if not isinstance(error.reason, ConnectionError) or time.monotonic() > until:
+                raise
+        time.sleep(0.2)
