@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -88,7 +88,7 @@ class TokenStream:
         return out
 
 
-def _open_tokens(path: Path, entry: dict, dtype: str, verify_sha256: bool) -> list[np.ndarray]:
+def _open_tokens(path: Path, entry: dict[str, Any], dtype: str, verify_sha256: bool) -> list[np.ndarray]:
     again = "run the shard stage again"
     if not path.is_file():
         raise ValueError(f"a token shard is missing; not found: {path}; {again}.")

@@ -33,10 +33,10 @@ class ModelConfig:
                 raise ValueError(
                     f"model.{field.name} must be a whole number of at least 1; found {value!r}; correct it."
                 )
+            if field.type == "bool" and not isinstance(value, bool):
+                raise ValueError(f"model.{field.name} must be true or false; found {value!r}; correct it.")
             if field.type == "float" and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
                 raise ValueError(f"model.{field.name} must be a number above 0; found {value!r}; correct it.")
-        if not isinstance(self.is_tied, bool):
-            raise ValueError(f"model.is_tied must be true or false; found {self.is_tied!r}; correct it.")
         if self.n_head % self.n_kv_head:
             raise ValueError(
                 f"model.n_kv_head must divide model.n_head; found {self.n_kv_head} and {self.n_head}; "

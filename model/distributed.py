@@ -8,7 +8,7 @@ World. Gradients are summed, not averaged, over ranks: each rank divides its nat
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -72,7 +72,7 @@ def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def connect(device: str = "auto", *, timeout_seconds: float = 600.0) -> Iterator[World]:
+def connect(device: str = "auto", *, timeout_seconds: float = 600.0) -> Generator[World]:
     """A World from torchrun's environment, or of one process where there is none; the process group is closed at the end.
 
     `device` is auto (the GPU where there is one), cpu or cuda.
@@ -91,11 +91,11 @@ def connect(device: str = "auto", *, timeout_seconds: float = 600.0) -> Iterator
     if n_ranks == 1:
         yield World(device=place)
         return
-    options = {"device_id": place} if use_gpu else {}
     if not use_gpu:  # torchrun gives each process one thread, whatever the machine has
         n_local = int(os.environ.get("LOCAL_WORLD_SIZE", str(n_ranks)))
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // n_local))
-    dist.init_process_group("nccl" if use_gpu else "gloo", timeout=timedelta(seconds=timeout_seconds), **options)
+    backend = "nccl" if use_gpu else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds), device_id=place if use_gpu else None)
     try:
         yield World(rank=dist.get_rank(), n_ranks=n_ranks, device=place)
     finally:

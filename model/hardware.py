@@ -5,6 +5,7 @@ In: a device. Out: answers, with the reason where it is no. Looks at the machine
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -33,9 +34,7 @@ def compiler_problem(device_type: str) -> str | None:
     """Why torch.compile can't work here, or None. On a CPU it needs a C++ compiler with OpenMP and Python's headers; a program
     with both is built to find out (0.3 s), because a compiler that is there but broken would fail in mid-run."""
     if device_type == "cuda":
-        try:
-            import triton  # noqa: F401
-        except ImportError:
+        if importlib.util.find_spec("triton") is None:
             return "the package triton is not installed"
         return None if shutil.which(os.environ.get("CC", "gcc")) or shutil.which("clang") else "no C compiler was found"
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")

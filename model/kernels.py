@@ -9,6 +9,8 @@ Each thread takes an equal share of the rows: results don't depend on timing, on
 threads.
 """
 
+# pyright: basic, reportMissingParameterType=false, reportUnknownParameterType=false, reportGeneralTypeIssues=false, reportPrivateImportUsage=false
+# (what Numba compiles takes its types from what it is called with)
 from __future__ import annotations
 
 import ctypes
@@ -21,7 +23,7 @@ import numba
 import numpy as np
 import torch
 from llvmlite import binding, ir
-from numba import types
+from numba import carray, types
 from numba.extending import intrinsic
 from torch import Tensor
 
@@ -128,7 +130,7 @@ def number(bits):
 
 def add_norm(a):
     """x + delta, then h = norm(x) * weight; keeps 1 / rms for the backward pass. delta's address may be 0: nothing to add."""
-    a = numba.carray(a, (10,))
+    a = carray(a, (10,))
     n, d, eps, has_delta = a[0], a[1], number(a[2]), a[4] != 0
     x, delta, total = f32_at(a[3]), bf16_at(a[4]), f32_at(a[5])
     weight, h, inverse = f32_at(a[6]), bf16_at(a[7]), f32_at(a[8])
@@ -152,7 +154,7 @@ def add_norm(a):
 
 def norm_backward(a):
     """Adds the norm's gradient to dx, writes dx as bf16 too, and sums the weight's gradient per thread."""
-    a = numba.carray(a, (10,))
+    a = carray(a, (10,))
     n, d = a[0], a[1]
     dh, x, inverse, weight = bf16_at(a[2]), f32_at(a[3]), f32_at(a[4]), f32_at(a[5])
     dx, dx_bf16, dweight = f32_at(a[6]), bf16_at(a[7]), f32_at(a[8])
@@ -177,7 +179,7 @@ def norm_backward(a):
 
 def split_heads(a):
     """qkv [B T (H+2G)K] → q [B H T K] and k [B G T K], normed and turned, q also divided by √K; v [B G T K]."""
-    a = numba.carray(a, (16,))
+    a = carray(a, (16,))
     n, n_tokens, n_head, n_kv, width, eps = a[0], a[1], a[2], a[3], a[4], number(a[5])
     qkv, q, k, v = bf16_at(a[6]), bf16_at(a[7]), bf16_at(a[8]), bf16_at(a[9])
     query_weight, key_weight, cos, sin = f32_at(a[10]), f32_at(a[11]), f32_at(a[12]), f32_at(a[13])
@@ -214,7 +216,7 @@ def split_heads(a):
 
 def split_heads_backward(a):
     """The gradients of q, k, v → that of qkv, and of the two norms' weights per thread."""
-    a = numba.carray(a, (20,))
+    a = carray(a, (20,))
     n, n_tokens, n_head, n_kv, width, eps = a[0], a[1], a[2], a[3], a[4], number(a[5])
     qkv, dq, dk, dv = bf16_at(a[6]), bf16_at(a[7]), bf16_at(a[8]), bf16_at(a[9])
     query_weight, key_weight, cos, sin = f32_at(a[10]), f32_at(a[11]), f32_at(a[12]), f32_at(a[13])
@@ -262,7 +264,7 @@ def split_heads_backward(a):
 
 def causal_softmax(a):
     """Scores [B H T T] in place → probabilities over the columns from the token's document's first to itself, 0 elsewhere."""
-    a = numba.carray(a, (8,))
+    a = carray(a, (8,))
     n, n_tokens, n_head = a[0], a[1], a[2]
     scores, first, scratch = bf16_at(a[3]), i64_at(a[4]), f32_at(a[5])
     start, stop = share(n)
@@ -289,7 +291,7 @@ def causal_softmax(a):
 
 def causal_softmax_backward(a):
     """dP in place → dS = P (dP - Σ P dP)."""
-    a = numba.carray(a, (8,))
+    a = carray(a, (8,))
     n, n_tokens, n_head = a[0], a[1], a[2]
     chance, slope, first = bf16_at(a[3]), bf16_at(a[4]), i64_at(a[5])
     start, stop = share(n)
@@ -309,7 +311,7 @@ def causal_softmax_backward(a):
 
 def swiglu(a):
     """[N 2F] → [N F]: silu(first half) × second half."""
-    a = numba.carray(a, (4,))
+    a = carray(a, (4,))
     n, f = a[0], a[1]
     both, out = bf16_at(a[2]), bf16_at(a[3])
     start, stop = share(n)
@@ -320,7 +322,7 @@ def swiglu(a):
 
 
 def swiglu_backward(a):
-    a = numba.carray(a, (5,))
+    a = carray(a, (5,))
     n, f = a[0], a[1]
     both, dout, dboth = bf16_at(a[2]), bf16_at(a[3]), bf16_at(a[4])
     start, stop = share(n)
@@ -334,7 +336,7 @@ def swiglu_backward(a):
 
 def cross_entropy(a):
     """Logits [N V] in place → their gradient times `scale`; nats per target (0 and no gradient where there is none)."""
-    a = numba.carray(a, (8,))
+    a = carray(a, (8,))
     n, v, scale = a[0], a[1], number(a[2])
     logits, targets, nats, scratch = bf16_at(a[3]), i64_at(a[4]), f32_at(a[5]), f32_at(a[6])
     start, stop = share(n)
@@ -363,7 +365,7 @@ def cross_entropy(a):
 
 def add_rows(a):
     """table[ids[i]] += rows[i]; each thread owns a range of columns, so the order of the sums is fixed."""
-    a = numba.carray(a, (5,))
+    a = carray(a, (5,))
     n, d = a[0], a[1]
     ids, rows, table = i64_at(a[2]), f32_at(a[3]), f32_at(a[4])
     start, stop = share(d)
@@ -417,6 +419,7 @@ def _compiled(kernel: Callable[..., None]) -> int:
     signature = types.void(types.CPointer(types.int64))
     made = numba.cfunc(signature, cache=True, **OPTIONS)(kernel)
     _KEEP.append(made)
+    assert made.address is not None
     return made.address
 
 

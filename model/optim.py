@@ -7,6 +7,8 @@ stacked into one batched product, because at 1-4 M parameters the calls, not the
 Papers: Muon (Jordan et al. 2024), its scaling to AdamW's step size (Liu et al. 2025, Moonlight), AdamW (Loshchilov & Hutter 2019).
 """
 
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
+# (torch._foreach_*: one call for many small tensors, 10 times faster here than a loop)
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -48,6 +50,11 @@ class OptimSettings:
             raise ValueError(f"optim.scale must be rms or spectral; found {self.scale!r}; choose one.")
 
 
+def grad_of(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
 def orthogonalise(
     matrices: Float[Tensor, "N m n"], steps: int = 5, dtype: torch.dtype = torch.bfloat16
 ) -> Float[Tensor, "N m n"]:
@@ -80,9 +87,9 @@ class Muon:
             self._step_group(names, multiplier * self.settings.matrix_lr)
 
     def _step_group(self, names: list[str], lr: float) -> None:
-        parameters = [self.parameters[name] for name in names]
+        parameters: list[Tensor] = [self.parameters[name] for name in names]
         momenta = [self.momentum[name] for name in names]
-        grads = [parameter.grad for parameter in parameters]
+        grads = [grad_of(parameter) for parameter in parameters]
         torch._foreach_lerp_(momenta, grads, 1 - self.settings.momentum)
         updates = torch._foreach_lerp(grads, momenta, self.settings.momentum)  # Nesterov
         wide = torch.stack([update if update.shape[0] <= update.shape[1] else update.T for update in updates])

@@ -22,7 +22,7 @@ from model.batches import Batch, Batches
 from model.checkpoint import Checkpoint, load_newest, model_tensors, restore, save_checkpoint
 from model.compute import Compute, choose
 from model.distributed import World
-from model.optim import Optimizer, OptimSettings
+from model.optim import Optimizer, OptimSettings, grad_of
 from model.schedule import Schedule
 from model.transformer import Transformer
 
@@ -199,7 +199,7 @@ def _one_step(
     for parameter in parameters:
         parameter.grad = None
     nats = sum(compute.add_gradients(part, n_targets) for part in _micro_batches(batch, settings, world))
-    world.sum_tensors(parameter.grad for parameter in parameters)
+    world.sum_tensors(grad_of(parameter) for parameter in parameters)
     (nats,) = world.sum(nats)
     loss = nats / n_targets
     limit = settings.max_grad_norm or float("inf")

@@ -120,6 +120,12 @@ def attend(
     is_causal: bool,
 ) -> Float[Tensor, "B H T K"]:
     n_group = q.shape[1] // k.shape[1]
+    if n_group > 1 and q.shape[2] == 1:
+        # One token a row: the heads that share keys can pass for so many tokens, and the cache need not be copied.
+        y = F.scaled_dot_product_attention(
+            q.view(q.shape[0], -1, n_group, q.shape[3]), k, v, attn_mask=mask
+        )  # B G H/G K
+        return y.view(q.shape)
     if n_group > 1:
         k = k.repeat_interleave(n_group, dim=1)
         v = v.repeat_interleave(n_group, dim=1)
@@ -145,7 +151,9 @@ class Layer(nn.Module):
         self.feed_forward_norm = RMSNorm(config.d_model, config.norm_eps)
         self.feed_forward = FeedForward(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, store: tuple | None) -> Tensor:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, store: tuple[Tensor, Tensor, int] | None
+    ) -> Tensor:
         x = x + self.attention(self.attention_norm(x), cos, sin, mask, store)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
@@ -153,11 +161,15 @@ class Layer(nn.Module):
 class Transformer(nn.Module):
     """`forward` gives hidden states; `logits` or model.loss turn them into something. Weights are drawn from `seed` alone."""
 
+    layers: list[Layer]  # an nn.ModuleList, which has no element type
+    cos: Tensor
+    sin: Tensor
+
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layer))
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layer))  # pyright: ignore[reportAttributeAccessIssue]
         self.norm = RMSNorm(config.d_model, config.norm_eps)
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         if config.is_tied:
