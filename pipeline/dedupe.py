@@ -27,7 +27,7 @@ from pipeline.errors import UserError
 from pipeline.params import Dedupe
 from pipeline.progress import Bar
 from pipeline.stage import Metrics
-from pipeline.tables import copy_docs, dropped_rows, read_shard, shard_paths, write_ledger
+from pipeline.tables import copy_docs, count_docs, dropped_rows, read_shard, shard_paths, write_ledger
 from pipeline.text import clusters, minhash, survivors
 from pipeline.text.columns import Hashes, Rows
 from pipeline.text.normalize import fold, split_words, squeeze
@@ -49,6 +49,8 @@ class Sketch(NamedTuple):
 def run(params: Dedupe, *, docs: Path, out: Path) -> Metrics:
     """One pass to sketch, one over the candidates to verify, one to write."""
     paths = shard_paths(docs)
+    if count_docs(docs) == 0:
+        raise UserError(f"dedupe: no documents in {docs}", "an empty corpus", "look at download.sources in params.yaml")
     sketch = partial(sketch_shard, params=params)
     sketches: list[Sketch] = []
     with Bar("dedupe", len(paths), "shards") as bar:
@@ -57,8 +59,6 @@ def run(params: Dedupe, *, docs: Path, out: Path) -> Metrics:
             sketches.append(done)
             bar.advance()
     table = pa.concat_tables([sketch.docs for sketch in sketches])
-    if table.num_rows == 0:
-        raise UserError(f"dedupe: no documents in {docs}", "an empty corpus", "look at download.sources in params.yaml")
     best_first = survivors.order(table)  # from here on a document's number is its rank: 0 is the best
     exact = survivors.first_equal(table.column("digest").take(best_first))
     keys = np.concatenate([sketch.keys for sketch in sketches])[best_first]

@@ -26,7 +26,16 @@ from pipeline.errors import UserError
 from pipeline.params import Filter, Language
 from pipeline.progress import Bar
 from pipeline.stage import Metrics
-from pipeline.tables import copy_docs, dropped_rows, read_shard, shard_paths, write_ledger, write_table
+from pipeline.tables import (
+    DOCS,
+    copy_docs,
+    count_docs,
+    dropped_rows,
+    read_shard,
+    shard_paths,
+    write_ledger,
+    write_table,
+)
 from pipeline.text.columns import Rows
 from pipeline.text.language import Sentence, judge, measure, prose, split_heldout, training_lines
 from pipeline.text.licences import allowed_frac
@@ -38,6 +47,8 @@ from pipeline.text.rules import PASSES, Rule, first_broken, rule
 def run(params: Filter, *, docs: Path, languages: Path, out: Path) -> Metrics:
     """Trains the language model, scores every shard, applies the rules, writes what stays."""
     paths = shard_paths(docs)
+    if count_docs(docs) == 0:
+        raise UserError(f"filter: no documents in {docs}", "an empty corpus", "look at download.sources in params.yaml")
     model = out / "language.bin"
     accuracy, false_wanted = train_language(params.language, languages, model)
     score = partial(score_shard, params=params, model=model)
@@ -48,8 +59,6 @@ def run(params: Filter, *, docs: Path, languages: Path, out: Path) -> Metrics:
             parts.append(done)
             bar.advance()
     scores = pa.concat_tables(parts)
-    if scores.num_rows == 0:
-        raise UserError(f"filter: no documents in {docs}", "an empty corpus", "look at download.sources in params.yaml")
     rules = list_rules(params)
     broken = first_broken(scores, rules)
     dropped = count_reasons(broken, rules, scores.num_rows)
@@ -118,26 +127,27 @@ def load_model(path: Path) -> Any:
 
 def score_shard(path: Path, params: Filter, model: Path) -> pa.Table:
     """Every score of every document of a shard: runs in a worker."""
-    top, dup = (
-        sorted(params.gopher_repetition.max_top_ngram_char_frac),
-        sorted(params.gopher_repetition.max_dup_ngram_char_frac),
-    )
-    parts: list[pa.RecordBatch] = []
-    for batch in read_shard(path, ["id", "text", "licence"]):
-        texts = batch.column("text")
-        found = judge(load_model(model), prose(texts), params.language.keep)
-        figures = [quality(texts), repetition(texts, top, dup)]
-        named = {name: part.column(name) for part in figures for name in part.schema.names}
-        licence = pa.array(allowed_frac(batch.column("licence"), params.licences))
-        columns = {
-            "id": batch.column("id"),
-            "language": found.language,
-            "language_score": pa.array(found.score),
-            **named,
-            "licence_allowed": licence,
-        }
-        parts.append(pa.record_batch(columns))
-    return pa.Table.from_batches(parts)
+    columns = ["id", "text", "licence"]
+    none = pa.RecordBatch.from_pylist([], schema=pa.schema([DOCS.field(name) for name in columns]))
+    return pa.Table.from_batches([score_batch(batch, params, model) for batch in (*read_shard(path, columns), none)])
+
+
+def score_batch(batch: pa.RecordBatch, params: Filter, model: Path) -> pa.RecordBatch:
+    """One column a score, named as the rules name them."""
+    texts, repeated = batch.column("text"), params.gopher_repetition
+    found = judge(load_model(model), prose(texts), params.language.keep)
+    figures = [
+        quality(texts),
+        repetition(texts, sorted(repeated.max_top_ngram_char_frac), sorted(repeated.max_dup_ngram_char_frac)),
+    ]
+    columns = {
+        "id": batch.column("id"),
+        "language": found.language,
+        "language_score": pa.array(found.score),
+        **{name: part.column(name) for part in figures for name in part.schema.names},
+        "licence_allowed": pa.array(allowed_frac(batch.column("licence"), params.licences)),
+    }
+    return pa.record_batch(columns)
 
 
 def list_rules(params: Filter) -> list[Rule]:

@@ -7,7 +7,8 @@ is listed letter for letter. Covers what the metadata says; does not read licenc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,25 +27,29 @@ from pipeline.text.columns import Fractions
 def allowed_frac(licences: pa.StringArray, allowed: Sequence[str]) -> Fractions:
     """1 for each document that may stay, 0 for each that may not."""
     encoded = licences.dictionary_encode()
-    licensing = get_spdx_licensing()
-    names = {_canonical(name, licensing) for name in allowed}
-    verdicts = np.array([is_allowed(name, names, licensing) for name in encoded.dictionary.to_pylist()], np.float64)
+    names = frozenset(_canonical(name) for name in allowed)
+    verdicts = np.array([is_allowed(name, names) for name in encoded.dictionary.to_pylist()], np.float64)
     return verdicts[encoded.indices.to_numpy()] if len(licences) else np.zeros(0, np.float64)
 
 
-def is_allowed(expression: str, allowed: Iterable[str], licensing: Licensing) -> bool:
+@cache
+def is_allowed(expression: str, allowed: frozenset[str]) -> bool:
     """Whether the expression holds with these ids (in canonical spelling) true and all others false."""
-    names = set(allowed)
-    if expression in names:
+    if expression in allowed:
         return True
     try:
-        parsed: Any = licensing.parse(expression)
+        parsed: Any = _spdx().parse(expression)
     except (ExpressionError, ExpressionParseError):
         return False
-    return parsed is not None and _holds(parsed, names)
+    return parsed is not None and _holds(parsed, allowed)
 
 
-def _holds(node: Any, names: set[str]) -> bool:
+@cache
+def _spdx() -> Licensing:
+    return get_spdx_licensing()
+
+
+def _holds(node: Any, names: frozenset[str]) -> bool:
     if node.args:
         verdicts = [_holds(child, names) for child in node.args]
         return all(verdicts) if node.operator.strip() == "AND" else any(verdicts)
@@ -53,9 +58,9 @@ def _holds(node: Any, names: set[str]) -> bool:
     return str(node.render()) in names
 
 
-def _canonical(name: str, licensing: Licensing) -> str:
+def _canonical(name: str) -> str:
     try:
-        parsed: Any = licensing.parse(name)
+        parsed: Any = _spdx().parse(name)
     except (ExpressionError, ExpressionParseError):
         return name
     return name if parsed is None else str(parsed.render())

@@ -1,0 +1,141 @@
+"""`why` finds a document however it is asked for, and tells its whole life."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline.ledger import main, stage_folders
+from pipeline.tables import DOCS, TOKEN_DOCS, ShardWriter, write_ledger, write_table
+
+IDS = {
+    name: f"{i:032x}" for i, name in enumerate(("kept", "copy", "foreign", "twin_one", "twin_two"), start=0xABCDEF00)
+}
+
+
+def doc(name: str, text: str) -> dict[str, str]:
+    locator = f'{{"file":"{name}.py","line":7}}'
+    title = f"package.{name.replace('_', '.')}" if name.startswith("twin") else f"package.{name}"
+    return {
+        "id": IDS[name],
+        "text": text,
+        "source": "docs/package",
+        "locator": locator,
+        "title": title,
+        "url": "",
+        "licence": "MIT",
+    }
+
+
+def dropped(name: str, stage: str, reason: str, value: float, threshold: float, other: str = "") -> dict[str, object]:
+    other_id = IDS.get(other, "")
+    return {
+        "id": IDS[name],
+        "stage": stage,
+        "decision": "dropped",
+        "reason": reason,
+        "value": value,
+        "threshold": threshold,
+        "other_id": other_id,
+    }
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    texts = {
+        "kept": "A kept text.",
+        "copy": "A copied text.",
+        "foreign": "Ein fremder Text.",
+        "twin_one": "Left.",
+        "twin_two": "Right.",
+    }
+    rows = [doc(name, text) for name, text in texts.items()]
+    for folder in ("download", "dedupe", "filter"):
+        with ShardWriter(tmp_path / folder) as writer:
+            writer.write(pa.Table.from_pylist(rows, schema=DOCS))
+    write_ledger(tmp_path / "dedupe", [dropped("copy", "dedupe", "near_duplicate", 0.913, 0.8, "kept")])
+    write_ledger(tmp_path / "filter", [dropped("foreign", "filter", "language", 0.0123, 0.65)])
+    write_table(
+        tmp_path / "filter" / "scores.parquet",
+        pa.table({"id": list(IDS.values()), "language_score": [0.9, 0.9, 0.0123, 0.9, 0.9]}),
+    )
+    (tmp_path / "filter" / "rules.json").write_text(
+        '[{"reason": "language", "score": "language_score", "side": "min", "threshold": 0.65}]'
+    )
+    (tmp_path / "shard").mkdir()
+    row = {
+        "id": IDS["kept"],
+        "split": "train",
+        "start": 1_000,
+        "n_tokens": 7,
+        "n_bytes": 12,
+        "source": "",
+        "licence": "",
+        "title": "",
+    }
+    write_table(tmp_path / "shard" / "docs.parquet", pa.Table.from_pylist([row], schema=TOKEN_DOCS))
+    return tmp_path
+
+
+def ask(data: Path, query: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["why", query, "--data", str(data)]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("query", [IDS["kept"], "package.kept", "kept", "KEPT", "kept.py", "A kept text"])
+def test_a_document_is_found_by_id_title_locator_and_text(
+    query: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = ask(data, query, capsys)
+    assert IDS["kept"] in told.splitlines()[0]
+    assert "kept.py:7" in told
+    assert "licence MIT" in told
+    assert "stands in for package.copy" in told
+    assert "language_score" in told
+    assert "least 0.65" in told
+    assert "tokens 1,000 to 1,006 of the train stream" in told
+
+
+def test_a_duplicate_names_its_survivor(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ask(data, "package.copy", capsys)
+    assert "near_duplicate: 0.913 > 0.8" in told
+    assert "package.kept" in told
+    assert "filter" not in told, "its life has ended before"
+
+
+def test_a_filtered_document_names_its_rule(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ask(data, "fremder", capsys)
+    assert "language: 0.0123 < 0.65" in told
+    assert "broken" in told
+    assert "tokens" not in told
+
+
+def test_several_matches_are_listed_with_their_ends(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ask(data, "twin", capsys)
+    assert told.startswith("2 documents match")
+    assert IDS["twin_one"] in told
+    assert IDS["twin_two"] in told
+
+
+def test_stages_that_have_not_run_are_said_to_be_missing(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "shard" / "docs.parquet").unlink()
+    (data / "shard").rmdir()
+    assert "not run yet" in ask(data, "package.kept", capsys)
+
+
+def test_an_unknown_document_is_an_error_without_a_traceback(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["why", "nowhere to be found", "--data", str(data)]) == 1
+    assert "no document for 'nowhere to be found'" in capsys.readouterr().err
+
+
+def test_the_folders_are_those_of_the_graph(tmp_path: Path) -> None:
+    graph = tmp_path / "dvc.yaml"
+    graph.write_text(
+        "stages:\n  download: {outs: [a/b]}\n  filter: {outs: [c]}\n"
+        "  dedupe: {outs: [{d: {cache: true}}]}\n  pretrain: {outs: [e]}\n"
+    )
+    assert stage_folders(graph, None) == {"download": Path("a/b"), "filter": Path("c"), "dedupe": Path("d")}
+    assert stage_folders(graph, Path("x"))["shard"] == Path("x/shard")
+    assert stage_folders(tmp_path / "none.yaml", None)["shard"] == Path("data/shard")

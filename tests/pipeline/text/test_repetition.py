@@ -1,0 +1,90 @@
+"""Gopher's repetition figures against a plain reading of their definition."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.text.repetition import repetition
+
+TOP, DUP = [1, 2, 3], [2, 5]
+PIECES = ["a ", "b ", "a b ", "same line\n", "other line\n", "\n", "\n\n", " \n", "né ", "你好 ", "🙂 ", "a b c d e f "]
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(st.characters(codec="utf-8"), max_size=40)
+
+
+def naive(text: str) -> dict[str, float]:
+    n_chars = max(len(text), 1)
+    lines = text.split("\n")
+    is_blank = [not re.search(r"[^ \t-\r]", line) for line in lines]
+    filled = [line for line, blank in zip(lines, is_blank, strict=True) if not blank]
+    paragraphs, open_lines = [], []
+    for line, blank in zip([*lines, ""], [*is_blank, True], strict=True):
+        if not blank:
+            open_lines.append(line)
+        elif open_lines:
+            paragraphs.append("\n".join(open_lines))
+            open_lines = []
+    figures = {}
+    for name, parts in (("line", filled), ("paragraph", paragraphs)):
+        repeated = [part for i, part in enumerate(parts) if part in parts[:i]]
+        figures[f"dup_{name}_frac"] = len(repeated) / max(len(parts), 1)
+        figures[f"dup_{name}_char_frac"] = sum(map(len, repeated)) / n_chars
+    words = text.split()
+    for n in TOP:
+        grams = [" ".join(words[i : i + n]) for i in range(len(words) - n + 1)]
+        gram, count = Counter(grams).most_common(1)[0] if grams else ("", 0)
+        figures[f"top_{n}gram_char_frac"] = min(len(gram) * count / n_chars, 1.0) if count > 1 else 0.0
+    for n in DUP:
+        seen, repeated_chars, i = set(), 0, 0
+        while i + n <= len(words):
+            gram = tuple(words[i : i + n])
+            if gram in seen:
+                repeated_chars += sum(map(len, gram))
+                i += n
+            else:
+                seen.add(gram)
+                i += 1
+        figures[f"dup_{n}gram_char_frac"] = repeated_chars / n_chars
+    return figures
+
+
+@given(st.lists(TEXTS, max_size=5))
+@settings(max_examples=200)
+def test_equals_the_plain_reading(texts: list[str]) -> None:
+    got = repetition(pa.array(texts, pa.string()), TOP, DUP)
+    for text, row in zip(texts, got.to_pylist(), strict=True):
+        expected = naive(text)
+        assert row.keys() == expected.keys()
+        for name, value in expected.items():
+            assert math.isclose(row[name], value), (name, text)
+
+
+def one(text: str) -> dict[str, float]:
+    return repetition(pa.array([text]), [2], [5]).to_pylist()[0]
+
+
+def test_a_short_text_that_repeats_nothing_has_no_repetition() -> None:
+    assert set(one("Returns the norm.").values()) == {0.0}
+    assert set(one("").values()) == {0.0}
+
+
+def test_one_line_over_and_over_is_all_repetition() -> None:
+    figures = one("buy now, pay later today\n" * 100)
+    assert figures["dup_line_frac"] == 0.99
+    assert figures["dup_5gram_char_frac"] > 0.75
+
+
+@pytest.mark.parametrize("n_words", [200_000])
+def test_a_huge_document_takes_linear_time(n_words: int) -> None:
+    figures = one(" ".join(f"w{i}" for i in range(n_words)))
+    assert set(figures.values()) == {0.0}
+
+
+def test_no_documents_at_all() -> None:
+    assert repetition(pa.array([], pa.string()), TOP, DUP).num_rows == 0
