@@ -5,7 +5,7 @@ is carried from step to step, resuming needs the step's number alone, and rank r
 batch whatever W is. Memory: the files are mapped, never read whole; a permutation of the rows is kept for one epoch (8 bytes a
 row). Time: a window of 2,049 tokens in a few microseconds; packing is O(n log n).
 
-Tokens of packed conversations: `documents` numbers them, for those who want attention to stop at their borders.
+`documents` numbers the documents or conversations of a row, for those who want attention to stop at their borders.
 """
 
 from __future__ import annotations
@@ -149,7 +149,9 @@ class StreamBatches:
         places = rows_of_step(step, self.n_rows, self.batch_rows, self.seed)[rank_slice(self.batch_rows, rank, n_ranks)]
         rows = np.stack([self._row(epoch, row) for epoch, row in places])
         tokens = torch.from_numpy(rows)
-        return Batch(tokens[:, :-1], tokens[:, 1:], rows=tuple(row for _, row in places))
+        ids = tokens[:, :-1]
+        documents = (ids == self.stream.manifest["bos_id"]).cumsum(1)
+        return Batch(ids, tokens[:, 1:], documents, tuple(row for _, row in places))
 
     def _row(self, epoch: int, row: int) -> np.ndarray:
         length = len(self.stream)

@@ -9,7 +9,7 @@ Each thread takes an equal share of the rows: results don't depend on timing, on
 threads.
 """
 
-# pyright: basic, reportMissingParameterType=false, reportUnknownParameterType=false, reportGeneralTypeIssues=false, reportPrivateImportUsage=false
+# pyright: basic, reportMissingParameterType=false, reportUnknownParameterType=false, reportGeneralTypeIssues=false, reportPrivateImportUsage=false, reportCallIssue=false
 # (what Numba compiles takes its types from what it is called with)
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from typing import Any
 import numba
 import numpy as np
 import torch
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 from torch import Tensor
@@ -37,8 +37,7 @@ IGNORE = -100
 # No "nnan" or "ninf": a loss that is not a number has to arrive as one. "numpy" errors: no branch at each division.
 OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
 inline = numba.njit(forceinline=True, **OPTIONS)
-_thread = types.ExternalFunction("omp_get_thread_num", types.int32())
-_n_threads = types.ExternalFunction("omp_get_num_threads", types.int32())
+N_ARGUMENTS = 24  # the last two are the addresses of omp_get_thread_num and omp_get_num_threads
 
 
 def _array(dtype: Any) -> Any:
@@ -53,6 +52,18 @@ def _array(dtype: Any) -> Any:
         return pointer(types.int64), generate
 
     return at
+
+
+@intrinsic
+def call(typing_context: Any, address: Any) -> Any:
+    """The int32 that the function at this address returns. By address, because a process may hold several OpenMP libraries, and a
+    name could find the wrong one, in which every thread is number 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function = ir.PointerType(ir.FunctionType(ir.IntType(32), []))
+        return builder.call(builder.inttoptr(arguments[0], function), [])
+
+    return types.int32(types.int64), generate
 
 
 bf16_at, f32_at, i64_at = _array(types.uint16), _array(types.float32), _array(types.int64)
@@ -113,9 +124,14 @@ def exp(x):
 
 
 @inline
-def share(n):
+def thread(a):
+    return call(a[N_ARGUMENTS - 2])
+
+
+@inline
+def share(a, n):
     """The rows of this thread."""
-    t, k = _thread(), _n_threads()
+    t, k = call(a[N_ARGUMENTS - 2]), call(a[N_ARGUMENTS - 1])
     return n * t // k, n * (t + 1) // k
 
 
@@ -130,11 +146,11 @@ def number(bits):
 
 def add_norm(a):
     """x + delta, then h = norm(x) * weight; keeps 1 / rms for the backward pass. delta's address may be 0: nothing to add."""
-    a = carray(a, (10,))
+    a = carray(a, (N_ARGUMENTS,))
     n, d, eps, has_delta = a[0], a[1], number(a[2]), a[4] != 0
     x, delta, total = f32_at(a[3]), bf16_at(a[4]), f32_at(a[5])
     weight, h, inverse = f32_at(a[6]), bf16_at(a[7]), f32_at(a[8])
-    start, stop = share(n)
+    start, stop = share(a, n)
     for i in range(start, stop):
         squares = ZERO
         if has_delta:
@@ -154,12 +170,12 @@ def add_norm(a):
 
 def norm_backward(a):
     """Adds the norm's gradient to dx, writes dx as bf16 too, and sums the weight's gradient per thread."""
-    a = carray(a, (10,))
+    a = carray(a, (N_ARGUMENTS,))
     n, d = a[0], a[1]
     dh, x, inverse, weight = bf16_at(a[2]), f32_at(a[3]), f32_at(a[4]), f32_at(a[5])
     dx, dx_bf16, dweight = f32_at(a[6]), bf16_at(a[7]), f32_at(a[8])
-    start, stop = share(n)
-    w = _thread() * d
+    start, stop = share(a, n)
+    w = thread(a) * d
     for j in range(w, w + d):
         dweight[j] = ZERO
     for i in range(start, stop):
@@ -179,13 +195,13 @@ def norm_backward(a):
 
 def split_heads(a):
     """qkv [B T (H+2G)K] → q [B H T K] and k [B G T K], normed and turned, q also divided by √K; v [B G T K]."""
-    a = carray(a, (16,))
+    a = carray(a, (N_ARGUMENTS,))
     n, n_tokens, n_head, n_kv, width, eps = a[0], a[1], a[2], a[3], a[4], number(a[5])
     qkv, q, k, v = bf16_at(a[6]), bf16_at(a[7]), bf16_at(a[8]), bf16_at(a[9])
     query_weight, key_weight, cos, sin = f32_at(a[10]), f32_at(a[11]), f32_at(a[12]), f32_at(a[13])
     half, row = width // 2, (n_head + 2 * n_kv) * width
     scale = ONE / f32(np.sqrt(f32(width)))
-    start, stop = share(n)
+    start, stop = share(a, n)
     for i in range(start, stop):
         b, t = i // n_tokens, i % n_tokens
         for head in range(n_head + n_kv):
@@ -216,15 +232,15 @@ def split_heads(a):
 
 def split_heads_backward(a):
     """The gradients of q, k, v → that of qkv, and of the two norms' weights per thread."""
-    a = carray(a, (20,))
+    a = carray(a, (N_ARGUMENTS,))
     n, n_tokens, n_head, n_kv, width, eps = a[0], a[1], a[2], a[3], a[4], number(a[5])
     qkv, dq, dk, dv = bf16_at(a[6]), bf16_at(a[7]), bf16_at(a[8]), bf16_at(a[9])
     query_weight, key_weight, cos, sin = f32_at(a[10]), f32_at(a[11]), f32_at(a[12]), f32_at(a[13])
     dqkv, dquery_weight, dkey_weight, scratch = bf16_at(a[14]), f32_at(a[15]), f32_at(a[16]), f32_at(a[17])
     half, row = width // 2, (n_head + 2 * n_kv) * width
     scale = ONE / f32(np.sqrt(f32(width)))
-    start, stop = share(n)
-    w = _thread() * width
+    start, stop = share(a, n)
+    w = thread(a) * width
     for j in range(w, w + width):
         dquery_weight[j] = ZERO
         dkey_weight[j] = ZERO
@@ -264,11 +280,11 @@ def split_heads_backward(a):
 
 def causal_softmax(a):
     """Scores [B H T T] in place → probabilities over the columns from the token's document's first to itself, 0 elsewhere."""
-    a = carray(a, (8,))
+    a = carray(a, (N_ARGUMENTS,))
     n, n_tokens, n_head = a[0], a[1], a[2]
     scores, first, scratch = bf16_at(a[3]), i64_at(a[4]), f32_at(a[5])
-    start, stop = share(n)
-    buffer = _thread() * n_tokens
+    start, stop = share(a, n)
+    buffer = thread(a) * n_tokens
     for i in range(start, stop):
         b, t = i // (n_head * n_tokens), i % n_tokens
         row, begin, end = i * n_tokens, first[b * n_tokens + t], t + 1
@@ -291,10 +307,10 @@ def causal_softmax(a):
 
 def causal_softmax_backward(a):
     """dP in place → dS = P (dP - Σ P dP)."""
-    a = carray(a, (8,))
+    a = carray(a, (N_ARGUMENTS,))
     n, n_tokens, n_head = a[0], a[1], a[2]
     chance, slope, first = bf16_at(a[3]), bf16_at(a[4]), i64_at(a[5])
-    start, stop = share(n)
+    start, stop = share(a, n)
     for i in range(start, stop):
         b, t = i // (n_head * n_tokens), i % n_tokens
         row, begin, end = i * n_tokens, first[b * n_tokens + t], t + 1
@@ -311,10 +327,10 @@ def causal_softmax_backward(a):
 
 def swiglu(a):
     """[N 2F] → [N F]: silu(first half) × second half."""
-    a = carray(a, (4,))
+    a = carray(a, (N_ARGUMENTS,))
     n, f = a[0], a[1]
     both, out = bf16_at(a[2]), bf16_at(a[3])
-    start, stop = share(n)
+    start, stop = share(a, n)
     for i in range(start, stop):
         for j in range(f):
             gate, up = load(both[2 * i * f + j]), load(both[(2 * i + 1) * f + j])
@@ -322,10 +338,10 @@ def swiglu(a):
 
 
 def swiglu_backward(a):
-    a = carray(a, (5,))
+    a = carray(a, (N_ARGUMENTS,))
     n, f = a[0], a[1]
     both, dout, dboth = bf16_at(a[2]), bf16_at(a[3]), bf16_at(a[4])
-    start, stop = share(n)
+    start, stop = share(a, n)
     for i in range(start, stop):
         for j in range(f):
             gate, up, slope = load(both[2 * i * f + j]), load(both[(2 * i + 1) * f + j]), load(dout[i * f + j])
@@ -336,11 +352,11 @@ def swiglu_backward(a):
 
 def cross_entropy(a):
     """Logits [N V] in place → their gradient times `scale`; nats per target (0 and no gradient where there is none)."""
-    a = carray(a, (8,))
+    a = carray(a, (N_ARGUMENTS,))
     n, v, scale = a[0], a[1], number(a[2])
     logits, targets, nats, scratch = bf16_at(a[3]), i64_at(a[4]), f32_at(a[5]), f32_at(a[6])
-    start, stop = share(n)
-    buffer = _thread() * v
+    start, stop = share(a, n)
+    buffer = thread(a) * v
     for i in range(start, stop):
         row, target = i * v, targets[i]
         if target == IGNORE:
@@ -365,10 +381,10 @@ def cross_entropy(a):
 
 def add_rows(a):
     """table[ids[i]] += rows[i]; each thread owns a range of columns, so the order of the sums is fixed."""
-    a = carray(a, (5,))
+    a = carray(a, (N_ARGUMENTS,))
     n, d = a[0], a[1]
     ids, rows, table = i64_at(a[2]), f32_at(a[3]), f32_at(a[4])
-    start, stop = share(d)
+    start, stop = share(a, d)
     for i in range(n):
         k = ids[i] * d
         for j in range(start, stop):
@@ -397,17 +413,25 @@ def _openmp() -> ctypes.CDLL:
     found = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
     found += sorted((Path(torch.__file__).parents[1] / "torch.libs").glob("libgomp*.so*"))
     library = ctypes.CDLL(str(found[0]))
-    binding.load_library_permanently(str(found[0]))
     library.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
     return library
+
+
+@cache
+def _thread_functions() -> tuple[int, int]:
+    names = ("omp_get_thread_num", "omp_get_num_threads")
+    first, second = (ctypes.cast(getattr(_openmp(), name), ctypes.c_void_p).value for name in names)
+    assert first
+    assert second
+    return first, second
 
 
 @cache
 def problem() -> str | None:
     """Why these kernels can't run here, or None."""
     try:
-        _openmp().GOMP_parallel  # noqa: B018
-    except (IndexError, OSError, AttributeError):
+        _thread_functions()
+    except (IndexError, OSError, AttributeError, ValueError):
         return "torch does not use GNU OpenMP here"
     return None
 
@@ -415,9 +439,11 @@ def problem() -> str | None:
 @cache
 def _compiled(kernel: Callable[..., None]) -> int:
     """Address of the machine code."""
-    _openmp()
     signature = types.void(types.CPointer(types.int64))
-    made = numba.cfunc(signature, cache=True, **OPTIONS)(kernel)
+    try:
+        made = numba.cfunc(signature, cache=True, **OPTIONS)(kernel)
+    except RuntimeError:  # no folder that can be written to: four seconds more at each start
+        made = numba.cfunc(signature, **OPTIONS)(kernel)
     _KEEP.append(made)
     assert made.address is not None
     return made.address
@@ -428,7 +454,8 @@ _KEEP: list[Any] = []  # machine code lives as long as its object
 
 def launch(kernel: Callable[..., None], *arguments: int | float | Tensor | None) -> None:
     """Runs one kernel on torch's threads; tensors must be contiguous."""
-    values = (ctypes.c_int64 * max(len(arguments), 20))()
+    values = (ctypes.c_int64 * N_ARGUMENTS)(*[0] * (N_ARGUMENTS - 2), *_thread_functions())
+    assert len(arguments) <= N_ARGUMENTS - 2
     for place, argument in enumerate(arguments):
         if isinstance(argument, Tensor):
             values[place] = argument.data_ptr()
