@@ -12,18 +12,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
-import fasttext
 import numpy as np
 import pyarrow as pa
 
 from pipeline.engine import map_shards
 from pipeline.errors import UserError
-from pipeline.params import Filter, Language
+from pipeline.language_model import load_model, train_language
+from pipeline.params import Filter
 from pipeline.progress import Bar
 from pipeline.stage import Metrics
 from pipeline.tables import (
@@ -37,7 +36,7 @@ from pipeline.tables import (
     write_table,
 )
 from pipeline.text.columns import Rows
-from pipeline.text.language import Sentence, judge, measure, prose, split_heldout, training_lines
+from pipeline.text.language import judge, prose
 from pipeline.text.licences import allowed_frac
 from pipeline.text.quality import quality
 from pipeline.text.repetition import repetition
@@ -73,56 +72,6 @@ def run(params: Filter, *, docs: Path, languages: Path, out: Path) -> Metrics:
         "language_false_english_frac": false_wanted,
         "text_bytes_out": copy_docs(paths, broken == PASSES, out),
     }
-
-
-def train_language(params: Language, folder: Path, model: Path) -> tuple[float, float]:
-    """Writes the model; returns its accuracy on sentences it never saw, and how many foreign ones pass as wanted."""
-    sentences = read_sentences(folder, params.keep)
-    learn, heldout = split_heldout(sentences)
-    lines = model.with_suffix(".txt")
-    text = training_lines(learn, params.keep, params.n_spans, params.n_mixed, params.keep_weight, params.seed)
-    lines.write_text("\n".join(text) + "\n", encoding="utf-8")
-    trained = fasttext.train_supervised(
-        str(lines),
-        minn=params.min_char_ngram,
-        maxn=params.max_char_ngram,
-        dim=params.dim,
-        bucket=params.n_buckets,
-        lr=params.learning_rate,
-        epoch=params.n_epochs,
-        seed=params.seed,
-        thread=1,  # more threads race, and no two models are the same
-        verbose=0,
-    )
-    lines.unlink()
-    trained.save_model(str(model))
-    return measure(trained, heldout, params.keep, params.min_score)
-
-
-def read_sentences(folder: Path, keep: Sequence[str]) -> list[Sentence]:
-    """Sentences of all `<language>.txt`. Raises `UserError` if a wanted language has none, or there is nothing to tell it from."""
-    found: list[Sentence] = []
-    for path in sorted(folder.glob("*.txt")):
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: not UTF-8", str(error), "save it as UTF-8") from error
-        found.extend(Sentence(path.stem, line.strip()) for line in lines if line.strip())
-    names = {sentence.language for sentence in found}
-    if missing := set(keep) - names:
-        raise UserError(
-            "filter.language.keep: no sentences to learn from",
-            ", ".join(sorted(missing)),
-            f"add {folder}/<language>.txt",
-        )
-    if len(names) < 2:
-        raise UserError(f"{folder}: only one language", ", ".join(names), "add sentences of others to tell it from")
-    return found
-
-
-@cache
-def load_model(path: Path) -> Any:
-    return fasttext.load_model(str(path))
 
 
 def score_shard(path: Path, params: Filter, model: Path) -> pa.Table:

@@ -158,33 +158,3 @@ def test_everything_filtered_out_names_the_commonest_reason(tmp_path: Path, hast
 def test_an_empty_corpus_is_an_error(tmp_path: Path, params: Filter) -> None:
     with pytest.raises(UserError, match="no documents"):
         run(tmp_path, params, [])
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ({}, "no sentences to learn from"),
-        ({"de": "Guten Tag.\n"}, "no sentences to learn from"),
-        ({"en": "Good day.\n"}, "only one language"),
-    ],
-)
-def test_missing_sentences_are_named(tmp_path: Path, files: dict[str, str], message: str) -> None:
-    for name, text in files.items():
-        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match=message):
-        stage.read_sentences(tmp_path, ["en"])
-
-
-def test_sentences_that_are_not_utf8_are_named(tmp_path: Path) -> None:
-    (tmp_path / "en.txt").write_bytes(b"na\xefve\n")
-    with pytest.raises(UserError, match=r"en\.txt: not UTF-8"):
-        stage.read_sentences(tmp_path, ["en"])
-
-
-def test_our_own_sentences_are_enough() -> None:
-    sentences = stage.read_sentences(LANGUAGES, ["en"])
-    counts: dict[str, int] = {}
-    for sentence in sentences:
-        counts[sentence.language] = counts.get(sentence.language, 0) + 1
-    assert len(counts) >= 25
-    assert min(counts.values()) >= 60
