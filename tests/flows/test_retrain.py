@@ -1,0 +1,171 @@
+"""The flow on a tiny repository: as a person starts it, with Prefect's own temporary server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.child import Finished
+from tests.fake_repo import FakeRepo
+
+pytestmark = pytest.mark.slow
+RETRAIN = ("flows", "retrain")
+STAGES_ONLY = (*RETRAIN, "--no-register")
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory: pytest.TempPathFactory) -> FakeRepo:
+    return FakeRepo(tmp_path_factory.mktemp("flow"))
+
+
+def states(repo: FakeRepo, table: str = "task_run") -> list[tuple[str, str]]:
+    """Name and state of each run in Prefect's own database, the oldest first."""
+    with sqlite3.connect(repo.root / "var/prefect/prefect.db") as base:
+        name = "name" if table == "task_run" else "'retrain'"
+        return base.execute(f"select {name}, state_name from {table} order by created").fetchall()
+
+
+def processes_below(root: Path) -> list[str]:
+    """Everything that runs in that folder, whoever started it."""
+    return [
+        " ".join(process.info["cmdline"] or [])
+        for process in psutil.process_iter(["cmdline", "cwd", "status"])
+        if (process.info["cwd"] or "").startswith(str(root)) and process.info["status"] != psutil.STATUS_ZOMBIE
+    ]
+
+
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} never came"
+        time.sleep(0.05)
+
+
+def test_a_first_run_a_second_a_worse_model_and_an_error(repo: FakeRepo) -> None:
+    said = repo.run(*RETRAIN)
+    assert "Version 1 of minigpt (champion)" in said
+    assert "make chat" in said
+    assert "Running stage" not in said
+    assert " | sft             | [###] 100 %\n" in said
+    wanted = ["sft", "evaluate", "publish", "gate", "promote"]
+    assert states(repo) == [(name, "Completed") for name in wanted]
+    assert json.loads((repo.root / "var/champion/version.json").read_text())["version"] == "1"
+    assert "Report" in (repo.root / "data/evaluate/report.md").read_text()
+
+    said = repo.run(*RETRAIN)
+    assert "Version 1 of minigpt (champion)" in said
+    assert "published before" in said
+    again = [("publish", "Completed") if name == "publish" else (name, "Cached") for name in wanted]
+    assert states(repo)[5:] == again
+
+    repo.knobs(bpb=1.8)
+    said = repo.run(*RETRAIN)
+    assert "REFUSED BY THE GATE" in said
+    assert "The champion stays as it is: bpb 1.79" in said
+    assert states(repo)[-1] == ("gate", "Refused")
+    assert json.loads((repo.root / "var/champion/version.json").read_text())["version"] == "1"
+
+    repo.knobs(error=True)
+    said = repo.run(*RETRAIN, code=1)
+    assert "error: sft failed: sft.training.seed: too lucky\n  found: 13\n  to do: take another one\n" in said
+    assert "Traceback" not in said
+    assert "exited with" not in said
+    assert states(repo)[-1] == ("sft", "Failed")
+    assert [state for _, state in states(repo, "flow_run")] == ["Completed", "Completed", "Refused", "Stopped"]
+    assert artifacts(repo) >= {"retrain", "report"}
+    assert not processes_below(repo.root)
+
+
+def artifacts(repo: FakeRepo) -> set[str]:
+    with sqlite3.connect(repo.root / "var/prefect/prefect.db") as base:
+        return {key for (key,) in base.execute("select distinct key from artifact")}
+
+
+def start_and_wait_for_stage(repo: FakeRepo) -> subprocess.Popen[str]:
+    repo.knobs(seconds=100)
+    running = repo.start(*STAGES_ONLY)
+    wait_for(repo.root / "var/stage.pid")
+    return running
+
+
+def test_after_a_kill_nothing_is_left_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    repo = FakeRepo(tmp_path)
+    running = start_and_wait_for_stage(repo)
+    said = repo.run(*STAGES_ONLY, code=1)
+    assert f"found: process {running.pid}, which holds var/retrain.lock" in said
+    running.kill()
+    running.communicate(timeout=30)
+    repo.knobs()
+    assert "Done in" in repo.run(*STAGES_ONLY)
+    assert [state for _, state in states(repo, "flow_run")] == ["Crashed", "Completed"]
+    assert states(repo)[0] == ("sft", "Crashed")
+    assert not processes_below(tmp_path)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_whoever_stops_it_stops_everything(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    repo = FakeRepo(tmp_path)
+    running = start_and_wait_for_stage(repo)
+    running.send_signal(number)
+    said, _ = running.communicate(timeout=30)
+    assert (running.returncode, "stopped" in said) == (code, True)
+    assert states(repo, "flow_run") == [("retrain", "Crashed")]
+    assert not processes_below(tmp_path)
+
+
+def test_a_busy_lock_is_waited_for(tmp_path: Path) -> None:
+    """Somebody's own `dvc repro` holds DVC's lock for a while; the task tries again."""
+    repo = FakeRepo(tmp_path)
+    repo.knobs(seconds=4)
+    by_hand = repo.start("dvc", "repro", "-q", "sft")
+    wait_for(tmp_path / "var/stage.pid")
+    said = repo.run(*STAGES_ONLY)
+    by_hand.communicate()
+    assert "Done in" in said
+    assert states(repo)[0] == ("sft", "Cached")
+
+
+def test_ui_shows_both_and_leaves_nothing(tmp_path: Path) -> None:
+    repo = FakeRepo(tmp_path)
+    with repo.start("flows", "ui") as ui:
+        assert ui.stdout is not None
+        lines: list[str] = []
+        for line in ui.stdout:
+            lines.append(line)
+            if line.startswith("Ctrl-C"):
+                break
+        urls = [line.split()[-1] for line in lines if "http://" in line]
+        assert len(urls) == 2, lines
+        assert "running already" in repo.run("flows", "ui")
+        repo.run(*STAGES_ONLY)
+        assert f"{urls[0]}/api" not in (tmp_path / "var/prefect/server.log").read_text()
+        ui.send_signal(signal.SIGINT)
+        assert "ending both" in ui.stdout.read()
+    assert ui.returncode == 0
+    assert not processes_below(tmp_path)
+    assert not (tmp_path / "var/prefect/server.json").exists()
+
+
+def test_own_words_are_the_stages_and_not_dvcs() -> None:
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    from flows.retrain import own_words
+
+    lines = [
+        "sft: error: old",
+        "error: sft: a\n",
+        "  found: b",
+        "  to do: c",
+        "ERROR: failed to reproduce 'sft': exited with 1",
+    ]
+    assert own_words("sft", Finished(1, [line.rstrip() for line in lines])) == "sft: a\n  found: b\n  to do: c"
+    assert own_words("sft", Finished(9, [])) == "ended with exit code 9 and said nothing"
+    trace = ["Traceback (most recent call last):", *(f"  line {i}" for i in range(20)), "ValueError: x"]
+    assert own_words("sft", Finished(1, trace)).splitlines()[-1] == "ValueError: x"
