@@ -33,6 +33,9 @@ from pipeline.text.columns import Hashes, Rows
 from pipeline.text.normalize import fold, split_words, squeeze
 from pipeline.text.shingles import Shingles, as_sets, join, select, shingle
 
+# Shards that this process does itself: starting workers takes as long, and they find the kernels compiled.
+N_HERE = 6
+
 EMPTY = pa.schema(
     [("id", pa.string()), ("priority", pa.int64()), ("n_bytes", pa.int64()), ("digest", pa.binary(16))]
 ).empty_table()
@@ -54,8 +57,7 @@ def run(params: Dedupe, *, docs: Path, out: Path) -> Metrics:
     sketch = partial(sketch_shard, params=params)
     sketches: list[Sketch] = []
     with Bar("dedupe", len(paths), "shards") as bar:
-        # The first shard is done here, so that the kernels are compiled once and the workers find them in the cache.
-        for done in chain(map(sketch, paths[:1]), map_shards(sketch, paths[1:])):
+        for done in chain(map(sketch, paths[:N_HERE]), map_shards(sketch, paths[N_HERE:])):
             sketches.append(done)
             bar.advance()
     table = pa.concat_tables([sketch.docs for sketch in sketches])

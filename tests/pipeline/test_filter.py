@@ -140,6 +140,7 @@ def test_one_worker_and_two_write_the_same_bytes(
     tmp_path: Path, hasty: Filter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [doc(f"{i:05d}", f"alpha.f{i}(x)\n\n{ENGLISH if i % 4 else GERMAN}") for i in range(5_000)]
+    monkeypatch.setattr(stage, "N_HERE", 1)
     digests = []
     for workers in ("1", "2"):
         monkeypatch.setenv("MINIGPT_WORKERS", workers)
