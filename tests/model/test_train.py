@@ -133,6 +133,17 @@ def test_the_fallback_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert messages == ["training runs without torch.compile: no C++ compiler was found"]
 
 
+def test_missing_kernels_are_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.compute.kernel_problem", lambda: "torch does not use GNU OpenMP here")
+    messages: list[str] = []
+    how = settings(precision="bf16", total_steps=1)
+    train(Transformer(TINY), batches(tmp_path), settings=how, checkpoints=tmp_path / "run", on_message=messages.append)
+    assert messages == [
+        "training runs without the CPU kernels: torch does not use GNU OpenMP here",
+        "training runs without torch.compile: switched off",
+    ]
+
+
 def test_a_compiler_that_fails_in_the_first_step_is_passed_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, _ = run(tmp_path, "plain", total_steps=2)
 
