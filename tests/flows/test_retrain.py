@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -22,8 +24,20 @@ STAGES_ONLY = (*RETRAIN, "--no-register")
 
 
 @pytest.fixture(scope="module")
-def repo(tmp_path_factory: pytest.TempPathFactory) -> FakeRepo:
-    return FakeRepo(tmp_path_factory.mktemp("flow"))
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prefect's database, empty: made once, because that takes three seconds."""
+    home = tmp_path_factory.mktemp("prefect")
+    command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+    subprocess.run(command, env={**os.environ, "PREFECT_HOME": str(home)}, check=True, capture_output=True)
+    return home / "prefect.db"
+
+
+@pytest.fixture
+def repo(tmp_path: Path, history: Path) -> FakeRepo:
+    repo = FakeRepo(tmp_path)
+    (tmp_path / "var/prefect").mkdir()
+    shutil.copy(history, tmp_path / "var/prefect")
+    return repo
 
 
 def states(repo: FakeRepo, table: str = "task_run") -> list[tuple[str, str]]:
@@ -96,8 +110,7 @@ def start_and_wait_for_stage(repo: FakeRepo) -> subprocess.Popen[str]:
     return running
 
 
-def test_after_a_kill_nothing_is_left_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    repo = FakeRepo(tmp_path)
+def test_after_a_kill_nothing_is_left_and_the_next_run_goes_on(repo: FakeRepo) -> None:
     running = start_and_wait_for_stage(repo)
     said = repo.run(*STAGES_ONLY, code=1)
     assert f"found: process {running.pid}, which holds var/retrain.lock" in said
@@ -107,34 +120,31 @@ def test_after_a_kill_nothing_is_left_and_the_next_run_goes_on(tmp_path: Path) -
     assert "Done in" in repo.run(*STAGES_ONLY)
     assert [state for _, state in states(repo, "flow_run")] == ["Crashed", "Completed"]
     assert states(repo)[0] == ("sft", "Crashed")
-    assert not processes_below(tmp_path)
+    assert not processes_below(repo.root)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_whoever_stops_it_stops_everything(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    repo = FakeRepo(tmp_path)
+def test_whoever_stops_it_stops_everything(repo: FakeRepo, number: signal.Signals, code: int) -> None:
     running = start_and_wait_for_stage(repo)
     running.send_signal(number)
     said, _ = running.communicate(timeout=30)
     assert (running.returncode, "stopped" in said) == (code, True)
     assert states(repo, "flow_run") == [("retrain", "Crashed")]
-    assert not processes_below(tmp_path)
+    assert not processes_below(repo.root)
 
 
-def test_a_busy_lock_is_waited_for(tmp_path: Path) -> None:
+def test_a_busy_lock_is_waited_for(repo: FakeRepo) -> None:
     """Somebody's own `dvc repro` holds DVC's lock for a while; the task tries again."""
-    repo = FakeRepo(tmp_path)
     repo.knobs(seconds=4)
     by_hand = repo.start("dvc", "repro", "-q", "sft")
-    wait_for(tmp_path / "var/stage.pid")
+    wait_for(repo.root / "var/stage.pid")
     said = repo.run(*STAGES_ONLY)
     by_hand.communicate()
     assert "Done in" in said
     assert states(repo)[0] == ("sft", "Cached")
 
 
-def test_ui_shows_both_and_leaves_nothing(tmp_path: Path) -> None:
-    repo = FakeRepo(tmp_path)
+def test_ui_shows_both_and_leaves_nothing(repo: FakeRepo) -> None:
     with repo.start("flows", "ui") as ui:
         assert ui.stdout is not None
         lines: list[str] = []
@@ -146,12 +156,12 @@ def test_ui_shows_both_and_leaves_nothing(tmp_path: Path) -> None:
         assert len(urls) == 2, lines
         assert "running already" in repo.run("flows", "ui")
         repo.run(*STAGES_ONLY)
-        assert f"{urls[0]}/api" not in (tmp_path / "var/prefect/server.log").read_text()
+        assert f"{urls[0]}/api" not in (repo.root / "var/prefect/server.log").read_text()
         ui.send_signal(signal.SIGINT)
         assert "ending both" in ui.stdout.read()
     assert ui.returncode == 0
-    assert not processes_below(tmp_path)
-    assert not (tmp_path / "var/prefect/server.json").exists()
+    assert not processes_below(repo.root)
+    assert not (repo.root / "var/prefect/server.json").exists()
 
 
 def test_own_words_are_the_stages_and_not_dvcs() -> None:
