@@ -75,12 +75,15 @@ def step(name: str, work: Callable[[], State[Any]]) -> State[Any]:
 def retrain(register: bool = True) -> State[Any]:
     """Runs what has changed, then (with `register`) publishes, judges and promotes it."""
     root = Path.cwd()
-    with workspace.hold(root) as lock:
-        history.mark_killed(root)
-        run = Run(root, lock)
-        ended = run_stages(run) or (run_registry(run) if register else None)
-        publish_artifacts(run)
-        return ended or Completed(message="everything is made" + ("" if register else ", nothing is registered"))
+    try:
+        with workspace.hold(root) as lock:
+            history.mark_killed(root)
+            run = Run(root, lock)
+            ended = run_stages(run) or (run_registry(run) if register else None)
+            publish_artifacts(run)
+    except (workspace.WorkspaceBusyError, graph.GraphError) as error:
+        return Failed(name=STOPPED, message=f"retrain: {error}")
+    return ended or Completed(message="everything is made" + ("" if register else ", nothing is registered"))
 
 
 def run_stages(run: Run) -> State[Any] | None:

@@ -1,0 +1,20 @@
+"""prefect.yaml: one nightly run, off until somebody wants it, never two at once."""
+
+from __future__ import annotations
+
+from flows.retrain import retrain
+from tests.conftest import ROOT, read_yaml
+
+
+def test_the_nightly_run_is_off_and_alone() -> None:
+    [deployment] = read_yaml(ROOT / "prefect.yaml")["deployments"]
+    assert [schedule["active"] for schedule in deployment["schedules"]] == [False]
+    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+
+
+def test_it_names_the_flow_and_its_parameters() -> None:
+    [deployment] = read_yaml(ROOT / "prefect.yaml")["deployments"]
+    path, _, name = deployment["entrypoint"].partition(":")
+    assert (ROOT / path).is_file()
+    assert (path, name) == ("flows/retrain.py", retrain.fn.__name__)
+    assert deployment["parameters"].keys() <= retrain.parameters.properties.keys()
