@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.registry import CODE, SERVING, main, serving_requirements
+from pipeline.registry import CODE, SERVING, SETTINGS, main, serving_requirements
 from tests.conftest import ROOT
 from tests.fake_repo import FakeRepo
 from tests.house.test_layers import imports
@@ -87,6 +87,8 @@ class Registry:
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Registry:
     """The repository's own `model` and `assistant` stand in for ours while it is used."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)  # and not for the tests after this one
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.partition(".")[0] in CODE]:
