@@ -108,9 +108,13 @@ class FakeRepo:
         shutil.copy(ROOT / "params.yaml", root / "params.yaml")
         (root / "var").mkdir()
         self.knobs()
+        self.init_dvc()
+
+    def init_dvc(self) -> None:
+        """Without Git, and asking nobody anything."""
         self.run("dvc", "init", "--no-scm", "-q")
-        shutil.copy(ROOT / ".dvcignore", root / ".dvcignore")
-        (root / ".dvc/config").write_text(
+        shutil.copy(ROOT / ".dvcignore", self.root / ".dvcignore")
+        (self.root / ".dvc/config").write_text(
             "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
         )
 

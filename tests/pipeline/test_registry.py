@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +14,7 @@ from pipeline.registry import CODE, SERVING, SETTINGS, main, serving_requirement
 from tests.conftest import ROOT
 from tests.fake_repo import FakeRepo
 from tests.house.test_layers import imports
+from tests.serving import ask, served
 
 MINE = {"model", "assistant"}
 TERMINAL_ONLY = {"rich", "prompt_toolkit"}  # the chat in a terminal is not served
@@ -180,36 +175,6 @@ def test_mlflow_serves_the_champion(tmp_path: Path) -> None:
     repo.repro(answer="I am served")
     for command in ("publish", "gate", "promote"):
         repo.registry(command)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**repo.environment(), "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'var/mlflow.db'}"}
-    command = ["models", "serve", "-m", "models:/minigpt@champion", "--env-manager", "local", "--port", str(port)]
-    command = [sys.executable, "-m", "mlflow", *command, "--workers", "1"]
-    elsewhere = tmp_path / "elsewhere"  # so that the code comes from the version and not from the current folder
-    elsewhere.mkdir()
-    with subprocess.Popen(
-        command, cwd=elsewhere, env=environment | {"PYTHONPATH": ""}, start_new_session=True
-    ) as server:
-        try:
-            answer = ask(port, {"input": [{"role": "user", "content": "Who are you?"}]})
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
+    with served(repo, tmp_path) as port:
+        answer = ask(port, {"input": [{"role": "user", "content": "Who are you?"}]})
     assert answer["output"][0]["content"][0]["text"] == "I am served"
-
-
-def ask(port: int, body: dict[str, Any]) -> dict[str, Any]:
-    """POST /invocations, as soon as somebody listens."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    headers = {"Content-Type": "application/json"}
-    url, until = f"http://127.0.0.1:{port}/invocations", time.monotonic() + 90
-    while True:
-        try:
-            with opener.open(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=30) as answer:
-                return json.loads(answer.read())
-        except ConnectionError:
-            pass
-        except urllib.error.URLError as error:
-            if not isinstance(error.reason, ConnectionError) or time.monotonic() > until:
-                raise
-        time.sleep(0.2)

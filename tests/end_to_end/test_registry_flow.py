@@ -1,0 +1,54 @@
+"""The real stages' model through the real registry: published, promoted, served; then the flow finds nothing to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.fake_repo import FakeRepo
+from tests.serving import ask, served
+
+pytestmark = pytest.mark.slow
+CODE = ("pipeline", "model", "assistant", "flows")
+
+
+class RealRepo(FakeRepo):
+    """The smoke road as a repository in which `dvc repro` would find nothing to do."""
+
+    def __init__(self, root: Path, road: Path) -> None:
+        self.root = root
+        shutil.copytree(road, root, dirs_exist_ok=True)
+        for name in (*CODE, "data/raw"):
+            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+        for name in ("dvc.yaml", "requirements.lock", ".dvcignore"):
+            shutil.copy(ROOT / name, root / name)
+        self.init_dvc()
+        self.run("dvc", "commit", "-f", "-q")
+
+    def environment(self) -> dict[str, str]:
+        return super().environment() | {"PYTHONPATH": ""}
+
+
+def test_a_real_model_is_published_served_and_found_unchanged(road: Path, tmp_path: Path) -> None:
+    repo = RealRepo(tmp_path / "repo", road)
+    for command in ("publish", "gate", "promote"):
+        repo.registry(command)
+    folder = repo.root / "var/champion"
+    assert (folder / "model.safetensors").read_bytes() == (road / "data/sft/model.safetensors").read_bytes()
+    assert json.loads((folder / "version.json").read_text())["alias"] == "champion"
+    assert "<html" in (repo.root / "var/report.html").read_text()
+
+    with served(repo, tmp_path) as port:
+        question = {"input": [{"role": "user", "content": "What is 12 * 7?"}], "max_output_tokens": 16}
+        answer = ask(port, question)
+    assert answer["status"] == "completed"
+    assert answer["usage"]["input_tokens"] > 5
+    assert answer["output"][-1]["type"] == "message"
+
+    said = repo.run("flows", "retrain")
+    assert said.count("Cached: nothing has changed") == 9 + 2  # stages, gate and promote
+    assert "version 1 of minigpt: published before, from the same dvc.lock" in said
