@@ -9,10 +9,14 @@ import argparse
 import importlib
 import os
 import sys
+import time
 from pathlib import Path
 
+from pipeline.engine import die_with_parent
 from pipeline.errors import UserError
 from pipeline.stage import STAGES, input_names, run_stage
+
+OTHERS_WAIT_SECONDS = 5.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,20 +41,35 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv[1:])
     inputs: dict[str, Path] = {name: getattr(args, name) for name in names}
+    if is_rank():
+        die_with_parent(os.getppid())
     try:
         run_stage(module, params_path=args.params, inputs=inputs, out=args.out, metrics_path=args.metrics)
     except UserError as error:
+        let_the_first_process_speak()
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ValueError as error:  # `model` speaks to people in plain ValueErrors
         if os.environ.get("MINIGPT_TRACEBACK"):
             raise
+        let_the_first_process_speak()
         print(f"error: {chosen.stage}: {error} (MINIGPT_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{chosen.stage}: interrupted; run it again to go on", file=sys.stderr)
         return 130
     return 0
+
+
+def is_rank() -> bool:
+    """Whether torchrun started this process."""
+    return "RANK" in os.environ
+
+
+def let_the_first_process_speak() -> None:
+    """An error that all processes meet is said once: the others wait, and are ended by torchrun while they do."""
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(OTHERS_WAIT_SECONDS)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def map_shards(function: Callable[[Item], Result], items: Iterable[Item]) -> Ite
         yield from map(function, items)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent, initargs=(os.getpid(),))
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(),))
     try:
         pending: deque[Future[Result]] = deque()
         for item in items:
@@ -76,8 +76,13 @@ def worker_count() -> int:
     )
 
 
-def _die_with_parent(parent: int) -> None:
+def _start_worker(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends the pool
+    die_with_parent(parent)
+
+
+def die_with_parent(parent: int) -> None:
+    """This process is killed when `parent` (its parent's pid) ends, however that ends."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -19,8 +19,11 @@ BAR_WIDTH = 24
 class Bar:
     """`with Bar("dedupe", total, "docs") as bar: bar.advance(n)`; `total` 0 means unknown."""
 
-    def __init__(self, stage: str, total: int, unit: str, line_seconds: float = LINE_SECONDS) -> None:
+    def __init__(
+        self, stage: str, total: int, unit: str, line_seconds: float = LINE_SECONDS, *, is_shown: bool = True
+    ) -> None:
         self.stage, self.total, self.unit, self.line_seconds = stage, total, unit, line_seconds
+        self.is_shown = is_shown
         self.done = 0
         self.note = ""
         self._resumed = 0
@@ -28,7 +31,7 @@ class Bar:
         self._live: Progress | None = None
 
     def __enter__(self) -> Bar:
-        if sys.stdout.isatty():
+        if self.is_shown and sys.stdout.isatty():
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(BAR_WIDTH),
@@ -56,6 +59,8 @@ class Bar:
             self._live.update(self._task, completed=self.done, note=self.note or self._rate())
             return
         now = time.monotonic()
+        if not self.is_shown:
+            return
         if force or now - self._last_line >= self.line_seconds:
             self._last_line = now
             print(self.line(), flush=True)

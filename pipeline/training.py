@@ -75,7 +75,7 @@ def run_training(
         f"{stage}: {short(model.config.n_parameters)} parameters, {params.total_steps} steps of {batches.batch_rows} x "
         f"{model.config.seq_len} tokens, {epochs:.2f} epochs, {world.n_ranks} process(es) on {world.device}"
     )
-    with Bar(stage, params.total_steps, "steps") as bar:
+    with Bar(stage, params.total_steps, "steps", is_shown=world.is_main) as bar:
 
         def on_step(record: StepRecord) -> None:
             if not bar.done:

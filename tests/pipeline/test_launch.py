@@ -23,7 +23,34 @@ def test_no_stage_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_wrong_number_of_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIGPT_PROCESSES", "zero")
     with pytest.raises(UserError, match="MINIGPT_PROCESSES"):
-        default_processes()
+        default_processes(16)
+
+
+@pytest.mark.parametrize(
+    ("cores", "batch_rows", "expected"), [(1, 16, 1), (2, 16, 2), (3, 16, 2), (8, 16, 4), (8, 6, 2), (2, 15, 1)]
+)
+def test_processes_on_a_cpu_divide_the_batch(
+    cores: int, batch_rows: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIGPT_DEVICE", "cpu")
+    monkeypatch.setenv("MINIGPT_WORKERS", str(cores))
+    assert default_processes(batch_rows) == expected
+
+
+@pytest.mark.slow
+def test_an_error_of_all_processes_is_said_once(road: Path, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(
+        (road / "params.yaml").read_text().replace("seq_len: 384", "seq_len: 1000000")
+    )
+    argv = [*stage_commands()["pretrain"], "--params", str(tmp_path / "params.yaml")]
+    argv[argv.index("--out") + 1], argv[argv.index("--metrics") + 1] = str(tmp_path / "out"), str(tmp_path / "m.json")
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "MINIGPT_PROCESSES": "2", "MINIGPT_DEVICE": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.launch", *argv], cwd=road, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("does not fill one row") == 1
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

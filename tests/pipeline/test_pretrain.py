@@ -58,7 +58,13 @@ def test_kill_9_and_start_again_gives_the_same_weights(stage: str, road: Path, t
     argv = stage_commands()[stage]
     out = tmp_path / "out" / stage
     argv[argv.index("--out") + 1], argv[argv.index("--metrics") + 1] = str(out), str(tmp_path / "out" / "metrics.json")
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "MINIGPT_COMPILE": "0", "MINIGPT_CHECKPOINT_SECONDS": "0.2"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "MINIGPT_COMPILE": "0",
+        "MINIGPT_CHECKPOINT_SECONDS": "0.2",
+        "MINIGPT_PROCESSES": "1",
+    }
     command = [sys.executable, "-m", "pipeline.launch", *argv]
     for n_checkpoints in (1, 2):
         with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL) as child:

@@ -9,7 +9,7 @@ from pipeline.engine import map_shards
 
 
 def report_and_sleep(_: int) -> None:
-    print(os.getpid(), flush=True)
+    os.write(1, f"{os.getpid()}\n".encode())  # in one piece: both write to the same pipe
     time.sleep(60)
 
 
