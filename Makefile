@@ -65,7 +65,7 @@ types:
 	@$(BIN)/pyright
 
 layers:
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 tests:
 	@$(BIN)/python -m pytest -m "not slow"

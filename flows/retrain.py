@@ -36,7 +36,10 @@ METRICS = Path("data/metrics")
 REPORT = Path("var/report.md")
 CHAMPION = Path("var/champion/version.json")
 # What the table shows of a stage, where it has it.
-TELLING = ("docs_in", "docs_out", "vocab_size", "train_tokens", "loss_nats", "bpb", "val_bpb", "tokens_per_second")
+TELLING = (
+    *("docs_in", "docs_out", "vocab_size", "bytes_per_token", "train_n_tokens", "val_n_tokens", "n_train", "n_heldout"),
+    *("n_params", "tokens", "tokens_per_second", "heldout_bpb", "heldout_loss_nats", "bpb", "bpb_se"),
+)
 
 
 @dataclass
@@ -188,6 +191,8 @@ def _failure(stage: str, done: child.Finished) -> State[Any]:
     """`Busy` is tried again; anything else ends the flow with the stage's own words."""
     is_transient = done.code == BUSY_CODE or any(words in line for line in done.lines for words in BUSY_WORDS)
     message = own_words(stage, done)
+    if is_transient:
+        _logger(stage).warning("somebody holds the lock; trying again in a moment")
     return Failed(name="Busy" if is_transient else "Failed", message=message)
 
 
@@ -202,10 +207,9 @@ def own_words(stage: str, done: child.Finished) -> str:
 def row(name: str, state: State[Any], seconds: float, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """One line of the run's table."""
     shown = {key: metrics[key] for key in TELLING if key in metrics} or dict(list(metrics.items())[:4])
-    figures = ", ".join(
-        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items()
-    )
-    return {"stage": name, "state": state.name or "", "seconds": round(seconds, 1), "figures": figures}
+    figures = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value:,}" for key, value in shown.items()]
+    said = ", ".join(figures) or state.message or ""
+    return {"stage": name, "state": state.name or "", "seconds": round(seconds, 1), "figures": said}
 
 
 def publish_artifacts(run: Run) -> None:

@@ -46,6 +46,7 @@ SETTINGS = {
     "DO_NOT_TRACK": "1",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # 14 seconds; by default a server that is away is asked for minutes
     "OMP_NUM_THREADS": "1",  # threads that wait for one another made three tokens take a second on a busy machine
 }
 EXAMPLE = {"input": [{"role": "user", "content": "What is 12 * 7?"}], "max_output_tokens": 32}
@@ -350,14 +351,22 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{args.command}: interrupted; run it again", file=sys.stderr)
         return 130
     except Exception as error:
-        if not type(error).__module__.startswith(("mlflow", "sqlalchemy", "requests")):
+        failed = explained(args.command, error)
+        if failed is None:
             raise
-        where = os.environ.get(ELSEWHERE) or "var/mlflow.db"
-        failed = UserError(
-            f"{args.command}: the MLflow store failed", str(error).partition("\n")[0], f"look after {where}"
-        )
         print(f"error: {failed}", file=sys.stderr)
         return BUSY if "database is locked" in str(error) else 1
+
+
+def explained(command: str, error: Exception) -> UserError | None:
+    """What the store or the disk did, for a person; None for our own mistakes, which show a traceback."""
+    if type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy", "requests"):
+        where = os.environ.get(ELSEWHERE) or "var/mlflow.db"
+        return UserError(f"{command}: the MLflow store failed", str(error).partition("\n")[0], f"look after {where}")
+    if isinstance(error, OSError):
+        found = f"{error.filename or 'var'}: {error.strerror or error}"
+        return UserError(f"{command}: a file could not be read or written", found, "mend that, then run it again")
+    return None
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.registry import CODE, SERVING, SETTINGS, main, serving_requirements
+from pipeline.registry import CODE, SERVING, SETTINGS, explained, main, serving_requirements
 from tests.conftest import ROOT
 from tests.fake_repo import FakeRepo
 from tests.house.test_layers import imports
@@ -50,6 +50,14 @@ def test_outside_a_repository_nothing_is_made(
     assert main(["list"]) == 1
     assert "not the repository" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "says"), [(OSError(28, "No space left", "var/x"), "var/x: No space left"), (KeyError("x"), "")]
+)
+def test_a_full_disk_is_explained_and_our_own_mistakes_are_not(error: Exception, says: str) -> None:
+    failed = explained("publish", error)
+    assert (failed.found if failed else "") == says
 
 
 class Registry:
