@@ -109,7 +109,7 @@ def run_stages(run: Run) -> State[Any] | None:
 
 def changed_stages(root: Path) -> set[str] | None:
     """What `dvc status` calls changed; None if it can't say, and every stage must be asked for itself."""
-    command = [sys.executable, "-m", "dvc", "status", "--json"]
+    command = [sys.executable, "-m", "dvc", "status", "--json", "dvc.yaml"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     try:
         return set(json.loads(done.stdout)) if done.returncode == 0 else None

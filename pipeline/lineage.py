@@ -79,7 +79,7 @@ def read_lock(root: Path) -> Lock:
 
 def check_finished(root: Path) -> None:
     """Raises `UserError` if a stage has not run, or what it read or wrote has changed since."""
-    command = [sys.executable, "-m", "dvc", "status", "--json"]
+    command = [sys.executable, "-m", "dvc", "status", "--json", "dvc.yaml"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         found = done.stderr.strip().splitlines()[:2]

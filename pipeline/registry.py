@@ -46,6 +46,7 @@ SETTINGS = {
     "DO_NOT_TRACK": "1",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # 14 seconds; by default a server that is away is asked for minutes
     "OMP_NUM_THREADS": "1",  # threads that wait for one another made three tokens take a second on a busy machine
 }
