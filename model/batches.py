@@ -5,7 +5,9 @@ is carried from step to step, resuming needs the step's number alone, and rank r
 batch whatever W is. Memory: the files are mapped, never read whole; a permutation of the rows is kept for one epoch (8 bytes a
 row). Time: a window of 2,049 tokens in a few microseconds; packing is O(n log n).
 
-`documents` numbers the documents or conversations of a row, for those who want attention to stop at their borders.
+Where `documents` is given it numbers the pieces of a row, and attention stops at their borders. Conversations have it: none sees its
+neighbour when it is served, and on the CPU kernels the mask costs nothing (272 ms a step without, 265 with; 5 to 30 % in plain
+torch). Streams have it on demand.
 """
 
 from __future__ import annotations
@@ -136,8 +138,11 @@ class StreamBatches:
     """Rows of seq_len + 1 tokens, cut side by side from the stream as if it were a ring. Each epoch starts cutting somewhere
     else, so that what stood at a row's edge, or was left over (less than a row), is in the middle of one the next time."""
 
-    def __init__(self, stream: TokenStream, *, seq_len: int, batch_rows: int, seed: int) -> None:
+    def __init__(
+        self, stream: TokenStream, *, seq_len: int, batch_rows: int, seed: int, mask_documents: bool = False
+    ) -> None:
         self.stream, self.seq_len, self.batch_rows, self.seed = stream, seq_len, batch_rows, seed
+        self.mask_documents = mask_documents
         self.n_rows = (len(stream) - 1) // seq_len
         if self.n_rows < 1:
             raise ValueError(
@@ -150,7 +155,7 @@ class StreamBatches:
         rows = np.stack([self._row(epoch, row) for epoch, row in places])
         tokens = torch.from_numpy(rows)
         ids = tokens[:, :-1]
-        documents = (ids == self.stream.manifest["bos_id"]).cumsum(1)
+        documents = (ids == self.stream.manifest["bos_id"]).cumsum(1) if self.mask_documents else None
         return Batch(ids, tokens[:, 1:], documents, tuple(row for _, row in places))
 
     def _row(self, epoch: int, row: int) -> np.ndarray:

@@ -34,8 +34,8 @@ class TrainSettings:
     """`micro_rows`: rows computed at once by each process (0 = its whole share); the rest is gradient accumulation.
 
     `eval_every` and `checkpoint_every` count steps, 0 = only at the end; `checkpoint_every_seconds` works beside it.
-    `use_documents`: attention stops at the borders of packed conversations. `use_kernels`: model.fused, on a CPU with fast bf16;
-    `use_compile`: torch.compile, elsewhere. Both step aside, with a message, where they can't run.
+    `use_kernels`: model.fused, on a CPU with fast bf16; `use_compile`:
+    torch.compile, elsewhere. Both step aside, with a message, where they can't run.
     """
 
     total_steps: int
@@ -49,7 +49,6 @@ class TrainSettings:
     checkpoint_every: int = 0
     checkpoint_every_seconds: float = 60.0
     keep_checkpoints: int = 2
-    use_documents: bool = False
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     use_kernels: bool = True
     use_compile: bool = True
@@ -220,9 +219,7 @@ def _micro_batches(batch: Batch, settings: TrainSettings, world: World) -> Itera
         raise ValueError(f"train.micro_rows must divide a process's rows; found {size} and {n_rows}; change one.")
     for start in range(0, n_rows, size):
         part = slice(start, start + size)
-        documents = (
-            batch.documents[part].to(world.device) if settings.use_documents and batch.documents is not None else None
-        )
+        documents = None if batch.documents is None else batch.documents[part].to(world.device)
         yield Batch(batch.ids[part].to(world.device), batch.targets[part].to(world.device), documents)
 
 

@@ -51,6 +51,17 @@ def test_later_epochs_cut_elsewhere(shards: Path) -> None:
         assert any((ring[start : start + 21] == row).all() for start in range(2000))
 
 
+def test_rows_say_where_their_documents_begin(tmp_path: Path) -> None:
+    tokens = write_shards(tmp_path, n_tokens=100, files=1)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"bos_id": int(tokens[5])}))
+    stream = TokenStream(tmp_path, "train")
+    batch = StreamBatches(stream, seq_len=99, batch_rows=1, seed=1, mask_documents=True).at(0)
+    assert batch.documents is not None
+    np.testing.assert_array_equal(batch.documents[0], np.cumsum(tokens[:99] == tokens[5]))
+    assert StreamBatches(stream, seq_len=99, batch_rows=1, seed=1).at(0).documents is None
+
+
 def test_a_batch_depends_on_the_step_alone(shards: Path) -> None:
     stream = TokenStream(shards, "train")
     first = StreamBatches(stream, seq_len=16, batch_rows=6, seed=1)
