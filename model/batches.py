@@ -5,9 +5,9 @@ is carried from step to step, resuming needs the step's number alone, and rank r
 batch whatever W is. Memory: the files are mapped, never read whole; a permutation of the rows is kept for one epoch (8 bytes a
 row). Time: a window of 2,049 tokens in a few microseconds; packing is O(n log n).
 
-Where `documents` is given it numbers the pieces of a row, and attention stops at their borders. Conversations have it: none sees its
-neighbour when it is served, and on the CPU kernels the mask costs nothing (272 ms a step without, 265 with; 5 to 30 % in plain
-torch). Streams have it on demand.
+Where `documents` is given it numbers the pieces of a row, and attention stops at their borders. Conversations have it: none
+sees its neighbour when it is served, and on the CPU kernels the mask costs nothing (272 ms a step without, 265 with; 5 to 30 % in
+plain torch). Streams have it on demand.
 """
 
 from __future__ import annotations
