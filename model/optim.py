@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from model.distributed import World
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
@@ -70,10 +72,20 @@ def orthogonalise(
 
 
 class Muon:
-    """Momentum, Nesterov, orthogonalise, decoupled weight decay. `names` keep the state readable and independent of order."""
+    """Momentum, Nesterov, orthogonalise, decoupled weight decay. Names keep the state readable and independent of order.
 
-    def __init__(self, named: Iterable[tuple[str, nn.Parameter]], settings: OptimSettings, dtype: torch.dtype) -> None:
-        self.settings, self.dtype = settings, dtype
+    With several ranks each orthogonalises its share of every stack, and one sum puts the shares together (2.4 ms for 1.5 M bf16
+    values between two CPU processes, where the whole of Newton-Schulz takes each of them 26).
+    """
+
+    def __init__(
+        self,
+        named: Iterable[tuple[str, nn.Parameter]],
+        settings: OptimSettings,
+        dtype: torch.dtype,
+        world: World | None = None,
+    ) -> None:
+        self.settings, self.dtype, self.world = settings, dtype, world or World()
         self.parameters = dict(named)
         self.momentum = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in self.parameters.items()}
         self.groups: dict[tuple[int, int], list[str]] = {}
@@ -83,17 +95,32 @@ class Muon:
 
     @torch.no_grad()
     def step(self, multiplier: float) -> None:
-        for names in self.groups.values():
-            self._step_group(names, multiplier * self.settings.matrix_lr)
+        stacks = [self._directions(names) for names in self.groups.values()]
+        self.world.sum_tensors(stacks)
+        for names, stack in zip(self.groups.values(), stacks, strict=True):
+            self._move(names, stack.float(), multiplier * self.settings.matrix_lr)
 
-    def _step_group(self, names: list[str], lr: float) -> None:
-        parameters: list[Tensor] = [self.parameters[name] for name in names]
+    def _directions(self, names: list[str]) -> Float[Tensor, "N m n"]:
+        """The orthogonalised updates of a group, m ≤ n; zeros where they are another rank's to compute."""
         momenta = [self.momentum[name] for name in names]
-        grads = [grad_of(parameter) for parameter in parameters]
+        grads = [grad_of(self.parameters[name]) for name in names]
         torch._foreach_lerp_(momenta, grads, 1 - self.settings.momentum)
-        updates = torch._foreach_lerp(grads, momenta, self.settings.momentum)  # Nesterov
-        wide = torch.stack([update if update.shape[0] <= update.shape[1] else update.T for update in updates])
-        wide = orthogonalise(wide, self.settings.newton_schulz_steps, self.dtype).float()
+        rank, n_ranks = self.world.rank, self.world.n_ranks
+        mine = slice(len(names) * rank // n_ranks, len(names) * (rank + 1) // n_ranks)
+        updates = (
+            torch._foreach_lerp(grads[mine], momenta[mine], self.settings.momentum) if grads[mine] else []
+        )  # Nesterov
+        wide = [update if update.shape[0] <= update.shape[1] else update.T for update in updates]
+        if n_ranks == 1:
+            return orthogonalise(torch.stack(wide), self.settings.newton_schulz_steps, self.dtype)
+        m, n = sorted(grads[0].shape)
+        stack = torch.zeros(len(names), m, n, dtype=self.dtype, device=grads[0].device)
+        if wide:
+            stack[mine] = orthogonalise(torch.stack(wide), self.settings.newton_schulz_steps, self.dtype)
+        return stack
+
+    def _move(self, names: list[str], wide: Float[Tensor, "N m n"], lr: float) -> None:
+        parameters: list[Tensor] = [self.parameters[name] for name in names]
         if self.settings.weight_decay:
             torch._foreach_mul_(parameters, 1 - lr * self.settings.weight_decay)
         for parameter, update in zip(parameters, wide, strict=True):
@@ -105,12 +132,19 @@ class Muon:
 class Optimizer:
     """Both optimizers over one model. Its state is a flat dict of tensors by parameter name: it goes into safetensors as it is."""
 
-    def __init__(self, model: nn.Module, settings: OptimSettings, *, muon_dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        settings: OptimSettings,
+        *,
+        muon_dtype: torch.dtype = torch.float32,
+        world: World | None = None,
+    ) -> None:
         self.settings = settings
         self.named = dict(model.named_parameters())  # a tied table appears once
         kinds = {name: kind_of(name, parameter) for name, parameter in self.named.items()}
         matrices = [(name, p) for name, p in self.named.items() if kinds[name] == "matrix"]
-        self.muon = Muon(matrices, settings, muon_dtype)
+        self.muon = Muon(matrices, settings, muon_dtype, world)
         self.lrs = {"embedding": settings.embedding_lr, "head": settings.head_lr, "norm": settings.norm_lr}
         groups: list[dict[str, Any]] = []
         for kind, lr in self.lrs.items():

@@ -130,7 +130,7 @@ def train(
         use_compile=settings.use_compile,
         say=say,
     )
-    optimizer = Optimizer(model, settings.optim, muon_dtype=compute.dtype)
+    optimizer = Optimizer(model, settings.optim, muon_dtype=compute.dtype, world=world)
     fingerprint = _fingerprint(model, batches, settings)
     history: list[StepRecord] = []
     saved = load_newest(checkpoints, fingerprint=fingerprint, on_message=say)
