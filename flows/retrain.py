@@ -28,7 +28,7 @@ from flows import child, console, graph, history, workspace
 
 BUSY_CODE = 75
 BUSY_WORDS = ("Unable to acquire lock", "is busy, it is being blocked by", "database is locked")
-RETRY_SECONDS = [5.0, 10.0, 20.0, 40.0, 80.0]
+RETRY_SECONDS = [2.0, 5.0, 10.0, 20.0, 40.0, 60.0]
 REFUSED_CODE = 3
 STOPPED = "Stopped"  # the flow's state when a stage failed
 OUTCOMES = Path("var/outcomes")

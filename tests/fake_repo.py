@@ -39,9 +39,10 @@ if stage == "sft":
     if knobs.get("error"):
         print("error: sft.training.seed: too lucky\\n  found: 13\\n  to do: take another one", file=sys.stderr)
         sys.exit(1)
-    if knobs.get("seconds"):
-        pathlib.Path("var/stage.pid").write_text(str(__import__("os").getpid()))
-        time.sleep(knobs["seconds"])
+    if knobs.get("until"):
+        pathlib.Path("var/stage.pid").touch()
+        while not pathlib.Path(knobs["until"]).exists():
+            time.sleep(0.05)
     print("sft: [###] 100 %", flush=True)
     (out / "config.json").write_text(json.dumps(knobs))
     (out / "model.safetensors").write_bytes(b"weights")

@@ -1,10 +1,11 @@
-"""The registry over a real SQLite store: a model's life by the commands a person types, and the model that is served."""
+"""The registry over a real SQLite store: a model's life by the commands that a person types."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from pipeline.registry import CODE, SERVING, SETTINGS, explained, main, serving_
 from tests.conftest import ROOT
 from tests.fake_repo import FakeRepo
 from tests.house.test_layers import imports
-from tests.serving import ask, served
 
 MINE = {"model", "assistant"}
 TERMINAL_ONLY = {"rich", "prompt_toolkit"}  # the chat in a terminal is not served
@@ -87,16 +87,22 @@ class Registry:
 
 
 @pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Registry:
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Registry]:
     """The repository's own `model` and `assistant` stand in for ours while it is used."""
+
+    def loaded() -> list[str]:
+        return [name for name in sys.modules if name.partition(".")[0] in CODE]
+
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)  # and not for the tests after this one
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    for name in [name for name in sys.modules if name.partition(".")[0] in CODE]:
+    for name in loaded():
         monkeypatch.delitem(sys.modules, name)
-    return Registry(FakeRepo(tmp_path), capsys)
+    yield Registry(FakeRepo(tmp_path), capsys)
+    for name in loaded():
+        del sys.modules[name]
 
 
 @pytest.mark.slow
@@ -175,14 +181,3 @@ def test_two_at_once_in_a_fresh_store_make_one_version(tmp_path: Path) -> None:
     outcomes = [json.loads((tmp_path / f"var/{name}.json").read_text()) for name in "ab"]
     assert [outcome["version"] for outcome in outcomes] == ["1", "1"]
     assert sorted(outcome["is_new"] for outcome in outcomes) == [False, True]
-
-
-@pytest.mark.slow
-def test_mlflow_serves_the_champion(tmp_path: Path) -> None:
-    repo = FakeRepo(tmp_path)
-    repo.repro(answer="I am served")
-    for command in ("publish", "gate", "promote"):
-        repo.registry(command)
-    with served(repo, tmp_path) as port:
-        answer = ask(port, {"input": [{"role": "user", "content": "Who are you?"}]})
-    assert answer["output"][0]["content"][0]["text"] == "I am served"
