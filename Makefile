@@ -39,7 +39,7 @@ chat: install ## talk to the champion
 serve: install ## the champion behind http://127.0.0.1:PORT/invocations
 	@$(BIN)/python -m pipeline.registry pull
 	@echo "POST http://127.0.0.1:$(PORT)/invocations  {\"input\": [{\"role\": \"user\", \"content\": \"What is 12 * 7?\"}]}"
-	@MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/var/mlflow.db}" MLFLOW_DISABLE_TELEMETRY=true \
+	@MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/var/mlflow.db}" MLFLOW_DISABLE_TELEMETRY=true MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false \
 		$(BIN)/mlflow models serve -m models:/minigpt@champion --env-manager local --host 127.0.0.1 --port $(PORT) --workers 1
 
 ui: install ## Prefect's and MLflow's pages; prints their addresses
