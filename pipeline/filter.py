@@ -42,7 +42,6 @@ from pipeline.text.quality import quality
 from pipeline.text.repetition import repetition
 from pipeline.text.rules import PASSES, Rule, first_broken, rule
 
-
 # Shards that this process does itself: starting workers takes as long, and they find the kernels compiled.
 N_HERE = 6
 

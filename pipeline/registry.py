@@ -25,13 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import champion, gate, lineage, report
+from pipeline import report
 from pipeline.errors import UserError
 from pipeline.params import load_params
-from pipeline.promotion import NAME, Version, find, judge, promote, pull, rollback
-from pipeline.show import VersionRow, console, verdict_table, version_table
 from pipeline.stage import write_json
 from pipeline.tables import read_table
+from pipeline.versions import champion, gate, lineage
+from pipeline.versions.promotion import NAME, Version, find, judge, promote, pull, rollback
+from pipeline.versions.show import VersionRow, console, verdict_table, version_table
 
 MODEL = Path("data/sft")  # the folder that the assistant needs, and nothing else
 EVALUATION = Path("data/evaluate")

@@ -86,7 +86,8 @@ def heldout_nats(
         totals: list[float] = [0.0, 0]
         for row in range(batches.n_rows):
             batch = batches.at(row)
-            nats = token_nats(model(batch.ids.to(device)), model.head.weight, batch.targets.to(device))
+            documents = batch.documents.to(device) if batch.documents is not None else None
+            nats = token_nats(model(batch.ids.to(device), None, documents), model.head.weight, batch.targets.to(device))
             totals = [totals[0] + float(nats.double().sum()), totals[1] + int((batch.targets >= 0).sum())]
         return {"heldout_loss_nats": totals[0] / totals[1]}
 

@@ -158,7 +158,9 @@ def dropped_rows(
     """Ledger rows of documents that a stage drops, from columns (NumPy or Arrow) as long as `ids`."""
     constant = {"stage": pa.repeat(stage, len(ids)), "decision": pa.repeat("dropped", len(ids))}
     reasons = pa.array(reason, pa.string())
-    return pa.table({"id": ids, **constant, "reason": reasons, "value": value, "threshold": threshold, "other_id": other_id})
+    return pa.table(
+        {"id": ids, **constant, "reason": reasons, "value": value, "threshold": threshold, "other_id": other_id}
+    )
 
 
 def copy_docs(paths: Sequence[Path], is_kept: Any, out: Path) -> int:

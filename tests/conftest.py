@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests share the cores, and waiting threads spin
 
-from pipeline.__main__ import main  # noqa: E402
+from pipeline.__main__ import main
 
 ROOT = Path(__file__).parent.parent
 

@@ -45,9 +45,7 @@ def test_every_input_is_a_dependency(stage: str) -> None:
     entry = read_yaml(ROOT / "dvc.yaml")["stages"][stage]
     argv = stage_commands()[stage]
     inputs = [
-        word
-        for flag, word in itertools.pairwise(argv)
-        if flag.startswith("--") and flag not in ("--out", "--metrics")
+        word for flag, word in itertools.pairwise(argv) if flag.startswith("--") and flag not in ("--out", "--metrics")
     ]
     for path in inputs:
         assert any(dep == path or dep.startswith(path + "/") for dep in entry["deps"]), path

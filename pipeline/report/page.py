@@ -1,4 +1,4 @@
-"""report.html: the facts of pipeline/facts.py as one page. Everything that comes from outside is escaped here or in
+"""report.html: the facts of pipeline/report/facts.py as one page. Everything that comes from outside is escaped here or in
 charts.py."""
 
 from __future__ import annotations
@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pipeline.charts import BarRow, Series, bars, line_chart, number, smoothed
-from pipeline.facts import (
+from pipeline.report.charts import BarRow, Series, bars, line_chart, number, smoothed
+from pipeline.report.facts import (
     SKILLS,
     Facts,
     Figures,
@@ -22,7 +22,7 @@ from pipeline.facts import (
     sources,
     transcript,
 )
-from pipeline.page_style import STYLE
+from pipeline.report.style import STYLE
 
 PHASES = {
     "pretrain": ("Pretraining", "Learning to continue text.", "bpb", "held-out text, bits per byte"),

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.charts import BarRow, Series, bars, line_chart, number, smoothed, thinned, ticks
-from pipeline.facts import Facts, funnel, headline, sources
-from pipeline.page import render_html
 from pipeline.report import read_facts, render_markdown, write
+from pipeline.report.charts import BarRow, Series, bars, line_chart, number, smoothed, thinned, ticks
+from pipeline.report.facts import Facts, funnel, headline, sources
+from pipeline.report.page import render_html
 
 HOSTILE = '<script>alert("x")</script><img src=http://evil.example/x.png onerror=alert(1)> ``` | & "'
 EVALUATE = {

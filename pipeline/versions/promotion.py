@@ -13,9 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from pipeline import champion, gate
 from pipeline.errors import UserError
 from pipeline.params import Registry
+from pipeline.versions import champion, gate
 
 NAME = "minigpt"  # of the registered model
 ALIASES = ("champion", "candidate", "previous")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.champion import copy_to, install
 from pipeline.errors import UserError
+from pipeline.versions.champion import copy_to, install
 
 
 def fill_with(text: str) -> Callable[[Path], None]:

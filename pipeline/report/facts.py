@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pipeline.charts import number
+from pipeline.report.charts import number
 from pipeline.stage import STAGES
 
 Figures = Mapping[str, float]

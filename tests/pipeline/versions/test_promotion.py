@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.gate import Documents
 from pipeline.params import Registry
-from pipeline.promotion import Version, judge, promote, pull, rollback
+from pipeline.versions.gate import Documents
+from pipeline.versions.promotion import Version, judge, promote, pull, rollback
 
 POLICY = Registry(max_bpb_z=2.0, max_bpb_increase=0.01, max_skill_drop={})
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.charts import number
-from pipeline.facts import (
+from pipeline.report.charts import number
+from pipeline.report.facts import (
     Facts,
     Figures,
     Row,
@@ -25,7 +25,7 @@ from pipeline.facts import (
     sources,
     transcript,
 )
-from pipeline.page import render_html
+from pipeline.report.page import render_html
 from pipeline.stage import STAGES
 
 

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.gate import Verdict
+from pipeline.versions.gate import Verdict
 
 PIPE_COLUMNS = 180  # in a pipe nobody sees a window's width, and cut-off reasons help nobody
 

@@ -10,7 +10,16 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.errors import UserError
-from pipeline.lineage import collect, fingerprint, flat_params, git_state, lineage, read_curve, read_lock, stage_metrics
+from pipeline.versions.lineage import (
+    collect,
+    fingerprint,
+    flat_params,
+    git_state,
+    lineage,
+    read_curve,
+    read_lock,
+    stage_metrics,
+)
 from tests.conftest import ROOT, read_yaml
 from tests.fake_repo import FakeRepo
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
-from pipeline.gate import MIN_SHARED_DOCS, Documents, Measured, judge, paired_difference
 from pipeline.params import Registry
+from pipeline.versions.gate import MIN_SHARED_DOCS, Documents, Measured, judge, paired_difference
 
 POLICY = Registry(max_bpb_z=2.0, max_bpb_increase=0.01, max_skill_drop={"quote_exact_frac": 0.05})
 SEEDS = st.integers(0, 2**32 - 1)
