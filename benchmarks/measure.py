@@ -1,0 +1,36 @@
+"""What a benchmark gives back, and how it times: the best of alternating rounds, so that a busy moment hits both alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Result:
+    """`ours` and `peer` in `unit` a second of the same `work`; more is better."""
+
+    work: str
+    unit: str
+    ours: float
+    peer: float
+    peer_name: str
+
+    @property
+    def ratio(self) -> float:
+        return self.ours / self.peer
+
+
+def rates(
+    ours: Callable[[], object], peer: Callable[[], object], amount: float, rounds: int = 3
+) -> tuple[float, float]:
+    """`amount` of work per second for each, warmed up once, then in turn; the best round counts."""
+    ours()
+    best = [float("inf"), float("inf")]
+    for _ in range(rounds):
+        for index, work in enumerate((ours, peer)):
+            started = time.perf_counter()
+            work()
+            best[index] = min(best[index], time.perf_counter() - started)
+    return amount / best[0], amount / best[1]
