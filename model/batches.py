@@ -168,8 +168,8 @@ class StreamBatches:
 
 
 class Conversation(NamedTuple):
-    ids: Sequence[int]
-    mask: Sequence[bool]
+    ids: Sequence[int] | np.ndarray
+    mask: Sequence[bool] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class ConversationBatches:
         self._pieces: list[tuple[np.ndarray, np.ndarray]] = []
         cut, left_out, kept = [], [], []
         for number, (ids, mask) in enumerate(conversations):
-            ids, mask = np.asarray(ids, dtype=np.int64), np.asarray(mask, dtype=bool)
+            ids, mask = np.asarray(ids, dtype=np.int32), np.asarray(mask, dtype=bool)
             assert ids.shape == mask.shape
             if len(ids) > seq_len + 1:  # the last token is a target only
                 cut.append(number)

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from model.batches import Conversation, ConversationBatches
@@ -65,8 +66,11 @@ def run(params: Sft, *, base: Path, conversations: Path, scratch: Path, out: Pat
 
 def read_conversations(path: Path, tokenizer: Tokenizer) -> list[Conversation]:
     """Ids and loss masks by the one chat template."""
-    messages = read_table(path, ["messages"]).column("messages").to_pylist()
-    return [Conversation(*render(json.loads(text), tokenizer)) for text in messages]
+    conversations: list[Conversation] = []
+    for text in read_table(path, ["messages"]).column("messages"):
+        ids, mask = render(json.loads(text.as_py()), tokenizer)
+        conversations.append(Conversation(np.array(ids, dtype=np.int32), np.array(mask)))  # a tenth of a list's memory
+    return conversations
 
 
 def heldout_nats(
