@@ -1,9 +1,11 @@
 """Documents → passages: what `search_docs` finds and what answers quote.
 
-In: the columns of DOCS. Out: passages, each with a title that people ask for. A Python symbol gives one, `norm(x,
-ord=None): Matrix or vector norm. This function …`: its last name with its signature, then the first paragraphs, cut
-at the end of a sentence. Other text gives one passage for every few sentences, titled by the document and a number.
-The first sentence stands in the passage word for word. Time and memory: O(characters).
+In: the columns of DOCS. Out: passages, each with a title that people ask for. A Python symbol gives one, `"Matrix or
+vector norm." This function … — norm(x, ord=None)`: the first paragraphs, cut at the end of a sentence, then its last name with its
+signature. Other text gives one passage for every few sentences, titled by the document and a number.
+
+The first sentence comes first and in quotation marks, word for word: behind the title it stands exactly as an answer quotes it,
+token for token, so that quoting is copying, which a tiny model learns. Time and memory: O(characters).
 """
 
 from __future__ import annotations
@@ -68,8 +70,8 @@ def _of_symbol(doc: Doc, max_chars: int) -> Iterator[Passage]:
         return
     prose = _prose(body, max_chars) or sentences(" ".join(body.split())[: 2 * max_chars])
     space = "" if signature.startswith("(") or not signature else " "
-    label = f"{doc.title.rpartition('.')[2]}{space}{shorten(signature, MAX_SIGNATURE_CHARS)}: "
-    text = label + fill(prose, max_chars - len(label))
+    label = f" — {doc.title.rpartition('.')[2]}{space}{shorten(signature, MAX_SIGNATURE_CHARS)}"
+    text = quote_first(prose, max_chars - len(label)) + label
     yield Passage(doc.id, doc.title, text, prose[0].removesuffix(UNFINISHED), doc.source, doc.licence, True)
 
 
@@ -91,7 +93,9 @@ def _of_text(doc: Doc, max_chars: int) -> Iterator[Passage]:
     title = shorten(" ".join(doc.title.split()) or " ".join(doc.text.split()[:6]), MAX_TITLE_CHARS).replace("]", ")")
     for number, chunk in enumerate(chunks, 1):
         name = title if len(chunks) == 1 else f"{title} §{number}"
-        yield Passage(f"{doc.id}-{number}", name, fill(chunk, max_chars), chunk[0], doc.source, doc.licence, False)
+        yield Passage(
+            f"{doc.id}-{number}", name, quote_first(chunk, max_chars), chunk[0], doc.source, doc.licence, False
+        )
 
 
 def _chunks(parts: Sequence[str], max_chars: int) -> Iterator[list[str]]:
@@ -103,6 +107,12 @@ def _chunks(parts: Sequence[str], max_chars: int) -> Iterator[list[str]]:
         chunk.append(part)
     if chunk:
         yield chunk
+
+
+def quote_first(parts: Sequence[str], max_chars: int) -> str:
+    """What fits, its first sentence in quotation marks; a sentence that had to be cut is no quotation and gets none."""
+    text, first = fill(parts, max_chars - 2), parts[0].removesuffix(UNFINISHED)
+    return f'"{first}"{text[len(first) :]}' if text.startswith(first) else text
 
 
 def fill(parts: Sequence[str], max_chars: int) -> str:
