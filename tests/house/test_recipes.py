@@ -28,7 +28,7 @@ def test_numbers_in_scientific_notation_are_numbers(tmp_path: Path) -> None:
     [
         ({"dedupe": {"min_jacard": 0.5}}, "dedupe.min_jacard"),
         ({"shard": {"val_frac": 0.9}}, "shard.val_frac"),
-        ({"pretrain": {"model": {"n_head": 7}}}, "pretrain.model"),
+        ({"pretrain": {"model": {"n_kv_head": 2}}}, "pretrain.model"),
         ({"pretrain": {"training": {"total_steps": "many"}}}, "pretrain.training.total_steps"),
         ({"filter": {"gopher_quality": {"min_words": -1}}}, "filter.gopher_quality.min_words"),
         ({"download": {"sources": []}}, "download.sources"),
