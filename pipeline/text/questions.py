@@ -78,6 +78,43 @@ SYMBOL = (
         "What happens if I call {x}?",
     ),
     *("Hi, what does {x} do?", "Hello! What is {x}?", "And {x}?", "and what about {x}?", "What about {x}?", "Now {x}."),
+    *(
+        "Tell me what {x} does.",
+        "Tell me how {x} works.",
+        "Say what {x} is.",
+        "Say what {x} does.",
+        "Clarify {x}.",
+        "Outline {x}.",
+    ),
+    *(
+        "Introduce {x}.",
+        "Characterize {x}.",
+        "Interpret {x}.",
+        "Check {x}.",
+        "Show me {x}.",
+        "Let me see {x}.",
+        "Open {x}.",
+    ),
+    *(
+        "I want to know what {x} does.",
+        "I want to use {x}.",
+        "I would like to learn about {x}.",
+        "I'm looking for {x}.",
+    ),
+    *(
+        "Could you find {x}?",
+        "Could you show me {x}?",
+        "Could you describe {x}?",
+        "So what is {x}?",
+        "So how does {x} work?",
+    ),
+    *(
+        "What exactly is {x}?",
+        "What exactly does {x} do?",
+        "what's {x} good for?",
+        "Give me the docs of {x}.",
+        "Which thing is {x}?",
+    ),
     *("my code calls {x}, what does that do?", "Is there documentation on {x}?", "Which purpose does {x} have?"),
 )
 NEW_SYMBOL = (
