@@ -1,0 +1,53 @@
+"""The README's commands are real: targets exist, modules answer, settings and recipes are there.
+
+`make run` and `make test` themselves are what CI and tests/end_to_end run.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT, read_yaml
+
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+LINES = [
+    line.partition("#")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+    for line in block.splitlines()
+    if line.partition("#")[0].strip()
+]
+
+
+def test_the_two_commands_come_first() -> None:
+    assert LINES[:2] == ["make run", "make test"]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_command_is_real(line: str) -> None:
+    words = shlex.split(line)
+    if words[0] == "make":
+        done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    elif words[:2] == ["python", "-m"]:
+        verb = [word for word in words[3:4] if re.fullmatch(r"[a-z]+", word)]
+        command = [sys.executable, "-m", words[2], *verb, "--help"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    elif words[:3] == ["dvc", "exp", "run"]:
+        value = read_yaml(ROOT / "params.yaml")
+        for key in words[words.index("-S") + 1].partition("=")[0].split("."):
+            value = value[key]
+    elif words[0] == "cp":
+        assert (ROOT / words[1]).is_file()
+    else:
+        assert words[0] in ("dvc", "source"), line
+
+
+def test_every_path_it_names_exists() -> None:
+    for path in re.findall(r"`?((?:docs|data|pipeline|model|flows|assistant|tests)/[\w./-]*)`?", TEXT):
+        assert (ROOT / path.rstrip("./")).exists(), path
