@@ -49,6 +49,15 @@ def test_one_door_per_heavy_library(library: str) -> None:
     assert not strangers
 
 
+def test_one_file_of_the_assistant_imports_model() -> None:
+    found = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "assistant").rglob("*.py")
+        if any(name == "model" or name.startswith("model.") for name in imports(path))
+    }
+    assert found == {"assistant/engine.py"}
+
+
 def test_every_module_says_what_it_is() -> None:
     for path in sources():
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
