@@ -24,7 +24,7 @@ from types import FrameType, ModuleType
 import xxhash
 
 from pipeline.errors import UserError
-from pipeline.params import Params, load_params
+from pipeline.params import load_params
 
 STAGES = (
     "download",
@@ -117,11 +117,6 @@ def write_json(path: Path, values: Mapping[str, object]) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
-
-
-def all_sections() -> list[str]:
-    """The sections of params.yaml in order."""
-    return list(Params.model_fields)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
