@@ -13,10 +13,15 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from itertools import chain
+from pathlib import Path
 from typing import TypeVar
+
+import xxhash
 
 from pipeline.errors import UserError
 
@@ -24,6 +29,48 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 ENGINES = ("serial", "process")
+# Files that this process does itself: starting workers takes as long, and they find the kernels compiled.
+N_HERE = 6
+BLOCK_BYTES = 1 << 22
+
+
+def map_files(
+    function: Callable[[Path, Path], None], paths: Sequence[Path], *, results: Path, settings: str
+) -> Iterator[Path]:
+    """`function(path, result)` writes one result file for each path; yields these files in the order of the paths.
+
+    A result is named by a hash of the path's bytes and of `settings` (whatever else it depends on, as text): what a stopped
+    run has finished in the folder `results` is found there and not made again, wherever the path stands in the list now.
+    Only paths travel to the workers. A half-written result never shows.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    keyed = [(path, results / file_key(path, settings)) for path in paths]
+    todo = [item for item in {result: (path, result) for path, result in keyed}.values() if not item[1].exists()]
+    work = partial(_make, function)
+    made = chain(map(work, todo[:N_HERE]), map_shards(work, todo[N_HERE:]))
+    for _, result in keyed:
+        while not result.exists():
+            next(made)
+        yield result
+
+
+def file_key(path: Path, settings: str) -> str:
+    """32 hex digits that name the bytes of the file together with the settings."""
+    digest = xxhash.xxh3_128(settings.encode())
+    with path.open("rb") as file:
+        while chunk := file.read(BLOCK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _make(function: Callable[[Path, Path], None], item: tuple[Path, Path]) -> None:
+    path, result = item
+    partial_result = result.with_name(f"{result.name}.{os.getpid()}.partial")
+    try:
+        function(path, partial_result)
+        partial_result.replace(result)
+    finally:
+        partial_result.unlink(missing_ok=True)
 
 
 def map_shards(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -88,11 +88,12 @@ def run_stage(
 
 
 def run_key(module: ModuleType, section: str, inputs: Mapping[str, Path]) -> str:
-    """32 hex digits that name this very run: the params that matter, every byte of the inputs, the code that trains."""
+    """32 hex digits that name this very run: the params that matter, every byte of the inputs, the code at work."""
     digest = xxhash.xxh3_128(section.encode())
-    code = [Path(inspect.getfile(module)), *sorted((Path(__file__).parent.parent / "model").glob("*.py"))]
-    for root in [*inputs.values(), *code]:
-        for path in sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]:
+    root = Path(__file__).parent.parent
+    code = [Path(inspect.getfile(module)), *sorted([*root.glob("model/*.py"), *root.glob("pipeline/text/*.py")])]
+    for place in [*inputs.values(), *code]:
+        for path in sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]:
             digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
             with path.open("rb") as file:
                 while chunk := file.read(1 << 22):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine import map_shards, worker_count
+from pipeline.engine import map_files, map_shards, worker_count
 from pipeline.errors import UserError
 from tests.conftest import ROOT
 
@@ -87,3 +87,33 @@ def is_alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"  # a zombie that nobody reaps is dead enough
+
+
+def copy_twice(path: Path, result: Path) -> None:
+    with (path.parent / "calls.log").open("a") as calls:
+        calls.write(f"{path.name}\n")
+    if path.read_text() == "broken":
+        result.write_text("half")
+        raise UserError("bad file", path.name, "mend it")
+    result.write_text(path.read_text() * 2)
+
+
+@pytest.mark.parametrize(("engine", "workers"), [("serial", "1"), ("process", "2")])
+def test_files_that_a_stopped_run_has_finished_are_not_made_again(
+    engine: str, workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIGPT_ENGINE", engine)
+    monkeypatch.setenv("MINIGPT_WORKERS", workers)
+    paths = [tmp_path / f"{number}.txt" for number in range(9)]
+    for number, path in enumerate(paths):
+        path.write_text("broken" if number == 8 else f"text {number // 2}")
+    results = tmp_path / "results"
+    with pytest.raises(UserError, match="bad file"):
+        list(map_files(copy_twice, paths, results=results, settings="a"))
+    assert not list(results.glob("*.partial"))
+    paths[8].write_text("mended")
+    (tmp_path / "calls.log").unlink()
+    made = list(map_files(copy_twice, paths[::-1], results=results, settings="a"))
+    assert [path.read_text() for path in made] == [path.read_text() * 2 for path in paths[::-1]]
+    assert (tmp_path / "calls.log").read_text() == "8.txt\n"
+    assert not set(map_files(copy_twice, paths, results=results, settings="b")) & set(made)
