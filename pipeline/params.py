@@ -132,6 +132,7 @@ class Conversations(Section):
     max_index_bytes: Annotated[
         int, Field(ge=1_000_000)
     ]  # of passages' text in passages.sqlite, which is about twice as large
+    max_sample_bytes: Count  # of documents' text to talk about, drawn by `seed` where there is more: bounds memory
     n_quote: Annotated[int, Field(ge=0)]
     n_abstain: Annotated[int, Field(ge=0)]
     n_search: Annotated[int, Field(ge=0)]  # half of them by name, half in words
