@@ -29,6 +29,7 @@ TALK = Conversations(
     max_tokens=250,
     passage_chars=100,
     max_index_bytes=1_000_000,
+    max_sample_bytes=10_000_000,
     n_quote=5,
     n_abstain=5,
     n_search=4,
