@@ -90,7 +90,7 @@ def _by_kind(name: str, examples: Sequence[Example]) -> Metrics:
 
 def _documents(folder: Path, max_bytes: int, seed: int) -> Iterator[Doc]:
     """All documents in the order of their ids, or a sample of them where the corpus is larger than `max_bytes` of text."""
-    table = sample_docs(folder, [*Doc._fields, "id"], max_bytes, seed).sort_by("id")
+    table = sample_docs(folder, Doc._fields, max_bytes, seed).sort_by("id")
     for batch in table.to_batches(max_chunksize=BATCH_ROWS):
         yield from map(Doc, *(batch.column(name).to_pylist() for name in Doc._fields))
 
