@@ -56,6 +56,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
         Shard(val_frac=0.4, seed=1, file_tokens=10_000),
         docs=corpus.docs,
         tokenizer=corpus.tokenizer,
+        scratch=folder / "scratch",
         out=road["shards"],
     )
     seeds = folder / "seeds"
