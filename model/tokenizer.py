@@ -84,6 +84,11 @@ class Tokenizer:
         file.write_text(self._text, encoding="utf-8", newline="")
 
     @property
+    def text(self) -> str:
+        """The content of tokenizer.json."""
+        return self._text
+
+    @property
     def sha256(self) -> str:
         """Of the bytes of tokenizer.json."""
         return hashlib.sha256(self._text.encode()).hexdigest()
