@@ -18,7 +18,7 @@ from dataclasses import asdict
 import benchmarks
 from benchmarks.measure import Result
 
-NO_CLAIMS = ("__main__", "generated", "measure", "stages")
+NO_CLAIMS = ("__main__", "generated", "measure", "models", "stages")
 
 
 def names() -> list[str]:
