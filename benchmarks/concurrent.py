@@ -5,7 +5,8 @@ from __future__ import annotations
 from benchmarks.measure import Result, rates
 from benchmarks.models import PROMPT, default_model
 from model.batching import Batcher
-from model.generate import Sampling, generate
+from model.decoder import Decoder
+from model.generate import Sampling
 
 N_REQUESTS, N_NEW = 16, 100
 
@@ -25,8 +26,10 @@ def run() -> Result:
                     answers[ticket].append(index)
         return list(answers.values())
 
+    decoder = Decoder(model)
+
     def alone() -> list[list[int]]:
-        return [generate(model, prompt, sampling) for prompt in prompts]
+        return [list(decoder.stream(prompt, sampling)) for prompt in prompts]
 
     assert together() == alone()
     fast, slow = rates(together, alone, N_REQUESTS * N_NEW)

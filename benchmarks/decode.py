@@ -13,7 +13,8 @@ from benchmarks.measure import Result, rates
 from benchmarks.models import PROMPT, default_model, small_tokenizer
 from model.checkpoint import save_model
 from model.export import export_hf
-from model.generate import Sampling, generate
+from model.decoder import Decoder
+from model.generate import Sampling
 
 N_NEW = 200
 
@@ -30,8 +31,10 @@ def run() -> Result:
         theirs = AutoModelForCausalLM.from_pretrained(Path(name) / "hf", dtype=torch.float32).eval()
     ids = torch.tensor([PROMPT])
 
+    decoder = Decoder(model)
+
     def ours() -> list[int]:
-        return generate(model, PROMPT, Sampling(max_new_tokens=N_NEW, temperature=0.0))
+        return list(decoder.stream(PROMPT, Sampling(max_new_tokens=N_NEW, temperature=0.0)))
 
     def peer() -> Any:
         with torch.no_grad():
