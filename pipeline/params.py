@@ -113,6 +113,7 @@ class Filter(Section):
 
 
 class TrainTokenizer(Section):
+    kind: Literal["bpe", "wordpiece", "char"] = "bpe"
     vocab_size: Annotated[int, Field(ge=300, le=1_000_000)]
     pattern: Literal["gpt2", "cl100k", "qwen2"]
     sample_bytes: Annotated[int, Field(ge=10_000)]  # of text to train on, drawn by `seed`

@@ -1,14 +1,15 @@
-"""Train the byte-level BPE tokenizer on a seeded sample of the documents: DOCS → tokenizer.json.
+"""Train the tokenizer on a seeded sample of the documents: DOCS → tokenizer.json.
 
 The sample is whole documents in an order given by a hash of their ids, until `sample_bytes` are reached (pipeline/sample.py): the
-same documents give the same bytes, and a larger corpus costs no more. Memory: twice the sample. Paper: Sennrich et al. 2016.
+same documents give the same bytes, and a larger corpus costs no more. Memory: twice the sample. The kinds and their
+papers: model/vocabulary.py.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from model.tokenizer import train_bpe
+from model.vocabulary import train_tokenizer
 from pipeline.errors import UserError
 from pipeline.params import TrainTokenizer
 from pipeline.sample import sample_docs
@@ -22,7 +23,7 @@ def run(params: TrainTokenizer, *, docs: Path, out: Path) -> Metrics:
         raise UserError(
             "train_tokenizer: there is no text to train on", f"no documents in {docs}", "loosen the filter's thresholds"
         )
-    tokenizer = train_bpe(iter(sample), params.vocab_size, params.pattern)
+    tokenizer = train_tokenizer(params.kind, iter(sample), params.vocab_size, params.pattern)
     tokenizer.save(out / "tokenizer.json")
     n_bytes = sum(len(text.encode()) for text in sample)
     n_tokens = sum(len(ids) for ids in tokenizer.encode_batch(sample))
