@@ -27,7 +27,6 @@ from pipeline.params import RUN_NAME, Dedupe, NearIndex, load_params
 from pipeline.seen.connection import SCHEMES, masked
 from pipeline.seen.folder import FolderIndex
 from pipeline.seen.runs import Index, Run, Seen, Settings, check_settings
-from pipeline.seen.server import RedisIndex
 from pipeline.text.sketches import Sketches
 
 
@@ -42,6 +41,8 @@ class Snapshot(NamedTuple):
 def open_index(place: str) -> Index:
     """A folder or a server; nothing is made before something is added."""
     if place.startswith(SCHEMES):
+        from pipeline.seen.server import RedisIndex  # datasketch brings SciPy: half a second for every worker
+
         return RedisIndex(place)
     if "://" in place:
         raise UserError("near_index: no such kind of place", masked(place), f"give a folder, or {', '.join(SCHEMES)}")

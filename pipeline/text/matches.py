@@ -46,7 +46,8 @@ def sort_keys(keys: Hashes) -> SortedKeys:
 
 def id_keys(ids: pa.StringArray) -> Hashes:
     """XXH64 of each id: a first sieve, the ids themselves decide."""
-    return np.array([xxhash.xxh64_intdigest(name) for name in ids.to_pylist()], np.uint64)
+    names: list[bytes] = ids.cast(pa.binary()).to_pylist()
+    return np.array([xxhash.xxh64_intdigest(name) for name in names], np.uint64)
 
 
 def digest_keys(digests: pa.FixedSizeBinaryArray) -> Hashes:
