@@ -8,8 +8,8 @@
 PLACE is a folder, or `redis://host:port/0` (`rediss://`, `unix://`); a password may come from MINIGPT_REDIS_PASSWORD.
 Shingles and bands are those of `dedupe` in params.yaml, and an index that was filled with others is refused.
 
-For `dedupe`: `snapshot` says once which runs count, `lookup` asks them for one batch of documents (in any worker), `record` is
-what the stage stores beside its documents, so that a run says what it was compared with. Nothing is pickled into an index.
+For `dedupe`: `snapshot` says once which runs count; `lookup` asks them for one batch of documents, `duplicates_in` for a
+shard, both in any worker; `record` is what the stage stores, so that a run says what it was compared with.
 Memory, time, and the rule of who counts as earlier: `pipeline/seen/`.
 """
 
@@ -22,12 +22,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pyarrow as pa
+
 from pipeline.errors import UserError
 from pipeline.params import RUN_NAME, Dedupe, NearIndex, load_params
 from pipeline.seen.connection import SCHEMES, masked
 from pipeline.seen.folder import FolderIndex
-from pipeline.seen.runs import Index, Run, Seen, Settings, check_settings
+from pipeline.seen.runs import Index, Run, Seen, Settings, check_settings, sketch_batches
+from pipeline.tables import read_shard
 from pipeline.text.sketches import Sketches
+
+DUPLICATES = pa.schema(
+    [("row", pa.int64()), ("other_id", pa.string()), ("similarity", pa.float64()), ("is_exact", pa.bool_())]
+)
 
 
 class Snapshot(NamedTuple):
@@ -78,6 +86,18 @@ def snapshot(near: NearIndex, dedupe: Dedupe) -> Snapshot:
 def lookup(known: Snapshot, sketches: Sketches, min_jaccard: float) -> Seen:
     """Which of these documents an earlier run kept already, and under which id."""
     return open_index(known.place).query(known.runs, sketches, known.settings, min_jaccard)
+
+
+def duplicates_in(shard: Path, known: Snapshot, min_jaccard: float) -> pa.Table:
+    """`lookup` for a whole shard, from its texts: the rows that were seen before (schema DUPLICATES), in order."""
+    parts, first = [DUPLICATES.empty_table()], 0
+    for part in sketch_batches(read_shard(shard, ["id", "text"]), known.settings):
+        seen = lookup(known, part, min_jaccard)
+        rows = np.flatnonzero(seen.is_seen)
+        columns = [first + rows, seen.other_id.take(pa.array(rows)), seen.similarity[rows], seen.is_exact[rows]]
+        parts.append(pa.table(columns, schema=DUPLICATES))
+        first += len(part.ids)
+    return pa.concat_tables(parts)
 
 
 def record(known: Snapshot) -> dict[str, object]:
@@ -135,9 +155,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except FileNotFoundError as error:
+    except OSError as error:
         print(
-            f"error: {UserError(str(error.filename), 'no such file', 'give a file of ids, one a line')}",
+            f"error: {UserError(f'near_index: {error.filename}', str(error.strerror), 'mend the path or the disk')}",
             file=sys.stderr,
         )
         return 1

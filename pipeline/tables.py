@@ -144,24 +144,6 @@ def write_table(path: Path, table: pa.Table) -> None:
     pq.write_table(table, path, compression="zstd", row_group_size=16_384, store_schema=False)
 
 
-def write_arrow(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> list[int]:
-    """One uncompressed Arrow IPC file, written batch by batch; returns the rows of each."""
-    rows: list[int] = []
-    with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-            rows.append(batch.num_rows)
-    return rows
-
-
-def map_arrow(path: Path) -> pa.RecordBatchFileReader:
-    """An Arrow IPC file in place: `get_batch(i)` costs no memory of its own, and reads what is touched."""
-    try:
-        return ipc.open_file(pa.memory_map(str(path)))
-    except (pa.ArrowInvalid, FileNotFoundError) as error:
-        raise UserError(f"{path}: not a readable Arrow file", str(error), "make it again") from error
-
-
 def write_ledger(folder: Path, rows: pa.Table | Iterable[dict[str, object]]) -> pa.Table:
     """`ledger.parquet`, sorted by id and reason so that the order of work does not show."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=LEDGER)
@@ -237,6 +219,24 @@ class ShardWriter:
     ) -> None:
         if kind is None:
             self.close()
+
+
+def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> list[int]:
+    """One uncompressed Arrow IPC file, written batch by batch; returns the rows of each."""
+    rows: list[int] = []
+    with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            rows.append(batch.num_rows)
+    return rows
+
+
+def map_batches(path: Path) -> pa.RecordBatchFileReader:
+    """An Arrow IPC file in place: `get_batch(i)` costs no memory of its own, and reads what is touched."""
+    try:
+        return ipc.open_file(pa.memory_map(str(path)))
+    except (pa.ArrowInvalid, FileNotFoundError) as error:
+        raise UserError(f"{path}: not a readable Arrow file", str(error), "make it again") from error
 
 
 def write_tokens(path: Path, chunks: Iterable[pa.Array], dtype: pa.DataType, batch_tokens: int = 1 << 20) -> int:

@@ -16,7 +16,6 @@ The candidates are those of datasketch's MinHashLSH with the same bands: a test 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -28,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import UserError
-from pipeline.seen.mapped import BANDS, DOCS, KEYS, MappedRun, key_columns
+from pipeline.seen.mapped import BANDS, DOCS, KEYS, MappedRun, key_columns, read_run
 from pipeline.seen.runs import (
     Added,
     Content,
@@ -43,7 +42,7 @@ from pipeline.seen.runs import (
     twice,
 )
 from pipeline.stage import write_json
-from pipeline.tables import map_arrow, write_arrow
+from pipeline.tables import map_batches, write_batches
 from pipeline.text import minhash
 from pipeline.text.columns import Rows
 from pipeline.text.matches import Pairs, choose, digest_keys, id_keys, sort_keys
@@ -62,14 +61,14 @@ class FolderIndex:
 
     def settings(self) -> Settings | None:
         for folder in self._run_folders().values():
-            return Settings(**_read_json(folder / "run.json")["settings"])
+            return Settings(**read_run(folder)["settings"])
         return None
 
     def runs(self) -> list[Run]:
         removed = self._removed()
         found: list[Run] = []
         for path in self._run_folders().values():
-            run = _read_json(path / "run.json")
+            run = read_run(path)
             ids = removed.get(run["number"], {}).values()
             found.append(Run(run["name"], run["number"], run["content"], run["n_docs"], len(ids), hash_ids(list(ids))))
         return found
@@ -102,7 +101,7 @@ class FolderIndex:
             if rows:
                 partial = self.place / PARTIAL
                 columns = [list(column) for column in zip(*rows, strict=True)]
-                write_arrow(partial, REMOVED, [pa.record_batch(columns, schema=REMOVED)])
+                write_batches(partial, REMOVED, [pa.record_batch(columns, schema=REMOVED)])
                 (self.place / "removed").mkdir(exist_ok=True)
                 _settle(partial, self.place / "removed" / f"{self._next_number():08d}.arrow")
         return sorted({doc_id for _, _, doc_id in rows})
@@ -141,7 +140,7 @@ class FolderIndex:
             return [f"{self.place} holds no index"]
         for number, folder in self._run_folders().items():
             mapped = MappedRun(folder, removed.get(number, {}))
-            content: str = _read_json(folder / "run.json")["content"]
+            content: str = read_run(folder)["content"]
             problems += [f"{folder.name}: {problem}" for problem in mapped.problems(content, settings)]
         return problems
 
@@ -153,7 +152,7 @@ class FolderIndex:
         """Run number → row → id of the documents taken out."""
         found: dict[int, dict[int, str]] = {}
         for path in sorted((self.place / "removed").glob("*.arrow")):
-            for row in map_arrow(path).read_all().to_pylist():
+            for row in map_batches(path).read_all().to_pylist():
                 found.setdefault(row["number"], {})[row["row"]] = row["id"]
         return found
 
@@ -196,7 +195,7 @@ def _write_run(partial: Path, name: str, number: int, parts: Iterable[Sketches],
             yield pa.record_batch([part.ids, part.digests, lists], schema=DOCS)
 
     try:
-        batch_docs = write_arrow(partial / "docs.arrow", DOCS, batches())
+        batch_docs = write_batches(partial / "docs.arrow", DOCS, batches())
     finally:
         for spool in spools:
             spool.close()
@@ -207,7 +206,7 @@ def _write_run(partial: Path, name: str, number: int, parts: Iterable[Sketches],
             Path(spool.name).unlink()
             yield pa.record_batch([pa.array(keys.keys), pa.array(keys.places)], schema=KEYS)
 
-    write_arrow(partial / "keys.arrow", KEYS, sorted_keys())
+    write_batches(partial / "keys.arrow", KEYS, sorted_keys())
     n_docs, digest = sum(batch_docs), content.hexdigest()
     run = {"name": name, "number": number, "content": digest, "n_docs": n_docs}
     write_json(partial / "run.json", run | {"settings": settings._asdict(), "batch_docs": batch_docs})
@@ -247,10 +246,3 @@ def _clear(partial: Path) -> None:
     if partial.is_dir():
         shutil.rmtree(partial)
     partial.unlink(missing_ok=True)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"near_index: {path} can't be read", str(error), "fill the index again") from error

@@ -11,12 +11,14 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.errors import UserError
 from pipeline.seen.runs import Content, Settings
-from pipeline.tables import map_arrow
+from pipeline.tables import map_batches
 from pipeline.text import minhash
 from pipeline.text.columns import Fractions, Hashes, Rows
 from pipeline.text.matches import (
@@ -45,15 +47,15 @@ class MappedRun:
     """`removed`: rows that count as gone."""
 
     def __init__(self, folder: Path, removed: Mapping[int, str]) -> None:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        run = read_run(folder)
         self.folder, self.n_docs = folder, int(run["n_docs"])
         self._starts = np.cumsum([0, *run["batch_docs"]])
         self._removed = np.array(sorted(removed), np.int64)
-        self._keys = map_arrow(folder / "keys.arrow")
+        self._keys = map_batches(folder / "keys.arrow")
 
     @cached_property
     def _docs(self) -> pa.RecordBatchFileReader:
-        return map_arrow(self.folder / "docs.arrow")  # most questions end at the keys
+        return map_batches(self.folder / "docs.arrow")  # most questions end at the keys
 
     def meet_ids(self, ids: pa.StringArray, keys: Hashes, rows: Rows) -> Pairs:
         """Pairs with the same id."""
@@ -155,6 +157,15 @@ class MappedRun:
             if not (np.array_equal(right.keys, stored.keys) and np.array_equal(right.places, stored.places)):
                 found.append(f"keys.arrow: column {i} does not follow from the documents")
         return found
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """run.json: name, number, content, n_docs, settings, batch_docs."""
+    path = folder / "run.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"near_index: {path} can't be read", str(error), "fill the index again") from error
 
 
 def key_columns(part: Sketches, settings: Settings) -> list[Hashes]:

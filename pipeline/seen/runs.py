@@ -10,7 +10,7 @@ a corpus that is run again stays whole, and two documents never stand in for eac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -21,7 +21,7 @@ import xxhash
 from pipeline.errors import UserError
 from pipeline.tables import read_batches
 from pipeline.text import minhash
-from pipeline.text.columns import Fractions, one_array
+from pipeline.text.columns import Fractions
 from pipeline.text.sketches import Sketches, sketch
 
 FORMAT = 1
@@ -115,10 +115,14 @@ def hash_ids(ids: Sequence[str]) -> str:
 
 def sketch_docs(docs: Path, settings: Settings) -> Iterator[Sketches]:
     """The sketches of a folder of documents, one batch at a time."""
+    return sketch_batches(read_batches(docs, ["id", "text"]), settings)
+
+
+def sketch_batches(batches: Iterable[pa.RecordBatch], settings: Settings) -> Iterator[Sketches]:
+    """The sketches of batches with the columns id and text."""
     permuted = minhash.permutations(settings.n_bands * settings.n_rows, settings.seed)
-    for batch in read_batches(docs, ["id", "text"]):
-        ids, texts = one_array(batch.column("id")), one_array(batch.column("text"))
-        yield sketch(ids, texts, settings.ngram_words, permuted)
+    for batch in batches:
+        yield sketch(batch.column("id"), batch.column("text"), settings.ngram_words, permuted)
 
 
 def content_of(docs: Path, settings: Settings) -> str:

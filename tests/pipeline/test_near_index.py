@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import shlex
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.near_index import add, lookup, main, record, remove, settings_of, snapshot
+from pipeline.near_index import add, duplicates_in, lookup, main, record, remove, settings_of, snapshot
 from pipeline.params import NearIndex
 from pipeline.seen.runs import sketch_docs
+from pipeline.tables import ShardWriter, read_shard, shard_paths
 from tests.conftest import ROOT
 from tests.pipeline.conftest import write_docs
 from tests.pipeline.seen.conftest import PARAMS, SETTINGS, write_run
@@ -40,6 +44,23 @@ def test_dedupe_asks_once_which_runs_count_and_then_by_batch(place: str, tmp_pat
     assert [run.name for run in known.runs] == ["one", "two"]
     add(place, "three", write_run(tmp_path / "three", [("x", "nothing like it")]), PARAMS)
     assert lookup(known, part, PARAMS.min_jaccard).other_id.to_pylist() == ["one", None], "as it was when asked"
+
+
+def test_a_shard_is_asked_about_as_its_batches_are(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"one {TEXT}" if i % 3 == 0 else f"two {TEXT} now" if i % 5 == 0 else f"{i}" for i in range(50)]
+    folder = tmp_path / "new"
+    empty = dict.fromkeys(("source", "locator", "title", "url", "licence"), [""] * 50)
+    with ShardWriter(folder) as writer:
+        writer.write(pa.table({"id": [f"new{i}" for i in range(50)], "text": texts, **empty}))
+    known = snapshot(NearIndex(place=place, runs=ALL), PARAMS)
+    assert pickle.loads(pickle.dumps(known)) == known, "it travels to workers"
+    (shard,) = shard_paths(folder)
+    whole = duplicates_in(shard, known, 0.5)
+    assert whole.column("row").to_pylist() == [i for i in range(50) if i % 3 == 0 or i % 5 == 0]
+    assert whole.column("is_exact").to_pylist() == [i % 3 == 0 for i in range(50) if i % 3 == 0 or i % 5 == 0]
+    assert {row["other_id"] for row in whole.to_pylist()} == {"one"}, "one came first, and is near to both"
+    monkeypatch.setattr("pipeline.near_index.read_shard", partial(read_shard, batch_rows=7))
+    assert duplicates_in(shard, known, 0.5).equals(whole)
 
 
 def test_named_runs_alone_count(place: str, tmp_path: Path) -> None:
@@ -108,7 +129,7 @@ def test_errors_of_the_commands_have_no_traceback(
     assert main(["check", "--index", str(tmp_path / "none")]) == 1
     assert main(["add", "--index", str(tmp_path / "fresh"), "--run", "x", "--docs", str(tmp_path / "none")]) == 1
     said = capsys.readouterr().err
-    assert "no such file" in said
+    assert "No such file" in said
     assert "holds no index" in said
     assert "no docs-*.parquet" in said
     with pytest.raises(SystemExit):
