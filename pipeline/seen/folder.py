@@ -45,7 +45,7 @@ from pipeline.stage import write_json
 from pipeline.tables import map_batches, write_batches
 from pipeline.text import minhash
 from pipeline.text.columns import Rows
-from pipeline.text.matches import Pairs, choose, digest_keys, id_keys, sort_keys
+from pipeline.text.matches import Pairs, choose, digest_keys, id_keys, sort_keys, sort_wanted
 from pipeline.text.shingles import as_sets
 from pipeline.text.sketches import Sketches
 
@@ -92,10 +92,10 @@ class FolderIndex:
         if self.settings() is None:
             return []
         with self._writing():
-            removed = self._removed()
+            removed, keys = self._removed(), sort_wanted(id_keys(wanted))
             for number, folder in self._run_folders().items():
                 mapped = MappedRun(folder, removed.get(number, {}))
-                pairs = mapped.meet_ids(wanted, id_keys(wanted), np.arange(len(wanted)))
+                pairs = mapped.meet_ids(wanted, keys, np.ones(len(wanted), bool))
                 gone = zip(pairs.found.tolist(), wanted.take(pa.array(pairs.wanted)).to_pylist(), strict=True)
                 rows += [(number, row, doc_id) for row, doc_id in gone]
             if rows:
@@ -108,29 +108,26 @@ class FolderIndex:
 
     def query(self, runs: Sequence[Run], sketches: Sketches, settings: Settings, min_jaccard: float) -> Seen:
         folders, removed = self._run_folders(), self._removed()
-        seen = nothing_seen(len(sketches.ids))
-        names: dict[int, str] = {}
-        keys = id_keys(sketches.ids), digest_keys(sketches.digests)
-        bands = minhash.band_keys(sketches.signatures, settings.n_bands, settings.n_rows)
-        left: Rows = np.arange(len(sketches.ids))
+        seen, names = nothing_seen(len(sketches.ids)), dict[int, str]()
+        ids, digests = sort_wanted(id_keys(sketches.ids)), sort_wanted(digest_keys(sketches.digests))
+        keys = minhash.band_keys(sketches.signatures, settings.n_bands, settings.n_rows)
+        bands = [sort_wanted(column) for column in np.ascontiguousarray(keys.T)]
+        is_open = np.ones(len(sketches.ids), bool)  # those without an answer so far
         for run in sorted(runs, key=lambda run: run.number):
-            if len(left) == 0:
+            if not is_open.any():
                 break
             if run.number not in folders:
-                raise UserError(
-                    f"near_index: run {run.name} is gone from {self.place}", "no such folder", "add it again"
-                )
+                raise UserError(f"near_index: {run.name} is gone from {self.place}", "no such run", "add it again")
             mapped = MappedRun(folders[run.number], removed.get(run.number, {}))
-            own = mapped.meet_ids(sketches.ids, keys[0], left)
-            left = np.setdiff1d(left, own.wanted)  # what this run holds has no earlier ones but those asked already
-            exact = mapped.meet_digests(sketches.digests, keys[1], left)
-            rest = np.setdiff1d(left, exact.wanted)
-            near, similarity = mapped.meet_sets(sketches.shingles, bands, rest, min_jaccard)
-            won, ids, values = _winners(mapped, exact, near, similarity)
-            seen.is_seen[won], seen.similarity[won] = True, values
-            seen.is_exact[np.unique(exact.wanted)] = True
-            names |= dict(zip(won.tolist(), ids, strict=True))
-            left = np.setdiff1d(left, won)
+            is_open[mapped.meet_ids(sketches.ids, ids, is_open).wanted] = False  # what is here has no earlier ones left
+            exact = mapped.meet_digests(sketches.digests, digests, is_open)
+            is_rest = is_open.copy()
+            is_rest[exact.wanted] = False
+            near, similarity = mapped.meet_sets(sketches.shingles, bands, is_rest, min_jaccard)
+            won, won_ids, values = _winners(mapped, exact, near, similarity)
+            seen.is_seen[won], seen.similarity[won], is_open[won] = True, values, False
+            seen.is_exact[exact.wanted] = True
+            names |= dict(zip(won.tolist(), won_ids, strict=True))
         return seen._replace(other_id=pa.array([names.get(row) for row in range(len(sketches.ids))], pa.string()))
 
     def check(self) -> list[str]:

@@ -8,7 +8,7 @@ a band (`BLOCK_PAIRS` at a time, or all those of one document). The source of th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,13 @@ from pipeline.text.columns import Fractions, Hashes, Rows
 from pipeline.text.matches import (
     Pairs,
     SortedKeys,
-    count_meetings,
+    Wanted,
     digest_bytes,
     digest_keys,
     id_keys,
     jaccard_between,
     meet,
+    pair_up,
     sort_keys,
     union,
 )
@@ -57,40 +58,43 @@ class MappedRun:
     def _docs(self) -> pa.RecordBatchFileReader:
         return map_batches(self.folder / "docs.arrow")  # most questions end at the keys
 
-    def meet_ids(self, ids: pa.StringArray, keys: Hashes, rows: Rows) -> Pairs:
+    def meet_ids(self, ids: pa.StringArray, keys: Wanted, is_asked: np.ndarray) -> Pairs:
         """Pairs with the same id."""
-        pairs = self._nominate(IDS, keys, rows)
+        pairs = self._nominate(IDS, keys, is_asked)
         here, there = ids.take(pa.array(pairs.wanted)), self.ids_of(pairs.found)
         return _keep(pairs, np.array([a == b for a, b in zip(here.to_pylist(), there.to_pylist(), strict=True)], bool))
 
-    def meet_digests(self, digests: pa.FixedSizeBinaryArray, keys: Hashes, rows: Rows) -> Pairs:
+    def meet_digests(self, digests: pa.FixedSizeBinaryArray, keys: Wanted, is_asked: np.ndarray) -> Pairs:
         """Pairs with the same normalised text."""
-        pairs = self._nominate(DIGESTS, keys, rows)
+        pairs = self._nominate(DIGESTS, keys, is_asked)
         there = digest_bytes(self._take("digest", pairs.found))
         return _keep(pairs, (digest_bytes(digests)[pairs.wanted] == there).all(axis=1))
 
-    def meet_sets(self, shingles: Shingles, bands: Hashes, rows: Rows, min_jaccard: float) -> tuple[Pairs, Fractions]:
+    def meet_sets(
+        self, shingles: Shingles, bands: Sequence[Wanted], is_asked: np.ndarray, min_jaccard: float
+    ) -> tuple[Pairs, Fractions]:
         """Pairs that share a band and are alike in truth, and how much. A document without shingles is like none."""
-        rows = rows[np.diff(shingles.offsets)[rows] > 0]
         found, values = [Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64))], [np.zeros(0)]
-        for block in self._blocks(bands, rows):
-            pairs, similarity = self._verify(shingles, self._candidates(bands, block), min_jaccard)
+        for candidates in self._candidates(bands, is_asked & (np.diff(shingles.offsets) > 0)):
+            pairs, similarity = self._verify(shingles, candidates, min_jaccard)
             found.append(pairs)
             values.append(similarity)
         return Pairs(*(np.concatenate(column) for column in zip(*found, strict=True))), np.concatenate(values)
 
-    def _blocks(self, bands: Hashes, rows: Rows) -> Iterator[Rows]:
-        """The rows in parts that meet no more than `BLOCK_PAIRS`, or that have one document."""
-        n_pairs = sum(count_meetings(self._sorted(BANDS + i), column, rows) for i, column in enumerate(bands.T))
-        if n_pairs > BLOCK_PAIRS and len(rows) > 1:
-            yield from self._blocks(bands, rows[: len(rows) // 2])
-            yield from self._blocks(bands, rows[len(rows) // 2 :])
+    def _candidates(self, bands: Sequence[Wanted], is_asked: np.ndarray) -> Iterator[Pairs]:
+        """Who shares a band with whom, in parts of `BLOCK_PAIRS` at most, or of one document."""
+        columns = [self._sorted(BANDS + i) for i in range(len(bands))]
+        met = [meet(column, wanted, is_asked) for column, wanted in zip(columns, bands, strict=True)]
+        n_pairs = sum(int(meetings.counts.sum()) for meetings in met)
+        if n_pairs > BLOCK_PAIRS and np.count_nonzero(is_asked) > 1:
+            is_first = np.cumsum(is_asked) <= np.count_nonzero(is_asked) // 2
+            yield from self._candidates(bands, is_asked & is_first)
+            yield from self._candidates(bands, is_asked & ~is_first)
         elif n_pairs:
-            yield rows
-
-    def _candidates(self, bands: Hashes, rows: Rows) -> Pairs:
-        met = [self._nominate(BANDS + i, column, rows) for i, column in enumerate(bands.T)]
-        return union(met, self.n_docs)
+            pairs = union(
+                [pair_up(column, meetings) for column, meetings in zip(columns, met, strict=True)], self.n_docs
+            )
+            yield self._present(pairs)
 
     def _verify(self, shingles: Shingles, pairs: Pairs, min_jaccard: float) -> tuple[Pairs, Fractions]:
         wanted, wanted_at = np.unique(pairs.wanted, return_inverse=True)
@@ -104,8 +108,11 @@ class MappedRun:
         is_alike = values >= min_jaccard
         return _keep(pairs, is_alike), values[is_alike]
 
-    def _nominate(self, batch: int, keys: Hashes, rows: Rows) -> Pairs:
-        pairs = meet(self._sorted(batch), keys, rows)
+    def _nominate(self, batch: int, keys: Wanted, is_asked: np.ndarray) -> Pairs:
+        column = self._sorted(batch)
+        return self._present(pair_up(column, meet(column, keys, is_asked)))
+
+    def _present(self, pairs: Pairs) -> Pairs:
         return _keep(pairs, ~np.isin(pairs.found, self._removed)) if len(self._removed) else pairs
 
     def _sorted(self, batch: int) -> SortedKeys:

@@ -1,7 +1,7 @@
 """Rows of one table that meet rows of another: by sorted keys, by true Jaccard, and which of several wins.
 
 In: sorted 64-bit keys with the row that each belongs to, keys that are looked for, shingle sets. Out: pairs of rows. Memory: 16
-bytes a pair found. Time: a binary search a key; the keys looked for are sorted first, so that neighbours share the cache.
+bytes a pair found. Time: a binary search a key; the keys looked for are sorted, so that neighbours share the cache.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -31,6 +31,21 @@ class SortedKeys(NamedTuple):
     places: Places
 
 
+class Wanted(NamedTuple):
+    """A column of keys to look for, a row each, and the rows in the order of their keys: sorted once, asked many times."""
+
+    keys: Hashes
+    order: Rows
+
+
+class Meetings(NamedTuple):
+    """Row `wanted[i]` meets what stands at `firsts[i]` of the sorted keys and behind it, `counts[i]` (1 or more) in all."""
+
+    wanted: Rows
+    firsts: Rows
+    counts: Rows
+
+
 class Pairs(NamedTuple):
     """Row `wanted[i]` of the new table meets row `found[i]` of the old one."""
 
@@ -39,9 +54,14 @@ class Pairs(NamedTuple):
 
 
 def sort_keys(keys: Hashes) -> SortedKeys:
-    """A column of keys, made ready for `meet`."""
+    """A column of keys, made ready to be asked."""
     order = np.argsort(keys, kind="stable")
     return SortedKeys(keys[order], order.astype(np.uint32))
+
+
+def sort_wanted(keys: Hashes) -> Wanted:
+    """A column of keys, made ready to ask."""
+    return Wanted(keys, np.argsort(keys, kind="stable"))
 
 
 def id_keys(ids: pa.StringArray) -> Hashes:
@@ -61,31 +81,23 @@ def digest_bytes(digests: pa.FixedSizeBinaryArray) -> npt.NDArray[np.uint64]:
     return data.reshape(-1, 2)[digests.offset : digests.offset + len(digests)]
 
 
-def count_meetings(index: SortedKeys, keys: Hashes, rows: Rows) -> int:
-    """How many pairs `meet` would give."""
-    return int(_ranges(index, keys, rows)[2].sum())
-
-
-def meet(index: SortedKeys, keys: Hashes, rows: Rows) -> Pairs:
-    """All pairs with equal keys of the `rows` of `keys`."""
-    order, firsts, counts = _ranges(index, keys, rows)
-    hit = np.flatnonzero(counts)
-    order, firsts, counts = order[hit], firsts[hit], counts[hit]
-    ends = np.cumsum(counts)
-    at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(firsts - ends + counts, counts)
-    return Pairs(np.repeat(order, counts), index.places[at].astype(np.int64))
-
-
-def _ranges(index: SortedKeys, keys: Hashes, rows: Rows) -> tuple[Rows, Rows, npt.NDArray[np.int64]]:
-    """The rows in the order of their keys; where each one's equals begin in the index; how many there are."""
-    order = rows[np.argsort(keys[rows], kind="stable")]
-    needles = keys[order]
+def meet(index: SortedKeys, wanted: Wanted, is_asked: np.ndarray) -> Meetings:
+    """Where the keys of the rows marked stand in the index; rows that stand nowhere are left out."""
+    rows = wanted.order[is_asked[wanted.order]]
+    needles = wanted.keys[rows]
     firsts = np.searchsorted(index.keys, needles)
-    counts = np.zeros(len(order), np.int64)
-    if len(index.keys):
-        hit = np.flatnonzero(index.keys[np.minimum(firsts, len(index.keys) - 1)] == needles)
-        counts[hit] = np.searchsorted(index.keys, needles[hit], side="right") - firsts[hit]
-    return order, firsts, counts
+    if len(index.keys) == 0 or len(rows) == 0:
+        return Meetings(rows[:0], firsts[:0], firsts[:0])
+    hit = np.flatnonzero(index.keys[np.minimum(firsts, len(index.keys) - 1)] == needles)
+    counts = np.searchsorted(index.keys, needles[hit], side="right") - firsts[hit]
+    return Meetings(rows[hit], firsts[hit], counts)
+
+
+def pair_up(index: SortedKeys, met: Meetings) -> Pairs:
+    """Each pair of a row and one that it meets."""
+    ends = np.cumsum(met.counts)
+    at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(met.firsts - ends + met.counts, met.counts)
+    return Pairs(np.repeat(met.wanted, met.counts), index.places[at].astype(np.int64))
 
 
 def union(parts: Sequence[Pairs], n_found: int) -> Pairs:

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from pipeline.text.matches import (
     Pairs,
     choose,
-    count_meetings,
     digest_bytes,
     digest_keys,
     jaccard_between,
     meet,
+    pair_up,
     sort_keys,
+    sort_wanted,
     union,
 )
 from pipeline.text.shingles import Shingles
@@ -31,11 +32,12 @@ def as_pairs(pairs: Pairs) -> list[tuple[int, int]]:
 
 @given(KEYS, KEYS, st.data())
 def test_meet_finds_every_pair_of_equal_keys(old: list[int], new: list[int], data: st.DataObject) -> None:
-    chosen = data.draw(st.lists(st.sampled_from(range(len(new))), unique=True)) if new else []
-    index, keys, rows = sort_keys(np.array(old, np.uint64)), np.array(new, np.uint64), np.array(chosen, np.int64)
-    expected = [(i, j) for i in chosen for j in range(len(old)) if new[i] == old[j]]
-    assert sorted(as_pairs(meet(index, keys, rows))) == sorted(expected)
-    assert count_meetings(index, keys, rows) == len(expected)
+    chosen = data.draw(st.lists(st.booleans(), min_size=len(new), max_size=len(new)))
+    index = sort_keys(np.array(old, np.uint64))
+    met = meet(index, sort_wanted(np.array(new, np.uint64)), np.array(chosen, bool))
+    expected = [(i, j) for i in range(len(new)) for j in range(len(old)) if chosen[i] and new[i] == old[j]]
+    assert sorted(as_pairs(pair_up(index, met))) == sorted(expected)
+    assert sum(met.counts) == len(expected)
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=9), max_size=4))
