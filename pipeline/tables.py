@@ -234,8 +234,8 @@ def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatc
 def map_batches(path: Path) -> pa.RecordBatchFileReader:
     """An Arrow IPC file in place: `get_batch(i)` costs no memory of its own, and reads what is touched."""
     try:
-        return ipc.open_file(pa.memory_map(str(path)))
-    except (pa.ArrowInvalid, FileNotFoundError) as error:
+        return ipc.open_file(pa.memory_map(str(path)).read_buffer())  # a buffer needs no thread to read it
+    except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: not a readable Arrow file", str(error), "make it again") from error
 
 

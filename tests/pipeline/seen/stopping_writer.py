@@ -33,12 +33,12 @@ def two_batches(parts: Iterable[Sketches]) -> Iterator[Sketches]:
 def main(place: str, run: str, docs: Path, point: str) -> None:
     if point == "batch":
         for module in (folder, server):
-            module.sketch_docs = lambda *args: two_batches(sketch_docs(*args))  # pyright: ignore
+            module.sketch_docs = lambda *args: two_batches(sketch_docs(*args))
     elif point == "finish":
-        folder._settle = stay  # pyright: ignore
-        server.RedisIndex._finish = stay  # pyright: ignore
+        folder._settle = stay
+        server.RedisIndex._finish = stay
     else:
-        folder._settle = stay  # pyright: ignore
+        folder._settle = stay
         buckets.drop = stay
     index = open_index(place)
     if point == "removed":

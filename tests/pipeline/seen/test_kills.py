@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.errors import UserError
 from pipeline.near_index import open_index
+from pipeline.seen.server import RedisIndex
 from tests.conftest import ROOT
 from tests.pipeline.seen.conftest import SETTINGS, Docs, answers, ask
 
@@ -90,19 +92,33 @@ def test_a_killed_writer_leaves_nothing_on_the_server(
     redis_client: object, redis_socket: Path, make_run: MakeRun
 ) -> None:
     """After the next one has cleared it, every key that was written is gone."""
-    from pipeline.seen.server import RedisIndex
-
     index = RedisIndex(f"unix://{redis_socket}?db=0")
     index.add("one", make_run("one", [("a", TEXT)]), SETTINGS)
     before = {key: index._redis.type(key) for key in index._redis.scan_iter()}
     finish = index._finish
-    index._finish = _stop  # pyright: ignore
+    index._finish = _stop
     with pytest.raises(KeyboardInterrupt):
         index.add("two", make_run("two", OTHERS), SETTINGS)
     index._finish = finish
     assert len(index._redis.keys()) > len(before)
     index.remove(["nobody"])
     assert {key: index._redis.type(key) for key in index._redis.scan_iter()} == before
+
+
+def test_a_writer_that_lost_its_lock_can_not_finish(redis_client: Any, redis_socket: Path, make_run: MakeRun) -> None:
+    """A stall as long as the lease: another may be writing by now."""
+    index = RedisIndex(f"unix://{redis_socket}?db=0")
+    finish = index._finish
+
+    def late(*args: Any) -> None:
+        redis_client.set("minigpt:near:lock", "another's")
+        finish(*args)
+
+    index._finish = late
+    with pytest.raises(UserError, match="another writer took"):
+        index.add("one", make_run("one", OTHERS), SETTINGS)
+    assert redis_client.get("minigpt:near:lock") == b"another's"
+    assert index.runs() == []
 
 
 def _stop(*_: object) -> None:
