@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from pipeline.errors import UserError
 from pipeline.near_index import add, main, open_index
 from pipeline.seen.connection import masked
 from tests.pipeline.seen.conftest import PARAMS, write_run
+
+pytest.importorskip("redis")
 
 
 def free_port() -> int:
@@ -63,3 +66,9 @@ def test_one_band_is_too_few_for_a_server(redis_client: Any, redis_socket: Path,
     params = PARAMS.model_copy(update={"n_bands": 1})
     with pytest.raises(UserError, match="n_bands: too few"):
         add(f"unix://{redis_socket}?db=0", "one", write_run(tmp_path / "docs", [("a", "some words")]), params)
+
+
+def test_without_the_package_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(UserError, match=r"minigpt\[redis\]"):
+        open_index("redis://host:1/0")

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from pipeline.errors import UserError
 from pipeline.near_index import open_index
 from pipeline.seen.folder import FolderIndex
-from pipeline.seen.runs import Settings, sketch_docs
+from pipeline.seen.runs import Index, Settings, sketch_docs
+from pipeline.seen.server import RedisIndex
 from tests.pipeline.seen.conftest import SETTINGS, Docs, answers, ask, write_run
 
 MakeRun = Callable[[str, Docs], Path]
@@ -53,17 +54,33 @@ def by_loops(runs: list[Docs], gone: set[str], doc: tuple[str, str]) -> tuple[st
     return None, False, 0.0
 
 
-@pytest.mark.parametrize("kind", ["folder", "redis"])
+@pytest.fixture(scope="module", params=["folder", "redis"])
+def new_index(request: pytest.FixtureRequest) -> Callable[[Path], Index]:
+    """`new_index(folder)` is one that holds nothing yet."""
+    if request.param == "folder":
+        return lambda folder: FolderIndex(folder / "index")
+    url = f"unix://{request.getfixturevalue('redis_socket')}?db=1"
+
+    def emptied(_: Path) -> Index:
+        index = RedisIndex(url)
+        index._redis.flushdb()
+        return index
+
+    return emptied
+
+
 @given(runs=RUNS, new=RUNS.map(lambda runs: runs[0] if runs else []), gone=st.sets(st.sampled_from("0123"), max_size=2))
 @settings(max_examples=30, deadline=None)
 def test_the_answers_are_those_of_loops_over_all_pairs(
-    kind: str, runs: list[Docs], new: Docs, gone: set[str], redis_socket: Path, tmp_path_factory: pytest.TempPathFactory
+    new_index: Callable[[Path], Index],
+    runs: list[Docs],
+    new: Docs,
+    gone: set[str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """32 bands of one row: who has half of all shingles in common shares a band, but once in 2³²."""
     folder = tmp_path_factory.mktemp("index")
-    index = open_index(str(folder / "index") if kind == "folder" else f"unix://{redis_socket}?db=1")
-    if kind == "redis":
-        index._redis.flushdb()
+    index = new_index(folder)
     for number, docs in enumerate(runs):
         assert index.add(f"run{number}", write_run(folder / str(number), docs), SETTINGS).is_new
     there = {doc_id for docs in runs for doc_id, _ in docs}
