@@ -9,6 +9,7 @@ fixed codec, no timestamps, row groups cut by rows and text size only.
 # (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -237,6 +238,21 @@ def map_batches(path: Path) -> pa.RecordBatchFileReader:
         return ipc.open_file(pa.memory_map(str(path)).read_buffer())  # a buffer needs no thread to read it
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: not a readable Arrow file", str(error), "make it again") from error
+
+
+def zero_lists(path: Path, column: str, rows: Iterable[tuple[int, int]]) -> None:
+    """Overwrites what stands in some lists of a file of `write_batches`, in place. `rows`: batch, and row in the batch."""
+    whole = pa.memory_map(str(path)).read_buffer()
+    reader = ipc.open_file(whole)
+    with path.open("r+b") as file:
+        for batch, row in rows:
+            lists = reader.get_batch(batch).column(column)
+            start, stop = lists.offsets[row].as_py(), lists.offsets[row + 1].as_py()
+            n_bytes = lists.values.type.bit_width // 8
+            file.seek(lists.values.buffers()[1].address - whole.address + start * n_bytes)
+            file.write(bytes((stop - start) * n_bytes))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_tokens(path: Path, chunks: Iterable[pa.Array], dtype: pa.DataType, batch_tokens: int = 1 << 20) -> int:

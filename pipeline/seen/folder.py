@@ -6,8 +6,8 @@
     removed/00000002.arrow           which rows of which run were taken out; a new file each time
     lock                             held by the one who writes (fcntl: it ends with its process)
 
-A run is written beside and renamed when it is whole and on the disk; nothing is changed later. What a killed writer left is
-cleared by the next one. Removing marks rows; the files that hold them go with the folder.
+A run is written beside and renamed when it is whole and on the disk. Nothing is changed later, but that removing, once it has
+marked the rows, overwrites their shingle sets with zeros. What a killed writer left is cleared by the next one.
 
 Memory: adding takes one batch of documents and 32 bytes a document while keys are sorted; asking takes the shingle sets of one
 block of candidates. Disk: 16 + 12 · (bands + 2) bytes a document, and 8 a shingle. Time: a binary search a document, band and run.
@@ -96,14 +96,16 @@ class FolderIndex:
             for number, folder in self._run_folders().items():
                 mapped = MappedRun(folder, removed.get(number, {}))
                 pairs = mapped.meet_ids(wanted, keys, np.ones(len(wanted), bool))
-                gone = zip(pairs.found.tolist(), wanted.take(pa.array(pairs.wanted)).to_pylist(), strict=True)
-                rows += [(number, row, doc_id) for row, doc_id in gone]
+                names = wanted.take(pa.array(pairs.wanted)).to_pylist()
+                rows += [(number, row, doc_id) for row, doc_id in zip(pairs.found.tolist(), names, strict=True)]
             if rows:
                 partial = self.place / PARTIAL
                 columns = [list(column) for column in zip(*rows, strict=True)]
                 write_batches(partial, REMOVED, [pa.record_batch(columns, schema=REMOVED)])
                 (self.place / "removed").mkdir(exist_ok=True)
                 _settle(partial, self.place / "removed" / f"{self._next_number():08d}.arrow")
+            for number, gone in self._removed().items():  # all of them: an earlier removal may have been killed
+                MappedRun(self._run_folders()[number], gone).scrub()
         return sorted({doc_id for _, _, doc_id in rows})
 
     def query(self, runs: Sequence[Run], sketches: Sketches, settings: Settings, min_jaccard: float) -> Seen:

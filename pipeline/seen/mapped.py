@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.seen.runs import Content, Settings
-from pipeline.tables import map_batches
+from pipeline.tables import map_batches, zero_lists
 from pipeline.text import minhash
 from pipeline.text.columns import Fractions, Hashes, Rows
 from pipeline.text.matches import (
@@ -115,6 +115,10 @@ class MappedRun:
     def _present(self, pairs: Pairs) -> Pairs:
         return _keep(pairs, ~np.isin(pairs.found, self._removed)) if len(self._removed) else pairs
 
+    def _left(self, column: SortedKeys) -> SortedKeys:
+        is_left = ~np.isin(column.places, self._removed)
+        return SortedKeys(column.keys[is_left], column.places[is_left])
+
     def _sorted(self, batch: int) -> SortedKeys:
         columns = self._keys.get_batch(batch).columns
         return SortedKeys(*(column.to_numpy(zero_copy_only=True) for column in columns))
@@ -147,6 +151,12 @@ class MappedRun:
                 return ids[0]
         return None
 
+    def scrub(self) -> None:
+        """Overwrites the shingle sets of the rows that are gone: a dictionary could guess the words behind single hashes."""
+        batches = np.searchsorted(self._starts, self._removed, side="right") - 1
+        rows = zip(batches.tolist(), (self._removed - self._starts[batches]).tolist(), strict=True)
+        zero_lists(self.folder / "docs.arrow", "shingles", rows)
+
     def problems(self, content: str, settings: Settings) -> list[str]:
         """What does not hold: the documents are those that were added, the keys follow from them. 8 bytes a document and key."""
         permuted = minhash.permutations(settings.n_bands * settings.n_rows, settings.seed)
@@ -160,7 +170,7 @@ class MappedRun:
                 column.append(keys)
         found = [] if hashed.hexdigest() == content else ["docs.arrow holds other documents than were added"]
         for i, column in enumerate(columns):
-            right, stored = sort_keys(np.concatenate(column)), self._sorted(i)
+            right, stored = self._left(sort_keys(np.concatenate(column))), self._left(self._sorted(i))
             if not (np.array_equal(right.keys, stored.keys) and np.array_equal(right.places, stored.places)):
                 found.append(f"keys.arrow: column {i} does not follow from the documents")
         return found

@@ -1,6 +1,7 @@
 """python stopping_writer.py PLACE RUN DOCS POINT: begins to add a run, says "here" at a point of it and stays there.
 
-Points: `batch` (some documents are in), `finish` (all are in, the run has no name yet), `removed` (a removal is under way).
+Points: `batch` (some documents are in), `finish` (all are in, the run has no name yet), `removal` and
+`scrub` (documents are being removed; are removed and not cleared yet).
 """
 
 from __future__ import annotations
@@ -37,11 +38,14 @@ def main(place: str, run: str, docs: Path, point: str) -> None:
     elif point == "finish":
         folder._settle = stay
         server.RedisIndex._finish = stay
+    elif point == "scrub":
+        folder.MappedRun.scrub = stay
+        buckets.drop = stay
     else:
         folder._settle = stay
         buckets.drop = stay
     index = open_index(place)
-    if point == "removed":
+    if point in ("removal", "scrub"):
         index.remove(["a", "b"])
     else:
         index.add(run, docs, SETTINGS)

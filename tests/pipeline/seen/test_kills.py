@@ -75,10 +75,11 @@ def test_a_first_writer_killed_leaves_no_index(place: str, make_run: MakeRun) ->
 
 
 @pytest.mark.slow
-def test_a_removal_killed_is_done_or_not_begun(place: str, make_run: MakeRun) -> None:
+@pytest.mark.parametrize("point", ["removal", "scrub"])
+def test_a_removal_killed_is_done_or_not_begun(place: str, make_run: MakeRun, point: str) -> None:
     index = open_index(place)
     index.add("one", make_run("one", [("a", TEXT), ("b", NEAR), ("c", "c " + TEXT)]), SETTINGS)
-    with writer(place, Path(), "removed"):
+    with writer(place, Path(), point):
         pass
     assert index.runs()[0].n_removed in (0, 2)
     end_of_lease(place)

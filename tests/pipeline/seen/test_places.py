@@ -10,6 +10,7 @@ from typing import Any
 
 import datasketch
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from pipeline.errors import UserError
 from pipeline.near_index import open_index
 from pipeline.seen.folder import FolderIndex
-from pipeline.seen.runs import Index, Settings, sketch_docs
+from pipeline.seen.runs import Index, Settings, sketch_batches, sketch_docs
 from pipeline.seen.server import RedisIndex
 from tests.pipeline.seen.conftest import SETTINGS, Docs, answers, ask, write_run
 
@@ -173,6 +174,23 @@ def test_what_was_removed_is_not_named_again(place: str, make_run: MakeRun) -> N
     assert index.remove([]) == []
     assert index.check() == []
     assert [(run.n_docs, run.n_removed) for run in index.runs()] == [(2, 2)]
+
+
+def shingle_bytes(text: str) -> list[bytes]:
+    (part,) = sketch_batches([pa.record_batch({"id": ["x"], "text": [text]})], SETTINGS)
+    return [value.tobytes() for value in part.shingles.hashes]
+
+
+def test_no_shingle_of_a_removed_document_stays_in_a_folder(tmp_path: Path) -> None:
+    index, docs = FolderIndex(tmp_path / "index"), random_docs(9, 3)
+    index.add("one", write_run(tmp_path / "one", [*docs, ("mine", TEXT), *random_docs(9, 4)]), SETTINGS)
+    (path,) = (tmp_path / "index").rglob("docs.arrow")
+    assert all(value in path.read_bytes() for value in shingle_bytes(TEXT))
+    index.remove(["mine", docs[0][0]])
+    assert not any(value in path.read_bytes() for value in shingle_bytes(TEXT))
+    assert all(value in path.read_bytes() for value in shingle_bytes(docs[5][1]))
+    assert index.check() == []
+    assert ask(index, [("new", TEXT), ("old", docs[5][1])]).is_seen.tolist() == [False, True]
 
 
 def test_a_run_is_added_once(place: str, make_run: MakeRun) -> None:
