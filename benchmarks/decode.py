@@ -12,8 +12,8 @@ import torch
 from benchmarks.measure import Result, rates
 from benchmarks.models import PROMPT, default_model, small_tokenizer
 from model.checkpoint import save_model
-from model.export import export_hf
 from model.decoder import Decoder
+from model.export import export_hf
 from model.generate import Sampling
 
 N_NEW = 200

