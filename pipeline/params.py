@@ -107,8 +107,8 @@ class GopherRepetition(Section):
 
 class Filter(Section):
     language: Language
-    gopher_quality: GopherQuality
-    gopher_repetition: GopherRepetition
+    gopher_quality: GopherQuality | None = None
+    gopher_repetition: GopherRepetition | None = None
     licences: Annotated[list[str], Field(min_length=1)]  # SPDX ids that may stay; "unknown" is a choice
 
 

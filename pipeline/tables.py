@@ -67,6 +67,7 @@ HELDOUT = pa.schema([*CONVERSATIONS, ("expected", pa.string())])
 
 SHARD_BYTES = 8_000_000  # of text per Parquet file: 40 MB of text gives two cores work to share
 BATCH_ROWS = 2_048
+ROW_GROUP = 16_384
 
 
 def tokens_schema(dtype: pa.DataType) -> pa.Schema:
@@ -141,7 +142,45 @@ def count_docs(folder: Path) -> int:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """One Parquet file; the same rows give the same bytes."""
-    pq.write_table(table, path, compression="zstd", row_group_size=16_384, store_schema=False)
+    pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP, store_schema=False)
+
+
+class TableWriter:
+    """One Parquet file, piece by piece: the same bytes as `write_table` of all pieces together.
+
+    `schema`: that of the first piece if it is not given. Memory: `ROW_GROUP` rows and a piece.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema | None = None) -> None:
+        self._path, self._schema, self._rows = path, schema, 0
+        self._pieces: list[pa.Table] = []
+        self._file: pq.ParquetWriter | None = None
+
+    def write(self, table: pa.Table) -> None:
+        self._schema = table.schema if self._schema is None else self._schema
+        self._pieces.append(table.select(self._schema.names).cast(self._schema))
+        self._rows += table.num_rows
+        while self._rows >= ROW_GROUP:
+            whole = pa.concat_tables(self._pieces)
+            self._write(whole[:ROW_GROUP])
+            self._pieces, self._rows = [whole[ROW_GROUP:]], self._rows - ROW_GROUP
+
+    def _write(self, table: pa.Table) -> None:
+        if self._file is None:
+            self._file = pq.ParquetWriter(self._path, table.schema, compression="zstd", store_schema=False)
+        self._file.write_table(table, row_group_size=ROW_GROUP)
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and (self._rows or self._file is None):
+            empty = [] if self._schema is None else [self._schema.empty_table()]
+            self._write(pa.concat_tables([*self._pieces, *empty]))
+        if self._file is not None:
+            self._file.close()
 
 
 def write_ledger(folder: Path, rows: pa.Table | Iterable[dict[str, object]]) -> pa.Table:

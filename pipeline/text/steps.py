@@ -1,0 +1,58 @@
+"""The parts of the filter as steps: what each asks of a batch of documents, and the rules that its figures can break.
+
+In: thresholds as the params name them. Out: a `Step` each, which scores texts column by column (pipeline/text/rules.py says how
+they are run and decided on). The definitions and papers are in the modules that are called here, and in docs/filters.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.text import language as languages
+from pipeline.text import quality, repetition
+from pipeline.text.licences import allowed_frac
+from pipeline.text.rules import Rule, Scored, Step, list_rules
+
+
+def language(load: Callable[[], languages.Model], keep: Sequence[str], min_score: float) -> Step:
+    """The probability that a document is in one of the wanted languages. `load` is called when a batch comes."""
+
+    def score(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
+        found = languages.judge(load(), languages.prose(texts), keep)
+        columns = {"language": found.language, "language_score": pa.array(found.score)}
+        return Scored(texts, pa.record_batch(columns))
+
+    return Step([Rule("language", "language_score", "min", min_score, "filter.language.min_score")], score)
+
+
+def gopher_quality(thresholds: Mapping[str, Any]) -> Step:
+    """Rae et al. 2021, the rules on quality."""
+
+    def score(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
+        return Scored(texts, quality.quality(texts))
+
+    return Step(list_rules("filter.gopher_quality", thresholds), score)
+
+
+def gopher_repetition(thresholds: Mapping[str, Any]) -> Step:
+    """Rae et al. 2021, the rules on repetition."""
+    top = sorted(thresholds["max_top_ngram_char_frac"])
+    dup = sorted(thresholds["max_dup_ngram_char_frac"])
+
+    def score(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
+        return Scored(texts, repetition.repetition(texts, top, dup))
+
+    return Step(list_rules("filter.gopher_repetition", thresholds), score)
+
+
+def licence(allowed: Sequence[str]) -> Step:
+    """SPDX expressions against a list of allowed ids."""
+
+    def score(texts: pa.StringArray, batch: pa.RecordBatch) -> Scored:
+        verdicts = pa.array(allowed_frac(batch.column("licence"), allowed))
+        return Scored(texts, pa.record_batch({"licence_allowed": verdicts}))
+
+    return Step([Rule("licence", "licence_allowed", "min", 1.0, "filter.licences")], score)
