@@ -207,7 +207,7 @@ def test_a_stopped_run_goes_on_with_the_shards_it_has_scored(
     tmp_path: Path, hasty: Filter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MINIGPT_ENGINE", "serial")
-    rows = [doc(f"{i:04d}", f"alpha.f{i}(x)\n\n{ENGLISH}") for i in range(600)]
+    rows = [doc(f"{i:04d}", f"alpha.f{i}(x)\n\n{ENGLISH}") for i in range(1_200)]
     whole = run(tmp_path / "whole", hasty, rows, shard_bytes=30_000)["out"]
     real, scored = stage.score_shard, list[str]()
 
