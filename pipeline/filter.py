@@ -67,8 +67,7 @@ def list_steps(params: Filter, model: Path) -> list[Step]:
     language, quality, repeated = params.language, params.gopher_quality, params.gopher_repetition
     wanted = [
         steps.language(partial(load_model, model), language.keep, language.min_score),
-        quality and steps.gopher_quality(quality.model_dump()),
-        repeated and steps.gopher_repetition(repeated.model_dump()),
+        steps.gopher(quality and quality.model_dump(), repeated and repeated.model_dump()),
         steps.licence(params.licences),
     ]
     return [step for step in wanted if step]

@@ -102,6 +102,7 @@ class GopherRepetition(Section):
     max_dup_line_char_frac: Frac
     max_dup_paragraph_char_frac: Frac
     max_top_ngram_char_frac: dict[NgramWords, Frac]  # n of words → most characters that the commonest n-gram may take
+    top_ngram_from_count: Count = 1  # an n-gram that occurs less often is no commonest one; at 1 every short text has one
     max_dup_ngram_char_frac: dict[NgramWords, Frac]  # n of words → most characters in n-grams that occur more than once
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.text import language as languages
-from pipeline.text import quality, repetition
+from pipeline.text.gopher import gopher as measure_gopher
 from pipeline.text.licences import allowed_frac
 from pipeline.text.rules import Rule, Scored, Step, list_rules
 
@@ -28,24 +28,18 @@ def language(load: Callable[[], languages.Model], keep: Sequence[str], min_score
     return Step([Rule("language", "language_score", "min", min_score, "filter.language.min_score")], score)
 
 
-def gopher_quality(thresholds: Mapping[str, Any]) -> Step:
-    """Rae et al. 2021, the rules on quality."""
+def gopher(on_quality: Mapping[str, Any] | None, on_repetition: Mapping[str, Any] | None) -> Step | None:
+    """Rae et al. 2021: the rules on quality, on repetition, or both, from one cut into words."""
+    repeated = dict(on_repetition or {})
+    from_count: int = repeated.pop("top_ngram_from_count", 1)
+    top, dup = (sorted(repeated.get(f"max_{kind}_ngram_char_frac", {})) for kind in ("top", "dup"))
+    rules = [*list_rules("filter.gopher_quality", on_quality or {}), *list_rules("filter.gopher_repetition", repeated)]
+    names = [each.score for each in rules]
 
     def score(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
-        return Scored(texts, quality.quality(texts))
+        return Scored(texts, measure_gopher(texts, top, dup, from_count).select(names))
 
-    return Step(list_rules("filter.gopher_quality", thresholds), score)
-
-
-def gopher_repetition(thresholds: Mapping[str, Any]) -> Step:
-    """Rae et al. 2021, the rules on repetition."""
-    top = sorted(thresholds["max_top_ngram_char_frac"])
-    dup = sorted(thresholds["max_dup_ngram_char_frac"])
-
-    def score(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
-        return Scored(texts, repetition.repetition(texts, top, dup))
-
-    return Step(list_rules("filter.gopher_repetition", thresholds), score)
+    return Step(rules, score) if rules else None
 
 
 def licence(allowed: Sequence[str]) -> Step:

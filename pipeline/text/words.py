@@ -11,6 +11,7 @@ functions it calls: after an edit of `marks`, `letters` or this file, delete `pi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -67,7 +68,7 @@ class Known(NamedTuple):
 def known() -> Known:
     """Special words and units of measure in one table; a unit's key is the complement of its hash."""
     special, units = special_words(), _UNITS.split()
-    hashes = _hash_rows(*to_utf8(pa.array([*special, *units])))
+    hashes = hash_words([*special, *units])
     entries = [sum(len(piece.encode()) << 8 * i for i, piece in enumerate(pieces)) for pieces in special.values()]
     keys, pieces = np.zeros(4096, np.uint64), np.zeros(4096, np.uint32)
     n = len(special)
@@ -77,6 +78,11 @@ def known() -> Known:
             at = (at + 1) & 4095
         keys[at], pieces[at] = key, entry
     return Known(keys, pieces)
+
+
+def hash_words(words: Sequence[str]) -> Hashes:
+    """The hashes that these words have in every text."""
+    return _hash_rows(*to_utf8(pa.array(words, pa.string())))
 
 
 def split(text: str) -> list[str]:
@@ -459,7 +465,7 @@ def _split(
     data: Bytes, offsets: Offsets, table: Marks, keys: Hashes, pieces: npt.NDArray[np.uint32]
 ) -> tuple[Rows, Rows, Hashes, Rows, Bytes]:  # pragma: no cover (compiled)
     """The words of the first row."""
-    size = 2 * (offsets[1] - offsets[0]) + 8
+    size = offsets[1] - offsets[0] + 8
     starts, ends, hashes = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.uint64)
     chars, kinds = np.empty(size, np.int64), np.empty(size, np.uint8)
     n = cut_words(data, offsets[0], offsets[1], table, keys, pieces, starts, ends, hashes, chars, kinds)
