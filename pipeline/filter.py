@@ -65,9 +65,12 @@ def run(params: Filter, *, docs: Path, languages: Path, scratch: Path, out: Path
 def list_steps(params: Filter, model: Path) -> list[Step]:
     """Every part of the filter that the params ask for, in the order in which they are asked: a new one is one line here."""
     language, quality, repeated = params.language, params.gopher_quality, params.gopher_repetition
+    c4, fineweb = params.c4, params.fineweb
     wanted = [
         steps.language(partial(load_model, model), language.keep, language.min_score),
         steps.gopher(quality and quality.model_dump(), repeated and repeated.model_dump()),
+        c4 and steps.c4(c4.model_dump()),
+        fineweb and steps.fineweb(fineweb.model_dump()),
         steps.licence(params.licences),
     ]
     return [step for step in wanted if step]

@@ -23,9 +23,9 @@ def is_address(data: Bytes, i: int, j: int, table: Marks) -> bool:  # pragma: no
     while k < j:
         if data[k] == 64 and k > i and _is_host(data, k + 1, j, table):
             return True
-        if is_scheme and data[k] == 58 and k - i >= 2 and k + 2 < j and data[k + 1] == 47 and data[k + 2] == 47:
-            if _is_host(data, k + 3, j, table):
-                return True
+        is_end = data[k] == 58 and k + 2 < j and data[k + 1] == 47 and data[k + 2] == 47  # ://
+        if is_scheme and is_end and k - i >= 2 and _is_host(data, k + 3, j, table):
+            return True
         point, width = decode(data, k)
         is_scheme = is_scheme and (table[point] & (LETTER | DIGIT) != 0 or point in (43, 45, 46, 95))
         k += width

@@ -35,51 +35,26 @@ _WOULD = (("'ll",), ("'ll", "'ve"), ("'d",), ("'d", "'ve"))
 _WORDS = frozenset(["ill", "its", "hell", "shell", "shed", "were", "well", "whore"])
 
 _ABBREVIATIONS = (
-    "Adm. Bros. Co. co. Corp. D.C. Dr. Gen. Gov. Inc. Jr. Ltd. Md. Messrs. Mo. Mont. Mr. Mrs. Ms. Mt. Ph.D. Prof. Rep. Rev. Sen. "
-    "St. a.m. p.m. e.g. E.g. E.G. i.e. I.e. I.E. vs. v.s. Jan. Feb. Mar. Apr. Jun. Jul. Aug. Sep. Sept. Oct. Nov. Dec. Ak. Ala. "
-    "Ariz. Ark. Calif. Colo. Conn. Del. Fla. Ga. Ia. Id. Ill. Ind. Kan. Kans. Ky. La. Mass. Mich. Minn. Miss. N.C. N.D. N.H. N.J. "
-    "N.M. N.Y. Neb. Nebr. Nev. Okla. Ore. Pa. S.C. Tenn. Va. Wash. Wis. C++ and/or w/o \\n \\t \\\") <space> — '' ' 'S 's ‘S ‘s 're 'd 'll"
+    "Adm. Bros. Co. co. Corp. D.C. Dr. Gen. Gov. Inc. Jr. Ltd. Md. Messrs. Mo. Mont. Mr. Mrs. Ms. Mt. Ph.D. Prof. Rep. Rev. "
+    "Sen. St. a.m. p.m. e.g. E.g. E.G. i.e. I.e. I.E. vs. v.s. Jan. Feb. Mar. Apr. Jun. Jul. Aug. Sep. Sept. Oct. Nov. Dec. "
+    "Ak. Ala. Ariz. Ark. Calif. Colo. Conn. Del. Fla. Ga. Ia. Id. Ill. Ind. Kan. Kans. Ky. La. Mass. Mich. Minn. Miss. N.C. "
+    'N.D. N.H. N.J. N.M. N.Y. Neb. Nebr. Nev. Okla. Ore. Pa. S.C. Tenn. Va. Wash. Wis. C++ and/or w/o \\n \\t \\") <space> — '
+    "'' ' 'S 's ‘S ‘s 're 'd 'll"
 )
 _SHORTENED = (
-    "'em em ll 'nuff nuff 'Cause 'cause 'cos 'Cos 'coz 'Coz 'cuz 'Cuz 'bout ma'am Ma'am o'clock O'clock lovin' Lovin' havin' Havin' "
-    "doin' Doin' goin' Goin' nothin' Nothin' nuthin' Nuthin' ol' Ol' somethin' Somethin'"
+    "'em em ll 'nuff nuff 'Cause 'cause 'cos 'Cos 'coz 'Coz 'cuz 'Cuz 'bout ma'am Ma'am o'clock O'clock lovin' Lovin' "
+    "havin' Havin' doin' Doin' goin' Goin' nothin' Nothin' nuthin' Nuthin' ol' Ol' somethin' Somethin'"
 )
 _CUT = (
-    "y'|all y|all how|'d|'y How|'d|'y not|'ve not|ve Not|'ve Not|ve can|not Can|not gon|na Gon|na got|ta Got|ta let|'s Let|'s c'm|on "
-    "C'm|on i|'m|a I|'m|a i|m|a I|m|a i|m I|m i|'m I|'m"
+    "y'|all y|all how|'d|'y How|'d|'y not|'ve not|ve Not|'ve Not|ve can|not Can|not gon|na Gon|na got|ta Got|ta let|'s "
+    "Let|'s c'm|on C'm|on i|'m|a I|'m|a i|m|a I|m|a i|m I|m i|'m I|'m"
 )
 _FACES = (
-    ":) :)) :))) (: =) (= :] [: [= =] :} :( :(( :((( ): =( ]= =[ :/ =/ =| :| :1 :P :p :O :o :0 :() >:( >:o :* :3 =3 :> :X :x :D ;D =D "
-    ";) (; 8) 8D xD XD xDD XDD :') :'( >.< >.> <.< ._. ;_; v.v V.V v_v V_V <3 <33 <333 </3 0.0 0_0 o.o O.O o.O O.o o_o O_O o_O O_o "
-    "0_o o_0 o.0 0.o @_@ ^_^ ^__^ ^___^ -_- -__- (^_^) (-_-) (._.) (>_<) (*_*) :o) (o:"
+    ":) :)) :))) (: =) (= :] [: [= =] :} :( :(( :((( ): =( ]= =[ :/ =/ =| :| :1 :P :p :O :o :0 :() >:( >:o :* :3 =3 :> :X "
+    ":x :D ;D =D ;) (; 8) 8D xD XD xDD XDD :') :'( >.< >.> <.< ._. ;_; v.v V.V v_v V_V <3 <33 <333 </3 0.0 0_0 o.o O.O o.O "
+    "O.o o_o O_O o_O O_o 0_o o_0 o.0 0.o @_@ ^_^ ^__^ ^___^ -_- -__- (^_^) (-_-) (._.) (>_<) (*_*) :o) (o:"
 )
-_NOSED = [
-    ":)",
-    ":))",
-    ":)))",
-    ":]",
-    ":}",
-    ";)",
-    ":(",
-    ":((",
-    ":(((",
-    ":/",
-    ":|",
-    ":P",
-    ":p",
-    ":O",
-    ":o",
-    ":0",
-    ":*",
-    ":3",
-    ":>",
-    ":X",
-    ":x",
-    ":D",
-    ";D",
-    "8)",
-    "8D",
-]
+_NOSED = ":) :)) :))) :] :} ;) :( :(( :((( :/ :| :P :p :O :o :0 :* :3 :> :X :x :D ;D 8) 8D"
 
 
 @cache
@@ -102,7 +77,7 @@ def _compose() -> Iterator[tuple[str, ...]]:
                 yield bare
     for word in f"{_ABBREVIATIONS} {_SHORTENED} {_FACES}".split():
         yield (word,)
-    for face in _NOSED:
+    for face in _NOSED.split():
         yield (f"{face[0]}-{face[1:]}",)
     for face in ("(-:", "(-;", "(-8", ")-:", "[-:", ":'-)", ":'-("):
         yield (face,)

@@ -21,7 +21,11 @@ SPACE, LOWER, UPPER, DIGIT = 1, 2, 4, 8  # str.isspace; letters of scripts witho
 OPENS, CLOSES, QUOTE, ICON = 16, 32, 64, 128  # comes off the start of a word; off its end; quotation marks; pictures
 CURRENCY, LETTER, SYMBOL, PUNCTUATION = 256, 512, 1024, 2048  # LETTER: str.isalpha; PUNCTUATION: Unicode's P
 ENDS_SENTENCE, ENDS_LINE, BREAKS_LINE, BEFORE_DOT = 4096, 8192, 16384, 32768  # a dot after BEFORE_DOT comes off
-HOST, JOINS = 65536, 131072  # may be in a host's name; `:<>=/` part a word before a letter
+HOST, JOINS, NUMERAL = (
+    65536,
+    131072,
+    262144,
+)  # may be in a host's name; `:<>=/` part a word before a letter; Unicode's Nd
 
 _PUNCTUATION = ",:;!?()[]{}<>_#*&…¿؟¡。？！，、；：～·।،۔؛٪"
 _QUOTES = "'\"`”“‘´’‚„»«「」『』（）〔〕【】《》〈〉〈〉⟦⟧"
@@ -58,8 +62,10 @@ _SENTENCE_ENDS = (
     *(0xAA5E, 0xAA5F, 0xAAF0, 0xAAF1, 0xABEB, 0xFE52, 0xFE56, 0xFE57, 0xFF01, 0xFF0E, 0xFF1F, 0xFF61),
 )
 # Ends a line of prose as well, but parts no sentences: Khmer and Balinese signs and some younger ones.
-_LINE_ENDS = (*(0x61D, 0x61E, 0x837, 0x839, 0x83D, 0x83E), *(0x17D4, 0x17D5, 0x17D6, 0x17D9, 0x17DA, 0x1B7D, 0x1B7E))
-_LINE_ENDS += (0x2E53, 0x2E54)
+_LINE_ENDS = (
+    *(0x61D, 0x61E, 0x837, 0x839, 0x83D, 0x83E, 0x17D4, 0x17D5, 0x17D6),
+    *(0x17D9, 0x17DA, 0x1B7D, 0x1B7E, 0x2E53, 0x2E54),
+)
 
 
 @cache
@@ -100,5 +106,6 @@ def _of(letter: str) -> int:
     bits |= DIGIT if "0" <= letter <= "9" else 0
     bits |= PUNCTUATION if category[0] == "P" else 0
     bits |= ICON | OPENS | CLOSES if category == "So" else 0
+    bits |= NUMERAL if category == "Nd" else 0
     bits |= BREAKS_LINE if len(f"a{letter}a".splitlines()) == 2 else 0
     return bits | (HOST if letter >= "¡" or (letter.isascii() and letter.isalnum()) else 0)

@@ -15,7 +15,6 @@ Where the paper leaves room, datatrove's reading is taken, so that decisions agr
 from __future__ import annotations
 
 import numba
-import numpy as np
 
 from pipeline.text.columns import Bytes, Fractions, Hashes, Rows
 from pipeline.text.letters import decode

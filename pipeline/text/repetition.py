@@ -21,9 +21,8 @@ import numba
 import numpy as np
 
 from pipeline.text.columns import Bytes, Fractions, Hashes, Rows
-from pipeline.text.letters import decode
-from pipeline.text.marks import SPACE, Marks
-from pipeline.text.words import hash_word
+from pipeline.text.marks import Marks
+from pipeline.text.words import hash_word, strip
 
 LINE_FIGURES = ("dup_line_frac", "dup_line_char_frac", "dup_paragraph_frac", "dup_paragraph_char_frac")
 
@@ -79,24 +78,6 @@ def count_byte(data: Bytes, start: int, stop: int, byte: int) -> int:  # pragma:
 
 
 @numba.njit(nogil=True)
-def _strip(data: Bytes, start: int, stop: int, table: Marks) -> tuple[int, int]:  # pragma: no cover (compiled)
-    """The bytes without white space around them."""
-    while start < stop:
-        point, width = decode(data, start)
-        if not table[point] & SPACE:
-            break
-        start += width
-    while start < stop:
-        last = stop - 1
-        while data[last] & 0xC0 == 0x80:
-            last -= 1
-        if not table[decode(data, last)[0]] & SPACE:
-            break
-        stop = last
-    return start, stop
-
-
-@numba.njit(nogil=True)
 def _repeated_parts(
     data: Bytes, start: int, stop: int, min_breaks: int, keys: Hashes, stamps: Rows, stamp: int, mask: np.uint64
 ) -> tuple[int, int, int]:  # pragma: no cover (compiled)
@@ -141,7 +122,7 @@ def measure_lines(
     n_chars = max(count_chars(data, start, stop), 1)
     n, n_repeated, chars = _repeated_parts(data, start, stop, 1, keys, stamps, stamp, mask)
     out[0], out[1] = n_repeated / n, chars / n_chars
-    start, stop = _strip(data, start, stop, table)
+    start, stop = strip(data, start, stop, table)
     n, n_repeated, chars = _repeated_parts(data, start, stop, 2, keys, stamps, stamp + 1, mask)
     out[2], out[3] = n_repeated / n, chars / n_chars
 

@@ -11,10 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.text import c4 as cleaning
 from pipeline.text import language as languages
+from pipeline.text.fineweb import fineweb as measure_fineweb
 from pipeline.text.gopher import gopher as measure_gopher
 from pipeline.text.licences import allowed_frac
 from pipeline.text.rules import Rule, Scored, Step, list_rules
+
+C4_RULES = ("max_lorem_ipsum_lines", "max_curly_bracket_lines", "min_sentences")
 
 
 def language(load: Callable[[], languages.Model], keep: Sequence[str], min_score: float) -> Step:
@@ -40,6 +44,24 @@ def gopher(on_quality: Mapping[str, Any] | None, on_repetition: Mapping[str, Any
         return Scored(texts, measure_gopher(texts, top, dup, from_count).select(names))
 
     return Step(rules, score) if rules else None
+
+
+def c4(settings: Mapping[str, Any]) -> Step:
+    """Raffel et al. 2020: lines are cleaned, then the rules of the document."""
+    lines = cleaning.Lines(**{name: settings[name] for name in cleaning.Lines._fields})
+    thresholds = {name: settings[name] for name in C4_RULES if settings[name] is not None}
+    return Step(list_rules("filter.c4", thresholds), lambda texts, _batch: cleaning.clean(texts, lines))
+
+
+def fineweb(settings: Mapping[str, Any]) -> Step:
+    """Penedo et al. 2024, on the texts as the steps before have left them."""
+    thresholds = dict(settings)
+    short_line_chars: int = thresholds.pop("short_line_chars")
+
+    def score(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
+        return Scored(texts, measure_fineweb(texts, short_line_chars))
+
+    return Step(list_rules("filter.fineweb", thresholds), score)
 
 
 def licence(allowed: Sequence[str]) -> Step:

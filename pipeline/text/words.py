@@ -44,16 +44,16 @@ from pipeline.text.marks import (
     marks,
 )
 
-MAX_SPECIAL = 12  # bytes
+MAX_SPECIAL = 16  # bytes
 MAX_PIECES = 4  # bytes of a table's entry: the lengths of a special word's pieces
 MAX_UNIT = 5
 # What a word is, as bits.
 HAS_LETTER, IS_WORDY, IS_PUNCTUATION, IS_END = 1, 2, 4, 8
 
 _UNITS = (
-    "km km² km³ m m² m³ dm dm² dm³ cm cm² cm³ mm mm² mm³ ha µm nm yd in ft kg g mg µg t lb oz m/s km/h kmh mph hPa Pa mbar mb MB kb "
-    "KB gb GB tb TB T G M K % км км² км³ м м² м³ дм дм² дм³ см см² см³ мм мм² мм³ нм кг г мг м/с км/ч кПа Па мбар Кб КБ кб Мб МБ мб "
-    "Гб ГБ гб Тб ТБ тб US$ C$ A$"
+    "km km² km³ m m² m³ dm dm² dm³ cm cm² cm³ mm mm² mm³ ha µm nm yd in ft kg g mg µg t lb oz m/s km/h kmh mph hPa Pa mbar "
+    "mb MB kb KB gb GB tb TB T G M K % км км² км³ м м² м³ дм дм² дм³ см см² см³ мм мм² мм³ нм кг г мг м/с км/ч кПа Па мбар "
+    "Кб КБ кб Мб МБ мб Гб ГБ гб Тб ТБ тб US$ C$ A$"
 )
 
 
@@ -154,7 +154,7 @@ def _special(
 
 
 @numba.njit(nogil=True)
-def _before(data: Bytes, i: int) -> int:  # pragma: no cover (compiled)
+def before(data: Bytes, i: int) -> int:  # pragma: no cover (compiled)
     """Where the letter that ends before byte i starts."""
     i -= 1
     while data[i] & 0xC0 == 0x80:
@@ -187,13 +187,13 @@ def _closing_dot(data: Bytes, i: int, j: int, table: Marks) -> int:  # pragma: n
         k -= 1
     if j - k > 1 or k == i:
         return j - k if j - k > 1 else 0
-    last = _before(data, k)
+    last = before(data, k)
     point, _ = decode(data, last)
     if table[point] & BEFORE_DOT:
         return 1
     if last == i:
         return 0
-    other, _ = decode(data, _before(data, last))
+    other, _ = decode(data, before(data, last))
     if table[point] & UPPER and table[other] & UPPER:
         return 1
     return 1 if other == 0xB0 and (point | 32) in (99, 102, 107) else 0
@@ -206,7 +206,7 @@ def _closing(
     """How many bytes come off the end."""
     if i >= j:
         return 0
-    last = _before(data, j)
+    last = before(data, j)
     point, width = decode(data, last)
     if point == 46:
         return _closing_dot(data, i, j, table)
@@ -232,7 +232,7 @@ def _closing(
             if 48 <= data[k - 1] <= 57:
                 key = ~hash_word(data, k, j)
                 return j - k if _find(keys, pieces, key) else 0
-            k = _before(data, k)
+            k = before(data, k)
     return 0
 
 
@@ -266,15 +266,15 @@ def _inner(data: Bytes, i: int, start: int, j: int, table: Marks) -> int:  # pra
         return width
     if i == start or i + width >= j:
         return 0
-    before = table[decode(data, _before(data, i))[0]]
+    left = table[decode(data, before(data, i))[0]]
     after = decode(data, i + width)[0]
-    if before & DIGIT and (point in (43, 45, 42, 94)) and (table[after] & DIGIT or after == 45):
+    if left & DIGIT and (point in (43, 45, 42, 94)) and (table[after] & DIGIT or after == 45):
         return 1
     if point == 46:
-        return 1 if before & (LOWER | QUOTE) and table[after] & (UPPER | QUOTE) else 0
+        return 1 if left & (LOWER | QUOTE) and table[after] & (UPPER | QUOTE) else 0
     if point == 44:
-        return 1 if before & (LOWER | UPPER) and table[after] & (LOWER | UPPER) else 0
-    if before & (LOWER | UPPER | DIGIT):
+        return 1 if left & (LOWER | UPPER) and table[after] & (LOWER | UPPER) else 0
+    if left & (LOWER | UPPER | DIGIT):
         if bits & JOINS:
             return 1 if table[after] & (LOWER | UPPER) else 0
         n = _hyphens(data, i, j)
@@ -458,6 +458,24 @@ def cut_words(
         else:
             i += decode(data, i)[1]
     return n
+
+
+@numba.njit(nogil=True)
+def strip(data: Bytes, start: int, stop: int, table: Marks) -> tuple[int, int]:  # pragma: no cover (compiled)
+    """The bytes without white space around them."""
+    while start < stop:
+        point, width = decode(data, start)
+        if not table[point] & SPACE:
+            break
+        start += width
+    while start < stop:
+        last = stop - 1
+        while data[last] & 0xC0 == 0x80:
+            last -= 1
+        if not table[decode(data, last)[0]] & SPACE:
+            break
+        stop = last
+    return start, stop
 
 
 @numba.njit(cache=True, nogil=True)
