@@ -6,16 +6,14 @@ domain in small letters or four numbers, a port, a path; all but the host may be
 
 from __future__ import annotations
 
-import numba
-
 from pipeline.text.columns import Bytes
-from pipeline.text.letters import decode
+from pipeline.text.machine import decode, leaf
 from pipeline.text.marks import DIGIT, HOST, LETTER, LOWER, Marks
 
 MAX_LABEL = 64
 
 
-@numba.njit(nogil=True)
+@leaf
 def is_address(data: Bytes, i: int, j: int, table: Marks) -> bool:  # pragma: no cover (compiled)
     if _is_host(data, i, j, table):
         return True
@@ -32,7 +30,7 @@ def is_address(data: Bytes, i: int, j: int, table: Marks) -> bool:  # pragma: no
     return False
 
 
-@numba.njit(nogil=True)
+@leaf
 def _is_host(data: Bytes, i: int, j: int, table: Marks) -> bool:  # pragma: no cover (compiled)
     """A host, perhaps a port and a path, and nothing else."""
     n_labels, n_numbers = 0, 0
@@ -62,7 +60,7 @@ def _is_host(data: Bytes, i: int, j: int, table: Marks) -> bool:  # pragma: no c
         return (is_domain or is_numeric) and _is_rest(data, i, j)
 
 
-@numba.njit(nogil=True)
+@leaf
 def _is_rest(data: Bytes, i: int, j: int) -> bool:  # pragma: no cover (compiled)
     if i < j and data[i] == 58:
         start = i + 1

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, Rows, from_utf8, to_utf8
-from pipeline.text.letters import decode
+from pipeline.text.machine import decode, leaf
 from pipeline.text.marks import BREAKS_LINE, NUMERAL, SPACE, Marks, marks
 from pipeline.text.rules import CHANGED, Scored
 from pipeline.text.words import IS_END, IS_PUNCTUATION, cut_words, known, strip
@@ -69,7 +69,7 @@ def _phrases() -> tuple[Bytes, Offsets]:
     return to_utf8(pa.array(_PHRASES))
 
 
-@numba.njit(nogil=True)
+@leaf
 def _has_phrase(
     data: Bytes, start: int, stop: int, phrases: Bytes, first: int, last: int
 ) -> bool:  # pragma: no cover (compiled)
@@ -89,7 +89,7 @@ def _has_phrase(
     return False
 
 
-@numba.njit(nogil=True)
+@leaf
 def _citation(
     data: Bytes, i: int, stop: int, table: Marks, phrases: Bytes, places: Offsets
 ) -> int:  # pragma: no cover (compiled)
@@ -113,7 +113,7 @@ def _citation(
     return 0
 
 
-@numba.njit(nogil=True)
+@leaf
 def count_sentences(
     data: Bytes, n_words: int, starts: Rows, ends: Rows, kinds: Bytes
 ) -> int:  # pragma: no cover (compiled)
@@ -129,7 +129,7 @@ def count_sentences(
     return n
 
 
-@numba.njit(nogil=True)
+@leaf
 def _scan_words(data: Bytes, start: int, stop: int, table: Marks) -> tuple[int, int]:  # pragma: no cover (compiled)
     """Words between white space, and the code points of the longest."""
     n, chars, longest = 0, 0, 0
@@ -151,7 +151,7 @@ def _scan_words(data: Bytes, start: int, stop: int, table: Marks) -> tuple[int, 
     return n, longest
 
 
-@numba.njit(nogil=True)
+@leaf
 def _line_end(data: Bytes, i: int, stop: int, table: Marks) -> tuple[int, int]:  # pragma: no cover (compiled)
     """Where the line ends, and where the next one starts (-1: there is none)."""
     while i < stop:
@@ -167,7 +167,7 @@ def _line_end(data: Bytes, i: int, stop: int, table: Marks) -> tuple[int, int]: 
     return stop, -1
 
 
-@numba.njit(nogil=True)
+@leaf
 def _verdict(
     out: Bytes, first: int, n: int, n_words: int, phrases: Bytes, places: Offsets, lines: Rows, figures: Fractions
 ) -> int:  # pragma: no cover (compiled)

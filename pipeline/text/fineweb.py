@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, to_utf8
-from pipeline.text.letters import decode
+from pipeline.text.machine import decode
 from pipeline.text.marks import ENDS_LINE, Marks, marks
 from pipeline.text.repetition import count_byte, count_chars, is_first, table_size
 from pipeline.text.words import before, cut_words, hash_word, known, strip

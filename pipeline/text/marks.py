@@ -21,11 +21,8 @@ SPACE, LOWER, UPPER, DIGIT = 1, 2, 4, 8  # str.isspace; letters of scripts witho
 OPENS, CLOSES, QUOTE, ICON = 16, 32, 64, 128  # comes off the start of a word; off its end; quotation marks; pictures
 CURRENCY, LETTER, SYMBOL, PUNCTUATION = 256, 512, 1024, 2048  # LETTER: str.isalpha; PUNCTUATION: Unicode's P
 ENDS_SENTENCE, ENDS_LINE, BREAKS_LINE, BEFORE_DOT = 4096, 8192, 16384, 32768  # a dot after BEFORE_DOT comes off
-HOST, JOINS, NUMERAL = (
-    65536,
-    131072,
-    262144,
-)  # may be in a host's name; `:<>=/` part a word before a letter; Unicode's Nd
+HOST, JOINS = 65536, 131072  # may be in a host's name; `:<>=/` part a word before a letter
+NUMERAL, INNER = 262144, 524288  # Unicode's Nd; may part a word at all (set for ASCII only)
 
 _PUNCTUATION = ",:;!?()[]{}<>_#*&…¿؟¡。？！，、；：～·।،۔؛٪"
 _QUOTES = "'\"`”“‘´’‚„»«「」『』（）〔〕【】《》〈〉〈〉⟦⟧"
@@ -86,6 +83,7 @@ def marks() -> Marks:
         (_SYMBOLS, SYMBOL),
         ("-_", HOST),
         (":<>=/", JOINS),
+        (".,-+*^~:<>=/", INNER),
     ):
         for sign in signs:
             table[ord(sign)] |= bits

@@ -14,10 +14,8 @@ Where the paper leaves room, datatrove's reading is taken, so that decisions agr
 
 from __future__ import annotations
 
-import numba
-
 from pipeline.text.columns import Bytes, Fractions, Hashes, Rows
-from pipeline.text.letters import decode
+from pipeline.text.machine import decode, leaf
 from pipeline.text.marks import BREAKS_LINE, SPACE, Marks
 from pipeline.text.words import HAS_LETTER, IS_WORDY
 
@@ -33,7 +31,7 @@ FIGURES = (
 )
 
 
-@numba.njit(nogil=True)
+@leaf
 def measure_words(
     n_words: int, hashes: Hashes, chars: Rows, kinds: Bytes, stop_words: Hashes, out: Fractions
 ) -> None:  # pragma: no cover (compiled)
@@ -59,7 +57,7 @@ def measure_words(
     out[6] = n_seen
 
 
-@numba.njit(nogil=True)
+@leaf
 def measure_marks(
     data: Bytes, start: int, stop: int, table: Marks, n_words: int, out: Fractions
 ) -> None:  # pragma: no cover (compiled)

@@ -17,10 +17,10 @@ in prose nearly all of it is the table of 2-grams. Memory: a table of two slots 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from pipeline.text.columns import Bytes, Fractions, Hashes, Rows
+from pipeline.text.machine import leaf
 from pipeline.text.marks import Marks
 from pipeline.text.words import hash_word, strip
 
@@ -29,7 +29,7 @@ LINE_FIGURES = ("dup_line_frac", "dup_line_char_frac", "dup_paragraph_frac", "du
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-@numba.njit(nogil=True)
+@leaf
 def table_size(n_items: int) -> int:  # pragma: no cover (compiled)
     """Slots for so many items: a power of two, at most half of them taken."""
     size = 16
@@ -38,7 +38,7 @@ def table_size(n_items: int) -> int:  # pragma: no cover (compiled)
     return size
 
 
-@numba.njit(nogil=True)
+@leaf
 def find_slot(
     keys: Hashes, stamps: Rows, stamp: int, mask: np.uint64, key: np.uint64
 ) -> int:  # pragma: no cover (compiled)
@@ -49,7 +49,7 @@ def find_slot(
     return int(at)
 
 
-@numba.njit(nogil=True)
+@leaf
 def is_first(
     keys: Hashes, stamps: Rows, stamp: int, mask: np.uint64, key: np.uint64
 ) -> bool:  # pragma: no cover (compiled)
@@ -61,7 +61,7 @@ def is_first(
     return True
 
 
-@numba.njit(nogil=True)
+@leaf
 def count_chars(data: Bytes, start: int, stop: int) -> int:  # pragma: no cover (compiled)
     n = 0
     for i in range(start, stop):
@@ -69,7 +69,7 @@ def count_chars(data: Bytes, start: int, stop: int) -> int:  # pragma: no cover 
     return n
 
 
-@numba.njit(nogil=True)
+@leaf
 def count_byte(data: Bytes, start: int, stop: int, byte: int) -> int:  # pragma: no cover (compiled)
     n = 0
     for i in range(start, stop):
@@ -77,7 +77,7 @@ def count_byte(data: Bytes, start: int, stop: int, byte: int) -> int:  # pragma:
     return n
 
 
-@numba.njit(nogil=True)
+@leaf
 def _repeated_parts(
     data: Bytes, start: int, stop: int, min_breaks: int, keys: Hashes, stamps: Rows, stamp: int, mask: np.uint64
 ) -> tuple[int, int, int]:  # pragma: no cover (compiled)
@@ -105,7 +105,7 @@ def _repeated_parts(
                 return n, n_repeated, n_chars
 
 
-@numba.njit(nogil=True)
+@leaf
 def measure_lines(
     data: Bytes,
     start: int,
@@ -127,7 +127,7 @@ def measure_lines(
     out[2], out[3] = n_repeated / n, chars / n_chars
 
 
-@numba.njit(nogil=True)
+@leaf
 def _gram_chars(chars: Rows, i: int, n: int) -> int:  # pragma: no cover (compiled)
     total = 0
     for k in range(i, i + n):
@@ -135,7 +135,7 @@ def _gram_chars(chars: Rows, i: int, n: int) -> int:  # pragma: no cover (compil
     return total
 
 
-@numba.njit(nogil=True)
+@leaf
 def _walk(n: int, places: Rows, slots: Rows, m: int, firsts: Rows, chars: Rows) -> int:  # pragma: no cover (compiled)
     """Characters of n-grams that were seen before, none counted twice."""
     repeated, free = 0, 0
@@ -151,7 +151,7 @@ def _walk(n: int, places: Rows, slots: Rows, m: int, firsts: Rows, chars: Rows) 
     return repeated
 
 
-@numba.njit(nogil=True)
+@leaf
 def measure_ngrams(
     n_words: int,
     hashes: Hashes,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numba
 import numpy as np
@@ -23,7 +23,7 @@ import pyarrow as pa
 from pipeline.text.addresses import is_address
 from pipeline.text.columns import Bytes, Hashes, Offsets, Rows, to_utf8
 from pipeline.text.contractions import special_words
-from pipeline.text.letters import decode
+from pipeline.text.machine import count_letters, decode, leaf, load64
 from pipeline.text.marks import (
     BEFORE_DOT,
     CLOSES,
@@ -31,6 +31,7 @@ from pipeline.text.marks import (
     DIGIT,
     ENDS_SENTENCE,
     ICON,
+    INNER,
     JOINS,
     LETTER,
     LOWER,
@@ -47,6 +48,7 @@ from pipeline.text.marks import (
 MAX_SPECIAL = 16  # bytes
 MAX_PIECES = 4  # bytes of a table's entry: the lengths of a special word's pieces
 MAX_UNIT = 5
+TABLE_BITS = 12
 # What a word is, as bits.
 HAS_LETTER, IS_WORDY, IS_PUNCTUATION, IS_END = 1, 2, 4, 8
 
@@ -57,11 +59,14 @@ _UNITS = (
 )
 
 
+Lengths: TypeAlias = npt.NDArray[np.uint32]
+
+
 class Known(NamedTuple):
     """Hash tables of words that are known whole: `keys` (0: free) and the lengths of the pieces, a byte each (0 of units)."""
 
     keys: Hashes
-    pieces: npt.NDArray[np.uint32]
+    pieces: Lengths
 
 
 @cache
@@ -70,12 +75,13 @@ def known() -> Known:
     special, units = special_words(), _UNITS.split()
     hashes = hash_words([*special, *units])
     entries = [sum(len(piece.encode()) << 8 * i for i, piece in enumerate(pieces)) for pieces in special.values()]
-    keys, pieces = np.zeros(4096, np.uint64), np.zeros(4096, np.uint32)
+    size = 1 << TABLE_BITS
+    keys, pieces = np.zeros(size, np.uint64), np.zeros(size, np.uint32)
     n = len(special)
     for key, entry in zip([*hashes[:n], *~hashes[n:]], [*entries, *[1] * len(units)], strict=True):
-        at = int(key) & 4095
+        at = int(key) >> (64 - TABLE_BITS)
         while keys[at] and keys[at] != key:
-            at = (at + 1) & 4095
+            at = (at + 1) % size
         keys[at], pieces[at] = key, entry
     return Known(keys, pieces)
 
@@ -100,21 +106,12 @@ def _hash_rows(data: Bytes, offsets: Offsets) -> Hashes:  # pragma: no cover (co
     return hashes
 
 
-@numba.njit(nogil=True)
+@leaf
 def _word64(data: Bytes, start: int, stop: int) -> np.uint64:  # pragma: no cover (compiled)
-    """Up to eight bytes as a number. One load where the text does not end within them."""
-    i, n = np.uint64(start), stop - start
+    """Up to eight bytes as a number."""
+    n = stop - start
     if start + 8 <= len(data):
-        word = (
-            np.uint64(data[i])
-            | np.uint64(data[i + np.uint64(1)]) << np.uint64(8)
-            | np.uint64(data[i + np.uint64(2)]) << np.uint64(16)
-            | np.uint64(data[i + np.uint64(3)]) << np.uint64(24)
-            | np.uint64(data[i + np.uint64(4)]) << np.uint64(32)
-            | np.uint64(data[i + np.uint64(5)]) << np.uint64(40)
-            | np.uint64(data[i + np.uint64(6)]) << np.uint64(48)
-            | np.uint64(data[i + np.uint64(7)]) << np.uint64(56)
-        )
+        word = load64(data, start)
         return word & (~np.uint64(0) >> np.uint64(64 - 8 * n)) if n < 8 else word
     word = np.uint64(0)
     for k in range(min(n, 8)):
@@ -122,7 +119,7 @@ def _word64(data: Bytes, start: int, stop: int) -> np.uint64:  # pragma: no cove
     return word
 
 
-@numba.njit(nogil=True)
+@leaf
 def hash_word(data: Bytes, start: int, stop: int) -> np.uint64:  # pragma: no cover (compiled)
     """64 bits of the bytes, never 0: multiply and fold, eight bytes a step. Ours alone: it is stored nowhere."""
     h = np.uint64(stop - start) * np.uint64(0x9E3779B97F4A7C15)
@@ -135,25 +132,23 @@ def hash_word(data: Bytes, start: int, stop: int) -> np.uint64:  # pragma: no co
     return (h ^ (h >> np.uint64(29))) | np.uint64(1)
 
 
-@numba.njit(nogil=True)
-def _find(keys: Hashes, pieces: npt.NDArray[np.uint32], key: np.uint64) -> np.uint32:  # pragma: no cover (compiled)
-    at = key & np.uint64(4095)
+@leaf
+def _find(keys: Hashes, pieces: Lengths, key: np.uint64) -> np.uint32:  # pragma: no cover (compiled)
+    at = key >> np.uint64(64 - TABLE_BITS)
     while keys[at] != key:
         if keys[at] == np.uint64(0):
             return np.uint32(0)
-        at = (at + np.uint64(1)) & np.uint64(4095)
+        at = (at + np.uint64(1)) & np.uint64((1 << TABLE_BITS) - 1)
     return pieces[at]
 
 
-@numba.njit(nogil=True)
-def _special(
-    data: Bytes, i: int, j: int, keys: Hashes, pieces: npt.NDArray[np.uint32]
-) -> np.uint32:  # pragma: no cover (compiled)
+@leaf
+def _special(data: Bytes, i: int, j: int, keys: Hashes, pieces: Lengths) -> np.uint32:  # pragma: no cover (compiled)
     """The lengths of the pieces, or 0 for a word that is not known."""
     return _find(keys, pieces, hash_word(data, i, j)) if 0 < j - i <= MAX_SPECIAL else np.uint32(0)
 
 
-@numba.njit(nogil=True)
+@leaf
 def before(data: Bytes, i: int) -> int:  # pragma: no cover (compiled)
     """Where the letter that ends before byte i starts."""
     i -= 1
@@ -162,7 +157,7 @@ def before(data: Bytes, i: int) -> int:  # pragma: no cover (compiled)
     return i
 
 
-@numba.njit(nogil=True)
+@leaf
 def _opening(data: Bytes, i: int, j: int, table: Marks) -> int:  # pragma: no cover (compiled)
     """How many bytes come off the start."""
     point, width = decode(data, i)
@@ -180,7 +175,7 @@ def _opening(data: Bytes, i: int, j: int, table: Marks) -> int:  # pragma: no co
     return 2 if (point == 65 or point == 67) and j - i > 1 and data[i + 1] == 36 else 0
 
 
-@numba.njit(nogil=True)
+@leaf
 def _closing_dot(data: Bytes, i: int, j: int, table: Marks) -> int:  # pragma: no cover (compiled)
     k = j
     while k > i and data[k - 1] == 46:
@@ -199,9 +194,9 @@ def _closing_dot(data: Bytes, i: int, j: int, table: Marks) -> int:  # pragma: n
     return 1 if other == 0xB0 and (point | 32) in (99, 102, 107) else 0
 
 
-@numba.njit(nogil=True)
+@leaf
 def _closing(
-    data: Bytes, i: int, j: int, table: Marks, keys: Hashes, pieces: npt.NDArray[np.uint32]
+    data: Bytes, i: int, j: int, table: Marks, keys: Hashes, pieces: Lengths
 ) -> int:  # pragma: no cover (compiled)
     """How many bytes come off the end."""
     if i >= j:
@@ -236,7 +231,7 @@ def _closing(
     return 0
 
 
-@numba.njit(nogil=True)
+@leaf
 def _hyphens(data: Bytes, i: int, j: int) -> int:  # pragma: no cover (compiled)
     """Bytes of the hyphens or dashes here, longest first; a letter must follow."""
     byte = data[i]
@@ -252,7 +247,7 @@ def _hyphens(data: Bytes, i: int, j: int) -> int:  # pragma: no cover (compiled)
     return 0
 
 
-@numba.njit(nogil=True)
+@leaf
 def _inner(data: Bytes, i: int, start: int, j: int, table: Marks) -> int:  # pragma: no cover (compiled)
     """Bytes of the mark at i that parts the word from `start` to j, or 0."""
     point, width = decode(data, i)
@@ -283,7 +278,7 @@ def _inner(data: Bytes, i: int, start: int, j: int, table: Marks) -> int:  # pra
     return 0
 
 
-@numba.njit(nogil=True)
+@leaf
 def _pieces(lengths: np.uint32, i: int, starts: Rows, ends: Rows, n: int) -> int:  # pragma: no cover (compiled)
     """Adds the pieces of a special word that starts at i; returns the number of words."""
     while lengths:
@@ -295,13 +290,17 @@ def _pieces(lengths: np.uint32, i: int, starts: Rows, ends: Rows, n: int) -> int
     return n
 
 
-@numba.njit(nogil=True)
+@leaf
 def _cut_middle(
     data: Bytes, i: int, j: int, table: Marks, starts: Rows, ends: Rows, n: int
 ) -> int:  # pragma: no cover (compiled)
     """Adds the parts of a word without its ends' marks: parted by what `_inner` finds, unless it is an address."""
     is_checked, word, k = False, i, i
     while k < j:
+        byte = data[k]
+        if byte < 128 and not table[byte] & INNER:
+            k += 1
+            continue
         width = _inner(data, k, i, j, table)
         if width == 0 or k == i:
             k += width or decode(data, k)[1]
@@ -322,14 +321,14 @@ def _cut_middle(
     return n
 
 
-@numba.njit(nogil=True)
+@leaf
 def _cut(
     data: Bytes,
     i: int,
     j: int,
     table: Marks,
     keys: Hashes,
-    pieces: npt.NDArray[np.uint32],
+    pieces: Lengths,
     starts: Rows,
     ends: Rows,
     n: int,
@@ -370,14 +369,15 @@ def _cut(
     return _join(data, first, n, keys, pieces, starts, ends) if n - first > 1 else n
 
 
-@numba.njit(nogil=True)
+@leaf
 def _join(
-    data: Bytes, first: int, n: int, keys: Hashes, pieces: npt.NDArray[np.uint32], starts: Rows, ends: Rows
+    data: Bytes, first: int, n: int, keys: Hashes, pieces: Lengths, starts: Rows, ends: Rows
 ) -> int:  # pragma: no cover (compiled)
     """Neighbours that are one special word together, such as `)` and `:`, become its pieces."""
     k = first
     while k < n - 1:
-        if ends[k] - starts[k] > 5:
+        following = data[starts[k + 1]]
+        if ends[k] - starts[k] > 2 and following != 46 and following != 47:  # no known word begins so
             k += 1
             continue
         for m in range(min(n, k + 4) - 1, k, -1):
@@ -392,9 +392,11 @@ def _join(
     return n
 
 
-@numba.njit(nogil=True)
+@leaf
 def describe(data: Bytes, i: int, j: int, table: Marks) -> tuple[int, int]:  # pragma: no cover (compiled)
     """Letters (code points) of a word, and what it is, as bits."""
+    if count_letters(data, i, j) == j - i:
+        return j - i, HAS_LETTER | IS_WORDY
     n, has_letter, is_wordy, is_punctuation, bits = 0, False, False, True, np.uint32(0)
     while i < j:
         point, width = decode(data, i)
@@ -408,14 +410,14 @@ def describe(data: Bytes, i: int, j: int, table: Marks) -> tuple[int, int]:  # p
     return n, has_letter * HAS_LETTER + is_wordy * IS_WORDY + is_punctuation * IS_PUNCTUATION + is_end * IS_END
 
 
-@numba.njit(nogil=True)
+@leaf
 def cut_words(
     data: Bytes,
     start: int,
     stop: int,
     table: Marks,
     keys: Hashes,
-    pieces: npt.NDArray[np.uint32],
+    pieces: Lengths,
     starts: Rows,
     ends: Rows,
     hashes: Hashes,
@@ -425,13 +427,12 @@ def cut_words(
     """Fills the five arrays (longer than the text has bytes) with the words of bytes `start` to `stop`; returns their number."""
     n, i = 0, start
     while i < stop:
-        first, is_plain = i, True
+        first = i
+        i += count_letters(data, i, stop)
+        is_plain = True
         while i < stop:
             byte = data[i]
             if byte < 128:
-                if 97 <= (byte | 32) <= 122:
-                    i += 1
-                    continue
                 if table[byte] & SPACE:
                     break
                 i += 1
@@ -460,7 +461,7 @@ def cut_words(
     return n
 
 
-@numba.njit(nogil=True)
+@leaf
 def strip(data: Bytes, start: int, stop: int, table: Marks) -> tuple[int, int]:  # pragma: no cover (compiled)
     """The bytes without white space around them."""
     while start < stop:
@@ -480,7 +481,7 @@ def strip(data: Bytes, start: int, stop: int, table: Marks) -> tuple[int, int]: 
 
 @numba.njit(cache=True, nogil=True)
 def _split(
-    data: Bytes, offsets: Offsets, table: Marks, keys: Hashes, pieces: npt.NDArray[np.uint32]
+    data: Bytes, offsets: Offsets, table: Marks, keys: Hashes, pieces: Lengths
 ) -> tuple[Rows, Rows, Hashes, Rows, Bytes]:  # pragma: no cover (compiled)
     """The words of the first row."""
     size = offsets[1] - offsets[0] + 8
