@@ -113,13 +113,42 @@ class GopherRepetition(Section):
     max_dup_line_char_frac: Frac
     max_dup_paragraph_char_frac: Frac
     max_top_ngram_char_frac: dict[NgramWords, Frac]  # n of words → most characters that the commonest n-gram may take
+    top_ngram_from_count: Count = (
+        1  # an n-gram that occurs less often is no commonest one; at 1 every short text has one
+    )
     max_dup_ngram_char_frac: dict[NgramWords, Frac]  # n of words → most characters in n-grams that occur more than once
+
+
+class C4(Section):
+    """Raffel et al. 2020, section 2.2. Lines that break a rule go, then the document is judged. FineWeb: no terminal marks."""
+
+    max_lorem_ipsum_lines: Annotated[int, Field(ge=0)] | None = 0  # null: no rule
+    max_curly_bracket_lines: Annotated[int, Field(ge=0)] | None = 0
+    min_sentences: Annotated[int, Field(ge=0)] = 5
+    max_word_chars: Count = 1_000  # a line with a longer word goes
+    min_line_words: Annotated[int, Field(ge=0)] = 3
+    use_terminal_punctuation: bool = True  # lines must end in . ? ! or a quotation mark
+    use_javascript: bool = True  # lines that name it go
+    use_policies: bool = True  # lines on cookies and terms of use go
+    use_citations: bool = True  # [1], [edit], [citation needed] go out of lines
+
+
+class FineWeb(Section):
+    """Penedo et al. 2024, section 3.6."""
+
+    min_punctuated_line_frac: Frac = 0.12
+    max_short_line_frac: Frac = 0.67
+    max_repeated_line_char_frac: Frac = 0.01
+    max_newline_word_frac: Annotated[float, Field(ge=0.0)] = 0.3
+    short_line_chars: Count = 30
 
 
 class Filter(Section):
     language: Language
-    gopher_quality: GopherQuality
-    gopher_repetition: GopherRepetition
+    gopher_quality: GopherQuality | None = None
+    gopher_repetition: GopherRepetition | None = None
+    c4: C4 | None = None
+    fineweb: FineWeb | None = None
     licences: Annotated[list[str], Field(min_length=1)]  # SPDX ids that may stay; "unknown" is a choice
 
 
