@@ -1,9 +1,9 @@
 """Personal data and secrets in texts, each replaced by a placeholder that says what it was: `<EMAIL>`, `<PHONE>`, `<IP>`, `<CARD>`,
 `<IBAN>`, `<NATIONAL_ID>`, `<KEY>`.
 
-In: a column of texts. Out: the column with replacements, all else in it unchanged, and how many of each kind each row had. The same
-text gives the same text; what has been redacted once has nothing left to redact. Time: linear; a compiled scan finds the places where
-something may be (`pii_scan`), exact checks look there only. Memory: the column, once more where something was replaced.
+In: a column of texts. Out: the column with replacements, all else in it unchanged, and how many of each kind each row had. The
+same text gives the same text; what has been redacted once has nothing left to redact. Time: linear; a compiled scan finds the
+places where something may be (`pii_scan`), exact checks look there only. Memory: the column, once more where something changed.
 
 Covered: email addresses; public IPv4 and IPv6 addresses; telephone numbers in international form, in the North American form, and
 in other forms behind a word like "phone"; payment cards (issuer, length, Luhn); IBANs (country, length, mod 97); identity numbers
@@ -12,9 +12,9 @@ of ten countries (`pii_ids`); keys and tokens with a known prefix, JSON Web Toke
 Left on purpose, since it points at nobody: example.com and the other reserved names, private, loopback and documentation addresses,
 555-01xx numbers, `git@host`, key stand-ins; numbers that are parts of others, dates, version numbers, decimals.
 
-Not covered: names, postal addresses, dates of birth, coordinates, account numbers other than IBANs, licence plates, MAC addresses,
-user names, passwords, spelled-out forms ("john at example dot org"), digits of other scripts, telephone numbers without `+` announced
-by a word in a language other than those in `pii_numbers`, forms broken over two lines.
+Not covered: names, postal addresses, dates of birth, coordinates, account numbers other than IBANs, licence plates, MAC
+addresses, user names, passwords, spelled-out forms ("john at example dot org"), digits of other scripts, telephone numbers without
+`+` that a word in a language unknown to `pii_numbers` announces, forms broken over two lines.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -93,9 +93,7 @@ def redact(texts: pa.StringArray, kinds: Sequence[str] = KINDS) -> Redacted:
 
 def find(data: Bytes, offsets: Offsets, kinds: Sequence[str] = KINDS) -> list[Found]:
     """What is of these kinds, in the order of the text, without overlaps."""
-    wanted = {
-        what: [(kind, finder) for kind, finder in finders if kind in kinds] for what, finders in _FINDERS.items()
-    }
+    wanted = {what: [(kind, finder) for kind, finder in finders if kind in kinds] for what, finders in _FINDERS.items()}
     places = pii_scan.scan(data, offsets, prefixes() if "key" in kinds else ())
     found: list[Found] = []
     open_at = 0  # a token of many kilobytes is looked at once, not again at each word in it

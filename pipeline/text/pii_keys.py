@@ -53,7 +53,9 @@ _TOKENS: dict[bytes, bytes] = {
     b"SharedAccessKey=": rb"(?P<name>SharedAccessKey=)[A-Za-z0-9+/]{43,88}={0,2}",
     b"PRIVATE": rb"PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=\s:,.\\-]{64,16000}?-----END [A-Z ]{0,24}PRIVATE KEY(?: BLOCK)?-----",
 }
-_FAKE = re.compile(rb"(?i)example|x{6}|\*{4}|\.{4}|0{8}|(?:your|my|fake|dummy|test)[_-]?(?:api|key|token|secret)|12345678901|abcdefghij")
+_FAKE = re.compile(
+    rb"(?i)example|x{6}|\*{4}|\.{4}|0{8}|(?:your|my|fake|dummy|test)[_-]?(?:api|key|token|secret)|12345678901|abcdefghij"
+)
 _PEM_HEAD = re.compile(rb"-----BEGIN [A-Z ]{0,24}\Z")
 
 
@@ -69,11 +71,10 @@ def _patterns() -> tuple[tuple[bytes, re.Pattern[bytes]], ...]:
 
 def find_key(window: bytes, at: int) -> Span | None:
     """A token, where `at` is the first letter of its prefix; a block of a private key from its first dash to its last."""
-    for prefix, pattern in _patterns():
-        if window.startswith(prefix, at):
-            break
-    else:
+    known = next((known for known in _patterns() if window.startswith(known[0], at)), None)
+    if known is None:
         return None
+    prefix, pattern = known
     if window[max(0, at - 1) : at] == b"-" and prefix != b"PRIVATE":  # inside another token
         return None
     found = pattern.match(window, at)

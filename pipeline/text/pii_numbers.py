@@ -87,7 +87,7 @@ _IP_CUE = re.compile(
 def find_ipv4(window: bytes, at: int) -> Span | None:
     """A public address (`ipaddress.is_global`): private, loopback, reserved and documentation ones (RFC 5737) tell nobody.
 
-    Left: what a word like "version" or "section" announces; parts all below 32 (one address in 4,000, but nearly every
+    Left: what a word like "version" or "section" announces; parts all below 64 (one address in 256, but nearly every
     version number) unless a word like "host" stands shortly before or a port behind.
     """
     found = _IPV4.match(window, at)
@@ -98,7 +98,7 @@ def find_ipv4(window: bytes, at: int) -> Span | None:
     if joined or window[max(0, at - 1) : at] == b"+" or _VERSION_CUE.search(window, max(0, at - 16), at):
         return None
     has_port = rest[:1] == b":" and rest[1:].isdigit()
-    is_low = all(int(part) < 32 for part in found.group().split(b"."))
+    is_low = all(int(part) < 64 for part in found.group().split(b"."))
     return None if is_low and not has_port and not _IP_CUE.search(window, max(0, at - 40), at) else (at, stop)
 
 
@@ -117,9 +117,10 @@ def find_ipv6(window: bytes, at: int) -> Span | None:
 
 def _is_global(text: bytes) -> bool:
     try:
-        return ipaddress.ip_address(text.decode()).is_global
+        address = ipaddress.ip_address(text.decode())
     except ValueError:
         return False
+    return address.is_global and not address.is_multicast
 
 
 _CARD = re.compile(rb"\d{4}([ -])(?:\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{6}\1\d{4,5})|\d{12,19}")
@@ -128,11 +129,14 @@ _CARD_CUE = re.compile(
 )
 
 
+_CALL = re.compile(rb"\w\(\Z")
+
+
 def find_card(window: bytes, at: int) -> Span | None:
     """13 to 19 digits that an issuer uses (ISO/IEC 7812 prefix and length), whose Luhn sum comes out.
 
     In one piece (an identifier may look like it: one in ten has a right sum) only 15 and 16 digits are taken, not behind `=`
-    or `/`, and none that is one digit over and over, unless a word like "card" stands shortly before.
+    or `/` or as an argument, and none that is one digit over and over, unless a word like "card" stands shortly before.
     """
     found = _CARD.match(window, at)
     if found is None or not ends_here(window, found.end()):
@@ -143,7 +147,7 @@ def find_card(window: bytes, at: int) -> Span | None:
     if found.group(1) is None and not _CARD_CUE.search(window, max(0, at - 40), at):
         if len(number) not in (15, 16) or window[max(0, at - 1) : at] in (b"=", b"/", b"+", b"."):
             return None
-        if len(set(number[1:])) < 3 or number.endswith(b"000000"):
+        if len(set(number[1:])) < 3 or number.endswith(b"000000") or _CALL.search(window, 0, at):
             return None
     return found.span()
 
@@ -205,15 +209,19 @@ def is_iban(number: bytes) -> bool:
 
 
 _INTERNATIONAL = re.compile(rb"\+[1-9]\d{0,14}(?:(?:[ .\-/]| ?\(| ?\) ?|\)-)\d{1,8}){0,8}")
+_COUNTRY = re.compile(  # ITU-T, list of assigned country codes
+    rb"1|7|2(?:[07]|1[12368]|[2346]\d|5[0-8]|9[01789])|3(?:[0-469]|[57]\d|8[0-35-79])|4(?:[013-9]|2[013])|5(?:[1-8]|[09]\d)"
+    rb"|6(?:[0-6]|7[02-9]|8[0-35-9]|9[0-2])|8(?:[1246]|0[08]|5[02356]|7[08]|8[0-368])|9(?:[0-58]|6[0-8]|7[0-79]|9[2-68])"
+)
+_FICTION = re.compile(rb"555\D?01\d\d\Z")
 _NANP = re.compile(rb"(?:1[-. ])?(?:\(([2-9]\d\d)\)[ -]?|([2-9]\d\d)([-. ]))([2-9]\d\d)([-. ])(\d{4})")
 _NATIONAL = re.compile(rb"\(?\d{1,12}(?:(?:[ .\-/]| ?\(| ?\) ?|\)-| - )\d{1,8}){0,6}")
 _DATE = re.compile(rb"\d{4}([-/.])\d\d?\1\d\d?(?!\d)|\d\d?([-/.])\d\d?\2\d{4}(?!\d)")
-_CUE_END = (
-    rb"\W{0,4}(?:(?:numbers?|no|nr|num|us|me|at|is|on|nummer|home|work|office|toll|free|ext|or|and|direct)\b\W{0,4}){0,3}\Z"
-)
+_CUE_END = rb"\W{0,4}(?:(?:numbers?|no|nr|num|us|me|at|is|on|nummer|home|work|office|toll|free|ext|or|and|direct)\b\W{0,4}){0,3}\Z"
 _PHONE_CUE = re.compile(
     rb"(?i)(?<![<\w])(?:tel|telephones?|telefon|telefono|telefone|telefoon|tel\xc3\xa9fono|t\xc3\xa9l|t\xc3\xa9l\xc3\xa9phone|phones?|ph"
-    rb"|fax|telefax|mobile|mob|handy|whatsapp|hotline|sms|cell(?=[ :]*phone)|cellphone|call(?=\W{1,3}(?:us|me|at|on|now)\b))\b" + _CUE_END
+    rb"|fax|telefax|mobile|mob|handy|whatsapp|hotline|sms|cell(?=[ :]*phone)|cellphone|call(?=\W{1,3}(?:us|me|at|on|now)\b))\b"
+    + _CUE_END
 )
 
 
@@ -222,7 +230,8 @@ def find_phone(window: bytes, at: int) -> Span | None:
 
     `+` and 8 to 15 digits (E.164), in groups or from 10 digits on in one piece; the North American form 555-234-5678 or (555)
     234-5678 by its own rule for area and exchange; other national forms of 7 to 15 digits only behind a word like "phone" or
-    "fax". Left: numbers kept for fiction (555-0100 to 555-0199), dates, decimals, dotted or spaced groups without that word.
+    "fax". Left: numbers kept for fiction (555-0100 to 555-0199), area 555, unassigned countries, dates, decimals, dotted or
+    spaced groups without that word.
     """
     has_cue = _PHONE_CUE.search(window, max(0, at - 40), at - (window[max(0, at - 1) : at] in (b"+", b"("))) is not None
     if window[max(0, at - 1) : at] == b"+":
@@ -246,6 +255,8 @@ def _international(window: bytes, at: int, has_cue: bool) -> Span | None:
         return None
     if number[:1] == b"1" and not re.fullmatch(rb"1[2-9]\d\d[2-9]\d{6}", number):
         return None
+    if not _COUNTRY.match(number) or len(set(number[1:])) < 3 or (number[:1] == b"1" and _FICTION.search(number)):
+        return None
     is_decimal = len(groups) == 2 and b"." in found.group()
     is_bare = len(groups) == 1 and (len(number) < 10 or number.endswith(b"0000"))
     is_list = len(number) < 10 and max(map(len, groups[1:]), default=9) < 3
@@ -259,8 +270,8 @@ def _north_american(window: bytes, at: int, has_cue: bool) -> Span | None:
         return None
     area, first, second = found.group(1) or found.group(2), found.group(3), found.group(5)
     is_plain = first is not None and (first != second or first != b"-")
-    is_fiction = found.group(4) == b"555" and found.group(6)[:2] == b"01"
-    if (is_plain and not has_cue) or is_fiction or area[1:] == b"11" or found.group(4)[1:] == b"11":
+    is_assigned = area != b"555" and area[1:] != b"11" and found.group(4)[1:] != b"11"
+    if (is_plain and not has_cue) or not is_assigned or _FICTION.search(found.group()):
         return None
     return found.span()
 
@@ -272,7 +283,6 @@ def _national(window: bytes, at: int) -> Span | None:
         return None
     number, groups = digits_of(found.group()), re.findall(rb"\d+", found.group())
     is_decimal = len(groups) == 2 and b"." in found.group()
-    is_fiction = re.search(rb"555\D?01\d\d\Z", found.group()) is not None
-    if not 7 <= len(number) <= 15 or is_decimal or is_fiction or len(set(number)) < 3:
+    if not 7 <= len(number) <= 15 or is_decimal or _FICTION.search(found.group()) or len(set(number)) < 3:
         return None
     return found.span()

@@ -42,10 +42,17 @@ class Places(NamedTuple):
 
 def scan(data: Bytes, offsets: Offsets, prefixes: Sequence[bytes]) -> Places:
     """`prefixes`: what a key begins with, each at least three bytes; a place of a key is where its word begins."""
-    return Places(*_scan(data, offsets, _byte_kinds(), *_prefix_table(tuple(prefixes)), _cue_table()))
+    tables = (_byte_kinds(), *_prefix_table(tuple(prefixes)), _cue_table())
+    size = 1024
+    while True:  # a second time where there are more than a thousand
+        rows, at, what = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int8)
+        n = int(_scan(data, offsets, *tables, rows, at, what))
+        if n <= size:
+            return Places(rows[:n], at[:n], what[:n])
+        size = n
 
 
-_OTHER, _LETTER, _DIGIT, _AT = 0, 1, 2, 3
+_OTHER, _LETTER, _DIGIT, _IN_WORD, _AT = 0, 1, 2, 3, 4
 
 
 @cache
@@ -65,7 +72,7 @@ def _prefix_table(prefixes: tuple[bytes, ...]) -> tuple[npt.NDArray[np.bool_], B
     begins = np.zeros(1 << 15, np.bool_)
     padded = np.zeros((len(prefixes), longest), np.uint8)
     for place, prefix in enumerate(prefixes):
-        begins[prefix[0] ^ prefix[1] << 4 ^ prefix[2] << 8] = True
+        begins[(prefix[0] << 10 ^ prefix[1] << 5 ^ prefix[2]) & 0x7FFF] = True
         padded[place, : len(prefix)] = np.frombuffer(prefix, np.uint8)
     return begins, padded, np.array([len(prefix) for prefix in prefixes], np.int64)
 
@@ -87,9 +94,12 @@ def _scan(
     prefixes: Bytes,
     lengths: Rows,
     cues: npt.NDArray[np.bool_],
-) -> tuple[Rows, Rows, npt.NDArray[np.int8]]:  # pragma: no cover (compiled)
-    n, size = 0, 1024
-    rows, at, what = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int8)
+    rows: Rows,
+    at: Rows,
+    what: npt.NDArray[np.int8],
+) -> int:  # pragma: no cover (compiled)
+    """Fills the last three as far as they reach; returns how many places there are."""
+    n = 0
     for row in range(len(offsets) - 1):
         start, stop = offsets[row], offsets[row + 1]
         i = start
@@ -98,41 +108,30 @@ def _scan(
             if kind == _OTHER:
                 i += 1
                 continue
-            found, found_at = 0, i
+            found = 0
+            j = i + 1
             if kind == _AT:
-                j = i + 1
                 found = AT if _is_address(data, start, stop, i, kinds) else 0
             else:
-                j = i
-                n_digits = 0
-                while j < stop and (kinds[data[j]] == _LETTER or kinds[data[j]] == _DIGIT):
-                    n_digits += kinds[data[j]] == _DIGIT
+                held = kind
+                while j < stop and kinds[data[j]] & _IN_WORD:
+                    held |= kinds[data[j]]
                     j += 1
                 if (
-                    i + 3 <= stop
-                    and begins[data[i] ^ np.int64(data[i + 1]) << 4 ^ np.int64(data[i + 2]) << 8]
-                    and _has_prefix(data, i, stop, prefixes, lengths)
-                ):
+                    begins[(np.int64(data[i]) << 10 ^ np.int64(data[i + 1]) << 5 ^ np.int64(data[i + 2])) & 0x7FFF]
+                    if i + 3 <= stop
+                    else False
+                ) and _has_prefix(data, i, stop, prefixes, lengths):
                     found = KEY
-                elif n_digits and kind == _DIGIT:
-                    found = _number(data, start, stop, i, j, n_digits, kinds, cues)
-                elif n_digits:
-                    found = _word(data, stop, i, j)
+                elif held & _DIGIT:
+                    is_number = kind == _DIGIT
+                    found = _number(data, start, stop, i, j, kinds, cues) if is_number else _word(data, stop, i, j)
             if found:
-                if n == size:
-                    rows, at, what = _longer(rows), _longer(at), _longer(what)
-                    size *= 2
-                rows[n], at[n], what[n] = row, found_at, found
+                if n < len(rows):
+                    rows[n], at[n], what[n] = row, i, found
                 n += 1
             i = j
-    return rows[:n], at[:n], what[:n]
-
-
-@numba.njit(nogil=True)
-def _longer(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:  # pragma: no cover (compiled)
-    out = np.empty(2 * len(values), values.dtype)
-    out[: len(values)] = values
-    return out
+    return n
 
 
 @numba.njit(nogil=True)
@@ -149,15 +148,15 @@ def _has_prefix(data: Bytes, i: int, stop: int, prefixes: Bytes, lengths: Rows) 
 @numba.njit(nogil=True)
 def _is_address(data: Bytes, start: int, stop: int, i: int, kinds: Bytes) -> bool:  # pragma: no cover (compiled)
     """A name before the `@`, a label and a dot after it."""
-    if i == start or i + 1 >= stop or kinds[data[i + 1]] not in (_LETTER, _DIGIT):
+    if i == start or i + 1 >= stop or kinds[data[i + 1]] & _IN_WORD == 0:
         return False
     before = data[i - 1]
-    if kinds[before] not in (_LETTER, _DIGIT) and before < 128 and before not in (37, 43, 45, 46):  # % + - .
+    if kinds[before] & _IN_WORD == 0 and before < 128 and before not in (37, 43, 45, 46):  # % + - .
         return False
     j = i + 1
-    while j < stop and j < i + 65 and (kinds[data[j]] in (_LETTER, _DIGIT) or data[j] == 45):
+    while j < stop and j < i + 65 and (kinds[data[j]] & _IN_WORD or data[j] == 45):
         j += 1
-    return j + 1 < stop and data[j] == 46 and kinds[data[j + 1]] in (_LETTER, _DIGIT)
+    return bool(j + 1 < stop and data[j] == 46 and kinds[data[j + 1]] & _IN_WORD)
 
 
 @numba.njit(nogil=True)
@@ -179,7 +178,7 @@ def _word(data: Bytes, stop: int, i: int, j: int) -> int:  # pragma: no cover (c
     if i + n_upper >= j or not _is_digit(data[i + n_upper]):
         return 0
     size = j - i
-    if n_upper == 2 and _is_digit(data[i + 3]) if size >= 4 else False:
+    if n_upper == 2 and size >= 4 and _is_digit(data[i + 3]):
         if size == 9 or 15 <= size <= 34:
             return WORD
         if size == 4 and j + 5 <= stop and data[j] == 32 and (_is_upper(data[j + 1]) or _is_digit(data[j + 1])):
@@ -189,7 +188,7 @@ def _word(data: Bytes, stop: int, i: int, j: int) -> int:  # pragma: no cover (c
 
 @numba.njit(nogil=True)
 def _number(
-    data: Bytes, start: int, stop: int, i: int, j: int, n_digits: int, kinds: Bytes, cues: npt.NDArray[np.bool_]
+    data: Bytes, start: int, stop: int, i: int, j: int, kinds: Bytes, cues: npt.NDArray[np.bool_]
 ) -> int:  # pragma: no cover (compiled)
     """A word from `i` to `j` that begins with a digit."""
     before = data[i - 1] if i > start else 32
@@ -203,6 +202,9 @@ def _number(
     after = data[j] if j < stop else 32
     if size == 4 and after == 58 and (data[i] == 50 or data[i] == 51):  # 2xxx: and 3xxx: are all that is routed
         return IPV6
+    n_digits = 0
+    while i + n_digits < j and _is_digit(data[i + n_digits]):
+        n_digits += 1
     if n_digits < size:
         is_id = (size == 9 and n_digits == 8) or (size == 18 and n_digits == 17)
         return WORD if is_id and _is_upper(data[j - 1]) else 0
