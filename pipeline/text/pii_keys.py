@@ -51,7 +51,7 @@ _TOKENS: dict[bytes, bytes] = {
     b"eyJ": rb"eyJ[\w-]{10,4000}\.eyJ[\w-]{10,8000}\.[\w-]{10,2000}",  # JSON Web Token, RFC 7519
     b"AccountKey=": rb"(?P<name>AccountKey=)[A-Za-z0-9+/]{43,88}={0,2}",  # Azure connection strings
     b"SharedAccessKey=": rb"(?P<name>SharedAccessKey=)[A-Za-z0-9+/]{43,88}={0,2}",
-    b"PRIVATE": rb"PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=\s:,.\\-]{64,16000}?-----END [A-Z ]{0,24}PRIVATE KEY(?: BLOCK)?-----",
+    b"PRIVATE": rb"PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----)){64,16000}+-----END [A-Z ]{0,24}PRIVATE KEY(?: BLOCK)?-----",
 }
 _FAKE = re.compile(
     rb"(?i)example|x{6}|\*{4}|\.{4}|0{8}|(?:your|my|fake|dummy|test)[_-]?(?:api|key|token|secret)|12345678901|abcdefghij"

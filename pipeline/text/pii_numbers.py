@@ -110,7 +110,7 @@ def find_ipv6(window: bytes, at: int) -> Span | None:
     text = found.group().rstrip(b":")
     stop = at + len(text)
     groups = [group for group in text.split(b":") if group]
-    if len(groups) < 3 or window[stop : stop + 1].isalnum() or window[stop : stop + 2] == b"::":
+    if len(groups) < 3 or window[stop : stop + 1].isalnum() or re.match(rb":[\w:]", window[stop : stop + 2]):
         return None
     return (at, stop) if _is_global(text) else None
 
@@ -258,14 +258,14 @@ def _international(window: bytes, at: int, has_cue: bool) -> Span | None:
     if not _COUNTRY.match(number) or len(set(number[1:])) < 3 or (number[:1] == b"1" and _FICTION.search(number)):
         return None
     is_decimal = len(groups) == 2 and b"." in found.group()
-    is_bare = len(groups) == 1 and (len(number) < 10 or number.endswith(b"0000"))
+    is_bare = len(groups) == 1 and (len(number) < 10 or number.endswith(b"000000"))
     is_list = len(number) < 10 and max(map(len, groups[1:]), default=9) < 3
     return None if not has_cue and (is_decimal or is_bare or is_list) else found.span()
 
 
 def _north_american(window: bytes, at: int, has_cue: bool) -> Span | None:
-    start = at - (window[max(0, at - 1) : at] == b"(")
-    found = _NANP.match(window, start)
+    found = (window[max(0, at - 1) : at] == b"(" and _NANP.match(window, at - 1)) or _NANP.match(window, at)
+    start = found.start() if found else at
     if found is None or not ends_here(window, found.end()) or window[max(0, start - 1) : start] in (b"=", b"+", b"_"):
         return None
     area, first, second = found.group(1) or found.group(2), found.group(3), found.group(5)
@@ -277,8 +277,9 @@ def _north_american(window: bytes, at: int, has_cue: bool) -> Span | None:
 
 
 def _national(window: bytes, at: int) -> Span | None:
-    start = at - (window[max(0, at - 1) : at] == b"(")
-    found = _NATIONAL.match(window, start)
+    found = _NATIONAL.match(window, at - (window[max(0, at - 1) : at] == b"("))
+    if found is not None and found.group().startswith(b"(") and b")" not in found.group():
+        found = _NATIONAL.match(window, at)
     if found is None or _DATE.match(window, at) or not ends_here(window, found.end()):
         return None
     number, groups = digits_of(found.group()), re.findall(rb"\d+", found.group())

@@ -200,7 +200,9 @@ def _number(
             return 0
     size = j - i
     after = data[j] if j < stop else 32
-    if size == 4 and after == 58 and (data[i] == 50 or data[i] == 51):  # 2xxx: and 3xxx: are all that is routed
+    if (
+        size == 4 and after == 58 and (data[i] == 50 or data[i] == 51) and before != 58
+    ):  # 2xxx: and 3xxx: are all that is routed
         return IPV6
     n_digits = 0
     while i + n_digits < j and _is_digit(data[i + n_digits]):
