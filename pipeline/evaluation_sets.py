@@ -71,7 +71,7 @@ def read_set(params: EvaluationSet, setting: str) -> Iterator[tuple[str, str]]:
                 f"{setting}.path: not readable", f"{found.path}: {error}", "fetch the file again"
             ) from error
     missing = [field for field, n in fields.items() if not n]
-    if missing or not fields:
+    if missing or (not fields and any(split_name(found.name)[0] != ".txt" for found in files)):
         raise UserError(
             f"{setting}.fields: {'no row has ' + ', '.join(missing) if missing else 'none are named'}",
             f"the first row has {', '.join(names) or 'none'}",

@@ -3,14 +3,16 @@
 In: the words (`normalize.split_words(normalize.fold(texts))`) of evaluation items, then of documents. Out: for each document how
 many n-grams of evaluation sets it holds, in all and by set, the share of its words that lie in them, and the first item found.
 Source: Brown et al. 2020 (GPT-3), appendix C, with n = 13; an item shorter than n words is looked for as a whole if it has
-`min_words`.
+`min_words`. An n-gram of which more than half are numbers is no evidence ("1 2 2 2 2 …" is in a mathematics exercise and in an
+array's documentation) and is not looked for.
 
 An n-gram found belongs to the first set and item that has it. Two n-grams are the same if 128 bits of hashes are: a rolling hash
 (a bitmap of them lets nearly all words of a document pass in one look-up a length) and XXH64 of the words.
 
 Memory: about 60 bytes an n-gram of the sets, none of it a document's. Time: linear in the words, times the different lengths (one,
 or a few where sets have short items). Covered: another case, spacing, punctuation, compatible letters. Not covered: translations,
-rephrasings, other words in between, items shorter than `min_words`, items that are nothing but a common phrase (all are taken).
+rephrasings, other words in between, items shorter than `min_words` or of numbers.
+Mistaken for a leak: a common phrase of n words that an item has too.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ class Leaks(NamedTuple):
     labels: list[str]  # `set:item`
     set_of_item: Rows  # places in `sets`
     sets: tuple[str, ...]
-    n_too_short: Rows  # items of each set that can't be looked for
+    n_too_short: Rows  # items of each set that can't be looked for, short ones and numbers
     slots: npt.NDArray[np.int32]
     bits: Bytes
 
@@ -160,22 +162,27 @@ def _item_ngrams(
     keys, checks = np.empty(total + n_rows, np.uint64), np.empty(total + n_rows, np.uint64)
     sizes, rows = np.empty(total + n_rows, np.int64), np.empty(total + n_rows, np.int64)
     starts, rolled = np.zeros(_RING, np.int64), np.zeros(_RING, np.uint64)
+    numbers = np.zeros(_RING, np.int64)  # how many of the words before are numbers
     powers = _powers(n)
     used = 0
     for row in range(n_rows):
         n_words, i, stop = 0, offsets[row], offsets[row + 1]
-        hashed = np.uint64(0)
+        hashed, n_numbers = np.uint64(0), 0
         while i < stop:
-            starts[n_words % _RING], rolled[n_words % _RING] = i, hashed
+            starts[n_words % _RING], rolled[n_words % _RING], numbers[n_words % _RING] = i, hashed, n_numbers
             first = i
             while i < stop and data[i] != 32:
                 i += 1
             hashed = hashed * _BASE + xxh64(data, first, i)
+            n_numbers += 48 <= data[first] <= 57
             n_words += 1
             is_whole = i >= stop and min_words <= n_words < n
             if n_words >= n or is_whole:
                 size = min(n, n_words)
                 at = (n_words - size) % _RING
+                if 2 * (n_numbers - numbers[at]) > size:
+                    i += 1
+                    continue
                 keys[used] = hashed - rolled[at] * powers[size]
                 checks[used] = xxh64(data, int(starts[at]), i)
                 sizes[used], rows[used] = size, row
@@ -229,7 +236,8 @@ def _overlap(
     powers = _powers(_RING)
     mask, bit_mask = np.uint64(len(slots) - 1), np.uint64(8 * len(bits) - 1)
     for row in range(n_rows):
-        n_words, n_leaked, leaked_to = 0, 0, 0
+        n_words, n_leaked = 0, 0
+        leaked = np.uint64(0)  # which of the last 64 words lie in a leak, the last one in the lowest bit
         i, stop = offsets[row], offsets[row + 1]
         hashed = np.uint64(0)
         while i < stop:
@@ -239,6 +247,7 @@ def _overlap(
                 i += 1
             hashed = hashed * _BASE + xxh64(data, first, i)
             n_words += 1
+            leaked <<= np.uint64(1)
             for k in range(len(lengths)):
                 size = lengths[k]
                 if n_words < size:
@@ -258,8 +267,11 @@ def _overlap(
                     item = items[place]
                     counts[row, set_of_item[item]] += 1
                     firsts[row] = item if firsts[row] < 0 else firsts[row]
-                    n_leaked += n_words - max(leaked_to, n_words - size)
-                    leaked_to = n_words
+                    added = ((np.uint64(1) << np.uint64(size)) - np.uint64(1)) & ~leaked
+                    leaked |= added
+                    while added:
+                        added &= added - np.uint64(1)
+                        n_leaked += 1
             i += 1
         fracs[row] = n_leaked / max(n_words, 1)
     return counts, fracs, firsts
