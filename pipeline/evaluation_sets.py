@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.errors import UserError
@@ -135,3 +136,13 @@ def leak_metrics(leaks: Leaks) -> dict[str, int]:
         f"decontamination_{name}_too_short": int(leaks.n_too_short[place]) for place, name in enumerate(leaks.sets)
     }
     return found | short
+
+
+def contaminated_metrics(figures: pa.Table, is_dropped: npt.NDArray[np.bool_]) -> dict[str, int]:
+    """By set, how many of the documents dropped as contaminated hold n-grams of it; one document may count for several sets."""
+    prefix = "leak_ngrams_"
+    names = [name.removeprefix(prefix) for name in figures.column_names if name.startswith(prefix)]
+    return {
+        f"contaminated_{name}_docs": int(np.count_nonzero(is_dropped & (figures.column(prefix + name).to_numpy() > 0)))
+        for name in names
+    }

@@ -27,6 +27,7 @@ import pyarrow as pa
 
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, Rows, to_utf8
 from pipeline.text.hashing import xxh64
+from pipeline.text.rules import Rule
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
@@ -127,6 +128,11 @@ def from_table(table: pa.Table) -> Leaks:
     )
 
 
+def rules(max_overlap_ngrams: int) -> list[Rule]:
+    """The rule on the figures of `overlap`."""
+    return [Rule("contaminated", "leak_ngrams", "max", float(max_overlap_ngrams))]
+
+
 def overlap(words: pa.StringArray, leaks: Leaks) -> pa.RecordBatch:
     """`leak_ngrams`, `leak_word_frac`, `leak_item` ("" if none), and `leak_ngrams_<set>` for each set."""
     data, offsets = to_utf8(words)
@@ -216,6 +222,18 @@ def _fill(
     return is_first
 
 
+@numba.njit(nogil=True)
+def _look_up(
+    key: np.uint64, size: int, keys: Hashes, sizes: Rows, slots: npt.NDArray[np.int32]
+) -> int:  # pragma: no cover (compiled)
+    """The place of the n-gram, or -1."""
+    mask = np.uint64(len(slots) - 1)
+    slot = (_spread(key) >> np.uint64(20)) & mask
+    while slots[slot] >= 0 and (keys[slots[slot]] != key or sizes[slots[slot]] != size):
+        slot = (slot + np.uint64(1)) & mask
+    return slots[slot]
+
+
 @numba.njit(cache=True, nogil=True)
 def _overlap(
     data: Bytes,
@@ -234,7 +252,7 @@ def _overlap(
     counts, fracs, firsts = np.zeros((n_rows, n_sets), np.int64), np.zeros(n_rows), np.full(n_rows, -1, np.int64)
     starts, rolled = np.zeros(_RING, np.int64), np.zeros(_RING, np.uint64)
     powers = _powers(_RING)
-    mask, bit_mask = np.uint64(len(slots) - 1), np.uint64(8 * len(bits) - 1)
+    bit_mask = np.uint64(8 * len(bits) - 1)
     for row in range(n_rows):
         n_words, n_leaked = 0, 0
         leaked = np.uint64(0)  # which of the last 64 words lie in a leak, the last one in the lowest bit
@@ -254,15 +272,10 @@ def _overlap(
                     break
                 at = (n_words - size) % _RING
                 key = np.uint64(hashed - rolled[at] * powers[size])
-                spread = _spread(key)
-                bit = spread & bit_mask
+                bit = _spread(key) & bit_mask
                 if not bits[bit >> np.uint64(3)] >> (bit & np.uint64(7)) & np.uint64(1):
                     continue
-                slot = (spread >> np.uint64(20)) & mask
-                place = slots[slot]
-                while place >= 0 and (keys[place] != key or sizes[place] != size):
-                    slot = (slot + np.uint64(1)) & mask
-                    place = slots[slot]
+                place = _look_up(key, size, keys, sizes, slots)
                 if place >= 0 and checks[place] == xxh64(data, int(starts[at]), i):
                     item = items[place]
                     counts[row, set_of_item[item]] += 1

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.evaluation_sets import leak_metrics, load_leaks, read_leaks, read_set, write_leaks
+from pipeline.evaluation_sets import contaminated_metrics, leak_metrics, load_leaks, read_leaks, read_set, write_leaks
 from pipeline.params import Decontamination, EvaluationSet
-from pipeline.text.decontaminate import overlap
+from pipeline.text.decontaminate import overlap, rules
 from pipeline.text.normalize import fold, split_words
+from pipeline.text.rules import first_broken
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -79,6 +80,26 @@ def test_the_file_of_a_worker_is_the_same_each_time(tmp_path: Path) -> None:
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     assert leak_metrics(load_leaks(tmp_path / "b.parquet")) == leak_metrics(leaks)
     assert leak_metrics(leaks)["decontamination_ours_too_short"] == 2
+
+
+def test_what_went_is_counted_by_set(tmp_path: Path) -> None:
+    path = written(tmp_path, ".jsonl")
+    (tmp_path / "sky.txt").write_text("A cat that sat on the mat of a hat never saw a rat", encoding="utf-8")
+    sets = [
+        {"name": "quiz", "path": str(path), "fields": ["question"]},
+        {"name": "cats", "path": str(tmp_path / "sky.txt")},
+    ]
+    leaks = read_leaks(Decontamination.model_validate({"sets": sets}))
+    one, two, cat = ROWS[0]["question"], ROWS[1]["question"], "a cat that sat on the mat of a hat never saw a rat"
+    texts = [f"{one} {two}", f"{cat}. {one}", f"It is said: {cat}", "A cat sat on the mat.", two]
+    figures = pa.Table.from_batches([overlap(split_words(fold(pa.array(texts))), leaks)])
+    broken = first_broken(figures, rules(0)) == 0
+    assert broken.tolist() == [True, True, True, False, True]
+    assert contaminated_metrics(figures, broken) == {"contaminated_quiz_docs": 3, "contaminated_cats_docs": 2}
+    broken[0] = False
+    assert contaminated_metrics(figures, broken) == {"contaminated_quiz_docs": 2, "contaminated_cats_docs": 2}
+    few = first_broken(figures, rules(5)) == 0
+    assert few.tolist() == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize(

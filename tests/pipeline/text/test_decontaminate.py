@@ -50,7 +50,7 @@ def naive(text: str, items: list[str]) -> tuple[int, float, str]:
 
 
 @given(ITEMS, ITEMS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_equals_the_plain_reading(items: list[str], texts: list[str]) -> None:
     leaks = leaks_of(items)
     got = overlap(words(texts), leaks)
