@@ -7,12 +7,11 @@ Source: Brown et al. 2020 (GPT-3), appendix C, with n = 13; an item shorter than
 array's documentation) and is not looked for.
 
 An n-gram found belongs to the first set and item that has it. Two n-grams are the same if 128 bits of hashes are: a rolling hash
-(a bitmap of them lets nearly all words of a document pass in one look-up a length) and XXH64 of the words.
+and XXH64 of the words. Nearly every word of a document passes in one look-up: no n-gram ends in the `min_words` words before it.
 
-Memory: about 60 bytes an n-gram of the sets, none of it a document's. Time: linear in the words, times the different lengths (one,
-or a few where sets have short items). Covered: another case, spacing, punctuation, compatible letters. Not covered: translations,
-rephrasings, other words in between, items shorter than `min_words` or of numbers.
-Mistaken for a leak: a common phrase of n words that an item has too.
+Memory: about 60 bytes an n-gram of the sets, none of it a document's. Time: linear in the words. Covered: another case, spacing,
+punctuation, compatible letters. Not covered: translations, rephrasings, other words in between, items shorter than `min_words` or
+of numbers. Mistaken for a leak: a common phrase of n words that an item has too.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from pipeline.text.rules import Rule
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
+_FNV_START, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _RING = 64  # words looked back on: more than the longest n-gram
 
 
@@ -40,11 +40,14 @@ class Leaks(NamedTuple):
     keys: Hashes  # the rolling hash
     checks: Hashes  # XXH64 of the words, one space between two
     sizes: Rows  # in words
+    ends: Hashes  # the rolling hash of its last `end_words` words
     items: Rows  # places in `labels`
     labels: list[str]  # `set:item`
     set_of_item: Rows  # places in `sets`
     sets: tuple[str, ...]
+    end_words: int
     n_too_short: Rows  # items of each set that can't be looked for, short ones and numbers
+    lengths: Rows  # the different `sizes`, in order
     slots: npt.NDArray[np.int32]
     bits: Bytes
 
@@ -61,29 +64,45 @@ def build(
     """From the items' words, one row an item (or a field of it, with the same label)."""
     assert min_words <= ngram_words < _RING, "a shorter item counts as a whole, never a longer one"
     data, offsets = to_utf8(words)
-    keys, checks, sizes, rows = _item_ngrams(data, offsets, ngram_words, min_words)
+    keys, checks, sizes, ends, rows = _item_ngrams(data, offsets, ngram_words, min_words)
     has_ngram = np.zeros(len(words), np.bool_)
     has_ngram[rows] = True
     slots, bits = _tables(len(keys))
-    is_first = _fill(keys, checks, slots, bits)
+    is_first = _fill(keys, checks, ends, slots, bits)
     n_too_short = np.bincount(set_of_row[~has_ngram], minlength=len(sets)).astype(np.int64)
-    columns = keys[is_first], checks[is_first], sizes[is_first], rows[is_first]
-    return _indexed(*columns, list(labels), set_of_row, tuple(sets), n_too_short)
+    keys, checks, sizes, ends, rows = (column[is_first] for column in (keys, checks, sizes, ends, rows))
+    return _indexed(keys, checks, sizes, ends, rows, list(labels), set_of_row, tuple(sets), min_words, n_too_short)
 
 
 def _indexed(
     keys: Hashes,
     checks: Hashes,
     sizes: Rows,
+    ends: Hashes,
     items: Rows,
     labels: list[str],
     set_of_item: Rows,
     sets: tuple[str, ...],
+    end_words: int,
     n_too_short: Rows,
 ) -> Leaks:
     slots, bits = _tables(len(keys))
-    _fill(keys, checks, slots, bits)
-    return Leaks(keys, checks, sizes, items, labels, set_of_item, sets, n_too_short, slots, bits)
+    _fill(keys, checks, ends, slots, bits)
+    return Leaks(
+        keys,
+        checks,
+        sizes,
+        ends,
+        items,
+        labels,
+        set_of_item,
+        sets,
+        end_words,
+        n_too_short,
+        np.unique(sizes),
+        slots,
+        bits,
+    )
 
 
 def _tables(n: int) -> tuple[npt.NDArray[np.int32], Bytes]:
@@ -93,13 +112,15 @@ def _tables(n: int) -> tuple[npt.NDArray[np.int32], Bytes]:
 
 
 def to_table(leaks: Leaks) -> pa.Table:
-    """What a worker needs, as a table: only paths travel. The first rows, of 0 words, name the sets; their key is `n_too_short`."""
+    """What a worker needs, as a table: only paths travel. The first rows, of 0 words, name the sets; their key is
+    `n_too_short`, their check `end_words`."""
     n_sets = len(leaks.sets)
     labels = pa.array([*leaks.sets, *leaks.labels], pa.string())
     return pa.table(
         {
             "key": np.append(leaks.n_too_short.astype(np.uint64), leaks.keys),
-            "check": np.append(np.zeros(n_sets, np.uint64), leaks.checks),
+            "check": np.append(np.full(n_sets, leaks.end_words, np.uint64), leaks.checks),
+            "end": np.append(np.zeros(n_sets, np.uint64), leaks.ends),
             "n_words": np.append(np.zeros(n_sets, np.int64), leaks.sizes),
             "set": np.append(np.arange(n_sets), leaks.set_of_item[leaks.items]),
             "item": labels.take(pa.array(np.append(np.arange(n_sets), leaks.items + n_sets))),
@@ -109,7 +130,9 @@ def to_table(leaks: Leaks) -> pa.Table:
 
 def from_table(table: pa.Table) -> Leaks:
     """The leaks that `to_table` wrote."""
-    keys, checks, sizes, sets = (table.column(name).to_numpy() for name in ("key", "check", "n_words", "set"))
+    keys, checks, ends, sizes, sets = (
+        table.column(name).to_numpy() for name in ("key", "check", "end", "n_words", "set")
+    )
     n_sets = int(np.count_nonzero(sizes == 0))
     items = table.column("item").combine_chunks()
     encoded = items[n_sets:].dictionary_encode()
@@ -120,10 +143,12 @@ def from_table(table: pa.Table) -> Leaks:
         keys[n_sets:],
         checks[n_sets:],
         sizes[n_sets:],
+        ends[n_sets:],
         places,
         encoded.dictionary.to_pylist(),
         set_of_item,
         tuple(items[:n_sets].to_pylist()),
+        int(checks[0]),
         keys[:n_sets].astype(np.int64),
     )
 
@@ -136,9 +161,9 @@ def rules(max_overlap_ngrams: int) -> list[Rule]:
 def overlap(words: pa.StringArray, leaks: Leaks) -> pa.RecordBatch:
     """`leak_ngrams`, `leak_word_frac`, `leak_item` ("" if none), and `leak_ngrams_<set>` for each set."""
     data, offsets = to_utf8(words)
-    lengths = np.unique(leaks.sizes)
     columns = leaks.keys, leaks.checks, leaks.sizes, leaks.items, leaks.set_of_item
-    counts, fracs, first = _overlap(data, offsets, lengths, *columns, leaks.slots, leaks.bits, len(leaks.sets))
+    tables = leaks.slots, leaks.bits
+    counts, fracs, first = _overlap(data, offsets, leaks.lengths, *columns, *tables, leaks.end_words, len(leaks.sets))
     labels = [leaks.labels[item] if item >= 0 else "" for item in first.tolist()]
     return pa.record_batch(
         {
@@ -158,14 +183,25 @@ def _powers(longest: int) -> Hashes:  # pragma: no cover (compiled)
     return powers
 
 
+@numba.njit(nogil=True)
+def _hash_word(data: Bytes, i: int, stop: int) -> tuple[np.uint64, int]:  # pragma: no cover (compiled)
+    """FNV-1a of the word at `i`, and where it ends: enough to find candidates by."""
+    hashed = _FNV_START
+    while i < stop and data[i] != 32:
+        hashed = (hashed ^ np.uint64(data[i])) * _FNV_PRIME
+        i += 1
+    return hashed, i
+
+
 @numba.njit(cache=True, nogil=True)
 def _item_ngrams(
     data: Bytes, offsets: Offsets, n: int, min_words: int
-) -> tuple[Hashes, Hashes, Rows, Rows]:  # pragma: no cover (compiled)
+) -> tuple[Hashes, Hashes, Rows, Hashes, Rows]:  # pragma: no cover (compiled)
     n_rows, total = len(offsets) - 1, 0
     for i in range(offsets[0], offsets[n_rows]):
         total += data[i] == 32
     keys, checks = np.empty(total + n_rows, np.uint64), np.empty(total + n_rows, np.uint64)
+    ends = np.empty(total + n_rows, np.uint64)
     sizes, rows = np.empty(total + n_rows, np.int64), np.empty(total + n_rows, np.int64)
     starts, rolled = np.zeros(_RING, np.int64), np.zeros(_RING, np.uint64)
     numbers = np.zeros(_RING, np.int64)  # how many of the words before are numbers
@@ -177,9 +213,8 @@ def _item_ngrams(
         while i < stop:
             starts[n_words % _RING], rolled[n_words % _RING], numbers[n_words % _RING] = i, hashed, n_numbers
             first = i
-            while i < stop and data[i] != 32:
-                i += 1
-            hashed = hashed * _BASE + xxh64(data, first, i)
+            word, i = _hash_word(data, i, stop)
+            hashed = hashed * _BASE + word
             n_numbers += 48 <= data[first] <= 57
             n_words += 1
             is_whole = i >= stop and min_words <= n_words < n
@@ -191,10 +226,11 @@ def _item_ngrams(
                     continue
                 keys[used] = hashed - rolled[at] * powers[size]
                 checks[used] = xxh64(data, int(starts[at]), i)
+                ends[used] = hashed - rolled[(n_words - min_words) % _RING] * powers[min_words]
                 sizes[used], rows[used] = size, row
                 used += 1
             i += 1
-    return keys[:used], checks[:used], sizes[:used], rows[:used]
+    return keys[:used], checks[:used], sizes[:used], ends[:used], rows[:used]
 
 
 @numba.njit(nogil=True)
@@ -205,16 +241,15 @@ def _spread(key: np.uint64) -> np.uint64:  # pragma: no cover (compiled)
 
 @numba.njit(cache=True, nogil=True)
 def _fill(
-    keys: Hashes, checks: Hashes, slots: npt.NDArray[np.int32], bits: Bytes
+    keys: Hashes, checks: Hashes, ends: Hashes, slots: npt.NDArray[np.int32], bits: Bytes
 ) -> npt.NDArray[np.bool_]:  # pragma: no cover (compiled)
     """Enters each n-gram once; returns which ones are the first of their kind."""
     mask, bit_mask = np.uint64(len(slots) - 1), np.uint64(8 * len(bits) - 1)
     is_first = np.zeros(len(keys), np.bool_)
     for place in range(len(keys)):
-        spread = _spread(keys[place])
-        bit = spread & bit_mask
+        bit = _spread(ends[place]) & bit_mask
         bits[bit >> np.uint64(3)] |= np.uint8(1 << (bit & np.uint64(7)))
-        slot = (spread >> np.uint64(20)) & mask
+        slot = _spread(keys[place]) & mask
         while slots[slot] >= 0 and (keys[slots[slot]] != keys[place] or checks[slots[slot]] != checks[place]):
             slot = (slot + np.uint64(1)) & mask
         if slots[slot] < 0:
@@ -228,7 +263,7 @@ def _look_up(
 ) -> int:  # pragma: no cover (compiled)
     """The place of the n-gram, or -1."""
     mask = np.uint64(len(slots) - 1)
-    slot = (_spread(key) >> np.uint64(20)) & mask
+    slot = _spread(key) & mask
     while slots[slot] >= 0 and (keys[slots[slot]] != key or sizes[slots[slot]] != size):
         slot = (slot + np.uint64(1)) & mask
     return slots[slot]
@@ -246,6 +281,7 @@ def _overlap(
     set_of_item: Rows,
     slots: npt.NDArray[np.int32],
     bits: Bytes,
+    end_words: int,
     n_sets: int,
 ) -> tuple[npt.NDArray[np.int64], Fractions, Rows]:  # pragma: no cover (compiled)
     n_rows = len(offsets) - 1
@@ -260,21 +296,19 @@ def _overlap(
         hashed = np.uint64(0)
         while i < stop:
             starts[n_words % _RING], rolled[n_words % _RING] = i, hashed
-            first = i
-            while i < stop and data[i] != 32:
-                i += 1
-            hashed = hashed * _BASE + xxh64(data, first, i)
+            word, i = _hash_word(data, i, stop)
+            hashed = hashed * _BASE + word
             n_words += 1
             leaked <<= np.uint64(1)
-            for k in range(len(lengths)):
+            end = np.uint64(hashed - rolled[(n_words - end_words) % _RING] * powers[end_words])
+            bit = _spread(end) & bit_mask
+            is_new = n_words < end_words or not bits[bit >> np.uint64(3)] >> (bit & np.uint64(7)) & np.uint64(1)
+            for k in range(0 if is_new else len(lengths)):
                 size = lengths[k]
                 if n_words < size:
                     break
                 at = (n_words - size) % _RING
                 key = np.uint64(hashed - rolled[at] * powers[size])
-                bit = _spread(key) & bit_mask
-                if not bits[bit >> np.uint64(3)] >> (bit & np.uint64(7)) & np.uint64(1):
-                    continue
                 place = _look_up(key, size, keys, sizes, slots)
                 if place >= 0 and checks[place] == xxh64(data, int(starts[at]), i):
                     item = items[place]
