@@ -76,7 +76,7 @@ def _own_letters(local: bytes) -> bytes:
 _IPV4 = re.compile(rb"\d{1,3}(?:\.\d{1,3}){3}")
 _IPV6 = re.compile(rb"[0-9A-Fa-f:]{6,39}(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?")
 _VERSION_CUE = re.compile(
-    rb"(?i)(?:\b(?:v|ver|version|release[sd]?|rev|revision|build|firmware|driver|section|sec|chapter|clause|table|fig|figure"
+    rb"(?i)(?:(?<![\w\x80-\xff])(?:v|ver|version|release[sd]?|rev|revision|build|firmware|driver|section|sec|chapter|clause|table|fig|figure"
     rb"|rule|oid)\b\W{0,3}|==|>=|<=|~=|\xc2\xa7 ?)\Z"
 )
 _IP_CUE = re.compile(
@@ -228,10 +228,10 @@ _PHONE_CUE = re.compile(
 def find_phone(window: bytes, at: int) -> Span | None:
     """A telephone number, where `at` is its first digit.
 
-    `+` and 8 to 15 digits (E.164), in groups or from 10 digits on in one piece; the North American form 555-234-5678 or (555)
-    234-5678 by its own rule for area and exchange; other national forms of 7 to 15 digits only behind a word like "phone" or
-    "fax". Left: numbers kept for fiction (555-0100 to 555-0199), area 555, unassigned countries, dates, decimals, dotted or
-    spaced groups without that word.
+    `+` and 8 to 15 digits (E.164), in groups or from 10 digits on in one piece; the North American form 555-234-5678,
+    555.234.5678 or (555) 234-5678 by its own rule for area and exchange; other national forms of 7 to 15 digits only behind a
+    word like "phone" or "fax". Left: numbers kept for fiction (555-0100 to 555-0199), area 555, unassigned countries, dates,
+    decimals, spaced groups without that word.
     """
     has_cue = _PHONE_CUE.search(window, max(0, at - 40), at - (window[max(0, at - 1) : at] in (b"+", b"("))) is not None
     if window[max(0, at - 1) : at] == b"+":
@@ -269,7 +269,7 @@ def _north_american(window: bytes, at: int, has_cue: bool) -> Span | None:
     if found is None or not ends_here(window, found.end()) or window[max(0, start - 1) : start] in (b"=", b"+", b"_"):
         return None
     area, first, second = found.group(1) or found.group(2), found.group(3), found.group(5)
-    is_plain = first is not None and (first != second or first != b"-")
+    is_plain = first is not None and (first != second or first == b" ")
     is_assigned = area != b"555" and area[1:] != b"11" and found.group(4)[1:] != b"11"
     if (is_plain and not has_cue) or not is_assigned or _FICTION.search(found.group()):
         return None
