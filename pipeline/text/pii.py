@@ -93,7 +93,7 @@ def redact(texts: pa.StringArray, kinds: Sequence[str] = KINDS) -> Redacted:
 
 
 def changes(counts: pa.RecordBatch) -> pa.Table:
-    """What the ledger says of `redact`: the row, the reason (`pii_<kind>`) and how many (`value`), a line for each kind a row had."""
+    """What the ledger says of `redact`: row, reason (`pii_<kind>`) and how many (`value`), a line for each kind that a row had."""
     parts: list[pa.Table] = []
     for name in counts.schema.names:
         column = counts.column(name).to_numpy()
