@@ -143,6 +143,66 @@ class FineWeb(Section):
     short_line_chars: Count = 30
 
 
+class Licences(Section):
+    """By SPDX id, in any spelling, `*` at the end for a family. A list alone is `allow`, with "unknown" in it for keep."""
+
+    allow: list[str] = []  # none: all that is not denied
+    deny: list[str] = []  # wins over allow; in an OR the other part may still be allowed
+    unknown: Literal["drop", "keep", "stop"] = "drop"  # documents whose source says nothing
+    on_violation: Literal["drop", "stop"] = "drop"  # stop: the stage ends with exit code 1 and names them
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        names: list[Any] = value
+        return {"allow": names, "unknown": "keep" if "unknown" in names else "drop"}
+
+    @model_validator(mode="after")
+    def _is_clear(self) -> Licences:
+        if not self.allow and not self.deny:
+            raise ValueError("neither allow nor deny lists a licence; list some, or allow: ['*']")
+        if "unknown" in self.deny or ("unknown" in self.allow and self.unknown != "keep"):
+            raise ValueError("what becomes of unknown is said by unknown: drop, keep or stop")
+        return self
+
+
+PII_KINDS = ("key", "email", "iban", "card", "national_id", "ip", "phone")
+
+
+class Pii(Section):
+    """Personal data and secrets, replaced by `<EMAIL>`, …; what each kind covers: pipeline/text/pii.py."""
+
+    kinds: Annotated[
+        list[Literal["key", "email", "iban", "card", "national_id", "ip", "phone"]], Field(min_length=1)
+    ] = list(PII_KINDS)  # pyright: ignore[reportAssignmentType]
+
+
+class EvaluationSet(Section):
+    """Texts that must not be trained on: `.jsonl .ndjson .parquet` (named fields) or `.txt` (a line each), also packed."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # in metrics and in the ledger
+    path: str  # a file, a folder or a glob; fsspec URLs too
+    fields: list[str] = []  # dotted names (`choices.text`); a list's texts count one by one
+
+
+class Decontamination(Section):
+    """Brown et al. 2020 (GPT-3), appendix C: no document may share n words in a row with an evaluation set."""
+
+    ngram_words: Annotated[int, Field(ge=5, le=50)] = 13
+    min_words: Annotated[int, Field(ge=3, le=50)] = 8  # a shorter item is not looked for; up to ngram_words: as a whole
+    max_overlap_ngrams: Annotated[int, Field(ge=0)] = 0  # of an evaluation set that a document may hold
+    sets: Annotated[list[EvaluationSet], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Decontamination:
+        names = [each.name for each in self.sets]
+        if len(set(names)) < len(names):
+            raise ValueError("two sets have the same name")
+        return self
+
+
 class Filter(Section):
     language: Language
     gopher_quality: GopherQuality | None = None
