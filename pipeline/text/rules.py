@@ -27,13 +27,15 @@ CHANGED = "changed_"
 
 
 class Rule(NamedTuple):
-    """Documents stay whose `score` is at least (`min`) or at most (`max`) the threshold; `param`: its dotted name."""
+    """Documents stay whose `score` is at least (`min`) or at most (`max`) the threshold; `param`: its dotted name.
+    `other`: the figure that says what stands against the document, if there is one."""
 
     reason: str
     score: str
     side: str
     threshold: float
     param: str = ""
+    other: str = ""
 
 
 class Scored(NamedTuple):
@@ -99,7 +101,11 @@ def explain(scores: pa.Table, broken: Rows, rules: Sequence[Rule], stage: str) -
     for place in np.unique(broken[broken != PASSES]).tolist():
         is_here, each = pa.array(broken == place), rules[place]
         values = scores.column(each.score).filter(is_here)
-        parts.append(_rows(ids.filter(is_here), stage, "dropped", each.reason, values, each.threshold))
+        rows = _rows(ids.filter(is_here), stage, "dropped", each.reason, values, each.threshold)
+        if each.other:
+            others = scores.column(each.other).filter(is_here)
+            rows = rows.set_column(rows.schema.get_field_index("other_id"), "other_id", others)
+        parts.append(rows)
     for name in change_names(scores.column_names):
         is_here = pa.array((scores.column(name).to_numpy() > 0) & (broken == PASSES))
         reason, values = name.removeprefix(CHANGED), scores.column(name).filter(is_here)

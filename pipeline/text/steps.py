@@ -15,8 +15,13 @@ from pipeline.text import c4 as cleaning
 from pipeline.text import language as languages
 from pipeline.text.fineweb import fineweb as measure_fineweb
 from pipeline.text.gopher import gopher as measure_gopher
-from pipeline.text.licences import allowed_frac
-from pipeline.text.rules import Rule, Scored, Step, list_rules
+from pipeline.text.decontaminate import Leaks, overlap
+from pipeline.text.decontaminate import rules as leak_rules
+from pipeline.text.licences import RULES as LICENCE_RULES
+from pipeline.text.licences import Policy, licence_figures
+from pipeline.text.normalize import fold, split_words
+from pipeline.text.pii import redact
+from pipeline.text.rules import CHANGED, Rule, Scored, Step, list_rules
 
 C4_RULES = ("max_lorem_ipsum_lines", "max_curly_bracket_lines", "min_sentences")
 
@@ -64,11 +69,33 @@ def fineweb(settings: Mapping[str, Any]) -> Step:
     return Step(list_rules("filter.fineweb", thresholds), score)
 
 
-def licence(allowed: Sequence[str]) -> Step:
-    """SPDX expressions against a list of allowed ids."""
+def licence(policy: Policy) -> Step:
+    """SPDX expressions against lists of allowed and denied ids."""
 
     def score(texts: pa.StringArray, batch: pa.RecordBatch) -> Scored:
-        verdicts = pa.array(allowed_frac(batch.column("licence"), allowed))
-        return Scored(texts, pa.record_batch({"licence_allowed": verdicts}))
+        return Scored(texts, licence_figures(batch.column("licence"), policy))
 
-    return Step([Rule("licence", "licence_allowed", "min", 1.0, "filter.licences")], score)
+    return Step([each._replace(param="filter.licences") for each in LICENCE_RULES], score)
+
+
+def decontamination(load: Callable[[], Leaks], max_overlap_ngrams: int) -> Step:
+    """Brown et al. 2020: n words in a row of an evaluation set. The set and item found first stand in for the document."""
+    rules = [
+        each._replace(param="filter.decontamination.max_overlap_ngrams", other="leak_item")
+        for each in leak_rules(max_overlap_ngrams)
+    ]
+
+    def score(texts: pa.StringArray, batch: pa.RecordBatch) -> Scored:
+        return Scored(texts, overlap(split_words(fold(batch.column("text"))), load()))
+
+    return Step(rules, score)
+
+
+def pii(kinds: Sequence[str]) -> Step:
+    """Personal data and secrets become placeholders: the last step, so that no other sees them."""
+
+    def score(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
+        found = redact(texts, kinds)
+        return Scored(found.texts, found.counts.rename_columns([CHANGED + name for name in found.counts.schema.names]))
+
+    return Step([], score)
