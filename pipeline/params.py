@@ -63,8 +63,15 @@ class Dedupe(Section):
     source_priority: list[str]  # prefixes of `source`; the first one listed survives
 
 
+class ModelFile(Section):
+    """A model of others: where it lies, and what it must be."""
+
+    path: Annotated[str, Field(min_length=1)]  # a file or an fsspec URL
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class Language(Section):
-    """fastText on character n-grams, trained here on data/seed/languages."""
+    """fastText on character n-grams, trained here on data/seed/languages, or a fastText model of others."""
 
     keep: Annotated[list[str], Field(min_length=1)]
     min_score: Frac
@@ -78,6 +85,8 @@ class Language(Section):
     n_spans: Annotated[int, Field(ge=0, le=100)]  # short pieces that each sentence lends: short texts are judged too
     n_mixed: Annotated[int, Field(ge=0, le=100)]  # copies of each foreign sentence with kept words inside
     keep_weight: Annotated[int, Field(ge=1, le=100)]  # how often the kept languages' sentences are shown
+    max_prose_bytes: Count = 4_000  # a longer document is judged by about so much of its prose, from its beginning
+    model: ModelFile | None = None  # lid.176, say, instead of one trained here: then all from `seed` to `keep_weight` is unused
 
 
 class GopherQuality(Section):
