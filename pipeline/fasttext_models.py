@@ -8,7 +8,7 @@ a file of others before it comes here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -63,9 +63,17 @@ def train(lines: Sequence[str], path: Path, *, label: str, **settings: Any) -> N
     trained.save_model(str(path))
 
 
-@cache
 def load_model(path: Path) -> Model:
-    """The classifier of a file, read once a process. Raises `UserError` if it holds none."""
+    """The classifier of a file, read once a process and again when the file is another. Raises `UserError` if it holds none."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise UserError(f"{path}: no such model", str(error), "run the stage that makes it") from error
+    return _load(path, found.st_mtime_ns, found.st_ino, found.st_size)
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path, *_state: int) -> Model:
     model = read_model(path)
     arguments = model.f.getArgs()
     if arguments.loss != fasttext.FastText.loss_name.softmax or model.is_quantized():

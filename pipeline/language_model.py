@@ -74,11 +74,9 @@ def fetch_model(wanted: ModelFile, model: Path, cache: Path = CACHE) -> None:
     Raises `UserError` if it can't be read or is another file. Nothing is loaded before its hash is known."""
     is_remote = "://" in wanted.path
     kept = cache / wanted.sha256
-    found = ""
-    if is_remote and kept.is_file():
-        found = _copy(str(kept), model)
-    if found != wanted.sha256:
-        found = _copy(wanted.path, model)
+    if is_remote and kept.is_file() and _copy(str(kept), model) == wanted.sha256:
+        return
+    found = _copy(wanted.path, model)
     if found != wanted.sha256:
         model.unlink()
         raise UserError(
@@ -86,7 +84,7 @@ def fetch_model(wanted: ModelFile, model: Path, cache: Path = CACHE) -> None:
             f"{wanted.path} has sha256 {found}, params.yaml says {wanted.sha256}",
             "if you trust this file, set filter.language.model.sha256 to its hash",
         )
-    if is_remote and not kept.is_file():
+    if is_remote:
         cache.mkdir(parents=True, exist_ok=True)
         partial = kept.with_name(f"{kept.name}.partial")
         _copy(str(model), partial)

@@ -85,8 +85,12 @@ class Language(Section):
     n_spans: Annotated[int, Field(ge=0, le=100)]  # short pieces that each sentence lends: short texts are judged too
     n_mixed: Annotated[int, Field(ge=0, le=100)]  # copies of each foreign sentence with kept words inside
     keep_weight: Annotated[int, Field(ge=1, le=100)]  # how often the kept languages' sentences are shown
-    max_prose_bytes: Count = 4_000  # a longer document is judged by about so much of its prose, from its beginning
-    model: ModelFile | None = None  # lid.176, say, instead of one trained here: then all from `seed` to `keep_weight` is unused
+    max_prose_bytes: Annotated[int, Field(ge=200)] = (
+        4_000  # a longer document is judged by about so much of its prose, from its beginning
+    )
+    model: ModelFile | None = (
+        None  # lid.176, say, instead of one trained here: then all from `seed` to `keep_weight` is unused
+    )
 
 
 class GopherQuality(Section):

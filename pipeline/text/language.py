@@ -28,7 +28,7 @@ from pipeline.text.columns import Bytes, Fractions, Offsets, from_utf8, to_utf8
 from pipeline.text.normalize import fold, split_words
 
 LABEL = "__label__"
-_OPENS, _CLOSES, _INNER, _LETTER, _SPACE = 1, 2, 4, 8, 16
+_OPENS, _CLOSES, _INNER, _LETTER, _SPACE, _PICTURE = 1, 2, 4, 8, 16, 32
 MIN_LINE_LETTERS = 12  # bytes: two or three words; less is a heading
 ANY_SHARE = 1 << 40  # tokens a plain word
 MAX_PROSE_BYTES = 4_000
@@ -57,7 +57,7 @@ class Judgement(NamedTuple):
 
 def prose(texts: pa.StringArray, max_bytes: int = MAX_PROSE_BYTES) -> pa.StringArray:
     """The words of each text's prose lines on one line, in lower case, letters of scripts without spaces one by one: what
-    our own model reads. About the first `max_bytes` of it, up to the end of a line."""
+    our own model reads. Of a longer text about the first `max_bytes` of it: up to the end of a line, at most twice as much."""
     return split_words(fold(plain_prose(texts, max_bytes)))
 
 
@@ -151,7 +151,8 @@ def _marks() -> Bytes:
     ):
         for letter in letters:
             marks[ord(letter)] |= bit
-    marks[128:] = _LETTER
+    marks[128:0xF0] = _LETTER
+    marks[0xF0:] = _PICTURE  # four bytes: nearly all of them emoji, which are in no language
     return marks
 
 
@@ -159,18 +160,24 @@ def _marks() -> Bytes:
 def _add_word(
     data: Bytes, start: int, stop: int, marks: Bytes, out: Bytes, n: int
 ) -> int:  # pragma: no cover (compiled)
-    """Copies the word inside quotes, brackets and punctuation to `out[n:]`; returns its length, 0 for what is no word."""
+    """Copies the word inside quotes, brackets and punctuation, without emoji, to `out[n:]`; returns its length, 0 for no word."""
     while start < stop and marks[data[start]] & _OPENS:
         start += 1
     while start < stop and marks[data[stop - 1]] & _CLOSES:
         stop -= 1
-    for i in range(start, stop):
+    i, size = start, 0
+    while i < stop:
         byte = data[i]
         mark = marks[byte]
+        if mark & _PICTURE:
+            i += 4
+            continue
         if not (mark & _LETTER or (mark & _INNER and start < i < stop - 1)):
             return 0
-        out[n + i - start] = byte
-    return stop - start
+        out[n + size] = byte
+        size += 1
+        i += 1
+    return size
 
 
 @numba.njit(nogil=True)

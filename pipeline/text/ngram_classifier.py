@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, Rows, from_utf8, to_utf8
+from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, Rows, to_utf8
 
 END = "</s>"  # fastText's word for the end of a line
 N_KEPT = 1 << 14  # of 16 dimensions: 1 MB, the second-level cache of most cores
