@@ -24,7 +24,8 @@ from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, Rows, to_ut
 
 END = "</s>"  # fastText's word for the end of a line
 N_KEPT = 1 << 14  # of 16 dimensions: 1 MB, the second-level cache of most cores
-FNV_START, FNV_FACTOR, NGRAM_FACTOR = 2166136261, 16777619, 116049371
+FNV_START, FNV_FACTOR, NGRAM_FACTOR = 2166136261, 16777619, 116049371  # fastText's
+KEY_START, KEY_FACTOR = 0xCBF29CE484222325, 0x9E3779B97F4A7C15  # of the 64 bits that stand for a word in our tables
 
 Floats = npt.NDArray[np.float32]
 
@@ -92,26 +93,41 @@ def predict(model: Classifier, lines: pa.StringArray) -> Fractions:
         model.output,
         model.keys,
         model.places,
-        (model.n_words, model.n_buckets, *model.char_ngrams, model.word_ngrams, model.end_row, int(_hash(end)[0])),
+        (
+            model.n_words,
+            model.n_buckets,
+            *model.char_ngrams,
+            model.word_ngrams,
+            model.end_row,
+            int(_hash(end, 0, len(end))),
+        ),
     )
 
 
 @numba.njit(nogil=True)
-def _hashes(data: Bytes, start: int, stop: int) -> tuple[np.uint32, np.uint64]:  # pragma: no cover (compiled)
-    """fastText's 32 bits (FNV-1a over signed bytes), and 64 that stand for the word in our tables; never 0."""
-    narrow, wide = np.uint32(FNV_START), np.uint64(0xCBF29CE484222325)
-    for i in range(start, stop):
-        byte = data[i]
-        signed = np.uint32(byte) if byte < 128 else np.uint32(0xFFFFFF00) | np.uint32(byte)
-        narrow = np.uint32((narrow ^ signed) * np.uint32(FNV_FACTOR))
-        wide = (wide ^ np.uint64(byte)) * np.uint64(0x9E3779B97F4A7C15)
-        wide ^= wide >> np.uint64(29)
-    return narrow, wide | np.uint64(1)
+def _mix(key: np.uint64, byte: np.uint8) -> np.uint64:  # pragma: no cover (compiled)
+    return np.uint64((key ^ np.uint64(byte)) * np.uint64(KEY_FACTOR))
+
+
+@numba.njit(nogil=True)
+def _slot(key: np.uint64, n_slots: int) -> int:  # pragma: no cover (compiled)
+    """Where a word of this key belongs in a table of a power of two of slots."""
+    return np.int64(((key ^ (key >> np.uint64(32))) * np.uint64(KEY_FACTOR)) >> np.uint64(33)) & (n_slots - 1)
+
+
+@numba.njit(nogil=True)
+def _fnv(total: np.uint32, byte: np.uint8) -> np.uint32:  # pragma: no cover (compiled)
+    """One more byte of fastText's hash: FNV-1a, but over signed bytes."""
+    signed = np.uint32(byte) if byte < 128 else np.uint32(0xFFFFFF00) | np.uint32(byte)
+    return np.uint32((total ^ signed) * np.uint32(FNV_FACTOR))
 
 
 @numba.njit(cache=True, nogil=True)
-def _hash(word: Bytes) -> tuple[np.uint32, np.uint64]:  # pragma: no cover (compiled)
-    return _hashes(word, 0, len(word))
+def _hash(data: Bytes, start: int, stop: int) -> np.uint32:  # pragma: no cover (compiled)
+    total = np.uint32(FNV_START)
+    for i in range(start, stop):
+        total = _fnv(total, data[i])
+    return total
 
 
 @numba.njit(cache=True, nogil=True)
@@ -121,8 +137,10 @@ def _table(data: Bytes, offsets: Offsets) -> tuple[Hashes, Rows]:  # pragma: no 
         n_slots *= 2
     keys, places = np.zeros(n_slots, np.uint64), np.full(n_slots, -1, np.int64)
     for word in range(len(offsets) - 1):
-        key = _hashes(data, offsets[word], offsets[word + 1])[1]
-        slot = np.int64((key >> np.uint64(20)) & np.uint64(n_slots - 1))
+        key = np.uint64(KEY_START)
+        for i in range(offsets[word], offsets[word + 1]):
+            key = _mix(key, data[i])
+        slot = _slot(key, n_slots)
         while keys[slot]:
             slot = (slot + 1) & (n_slots - 1)
         keys[slot], places[slot] = key, word
@@ -150,8 +168,7 @@ def _add_word(
         while j < last and n <= longest:
             while True:  # the bytes of one letter
                 byte = np.uint8(60) if j < start else np.uint8(62) if j >= stop else data[j]
-                signed = np.uint32(byte) if byte < 128 else np.uint32(0xFFFFFF00) | np.uint32(byte)
-                narrow = np.uint32((narrow ^ signed) * np.uint32(FNV_FACTOR))
+                narrow = _fnv(narrow, byte)
                 j += 1
                 if not (start <= j < stop and data[j] & 0xC0 == 0x80):
                     break
@@ -172,14 +189,15 @@ def _predict(
     dim, n_labels, n_rows = rows.shape[1], output.shape[0], len(offsets) - 1
     out = np.zeros((n_rows, n_labels), np.float64)
     kept_keys, kept_counts = np.zeros(N_KEPT, np.uint64), np.zeros(N_KEPT, np.int64)
-    kept = np.empty((N_KEPT, dim), np.float32)
+    kept, kept_hashes = np.empty((N_KEPT, dim), np.float32), np.zeros(N_KEPT, np.uint32)
     line, recent = np.empty(dim, np.float32), np.zeros(max(longest, 1), np.uint64)  # hashes of the last words
     for row in range(n_rows):
         n_added, n_seen, i, stop = 0, 0, offsets[row], offsets[row + 1]
         line[:] = 0
         while i <= stop:
-            start = i
+            start, key = i, np.uint64(KEY_START)
             while i < stop and data[i] != 32:
+                key = _mix(key, data[i])
                 i += 1
             if i == start and i < stop:
                 i += 1
@@ -194,17 +212,17 @@ def _predict(
                     n_added += 1
                 i += 1
             else:
-                narrow, key = _hashes(data, start, i)
-                at = np.int64((key >> np.uint64(20)) & np.uint64(N_KEPT - 1))
+                at = _slot(key, N_KEPT)
                 if kept_keys[at] != key:
-                    slot = np.int64((key >> np.uint64(20)) & np.uint64(len(keys) - 1))
+                    slot = _slot(key, len(keys))
                     while keys[slot] and keys[slot] != key:
                         slot = (slot + 1) & (len(keys) - 1)
-                    kept_keys[at] = key
+                    kept_keys[at], kept_hashes[at] = key, _hash(data, start, i)
                     kept_counts[at] = _add_word(data, start, i, rows, places[slot], sizes, kept[at])
                 for d in range(dim):
                     line[d] += kept[at, d]
                 n_added += kept_counts[at]
+                narrow = kept_hashes[at]
             wide = np.uint64(np.int64(np.int32(narrow)))  # fastText keeps the hashes signed
             for n in range(min(longest - 1, n_seen)):  # word n-grams that end here, by their length
                 gram = recent[(n_seen - 1 - n) % longest]
