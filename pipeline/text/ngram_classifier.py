@@ -105,7 +105,7 @@ def predict(model: Classifier, lines: pa.StringArray) -> Fractions:
 
 
 @numba.njit(nogil=True)
-def _mix(key: np.uint64, byte: np.uint8) -> np.uint64:  # pragma: no cover (compiled)
+def _mix(key: np.uint64, byte: int) -> np.uint64:  # pragma: no cover (compiled)
     return np.uint64((key ^ np.uint64(byte)) * np.uint64(KEY_FACTOR))
 
 
@@ -116,7 +116,7 @@ def _slot(key: np.uint64, n_slots: int) -> int:  # pragma: no cover (compiled)
 
 
 @numba.njit(nogil=True)
-def _fnv(total: np.uint32, byte: np.uint8) -> np.uint32:  # pragma: no cover (compiled)
+def _fnv(total: np.uint32, byte: int) -> np.uint32:  # pragma: no cover (compiled)
     """One more byte of fastText's hash: FNV-1a, but over signed bytes."""
     signed = np.uint32(byte) if byte < 128 else np.uint32(0xFFFFFF00) | np.uint32(byte)
     return np.uint32((total ^ signed) * np.uint32(FNV_FACTOR))
@@ -126,7 +126,7 @@ def _fnv(total: np.uint32, byte: np.uint8) -> np.uint32:  # pragma: no cover (co
 def _hash(data: Bytes, start: int, stop: int) -> np.uint32:  # pragma: no cover (compiled)
     total = np.uint32(FNV_START)
     for i in range(start, stop):
-        total = _fnv(total, data[i])
+        total = _fnv(total, int(data[i]))
     return total
 
 
@@ -139,7 +139,7 @@ def _table(data: Bytes, offsets: Offsets) -> tuple[Hashes, Rows]:  # pragma: no 
     for word in range(len(offsets) - 1):
         key = np.uint64(KEY_START)
         for i in range(offsets[word], offsets[word + 1]):
-            key = _mix(key, data[i])
+            key = _mix(key, int(data[i]))
         slot = _slot(key, n_slots)
         while keys[slot]:
             slot = (slot + 1) & (n_slots - 1)
@@ -167,7 +167,7 @@ def _add_word(
         narrow, j, n = np.uint32(FNV_START), i, 1
         while j < last and n <= longest:
             while True:  # the bytes of one letter
-                byte = np.uint8(60) if j < start else np.uint8(62) if j >= stop else data[j]
+                byte = 60 if j < start else 62 if j >= stop else int(data[j])
                 narrow = _fnv(narrow, byte)
                 j += 1
                 if not (start <= j < stop and data[j] & 0xC0 == 0x80):
@@ -197,7 +197,7 @@ def _predict(
         while i <= stop:
             start, key = i, np.uint64(KEY_START)
             while i < stop and data[i] != 32:
-                key = _mix(key, data[i])
+                key = _mix(key, int(data[i]))
                 i += 1
             if i == start and i < stop:
                 i += 1
