@@ -7,7 +7,7 @@ a file of others before it comes here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -53,10 +53,11 @@ class OwnPredict(NamedTuple):
         return pa.array(found, pa.string()), np.clip(score, 0.0, 1.0)
 
 
-def train(lines: Sequence[str], path: Path, *, label: str, **settings: Any) -> None:
+def train(lines: Iterable[str], path: Path, *, label: str, **settings: Any) -> None:
     """Writes the model of these lines; a label is a word that begins with `label`. Settings are fastText's own."""
     text = path.with_suffix(".txt")
-    text.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with text.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
     # more threads race, and no two models are the same
     trained = fasttext.train_supervised(str(text), label=label, thread=1, verbose=0, **settings)
     text.unlink()

@@ -93,6 +93,45 @@ class Language(Section):
     )
 
 
+class Examples(Section):
+    """Texts that show one side of a question: documents of the corpus by their source, and files that are not in it."""
+
+    sources: list[str] = []  # prefixes of `source`; "" is every document
+    files: list[Text] = []  # as in download.sources
+
+    @model_validator(mode="after")
+    def are_some(self) -> Examples:
+        if not self.sources and not self.files:
+            raise ValueError("name sources of the corpus, or files")
+        return self
+
+
+class QualityClassifier(Section):
+    """fastText on words and their n-grams, trained here: texts like the positives stay (DCLM, Li et al. 2024)."""
+
+    positives: Examples
+    negatives: Examples  # a document that both name is a positive
+    min_score: Frac | None = None  # either this threshold, or …
+    keep_frac: Annotated[float, Field(gt=0.0, le=1.0)] | None = (
+        None  # … the best-scored share of all documents (DCLM: 0.1)
+    )
+    seed: Seed = 1
+    word_ngrams: Annotated[int, Field(ge=1, le=5)] = 2
+    dim: Annotated[int, Field(ge=1, le=512)] = 100
+    n_buckets: Annotated[int, Field(ge=1_000)] = 200_000  # of word n-grams: 4 bytes x dim each while it is trained
+    learning_rate: Annotated[float, Field(gt=0.0, le=5.0)] = 0.1
+    n_epochs: Count = 5
+    min_word_count: Count = 1  # a rarer word of the examples gets no row
+    max_docs: Count = 200_000  # of each side, drawn by a hash of the text
+    max_chars: Annotated[int, Field(ge=100)] = 10_000  # a longer text is judged by its beginning
+
+    @model_validator(mode="after")
+    def one_threshold(self) -> QualityClassifier:
+        if (self.min_score is None) == (self.keep_frac is None):
+            raise ValueError("give either min_score or keep_frac")
+        return self
+
+
 class GopherQuality(Section):
     """Rae et al. 2021, table A1."""
 
@@ -123,6 +162,7 @@ class Filter(Section):
     gopher_quality: GopherQuality
     gopher_repetition: GopherRepetition
     licences: Annotated[list[str], Field(min_length=1)]  # SPDX ids that may stay; "unknown" is a choice
+    quality_classifier: QualityClassifier | None = None
 
 
 class TrainTokenizer(Section):

@@ -112,7 +112,7 @@ def _mix(key: np.uint64, byte: int) -> np.uint64:  # pragma: no cover (compiled)
 @numba.njit(nogil=True)
 def _slot(key: np.uint64, n_slots: int) -> int:  # pragma: no cover (compiled)
     """Where a word of this key belongs in a table of a power of two of slots."""
-    return np.int64(((key ^ (key >> np.uint64(32))) * np.uint64(KEY_FACTOR)) >> np.uint64(33)) & (n_slots - 1)
+    return int(((key ^ (key >> np.uint64(32))) * np.uint64(KEY_FACTOR)) >> np.uint64(33)) & (n_slots - 1)
 
 
 @numba.njit(nogil=True)
