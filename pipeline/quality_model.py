@@ -28,6 +28,7 @@ from pipeline.text.columns import Fractions
 from pipeline.text.quality_score import (
     HELDOUT_FRAC,
     LABEL,
+    POSITIVE,
     Calibration,
     calibrate,
     quality_words,
@@ -76,7 +77,7 @@ def train_quality(params: QualityClassifier, docs: Path, model: Path) -> Calibra
     lines = pa.array([*heldout["positives"], *heldout["negatives"]], pa.string())
     check_same(model, lines[:N_CHECKED])
     is_positive = np.arange(len(lines)) < len(heldout["positives"])
-    return calibrate(score_texts(params, model, lines), is_positive)
+    return calibrate(load_model(model).judge(lines, [POSITIVE])[1], is_positive)
 
 
 def score_texts(params: QualityClassifier, model: Path, texts: pa.StringArray) -> Fractions:
