@@ -51,10 +51,8 @@ def train_quality(params: QualityClassifier, docs: Path, model: Path) -> Calibra
     }
     for hash_ in sides["positives"].keys() & sides["negatives"].keys():
         del sides["negatives"][hash_]
-    learn, heldout = (
-        {name: _part(drawn, False) for name, drawn in sides.items()},
-        {name: _part(drawn, True) for name, drawn in sides.items()},
-    )
+    learn = {name: _part(drawn, is_heldout=False) for name, drawn in sides.items()}
+    heldout = {name: _part(drawn, is_heldout=True) for name, drawn in sides.items()}
     for name, drawn in sides.items():
         if len(learn[name]) < MIN_EXAMPLES or not heldout[name]:
             raise UserError(
@@ -111,7 +109,7 @@ def _draw(batches: Iterable[Sequence[str]], params: QualityClassifier) -> Drawn:
     return {hash_: drawn[hash_] for hash_ in sorted(drawn)[: params.max_docs]}
 
 
-def _part(drawn: Drawn, is_heldout: bool) -> list[str]:
+def _part(drawn: Drawn, *, is_heldout: bool) -> list[str]:
     """The examples to measure with, or those to learn from: by the low digits, as the high ones have drawn them."""
     every = round(1 / HELDOUT_FRAC)
     return [words for hash_, words in drawn.items() if (hash_ % every == 0) == is_heldout]

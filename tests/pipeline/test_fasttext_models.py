@@ -49,6 +49,18 @@ def test_a_tree_of_labels_is_left_to_fasttext_and_judged_alike(tmp_path: Path) -
     check_same(tmp_path / "tree.bin", lines)  # nothing to compare
 
 
+def test_a_quantised_model_is_left_to_fasttext(tmp_path: Path) -> None:
+    flat = write(tmp_path / "flat.bin", bucket=600, maxn=3, minn=1)
+    small = read_model(flat)
+    small.quantize()
+    small.save_model(str(tmp_path / "small.ftz"))
+    model = load_model(tmp_path / "small.ftz")
+    assert isinstance(model, OwnPredict)
+    labels, score = model.judge(pa.array(["the and of", "der die das"]), ["__label__en"])
+    assert labels.to_pylist() == ["__label__en", "__label__de"]
+    assert score == pytest.approx([1.0, 0.0], abs=0.2)
+
+
 def test_a_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
     first = load_model(write(tmp_path / "model.bin"))
     assert load_model(tmp_path / "model.bin") is first

@@ -20,6 +20,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "letters": {"minn": 2, "maxn": 4, "wordNgrams": 1, "bucket": 500, "dim": 8},
     "words": {"minn": 0, "maxn": 0, "wordNgrams": 1, "bucket": 0, "dim": 8},
     "pairs": {"minn": 0, "maxn": 0, "wordNgrams": 2, "bucket": 700, "dim": 2},
+    "pairs, rare words have no row": {"minn": 0, "maxn": 0, "wordNgrams": 3, "bucket": 700, "dim": 2, "minCount": 105},
     "all, fewer labels than dimensions": {"minn": 1, "maxn": 3, "wordNgrams": 4, "bucket": 300, "dim": 16},
 }
 VOCABULARY = ["the", "norm", "of", "eine", "größe", "это", "数", "組", "naïve", "🙂", "x", "a", "ß", "日本語"]
