@@ -74,8 +74,15 @@ class Dedupe(Section):
     source_priority: list[str]  # prefixes of `source`; the first one listed survives
 
 
+class ModelFile(Section):
+    """A model of others: where it lies, and what it must be."""
+
+    path: Annotated[str, Field(min_length=1)]  # a file or an fsspec URL
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class Language(Section):
-    """fastText on character n-grams, trained here on data/seed/languages."""
+    """fastText on character n-grams, trained here on data/seed/languages, or a fastText model of others."""
 
     keep: Annotated[list[str], Field(min_length=1)]
     min_score: Frac
@@ -89,6 +96,51 @@ class Language(Section):
     n_spans: Annotated[int, Field(ge=0, le=100)]  # short pieces that each sentence lends: short texts are judged too
     n_mixed: Annotated[int, Field(ge=0, le=100)]  # copies of each foreign sentence with kept words inside
     keep_weight: Annotated[int, Field(ge=1, le=100)]  # how often the kept languages' sentences are shown
+    max_prose_bytes: Annotated[int, Field(ge=200)] = (
+        4_000  # a longer document is judged by about so much of its prose, from its beginning
+    )
+    model: ModelFile | None = (
+        None  # lid.176, say, instead of one trained here: then all from `seed` to `keep_weight` is unused
+    )
+
+
+class Examples(Section):
+    """Texts that show one side of a question: documents of the corpus by their source, and files that are not in it."""
+
+    sources: list[str] = []  # prefixes of `source`; "" is every document
+    files: list[Text] = []  # as in download.sources
+
+    @model_validator(mode="after")
+    def are_some(self) -> Examples:
+        if not self.sources and not self.files:
+            raise ValueError("name sources of the corpus, or files")
+        return self
+
+
+class QualityClassifier(Section):
+    """fastText on words and their n-grams, trained here: texts like the positives stay (DCLM, Li et al. 2024)."""
+
+    positives: Examples
+    negatives: Examples  # a document that both name is a positive
+    min_score: Frac | None = None  # either this threshold, or …
+    keep_frac: Annotated[float, Field(gt=0.0, le=1.0)] | None = (
+        None  # … the best-scored share of all documents (DCLM: 0.1)
+    )
+    seed: Seed = 1
+    word_ngrams: Annotated[int, Field(ge=1, le=5)] = 2
+    dim: Annotated[int, Field(ge=1, le=512)] = 100
+    n_buckets: Annotated[int, Field(ge=1_000)] = 200_000  # of word n-grams: 4 bytes x dim each while it is trained
+    learning_rate: Annotated[float, Field(gt=0.0, le=5.0)] = 0.1
+    n_epochs: Count = 5
+    min_word_count: Count = 1  # a rarer word of the examples gets no row
+    max_docs: Count = 200_000  # of each side, drawn by a hash of the text
+    max_chars: Annotated[int, Field(ge=100)] = 10_000  # a longer text is judged by its beginning
+
+    @model_validator(mode="after")
+    def one_threshold(self) -> QualityClassifier:
+        if (self.min_score is None) == (self.keep_frac is None):
+            raise ValueError("give either min_score or keep_frac")
+        return self
 
 
 class GopherQuality(Section):
@@ -210,6 +262,7 @@ class Filter(Section):
     c4: C4 | None = None
     fineweb: FineWeb | None = None
     licences: Annotated[list[str], Field(min_length=1)]  # SPDX ids that may stay; "unknown" is a choice
+    quality_classifier: QualityClassifier | None = None
 
 
 class TrainTokenizer(Section):
