@@ -11,7 +11,6 @@ and their papers. A stopped run goes on with the shards it has scored. Memory: o
 # (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -23,9 +22,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.engine import file_key, map_files
+from pipeline.engine import map_files
 from pipeline.errors import UserError
-from pipeline.language_model import load_model, train_language
+from pipeline.evaluation_sets import contaminated_metrics
+from pipeline.filter_steps import check_licences, list_steps, prepare, settle, write_rules
 from pipeline.params import Filter
 from pipeline.progress import Bar
 from pipeline.stage import Metrics
@@ -40,50 +40,40 @@ from pipeline.tables import (
     shard_paths,
     write_table,
 )
-from pipeline.text import steps
-from pipeline.text.rules import PASSES, Rule, Step, check_some_stay, explain, first_broken, run_steps, tally
+from pipeline.text.columns import Rows
+from pipeline.text.rules import PASSES, Rule, check_some_stay, explain, first_broken, run_steps, tally
 
 
 def run(params: Filter, *, docs: Path, languages: Path, scratch: Path, out: Path) -> Metrics:
-    """Trains the language model, scores every shard, applies the rules, writes what stays."""
+    """Prepares models, scores every shard, settles the rules, writes what stays."""
     paths = shard_paths(docs)
     if count_docs(docs) == 0:
         raise UserError(f"filter: no documents in {docs}", "an empty corpus", "look at download.sources in params.yaml")
-    model = out / "language.bin"
-    accuracy, false_wanted = train_language(params.language, languages, model)
-    rules = [each for step in list_steps(params, model) for each in step.rules]
-    (out / "rules.json").write_text(json.dumps([each._asdict() for each in rules], indent=2) + "\n", encoding="utf-8")
-    score = partial(score_shard, params=params, model=model)
-    settings = f"{params.model_dump_json()} {file_key(model, '')}"
-    scored = map_files(score, paths, results=scratch / "scored", settings=settings)
+    check_licences(params.licences, paths)
+    files, metrics = prepare(params, docs, languages, scratch, out)
+    score = partial(score_shard, params=params)
     with Bar("filter", len(paths), "shards") as bar:
-        counts = decide(zip(paths, scored, strict=True), rules, out, bar)
+        scored: list[Path] = []
+        for result in map_files(
+            score, paths, results=scratch / "scored", settings=params.model_dump_json(), extras=files
+        ):
+            scored.append(result)
+            bar.advance()
+    rules = settle([each for step in list_steps(params, files) for each in step.rules], params, scored)
+    write_rules(out / "rules.json", rules)
+    counts = decide(zip(paths, scored, strict=True), rules, out)
     check_some_stay(counts, rules)
-    return {**counts, "language_heldout_accuracy_frac": accuracy, "language_false_english_frac": false_wanted}
+    return {**metrics, **counts}
 
 
-def list_steps(params: Filter, model: Path) -> list[Step]:
-    """Every part of the filter that the params ask for, in the order in which they are asked: a new one is one line here."""
-    language, quality, repeated = params.language, params.gopher_quality, params.gopher_repetition
-    c4, fineweb = params.c4, params.fineweb
-    wanted = [
-        steps.language(partial(load_model, model), language.keep, language.min_score),
-        steps.gopher(quality and quality.model_dump(), repeated and repeated.model_dump()),
-        c4 and steps.c4(c4.model_dump()),
-        fineweb and steps.fineweb(fineweb.model_dump()),
-        steps.licence(params.licences),
-    ]
-    return [step for step in wanted if step]
-
-
-def score_shard(path: Path, result: Path, params: Filter, model: Path) -> None:
+def score_shard(path: Path, result: Path, *files: Path, params: Filter) -> None:
     """Every score of every document of a shard, and the texts that a step rewrote: runs in a worker."""
-    wanted = list_steps(params, model)
+    wanted = list_steps(params, files)
     none = pa.RecordBatch.from_pylist([], schema=DOCS)
     write_table(result, pa.Table.from_batches([run_steps(batch, wanted) for batch in (*read_shard(path), none)]))
 
 
-def decide(scored: Iterable[tuple[Path, Path]], rules: Sequence[Rule], out: Path, bar: Bar) -> Metrics:
+def decide(scored: Iterable[tuple[Path, Path]], rules: Sequence[Rule], out: Path) -> Metrics:
     """Writes the documents that stay, the ledger and the scores, a shard at a time; returns the counts."""
     counts: Counter[str] = Counter()
     with ExitStack() as files:
@@ -101,7 +91,7 @@ def decide(scored: Iterable[tuple[Path, Path]], rules: Sequence[Rule], out: Path
                 docs.write(batch)
                 counts["text_bytes_out"] += pc.sum(pc.binary_length(batch.column("text"))).as_py() or 0
             counts.update(tally(scores, rows, rules))
-            bar.advance()
+            counts.update(contaminated_metrics(scores, is_contaminated(broken, rules)))
     return dict(counts)
 
 
@@ -114,3 +104,8 @@ def stay(path: Path, texts: pa.ChunkedArray, is_kept: npt.NDArray[np.bool_]) -> 
         whole = batch.set_column(batch.schema.get_field_index("text"), "text", text)
         yield whole.filter(pa.array(is_kept[first:stop]))
         first = stop
+
+
+def is_contaminated(broken: Rows, rules: Sequence[Rule]) -> npt.NDArray[np.bool_]:
+    """Which documents went because they hold pieces of evaluation sets."""
+    return np.isin(broken, [place for place, each in enumerate(rules) if each.reason == "contaminated"])

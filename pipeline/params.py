@@ -261,8 +261,10 @@ class Filter(Section):
     gopher_repetition: GopherRepetition | None = None
     c4: C4 | None = None
     fineweb: FineWeb | None = None
-    licences: Annotated[list[str], Field(min_length=1)]  # SPDX ids that may stay; "unknown" is a choice
     quality_classifier: QualityClassifier | None = None
+    decontamination: Decontamination | None = None
+    pii: Pii | None = None
+    licences: Licences
 
 
 class TrainTokenizer(Section):

@@ -103,6 +103,16 @@ def violations(ids: pa.StringArray, licences: pa.StringArray, policy: Policy) ->
     return sorted(out, key=lambda each: (-each.n_docs, each.licence))
 
 
+def merge_violations(found: Iterable[Violation]) -> list[Violation]:
+    """Those of several batches as of one."""
+    merged: dict[str, Violation] = {}
+    for each in found:
+        before = merged.get(each.licence, each._replace(n_docs=0, first_ids=()))
+        ids = (*before.first_ids, *each.first_ids)[:N_EXAMPLES]
+        merged[each.licence] = each._replace(n_docs=before.n_docs + each.n_docs, first_ids=ids)
+    return sorted(merged.values(), key=lambda each: (-each.n_docs, each.licence))
+
+
 def refuse(found: Iterable[Violation], setting: str = "filter.licences") -> None:
     """Raises `UserError` that names licences, counts and first documents, if there are any."""
     lines = [

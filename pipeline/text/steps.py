@@ -12,29 +12,41 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.text import c4 as cleaning
-from pipeline.text import language as languages
-from pipeline.text.fineweb import fineweb as measure_fineweb
-from pipeline.text.gopher import gopher as measure_gopher
+from pipeline.text.columns import Fractions
 from pipeline.text.decontaminate import Leaks, overlap
 from pipeline.text.decontaminate import rules as leak_rules
+from pipeline.text.fineweb import fineweb as measure_fineweb
+from pipeline.text.gopher import gopher as measure_gopher
+from pipeline.text.language import Judgement
 from pipeline.text.licences import RULES as LICENCE_RULES
 from pipeline.text.licences import Policy, licence_figures
 from pipeline.text.normalize import fold, split_words
 from pipeline.text.pii import redact
+from pipeline.text.quality_score import SCORE as QUALITY_SCORE
 from pipeline.text.rules import CHANGED, Rule, Scored, Step, list_rules
 
 C4_RULES = ("max_lorem_ipsum_lines", "max_curly_bracket_lines", "min_sentences")
 
 
-def language(load: Callable[[], languages.Model], keep: Sequence[str], min_score: float) -> Step:
-    """The probability that a document is in one of the wanted languages. `load` is called when a batch comes."""
+def language(judge: Callable[[pa.StringArray], Judgement], min_score: float) -> Step:
+    """The probability that a document is in one of the wanted languages."""
 
     def score(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
-        found = languages.judge(load(), languages.prose(texts), keep)
-        columns = {"language": found.language, "language_score": pa.array(found.score)}
-        return Scored(texts, pa.record_batch(columns))
+        found = judge(texts)
+        return Scored(texts, pa.record_batch({"language": found.language, "language_score": pa.array(found.score)}))
 
     return Step([Rule("language", "language_score", "min", min_score, "filter.language.min_score")], score)
+
+
+def quality_classifier(score_texts: Callable[[pa.StringArray], Fractions], min_score: float | None) -> Step:
+    """How much a text is like the positives (Li et al. 2024). No `min_score`: the share to keep gives it in the end."""
+    name = "min_score" if min_score is not None else "keep_frac"
+    rule = Rule("quality_classifier", QUALITY_SCORE, "min", min_score or 0.0, f"filter.quality_classifier.{name}")
+
+    def score(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
+        return Scored(texts, pa.record_batch({QUALITY_SCORE: pa.array(score_texts(texts))}))
+
+    return Step([rule], score)
 
 
 def gopher(on_quality: Mapping[str, Any] | None, on_repetition: Mapping[str, Any] | None) -> Step | None:
