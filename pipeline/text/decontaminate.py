@@ -287,13 +287,11 @@ def _overlap(
     n_rows = len(offsets) - 1
     counts, fracs, firsts = np.zeros((n_rows, n_sets), np.int64), np.zeros(n_rows), np.full(n_rows, -1, np.int64)
     starts, rolled = np.zeros(_RING, np.int64), np.zeros(_RING, np.uint64)
-    powers = _powers(_RING)
-    bit_mask = np.uint64(8 * len(bits) - 1)
+    powers, bit_mask = _powers(_RING), np.uint64(8 * len(bits) - 1)
     for row in range(n_rows):
-        n_words, n_leaked = 0, 0
+        n_words, n_leaked, hashed = 0, 0, np.uint64(0)
         leaked = np.uint64(0)  # which of the last 64 words lie in a leak, the last one in the lowest bit
         i, stop = offsets[row], offsets[row + 1]
-        hashed = np.uint64(0)
         while i < stop:
             starts[n_words % _RING], rolled[n_words % _RING] = i, hashed
             word, i = _hash_word(data, i, stop)

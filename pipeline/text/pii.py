@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 from pipeline.text import pii_scan
 from pipeline.text.columns import Bytes, Offsets, to_utf8
 from pipeline.text.pii_ids import find_id
-from pipeline.text.pii_keys import MAX_KEY_BYTES, find_key, prefixes
+from pipeline.text.pii_keys import LONG_STARTS, MAX_KEY_BYTES, find_key, prefixes
 from pipeline.text.pii_numbers import Span, find_card, find_email, find_iban, find_ipv4, find_ipv6, find_phone
 
 Finder: TypeAlias = Callable[[bytes, int], Span | None]
@@ -116,7 +116,8 @@ def find(data: Bytes, offsets: Offsets, kinds: Sequence[str] = KINDS) -> list[Fo
         if at < open_at or not wanted[what]:
             continue
         first = max(int(offsets[row]), at - BACK_BYTES)
-        last = min(int(offsets[row + 1]), at + (MAX_KEY_BYTES if what == pii_scan.KEY else AHEAD_BYTES))
+        is_long = what == pii_scan.KEY and data[at] in LONG_STARTS
+        last = min(int(offsets[row + 1]), at + (MAX_KEY_BYTES if is_long else AHEAD_BYTES))
         window = data[first:last].tobytes()
         for kind, finder in wanted[what]:
             span = finder(window, at - first)

@@ -14,6 +14,7 @@ from functools import cache
 from pipeline.text.pii_numbers import Span
 
 MAX_KEY_BYTES = 16_384  # a private RSA key of 16,384 bits takes 12,500
+LONG_STARTS = b"Peyp"  # PRIVATE KEY, eyJ…, ya29…, pypi-…: the ones that may be longer than a few hundred bytes
 
 # What a word begins with → the whole token. Lengths: the issuers' documentation and secret-scanning pages.
 _TOKENS: dict[bytes, bytes] = {

@@ -16,8 +16,10 @@ Span: TypeAlias = tuple[int, int]
 
 _NOT_DIGITS = bytes(range(48)) + bytes(range(58, 256))
 _LOCAL = re.compile(rb"[A-Za-z0-9._%+'\-\x80-\xff]{1,64}\Z")
-_DOMAIN = re.compile(rb"@((?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,8})([A-Za-z]{2,24}|xn--[A-Za-z0-9-]{2,40})(?![\w@-])")
-_URL_USER = re.compile(rb"://[^\s/@]*\Z")
+_DOMAIN = re.compile(
+    rb"@((?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,8})([A-Za-z]{2,24}|xn--[A-Za-z0-9-]{2,40})(?![A-Za-z0-9@]|[-_]\w)"
+)
+_URL_USER = re.compile(rb"://[^\s/@?#]*\Z")
 # RFC 2606 and 6761: names for documentation, and names that leave no network
 _RESERVED_DOMAIN = re.compile(
     rb"(?:\A|\.)(?:example\.(?:com|net|org)|example|test|invalid|localhost|local|localdomain)\Z", re.IGNORECASE

@@ -43,8 +43,8 @@ class Places(NamedTuple):
 def scan(data: Bytes, offsets: Offsets, prefixes: Sequence[bytes]) -> Places:
     """`prefixes`: what a key begins with, each at least three bytes; a place of a key is where its word begins."""
     tables = (_byte_kinds(), *_prefix_table(tuple(prefixes)), _cue_table())
-    size = 1024
-    while True:  # a second time where there are more than a thousand
+    size = 1024 + len(data) // 256
+    while True:  # a second time where there are more: web text has one place in 2,000 bytes
         rows, at, what = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int8)
         n = int(_scan(data, offsets, *tables, rows, at, what))
         if n <= size:
@@ -192,11 +192,14 @@ def _number(
 ) -> int:  # pragma: no cover (compiled)
     """A word from `i` to `j` that begins with a digit."""
     before = data[i - 1] if i > start else 32
-    if before in (35, 36, 37, 38, 64, 92):  # #1 $1 %20 &1 @1 \1
-        return 0
+    size = j - i
+    after = data[j] if j < stop else 32
+    is_quad = size <= 3 and after == 46 and _is_dotted_quad(data, stop, i)
+    if before in (35, 36, 37, 38, 64, 92):  # #1 $1 %20 &1 @1 \1, but root@1.2.3.4
+        return IPV4 if is_quad and before == 64 else 0
     if before in (44, 45, 46, 47, 58) and i - 1 > start:  # 1,000 a-1 0.1 a/1 12:30 are parts of something longer
         other = kinds[data[i - 2]]
-        is_path = before == 47 and other == _LETTER and j - i <= 3 and _is_dotted_quad(data, stop, i)
+        is_path = before == 47 and other == _LETTER and is_quad
         if other == _DIGIT or (other == _LETTER and before != 44 and before != 58 and not is_path):
             return 0
     size = j - i
@@ -211,7 +214,7 @@ def _number(
     if n_digits < size:
         is_id = (size == 9 and n_digits == 8) or (size == 18 and n_digits == 17)
         return WORD if is_id and _is_upper(data[j - 1]) else 0
-    if size <= 3 and after == 46 and _is_dotted_quad(data, stop, i):
+    if is_quad:
         return IPV4
     if size == 8 and after == 45 and j + 1 < stop and _is_upper(data[j + 1]):
         return WORD

@@ -277,6 +277,25 @@ def test_where_two_overlap_the_whole_one_goes() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ssh root@93.184.216.34", "ssh root@<IP>"),
+        ("User/93.184.216.34|talk", "User/<IP>|talk"),
+        ("http://93.184.216.34:8080/x 93.184.216.34/24", "http://<IP>:8080/x <IP>/24"),
+        ("[2a00:1450:4001:81b::200e]:443", "[<IP>]:443"),
+        ("https://x.org?to=a.b@mail.net&x", "https://x.org?to=<EMAIL>&x"),
+        ("*a.b@mail.net* a.b@mail.net-- a.b@mail.net. <a.b@mail.net>", "*<EMAIL>* <EMAIL>-- <EMAIL>. <<EMAIL>>"),
+        ("Tel.: 030/1234567, Fax (030) 1234568", "Tel.: <PHONE>, Fax <PHONE>"),
+        ("(Phone 020 7946 0958)", "(Phone <PHONE>)"),
+        ("call us at 0800 123456", "call us at <PHONE>"),
+        ("Visa 4222222222222 or card no. 6304000000000000000", "Visa <CARD> or card no. 6304000000000000000"),
+    ],
+)
+def test_around_it_all_stays(text: str, expected: str) -> None:
+    assert redact(pa.array([text])).texts.to_pylist() == [expected]
+
+
 def test_a_private_key_goes_from_its_first_dash_to_its_last() -> None:
     body = "\n".join("MIIEpAIBAAKCAQEAw3b9jHx7kQ2mP4sT6vY8zA1cE3gI5kM7oQ9sU1wY3aC5eG7i" for _ in range(25))
     for kind in ("", "RSA ", "EC ", "OPENSSH ", "ENCRYPTED "):
