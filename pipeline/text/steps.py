@@ -55,7 +55,7 @@ def gopher(on_quality: Mapping[str, Any] | None, on_repetition: Mapping[str, Any
     from_count: int = repeated.pop("top_ngram_from_count", 1)
     top, dup = (sorted(repeated.get(f"max_{kind}_ngram_char_frac", {})) for kind in ("top", "dup"))
     rules = [*list_rules("filter.gopher_quality", on_quality or {}), *list_rules("filter.gopher_repetition", repeated)]
-    names = [each.score for each in rules]
+    names = list(dict.fromkeys(each.score for each in rules))  # two rules may judge one score
 
     def score(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
         return Scored(texts, measure_gopher(texts, top, dup, from_count).select(names))
