@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipeline import engine
 from pipeline import filter as stage
 from pipeline.errors import UserError
-from pipeline.params import Filter, load_params
+from pipeline.params import Decontamination, Filter, Licences, Pii, QualityClassifier, load_params
 from pipeline.stage import check_metrics
 from pipeline.tables import DOCS, ShardWriter, read_docs, read_table
 from pipeline.text.rules import PASSES, Rule, Scored, Step, first_broken
@@ -40,7 +39,7 @@ def params() -> Filter:
 
 
 def all_rules(params: Filter) -> list[Rule]:
-    return [each for step in stage.list_steps(params, Path("language.bin")) for each in step.rules]
+    return [each for step in stage.list_steps(params, [Path("language.bin")]) for each in step.rules]
 
 
 def doc(doc_id: str, text: str, licence: str = "MIT") -> dict[str, str]:
@@ -76,16 +75,15 @@ PLANTED = {
     "max_ellipsis_line_frac": [
         doc("teaser", "The story of the day...\nA tale for you and me...\nWhat will they find in it?\n")
     ],
-    "licence": [
-        doc("closed", ENGLISH + "One line more.\n", "GPL-3.0-only"),
-        doc("nobody", ENGLISH + "And one.\n", "unknown"),
-    ],
+    "licence_not_allowed": [doc("closed", ENGLISH + "One line more.\n", "GPL-3.0-only")],
+    "licence_unknown": [doc("nobody", ENGLISH + "And one.\n", "unknown")],
 }
 
 
 def run(tmp_path: Path, params: Filter, rows: list[dict[str, str]], shard_bytes: int = 1_000_000) -> dict[str, Any]:
     out = tmp_path / "out"
     out.mkdir(parents=True)
+    (tmp_path / "scratch").mkdir(exist_ok=True)
     with ShardWriter(tmp_path / "docs", DOCS, shard_bytes) as writer:
         table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["id"]), schema=DOCS)
         for batch in table.to_batches(max_chunksize=100):
@@ -151,7 +149,7 @@ def test_one_worker_and_two_write_the_same_bytes(
     tmp_path: Path, hasty: Filter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [doc(f"{i:05d}", f"alpha.f{i}(x)\n\n{ENGLISH if i % 4 else GERMAN}") for i in range(5_000)]
-    monkeypatch.setattr(engine, "N_HERE", 1)
+    monkeypatch.setattr("pipeline.engine.files.N_HERE", 1)
     digests = []
     for workers in ("1", "2"):
         monkeypatch.setenv("MINIGPT_WORKERS", workers)
@@ -187,7 +185,7 @@ def test_a_step_rewrites_for_the_steps_after_it_and_the_ledger_says_so(
 ) -> None:
     steps = [Step([], shout), Step([Rule("max_loud", "loud", "max", 3.0)], loudness)]
     monkeypatch.setattr(stage, "list_steps", lambda *_: steps)
-    monkeypatch.setattr(engine, "N_HERE", 100)
+    monkeypatch.setattr("pipeline.engine.files.N_HERE", 100)
     texts = ["quiet", "norm", "norm norm and norm", "norm " * 4]
     found = run(tmp_path, hasty, [doc(f"{i}", text) for i, text in enumerate(texts)])
     assert read_docs(found["out"]).column("text").to_pylist() == ["quiet", "NORM", "NORM NORM and NORM"]
@@ -235,4 +233,52 @@ def test_each_rule_names_its_param(planted: dict[str, Any], params: Filter) -> N
         value: Any = settings
         for part in each["param"].split(".")[1:]:
             value = value[int(part) if part.isdigit() else part]
-        assert each["reason"] == "licence" or value == each["threshold"]
+        assert each["reason"].startswith("licence_") or value == each["threshold"]
+
+
+LEAK = "the seven old boats of the harbour were painted green by a careful man from the next village"
+
+
+def test_a_planted_leak_goes_and_names_the_set_and_item(tmp_path: Path, hasty: Filter) -> None:
+    (tmp_path / "quiz.jsonl").write_text(
+        json.dumps({"question": "Who?"}) + "\n" + json.dumps({"question": LEAK}) + "\n"
+    )
+    sets = [{"name": "quiz", "path": str(tmp_path / "quiz.jsonl"), "fields": ["question"]}]
+    asked = hasty.model_copy(update={"decontamination": Decontamination.model_validate({"sets": sets})})
+    found = run(tmp_path, asked, [doc("a", ENGLISH), doc("b", f"{ENGLISH}So it is said that {LEAK.upper()}!\n")])
+    row = read_table(found["out"] / "ledger.parquet").to_pylist()[0]
+    assert (row["id"], row["reason"], row["other_id"]) == ("b", "contaminated", "quiz:quiz.jsonl#2")
+    assert found["metrics"]["dropped_contaminated"] == found["metrics"]["contaminated_quiz_docs"] == 1
+
+
+def test_personal_data_is_replaced_and_counted(tmp_path: Path, hasty: Filter) -> None:
+    asked = hasty.model_copy(update={"pii": Pii()})
+    found = run(tmp_path, asked, [doc("a", ENGLISH), doc("b", f"{ENGLISH}Ask jane.doe@mail.org or bob@mail.org.\n")])
+    assert read_docs(found["out"]).column("text").to_pylist() == [ENGLISH, f"{ENGLISH}Ask <EMAIL> or <EMAIL>.\n"]
+    row = read_table(found["out"] / "ledger.parquet").to_pylist()[0]
+    assert (row["id"], row["decision"], row["reason"], row["value"]) == ("b", "changed", "pii_email", 2.0)
+    assert found["metrics"]["changed_pii_email_places"] == 2
+
+
+@pytest.mark.parametrize("policy", [{"on_violation": "stop", "unknown": "keep"}, {"unknown": "stop"}])
+def test_a_licence_violation_can_stop_the_stage(policy: dict[str, str], tmp_path: Path, hasty: Filter) -> None:
+    asked = hasty.model_copy(update={"licences": Licences.model_validate({"allow": ["MIT"], **policy})})
+    rows = [doc("a", ENGLISH), doc("b", ENGLISH, "GPL-3.0-only" if "on_violation" in policy else "unknown")]
+    with pytest.raises(UserError, match="1 licences are not permitted"):
+        run(tmp_path, asked, rows)
+
+
+def test_a_quality_classifier_keeps_the_best_share(tmp_path: Path, hasty: Filter) -> None:
+    good = [
+        doc(f"g{i}", f"{ENGLISH}The careful answer number {i} explains why the result is right.\n") for i in range(150)
+    ]
+    bad = [doc(f"b{i}", f"{ENGLISH}Click here and buy now, offer {i} ends soon, subscribe!\n") for i in range(150)]
+    rows = [{**row, "source": "good"} for row in good] + [{**row, "source": "bad"} for row in bad]
+    settings = {"positives": {"sources": ["good"]}, "negatives": {"sources": ["bad"]}, "keep_frac": 0.5, "dim": 8}
+    classifier = QualityClassifier.model_validate({**settings, "learning_rate": 0.5, "n_buckets": 10_000})
+    found = run(tmp_path, hasty.model_copy(update={"quality_classifier": classifier}), rows)
+    assert {row["id"][0] for row in read_docs(found["out"]).to_pylist()} == {"g"}
+    assert found["metrics"]["dropped_quality_classifier"] == 150
+    assert found["metrics"]["quality_auc_frac"] > 0.99
+    rules = {each["reason"]: each for each in json.loads((found["out"] / "rules.json").read_text())}
+    assert 0 < rules["quality_classifier"]["threshold"] < 1

@@ -57,7 +57,7 @@ def test_the_best_share_stays_and_no_more_than_ties_demand(scores: list[float], 
 
 def test_the_rule_is_over_the_stored_score() -> None:
     scores = np.arange(100) / 100
-    assert quality_rule(scores, 0.3, None) == ("quality_classifier", "quality_score", "min", 0.3)
+    assert quality_rule(scores, 0.3, None)[:4] == ("quality_classifier", "quality_score", "min", 0.3)
     assert quality_rule(scores, None, 0.1).threshold == 0.9
     assert quality_rule(scores[:0], None, 0.1).threshold == 0.0
 
