@@ -22,9 +22,9 @@ import pyarrow.compute as pc
 from model.tokenizer import Tokenizer
 from pipeline.engine import map_files
 from pipeline.errors import UserError
+from pipeline.external.rows import Spool
 from pipeline.params import Shard
 from pipeline.progress import Bar
-from pipeline.spool import Spool
 from pipeline.stage import Metrics, write_json
 from pipeline.tables import (
     TOKEN_DOCS,
