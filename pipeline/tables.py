@@ -67,6 +67,8 @@ HELDOUT = pa.schema([*CONVERSATIONS, ("expected", pa.string())])
 
 SHARD_BYTES = 8_000_000  # of text per Parquet file: 40 MB of text gives two cores work to share
 BATCH_ROWS = 2_048
+ROW_GROUP_ROWS = 16_384
+STREAM_BYTES = 1 << 20
 
 
 def tokens_schema(dtype: pa.DataType) -> pa.Schema:
@@ -104,10 +106,12 @@ def read_shard(
 
 
 def read_parquet_stream(stream: IO[bytes], columns: Sequence[str]) -> Iterator[dict[str, object]]:
-    """Rows of anybody's Parquet file, with those of `columns` that it has (all of them if it has none of these). Text
-    that is not UTF-8 comes as bytes. Raises `pa.ArrowException` or `OSError` for a broken file."""
-    with pq.ParquetFile(stream) as file:
-        names = [name for name in columns if name in file.schema_arrow.names] or None
+    """Rows of anybody's Parquet file, with those of `columns` that it has (all of them if it has none of these); `a.b` is
+    the field b inside a. Text that is not UTF-8 comes as bytes. Memory: a batch, and `STREAM_BYTES` a column, whatever the
+    row groups. Raises `pa.ArrowException` or `OSError` for a broken file."""
+    with pq.ParquetFile(stream, buffer_size=STREAM_BYTES) as file:
+        leaves = [f"{file.schema.column(at).path}." for at in range(len(file.schema))]
+        names = [name for name in columns if any(leaf.startswith(f"{name}.") for leaf in leaves)] or None
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
             values = [_python_values(column) for column in batch.columns]
             for row in zip(*values, strict=True):
@@ -118,7 +122,7 @@ def _python_values(column: pa.Array) -> list[object]:
     try:
         return column.to_pylist()
     except UnicodeDecodeError:
-        return column.cast(pa.binary() if pa.types.is_string(column.type) else pa.large_binary()).to_pylist()
+        return column.cast(pa.large_binary()).to_pylist()
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -141,7 +145,37 @@ def count_docs(folder: Path) -> int:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """One Parquet file; the same rows give the same bytes."""
-    pq.write_table(table, path, compression="zstd", row_group_size=16_384, store_schema=False)
+    pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP_ROWS, store_schema=False)
+
+
+def rechunked(tables: Iterable[pa.Table], n_rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of exactly `n_rows`, the last one of what is left: where they were cut does not show."""
+    held: list[pa.Table] = []
+    n_held = 0
+    for table in tables:
+        start = 0
+        while table.num_rows - start >= n_rows - n_held:
+            end = start + n_rows - n_held
+            yield pa.concat_tables([*held, table.slice(start, end - start)]).combine_chunks()
+            held, n_held, start = [], 0, end
+        if start < table.num_rows:
+            held.append(table.slice(start))
+            n_held += table.num_rows - start
+    if n_held:
+        yield pa.concat_tables(held).combine_chunks()
+
+
+def write_run(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """One uncompressed Arrow IPC file with a batch for each table, for `read_run`."""
+    with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, schema) as writer:
+        for table in tables:
+            writer.write_table(table.combine_chunks())
+
+
+def read_run(path: Path) -> pa.Table:
+    """What `write_run` wrote, mapped: a slice of it touches the disk for that slice alone."""
+    with pa.memory_map(str(path)) as source:
+        return ipc.open_file(source).read_all()
 
 
 def write_ledger(folder: Path, rows: pa.Table | Iterable[dict[str, object]]) -> pa.Table:
@@ -174,6 +208,41 @@ def copy_docs(paths: Sequence[Path], is_kept: Any, out: Path) -> int:
                 writer.write(kept)
                 first += batch.num_rows
     return n_bytes
+
+
+class TableWriter:
+    """`write_table` in pieces: the same bytes as of all rows at once, in the memory of one row group."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.schema, self.n_rows = schema, 0
+        self._held: list[pa.Table] = []
+        self._n_held = 0
+        self._file = pq.ParquetWriter(path, schema, compression="zstd", store_schema=False)
+
+    def write(self, table: pa.Table) -> None:
+        self._held.append(table.cast(self.schema))
+        self._n_held += table.num_rows
+        if self._n_held >= ROW_GROUP_ROWS:
+            *groups, rest = rechunked([*self._held, self.schema.empty_table()], ROW_GROUP_ROWS)
+            if rest.num_rows == ROW_GROUP_ROWS:
+                groups, rest = [*groups, rest], self.schema.empty_table()
+            for group in groups:
+                self._write(group)
+            self._held, self._n_held = [rest], rest.num_rows
+
+    def _write(self, group: pa.Table) -> None:
+        self._file.write_table(group, row_group_size=ROW_GROUP_ROWS)
+        self.n_rows += group.num_rows
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and (self._n_held or self.n_rows == 0):
+            self._write(pa.concat_tables([*self._held, self.schema.empty_table()]).combine_chunks())
+        self._file.close()
 
 
 class ShardWriter:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.sources import python_docs, text
-from pipeline.sources.document import Batch, Document, Reading, Reject
+from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, Rows
 
-__all__ = ["READERS", "Batch", "Document", "Reading", "Reject", "open_source"]
+__all__ = ["READERS", "Batch", "Document", "Opened", "Part", "Reading", "Reject", "Rows", "open_source"]
 
 READERS: dict[str, Callable[[Any, str], Reading]] = {
     "python_docs": python_docs.open_source,

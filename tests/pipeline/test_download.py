@@ -11,11 +11,16 @@ from pipeline import download
 from pipeline.errors import UserError
 from pipeline.params import Download
 from pipeline.sources import Document
+from pipeline.stage import Metrics
 from pipeline.tables import read_docs, read_table
 
 
 def settings(*sources: dict[str, object]) -> Download:
     return Download.model_validate({"sources": [{"kind": "text", "name": "mine", **source} for source in sources]})
+
+
+def collect(params: Download, out: Path, scratch: Path | None = None) -> Metrics:
+    return download.run(params, out=out, scratch=scratch or out.with_name(f"{out.name}.scratch"))
 
 
 @pytest.fixture
@@ -30,7 +35,11 @@ def corpus(tmp_path: Path) -> Path:
 
 
 def test_documents_are_sorted_and_the_books_balance(corpus: Path, tmp_path: Path) -> None:
-    metrics = download.run(settings({"path": str(corpus)}, {"path": f"{corpus}/1*.txt"}), out=tmp_path / "out")
+    metrics = collect(
+        settings({"path": str(corpus)}, {"path": f"{corpus}/1*.txt"}),
+        out=tmp_path / "out",
+        scratch=tmp_path / "scratch",
+    )
     table = read_docs(tmp_path / "out")
     ids = table.column("id").to_pylist()
     assert ids == sorted(set(ids))
@@ -51,9 +60,9 @@ def test_documents_are_sorted_and_the_books_balance(corpus: Path, tmp_path: Path
 
 
 def test_the_same_bytes_again_wherever_the_files_lie(corpus: Path, tmp_path: Path) -> None:
-    download.run(settings({"path": str(corpus)}), out=tmp_path / "a")
+    download.run(settings({"path": str(corpus)}), tmp_path / "a")
     moved = corpus.rename(tmp_path / "moved")
-    download.run(settings({"path": str(moved)}), out=tmp_path / "b")
+    collect(settings({"path": str(moved)}), tmp_path / "b")
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert files == sorted(path.name for path in (tmp_path / "b").iterdir())
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
@@ -69,16 +78,20 @@ def test_an_id_names_text_and_place() -> None:
 def test_an_empty_corpus_is_an_error_that_names_a_reject(tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_bytes(b"\xff")
     with pytest.raises(UserError, match=r"download\.sources: the corpus is empty[^$]+not_utf8"):
-        download.run(settings({"path": str(tmp_path)}), out=tmp_path / "out")
+        collect(settings({"path": str(tmp_path)}), tmp_path / "out")
 
 
 def test_a_missing_source_is_found_before_any_is_read(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"download\.sources\.1\.path"):
-        download.run(settings({"path": str(corpus)}, {"path": str(tmp_path / "nowhere")}), out=tmp_path / "out")
+        collect(
+            settings({"path": str(corpus)}, {"path": str(tmp_path / "nowhere")}),
+            out=tmp_path / "out",
+            scratch=tmp_path / "scratch",
+        )
     assert not (tmp_path / "out").exists()
 
 
 def test_locators_are_canonical(corpus: Path, tmp_path: Path) -> None:
-    download.run(settings({"path": str(corpus)}), out=tmp_path / "out")
+    download.run(settings({"path": str(corpus)}), tmp_path / "out")
     for locator in read_docs(tmp_path / "out").column("locator").to_pylist():
         assert json.dumps(json.loads(locator), sort_keys=True, ensure_ascii=False, separators=(",", ":")) == locator
