@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.sources import python_docs, text
+from pipeline.sources import http, huggingface, python_docs, text
 from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, Rows
 
 __all__ = ["READERS", "Batch", "Document", "Opened", "Part", "Reading", "Reject", "Rows", "open_source"]
 
 READERS: dict[str, Callable[[Any, str], Reading]] = {
+    "http": http.open_source,
+    "huggingface": huggingface.open_source,
     "python_docs": python_docs.open_source,
     "text": text.open_source,
 }
