@@ -27,7 +27,8 @@ from pipeline.tables import REJECTS
 MakeTables: TypeAlias = Callable[[list[Document]], Iterator[pa.RecordBatch]]
 Advance: TypeAlias = Callable[[int], None]
 
-N_HERE = 2  # so many parts are read by this process itself: starting workers takes as long
+N_HERE = 2  # so few parts, or so little of them, this process reads itself: starting workers takes as long
+HERE_BYTES = 32_000_000
 SUMMARY = "summary.json"
 
 
@@ -65,7 +66,7 @@ def spool_reading(reading: Reading, scratch: Path, make: MakeTables, advance: Ad
     scratch.mkdir(parents=True, exist_ok=True)
     if not reading.parts:
         return [_spool_batches(reading.batches, scratch, make, advance)]
-    if len(reading.parts) <= N_HERE:
+    if len(reading.parts) <= N_HERE or reading.total_bytes < HERE_BYTES:
         return [_spool_part(scratch, make, part, advance) for part in reading.parts]
     folders: list[Path] = []
     for part, folder in zip(reading.parts, map_shards(partial(_spool_part, scratch, make), reading.parts), strict=True):

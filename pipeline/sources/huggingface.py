@@ -19,13 +19,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import httpx
 import xxhash
 from huggingface_hub import HfApi, RepoFile, hf_hub_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    HTTPError,  # pyright: ignore[reportPrivateImportUsage]  (of the HTTP client that the library happens to use)
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -46,7 +46,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 N_AT_ONCE = 4
 N_SHOWN = 5
 BLOCK_BYTES = 1 << 22
-NO_NETWORK = (OfflineModeIsEnabled, LocalEntryNotFoundError, httpx.HTTPError, OSError)
+NO_NETWORK = (OfflineModeIsEnabled, LocalEntryNotFoundError, HTTPError, OSError)
 
 
 class HubFile(NamedTuple):

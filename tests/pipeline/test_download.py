@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from pipeline import download, spool
+from pipeline import download, spool, spooled
 from pipeline.errors import UserError
 from pipeline.params import Download
 from pipeline.sources import Document, text
@@ -128,6 +128,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text, "PART_FILES", 5)
+    monkeypatch.setattr(spooled, "HERE_BYTES", 0)
     found: list[dict[str, bytes]] = []
     for workers in ("1", "2"):
         monkeypatch.setenv("MINIGPT_WORKERS", workers)
