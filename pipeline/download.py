@@ -6,7 +6,8 @@ their versions, revisions). An id is xxh3_128 of source, locator and text, so th
 document; where it comes twice (a file that two sources name) it is kept once.
 A source that can be read in parts is read by `MINIGPT_WORKERS` processes; a part that a stopped run has finished is not read
 again (pipeline/spooled.py), what it has fetched is not fetched again (pipeline/sources/fetch.py).
-Order n log n in the documents. Memory: 0.4 GB a process, whatever the corpus. Disk: the text once more in `scratch`.
+Order n log n in the documents. Memory: 0.8 GB (half of it pages of files, which the system may drop) and 0.4 GB for each
+worker, whatever the corpus. Disk: the text once more in `scratch`.
 """
 
 # pyright: reportAttributeAccessIssue=false

@@ -3,14 +3,13 @@
 In: tables in any order. Out: `DOCS` in order of id, `REJECTS` in order of all columns. Documents are sorted by ranges of
 their ids, which are uniform hashes: as many ranges as make about `RUN_BYTES` of text each, every run lending its slice of
 one range; a range that is too large is halved. Rejects are merged, `FAN_IN` runs at a time.
-Memory: three times `RUN_BYTES` (0.4 GB), whatever the corpus. Disk: the text once more, uncompressed. Order n log n.
-A run is read by mapping it, so a slice costs what it holds and the system may drop the pages at any time.
+Memory: eight times `RUN_BYTES`, half of it pages of files, and 5 kB a run, whatever the corpus. Order n log n. Disk: the text
+once more, uncompressed. Runs are read by mapping them, of which Linux allows 65,530: 4 TB of text.
 """
 
 from __future__ import annotations
 
 import heapq
-import itertools
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,8 @@ import pyarrow as pa
 
 from pipeline.tables import DOCS, REJECTS, read_run, write_run
 
-RUN_BYTES = 128_000_000  # of text in one run, and in one range of ids: 300 GB are 2,400 runs, opened 2,400 times each
+RUN_BYTES = 64_000_000  # of text in one run, and in one range of ids: 300 GB are 4,700 runs of 4,700 slices
+MAPPED_RANGES = 4  # mapping all runs anew for each one of 300 GB would take 20 minutes
 RUN_REJECTS = 100_000
 FAN_IN = 64  # runs open at once: far below the 256 files that the smallest systems allow
 MERGE_ROWS = 1_024
@@ -67,38 +67,53 @@ def run_paths(folders: Sequence[Path], stem: str) -> list[Path]:
     return [path for folder in folders for path in sorted(folder.glob(f"{stem}-*.arrow"))]
 
 
+class _Cursor:
+    """A mapped run and the first of its rows that has not been handed out."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.at = path, 0
+        self.map()
+
+    def map(self) -> None:
+        """Maps the run anew: pages that were read no longer count as this process's memory."""
+        self.table = read_run(self.path)
+        self.ids = self.table.column("id").chunk(0)
+
+    def find(self, value: int) -> int:
+        """The first row from here on whose id is not below `value`: a few steps, as it is near."""
+        n_rows, name, step = len(self.ids), f"{value:032x}", 1
+        if value == ID_VALUES:
+            return n_rows
+        while self.at + step < n_rows and self.ids[self.at + step].as_py() < name:
+            step *= 2
+        near, far = self.at + step // 2, min(self.at + step, n_rows)
+        return bisect_left(range(n_rows), name, near, far, key=lambda row: self.ids[row].as_py())
+
+
 def in_order_of_id(runs: Sequence[Path]) -> Iterator[pa.Table]:
     """All documents, range by range. Where an id comes twice, both rows are in one table, that of the earlier run first."""
-    total = sum(path.stat().st_size for path in runs)
-    n_ranges = -(-total // RUN_BYTES)
-    bounds = [ID_VALUES * at // n_ranges for at in range(n_ranges + 1)] if n_ranges else []
-    for first, last in itertools.pairwise(bounds):
-        yield from _range(runs, first, last)
+    n_ranges = -(-sum(path.stat().st_size for path in runs) // RUN_BYTES)
+    cursors = [_Cursor(path) for path in runs]
+    for at in range(n_ranges):
+        if at % MAPPED_RANGES == MAPPED_RANGES - 1:
+            for cursor in cursors:
+                cursor.map()
+        yield from _range(cursors, ID_VALUES * at // n_ranges, ID_VALUES * (at + 1) // n_ranges)
 
 
-def _range(runs: Sequence[Path], first: int, last: int) -> Iterator[pa.Table]:
-    """The documents whose ids, as numbers, are in [first, last)."""
-    slices: list[pa.Table] = []
-    for path in runs:
-        table = read_run(path)
-        start, stop = _place(table, first), _place(table, last)
-        if start < stop:
-            slices.append(table.slice(start, stop - start))
+def _range(cursors: Sequence[_Cursor], first: int, last: int) -> Iterator[pa.Table]:
+    """The documents whose ids, as numbers, are in [first, last); those before are taken."""
+    stops = [(cursor, cursor.find(last)) for cursor in cursors]
+    slices = [cursor.table.slice(cursor.at, stop - cursor.at) for cursor, stop in stops if stop > cursor.at]
     if sum(table.nbytes for table in slices) > 2 * RUN_BYTES and last - first > 1:
-        middle = (first + last) // 2
         del slices
-        yield from _range(runs, first, middle)
-        yield from _range(runs, middle, last)
-    elif slices:
+        yield from _range(cursors, first, (first + last) // 2)
+        yield from _range(cursors, (first + last) // 2, last)
+        return
+    for cursor, stop in stops:
+        cursor.at = stop
+    if slices:
         yield pa.concat_tables(slices).sort_by("id")
-
-
-def _place(table: pa.Table, value: int) -> int:
-    """The first row whose id is not below `value`."""
-    if value == ID_VALUES:
-        return table.num_rows
-    ids = table.column("id")
-    return bisect_left(range(table.num_rows), f"{value:032x}", key=lambda row: ids[row].as_py())
 
 
 def merged_rejects(runs: Sequence[Path], scratch: Path) -> Iterator[pa.Table]:

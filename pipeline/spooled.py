@@ -66,7 +66,7 @@ def spool_reading(reading: Reading, scratch: Path, make: MakeTables, advance: Ad
     scratch.mkdir(parents=True, exist_ok=True)
     if not reading.parts:
         return [_spool_batches(reading.batches, scratch, make, advance)]
-    if len(reading.parts) <= N_HERE or reading.total_bytes < HERE_BYTES:
+    if reading.has_workers or len(reading.parts) <= N_HERE or reading.total_bytes < HERE_BYTES:
         return [_spool_part(scratch, make, part, advance) for part in reading.parts]
     folders: list[Path] = []
     for part, folder in zip(reading.parts, map_shards(partial(_spool_part, scratch, make), reading.parts), strict=True):

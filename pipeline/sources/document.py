@@ -58,7 +58,7 @@ class Opened(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A share of a source that can be read alone, in any process (`open` is picklable)."""
+    """A share of a source that can be read alone; in any process (`open` is picklable), if it has no workers of its own."""
 
     n_bytes: int
     open: Callable[[], Opened]
@@ -67,13 +67,15 @@ class Part(NamedTuple):
 class Reading(NamedTuple):
     """A source that was found and opened; `total_bytes` 0 where the size is not known before reading.
 
-    `parts` are the same documents as `batches`, in the same order, where a source can be read in shares; `check` raises
-    `UserError` for what shows only after all of them: rows that never have the text column."""
+    `parts` are the same documents as `batches`, in the same order, where a source can be read in shares; with `has_workers`
+    each part has workers of its own, and they are read one after the other. `check` raises `UserError` for what shows only
+    after all of them: rows that never have the text column."""
 
     total_bytes: int
     batches: Iterator[Batch]
     parts: Sequence[Part] = ()
     check: Callable[[Rows], None] | None = None
+    has_workers: bool = False
 
 
 def canonical_json(values: Mapping[str, object]) -> str:

@@ -34,17 +34,25 @@ class Local(NamedTuple):
 def open_local(params: Http | HuggingFace, setting: str, files: Sequence[Local]) -> Reading:
     """The files of a source that was fetched, read in the format that it names."""
     source = f"{params.kind}/{params.name}"
-    readings: list[tuple[Local, Reading]] = []
+    section, reader = FORMATS[params.format]
+    parts: list[Part] = []
+    checks: list[Callable[[Rows], None] | None] = []
+    has_workers = False
     for file in files:
-        section, reader = FORMATS[params.format]
-        readings.append((file, reader(_settings(params, setting, section, file.path), setting)))
-    parts = [
-        Part(part.n_bytes, partial(_open_part, part.open, source, file))
-        for file, each in readings
-        for part in each.parts
-    ]
-    check = next((each.check for _, each in readings), None)
-    return Reading(sum(each.total_bytes for _, each in readings), _batches(readings, source, check), parts, check)
+        settings = _settings(params, setting, section, file.path)
+        reading = reader(settings, setting)
+        has_workers |= not reading.parts  # a reader without parts maps what is inside a file
+        inner = reading.parts or [Part(reading.total_bytes, partial(_whole, settings, file, reading))]
+        parts += [Part(part.n_bytes, partial(_open_part, part.open, source, file)) for part in inner]
+        checks.append(reading.check)
+    check = next(iter(checks), None)
+    return Reading(sum(part.n_bytes for part in parts), _batches(parts, check), parts, check, has_workers)
+
+
+def _whole(settings: Section, file: Local, reading: Reading) -> Opened:
+    """A file that its reader takes as a whole, under the name of its hash."""
+    content = {"settings": settings.model_dump(exclude={"path"}), "origin": file.origin}
+    return Opened(canonical_json(content), reading.batches)
 
 
 def _settings(params: Http | HuggingFace, setting: str, section: type[Section], path: Path) -> Section:
@@ -66,13 +74,10 @@ def _open_part(open_part: Callable[[], Opened], source: str, file: Local) -> Ope
     return Opened(key if opened.key else "", _placed(opened.batches, source, file))
 
 
-def _batches(
-    readings: Sequence[tuple[Local, Reading]], source: str, check: Callable[[Rows], None] | None
-) -> Iterator[Batch]:
+def _batches(parts: Sequence[Part], check: Callable[[Rows], None] | None) -> Iterator[Batch]:
     rows = Rows()
-    for file, reading in readings:
-        inner = (batch for part in reading.parts for batch in part.open().batches) if reading.parts else reading.batches
-        for batch in _placed(inner, source, file):
+    for part in parts:
+        for batch in part.open().batches:
             rows = rows.plus(batch.rows)
             yield batch
     if check:

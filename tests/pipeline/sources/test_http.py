@@ -16,8 +16,8 @@ import pytest
 
 from pipeline import download
 from pipeline.errors import ParamError, UserError
-from pipeline.params import Download, check_params
-from pipeline.sources import fetch
+from pipeline.params import Download, Section, Text, check_params
+from pipeline.sources import Batch, Reading, fetch, formats, text
 from pipeline.sources.fetch import Policy
 from pipeline.stage import Metrics
 from pipeline.tables import read_docs, read_table
@@ -186,3 +186,55 @@ def test_wrong_settings_are_refused_by_name(settings: dict[str, object], name: s
     values["download"]["sources"] = [given]
     with pytest.raises(ParamError, match=rf"download\.sources\.0\.http\.{name}"):
         check_params(values)
+
+
+def test_a_format_that_takes_files_whole_goes_on_with_the_files_it_has_read(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def whole(params: Text, setting: str) -> Reading:
+        reading = text.open_source(params, setting)
+
+        def batches() -> Iterator[Batch]:
+            opened.append(Path(params.path).name)
+            if Path(params.path).name == "c.txt" and len(opened) == 3:
+                raise OSError("stopped")
+            yield from reading.batches
+
+        return Reading(reading.total_bytes, batches())
+
+    for name in "abc":
+        server.pages[f"/{name}.txt"] = Page(name.encode())
+    given = source(server, "/a.txt", "/b.txt", "/c.txt")
+    collect(tmp_path / "parts", given)
+    monkeypatch.setitem(formats.FORMATS, "text", (Text, whole))
+    with pytest.raises(OSError, match="stopped"):
+        collect(tmp_path / "out", given)
+    collect(tmp_path / "out", given)
+    assert opened == ["a.txt", "b.txt", "c.txt", "c.txt"]
+    for name in ("docs-00000.parquet", "sources.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_a_setting_that_the_format_does_not_know_is_refused(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Plain(Section):
+        kind: str
+        name: str
+        path: str
+        licence: str = "CC-BY-SA-4.0"
+
+    server.pages["/a.txt"] = Page(b"a")
+    seen: list[Plain] = []
+
+    def reader(params: Plain, setting: str) -> Reading:
+        seen.append(params)
+        return text.open_source(Text(kind="text", name="x", path=params.path, licence=params.licence), setting)
+
+    monkeypatch.setitem(formats.FORMATS, "text", (Plain, reader))
+    collect(tmp_path / "out", source(server, "/a.txt"))
+    assert seen[0].licence == "CC-BY-SA-4.0"  # the format's own default
+    with pytest.raises(UserError, match=r"download\.sources\.0\.split_on: means nothing to the format text"):
+        collect(tmp_path / "out", source(server, "/a.txt", split_on="x"))
