@@ -84,28 +84,35 @@ def _tables(docs: list[Document]) -> Iterator[pa.RecordBatch]:
 
 def _write_corpus(runs: list[Path], out: Path) -> Metrics:
     """The documents in order of id, range by range, and a ledger row for each that does not stay."""
-    totals: Counter[str] = Counter()
+    totals, dropped = Counter[str](), Counter[str](dropped_duplicate_id=0)
     per_source: Counter[str] = Counter()
 
     def kept_tables() -> Iterator[pa.Table]:
         for table in in_order_of_id(runs):
-            is_kept = _is_first_of_its_id(table)
-            kept = table.filter(is_kept)
-            ledger.write(_duplicates(table.filter(pc.invert(is_kept))))
+            kept, gone = _settled(table)
+            ledger.write(gone)
             totals.update(docs_in=table.num_rows, docs_out=kept.num_rows, text_bytes=_text_bytes(kept))
-            per_source.update(
-                {row["values"]: row["counts"] for row in kept.column("source").value_counts().to_pylist()}
-            )
+            dropped.update({f"dropped_{reason}": n for reason, n in _value_counts(gone.column("reason"))})
+            per_source.update(dict(_value_counts(kept.column("source"))))
             yield kept
 
     with ShardWriter(out) as writer, TableWriter(out / "ledger.parquet", LEDGER) as ledger:
         for part in rechunked(kept_tables(), BATCH_ROWS):
             writer.write(part)
-    sources = Counter[str]()
+    sources: Counter[str] = Counter()
     for name, n in per_source.items():
         sources[f"docs_{_flat(name)}"] += n  # `docs_python_docs_numpy`: documents of the source `python_docs/numpy`
-    dropped = {"dropped_duplicate_id": totals["docs_in"] - totals["docs_out"]}
     return {**totals, **dropped, "n_sources": len(per_source), **sources}
+
+
+def _settled(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The documents of a range of ids that stay, and ledger rows of the others, in order of id and reason."""
+    is_first = _is_first_of_its_id(table)
+    ids = table.filter(pc.invert(is_first)).column("id")
+    ones = pa.repeat(1.0, len(ids))
+    reason = pa.repeat("duplicate_id", len(ids))
+    twice = dropped_rows(ids, stage="download", reason=reason, value=ones, threshold=ones, other_id=ids)
+    return table.filter(is_first), twice.select(LEDGER.names)
 
 
 def _is_first_of_its_id(table: pa.Table) -> pa.Array:
@@ -113,16 +120,8 @@ def _is_first_of_its_id(table: pa.Table) -> pa.Array:
     return pa.concat_arrays([pa.array([True]), pc.not_equal(ids[1:], ids[:-1])])
 
 
-def _duplicates(rows: pa.Table) -> pa.Table:
-    ids = rows.column("id")
-    return dropped_rows(
-        ids,
-        stage="download",
-        reason=pa.repeat("duplicate_id", len(ids)),
-        value=pa.repeat(1.0, len(ids)),
-        threshold=pa.repeat(1.0, len(ids)),
-        other_id=ids,
-    )
+def _value_counts(column: pa.ChunkedArray) -> list[tuple[str, int]]:
+    return [(str(row["values"]), int(row["counts"])) for row in column.value_counts().to_pylist()]
 
 
 def _text_bytes(table: pa.Table) -> int:

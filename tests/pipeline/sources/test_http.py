@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import pickle
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from pipeline import download
 from pipeline.errors import ParamError, UserError
 from pipeline.params import Download, Section, Text, check_params
-from pipeline.sources import Batch, Reading, fetch, formats, text
+from pipeline.sources import Batch, Reading, fetch, formats, open_source, text
 from pipeline.sources.fetch import Policy
 from pipeline.stage import Metrics
 from pipeline.tables import read_docs, read_table
@@ -142,6 +143,15 @@ def test_files_of_every_kind_and_their_record(server: Server, tmp_path: Path) ->
     assert len(server.asked("GET")) == 4  # nothing is fetched twice
     names = [path.name for path in sorted((tmp_path / "out").iterdir())]
     assert all((tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in names)
+
+
+def test_parts_travel_to_workers(server: Server) -> None:
+    server.pages["/a.txt"] = Page(b"a")
+    [given] = Download.model_validate({"sources": [source(server, "/a.txt")]}).sources
+    [part] = open_source(given, "s").parts
+    there = pickle.loads(pickle.dumps(part)).open()
+    assert there.key == part.open().key
+    assert [document.text for batch in there.batches for document in batch.docs] == ["a"]
 
 
 def test_a_404_stops_the_stage_and_names_the_address(server: Server, tmp_path: Path) -> None:
