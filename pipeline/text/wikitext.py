@@ -4,7 +4,8 @@ In: the wikitext of a page. Out: paragraphs, headings on lines of their own, lis
 TeX between dollar signs, code as it stands. Left out: templates (infoboxes too), tables, references, files, galleries,
 categories, comments, links to other languages, and headings under which nothing is left.
 Order n for real pages, memory a few times the page. The parser is mwparserfromhell's compiled tokenizer; its tree of nodes, which
-takes 80 % of its time, is not built: the fold runs over the flat list of tokens.
+takes 80 % of its time, is not built: the fold runs over the flat list of tokens. Bold and italic are read line by line, as
+MediaWiki does: the tokenizer pairs quotes across lines, and one that is missing would leave tables and links unread.
 Not covered: templates that stand for text (`{{convert|5|km}}` leaves a gap), unclosed markup (it stays as it was typed), a wiki's own
 aliases of the file namespace beyond `FILE_NAMES`.
 """
@@ -34,14 +35,16 @@ BLOCK_TAGS = frozenset(
 )
 CODE_TAGS = frozenset(("pre", "source", "syntaxhighlight"))
 TEX_TAGS = frozenset(("math", "chem", "ce"))
+LITERAL_TAGS = TEX_TAGS | {"nowiki"}
 BREAKS = frozenset(("br", "hr", "p"))
 
 # Marks inside the folded text, before the layout; XML can't hold these characters and `plain` removes them.
-HEADING, ITEM, VERBATIM = "\x01", "\x02", "\x03"
+NOTHING, HEADING, ITEM, VERBATIM = "\x00", "\x01", "\x02", "\x03"
 MARKS = re.compile("[\x00-\x03]")
 SWITCH = re.compile(r"__[A-Z]+__")  # behaviour switches such as __NOTOC__
 EMPTY_BRACKETS = re.compile(r" ?\([\s,;:]*\)")  # what a dropped template leaves of `({{lang-de|Haus}})`
 OPENED_BRACKET = re.compile(r"\([\s,;]+")
+QUOTES = re.compile("('{2,})")
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*|simple")
 
 _Text, _TemplateOpen, _TemplateClose = tokens.Text, tokens.TemplateOpen, tokens.TemplateClose
@@ -69,7 +72,7 @@ def plain(wikitext: str, hidden: frozenset[str] = FILE_NAMES) -> str:
     if MARKS.search(wikitext):
         wikitext = MARKS.sub("", wikitext)
     try:
-        found = CTokenizer().tokenize(wikitext, 0, False)
+        found = CTokenizer().tokenize(wikitext, 0, True)
     except ParserError as error:
         raise WikitextError(str(error)) from error
     return layout(_fold(found, hidden))
@@ -208,6 +211,8 @@ class _Fold:
         inside, frame = self.pop()
         self.skip(_TagOpenOpen, _TagCloseClose)  # the name again
         name = frame.name
+        if name in LITERAL_TAGS:
+            inside = inside.replace("''", f"'{NOTHING}'")  # apostrophes, neither bold nor italic
         if name in TEX_TAGS:
             inside = f"${' '.join(inside.split())}$" if inside.strip() else ""
         elif name in CODE_TAGS:
@@ -263,10 +268,34 @@ def _tidy(line: str) -> str:
         depth = len(start) - len(start.lstrip(ITEM))
         line = line.replace(ITEM, " ")
     line = " ".join(line.replace(VERBATIM, " ").split())
+    if "''" in line:
+        line = " ".join(_unquoted(line).split())
     if "__" in line:
         line = SWITCH.sub("", line).strip()
     if "(" in line:
         line = OPENED_BRACKET.sub("(", EMPTY_BRACKETS.sub("", line)).replace(" )", ")")
     if " ," in line:
         line = line.replace(" ,", ",")
+    if NOTHING in line:
+        line = line.replace(NOTHING, "")
     return f"{'  ' * (depth - 1)}- {line}" if depth and line else line
+
+
+def _unquoted(line: str) -> str:
+    """The line without its quotes for bold (three) and italic (two), by MediaWiki's rule for runs that don't pair up: four are
+    an apostrophe and three; more than five are apostrophes and five; if both kinds are odd, one bold is an apostrophe and
+    an italic (`L'''amour''`)."""
+    parts = QUOTES.split(line)
+    runs = range(1, len(parts), 2)
+    sizes = {at: len(parts[at]) for at in runs}
+    extra = {at: 1 if size == 4 else max(size - 5, 0) for at, size in sizes.items()}
+    bolds = [at for at, size in sizes.items() if size in (3, 4)]
+    n_both = sum(size >= 5 for size in sizes.values())
+    n_italic = sum(size == 2 for size in sizes.values())
+    if bolds and (len(bolds) + n_both) % 2 and (n_italic + n_both) % 2:
+        after_letter = [at for at in bolds if parts[at - 1][-1:].strip()]
+        single = [at for at in after_letter if not parts[at - 1][-2:-1].strip()]
+        extra[(single or after_letter or bolds)[0]] += 1
+    for at in runs:
+        parts[at] = "'" * extra[at]
+    return "".join(parts)
