@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 from mwparserfromhell.parser import ParserError, tokens
 from mwparserfromhell.parser._tokenizer import CTokenizer  # pyright: ignore[reportMissingImports]
 
+from pipeline.text.balance import n_unclosed
+
 # Names of the namespaces 6 and 14 in every wiki, and aliases that dumps don't list.
 FILE_NAMES = frozenset(("file", "image", "category", "bild", "imagen", "immagine", "imagem", "afbeelding", "grafika"))
 HIDDEN_TAGS = frozenset(
@@ -47,6 +49,9 @@ OPENED_BRACKET = re.compile(r"\([\s,;]+")
 QUOTES = re.compile("('{2,})")
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*|simple")
 
+MAX_PARSER_STEPS = 20_000_000  # unclosed markup times length: seconds at worst; 5.9 MB of Wikipedia have 491,343 at most
+MIN_CHECKED_CHARS = 4_000
+
 _Text, _TemplateOpen, _TemplateClose = tokens.Text, tokens.TemplateOpen, tokens.TemplateClose
 _TagOpenOpen, _TagCloseOpen, _TagOpenClose = tokens.TagOpenOpen, tokens.TagCloseOpen, tokens.TagOpenClose
 _TagCloseClose, _TagCloseSelfclose = tokens.TagCloseClose, tokens.TagCloseSelfclose
@@ -67,10 +72,12 @@ class _Frame(NamedTuple):
 def plain(wikitext: str, hidden: frozenset[str] = FILE_NAMES) -> str:
     """The text of a page. Links into the namespaces `hidden` (names in lower case) are left out.
 
-    Raises: `WikitextError` where the parser fails.
+    Raises: `WikitextError` where the parser fails, or would take minutes.
     """
     if MARKS.search(wikitext):
         wikitext = MARKS.sub("", wikitext)
+    if len(wikitext) > MIN_CHECKED_CHARS and n_unclosed(wikitext) * len(wikitext) > MAX_PARSER_STEPS:
+        raise WikitextError("too much markup is opened and not closed")
     try:
         found = CTokenizer().tokenize(wikitext, 0, True)
     except ParserError as error:

@@ -1,0 +1,102 @@
+"""How deep a page's HTML nests and how many attributes its largest tag has: what the time of parsing it depends on.
+
+In: the bytes of a page. Out: estimates of both. The parser and the extractor take a time that grows with depth times elements, and
+with the square of a tag's attributes: measured, 100,000 nested `<div>` (500 kB) take minutes, 3,000 a tenth of a second; real
+pages nest 20 to 60 deep. An estimate from above: elements that HTML closes by itself (`<p>`, `<li>`) are not counted, and what
+stands in scripts, styles and comments is stepped over. Order n, memory constant.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from pipeline.text.balance import name_code
+
+# Elements without contents, or that the next one of their kind closes.
+FLAT_TAGS = (
+    *("br", "hr", "wbr", "img", "input", "meta", "link", "area", "base", "col", "embed", "source", "track", "param"),
+    *("p", "li", "dt", "dd", "td", "th", "tr", "option", "html", "head", "body"),
+)
+FLAT = np.array([name_code(name) for name in FLAT_TAGS], np.int64)
+RAW = np.array([name_code(name) for name in ("script", "style", "textarea")], np.int64)
+
+
+def shape(page: bytes) -> tuple[int, int]:
+    """The greatest depth and the most attributes of one tag."""
+    depth, attributes = _shape(np.frombuffer(page, np.uint8), FLAT, RAW)
+    return int(depth), int(attributes)
+
+
+@numba.njit(nogil=True)
+def _is_letter(byte: int) -> bool:  # pragma: no cover (compiled)
+    return 97 <= (byte | 32) <= 122
+
+
+@numba.njit(nogil=True)
+def _find_end(data: Any, at: int) -> int:  # pragma: no cover (compiled)
+    """Where the next `</` begins."""
+    while at + 1 < len(data) and not (data[at] == 60 and data[at + 1] == 47):
+        at += 1
+    return at
+
+
+@numba.njit(nogil=True)
+def _attributes(data: Any, at: int) -> tuple[int, int]:  # pragma: no cover (compiled)
+    """From behind a tag's name: how many attributes, and where its `>` is."""
+    n, quote, before, is_inside = 0, 0, 0, False
+    while at < len(data):
+        byte = data[at]
+        if quote:
+            quote = 0 if byte == quote else quote
+        elif byte == 62:
+            break
+        elif byte <= 32 or byte == 47:
+            is_inside = False
+        else:
+            if (byte == 34 or byte == 39) and before == 61:
+                quote = byte
+            elif not is_inside and byte != 61 and before != 61:
+                n += 1
+            is_inside = True
+        before = byte if byte > 32 else before
+        at += 1
+    return n, at
+
+
+@numba.njit(cache=True, nogil=True)
+def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int]:  # pragma: no cover (compiled)
+    n, at, depth, deepest, most = len(data), 0, 0, 0, 0
+    while at + 1 < n:
+        if data[at] != 60:
+            at += 1
+            continue
+        if data[at + 1] == 33 and at + 3 < n and data[at + 2] == 45 and data[at + 3] == 45:
+            at += 4
+            while at + 2 < n and not (data[at] == 45 and data[at + 1] == 45 and data[at + 2] == 62):
+                at += 1
+            continue
+        is_end = data[at + 1] == 47
+        at += 2 if is_end else 1
+        if at >= n or not _is_letter(data[at]):
+            continue
+        code = 0
+        while at < n and (_is_letter(data[at]) or 48 <= data[at] <= 57):
+            code = (code * 31 + (data[at] | 32)) & 0xFFFFFF
+            at += 1
+        code += 16
+        found, at = _attributes(data, at)
+        most = max(most, found)
+        if np.any(flat == code):
+            continue
+        if is_end:
+            depth = max(depth - 1, 0)
+        elif np.any(raw == code):
+            at = _find_end(data, at)
+            depth += 1
+        elif data[at - 1] != 47:
+            depth += 1
+            deepest = max(deepest, depth)
+    return deepest, most
