@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.sources import python_docs, text, wikipedia
+from pipeline.sources import python_docs, text, warc, wikipedia
 from pipeline.sources.document import Batch, Document, Reading, Reject
 
 __all__ = ["READERS", "Batch", "Document", "Reading", "Reject", "open_source"]
@@ -17,6 +17,7 @@ __all__ = ["READERS", "Batch", "Document", "Reading", "Reject", "open_source"]
 READERS: dict[str, Callable[[Any, str], Reading]] = {
     "python_docs": python_docs.open_source,
     "text": text.open_source,
+    "warc": warc.open_source,
     "wikipedia": wikipedia.open_source,
 }
 
