@@ -50,8 +50,12 @@ def parse_head(message: bytes) -> Head | None:
     """The head of a response; None if the bytes don't begin with one."""
     if not message.startswith(b"HTTP/"):
         return None
-    ends = [(at, len(mark)) for mark in (b"\r\n\r\n", b"\n\n") if (at := message.find(mark, 0, MAX_HEAD_BYTES)) >= 0]
-    at, size = min(ends, default=(min(len(message), MAX_HEAD_BYTES), 0))
+    at, size = message.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES), 4
+    bare = message.find(b"\n\n", 0, at if at >= 0 else MAX_HEAD_BYTES)
+    if bare >= 0:
+        at, size = bare, 2
+    elif at < 0:
+        at, size = min(len(message), MAX_HEAD_BYTES), 0
     first, *lines = message[:at].decode("latin-1").splitlines() or [""]
     words = first.split(None, 2)
     status = int(words[1]) if len(words) > 1 and words[1].isdecimal() and len(words[1]) == 3 else 0

@@ -1,6 +1,7 @@
-"""How deep a page's HTML nests and how many attributes its largest tag has: what the time of parsing it depends on.
+"""How deep a page's HTML nests, how many attributes its largest tag has, and whether a tag may name a licence.
 
-In: the bytes of a page. Out: estimates of both. The parser and the extractor take a time that grows with depth times elements, and
+In: the bytes of a page. Out: estimates of the first two, what the time of parsing it depends on; and whether any tag holds `licens`
+or `rights`, so that only few pages are searched for links to a licence. The parser and the extractor take a time that grows with depth times elements, and
 with the square of a tag's attributes: measured, 100,000 nested `<div>` (500 kB) take minutes, 3,000 a tenth of a second; real
 pages nest 20 to 60 deep. An estimate from above: elements that HTML closes by itself (`<p>`, `<li>`) are not counted, and what
 stands in scripts, styles and comments is stepped over. Order n, memory constant.
@@ -8,7 +9,7 @@ stands in scripts, styles and comments is stepped over. Order n, memory constant
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -24,10 +25,18 @@ FLAT = np.array([name_code(name) for name in FLAT_TAGS], np.int64)
 RAW = np.array([name_code(name) for name in ("script", "style", "textarea")], np.int64)
 
 
-def shape(page: bytes) -> tuple[int, int]:
-    """The greatest depth and the most attributes of one tag."""
-    depth, attributes = _shape(np.frombuffer(page, np.uint8), FLAT, RAW)
-    return int(depth), int(attributes)
+class Shape(NamedTuple):
+    """The greatest depth, the most attributes of one tag, whether a tag may name a licence."""
+
+    depth: int
+    attributes: int
+    has_licence: bool
+
+
+def shape(page: bytes) -> Shape:
+    """Of a whole page, in one pass."""
+    depth, attributes, has_licence = _shape(np.frombuffer(page, np.uint8), FLAT, RAW)
+    return Shape(int(depth), int(attributes), bool(has_licence))
 
 
 @numba.njit(nogil=True)
@@ -44,11 +53,14 @@ def _find_end(data: Any, at: int) -> int:  # pragma: no cover (compiled)
 
 
 @numba.njit(nogil=True)
-def _attributes(data: Any, at: int) -> tuple[int, int]:  # pragma: no cover (compiled)
-    """From behind a tag's name: how many attributes, and where its `>` is."""
-    n, quote, before, is_inside = 0, 0, 0, False
+def _attributes(data: Any, at: int) -> tuple[int, int, bool]:  # pragma: no cover (compiled)
+    """From behind a tag's name: how many attributes, where its `>` is, and whether `licens` or `rights` is in it."""
+    n, quote, before, is_inside, has_licence = 0, 0, 0, False, False
     while at < len(data):
         byte = data[at]
+        if byte | 32 == 115 and at > 4 and data[at - 4] | 32 == 105:  # i…s
+            a, b, c = data[at - 3] | 32, data[at - 2] | 32, data[at - 1] | 32
+            has_licence |= (a == 99 and b == 101 and c == 110) or (a == 103 and b == 104 and c == 116)
         if quote:
             quote = 0 if byte == quote else quote
         elif byte == 62:
@@ -63,16 +75,17 @@ def _attributes(data: Any, at: int) -> tuple[int, int]:  # pragma: no cover (com
             is_inside = True
         before = byte if byte > 32 else before
         at += 1
-    return n, at
+    return n, at, has_licence
 
 
 @numba.njit(cache=True, nogil=True)
-def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int]:  # pragma: no cover (compiled)
-    n, at, depth, deepest, most = len(data), 0, 0, 0, 0
-    while at + 1 < n:
-        if data[at] != 60:
+def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool]:  # pragma: no cover (compiled)
+    n, at, depth, deepest, most, has_licence = len(data), 0, 0, 0, 0, False
+    while True:
+        while at < n and data[at] != 60:
             at += 1
-            continue
+        if at + 1 >= n:
+            break
         if data[at + 1] == 33 and at + 3 < n and data[at + 2] == 45 and data[at + 3] == 45:
             at += 4
             while at + 2 < n and not (data[at] == 45 and data[at + 1] == 45 and data[at + 2] == 62):
@@ -87,8 +100,10 @@ def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int]:  # pragma: no cov
             code = (code * 31 + (data[at] | 32)) & 0xFFFFFF
             at += 1
         code += 16
-        found, at = _attributes(data, at)
-        most = max(most, found)
+        if at < n and data[at] != 62:
+            found, at, is_found = _attributes(data, at)
+            has_licence |= is_found
+            most = max(most, found)
         if np.any(flat == code):
             continue
         if is_end:
@@ -99,4 +114,4 @@ def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int]:  # pragma: no cov
         elif data[at - 1] != 47:
             depth += 1
             deepest = max(deepest, depth)
-    return deepest, most
+    return deepest, most, has_licence

@@ -22,7 +22,6 @@ from pipeline.text.web_licences import UNKNOWN, licence_of
 
 MAX_DEPTH = 1_000
 MAX_ATTRIBUTES = 1_000
-LICENCE_WORDS = (b"license", b"rights", b"License", b"LICENSE")
 LICENCE_LINKS = "a[rel~=license],link[rel~=license]"
 LICENCE_METAS = (
     "meta[name='dcterms.license'],meta[name='DC.rights'],meta[name='dc.rights'],meta[property='cc:license'],meta[name='license']"
@@ -44,12 +43,12 @@ class Page(NamedTuple):
 
 def read_html(body: bytes, charset: str = "") -> Page:
     """The main text of an HTML page. Raises `PageError`."""
-    depth, attributes = shape(body)
-    if depth > MAX_DEPTH or attributes > MAX_ATTRIBUTES:
-        raise PageError(f"nested {depth} deep, {attributes} attributes in a tag")
+    found = shape(body)
+    if found.depth > MAX_DEPTH or found.attributes > MAX_ATTRIBUTES:
+        raise PageError(f"nested {found.depth} deep, {found.attributes} attributes in a tag")
     tree = HTMLTree.parse(decode(body, charset))
     text = extract_plain_text(tree, main_content=True, alt_texts=False)
-    licence = _licence(tree) if any(word in body for word in LICENCE_WORDS) else UNKNOWN
+    licence = _licence(tree) if found.has_licence else UNKNOWN
     return Page(_clean(text), " ".join(_clean(tree.title or "").split()), licence)
 
 
