@@ -1,14 +1,13 @@
 """A web archive to documents: the source `warc` beside warcio and resiliparse used plainly, on one core, the same texts.
 
-The archive is made here, as Common Crawl's are: a request, a response and a metadata record for each page, each packed on its own;
-pages of 10 to 90 kB with scripts, styles, navigation, sidebars, comments and footers around an article. `MINIGPT_BENCH_WARC` names
-a real archive to read instead. Both make a text, a title and an address of each page; ours also looks for the page's licence,
-checks its shape and makes the locator. Processor time counts, so that other programs do not.
+The archive is made here, as Common Crawl's are: a request, a response and a metadata record for each page, each packed on its
+own; pages of 10 to 90 kB with scripts, styles, navigation, sidebars, comments and footers around an article.
+`MINIGPT_BENCH_WARC` names a real archive to read instead. Both make a text, a title and an address of each page; ours also
+looks for the page's licence, checks its shape and makes the locator. Processor time counts, so that other programs do not.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import random
@@ -93,7 +92,14 @@ def archive(n_pages: int) -> bytes:
         fields = {"WARC-IP-Address": "192.0.2.1", "WARC-Identified-Payload-Type": "text/html"}
         head = StatusAndHeaders(f"GET /articles/{number} HTTP/1.1", [("Host", "site.example"), ("Accept", "*/*")])
         add(writer, "request", url, b"", head, fields)
-        add(writer, "response", url, html(rng, words, number).encode(), answer("200 OK", "text/html; charset=UTF-8"), fields)
+        add(
+            writer,
+            "response",
+            url,
+            html(rng, words, number).encode(),
+            answer("200 OK", "text/html; charset=UTF-8"),
+            fields,
+        )
         if number % 10 == 0:
             add(writer, "response", url + ".png", rng.randbytes(20_000), answer("200 OK", "image/png"), fields)
             add(writer, "response", url + "x", b"<h1>not found</h1>", answer("404 Not Found", "text/html"), fields)
@@ -102,12 +108,19 @@ def archive(n_pages: int) -> bytes:
 
 
 def answer(status: str, kind: str) -> Any:
-    fields = [("Date", "Fri, 01 May 2026 10:00:00 GMT"), ("Server", "nginx"), ("Content-Type", kind), ("Vary", "Accept")]
+    fields = [
+        ("Date", "Fri, 01 May 2026 10:00:00 GMT"),
+        ("Server", "nginx"),
+        ("Content-Type", kind),
+        ("Vary", "Accept"),
+    ]
     return StatusAndHeaders(status, fields, protocol="HTTP/1.1")
 
 
 def add(writer: Any, kind: str, url: str, body: bytes, head: Any, fields: dict[str, str]) -> None:
-    record = writer.create_warc_record(url, kind, io.BytesIO(body), len(body), http_headers=head, warc_headers_dict=fields)
+    record = writer.create_warc_record(
+        url, kind, io.BytesIO(body), len(body), http_headers=head, warc_headers_dict=fields
+    )
     writer.write_record(record)
 
 
@@ -118,7 +131,8 @@ def html(rng: random.Random, words: list[str], number: int) -> str:
         return " ".join(rng.choices(words, k=n_words)).capitalize() + "."
 
     def link() -> str:
-        return f'<a href="/{rng.choice(words)}/{rng.choice(words)}?ref={number}" class="link link--{rng.choice(words)}">{prose(2)}</a>'
+        path, name = f"{rng.choice(words)}/{rng.choice(words)}", rng.choice(words)
+        return f'<a href="/{path}?ref={number}" class="link link--{name}">{prose(2)}</a>'
 
     menu = "".join(f'<li class="menu-item menu-item-{n}" id="m{n}">{link()}</li>' for n in range(rng.randint(10, 40)))
     cards = "".join(
@@ -126,11 +140,15 @@ def html(rng: random.Random, words: list[str], number: int) -> str:
         f'loading="lazy"></a><h3 class="card__title">{prose(5)}</h3><span class="meta date">1 May 2026</span></div>'
         for n in range(rng.randint(4, 20))
     )
-    script = "".join(f"window.q{n}=function(a,b){{return a<b&&'{rng.choice(words)}'}};" for n in range(rng.randint(20, 300)))
+    script = "".join(
+        f"window.q{n}=function(a,b){{return a<b&&'{rng.choice(words)}'}};" for n in range(rng.randint(20, 300))
+    )
     style = "".join(f".{rng.choice(words)}{{margin:0 {n}px;color:#fff}}\n" for n in range(rng.randint(20, 200)))
     sections = "".join(
         f'<h2 id="s{n}">{prose(4)}</h2>'
-        + "".join(f"<p>{prose(rng.randint(20, 90))} {link()} <em>{prose(3)}</em></p>\n" for _ in range(rng.randint(1, 5)))
+        + "".join(
+            f"<p>{prose(rng.randint(20, 90))} {link()} <em>{prose(3)}</em></p>\n" for _ in range(rng.randint(1, 5))
+        )
         + (f"<ul>{''.join(f'<li>{prose(8)}</li>' for _ in range(5))}</ul>" if n % 3 == 0 else "")
         + (f"<table><tr><th>{prose(1)}</th><td>{number}</td></tr></table>" if n % 4 == 0 else "")
         for n in range(rng.randint(2, 14))
@@ -140,7 +158,8 @@ def html(rng: random.Random, words: list[str], number: int) -> str:
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{prose(6)}</title>'
         f'<meta name="viewport" content="width=device-width"><meta name="description" content="{prose(20)}">'
         f'<link rel="stylesheet" href="/a.css"><style>{style}</style><script>{script}</script></head>'
-        f'<body class="post single"><!-- {prose(10)} --><header class="site-header"><nav class="navbar"><ul>{menu}</ul></nav></header>'
+        f'<body class="post single"><!-- {prose(10)} -->'
+        f'<header class="site-header"><nav class="navbar"><ul>{menu}</ul></nav></header>'
         f'<main id="main"><article class="post-content"><h1>{prose(7)}</h1>{sections}</article>'
         f'<section class="comments">{comments}</section></main><aside class="sidebar">{cards}</aside>'
         f'<footer class="site-footer"><ul>{menu}</ul><p>© 2026 {prose(4)}</p></footer><script>{script}</script></body></html>'

@@ -1,9 +1,9 @@
-"""A Wikipedia dump to documents: the source `wikipedia` beside mwxml and mwparserfromhell's `strip_code`, on one core, the same pages.
+"""A Wikipedia dump to documents: the source `wikipedia` beside mwxml and mwparserfromhell's `strip_code`, on one core.
 
-The dump is made here: articles with infoboxes, references, tables, links, lists, files and categories, as many redirects, and talk
-pages, packed with bzip2. `MINIGPT_BENCH_WIKIPEDIA` names a real dump to read instead. Both leave out redirects and other namespaces
-and make a text of each article. The texts differ on purpose: ours drops tables, files, categories and references, which
-`strip_code` keeps in part, and keeps list marks and formulas. Processor time counts, so that other programs do not.
+The dump is made here: articles with infoboxes, references, tables, links, lists, files and categories, as many redirects, and
+talk pages, packed with bzip2. `MINIGPT_BENCH_WIKIPEDIA` names a real dump to read instead. Both leave out redirects and other
+namespaces and make a text of each article. The texts differ on purpose: ours drops tables, files, categories and references,
+which `strip_code` keeps in part, and keeps list marks and formulas. Processor time counts, so that other programs do not.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from pipeline.sources.wikipedia import open_source
 
 N_ARTICLES, SEED, ROUNDS = 60, 1, 3
 HEAD = (
-    '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" version="0.10" xml:lang="en"><siteinfo><sitename>Made</sitename>'
-    "<dbname>made</dbname><base>https://made.example/wiki/Main_Page</base><generator>MediaWiki 1.42</generator><case>first-letter</case>"
+    '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" version="0.10" xml:lang="en"><siteinfo>'
+    "<sitename>Made</sitename><dbname>made</dbname><base>https://made.example/wiki/Main_Page</base>"
+    "<generator>MediaWiki 1.42</generator><case>first-letter</case>"
     '<namespaces><namespace key="0" case="first-letter" /><namespace key="1" case="first-letter">Talk</namespace>'
     '<namespace key="6" case="first-letter">File</namespace><namespace key="14" case="first-letter">Category</namespace>'
     "</namespaces></siteinfo>\n"
@@ -108,7 +109,9 @@ def article(rng: random.Random, words: list[str]) -> str:
         )
 
     def sentence() -> str:
-        link = rng.choice((f"[[{prose(2)}]]", f"[[{prose(2)}|{prose(1)}]]", f"''{prose(2)}''", f"'''{prose(1)}'''", prose(3)))
+        link = rng.choice(
+            (f"[[{prose(2)}]]", f"[[{prose(2)}|{prose(1)}]]", f"''{prose(2)}''", f"'''{prose(1)}'''", prose(3))
+        )
         return f"{prose(8).capitalize()} {link} {prose(6)}.{cite() if rng.random() < 0.3 else ''}"
 
     def table() -> str:
@@ -116,12 +119,16 @@ def article(rng: random.Random, words: list[str]) -> str:
         return f'{{| class="wikitable sortable"\n|+ {prose(3)}\n! {prose(1)} !! {prose(1)} !! {prose(1)}\n{rows}|}}\n'
 
     fields = "".join(f"| {rng.choice(words)} = {prose(2)} {{{{nowrap|[[{prose(1)}]]}}}}\n" for _ in range(15))
-    parts = [f"{{{{Infobox thing\n{fields}}}}}\n'''{prose(2)}''' ({{{{lang|de|{prose(1)}}}}}; born 1900) is {prose(9)}.\n"]
+    parts = [
+        f"{{{{Infobox thing\n{fields}}}}}\n'''{prose(2)}''' ({{{{lang|de|{prose(1)}}}}}; born 1900) is {prose(9)}.\n"
+    ]
     for number in range(rng.randint(4, 14)):
         parts.append(f"\n== {prose(3).capitalize()} ==\n")
         parts.append(f"[[File:{prose(1)}.jpg|thumb|upright|{prose(5)} [[{prose(1)}]]]]\n" if number % 2 else "")
         parts += [" ".join(sentence() for _ in range(rng.randint(3, 8))) + "\n\n" for _ in range(rng.randint(1, 5))]
-        parts.append("".join(f"* [[{prose(2)}]] – {prose(5)} &ndash; {prose(1)}\n" for _ in range(6)) if number % 3 == 0 else "")
+        parts.append(
+            "".join(f"* [[{prose(2)}]] – {prose(5)} &ndash; {prose(1)}\n" for _ in range(6)) if number % 3 == 0 else ""
+        )
         parts.append(table() if number % 4 == 1 else "")
         parts.append(f"<!-- {prose(8)} --><math>x^{number} + y</math> {prose(3)}\n" if number % 5 == 0 else "")
     links = "".join(f"* [https://{rng.choice(words)}.example/ {prose(3)}]\n" for _ in range(5))

@@ -71,7 +71,9 @@ class Warc(Section):
 
 
 class Download(Section):
-    sources: Annotated[list[Annotated[PythonDocs | Text | Wikipedia | Warc, Field(discriminator="kind")]], Field(min_length=1)]
+    sources: Annotated[
+        list[Annotated[PythonDocs | Text | Wikipedia | Warc, Field(discriminator="kind")]], Field(min_length=1)
+    ]
 
 
 class Dedupe(Section):

@@ -1,8 +1,9 @@
-"""Sources whose files are streams of many pages: the files are found and cut into chunks here, the chunks become documents anywhere.
+"""Sources whose files are streams of many pages: files are found and cut into chunks here, which become documents anywhere.
 
 In: the settings of a source; a reader that cuts an open file into chunks; a function that makes documents of a chunk. Out:
-batches in the order of the files and of the pages in them, the same for any number of workers. Files are read in this process,
-one after the other; chunks, of about `CHUNK_BYTES`, travel to the workers, so that one large file keeps all of them busy.
+batches in the order of the files and of the pages in them, the same for any number of workers. Files are read in this
+process, one after the other; chunks, of about `CHUNK_BYTES`, travel to the workers, so that one large file keeps all of them
+busy.
 Memory: two chunks a worker.
 """
 

@@ -1,8 +1,10 @@
 """An HTTP response as an archive holds it: its head, and its body without transfer and content encodings.
 
-In: the bytes of the message. Out: status, headers and body. Tolerant, as browsers are: a body that is declared chunked or packed and
-is not stays as it is (crawlers unpack bodies and keep the headers); what follows a wrong chunk is taken as it stands.
-Covered against hostile input: bodies that unpack to more than `max_bytes` (`BodyError`), heads of more than `MAX_HEAD_BYTES`. Order n.
+In: the bytes of the message. Out: status, headers and body. Tolerant, as browsers are: a body that is declared chunked or
+packed and is not stays as it is (crawlers unpack bodies and keep the headers); what follows a wrong chunk is taken as it
+stands.
+Covered against hostile input: bodies that unpack to more than `max_bytes` (`BodyError`), heads of more than `MAX_HEAD_BYTES`.
+Order n.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import zstandard
-from fastwarc.stream_io import BrotliReader
+from fastwarc.stream_io import BrotliReader  # pyright: ignore[reportMissingModuleSource]
 
 MAX_HEAD_BYTES = 65_536
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"

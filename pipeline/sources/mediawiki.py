@@ -1,8 +1,8 @@
 """The pages of a MediaWiki XML dump, streamed.
 
-In: a stream of XML (export format 0.3 to 0.11, any encoding that expat reads: UTF-8, UTF-16 with a byte order mark, …). Out: one
-`Page` for each `<page>`, with its last revision, as soon as it is closed. Memory: one page of at most `max_bytes` characters (a longer
-text is dropped and marked), whatever the size of the dump. Order n.
+In: a stream of XML (export format 0.3 to 0.11, any encoding that expat reads: UTF-8, UTF-16 with a byte order mark, …). Out:
+one `Page` for each `<page>`, with its last revision, as soon as it is closed. Memory: one page of at most `max_bytes`
+characters (a longer text is dropped and marked), whatever the size of the dump. Order n.
 Covered against hostile input: document type declarations, and with them all entities of the file's own (refused); elements
 nested deeper than `MAX_DEPTH`; one tag of more than `MAX_TAG_BYTES`. Not covered: a dump of endlessly many pages.
 """

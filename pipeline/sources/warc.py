@@ -1,9 +1,10 @@
 """Source `warc`: web archives. WARC, WET and ARC, plain or `.gz .zst .lz4 .bz2 .xz`.
 
-In: archives of any size. Out: a document for each page that was answered with 200 as HTML (its main text and title) or as plain text,
-and for each text of a WET file; the licence that the page names itself, else the source's. Other answers and records are counted
-by kind; broken, clipped, too long, hostile and empty ones are rejects, and the rest is read on. Order n; pages are extracted by the
-workers. Memory: two chunks a worker, one record of at most `max_member_bytes`, ten times a page while it is parsed.
+In: archives of any size. Out: a document for each page that was answered with 200 as HTML (its main text and title) or as
+plain text, and for each text of a WET file; the licence that the page names itself, else the source's. Other answers and
+records are counted by kind; broken, clipped, too long, hostile and empty ones are rejects, and the rest is read on. Order n;
+pages are extracted by the workers. Memory: two chunks a worker, one record of at most `max_member_bytes`, ten times a page
+while it is parsed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,17 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline.params import Warc
-from pipeline.sources.chunks import BROKEN, CHUNK_BYTES, CHUNK_PAGES, Chunk, Problem, broken, finished, open_chunked, reject
+from pipeline.sources.chunks import (
+    BROKEN,
+    CHUNK_BYTES,
+    CHUNK_PAGES,
+    Chunk,
+    Problem,
+    broken,
+    finished,
+    open_chunked,
+    reject,
+)
 from pipeline.sources.document import Batch, Document, Reading, Reject
 from pipeline.sources.http_message import BodyError, Head, charset_of, decoded_body, parse_head
 from pipeline.sources.streams import CountedFile

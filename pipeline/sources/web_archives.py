@@ -1,12 +1,12 @@
 """The records of web archives: WARC and WET (by fastwarc), and the older ARC (read here; fastwarc does not know it).
 
-In: an open file, plain or packed: `.gz` (a member a record, or one for all), `.zst`, `.lz4`, also `.bz2` and `.xz` around everything. What
-a file is its first bytes say, not its name. Out, in the file's order: a `Record` for what may hold a page, a `Skipped` for
-what does not, a `Problem` for what is broken. After broken bytes reading goes on at the next record that can be found: at the
-next packed member, or at the next `WARC/` at the start of a line. Memory: one record of at most `max_bytes`; longer ones
-are stepped over. Order n.
-Covered against hostile input: records that unpack to more than `streams.MAX_RATIO` times the file (`BombError`). Not covered: `.zst` with
-a dictionary of its own that is itself packed.
+In: an open file, plain or packed: `.gz` (a member a record, or one for all), `.zst`, `.lz4`, also `.bz2` and `.xz` around
+everything. What a file is its first bytes say, not its name. Out, in the file's order: a `Record` for what may hold a page, a
+`Skipped` for what does not, a `Problem` for what is broken. After broken bytes reading goes on at the next record that can be
+found: at the next packed member, or at the next `WARC/` at the start of a line. Memory: one record of at most `max_bytes`;
+longer ones are stepped over. Order n.
+Covered against hostile input: records that unpack to more than `streams.MAX_RATIO` times the file (`BombError`). Not covered:
+`.zst` with a dictionary of its own that is itself packed.
 """
 
 from __future__ import annotations
@@ -16,17 +16,28 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
 
-from fastwarc.warc import ArchiveIterator
+from fastwarc.warc import ArchiveIterator  # pyright: ignore[reportMissingModuleSource]
 
 from pipeline.sources.chunks import Problem
 from pipeline.sources.streams import MAX_RATIO, RATIO_SLACK_BYTES, BombError, CountedFile, unpacked
 
 BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 32_768
-MAGIC = {b"\x1f\x8b\x08": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"\x04\x22\x4d\x18": ".lz4", b"BZh": ".bz2", b"\xfd7zXZ": ".xz"}
+MAGIC = {
+    b"\x1f\x8b\x08": ".gz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+    b"\x04\x22\x4d\x18": ".lz4",
+    b"BZh": ".bz2",
+    b"\xfd7zXZ": ".xz",
+}
 ZSTD_DICTIONARY = b"\x5d\x2a\x4d\x18"
 # Where a record may begin: what to look for after broken bytes, and how far behind its start the match lies.
-STARTS = {"": (b"\nWARC/", 1), ".gz": (b"\x1f\x8b\x08", 0), ".zst": (b"\x28\xb5\x2f\xfd", 0), ".lz4": (b"\x04\x22\x4d\x18", 0)}
+STARTS = {
+    "": (b"\nWARC/", 1),
+    ".gz": (b"\x1f\x8b\x08", 0),
+    ".zst": (b"\x28\xb5\x2f\xfd", 0),
+    ".lz4": (b"\x04\x22\x4d\x18", 0),
+}
 ARC_LINE = re.compile(rb"(\S.*?) (\S+) (\d{8,17}) (\S+)(?: [^\n]*?)? (\d+)\s*$", re.DOTALL)
 KINDS = ("response", "resource", "conversion")
 INNER_RECORD = b"\r\n\r\nWARC/1."
@@ -79,29 +90,43 @@ class _Warc:
 
     def items(self) -> Iterator[Item]:
         start: int | None = 0
+        is_lost = False
         while start is not None:
             self.file.seek(start)
             self.last = max(self.last, start)
             problem: Problem | None = None
-            try:
-                held: Item | None = None  # until what follows proves its length right
-                for record in ArchiveIterator(self.file, parse_http=False):
-                    if held is not None:
-                        yield held
-                    held = self._item(record)
-                    if isinstance(held, Problem) and held.reason == "clipped_record":
-                        problem = held
-                        break
-                if problem is None:
-                    if held is not None:
-                        yield held
-                    return
-            except OSError as error:
-                problem = Problem({"offset": self.last}, "broken_record", str(error))
-                if held is not None and not (isinstance(held, Record) and INNER_RECORD in held.block):
+            for item in self._until_broken():
+                if isinstance(item, Problem) and item.reason in ("broken_record", "clipped_record"):
+                    problem = item
+                else:
+                    is_lost = False
+                    yield item
+            if problem and not (is_lost and problem.reason == "broken_record"):  # one reject for one stretch of bytes
+                yield problem
+            is_lost = problem is not None
+            start = self._next_start() if problem else None
+
+    def _until_broken(self) -> Iterator[Item]:
+        """The records from here on; the last one is a problem that ends them, if there is one."""
+        held: Item | None = None  # until what follows proves its length right
+        try:
+            for record in ArchiveIterator(self.file, parse_http=False):
+                if held is not None:
                     yield held
-            yield problem
-            start = self._next_start(problem)
+                held = None
+                held = self._item(record)
+                if isinstance(held, Problem) and held.reason == "clipped_record":
+                    break
+        except OSError as error:
+            if isinstance(held, Record) and INNER_RECORD in held.block:
+                where = {"offset": held.offset, "record": held.id}
+                held = Problem(where, "broken_record", "its length reaches into the next record")
+            else:
+                if held is not None:
+                    yield held
+                held = Problem({"offset": self.last}, "broken_record", str(error))
+        if held is not None:
+            yield held
 
     def _item(self, record: Any) -> Item:
         self.last = record.stream_pos
@@ -132,8 +157,8 @@ class _Warc:
         if self.n_unpacked > RATIO_SLACK_BYTES + MAX_RATIO * n_read:
             raise BombError(f"{self.n_unpacked} bytes came out of {n_read}")
 
-    def _next_start(self, problem: Problem) -> int | None:
-        """Where the next record may begin, after the broken one; a candidate that fails is left for the one after it."""
+    def _next_start(self) -> int | None:
+        """Where the next record may begin after the last one; a candidate that fails is left for the one after it."""
         magic, skip = STARTS[self.packing]
         at = self.last + 1
         self.file.seek(at)

@@ -1,8 +1,9 @@
 """Source `wikipedia`: dumps of a MediaWiki wiki (`pages-articles`, `pages-meta-current`), streamed.
 
-In: `.xml`, plain or `.gz .bz2 .xz .zst`, of any size. Out: one document an article (namespace 0, the last revision) with its clean text,
-title, URL and licence; redirects, talk pages and what else is no article are counted; a page that is too long or empty, and
-the place where a dump is cut off or broken, is a reject. Order n; the parsing of wikitext is spread over the workers.
+In: `.xml`, plain or `.gz .bz2 .xz .zst`, of any size. Out: one document an article (namespace 0, the last revision) with its
+clean text, title, URL and licence; redirects, talk pages and what else is no article are counted; a page that is too long or
+empty, and the place where a dump is cut off or broken, is a reject. Order n; the parsing of wikitext is spread over the
+workers.
 Memory: two chunks a worker and one page, each at most `max_member_bytes`.
 """
 
@@ -14,7 +15,17 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from pipeline.params import Wikipedia
-from pipeline.sources.chunks import BROKEN, CHUNK_BYTES, CHUNK_PAGES, Chunk, Problem, broken, finished, open_chunked, reject
+from pipeline.sources.chunks import (
+    BROKEN,
+    CHUNK_BYTES,
+    CHUNK_PAGES,
+    Chunk,
+    Problem,
+    broken,
+    finished,
+    open_chunked,
+    reject,
+)
 from pipeline.sources.document import Batch, Document, Reading, Reject
 from pipeline.sources.mediawiki import Dump, Page, Site, XmlError
 from pipeline.sources.streams import CountedFile, split_name, unpacked

@@ -1,9 +1,9 @@
 """How much of a page's wikitext is opened and never closed: what the time of parsing it depends on.
 
-In: UTF-8 bytes. Out: the number of openings (`[[ {{ {| [x <tag <!--`) that no closing in the right order belongs to. The parser looks
-for the end of each of them up to the end of the page, so that its time grows with their number times the length: measured, up to
-0.25 µs a character and opening. Real pages have a few; 1,000 in 4 kB take it half a second, in 1 MB minutes. An estimate: what
-stands in `<nowiki>` is counted too. Order n, memory constant.
+In: UTF-8 bytes. Out: the number of openings (`[[ {{ {| [x <tag <!--`) that no closing in the right order belongs to. The
+parser looks for the end of each of them up to the end of the page, so that its time grows with their number times the length:
+measured, up to 0.25 µs a character and opening. Real pages have a few; 1,000 in 4 kB take it half a second, in 1 MB minutes.
+An estimate: what stands in `<nowiki>` is counted too. Order n, memory constant.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """How deep a page's HTML nests, how many attributes its largest tag has, and whether a tag may name a licence.
 
-In: the bytes of a page. Out: estimates of the first two, what the time of parsing it depends on; and whether any tag holds `licens`
-or `rights`, so that only few pages are searched for links to a licence. The parser and the extractor take a time that grows with depth times elements, and
-with the square of a tag's attributes: measured, 100,000 nested `<div>` (500 kB) take minutes, 3,000 a tenth of a second; real
-pages nest 20 to 60 deep. An estimate from above: elements that HTML closes by itself (`<p>`, `<li>`) are not counted, and what
-stands in scripts, styles and comments is stepped over. Order n, memory constant.
+In: the bytes of a page. Out: estimates of the first two, what the time of parsing it depends on; and whether any tag holds
+`licens` or `rights`, so that only few pages are searched for links to a licence. The parser and the extractor take a time
+that grows with depth times elements, and with the square of a tag's attributes: measured, 100,000 nested `<div>` (500 kB)
+take minutes, 3,000 a tenth of a second; real pages nest 20 to 60 deep. An estimate from above: elements that HTML closes by
+itself (`<p>`, `<li>`) are not counted, and what stands in scripts, styles and comments is stepped over. Order n, memory
+constant.
 """
 
 from __future__ import annotations

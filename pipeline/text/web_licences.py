@@ -1,8 +1,8 @@
 """The SPDX licence that a URL names: what web pages link to with `rel=license`.
 
-In: URLs. Out: SPDX expressions, or `unknown`. Creative Commons deeds of any version, the public domain dedication, GNU's, Apache's and
-the Open Source Initiative's pages. A licence ported to a country (`/by-sa/3.0/us/`) keeps its own id where SPDX has one, else it
-counts as the unported one of the same version. A URL without a version names no licence.
+In: URLs. Out: SPDX expressions, or `unknown`. Creative Commons deeds of any version, the public domain dedication, GNU's,
+Apache's and the Open Source Initiative's pages. A licence ported to a country (`/by-sa/3.0/us/`) keeps its own id where SPDX
+has one, else it counts as the unported one of the same version. A URL without a version names no licence.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GNU = {
 
 
 def licence_of(urls: Iterable[str]) -> str:
-    """The licences that all these URLs name; several all apply (`AND`), which is the careful reading; `unknown` if none is known."""
+    """The licences that all these URLs name; several all apply (`AND`), the careful reading; `unknown` if none is known."""
     found = {licence_of_url(url) for url in urls} - {UNKNOWN}
     return " AND ".join(sorted(found)) or UNKNOWN
 

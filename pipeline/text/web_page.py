@@ -1,10 +1,12 @@
 """A web page's bytes to its main text, title and licence.
 
-In: the body of a response, and the charset that its header declares. Out: the text without navigation, headers, footers and the
-like; the `<title>`; the licence that the page itself names (`rel=license`, Creative Commons' and Dublin Core's meta tags).
-The extractor is resiliparse's rule-based one (Bevendorff et al., 2018), chosen for 15 times the speed of trafilatura at more of
-the main text kept: docs/log.md has the figures. Order n for real pages; memory about 10 times the page while it is parsed.
-Charset: valid UTF-8 is UTF-8, whatever is declared; else the header's, else the one in `<meta>`, else what the bytes look like.
+In: the body of a response, and the charset that its header declares. Out: the text without navigation, headers, footers and
+the like; the `<title>`; the licence that the page itself names (`rel=license`, Creative Commons' and Dublin Core's meta
+tags).
+The extractor is resiliparse's rule-based one (Bevendorff et al., 2018), chosen for 15 times the speed of trafilatura at more
+of the main text kept: docs/log.md has the figures. Order n for real pages; memory about 10 times the page while it is parsed.
+Charset: valid UTF-8 is UTF-8, whatever is declared; else the header's, else the one in `<meta>`, else what the bytes look
+like.
 Covered against hostile input: pages whose nesting or attributes would stall the parser (`PageError`). Not covered: text that
 scripts would write; a licence that the page gives to a part of it only is taken for the whole.
 """
@@ -13,8 +15,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
+from resiliparse.extract.html2text import extract_plain_text  # pyright: ignore[reportMissingModuleSource]
+from resiliparse.parse.encoding import (  # pyright: ignore[reportMissingModuleSource]
+    bytes_to_str,
+    detect_encoding,
+    map_encoding_to_html5,
+)
 from resiliparse.parse.html import HTMLTree
 
 from pipeline.text.html_shape import shape
@@ -23,9 +29,8 @@ from pipeline.text.web_licences import UNKNOWN, licence_of
 MAX_DEPTH = 1_000
 MAX_ATTRIBUTES = 1_000
 LICENCE_LINKS = "a[rel~=license],link[rel~=license]"
-LICENCE_METAS = (
-    "meta[name='dcterms.license'],meta[name='DC.rights'],meta[name='dc.rights'],meta[property='cc:license'],meta[name='license']"
-)
+LICENCE_NAMES = ("dcterms.license", "DC.rights", "dc.rights", "license")
+LICENCE_METAS = ",".join((*(f"meta[name='{name}']" for name in LICENCE_NAMES), "meta[property='cc:license']"))
 ESCAPE = b"\x1b"  # shifts of ISO-2022: bytes that look like ASCII and are not
 
 

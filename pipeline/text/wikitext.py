@@ -1,13 +1,13 @@
 """Wikitext to clean text: mwparserfromhell's tokens, folded into what a reader of the page would read.
 
-In: the wikitext of a page. Out: paragraphs, headings on lines of their own, list items as `- …` (deeper ones indented), formulas as
-TeX between dollar signs, code as it stands. Left out: templates (infoboxes too), tables, references, files, galleries,
-categories, comments, links to other languages, and headings under which nothing is left.
-Order n for real pages, memory a few times the page. The parser is mwparserfromhell's compiled tokenizer; its tree of nodes, which
-takes 80 % of its time, is not built: the fold runs over the flat list of tokens. Bold and italic are read line by line, as
-MediaWiki does: the tokenizer pairs quotes across lines, and one that is missing would leave tables and links unread.
-Not covered: templates that stand for text (`{{convert|5|km}}` leaves a gap), unclosed markup (it stays as it was typed), a wiki's own
-aliases of the file namespace beyond `FILE_NAMES`.
+In: the wikitext of a page. Out: paragraphs, headings on lines of their own, list items as `- …` (deeper ones indented),
+formulas as TeX between dollar signs, code as it stands. Left out: templates (infoboxes too), tables, references, files,
+galleries, categories, comments, links to other languages, and headings under which nothing is left.
+Order n for real pages, memory a few times the page. The parser is mwparserfromhell's compiled tokenizer; its tree of nodes,
+which takes 80 % of its time, is not built: the fold runs over the flat list of tokens. Bold and italic are read line by line,
+as MediaWiki does: the tokenizer pairs quotes across lines, and one that is missing would leave tables and links unread.
+Not covered: templates that stand for text (`{{convert|5|km}}` leaves a gap), unclosed markup (it stays as it was typed), a
+wiki's own aliases of the file namespace beyond `FILE_NAMES`.
 """
 
 # pyright: reportPrivateUsage=false
@@ -27,7 +27,20 @@ from pipeline.text.balance import n_unclosed
 FILE_NAMES = frozenset(("file", "image", "category", "bild", "imagen", "immagine", "imagem", "afbeelding", "grafika"))
 HIDDEN_TAGS = frozenset(
     (
-        *("ref", "references", "table", "tr", "td", "th", "caption", "gallery", "imagemap", "timeline", "score", "graph"),
+        *(
+            "ref",
+            "references",
+            "table",
+            "tr",
+            "td",
+            "th",
+            "caption",
+            "gallery",
+            "imagemap",
+            "timeline",
+            "score",
+            "graph",
+        ),
         *("templatedata", "templatestyles", "includeonly", "section", "inputbox", "categorytree", "hiero", "mapframe"),
         *("maplink", "style", "script", "indicator", "img", "link", "meta"),
     )
@@ -49,7 +62,9 @@ OPENED_BRACKET = re.compile(r"\([\s,;]+")
 QUOTES = re.compile("('{2,})")
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*|simple")
 
-MAX_PARSER_STEPS = 20_000_000  # unclosed markup times length: seconds at worst; 5.9 MB of Wikipedia have 491,343 at most
+MAX_PARSER_STEPS = (
+    20_000_000  # unclosed markup times length: seconds at worst; 5.9 MB of Wikipedia have 491,343 at most
+)
 MIN_CHECKED_CHARS = 4_000
 
 _Text, _TemplateOpen, _TemplateClose = tokens.Text, tokens.TemplateOpen, tokens.TemplateClose
