@@ -271,7 +271,7 @@ def layout(folded: str) -> str:
             continue
         tidied = line[1:].rstrip() if line[:1] == VERBATIM else _tidy(line)
         if not tidied:
-            if lines and lines[-1] and not waiting:
+            if lines and lines[-1] and not waiting and ITEM not in line:  # an item that lost all is no paragraph's end
                 lines.append("")
             continue
         for _, heading in waiting:
