@@ -1,4 +1,4 @@
-"""A web archive to documents: the source `warc` beside warcio and resiliparse used plainly, on one core, the same texts.
+"""A web archive to documents: the source `warc` beside warcio and resiliparse used plainly, on one core.
 
 The archive is made here, as Common Crawl's are: a request, a response and a metadata record for each page, each packed on its
 own; pages of 10 to 90 kB with scripts, styles, navigation, sidebars, comments and footers around an article.
@@ -34,7 +34,7 @@ N_PAGES, SEED, ROUNDS = 150, 1, 5
 
 
 def run() -> Result:
-    """Bytes of HTML a second; raises if one text differs."""
+    """Bytes of HTML a second; raises if a page or a line is missing."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(os.environ.get("MINIGPT_BENCH_WARC") or Path(folder, "pages.warc.gz"))
         if path.parent == Path(folder):
@@ -42,8 +42,7 @@ def run() -> Result:
         params = Warc(kind="warc", name="bench", path=str(path))
         expected, n_bytes = peer(path)
         with serial():
-            made = [(url, " ".join(title.split()), text.strip("\n")) for url, title, text in expected if text.strip()]
-            assert path.parent != Path(folder) or ours(params) == made  # of real pages plain detection misreads some
+            assert path.parent != Path(folder) or is_as_complete(ours(params), expected)
             fast, slow = rates(lambda: ours(params), lambda: peer(path), n_bytes, ROUNDS, time.process_time)
     work = f"{len(expected)} pages, {n_bytes / 1e6:.1f} MB of HTML, {path.name}, one core"
     return Result(work, "bytes/s", fast, slow, "warcio + resiliparse")
@@ -53,6 +52,13 @@ def ours(params: Warc) -> list[tuple[str, str, str]]:
     """Address, title and text of each page."""
     batches = open_source(params, "bench").batches
     return [(document.url, document.title, document.text) for batch in batches for document in batch.docs]
+
+
+def is_as_complete(found: list[tuple[str, str, str]], expected: list[tuple[str, str, str]]) -> bool:
+    """The same pages, and no line that the peer has is missing; ours keeps lists besides, which the extractor takes for menus."""
+    same = [(url, title) for url, title, _ in found] == [(url, " ".join(title.split())) for url, title, _ in expected]
+    pairs = zip(found, expected, strict=True) if same else ()
+    return same and all(set(other.splitlines()) <= {"", *text.splitlines()} for (_, _, text), (_, _, other) in pairs)
 
 
 def peer(path: Path) -> tuple[list[tuple[str, str, str]], int]:

@@ -23,21 +23,25 @@ FLAT_TAGS = (
     *("p", "li", "dt", "dd", "td", "th", "tr", "option", "html", "head", "body"),
 )
 FLAT = np.array([name_code(name) for name in FLAT_TAGS], np.int64)
+UL, A = name_code("ul"), name_code("a")
+MAX_OPEN_LISTS, MAX_LISTS = 64, 4_096  # what is beyond is left as it is
 RAW = np.array([name_code(name) for name in ("script", "style", "textarea")], np.int64)
 
 
 class Shape(NamedTuple):
-    """The greatest depth, the most attributes of one tag, whether a tag may name a licence."""
+    """The greatest depth, the most attributes of one tag, whether a tag may name a licence; where the names in the tags of
+    lists (`<ul>`) stand that are not mostly links."""
 
     depth: int
     attributes: int
     has_licence: bool
+    lists: list[int]
 
 
 def shape(page: bytes) -> Shape:
     """Of a whole page, in one pass."""
-    depth, attributes, has_licence = _shape(np.frombuffer(page, np.uint8), FLAT, RAW)
-    return Shape(int(depth), int(attributes), bool(has_licence))
+    depth, attributes, has_licence, names = _shape(np.frombuffer(page, np.uint8), FLAT, RAW)
+    return Shape(int(depth), int(attributes), bool(has_licence), sorted(names.tolist()))
 
 
 @numba.njit(nogil=True)
@@ -80,11 +84,17 @@ def _attributes(data: Any, at: int) -> tuple[int, int, bool]:  # pragma: no cove
 
 
 @numba.njit(cache=True, nogil=True)
-def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool]:  # pragma: no cover (compiled)
+def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any]:  # pragma: no cover (compiled)
     n, at, depth, deepest, most, has_licence = len(data), 0, 0, 0, 0, False
+    n_text, n_link, is_link = 0, 0, False  # bytes of text so far that are no white space
+    open_lists, n_open = np.empty((MAX_OPEN_LISTS, 3), np.int64), 0
+    names, n_names = np.empty(MAX_LISTS, np.int64), 0
     while True:
+        before = n_text
         while at < n and data[at] != 60:
+            n_text += data[at] > 32
             at += 1
+        n_link += n_text - before if is_link else 0
         if at + 1 >= n:
             break
         if data[at + 1] == 33 and at + 3 < n and data[at + 2] == 45 and data[at + 3] == 45:
@@ -96,7 +106,7 @@ def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool]:  # pragma: 
         at += 2 if is_end else 1
         if at >= n or not _is_letter(data[at]):
             continue
-        code = 0
+        name_at, code = at, 0
         while at < n and (_is_letter(data[at]) or 48 <= data[at] <= 57):
             code = (code * 31 + (data[at] | 32)) & 0xFFFFFF
             at += 1
@@ -105,6 +115,19 @@ def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool]:  # pragma: 
             found, at, is_found = _attributes(data, at)
             has_licence |= is_found
             most = max(most, found)
+        is_single = data[at - 1] == 47
+        at += 1
+        if code == A:
+            is_link = not is_end
+        elif code == UL and not is_end and n_open < MAX_OPEN_LISTS:
+            open_lists[n_open] = name_at, n_text, n_link
+            n_open += 1
+        elif code == UL and is_end and n_open:
+            n_open -= 1
+            start, text_before, link_before = open_lists[n_open]
+            if 2 * (n_link - link_before) <= n_text - text_before > 0 and n_names + 2 <= MAX_LISTS:
+                names[n_names], names[n_names + 1] = start, name_at
+                n_names += 2
         if np.any(flat == code):
             continue
         if is_end:
@@ -112,7 +135,7 @@ def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool]:  # pragma: 
         elif np.any(raw == code):
             at = _find_end(data, at)
             depth += 1
-        elif data[at - 1] != 47:
+        elif not is_single:
             depth += 1
             deepest = max(deepest, depth)
-    return deepest, most, has_licence
+    return deepest, most, has_licence, names[:n_names]

@@ -51,7 +51,7 @@ def read_html(body: bytes, charset: str = "") -> Page:
     found = shape(body)
     if found.depth > MAX_DEPTH or found.attributes > MAX_ATTRIBUTES:
         raise PageError(f"nested {found.depth} deep, {found.attributes} attributes in a tag")
-    tree = HTMLTree.parse(decode(body, charset))
+    tree = HTMLTree.parse(decode(_with_lists(body, found.lists), charset))
     text = extract_plain_text(tree, main_content=True, alt_texts=False)
     licence = _licence(tree) if found.has_licence else UNKNOWN
     return Page(_clean(text), " ".join(_clean(tree.title or "").split()), licence)
@@ -75,6 +75,15 @@ def decode(body: bytes, charset: str = "") -> str:
     found = map_encoding_to_html5(declared, False) if declared else None
     found = found or detect_encoding(body, from_html_meta=True) or "utf-8"
     return bytes_to_str(body, found, "ignore")
+
+
+def _with_lists(body: bytes, names: list[int]) -> bytes:
+    """The extractor takes a `<ul>` near the root, or with many links, for a menu. One whose text is not mostly links is none:
+    `<menu>`, which HTML means for the very same, is kept."""
+    if not names:
+        return body
+    starts = [0, *(at + len(b"ul") for at in names)]
+    return b"menu".join(body[start:end] for start, end in zip(starts, [*names, len(body)], strict=True))
 
 
 def _clean(text: str) -> str:

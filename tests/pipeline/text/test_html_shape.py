@@ -22,13 +22,21 @@ def test_attributes_are_counted_outside_their_values(attributes: list[str]) -> N
 
 def test_scripts_comments_and_flat_elements_have_no_depth() -> None:
     page = b"<script>'<div><div>'</script><style>a<b</style><!-- <i><i><i> --><br><p>a<p>b<li>c<img src=x/>"
-    assert shape(page) == (0, 1, False)
+    assert shape(page) == (0, 1, False, [])
 
 
 def test_a_licence_is_looked_for_in_tags_only() -> None:
     assert shape(b'<a rel="license" href="x">').has_licence
     assert shape(b"<meta name=DC.Rights content=x>").has_licence
     assert not shape(b"<p>the license and all rights</p><a href=/licence>x</a>").has_licence
+
+
+def test_lists_that_are_not_mostly_links() -> None:
+    menu = "<ul><li><a href=/a>one</a><li><a href=/b>two</a></ul>"
+    items = "<UL class=x><li>one <a href=/a>a</a><li>two <ul><li>three</ul></ul>"
+    page = f"<p>a{menu}</p>{items}<ul></ul><ul>".encode()
+    assert [page[at : at + 2].lower() for at in shape(page).lists] == [b"ul"] * 4
+    assert min(shape(page).lists) > page.index(b"<UL")
 
 
 @given(st.binary(max_size=300))

@@ -12,15 +12,17 @@ PROSE = "The quick brown fox jumps over the lazy dog, and the dog does not mind 
 PAGE = f"""<!DOCTYPE html><html><head><title> A
  title </title><style>p {{ color: red }}</style><script>var text = "no"</script></head><body>
 <nav class="navbar"><ul><li><a href="/">Home</a></li><li><a href="/about">About us</a></li></ul></nav>
-<article><h1>The fox</h1><p>{PROSE}</p><h2>The dog</h2><p>{PROSE}</p><ul><li>The first of the things to say: {PROSE}</li><li>The second thing: {PROSE}</li></ul></article>
+<article><h1>The fox</h1><p>{PROSE}</p><h2>The dog</h2><p>{PROSE}</p>
+<ul><li>The first</li>
+<li>The <a href="/x">second</a> thing</li></ul></article>
 <footer class="site-footer"><p>Copyright and cookies</p></footer></body></html>"""
 
 
 def test_the_article_stays_and_what_is_around_it_goes() -> None:
     page = read_html(PAGE.encode())
     assert page.title == "A title"
-    assert page.text.count(PROSE.strip()) == 4
-    assert all(part in page.text for part in ("The fox", "The dog", "• The first", "• The second"))
+    assert page.text.count(PROSE.strip()) == 2
+    assert all(part in page.text for part in ("The fox", "The dog", "• The first", "• The second thing"))
     assert not any(part in page.text for part in ("Home", "About us", "cookies", "var text", "color"))
     assert page.licence == "unknown"
 
@@ -94,5 +96,5 @@ def test_hostile_pages_are_read_or_refused(page: bytes) -> None:
     """In seconds, and without a crash of the parser, which is C."""
     try:
         read_html(page).text.encode()
-    except PageError as error:
-        assert "nested" in str(error)
+    except PageError:
+        return
