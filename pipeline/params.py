@@ -34,7 +34,7 @@ class PythonDocs(Section):
     packages: Annotated[list[str], Field(min_length=1)]
 
 
-SourceFormat = Literal["text"]
+SourceFormat = Literal["text", "warc", "wikipedia"]
 SourceName = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 
 
@@ -92,9 +92,30 @@ class HuggingFace(TextSettings):
     format: SourceFormat = "text"
 
 
+class Wikipedia(Section):
+    """Dumps of a MediaWiki wiki (`pages-articles`): files, folders, globs or fsspec URLs of .xml, also compressed."""
+
+    kind: Literal["wikipedia"]
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    path: str
+    licence: str = "CC-BY-SA-4.0"  # SPDX; dumps don't name it
+    max_member_bytes: Count = 16_000_000  # of one page's wikitext; a longer one is a reject
+
+
+class Warc(Section):
+    """Web archives: files, folders, globs or fsspec URLs of WARC, WET and ARC, also compressed."""
+
+    kind: Literal["warc"]
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    path: str
+    licence: str = "unknown"  # SPDX, for pages that name none themselves
+    max_member_bytes: Count = 16_000_000  # of one page, packed and unpacked; a longer one is a reject
+
+
 class Download(Section):
     sources: Annotated[
-        list[Annotated[PythonDocs | Text | Http | HuggingFace, Field(discriminator="kind")]], Field(min_length=1)
+        list[Annotated[PythonDocs | Text | Http | HuggingFace | Wikipedia | Warc, Field(discriminator="kind")]],
+        Field(min_length=1),
     ]
 
 

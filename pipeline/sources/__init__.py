@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.sources import http, huggingface, python_docs, text
+from pipeline.sources import http, huggingface, python_docs, text, warc, wikipedia
 from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, Rows
 
 __all__ = ["READERS", "Batch", "Document", "Opened", "Part", "Reading", "Reject", "Rows", "open_source"]
@@ -19,6 +19,8 @@ READERS: dict[str, Callable[[Any, str], Reading]] = {
     "huggingface": huggingface.open_source,
     "python_docs": python_docs.open_source,
     "text": text.open_source,
+    "warc": warc.open_source,
+    "wikipedia": wikipedia.open_source,
 }
 
 

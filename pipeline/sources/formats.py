@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import UserError
-from pipeline.params import Http, HuggingFace, Section, Text, TextSettings
-from pipeline.sources import text
+from pipeline.params import Http, HuggingFace, Section, Text, TextSettings, Warc, Wikipedia
+from pipeline.sources import text, warc, wikipedia
 from pipeline.sources.document import Batch, Opened, Part, Reading, Rows, canonical_json
 
-FORMATS: dict[str, tuple[type[Section], Callable[[Any, str], Reading]]] = {"text": (Text, text.open_source)}
+FORMATS: dict[str, tuple[type[Section], Callable[[Any, str], Reading]]] = {
+    "text": (Text, text.open_source),
+    "warc": (Warc, warc.open_source),
+    "wikipedia": (Wikipedia, wikipedia.open_source),
+}
 
 
 class Local(NamedTuple):
