@@ -76,14 +76,15 @@ def _shares(files: list[Found]) -> Iterator[tuple[Found, ...]]:
 
 def _open_part(params: Text, system: Any, files: tuple[Found, ...], n_hidden: int) -> Opened:
     """The part under the name of its bytes. Local files are hashed; of remote ones the file system's word is taken."""
-    hashes = [_content_key(system, file) for file in files]
+    hashes = [content_key(system, file) for file in files]
     settings = params.model_dump(exclude={"path"})  # where the files lie makes no difference
     content = [[_printable(file.name), file.n_bytes, key] for file, key in zip(files, hashes, strict=True)]
     key = canonical_json({"settings": settings, "hidden": n_hidden, "content": content})
-    return Opened(key if all(hashes) else "", _read(params, system, files, n_hidden, _origin(files, hashes)))
+    return Opened(key if all(hashes) else "", _read(params, system, files, n_hidden, file_origin(files, hashes)))
 
 
-def _content_key(system: Any, file: Found) -> str:
+def content_key(system: Any, file: Found) -> str:
+    """Names the bytes of a local file by their hash, of a remote one by what its file system says; empty if neither can."""
     if not isinstance(system, LocalFileSystem):
         return file.version
     try:
@@ -92,7 +93,7 @@ def _content_key(system: Any, file: Found) -> str:
         return ""  # a reject, when it is read
 
 
-def _origin(files: tuple[Found, ...], hashes: list[str]) -> dict[str, object]:
+def file_origin(files: tuple[Found, ...], hashes: list[str]) -> dict[str, object]:
     """What goes on record: each large file, small ones by the range of their names."""
     total = sum(file.n_bytes for file in files)
     if len(files) == 1:
