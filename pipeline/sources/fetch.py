@@ -12,6 +12,7 @@ length; an address that leads into a private network. Memory: a block for each o
 from __future__ import annotations
 
 import email.utils
+import logging
 import os
 import re
 import threading
@@ -137,6 +138,8 @@ class _Fetcher:
         self.stop = threading.Event()
         self.n_bytes = 0
         self._lock = threading.Lock()
+        for name in ("httpx", "httpcore"):  # they log whole addresses, secrets and all
+            logging.getLogger(name).setLevel(logging.WARNING)
         timeout = httpx.Timeout(policy.stall_seconds, connect=policy.connect_seconds)
         self.client = httpx.Client(timeout=timeout, headers=PLAIN_HEADERS)
 
