@@ -68,7 +68,8 @@ def run(params: Download, *, out: Path, scratch: Path) -> Metrics:
     with TableWriter(out / "rejects.parquet", REJECTS) as rejects:
         for table in merged_rejects(run_paths(folders, "rejects"), scratch):
             rejects.write(table)
-    read = [{"kind": source.kind, "read": each.origins} for source, each in zip(params.sources, summaries, strict=True)]
+    named = [{"kind": source.kind, "name": getattr(source, "name", "")} for source in params.sources]
+    read = [{**source, "read": summary.origins} for source, summary in zip(named, summaries, strict=True)]
     write_json(out / "sources.json", {"sources": read})
     return {**_write_corpus(runs, out), **_counted(summaries)}
 
