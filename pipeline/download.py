@@ -29,7 +29,17 @@ from pipeline.sources import Document, Reading, open_source
 from pipeline.spool import in_order_of_id, merged_rejects, run_paths
 from pipeline.spooled import Summary, clear_unfinished, read_summary, spool_reading
 from pipeline.stage import Metrics, write_json
-from pipeline.tables import BATCH_ROWS, DOCS, LEDGER, REJECTS, ShardWriter, TableWriter, dropped_rows, rechunked
+from pipeline.tables import (
+    BATCH_ROWS,
+    DOCS,
+    LEDGER,
+    REJECTS,
+    SHARD_BYTES,
+    ShardWriter,
+    TableWriter,
+    dropped_rows,
+    rechunked,
+)
 
 FETCHED = ("http", "huggingface")  # opened last: a path that is wrong shows before hours of fetching
 
@@ -58,7 +68,8 @@ def run(params: Download, *, out: Path, scratch: Path) -> Metrics:
     with TableWriter(out / "rejects.parquet", REJECTS) as rejects:
         for table in merged_rejects(run_paths(folders, "rejects"), scratch):
             rejects.write(table)
-    read = [{"kind": source.kind, "read": each.origins} for source, each in zip(params.sources, summaries, strict=True)]
+    named = [{"kind": source.kind, "name": getattr(source, "name", "")} for source in params.sources]
+    read = [{**source, "read": summary.origins} for source, summary in zip(named, summaries, strict=True)]
     write_json(out / "sources.json", {"sources": read})
     return {**_write_corpus(runs, out), **_counted(summaries)}
 
@@ -97,7 +108,7 @@ def _write_corpus(runs: list[Path], out: Path) -> Metrics:
             yield kept
 
     with ShardWriter(out) as writer, TableWriter(out / "ledger.parquet", LEDGER) as ledger:
-        for part in rechunked(kept_tables(), BATCH_ROWS):
+        for part in rechunked(kept_tables(), BATCH_ROWS, SHARD_BYTES):
             writer.write(part)
     sources: Counter[str] = Counter()
     for name, n in per_source.items():

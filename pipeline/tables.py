@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -148,21 +150,31 @@ def write_table(path: Path, table: pa.Table) -> None:
     pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP_ROWS, store_schema=False)
 
 
-def rechunked(tables: Iterable[pa.Table], n_rows: int) -> Iterator[pa.Table]:
-    """The same rows in tables of exactly `n_rows`, the last one of what is left: where they were cut does not show."""
+def rechunked(tables: Iterable[pa.Table], n_rows: int, text_bytes: int = 0) -> Iterator[pa.Table]:
+    """The same rows in tables of `n_rows`, or fewer where their texts reach `text_bytes` before that (0: never): where they
+    were cut does not show, and long texts don't fill the memory."""
     held: list[pa.Table] = []
-    n_held = 0
+    n_held = n_bytes = 0
     for table in tables:
-        start = 0
-        while table.num_rows - start >= n_rows - n_held:
-            end = start + n_rows - n_held
-            yield pa.concat_tables([*held, table.slice(start, end - start)]).combine_chunks()
-            held, n_held, start = [], 0, end
-        if start < table.num_rows:
-            held.append(table.slice(start))
-            n_held += table.num_rows - start
+        start, ends = 0, _text_ends(table) if text_bytes else None
+        while start < table.num_rows:
+            stop = min(start + n_rows - n_held, table.num_rows)
+            if ends is not None:
+                before = ends[start - 1] if start else 0
+                stop = min(stop, int(np.searchsorted(ends, before + text_bytes - n_bytes)) + 1)
+                n_bytes += int(ends[stop - 1] - before)
+            held.append(table.slice(start, stop - start))
+            n_held, start = n_held + stop - start, stop
+            if n_held == n_rows or (text_bytes and n_bytes >= text_bytes):
+                yield pa.concat_tables(held).combine_chunks()
+                held, n_held, n_bytes = [], 0, 0
     if n_held:
         yield pa.concat_tables(held).combine_chunks()
+
+
+def _text_ends(table: pa.Table) -> npt.NDArray[np.int64]:
+    """Where each text would end if they stood one after the other, in bytes."""
+    return np.cumsum(pc.binary_length(table.column("text")).to_numpy(), dtype=np.int64)
 
 
 def write_run(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:

@@ -12,6 +12,7 @@ length; an address that leads into a private network. Memory: a block for each o
 from __future__ import annotations
 
 import email.utils
+import logging
 import os
 import re
 import threading
@@ -80,8 +81,28 @@ class _ChangedError(Exception):
         self.remote = remote
 
 
-class _StoppedError(Exception):
+class StoppedError(Exception):
     """Another file failed."""
+
+
+class Tally:
+    """The bytes that have come, over all threads, and whether they shall stop."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.n_bytes = 0
+        self._lock = threading.Lock()
+
+    def count(self, n_bytes: int) -> None:
+        """Raises `StoppedError` if it is time to."""
+        with self._lock:
+            self.n_bytes += n_bytes
+        self.pause(0.0)
+
+    def pause(self, seconds: float) -> None:
+        """Waits. Raises `StoppedError` if it is time to stop."""
+        if self.stop.wait(seconds):
+            raise StoppedError
 
 
 def fetched_folder() -> Path:
@@ -101,42 +122,42 @@ def masked(url: str) -> str:
 def fetch_all(addresses: Sequence[Address], setting: str, folder: Path, policy: Policy | None = None) -> list[Fetched]:
     """The files in the order of their addresses. Raises `UserError` that names the address that can't be had."""
     policy = policy or POLICY
-    with _Fetcher(setting, folder, policy) as fetcher, ThreadPoolExecutor(policy.n_at_once) as pool:
+    tally = Tally()
+    with _Fetcher(setting, folder, policy, tally) as fetcher, ThreadPoolExecutor(policy.n_at_once) as pool:
         try:
-            remotes = _results(fetcher, [pool.submit(fetcher.look, address) for address in addresses], None)
+            remotes = gather(tally, [pool.submit(fetcher.look, address) for address in addresses])
             sizes = [remote.n_bytes for remote in remotes]
             with Bar("download: fetching", 0 if min(sizes) < 0 else sum(sizes), "bytes") as bar:
                 pairs = zip(addresses, remotes, strict=True)
-                return _results(fetcher, [pool.submit(fetcher.fetch, *pair) for pair in pairs], bar)
+                return gather(tally, [pool.submit(fetcher.fetch, *pair) for pair in pairs], bar)
         finally:
-            fetcher.stop.set()
+            tally.stop.set()
 
 
-def _results(fetcher: _Fetcher, futures: list[Future[Result]], bar: Bar | None) -> list[Result]:
+def gather(tally: Tally, futures: list[Future[Result]], bar: Bar | None = None) -> list[Result]:
     """What the threads bring; after the first failure the others stop, and the first in order is raised."""
     shown, waiting = 0, set(futures)
     while waiting:
         done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_EXCEPTION)
         if any(future.exception() for future in done):
-            fetcher.stop.set()
-        n_bytes = fetcher.n_bytes
+            tally.stop.set()
+        n_bytes = tally.n_bytes
         if bar and n_bytes != shown:
             bar.advance(n_bytes - shown)
             shown = n_bytes
     for future in futures:
-        if (error := future.exception()) and not isinstance(error, _StoppedError):
+        if (error := future.exception()) and not isinstance(error, StoppedError):
             raise error
     return [future.result() for future in futures]
 
 
 class _Fetcher:
-    """A client, its patience, and the bytes that have come; used by several threads."""
+    """A client and its patience; used by several threads."""
 
-    def __init__(self, setting: str, folder: Path, policy: Policy) -> None:
-        self.setting, self.folder, self.policy = setting, folder, policy
-        self.stop = threading.Event()
-        self.n_bytes = 0
-        self._lock = threading.Lock()
+    def __init__(self, setting: str, folder: Path, policy: Policy, tally: Tally) -> None:
+        self.setting, self.folder, self.policy, self.tally = setting, folder, policy, tally
+        for name in ("httpx", "httpcore"):  # they log whole addresses, secrets and all
+            logging.getLogger(name).setLevel(logging.WARNING)
         timeout = httpx.Timeout(policy.stall_seconds, connect=policy.connect_seconds)
         self.client = httpx.Client(timeout=timeout, headers=PLAIN_HEADERS)
 
@@ -145,10 +166,6 @@ class _Fetcher:
 
     def __exit__(self, *_: object) -> None:
         self.client.close()
-
-    def count(self, n_bytes: int) -> None:
-        with self._lock:
-            self.n_bytes += n_bytes
 
     def look(self, address: Address) -> Half:
         """Size and validators; the network is not asked where the sha256 is declared and the file is here."""
@@ -175,9 +192,9 @@ class _Fetcher:
         """The file, from here or from there."""
         for _ in range(self.policy.max_failures):
             entry = self._entry(address, remote.validators, remote.n_bytes)
-            with entry.locked(self._pause):
+            with entry.locked(self.tally.pause):
                 if kept := entry.kept():
-                    self.count(kept.n_bytes)
+                    self.tally.count(kept.n_bytes)
                     return kept
                 try:
                     return self._fetch(address, remote, entry)
@@ -187,7 +204,7 @@ class _Fetcher:
 
     def _fetch(self, address: Address, remote: Half, entry: Entry) -> Fetched:
         was_resumed = entry.n_partial() > 0
-        self.count(entry.n_partial())
+        self.tally.count(entry.n_partial())
         self._patiently(address, lambda: self._attempt(address, remote, entry), entry.n_partial)
         found = entry.partial_sha256()
         if address.sha256 and found != address.sha256 and was_resumed:  # the half of another file may have lain there
@@ -201,7 +218,7 @@ class _Fetcher:
         return entry.finish(found)
 
     def _forget(self, entry: Entry) -> None:
-        self.count(-entry.n_partial())
+        self.tally.count(-entry.n_partial())
         entry.forget()
 
     def _attempt(self, address: Address, remote: Half, entry: Entry) -> None:
@@ -237,9 +254,7 @@ class _Fetcher:
         with entry.partial.open("ab") as file:
             for chunk in response.iter_raw():
                 file.write(chunk)
-                self.count(len(chunk))
-                if self.stop.is_set():
-                    raise _StoppedError
+                self.tally.count(len(chunk))
 
     @contextmanager
     def _response(
@@ -282,7 +297,7 @@ class _Fetcher:
     ) -> Result:
         n_failures, furthest = 0, reached()
         while True:
-            self._pause(0.0)
+            self.tally.pause(0.0)
             asked = 0.0
             try:
                 return attempt()
@@ -298,13 +313,9 @@ class _Fetcher:
             if n_failures >= self.policy.max_failures:
                 found = f"{n_failures} failures one after the other, the last: {problem}"
                 raise self._failed(address, found, "run it again later: what has come is kept")
-            self._pause(
+            self.tally.pause(
                 min(max(self.policy.backoff_seconds * 2 ** (n_failures - 1), asked), self.policy.max_wait_seconds)
             )
-
-    def _pause(self, seconds: float) -> None:
-        if self.stop.wait(seconds):
-            raise _StoppedError
 
     def _failed(self, address: Address, found: str, todo: str) -> UserError:
         return UserError(f"{self.setting}: can't be fetched: {masked(address.url)}", found, todo)

@@ -14,6 +14,8 @@ import hashlib
 import json
 import os
 import re
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -31,13 +33,14 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, tqdm
 
 from pipeline.errors import UserError
 from pipeline.params import HuggingFace
 from pipeline.progress import Bar
+from pipeline.sources import fetch
 from pipeline.sources.document import Reading
-from pipeline.sources.fetch import fetched_folder
+from pipeline.sources.fetch import RETRIED, Result, Tally, fetched_folder, gather
 from pipeline.sources.formats import Local, open_local
 from pipeline.stage import write_json
 
@@ -107,6 +110,12 @@ def _listing(params: HuggingFace, folder: Path) -> Listing:
     if COMMIT.fullmatch(params.revision) and (path := _listing_path(params, params.revision, folder)).exists():
         commit, files = json.loads(path.read_text(encoding="utf-8"))["listing"]
         return Listing(commit, [HubFile(*file) for file in files])
+    listing = _patiently(lambda: _ask(params))
+    write_json(_listing_path(params, listing.commit, folder), {"listing": listing})
+    return listing
+
+
+def _ask(params: HuggingFace) -> Listing:
     api = HfApi(endpoint=_endpoint())
     commit = api.repo_info(params.repo, repo_type=params.repo_type, revision=params.revision).sha or ""
     tree = api.list_repo_tree(params.repo, recursive=True, repo_type=params.repo_type, revision=commit)
@@ -115,9 +124,21 @@ def _listing(params: HuggingFace, folder: Path) -> Listing:
         for entry in tree
         if isinstance(entry, RepoFile)
     ]
-    listing = Listing(commit, sorted(files))
-    write_json(_listing_path(params, commit, folder), {"listing": listing})
-    return listing
+    return Listing(commit, sorted(files))
+
+
+def _patiently(ask: Callable[[], Result]) -> Result:
+    """The library repeats what it downloads, but not its questions; and not the question before a download."""
+    policy = fetch.POLICY
+    for n_failures in range(1, policy.max_failures):
+        try:
+            return ask()
+        except (HTTPError, LocalEntryNotFoundError) as error:
+            response = error.response if isinstance(error, HfHubHTTPError) else None
+            if response is not None and response.status_code not in RETRIED:
+                raise
+        time.sleep(min(policy.backoff_seconds * 2 ** (n_failures - 1), policy.max_wait_seconds))
+    return ask()
 
 
 def _listing_path(params: HuggingFace, commit: str, folder: Path) -> Path:
@@ -140,45 +161,62 @@ def _fetch(params: HuggingFace, commit: str, files: list[HubFile], folder: Path)
     """The files' places here, in their order."""
     had_bars = not are_progress_bars_disabled()
     disable_progress_bars()  # ours is one for all files
+    tally = Tally()
     try:
         with (
             ThreadPoolExecutor(N_AT_ONCE) as pool,
             Bar("download: fetching", sum(f.n_bytes for f in files), "bytes") as bar,
         ):
-            paths: list[Path] = []
             try:
-                for file, path in zip(files, pool.map(partial(_fetch_one, params, commit, folder), files), strict=True):
-                    paths.append(path)
-                    bar.advance(file.n_bytes)
+                return gather(
+                    tally, [pool.submit(_fetch_one, params, commit, folder, tally, file) for file in files], bar
+                )
             finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-            return paths
+                tally.stop.set()
     finally:
         if had_bars:
             enable_progress_bars()
 
 
-def _fetch_one(params: HuggingFace, commit: str, folder: Path, file: HubFile) -> Path:
+def _fetch_one(params: HuggingFace, commit: str, folder: Path, tally: Tally, file: HubFile) -> Path:
     for is_forced in (False, True):
-        path = Path(
-            hf_hub_download(
-                params.repo,
-                file.path,
-                repo_type=params.repo_type,
-                revision=commit,
-                cache_dir=folder,
-                force_download=is_forced,
-                endpoint=_endpoint(),
-            )
+        tally.pause(0.0)
+        counted = [0]
+        download = partial(
+            hf_hub_download,
+            params.repo,
+            file.path,
+            repo_type=params.repo_type,
+            revision=commit,
+            cache_dir=folder,
+            force_download=is_forced,
+            endpoint=_endpoint(),
+            tqdm_class=_counting(tally, counted),
         )
-        if _oid(path, file) == file.oid:
+        path = Path(_patiently(lambda download=download: download()))
+        oid = _oid(path, file)
+        if oid == file.oid:
+            tally.count(file.n_bytes - counted[0])  # of a file that was here nothing has been counted
             return path
+        tally.count(-counted[0])
         print(f"download: {path} is not what the hub has; it is fetched again", flush=True)
     raise UserError(
         f"{params.name}: {file.path} of {params.repo} can't be fetched",
-        f"a file with the hash {_oid(path, file)}, the hub lists {file.oid}",
+        f"a file with the hash {oid}, the hub lists {file.oid}",
         "run it again later, or name another revision",
     )
+
+
+def _counting(tally: Tally, counted: list[int]) -> type[tqdm]:
+    """A bar for the hub's library that shows nothing and tells `tally`."""
+
+    class Counting(tqdm):
+        def update(self, n: float | None = 1) -> bool | None:
+            counted[0] += int(n or 0)
+            tally.count(int(n or 0))
+            return super().update(n)
+
+    return Counting
 
 
 def _oid(path: Path, file: HubFile) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,6 +33,26 @@ def test_rechunked(sizes: list[int], n_rows: int) -> None:
     assert [row for piece in pieces for row in piece["n"].to_pylist()] == list(range(sum(sizes)))
     assert all(piece.num_rows == n_rows for piece in pieces[:-1])
     assert all(0 < piece.num_rows <= n_rows for piece in pieces)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 30), max_size=30),
+    st.lists(st.integers(0, 9), max_size=12),
+    st.integers(1, 7),
+    st.integers(1, 50),
+)
+def test_long_texts_make_short_tables(lengths: list[int], sizes: list[int], n_rows: int, text_bytes: int) -> None:
+    whole = pa.table({"text": pa.array(["x" * length for length in lengths], pa.string())})
+    cuts = sorted({min(sum(sizes[:at]), len(lengths)) for at in range(len(sizes) + 1)} | {0, len(lengths)})
+    pieces = [whole.slice(start, stop - start) for start, stop in itertools.pairwise(cuts)]
+    expected: list[list[int]] = [[]]
+    for length in lengths:
+        expected[-1].append(length)
+        if len(expected[-1]) == n_rows or sum(expected[-1]) >= text_bytes:
+            expected.append([])
+    found = [[len(text) for text in table["text"].to_pylist()] for table in rechunked(pieces, n_rows, text_bytes)]
+    assert found == [each for each in expected if each]
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, ROW_GROUP_ROWS - 1, ROW_GROUP_ROWS, ROW_GROUP_ROWS + 1, 40_000])

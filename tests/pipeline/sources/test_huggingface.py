@@ -15,6 +15,8 @@ import pytest
 from pipeline import download
 from pipeline.errors import UserError
 from pipeline.params import Download
+from pipeline.sources import fetch
+from pipeline.sources.fetch import Policy
 from pipeline.tables import read_docs
 from tests.pipeline.sources.web_server import Page, Server, Trouble, served
 
@@ -63,6 +65,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         monkeypatch.setenv("MINIGPT_FETCHED", str(tmp_path / "cache"))
         monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setattr(fetch, "POLICY", Policy(max_failures=3, backoff_seconds=0.01))
         hub = Hub(server)
         files = {"data/0.parquet": owt(range(5)), "data/1.parquet": owt(range(5, 9)), "README.md": b"# Read me"}
         hub.commit(COMMIT, files)
@@ -92,6 +95,22 @@ def test_a_branch_is_pinned_to_its_commit(hub: Hub, tmp_path: Path) -> None:
         ("data/1.parquet", "main", COMMIT),
     ]
     assert read[0]["oid"] == hashlib.sha256(owt(range(5))).hexdigest()
+
+
+def test_a_cut_connection_is_made_again_and_every_byte_is_shown_once(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"/datasets/{REPO}/resolve/{COMMIT}/data/1.parquet"
+    hub.server.pages[name].troubles = [Trouble(cut_after=100)]
+    assert len(collect(tmp_path / "out")) == 9
+    assert [(method, path) for method, path, _, _ in hub.server.log].count(("GET", name)) == 2
+    assert "fetching [########################] 100%" in capsys.readouterr().out
+
+
+def test_a_busy_hub_is_asked_again(hub: Hub, tmp_path: Path) -> None:
+    for page in hub.server.pages.values():
+        page.troubles = [Trouble(503)]
+    assert len(collect(tmp_path / "out")) == 9
 
 
 def test_the_branch_moves_on_and_only_what_is_new_is_fetched(hub: Hub, tmp_path: Path) -> None:

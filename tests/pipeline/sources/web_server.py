@@ -96,7 +96,7 @@ class Server:
         status, total = (206 if start else 200), len(page.data) + page.extra_length
         self.log.append((request.command, path, asked, status))
         request.send_response(status)
-        given = {"ETag": page.etag, "Last-Modified": page.last_modified, **page.headers}
+        given = {"Connection": "close", "ETag": page.etag, "Last-Modified": page.last_modified, **page.headers}
         if start:
             given["Content-Range"] = f"bytes {start}-{total - 1}/{total}"
         if page.has_length:
