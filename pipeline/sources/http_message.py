@@ -73,7 +73,7 @@ def decoded_body(body: bytes, headers: Mapping[str, str], max_bytes: int) -> byt
     if "chunked" in headers.get("transfer-encoding", "").lower():
         body = unchunked(body)
     for encoding in reversed(headers.get("content-encoding", "").lower().split(",")):
-        body = _unpacked(body, encoding.strip(), max_bytes)
+        body = _unpacked(body, encoding.strip(), max_bytes) if body else body
     return body
 
 

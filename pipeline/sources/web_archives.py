@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import io
 import re
+import zlib
 from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
 
 from fastwarc.warc import ArchiveIterator  # pyright: ignore[reportMissingModuleSource]
 
-from pipeline.sources.chunks import Problem
+from pipeline.sources.chunks import BROKEN, Problem
 from pipeline.sources.streams import MAX_RATIO, RATIO_SLACK_BYTES, BombError, CountedFile, unpacked
 
 BLOCK_BYTES = 1 << 20
+SNIFFED_BYTES = 1 << 16
+ARC_START = b"filedesc"
 MAX_LINE_BYTES = 32_768
 MAGIC = {
     b"\x1f\x8b\x08": ".gz",
@@ -65,19 +68,48 @@ Item = Record | Skipped | Problem
 
 def read_archive(file: CountedFile, max_bytes: int) -> Iterator[Item]:
     """The records of a WARC or an ARC file. Raises one of `BROKEN` where nothing more can be read."""
-    head = file.read(8)
-    file.seek(0)
+    head = file.read(SNIFFED_BYTES)
     packing = next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
     if head.startswith(ZSTD_DICTIONARY):
         packing = ".zst"
-    start = head if packing in ("", ".zst", ".lz4") else unpacked(file, packing).peek(8)[:8]
     file.seek(0)
-    if start.startswith(b"filedesc"):
-        yield from read_arc(unpacked(file, packing), max_bytes)
-    elif packing in STARTS:
-        yield from _Warc(file, packing, max_bytes).items()
+    if packing in STARTS:
+        is_arc = _first_bytes(head, packing) == ARC_START
+        yield from read_arc(unpacked(file, packing), max_bytes) if is_arc else _Warc(file, packing, max_bytes).items()
     else:
-        yield from _Warc(io.BytesIO(unpacked(file, packing).read(max_bytes)), "", max_bytes).items()
+        stream = unpacked(file, packing)
+        is_arc = stream.peek(len(ARC_START)).startswith(ARC_START)
+        yield from read_arc(stream, max_bytes) if is_arc else _Warc(_Forward(stream), packing, max_bytes).items()
+
+
+def _first_bytes(head: bytes, packing: str) -> bytes:
+    """The first bytes that `head` unpacks to; those of packings that ARC files never had don't matter."""
+    try:
+        opened = zlib.decompressobj(31).decompress(head, len(ARC_START)) if packing == ".gz" else head
+    except zlib.error:
+        return b""
+    return opened[: len(ARC_START)]
+
+
+class _Forward:
+    """A stream that can't go back, with the methods that fastwarc asks for."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.at = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.stream.read(size)
+        self.at += len(data)
+        return data
+
+    def tell(self) -> int:
+        return self.at
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if whence or offset != self.at:
+            raise io.UnsupportedOperation("what was unpacked can't be read again")
+        return offset
 
 
 class _Warc:
@@ -125,6 +157,10 @@ class _Warc:
                 if held is not None:
                     yield held
                 held = Problem({"offset": self.last}, "broken_record", str(error))
+        except BROKEN:
+            if held is not None:
+                yield held
+            raise
         if held is not None:
             yield held
 
@@ -159,6 +195,8 @@ class _Warc:
 
     def _next_start(self) -> int | None:
         """Where the next record may begin after the last one; a candidate that fails is left for the one after it."""
+        if self.packing not in STARTS:
+            return None
         magic, skip = STARTS[self.packing]
         at = self.last + 1
         self.file.seek(at)

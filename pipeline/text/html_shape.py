@@ -23,25 +23,26 @@ FLAT_TAGS = (
     *("p", "li", "dt", "dd", "td", "th", "tr", "option", "html", "head", "body"),
 )
 FLAT = np.array([name_code(name) for name in FLAT_TAGS], np.int64)
-UL, A = name_code("ul"), name_code("a")
+UL, OL, LI, A = name_code("ul"), name_code("ol"), name_code("li"), name_code("a")
 MAX_OPEN_LISTS, MAX_LISTS = 64, 4_096  # what is beyond is left as it is
 RAW = np.array([name_code(name) for name in ("script", "style", "textarea")], np.int64)
 
 
 class Shape(NamedTuple):
-    """The greatest depth, the most attributes of one tag, whether a tag may name a licence; where the names in the tags of
-    lists (`<ul>`) stand that are not mostly links."""
+    """The greatest depth, the most attributes of one tag, whether a tag may name a licence; of the lists (`<ul>`) that are not
+    mostly links, where the names in their tags stand and where their items begin."""
 
     depth: int
     attributes: int
     has_licence: bool
     lists: list[int]
+    items: list[int]
 
 
 def shape(page: bytes) -> Shape:
     """Of a whole page, in one pass."""
-    depth, attributes, has_licence, names = _shape(np.frombuffer(page, np.uint8), FLAT, RAW)
-    return Shape(int(depth), int(attributes), bool(has_licence), sorted(names.tolist()))
+    depth, attributes, has_licence, names, items = _shape(np.frombuffer(page, np.uint8), FLAT, RAW)
+    return Shape(int(depth), int(attributes), bool(has_licence), names.tolist(), items.tolist())
 
 
 @numba.njit(nogil=True)
@@ -84,11 +85,12 @@ def _attributes(data: Any, at: int) -> tuple[int, int, bool]:  # pragma: no cove
 
 
 @numba.njit(cache=True, nogil=True)
-def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any]:  # pragma: no cover (compiled)
+def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any, Any]:  # pragma: no cover (compiled)
     n, at, depth, deepest, most, has_licence = len(data), 0, 0, 0, 0, False
     n_text, n_link, is_link = 0, 0, False  # bytes of text so far that are no white space
-    open_lists, n_open = np.empty((MAX_OPEN_LISTS, 3), np.int64), 0
-    names, n_names = np.empty(MAX_LISTS, np.int64), 0
+    open_lists, n_open, n_lists = np.empty((MAX_OPEN_LISTS, 5), np.int64), 0, 0
+    is_kept, names, n_names = np.zeros(MAX_LISTS, np.bool_), np.empty(2 * MAX_LISTS, np.int64), 0
+    items, owners, n_items = np.empty(n // 4 + 1, np.int64), np.empty(n // 4 + 1, np.int64), 0
     while True:
         before = n_text
         while at < n and data[at] != 60:
@@ -119,14 +121,18 @@ def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any]:  # pra
         at += 1
         if code == A:
             is_link = not is_end
-        elif code == UL and not is_end and n_open < MAX_OPEN_LISTS:
-            open_lists[n_open] = name_at, n_text, n_link
-            n_open += 1
-        elif code == UL and is_end and n_open:
+        elif code == LI and not is_end and n_open:
+            items[n_items], owners[n_items] = at, open_lists[n_open - 1, 3]
+            n_items += 1
+        elif code in (UL, OL) and not is_end and n_open < MAX_OPEN_LISTS and n_lists < MAX_LISTS:
+            open_lists[n_open] = name_at, n_text, n_link, n_lists, code
+            n_open, n_lists = n_open + 1, n_lists + 1
+        elif code in (UL, OL) and is_end and n_open:
             n_open -= 1
-            start, text_before, link_before = open_lists[n_open]
-            if 2 * (n_link - link_before) <= n_text - text_before > 0 and n_names + 2 <= MAX_LISTS:
-                names[n_names], names[n_names + 1] = start, name_at
+            start, text_before, link_before, number, opened = open_lists[n_open]
+            n_own = n_text - text_before
+            if code == UL and opened == UL and n_own and 2 * (n_link - link_before) <= n_own:
+                is_kept[number], names[n_names], names[n_names + 1] = True, start, name_at
                 n_names += 2
         if np.any(flat == code):
             continue
@@ -138,4 +144,4 @@ def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any]:  # pra
         elif not is_single:
             depth += 1
             deepest = max(deepest, depth)
-    return deepest, most, has_licence, names[:n_names]
+    return deepest, most, has_licence, names[:n_names], items[:n_items][is_kept[owners[:n_items]]]

@@ -23,11 +23,13 @@ from resiliparse.parse.encoding import (  # pyright: ignore[reportMissingModuleS
 )
 from resiliparse.parse.html import HTMLTree
 
-from pipeline.text.html_shape import shape
+from pipeline.text.html_shape import Shape, shape
 from pipeline.text.web_licences import UNKNOWN, licence_of
 
 MAX_DEPTH = 1_000
 MAX_ATTRIBUTES = 1_000
+MARK = b"\x1a"  # no letter of any text
+DIGITS = "0123456789"
 LICENCE_LINKS = "a[rel~=license],link[rel~=license]"
 LICENCE_NAMES = ("dcterms.license", "DC.rights", "dc.rights", "license")
 LICENCE_METAS = ",".join((*(f"meta[name='{name}']" for name in LICENCE_NAMES), "meta[property='cc:license']"))
@@ -51,7 +53,7 @@ def read_html(body: bytes, charset: str = "") -> Page:
     found = shape(body)
     if found.depth > MAX_DEPTH or found.attributes > MAX_ATTRIBUTES:
         raise PageError(f"nested {found.depth} deep, {found.attributes} attributes in a tag")
-    tree = HTMLTree.parse(decode(_with_lists(body, found.lists), charset))
+    tree = HTMLTree.parse(decode(_with_lists(body, found), charset))
     text = extract_plain_text(tree, main_content=True, alt_texts=False)
     licence = _licence(tree) if found.has_licence else UNKNOWN
     return Page(_clean(text), " ".join(_clean(tree.title or "").split()), licence)
@@ -77,16 +79,24 @@ def decode(body: bytes, charset: str = "") -> str:
     return bytes_to_str(body, found, "ignore")
 
 
-def _with_lists(body: bytes, names: list[int]) -> bytes:
-    """The extractor takes a `<ul>` near the root, or with many links, for a menu. One whose text is not mostly links is none:
-    `<menu>`, which HTML means for the very same, is kept."""
-    if not names:
+def _with_lists(body: bytes, found: Shape) -> bytes:
+    """The extractor takes a `<ul>` near the root, or with many links, for a menu. One whose text is not mostly links is none: it
+    is passed off as an `<ol>`, which is kept, with its items marked, so that bullets can stand for their numbers again."""
+    if not found.lists:
         return body
-    starts = [0, *(at + len(b"ul") for at in names)]
-    return b"menu".join(body[start:end] for start, end in zip(starts, [*names, len(body)], strict=True))
+    letters = bytearray(body)
+    for at in found.lists:
+        letters[at] = ord("o")
+    starts = [0, *found.items]
+    return MARK.join(letters[start:end] for start, end in zip(starts, [*found.items, len(body)], strict=True))
 
 
 def _clean(text: str) -> str:
+    if MARK.decode() in text:
+        first, *rest = text.split(MARK.decode())
+        *before, last = [first, *(part.lstrip(" ") for part in rest)]
+        numbers = ((part, part.removesuffix(". ").rstrip(DIGITS)) for part in before)
+        text = "".join((*(bare + "• " if part[len(bare) :] else part for part, bare in numbers), last))
     return text.replace("\0", "") if "\0" in text else text
 
 

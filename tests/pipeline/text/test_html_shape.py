@@ -22,7 +22,7 @@ def test_attributes_are_counted_outside_their_values(attributes: list[str]) -> N
 
 def test_scripts_comments_and_flat_elements_have_no_depth() -> None:
     page = b"<script>'<div><div>'</script><style>a<b</style><!-- <i><i><i> --><br><p>a<p>b<li>c<img src=x/>"
-    assert shape(page) == (0, 1, False, [])
+    assert shape(page) == (0, 1, False, [], [])
 
 
 def test_a_licence_is_looked_for_in_tags_only() -> None:
@@ -37,6 +37,7 @@ def test_lists_that_are_not_mostly_links() -> None:
     page = f"<p>a{menu}</p>{items}<ul></ul><ul>".encode()
     assert [page[at : at + 2].lower() for at in shape(page).lists] == [b"ul"] * 4
     assert min(shape(page).lists) > page.index(b"<UL")
+    assert [page[at - 4 : at] for at in shape(page).items] == [b"<li>"] * 3
 
 
 @given(st.binary(max_size=300))
