@@ -26,7 +26,7 @@ from pipeline.errors import UserError
 from pipeline.params import Download
 from pipeline.progress import Bar
 from pipeline.sources import Document, Reading, open_source
-from pipeline.spool import in_order_of_id, merged_rejects, run_paths
+from pipeline.external.runs import in_order_of_id, merged_rejects, run_paths
 from pipeline.spooled import Summary, clear_unfinished, read_summary, spool_reading
 from pipeline.stage import Metrics, write_json
 from pipeline.tables import (

@@ -1,7 +1,7 @@
 """What a source yields, spooled to folders of sorted runs: one folder a part, whole or not there at all.
 
 In: the parts or batches of a reading, and the function that makes record batches of documents. Out: folders with runs
-(pipeline/spool.py) and a summary: counts, what was read. A part's folder is named by its bytes, its settings and the code
+(pipeline/external/runs.py) and a summary: counts, what was read. A part's folder is named by its bytes, its settings and the code
 that reads it, so a run that was stopped finds it again wherever the part stands now. Memory: one run a process.
 """
 
@@ -21,7 +21,7 @@ import xxhash
 
 from pipeline.engine import map_shards
 from pipeline.sources import Batch, Document, Part, Reading, Rows
-from pipeline.spool import document_runs, reject_runs
+from pipeline.external.runs import document_runs, reject_runs
 from pipeline.tables import REJECTS
 
 MakeTables: TypeAlias = Callable[[list[Document]], Iterator[pa.RecordBatch]]
@@ -132,6 +132,6 @@ def code_key() -> str:
     """Names the code that reads sources: what other code has spooled is not taken for this one's."""
     here = Path(__file__).parent
     digest = xxhash.xxh3_128()
-    for path in sorted([*here.glob("sources/*.py"), here / "tables.py", here / "spool.py", Path(__file__)]):
+    for path in sorted([*here.glob("sources/*.py"), here / "tables.py", here / "external" / "runs.py", Path(__file__)]):
         digest.update(path.read_bytes())
     return digest.hexdigest()

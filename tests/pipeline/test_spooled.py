@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import download, spooled
 from pipeline.sources import Batch, Document, Opened, Part, Reading, Reject, Rows
-from pipeline.spool import run_paths
+from pipeline.external.runs import run_paths
 from pipeline.spooled import clear_unfinished, read_summary, spool_reading
 from pipeline.tables import read_run
 from tests.conftest import ROOT

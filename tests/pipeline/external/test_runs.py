@@ -11,8 +11,8 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import spool
-from pipeline.spool import document_runs, in_order_of_id, merged_rejects, reject_runs, run_paths
+from pipeline.external import runs as spool
+from pipeline.external.runs import document_runs, in_order_of_id, merged_rejects, reject_runs, run_paths
 from pipeline.tables import DOCS, REJECTS
 
 NAMES = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=4)
