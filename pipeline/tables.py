@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -69,6 +71,7 @@ HELDOUT = pa.schema([*CONVERSATIONS, ("expected", pa.string())])
 SHARD_BYTES = 8_000_000  # of text per Parquet file: 40 MB of text gives two cores work to share
 BATCH_ROWS = 2_048
 ROW_GROUP = 16_384
+STREAM_BYTES = 1 << 20
 
 
 def tokens_schema(dtype: pa.DataType) -> pa.Schema:
@@ -106,10 +109,12 @@ def read_shard(
 
 
 def read_parquet_stream(stream: IO[bytes], columns: Sequence[str]) -> Iterator[dict[str, object]]:
-    """Rows of anybody's Parquet file, with those of `columns` that it has (all of them if it has none of these). Text
-    that is not UTF-8 comes as bytes. Raises `pa.ArrowException` or `OSError` for a broken file."""
-    with pq.ParquetFile(stream) as file:
-        names = [name for name in columns if name in file.schema_arrow.names] or None
+    """Rows of anybody's Parquet file, with those of `columns` that it has (all of them if it has none of these); `a.b` is
+    the field b inside a. Text that is not UTF-8 comes as bytes. Memory: a batch, and `STREAM_BYTES` a column, whatever the
+    row groups. Raises `pa.ArrowException` or `OSError` for a broken file."""
+    with pq.ParquetFile(stream, buffer_size=STREAM_BYTES) as file:
+        leaves = [f"{file.schema.column(at).path}." for at in range(len(file.schema))]
+        names = [name for name in columns if any(leaf.startswith(f"{name}.") for leaf in leaves)] or None
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
             values = [_python_values(column) for column in batch.columns]
             for row in zip(*values, strict=True):
@@ -120,7 +125,7 @@ def _python_values(column: pa.Array) -> list[object]:
     try:
         return column.to_pylist()
     except UnicodeDecodeError:
-        return column.cast(pa.binary() if pa.types.is_string(column.type) else pa.large_binary()).to_pylist()
+        return column.cast(pa.large_binary()).to_pylist()
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -182,6 +187,46 @@ class TableWriter:
             self._write(pa.concat_tables([*self._pieces, *empty]))
         if self._file is not None:
             self._file.close()
+
+
+def rechunked(tables: Iterable[pa.Table], n_rows: int, text_bytes: int = 0) -> Iterator[pa.Table]:
+    """The same rows in tables of `n_rows`, or fewer where their texts reach `text_bytes` before that (0: never): where they
+    were cut does not show, and long texts don't fill the memory."""
+    held: list[pa.Table] = []
+    n_held = n_bytes = 0
+    for table in tables:
+        start, ends = 0, _text_ends(table) if text_bytes else None
+        while start < table.num_rows:
+            stop = min(start + n_rows - n_held, table.num_rows)
+            if ends is not None:
+                before = ends[start - 1] if start else 0
+                stop = min(stop, int(np.searchsorted(ends, before + text_bytes - n_bytes)) + 1)
+                n_bytes += int(ends[stop - 1] - before)
+            held.append(table.slice(start, stop - start))
+            n_held, start = n_held + stop - start, stop
+            if n_held == n_rows or (text_bytes and n_bytes >= text_bytes):
+                yield pa.concat_tables(held).combine_chunks()
+                held, n_held, n_bytes = [], 0, 0
+    if n_held:
+        yield pa.concat_tables(held).combine_chunks()
+
+
+def _text_ends(table: pa.Table) -> npt.NDArray[np.int64]:
+    """Where each text would end if they stood one after the other, in bytes."""
+    return np.cumsum(pc.binary_length(table.column("text")).to_numpy(), dtype=np.int64)
+
+
+def write_run(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """One uncompressed Arrow IPC file with a batch for each table, for `read_run`."""
+    with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, schema) as writer:
+        for table in tables:
+            writer.write_table(table.combine_chunks())
+
+
+def read_run(path: Path) -> pa.Table:
+    """What `write_run` wrote, mapped: a slice of it touches the disk for that slice alone."""
+    with pa.memory_map(str(path)) as source:
+        return ipc.open_file(source).read_all()
 
 
 def write_ledger(folder: Path, rows: pa.Table | Iterable[dict[str, object]]) -> pa.Table:
