@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.text.columns import Bytes, Hashes, Offsets, Rows, to_utf8
-from pipeline.text.hashing import xxh64
+from pipeline.text.hashing import new_block, xxh64_many
 
 
 class Shingles(NamedTuple):
@@ -59,26 +59,31 @@ def join(parts: list[Shingles]) -> Shingles:
 @numba.njit(cache=True, nogil=True)
 def _shingle(data: Bytes, offsets: Offsets, n: int) -> tuple[Hashes, Offsets]:  # pragma: no cover (compiled)
     n_rows = len(offsets) - 1
-    total = 0
+    total = np.int64(0)
+    longest = np.int64(0)
+    for row in range(n_rows):
+        longest = max(longest, offsets[row + 1] - offsets[row])
     for i in range(offsets[0], offsets[n_rows]):
         total += data[i] == 32
     out = np.empty(total + n_rows, np.uint64)
     ends = np.zeros(n_rows + 1, np.int64)
-    starts = np.empty(n, np.int64)  # where the last n words began, as a ring
+    starts = np.empty(longest + 2, np.int64)  # of the words of one row
+    stops = np.empty(longest + 2, np.int64)
+    block = new_block()
     used = 0
     for row in range(n_rows):
-        stop = offsets[row + 1]
-        start = offsets[row]
-        n_words = 0
-        i = start
-        while i < stop:
-            starts[n_words % n] = i
-            n_words += 1
-            while i < stop and data[i] != 32:
-                i += 1
+        start, stop = offsets[row], offsets[row + 1]
+        if stop > start:
+            starts[0] = start
+            n_words = 1
+            for i in range(start, stop):  # without a branch: where words end can't be predicted
+                stops[n_words - 1] = i
+                starts[n_words] = i + 1
+                n_words += data[i] == 32
+            stops[n_words - 1] = stop
             if n_words >= n:
-                out[used] = xxh64(data, starts[n_words % n], i)
-                used += 1
-            i += 1
+                size = n_words - n + 1
+                xxh64_many(data, starts[:size], stops[n - 1 : n_words], block, out[used : used + size])
+                used += size
         ends[row + 1] = used
     return out[:used], ends
