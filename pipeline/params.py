@@ -61,6 +61,9 @@ class Dedupe(Section):
     n_rows: Annotated[int, Field(ge=1, le=64)]
     min_jaccard: Annotated[float, Field(gt=0.0, le=1.0)]  # a verified pair at or above it is a duplicate
     source_priority: list[str]  # prefixes of `source`; the first one listed survives
+    memory_mb: Annotated[int, Field(ge=1)] = (
+        1_000  # what sorting and comparing may hold; files below scratch/ hold the rest
+    )
 
 
 class Language(Section):

@@ -67,6 +67,7 @@ HELDOUT = pa.schema([*CONVERSATIONS, ("expected", pa.string())])
 
 SHARD_BYTES = 8_000_000  # of text per Parquet file: 40 MB of text gives two cores work to share
 BATCH_ROWS = 2_048
+ROW_GROUP = 16_384  # rows of a Parquet file's row group
 
 
 def tokens_schema(dtype: pa.DataType) -> pa.Schema:
@@ -141,7 +142,35 @@ def count_docs(folder: Path) -> int:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """One Parquet file; the same rows give the same bytes."""
-    pq.write_table(table, path, compression="zstd", row_group_size=16_384, store_schema=False)
+    pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP, store_schema=False)
+
+
+def write_arrow(path: Path, table: pa.Table) -> None:
+    """One uncompressed Arrow IPC file, for what a stage writes to its scratch folder."""
+    with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def read_arrow(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The same, memory-mapped: only the pages that are looked at are read."""
+    table = ipc.open_file(pa.memory_map(str(path))).read_all()
+    return table if columns is None else table.select(list(columns))
+
+
+def write_sorted_ledger(folder: Path, pieces: Iterable[pa.Table]) -> None:
+    """`ledger.parquet` out of pieces that follow each other by id and reason: the bytes of `write_ledger`, which holds all
+    rows at once. Memory: one piece."""
+    held = LEDGER.empty_table()
+    # the options of write_table, whose row groups these are
+    with pq.ParquetWriter(folder / "ledger.parquet", LEDGER, compression="zstd", store_schema=False) as writer:
+        for piece in pieces:
+            held = pa.concat_tables([held, piece.cast(LEDGER)])
+            whole = len(held) // ROW_GROUP * ROW_GROUP
+            if whole:
+                writer.write_table(held.slice(0, whole), row_group_size=ROW_GROUP)
+                held = held.slice(whole)
+        if len(held):
+            writer.write_table(held, row_group_size=ROW_GROUP)
 
 
 def write_ledger(folder: Path, rows: pa.Table | Iterable[dict[str, object]]) -> pa.Table:

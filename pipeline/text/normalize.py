@@ -22,7 +22,6 @@ import pyarrow.compute as pc
 from pipeline.text.columns import Bytes, Offsets, from_utf8, to_utf8
 from pipeline.text.letters import DIGIT, LETTER, decode, letter_classes
 
-
 _SPACES = np.isin(np.arange(256), (9, 10, 11, 12, 13, 32)).astype(np.uint8)
 
 
@@ -63,14 +62,14 @@ def _squeeze(data: Bytes, offsets: Offsets, spaces: Bytes) -> tuple[Bytes, Offse
     n_rows = len(offsets) - 1
     out = np.empty(offsets[n_rows] - offsets[0] + 1, np.uint8)
     ends = np.zeros(n_rows + 1, np.int64)
-    n = np.int64(0)
+    n = 0
     for row in range(n_rows):
         first = n
         was_gap = np.uint8(1)
         for i in range(offsets[row], offsets[row + 1]):
             is_gap = spaces[data[i]]
             out[n] = np.uint8(32) if is_gap else data[i]
-            n += np.int64(1 - (is_gap & was_gap))
+            n += 1 - (is_gap & was_gap)
             was_gap = is_gap
         if was_gap and n > first:
             n -= 1
@@ -83,14 +82,14 @@ def _split_ascii(
     data: Bytes, start: int, stop: int, is_letter: Bytes, out: Bytes, n: int
 ) -> int:  # pragma: no cover (compiled)
     """Writes the words of one row in ASCII, where no letter stands alone, from `out[n]` on; returns where they end."""
-    first = n
+    end = np.int64(n)
     was_letter = np.uint8(0)
     for i in range(start, stop):
         letter = is_letter[data[i]]
-        out[n] = data[i] if letter else np.uint8(32)
-        n += np.int64(letter | was_letter)
+        out[end] = data[i] if letter else np.uint8(32)
+        end += np.int64(letter | was_letter)
         was_letter = letter
-    return n - 1 if n > first and not was_letter else n
+    return int(end - 1 if end > n and not was_letter else end)
 
 
 @numba.njit(nogil=True)
@@ -126,15 +125,17 @@ def _split_words(
     size = offsets[n_rows] - offsets[0]
     out = np.empty(size + size // 2 + 1, np.uint8)  # at worst 3 bytes become 4
     ends = np.zeros(n_rows + 1, np.int64)
-    n = np.int64(0)
+    n = 0
     for row in range(n_rows):
         start, stop = offsets[row], offsets[row + 1]
         bits = np.uint8(0)
         for i in range(start, stop):
             bits |= data[i]
-        if bits < 128:
-            n = _split_ascii(data, start, stop, is_letter, out, n)
-        else:
-            n = _split_any(data, start, stop, classes, out, n)
+        is_ascii = bits < 128
+        n = (
+            _split_ascii(data, start, stop, is_letter, out, n)
+            if is_ascii
+            else _split_any(data, start, stop, classes, out, n)
+        )
         ends[row + 1] = n
     return out[:n], ends

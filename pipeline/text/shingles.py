@@ -9,6 +9,7 @@ shingles of a million documents meet in 64 bits with a chance of 1 in 1,000: wha
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numba
@@ -34,11 +35,14 @@ def shingle(words: pa.StringArray, ngram_words: int) -> Shingles:
 
 def as_sets(shingles: Shingles) -> Shingles:
     """The same rows without repetition, sorted."""
-    rows = np.repeat(np.arange(len(shingles.offsets) - 1), np.diff(shingles.offsets))
-    order = np.lexsort((shingles.hashes, rows))
-    hashes, rows = shingles.hashes[order], rows[order]
-    is_new = (np.diff(hashes, prepend=np.uint64(0)) != 0) | (np.diff(rows, prepend=-1) != 0)
-    return Shingles(hashes[is_new], np.searchsorted(rows[is_new], np.arange(len(shingles.offsets))))
+    hashes = shingles.hashes.copy()
+    for start, stop in pairwise(shingles.offsets.tolist()):
+        hashes[
+            start:stop
+        ].sort()  # row by row: NumPy sorts 300 numbers in 2 µs; all rows together by two keys take 36 µs a row
+    is_new = np.diff(hashes, prepend=np.uint64(0)) != 0
+    is_new[shingles.offsets[:-1][np.diff(shingles.offsets) > 0]] = True
+    return Shingles(hashes[is_new], np.concatenate([[0], np.cumsum(is_new)])[shingles.offsets])
 
 
 def select(shingles: Shingles, rows: Rows) -> Shingles:

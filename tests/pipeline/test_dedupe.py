@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline import dedupe
+from pipeline import dedupe, engine, near_duplicates
 from pipeline.errors import UserError
 from pipeline.params import Dedupe
 from pipeline.stage import check_metrics
@@ -37,7 +37,7 @@ def run(tmp_path: Path, rows: Iterable[Row], shard_bytes: int = 1_000_000, param
     out.mkdir(parents=True)
     with ShardWriter(tmp_path / "docs", DOCS, shard_bytes) as writer:
         writer.write(pa.Table.from_pylist(list(rows), schema=DOCS))
-    metrics = dedupe.run(params, docs=tmp_path / "docs", out=out)
+    metrics = dedupe.run(params, docs=tmp_path / "docs", scratch=tmp_path / "scratch", out=out)
     check_metrics("dedupe", metrics)
     ledger = read_table(out / "ledger.parquet").to_pylist()
     kept = read_docs(out)
@@ -126,7 +126,8 @@ def test_the_order_of_files_and_shards_does_not_matter(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_one_worker_and_two_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dedupe, "N_HERE", 1)
+    monkeypatch.setattr(engine, "N_HERE", 1)
+    monkeypatch.setattr(near_duplicates, "N_HERE", 1)
     digests = []
     for workers in ("1", "2"):
         monkeypatch.setenv("MINIGPT_WORKERS", workers)

@@ -1,0 +1,208 @@
+"""Near duplicates among more documents than memory holds: the decisions of `pipeline/text/clusters.py`, step by step on disk.
+
+In: sketches of shards (LSH keys), ranks, and the shards themselves for the shingle sets of candidates. Out: for each rank the rank
+that stays in its place and how alike they are, as arrays in files.
+
+1. Keys go to parts by band and by their highest bits; a part is sorted in memory, equal keys are a bucket.
+2. The sets of all documents in buckets are spooled to one file, which is mapped: 8 bytes a word of these documents.
+3. Buckets are verified part by part. A pair that several bands nominate is compared again when it has left a table of
+   `memory_bytes` / 8, and counted once.
+4. Union-find over a mapped array; clusters go to parts by their first document, and elect who stays.
+
+Memory: `memory_bytes`, and one bucket or cluster where that is larger (16 bytes a member). Disk: 16 bytes a document and band, 40 a
+document, the sets. What is mapped is read at random: fast while the sets of candidates fit in the machine's free memory.
+Source: `pipeline/text/clusters.py` names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain, islice, pairwise
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.engine import N_HERE, map_shards
+from pipeline.params import Dedupe
+from pipeline.ranking import CHUNK, Corpus, Ranks, equal_neighbours, fill_with_places, fixed_bytes, top_bits
+from pipeline.spool import part_count, read_array
+from pipeline.tables import read_shard
+from pipeline.text import clusters
+from pipeline.text.clusters import SPREAD, VERIFIED, Buckets, Members, Slices
+from pipeline.text.columns import Fractions, Rows
+from pipeline.text.normalize import fold, split_words
+from pipeline.text.shingles import Shingles, as_sets, join, shingle
+
+BY_KEY = np.dtype([("key", "<u8"), ("rank", "<i8")])
+BY_CLUSTER = np.dtype([("cluster", "<i8"), ("rank", "<i8")])
+Work: TypeAlias = tuple[Path, int, Rows]  # a shard, the place of its first document, the rows that are wanted
+Sets: TypeAlias = tuple[Rows, Shingles]
+MIN_EDGES = 1_024  # room for this many pairs, however little memory is given
+
+
+class Near(NamedTuple):
+    """For each rank who stays in its place and how alike they are; how much was compared and found."""
+
+    survivor: Rows
+    similarity: Fractions
+    n_candidates: int
+    n_verified: int
+    n_clusters: int
+
+
+class BucketFile(NamedTuple):
+    """The buckets of one part, on disk."""
+
+    members: Path
+    sizes: Path
+
+    def read(self) -> Buckets:
+        members, sizes = (np.fromfile(path, np.int64) for path in self)
+        return Buckets(members, np.cumsum(np.append(0, sizes)))
+
+
+def find(params: Dedupe, paths: Sequence[Path], corpus: Corpus, ranks: Ranks, exact: Rows) -> Near:
+    """The shards are `paths`, in the order of the corpus's sketches."""
+    is_candidate = corpus.array("is_candidate", np.bool_)
+    files = list(group(params, corpus, ranks, exact, is_candidate))
+    sets = spool_sets(params, paths, corpus, ranks, is_candidate)
+    cluster = corpus.array("cluster", np.int64)
+    fill_with_places(cluster)
+    n_candidates, n_verified = verify(corpus, files, sets, params.min_jaccard, cluster)
+    clusters.flatten(cluster)
+    return elect(corpus, cluster, sets, params.min_jaccard)._replace(n_candidates=n_candidates, n_verified=n_verified)
+
+
+def group(
+    params: Dedupe, corpus: Corpus, ranks: Ranks, exact: Rows, is_candidate: npt.NDArray[np.int64]
+) -> Iterator[BucketFile]:
+    """Buckets of documents with the same key in the same band; marks whoever is in one, by its place."""
+    n_bands = params.n_bands
+    n_parts = part_count(corpus.n_docs * BY_KEY.itemsize, corpus.memory_bytes)  # of one band
+    spool = corpus.spool("by_key", BY_KEY, n_bands * n_parts)
+    for first, table in corpus.tables(["keys", "has_shingles"]):
+        rank = ranks.of_place[first : first + len(table)]
+        is_eligible = table.column("has_shingles").to_numpy(zero_copy_only=False) & (exact[rank] == rank)
+        is_eligible &= ~corpus.is_known[first : first + len(table)]
+        keys = fixed_bytes(table.column("keys"), np.uint64, n_bands)[is_eligible]
+        records = np.empty(keys.shape, BY_KEY)
+        records["key"], records["rank"] = keys, rank[is_eligible, None]
+        parts = np.arange(n_bands) * n_parts + top_bits(keys, n_parts)
+        spool.write(records.ravel(), parts.ravel())
+    folder = corpus.folder / "buckets"
+    folder.mkdir()
+    for part in range(n_bands * n_parts):
+        records = equal_neighbours(spool.drain(part), "key")
+        if len(records):
+            records = records[np.lexsort((records["rank"], records["key"]))]
+            starts = np.flatnonzero(np.append(True, np.diff(records["key"]) != 0))
+            file = BucketFile(folder / f"{part}.members", folder / f"{part}.sizes")
+            records["rank"].tofile(file.members)
+            np.diff(starts, append=len(records)).tofile(file.sizes)
+            is_candidate[ranks.to_place[records["rank"]]] = True
+            yield file
+
+
+def spool_sets(
+    params: Dedupe, paths: Sequence[Path], corpus: Corpus, ranks: Ranks, is_candidate: npt.NDArray[np.int64]
+) -> Slices:
+    """The shingle sets of the candidates in one file, in the order of the corpus; nothing for the others."""
+    starts, stops = corpus.array("set_starts", np.int64), corpus.array("set_stops", np.int64)
+    path, n_hashes = corpus.folder / "sets.bin", 0
+    work = _candidates_of_shards(paths, corpus.firsts, is_candidate)
+    with path.open("wb") as file:
+        for places, sets in _map_lazily(partial(shard_sets, ngram_words=params.ngram_words), work):
+            rank = ranks.of_place[places]
+            starts[rank], stops[rank] = n_hashes + sets.offsets[:-1], n_hashes + sets.offsets[1:]
+            sets.hashes.tofile(file)
+            n_hashes += len(sets.hashes)
+    return Slices(read_array(path, np.uint64), starts, stops)
+
+
+def shard_sets(item: Work, ngram_words: int) -> Sets:
+    """Places and shingle sets of some rows of the shard whose first document has the place `item[1]`; runs in a worker."""
+    path, place, rows = item
+    sets: list[Shingles] = []
+    first = 0
+    for batch in read_shard(path, ["text"]):
+        mine = rows[(rows >= first) & (rows < first + batch.num_rows)] - first
+        texts = batch.column("text").take(pa.array(mine))
+        sets.append(as_sets(shingle(split_words(fold(texts)), ngram_words)))
+        first += batch.num_rows
+    return rows + place, join(sets)
+
+
+def verify(
+    corpus: Corpus, files: Iterable[BucketFile], sets: Slices, min_jaccard: float, cluster: Rows
+) -> tuple[int, int]:
+    """Compares what shares a bucket, joins what is alike; how many pairs were looked at, how many hold."""
+    files = list(files)
+    n_members = sum(file.members.stat().st_size // 8 for file in files)
+    n_parts = part_count(n_members * 8, corpus.memory_bytes)
+    spool = corpus.spool("pairs", np.uint64, n_parts)
+    seen = clusters.new_seen(corpus.memory_bytes // 8)
+    for file in files:
+        buckets, position = file.read(), np.zeros(3, np.int64)
+        room = max(MIN_EDGES, corpus.memory_bytes // 64, int(np.diff(buckets.offsets).max()))
+        edges = np.empty(room, np.uint64)
+        while position[0] < len(buckets.offsets) - 1:
+            found = edges[: clusters.star_edges(buckets, position, sets, min_jaccard, seen, edges)].copy()
+            spool.write(found, top_bits((found & ~VERIFIED) * SPREAD, n_parts))
+    n_candidates = n_verified = 0
+    for part in range(n_parts):
+        pairs = np.unique(spool.drain(part))
+        codes = (pairs[pairs >= VERIFIED] & ~VERIFIED).astype(np.int64)
+        clusters.join_pairs(cluster, codes // corpus.n_docs, codes % corpus.n_docs)
+        n_candidates += len(pairs)
+        n_verified += len(codes)
+    return n_candidates, n_verified
+
+
+def elect(corpus: Corpus, cluster: Rows, sets: Slices, min_jaccard: float) -> Near:
+    """In each cluster, best document first: who resembles none of those that stay stays as well."""
+    survivor, similarity = corpus.array("survivor", np.int64), corpus.array("similarity", np.float64)
+    fill_with_places(survivor)
+    similarity[:] = 1.0
+    chunks = range(0, corpus.n_docs, CHUNK)
+    n_followers = sum(int(np.count_nonzero(_followers(cluster, first))) for first in chunks)
+    n_parts = part_count(2 * n_followers * BY_CLUSTER.itemsize, corpus.memory_bytes)
+    spool = corpus.spool("by_cluster", BY_CLUSTER, n_parts)
+    for first in chunks:
+        rank = first + np.flatnonzero(_followers(cluster, first))
+        records = np.empty(len(rank), BY_CLUSTER)
+        records["rank"], records["cluster"] = rank, cluster[rank]
+        spool.write(records, records["cluster"] * n_parts // corpus.n_docs)
+    n_clusters = 0
+    for part in range(n_parts):
+        records = spool.drain(part)
+        leaders = np.unique(records["cluster"])
+        rows = np.concatenate([leaders, records["rank"]])
+        owner = np.concatenate([leaders, records["cluster"]])
+        order = np.lexsort((rows, owner))
+        clusters.elect(Members(rows[order], owner[order]), sets, min_jaccard, survivor, similarity)
+        n_clusters += len(leaders)
+    return Near(survivor, similarity, 0, 0, n_clusters)
+
+
+def _followers(cluster: Rows, first: int) -> npt.NDArray[np.bool_]:
+    """Who in this chunk is not the first of its cluster."""
+    some = cluster[first : first + CHUNK]
+    return some != np.arange(first, first + len(some))
+
+
+def _map_lazily(function: Callable[[Work], Sets], work: Iterator[Work]) -> Iterator[Sets]:
+    """The first shards here, as `map_files` does: workers start only when there is work for them."""
+    yield from map(function, islice(work, N_HERE))
+    for item in work:
+        yield from map_shards(function, chain([item], work))
+
+
+def _candidates_of_shards(paths: Sequence[Path], firsts: Rows, is_candidate: npt.NDArray[np.int64]) -> Iterator[Work]:
+    for path, (first, stop) in zip(paths, pairwise(firsts.tolist()), strict=True):
+        rows = np.flatnonzero(is_candidate[first:stop])
+        if len(rows):
+            yield path, first, rows
