@@ -160,7 +160,7 @@ def read_arrow(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 def write_sorted_ledger(folder: Path, pieces: Iterable[pa.Table]) -> None:
     """`ledger.parquet` out of pieces that follow each other by id and reason: the bytes of `write_ledger`, which holds all
     rows at once. Memory: one piece."""
-    held = LEDGER.empty_table()
+    held, n_written = LEDGER.empty_table(), 0
     # the options of write_table, whose row groups these are
     with pq.ParquetWriter(folder / "ledger.parquet", LEDGER, compression="zstd", store_schema=False) as writer:
         for piece in pieces:
@@ -168,8 +168,8 @@ def write_sorted_ledger(folder: Path, pieces: Iterable[pa.Table]) -> None:
             whole = len(held) // ROW_GROUP * ROW_GROUP
             if whole:
                 writer.write_table(held.slice(0, whole), row_group_size=ROW_GROUP)
-                held = held.slice(whole)
-        if len(held):
+                held, n_written = held.slice(whole), n_written + whole
+        if len(held) or n_written == 0:
             writer.write_table(held, row_group_size=ROW_GROUP)
 
 
