@@ -16,7 +16,7 @@ Source: `pipeline/text/clusters.py` names it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice, pairwise
 from pathlib import Path
@@ -29,10 +29,10 @@ import pyarrow as pa
 from pipeline.engine import N_HERE, map_shards
 from pipeline.params import Dedupe
 from pipeline.ranking import CHUNK, Corpus, Ranks, equal_neighbours, fill_with_places, fixed_bytes, top_bits
-from pipeline.spool import part_count, read_array
+from pipeline.spool import Spool, part_count, read_array
 from pipeline.tables import read_shard
 from pipeline.text import clusters
-from pipeline.text.clusters import SPREAD, VERIFIED, Buckets, Members, Slices
+from pipeline.text.clusters import MAX_CENTRES, SPREAD, VERIFIED, Buckets, Members, Slices
 from pipeline.text.columns import Fractions, Rows
 from pipeline.text.normalize import fold, split_words
 from pipeline.text.shingles import Shingles, as_sets, join, shingle
@@ -54,32 +54,31 @@ class Near(NamedTuple):
     n_clusters: int
 
 
-class BucketFile(NamedTuple):
-    """The buckets of one part, on disk."""
+class BucketSpool(NamedTuple):
+    """Buckets, part by part: their members and their sizes."""
 
-    members: Path
-    sizes: Path
+    members: Spool
+    sizes: Spool
 
-    def read(self) -> Buckets:
-        members, sizes = (np.fromfile(path, np.int64) for path in self)
-        return Buckets(members, np.cumsum(np.append(0, sizes)))
+    def drain(self, part: int) -> Buckets:
+        return Buckets(self.members.drain(part), np.cumsum(np.append(0, self.sizes.drain(part))))
 
 
 def find(params: Dedupe, paths: Sequence[Path], corpus: Corpus, ranks: Ranks, exact: Rows) -> Near:
     """The shards are `paths`, in the order of the corpus's sketches."""
     is_candidate = corpus.array("is_candidate", np.bool_)
-    files = list(group(params, corpus, ranks, exact, is_candidate))
+    buckets = group(params, corpus, ranks, exact, is_candidate)
     sets = spool_sets(params, paths, corpus, ranks, is_candidate)
     cluster = corpus.array("cluster", np.int64)
     fill_with_places(cluster)
-    n_candidates, n_verified = verify(corpus, files, sets, params.min_jaccard, cluster)
+    n_candidates, n_verified = verify(corpus, buckets, sets, params.min_jaccard, cluster)
     clusters.flatten(cluster)
     return elect(corpus, cluster, sets, params.min_jaccard)._replace(n_candidates=n_candidates, n_verified=n_verified)
 
 
 def group(
     params: Dedupe, corpus: Corpus, ranks: Ranks, exact: Rows, is_candidate: npt.NDArray[np.int64]
-) -> Iterator[BucketFile]:
+) -> BucketSpool:
     """Buckets of documents with the same key in the same band; marks whoever is in one, by its place."""
     n_bands = params.n_bands
     n_parts = part_count(corpus.n_docs * BY_KEY.itemsize, corpus.memory_bytes)  # of one band
@@ -93,18 +92,17 @@ def group(
         records["key"], records["rank"] = keys, rank[is_eligible, None]
         parts = np.arange(n_bands) * n_parts + top_bits(keys, n_parts)
         spool.write(records.ravel(), parts.ravel())
-    folder = corpus.folder / "buckets"
-    folder.mkdir()
-    for part in range(n_bands * n_parts):
+    found = BucketSpool(*(corpus.spool(name, np.int64, spool.n_parts) for name in ("members", "sizes")))
+    for part in range(spool.n_parts):
         records = equal_neighbours(spool.drain(part), "key")
         if len(records):
             records = records[np.lexsort((records["rank"], records["key"]))]
             starts = np.flatnonzero(np.append(True, np.diff(records["key"]) != 0))
-            file = BucketFile(folder / f"{part}.members", folder / f"{part}.sizes")
-            records["rank"].tofile(file.members)
-            np.diff(starts, append=len(records)).tofile(file.sizes)
-            is_candidate[ranks.to_place[records["rank"]]] = True
-            yield file
+            members, sizes = records["rank"], np.diff(starts, append=len(records))
+            found.members.write(members, np.full(len(members), part))
+            found.sizes.write(sizes, np.full(len(sizes), part))
+            is_candidate[ranks.to_place[members]] = True
+    return found
 
 
 def spool_sets(
@@ -136,25 +134,23 @@ def shard_sets(item: Work, ngram_words: int) -> Sets:
     return rows + place, join(sets)
 
 
-def verify(
-    corpus: Corpus, files: Iterable[BucketFile], sets: Slices, min_jaccard: float, cluster: Rows
-) -> tuple[int, int]:
+def verify(corpus: Corpus, spool: BucketSpool, sets: Slices, min_jaccard: float, cluster: Rows) -> tuple[int, int]:
     """Compares what shares a bucket, joins what is alike; how many pairs were looked at, how many hold."""
-    files = list(files)
-    n_members = sum(file.members.stat().st_size // 8 for file in files)
-    n_parts = part_count(n_members * 8, corpus.memory_bytes)
-    spool = corpus.spool("pairs", np.uint64, n_parts)
-    seen = clusters.new_seen(corpus.memory_bytes // 8)
-    for file in files:
-        buckets, position = file.read(), np.zeros(3, np.int64)
-        room = max(MIN_EDGES, corpus.memory_bytes // 64, int(np.diff(buckets.offsets).max()))
-        edges = np.empty(room, np.uint64)
+    n_parts = part_count(spool.members.n_records * 8, corpus.memory_bytes)
+    pairs_spool = corpus.spool("pairs", np.uint64, n_parts)
+    seen = clusters.new_seen(min(corpus.memory_bytes // 8, 64 * spool.members.n_records))
+    for part in range(spool.members.n_parts):
+        buckets, position = spool.drain(part), np.zeros(3, np.int64)
+        if len(buckets.members) == 0:
+            continue
+        room = min(MAX_CENTRES * len(buckets.members), corpus.memory_bytes // 64)
+        edges = np.empty(max(MIN_EDGES, room, int(np.diff(buckets.offsets).max())), np.uint64)
         while position[0] < len(buckets.offsets) - 1:
             found = edges[: clusters.star_edges(buckets, position, sets, min_jaccard, seen, edges)].copy()
-            spool.write(found, top_bits((found & ~VERIFIED) * SPREAD, n_parts))
+            pairs_spool.write(found, top_bits((found & ~VERIFIED) * SPREAD, n_parts))
     n_candidates = n_verified = 0
     for part in range(n_parts):
-        pairs = np.unique(spool.drain(part))
+        pairs = np.unique(pairs_spool.drain(part))
         codes = (pairs[pairs >= VERIFIED] & ~VERIFIED).astype(np.int64)
         clusters.join_pairs(cluster, codes // corpus.n_docs, codes % corpus.n_docs)
         n_candidates += len(pairs)

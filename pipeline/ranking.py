@@ -29,6 +29,7 @@ from pipeline.text import survivors
 from pipeline.text.columns import Hashes, Rows
 
 N_SAMPLE = 65_536
+ARRAY_BYTES = 75  # a document in all arrays together
 CHUNK = 1 << 20  # documents filled in or looked through at a time
 
 Keys = npt.NDArray[np.bytes_]
@@ -61,8 +62,11 @@ class Corpus:
     def spool(self, name: str, dtype: npt.DTypeLike, n_parts: int) -> Spool:
         return Spool(self.folder / name, dtype, n_parts, self.memory_bytes // 4)
 
-    def array(self, name: str, dtype: npt.DTypeLike, size: int | None = None) -> npt.NDArray[Any]:
-        return file_array(self.folder / f"{name}.bin", dtype, self.n_docs if size is None else size)
+    def array(self, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """One number a document, zeros at first. Few documents need no files: they are no more than an eighth of the memory."""
+        if self.n_docs * ARRAY_BYTES <= self.memory_bytes // 8:
+            return np.zeros(self.n_docs, dtype)
+        return file_array(self.folder / f"{name}.bin", dtype, self.n_docs)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ read of each byte; a part is written in pieces of `buffer_bytes` / parts.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -50,18 +51,20 @@ def part_count(n_bytes: int, memory_bytes: int) -> int:
 
 
 class Spool:
-    """Records of one dtype in `n_parts` files."""
+    """Records of one dtype in `n_parts` parts: first all are written, then each part is drained once. What fits in the buffer
+    never touches the disk."""
 
     def __init__(self, folder: Path, dtype: npt.DTypeLike, n_parts: int, buffer_bytes: int) -> None:
-        folder.mkdir(parents=True)
         self.folder, self.dtype, self.n_parts, self.buffer_bytes = folder, np.dtype(dtype), n_parts, buffer_bytes
         self.n_records = 0
         self._records: list[Records] = []
         self._parts: list[Rows] = []
         self._pending = 0
+        self._sorted: list[Records] | None = None  # a piece a part, once nothing more is written
 
     def write(self, records: Records, parts: Rows) -> None:
         """`records[i]` goes to part `parts[i]`, behind what was written there before."""
+        assert self._sorted is None, "written after a part was drained"
         self._records.append(records)
         self._parts.append(parts)
         self.n_records += len(records)
@@ -69,36 +72,48 @@ class Spool:
         if COPIES * self._pending >= self.buffer_bytes:
             self._flush()
 
-    def _flush(self) -> None:
-        if not self._records:
-            return
-        records, parts = np.concatenate(self._records), np.concatenate(self._parts)
-        order = np.argsort(parts, kind="stable")
-        records = records[order]
-        bounds = np.searchsorted(parts[order], np.arange(self.n_parts + 1))
-        for part in range(self.n_parts):
-            if bounds[part] < bounds[part + 1]:
-                with self._path(part).open("ab") as file:
-                    records[bounds[part] : bounds[part + 1]].tofile(file)
-        self._records, self._parts, self._pending = [], [], 0
-
     def drain(self, part: int) -> Records:
-        """All records of one part, in the order they were written. The file goes."""
-        self._flush()
-        if not self._path(part).exists():
-            return np.zeros(0, self.dtype)
-        records = np.fromfile(self._path(part), self.dtype)
-        self._path(part).unlink()
+        """All records of one part, in the order they were written; then they are gone."""
+        if self._sorted is None:
+            self._sorted = self._sort()
+        held, self._sorted[part] = self._sorted[part], np.zeros(0, self.dtype)
+        path = self._path(part)
+        if not path.exists():
+            return held
+        records = np.concatenate([np.fromfile(path, self.dtype), held])
+        path.unlink()
         return records
 
     def chunks(self, part: int) -> Iterator[Records]:
-        """The same, in pieces of `buffer_bytes`."""
-        self._flush()
+        """The same, in pieces of `buffer_bytes` at most."""
+        if self._sorted is None:
+            self._sorted = self._sort()
         n = max(1, self.buffer_bytes // self.dtype.itemsize)
         if self._path(part).exists():
             with self._path(part).open("rb") as file:
                 while len(records := np.fromfile(file, self.dtype, n)):
                     yield records
+            self._path(part).unlink()
+        yield self._sorted[part]
+        self._sorted[part] = np.zeros(0, self.dtype)
+
+    def _sort(self) -> list[Records]:
+        """What is pending, a piece a part."""
+        if not self._records:
+            return [np.zeros(0, self.dtype)] * self.n_parts
+        records, parts = np.concatenate(self._records), np.concatenate(self._parts)
+        self._records, self._parts, self._pending = [], [], 0
+        order = np.argsort(parts, kind="stable") if self.n_parts > 1 else slice(None)
+        bounds = np.searchsorted(parts[order], np.arange(self.n_parts + 1))
+        records = records[order]
+        return [records[start:stop] for start, stop in pairwise(bounds.tolist())]
+
+    def _flush(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for part, records in enumerate(self._sort()):
+            if len(records):
+                with self._path(part).open("ab") as file:
+                    records.tofile(file)
 
     def _path(self, part: int) -> Path:
         return self.folder / f"{part:05d}.bin"

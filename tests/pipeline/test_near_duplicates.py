@@ -65,6 +65,7 @@ def test_little_memory_means_many_parts(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, paths, PARAMS, 1_000)
     ranks = rank_documents(corpus)
     exact = first_equal(corpus, ranks)
-    near = near_duplicates.find(PARAMS, paths, corpus, ranks, exact)
-    assert near.n_verified > 0
-    assert len(list((corpus.folder / "buckets").glob("*.members"))) > 2 * PARAMS.n_bands
+    buckets = near_duplicates.group(PARAMS, corpus, ranks, exact, corpus.array("is_candidate", np.bool_))
+    assert buckets.members.n_parts > 2 * PARAMS.n_bands
+    assert len(list((corpus.folder / "members").glob("*.bin"))) > PARAMS.n_bands
+    assert (corpus.folder / "exact.bin").exists()

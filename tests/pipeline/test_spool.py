@@ -27,8 +27,8 @@ def test_a_part_holds_its_records_in_the_order_they_were_written(batches: list[l
             row += len(batch)
         assert spool.n_records == row
         for part in range(4):
-            assert [r for chunk in spool.chunks(part) for r in chunk["row"].tolist()] == expected[part]
-            assert spool.drain(part)["row"].tolist() == expected[part]
+            chunks = spool.chunks(part) if part % 2 else [spool.drain(part)]
+            assert [r for chunk in chunks for r in chunk["row"].tolist()] == expected[part]
             assert spool.drain(part)["row"].tolist() == [], "a part is read once"
 
 
