@@ -79,12 +79,15 @@ def group_equal(keys: Hashes, is_eligible: np.ndarray) -> Buckets:
     members, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for band in range(keys.shape[1]):
         column = keys[rows, band]
-        order = np.argsort(column, kind="stable")
-        starts = np.flatnonzero(np.diff(column[order], prepend=np.uint64(0)) != 0)
-        starts = np.union1d(starts, [0]) if len(rows) else starts
-        size = np.diff(starts, append=len(rows))
-        members.append(rows[order[np.repeat(size > 1, size)]])
-        sizes.append(size[size > 1])
+        order = np.argsort(
+            column
+        )  # not stable, which is three times as fast: few keys are shared, and those are sorted again
+        is_same = np.diff(column[order]) == 0
+        shared = order[np.append(is_same, False) | np.append(False, is_same)] if len(rows) else order
+        shared = shared[np.lexsort((shared, column[shared]))]
+        starts = np.flatnonzero(np.append(True, np.diff(column[shared]) != 0)) if len(shared) else shared
+        members.append(rows[shared])
+        sizes.append(np.diff(starts, append=len(shared)))
     return Buckets(np.concatenate(members), np.concatenate([[0], np.cumsum(np.concatenate(sizes))]))
 
 

@@ -62,11 +62,22 @@ def _squeeze(data: Bytes, offsets: Offsets, spaces: Bytes) -> tuple[Bytes, Offse
     n_rows = len(offsets) - 1
     out = np.empty(offsets[n_rows] - offsets[0] + 1, np.uint8)
     ends = np.zeros(n_rows + 1, np.int64)
-    n = 0
+    n = np.int64(0)
     for row in range(n_rows):
+        start, stop = offsets[row], offsets[row + 1]
+        n_double = 0  # this first loop is vectorised, and most texts are done with it: every gap is one byte
+        for i in range(start, stop):
+            byte = data[i]
+            out[n + i - start] = np.uint8(32) if (byte == 32) | (np.uint8(byte - 9) < 5) else byte
+        for i in range(n + 1, n + stop - start):
+            n_double += (out[i] == 32) & (out[i - 1] == 32)
+        if stop > start and n_double == 0 and out[n] != 32 and out[n + stop - start - 1] != 32:
+            n += stop - start
+            ends[row + 1] = n
+            continue
         first = n
         was_gap = np.uint8(1)
-        for i in range(offsets[row], offsets[row + 1]):
+        for i in range(start, stop):
             is_gap = spaces[data[i]]
             out[n] = np.uint8(32) if is_gap else data[i]
             n += 1 - (is_gap & was_gap)

@@ -16,7 +16,8 @@ from pipeline.dedupe import gather, make_sketches
 from pipeline.params import Dedupe
 from pipeline.ranking import Corpus, first_equal, rank_documents
 from pipeline.tables import read_docs
-from tests.pipeline.corpora import in_memory, related_texts, write_shards
+from pipeline.text.in_memory import deduplicate
+from tests.pipeline.corpora import related_texts, write_shards
 
 # Few permutations: what is unlike meets in buckets too, and several centres are elected.
 PARAMS = Dedupe(seed=1, ngram_words=2, n_bands=4, n_rows=1, min_jaccard=0.5, source_priority=["a", "b"])
@@ -44,12 +45,14 @@ def test_any_memory_gives_the_decisions_of_the_algorithm_in_memory(
         patch.setenv("MINIGPT_ENGINE", "serial")
         patch.setattr(near_duplicates, "MIN_EDGES", 1)
         paths = write_shards(Path(name), related_texts(seed, n), ["b/x", "c", "a"], n_shards)
-        expected = in_memory(params, read_docs(Path(name), ["id", "text", "source"]))
+        expected = deduplicate(
+            read_docs(Path(name), ["id", "text", "source"]), **params.model_dump(exclude={"memory_mb"})
+        )
         corpus = corpus_of(Path(name), paths, params, memory_bytes)
         ranks = rank_documents(corpus)
         exact = first_equal(corpus, ranks)
         near = near_duplicates.find(params, paths, corpus, ranks, exact)
-        assert ranks.to_place.tolist() == expected.to_place.tolist()
+        assert ranks.to_place.tolist() == expected.order.tolist()
         assert ranks.of_place[ranks.to_place].tolist() == list(range(n))
         assert exact.tolist() == expected.exact.tolist()
         assert near.survivor.tolist() == expected.near.survivor.tolist()
