@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from pipeline.text.columns import Bytes, Offsets, from_utf8, to_utf8
 from pipeline.text.letters import DIGIT, LETTER, decode, letter_classes
 
-_SPACES = np.isin(np.arange(256), (9, 10, 11, 12, 13, 32)).astype(np.uint8)
+_SPACED = np.where(np.isin(np.arange(256), (9, 10, 11, 12, 13)), 32, np.arange(256)).astype(np.uint8)
 
 
 def fold(texts: pa.StringArray) -> pa.StringArray:
@@ -42,71 +42,77 @@ def fold(texts: pa.StringArray) -> pa.StringArray:
 def squeeze(folded: pa.StringArray) -> pa.StringArray:
     """Each run of white space becomes one space, none at the ends: what two documents must share to be the same."""
     data, offsets = to_utf8(folded)
-    return from_utf8(*_squeeze(data, offsets, _SPACES))
+    return from_utf8(*_squeeze(data, offsets, _SPACED))
 
 
 def split_words(folded: pa.StringArray) -> pa.StringArray:
     """The words of each row, one space between two of them."""
     data, offsets = to_utf8(folded)
     classes = letter_classes()
-    is_letter = np.isin(classes[:128], (LETTER, DIGIT)).astype(np.uint8)
-    return from_utf8(*_split_words(data, offsets, classes, is_letter))
+    is_letter = np.isin(classes[:128], (LETTER, DIGIT))
+    kept = np.where(is_letter, np.arange(128), 32).astype(np.uint8)
+    return from_utf8(*_split_words(data, offsets, classes, kept))
 
 
 # The two loops below have no branch on the text: which byte starts or ends a word can't be predicted, and 600 wrong guesses
-# in a document of 300 words cost more than all the rest. A byte is always written; whether it stays is how far n moves.
+# in a document of 300 words cost more than all the rest. A byte is always written; whether it stays is how far the end moves.
+# Indices are unsigned, so that numba does not ask whether they count from the end of the array: 0.7 instead of 1.8 µs for 2 KB.
 
 
 @numba.njit(cache=True, nogil=True)
-def _squeeze(data: Bytes, offsets: Offsets, spaces: Bytes) -> tuple[Bytes, Offsets]:  # pragma: no cover (compiled)
+def _squeeze(data: Bytes, offsets: Offsets, spaced: Bytes) -> tuple[Bytes, Offsets]:  # pragma: no cover (compiled)
     n_rows = len(offsets) - 1
     out = np.empty(offsets[n_rows] - offsets[0] + 1, np.uint8)
     ends = np.zeros(n_rows + 1, np.int64)
     n = np.int64(0)
     for row in range(n_rows):
         start, stop = offsets[row], offsets[row + 1]
-        n_double = 0  # this first loop is vectorised, and most texts are done with it: every gap is one byte
-        for i in range(start, stop):
-            byte = data[i]
-            out[n + i - start] = np.uint8(32) if (byte == 32) | (np.uint8(byte - 9) < 5) else byte
-        for i in range(n + 1, n + stop - start):
-            n_double += (out[i] == 32) & (out[i - 1] == 32)
-        if stop > start and n_double == 0 and out[n] != 32 and out[n + stop - start - 1] != 32:
-            n += stop - start
+        size = stop - start
+        row_in, row_out = data[start:stop], out[n : n + size]  # from 0 up, so that these loops are vectorised
+        n_double = np.int64(0)  # most texts are done with them: every gap is one byte
+        for i in range(size):
+            byte = row_in[i]
+            row_out[i] = np.uint8(32) if (byte == 32) | (np.uint8(byte - np.uint8(9)) < 5) else byte
+        left, right = row_out[:-1], row_out[1:]
+        for i in range(size - 1):
+            n_double += (left[i] == 32) & (right[i] == 32)
+        if size and n_double == 0 and row_out[0] != 32 and row_out[size - 1] != 32:
+            n += size
             ends[row + 1] = n
             continue
-        first = n
-        was_gap = np.uint8(1)
-        for i in range(start, stop):
-            is_gap = spaces[data[i]]
-            out[n] = np.uint8(32) if is_gap else data[i]
-            n += 1 - (is_gap & was_gap)
+        end = np.uint64(n)
+        was_gap = np.uint64(1)
+        for i in range(np.uint64(start), np.uint64(stop)):
+            byte = spaced[data[i]]
+            out[end] = byte
+            is_gap = np.uint64(byte == 32)
+            end += np.uint64(1) - (is_gap & was_gap)
             was_gap = is_gap
-        if was_gap and n > first:
-            n -= 1
+        n = np.int64(end) - 1 if np.int64(end) > n and was_gap else np.int64(end)
         ends[row + 1] = n
     return out[:n], ends
 
 
 @numba.njit(nogil=True)
 def _split_ascii(
-    data: Bytes, start: int, stop: int, is_letter: Bytes, out: Bytes, n: int
-) -> int:  # pragma: no cover (compiled)
+    data: Bytes, start: int, stop: int, kept: Bytes, out: Bytes, n: np.int64
+) -> np.int64:  # pragma: no cover (compiled)
     """Writes the words of one row in ASCII, where no letter stands alone, from `out[n]` on; returns where they end."""
-    end = np.int64(n)
-    was_letter = np.uint8(0)
-    for i in range(start, stop):
-        letter = is_letter[data[i]]
-        out[end] = data[i] if letter else np.uint8(32)
-        end += np.int64(letter | was_letter)
-        was_letter = letter
-    return int(end - 1 if end > n and not was_letter else end)
+    end = np.uint64(n)
+    was_letter = np.uint64(0)
+    for i in range(np.uint64(start), np.uint64(stop)):
+        byte = kept[data[i]]
+        out[end] = byte
+        is_letter = np.uint64(byte != 32)
+        end += is_letter | was_letter
+        was_letter = is_letter
+    return np.int64(end) - 1 if np.int64(end) > n and not was_letter else np.int64(end)
 
 
 @numba.njit(nogil=True)
 def _split_any(
-    data: Bytes, start: int, stop: int, classes: Bytes, out: Bytes, n: int
-) -> int:  # pragma: no cover (compiled)
+    data: Bytes, start: int, stop: int, classes: Bytes, out: Bytes, n: np.int64
+) -> np.int64:  # pragma: no cover (compiled)
     first = n
     is_open = False  # the last letter written may go on
     i = start
@@ -130,21 +136,22 @@ def _split_any(
 
 @numba.njit(cache=True, nogil=True)
 def _split_words(
-    data: Bytes, offsets: Offsets, classes: Bytes, is_letter: Bytes
+    data: Bytes, offsets: Offsets, classes: Bytes, kept: Bytes
 ) -> tuple[Bytes, Offsets]:  # pragma: no cover (compiled)
     n_rows = len(offsets) - 1
     size = offsets[n_rows] - offsets[0]
     out = np.empty(size + size // 2 + 1, np.uint8)  # at worst 3 bytes become 4
     ends = np.zeros(n_rows + 1, np.int64)
-    n = 0
+    n = np.int64(0)
     for row in range(n_rows):
         start, stop = offsets[row], offsets[row + 1]
         bits = np.uint8(0)
-        for i in range(start, stop):
-            bits |= data[i]
+        row_in = data[start:stop]
+        for i in range(len(row_in)):
+            bits |= row_in[i]
         is_ascii = bits < 128
         n = (
-            _split_ascii(data, start, stop, is_letter, out, n)
+            _split_ascii(data, start, stop, kept, out, n)
             if is_ascii
             else _split_any(data, start, stop, classes, out, n)
         )

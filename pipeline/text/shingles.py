@@ -67,24 +67,26 @@ def _shingle(data: Bytes, offsets: Offsets, n: int) -> tuple[Hashes, Offsets]:  
     longest = np.int64(0)
     for row in range(n_rows):
         longest = max(longest, offsets[row + 1] - offsets[row])
-    for i in range(offsets[0], offsets[n_rows]):
-        total += data[i] == 32
+    used_data = data[offsets[0] : offsets[n_rows]]
+    for i in range(len(used_data)):
+        total += used_data[i] == 32
     out = np.empty(total + n_rows, np.uint64)
     ends = np.zeros(n_rows + 1, np.int64)
     starts = np.empty(longest + 2, np.int64)  # of the words of one row
     stops = np.empty(longest + 2, np.int64)
     block = new_block()
-    used = 0
+    used = np.int64(0)
     for row in range(n_rows):
         start, stop = offsets[row], offsets[row + 1]
         if stop > start:
+            at = np.uint64(0)
+            for i in range(np.uint64(start), np.uint64(stop)):  # no branch: where words end can't be predicted
+                stops[at] = i
+                at += np.uint64(data[i] == 32)
+            stops[at] = stop
+            n_words = np.int64(at) + 1
             starts[0] = start
-            n_words = 1
-            for i in range(start, stop):  # without a branch: where words end can't be predicted
-                stops[n_words - 1] = i
-                starts[n_words] = i + 1
-                n_words += data[i] == 32
-            stops[n_words - 1] = stop
+            starts[1:n_words] = stops[: n_words - 1] + 1
             if n_words >= n:
                 size = n_words - n + 1
                 xxh64_many(data, starts[:size], stops[n - 1 : n_words], block, out[used : used + size])
