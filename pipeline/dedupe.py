@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import near_duplicates
+from pipeline import near_duplicates, repeats
 from pipeline.engine import map_files
 from pipeline.errors import UserError
 from pipeline.near_duplicates import Near
@@ -40,9 +40,11 @@ from pipeline.tables import copy_docs, count_docs, read_arrow, read_shard, shard
 from pipeline.text import minhash, survivors
 from pipeline.text.columns import Rows
 from pipeline.text.normalize import fold, split_words, squeeze
+from pipeline.text.pieces import Unit
 from pipeline.text.shingles import shingle
 
 REASONS = ("exact_duplicate", "near_duplicate")
+RARE_REASONS = ("earlier_duplicate", "few_chars_left")  # counted where the feature is in use
 SKETCH_PARAMS = {"seed", "ngram_words", "n_bands", "n_rows", "source_priority"}
 # Documents that an earlier run's documents stand for: the row in the shard, the earlier document's id, their true Jaccard.
 KNOWN = pa.schema([("row", pa.int64()), ("other_id", pa.string()), ("similarity", pa.float64())])
@@ -65,18 +67,40 @@ def run(params: Dedupe, *, docs: Path, scratch: Path, out: Path) -> Metrics:
     near = near_duplicates.find(params, paths, corpus, ranks, exact)
     is_kept = corpus.array("is_kept", np.bool_)
     decide(params, corpus, ranks, exact, near, is_kept, ledger)
-    n_bytes = copy_docs(paths, is_kept, out)
+    written = write_docs(params, paths, corpus, ranks, is_kept, ledger, scratch, out)
     ledger.write(out, corpus.id_sample)
     return {
         "docs_in": corpus.n_docs,
         "docs_out": sum(int(np.count_nonzero(is_kept[i : i + CHUNK])) for i in range(0, corpus.n_docs, CHUNK)),
         **{f"dropped_{reason}": ledger.counts[reason] for reason in REASONS},
+        **{f"dropped_{reason}": n for reason, n in ledger.counts.items() if n and reason in RARE_REASONS},
         "candidate_pairs": near.n_candidates,
         "verified_pairs": near.n_verified,
         "clusters": near.n_clusters,
         "text_bytes_in": corpus.n_text_bytes,
-        "text_bytes_out": n_bytes,
+        **written,
     }
+
+
+def write_docs(
+    params: Dedupe,
+    paths: Sequence[Path],
+    corpus: Corpus,
+    ranks: Ranks,
+    is_kept: Rows,
+    ledger: LedgerSpool,
+    scratch: Path,
+    out: Path,
+) -> Metrics:
+    """The documents that stay, without repeated lines and paragraphs where params ask for it."""
+    asked = repeats.settings_of(params)
+    if not asked:
+        return {"text_bytes_out": copy_docs(paths, is_kept, out)}
+    repeated: dict[Unit, repeats.Repeated] = {
+        unit: repeats.find_repeats(unit, settings, paths, corpus, ranks, is_kept, scratch / unit)
+        for unit, settings in asked.items()
+    }
+    return repeats.copy_without(params, paths, corpus, ranks, is_kept, repeated, ledger, out)
 
 
 def make_sketches(params: Dedupe, paths: Sequence[Path], results: Path) -> list[Path]:

@@ -54,6 +54,13 @@ class Download(Section):
     sources: Annotated[list[Annotated[PythonDocs | Text, Field(discriminator="kind")]], Field(min_length=1)]
 
 
+class Repeats(Section):
+    """Lines or paragraphs that many documents share: they stay in the best document only."""
+
+    min_chars: Count  # shorter ones stay everywhere ("}", "Example")
+    max_docs: Count  # as many documents may hold it
+
+
 class Dedupe(Section):
     seed: Seed
     ngram_words: NgramWords
@@ -61,6 +68,9 @@ class Dedupe(Section):
     n_rows: Annotated[int, Field(ge=1, le=64)]
     min_jaccard: Annotated[float, Field(gt=0.0, le=1.0)]  # a verified pair at or above it is a duplicate
     source_priority: list[str]  # prefixes of `source`; the first one listed survives
+    paragraphs: Repeats | None = None  # null: they are left alone
+    lines: Repeats | None = None
+    min_chars_left: Annotated[int, Field(ge=0)] = 1  # of a document that has lost some; with less it goes
     memory_mb: Annotated[int, Field(ge=1)] = (
         1_000  # what sorting and comparing may hold; files below scratch/ hold the rest
     )
