@@ -81,7 +81,11 @@ def as_table(documents: list[str]) -> pa.Table:
 
 def ours(documents: list[str]) -> list[int]:
     """Rows of those that stay."""
-    return deduplicate(as_table(documents), **PARAMS.model_dump(exclude={"memory_mb"})).kept_rows().tolist()
+    return (
+        deduplicate(as_table(documents), **PARAMS.model_dump(include=dedupe.SKETCH_PARAMS | {"min_jaccard"}))
+        .kept_rows()
+        .tolist()
+    )
 
 
 def stage(folder: Path) -> None:

@@ -71,9 +71,7 @@ class Dedupe(Section):
     paragraphs: Repeats | None = None  # null: they are left alone
     lines: Repeats | None = None
     min_chars_left: Annotated[int, Field(ge=0)] = 1  # of a document that has lost some; with less it goes
-    memory_mb: Annotated[int, Field(ge=1)] = (
-        1_000  # what sorting and comparing may hold; files below scratch/ hold the rest
-    )
+    memory_mb: Count = 1_000  # that sorting and comparing may hold; files below scratch/ hold the rest
 
 
 class Language(Section):

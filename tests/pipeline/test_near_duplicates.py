@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import near_duplicates
-from pipeline.dedupe import gather, make_sketches
+from pipeline.dedupe import SKETCH_PARAMS, gather, make_sketches
 from pipeline.params import Dedupe
 from pipeline.ranking import Corpus, first_equal, rank_documents
 from pipeline.tables import read_docs
@@ -46,7 +46,8 @@ def test_any_memory_gives_the_decisions_of_the_algorithm_in_memory(
         patch.setattr(near_duplicates, "MIN_EDGES", 1)
         paths = write_shards(Path(name), related_texts(seed, n), ["b/x", "c", "a"], n_shards)
         expected = deduplicate(
-            read_docs(Path(name), ["id", "text", "source"]), **params.model_dump(exclude={"memory_mb"})
+            read_docs(Path(name), ["id", "text", "source"]),
+            **params.model_dump(include=SKETCH_PARAMS | {"min_jaccard"}),
         )
         corpus = corpus_of(Path(name), paths, params, memory_bytes)
         ranks = rank_documents(corpus)
