@@ -12,7 +12,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from benchmarks.measure import Result, rates
 from benchmarks.signatures import low_half
-from pipeline import dedupe
+from pipeline import dedupe, sketches
 from pipeline.params import Dedupe
 from pipeline.tables import DOCS, ShardWriter
 from pipeline.text.in_memory import deduplicate
@@ -82,7 +82,7 @@ def as_table(documents: list[str]) -> pa.Table:
 def ours(documents: list[str]) -> list[int]:
     """Rows of those that stay."""
     return (
-        deduplicate(as_table(documents), **PARAMS.model_dump(include=dedupe.SKETCH_PARAMS | {"min_jaccard"}))
+        deduplicate(as_table(documents), **PARAMS.model_dump(include=sketches.SETTINGS | {"min_jaccard"}))
         .kept_rows()
         .tolist()
     )
@@ -94,7 +94,7 @@ def stage(folder: Path) -> None:
 
 
 @contextmanager
-def one_core() -> Iterator[None]:
+def one_core() -> Generator[None]:
     """No workers, and one thread for Arrow."""
     before, threads = os.environ.get("MINIGPT_ENGINE"), (pa.cpu_count(), pa.io_thread_count())
     os.environ["MINIGPT_ENGINE"] = "serial"
@@ -119,7 +119,7 @@ def by_datasketch(documents: list[str], signatures: Callable[[list[str]], Iterab
 
     for i, signature in enumerate(signatures(documents)):
         for other in lsh.query(signature):
-            a, b = root(i), root(other)
+            a, b = root(i), root(int(str(other)))
             parent[a], parent[b] = min(a, b), min(a, b)
         lsh.insert(i, signature)
     best = sorted(range(len(documents)), key=lambda i: (-len(documents[i].encode()), i))

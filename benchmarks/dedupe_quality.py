@@ -2,8 +2,8 @@
 
 Pairs are labelled by how they were made (words edited, blocks put in another order, cut short, a template filled in twice), and
 by their true Jaccard over the same 5-grams. `ours` and `peer` are the recall of pairs at Jaccard 0.85 or more: for ours copies
-and verified pairs; for the peer those that its index returns, with the same bands. Precision
-counts all pairs that are returned, among all pairs of all documents whose true Jaccard reaches the threshold of the params.
+and verified pairs, for the peer those that its index returns, with the same bands. Precision is the share of all returned pairs
+whose true Jaccard reaches the threshold of the params.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rich.table import Table
 from benchmarks.measure import Result
 from benchmarks.signatures import low_half
 from pipeline.params import Dedupe
+from pipeline.sketches import SETTINGS
 from pipeline.text.in_memory import deduplicate
 from pipeline.text.minhash import SCHEME
 
@@ -112,8 +113,7 @@ def found_by_us(documents: list[str]) -> set[tuple[int, int]]:
     """Copies and verified pairs, by document."""
     n = len(documents)
     table = pa.table({"id": [f"{i:06d}" for i in range(n)], "text": documents, "source": pa.repeat("", n)})
-    fields = {"seed", "ngram_words", "n_bands", "n_rows", "min_jaccard", "source_priority"}
-    found = deduplicate(table, **PARAMS.model_dump(include=fields))
+    found = deduplicate(table, **PARAMS.model_dump(include=SETTINGS | {"min_jaccard"}))
     copies = np.flatnonzero(found.exact != np.arange(n))
     left, right = np.append(found.pairs.left, found.exact[copies]), np.append(found.pairs.right, copies)
     ends = np.sort(found.order[np.array([left, right])], axis=0)
@@ -126,7 +126,7 @@ def found_by_datasketch(documents: list[str]) -> set[tuple[int, int]]:
     sets = ([gram.encode() for gram in grams(text)] for text in documents)
     made = datasketch.MinHash.generator(sets, num_perm=N_PERMUTATIONS, seed=SEED, hashfunc=low_half, scheme=SCHEME)
     for i, signature in enumerate(made):
-        found |= {(other, i) for other in lsh.query(signature)}
+        found |= {(int(str(other)), i) for other in lsh.query(signature)}
         lsh.insert(i, signature)
     return found
 

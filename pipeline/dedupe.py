@@ -13,39 +13,29 @@ files below the scratch folder (100 bytes, its id twice, 32 a band, 8 a word of 
 stopped run. Time: one pass to sketch, one over the shards of candidates, one to write; sorting, n log n.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import near_duplicates, repeats
-from pipeline.engine import map_files
 from pipeline.errors import UserError
 from pipeline.near_duplicates import Near
 from pipeline.params import Dedupe
-from pipeline.progress import Bar
-from pipeline.ranking import CHUNK, N_SAMPLE, Corpus, Ranks, first_equal, id_keys, rank_documents
+from pipeline.ranking import CHUNK, Corpus, Ranks, first_equal, rank_documents
+from pipeline.sketches import gather, make_sketches
 from pipeline.sorted_ledger import LedgerSpool
-from pipeline.spool import StringFile, file_array
 from pipeline.stage import Metrics
-from pipeline.tables import copy_docs, count_docs, read_arrow, read_shard, shard_paths, write_arrow
-from pipeline.text import minhash, survivors
+from pipeline.tables import copy_docs, count_docs, shard_paths
 from pipeline.text.columns import Rows
-from pipeline.text.normalize import fold, split_words, squeeze
 from pipeline.text.pieces import Unit
-from pipeline.text.shingles import shingle
 
 REASONS = ("exact_duplicate", "near_duplicate")
 RARE_REASONS = ("earlier_duplicate", "few_chars_left")  # counted where the feature is in use
-SKETCH_PARAMS = {"seed", "ngram_words", "n_bands", "n_rows", "source_priority"}
 # Documents that an earlier run's documents stand for: the row in the shard, the earlier document's id, their true Jaccard.
 KNOWN = pa.schema([("row", pa.int64()), ("other_id", pa.string()), ("similarity", pa.float64())])
 
@@ -101,59 +91,6 @@ def write_docs(
         for unit, settings in asked.items()
     }
     return repeats.copy_without(params, paths, corpus, ranks, is_kept, repeated, ledger, out)
-
-
-def make_sketches(params: Dedupe, paths: Sequence[Path], results: Path) -> list[Path]:
-    """One file a shard; those that a stopped run has finished are found again."""
-    settings = f"{minhash.SCHEME} {params.model_dump_json(include=SKETCH_PARAMS)}"
-    sketches: list[Path] = []
-    with Bar("dedupe", len(paths), "shards") as bar:
-        for sketch in map_files(partial(write_sketch, params=params), paths, results=results, settings=settings):
-            sketches.append(sketch)
-            bar.advance()
-    return sketches
-
-
-def write_sketch(path: Path, result: Path, params: Dedupe) -> None:
-    """Everything the decision needs but the text: runs in a worker."""
-    permuted = minhash.permutations(params.n_bands * params.n_rows, params.seed)
-    keys_type = pa.binary(8 * params.n_bands)
-    parts: list[pa.Table] = []
-    for batch in read_shard(path, ["id", "text", "source"]):
-        folded = fold(batch.column("text"))
-        shingles = shingle(split_words(folded), params.ngram_words)
-        keys = minhash.band_keys(minhash.signatures(shingles, permuted), params.n_bands, params.n_rows)
-        columns = {
-            "id": batch.column("id"),
-            "priority": survivors.priorities(batch.column("source"), params.source_priority),
-            "n_bytes": pc.binary_length(batch.column("text")).cast(pa.int64()),
-            "digest": survivors.digests(squeeze(folded)),
-            "keys": pa.Array.from_buffers(keys_type, len(keys), [None, pa.py_buffer(keys)]),
-            "has_shingles": pa.array(np.diff(shingles.offsets) > 0),
-        }
-        parts.append(pa.table(columns))
-    write_arrow(result, pa.concat_tables(parts) if parts else empty_sketch(keys_type))
-
-
-def empty_sketch(keys_type: pa.DataType) -> pa.Table:
-    """Of a shard without documents."""
-    names = ("id", "priority", "n_bytes", "digest", "keys", "has_shingles")
-    types = (pa.string(), pa.int64(), pa.int64(), pa.binary(16), keys_type, pa.bool_())
-    return pa.schema(list(zip(names, types, strict=True))).empty_table()
-
-
-def gather(params: Dedupe, sketches: Sequence[Path], folder: Path) -> Corpus:
-    """Where each shard begins, all ids, a sample of them, the bytes of text."""
-    ids = StringFile(folder / "ids")
-    firsts, n_bytes = [0], 0
-    for path in sketches:
-        table = read_arrow(path, ["id", "n_bytes"])
-        ids.append(table.column("id"))
-        firsts.append(firsts[-1] + len(table))
-        n_bytes += pc.sum(table.column("n_bytes")).as_py() or 0
-    sample = id_keys(ids.take(np.arange(0, firsts[-1], -(-firsts[-1] // N_SAMPLE))))
-    is_known = file_array(folder / "is_known.bin", np.bool_, firsts[-1])
-    return Corpus(sketches, np.array(firsts), ids, is_known, n_bytes, sample, folder, params.memory_mb * 1_000_000)
 
 
 def duplicates_of_earlier_runs(_params: Dedupe, _shard: Path, _sketch: Path) -> pa.Table:

@@ -29,7 +29,7 @@ import pyarrow as pa
 from pipeline.engine import N_HERE, map_shards
 from pipeline.params import Dedupe
 from pipeline.ranking import CHUNK, Corpus, Ranks, equal_neighbours, fill_with_places, fixed_bytes, top_bits
-from pipeline.spool import Spool, part_count, read_array
+from pipeline.spool import Spool, append, part_count, read_array
 from pipeline.tables import read_shard
 from pipeline.text import clusters
 from pipeline.text.clusters import MAX_CENTRES, SPREAD, VERIFIED, Buckets, Members, Slices
@@ -116,7 +116,7 @@ def spool_sets(
         for places, sets in _map_lazily(partial(shard_sets, ngram_words=params.ngram_words), work):
             rank = ranks.of_place[places]
             starts[rank], stops[rank] = n_hashes + sets.offsets[:-1], n_hashes + sets.offsets[1:]
-            sets.hashes.tofile(file)
+            append(file, sets.hashes)
             n_hashes += len(sets.hashes)
     return Slices(read_array(path, np.uint64), starts, stops)
 

@@ -32,7 +32,7 @@ from pipeline.engine import map_files
 from pipeline.params import Dedupe, Repeats
 from pipeline.ranking import Corpus, Ranks, equal_neighbours, top_bits
 from pipeline.sorted_ledger import LedgerSpool
-from pipeline.spool import part_count, read_array
+from pipeline.spool import append, part_count, read_array
 from pipeline.stage import Metrics
 from pipeline.tables import ShardWriter, read_arrow, read_shard, write_arrow
 from pipeline.text.columns import Hashes, Rows
@@ -87,8 +87,8 @@ def find_repeats(
             records = records[np.lexsort((records["rank"], records["piece"]))]
             starts = np.flatnonzero(np.append(True, np.diff(records["piece"]) != 0)[: len(records)])
             first_of = records[starts[np.diff(starts, append=len(records)) > settings.max_docs]]
-            first_of["piece"].tofile(pieces)
-            first_of["rank"].tofile(owners)
+            append(pieces, first_of["piece"])
+            append(owners, first_of["rank"])
     return Repeated(read_array(names[0], np.uint64), read_array(names[1], np.int64))
 
 

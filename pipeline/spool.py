@@ -12,7 +12,9 @@ read of each byte; a part is written in pieces of `buffer_bytes` / parts.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from io import BufferedWriter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -31,10 +33,19 @@ MAX_PARTS = 512  # files; more would be written in crumbs
 
 
 def file_array(path: Path, dtype: npt.DTypeLike, size: int) -> npt.NDArray[Any]:
-    """`size` zeros that live in a file. A plain array, so that compiled kernels take it."""
+    """`size` zeros that live in a file. A plain array, so that compiled kernels take it. The room is taken at once, so that
+    a full disk is an error here and not the end of the process at the first page that finds no room."""
     if size == 0:
         return np.zeros(0, dtype)
-    return np.asarray(np.memmap(path, dtype, "w+", shape=(size,)))
+    with path.open("wb") as file:
+        n_bytes = size * np.dtype(dtype).itemsize
+        os.posix_fallocate(file.fileno(), 0, n_bytes) if hasattr(os, "posix_fallocate") else file.truncate(n_bytes)
+    return np.asarray(np.memmap(path, dtype, "r+"))
+
+
+def append(file: BufferedWriter, numbers: npt.NDArray[Any]) -> None:
+    """`ndarray.tofile` forgets why it failed; a full disk must say so."""
+    file.write(np.ascontiguousarray(numbers).data)
 
 
 def read_array(path: Path, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -113,7 +124,7 @@ class Spool:
         for part, records in enumerate(self._sort()):
             if len(records):
                 with self._path(part).open("ab") as file:
-                    records.tofile(file)
+                    append(file, records)
 
     def _path(self, part: int) -> Path:
         return self.folder / f"{part:05d}.bin"
@@ -137,7 +148,7 @@ class StringFile:
         start, stop = int(offsets[0]), int(offsets[-1])
         with self._data.open("ab") as data, self._ends.open("ab") as ends:
             data.write(memoryview(whole.buffers()[2])[start:stop])
-            (np.asarray(offsets[1:]) - start + self._n_bytes).tofile(ends)
+            append(ends, np.asarray(offsets[1:]) - start + self._n_bytes)
         self._n_bytes += stop - start
 
     @property

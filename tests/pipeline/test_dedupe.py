@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline import dedupe, engine, near_duplicates
+from pipeline import dedupe, engine, near_duplicates, sketches
 from pipeline.errors import UserError
 from pipeline.params import Dedupe
 from pipeline.stage import check_metrics
@@ -145,7 +145,7 @@ def test_a_stopped_run_goes_on_with_the_shards_it_has_finished(tmp_path: Path, m
     monkeypatch.setenv("MINIGPT_ENGINE", "serial")
     whole = run(tmp_path / "whole", corpus(), shard_bytes=10_000)
     made: list[Path] = []
-    write_sketch = dedupe.write_sketch
+    write_sketch = sketches.write_sketch
 
     def stop_after_three(path: Path, result: Path, params: Dedupe) -> None:
         if len(made) == 3:
@@ -157,11 +157,11 @@ def test_a_stopped_run_goes_on_with_the_shards_it_has_finished(tmp_path: Path, m
         made.append(path)
         write_sketch(path, result, params)
 
-    monkeypatch.setattr(dedupe, "write_sketch", stop_after_three)
+    monkeypatch.setattr(sketches, "write_sketch", stop_after_three)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "parts", corpus(), shard_bytes=10_000)
     shutil.rmtree(tmp_path / "parts" / "out")
-    monkeypatch.setattr(dedupe, "write_sketch", note)
+    monkeypatch.setattr(sketches, "write_sketch", note)
     parts = run(tmp_path / "parts", corpus(), shard_bytes=10_000)
     assert len(made) == len(set(made)) == len(list((tmp_path / "parts" / "docs").iterdir())) > 3
     assert digests_of(parts["out"]) == digests_of(whole["out"])

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import near_duplicates
-from pipeline.dedupe import SKETCH_PARAMS, gather, make_sketches
 from pipeline.params import Dedupe
 from pipeline.ranking import Corpus, first_equal, rank_documents
+from pipeline.sketches import SETTINGS, gather, make_sketches
 from pipeline.tables import read_docs
 from pipeline.text.in_memory import deduplicate
 from tests.pipeline.corpora import related_texts, write_shards
@@ -47,7 +47,7 @@ def test_any_memory_gives_the_decisions_of_the_algorithm_in_memory(
         paths = write_shards(Path(name), related_texts(seed, n), ["b/x", "c", "a"], n_shards)
         expected = deduplicate(
             read_docs(Path(name), ["id", "text", "source"]),
-            **params.model_dump(include=SKETCH_PARAMS | {"min_jaccard"}),
+            **params.model_dump(include=SETTINGS | {"min_jaccard"}),
         )
         corpus = corpus_of(Path(name), paths, params, memory_bytes)
         ranks = rank_documents(corpus)
