@@ -1,7 +1,8 @@
 """Drops documents that say what another document says: exact duplicates first, then near ones.
 
 In: a folder of documents. Out: the documents that stay, in the same order, and `ledger.parquet` with a row for each one
-dropped: the similarity, the threshold and the id of the survivor, which is always a document that stays.
+dropped: the similarity, the threshold and the id of the survivor, which is always a document that stays. Lines and paragraphs
+that many of them share are taken out if params ask for it (`pipeline/repeats.py`), with rows for what each document lost.
 
 Who survives is a rule: the source listed first in `source_priority`, then the longer text, then the smaller id. Two
 documents are the same when their texts agree after folding case, compatible letters and white space; they are near when
@@ -35,7 +36,6 @@ from pipeline.text.columns import Rows
 from pipeline.text.pieces import Unit
 
 REASONS = ("exact_duplicate", "near_duplicate")
-RARE_REASONS = ("earlier_duplicate", "few_chars_left")  # counted where the feature is in use
 # Documents that an earlier run's documents stand for: the row in the shard, the earlier document's id, their true Jaccard.
 KNOWN = pa.schema([("row", pa.int64()), ("other_id", pa.string()), ("similarity", pa.float64())])
 
@@ -51,7 +51,7 @@ def run(params: Dedupe, *, docs: Path, scratch: Path, out: Path) -> Metrics:
     folder.mkdir(parents=True)
     corpus = gather(params, sketches, folder)
     ledger = LedgerSpool("dedupe", corpus.ids, folder / "ledger", corpus.memory_bytes)
-    drop_known(params, paths, corpus, ledger)
+    n_known = drop_known(params, paths, corpus, ledger)
     ranks = rank_documents(corpus)
     exact = first_equal(corpus, ranks)
     near = near_duplicates.find(params, paths, corpus, ranks, exact)
@@ -63,7 +63,7 @@ def run(params: Dedupe, *, docs: Path, scratch: Path, out: Path) -> Metrics:
         "docs_in": corpus.n_docs,
         "docs_out": sum(int(np.count_nonzero(is_kept[i : i + CHUNK])) for i in range(0, corpus.n_docs, CHUNK)),
         **{f"dropped_{reason}": ledger.counts[reason] for reason in REASONS},
-        **{f"dropped_{reason}": n for reason, n in ledger.counts.items() if n and reason in RARE_REASONS},
+        **({"dropped_earlier_duplicate": n_known} if n_known else {}),
         "candidate_pairs": near.n_candidates,
         "verified_pairs": near.n_verified,
         "clusters": near.n_clusters,
@@ -98,14 +98,15 @@ def duplicates_of_earlier_runs(_params: Dedupe, _shard: Path, _sketch: Path) -> 
     return KNOWN.empty_table()
 
 
-def drop_known(params: Dedupe, paths: Sequence[Path], corpus: Corpus, ledger: LedgerSpool) -> None:
-    """They take no part in anything that follows: whoever resembles them resembles the earlier document too."""
+def drop_known(params: Dedupe, paths: Sequence[Path], corpus: Corpus, ledger: LedgerSpool) -> int:
+    """They take no part in anything that follows; how many there are."""
     for path, sketch, first in zip(paths, corpus.sketches, corpus.firsts.tolist(), strict=False):
         known = duplicates_of_earlier_runs(params, path, sketch)
         places, others = first + known.column("row").to_numpy(), known.column("other_id").combine_chunks()
         corpus.is_known[places] = True
         value = known.column("similarity").to_numpy()
         ledger.add("earlier_duplicate", places, value=value, threshold=params.min_jaccard, other=others)
+    return ledger.counts["earlier_duplicate"]
 
 
 def decide(

@@ -141,7 +141,7 @@ def copy_without(
     out: Path,
 ) -> Metrics:
     """Writes the documents that stay and still say something; marks the others in `is_kept`."""
-    settings, totals = settings_of(params), Counter[str](text_bytes_out=0, docs_changed=0)
+    settings, totals = settings_of(params), Counter[str](text_bytes_out=0, docs_changed=0, dropped_few_chars_left=0)
     totals.update({f"{unit}_{what}": 0 for unit in settings for what in LOST})
     with ShardWriter(out) as writer:
         for place, batch in _kept_batches(paths, is_kept):
@@ -151,6 +151,7 @@ def copy_without(
             is_left = ~(is_changed & (n_chars < params.min_chars_left))
             few = np.flatnonzero(~is_left)
             is_kept[place[few]] = False
+            totals["dropped_few_chars_left"] += len(few)
             ledger.add("few_chars_left", place[few], value=n_chars[few], threshold=params.min_chars_left)
             for unit, lost in found.lost.items():
                 rows = np.flatnonzero((lost[0] > 0) & is_left)

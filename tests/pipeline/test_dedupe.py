@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from pipeline.errors import UserError
 from pipeline.params import Dedupe
 from pipeline.stage import check_metrics
 from pipeline.tables import DOCS, ShardWriter, read_docs, read_table
+from tests.conftest import ROOT
 
 PARAMS = Dedupe(
     seed=1, ngram_words=5, n_bands=14, n_rows=8, min_jaccard=0.8, source_priority=["docs/first", "docs/second"]
@@ -165,6 +169,36 @@ def test_a_stopped_run_goes_on_with_the_shards_it_has_finished(tmp_path: Path, m
     parts = run(tmp_path / "parts", corpus(), shard_bytes=10_000)
     assert len(made) == len(set(made)) == len(list((tmp_path / "parts" / "docs").iterdir())) > 3
     assert digests_of(parts["out"]) == digests_of(whole["out"])
+
+
+@pytest.mark.slow
+def test_kill_9_and_start_again_gives_the_same_bytes_and_sketches_no_shard_twice(tmp_path: Path) -> None:
+    """A real process under the frame, which kills itself in its third shard; then another one."""
+    run(tmp_path, corpus(), shard_bytes=10_000)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    code = (
+        "import os, signal, sys; from pathlib import Path; from pipeline import dedupe, sketches, stage; made = []\n"
+        "write = sketches.write_sketch\n"
+        "def write_sketch(path, result, params):\n"
+        "    made.append(path) or (len(made) == int(sys.argv[1]) and os.kill(os.getpid(), signal.SIGKILL))\n"
+        "    write(path, result, params)\n"
+        "sketches.write_sketch = write_sketch\n"
+        "stage.run_stage(dedupe, params_path=Path('params.yaml'), inputs={'docs': Path('docs')}, out=Path('again'),\n"
+        "    metrics_path=Path('metrics.json'))\n"
+        "print(len(made))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "MINIGPT_ENGINE": "serial"}
+    for kill_at, code_expected in (("3", -9), ("0", 0)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, kill_at], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code_expected, done.stderr
+        assert (tmp_path / "again").exists() == (kill_at == "0")
+    n_shards = len(list((tmp_path / "docs").iterdir()))
+    assert int(done.stdout.split()[-1]) == n_shards - 2
+    assert digests_of(tmp_path / "again").keys() == digests_of(tmp_path / "out").keys()
+    assert not (tmp_path / "scratch" / "dedupe").exists(), "nothing is left behind"
+    assert read_docs(tmp_path / "again").equals(read_docs(tmp_path / "out"))
 
 
 def test_what_earlier_runs_kept_the_like_of_goes_and_takes_no_part(
