@@ -10,7 +10,7 @@ the true Jaccard similarity of their shingles reaches `min_jaccard` (MinHash and
 Settings: Penedo et al. 2024 (FineWeb).
 
 Memory: `memory_mb` for sorting and comparing, and the batch of documents at hand; what is kept of every document lies in
-files below the scratch folder (100 bytes, its id twice, 32 a band, 8 a word of candidates). Sketches of shards outlive a
+files below the scratch folder (100 bytes, its id twice, 32 a band, 16 a word of candidates). Sketches of shards outlive a
 stopped run. Time: one pass to sketch, one over the shards of candidates, one to write; sorting, n log n.
 """
 
@@ -54,7 +54,7 @@ def run(params: Dedupe, *, docs: Path, scratch: Path, out: Path) -> Metrics:
     n_known = drop_known(params, paths, corpus, ledger)
     ranks = rank_documents(corpus)
     exact = first_equal(corpus, ranks)
-    near = near_duplicates.find(params, paths, corpus, ranks, exact)
+    near = near_duplicates.find(params, paths, corpus, ranks, exact, scratch / "sets")
     is_kept = corpus.array("is_kept", np.bool_)
     decide(params, corpus, ranks, exact, near, is_kept, ledger)
     written = write_docs(params, paths, corpus, ranks, is_kept, ledger, scratch, out)

@@ -4,7 +4,7 @@ In: sketches of shards (LSH keys), ranks, and the shards themselves for the shin
 that stays in its place and how alike they are, as arrays in files.
 
 1. Keys go to parts by band and by their highest bits; a part is sorted in memory, equal keys are a bucket.
-2. The sets of all documents in buckets are spooled to one file, which is mapped: 8 bytes a word of these documents.
+2. The sets of all documents in buckets are spooled to one file, which is mapped: 8 bytes a word of these documents, twice.
 3. Buckets are verified part by part. A pair that several bands nominate is compared again when it has left a table of
    `memory_bytes` / 8, and counted once.
 4. Union-find over a mapped array; clusters go to parts by their first document, and elect who stays.
@@ -16,31 +16,30 @@ Source: `pipeline/text/clusters.py` names it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import chain, islice, pairwise
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.engine import N_HERE, map_shards
+from pipeline.engine import map_files
 from pipeline.params import Dedupe
 from pipeline.ranking import CHUNK, Corpus, Ranks, equal_neighbours, fill_with_places, fixed_bytes, top_bits
 from pipeline.spool import Spool, append, part_count, read_array
-from pipeline.tables import read_shard
+from pipeline.tables import read_arrow, read_shard, write_arrow
 from pipeline.text import clusters
 from pipeline.text.clusters import MAX_CENTRES, SPREAD, VERIFIED, Buckets, Members, Slices
 from pipeline.text.columns import Fractions, Rows
 from pipeline.text.normalize import fold, split_words
-from pipeline.text.shingles import Shingles, as_sets, join, shingle
+from pipeline.text.shingles import as_sets, shingle
 
 BY_KEY = np.dtype([("key", "<u8"), ("rank", "<i8")])
 BY_CLUSTER = np.dtype([("cluster", "<i8"), ("rank", "<i8")])
-Work: TypeAlias = tuple[Path, int, Rows]  # a shard, the place of its first document, the rows that are wanted
-Sets: TypeAlias = tuple[Rows, Shingles]
+SETS = pa.schema([("place", pa.int64()), ("n", pa.int64()), ("hashes", pa.large_list(pa.uint64()))])
 MIN_EDGES = 1_024  # room for this many pairs, however little memory is given
 
 
@@ -64,11 +63,11 @@ class BucketSpool(NamedTuple):
         return Buckets(self.members.drain(part), np.cumsum(np.append(0, self.sizes.drain(part))))
 
 
-def find(params: Dedupe, paths: Sequence[Path], corpus: Corpus, ranks: Ranks, exact: Rows) -> Near:
-    """The shards are `paths`, in the order of the corpus's sketches."""
+def find(params: Dedupe, paths: Sequence[Path], corpus: Corpus, ranks: Ranks, exact: Rows, made: Path) -> Near:
+    """The shards are `paths`, in the order of the corpus's sketches; sets that were made are in the folder `made`."""
     is_candidate = corpus.array("is_candidate", np.bool_)
     buckets = group(params, corpus, ranks, exact, is_candidate)
-    sets = spool_sets(params, paths, corpus, ranks, is_candidate)
+    sets = spool_sets(params, paths, corpus, ranks, is_candidate, made)
     cluster = corpus.array("cluster", np.int64)
     fill_with_places(cluster)
     n_candidates, n_verified = verify(corpus, buckets, sets, params.min_jaccard, cluster)
@@ -106,32 +105,56 @@ def group(
 
 
 def spool_sets(
-    params: Dedupe, paths: Sequence[Path], corpus: Corpus, ranks: Ranks, is_candidate: npt.NDArray[np.int64]
+    params: Dedupe, paths: Sequence[Path], corpus: Corpus, ranks: Ranks, is_candidate: npt.NDArray[np.int64], made: Path
 ) -> Slices:
-    """The shingle sets of the candidates in one file, in the order of the corpus; nothing for the others."""
+    """The shingle sets of the candidates in one file, in the order of the corpus; nothing for the others. Those of each shard
+    are a file in the folder `made` first, so that only paths travel to workers, and a stopped run finds what it has made."""
     starts, stops = corpus.array("set_starts", np.int64), corpus.array("set_stops", np.int64)
     path, n_hashes = corpus.folder / "sets.bin", 0
-    work = _candidates_of_shards(paths, corpus.firsts, is_candidate)
+    wanted = list(list_candidates(paths, corpus, is_candidate))
+    work = partial(write_sets, ngram_words=params.ngram_words)
     with path.open("wb") as file:
-        for places, sets in _map_lazily(partial(shard_sets, ngram_words=params.ngram_words), work):
-            rank = ranks.of_place[places]
-            starts[rank], stops[rank] = n_hashes + sets.offsets[:-1], n_hashes + sets.offsets[1:]
-            append(file, sets.hashes)
-            n_hashes += len(sets.hashes)
+        for result in map_files(work, wanted, results=made, settings=str(params.ngram_words)):
+            table = read_arrow(result)
+            rank = ranks.of_place[table.column("place").to_numpy()]
+            ends = n_hashes + np.cumsum(table.column("n").to_numpy())
+            starts[rank], stops[rank] = np.append(n_hashes, ends[:-1]), ends
+            for chunk in table.column("hashes").chunks:
+                append(file, chunk.flatten().to_numpy())
+            n_hashes = int(ends[-1])
     return Slices(read_array(path, np.uint64), starts, stops)
 
 
-def shard_sets(item: Work, ngram_words: int) -> Sets:
-    """Places and shingle sets of some rows of the shard whose first document has the place `item[1]`; runs in a worker."""
-    path, place, rows = item
-    sets: list[Shingles] = []
-    first = 0
-    for batch in read_shard(path, ["text"]):
-        mine = rows[(rows >= first) & (rows < first + batch.num_rows)] - first
-        texts = batch.column("text").take(pa.array(mine))
-        sets.append(as_sets(shingle(split_words(fold(texts)), ngram_words)))
+def list_candidates(paths: Sequence[Path], corpus: Corpus, is_candidate: npt.NDArray[np.int64]) -> Iterator[Path]:
+    """A file for each shard that has candidates: which shard, where it begins, which of its rows. The sketch's name, which
+    is a hash of the shard's bytes, makes the file's content the name of the work."""
+    folder = corpus.folder / "wanted"
+    folder.mkdir()
+    for i, (first, stop) in enumerate(pairwise(corpus.firsts.tolist())):
+        rows = np.flatnonzero(is_candidate[first:stop])
+        if len(rows):
+            told = {"shard": str(paths[i].absolute()), "sketch": corpus.sketches[i].name, "first": str(first)}
+            path = folder / f"{i:06d}"
+            write_arrow(path, pa.table({"row": rows}).replace_schema_metadata(told))
+            yield path
+
+
+def write_sets(wanted: Path, result: Path, ngram_words: int) -> None:
+    """Places, sizes and shingle sets of the rows that are wanted of one shard; runs in a worker."""
+    table = read_arrow(wanted)
+    told, rows = table.schema.metadata, table.column("row").to_numpy()
+    parts, first = [SETS.empty_table()], 0
+    for batch in read_shard(Path(told[b"shard"].decode()), ["text"]):
+        mine = rows[(rows >= first) & (rows < first + batch.num_rows)]
+        sets = as_sets(shingle(split_words(fold(batch.column("text").take(pa.array(mine - first)))), ngram_words))
+        columns = {
+            "place": pa.array(mine + int(told[b"first"])),
+            "n": pa.array(np.diff(sets.offsets)),
+            "hashes": pa.LargeListArray.from_arrays(pa.array(sets.offsets), pa.array(sets.hashes)),
+        }
+        parts.append(pa.table(columns, schema=SETS))
         first += batch.num_rows
-    return rows + place, join(sets)
+    write_arrow(result, pa.concat_tables(parts))
 
 
 def verify(corpus: Corpus, spool: BucketSpool, sets: Slices, min_jaccard: float, cluster: Rows) -> tuple[int, int]:
@@ -188,17 +211,3 @@ def _followers(cluster: Rows, first: int) -> npt.NDArray[np.bool_]:
     """Who in this chunk is not the first of its cluster."""
     some = cluster[first : first + CHUNK]
     return some != np.arange(first, first + len(some))
-
-
-def _map_lazily(function: Callable[[Work], Sets], work: Iterator[Work]) -> Iterator[Sets]:
-    """The first shards here, as `map_files` does: workers start only when there is work for them."""
-    yield from map(function, islice(work, N_HERE))
-    for item in work:
-        yield from map_shards(function, chain([item], work))
-
-
-def _candidates_of_shards(paths: Sequence[Path], firsts: Rows, is_candidate: npt.NDArray[np.int64]) -> Iterator[Work]:
-    for path, (first, stop) in zip(paths, pairwise(firsts.tolist()), strict=True):
-        rows = np.flatnonzero(is_candidate[first:stop])
-        if len(rows):
-            yield path, first, rows

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline import dedupe, engine, near_duplicates, sketches
+from pipeline import dedupe, engine, sketches
 from pipeline.errors import UserError
 from pipeline.params import Dedupe
 from pipeline.stage import check_metrics
@@ -171,6 +171,15 @@ def test_a_stopped_run_goes_on_with_the_shards_it_has_finished(tmp_path: Path, m
     assert digests_of(parts["out"]) == digests_of(whole["out"])
 
 
+def test_the_same_shard_twice(tmp_path: Path) -> None:
+    once = run(tmp_path, corpus(30))
+    shutil.copy(tmp_path / "docs" / "docs-00000.parquet", tmp_path / "docs" / "docs-00001.parquet")
+    (tmp_path / "twice").mkdir()
+    metrics = dedupe.run(PARAMS, docs=tmp_path / "docs", scratch=tmp_path / "scratch", out=tmp_path / "twice")
+    assert metrics["docs_in"] == 2 * once["metrics"]["docs_in"]
+    assert sorted(read_docs(tmp_path / "twice").column("id").to_pylist()) == sorted(once["kept"])
+
+
 @pytest.mark.slow
 def test_kill_9_and_start_again_gives_the_same_bytes_and_sketches_no_shard_twice(tmp_path: Path) -> None:
     """A real process under the frame, which kills itself in its third shard; then another one."""
@@ -229,7 +238,6 @@ def test_what_earlier_runs_kept_the_like_of_goes_and_takes_no_part(
 @pytest.mark.slow
 def test_one_worker_and_two_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "N_HERE", 1)
-    monkeypatch.setattr(near_duplicates, "N_HERE", 1)
     digests = []
     for workers in ("1", "2"):
         monkeypatch.setenv("MINIGPT_WORKERS", workers)

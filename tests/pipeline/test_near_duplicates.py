@@ -52,7 +52,7 @@ def test_any_memory_gives_the_decisions_of_the_algorithm_in_memory(
         corpus = corpus_of(Path(name), paths, params, memory_bytes)
         ranks = rank_documents(corpus)
         exact = first_equal(corpus, ranks)
-        near = near_duplicates.find(params, paths, corpus, ranks, exact)
+        near = near_duplicates.find(params, paths, corpus, ranks, exact, Path(name) / "sets")
         assert ranks.to_place.tolist() == expected.order.tolist()
         assert ranks.of_place[ranks.to_place].tolist() == list(range(n))
         assert exact.tolist() == expected.exact.tolist()
