@@ -29,7 +29,7 @@ from pipeline.near_duplicates import Near
 from pipeline.params import Dedupe
 from pipeline.ranking import CHUNK, Corpus, Ranks, first_equal, rank_documents
 from pipeline.sketches import gather, make_sketches
-from pipeline.sorted_ledger import LedgerSpool
+from pipeline.external.ledger import LedgerSpool
 from pipeline.stage import Metrics
 from pipeline.tables import copy_docs, count_docs, shard_paths
 from pipeline.text.columns import Rows

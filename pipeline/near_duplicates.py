@@ -29,7 +29,7 @@ import pyarrow as pa
 from pipeline.engine import map_files
 from pipeline.params import Dedupe
 from pipeline.ranking import CHUNK, Corpus, Ranks, equal_neighbours, fill_with_places, fixed_bytes, top_bits
-from pipeline.spool import Spool, append, part_count, read_array
+from pipeline.external.arrays import Spool, append, part_count, read_array
 from pipeline.tables import read_arrow, read_shard, write_arrow
 from pipeline.text import clusters
 from pipeline.text.clusters import MAX_CENTRES, SPREAD, VERIFIED, Buckets, Members, Slices

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.spool import Records, Spool, StringFile, file_array, part_count
+from pipeline.external.arrays import Records, Spool, StringFile, file_array, part_count
 from pipeline.tables import read_arrow
 from pipeline.text import survivors
 from pipeline.text.columns import Hashes, Rows

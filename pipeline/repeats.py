@@ -31,8 +31,8 @@ import pyarrow.compute as pc
 from pipeline.engine import map_files
 from pipeline.params import Dedupe, Repeats
 from pipeline.ranking import Corpus, Ranks, equal_neighbours, top_bits
-from pipeline.sorted_ledger import LedgerSpool
-from pipeline.spool import append, part_count, read_array
+from pipeline.external.ledger import LedgerSpool
+from pipeline.external.arrays import append, part_count, read_array
 from pipeline.stage import Metrics
 from pipeline.tables import ShardWriter, read_arrow, read_shard, write_arrow
 from pipeline.text.columns import Hashes, Rows

@@ -22,7 +22,7 @@ from pipeline.engine import map_files
 from pipeline.params import Dedupe
 from pipeline.progress import Bar
 from pipeline.ranking import N_SAMPLE, Corpus, id_keys
-from pipeline.spool import StringFile, file_array
+from pipeline.external.arrays import StringFile, file_array
 from pipeline.tables import read_arrow, read_shard, write_arrow
 from pipeline.text import minhash, survivors
 from pipeline.text.normalize import fold, split_words, squeeze

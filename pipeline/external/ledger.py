@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.ranking import Keys, cuts_of, id_keys, parts_by
-from pipeline.spool import Records, Spool, StringFile, part_count
+from pipeline.external.arrays import Records, Spool, StringFile, part_count
 from pipeline.tables import LEDGER, write_sorted_ledger
 from pipeline.text.columns import Fractions, Rows
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.spool import MAX_PARTS, Spool, StringFile, append, file_array, part_count, read_array
+from pipeline.external.arrays import MAX_PARTS, Spool, StringFile, append, file_array, part_count, read_array
 
 RECORD = np.dtype([("key", "<u8"), ("row", "<i8")])
 

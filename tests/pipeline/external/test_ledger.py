@@ -11,8 +11,8 @@ import pytest
 
 from pipeline import tables
 from pipeline.ranking import id_keys
-from pipeline.sorted_ledger import LedgerSpool
-from pipeline.spool import StringFile
+from pipeline.external.ledger import LedgerSpool
+from pipeline.external.arrays import StringFile
 from pipeline.tables import LEDGER, write_ledger, write_sorted_ledger
 
 
