@@ -1,4 +1,4 @@
-"""Arrow schemas and the files that hold them: the only file of `pipeline/` that opens Parquet or Arrow files.
+"""Schemas and the Parquet files that hold them: the only file of `pipeline/` that opens Parquet (Arrow: arrow_files.py).
 
 In: a folder of `docs-*.parquet`. Out: record batches, one at a time; or the same kind of folder, written shard by shard.
 Memory: one batch while reading, one shard (`SHARD_BYTES` of text) while writing. Bytes are the same for the same rows:
@@ -9,7 +9,6 @@ fixed codec, no timestamps, row groups cut by rows and text size only.
 # (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +19,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import ipc
 
 from pipeline.errors import UserError
 
@@ -72,11 +70,6 @@ SHARD_BYTES = 8_000_000  # of text per Parquet file: 40 MB of text gives two cor
 BATCH_ROWS = 2_048
 ROW_GROUP = 16_384
 STREAM_BYTES = 1 << 20
-
-
-def tokens_schema(dtype: pa.DataType) -> pa.Schema:
-    """TOKENS: one column without nulls, uint16 or uint32."""
-    return pa.schema([pa.field("tokens", dtype, nullable=False)])
 
 
 def shard_paths(folder: Path, stem: str = "docs") -> list[Path]:
@@ -216,19 +209,6 @@ def _text_ends(table: pa.Table) -> npt.NDArray[np.int64]:
     return np.cumsum(pc.binary_length(table.column("text")).to_numpy(), dtype=np.int64)
 
 
-def write_run(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-    """One uncompressed Arrow IPC file with a batch for each table, for `read_run`."""
-    with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, schema) as writer:
-        for table in tables:
-            writer.write_table(table.combine_chunks())
-
-
-def read_run(path: Path) -> pa.Table:
-    """What `write_run` wrote, mapped: a slice of it touches the disk for that slice alone."""
-    with pa.memory_map(str(path)) as source:
-        return ipc.open_file(source).read_all()
-
-
 def write_ledger(folder: Path, rows: pa.Table | Iterable[dict[str, object]]) -> pa.Table:
     """`ledger.parquet`, sorted by id and reason so that the order of work does not show."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=LEDGER)
@@ -304,76 +284,3 @@ class ShardWriter:
     ) -> None:
         if kind is None:
             self.close()
-
-
-class TokenFile:
-    """One uncompressed Arrow IPC file of tokens, written chunk by chunk in batches of `batch_tokens`."""
-
-    def __init__(self, path: Path, dtype: pa.DataType, batch_tokens: int = 1 << 20) -> None:
-        self.path, self.n_tokens = path, 0
-        self._schema, self._size = tokens_schema(dtype), batch_tokens
-        self._writer = ipc.new_file(str(path), self._schema)
-        self._pending: list[pa.Array] = []
-        self._waiting = 0
-
-    def write(self, chunk: pa.Array) -> None:
-        self._pending.append(chunk.cast(self._schema.field(0).type))
-        self._waiting += len(chunk)
-        self.n_tokens += len(chunk)
-        while self._waiting >= self._size:
-            whole = pa.concat_arrays(self._pending)
-            self._writer.write_batch(pa.record_batch([whole[: self._size]], schema=self._schema))
-            self._pending, self._waiting = [whole[self._size :]], self._waiting - self._size
-
-    def close(self) -> None:
-        if self._waiting:
-            self._writer.write_batch(pa.record_batch([pa.concat_arrays(self._pending)], schema=self._schema))
-        self._writer.close()
-
-
-def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> list[int]:
-    """One uncompressed Arrow IPC file, written batch by batch; returns the rows of each."""
-    rows: list[int] = []
-    with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-            rows.append(batch.num_rows)
-    return rows
-
-
-def map_batches(path: Path) -> pa.RecordBatchFileReader:
-    """An Arrow IPC file in place: `get_batch(i)` costs no memory of its own, and reads what is touched."""
-    try:
-        return ipc.open_file(pa.memory_map(str(path)).read_buffer())  # a buffer needs no thread to read it
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: not a readable Arrow file", str(error), "make it again") from error
-
-
-def zero_lists(path: Path, column: str, rows: Iterable[tuple[int, int]]) -> None:
-    """Overwrites what stands in some lists of a file of `write_batches`, in place. `rows`: batch, and row in the batch."""
-    whole = pa.memory_map(str(path)).read_buffer()
-    reader = ipc.open_file(whole)
-    with path.open("r+b") as file:
-        for batch, row in rows:
-            lists = reader.get_batch(batch).column(column)
-            start, stop = lists.offsets[row].as_py(), lists.offsets[row + 1].as_py()
-            n_bytes = lists.values.type.bit_width // 8
-            file.seek(lists.values.buffers()[1].address - whole.address + start * n_bytes)
-            file.write(bytes((stop - start) * n_bytes))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def append_stream(path: Path, table: pa.Table) -> None:
-    """Adds rows to a file of Arrow streams, for what is written and read once."""
-    with path.open("ab") as sink, ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-
-
-def read_stream(path: Path) -> Iterator[pa.RecordBatch]:
-    """The batches of such a file, in the order in which they were added."""
-    with path.open("rb") as file:
-        size = path.stat().st_size
-        while file.tell() < size:
-            with ipc.open_stream(file) as stream:
-                yield from stream

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.tables import DOCS, REJECTS, read_run, write_run
+from pipeline.arrow_files import read_run, write_run
+from pipeline.tables import DOCS, REJECTS
 
 RUN_BYTES = 64_000_000  # of text in one run, and in one range of ids: 300 GB are 4,700 runs of 4,700 slices
 MAPPED_RANGES = 4  # mapping all runs anew for each one of 300 GB would take 20 minutes

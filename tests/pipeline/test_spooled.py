@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from pipeline import download, spooled
+from pipeline.arrow_files import read_run
 from pipeline.external.runs import run_paths
 from pipeline.sources import Batch, Document, Opened, Part, Reading, Reject, Rows
 from pipeline.spooled import clear_unfinished, read_summary, spool_reading
-from pipeline.tables import read_run
 from tests.conftest import ROOT
 
 make = download._tables  # pyright: ignore[reportPrivateUsage]

@@ -12,17 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.tables import (
-    LEDGER,
-    ROW_GROUP,
-    TableWriter,
-    read_parquet_stream,
-    read_run,
-    read_table,
-    rechunked,
-    write_run,
-    write_table,
-)
+from pipeline.arrow_files import read_run, write_run
+from pipeline.tables import LEDGER, ROW_GROUP, TableWriter, read_parquet_stream, read_table, rechunked, write_table
 
 
 @settings(deadline=None)
