@@ -5,8 +5,9 @@ everything. What a file is its first bytes say, not its name. Out, in the file's
 `Skipped` for what does not, a `Problem` for what is broken. After broken bytes reading goes on at the next record that can be
 found: at the next packed member, or at the next `WARC/` at the start of a line. Memory: one record of at most `max_bytes`;
 longer ones are stepped over. Order n.
-Covered against hostile input: records that unpack to more than `streams.MAX_RATIO` times the file (`BombError`). Not covered:
-`.zst` with a dictionary of its own that is itself packed.
+Covered against hostile input: records that unpack to more than `streams.MAX_RATIO` times the file (`BombError`). Not
+covered: `.zst` with a dictionary of its own that is itself packed; in a file packed as one, what follows broken bytes (it is lost)
+and where records begin (`offset` tells how far the file had been read).
 """
 
 from __future__ import annotations
