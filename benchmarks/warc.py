@@ -3,7 +3,8 @@
 The archive is made here, as Common Crawl's are: a request, a response and a metadata record for each page, each packed on its
 own; pages of 10 to 90 kB with scripts, styles, navigation, sidebars, comments and footers around an article.
 `MINIGPT_BENCH_WARC` names a real archive to read instead. Both make a text, a title and an address of each page; ours also
-looks for the page's licence, checks its shape and makes the locator. Processor time counts, so that other programs do not.
+looks for the page's licence, checks its shape, keeps lists that the extractor drops and makes the locator. Processor time
+counts, so that other programs do not.
 """
 
 from __future__ import annotations

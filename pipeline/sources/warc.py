@@ -3,8 +3,8 @@
 In: archives of any size. Out: a document for each page that was answered with 200 as HTML (its main text and title) or as
 plain text, and for each text of a WET file; the licence that the page names itself, else the source's. Other answers and
 records are counted by kind; broken, clipped, too long, hostile and empty ones are rejects, and the rest is read on. Order n;
-pages are extracted by the workers. Memory: two chunks a worker, one record of at most `max_member_bytes`, ten times a page
-while it is parsed.
+pages are extracted by the workers. Memory: two chunks a worker, one record of at most `max_member_bytes`, 7 to 60 times a
+page while it is parsed.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ everything. What a file is its first bytes say, not its name. Out, in the file's
 `Skipped` for what does not, a `Problem` for what is broken. After broken bytes reading goes on at the next record that can be
 found: at the next packed member, or at the next `WARC/` at the start of a line. Memory: one record of at most `max_bytes`;
 longer ones are stepped over. Order n.
-Covered against hostile input: records that unpack to more than `streams.MAX_RATIO` times the file (`BombError`). Not covered:
-`.zst` with a dictionary of its own that is itself packed.
+Covered against hostile input: records that unpack to more than `streams.MAX_RATIO` times the file (`BombError`). Not
+covered: `.zst` with a dictionary of its own that is itself packed; in a file packed as one, what follows broken bytes (it is lost)
+and where records begin (`offset` tells how far the file had been read).
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import IO, Any, NamedTuple
 
+import lz4.frame
 from fastwarc.warc import ArchiveIterator  # pyright: ignore[reportMissingModuleSource]
 
 from pipeline.sources.chunks import BROKEN, Problem
@@ -42,6 +45,11 @@ STARTS = {
     ".lz4": (b"\x04\x22\x4d\x18", 0),
 }
 ARC_LINE = re.compile(rb"(\S.*?) (\S+) (\d{8,17}) (\S+)(?: [^\n]*?)? (\d+)\s*$", re.DOTALL)
+ENDED: Mapping[str, Callable[[], Any]] = {
+    ".gz": partial(zlib.decompressobj, 31),
+    ".lz4": lz4.frame.LZ4FrameDecompressor,
+}
+PIECE_BYTES = 4_096  # unpacks to a few MB at most
 KINDS = ("response", "resource", "conversion")
 INNER_RECORD = b"\r\n\r\nWARC/1."
 
@@ -137,6 +145,8 @@ class _Warc:
                 yield problem
             is_lost = problem is not None
             start = self._next_start() if problem else None
+        if not is_lost and not self._is_whole():
+            yield Problem({"offset": self.last}, "clipped_record", "the packed file ended before its end marker")
 
     def _until_broken(self) -> Iterator[Item]:
         """The records from here on; the last one is a problem that ends them, if there is one."""
@@ -171,27 +181,48 @@ class _Warc:
         if "Content-Length" not in headers:
             return Problem(where, "clipped_record", "no Content-Length in its head")
         if kind not in KINDS:
-            self._step_over(record.reader)
-            return Skipped(kind)
+            n_read = self._step_over(record.reader)
+            return Skipped(kind) if n_read == length else _clipped(where, n_read, length)
         if length > self.max_bytes:
-            self._step_over(record.reader)
-            return Problem(where, "too_large", f"{length} bytes, more than max_member_bytes = {self.max_bytes}")
+            n_read = self._step_over(record.reader)
+            detail = f"{length} bytes, more than max_member_bytes = {self.max_bytes}"
+            return Problem(where, "too_large", detail) if n_read == length else _clipped(where, n_read, length)
         block = record.reader.read(length)
         self._count(len(block))
         if len(block) < length:
-            return Problem(where, "clipped_record", f"{len(block)} of {length} bytes")
+            return _clipped(where, len(block), length)
         url = (headers.get("WARC-Target-URI") or "").strip().strip("<>")
         return Record(self.last, record.record_id or "", kind, url, headers.get("Content-Type") or "", block)
 
-    def _step_over(self, reader: Any) -> None:
+    def _step_over(self, reader: Any) -> int:
+        n_read = 0
         while block := reader.read(BLOCK_BYTES):
             self._count(len(block))
+            n_read += len(block)
+        return n_read
 
     def _count(self, n_bytes: int) -> None:
         self.n_unpacked += n_bytes
         n_read = self.file.n_read if isinstance(self.file, CountedFile) else self.n_unpacked
         if self.n_unpacked > RATIO_SLACK_BYTES + MAX_RATIO * n_read:
             raise BombError(f"{self.n_unpacked} bytes came out of {n_read}")
+
+    def _is_whole(self) -> bool:
+        """Whether the packed members from the last record on have an end; where they begin is not known of a file packed as one."""
+        if self.packing not in ENDED:
+            return True
+        self.file.seek(self.last)
+        member: Any = None
+        data = self.file.read(PIECE_BYTES)
+        if not data.startswith(STARTS[self.packing][0]):
+            return True
+        while data:
+            member = member or ENDED[self.packing]()
+            member.decompress(data)
+            data = member.unused_data if member.eof else b""
+            member = None if member.eof else member
+            data = data or self.file.read(PIECE_BYTES)
+        return member is None
 
     def _next_start(self) -> int | None:
         """Where the next record may begin after the last one; a candidate that fails is left for the one after it."""
@@ -208,6 +239,10 @@ class _Warc:
             at += len(block)
             tail = (tail + block)[-len(magic) :]
         return None
+
+
+def _clipped(where: Mapping[str, object], n_read: int, length: int) -> Problem:
+    return Problem(where, "clipped_record", f"{n_read} of {length} bytes")
 
 
 def read_arc(stream: IO[bytes], max_bytes: int) -> Iterator[Item]:
@@ -235,7 +270,7 @@ def read_arc(stream: IO[bytes], max_bytes: int) -> Iterator[Item]:
             block = stream.read(length)
             n_read = len(block)
             if n_read < length:
-                yield Problem(where, "clipped_record", f"{n_read} of {length} bytes")
+                yield _clipped(where, n_read, length)
             else:
                 kind = "response" if block.startswith(b"HTTP/") else "resource"
                 yield Record(at, "", kind, url, content_type, block)

@@ -23,7 +23,7 @@ FLAT_TAGS = (
     *("p", "li", "dt", "dd", "td", "th", "tr", "option", "html", "head", "body"),
 )
 FLAT = np.array([name_code(name) for name in FLAT_TAGS], np.int64)
-UL, OL, LI, A = name_code("ul"), name_code("ol"), name_code("li"), name_code("a")
+UL, OL, LI, A, LINK, META = (name_code(name) for name in ("ul", "ol", "li", "a", "link", "meta"))
 MAX_OPEN_LISTS, MAX_LISTS = 64, 4_096  # what is beyond is left as it is
 RAW = np.array([name_code(name) for name in ("script", "style", "textarea")], np.int64)
 
@@ -59,29 +59,44 @@ def _find_end(data: Any, at: int) -> int:  # pragma: no cover (compiled)
 
 
 @numba.njit(nogil=True)
-def _attributes(data: Any, at: int) -> tuple[int, int, bool]:  # pragma: no cover (compiled)
-    """From behind a tag's name: how many attributes, where its `>` is, and whether `licens` or `rights` is in it."""
-    n, quote, before, is_inside, has_licence = 0, 0, 0, False, False
+def _attributes(data: Any, at: int) -> tuple[int, int]:  # pragma: no cover (compiled)
+    """From behind a tag's name: how many attributes, and where its `>` is."""
+    n, before, is_inside = 0, 0, False
     while at < len(data):
         byte = data[at]
-        if byte | 32 == 115 and at > 4 and data[at - 4] | 32 == 105:  # i…s
-            a, b, c = data[at - 3] | 32, data[at - 2] | 32, data[at - 1] | 32
-            has_licence |= (a == 99 and b == 101 and c == 110) or (a == 103 and b == 104 and c == 116)
-        if quote:
-            quote = 0 if byte == quote else quote
-        elif byte == 62:
+        if byte == 62:
             break
-        elif byte <= 32 or byte == 47:
+        if byte <= 32 or byte == 47:
             is_inside = False
+        elif (byte == 34 or byte == 39) and before == 61:
+            at += 1
+            while at < len(data) and data[at] != byte:
+                at += 1
         else:
-            if (byte == 34 or byte == 39) and before == 61:
-                quote = byte
-            elif not is_inside and byte != 61 and before != 61:
-                n += 1
+            n += not is_inside and byte != 61 and before != 61
             is_inside = True
         before = byte if byte > 32 else before
         at += 1
-    return n, at, has_licence
+    return n, min(at, len(data))
+
+
+@numba.njit(nogil=True)
+def _names_licence(data: Any, at: int, end: int) -> bool:  # pragma: no cover (compiled)
+    """Whether `licens` or `rights` is in these bytes, in large or small letters."""
+    for s in range(at + 5, end):
+        if data[s] | 32 == 115 and data[s - 4] | 32 == 105:  # i…s
+            a, b, c = data[s - 3] | 32, data[s - 2] | 32, data[s - 1] | 32
+            if (a == 99 and b == 101 and c == 110) or (a == 103 and b == 104 and c == 116):
+                return True
+    return False
+
+
+@numba.njit(nogil=True)
+def _is_one_of(codes: Any, code: int) -> bool:  # pragma: no cover (compiled)
+    for at in range(len(codes)):  # noqa: SIM110 (faster than any() in compiled code)
+        if codes[at] == code:
+            return True
+    return False
 
 
 @numba.njit(cache=True, nogil=True)
@@ -114,9 +129,11 @@ def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any, Any]:  
             at += 1
         code += 16
         if at < n and data[at] != 62:
-            found, at, is_found = _attributes(data, at)
-            has_licence |= is_found
+            start = at
+            found, at = _attributes(data, at)
             most = max(most, found)
+            if code in (A, LINK, META):
+                has_licence = has_licence or _names_licence(data, start, at)
         is_single = data[at - 1] == 47
         at += 1
         if code == A:
@@ -134,11 +151,11 @@ def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any, Any]:  
             if code == UL and opened == UL and n_own and 2 * (n_link - link_before) <= n_own:
                 is_kept[number], names[n_names], names[n_names + 1] = True, start, name_at
                 n_names += 2
-        if np.any(flat == code):
+        if _is_one_of(flat, code):
             continue
         if is_end:
             depth = max(depth - 1, 0)
-        elif np.any(raw == code):
+        elif _is_one_of(raw, code):
             at = _find_end(data, at)
             depth += 1
         elif not is_single:

@@ -1,12 +1,13 @@
 """A web page's bytes to its main text, title and licence.
 
-In: the body of a response, and the charset that its header declares. Out: the text without navigation, headers, footers and
-the like; the `<title>`; the licence that the page itself names (`rel=license`, Creative Commons' and Dublin Core's meta
-tags).
-The extractor is resiliparse's rule-based one (Bevendorff et al., 2018), chosen for 15 times the speed of trafilatura at more
-of the main text kept: docs/log.md has the figures. Order n for real pages; memory about 10 times the page while it is parsed.
-Charset: valid UTF-8 is UTF-8, whatever is declared; else the header's, else the one in `<meta>`, else what the bytes look
-like.
+In: the body of a response, and the charset that its header declares. Out: the text without navigation, headers, footers and the
+like; the `<title>`; the licence that the page itself names (`rel=license`, Creative Commons' and Dublin Core's meta tags).
+The extractor is resiliparse's rule-based one (Bevendorff et al., 2018): 49 MB/s of real pages where trafilatura reads 3.2. Of 36
+pages with prose it keeps 90 kB that trafilatura drops (headings, lists of publications, all posts of a blog but the first; 66 of 70
+lines drawn by chance are main text), and lacks 88 bytes of trafilatura's; its own rule that takes most `<ul>` near the root for
+menus is set right here (6 kB of the 90).
+Order n for real pages. Memory, measured: 7 times the page while it is parsed, 60 times for one that is nothing but tags.
+Charset: valid UTF-8 is UTF-8, whatever is declared; else the header's, else the one in `<meta>`, else what the bytes look like.
 Covered against hostile input: pages whose nesting or attributes would stall the parser (`PageError`). Not covered: text that
 scripts would write; a licence that the page gives to a part of it only is taken for the whole.
 """

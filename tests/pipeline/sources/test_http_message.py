@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import io
 import zlib
 
+import brotli
 import pytest
 import zstandard
-from fastwarc.stream_io import BrotliWriter
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.sources.http_message import BodyError, charset_of, decoded_body, parse_head, unchunked
 
 MAX_BYTES = 100_000
-
-
-def brotli(body: bytes) -> bytes:
-    out = io.BytesIO()
-    writer = BrotliWriter(out)
-    writer.write(body)
-    writer.finish()
-    return out.getvalue()
 
 
 def raw_deflate(body: bytes) -> bytes:
@@ -35,7 +26,7 @@ PACK = {
     "x-gzip": gzip.compress,
     "deflate": zlib.compress,
     "zstd": zstandard.compress,
-    "br": brotli,
+    "br": brotli.compress,
 }
 
 

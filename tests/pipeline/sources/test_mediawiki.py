@@ -48,16 +48,12 @@ def test_a_long_text_is_dropped_and_marked() -> None:
     assert (len(short.text), long.text, after.text) == (1_000, "", "c")
 
 
-def test_a_broken_dump_gives_the_pages_before() -> None:
-    for end in (len(DUMP) // 2, len(DUMP) - 5):
-        found: list[Page] = []
-        with pytest.raises(XmlError):
-            found.extend(Dump(1_000).pages(io.BytesIO(DUMP[:end].encode())))
-    dump, found = Dump(1_000), []
+@pytest.mark.parametrize("end", ["<page></wrong>", "", "<page><title>cut o"])
+def test_a_broken_dump_gives_the_pages_before(end: str) -> None:
+    reading = Dump(1_000).pages(io.BytesIO((DUMP.removesuffix(TAIL) + end).encode()))
+    assert [next(reading).id, next(reading).id] == [1, 2]
     with pytest.raises(XmlError):
-        for one in dump.pages(io.BytesIO((DUMP[: -len(TAIL)] + "<page></wrong>").encode())):
-            found.append(one)
-    assert len(found) == 2
+        next(reading)
 
 
 def test_hostile_xml_is_refused() -> None:

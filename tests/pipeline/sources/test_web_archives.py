@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,19 @@ def test_a_last_record_that_is_clipped() -> None:
     items = read(b"".join(records())[:-400])
     assert ids(items) == list("0123")
     assert reasons(items) == ["clipped_record"]
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_an_end_that_is_cut_off_is_noticed_at_every_byte(packing: str) -> None:
+    parts = list(map(PACKED[packing], records(2)))
+    data, start = b"".join(parts), sum(map(len, parts[:-1]))
+    n_tail = 0 if packing else 4  # the blank lines behind a plain record
+    for at in range(start + 1, len(data) - n_tail):
+        if re.search(rb"Content-Length: ?\d?$", data[start:at]):  # half a number is a number
+            continue
+        items = read(data[:at])
+        assert ids(items) == ["0", "1"]
+        assert reasons(items) in (["clipped_record"], ["broken_record"]), at
 
 
 def test_a_long_record_is_stepped_over() -> None:
