@@ -195,6 +195,33 @@ def _add_ngrams(
     return n_added
 
 
+@numba.njit(nogil=True)
+def _place(key: np.uint64, keys: Hashes, places: Rows) -> int:  # pragma: no cover (compiled)
+    """The row of the word of this key; -1 where it is unknown."""
+    slot = _slot(key, len(keys))
+    while keys[slot] and keys[slot] != key:
+        slot = (slot + 1) & (len(keys) - 1)
+    return places[slot]
+
+
+@numba.njit(nogil=True)
+def _add_word_ngrams(
+    recent: Hashes, n_seen: int, wide: np.uint64, rows: Floats, sizes: tuple[int, ...], line: Floats
+) -> int:  # pragma: no cover (compiled)
+    """Adds the rows of the word n-grams that end at the word of hash `wide`; returns how many."""
+    n_words, n_buckets, longest = sizes[0], sizes[1], sizes[4]
+    n_added = min(longest - 1, n_seen)
+    for n in range(n_added):
+        gram = recent[(n_seen - 1 - n) % longest]
+        for k in range(n_seen - n, n_seen):
+            gram = gram * np.uint64(NGRAM_FACTOR) + recent[k % longest]
+        gram = gram * np.uint64(NGRAM_FACTOR) + wide
+        place = n_words + np.int64(gram % np.uint64(n_buckets))
+        for d in range(len(line)):
+            line[d] += rows[place, d]
+    return n_added
+
+
 @numba.njit(cache=True, nogil=True)
 def _predict(
     data: Bytes,
@@ -206,7 +233,7 @@ def _predict(
     places: Rows,
     sizes: tuple[int, ...],
 ) -> Fractions:  # pragma: no cover (compiled)
-    n_words, n_buckets, longest, end_row = sizes[0], sizes[1], sizes[4], sizes[5]
+    longest, end_row = sizes[4], sizes[5]
     dim, n_labels, n_rows = rows.shape[1], output.shape[0], len(offsets) - 1
     out = np.zeros((n_rows, n_labels), np.float64)
     kept_keys, kept_counts = np.zeros(N_KEPT, np.uint64), np.zeros(N_KEPT, np.int64)
@@ -235,12 +262,10 @@ def _predict(
             else:
                 at = _slot(key, N_KEPT)
                 if kept_keys[at] != key:
-                    slot = _slot(key, len(keys))
-                    while keys[slot] and keys[slot] != key:
-                        slot = (slot + 1) & (len(keys) - 1)
                     kept_keys[at], kept_hashes[at] = key, _hash(data, start, i)
-                    if places[slot] >= 0:
-                        kept[at], kept_counts[at] = rows[places[slot]], counts[places[slot]]
+                    place = _place(key, keys, places)
+                    if place >= 0:
+                        kept[at], kept_counts[at] = rows[place], counts[place]
                     else:
                         kept[at] = 0
                         kept_counts[at] = _add_ngrams(data, start, i, rows, sizes, kept[at])
@@ -249,15 +274,8 @@ def _predict(
                 n_added += kept_counts[at]
                 narrow = kept_hashes[at]
             wide = np.uint64(np.int64(np.int32(narrow)))  # fastText keeps the hashes signed
-            for n in range(min(longest - 1, n_seen)):  # word n-grams that end here, by their length
-                gram = recent[(n_seen - 1 - n) % longest]
-                for k in range(n_seen - n, n_seen):
-                    gram = gram * np.uint64(NGRAM_FACTOR) + recent[k % longest]
-                gram = gram * np.uint64(NGRAM_FACTOR) + wide
-                place = n_words + np.int64(gram % np.uint64(n_buckets))
-                for d in range(dim):
-                    line[d] += rows[place, d]
-                n_added += 1
+            if longest > 1:  # a call for nothing costs a third of the time
+                n_added += _add_word_ngrams(recent, n_seen, wide, rows, sizes, line)
             recent[n_seen % len(recent)] = wide
             n_seen += 1
         if n_added:
