@@ -58,9 +58,14 @@ def train(lines: Iterable[str], path: Path, *, label: str, **settings: Any) -> N
     text = path.with_suffix(".txt")
     with text.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{line}\n" for line in lines)
-    # more threads race, and no two models are the same
-    trained = fasttext.train_supervised(str(text), label=label, thread=1, verbose=0, **settings)
-    text.unlink()
+    try:  # more threads race, and no two models are the same
+        trained = fasttext.train_supervised(str(text), label=label, thread=1, verbose=0, **settings)
+    except RuntimeError as error:
+        raise UserError(
+            f"filter: the {path.stem} model can't be trained", str(error), "lower its learning_rate in params.yaml"
+        ) from error
+    finally:
+        text.unlink()
     trained.save_model(str(path))
 
 

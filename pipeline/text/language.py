@@ -6,7 +6,12 @@ stage does the files. FineWeb (Penedo et al. 2024) keeps English at 0.65 or more
 
 Code, signatures and doctests are foreign to every language and lower its score, so only prose is judged: lines in which
 plain words (letters, inner hyphens and apostrophes) are at least half of all tokens. Doctests with their output and fenced
-blocks are left out whole. A text in which no line passes is judged by all its plain words; one without any has no language.
+blocks are left out whole, and emoji. A text in which no line passes is judged by all its plain words; one without any has no
+language. Words are looked for before letters are folded: a comma of full width inside a Chinese sentence is no code.
+
+Of a long text the first `max_bytes` of prose are judged. Measured on pages of 12 kB in 38 languages under a banner of 720 bytes of
+English: 4,000 bytes are as good as all, with 1,000 most of the foreign ones pass. Time: linear in what is judged and in the code
+before it, 60 MB of text a second on one core with the model, five times that where documents are longer than 20 kB.
 """
 
 # pyright: reportAttributeAccessIssue=false

@@ -5,9 +5,9 @@ one column a label. A line is the mean of the rows of its words, of their charac
 output matrix (Joulin et al. 2016, Bojanowski et al. 2017); hashes and order are fastText's, so are the probabilities but for
 rounding, and for the 1e-5 that fastText adds to each. A line without words has zeros everywhere.
 
-Faster than fastText's own by two ideas. What a word's rows add up to is kept for as long as no other word needs its place.
-Where there are fewer labels than dimensions, the input is multiplied by the output once, and a row is as wide as there are
-labels. Time: linear in the bytes. Memory: the matrices, and `N_KEPT` sums.
+Faster than fastText's own by three ideas. A known word's n-grams are added up once, when the model is loaded; an unknown one's sum
+is kept for as long as no other word needs its place. Where there are fewer labels than dimensions, the input is multiplied by the
+output once, and a row is as wide as there are labels. Time: linear in the bytes. Memory: the matrices, and `N_KEPT` sums.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ Floats = npt.NDArray[np.float32]
 
 
 class Classifier(NamedTuple):
-    """A fastText model as arrays. `rows`: words, then hashed n-grams. `keys` and `places`: an open hash table of the words."""
+    """A fastText model as arrays. `rows`: sums of `counts` rows for each word, then hashed n-grams. `keys` and `places`: an open
+    hash table of the words."""
 
     labels: tuple[str, ...]
     rows: Floats
+    counts: Rows
     output: Floats
     keys: Hashes
     places: Rows
@@ -68,9 +70,12 @@ def classifier(
     data, offsets = to_utf8(pa.array(list(words), pa.string()))
     keys, places = _table(data, offsets)
     end_row = words.index(END) if END in words else -1
+    rows = np.array(rows, np.float32, order="C")
+    counts = _sum_words(data, offsets, rows, (len(words), max(n_buckets, 1), *char_ngrams), end_row)
     return Classifier(
         tuple(labels),
-        np.ascontiguousarray(rows, np.float32),
+        rows,
+        counts,
         np.ascontiguousarray(output, np.float32),
         keys,
         places,
@@ -90,6 +95,7 @@ def predict(model: Classifier, lines: pa.StringArray) -> Fractions:
         data,
         offsets,
         model.rows,
+        model.counts,
         model.output,
         model.keys,
         model.places,
@@ -147,19 +153,27 @@ def _table(data: Bytes, offsets: Offsets) -> tuple[Hashes, Rows]:  # pragma: no 
     return keys, places
 
 
+@numba.njit(cache=True, nogil=True)
+def _sum_words(
+    data: Bytes, offsets: Offsets, rows: Floats, sizes: tuple[int, ...], end_row: int
+) -> Rows:  # pragma: no cover (compiled)
+    """Adds its character n-grams to the row of each word, in place; returns how many rows each is the sum of."""
+    counts = np.ones(len(offsets) - 1, np.int64)
+    for word in range(len(counts)):
+        if word != end_row:
+            counts[word] += _add_ngrams(data, offsets[word], offsets[word + 1], rows, sizes, rows[word])
+    return counts
+
+
 @numba.njit(nogil=True)
-def _add_word(
-    data: Bytes, start: int, stop: int, rows: Floats, row: int, sizes: tuple[int, ...], total: Floats
+def _add_ngrams(
+    data: Bytes, start: int, stop: int, rows: Floats, sizes: tuple[int, ...], total: Floats
 ) -> int:  # pragma: no cover (compiled)
-    """Sets `total` to the sum of the word's own row (-1: it has none) and of its character n-grams'; returns how many."""
+    """Adds the rows of a word's character n-grams to `total`; returns how many."""
     n_words, n_buckets, shortest, longest = sizes[0], sizes[1], sizes[2], sizes[3]
     n_added, dim = 0, rows.shape[1]
-    total[:] = 0
-    if row >= 0:
-        total[:] = rows[row]
-        n_added += 1
     if longest <= 0:
-        return n_added
+        return 0
     first, last = start - 1, stop + 1  # with < before and > behind
     for i in range(first, last):
         if start <= i < stop and data[i] & 0xC0 == 0x80:
@@ -181,11 +195,45 @@ def _add_word(
     return n_added
 
 
+@numba.njit(nogil=True)
+def _place(key: np.uint64, keys: Hashes, places: Rows) -> int:  # pragma: no cover (compiled)
+    """The row of the word of this key; -1 where it is unknown."""
+    slot = _slot(key, len(keys))
+    while keys[slot] and keys[slot] != key:
+        slot = (slot + 1) & (len(keys) - 1)
+    return places[slot]
+
+
+@numba.njit(nogil=True)
+def _add_word_ngrams(
+    recent: Hashes, n_seen: int, wide: np.uint64, rows: Floats, sizes: tuple[int, ...], line: Floats
+) -> int:  # pragma: no cover (compiled)
+    """Adds the rows of the word n-grams that end at the word of hash `wide`; returns how many."""
+    n_words, n_buckets, longest = sizes[0], sizes[1], sizes[4]
+    n_added = min(longest - 1, n_seen)
+    for n in range(n_added):
+        gram = recent[(n_seen - 1 - n) % longest]
+        for k in range(n_seen - n, n_seen):
+            gram = gram * np.uint64(NGRAM_FACTOR) + recent[k % longest]
+        gram = gram * np.uint64(NGRAM_FACTOR) + wide
+        place = n_words + np.int64(gram % np.uint64(n_buckets))
+        for d in range(len(line)):
+            line[d] += rows[place, d]
+    return n_added
+
+
 @numba.njit(cache=True, nogil=True)
 def _predict(
-    data: Bytes, offsets: Offsets, rows: Floats, output: Floats, keys: Hashes, places: Rows, sizes: tuple[int, ...]
+    data: Bytes,
+    offsets: Offsets,
+    rows: Floats,
+    counts: Rows,
+    output: Floats,
+    keys: Hashes,
+    places: Rows,
+    sizes: tuple[int, ...],
 ) -> Fractions:  # pragma: no cover (compiled)
-    n_words, n_buckets, longest, end_row = sizes[0], sizes[1], sizes[4], sizes[5]
+    longest, end_row = sizes[4], sizes[5]
     dim, n_labels, n_rows = rows.shape[1], output.shape[0], len(offsets) - 1
     out = np.zeros((n_rows, n_labels), np.float64)
     kept_keys, kept_counts = np.zeros(N_KEPT, np.uint64), np.zeros(N_KEPT, np.int64)
@@ -214,25 +262,20 @@ def _predict(
             else:
                 at = _slot(key, N_KEPT)
                 if kept_keys[at] != key:
-                    slot = _slot(key, len(keys))
-                    while keys[slot] and keys[slot] != key:
-                        slot = (slot + 1) & (len(keys) - 1)
                     kept_keys[at], kept_hashes[at] = key, _hash(data, start, i)
-                    kept_counts[at] = _add_word(data, start, i, rows, places[slot], sizes, kept[at])
+                    place = _place(key, keys, places)
+                    if place >= 0:
+                        kept[at], kept_counts[at] = rows[place], counts[place]
+                    else:
+                        kept[at] = 0
+                        kept_counts[at] = _add_ngrams(data, start, i, rows, sizes, kept[at])
                 for d in range(dim):
                     line[d] += kept[at, d]
                 n_added += kept_counts[at]
                 narrow = kept_hashes[at]
             wide = np.uint64(np.int64(np.int32(narrow)))  # fastText keeps the hashes signed
-            for n in range(min(longest - 1, n_seen)):  # word n-grams that end here, by their length
-                gram = recent[(n_seen - 1 - n) % longest]
-                for k in range(n_seen - n, n_seen):
-                    gram = gram * np.uint64(NGRAM_FACTOR) + recent[k % longest]
-                gram = gram * np.uint64(NGRAM_FACTOR) + wide
-                place = n_words + np.int64(gram % np.uint64(n_buckets))
-                for d in range(dim):
-                    line[d] += rows[place, d]
-                n_added += 1
+            if longest > 1:  # a call for nothing costs a third of the time
+                n_added += _add_word_ngrams(recent, n_seen, wide, rows, sizes, line)
             recent[n_seen % len(recent)] = wide
             n_seen += 1
         if n_added:

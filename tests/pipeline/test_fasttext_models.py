@@ -33,6 +33,12 @@ def test_training_twice_gives_the_same_bytes_and_leaves_nothing_else(tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.bin", "two.bin"]
 
 
+def test_a_learning_rate_that_is_too_high_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="learning_rate"):
+        write(tmp_path / "model.bin", lr=1e9)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_tree_of_labels_is_left_to_fasttext_and_judged_alike(tmp_path: Path) -> None:
     tree, flat = load_model(write(tmp_path / "tree.bin", loss="hs")), load_model(write(tmp_path / "flat.bin"))
     assert isinstance(tree, OwnPredict)
