@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from pipeline import near_duplicates, repeats
+from pipeline.earlier_runs import drop_known
 from pipeline.errors import UserError
 from pipeline.external.ledger import LedgerSpool
 from pipeline.near_duplicates import Near
@@ -36,8 +36,6 @@ from pipeline.text.columns import Rows
 from pipeline.text.pieces import Unit
 
 REASONS = ("exact_duplicate", "near_duplicate")
-# Documents that an earlier run's documents stand for: the row in the shard, the earlier document's id, their true Jaccard.
-KNOWN = pa.schema([("row", pa.int64()), ("other_id", pa.string()), ("similarity", pa.float64())])
 
 
 def run(params: Dedupe, *, docs: Path, scratch: Path, out: Path) -> Metrics:
@@ -51,7 +49,7 @@ def run(params: Dedupe, *, docs: Path, scratch: Path, out: Path) -> Metrics:
     folder.mkdir(parents=True)
     corpus = gather(params, sketches, folder)
     ledger = LedgerSpool("dedupe", corpus.ids, folder / "ledger", corpus.memory_bytes)
-    n_known = drop_known(params, paths, corpus, ledger)
+    known = drop_known(params, paths, corpus, ledger, scratch, out)
     ranks = rank_documents(corpus)
     exact = first_equal(corpus, ranks)
     near = near_duplicates.find(params, paths, corpus, ranks, exact, scratch / "sets")
@@ -63,7 +61,7 @@ def run(params: Dedupe, *, docs: Path, scratch: Path, out: Path) -> Metrics:
         "docs_in": corpus.n_docs,
         "docs_out": sum(int(np.count_nonzero(is_kept[i : i + CHUNK])) for i in range(0, corpus.n_docs, CHUNK)),
         **{f"dropped_{reason}": ledger.counts[reason] for reason in REASONS},
-        **({"dropped_earlier_duplicate": n_known} if n_known else {}),
+        **known,
         "candidate_pairs": near.n_candidates,
         "verified_pairs": near.n_verified,
         "clusters": near.n_clusters,
@@ -91,22 +89,6 @@ def write_docs(
         for unit, settings in asked.items()
     }
     return repeats.copy_without(params, paths, corpus, ranks, is_kept, repeated, ledger, out)
-
-
-def duplicates_of_earlier_runs(_params: Dedupe, _shard: Path, _sketch: Path) -> pa.Table:
-    """Rows (schema KNOWN) of one shard that repeat what earlier runs have kept. Without an index nothing is known."""
-    return KNOWN.empty_table()
-
-
-def drop_known(params: Dedupe, paths: Sequence[Path], corpus: Corpus, ledger: LedgerSpool) -> int:
-    """They take no part in anything that follows; how many there are."""
-    for path, sketch, first in zip(paths, corpus.sketches, corpus.firsts.tolist(), strict=False):
-        known = duplicates_of_earlier_runs(params, path, sketch)
-        places, others = first + known.column("row").to_numpy(), known.column("other_id").combine_chunks()
-        corpus.is_known[places] = True
-        value = known.column("similarity").to_numpy()
-        ledger.add("earlier_duplicate", places, value=value, threshold=params.min_jaccard, other=others)
-    return ledger.counts["earlier_duplicate"]
 
 
 def decide(

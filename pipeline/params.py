@@ -151,6 +151,7 @@ class Dedupe(Section):
     paragraphs: Repeats | None = None  # null: they are left alone
     lines: Repeats | None = None
     min_chars_left: Annotated[int, Field(ge=0)] = 1  # of a document that has lost some; with less it goes
+    index: NearIndex | None = None  # of what earlier runs kept: documents near to it are dropped
     memory_mb: Count = 1_000  # that sorting and comparing may hold; files below scratch/ hold the rest
 
     @model_validator(mode="before")

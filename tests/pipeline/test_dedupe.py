@@ -210,31 +210,6 @@ def test_kill_9_and_start_again_gives_the_same_bytes_and_sketches_no_shard_twice
     assert read_docs(tmp_path / "again").equals(read_docs(tmp_path / "out"))
 
 
-def test_what_earlier_runs_kept_the_like_of_goes_and_takes_no_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base = words(1)
-    rows = [doc("a", " ".join([*base, "longest", "of", "all"])), doc("b", " ".join(base)), doc("c", "something else")]
-    assert run(tmp_path / "before", rows)["kept"] == ["a", "c"]
-
-    def known(_params: Dedupe, shard: Path, _sketch: Path) -> pa.Table:
-        ids = read_table(shard, ["id"]).column("id").to_pylist()
-        row = {"row": ids.index("a"), "other_id": "of-last-night", "similarity": 0.9}
-        return pa.Table.from_pylist([row], schema=dedupe.KNOWN)
-
-    monkeypatch.setattr(dedupe, "duplicates_of_earlier_runs", known)
-    found = run(tmp_path / "after", rows)
-    assert found["kept"] == ["b", "c"]
-    assert found["metrics"]["dropped_earlier_duplicate"] == 1
-    row = found["ledger"]["a"]
-    assert (row["reason"], row["other_id"], row["value"], row["threshold"]) == (
-        "earlier_duplicate",
-        "of-last-night",
-        0.9,
-        0.8,
-    )
-
-
 @pytest.mark.slow
 def test_one_worker_and_two_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "N_HERE", 1)
