@@ -1,7 +1,7 @@
-"""python -m pipeline download --out data/download --metrics data/metrics/download.json
+"""python -m pipeline download --takedowns data/takedowns.jsonl --out data/download --metrics data/metrics/download.json
 
-In: the sources in params.yaml. Out: `docs-*.parquet` (DOCS, sorted by id), `rejects.parquet` (what could not be read, and
-why) and `ledger.parquet` (documents that came twice). An id is xxh3_128 of source, locator and text, so the same text from
+In: the sources in params.yaml, and the tombstones of what has been taken down (docs/takedown.md). Out: `docs-*.parquet` (DOCS, sorted by id), `rejects.parquet` (what could not be read, and
+why) and `ledger.parquet` (documents that came twice or were taken down). An id is xxh3_128 of source, locator and text, so the same text from
 the same place is the same document; where it comes twice (a file that two sources name) it is kept once.
 Order n log n in the documents. Memory: the whole corpus as Arrow columns, twice while it is sorted: about 3 bytes a byte
 of text on top of 0.3 GB, so corpora up to a few GB.
@@ -25,11 +25,23 @@ from pipeline.params import Download
 from pipeline.progress import Bar
 from pipeline.sources import Document, Reject, open_source
 from pipeline.stage import Metrics
-from pipeline.tables import BATCH_ROWS, DOCS, REJECTS, ShardWriter, write_ledger, write_table
+from pipeline.tables import (
+    BATCH_ROWS,
+    DOCS,
+    LEDGER,
+    REJECTS,
+    ShardWriter,
+    dropped_rows,
+    write_ledger,
+    write_table,
+)
+from pipeline.text.tombstones import REASON, match, parse, prepare
 
 
-def run(params: Download, *, out: Path) -> Metrics:
+def run(params: Download, *, takedowns: Path | None = None, out: Path) -> Metrics:
     """Reads every source and writes the corpus. Raises `UserError` for a source that is not there, or no document at all."""
+    stones = prepare(parse(takedowns.read_text(encoding="utf-8"), str(takedowns)) if takedowns else [])
+    taken: list[pa.Table] = []
     readings = [open_source(source, f"download.sources.{at}") for at, source in enumerate(params.sources)]
     tables: list[pa.RecordBatch] = []
     rejects: list[Reject] = []
@@ -38,12 +50,15 @@ def run(params: Download, *, out: Path) -> Metrics:
     with Bar("download", sum(sizes) if all(sizes) else 0, "bytes") as bar:
         for reading in readings:
             for batch in reading.batches:
-                tables += _tables(batch.docs)
+                for made in _tables(batch.docs):
+                    keys = match(made, stones)
+                    taken.append(_taken(made, keys))
+                    tables.append(made.filter(keys.is_null()))
                 rejects += batch.rejects
                 counts.update(batch.counts)
                 if batch.n_bytes:
                     bar.advance(batch.n_bytes)
-    if not tables:
+    if not any(table.num_rows for table in tables):
         raise UserError(
             "download.sources: the corpus is empty", f"0 documents, {len(rejects)} rejects", _advice(rejects)
         )
@@ -53,8 +68,9 @@ def run(params: Download, *, out: Path) -> Metrics:
         for part in kept.to_batches(max_chunksize=BATCH_ROWS):
             writer.write(part)
     write_table(out / "rejects.parquet", _rejects(rejects))
-    write_ledger(out, _duplicates(corpus))
-    return _metrics(corpus, kept, rejects, counts)
+    gone = pa.concat_tables([_duplicates(corpus), *taken])
+    write_ledger(out, gone)
+    return _metrics(corpus, kept, rejects, counts, sum(table.num_rows for table in taken))
 
 
 def document_id(document: Document) -> str:
@@ -76,10 +92,21 @@ def _first_of_each_id(corpus: pa.Table) -> pa.Table:
     return corpus.filter(pa.concat_arrays([pa.array([True]), is_new]))
 
 
-def _duplicates(corpus: pa.Table) -> list[dict[str, object]]:
+def _taken(made: pa.RecordBatch, keys: pa.StringArray) -> pa.Table:
+    """A ledger row for each document that a tombstone covers; `other_id` is the tombstone. Its text is kept nowhere."""
+    is_taken = keys.is_valid()
+    ids, ones = made.column("id").filter(is_taken), pa.repeat(1.0, is_taken.true_count)
+    reason = pa.repeat(REASON, len(ids))
+    return dropped_rows(
+        ids, stage="download", reason=reason, value=ones, threshold=ones, other_id=keys.filter(is_taken)
+    )
+
+
+def _duplicates(corpus: pa.Table) -> pa.Table:
     ids = corpus.column("id").to_pylist()
     row = {"stage": "download", "decision": "dropped", "reason": "duplicate_id", "value": 1.0, "threshold": 1.0}
-    return [{**row, "id": after, "other_id": after} for before, after in itertools.pairwise(ids) if before == after]
+    twice = [{**row, "id": after, "other_id": after} for before, after in itertools.pairwise(ids) if before == after]
+    return pa.Table.from_pylist(twice, LEDGER)
 
 
 def _rejects(rejects: list[Reject]) -> pa.Table:
@@ -87,15 +114,18 @@ def _rejects(rejects: list[Reject]) -> pa.Table:
     return pa.Table.from_pylist(rows, REJECTS).sort_by([(name, "ascending") for name in REJECTS.names])
 
 
-def _metrics(corpus: pa.Table, kept: pa.Table, rejects: Iterable[Reject], counts: Counter[str]) -> Metrics:
+def _metrics(
+    corpus: pa.Table, kept: pa.Table, rejects: Iterable[Reject], counts: Counter[str], n_taken: int
+) -> Metrics:
     """Flat numbers; `docs_python_docs_numpy` is the number of documents of the source `python_docs/numpy`."""
     per_source = pc.value_counts(kept.column("source"))
     sources = {str(row["values"]): int(row["counts"]) for row in per_source.to_pylist()}
     reasons = Counter(f"rejects_{reject.reason}" for reject in rejects)
     return {
-        "docs_in": corpus.num_rows,
+        "docs_in": corpus.num_rows + n_taken,
         "docs_out": kept.num_rows,
         "dropped_duplicate_id": corpus.num_rows - kept.num_rows,
+        "dropped_takedown": n_taken,
         "text_bytes": int(pc.sum(pc.binary_length(kept.column("text"))).as_py()),
         "n_sources": len(sources),
         **counts,
