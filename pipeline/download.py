@@ -1,8 +1,9 @@
 """python -m pipeline download --takedowns data/takedowns.jsonl --out data/download --metrics data/metrics/download.json
 
-In: the sources in params.yaml, and the tombstones of what has been taken down (docs/takedown.md). Out: `docs-*.parquet` (DOCS, sorted by id), `rejects.parquet` (what could not be read, and
-why) and `ledger.parquet` (documents that came twice or were taken down). An id is xxh3_128 of source, locator and text, so the same text from
-the same place is the same document; where it comes twice (a file that two sources name) it is kept once.
+In: the sources in params.yaml, and the tombstones of what has been taken down (docs/takedown.md). Out: `docs-*.parquet`
+(DOCS, sorted by id), `rejects.parquet` (what could not be read, and why) and `ledger.parquet` (documents that came twice or
+were taken down). An id is xxh3_128 of source, locator and text, so the same text from the same place is the same document;
+where it comes twice (a file that two sources name) it is kept once.
 Order n log n in the documents. Memory: the whole corpus as Arrow columns, twice while it is sorted: about 3 bytes a byte
 of text on top of 0.3 GB, so corpora up to a few GB.
 """
