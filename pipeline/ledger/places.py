@@ -122,7 +122,7 @@ def snapshot(name: str, made: Lineage, cache: Cache, links: Path) -> Snapshot:
     stages = {stage: (entry["cmd"], [out["path"] for out in entry["outs"]]) for stage, entry in made.items()}
     folders: dict[str, Path] = {}
     for stage in road(stages):
-        out = made[stage]["outs"][0]
+        out = folder_out(made, stage)
         folders[stage] = links / stage
         folders[stage].mkdir(parents=True)
         missing = cache.link(out["md5"], folders[stage])
@@ -136,6 +136,12 @@ def snapshot(name: str, made: Lineage, cache: Cache, links: Path) -> Snapshot:
     if not folders:
         raise UserError(f"{name}: no data", "no stage on the way to the token shards in its dvc.lock", "run dvc repro")
     return Snapshot(name, folders)
+
+
+def folder_out(made: Lineage, stage: str) -> Mapping[str, str]:
+    """Path and md5 of the folder that a stage made (its metrics are an out too); empty if there is none."""
+    outs = made.get(stage, {}).get("outs", [])
+    return next((out for out in outs if out["md5"].endswith(".dir")), {"path": f"data/{stage}", "md5": ""})
 
 
 def lineage_at(root: Path, revision: str) -> Lineage:

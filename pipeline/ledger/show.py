@@ -126,7 +126,7 @@ def show_plan(made: Plan, n_new: int, file: str) -> None:
         print(f"  … and {made.documents.height - MAX_SHOWN:,} more")
     if made.cluster:
         shown = ", ".join(made.cluster[:MAX_SHOWN]) + (" …" if len(made.cluster) > MAX_SHOWN else "")
-        print(f"{len(made.cluster):,} duplicates of them may return in their place (--with-duplicates): {shown}")
+        print(f"{len(made.cluster):,} duplicates of them stay, or return in their place (--with-duplicates): {shown}")
     if all(stone.kind == "id" for stone in made.stones):
         print("an id names this very text: a later version of the page is another document; --url covers both")
     for line in _seen(made.sights, made.documents.height):

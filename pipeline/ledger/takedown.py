@@ -45,7 +45,7 @@ def read_stones(path: Path) -> list[Tombstone]:
 def read_list(path: Path, reason: str, date: str) -> list[Tombstone]:
     """A file of what to take down: a line is an id, a URL, `domain:example.org`, `licence:…`, or a tombstone as JSON."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"takedown: {path} can't be read", str(error), "give a text file, one document a line"

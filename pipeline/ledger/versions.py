@@ -17,7 +17,7 @@ from typing import NamedTuple
 import polars as pl
 
 from pipeline.errors import UserError
-from pipeline.ledger.places import LAST, Cache, Lineage
+from pipeline.ledger.places import LAST, Cache, Lineage, folder_out
 from pipeline.tables import scan_table
 from pipeline.versions import lineage
 
@@ -40,8 +40,7 @@ class Registered:
     @property
     def shards(self) -> str:
         """md5 of the token shards it was trained on; empty if its lineage has none."""
-        outs = self.made.get(LAST, {}).get("outs", [])
-        return str(outs[0]["md5"]) if outs else ""
+        return folder_out(self.made, LAST)["md5"]
 
 
 class Sight(NamedTuple):
@@ -102,8 +101,7 @@ class Registry:
     def _here(self) -> str:
         if not (self.root / "dvc.lock").exists():
             return ""
-        outs = lineage.lineage(lineage.read_lock(self.root)).get(LAST, {}).get("outs", [])
-        return str(outs[0]["md5"]) if outs else ""
+        return folder_out(lineage.lineage(lineage.read_lock(self.root)), LAST)["md5"]
 
 
 def told(sights: Sequence[Sight], n_asked: int = 1) -> list[str]:

@@ -41,8 +41,15 @@ def _one(data: Snapshot, doc: Row, stones: Sequence[Tombstone], registry: Regist
     key = _tombstone(data, doc)
     if key:
         steps.append(Step("", "", committed(takedowns, stones, key).removeprefix(", ")))
-    pending = [stone for stone in covering(doc["id"], stones, doc) if not key]
-    steps += [Step("takedown", "pending", f"{said(stone, stones)}: leaves at the next dvc repro") for stone in pending]
+    else:
+        steps += [
+            Step(
+                "takedown",
+                "pending",
+                f"{said(each, stones)}{committed(takedowns, stones, each)}; dvc repro takes it out",
+            )
+            for each in covering(doc["id"], stones, doc)
+        ]
     seen = told(registry.saw([doc["id"]]))
     steps += [Step("models" if not place else "", "", line) for place, line in enumerate(seen)]
     width = [max(len(step[i]) for step in steps) for i in (0, 1)]
@@ -78,7 +85,7 @@ def committed(takedowns: Path, stones: Sequence[Tombstone], key: str) -> str:
     if key not in lines or not takedowns.exists():
         return ""
     line = render([stones[lines.index(key)]]).strip()
-    texts = [text.strip() for text in takedowns.read_text(encoding="utf-8").splitlines()]
+    texts = [text.strip() for text in takedowns.read_text(encoding="utf-8").split("\n")]
     number = texts.index(line) + 1 if line in texts else 0
     blamed = git(takedowns.parent, "blame", "--line-porcelain", f"-L{number},{number}", "--", takedowns.name)
     if not number or not blamed or blamed.startswith("0" * 40):

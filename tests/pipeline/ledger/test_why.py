@@ -151,5 +151,5 @@ def test_the_folders_are_those_of_the_graph(tmp_path: Path) -> None:
 
 
 def test_the_graph_of_this_repository_has_a_road() -> None:
-    assert list(stage_folders(ROOT / "dvc.yaml", None))[0] == "download"
-    assert list(stage_folders(ROOT / "dvc.yaml", None))[-1] == "shard"
+    stages = list(stage_folders(ROOT / "dvc.yaml", None))
+    assert (stages[0], stages[-1]) == ("download", "shard")
