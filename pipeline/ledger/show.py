@@ -129,7 +129,7 @@ def show_plan(made: Plan, n_new: int, file: str) -> None:
         print(f"{len(made.cluster):,} duplicates of them stay, or return in their place (--with-duplicates): {shown}")
     if all(stone.kind == "id" for stone in made.stones):
         print("an id names this very text: a later version of the page is another document; --url covers both")
-    for line in _seen(made.sights, made.documents.height):
+    for line in _seen(made.sights, made.n_seen):
         print(line)
     print(NEXT.format(file=file), flush=True)
 

@@ -34,7 +34,8 @@ class Plan:
     stones: list[Tombstone]
     documents: pl.DataFrame  # that go
     cluster: list[str]  # other members of their clusters, which may return in their place
-    sights: list[Sight]
+    sights: list[Sight]  # of these documents, and of those that have gone before
+    n_seen: int
 
 
 def read_stones(path: Path) -> list[Tombstone]:
@@ -93,8 +94,8 @@ def plan(data: Snapshot, stones: Sequence[Tombstone], registry: Registry, *, wit
         stones += [tombstone("id", doc_id, reason, date) for doc_id in cluster]
         documents = pl.concat([documents, by_ids(data.collected, cluster, COLUMNS)]).unique("id").sort("id")
         cluster = []
-    ids = documents["id"].to_list() or [stone.value for stone in stones if stone.kind == "id"]
-    return Plan(stones, documents, cluster, registry.saw(ids) if ids else [])
+    ids = sorted({*documents["id"].to_list(), *(stone.value for stone in stones if stone.kind == "id")})
+    return Plan(stones, documents, cluster, registry.saw(ids) if ids else [], len(ids))
 
 
 def covered(docs: Path, stones: Sequence[Tombstone]) -> pl.DataFrame:

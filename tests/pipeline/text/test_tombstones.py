@@ -177,5 +177,5 @@ def test_what_is_no_tombstone_is_refused(kind: str, value: str) -> None:
     "line", ["{", "[]", '{"kind": "id"}', '{"kind": "id", "value": "12"}', '{"kind": 1, "value": "x"}', '"x"']
 )
 def test_a_broken_line_is_named(line: str) -> None:
-    with pytest.raises(UserError, match="takedowns.jsonl:2: not a tombstone"):
+    with pytest.raises(UserError, match=r"takedowns\.jsonl:2: not a tombstone"):
         parse('{"kind": "domain", "value": "x.org"}\n' + line)
