@@ -22,7 +22,7 @@ from pipeline.errors import UserError
 from pipeline.versions.lineage import lineage
 
 STAGES = ("download", "dedupe", "filter", "shard")  # where no graph says otherwise
-LAST = "shard"
+FIRST, LAST = "download", "shard"
 
 Lineage = Mapping[str, Any]
 

@@ -129,7 +129,7 @@ def show_plan(made: Plan, n_new: int, file: str) -> None:
         print(f"{len(made.cluster):,} duplicates of them stay, or return in their place (--with-duplicates): {shown}")
     if all(stone.kind == "id" for stone in made.stones):
         print("an id names this very text: a later version of the page is another document; --url covers both")
-    for line in _seen(made.sights, made.n_seen):
+    for line in _seen(made.sights, made.n_seen) if made.n_seen else []:
         print(line)
     print(NEXT.format(file=file), flush=True)
 
@@ -160,7 +160,8 @@ def show_listing(rows: Sequence[Listed], sights: Sequence[Sight]) -> None:
         return
     lines = [(r.stone.kind, r.stone.value, r.n_out, r.n_there, r.stone.reason, r.stone.date) for r in rows]
     _table(f"{len(rows):,} tombstones", ["kind", "value", "left out", "still there", "reason", "date"], lines)
-    print("\n".join(_seen(sights, 2)), flush=True)
+    if any(row.n_out or row.n_there for row in rows):
+        print("\n".join(_seen(sights, 2)), flush=True)
 
 
 def listing_json(rows: Sequence[Listed], sights: Sequence[Sight]) -> dict[str, Any]:

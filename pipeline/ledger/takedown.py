@@ -8,6 +8,7 @@ seen them. Memory: the documents that go; time: one pass over URLs or licences, 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import pyarrow as pa
 from pipeline.errors import UserError
 from pipeline.ledger.find import COLUMNS, ID, by_ids, by_prefix
 from pipeline.ledger.life import members
-from pipeline.ledger.places import Snapshot
+from pipeline.ledger.places import FIRST, Snapshot, folder_out
 from pipeline.ledger.versions import Registry, Sight
 from pipeline.tables import scan_docs, scan_table
 from pipeline.text.tombstones import KINDS, REASON, Tombstone, match, needs, parse, prepare, render, tombstone
@@ -94,7 +95,8 @@ def plan(data: Snapshot, stones: Sequence[Tombstone], registry: Registry, *, wit
         stones += [tombstone("id", doc_id, reason, date) for doc_id in cluster]
         documents = pl.concat([documents, by_ids(data.collected, cluster, COLUMNS)]).unique("id").sort("id")
         cluster = []
-    ids = sorted({*documents["id"].to_list(), *(stone.value for stone in stones if stone.kind == "id")})
+    asked = [stone.value for stone in stones if stone.kind == "id"]
+    ids = sorted({*documents["id"].to_list(), *asked, *remembered(registry, stones)})
     return Plan(stones, documents, cluster, registry.saw(ids) if ids else [], len(ids))
 
 
@@ -106,6 +108,18 @@ def covered(docs: Path, stones: Sequence[Tombstone]) -> pl.DataFrame:
         likely = scan_docs(docs).select(COLUMNS).filter(_perhaps(docs, others)).collect(engine="streaming")
         parts.append(likely.filter(pl.Series(_keys(likely, others), dtype=pl.String).is_not_null()))
     return pl.concat(parts).unique("id").sort("id")
+
+
+def remembered(registry: Registry, stones: Sequence[Tombstone]) -> set[str]:
+    """Ids of the documents that URLs, domains and licences cover in what registered versions had collected, as far as DVC's
+    cache still has it: another text stood at a URL then."""
+    others, found = [stone for stone in stones if stone.kind != "id"], set[str]()
+    collected = {folder_out(version.made, FIRST)["md5"] for version in registry.versions} if others else set[str]()
+    for md5 in sorted(collected - {"", registry.here(FIRST)}):
+        with tempfile.TemporaryDirectory(prefix="minigpt-ledger-") as links:
+            if registry.cache.link(md5, Path(links) / FIRST) is None:
+                found |= set(covered(Path(links) / FIRST, others)["id"].to_list())
+    return found
 
 
 def _keys(documents: pl.DataFrame, stones: Sequence[Tombstone]) -> list[str | None]:

@@ -95,13 +95,15 @@ class Registry:
         """docs.parquet of these shards: in the workspace if it holds the same, else in the cache."""
         path = self.cache.path((self.cache.listing(md5) or {}).get("docs.parquet", ""))
         here = self.root / "data" / LAST / "docs.parquet"
-        return path or (here if md5 == self._here and here.exists() else None)
+        return path or (here if md5 == self.here(LAST) and here.exists() else None)
+
+    def here(self, stage: str) -> str:
+        """md5 of what the stage made in the workspace, as dvc.lock has it."""
+        return folder_out(lineage.lineage(self._lock), stage)["md5"]
 
     @cached_property
-    def _here(self) -> str:
-        if not (self.root / "dvc.lock").exists():
-            return ""
-        return folder_out(lineage.lineage(lineage.read_lock(self.root)), LAST)["md5"]
+    def _lock(self) -> lineage.Lock:
+        return lineage.read_lock(self.root) if (self.root / "dvc.lock").exists() else {"stages": {}}
 
 
 def told(sights: Sequence[Sight], n_asked: int = 1) -> list[str]:

@@ -47,6 +47,7 @@ def purge_commands() -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # most of it are starts of Python, which take long on a busy machine
 def test_a_document_that_was_taken_down_is_nowhere(tmp_path: Path) -> None:
     twin = paragraph(-1, 40)
     documents = [document(number) for number in range(250)]

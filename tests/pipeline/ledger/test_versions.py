@@ -83,6 +83,7 @@ def test_the_road_is_found_in_any_order_of_stages() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # most of it are starts of Python, which take long on a busy machine
 def test_versions_are_asked_through_the_registry(tmp_path: Path) -> None:
     repo = FakeRepo(tmp_path)
     (tmp_path / "dvc.yaml").write_text(DVC_YAML + STAGES.format(python="python"))
@@ -111,6 +112,14 @@ def test_versions_are_asked_through_the_registry(tmp_path: Path) -> None:
     )
     assert "trained on 2 of them" in plan
     assert "trained on 1 of them" in plan
+    domain = ("--domain", "site2.example.org", "--takedowns", "takedowns.jsonl")
+    by_domain = json.loads(
+        repo.run("pipeline.ledger", "takedown", *domain, "--reason", "asked", "--json").splitlines()[-1]
+    )
+    assert len(by_domain["documents"]) == 6, "7, 12, … 32"
+    assert {number: version["documents"] for number, version in by_domain["versions"].items()} == {"1": 6, "2": 6}, (
+        "2, 7, … 27 and 7, 12, … 32"
+    )
 
     shutil.rmtree(tmp_path / ".dvc/cache/files")
     away = repo.run("pipeline.ledger", "diff", "v1", "v2", code=1)
