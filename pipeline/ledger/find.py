@@ -34,11 +34,10 @@ def find(docs: Path, query: str) -> list[Row]:
             return found
     scan, name = scan_docs(docs), re.escape(query)
     title, url, locator = pl.col("title"), pl.col("url"), pl.col("locator")
-    for ranks in (
-        [title == query, title.str.contains(f"(?i)(^|[.]){name}$"), title.str.contains(f"(?i){name}")],
-        [url == query, url.str.contains(query, literal=True), locator.str.contains(query, literal=True)],
-        [pl.col("text").str.contains(query, literal=True)],
-    ):
+    by_title = [title == query, title.str.contains(f"(?i)(^|[.]){name}$"), title.str.contains(f"(?i){name}")]
+    by_place = [url == query, url.str.contains(query, literal=True), locator.str.contains(query, literal=True)]
+    by_text = [pl.col("text").str.contains(query, literal=True)]
+    for ranks in (by_place, by_title, by_text) if "://" in query else (by_title, by_place, by_text):
         rank = pl.coalesce(pl.when(is_hit).then(pl.lit(place)) for place, is_hit in enumerate(ranks))
         hits = scan.filter(pl.any_horizontal(ranks)).select(*COLUMNS, rank=rank)
         if len(ranks) > 1:

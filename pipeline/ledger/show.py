@@ -120,10 +120,10 @@ def show_plan(made: Plan, n_new: int, file: str) -> None:
     n_known = len(made.stones) - n_new
     print(f"{file}: {n_new:,} new tombstones" + (f", {n_known:,} were there before" if n_known else ""))
     print(f"{made.documents.height:,} documents of the present corpus go:")
-    for row in made.documents.head(MAX_SHOWN).to_dicts():
+    for row in made.examples.to_dicts():
         print(f"  {row['id']}  {row['title']}  {row['url']}".rstrip())
-    if made.documents.height > MAX_SHOWN:
-        print(f"  … and {made.documents.height - MAX_SHOWN:,} more")
+    if made.documents.height > made.examples.height:
+        print(f"  … and {made.documents.height - made.examples.height:,} more")
     if made.cluster:
         shown = ", ".join(made.cluster[:MAX_SHOWN]) + (" …" if len(made.cluster) > MAX_SHOWN else "")
         print(f"{len(made.cluster):,} duplicates of them stay, or return in their place (--with-duplicates): {shown}")

@@ -28,12 +28,17 @@ from pipeline.text.tombstones import KINDS, REASON, Tombstone, match, needs, par
 TAKEDOWNS = Path("data/takedowns.jsonl")
 
 
+ASKED = ["id", "url", "licence"]
+EXAMPLES = 10
+
+
 @dataclass(frozen=True)
 class Plan:
     """What tombstones mean for the data as it is now."""
 
     stones: list[Tombstone]
-    documents: pl.DataFrame  # that go
+    documents: pl.DataFrame  # that go, by id
+    examples: pl.DataFrame  # the first of them, with title and URL
     cluster: list[str]  # other members of their clusters, which may return in their place
     sights: list[Sight]  # of these documents, and of those that have gone before
     n_seen: int
@@ -93,19 +98,25 @@ def plan(data: Snapshot, stones: Sequence[Tombstone], registry: Registry, *, wit
     if with_duplicates and stones and cluster:
         reason, date = stones[0].reason, stones[0].date
         stones += [tombstone("id", doc_id, reason, date) for doc_id in cluster]
-        documents = pl.concat([documents, by_ids(data.collected, cluster, COLUMNS)]).unique("id").sort("id")
+        documents = pl.concat([documents, by_ids(data.collected, cluster, ASKED)]).unique("id").sort("id")
         cluster = []
     asked = [stone.value for stone in stones if stone.kind == "id"]
     ids = sorted({*documents["id"].to_list(), *asked, *remembered(registry, stones)})
-    return Plan(stones, documents, cluster, registry.saw(ids) if ids else [], len(ids))
+    examples = by_ids(data.collected, documents["id"].head(EXAMPLES).to_list(), COLUMNS)
+    return Plan(stones, documents.select("id"), examples, cluster, registry.saw(ids) if ids else [], len(ids))
 
 
 def covered(docs: Path, stones: Sequence[Tombstone]) -> pl.DataFrame:
-    """The documents that these tombstones cover, without their text."""
-    parts = [by_ids(docs, [stone.value for stone in stones if stone.kind == "id"], COLUMNS)]
+    """The documents that these tombstones cover: id, URL, licence. Only the columns that are asked for are read of all."""
+    parts = [by_ids(docs, [stone.value for stone in stones if stone.kind == "id"], ASKED)]
     others = [stone for stone in stones if stone.kind != "id"]
     if others:
-        likely = scan_docs(docs).select(COLUMNS).filter(_perhaps(docs, others)).collect(engine="streaming")
+        is_read = {
+            "url": any(stone.kind != "licence" for stone in others),
+            "licence": any(stone.kind == "licence" for stone in others),
+        }
+        columns = [pl.col(name) if is_read.get(name, True) else pl.lit("").alias(name) for name in ASKED]
+        likely = scan_docs(docs).filter(_perhaps(docs, others)).select(columns).collect(engine="streaming")
         parts.append(likely.filter(pl.Series(_keys(likely, others), dtype=pl.String).is_not_null()))
     return pl.concat(parts).unique("id").sort("id")
 

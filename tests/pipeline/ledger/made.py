@@ -39,7 +39,7 @@ def write_corpus(
     root: Path,
     docs: Sequence[Mapping[str, str]],
     ledger: Sequence[Mapping[str, Any]] = (),
-    shard_bytes: int = 200,
+    shard_bytes: int = 64,
     name: str = "workspace",
 ) -> Snapshot:
     """Each stage's documents without those that it or one before it dropped, its ledger, and the shards' table."""
@@ -49,7 +49,8 @@ def write_corpus(
         gone |= {row["id"] for row in rows if row["decision"] == "dropped"}
         stay = sorted((dict(row) for row in docs if row["id"] not in gone), key=lambda row: row["id"])
         with ShardWriter(root / stage, DOCS, shard_bytes) as writer:
-            writer.write(pa.Table.from_pylist(stay, DOCS))
+            for first in range(0, len(stay), 3):
+                writer.write(pa.Table.from_pylist(stay[first : first + 3], DOCS))
         write_ledger(root / stage, rows)
     (root / "shard").mkdir()
     tokens = [
