@@ -20,7 +20,6 @@ RANGE_DOCS = 2_000_000
 PLACE = ["source", "locator"]
 ABOUT = ["id", *PLACE, "title"]
 UNSEEN = {"added": "newly collected", "lost": "no longer collected"}
-WHY = ["stage", "reason", "value", "threshold", "other_id"]
 
 
 @dataclass(frozen=True)
@@ -91,27 +90,48 @@ def _ids(folder: Path, place: int, n_ranges: int) -> pl.DataFrame:
 
 def _explained(docs: pl.DataFrame, other: Snapshot, kind: str) -> pl.DataFrame:
     """With the stage and the reason for which the other side does not have them."""
-    parts = [scan_table(path).filter(pl.col("decision") == "dropped") for path in _ledgers(other)]
-    wanted = docs.lazy().select("id")
-    rows = [part.select("id", *WHY).join(wanted, on="id", how="semi").collect(engine="streaming") for part in parts]
-    known = pl.concat(rows).filter(pl.col("reason") != "duplicate_id") if rows else pl.DataFrame()
-    if not known.height:
-        known = pl.DataFrame(schema={"id": pl.String, "stage": pl.String, "reason": pl.String})
+    known = dropped(other, docs["id"].to_list())
+    dark = docs.join(known, on="id", how="anti", maintain_order="left")
+    there = by_ids(other.collected, dark["id"].to_list(), ["id"])
+    known = pl.concat([known, _said(there["id"].to_list(), other, "collected, but its stages have not run")])
+    known = pl.concat([known, _in_another_text(dark.join(there, on="id", how="anti"), other)])
     known = known.unique("id", keep="first", maintain_order=True)
-    told = docs.join(known, on="id", how="left", maintain_order="left")
-    dark = told.filter(pl.col("reason").is_null())["id"].to_list()
-    there = set(by_ids(other.collected, dark, ["id"])["id"].to_list()) if dark else set[str]()
-    first = next(iter(other.folders))
-    is_dark = pl.col("reason").is_null()
-    unexplained = is_dark & pl.col("id").is_in(list(there))
-    return told.with_columns(
-        stage=pl.when(is_dark).then(pl.lit(first)).otherwise("stage"),
-        reason=pl.when(unexplained)
-        .then(pl.lit("collected, but its stages have not run"))
-        .when(is_dark)
-        .then(pl.lit(UNSEEN[kind]))
-        .otherwise("reason"),
-    ).drop("locator")
+    rest = docs.join(known, on="id", how="anti")["id"].to_list()
+    known = pl.concat([known, _said(rest, other, UNSEEN[kind])])
+    return docs.drop("locator").join(known, on="id", how="left", maintain_order="left")
+
+
+def dropped(data: Snapshot, ids: list[str]) -> pl.DataFrame:
+    """id, stage and reason of those of these documents that were dropped."""
+    wanted = pl.LazyFrame({"id": ids}, schema={"id": pl.String})
+    rows = [
+        scan_table(path)
+        .filter((pl.col("decision") == "dropped") & (pl.col("reason") != "duplicate_id"))
+        .select("id", "stage", "reason")
+        .join(wanted, on="id", how="semi")
+        .collect(engine="streaming")
+        for path in _ledgers(data)
+        if ids
+    ]
+    return pl.concat([_said([], data, ""), *rows]).sort("id", maintain_order=True).unique("id", maintain_order=True)
+
+
+def _said(ids: list[str], data: Snapshot, reason: str) -> pl.DataFrame:
+    first = next(iter(data.folders))
+    return pl.DataFrame({"id": ids}, schema={"id": pl.String}).with_columns(stage=pl.lit(first), reason=pl.lit(reason))
+
+
+def _in_another_text(docs: pl.DataFrame, other: Snapshot) -> pl.DataFrame:
+    """Of documents whose place holds another text on the other side: why that one is not in its final corpus."""
+    if not docs.height:
+        return _said([], other, "")
+    places = docs.lazy().select(*PLACE)
+    scan = scan_docs(other.collected).select("id", *PLACE)
+    texts = scan.join(places, on=PLACE, how="semi").collect(engine="streaming").rename({"id": "new_id"})
+    pairs = docs.select("id", *PLACE).join(texts, on=PLACE, how="inner").sort("id", "new_id")
+    why = dropped(other, pairs["new_id"].to_list()).rename({"id": "new_id"})
+    found = pairs.join(why, on="new_id", how="inner", maintain_order="left").select("id", "stage", "reason")
+    return found.with_columns(pl.col("reason") + " (of another text at this place)")
 
 
 def _ledgers(data: Snapshot) -> list[Path]:

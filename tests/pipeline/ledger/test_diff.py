@@ -44,12 +44,13 @@ def found(tmp_path: Path):
     )
     b = write_corpus(
         tmp_path / "b",
-        [*after, doc(5)],
+        [*(row for row in after if row["id"] != an_id(12)), doc(5), doc(12, text="") | {"id": an_id(1200)}],
         [
             dropped(an_id(5), "download", "takedown", f"id:{an_id(5)}"),
             dropped(an_id(8), "dedupe", "exact_duplicate", an_id(9)),
             dropped(an_id(3), "filter", "language"),
             dropped(an_id(10), "filter", "min_words"),
+            dropped(an_id(1200), "filter", "min_words"),
             dropped(an_id(21), "filter", "pii_email", decision="changed"),
         ],
         name="two",
@@ -67,6 +68,7 @@ def test_each_document_has_the_rule_that_made_the_difference(found) -> None:
         an_id(7): ("download", "no longer collected"),
         an_id(8): ("dedupe", "exact_duplicate"),
         an_id(10): ("filter", "min_words"),
+        an_id(12): ("filter", "min_words (of another text at this place)"),
     }
     assert rules(found.added) == {an_id(1): ("dedupe", "near_duplicate"), an_id(50): ("download", "newly collected")}
     assert rules(found.rewritten) == {an_id(6): ("download", "another text")}
@@ -82,7 +84,7 @@ def test_the_books_balance(found) -> None:
 def test_it_is_told_as_a_table_and_as_json(found, capsys: pytest.CaptureFixture[str]) -> None:
     show_diff(found, 5)
     told = capsys.readouterr().out
-    assert "one → two: 37 → 35 documents, 32 in both" in told
+    assert "one → two: 37 → 34 documents, 31 in both" in told
     assert an_id(600) not in told
     assert "newly collected" in told
     values = diff_json(found, 1)
