@@ -9,11 +9,12 @@ JOBS ?= 2
 
 BIN := .venv/bin
 INSTALLED := .venv/requirements.lock
+INSTALLED_TEST := .venv/requirements-test.lock
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help run test check fix chat serve ui bench clean install ruff format types layers tests
+.PHONY: help run test check fix chat serve ui bench clean install install-test ruff format types layers tests
 
 help: ## this list
 	@echo "make COMMAND, where COMMAND is one of:"
@@ -22,14 +23,14 @@ help: ## this list
 run: install ## the whole road: every stage that has changed, then publish, gate, promote
 	@$(BIN)/python -m flows retrain
 
-test: install ## all tests, the slow ones too
+test: install-test ## all tests, the slow ones too
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-check: install ## linters, types, layers, fast tests
+check: install-test ## linters, types, layers, fast tests
 	@echo "checking: ruff, format, types, layers, fast tests (each speaks when it is done)"
 	@$(MAKE) --keep-going --jobs 3 --output-sync=target ruff format types layers tests
 
-fix: install ## mend what ruff can mend
+fix: install-test ## mend what ruff can mend
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
@@ -45,7 +46,7 @@ serve: install ## the champion behind http://127.0.0.1:PORT/invocations
 ui: install ## Prefect's and MLflow's pages; prints their addresses
 	@$(BIN)/python -m flows ui
 
-bench: install ## every claim beside a peer
+bench: install-test ## every claim beside a peer
 	@$(BIN)/python -m benchmarks
 
 clean: ## remove scratch files and caches; never data, models or history
@@ -71,9 +72,12 @@ tests:
 	@$(BIN)/python -m pytest -m "not slow"
 
 install: $(INSTALLED)
+install-test: $(INSTALLED_TEST)
+
+$(INSTALLED_TEST): | $(INSTALLED)
 
 # Content decides, not the time of a checkout. What is interrupted here is taken up by the next call.
-$(INSTALLED): requirements.lock
+.venv/%.lock: %.lock
 	@if cmp -s $< $@ && $(BIN)/python -c '' 2>/dev/null; then touch $@; exit 0; fi; \
 	found=; \
 	for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python); do \

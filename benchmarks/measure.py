@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Result:
-    """`ours` and `peer` in `unit` a second of the same `work`; more is better."""
+    """`ours` and `peer` in `unit` of the same `work`; more is better. No peer: only ours."""
 
     work: str
     unit: str
     ours: float
-    peer: float
-    peer_name: str
+    peer: float | None = None
+    peer_name: str = ""
 
     @property
-    def ratio(self) -> float:
-        return self.ours / self.peer
+    def ratio(self) -> float | None:
+        return None if self.peer is None else self.ours / self.peer
 
 
 def rates(

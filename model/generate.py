@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from model.config import ModelConfig
 from model.transformer import Cache, Transformer
 
 
@@ -43,7 +44,7 @@ def stream(
     model: Transformer, prompt: Sequence[int], sampling: Sampling, *, stop_ids: Collection[int] = ()
 ) -> Iterator[int]:
     """Ends at a stop id, after max_new_tokens, or when the window is full. The same seed gives the same ids."""
-    _check_prompt(model, prompt)
+    check_prompt(model.config, prompt)
     weight = model.embedding.weight
     n_new = min(sampling.max_new_tokens, model.config.seq_len - len(prompt))
     cache = Cache(model.config, 1, len(prompt) + n_new, dtype=weight.dtype, device=weight.device)
@@ -95,7 +96,7 @@ def generate_batch(
     """Greedy answers in the order of the prompts. Prompts of like length go together, padded at the left; finished rows
     leave the batch. `on_progress` gets the number of prompts answered since its last call."""
     for prompt in prompts:
-        _check_prompt(model, prompt)
+        check_prompt(model.config, prompt)
     answers: list[list[int]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     for start in range(0, len(order), batch_rows):
@@ -140,9 +141,10 @@ def _greedy(
     return answers
 
 
-def _check_prompt(model: Transformer, prompt: Sequence[int]) -> None:
-    if not 0 < len(prompt) < model.config.seq_len:
+def check_prompt(config: ModelConfig, prompt: Sequence[int]) -> None:
+    """Raises: ValueError for a prompt that is empty, or leaves no room for an answer."""
+    if not 0 < len(prompt) < config.seq_len:
         raise ValueError(
-            f"a prompt must have 1 to {model.config.seq_len - 1} tokens (model.seq_len - 1); found {len(prompt)}; "
+            f"a prompt must have 1 to {config.seq_len - 1} tokens (model.seq_len - 1); found {len(prompt)}; "
             "shorten it (model.chat.fit does)."
         )

@@ -1,4 +1,4 @@
-"""Byte-level BPE: load, train, encode, decode, special tokens.
+"""A tokenizer: load, encode, decode, special tokens; and byte-level BPE trained (other kinds: model.vocabulary).
 
 In: text or ids. Out: ids or text; decode(encode(x)) == x for every text. Outside text is always ordinary text: typing a special
 token's characters never gives its id, so nobody can forge a turn. That rests on two facts: the encoder does not look for
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -62,11 +63,17 @@ class Tokenizer:
                 )
         vocabulary = self._tokenizer.get_vocab()
         self.vocab_size = max(vocabulary.values()) + 1
+        described = json.loads(text)["model"]
+        inner, is_char = described.get("continuing_subword_prefix") or "", bool(described.get("byte_fallback"))
         byte_of = _byte_of_character()
         self._bytes = [b""] * self.vocab_size
         for token, index in vocabulary.items():
-            is_special = index < len(SPECIAL_TOKENS)
-            self._bytes[index] = token.encode() if is_special else bytes(byte_of[character] for character in token)
+            if index < len(SPECIAL_TOKENS):
+                self._bytes[index] = token.encode()
+            elif is_char:
+                self._bytes[index] = bytes([int(token[3:5], 16)]) if len(token) > 1 else token.encode()
+            else:
+                self._bytes[index] = bytes(byte_of[character] for character in token.removeprefix(inner))
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
@@ -82,6 +89,11 @@ class Tokenizer:
     def save(self, path: Path) -> None:
         file = path / "tokenizer.json" if path.is_dir() else path
         file.write_text(self._text, encoding="utf-8", newline="")
+
+    @property
+    def text(self) -> str:
+        """The content of tokenizer.json."""
+        return self._text
 
     @property
     def sha256(self) -> str:
@@ -127,18 +139,8 @@ def train_bpe(texts: Iterable[str], vocab_size: int, pattern: str = "cl100k") ->
     least = len(SPECIAL_TOKENS) + 256
     if vocab_size < least:
         raise ValueError(f"train_tokenizer.vocab_size must be at least {least}; found {vocab_size}; raise it.")
-    if pattern not in SPLIT_PATTERNS:
-        raise ValueError(
-            f"train_tokenizer.pattern is unknown; found {pattern!r}; choose one of {', '.join(SPLIT_PATTERNS)}."
-        )
     tokenizer = tokenizers.Tokenizer(models.BPE())
-    expression = SPLIT_PATTERNS[pattern]
-    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=expression is None)
-    if expression is None:
-        tokenizer.pre_tokenizer = to_bytes
-    else:
-        split = pre_tokenizers.Split(tokenizers.Regex(expression), behavior="isolated", invert=False)
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, to_bytes])
+    tokenizer.pre_tokenizer = splitter(pattern)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -148,3 +150,17 @@ def train_bpe(texts: Iterable[str], vocab_size: int, pattern: str = "cl100k") ->
     )
     tokenizer.train_from_iterator(texts, trainer)
     return Tokenizer(tokenizer.to_str(pretty=True))
+
+
+def splitter(pattern: str) -> pre_tokenizers.PreTokenizer:
+    """Text → words in the byte-level alphabet. Raises: ValueError for an unknown pattern."""
+    if pattern not in SPLIT_PATTERNS:
+        raise ValueError(
+            f"train_tokenizer.pattern is unknown; found {pattern!r}; choose one of {', '.join(SPLIT_PATTERNS)}."
+        )
+    expression = SPLIT_PATTERNS[pattern]
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=expression is None)
+    if expression is None:
+        return to_bytes
+    split = pre_tokenizers.Split(tokenizers.Regex(expression), behavior="isolated", invert=False)
+    return pre_tokenizers.Sequence([split, to_bytes])

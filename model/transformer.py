@@ -47,6 +47,14 @@ class Cache:
         self.values = self.values[:, rows]
         self._set_pad(None if self.n_pad is None else self.n_pad[rows])
 
+    def row_of(self, row: int) -> Cache:
+        """An empty cache of one row that fills this one's row."""
+        one = object.__new__(Cache)
+        one.keys, one.values = self.keys[:, row : row + 1], self.values[:, row : row + 1]
+        one.n_filled = 0
+        one._set_pad(None)
+        return one
+
     def _set_pad(self, n_pad: Int[Tensor, " B"] | None) -> None:
         self.n_pad = n_pad
         self.least_pad = 0 if n_pad is None else int(n_pad.min())
@@ -139,7 +147,7 @@ class FeedForward(nn.Module):
         self.up = nn.Linear(config.d_model, config.d_ff, bias=False)
         self.down = nn.Linear(config.d_ff, config.d_model, bias=False)
 
-    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+    def forward(self, x: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
         return self.down(F.silu(self.gate(x)) * self.up(x))
 
 

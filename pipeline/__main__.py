@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.engine import die_with_parent
+from pipeline.engine import ENGINES, die_with_parent
 from pipeline.errors import UserError
 from pipeline.stage import STAGES, input_names, run_stage
 
@@ -39,7 +39,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="settings (default: params.yaml)"
     )
+    parser.add_argument("--engine", choices=ENGINES, help="where maps over shards run (default: process)")
     args = parser.parse_args(argv[1:])
+    if args.engine:
+        os.environ["MINIGPT_ENGINE"] = args.engine
     inputs: dict[str, Path] = {name: getattr(args, name) for name in names}
     if is_rank():
         die_with_parent(os.getppid())

@@ -3,9 +3,12 @@
 In: documents, the shard stage's split, the tokenizer, data/seed/chat. Out: train.parquet and heldout.parquet
 (messages as JSON), and passages.sqlite, which the assistant searches. Documents of the val split are the held-out
 ones: their names stand in no training conversation. A held-out row ends with the turn that is scored, or where many
-answers are right, before it. Memory: passages and conversations, about 1 kB each; time: O(documents + conversations).
+answers are right, before it. Memory: `max_sample_bytes` of text a few times over, conversations at about 1 kB
+each; time: O(documents + conversations).
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
 import json
@@ -14,13 +17,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from model.chat import call_text
 from pipeline.errors import UserError
 from pipeline.params import Conversations
 from pipeline.passage_index import write_index
+from pipeline.sample import sample_docs
 from pipeline.stage import Metrics
-from pipeline.tables import CONVERSATIONS, HELDOUT, read_batches, read_table, write_table
+from pipeline.tables import BATCH_ROWS, CONVERSATIONS, HELDOUT, read_shard, write_table
 from pipeline.text.answers import Message
 from pipeline.text.encode import fast_encoder
 from pipeline.text.lookups import Example, Shelf
@@ -34,7 +39,7 @@ TokenCounter = Callable[[Sequence[Example]], list[int]]
 def run(params: Conversations, *, docs: Path, shards: Path, tokenizer: Path, seeds: Path, out: Path) -> Metrics:
     count_tokens = token_counter((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
     written = read_seeds(seeds)
-    everything = list(passages(_documents(docs), params.passage_chars))
+    everything = list(passages(_documents(docs, params.max_sample_bytes, params.seed), params.passage_chars))
     if not everything:
         raise UserError(
             "conversations: there is no text to talk about", f"no passage in {docs}", "add sources, or loosen filter"
@@ -83,16 +88,16 @@ def _by_kind(name: str, examples: Sequence[Example]) -> Metrics:
     return {f"{name}_{kind}": n for kind, n in sorted(Counter(example.kind for example in examples).items())}
 
 
-def _documents(folder: Path) -> Iterator[Doc]:
-    for batch in read_batches(folder, Doc._fields):
+def _documents(folder: Path, max_bytes: int, seed: int) -> Iterator[Doc]:
+    """All documents in the order of their ids, or a sample of them where the corpus is larger than `max_bytes` of text."""
+    table = sample_docs(folder, Doc._fields, max_bytes, seed).sort_by("id")
+    for batch in table.to_batches(max_chunksize=BATCH_ROWS):
         yield from map(Doc, *(batch.column(name).to_pylist() for name in Doc._fields))
 
 
 def _val_ids(shards: Path) -> set[str]:
-    table = read_table(shards / "docs.parquet", ["id", "split"])
-    return {
-        id_ for id_, split in zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True) if split == "val"
-    }
+    batches = read_shard(shards / "docs.parquet", ["id", "split"])
+    return {id_ for batch in batches for id_ in batch.filter(pc.equal(batch["split"], "val"))["id"].to_pylist()}
 
 
 def read_seeds(folder: Path) -> Seeds:

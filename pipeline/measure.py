@@ -5,6 +5,8 @@ scored in pipeline/tasks. Each document is read by itself, from its own <|bos|>;
 that overlap by half.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
 import time
@@ -14,6 +16,7 @@ from random import Random
 from statistics import median
 from typing import Any, NamedTuple
 
+import pyarrow.compute as pc
 import torch
 
 from model.batches import TokenStream
@@ -23,7 +26,7 @@ from model.score import document_nats
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 from pipeline.errors import UserError
-from pipeline.tables import read_table
+from pipeline.tables import read_shard
 
 MIN_DOCS = 2
 MIN_TOKENS = 256
@@ -56,7 +59,9 @@ def read_documents(shards: Path, max_tokens: int, seed: int) -> Documents:
 
     Raises `UserError` when that is too little to say anything.
     """
-    rows = [row for row in read_table(shards / "docs.parquet").to_pylist() if row["split"] == "val" and row["n_bytes"]]
+    rows: list[dict[str, Any]] = []
+    for batch in read_shard(shards / "docs.parquet"):
+        rows += batch.filter(pc.and_(pc.equal(batch["split"], "val"), pc.greater(batch["n_bytes"], 0))).to_pylist()
     rows.sort(key=lambda row: row["id"])
     Random(seed).shuffle(rows)
     tokens = TokenStream(shards, "val")

@@ -113,6 +113,7 @@ class Filter(Section):
 
 
 class TrainTokenizer(Section):
+    kind: Literal["bpe", "wordpiece", "char"] = "bpe"
     vocab_size: Annotated[int, Field(ge=300, le=1_000_000)]
     pattern: Literal["gpt2", "cl100k", "qwen2"]
     sample_bytes: Annotated[int, Field(ge=10_000)]  # of text to train on, drawn by `seed`
@@ -132,6 +133,7 @@ class Conversations(Section):
     max_index_bytes: Annotated[
         int, Field(ge=1_000_000)
     ]  # of passages' text in passages.sqlite, which is about twice as large
+    max_sample_bytes: Count  # of documents' text to talk about, drawn by `seed` where there is more: bounds memory
     n_quote: Annotated[int, Field(ge=0)]
     n_abstain: Annotated[int, Field(ge=0)]
     n_search: Annotated[int, Field(ge=0)]  # half of them by name, half in words

@@ -1,7 +1,8 @@
 """Documents → token shards: one stream of ids a split, memory-mapped Arrow IPC, with a table of documents and a manifest.
 
-A document goes to train or val by a hash of its id, never to both. Within a split the documents follow each other in a seeded
-random order, each behind its <|bos|>. Memory: the ids of the whole corpus once (2 bytes a token), plus one batch of texts.
+A document goes to train or val by a hash of its id, never to both. Within a split the documents follow each other in a random
+order that is a hash of the seed and the id, each behind its <|bos|>: when others come or go, the rest keep their order.
+Memory: the rows of one shard while encoding, `PART_BYTES` while sorting, whatever the size of the corpus. Disk: the ids twice.
 Time: linear; reading and writing cost more than encoding.
 """
 
@@ -10,32 +11,66 @@ Time: linear; reading and writing cost more than encoding.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from model.tokenizer import Tokenizer
+from pipeline.engine import map_files
 from pipeline.errors import UserError
 from pipeline.params import Shard
 from pipeline.progress import Bar
+from pipeline.spool import Spool
 from pipeline.stage import Metrics, write_json
-from pipeline.tables import TOKEN_DOCS, count_docs, read_batches, write_table, write_tokens
+from pipeline.tables import (
+    TOKEN_DOCS,
+    TableWriter,
+    TokenFile,
+    append_arrow,
+    count_docs,
+    read_arrow,
+    read_shard,
+    shard_paths,
+)
 from pipeline.text.encode import check_same, fast_encoder
-from pipeline.text.split import is_val
+from pipeline.text.split import is_val, order_keys
 
-SAMPLE_DOCS = 64  # on which the fast encoder is proved equal to the tokenizer at every run
+SPLITS = ("train", "val")
+SAMPLE_DOCS = 64  # of each shard, on which the fast encoder is proved equal to the tokenizer at every run
+ENCODED = pa.schema(
+    [
+        ("key", pa.uint64()),
+        *((name, pa.string()) for name in ("id", "source", "licence", "title")),
+        ("n_bytes", pa.int64()),
+        ("ids", pa.large_list(pa.uint32())),
+    ]
+)
 
 
-def run(params: Shard, *, docs: Path, tokenizer: Path, out: Path) -> Metrics:
+def run(params: Shard, *, docs: Path, tokenizer: Path, scratch: Path, out: Path) -> Metrics:
     """Raises: `UserError` when a split would be empty."""
-    reader = Tokenizer.load(tokenizer)
-    ids, table = encode_docs(docs, reader, (tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
-    held_out = is_val(table.column("id").to_pylist(), params.val_frac, params.seed)
+    paths, reader = shard_paths(docs), Tokenizer.load(tokenizer)
+    n_docs = count_docs(docs)
+    if n_docs == 0:
+        raise UserError("shard: there is nothing to shard", f"no documents in {docs}", "loosen the filter's thresholds")
+    encode = partial(encode_shard, seed=params.seed)
+    extras = [tokenizer / "tokenizer.json"]
+    encoded = map_files(encode, paths, results=scratch / "encoded", settings=str(params.seed), extras=extras)
+    n_bytes = (
+        sum(path.stat().st_size for path in paths) * 4
+    )  # zstd packs text to about a third, ids take two thirds of it
+    spools = {split: Spool(scratch / split, n_bytes, ties=["id"]) for split in SPLITS}
+    with Bar("shard", len(paths), "shards") as bar:
+        for path in encoded:
+            for batch in read_arrow(path):
+                held_out = is_val(batch.column("id").to_pylist(), params.val_frac, params.seed)
+                for split, mask in (("train", ~held_out), ("val", held_out)):
+                    spools[split].write(pa.Table.from_batches([batch.filter(pa.array(mask))]))
+            bar.advance()
     dtype = pa.uint16() if reader.vocab_size <= 1 << 16 else pa.uint32()
     manifest: dict[str, Any] = {
         "vocab_size": reader.vocab_size,
@@ -44,89 +79,73 @@ def run(params: Shard, *, docs: Path, tokenizer: Path, out: Path) -> Metrics:
         "bos_id": reader.special("bos"),
         "seed": params.seed,
     }
-    rows: list[pa.Table] = []
-    for number, (split, mask) in enumerate((("train", ~held_out), ("val", held_out))):
-        if not mask.any():
-            raise UserError(
-                f"shard: no document falls into {split}",
-                f"{table.num_rows} documents, shard.val_frac = {params.val_frac}",
-                "bring more documents (or cut them smaller with split_on), or change shard.val_frac",
-            )
-        order = np.random.Generator(np.random.PCG64([params.seed, number])).permutation(np.flatnonzero(mask))
-        rows.append(_lay_out(table.take(order), split))
-        manifest[split] = _write_split(out, split, ids, table, order, dtype, params.file_tokens)
-    write_table(out / "docs.parquet", pa.concat_tables(rows).select(TOKEN_DOCS.names).cast(TOKEN_DOCS))
+    with TableWriter(out / "docs.parquet", TOKEN_DOCS) as table:
+        for split, spool in spools.items():
+            manifest[split] = write_split(out, split, spool, table, dtype, params.file_tokens)
+            if manifest[split]["n_docs"] == 0:
+                raise UserError(
+                    f"shard: no document falls into {split}",
+                    f"{n_docs} documents, shard.val_frac = {params.val_frac}",
+                    "bring more documents (or cut them smaller with split_on), or change shard.val_frac",
+                )
     write_json(out / "manifest.json", manifest)
     totals = {
-        f"{split}_{what}": manifest[split][what]
-        for split in ("train", "val")
-        for what in ("n_docs", "n_tokens", "n_bytes")
+        f"{split}_{what}": manifest[split][what] for split in SPLITS for what in ("n_docs", "n_tokens", "n_bytes")
     }
     n_bytes, n_tokens = (totals[f"train_{what}"] + totals[f"val_{what}"] for what in ("n_bytes", "n_tokens"))
     return {**totals, "bytes_per_token": n_bytes / n_tokens, "vocab_size": reader.vocab_size}
 
 
-def encode_docs(docs: Path, reader: Tokenizer, tokenizer_json: str) -> tuple[NDArray[np.uint32], pa.Table]:
-    """All ids (each document behind its <|bos|>), and a row a document with its offset there: `at`, `n_tokens`, `n_bytes`."""
-    encode = fast_encoder(tokenizer_json)
-    bos = reader.special("bos")
-    pieces: list[NDArray[np.uint32]] = []
-    tables: list[pa.RecordBatch] = []
-    with Bar("shard", count_docs(docs), "docs") as bar:
-        for batch in read_batches(docs, ["id", "text", "source", "licence", "title"]):
-            texts = batch.column("text").to_pylist()
-            if not texts:
-                continue
-            if not pieces:
-                check_same(encode, reader.encode_batch, texts[:SAMPLE_DOCS])
-            flat, lengths = encode(texts)
-            pieces.append(np.insert(flat, np.cumsum(lengths) - lengths, bos))
-            sizes = pc.cast(pc.binary_length(batch.column("text")), pa.int64())
-            tables.append(
-                batch.drop_columns(["text"])
-                .append_column("n_tokens", pa.array(lengths + 1))
-                .append_column("n_bytes", sizes)
-            )
-            bar.advance(batch.num_rows)
-    if not pieces:
-        raise UserError("shard: there is nothing to shard", f"no documents in {docs}", "loosen the filter's thresholds")
-    table = pa.Table.from_batches(tables)
-    n_tokens = table.column("n_tokens").to_numpy()
-    return np.concatenate(pieces), table.append_column("at", pa.array(np.cumsum(n_tokens) - n_tokens))
+def encode_shard(path: Path, result: Path, tokenizer: Path, *, seed: int) -> None:
+    """The ids of each document, behind its <|bos|>, and the key of its place in the order: runs in a worker."""
+    reader = Tokenizer.load(tokenizer)
+    encode, bos = fast_encoder(tokenizer.read_text(encoding="utf-8")), reader.special("bos")
+    append_arrow(result, ENCODED.empty_table())
+    is_proved = False
+    for batch in read_shard(path, ["id", "text", "source", "licence", "title"]):
+        texts = batch.column("text").to_pylist()
+        if not is_proved:
+            check_same(encode, reader.encode_batch, texts[:SAMPLE_DOCS])
+            is_proved = True
+        flat, lengths = encode(texts)
+        ends = np.append(0, np.cumsum(lengths))
+        ids = pa.array(np.insert(flat, ends[:-1], bos), pa.uint32())
+        columns = {
+            "key": pa.array(order_keys(batch.column("id").to_pylist(), seed)),
+            **{name: batch.column(name) for name in ("id", "source", "licence", "title")},
+            "n_bytes": pc.binary_length(batch.column("text")).cast(pa.int64()),
+            "ids": pa.LargeListArray.from_arrays(pa.array(ends + np.arange(len(ends))), ids),
+        }
+        append_arrow(result, pa.table(columns, ENCODED))
 
 
-def _lay_out(table: pa.Table, split: str) -> pa.Table:
-    n_tokens = table.column("n_tokens").to_numpy()
-    starts = pa.array(np.cumsum(n_tokens) - n_tokens)
-    return table.append_column("start", starts).append_column("split", pa.array([split] * table.num_rows))
-
-
-def _write_split(
-    out: Path,
-    split: str,
-    ids: NDArray[np.uint32],
-    table: pa.Table,
-    order: NDArray[np.int64],
-    dtype: pa.DataType,
-    size: int,
+def write_split(
+    out: Path, split: str, spool: Spool, table: TableWriter, dtype: pa.DataType, file_tokens: int
 ) -> dict[str, Any]:
-    at, lengths = table.column("at").to_numpy()[order], table.column("n_tokens").to_numpy()[order]
-    files: list[dict[str, Any]] = []
-    file_of = (np.cumsum(lengths) - 1) // size  # a document lies in one file
-    for file in np.unique(file_of):
-        path = out / f"{split}-{len(files):05d}.arrow"
-        chosen = file_of == file
-        n_tokens = write_tokens(path, _chunks(ids, at[chosen], lengths[chosen]), dtype)
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        files.append({"name": path.name, "n_tokens": n_tokens, "sha256": digest})
-    n_bytes = int(table.column("n_bytes").to_numpy()[order].sum())
-    return {"n_tokens": int(lengths.sum()), "n_docs": len(order), "n_bytes": n_bytes, "files": files}
+    """The token files of one split and its rows in the table of documents; returns its part of the manifest."""
+    files: list[TokenFile] = []
+    n_tokens = n_docs = n_bytes = 0
+    for part in spool.read():
+        ids = part.column("ids").combine_chunks()
+        lengths = pc.list_value_length(ids).to_numpy()
+        starts = n_tokens + np.cumsum(lengths) - lengths
+        file_of = (starts + lengths - 1) // file_tokens  # a document lies in one file
+        for number in np.unique(file_of):
+            if number >= len(files):
+                for file in files[-1:]:
+                    file.close()
+                files.append(TokenFile(out / f"{split}-{len(files):05d}.arrow", dtype))
+            files[-1].write(ids.filter(pa.array(file_of == number)).flatten())
+        columns = {"split": pa.repeat(split, len(part)), "start": pa.array(starts), "n_tokens": pa.array(lengths)}
+        table.write(pa.table({**{name: part.column(name) for name in part.column_names if name != "ids"}, **columns}))
+        n_tokens, n_docs = n_tokens + int(lengths.sum()), n_docs + len(part)
+        n_bytes += pc.sum(part.column("n_bytes")).as_py()
+    for file in files[-1:]:
+        file.close()
+    listed = [{"name": file.path.name, "n_tokens": file.n_tokens, "sha256": _sha256(file.path)} for file in files]
+    return {"n_tokens": n_tokens, "n_docs": n_docs, "n_bytes": n_bytes, "files": listed}
 
 
-def _chunks(
-    ids: NDArray[np.uint32], at: NDArray[np.int64], lengths: NDArray[np.int64], docs: int = 4_096
-) -> Iterator[pa.Array]:
-    for first in range(0, len(at), docs):
-        part = zip(at[first : first + docs], lengths[first : first + docs], strict=True)
-        yield pa.array(np.concatenate([ids[start : start + length] for start, length in part]))
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -71,6 +71,7 @@ HELDOUT = pa.schema([*CONVERSATIONS, ("expected", pa.string())])
 
 SHARD_BYTES = 8_000_000  # of text per Parquet file: 40 MB of text gives two cores work to share
 BATCH_ROWS = 2_048
+ROW_GROUP = 16_384
 
 
 def tokens_schema(dtype: pa.DataType) -> pa.Schema:
@@ -192,7 +193,45 @@ def _id_ranges(metadata: pq.FileMetaData) -> list[tuple[str, str]]:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """One Parquet file; the same rows give the same bytes."""
-    pq.write_table(table, path, compression="zstd", row_group_size=16_384, store_schema=False)
+    pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP, store_schema=False)
+
+
+class TableWriter:
+    """One Parquet file, piece by piece: the same bytes as `write_table` of all pieces together.
+
+    `schema`: that of the first piece if it is not given. Memory: `ROW_GROUP` rows and a piece.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema | None = None) -> None:
+        self._path, self._schema, self._rows = path, schema, 0
+        self._pieces: list[pa.Table] = []
+        self._file: pq.ParquetWriter | None = None
+
+    def write(self, table: pa.Table) -> None:
+        self._schema = table.schema if self._schema is None else self._schema
+        self._pieces.append(table.select(self._schema.names).cast(self._schema))
+        self._rows += table.num_rows
+        while self._rows >= ROW_GROUP:
+            whole = pa.concat_tables(self._pieces)
+            self._write(whole[:ROW_GROUP])
+            self._pieces, self._rows = [whole[ROW_GROUP:]], self._rows - ROW_GROUP
+
+    def _write(self, table: pa.Table) -> None:
+        if self._file is None:
+            self._file = pq.ParquetWriter(self._path, table.schema, compression="zstd", store_schema=False)
+        self._file.write_table(table, row_group_size=ROW_GROUP)
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and (self._rows or self._file is None):
+            empty = [] if self._schema is None else [self._schema.empty_table()]
+            self._write(pa.concat_tables([*self._pieces, *empty]))
+        if self._file is not None:
+            self._file.close()
 
 
 def write_ledger(folder: Path, rows: pa.Table | Iterable[dict[str, object]]) -> pa.Table:
@@ -272,25 +311,41 @@ class ShardWriter:
             self.close()
 
 
-def write_tokens(path: Path, chunks: Iterable[pa.Array], dtype: pa.DataType, batch_tokens: int = 1 << 20) -> int:
-    """One uncompressed Arrow IPC file of tokens in batches of `batch_tokens`; returns the number of tokens."""
-    schema, written = tokens_schema(dtype), 0
-    with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, schema) as writer:
-        for array in _rebatch(chunks, batch_tokens, dtype):
-            writer.write_batch(pa.record_batch([array], schema=schema))
-            written += len(array)
-    return written
+class TokenFile:
+    """One uncompressed Arrow IPC file of tokens, written chunk by chunk in batches of `batch_tokens`."""
+
+    def __init__(self, path: Path, dtype: pa.DataType, batch_tokens: int = 1 << 20) -> None:
+        self.path, self.n_tokens = path, 0
+        self._schema, self._size = tokens_schema(dtype), batch_tokens
+        self._writer = ipc.new_file(str(path), self._schema)
+        self._pending: list[pa.Array] = []
+        self._waiting = 0
+
+    def write(self, chunk: pa.Array) -> None:
+        self._pending.append(chunk.cast(self._schema.field(0).type))
+        self._waiting += len(chunk)
+        self.n_tokens += len(chunk)
+        while self._waiting >= self._size:
+            whole = pa.concat_arrays(self._pending)
+            self._writer.write_batch(pa.record_batch([whole[: self._size]], schema=self._schema))
+            self._pending, self._waiting = [whole[self._size :]], self._waiting - self._size
+
+    def close(self) -> None:
+        if self._waiting:
+            self._writer.write_batch(pa.record_batch([pa.concat_arrays(self._pending)], schema=self._schema))
+        self._writer.close()
 
 
-def _rebatch(chunks: Iterable[pa.Array], size: int, dtype: pa.DataType) -> Iterator[pa.Array]:
-    pending: list[pa.Array] = []
-    n = 0
-    for chunk in chunks:
-        pending.append(chunk.cast(dtype))
-        n += len(chunk)
-        while n >= size:
-            whole = pa.concat_arrays(pending)
-            yield whole[:size]
-            pending, n = [whole[size:]], n - size
-    if n:
-        yield pa.concat_arrays(pending)
+def append_arrow(path: Path, table: pa.Table) -> None:
+    """Adds rows to a file of Arrow streams, for what is written and read once."""
+    with path.open("ab") as sink, ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def read_arrow(path: Path) -> Iterator[pa.RecordBatch]:
+    """The batches of such a file, in the order in which they were added."""
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        while file.tell() < size:
+            with ipc.open_stream(file) as stream:
+                yield from stream

@@ -16,6 +16,10 @@ FRAME = {
     "pipeline.errors",
     "pipeline.progress",
     "pipeline.engine",
+    "pipeline.engine.clusters",
+    "pipeline.engine.files",
+    "pipeline.engine.maps",
+    "pipeline.engine.processes",
     "pipeline.text",
     "model",
 }

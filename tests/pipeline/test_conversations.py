@@ -29,6 +29,7 @@ PARAMS = Conversations(
     max_tokens=900,
     passage_chars=200,
     max_index_bytes=1_000_000,
+    max_sample_bytes=10_000_000,
     n_quote=150,
     n_abstain=120,
     n_search=60,

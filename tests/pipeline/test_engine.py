@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from pipeline.engine import map_files, map_shards, worker_count
+from pipeline.engine import map_shards, worker_count
 from pipeline.errors import UserError
 from tests.conftest import ROOT
 
@@ -26,6 +27,15 @@ def die(number: int) -> int:
     return number
 
 
+def die_once(number: int, folder: Path) -> int:
+    """The worker that meets number 5 first is killed; whoever meets it again lives."""
+    with (folder / f"{number}").open("a") as calls:
+        calls.write("called\n")
+    if number == 5 and (folder / "5").read_text() == "called\n":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * number
+
+
 def fail(number: int) -> int:
     raise UserError("bad item", str(number), "mend it")
 
@@ -37,13 +47,31 @@ def test_results_come_in_order(engine: str, workers: str, monkeypatch: pytest.Mo
     assert list(map_shards(slow_square, range(20))) == [number * number for number in range(20)]
 
 
-def test_a_killed_worker_is_an_error_and_not_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+CLUSTERS = [pytest.param("dask", marks=pytest.mark.slow), pytest.param("ray", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("engine", ["process", *CLUSTERS])
+def test_a_killed_worker_loses_nothing(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIGPT_ENGINE", engine)
+    monkeypatch.setenv("MINIGPT_WORKERS", "2")
+    found = list(map_shards(partial(die_once, folder=tmp_path), range(12)))
+    assert found == [number * number for number in range(12)]
+    assert len((tmp_path / "5").read_text().splitlines()) >= 2
+
+
+@pytest.mark.parametrize("engine", ["process", *CLUSTERS])
+def test_an_item_that_kills_each_worker_is_an_error_and_not_a_hang(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIGPT_ENGINE", engine)
     monkeypatch.setenv("MINIGPT_WORKERS", "2")
     with pytest.raises(UserError, match="killed"):
         list(map_shards(die, range(4)))
 
 
-def test_an_error_in_a_worker_reaches_the_person(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("engine", ["process", *CLUSTERS])
+def test_an_error_in_a_worker_reaches_the_person(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIGPT_ENGINE", engine)
     monkeypatch.setenv("MINIGPT_WORKERS", "2")
     with pytest.raises(UserError, match="bad item"):
         list(map_shards(fail, range(4)))
@@ -87,33 +115,3 @@ def is_alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"  # a zombie that nobody reaps is dead enough
-
-
-def copy_twice(path: Path, result: Path) -> None:
-    with (path.parent / "calls.log").open("a") as calls:
-        calls.write(f"{path.name}\n")
-    if path.read_text() == "broken":
-        result.write_text("half")
-        raise UserError("bad file", path.name, "mend it")
-    result.write_text(path.read_text() * 2)
-
-
-@pytest.mark.parametrize(("engine", "workers"), [("serial", "1"), ("process", "2")])
-def test_files_that_a_stopped_run_has_finished_are_not_made_again(
-    engine: str, workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MINIGPT_ENGINE", engine)
-    monkeypatch.setenv("MINIGPT_WORKERS", workers)
-    paths = [tmp_path / f"{number}.txt" for number in range(9)]
-    for number, path in enumerate(paths):
-        path.write_text("broken" if number == 8 else f"text {number // 2}")
-    results = tmp_path / "results"
-    with pytest.raises(UserError, match="bad file"):
-        list(map_files(copy_twice, paths, results=results, settings="a"))
-    assert not list(results.glob("*.partial"))
-    paths[8].write_text("mended")
-    (tmp_path / "calls.log").unlink()
-    made = list(map_files(copy_twice, paths[::-1], results=results, settings="a"))
-    assert [path.read_text() for path in made] == [path.read_text() * 2 for path in paths[::-1]]
-    assert (tmp_path / "calls.log").read_text() == "8.txt\n"
-    assert not set(map_files(copy_twice, paths, results=results, settings="b")) & set(made)

@@ -29,6 +29,7 @@ TALK = Conversations(
     max_tokens=250,
     passage_chars=100,
     max_index_bytes=1_000_000,
+    max_sample_bytes=10_000_000,
     n_quote=5,
     n_abstain=5,
     n_search=4,
@@ -55,6 +56,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
         Shard(val_frac=0.4, seed=1, file_tokens=10_000),
         docs=corpus.docs,
         tokenizer=corpus.tokenizer,
+        scratch=folder / "scratch",
         out=road["shards"],
     )
     seeds = folder / "seeds"

@@ -29,7 +29,7 @@ def made(make_docs: Callable[..., Path], tmp_path: Path) -> tuple[Path, Path, Pa
     folder.mkdir()
     out.mkdir()
     train_bpe(iter(read_docs(docs, ["text"]).column("text").to_pylist()), 400).save(folder)
-    run(PARAMS, docs=docs, tokenizer=folder, out=out)
+    run(PARAMS, docs=docs, tokenizer=folder, scratch=tmp_path / "scratch", out=out)
     return docs, folder, out
 
 
@@ -102,4 +102,29 @@ def test_a_corpus_too_small_for_two_splits_is_refused(
     out.mkdir()
     params = Shard(val_frac=0.0001, seed=1, file_tokens=3_000)
     with pytest.raises(UserError, match="falls into val"):
-        run(params, docs=made[0], tokenizer=made[1], out=out)
+        run(params, docs=made[0], tokenizer=made[1], scratch=out / "scratch", out=out)
+
+
+def test_the_bytes_do_not_depend_on_how_much_fits_in_memory(
+    made: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs, folder, out = made
+    monkeypatch.setattr("pipeline.spool.BUFFER_BYTES", 2_000)
+    monkeypatch.setattr("pipeline.spool.PART_BYTES", 500)
+    again = tmp_path / "again"
+    again.mkdir()
+    run(PARAMS, docs=docs, tokenizer=folder, scratch=tmp_path / "other", out=again)
+    assert len({path.name for path in again.iterdir()}) == len(list(out.iterdir()))
+    for path in out.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes(), path.name
+
+
+def test_documents_that_stay_keep_their_order(made: tuple[Path, Path, Path]) -> None:
+    from pipeline.text.split import order_keys
+
+    rows = read_table(made[2] / "docs.parquet").to_pylist()
+    for split in ("train", "val"):
+        ids = [row["id"] for row in rows if row["split"] == split]
+        keys = order_keys(ids, PARAMS.seed).tolist()
+        assert keys == sorted(keys)
+        assert order_keys(ids[::2], PARAMS.seed).tolist() == keys[::2]

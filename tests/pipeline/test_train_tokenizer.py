@@ -13,22 +13,27 @@ from hypothesis import strategies as st
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer
 from pipeline.errors import UserError
 from pipeline.params import TrainTokenizer
+from pipeline.sample import sample_docs
 from pipeline.tables import ShardWriter, read_docs
-from pipeline.train_tokenizer import run, sample_texts
+from pipeline.train_tokenizer import run
 
 PARAMS = TrainTokenizer(vocab_size=500, pattern="cl100k", sample_bytes=20_000, seed=1)
 
 
+def sample_texts(docs: Path, sample_bytes: int, seed: int) -> list[str]:
+    return sample_docs(docs, ["text"], sample_bytes, seed).column("text").to_pylist()
+
+
 def test_a_sample_is_whole_documents_up_to_its_size(make_docs: Callable[..., Path]) -> None:
     docs = make_docs(200)
-    sample = sample_texts(docs, 20_000, seed=1)
+    sample = sample_texts(docs, 20_000, 1)
     texts = set(read_docs(docs, ["text"]).column("text").to_pylist())
     assert set(sample) <= texts
     total = sum(len(text.encode()) for text in sample)
     assert total >= 20_000
     assert total - len(sample[-1].encode()) < 20_000
-    assert sample_texts(docs, 20_000, seed=2) != sample
-    assert len(sample_texts(docs, 10**9, seed=1)) == 200
+    assert sample_texts(docs, 20_000, 2) != sample
+    assert len(sample_texts(docs, 10**9, 1)) == 200
 
 
 def test_the_sample_does_not_depend_on_how_files_are_cut(make_docs: Callable[..., Path], tmp_path: Path) -> None:

@@ -1,0 +1,36 @@
+"""Sixteen requests at once beside the same sixteen one after the other, the same ids."""
+
+from __future__ import annotations
+
+from benchmarks.measure import Result, rates
+from benchmarks.models import PROMPT, default_model
+from model.batching import Batcher
+from model.decoder import Decoder
+from model.generate import Sampling
+
+N_REQUESTS, N_NEW = 16, 100
+
+
+def run() -> Result:
+    """Tokens a second over all requests; raises if one id differs."""
+    model = default_model()
+    prompts = [PROMPT[number:] for number in range(N_REQUESTS)]
+    sampling = Sampling(max_new_tokens=N_NEW, temperature=0.0)
+
+    def together() -> list[list[int]]:
+        batcher = Batcher(model, N_REQUESTS)
+        answers: dict[int, list[int]] = {batcher.add(prompt, sampling): [] for prompt in prompts}
+        while batcher.is_busy:
+            for ticket, index in batcher.step():
+                if index is not None:
+                    answers[ticket].append(index)
+        return list(answers.values())
+
+    decoder = Decoder(model)
+
+    def alone() -> list[list[int]]:
+        return [list(decoder.stream(prompt, sampling)) for prompt in prompts]
+
+    assert together() == alone()
+    fast, slow = rates(together, alone, N_REQUESTS * N_NEW)
+    return Result(f"{N_REQUESTS} requests of {N_NEW} tokens", "tokens/s", fast, slow, "one at a time")

@@ -1,0 +1,32 @@
+"""The default model with random weights, for benchmarks that need its shape and not what it knows."""
+
+from __future__ import annotations
+
+import pydoc_data.topics
+from pathlib import Path
+
+import torch
+from ruamel.yaml import YAML
+
+from model.config import ModelConfig
+from model.tokenizer import Tokenizer, train_bpe
+from model.transformer import Transformer
+
+VOCAB_SIZE = 4_096
+PROMPT = [int(number) for number in torch.randint(16, VOCAB_SIZE, (64,), generator=torch.Generator().manual_seed(1))]
+
+
+def default_model() -> Transformer:
+    """As params.yaml says, every weight at work (some are drawn as zero before training)."""
+    params = YAML(typ="safe", pure=True).load(
+        (Path(__file__).parent.parent / "params.yaml").read_text(encoding="utf-8")
+    )
+    model = Transformer(ModelConfig(vocab_size=VOCAB_SIZE, **params["pretrain"]["model"])).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.02)
+    return model
+
+
+def small_tokenizer() -> Tokenizer:
+    return train_bpe(iter(pydoc_data.topics.topics.values()), VOCAB_SIZE)
