@@ -93,7 +93,10 @@ def whole_id(data: Snapshot, query: str) -> str:
 
 def plan(data: Snapshot, stones: Sequence[Tombstone], registry: Registry, *, with_duplicates: bool) -> Plan:
     """What these tombstones take away; with duplicates, the whole clusters of these documents are taken down too."""
-    documents, stones = covered(data.collected, stones), list(stones)
+    stones, is_collected = list(stones), data.collected.exists()
+    documents = (
+        covered(data.collected, stones) if is_collected else pl.DataFrame(schema=dict.fromkeys(ASKED, pl.String))
+    )
     cluster = clusters(data, documents["id"].to_list())
     if with_duplicates and stones and cluster:
         reason, date = stones[0].reason, stones[0].date
@@ -102,7 +105,8 @@ def plan(data: Snapshot, stones: Sequence[Tombstone], registry: Registry, *, wit
         cluster = []
     asked = [stone.value for stone in stones if stone.kind == "id"]
     ids = sorted({*documents["id"].to_list(), *asked, *remembered(registry, stones)})
-    examples = by_ids(data.collected, documents["id"].head(EXAMPLES).to_list(), COLUMNS)
+    first = documents["id"].head(EXAMPLES).to_list()
+    examples = by_ids(data.collected, first, COLUMNS) if first else documents
     return Plan(stones, documents.select("id"), examples, cluster, registry.saw(ids) if ids else [], len(ids))
 
 

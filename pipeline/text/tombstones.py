@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from license_expression import ExpressionError, ExpressionParseError, Licensing, get_spdx_licensing
 
 from pipeline.errors import UserError
+from pipeline.text.columns import one_array
 
 KINDS = ("id", "url", "domain", "licence")
 REASON = "takedown"  # in the ledger, and `dropped_takedown` in the metrics
@@ -113,17 +114,17 @@ def prepare(tombstones: Sequence[Tombstone]) -> Tombstones:
     )
 
 
-def match(docs: pa.RecordBatch, stones: Tombstones) -> pa.StringArray:
+def match(docs: pa.RecordBatch | pa.Table, stones: Tombstones) -> pa.StringArray:
     """For each document (columns id, url, licence) the key of the tombstone that covers it, or null."""
     keys = [pa.nulls(docs.num_rows, pa.string())]
     if len(stones.ids):
-        keys.append(_keys("id", stones.ids, docs.column("id")))
+        keys.append(_keys("id", stones.ids, one_array(docs.column("id"))))
     if len(stones.urls):
-        keys.append(_keys("url", stones.urls, canonical_urls(docs.column("url"))))
+        keys.append(_keys("url", stones.urls, canonical_urls(one_array(docs.column("url")))))
     if stones.domains:
-        keys.append(_by_value(hosts(docs.column("url")), lambda host: _covering(host, stones.domains)))
+        keys.append(_by_value(hosts(one_array(docs.column("url"))), lambda host: _covering(host, stones.domains)))
     if stones.licences:
-        keys.append(_by_value(docs.column("licence"), lambda licence: _needed(licence, stones.licences)))
+        keys.append(_by_value(one_array(docs.column("licence")), lambda name: _needed(name, stones.licences)))
     return pc.coalesce(*keys)
 
 

@@ -133,6 +133,27 @@ def test_the_command_writes_a_sorted_file_and_says_what_follows(
     assert [(row["left_out"], row["still_there"]) for row in listed] == [(0, 1), (0, 1)]
 
 
+def test_before_anything_was_collected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "takedowns.jsonl"
+    asked = [
+        "takedown",
+        an_id(1),
+        "--domain",
+        "x.org",
+        "--reason",
+        "r",
+        "--data",
+        str(tmp_path),
+        "--takedowns",
+        str(file),
+    ]
+    assert main(asked) == 0
+    assert "0 documents of the present corpus go" in capsys.readouterr().out
+    assert len(parse(file.read_text())) == 2
+    assert main([*asked[:1], "--list", *asked[-4:]]) == 0
+    assert "2 tombstones" in capsys.readouterr().out
+
+
 def test_a_file_of_all_kinds(data: Snapshot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [
         "# a comment",

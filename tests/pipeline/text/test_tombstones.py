@@ -151,6 +151,8 @@ def test_every_tombstone_covers_its_own_document(stones: list[Tombstone], chosen
     keys = match(docs(*rows), prepare(stones)).to_pylist()
     assert all(keys)
     assert match(docs(*rows), prepare([])).null_count == len(rows)
+    table = pa.Table.from_batches([docs(row) for row in rows], docs().schema)
+    assert match(table, prepare(stones)).to_pylist() == keys
     for key, row in zip(keys, rows, strict=True):
         assert match(docs(row), prepare(stones)).to_pylist() == [key], "whatever stands beside it"
 
