@@ -53,10 +53,10 @@ def _state(args: argparse.Namespace, name: str, registry: Registry) -> Generator
         yield _workspace(args)
         return
     with tempfile.TemporaryDirectory(prefix="minigpt-ledger-") as links:
-        yield snapshot(name, _lineage(registry, name), registry.cache, Path(links))
+        yield snapshot(name, lineage_of(registry, name), registry.cache, Path(links))
 
 
-def _lineage(registry: Registry, name: str) -> Lineage:
+def lineage_of(registry: Registry, name: str) -> Lineage:
     """`v3` is version 3 of the model; the first letters of a fingerprint (a run's name) are that version; else Git is asked."""
     if name[:1] == "v" and name[1:].isdigit():
         return _version(registry, lambda version: version.number == name[1:], name).made

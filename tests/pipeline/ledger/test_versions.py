@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger.places import Cache, road
+from pipeline.errors import UserError
+from pipeline.ledger.__main__ import lineage_of
+from pipeline.ledger.places import Cache, git, lineage_at, road
 from pipeline.ledger.versions import NO_REGISTRY, Registered, Registry, told
 from tests.fake_repo import DVC_YAML, FakeRepo
 from tests.pipeline.ledger.made import an_id
@@ -70,6 +72,28 @@ def test_a_version_whose_data_is_away_is_said(tmp_path: Path) -> None:
         "version 2 (champion): its data is not in the cache (dvc fetch --all-commits data/shard)",
         "version 1: its lineage names no token shards",
     ]
+
+
+def test_a_state_is_named_by_version_run_name_or_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry(tmp_path, Cache(tmp_path))
+    registry.__dict__["versions"] = [registered("2", "a"), registered("1", "b")]
+    assert lineage_of(registry, "v1") is registry.versions[1].made
+    assert lineage_of(registry, "f" * 12) is registry.versions[0].made
+    with pytest.raises(UserError, match="v3: no such model version"):
+        lineage_of(registry, "v3")
+    for name in ("f", "nowhere", "--output=x"):
+        with pytest.raises(UserError, match="no such state of the data"):
+            lineage_of(registry, name)
+
+
+def test_a_revision_without_a_lock_is_said(tmp_path: Path) -> None:
+    for command in (
+        ["init", "-q"],
+        ["-c", "user.name=A", "-c", "user.email=a@b.c", "commit", "-q", "--allow-empty", "-m", "x"],
+    ):
+        assert git(tmp_path, *command) is not None
+    with pytest.raises(UserError, match=r"HEAD: no dvc\.lock"):
+        lineage_at(tmp_path, "HEAD")
 
 
 def test_the_road_is_found_in_any_order_of_stages() -> None:
