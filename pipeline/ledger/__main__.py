@@ -75,6 +75,8 @@ def _version(registry: Registry, is_it: Callable[[Registered], bool], name: str)
     for version in registry.versions:
         if is_it(version):
             return version
+    if registry.trouble:
+        raise registry.trouble
     raise UserError(
         f"{name}: no such model version",
         f"{len(registry.versions)} versions",
@@ -90,7 +92,7 @@ def _takedown(args: argparse.Namespace) -> None:
         if args.json:
             show.show_json(show.listing_json(rows, sights))
         else:
-            show.show_listing(rows, sights)
+            show.show_listing(rows, sights, registry.note)
         return
     stones = _asked(args, data)
     if not stones:
@@ -102,7 +104,7 @@ def _takedown(args: argparse.Namespace) -> None:
     if args.json:
         show.show_json(show.plan_json(made, n_new))
     else:
-        show.show_plan(made, n_new, str(args.takedowns))
+        show.show_plan(made, n_new, str(args.takedowns), registry.note)
 
 
 def _asked(args: argparse.Namespace, data: Snapshot) -> list[Tombstone]:

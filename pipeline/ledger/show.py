@@ -115,7 +115,7 @@ def replay_json(found: Replay, known: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def show_plan(made: Plan, n_new: int, file: str) -> None:
+def show_plan(made: Plan, n_new: int, file: str, note: str) -> None:
     """What goes, what may return, who has seen it, what to do next."""
     n_known = len(made.stones) - n_new
     print(f"{file}: {n_new:,} new tombstones" + (f", {n_known:,} were there before" if n_known else ""))
@@ -129,13 +129,13 @@ def show_plan(made: Plan, n_new: int, file: str) -> None:
         print(f"{len(made.cluster):,} duplicates of them stay, or return in their place (--with-duplicates): {shown}")
     if all(stone.kind == "id" for stone in made.stones):
         print("an id names this very text: a later version of the page is another document; --url covers both")
-    for line in _seen(made.sights, made.n_seen) if made.n_seen else []:
+    for line in _seen(made.sights, note, made.n_seen) if made.n_seen else []:
         print(line)
     print(NEXT.format(file=file), flush=True)
 
 
-def _seen(sights: Sequence[Sight], n_documents: int) -> list[str]:
-    return ["model versions:", *(f"  {line}" for line in told(sights, n_documents))]
+def _seen(sights: Sequence[Sight], note: str, n_documents: int) -> list[str]:
+    return ["model versions:", *(f"  {line}" for line in told(sights, note, n_documents))]
 
 
 def plan_json(made: Plan, n_new: int) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def _sight(sight: Sight) -> dict[str, Any]:
     return {"documents": None if sight.splits is None else len(sight.splits), "note": sight.note}
 
 
-def show_listing(rows: Sequence[Listed], sights: Sequence[Sight]) -> None:
+def show_listing(rows: Sequence[Listed], sights: Sequence[Sight], note: str) -> None:
     """Every tombstone, and the versions that had seen its documents."""
     if not rows:
         print("nothing has been taken down")
@@ -161,7 +161,7 @@ def show_listing(rows: Sequence[Listed], sights: Sequence[Sight]) -> None:
     lines = [(r.stone.kind, r.stone.value, r.n_out, r.n_there, r.stone.reason, r.stone.date) for r in rows]
     _table(f"{len(rows):,} tombstones", ["kind", "value", "left out", "still there", "reason", "date"], lines)
     if any(row.n_out or row.n_there for row in rows):
-        print("\n".join(_seen(sights, 2)), flush=True)
+        print("\n".join(_seen(sights, note, 2)), flush=True)
 
 
 def listing_json(rows: Sequence[Listed], sights: Sequence[Sight]) -> dict[str, Any]:

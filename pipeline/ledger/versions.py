@@ -56,10 +56,11 @@ class Registry:
 
     def __init__(self, root: Path, cache: Cache) -> None:
         self.root, self.cache = root, cache
+        self.trouble: UserError | None = None
 
     @cached_property
     def versions(self) -> list[Registered]:
-        """Newest first; none without a registry. Raises `UserError` if it can't be read."""
+        """Newest first; none without a registry, nor where it can't be read: then `trouble` says why."""
         from pipeline import registry  # it takes two seconds to import MLflow
 
         if not (self.root / "var/mlflow.db").exists() and not os.environ.get(registry.ELSEWHERE):
@@ -71,7 +72,13 @@ class Registry:
             failed = error if isinstance(error, UserError) else registry.explained("ledger", error)
             if failed is None:
                 raise
-            raise failed from error
+            self.trouble = failed
+            return []
+
+    @property
+    def note(self) -> str:
+        """Why there are no versions to tell of."""
+        return f"the registered model versions can't be read: {self.trouble.found}" if self.trouble else NO_REGISTRY
 
     def saw(self, ids: Sequence[str]) -> list[Sight]:
         """For each version which of these documents it was made of."""
@@ -106,10 +113,10 @@ class Registry:
         return lineage.read_lock(self.root) if (self.root / "dvc.lock").exists() else {"stages": {}}
 
 
-def told(sights: Sequence[Sight], n_asked: int = 1) -> list[str]:
-    """One line a version."""
+def told(sights: Sequence[Sight], note: str, n_asked: int = 1) -> list[str]:
+    """One line a version; the note if there is none."""
     if not sights:
-        return [NO_REGISTRY]
+        return [note]
     return [f"{sight.version.name}: {_told(sight, n_asked)}" for sight in sights]
 
 

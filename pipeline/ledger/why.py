@@ -30,7 +30,7 @@ def why(data: Snapshot, query: str, stones: Sequence[Tombstone], registry: Regis
     lines = [f"taken down: {said(key, stones)}{committed(takedowns, stones, key)}" for key in covering(query, stones)]
     if not lines and len(query) == 32 and ID.fullmatch(query):
         sights = registry.saw([query])
-        lines = told(sights) if any(sight.splits for sight in sights) else []
+        lines = told(sights, registry.note) if any(sight.splits for sight in sights) else []
     if not lines:
         raise nothing(data.collected, query)
     return "\n".join([f"{query}: no such document in {data.collected}", *lines])
@@ -50,7 +50,7 @@ def _one(data: Snapshot, doc: Row, stones: Sequence[Tombstone], registry: Regist
             )
             for each in covering(doc["id"], stones, doc)
         ]
-    seen = told(registry.saw([doc["id"]]))
+    seen = told(registry.saw([doc["id"]]), registry.note)
     steps += [Step("models" if not place else "", "", line) for place, line in enumerate(seen)]
     width = [max(len(step[i]) for step in steps) for i in (0, 1)]
     lines = [f"{step.stage:{width[0]}}  {step.decision:{width[1]}}  {step.detail}".rstrip() for step in steps]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,8 +15,9 @@ from pipeline.errors import UserError
 from pipeline.ledger.__main__ import lineage_of
 from pipeline.ledger.places import Cache, git, lineage_at, road
 from pipeline.ledger.versions import NO_REGISTRY, Registered, Registry, told
+from tests.conftest import ROOT
 from tests.fake_repo import DVC_YAML, FakeRepo
-from tests.pipeline.ledger.made import an_id
+from tests.pipeline.ledger.made import an_id, doc, write_corpus
 
 STAGES = """
   download:
@@ -60,7 +63,7 @@ def test_without_a_registry_one_line_says_so(tmp_path: Path, monkeypatch: pytest
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     registry = Registry(tmp_path, Cache(tmp_path))
     assert registry.versions == []
-    assert told(registry.saw([an_id(1)])) == [NO_REGISTRY]
+    assert told(registry.saw([an_id(1)]), registry.note) == [NO_REGISTRY]
     assert not (tmp_path / "var").exists()
     assert "mlflow" not in sys.modules or registry.versions == []
 
@@ -68,7 +71,7 @@ def test_without_a_registry_one_line_says_so(tmp_path: Path, monkeypatch: pytest
 def test_a_version_whose_data_is_away_is_said(tmp_path: Path) -> None:
     registry = Registry(tmp_path, Cache(tmp_path))
     registry.__dict__["versions"] = [registered("2", "ab" * 16 + ".dir"), registered("1", "")]
-    assert told(registry.saw([an_id(1)])) == [
+    assert told(registry.saw([an_id(1)]), registry.note) == [
         "version 2 (champion): its data is not in the cache (dvc fetch --all-commits data/shard)",
         "version 1: its lineage names no token shards",
     ]
@@ -94,6 +97,26 @@ def test_a_revision_without_a_lock_is_said(tmp_path: Path) -> None:
         assert git(tmp_path, *command) is not None
     with pytest.raises(UserError, match=r"HEAD: no dvc\.lock"):
         lineage_at(tmp_path, "HEAD")
+
+
+@pytest.mark.slow
+def test_a_registry_that_is_broken_hides_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_corpus(tmp_path / "data", [doc(1)])
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/mlflow.db").write_bytes(b"no database, but as long as one" * 100)
+    (tmp_path / "dvc.yaml").write_text("stages: {}")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.ledger", "why", an_id(1), "--data", "data"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "tokens 0 to 9" in done.stdout, done.stderr
+    assert "the registered model versions can't be read: " in done.stdout
+    assert done.returncode == 0
 
 
 def test_the_road_is_found_in_any_order_of_stages() -> None:
