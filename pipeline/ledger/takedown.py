@@ -152,7 +152,7 @@ def _perhaps(docs: Path, stones: Sequence[Tombstone]) -> pl.Expr:
         tests.append(pl.col("url").str.contains(r"[^\x00-\x7F]"))
     licences = [stone.value for stone in stones if stone.kind == "licence"]
     if licences:
-        known: list[str] = scan_docs(docs).select(pl.col("licence").unique()).collect()["licence"].to_list()
+        known: list[str] = scan_docs(docs).select("licence").unique().collect(engine="streaming")["licence"].to_list()
         tests.append(pl.col("licence").is_in([each for each in known if any(needs(each, name) for name in licences)]))
     return pl.any_horizontal(tests)
 
