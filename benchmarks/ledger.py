@@ -243,9 +243,7 @@ def _measure(before: Snapshot, after: Snapshot, n_docs: int) -> Result:
     ]
     table = Table("question", "ours, s", "CPU s", "most memory so far, GB", "plain, s", "ratio")
     rounds = 2 if n_docs <= 1_000_000 else 1
-    ours = [
-        (*_timed(mine, rounds), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6) for _, mine, _ in questions
-    ]
+    ours = [(*_timed(mine), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6) for _, mine, _ in questions]
     theirs = [_timed(other)[0] for _, _, other in questions]
     for (name, _, _), (wall, cpu, memory), other in zip(questions, ours, theirs, strict=True):
         table.add_row(name, f"{wall:.2f}", f"{cpu:.2f}", f"{memory:.2f}", f"{other:.2f}", f"{other / wall:.1f}")
