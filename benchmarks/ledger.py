@@ -242,7 +242,6 @@ def _measure(before: Snapshot, after: Snapshot, n_docs: int) -> Result:
         ("replay", lambda: replay(before.final, [f"{PARAM}=51"]), lambda: plain.replay(51.0)),
     ]
     table = Table("question", "ours, s", "CPU s", "most memory so far, GB", "plain, s", "ratio")
-    rounds = 2 if n_docs <= 1_000_000 else 1
     ours = [(*_timed(mine), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6) for _, mine, _ in questions]
     theirs = [_timed(other)[0] for _, _, other in questions]
     for (name, _, _), (wall, cpu, memory), other in zip(questions, ours, theirs, strict=True):
