@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from pyarrow import ipc
 from model.tokenizer import Tokenizer
 from pipeline.ledger.find import find
 from tests.conftest import ROOT
+from tests.fake_repo import FakeRepo
 from tests.pipeline.ledger.tiny import TinyRepo, document, paragraph
 
 SECRET = "Zanzibar keeps the violet compass."
@@ -39,11 +41,13 @@ def readable(path: Path, reader: Tokenizer) -> str:
     return data.decode("utf-8", "replace")
 
 
-def purge_commands() -> list[str]:
-    """The commands of the guide's section on the cache, as they stand there."""
+def guide_commands(title: str) -> str:
+    """The commands of one section of the guide, as they stand there."""
     guide = (ROOT / "docs/takedown.md").read_text(encoding="utf-8")
-    section = guide.partition("## The local cache")[2].partition("\n## ")[0]
-    return re.search(r"```\n(.*?)```", section, re.DOTALL)[1].strip().splitlines()
+    section = guide.partition(f"## {title}")[2].partition("\n## ")[0]
+    found = re.search(r"```\n(.*?)```", section, re.DOTALL)
+    assert found
+    return found[1]
 
 
 @pytest.mark.slow
@@ -80,10 +84,31 @@ def test_a_document_that_was_taken_down_is_nowhere(tmp_path: Path) -> None:
     assert re.search(r"lost +download +takedown +1", differs)
     assert re.search(r"added +dedupe +near_duplicate +1", differs)
 
-    for command in purge_commands():
-        repo.run("sh", "-c", command)
+    repo.run("sh", "-e", "-c", guide_commands("The local cache"))
     assert holders(repo.root, "data", ".dvc", "scratch") == []
     assert "is not in DVC's cache" in repo.ledger("diff", before, "HEAD", code=1)
     repo.git("checkout", "-q", before)
     repo.python("dvc", "checkout", "-q", code=255)
     assert not (repo.root / "data/download").exists(), "its data is nowhere"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_version_that_was_deleted_leaves_no_file(tmp_path: Path) -> None:
+    repo = FakeRepo(tmp_path)
+    repo.repro()
+    repo.registry("publish")
+    artifacts = tmp_path / "var/mlartifacts"
+    assert [path for path in artifacts.rglob("*.safetensors") if path.is_file()]
+    with subprocess.Popen(
+        ["sh", "-e", "-c", guide_commands("Model versions")],
+        cwd=tmp_path,
+        env=repo.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        said, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    assert [path for path in artifacts.rglob("*") if path.is_file()] == []
+    assert "no versions yet" in repo.registry("list")
