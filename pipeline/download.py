@@ -1,11 +1,12 @@
-"""python -m pipeline download --out data/download --metrics data/metrics/download.json
+"""python -m pipeline download --takedowns data/takedowns.jsonl --out data/download --metrics data/metrics/download.json
 
-In: the sources in params.yaml. Out: `docs-*.parquet` (DOCS, sorted by id), `rejects.parquet` (what could not be read, and
-why), `ledger.parquet` (documents that came twice) and `sources.json` (what was read: files with their hashes, packages with
-their versions, revisions). An id is xxh3_128 of source, locator and text, so the same text from the same place is the same
-document; where it comes twice (a file that two sources name) it is kept once.
-A source that can be read in parts is read by `MINIGPT_WORKERS` processes; a part that a stopped run has finished is not read
-again (pipeline/spooled.py), what it has fetched is not fetched again (pipeline/sources/fetch.py).
+In: the sources in params.yaml, and the tombstones of what has been taken down (docs/takedown.md). Out: `docs-*.parquet` (DOCS,
+sorted by id), `rejects.parquet` (what could not be read, and why), `ledger.parquet` (documents that came twice or were taken
+down) and `sources.json` (what was read: files with their hashes, packages with their versions, revisions). An id is xxh3_128 of
+source, locator and text, so the same text from the same place is the same document; where it comes twice (a file that two
+sources name) it is kept once. A source that can be read in parts is read by `MINIGPT_WORKERS` processes; a part that a stopped
+run has finished is not read again (pipeline/spooled.py), what it has fetched is not fetched again (pipeline/sources/fetch.py).
+
 Order n log n in the documents. Memory: 0.8 GB (half of it pages of files, which the system may drop) and 0.4 GB for each
 worker, whatever the corpus. Disk: the text once more in `scratch`.
 """
@@ -40,12 +41,14 @@ from pipeline.tables import (
     dropped_rows,
     rechunked,
 )
+from pipeline.text.tombstones import REASON, Tombstones, match, parse, prepare
 
 FETCHED = ("http", "huggingface")  # opened last: a path that is wrong shows before hours of fetching
 
 
-def run(params: Download, *, out: Path, scratch: Path) -> Metrics:
+def run(params: Download, *, takedowns: Path | None = None, out: Path, scratch: Path) -> Metrics:
     """Reads every source and writes the corpus. Raises `UserError` for a source that is not there, or no document at all."""
+    stones = prepare(parse(takedowns.read_text(encoding="utf-8"), str(takedowns)) if takedowns else [])
     readings = _open(params)
     clear_unfinished(scratch)
     sizes = [reading.total_bytes for reading in readings]
@@ -71,7 +74,14 @@ def run(params: Download, *, out: Path, scratch: Path) -> Metrics:
     named = [{"kind": source.kind, "name": getattr(source, "name", "")} for source in params.sources]
     read = [{**source, "read": summary.origins} for source, summary in zip(named, summaries, strict=True)]
     write_json(out / "sources.json", {"sources": read})
-    return {**_write_corpus(runs, out), **_counted(summaries)}
+    written = _write_corpus(runs, stones, out)
+    if not written["docs_out"]:
+        raise UserError(
+            "download: no document is left",
+            f"all {written['docs_in']} were taken down",
+            f"look at {takedowns}, or name other sources",
+        )
+    return {**written, **_counted(summaries)}
 
 
 def _open(params: Download) -> list[Reading]:
@@ -93,14 +103,14 @@ def _tables(docs: list[Document]) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pydict({"id": ids, **{name: columns[name] for name in DOCS.names[1:]}}, schema=DOCS)
 
 
-def _write_corpus(runs: list[Path], out: Path) -> Metrics:
+def _write_corpus(runs: list[Path], stones: Tombstones, out: Path) -> Metrics:
     """The documents in order of id, range by range, and a ledger row for each that does not stay."""
-    totals, dropped = Counter[str](), Counter[str](dropped_duplicate_id=0)
+    totals, dropped = Counter[str](), Counter[str]({"dropped_duplicate_id": 0, f"dropped_{REASON}": 0})
     per_source: Counter[str] = Counter()
 
     def kept_tables() -> Iterator[pa.Table]:
         for table in in_order_of_id(runs):
-            kept, gone = _settled(table)
+            kept, gone = _settled(table, stones)
             ledger.write(gone)
             totals.update(docs_in=table.num_rows, docs_out=kept.num_rows, text_bytes=_text_bytes(kept))
             dropped.update({f"dropped_{reason}": n for reason, n in _value_counts(gone.column("reason"))})
@@ -116,14 +126,23 @@ def _write_corpus(runs: list[Path], out: Path) -> Metrics:
     return {**totals, **dropped, "n_sources": len(per_source), **sources}
 
 
-def _settled(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+def _settled(table: pa.Table, stones: Tombstones) -> tuple[pa.Table, pa.Table]:
     """The documents of a range of ids that stay, and ledger rows of the others, in order of id and reason."""
-    is_first = _is_first_of_its_id(table)
-    ids = table.filter(pc.invert(is_first)).column("id")
-    ones = pa.repeat(1.0, len(ids))
-    reason = pa.repeat("duplicate_id", len(ids))
-    twice = dropped_rows(ids, stage="download", reason=reason, value=ones, threshold=ones, other_id=ids)
-    return table.filter(is_first), twice.select(LEDGER.names)
+    covered = match(table, stones)
+    is_taken, is_first = covered.is_valid(), _is_first_of_its_id(table)
+    twice = table.filter(pc.and_(pc.invert(is_first), pc.invert(is_taken))).column("id")
+    gone = [
+        _gone(twice, "duplicate_id", twice),
+        _gone(table.column("id").filter(is_taken), REASON, covered.filter(is_taken)),
+    ]
+    rows = pa.concat_tables(gone).sort_by([("id", "ascending"), ("reason", "ascending")])
+    return table.filter(pc.and_(is_first, pc.invert(is_taken))), rows
+
+
+def _gone(ids: pa.ChunkedArray, reason: str, other_id: pa.Array | pa.ChunkedArray) -> pa.Table:
+    ones, reasons = pa.repeat(1.0, len(ids)), pa.repeat(reason, len(ids))
+    rows = dropped_rows(ids, stage="download", reason=reasons, value=ones, threshold=ones, other_id=other_id)
+    return rows.select(LEDGER.names).cast(LEDGER)
 
 
 def _is_first_of_its_id(table: pa.Table) -> pa.Array:

@@ -9,10 +9,11 @@ fixed codec, no timestamps, row groups cut by rows and text size only.
 # (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 DOCS = pa.schema(
     [
@@ -139,6 +143,53 @@ def count_docs(folder: Path) -> int:
     return sum(pq.read_metadata(path).num_rows for path in shard_paths(folder))
 
 
+def scan_docs(folder: Path, stem: str = "docs") -> pl.LazyFrame:
+    """The documents of a folder as a lazy polars frame: columns and filters are pushed down into the files."""
+    import polars  # the stages' workers do without: 0.14 s and 30 MB each
+
+    return polars.scan_parquet(shard_paths(folder, stem))
+
+
+def scan_table(path: Path) -> pl.LazyFrame:
+    """One Parquet file as a lazy polars frame. Raises `UserError` if it is not there."""
+    import polars
+
+    if not path.exists():
+        raise UserError(f"{path}: no such file", "nothing", "run its stage (dvc repro)")
+    return polars.scan_parquet(path)
+
+
+def rows_between(paths: Sequence[Path], low: str, high: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Rows with `low` <= id < `high` of files that are sorted by id, as every stage leaves its documents and its ledger.
+
+    Opens the footers of log2(files) files and decodes only row groups whose statistics allow such an id: milliseconds.
+    """
+    parts: list[pa.Table] = []
+    for path in paths[bisect_left(paths, low, key=_last_id) :]:
+        with pq.ParquetFile(path) as file:
+            ranges = _id_ranges(file.metadata)
+            if ranges and ranges[0][0] >= high:
+                break
+            groups = [group for group, (first, last) in enumerate(ranges) if first < high and last >= low]
+            table = file.read_row_groups(groups, columns=None if columns is None else list(columns))
+        ids = table.column("id")
+        parts.append(table.filter(pc.and_(pc.greater_equal(ids, low), pc.less(ids, high))))
+    names = columns or pq.read_schema(paths[0]).names
+    return pa.concat_tables(parts) if parts else pq.read_schema(paths[0]).empty_table().select(list(names))
+
+
+def _last_id(path: Path) -> str:
+    ranges = _id_ranges(pq.read_metadata(path))
+    return ranges[-1][1] if ranges else ""
+
+
+def _id_ranges(metadata: pq.FileMetaData) -> list[tuple[str, str]]:
+    """First and last id of each row group; none for an empty file."""
+    place = metadata.schema.names.index("id")
+    columns = [metadata.row_group(group).column(place) for group in range(metadata.num_row_groups)]
+    return [(column.statistics.min, column.statistics.max) for column in columns if column.num_values]
+
+
 def write_table(path: Path, table: pa.Table) -> None:
     """One Parquet file; the same rows give the same bytes."""
     pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP, store_schema=False)
@@ -218,7 +269,7 @@ def write_ledger(folder: Path, rows: pa.Table | Iterable[dict[str, object]]) -> 
 
 
 def dropped_rows(
-    ids: pa.ChunkedArray, *, stage: str, reason: Any, value: Any, threshold: Any, other_id: Any
+    ids: pa.ChunkedArray | pa.Array, *, stage: str, reason: Any, value: Any, threshold: Any, other_id: Any
 ) -> pa.Table:
     """Ledger rows of documents that a stage drops, from columns (NumPy or Arrow) as long as `ids`."""
     constant = {"stage": pa.repeat(stage, len(ids)), "decision": pa.repeat("dropped", len(ids))}
