@@ -21,10 +21,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, Rows, from_utf8, to_utf8
+from pipeline.text.known import known
 from pipeline.text.machine import decode, leaf
 from pipeline.text.marks import BREAKS_LINE, NUMERAL, SPACE, Marks, marks
 from pipeline.text.rules import CHANGED, Scored
-from pipeline.text.words import IS_END, IS_PUNCTUATION, cut_words, known, strip
+from pipeline.text.words import IS_END, IS_PUNCTUATION, cut_words, strip
 
 FIGURES = ("sentences", "lorem_ipsum_lines", "curly_bracket_lines")
 CHANGES = (
@@ -194,6 +195,18 @@ def _verdict(
     return 0
 
 
+@leaf
+def _is_same(
+    data: Bytes, start: int, stop: int, out: Bytes, first: int, last: int
+) -> bool:  # pragma: no cover (compiled)
+    if stop - start != last - first:
+        return False
+    for i in range(stop - start):
+        if data[start + i] != out[first + i]:
+            return False
+    return True
+
+
 @numba.njit(cache=True, nogil=True)
 def _clean(
     data: Bytes,
@@ -252,4 +265,6 @@ def _clean(
             n_cut = cut_words(out, line, m, table, known_keys, pieces, starts, stops, hashes, chars, kinds)
             figures[row, 0] += count_sentences(out, n_cut, starts, stops, kinds)
         ends[row + 1] = n
+        if not np.any(figures[row, 3:]) and not _is_same(data, offsets[row], stop, out, ends[row], n):
+            figures[row, _TRIMMED] = 1  # a newline at the end, or another kind of line break
     return out[:n], ends, figures

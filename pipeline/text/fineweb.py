@@ -18,11 +18,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.text.affixes import before
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, to_utf8
+from pipeline.text.known import hash_word, known
 from pipeline.text.machine import decode
 from pipeline.text.marks import ENDS_LINE, Marks, marks
 from pipeline.text.repetition import count_byte, count_chars, is_first, table_size
-from pipeline.text.words import before, cut_words, hash_word, known, strip
+from pipeline.text.words import cut_words, strip
 
 FIGURES = ("punctuated_line_frac", "short_line_frac", "repeated_line_char_frac", "newline_word_frac")
 

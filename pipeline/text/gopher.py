@@ -16,10 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, Rows, to_utf8
+from pipeline.text.known import hash_words, known
 from pipeline.text.marks import Marks, marks
 from pipeline.text.quality import FIGURES, STOP_WORDS, measure_marks, measure_words
 from pipeline.text.repetition import LINE_FIGURES, count_byte, count_chars, measure_lines, measure_ngrams, table_size
-from pipeline.text.words import cut_words, hash_words, known
+from pipeline.text.words import cut_words
 
 N_FIXED = len(FIGURES) + len(LINE_FIGURES)
 

@@ -8,7 +8,7 @@ In and out: arrays of bytes and numbers, inside compiled functions only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -35,15 +35,14 @@ def leaf(function: Function) -> Function:
     Numba counts the references of every array at each call, also where it inlines: a call each that keeps all else out of the
     registers. `_nrt=False` leaves the counting out; splitting off a comma takes 10 ns then, not 120.
     """
-    compiled: Any = numba.njit(nogil=True, forceinline=True, _nrt=False)
-    return compiled(function)
+    return cast("Any", numba.njit)(nogil=True, forceinline=True, _nrt=False)(function)
 
 
 decode: Callable[[Bytes, int], tuple[int, int]] = leaf(letters.decode.py_func)  # type: ignore[attr-defined]
 
 
 @intrinsic
-def load64(_context: Any, data: Any, i: Any) -> Any:
+def _load64(_context: Any, data: Any, i: Any) -> Any:
     """The eight bytes from i on as a little-endian number; they must all be in the array."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -56,14 +55,20 @@ def load64(_context: Any, data: Any, i: Any) -> Any:
     return types.uint64(data, i), generate
 
 
+load64: Callable[[Bytes, int], np.uint64] = cast("Any", _load64)
+
+
 @intrinsic
-def trailing_zeros(_context: Any, number: Any) -> Any:
+def _trailing_zeros(_context: Any, number: Any) -> Any:
     """Zero bits below the lowest one; 64 for 0."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
 
     return types.int64(types.uint64), generate
+
+
+trailing_zeros: Callable[[np.uint64], int] = cast("Any", _trailing_zeros)
 
 
 @leaf

@@ -20,9 +20,10 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.text.columns import Bytes, Fractions, Hashes, Rows
+from pipeline.text.known import hash_word
 from pipeline.text.machine import leaf
 from pipeline.text.marks import Marks
-from pipeline.text.words import hash_word, strip
+from pipeline.text.words import strip
 
 LINE_FIGURES = ("dup_line_frac", "dup_line_char_frac", "dup_paragraph_frac", "dup_paragraph_char_frac")
 
