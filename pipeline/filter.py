@@ -69,8 +69,7 @@ def list_steps(params: Filter, model: Path) -> list[Step]:
     wanted = [
         steps.language(partial(load_model, model), language.keep, language.min_score),
         steps.gopher(quality and quality.model_dump(), repeated and repeated.model_dump()),
-        c4 and steps.c4(c4.model_dump()),
-        fineweb and steps.fineweb(fineweb.model_dump()),
+        steps.web(c4 and c4.model_dump(), fineweb and fineweb.model_dump()),
         steps.licence(params.licences),
     ]
     return [step for step in wanted if step]

@@ -29,9 +29,10 @@ from pipeline.text.words import cut_words, strip
 FIGURES = ("punctuated_line_frac", "short_line_frac", "repeated_line_char_frac", "newline_word_frac")
 
 
-def fineweb(texts: pa.StringArray, short_line_chars: int = 30) -> pa.RecordBatch:
-    """One column of `FIGURES` each, one row a document."""
-    figures = _fineweb(*to_utf8(texts), marks(), *known(), short_line_chars)
+def fineweb(texts: pa.StringArray, short_line_chars: int = 30, words: pa.DoubleArray | None = None) -> pa.RecordBatch:
+    """One column of `FIGURES` each, one row a document. `words`: how many each has, where that is known."""
+    counts = np.zeros(0, np.float64) if words is None else words.to_numpy()
+    figures = _fineweb(*to_utf8(texts), marks(), *known(), short_line_chars, counts)
     return pa.record_batch([pa.array(column) for column in figures.T.copy()], names=list(FIGURES))
 
 
@@ -43,6 +44,7 @@ def _fineweb(
     known_keys: Hashes,
     pieces: npt.NDArray[np.uint32],
     short_line_chars: int,
+    counts: Fractions,
 ) -> Fractions:  # pragma: no cover (compiled)
     n_rows = len(offsets) - 1
     out = np.zeros((n_rows, 4), np.float64)
@@ -78,7 +80,10 @@ def _fineweb(
                     n_repeated += n_chars
             i += 1
         if n_lines:
-            n_words = cut_words(data, start, stop, table, known_keys, pieces, starts, ends, hashes, chars, kinds)
+            if len(counts):
+                n_words = int(counts[row])
+            else:
+                n_words = cut_words(data, start, stop, table, known_keys, pieces, starts, ends, hashes, chars, kinds)
             out[row, 0] = n_punctuated / n_lines
             out[row, 1] = n_short / n_lines
             out[row, 2] = n_repeated / (count_chars(data, start, stop) - n_breaks)

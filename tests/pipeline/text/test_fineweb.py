@@ -8,6 +8,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.text.c4 import Lines, clean
 from pipeline.text.fineweb import FIGURES, fineweb
 from pipeline.text.marks import ENDS_LINE, marks
 from pipeline.text.words import split
@@ -55,3 +56,9 @@ def test_equals_the_plain_reading(texts: list[str]) -> None:
 def test_the_length_of_a_short_line_is_a_setting() -> None:
     texts = pa.array(["twelve chars\nfifteen letters"])
     assert [fineweb(texts, n).column("short_line_frac")[0].as_py() for n in (11, 12, 14, 15)] == [0, 0.5, 0.5, 1]
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=4))
+def test_the_words_that_cleaning_counted_are_those_of_the_cleaned_texts(texts: list[str]) -> None:
+    cleaned, figures = clean(pa.array(texts, pa.string()), Lines(min_line_words=1))
+    assert fineweb(cleaned, 30, figures.column("words_left")).equals(fineweb(cleaned))
