@@ -33,6 +33,7 @@ from pipeline.text.marks import (
 
 # What a word is, as bits.
 HAS_LETTER, IS_WORDY, IS_PUNCTUATION, IS_END = 1, 2, 4, 8
+COMMON_MARKS = (44, 46, 58, 59, 33, 63, 41)  # , . : ; ! ? )
 
 
 def split(text: str) -> list[str]:
@@ -197,7 +198,22 @@ def cut_words(
     while i < stop:
         first = i
         i += count_letters(data, i, stop)
-        is_plain = True
+        if i > first:  # letters, perhaps one mark, then a space: most of all words
+            end = i + (i < stop and data[i] in COMMON_MARKS)
+            if (end == stop or data[end] == 32 or data[end] == 10) and (
+                end == i or data[i] != 46 or (data[i - 1] >= 97 and not find_special(data, first, end, keys, pieces))
+            ):
+                key = hash_word(data, first, i)
+                lengths = find_known(keys, pieces, key) if i - first <= MAX_SPECIAL else np.uint32(0)
+                if lengths == 0 or lengths == np.uint32(i - first):
+                    starts[n], ends[n], hashes[n], chars[n], kinds[n] = first, i, key, i - first, HAS_LETTER | IS_WORDY
+                    n += 1
+                    if end > i:
+                        kind = IS_PUNCTUATION | IS_END if data[i] in (46, 33, 63) else IS_PUNCTUATION
+                        starts[n], ends[n], hashes[n], chars[n], kinds[n] = i, end, hash_word(data, i, end), 1, kind
+                        n += 1
+                    i = end + (end < stop and data[end] == 32)
+                    continue
         while i < stop:
             byte = data[i]
             if byte < 128:
@@ -209,16 +225,7 @@ def cut_words(
                 if table[point] & SPACE:
                     break
                 i += width
-            is_plain = False
         if i > first:
-            if is_plain:
-                key = hash_word(data, first, i)
-                lengths = find_known(keys, pieces, key) if i - first <= MAX_SPECIAL else np.uint32(0)
-                if lengths == 0 or lengths == np.uint32(i - first):
-                    starts[n], ends[n], hashes[n], chars[n], kinds[n] = first, i, key, i - first, HAS_LETTER | IS_WORDY
-                    n += 1
-                    i += i < stop and data[i] == 32
-                    continue
             last = n
             n = _cut(data, first, i, table, keys, pieces, starts, ends, n)
             for word in range(last, n):
