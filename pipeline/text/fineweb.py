@@ -21,7 +21,7 @@ import pyarrow as pa
 from pipeline.text.affixes import before
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, to_utf8
 from pipeline.text.known import hash_word, known
-from pipeline.text.machine import decode
+from pipeline.text.machine import decode, find_newline
 from pipeline.text.marks import ENDS_LINE, Marks, marks
 from pipeline.text.repetition import count_byte, count_chars, is_first, table_size
 from pipeline.text.words import cut_words, strip
@@ -68,8 +68,7 @@ def _fineweb(
         i = start
         while i <= stop:
             line = i
-            while i < stop and data[i] != 10:
-                i += 1
+            i = find_newline(data, i, stop)
             first, last = strip(data, line, i, table)
             if first < last:
                 n_chars = count_chars(data, line, i)

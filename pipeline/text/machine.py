@@ -22,6 +22,7 @@ from pipeline.text.columns import Bytes
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _ONES = np.uint64(0x0101010101010101)
+_NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
 _HIGH = np.uint64(0x8080808080808080)
 _CASE = np.uint64(0x2020202020202020)
 _FROM_A = np.uint64((0x80 - ord("a")) * 0x0101010101010101)
@@ -85,3 +86,17 @@ def count_letters(data: Bytes, i: int, stop: int) -> int:  # pragma: no cover (c
     while i < stop and 97 <= (data[i] | 32) <= 122:
         i += 1
     return min(i, stop) - start
+
+
+@leaf
+def find_newline(data: Bytes, i: int, stop: int) -> int:  # pragma: no cover (compiled)
+    """The first newline from byte i on, or `stop`; eight bytes a step."""
+    while i + 8 <= len(data) and i < stop:
+        word = load64(data, i) ^ _NEWLINES
+        zeros = (word - _ONES) & ~word & _HIGH  # the lowest one is right, and no other is looked at
+        if zeros:
+            return min(i + (trailing_zeros(zeros) >> 3), stop)
+        i += 8
+    while i < stop and data[i] != 10:
+        i += 1
+    return min(i, stop)

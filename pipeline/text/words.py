@@ -199,7 +199,7 @@ def cut_words(
         first = i
         i += count_letters(data, i, stop)
         if i > first:  # letters, perhaps one mark, then a space: most of all words
-            end = i + (i < stop and data[i] in COMMON_MARKS)
+            end = i + (i < stop and data[i] != 32 and data[i] in COMMON_MARKS)
             if (end == stop or data[end] == 32 or data[end] == 10) and (
                 end == i or data[i] != 46 or (data[i - 1] >= 97 and not find_special(data, first, end, keys, pieces))
             ):
