@@ -7,8 +7,8 @@ In: a column of texts. Out: one figure a document and rule. A line is what newli
 - `repeated_line_char_frac`: the characters of lines that occurred before, of all characters but newlines.
 - `newline_word_frac`: newlines for each word, marks on their own counted too (pipeline/text/words.py).
 
-Definitions are datatrove's; a text without lines has 0 everywhere, which `punctuated_line_frac` drops. Time: about 6 ns a byte, 1 where the words are counted.
-Memory: 33 bytes a word of the longest document.
+Definitions are datatrove's; a text without lines has 0 everywhere, which `punctuated_line_frac` drops. Time: about 6 ns a byte,
+1 where the words are counted. Memory: 33 bytes a word of the longest document.
 """
 
 from __future__ import annotations
