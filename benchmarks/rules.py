@@ -72,8 +72,8 @@ def paper_filters() -> Filters:
     return Filters(
         present(steps.gopher(quality.model_dump(), None)),
         present(steps.gopher(None, paper_repetition().model_dump())),
-        steps.c4(C4().model_dump()),
-        steps.fineweb(FineWeb().model_dump()),
+        present(steps.web(C4().model_dump(), None)),
+        present(steps.web(None, FineWeb().model_dump())),
     )
 
 

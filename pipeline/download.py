@@ -77,7 +77,7 @@ def run(params: Download, *, takedowns: Path | None = None, out: Path, scratch: 
     written = _write_corpus(runs, stones, out)
     if not written["docs_out"]:
         raise UserError(
-            "download: no document is left",
+            "download.sources: the corpus is empty",
             f"all {written['docs_in']} were taken down",
             f"look at {takedowns}, or name other sources",
         )

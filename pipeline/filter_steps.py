@@ -61,8 +61,7 @@ def list_steps(params: Filter, files: Iterable[Path]) -> list[Step]:
         steps.language(partial(judge_texts, language, file["language"]), language.min_score),
         leaks and steps.decontamination(partial(load_leaks, file["leaks"]), leaks.max_overlap_ngrams),
         steps.gopher(quality and quality.model_dump(), repeated and repeated.model_dump()),
-        c4 and steps.c4(c4.model_dump()),
-        fineweb and steps.fineweb(fineweb.model_dump()),
+        steps.web(c4 and c4.model_dump(), fineweb and fineweb.model_dump()),
         classifier
         and steps.quality_classifier(partial(score_texts, classifier, file["quality"]), classifier.min_score),
         params.pii and steps.pii(params.pii.kinds),

@@ -7,8 +7,8 @@ In: a column of texts. Out: one figure a document and rule. A line is what newli
 - `repeated_line_char_frac`: the characters of lines that occurred before, of all characters but newlines.
 - `newline_word_frac`: newlines for each word, marks on their own counted too (pipeline/text/words.py).
 
-Definitions are datatrove's; a text without lines has 0 everywhere, which `punctuated_line_frac` drops. Time: about 8 ns a byte.
-Memory: 33 bytes a word of the longest document.
+Definitions are datatrove's; a text without lines has 0 everywhere, which `punctuated_line_frac` drops. Time: about 6 ns a byte,
+1 where the words are counted. Memory: 33 bytes a word of the longest document.
 """
 
 from __future__ import annotations
@@ -18,18 +18,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.text.affixes import before
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, to_utf8
-from pipeline.text.machine import decode
+from pipeline.text.known import hash_word, known
+from pipeline.text.machine import decode, find_newline
 from pipeline.text.marks import ENDS_LINE, Marks, marks
 from pipeline.text.repetition import count_byte, count_chars, is_first, table_size
-from pipeline.text.words import before, cut_words, hash_word, known, strip
+from pipeline.text.words import cut_words, strip
 
 FIGURES = ("punctuated_line_frac", "short_line_frac", "repeated_line_char_frac", "newline_word_frac")
 
 
-def fineweb(texts: pa.StringArray, short_line_chars: int = 30) -> pa.RecordBatch:
-    """One column of `FIGURES` each, one row a document."""
-    figures = _fineweb(*to_utf8(texts), marks(), *known(), short_line_chars)
+def fineweb(texts: pa.StringArray, short_line_chars: int = 30, words: pa.DoubleArray | None = None) -> pa.RecordBatch:
+    """One column of `FIGURES` each, one row a document. `words`: how many each has, where that is known."""
+    counts = np.zeros(0, np.float64) if words is None else words.to_numpy()
+    figures = _fineweb(*to_utf8(texts), marks(), *known(), short_line_chars, counts)
     return pa.record_batch([pa.array(column) for column in figures.T.copy()], names=list(FIGURES))
 
 
@@ -41,6 +44,7 @@ def _fineweb(
     known_keys: Hashes,
     pieces: npt.NDArray[np.uint32],
     short_line_chars: int,
+    counts: Fractions,
 ) -> Fractions:  # pragma: no cover (compiled)
     n_rows = len(offsets) - 1
     out = np.zeros((n_rows, 4), np.float64)
@@ -64,8 +68,7 @@ def _fineweb(
         i = start
         while i <= stop:
             line = i
-            while i < stop and data[i] != 10:
-                i += 1
+            i = find_newline(data, i, stop)
             first, last = strip(data, line, i, table)
             if first < last:
                 n_chars = count_chars(data, line, i)
@@ -76,7 +79,10 @@ def _fineweb(
                     n_repeated += n_chars
             i += 1
         if n_lines:
-            n_words = cut_words(data, start, stop, table, known_keys, pieces, starts, ends, hashes, chars, kinds)
+            if len(counts):
+                n_words = int(counts[row])
+            else:
+                n_words = cut_words(data, start, stop, table, known_keys, pieces, starts, ends, hashes, chars, kinds)
             out[row, 0] = n_punctuated / n_lines
             out[row, 1] = n_short / n_lines
             out[row, 2] = n_repeated / (count_chars(data, start, stop) - n_breaks)

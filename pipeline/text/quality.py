@@ -15,7 +15,7 @@ Where the paper leaves room, datatrove's reading is taken, so that decisions agr
 from __future__ import annotations
 
 from pipeline.text.columns import Bytes, Fractions, Hashes, Rows
-from pipeline.text.machine import decode, leaf
+from pipeline.text.machine import count_letters, decode, leaf
 from pipeline.text.marks import BREAKS_LINE, SPACE, Marks
 from pipeline.text.words import HAS_LETTER, IS_WORDY
 
@@ -68,11 +68,11 @@ def measure_marks(
     is_open = False
     i = start
     while i < stop:
-        byte = data[i]
-        if 97 <= (byte | 32) <= 122:  # most bytes
+        n_letters = count_letters(data, i, stop)
+        if n_letters:
             first = 97 if first < 0 else first
-            last, tail, is_open = 97, 0, True
-            i += 1
+            last, tail, is_open, n_dots = 97, 0, True, 0
+            i += n_letters
             continue
         point, width = decode(data, i)
         i += width

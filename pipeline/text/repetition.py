@@ -20,9 +20,10 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.text.columns import Bytes, Fractions, Hashes, Rows
-from pipeline.text.machine import leaf
+from pipeline.text.known import hash_word
+from pipeline.text.machine import find_newline, leaf
 from pipeline.text.marks import Marks
-from pipeline.text.words import hash_word, strip
+from pipeline.text.words import strip
 
 LINE_FIGURES = ("dup_line_frac", "dup_line_char_frac", "dup_paragraph_frac", "dup_paragraph_char_frac")
 
@@ -85,9 +86,7 @@ def _repeated_parts(
     n, n_repeated, n_chars = 0, 0, 0
     part = i = start
     while True:
-        while i < stop and data[i] != 10:
-            i += 1
-        end = i
+        end = i = find_newline(data, i, stop)
         while i < stop and data[i] == 10:
             i += 1
         if i - end >= min_breaks or i >= stop:

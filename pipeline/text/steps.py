@@ -15,7 +15,7 @@ from pipeline.text import c4 as cleaning
 from pipeline.text.columns import Fractions
 from pipeline.text.decontaminate import Leaks, overlap
 from pipeline.text.decontaminate import rules as leak_rules
-from pipeline.text.fineweb import fineweb as measure_fineweb
+from pipeline.text.fineweb import fineweb
 from pipeline.text.gopher import gopher as measure_gopher
 from pipeline.text.language import Judgement
 from pipeline.text.licences import RULES as LICENCE_RULES
@@ -63,22 +63,25 @@ def gopher(on_quality: Mapping[str, Any] | None, on_repetition: Mapping[str, Any
     return Step(rules, score) if rules else None
 
 
-def c4(settings: Mapping[str, Any]) -> Step:
-    """Raffel et al. 2020: lines are cleaned, then the rules of the document."""
-    lines = cleaning.Lines(**{name: settings[name] for name in cleaning.Lines._fields})
-    thresholds = {name: settings[name] for name in C4_RULES if settings[name] is not None}
-    return Step(list_rules("filter.c4", thresholds), lambda texts, _batch: cleaning.clean(texts, lines))
-
-
-def fineweb(settings: Mapping[str, Any]) -> Step:
-    """Penedo et al. 2024, on the texts as the steps before have left them."""
-    thresholds = dict(settings)
-    short_line_chars: int = thresholds.pop("short_line_chars")
+def web(on_c4: Mapping[str, Any] | None, on_fineweb: Mapping[str, Any] | None) -> Step | None:
+    """Raffel et al. 2020: lines are cleaned, then the rules of the document; Penedo et al. 2024, on the lines that are left."""
+    cleaned, judged = dict(on_c4 or {}), dict(on_fineweb or {})
+    lines = cleaning.Lines(**{name: cleaned[name] for name in cleaning.Lines._fields if on_c4})
+    short_line_chars: int = judged.pop("short_line_chars", 0)
+    thresholds = {name: cleaned[name] for name in C4_RULES if cleaned.get(name) is not None}
+    rules = [*list_rules("filter.c4", thresholds), *list_rules("filter.fineweb", judged)]
 
     def score(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
-        return Scored(texts, measure_fineweb(texts, short_line_chars))
+        columns: dict[str, pa.Array] = {}
+        if on_c4:
+            texts, found = cleaning.clean(texts, lines)
+            columns |= zip(found.schema.names, found.columns, strict=True)
+        if on_fineweb:
+            found = fineweb(texts, short_line_chars, columns.get("words_left"))
+            columns |= zip(found.schema.names, found.columns, strict=True)
+        return Scored(texts, pa.record_batch(columns))
 
-    return Step(list_rules("filter.fineweb", thresholds), score)
+    return Step(rules, score) if on_c4 or on_fineweb else None
 
 
 def licence(policy: Policy) -> Step:

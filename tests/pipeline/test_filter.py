@@ -16,7 +16,7 @@ import pytest
 
 from pipeline import filter as stage
 from pipeline.errors import UserError
-from pipeline.params import Decontamination, Filter, Licences, Pii, QualityClassifier, load_params
+from pipeline.params import C4, Decontamination, Filter, FineWeb, Licences, Pii, QualityClassifier, load_params
 from pipeline.stage import check_metrics
 from pipeline.tables import DOCS, ShardWriter, read_docs, read_table
 from pipeline.text.rules import PASSES, Rule, Scored, Step, first_broken
@@ -282,3 +282,28 @@ def test_a_quality_classifier_keeps_the_best_share(tmp_path: Path, hasty: Filter
     assert found["metrics"]["quality_auc_frac"] > 0.99
     rules = {each["reason"]: each for each in json.loads((found["out"] / "rules.json").read_text())}
     assert 0 < rules["quality_classifier"]["threshold"] < 1
+
+
+def test_web_rules_rewrite_documents_and_every_one_that_changed_has_a_row(tmp_path: Path, hasty: Filter) -> None:
+    web = hasty.model_copy(update={"gopher_quality": None, "gopher_repetition": None, "c4": C4(), "fineweb": FineWeb()})
+    good = "The river is long and wide. It was named in 1872.[3] Nobody knows by whom. It ends in the sea. Boats go there.\n"
+    texts = {
+        "clean": good.replace("[3]", "").strip(),
+        "cited": good + "Home | About us\nPlease enable JavaScript to go on.\n",
+        "code": good + "A line of code is {here} as well.",
+        "few": "The river is long and wide.",
+        "twice": good.replace("[3]", "") * 2,
+    }
+    found = run(tmp_path, web, [doc(doc_id, text) for doc_id, text in texts.items()])
+    kept = {row["id"]: row["text"] for row in read_docs(found["out"]).to_pylist()}
+    assert kept == {"clean": texts["clean"], "cited": texts["clean"]}
+    rows = read_table(found["out"] / "ledger.parquet").to_pylist()
+    assert {(row["id"], row["decision"], row["reason"], row["value"]) for row in rows} == {
+        ("cited", "changed", "c4_unended_lines", 1.0),
+        ("cited", "changed", "c4_javascript_lines", 1.0),
+        ("cited", "changed", "c4_citations", 1.0),
+        ("code", "dropped", "max_curly_bracket_lines", 1.0),
+        ("few", "dropped", "min_sentences", 1.0),
+        ("twice", "dropped", "max_repeated_line_char_frac", 0.5),
+    }
+    assert found["metrics"]["changed_c4_citations_docs"] == found["metrics"]["changed_c4_citations_places"] == 1
