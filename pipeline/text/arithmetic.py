@@ -54,11 +54,12 @@ WORDINGS = (
     *("What about {e}?", "Hi, what is {e}?", "Hello, can you calculate {e}?", "quick: {e}", "Do you know what {e} is?"),
 )
 NEW_WORDINGS = ("What is the result of {e}?", "Could you work out {e}?", "please compute {e}", "Find {e}.")
+# "×" and "÷" stand twice: bytes of their own, seen too seldom, were half of all mistakes.
 SPELLED = {
     "+": ("{a} plus {b}", "the sum of {a} and {b}", "{a} added to {b}"),
     "-": ("{a} minus {b}", "the difference of {a} and {b}", "{a} less {b}"),
-    "*": ("{a} times {b}", "{a} multiplied by {b}", "the product of {a} and {b}", "{a} x {b}", "{a} × {b}"),
-    "/": ("{a} divided by {b}", "{a} over {b}", "{a} ÷ {b}", "the quotient of {a} and {b}"),
+    "*": ("{a} times {b}", "{a} multiplied by {b}", "the product of {a} and {b}", "{a} x {b}", *["{a} × {b}"] * 2),
+    "/": ("{a} divided by {b}", "{a} over {b}", *["{a} ÷ {b}"] * 2, "the quotient of {a} and {b}"),
 }
 STORIES = (
     ("I have {a} apples and buy {b} more. How many are there?", "+"),
