@@ -1,7 +1,7 @@
 """The one training loop: pretraining and tuning both call it.
 
 In: a model with fp32 weights, batches that are functions of the step, settings. Out: the model trained in place, and one
-StepRecord per step. Memory: ModelConfig.memory_bytes. Time: ModelConfig.flops_per_token; model.compute says how.
+StepRecord per step. Memory: model.plan. Time: ModelConfig.flops_per_token; model.compute says how.
 
 A run that is killed and started again with the same checkpoint folder ends with the same bits on a CPU: a step depends on the
 weights, the optimizer's state and the step's number alone.

@@ -4,6 +4,8 @@ Without options: one process a CUDA device; on a CPU one for each core up to fou
 wait for each other at every operation, as threads do (1.3 times faster on two free cores, five times on shared ones).
 `MINIGPT_PROCESSES` or `--nproc-per-node` asks for another number; every other option goes to torchrun as it is
 (`--nnodes`, `--rdzv-endpoint`, …). However many processes there are, the result is the same up to the order of sums.
+
+python -m pipeline.launch plan --help: parameters, memory, hours and cost of a recipe, before anything runs.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ MOST_CPU_PROCESSES = 4
 def main(argv: list[str] | None = None) -> int:
     """The exit code of the stage."""
     argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["plan"]:
+        return _plan(argv[1:])
     at = next((index for index, word in enumerate(argv) if word in STAGES), None)
     if at is None:
         print(__doc__, file=sys.stderr)
@@ -38,6 +42,16 @@ def main(argv: list[str] | None = None) -> int:
     if not options and n_processes == 1:
         return run_stage_command(command)
     return _torchrun(options, command, n_processes)
+
+
+def _plan(argv: list[str]) -> int:
+    from pipeline import plan
+
+    try:
+        return plan.main(argv)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def default_processes(batch_rows: int) -> int:
