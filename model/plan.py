@@ -17,7 +17,6 @@ from model.config import ModelConfig
 
 FUSED_CHUNK_TOKENS = 1024  # model.fused.CHUNK_TOKENS
 TORCH_CHUNK_TOKENS = 512  # model.loss.CHUNK_TOKENS
-COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER = 20  # Hoffmann et al. 2022
 
 
 @dataclass(frozen=True, kw_only=True)

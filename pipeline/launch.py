@@ -15,6 +15,7 @@ import os
 import sys
 from pathlib import Path
 
+from model.budget import FEWEST_ROWS
 from pipeline.__main__ import main as run_stage_command
 from pipeline.engine import worker_count
 from pipeline.errors import UserError
@@ -71,10 +72,13 @@ def default_processes(batch_rows: int) -> int:
 
 
 def batch_rows_of(command: list[str]) -> int:
-    """The rows that the processes of a training stage share; 1 for a stage that does not train."""
+    """The rows that the processes of a training stage share; 1 for a stage that does not train. A batch that follows from a budget
+    is a power of two, and at least `FEWEST_ROWS`."""
     path = Path(command[command.index("--params") + 1]) if "--params" in command[:-1] else Path("params.yaml")
     section = getattr(load_params(path), command[0])
-    return section.training.batch_rows if hasattr(section, "training") else 1
+    if not hasattr(section, "training"):
+        return 1
+    return section.training.batch_rows or FEWEST_ROWS
 
 
 def _torchrun(options: list[str], command: list[str], n_processes: int) -> int:

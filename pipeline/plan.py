@@ -19,8 +19,10 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from model.budget import COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER
 from model.config import ModelConfig
-from model.plan import COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER, Run, memory
+from model.plan import Run, memory
+from pipeline.budget import settle
 from pipeline.engine import worker_count
 from pipeline.errors import UserError
 from pipeline.params import Params, load_params
@@ -167,7 +169,7 @@ def plan_of(params: Params, device: Device, n_devices: int, *, is_sharded: bool 
     """Flat figures, and one dict a phase. A vocabulary of characters may turn out smaller than its setting."""
     config = ModelConfig(vocab_size=params.train_tokenizer.vocab_size, **params.pretrain.model.model_dump())
     phases: dict[str, dict[str, Any]] = {}
-    for stage, training in (("pretrain", params.pretrain.training), ("sft", params.sft.training)):
+    for stage, training in (("pretrain", settle(params.pretrain, config)), ("sft", params.sft.training)):
         run = Run(
             config=config,
             total_steps=training.total_steps,
@@ -204,6 +206,7 @@ def _phase(run: Run, device: Device) -> dict[str, Any]:
     seconds = run.seconds(device.tflops, device.mfu)
     return {
         "steps": run.total_steps,
+        "batch_rows": run.batch_rows,
         "batch_tokens": run.step_tokens,
         "micro_rows": run.rows_at_once,
         "tokens": run.tokens,

@@ -19,6 +19,7 @@ from model.distributed import connect
 from model.loss import token_nats
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
+from pipeline.budget import settle
 from pipeline.errors import UserError
 from pipeline.params import Pretrain
 from pipeline.stage import Metrics
@@ -43,7 +44,7 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
                 f"{len(split)} tokens, pretrain.model.seq_len = {config.seq_len}",
                 "bring more text, raise shard.val_frac, or lower seq_len",
             )
-    settings = params.training
+    settings = settle(params, config)
     batches = StreamBatches(stream, seq_len=config.seq_len, batch_rows=settings.batch_rows, seed=settings.seed)
     model = Transformer(config, seed=settings.seed)
     evaluate = bits_per_byte_of(held_out, reader, config.seq_len, params.eval_tokens)
