@@ -5,6 +5,8 @@ In: the pretrain section and the sizes of the model, whose vocabulary comes with
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from model.budget import derive, tokens_for
 from model.config import ModelConfig
 from pipeline.params import Optimization, Pretrain
@@ -22,5 +24,5 @@ def settle(params: Pretrain, config: ModelConfig) -> Optimization:
             batch_rows=given.batch_rows,
             matrix_lr=given.matrix_lr,
         )
-        values = {name: getattr(derived, name) if value is None else value for name, value in values.items()}
+        values |= {name: value for name, value in asdict(derived).items() if values[name] is None}
     return Optimization(**values)

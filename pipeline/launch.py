@@ -5,6 +5,8 @@ wait for each other at every operation, as threads do (1.3 times faster on two f
 `MINIGPT_PROCESSES` or `--nproc-per-node` asks for another number; every other option goes to torchrun as it is
 (`--nnodes`, `--rdzv-endpoint`, …). However many processes there are, the result is the same up to the order of sums.
 
+`--profile` writes a trace of three steps to var/profile/ (open it in Perfetto or chrome://tracing).
+
 python -m pipeline.launch plan --help: parameters, memory, hours and cost of a recipe, before anything runs.
 """
 
@@ -30,6 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["plan"]:
         return _plan(argv[1:])
+    if "--profile" in argv:
+        argv = [word for word in argv if word != "--profile"]
+        os.environ["MINIGPT_PROFILE"] = "1"
     at = next((index for index, word in enumerate(argv) if word in STAGES), None)
     if at is None:
         print(__doc__, file=sys.stderr)

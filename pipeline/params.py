@@ -175,6 +175,15 @@ class Architecture(Section):
         return self
 
 
+class Spikes(Section):
+    """Steps that are not taken (model/watch.py): the batch is left out, its documents are named in events.jsonl."""
+
+    max_robust_z: Annotated[float, Field(ge=0.0)]  # a loss so many robust deviations above the median; 0 = only NaN
+    window_steps: Annotated[int, Field(ge=8)] = 100  # of which the median is taken
+    back_steps: Annotated[int, Field(ge=0)] = 0  # also undone, and their batches left out
+    max_skips: Annotated[int, Field(ge=0)] = 0  # one more ends the run
+
+
 class Phase(Section):
     """One run of the training loop: Muon on the matrices, AdamW on the rest, warmup, stable, decay."""
 
@@ -185,6 +194,7 @@ class Phase(Section):
     decay_frac: Frac
     final_lr_frac: Frac
     max_grad_norm: Annotated[float, Field(ge=0.0)]  # 0 = no clipping
+    spikes: Spikes | None = None  # without it, only a loss that is no number ends the run
 
 
 class Optimization(Phase):
@@ -239,7 +249,8 @@ class Pretrain(Section):
 
     @model_validator(mode="after")
     def is_complete(self) -> Pretrain:
-        missing = [f"training.{name}" for name, value in self.training.model_dump().items() if value is None]
+        required = [name for name, field in Optimization.model_fields.items() if field.is_required()]
+        missing = [f"training.{name}" for name in required if getattr(self.training, name) is None]
         if self.budget is None and missing:
             raise ValueError(f"{', '.join(missing)}: missing; give it, or give pretrain.budget")
         if self.budget is not None and self.training.total_steps and self.training.batch_rows:

@@ -7,7 +7,7 @@ batch; the shards stay on disk. Loss: cross-entropy of the next token; the curve
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from pipeline.budget import settle
 from pipeline.errors import UserError
 from pipeline.params import Pretrain
 from pipeline.stage import Metrics
+from pipeline.tables import read_shard
 from pipeline.training import device_wanted, run_training
 
 EVAL_ROWS = 16
@@ -50,8 +51,30 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
     evaluate = bits_per_byte_of(held_out, reader, config.seq_len, params.eval_tokens)
     with connect(device_wanted()) as world:
         return run_training(
-            "pretrain", model, reader, batches, settings, evaluate=evaluate, world=world, scratch=scratch, out=out
+            "pretrain",
+            model,
+            reader,
+            batches,
+            settings,
+            evaluate=evaluate,
+            documents_of=lambda batch: documents_in(shards / "docs.parquet", batches.spans(batch)),
+            world=world,
+            scratch=scratch,
+            out=out,
         )
+
+
+def documents_in(table: Path, spans: Sequence[tuple[int, int]]) -> list[str]:
+    """The ids of the documents of the train split that have a token in one of these spans, in the order of the stream."""
+    found: list[str] = []
+    for batch in read_shard(table, ["id", "split", "start", "n_tokens"]):
+        start, length = (batch.column(name).to_numpy() for name in ("start", "n_tokens"))
+        touched = np.zeros(len(start), dtype=bool)
+        for begin, stop in spans:
+            touched |= (start < stop) & (start + length > begin)
+        ids, splits = batch.column("id"), batch.column("split")
+        found += [ids[int(row)].as_py() for row in np.flatnonzero(touched) if splits[int(row)].as_py() == "train"]
+    return found
 
 
 def bits_per_byte_of(
