@@ -27,7 +27,7 @@ from model.schedule import Schedule
 from model.transformer import Transformer
 from model.watch import Event, WatchSettings, batch_of, leave_out, problem
 
-Evaluate = Callable[[Transformer], Mapping[str, float]]
+Evaluate = Callable[[Transformer], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class StepRecord:
     seconds: float
     tokens_per_second: float
     grad_norm: float
-    evaluation: Mapping[str, float] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Flat: what `evaluate` gave stands beside the rest."""
@@ -125,7 +125,8 @@ def train(
 ) -> list[StepRecord]:
     """Continues from the newest whole checkpoint in `checkpoints`, if any of this run is there.
 
-    `evaluate` gets the model as it is computed with (bf16 where that is fast), on the main process only; don't change it.
+    `evaluate` gets the model as it is computed with (bf16 where that is fast), on the main process only; don't change it. What it
+    gives goes into the history: figures (the lowest first one is the best), and whatever else JSON can hold.
     `on_event` gets every batch that was left out, those of an earlier start too; `name_batch` says what a batch is made of.
     Raises: DivergedError; ValueError for settings that don't fit the batches.
     """
@@ -182,7 +183,7 @@ def train(
         seconds += span
         done = step + 1
         is_last = done == settings.total_steps
-        evaluation: Mapping[str, float] = {}
+        evaluation: Mapping[str, Any] = {}
         if evaluate is not None and (is_last or (settings.eval_every and done % settings.eval_every == 0)):
             evaluation = dict(evaluate(compute.model_for_evaluation())) if world.is_main else {}
         record = StepRecord(
@@ -297,7 +298,8 @@ class _Saver:
 
 def best_step(history: Sequence[StepRecord]) -> int:
     """The step whose first held-out figure is lowest; -1 where nothing was evaluated."""
-    measured = [(next(iter(record.evaluation.values())), record.step) for record in history if record.evaluation]
+    figures = [(record.step, [v for v in record.evaluation.values() if isinstance(v, float)]) for record in history]
+    measured = [(values[0], step) for step, values in figures if values]
     return min(measured)[1] if measured else -1
 
 

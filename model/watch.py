@@ -3,7 +3,7 @@ where the run goes on.
 
 In: the loss of each step before its update, the losses before it. Out: for each step the number of its batch, and on trouble an
 Event that belongs to the run's checkpoint. Everything is a function of the run so far, so that a killed run decides the same again.
-Memory and time: a window of losses, sorted once a step (10 µs at 100).
+Memory and time: a window of losses, sorted twice a step (20 µs at 100).
 
 A jump is measured in robust standard deviations: (loss - median) / (1.4826 MAD) (Iglewicz & Hoaglin 1993). Going back some
 steps and past the batches around a spike is PaLM's remedy (Chowdhery et al. 2022, section 5.1: 100 steps, 200 to 500 batches).

@@ -38,7 +38,7 @@ class Tail:
 
 def points_of(record: StepRecord) -> list[Point]:
     """Every figure of a step but the step."""
-    values = record.to_dict()
+    values = {name: value for name, value in record.to_dict().items() if isinstance(value, int | float)}
     return [(name, float(value), record.step) for name, value in values.items() if name != "step"]
 
 

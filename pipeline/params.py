@@ -241,10 +241,18 @@ class Budget(Section):
         return self
 
 
+class Samples(Section):
+    """What the model writes at each point of the held-out curve, the likeliest token each time."""
+
+    prompts: Annotated[list[str], Field(min_length=1)]  # an empty one: a document from its beginning
+    max_tokens: Count
+
+
 class Pretrain(Section):
     model: Architecture
     training: BudgetedOptimization
     budget: Budget | None = None
+    samples: Samples | None = None
     eval_tokens: Count  # of the val split, for the loss curve
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from model.batches import Batches
 from model.checkpoint import save_model
@@ -21,12 +22,13 @@ from model.tokenizer import Tokenizer
 from model.train import StepRecord, TrainSettings, train
 from model.transformer import Transformer
 from model.watch import Event, WatchSettings
+from pipeline.errors import UserError
 from pipeline.live import Live
 from pipeline.params import Optimization
 from pipeline.progress import Bar, short
 from pipeline.stage import Metrics
 
-Evaluation = Callable[[Transformer], Mapping[str, float]]
+Evaluation = Callable[[Transformer], Mapping[str, Any]]
 DocumentsOf = Callable[[int], Sequence[str]]  # the number of a batch → ids
 SHOWN_DOCUMENTS = 8
 CLOCKS = ("seconds", "tokens_per_second")  # what differs between two runs of the same thing
@@ -35,6 +37,14 @@ CLOCKS = ("seconds", "tokens_per_second")  # what differs between two runs of th
 def device_wanted() -> str:
     """MINIGPT_DEVICE = auto | cpu | cuda: where to run is no param, for it changes no more than last digits."""
     return os.environ.get("MINIGPT_DEVICE", "auto")
+
+
+def count_wanted(name: str, otherwise: int) -> int:
+    """A number from the environment. Raises: `UserError` for anything else."""
+    found = os.environ.get(name) or str(otherwise)
+    if not found.isdigit():
+        raise UserError(f"{name}: not a number", repr(found), "give a whole number, or unset it")
+    return int(found)
 
 
 def settings_of(params: Optimization) -> TrainSettings:
@@ -56,8 +66,8 @@ def settings_of(params: Optimization) -> TrainSettings:
         micro_rows=params.micro_rows,
         eval_every=params.eval_every,
         watch=WatchSettings(**params.spikes.model_dump()) if params.spikes else WatchSettings(),
-        keep_checkpoints=int(os.environ.get("MINIGPT_KEEP_CHECKPOINTS", "2")),
-        keep_every=int(os.environ.get("MINIGPT_KEEP_EVERY", "0")),
+        keep_checkpoints=count_wanted("MINIGPT_KEEP_CHECKPOINTS", 2),
+        keep_every=count_wanted("MINIGPT_KEEP_EVERY", 0),
         keep_best=os.environ.get("MINIGPT_KEEP_BEST", "0") == "1",
         use_compile=os.environ.get("MINIGPT_COMPILE", "1") != "0",
         checkpoint_every_seconds=float(os.environ.get("MINIGPT_CHECKPOINT_SECONDS", "30")),
@@ -136,8 +146,13 @@ def describe(record: StepRecord) -> str:
     """The note beside the bar: loss, speed, and held-out bits per byte where they were just measured."""
     parts = [f"loss {record.loss_nats:.3f}", f"{short(record.tokens_per_second)} tokens/s"]
     return ", ".join(
-        parts + [f"held-out {name.removeprefix('heldout_')} {value:.3f}" for name, value in record.evaluation.items()]
+        parts + [f"held-out {name.removeprefix('heldout_')} {value:.3f}" for name, value in figures_of(record).items()]
     )
+
+
+def figures_of(record: StepRecord) -> dict[str, float]:
+    """What was measured at this step, without samples."""
+    return {name: value for name, value in record.evaluation.items() if isinstance(value, float)}
 
 
 def write_history(path: Path, history: list[StepRecord]) -> None:
@@ -159,4 +174,4 @@ def summarise(history: list[StepRecord], model: Transformer, epochs: float) -> M
         "train_seconds": last.seconds,
         "tokens_per_second": last.tokens / last.seconds,
     }
-    return metrics | {f"heldout_{name.removeprefix('heldout_')}": value for name, value in last.evaluation.items()}
+    return metrics | {f"heldout_{name.removeprefix('heldout_')}": value for name, value in figures_of(last).items()}

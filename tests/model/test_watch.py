@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +20,7 @@ from model.train import DivergedError, StepRecord, train
 from model.transformer import Transformer
 from model.watch import Event, WatchSettings, batch_of, leave_out, problem
 from tests.model.conftest import TINY
-from tests.model.test_train import StopError, batches, same, settings
+from tests.model.test_train import ROOT, StopError, batches, same, settings
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 6)), max_size=5))
@@ -150,6 +155,48 @@ def test_a_stopped_run_decides_the_same_again(tmp_path: Path, back_steps: int, s
     assert same(model, whole)
     assert again_events == events
     assert [(r.step, r.loss_nats, r.tokens) for r in again] == [(r.step, r.loss_nats, r.tokens) for r in history]
+
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+import torch
+from model.distributed import connect
+from model.train import train
+from model.transformer import Transformer
+from tests.model.conftest import TINY
+from tests.model.test_watch import garbled, settings, watching
+folder, events = Path(sys.argv[1]), []
+with connect("cpu") as world:
+    model = Transformer(TINY, seed=1)
+    how = settings(total_steps=20, watch=watching(back_steps=3), checkpoint_every=4)
+    history = train(model, garbled(folder), settings=how, checkpoints=folder / "two", on_event=events.append, world=world)
+    said = {"events": [event.to_dict() for event in events], "losses": [record.loss_nats for record in history]}
+    (folder / f"rank{world.rank}.json").write_text(json.dumps(said))
+"""
+
+
+@pytest.mark.slow
+def test_two_ranks_go_back_together(tmp_path: Path) -> None:
+    batches(tmp_path)
+    _, history, events, _, _ = run(tmp_path, "one", watching(back_steps=3), total_steps=20)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"PYTHONPATH": str(ROOT), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(tmp_path)],
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            cwd=ROOT,
+        )
+        for rank in range(2)
+    ]
+    assert [child.wait(timeout=300) for child in children] == [0, 0]
+    for rank in range(2):
+        said = json.loads((tmp_path / f"rank{rank}.json").read_text())
+        assert [Event.from_dict(each).left_out for each in said["events"]] == [event.left_out for event in events]
+        assert said["losses"] == pytest.approx([record.loss_nats for record in history], rel=1e-3)
 
 
 def test_a_run_that_stays_bad_ends(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import socket
@@ -20,6 +21,11 @@ from pipeline.curves import END, EXPERIMENT, Point, Tail, follow, points_of
 from pipeline.live import Live
 from tests.conftest import ROOT
 from tests.pipeline.test_live import record
+
+
+def test_samples_are_no_points() -> None:
+    with_text = dataclasses.replace(record(2), evaluation={"bpb": 2.0, "samples": ["a", "b"]})
+    assert points_of(with_text) == points_of(record(2))
 
 
 def test_a_growing_file_is_read_in_whole_lines(tmp_path: Path) -> None:

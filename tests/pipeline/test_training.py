@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
 from model.batches import ConversationBatches, StreamBatches, TokenStream
 from model.tokenizer import Tokenizer
 from model.train import DivergedError
 from pipeline import pretrain, sft
-from pipeline.params import Spikes, load_params
+from pipeline.errors import UserError
+from pipeline.params import Budget, Samples, Spikes, load_params
 from pipeline.tables import read_table
 from pipeline.training import name_documents, settings_of
+from tests.conftest import ROOT
 
 
 def restless(params: Any, **spikes: Any) -> Any:
@@ -56,6 +60,23 @@ def test_pretrain_names_the_documents_of_what_it_left_out(road: Path, tmp_path: 
         assert set(event["documents"]) <= known
 
 
+def test_samples_are_in_the_history_and_change_no_weight(road: Path, tmp_path: Path) -> None:
+    params = load_params(road / "params.yaml").pretrain
+    samples = Samples(prompts=["", "Returns the"], max_tokens=7)
+    (tmp_path / "out").mkdir()
+    inputs = {"shards": road / "data/shard", "tokenizer": road / "data/train_tokenizer"}
+    params = params.model_copy(update={"samples": samples})
+    pretrain.run(params, **inputs, scratch=tmp_path, out=tmp_path / "out")
+    history = [json.loads(line) for line in (tmp_path / "out/history.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in history if "samples" in row] == [30, 60]
+    for row in history:
+        assert ("samples" in row) == ("bpb" in row)
+    assert all(isinstance(text, str) and text for text in history[-1]["samples"])
+    assert len(history[-1]["samples"]) == 2
+    ours, theirs = (folder / "model.safetensors" for folder in (tmp_path / "out", road / "data/pretrain"))
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
 def test_sft_stops_and_names_the_conversations(road: Path, tmp_path: Path) -> None:
     params = restless(load_params(road / "params.yaml").sft)
     inputs = {"base": road / "data/pretrain", "conversations": road / "data/conversations"}
@@ -90,3 +111,15 @@ def test_how_many_checkpoints_stay_is_no_param(road: Path, monkeypatch: pytest.M
         monkeypatch.setenv(f"MINIGPT_KEEP_{name}", value)
     found = settings_of(training)
     assert (found.keep_checkpoints, found.keep_every, found.keep_best) == (5, 100, True)
+    monkeypatch.setenv("MINIGPT_KEEP_EVERY", "often")
+    with pytest.raises(UserError, match="MINIGPT_KEEP_EVERY"):
+        settings_of(training)
+
+
+def test_the_settings_of_the_guide_are_valid() -> None:
+    text = (ROOT / "docs/training.md").read_text()
+    found = [YAML(typ="safe").load(block) for block in re.findall(r"```yaml\n(spikes.*?)```", text, re.DOTALL)]
+    found += [YAML(typ="safe").load(line) for line in re.findall(r"^budget: .*$", text, re.MULTILINE)]
+    assert [next(iter(block)) for block in found] == ["spikes", *["budget"] * 4]
+    for block in found:
+        Spikes(**block["spikes"]) if "spikes" in block else Budget(**block["budget"])
