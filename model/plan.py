@@ -2,7 +2,7 @@
 
 In: sizes, rows, steps, devices. Out: counts. The bytes are those that model.compute, model.fused and model.optim really hold:
 tests/model/test_plan.py counts the tensors of real steps. Not counted: the interpreter and its libraries (0.3 GB), what an
-allocator keeps beyond need, NCCL's buffers. torch.compile recomputes cheap values and stays below the figure for plain torch.
+allocator keeps beyond need, NCCL's buffers.
 
 Papers: FLOPs as in PaLM (Chowdhery et al. 2022, appendix B); full sharding as in ZeRO-3 (Rajbhandari et al. 2020).
 """
@@ -34,6 +34,7 @@ class Run:
     n_devices: int = 1
     compute: Literal["kernels", "torch"] = "torch"
     is_cuda: bool = True
+    is_compiled: bool = False
     is_bf16: bool = True
     is_sharded: bool = False
     masks_documents: bool = False
@@ -170,10 +171,10 @@ def update_bytes(run: Run) -> int:
 
 
 def torch_activation_bytes(run: Run) -> int:
-    """What autograd saves for the backward pass of model.transformer. CUDA's fused norm keeps its input alone; the CPU's keeps
-    input and normalised values in fp32, and copies the attention's output."""
+    """What autograd saves for the backward pass of model.transformer. A fused norm keeps its input alone, the CPU's input and
+    normalised values in fp32; the CPU copies the attention's output; a compiled step makes one product again."""
     c, width = run.config, 2 if run.is_bf16 else 4
-    norm = width if run.is_cuda else 8
+    norm = width if run.is_cuda or run.is_compiled else 8
     wide, heads = c.n_head * c.d_head, c.n_head + c.n_kv_head
     per_token = c.n_layer * (
         norm * (2 * c.d_model + heads * c.d_head)  # inputs of the four norms
@@ -181,7 +182,7 @@ def torch_activation_bytes(run: Run) -> int:
         + width * 2 * c.d_model  # what the projections read
         + width * (4 if run.is_cuda else 5) * wide  # q, k, v, output
         + 4 * c.n_head  # log-sum-exp
-        + width * 4 * c.d_ff  # gate, silu(gate), up, their product
+        + width * (3 if run.is_compiled else 4) * c.d_ff  # gate, silu(gate), up, their product
     )
     per_token += norm * c.d_model + 4 + 8  # the last norm; the ids
     per_row = per_token * c.seq_len + (c.n_layer * width * c.seq_len**2 if run.masks_documents else 0)

@@ -56,6 +56,7 @@ class Device:
     mfu: float
     compute: Literal["kernels", "torch"] = "torch"
     is_cuda: bool = True
+    is_compiled: bool = True
     is_bf16: bool = True
 
 
@@ -133,7 +134,7 @@ def device_of(
         )
     import torch  # a second, which a plan for GPUs does not need
 
-    from model.hardware import has_fast_bf16, kernel_problem
+    from model.hardware import compiler_problem, has_fast_bf16, kernel_problem
 
     is_bf16 = has_fast_bf16(torch.device("cpu"))
     return Device(
@@ -143,6 +144,7 @@ def device_of(
         mfu=CPU_MFU if mfu is None else mfu,
         compute="kernels" if is_bf16 and kernel_problem() is None else "torch",
         is_cuda=False,
+        is_compiled=compiler_problem("cpu") is None,
         is_bf16=is_bf16,
     )
 
@@ -178,6 +180,7 @@ def plan_of(params: Params, device: Device, n_devices: int, *, is_sharded: bool 
             n_devices=n_devices,
             compute=device.compute,
             is_cuda=device.is_cuda,
+            is_compiled=device.is_compiled,
             is_bf16=device.is_bf16,
             is_sharded=is_sharded,
             masks_documents=stage == "sft",

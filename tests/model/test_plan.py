@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ from model.plan import Memory, Run, memory
 from model.train import TrainSettings, train
 from model.transformer import Transformer
 from tests.model.conftest import write_shards
+from tests.model.test_train import ROOT
 
 MODELS = [
     ModelConfig(vocab_size=300, seq_len=48, n_layer=2, n_head=6, n_kv_head=2, d_model=80, d_head=16, d_ff=208),
@@ -73,6 +78,40 @@ def test_activations_are_what_autograd_saves(config: ModelConfig, dtype: torch.d
         masks_documents=masks_documents,
     )
     assert plan.torch_activation_bytes(how) == pytest.approx(measured, rel=0.01)
+
+
+COMPILED = """
+import json, sys, torch
+from model.config import ModelConfig
+from model.transformer import Transformer
+for values in json.loads(sys.argv[1]):
+    config = ModelConfig(**values)
+    for dtype in (torch.float32, torch.bfloat16):
+        torch.compiler.reset()
+        model = Transformer(config).to(dtype)
+        own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+        ids = torch.randint(0, config.vocab_size, (3, config.seq_len))
+        hidden = torch.compile(model.forward, backend="aot_eager_decomp_partition")(ids)
+        storages = [tensor.untyped_storage() for tensor in hidden.grad_fn.saved_tensors]
+        print(sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in own}.values()), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_compiled_activations_are_what_the_partitioner_keeps() -> None:
+    """torch.compile's own cut between forward and backward pass, no compiler behind it; apart, where no shapes are checked."""
+    configs = MODELS[:2]
+    command = [sys.executable, "-c", COMPILED, json.dumps([config.to_dict() for config in configs])]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=True
+    )
+    measured = [int(line) for line in done.stdout.split()]
+    runs = [
+        Run(config=config, total_steps=1, batch_rows=ROWS, is_cuda=False, is_compiled=True, is_bf16=is_bf16)
+        for config in configs
+        for is_bf16 in (False, True)
+    ]
+    assert [plan.torch_activation_bytes(run) for run in runs] == [pytest.approx(each, rel=0.01) for each in measured]
 
 
 @pytest.mark.parametrize("config", MODELS)
