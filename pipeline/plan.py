@@ -11,7 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,7 +65,10 @@ def main(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
     path = recipe_path(args.recipe)
     device = device_of(args.device, args.devices, tflops=args.tflops, memory_gb=args.device_memory_gb, mfu=args.mfu)
-    plan = plan_of(load_params(path), device, args.devices, is_sharded=args.sharding == "full")
+    params = load_params(path)
+    if args.measure:
+        device = measured(params, device, args.devices)
+    plan = plan_of(params, device, args.devices, is_sharded=args.sharding == "full")
     plan = {"recipe": str(path), **plan}
     if args.price_per_hour is not None:
         plan["cost"] = plan["hours"] * args.devices * args.price_per_hour
@@ -88,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
         "--tflops", type=float, help="peak of one device in bf16 (that of its kind; a CPU's is measured)"
     )
     parser.add_argument("--mfu", type=float, help=f"share of the peak that is reached ({GPU_MFU}; on a CPU {CPU_MFU})")
+    parser.add_argument(
+        "--measure", action="store_true", help="on a CPU: take the MFU of a few real steps of the recipe's model"
+    )
     parser.add_argument("--price-per-hour", type=float, help="of one device, in any currency")
     parser.add_argument(
         "--sharding",
@@ -149,6 +155,24 @@ def device_of(
     )
 
 
+def measured(params: Params, device: Device, n_devices: int) -> Device:
+    """The device with the MFU that pretraining reaches on it. Raises: `UserError` for a device that is not this machine's CPU."""
+    if device.is_cuda:
+        raise UserError("plan: --measure is for this machine's CPU", device.name, "give --mfu")
+    from pipeline.probe import measured_tokens_per_second
+
+    config = config_of(params)
+    training = settle(params.pretrain, config)
+    share, n_threads = training.batch_rows // n_devices, max(worker_count() // n_devices, 1)
+    speed = measured_tokens_per_second(config, share, training.micro_rows, n_threads)
+    return replace(device, mfu=speed * config.flops_per_token() / (device.tflops * 1e12))
+
+
+def config_of(params: Params) -> ModelConfig:
+    """A vocabulary of characters may turn out smaller than its setting."""
+    return ModelConfig(vocab_size=params.train_tokenizer.vocab_size, **params.pretrain.model.model_dump())
+
+
 def measured_tflops(is_bf16: bool, n_threads: int) -> float:
     """The best of the products of two square matrices in half a second."""
     import torch
@@ -168,8 +192,8 @@ def measured_tflops(is_bf16: bool, n_threads: int) -> float:
 
 
 def plan_of(params: Params, device: Device, n_devices: int, *, is_sharded: bool = False) -> dict[str, Any]:
-    """Flat figures, and one dict a phase. A vocabulary of characters may turn out smaller than its setting."""
-    config = ModelConfig(vocab_size=params.train_tokenizer.vocab_size, **params.pretrain.model.model_dump())
+    """Flat figures, and one dict a phase."""
+    config = config_of(params)
     phases: dict[str, dict[str, Any]] = {}
     for stage, training in (("pretrain", settle(params.pretrain, config)), ("sft", params.sft.training)):
         run = Run(

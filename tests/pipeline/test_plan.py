@@ -44,6 +44,17 @@ def test_a_cpu_is_planned_by_what_it_is(capsys: pytest.CaptureFixture[str]) -> N
     assert measured_tflops(False, 1) > 0
 
 
+def test_real_steps_give_the_share_of_the_peak(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["plan", "--recipe", "names-char", "--tflops", "0.1", "--measure", "--json"]
+    assert main(argv) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["mfu"] > 0
+    achieved = plan["phases"]["pretrain"]["tokens_per_second"] * plan["flops_per_token"]
+    assert achieved == pytest.approx(plan["mfu"] * 0.1e12)
+    assert main(["plan", "--recipe", "names-char", "--device", "h100", "--measure"]) == 1
+    assert "this machine's CPU" in capsys.readouterr().err
+
+
 def test_too_little_memory_is_said() -> None:
     params = load_params(ROOT / "params.yaml")
     assert not plan_of(params, Device(name="small", tflops=1.0, memory_gb=0.01, mfu=0.4), 1)["fits"]
