@@ -69,7 +69,7 @@ layers:
 	@$(BIN)/lint-imports --no-logo
 
 tests:
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist worksteal
 
 install: $(INSTALLED)
 install-test: $(INSTALLED_TEST)

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import fcntl
 import importlib.metadata
+import json
 import os
 import shutil
 import sys
@@ -258,6 +259,18 @@ def version_rows(store: MlflowStore, skills: list[str]) -> list[VersionRow]:
             tags.get("git_commit", ""),
         )
         made.append(row)
+    return made
+
+
+def lineages(store: MlflowStore) -> list[tuple[str, tuple[str, ...], str, dict[str, Any]]]:
+    """Number, aliases, fingerprint and lineage of every version, newest first."""
+    aliases, made = store.aliases(), []
+    for version in store.versions():
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(store.client.download_artifacts(version.run_id, "lineage.json", folder))
+            known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        names = tuple(alias for alias, number in aliases.items() if number == version.number)
+        made.append((version.number, names, version.tags.get("fingerprint", ""), known))
     return made
 
 

@@ -20,22 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from model.tokenizer import Tokenizer
+from pipeline.arrow_files import TokenFile, append_stream, read_stream
 from pipeline.engine import map_files
 from pipeline.errors import UserError
+from pipeline.external.rows import Spool
 from pipeline.params import Shard
 from pipeline.progress import Bar
-from pipeline.spool import Spool
 from pipeline.stage import Metrics, write_json
-from pipeline.tables import (
-    TOKEN_DOCS,
-    TableWriter,
-    TokenFile,
-    append_stream,
-    count_docs,
-    read_shard,
-    read_stream,
-    shard_paths,
-)
+from pipeline.tables import TOKEN_DOCS, TableWriter, count_docs, read_shard, shard_paths
 from pipeline.text.encode import check_same, fast_encoder
 from pipeline.text.split import is_val, order_keys
 

@@ -90,8 +90,7 @@ def run_stage(
 def run_key(module: ModuleType, section: str, inputs: Mapping[str, Path]) -> str:
     """32 hex digits that name this very run: the params that matter, every byte of the inputs, the code at work."""
     digest = xxhash.xxh3_128(section.encode())
-    root = Path(__file__).parent.parent
-    code = [Path(inspect.getfile(module)), *sorted([*root.glob("model/*.py"), *root.glob("pipeline/text/*.py")])]
+    code = sorted(code_files(module))
     for place in [*inputs.values(), *code]:
         for path in sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]:
             digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
@@ -99,6 +98,25 @@ def run_key(module: ModuleType, section: str, inputs: Mapping[str, Path]) -> str
                 while chunk := file.read(1 << 22):
                     digest.update(chunk)
     return digest.hexdigest()
+
+
+def code_files(module: ModuleType) -> set[Path]:
+    """The files of ours whose names stand in the module, directly or by way of the modules they come from."""
+    found: set[str] = set()
+    waiting = [module.__name__]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.partition(".")[0] not in ("pipeline", "model") or name not in sys.modules:
+            continue
+        found.add(name)
+        values = vars(sys.modules[name]).values()
+        waiting += [
+            each.__name__ if isinstance(each, ModuleType) else str(getattr(each, "__module__", "")) for each in values
+        ]
+    files = [getattr(sys.modules[name], "__file__", None) for name in found]
+    if any(name.startswith("model.") for name in found):  # which loads some of its modules when they are needed
+        files += sorted(map(str, (Path(__file__).parent.parent / "model").glob("*.py")))
+    return {Path(file) for file in (*files, inspect.getfile(module)) if file}
 
 
 def check_metrics(stage: str, metrics: Metrics) -> None:

@@ -95,12 +95,13 @@ def _map_jobs(function: Callable[..., None], jobs: Sequence[Job]) -> Iterator[No
 
 
 def _put(system: Any, root: str, job: Job) -> Job:
-    """The job with its files on the share, each under its content's hash; what is there already is not sent again."""
+    """The job with its files on the share, each in a folder named by its content's hash; what is there is not sent again."""
     shared: list[Path] = []
     for path in (job.path, *job.extras):
-        there = f"{root}/inputs/{file_key(path, '')}"
+        folder = f"{root}/inputs/{file_key(path, '')}"
+        there = f"{folder}/{path.name}"
         if not system.exists(there):
-            system.makedirs(f"{root}/inputs", exist_ok=True)
+            system.makedirs(folder, exist_ok=True)
             system.put(str(path), there)
         shared.append(Path(there))
     return Job(shared[0], Path(f"{root}/results/{job.result.name}"), tuple(shared[1:]))

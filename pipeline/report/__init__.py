@@ -13,9 +13,13 @@ from typing import Any
 
 from pipeline.report.charts import number
 from pipeline.report.facts import (
+    CALIBRATION_HEAD,
     Facts,
     Figures,
     Row,
+    calibration,
+    calibration_rows,
+    calibration_sentence,
     funnel,
     headline,
     mark,
@@ -70,6 +74,9 @@ def render_markdown(facts: Facts, champion: Figures | None = None) -> str:
         lines += _table(
             ["Dropped because of", "Documents"], [[name.replace("_", " "), number(n)] for name, n in loss.reasons]
         )
+    if found := calibration(facts):
+        lines += ["## What the quality score means", "", calibration_sentence(found), ""]
+        lines += _table(CALIBRATION_HEAD, calibration_rows(found))
     lines += ["## Bits per byte by source", ""]
     lines += _table(
         ["Source", "Bits per byte", "± se"],

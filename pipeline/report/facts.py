@@ -133,6 +133,82 @@ def funnel(facts: Facts) -> list[Loss]:
     return found
 
 
+class ScoreBin(NamedTuple):
+    """Held-out texts with a quality score from `low` to `high`; precision and recall if everything from `low` on were kept."""
+
+    low: float
+    high: float
+    n_docs: int
+    n_positive: int
+    precision: float | None
+    recall: float | None
+
+    @property
+    def positive_frac(self) -> float | None:
+        return self.n_positive / self.n_docs if self.n_docs else None
+
+
+class Calibration(NamedTuple):
+    """What the quality classifier's scores mean, measured on texts that it never saw."""
+
+    auc: float
+    min_score: float | None
+    bins: list[ScoreBin]
+
+
+def calibration(facts: Facts) -> Calibration | None:
+    """From the filter's metrics, the highest scores first; None without a classifier."""
+    figures = facts.metrics.get("filter", {})
+    marks = sorted(
+        int(name.removeprefix("quality_bin_").removesuffix("_docs"))
+        for name in figures
+        if name.startswith("quality_bin_") and name.endswith("_docs")
+    )
+    if "quality_auc_frac" not in figures or not marks:
+        return None
+    counts = [
+        (int(figures[f"quality_bin_{mark:02d}_docs"]), int(figures[f"quality_bin_{mark:02d}_positives"]))
+        for mark in marks
+    ]
+    n_positive = sum(positives for _, positives in counts)
+    bins: list[ScoreBin] = []
+    for place in reversed(range(len(marks))):
+        kept, right = (sum(column) for column in zip(*counts[place:], strict=True))
+        high = marks[place + 1] / 100 if place + 1 < len(marks) else 1.0
+        precision, recall = right / kept if kept else None, right / n_positive if n_positive else None
+        bins.append(ScoreBin(marks[place] / 100, high, *counts[place], precision, recall))
+    return Calibration(figures["quality_auc_frac"], figures.get("quality_min_score"), bins)
+
+
+def calibration_sentence(found: Calibration) -> str:
+    """What the table under it shows."""
+    n = sum(row.n_docs for row in found.bins)
+    text = f"{number(n)} texts that the classifier never saw. A positive scores above a negative in "
+    text += f"{shown(found.auc, is_share=True)} of all pairs (AUC)."
+    return text if found.min_score is None else f"{text} Documents with {found.min_score:.3g} or more are kept."
+
+
+def calibration_rows(found: Calibration) -> list[list[str]]:
+    """Score, texts, share of positives, precision and recall if everything from this score on is kept."""
+
+    def percent(value: float | None) -> str:
+        return "–" if value is None else shown(value, is_share=True)
+
+    return [
+        [
+            f"{row.low:.1f} to {row.high:.1f}",
+            number(row.n_docs),
+            percent(row.positive_frac),
+            percent(row.precision),
+            percent(row.recall),
+        ]
+        for row in found.bins
+    ]
+
+
+CALIBRATION_HEAD = ("Score", "Texts", "Positives", "Precision from here on", "Recall from here on")
+
+
 class Source(NamedTuple):
     name: str
     bpb: float

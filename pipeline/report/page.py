@@ -9,10 +9,14 @@ from typing import Any
 
 from pipeline.report.charts import BarRow, Series, bars, line_chart, number, smoothed
 from pipeline.report.facts import (
+    CALIBRATION_HEAD,
     SKILLS,
     Facts,
     Figures,
     Row,
+    calibration,
+    calibration_rows,
+    calibration_sentence,
     funnel,
     headline,
     mark,
@@ -48,6 +52,7 @@ def render_html(facts: Facts, champion: Figures | None = None) -> str:
         _curves(facts),
         _sources(facts, champion),
         _documents(facts),
+        _calibration(facts),
         _conversations(facts),
         _samples(facts.samples),
         _sizes(facts),
@@ -195,6 +200,30 @@ def _documents(facts: Facts) -> str:
         ]
         parts.append(bars(lost, description=f"Dropped by {loss.stage}", style="lost"))
     return f"<h2>Documents</h2><p>What went in, and why some of it was left out.</p><figure>{''.join(parts)}</figure>"
+
+
+def _calibration(facts: Facts) -> str:
+    found = calibration(facts)
+    if found is None:
+        return ""
+    rows = [
+        BarRow(
+            f"{row.low:.1f} to {row.high:.1f}", row.positive_frac, _short_percent(row.positive_frac), number(row.n_docs)
+        )
+        for row in found.bins
+        if row.positive_frac is not None
+    ]
+    picture = bars(rows, description="Share of positives among held-out texts, by score, and how many texts")
+    first, *others = CALIBRATION_HEAD
+    head = f'<th scope="col">{escape(first)}</th>' + "".join(map(_number_head, others))
+    body = "".join(
+        f"<tr><td>{escape(row[0])}</td>{''.join(map(_number, row[1:]))}</tr>" for row in calibration_rows(found)
+    )
+    return (
+        f"<h2>What the quality score means</h2><p>{escape(calibration_sentence(found))}</p><figure>{picture}"
+        "<figcaption>Share of positives among the texts of each score, and how many texts there are.</figcaption></figure>"
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 def _conversations(facts: Facts) -> str:

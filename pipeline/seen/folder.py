@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.arrow_files import map_batches, write_batches
 from pipeline.errors import UserError
 from pipeline.seen.mapped import BANDS, DOCS, KEYS, MappedRun, key_columns, read_run
 from pipeline.seen.runs import (
@@ -42,7 +43,6 @@ from pipeline.seen.runs import (
     twice,
 )
 from pipeline.stage import write_json
-from pipeline.tables import map_batches, write_batches
 from pipeline.text import minhash
 from pipeline.text.columns import Rows
 from pipeline.text.matches import Pairs, choose, digest_keys, id_keys, sort_keys, sort_wanted

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.arrow_files import map_batches, zero_lists
 from pipeline.errors import UserError
 from pipeline.seen.runs import Content, Settings
-from pipeline.tables import map_batches, zero_lists
 from pipeline.text import minhash
 from pipeline.text.columns import Fractions, Hashes, Rows
 from pipeline.text.matches import (

@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.sources import python_docs, text
-from pipeline.sources.document import Batch, Document, Reading, Reject
+from pipeline.sources import http, huggingface, python_docs, text, warc, wikipedia
+from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, Rows
 
-__all__ = ["READERS", "Batch", "Document", "Reading", "Reject", "open_source"]
+__all__ = ["READERS", "Batch", "Document", "Opened", "Part", "Reading", "Reject", "Rows", "open_source"]
 
 READERS: dict[str, Callable[[Any, str], Reading]] = {
+    "http": http.open_source,
+    "huggingface": huggingface.open_source,
     "python_docs": python_docs.open_source,
     "text": text.open_source,
+    "warc": warc.open_source,
+    "wikipedia": wikipedia.open_source,
 }
 
 

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple
 
-from pipeline.params import Text
+from pipeline.params import TextSettings
+from pipeline.sources.document import Rows
 from pipeline.tables import read_parquet_stream
 
 CHUNK_BYTES = 1 << 20
@@ -43,8 +44,11 @@ class Columns:
     n_found: int = 0
     names: list[str] = field(default_factory=list[str])  # of the first row without
 
+    def totals(self) -> Rows:
+        return Rows(self.n_rows, self.n_found, tuple(self.names))
 
-def read_pieces(kind: str, stream: IO[bytes], params: Text, columns: Columns) -> Iterator[Piece]:
+
+def read_pieces(kind: str, stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:
     """`kind` is one of `PLAIN`, `ROWS` or `PARQUET`. Raises what the stream raises when it is broken."""
     if kind in ROWS:
         yield from json_rows(stream, params, columns)
@@ -126,7 +130,7 @@ def _overlap(text: str, separator: str) -> int:
     return next((n for n in range(longest, 0, -1) if separator.startswith(text[-n:])), 0)
 
 
-def json_rows(stream: IO[bytes], params: Text, columns: Columns) -> Iterator[Piece]:
+def json_rows(stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:
     """One JSON object a line; a line that is none is a reject and the next one is read."""
     number = 0
     while line := stream.readline(params.max_member_bytes + 1):
@@ -140,7 +144,7 @@ def json_rows(stream: IO[bytes], params: Text, columns: Columns) -> Iterator[Pie
             yield _json_row(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, where, params, columns)
 
 
-def _json_row(line: bytes, where: Mapping[str, object], params: Text, columns: Columns) -> Piece:
+def _json_row(line: bytes, where: Mapping[str, object], params: TextSettings, columns: Columns) -> Piece:
     try:
         row: Any = json.loads(line.decode())
     except UnicodeDecodeError as error:
@@ -152,15 +156,14 @@ def _json_row(line: bytes, where: Mapping[str, object], params: Text, columns: C
     return row_piece(row, where, params, columns)
 
 
-def row_piece(row: Mapping[str, object], where: Mapping[str, object], params: Text, columns: Columns) -> Piece:
+def row_piece(row: Mapping[str, object], where: Mapping[str, object], params: TextSettings, columns: Columns) -> Piece:
     """The piece of one row, by the columns that the settings name."""
     columns.n_rows += 1
     try:
-        text = _as_text(row.get(params.text_column))
+        text = _as_text(field_of(row, params.text_column))
         chosen = (params.id_column, params.title_column, params.url_column, params.licence_column)
-        identity, title, url, licence = (
-            str(_as_text(row.get(name))) if row.get(name) is not None else "" for name in chosen
-        )
+        values = [_as_text(field_of(row, name)) for name in chosen]
+        identity, title, url, licence = ("" if value is None else str(value) for value in values)
         if not isinstance(text, str):
             columns.names = columns.names or sorted(map(str, row))
             return Piece(where, reason="no_text_column", detail=f"{params.text_column!r} is {type(text).__name__}")
@@ -175,12 +178,22 @@ def row_piece(row: Mapping[str, object], where: Mapping[str, object], params: Te
     return finished(Piece(where, unix_lines(text), title=title, url=url, licence=licence))
 
 
+def field_of(row: Mapping[str, object], name: str) -> object:
+    """The value of a column; `meta.url` is the field url inside meta, unless a column has that very name."""
+    if name in row or "." not in name:
+        return row.get(name)
+    value: Any = row
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
 def _as_text(value: object) -> object:
     """Bytes are taken for UTF-8. Raises `UnicodeDecodeError` if they are not."""
     return value.decode() if isinstance(value, bytes) else value
 
 
-def parquet_rows(stream: IO[bytes], params: Text, columns: Columns) -> Iterator[Piece]:
+def parquet_rows(stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:
     """The rows of a Parquet file, numbered from 1; only the columns that the settings name are read."""
     wanted = (params.text_column, params.id_column, params.title_column, params.url_column, params.licence_column)
     rows = read_parquet_stream(stream, [name for name in wanted if name])

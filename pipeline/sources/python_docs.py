@@ -243,7 +243,8 @@ def _documents(package: Package, results: Sequence[FileResult]) -> Iterator[Batc
         else:
             rejects.append(document)
     undocumented = sum(parsed.undocumented for _, _, parsed in read)
-    yield Batch([], rejects, {"undocumented_symbols": undocumented}, 0)
+    origin = {"package": package.name, "version": package.version}
+    yield Batch([], rejects, {"undocumented_symbols": undocumented}, 0, [origin])
     for start in range(0, len(docs), BATCH_DOCS):
         yield Batch(docs[start : start + BATCH_DOCS], [], {}, 0)
 

@@ -1,7 +1,7 @@
 """Compressed files and archive members as streams of bytes: nothing is written to disk, no more than a block is held.
 
 In: an open file and its name. Out: readable streams, one for a plain or compressed file, one a member for .tar and .zip.
-Names decide the format: `.gz .bz2 .xz .zst` around anything, `.tgz` for `.tar.gz`. A stream that ends too early is an error,
+Names decide the format: `.gz .bz2 .xz .zst .lz4` around anything, `.tgz` for `.tar.gz`. A stream that ends too early is an error,
 never a short text. Covered against hostile input: members that would be written outside (nothing is written), links and
 devices (never followed), texts that unpack to more than `MAX_RATIO` times the file (`BombError`), archives in archives
 (refused). Not covered: tar headers that declare a name of gigabytes.
@@ -19,17 +19,18 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any, NamedTuple
 
+import lz4.frame
 import zstandard
 
 MAX_RATIO = 200  # plain text packs to a twentieth at best; gzip could pack zeros to a thousandth
 RATIO_SLACK_BYTES = 100_000_000  # small files may exceed the ratio
 BLOCK_BYTES = 1 << 16
-COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 ARCHIVES = (".tar", ".zip")
 
 BROKEN = (
     *(EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError, tarfile.TarError, zipfile.BadZipFile),
-    *(NotImplementedError, RuntimeError),  # zip: a method that Python does not know, or a password
+    *(NotImplementedError, RuntimeError),  # zip: a method that Python does not know, or a password; lz4: all it finds
 )
 
 
@@ -101,12 +102,12 @@ class _Unpacked(io.RawIOBase):
         return len(data)
 
 
-class _Zstd(io.RawIOBase):
-    """zstd frames one after the other; unlike the library's own reader it notices a missing end."""
+class _Frames(io.RawIOBase):
+    """zstd or lz4 frames one after the other; unlike the libraries' own readers it notices a missing end."""
 
-    def __init__(self, source: IO[bytes]) -> None:
-        self.source = source
-        self.frame: zstandard.ZstdDecompressionObj | None = None
+    def __init__(self, source: IO[bytes], new_frame: Callable[[], Any]) -> None:
+        self.source, self.new_frame = source, new_frame
+        self.frame: Any = None
         self.packed = self.ready = b""
 
     def readable(self) -> bool:
@@ -114,15 +115,15 @@ class _Zstd(io.RawIOBase):
 
     def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         while not self.ready:
-            self.packed = self.packed or self.source.read(4_096)  # 128 kB blocks may come out of a few bytes
+            self.packed = self.packed or self.source.read(4_096)  # a megabyte may come out of it
             if not self.packed:
                 if self.frame is not None:
-                    raise EOFError("the zstd stream ended before its end marker")
+                    raise EOFError("the stream ended before the end marker of its frame")
                 return 0
-            self.frame = self.frame or zstandard.ZstdDecompressor().decompressobj()
+            self.frame = self.frame or self.new_frame()
             self.ready, self.packed = self.frame.decompress(self.packed), b""
             if self.frame.eof:
-                self.packed, self.frame = self.frame.unused_data, None
+                self.packed, self.frame = self.frame.unused_data or b"", None
         n = min(len(buffer), len(self.ready))
         buffer[:n] = self.ready[:n]
         self.ready = self.ready[n:]
@@ -140,7 +141,9 @@ def unpacked(file: CountedFile, compression: str) -> io.BufferedReader:
         case ".xz":
             opened = lzma.LZMAFile(packed)  # noqa: SIM115
         case ".zst":
-            opened = _Zstd(packed)
+            opened = _Frames(packed, lambda: zstandard.ZstdDecompressor().decompressobj())
+        case ".lz4":
+            opened = _Frames(packed, lz4.frame.LZ4FrameDecompressor)
         case _:
             return io.BufferedReader(packed, BLOCK_BYTES)
     return io.BufferedReader(_Unpacked(opened, file), BLOCK_BYTES)

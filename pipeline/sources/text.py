@@ -1,24 +1,30 @@
 """Source `text`: people's own files, folders, globs, archives and fsspec URLs.
 
 In: `.txt .md .rst` (one document a file, or one a piece between `split_on`), `.jsonl .ndjson .parquet` (one document a row),
-plain or `.gz .bz2 .xz .zst`, alone or as members of `.tar` (also compressed) and `.zip`. Out: documents, and a reject with
+plain or `.gz .bz2 .xz .zst .lz4`, alone or as members of `.tar` (also compressed) and `.zip`. Out: documents, and a reject with
 its reason for everything that could not be read. Files in a folder whose names begin with a dot are counted and left out.
-Order n. Memory: one document (at most `max_member_bytes`) and one batch; nothing is unpacked to disk.
+A source is read in parts of about `PART_BYTES` of files. Order n. Memory: one document (at most `max_member_bytes`) and one
+batch; nothing is unpacked to disk.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
+import xxhash
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
+from pipeline.engine import file_key
 from pipeline.errors import UserError
 from pipeline.params import Text
-from pipeline.sources.document import Batch, Document, Reading, Reject, canonical_json
+from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, Rows, canonical_json
 from pipeline.sources.pieces import PARQUET, PLAIN, ROWS, Columns, Piece, read_pieces
 from pipeline.sources.streams import ARCHIVES, BombError, CountedFile, Member, members, split_name, unpacked
 from pipeline.sources.streams import BROKEN as BROKEN_STREAM
@@ -30,18 +36,89 @@ HIDDEN = re.compile(r"(^|/)\.\w")  # `.git`, `._notes.txt`; but `..md` may be th
 MAGIC = "*?["  # letters that make a path a glob
 
 
+PART_BYTES = 64_000_000  # what a stopped run may have to read again
+PART_FILES = 4_096
+
+
 class Found(NamedTuple):
-    """A file of the source: its path on the file system, its name inside the source, its size."""
+    """A file of the source: its path on the file system, its name inside the source, its size, what a remote file system
+    says to tell its versions apart."""
 
     path: str
     name: str
     n_bytes: int
+    version: str = ""
 
 
 def open_source(params: Text, setting: str) -> Reading:
     """The files of the source. Raises `UserError` if there are none."""
     system, files, n_hidden = find_files(params.path, f"{setting}.path")
-    return Reading(sum(file.n_bytes for file in files), _read(params, setting, system, files, n_hidden))
+    parts = [
+        Part(sum(file.n_bytes for file in share), partial(_open_part, params, system, share, 0 if at else n_hidden))
+        for at, share in enumerate(_shares(files))
+    ]
+    check = partial(_check_columns, params, setting)
+    return Reading(sum(part.n_bytes for part in parts), _all_batches(parts, check), parts, check)
+
+
+def _shares(files: list[Found]) -> Iterator[tuple[Found, ...]]:
+    """Neighbours together, up to `PART_BYTES`; a larger file alone."""
+    share: list[Found] = []
+    n_bytes = 0
+    for file in files:
+        if share and (n_bytes + file.n_bytes > PART_BYTES or len(share) == PART_FILES):
+            yield tuple(share)
+            share, n_bytes = [], 0
+        share.append(file)
+        n_bytes += file.n_bytes
+    yield tuple(share)
+
+
+def _open_part(params: Text, system: Any, files: tuple[Found, ...], n_hidden: int) -> Opened:
+    """The part under the name of its bytes. Local files are hashed; of remote ones the file system's word is taken."""
+    hashes = [content_key(system, file) for file in files]
+    settings = params.model_dump(exclude={"path"})  # where the files lie makes no difference
+    content = [[_printable(file.name), file.n_bytes, key] for file, key in zip(files, hashes, strict=True)]
+    key = canonical_json({"settings": settings, "hidden": n_hidden, "content": content})
+    return Opened(key if all(hashes) else "", _read(params, system, files, n_hidden, file_origin(files, hashes)))
+
+
+def content_key(system: Any, file: Found) -> str:
+    """Names the bytes of a local file by their hash, of a remote one by what its file system says; empty if neither can."""
+    if not isinstance(system, LocalFileSystem):
+        return file.version
+    try:
+        return file_key(Path(file.path), "")
+    except OSError:
+        return ""  # a reject, when it is read
+
+
+def file_origin(files: tuple[Found, ...], hashes: list[str]) -> dict[str, object]:
+    """What goes on record: each large file, small ones by the range of their names."""
+    total = sum(file.n_bytes for file in files)
+    if len(files) == 1:
+        return {"path": _printable(files[0].name), "bytes": total, "content": hashes[0]}
+    names = [_printable(file.name) for file in files]
+    content = xxhash.xxh3_128_hexdigest("\0".join((*names, *hashes)).encode())
+    return {"first": names[0], "last": names[-1], "files": len(files), "bytes": total, "content": content}
+
+
+def _all_batches(parts: list[Part], check: Callable[[Rows], None]) -> Iterator[Batch]:
+    rows = Rows()
+    for part in parts:
+        for batch in part.open().batches:
+            rows = rows.plus(batch.rows)
+            yield batch
+    check(rows)
+
+
+def _check_columns(params: Text, setting: str, rows: Rows) -> None:
+    if rows.n_rows and not rows.n_found:
+        raise UserError(
+            f"{setting}.text_column: no row has this column",
+            f"{params.text_column!r}; the first row has {', '.join(rows.names)}",
+            "name the column that holds the text",
+        )
 
 
 def find_files(path: str, setting: str) -> tuple[Any, list[Found], int]:
@@ -53,7 +130,10 @@ def find_files(path: str, setting: str) -> tuple[Any, list[Found], int]:
         raise UserError(
             f"{setting}: can't be looked up", f"{path!r}: {error}", "correct the address, or install what it needs"
         ) from error
-    found = [Found(name, name.removeprefix(base).lstrip("/"), int(info["size"] or 0)) for name, info in details.items()]
+    found = [
+        Found(name, name.removeprefix(base).lstrip("/"), int(info["size"] or 0), _version(info))
+        for name, info in details.items()
+    ]
     shown = sorted((file for file in found if not _is_hidden(file.name)), key=lambda file: file.name)
     if not shown:
         raise UserError(
@@ -79,6 +159,11 @@ def _matches(system: Any, root: str) -> tuple[dict[str, Any], str]:
     return {name: info for name, info in found.items() if info["type"] != "directory"}, plain.rpartition("/")[0]
 
 
+def _version(info: dict[str, Any]) -> str:
+    """The entity tag that object stores and web servers give; empty where there is none."""
+    return next((f"etag {info[name]}" for name in ("ETag", "etag") if info.get(name)), "")
+
+
 def _is_hidden(name: str) -> bool:
     return bool(HIDDEN.search(name))
 
@@ -97,18 +182,19 @@ def _problem(name: str, is_member: bool = False) -> str:
     return "" if kind in (*PLAIN, *ROWS, PARQUET, *ARCHIVES) else f"known are {known_kinds()}"
 
 
-def _read(params: Text, setting: str, system: Any, files: list[Found], n_hidden: int) -> Iterator[Batch]:
-    if n_hidden:
-        yield Batch([], [], {"hidden_files": n_hidden}, 0)
+def _read(
+    params: Text, system: Any, files: tuple[Found, ...], n_hidden: int, origin: dict[str, object]
+) -> Iterator[Batch]:
+    """The batches of a part; the last one carries what is known only then."""
     columns = Columns()
+    last: Batch | None = Batch([], [], {"hidden_files": n_hidden}, 0) if n_hidden else None
     for found in files:
-        yield from _read_file(params, system, found, columns)
-    if columns.n_rows and not columns.n_found:
-        raise UserError(
-            f"{setting}.text_column: no row has this column",
-            f"{params.text_column!r}; the first row has {', '.join(columns.names)}",
-            "name the column that holds the text",
-        )
+        for batch in _read_file(params, system, found, columns):
+            if last:
+                yield last
+            last = batch
+    assert last, "every file yields a batch"
+    yield last._replace(origins=[origin], rows=columns.totals())
 
 
 def _read_file(params: Text, system: Any, found: Found, columns: Columns) -> Iterator[Batch]:

@@ -26,7 +26,7 @@ def fast_encoder(tokenizer_json: str) -> Encode:
     """A function texts → (all ids one after the other, ids per text)."""
     description = json.loads(tokenizer_json)
     if description["model"]["type"] != "BPE" or description["model"].get("byte_fallback"):
-        return _own_encoder(tokenizer_json)
+        return slow_encoder(tokenizer_json)
     description["added_tokens"] = []
     reader = gigatoken.Tokenizer.from_json(json.dumps(description))
 
@@ -37,8 +37,8 @@ def fast_encoder(tokenizer_json: str) -> Encode:
     return encode
 
 
-def _own_encoder(tokenizer_json: str) -> Encode:
-    """For kinds that gigatoken does not read: the tokenizer itself."""
+def slow_encoder(tokenizer_json: str) -> Encode:
+    """The same by the tokenizer itself, for kinds that gigatoken does not read."""
     reader = Tokenizer(tokenizer_json)
 
     def encode(texts: Sequence[str]) -> Encoded:

@@ -6,7 +6,12 @@ stage does the files. FineWeb (Penedo et al. 2024) keeps English at 0.65 or more
 
 Code, signatures and doctests are foreign to every language and lower its score, so only prose is judged: lines in which
 plain words (letters, inner hyphens and apostrophes) are at least half of all tokens. Doctests with their output and fenced
-blocks are left out whole. A text in which no line passes is judged by all its plain words; one without any has no language.
+blocks are left out whole, and emoji. A text in which no line passes is judged by all its plain words; one without any has no
+language. Words are looked for before letters are folded: a comma of full width inside a Chinese sentence is no code.
+
+Of a long text the first `max_bytes` of prose are judged. Measured on pages of 12 kB in 38 languages under a banner of 720 bytes of
+English: 4,000 bytes are as good as all, with 1,000 most of the foreign ones pass. Time: linear in what is judged and in the code
+before it, 60 MB of text a second on one core with the model, five times that where documents are longer than 20 kB.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -14,9 +19,10 @@ blocks are left out whole. A text in which no line passes is judged by all its p
 from __future__ import annotations
 
 import random
+import string
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numba
 import numpy as np
@@ -27,18 +33,19 @@ from pipeline.text.columns import Bytes, Fractions, Offsets, from_utf8, to_utf8
 from pipeline.text.normalize import fold, split_words
 
 LABEL = "__label__"
-_OPENS, _CLOSES, _INNER, _LETTER = 1, 2, 4, 8
+_OPENS, _CLOSES, _INNER, _LETTER, _SPACE, _PICTURE = 1, 2, 4, 8, 16, 32
 MIN_LINE_LETTERS = 12  # bytes: two or three words; less is a heading
 ANY_SHARE = 1 << 40  # tokens a plain word
+MAX_PROSE_BYTES = 4_000
 HELDOUT_EVERY = 10
 SPAN_WORDS = (1, 6)
 MIXED_WORDS = (1, 3)
 
 
 class Model(Protocol):
-    """What we need of a fastText model."""
+    """What we need of a model: of each line the likeliest label, and the probability of the wanted labels together."""
 
-    def predict(self, text: Any, k: int = 1) -> Any: ...
+    def judge(self, lines: pa.StringArray, wanted: Sequence[str]) -> tuple[pa.StringArray, Fractions]: ...
 
 
 class Sentence(NamedTuple):
@@ -53,15 +60,20 @@ class Judgement(NamedTuple):
     score: Fractions
 
 
-def prose(texts: pa.StringArray) -> pa.StringArray:
-    """The words of each text's prose lines, in lower case, on one line."""
-    folded = fold(texts)
-    lines = from_utf8(*_prose(*to_utf8(folded), _marks(), MIN_LINE_LETTERS, 2))
+def prose(texts: pa.StringArray, max_bytes: int = MAX_PROSE_BYTES) -> pa.StringArray:
+    """The words of each text's prose lines on one line, in lower case, letters of scripts without spaces one by one: what
+    our own model reads. Of a longer text about the first `max_bytes` of it: up to the end of a line, at most twice as much."""
+    return split_words(fold(plain_prose(texts, max_bytes)))
+
+
+def plain_prose(texts: pa.StringArray, max_bytes: int = MAX_PROSE_BYTES) -> pa.StringArray:
+    """The same words as they are written: what models of others read."""
+    lines = from_utf8(*_prose(*to_utf8(texts), _marks(), MIN_LINE_LETTERS, 2, max_bytes))
     is_empty = pc.equal(pc.binary_length(lines), 0)
     if pc.any(is_empty).as_py():
-        rest = from_utf8(*_prose(*to_utf8(folded.filter(is_empty)), _marks(), 1, ANY_SHARE))
+        rest = from_utf8(*_prose(*to_utf8(texts.filter(is_empty)), _marks(), 1, ANY_SHARE, max_bytes))
         lines = pc.replace_with_mask(lines, is_empty, rest)
-    return split_words(lines)
+    return lines
 
 
 def split_heldout(sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[Sentence]]:
@@ -116,23 +128,15 @@ def _piece(words: Sequence[str], sizes: tuple[int, int], chance: random.Random) 
 
 
 def judge(model: Model, lines: pa.StringArray, keep: Sequence[str]) -> Judgement:
-    """Judges lines that `prose` made. A line without words has language "" and score 0."""
-    texts: list[str] = lines.to_pylist()
-    labels, chances = model.predict(texts, k=1)
-    found = [label[0].removeprefix(LABEL) if label else "" for label in labels]
-    score = np.array([float(chance[0]) if len(chance) else 0.0 for chance in chances])
-    wanted = {f"{LABEL}{language}" for language in keep}
-    doubtful = [i for i, language in enumerate(found) if language and (language not in keep or len(keep) > 1)]
-    if doubtful:  # the whole distribution costs more: only where the likeliest label does not settle it
-        labels, chances = model.predict([texts[i] for i in doubtful], k=-1)
-        for i, names, values in zip(doubtful, labels, chances, strict=True):
-            score[i] = sum(float(value) for name, value in zip(names, values, strict=True) if name in wanted)
-    return Judgement(pa.array(found, pa.string()), np.minimum(score, 1.0))
+    """Judges lines that `prose` or `plain_prose` made. A line without words has language "" and score 0."""
+    labels, score = model.judge(lines, [LABEL + language for language in keep])
+    return Judgement(pc.replace_substring(labels, LABEL, ""), np.clip(score, 0.0, 1.0))
 
 
-def measure(model: Model, heldout: Sequence[Sentence], keep: Sequence[str], min_score: float) -> tuple[float, float]:
+def measure(
+    found: Judgement, heldout: Sequence[Sentence], keep: Sequence[str], min_score: float
+) -> tuple[float, float]:
     """Share of sentences whose language is found, and share of the foreign ones that would pass as wanted."""
-    found = judge(model, prose(pa.array([sentence.text for sentence in heldout], pa.string())), keep)
     is_right = [guess == sentence.language for guess, sentence in zip(found.language.to_pylist(), heldout, strict=True)]
     is_foreign = np.array([sentence.language not in keep for sentence in heldout], dtype=bool)
     passes = found.score >= min_score
@@ -147,26 +151,38 @@ def _marks() -> Bytes:
         (_OPENS, "\"'(["),
         (_CLOSES, ".,;:!?)]\"'"),
         (_INNER, "-'"),
-        (_LETTER, "abcdefghijklmnopqrstuvwxyz"),
+        (_LETTER, string.ascii_letters),
+        (_SPACE, string.whitespace),
     ):
         for letter in letters:
             marks[ord(letter)] |= bit
-    marks[128:] = _LETTER
+    marks[128:0xF0] = _LETTER
+    marks[0xF0:] = _PICTURE  # four bytes: nearly all of them emoji, which are in no language
     return marks
 
 
 @numba.njit(nogil=True)
-def _plain_word(data: Bytes, start: int, stop: int, marks: Bytes) -> tuple[int, int]:  # pragma: no cover (compiled)
-    """The word inside quotes, brackets and punctuation, or nothing (its start is its end)."""
+def _add_word(
+    data: Bytes, start: int, stop: int, marks: Bytes, out: Bytes, n: int
+) -> int:  # pragma: no cover (compiled)
+    """Copies the word inside quotes, brackets and punctuation, without emoji, to `out[n:]`; returns its length, 0 for no word."""
     while start < stop and marks[data[start]] & _OPENS:
         start += 1
     while start < stop and marks[data[stop - 1]] & _CLOSES:
         stop -= 1
-    for i in range(start, stop):
-        mark = marks[data[i]]
+    i, size = start, 0
+    while i < stop:
+        byte = data[i]
+        mark = marks[byte]
+        if mark & _PICTURE:
+            i += 4
+            continue
         if not (mark & _LETTER or (mark & _INNER and start < i < stop - 1)):
-            return start, start
-    return start, stop
+            return 0
+        out[n + size] = byte
+        size += 1
+        i += 1
+    return size
 
 
 @numba.njit(nogil=True)
@@ -176,7 +192,7 @@ def _starts_with_three(data: Bytes, start: int, stop: int, byte: int) -> bool:  
 
 @numba.njit(cache=True, nogil=True)
 def _prose(
-    data: Bytes, offsets: Offsets, marks: Bytes, min_letters: int, tokens_per_word: int
+    data: Bytes, offsets: Offsets, marks: Bytes, min_letters: int, tokens_per_word: int, max_bytes: int
 ) -> tuple[Bytes, Offsets]:  # pragma: no cover (compiled)
     n_rows = len(offsets) - 1
     out = np.empty(offsets[n_rows] - offsets[0] + n_rows, np.uint8)
@@ -185,12 +201,16 @@ def _prose(
     for row in range(n_rows):
         first, is_doctest, is_fenced = n, False, False
         i, stop = offsets[row], offsets[row + 1]
-        while i < stop:  # a line
+        while i < stop and n - first < max_bytes:  # a line, or as much of it as may be judged
             line, n_tokens, n_words, n_letters = n, 0, 0, 0
             is_prompt, is_fence = False, False
-            while i < stop and data[i] != 10:  # a token, or a space before it
-                start = i
-                while i < stop and not (data[i] == 32 or 9 <= data[i] <= 13):
+            while i < stop and data[i] != 10 and n - line < max_bytes:  # a token, or a space before it
+                start, gap = i, n > first
+                while i < stop and marks[data[i]] == _LETTER:  # most tokens are words as they stand
+                    out[n + gap + i - start] = data[i]
+                    i += 1
+                size, is_whole = i - start, i == stop or marks[data[i]] & _SPACE
+                while i < stop and not marks[data[i]] & _SPACE:
                     i += 1
                 if i == start:
                     i += 1
@@ -199,15 +219,13 @@ def _prose(
                     is_prompt = _starts_with_three(data, start, i, 62)  # >>>
                     is_fence = _starts_with_three(data, start, i, 96)  # three backticks
                 n_tokens += 1
-                word, word_stop = _plain_word(data, start, i, marks)
-                if word < word_stop:
-                    if n > first:
-                        out[n] = 32
-                        n += 1
-                    out[n : n + word_stop - word] = data[word:word_stop]
-                    n += word_stop - word
+                if not is_whole:
+                    size = _add_word(data, start, i, marks, out, n + gap)
+                if size:
+                    out[n] = 32 if gap else out[n]
+                    n += gap + size
                     n_words += 1
-                    n_letters += word_stop - word
+                    n_letters += size
             i += 1  # past the end of the line
             is_doctest = (is_doctest or is_prompt) and n_tokens > 0  # up to the blank line: output too
             is_prose = n_letters >= min_letters and n_words * tokens_per_word >= n_tokens

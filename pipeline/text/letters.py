@@ -14,6 +14,7 @@ from functools import cache
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.text.columns import Bytes
 
@@ -53,8 +54,34 @@ def letter_classes() -> Bytes:
     return classes
 
 
+@cache
+def folded_points() -> npt.NDArray[np.int32]:
+    """For each of the first 131,072 code points its lower-case one, if a text of such points alone is NFKC as it stands and
+    lowers point by point; else -1. Not so: what NFKC changes, what may join the letter before it (marks, vowels of Hangul),
+    what lowers to two points, the sigma whose form depends on its place, and planes hardly ever met."""
+    seconds = {chr(point) for point in (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))}
+    for point in range(0x20000):
+        parts = unicodedata.decomposition(chr(point)).split()
+        if len(parts) == 2 and not parts[0].startswith("<"):
+            seconds.add(chr(int(parts[1], 16)))
+    folded = np.full(0x20000, -1, np.int32)
+    for first, last in ((0, 0xD800), (0xE000, 0x10000), (0x1F000, 0x20000)):
+        for point in range(first, last):
+            letter = chr(point)
+            lower = letter.lower()
+            if (
+                len(lower) == 1
+                and letter != "Σ"
+                and unicodedata.is_normalized("NFKC", letter)
+                and unicodedata.combining(letter) == 0
+                and unicodedata.normalize("NFD", letter)[0] not in seconds
+            ):
+                folded[point] = ord(lower)
+    return folded
+
+
 @numba.njit
-def decode(data: Bytes, i: int) -> tuple[int, int]:  # pragma: no cover (compiled)
+def decode(data: Bytes, i: int | np.uint64) -> tuple[int, int]:  # pragma: no cover (compiled)
     """The code point at byte i of valid UTF-8, or `ABOVE`, and how many bytes it takes."""
     byte = int(data[i])
     if byte < 0x80:
@@ -64,3 +91,35 @@ def decode(data: Bytes, i: int) -> tuple[int, int]:  # pragma: no cover (compile
     if byte < 0xF0:
         return (byte & 0x0F) << 12 | int(data[i + 1] & 0x3F) << 6 | int(data[i + 2] & 0x3F), 3
     return ABOVE, 4
+
+
+@numba.njit
+def decode_any(data: Bytes, i: np.uint64) -> tuple[int, int]:  # pragma: no cover (compiled)
+    """The code point at byte i of valid UTF-8, of any plane, and how many bytes it takes."""
+    point, width = decode(data, i)
+    if width < 4:
+        return point, width
+    tail = int(data[i + np.uint64(2)] & 0x3F) << 6 | int(data[i + np.uint64(3)] & 0x3F)
+    return int(data[i] & 0x07) << 18 | int(data[i + np.uint64(1)] & 0x3F) << 12 | tail, 4
+
+
+@numba.njit
+def encode(point: int, out: Bytes, n: np.uint64) -> int:  # pragma: no cover (compiled)
+    """Writes the code point as UTF-8 from `out[n]` on; how many bytes that takes."""
+    if point < 0x80:
+        out[n] = point
+        return 1
+    if point < 0x800:
+        out[n] = 0xC0 | point >> 6
+        out[n + np.uint64(1)] = 0x80 | (point & 0x3F)
+        return 2
+    if point < 0x10000:
+        out[n] = 0xE0 | point >> 12
+        out[n + np.uint64(1)] = 0x80 | (point >> 6 & 0x3F)
+        out[n + np.uint64(2)] = 0x80 | (point & 0x3F)
+        return 3
+    out[n] = 0xF0 | point >> 18
+    out[n + np.uint64(1)] = 0x80 | (point >> 12 & 0x3F)
+    out[n + np.uint64(2)] = 0x80 | (point >> 6 & 0x3F)
+    out[n + np.uint64(3)] = 0x80 | (point & 0x3F)
+    return 4

@@ -22,6 +22,7 @@ from pipeline.text.hashing import xxh64
 from pipeline.text.shingles import Shingles
 
 SCHEME = "affine32"
+LANES = 64  # shingles are padded to a multiple of this: four vectors of sixteen
 
 Signatures = npt.NDArray[np.uint32]
 
@@ -52,17 +53,28 @@ def _signatures(
 ) -> Signatures:  # pragma: no cover (compiled)
     n_rows, width = len(offsets) - 1, len(a)
     out = np.empty((n_rows, width), np.uint32)
+    longest = np.int64(0)
     for row in range(n_rows):
-        smallest = out[row]
-        smallest[:] = np.uint32(0xFFFFFFFF)
-        for i in range(offsets[row], offsets[row + 1]):
-            h = np.uint32(hashes[i] & np.uint64(0xFFFFFFFF))
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    mixed = np.empty(longest + LANES, np.uint32)
+    for row in range(n_rows):
+        first = offsets[row]
+        n = offsets[row + 1] - first
+        if n == 0:
+            out[row, :] = np.uint32(0xFFFFFFFF)
+            continue
+        for i in range(n):
+            h = np.uint32(hashes[first + i] & np.uint64(0xFFFFFFFF))
             h = np.uint32(np.uint32(h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B))
             h = np.uint32(np.uint32(h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35))
-            h = np.uint32(h ^ (h >> np.uint32(16)))
-            for k in range(width):
-                value = np.uint32(np.uint32(a[k] * h) + b[k])
-                smallest[k] = min(smallest[k], value)
+            mixed[i] = np.uint32(h ^ (h >> np.uint32(16)))
+        padded = (n + LANES - 1) // LANES * LANES
+        mixed[n:padded] = mixed[n - 1]  # the smallest is the same, and no loop has a tail
+        for k in range(width):  # permutations outside: the minimum stays in registers
+            smallest = np.uint32(0xFFFFFFFF)
+            for i in range(padded):
+                smallest = min(smallest, np.uint32(np.uint32(a[k] * mixed[i]) + b[k]))
+            out[row, k] = smallest
     return out
 
 

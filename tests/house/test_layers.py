@@ -15,7 +15,9 @@ PACKAGES = ("pipeline", "model", "flows", "assistant", "benchmarks")
 DOORS = {
     "mlflow": {"pipeline/registry.py", "assistant/mlflow_agent.py"},
     "pyarrow.parquet": {"pipeline/tables.py", "pipeline/sources/text.py"},
-    "pyarrow.ipc": {"pipeline/tables.py", "model/batches.py"},
+    "pyarrow.ipc": {"pipeline/arrow_files.py", "model/batches.py"},
+    "fasttext": {"pipeline/fasttext_models.py"},
+    "datatrove": "benchmarks/",
     "torch.distributed": {"model/distributed.py", "pipeline/launch.py"},
     "prefect": "flows/",
     "dvc": set(),

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,11 +15,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline import dedupe
+from pipeline import dedupe, engine, sketches
 from pipeline.errors import UserError
 from pipeline.params import Dedupe
 from pipeline.stage import check_metrics
 from pipeline.tables import DOCS, ShardWriter, read_docs, read_table
+from tests.conftest import ROOT
 
 PARAMS = Dedupe(
     seed=1, ngram_words=5, n_bands=14, n_rows=8, min_jaccard=0.8, source_priority=["docs/first", "docs/second"]
@@ -36,8 +41,9 @@ def run(tmp_path: Path, rows: Iterable[Row], shard_bytes: int = 1_000_000, param
     out = tmp_path / "out"
     out.mkdir(parents=True)
     with ShardWriter(tmp_path / "docs", DOCS, shard_bytes) as writer:
-        writer.write(pa.Table.from_pylist(list(rows), schema=DOCS))
-    metrics = dedupe.run(params, docs=tmp_path / "docs", out=out)
+        for row in rows:  # one by one, as a shard ends behind a batch
+            writer.write(pa.Table.from_pylist([row], schema=DOCS))
+    metrics = dedupe.run(params, docs=tmp_path / "docs", scratch=tmp_path / "scratch", out=out)
     check_metrics("dedupe", metrics)
     ledger = read_table(out / "ledger.parquet").to_pylist()
     kept = read_docs(out)
@@ -124,14 +130,94 @@ def test_the_order_of_files_and_shards_does_not_matter(tmp_path: Path) -> None:
         assert parts["metrics"] == whole["metrics"]
 
 
+def digests_of(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.parquet")}
+
+
+def test_any_memory_writes_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIGPT_ENGINE", "serial")
+    rows = corpus(400)  # 1 MB would hold these too, but not their keys and copies of them
+    found = [
+        run(tmp_path / str(memory_mb), rows, 50_000, PARAMS.model_copy(update={"memory_mb": memory_mb}))
+        for memory_mb in (1, 1_000)
+    ]
+    assert digests_of(found[0]["out"]) == digests_of(found[1]["out"])
+    assert found[0]["metrics"] == found[1]["metrics"]
+
+
+def test_a_stopped_run_goes_on_with_the_shards_it_has_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIGPT_ENGINE", "serial")
+    whole = run(tmp_path / "whole", corpus(), shard_bytes=10_000)
+    made: list[Path] = []
+    write_sketch = sketches.write_sketch
+
+    def stop_after_three(path: Path, result: Path, params: Dedupe) -> None:
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        made.append(path)
+        write_sketch(path, result, params)
+
+    def note(path: Path, result: Path, params: Dedupe) -> None:
+        made.append(path)
+        write_sketch(path, result, params)
+
+    monkeypatch.setattr(sketches, "write_sketch", stop_after_three)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", corpus(), shard_bytes=10_000)
+    shutil.rmtree(tmp_path / "parts" / "out")
+    monkeypatch.setattr(sketches, "write_sketch", note)
+    parts = run(tmp_path / "parts", corpus(), shard_bytes=10_000)
+    assert len(made) == len(set(made)) == len(list((tmp_path / "parts" / "docs").iterdir())) > 3
+    assert digests_of(parts["out"]) == digests_of(whole["out"])
+
+
+def test_the_same_shard_twice(tmp_path: Path) -> None:
+    once = run(tmp_path, corpus(30))
+    shutil.copy(tmp_path / "docs" / "docs-00000.parquet", tmp_path / "docs" / "docs-00001.parquet")
+    (tmp_path / "twice").mkdir()
+    metrics = dedupe.run(PARAMS, docs=tmp_path / "docs", scratch=tmp_path / "scratch", out=tmp_path / "twice")
+    assert metrics["docs_in"] == 2 * once["metrics"]["docs_in"]
+    assert sorted(read_docs(tmp_path / "twice").column("id").to_pylist()) == sorted(once["kept"])
+
+
+@pytest.mark.slow
+def test_kill_9_and_start_again_gives_the_same_bytes_and_sketches_no_shard_twice(tmp_path: Path) -> None:
+    """A real process under the frame, which kills itself in its third shard; then another one."""
+    run(tmp_path, corpus(), shard_bytes=10_000)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    code = (
+        "import os, signal, sys; from pathlib import Path; from pipeline import dedupe, sketches, stage; made = []\n"
+        "write = sketches.write_sketch\n"
+        "def write_sketch(path, result, params):\n"
+        "    made.append(path) or (len(made) == int(sys.argv[1]) and os.kill(os.getpid(), signal.SIGKILL))\n"
+        "    write(path, result, params)\n"
+        "sketches.write_sketch = write_sketch\n"
+        "stage.run_stage(dedupe, params_path=Path('params.yaml'), inputs={'docs': Path('docs')}, out=Path('again'),\n"
+        "    metrics_path=Path('metrics.json'))\n"
+        "print(len(made))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "MINIGPT_ENGINE": "serial"}
+    for kill_at, code_expected in (("3", -9), ("0", 0)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, kill_at], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code_expected, done.stderr
+        assert (tmp_path / "again").exists() == (kill_at == "0")
+    n_shards = len(list((tmp_path / "docs").iterdir()))
+    assert int(done.stdout.split()[-1]) == n_shards - 2
+    assert digests_of(tmp_path / "again").keys() == digests_of(tmp_path / "out").keys()
+    assert not (tmp_path / "scratch" / "dedupe").exists(), "nothing is left behind"
+    assert read_docs(tmp_path / "again").equals(read_docs(tmp_path / "out"))
+
+
 @pytest.mark.slow
 def test_one_worker_and_two_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dedupe, "N_HERE", 1)
+    monkeypatch.setattr(engine, "N_HERE", 1)
     digests = []
     for workers in ("1", "2"):
         monkeypatch.setenv("MINIGPT_WORKERS", workers)
         out = run(tmp_path / workers, corpus(), shard_bytes=20_000)["out"]
-        digests.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in out.iterdir()})
+        digests.append(digests_of(out))
     assert digests[0] == digests[1]
 
 

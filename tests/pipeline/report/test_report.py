@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.report import read_facts, render_markdown, write
 from pipeline.report.charts import BarRow, Series, bars, line_chart, number, smoothed, thinned, ticks
-from pipeline.report.facts import Facts, funnel, headline, sources
+from pipeline.report.facts import Facts, calibration, funnel, headline, sources
 from pipeline.report.page import render_html
 
 HOSTILE = '<script>alert("x")</script><img src=http://evil.example/x.png onerror=alert(1)> ``` | & "'
@@ -157,6 +157,42 @@ def test_the_funnel_and_the_sources_in_order() -> None:
         ("filter", [("min_words", 10), ("language", 2)]),
     ]
     assert [source.name for source in sources(FACTS, CHAMPION)] == ["numpy", "torch"]
+
+
+BINS = {0: (60, 3), 30: (0, 0), 60: (20, 10), 90: (20, 19)}
+CLASSIFIED = FACTS._replace(
+    metrics={
+        **FACTS.metrics,
+        "filter": {
+            **FACTS.metrics["filter"],
+            "quality_auc_frac": 0.925,
+            "quality_min_score": 0.6,
+            **{f"quality_bin_{low:02d}_docs": n for low, (n, _) in BINS.items()},
+            **{f"quality_bin_{low:02d}_positives": n for low, (_, n) in BINS.items()},
+        },
+    }
+)
+
+
+def test_the_calibration_is_shown_where_there_is_a_classifier() -> None:
+    assert calibration(FACTS) is None
+    assert "quality score" not in render_html(FACTS) + render_markdown(FACTS)
+    found = calibration(CLASSIFIED)
+    assert found
+    assert [(row.low, row.high, row.n_docs) for row in found.bins] == [
+        (0.9, 1.0, 20),
+        (0.6, 0.9, 20),
+        (0.3, 0.6, 0),
+        (0.0, 0.3, 60),
+    ]
+    assert [row.positive_frac for row in found.bins] == [0.95, 0.5, None, 0.05]
+    assert [row.precision for row in found.bins] == [0.95, 29 / 40, 29 / 40, 32 / 100]
+    assert [row.recall for row in found.bins] == [19 / 32, 29 / 32, 29 / 32, 1.0]
+    markdown, text = render_markdown(CLASSIFIED), "".join(parsed(None, CLASSIFIED).text)
+    assert "| 0.6 to 0.9 | 20 | 50.0 % | 72.5 % | 90.6 % |" in markdown
+    for page in (markdown, text):
+        assert "92.5 % of all pairs (AUC). Documents with 0.6 or more are kept." in page
+    assert "0.6 to 0.92050.0 %72.5 %90.6 %" in text
 
 
 def test_facts_are_read_back_and_what_is_missing_is_left_out(tmp_path: Path) -> None:

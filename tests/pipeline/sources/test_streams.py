@@ -6,10 +6,14 @@ import bz2
 import gzip
 import io
 import lzma
+import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
 
+import lz4.frame
 import pytest
 import zstandard
 from hypothesis import given
@@ -24,6 +28,7 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     ".bz2": bz2.compress,
     ".xz": lzma.compress,
     ".zst": zstandard.ZstdCompressor().compress,
+    ".lz4": lz4.frame.compress,
 }
 CLIPPED = [ending for ending in PACK if ending]
 
@@ -67,7 +72,27 @@ def test_what_is_not_compressed_is_an_error(compression: str) -> None:
         unpacked(opened(b"plain text, not packed at all"), compression).read()
 
 
-@pytest.mark.parametrize("compression", [".bz2", ".xz", ".zst"])
+@pytest.mark.parametrize("compression", CLIPPED)
+def test_every_clipping_is_an_error(compression: str) -> None:
+    packed = PACK[compression](b"some text, " * 9)
+    for end in range(1, len(packed)):
+        with pytest.raises(BROKEN):
+            unpacked(opened(packed[:end]), compression).read()
+
+
+def test_lz4_blocks_with_and_without_checksums_and_a_wrong_one() -> None:
+    data = bytes(range(256)) * 1_000
+    for block_size in (lz4.frame.BLOCKSIZE_MAX64KB, lz4.frame.BLOCKSIZE_MAX4MB):
+        for is_linked in (True, False):
+            packed = lz4.frame.compress(
+                data, block_size=block_size, block_linked=is_linked, content_checksum=True, store_size=False
+            )
+            assert unpacked(opened(packed), ".lz4").read() == data
+    with pytest.raises(BROKEN):
+        unpacked(opened(packed[:-2] + b"xx"), ".lz4").read()
+
+
+@pytest.mark.parametrize("compression", CLIPPED)
 def test_a_bomb_is_stopped(compression: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "RATIO_SLACK_BYTES", 100_000)
     stream = unpacked(opened(PACK[compression](b"\0" * 5_000_000)), compression)
@@ -80,6 +105,65 @@ def test_members_of_a_tar(compression: str) -> None:
     data = PACK[compression](tar({"a.txt": b"one", "b/c.txt": b"two"}))
     found = [(member.name, member.read().read()) for member in members(opened(data), ".tar", compression)]
     assert found == [("a.txt", b"one"), ("b/c.txt", b"two")]
+
+
+OUTSIDE = ["../outside.txt", "/tmp/outside.txt", "a/../../outside.txt", "..\\outside.txt", "C:\\outside.txt"]
+
+
+@pytest.mark.parametrize("kind", [".tar", ".zip"])
+def test_names_that_lead_outside_write_nothing(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members are streams: nothing is ever written, whatever their names."""
+    monkeypatch.chdir(tmp_path)
+    sink = io.BytesIO()
+    if kind == ".tar":
+        sink.write(tar(dict.fromkeys(OUTSIDE, b"text")))
+    else:
+        with zipfile.ZipFile(sink, "w") as archive:
+            for name in OUTSIDE:
+                archive.writestr(name, "text")
+    wrote: list[str] = []
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event in ("os.mkdir", "os.rename", "os.symlink", "os.link") or (event == "open" and arguments[1] != "r"):
+            wrote.append(f"{event} {arguments[0]}")
+
+    with audited(hook):
+        found = [member.read().read() for member in members(opened(sink.getvalue()), kind, "") if not member.problem]
+    assert found == [b"text"] * len(OUTSIDE)
+    assert not wrote
+    assert not list(tmp_path.iterdir())
+
+
+@contextmanager
+def audited(hook: Callable[[str, tuple[object, ...]], None]) -> Generator[None, None, None]:
+    """Audit hooks can't be removed, only told that it is over."""
+    is_on = [True]
+    sys.addaudithook(lambda event, arguments: hook(event, arguments) if is_on[0] else None)
+    try:
+        yield
+    finally:
+        is_on[0] = False
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE])
+def test_what_is_no_file_has_a_problem(kind: bytes) -> None:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as archive:
+        info = tarfile.TarInfo("x.txt")
+        info.type, info.linkname = kind, "/etc/passwd"
+        archive.addfile(info)
+    [member] = members(opened(sink.getvalue()), ".tar", "")
+    assert member.problem
+
+
+def test_a_link_in_a_zip_has_a_problem() -> None:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        info = zipfile.ZipInfo("x.txt")
+        info.create_system, info.external_attr = 3, 0o120777 << 16
+        archive.writestr(info, "/etc/passwd")
+    [member] = members(opened(sink.getvalue()), ".zip", "")
+    assert member.problem
 
 
 def test_links_are_never_followed() -> None:

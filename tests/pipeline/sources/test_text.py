@@ -12,13 +12,15 @@ from collections import Counter
 from pathlib import Path
 
 import fsspec
+import lz4.frame
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from pipeline.errors import UserError
 from pipeline.params import Text
-from pipeline.sources import Batch, open_source
+from pipeline.sources import Batch, open_source, streams, text
 
 
 def batches(path: Path | str, **settings: object) -> list[Batch]:
@@ -197,3 +199,79 @@ def test_many_rows_come_in_bounded_batches(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": f"row {n}"}) + "\n" for n in range(5_000)))
     found = batches(tmp_path / "rows.jsonl")
     assert [len(batch.docs) for batch in found] == [2_048, 2_048, 904]
+
+
+@pytest.mark.parametrize("pack", [".tar", ".tar.gz", ".zip"])
+@pytest.mark.parametrize("inner", [".gz", ".lz4", ".zst"])
+def test_a_bomb_inside_an_archive_is_a_named_reject(
+    pack: str, inner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "RATIO_SLACK_BYTES", 100_000)
+    zeros = b"\0" * 5_000_000
+    packed = {".gz": gzip.compress, ".lz4": lz4.frame.compress, ".zst": zstandard.compress}[inner](zeros)
+    path = tmp_path / f"bomb{pack}"
+    if pack == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("good.txt", "good")
+            archive.writestr(f"bomb.txt{inner}", packed)
+    else:
+        with tarfile.open(path, f"w:{pack[5:]}") as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]
+            for name, data in (("good.txt", b"good"), (f"bomb.txt{inner}", packed)):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    assert reasons(path) == {"decompression_bomb": 1}
+    assert list(texts(path).values()) == ["good"]
+
+
+def test_fields_inside_columns_and_typed_columns(tmp_path: Path) -> None:
+    meta = [{"url": f"https://a/{number}", "by": {"licence": "MIT"}} for number in range(3)]
+    table = pa.table(
+        {
+            "body": pa.array(["one", "two", "three"]).cast(pa.large_string()),
+            "key": pa.array([7, 8, 9]),
+            "title": pa.array(["T", "T", "U"]).dictionary_encode(),
+            "meta": meta,
+        }
+    )
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=2)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    columns = {
+        "text_column": "body",
+        "id_column": "key",
+        "title_column": "title",
+        "url_column": "meta.url",
+        "licence_column": "meta.by.licence",
+    }
+    found = {
+        name: [
+            document._replace(locator="") for batch in batches(tmp_path / name, **columns) for document in batch.docs
+        ]
+        for name in ("rows.parquet", "rows.jsonl")
+    }
+    assert found["rows.parquet"] == found["rows.jsonl"]
+    assert [(each.text, each.title, each.url, each.licence) for each in found["rows.jsonl"]] == [
+        ("one", "T", "https://a/0", "MIT"),
+        ("two", "T", "https://a/1", "MIT"),
+        ("three", "U", "https://a/2", "MIT"),
+    ]
+
+
+def test_parts_are_the_same_documents_under_names_of_their_bytes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keys(**settings: object) -> list[str]:
+        params = Text.model_validate({"kind": "text", "name": "mine", "path": str(place), **settings})
+        return [part.open().key for part in open_source(params, "s").parts]
+
+    place = folder
+    whole = [document for batch in batches(folder) for document in batch.docs]
+    monkeypatch.setattr(text, "PART_BYTES", 1)
+    assert [document for batch in batches(folder) for document in batch.docs] == whole
+    before = keys()
+    assert len(set(before)) == len(before) == 8
+    assert not set(before) & set(keys(licence="MIT"))
+    place = folder.rename(tmp_path / "moved")
+    assert keys() == before
+    (place / "b.md").write_text("# C")
+    assert len(set(before) - set(keys())) == 1

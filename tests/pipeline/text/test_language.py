@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.text.language import LABEL, Sentence, judge, measure, prose, split_heldout, training_lines
+from pipeline.text.columns import Fractions
+from pipeline.text.language import (
+    LABEL,
+    Sentence,
+    judge,
+    measure,
+    plain_prose,
+    prose,
+    split_heldout,
+    training_lines,
+)
 
 DOC = """numpy.linalg.norm(x, ord=None)
 
@@ -58,8 +68,12 @@ def test_prose_is_what_a_person_wrote_for_people() -> None:
         ("x = y  # code\nTidy up the folder", "tidy up the folder"),
         ("这是一个句子。", "这 是 一 个 句 子"),
         ("Grüße aus Köln an alle", "grüße aus köln an alle"),
-        ("🙂🙂", "🙂 🙂"),
-        ("word " * 50_000, ("word " * 50_000).strip()),
+        ("这是一个句子，用中文写成。", "这 是 一 个 句 子 用 中 文 写 成"),
+        ("ＧＲＯＳＳ geschrieben und ﬁx", "gross geschrieben und fix"),
+        ("🙂🙂", ""),
+        ("ありがとう🙂", "あ り が と う"),
+        ("so 🙂 nice🎉", "so nice"),
+        ("word " * 50_000, ("word " * 801).strip()),
     ],
 )
 def test_prose(text: str, words: str) -> None:
@@ -72,6 +86,28 @@ def test_prose_is_one_line_a_document(texts: list[str]) -> None:
     assert len(lines) == len(texts)
     assert not any("\n" in line for line in lines)
     assert prose(pa.array(texts, pa.string()).slice(1)).to_pylist() == lines[1:]
+
+
+def test_the_prose_of_others_is_left_as_it_is_written() -> None:
+    text = "norm(x)\n\nDie Norm einer Matrix, nach Frobenius.\nx = 2 * (a + b)\n"
+    assert plain_prose(pa.array([text, "这是一个句子。"])).to_pylist() == [
+        "Die Norm einer Matrix nach Frobenius",
+        "这是一个句子。",
+    ]
+
+
+@given(st.lists(st.sampled_from(["plain words of a line", "x = 2 ** y", "a b", ""]), max_size=30), st.integers(40, 200))
+def test_a_long_text_is_judged_by_the_beginning_of_its_prose(lines: list[str], max_bytes: int) -> None:
+    text = "\n".join(lines)
+    whole, part = (prose(pa.array([text]), size)[0].as_py() for size in (1 << 40, max_bytes))
+    assert whole.startswith(part)
+    assert len(part) >= min(len(whole), max_bytes)
+    assert len(part) <= 2 * max_bytes + len(" words")
+
+
+def test_a_long_line_is_cut_between_words() -> None:
+    line = "some words without an end and no line break " * 1_000
+    assert prose(pa.array([line]), 60)[0].as_py() == "some words without an end and no line break some words without"
 
 
 SENTENCES = [
@@ -97,7 +133,7 @@ def test_training_lines() -> None:
 
 
 class Guesser:
-    """A fastText model that knows three texts."""
+    """A model that knows three texts."""
 
     CHANCES: ClassVar = {
         "good": {"en": 0.9, "de": 0.1},
@@ -105,9 +141,10 @@ class Guesser:
         "bad": {"de": 0.99, "en": 0.01},
     }
 
-    def predict(self, text: Sequence[str], k: int = 1) -> Any:
-        found = [list(self.CHANCES.get(line, {}).items())[: k if k > 0 else None] for line in text]
-        return [[LABEL + name for name, _ in row] for row in found], [np.array([p for _, p in row]) for row in found]
+    def judge(self, lines: pa.StringArray, wanted: Sequence[str]) -> tuple[pa.StringArray, Fractions]:
+        rows = [{LABEL + name: p for name, p in self.CHANCES.get(line, {}).items()} for line in lines.to_pylist()]
+        score = np.array([sum(row.get(label, 0.0) for label in wanted) for row in rows])
+        return pa.array([max(row, key=lambda label: row[label]) if row else "" for row in rows]), score
 
 
 def test_the_score_is_the_probability_of_the_wanted_languages() -> None:
@@ -120,4 +157,5 @@ def test_the_score_is_the_probability_of_the_wanted_languages() -> None:
 
 def test_measure_counts_foreign_sentences_that_pass() -> None:
     heldout = [Sentence("en", "good"), Sentence("de", "mixed"), Sentence("de", "bad"), Sentence("de", "good")]
-    assert measure(Guesser(), heldout, ["en"], 0.65) == (0.75, 1 / 3)
+    found = judge(Guesser(), pa.array([sentence.text for sentence in heldout]), ["en"])
+    assert measure(found, heldout, ["en"], 0.65) == (0.75, 1 / 3)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.text.letters import ABOVE, DIGIT, LETTER, letter_classes
 from pipeline.text.normalize import fold, split_words, squeeze
 
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=60), max_size=8)
@@ -23,6 +24,25 @@ def words_of(text: str) -> str:
 def test_fold_is_nfkc_and_lower_case(texts: list[str]) -> None:
     expected = [unicodedata.normalize("NFKC", text).lower() for text in texts]
     assert fold(pa.array(texts, pa.string())).to_pylist() == expected
+
+
+@pytest.mark.slow
+def test_fold_of_every_letter_alone_and_among_others() -> None:
+    letters = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
+    for before, after in (("", ""), ("aÉ", "z"), ("ᄀ", "\u0301"), ("가", "Σ")):
+        texts = [f"{before}{letter}{after}" for letter in letters]
+        expected = [unicodedata.normalize("NFKC", text).lower() for text in texts]
+        assert fold(pa.array(texts, pa.string())).to_pylist() == expected
+
+
+@given(
+    st.lists(
+        st.text(st.sampled_from("aÉ–“😀가각각́̈ΣσςİiŞﬁⅨ½Å한国ไทย\u09c7\u09be\u0dd9\u0dcf𝐀"), max_size=12), max_size=6
+    )
+)
+def test_fold_where_letters_meet(texts: list[str]) -> None:
+    expected = [unicodedata.normalize("NFKC", text).lower() for text in texts]
+    assert fold(pa.array(["x", *texts], pa.string()).slice(1)).to_pylist() == expected
 
 
 @given(TEXTS)
@@ -56,6 +76,23 @@ def test_words_keep_every_letter_and_digit_in_order(texts: list[str]) -> None:
 )
 def test_words(text: str, words: str) -> None:
     assert words_of(text) == words
+
+
+def plain_words(folded: str) -> str:
+    """The same, one letter after the other."""
+    classes, made, is_open = letter_classes(), "", False
+    for letter in folded:
+        kind = int(classes[min(ord(letter), ABOVE)])
+        goes_on = kind in (LETTER, DIGIT)
+        if goes_on or kind > DIGIT:
+            made += ("" if is_open and goes_on else " ") + letter
+        is_open = goes_on
+    return made.strip()
+
+
+@given(st.lists(st.text(st.sampled_from("ab1_ .é你ไ🙂☀中–"), max_size=14), max_size=6))
+def test_words_are_those_of_a_plain_loop(texts: list[str]) -> None:
+    assert split_words(pa.array(texts, pa.string())).to_pylist() == [plain_words(text) for text in texts]
 
 
 @given(TEXTS, st.integers(0, 8), st.integers(0, 8))

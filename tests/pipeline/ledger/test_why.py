@@ -7,8 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.ledger import main, stage_folders
+from pipeline.ledger.__main__ import main
+from pipeline.ledger.places import stage_folders
 from pipeline.tables import DOCS, TOKEN_DOCS, ShardWriter, write_ledger, write_table
+from tests.conftest import ROOT
 
 IDS = {
     name: f"{i:032x}" for i, name in enumerate(("kept", "copy", "foreign", "twin_one", "twin_two"), start=0xABCDEF00)
@@ -133,9 +135,21 @@ def test_an_unknown_document_is_an_error_without_a_traceback(data: Path, capsys:
 def test_the_folders_are_those_of_the_graph(tmp_path: Path) -> None:
     graph = tmp_path / "dvc.yaml"
     graph.write_text(
-        "stages:\n  download: {outs: [a/b]}\n  filter: {outs: [c]}\n"
-        "  dedupe: {outs: [{d: {cache: true}}]}\n  pretrain: {outs: [e]}\n"
+        "stages:\n  shard: {cmd: x --docs c --out s, outs: [s]}\n  get: {cmd: x --out a/b, outs: [a/b]}\n"
+        "  polish: {cmd: x --docs d --out c, outs: [c]}\n  other: {cmd: x --docs c --out o, outs: [o]}\n"
+        "  dedupe: {cmd: x --docs a/b --out d, outs: [{d: {cache: true}}]}\n  pretrain: {cmd: x, outs: [e]}\n"
     )
-    assert stage_folders(graph, None) == {"download": Path("a/b"), "filter": Path("c"), "dedupe": Path("d")}
+    folders = stage_folders(graph, None)
+    assert list(folders.items()) == [
+        ("get", Path("a/b")),
+        ("dedupe", Path("d")),
+        ("polish", Path("c")),
+        ("shard", Path("s")),
+    ]
     assert stage_folders(graph, Path("x"))["shard"] == Path("x/shard")
     assert stage_folders(tmp_path / "none.yaml", None)["shard"] == Path("data/shard")
+
+
+def test_the_graph_of_this_repository_has_a_road() -> None:
+    stages = list(stage_folders(ROOT / "dvc.yaml", None))
+    assert (stages[0], stages[-1]) == ("download", "shard")

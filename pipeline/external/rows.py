@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.tables import append_stream, read_stream
+from pipeline.arrow_files import append_stream, read_stream
 
 BUFFER_BYTES = 64_000_000
 PART_BYTES = 64_000_000

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import spool
-from pipeline.spool import Spool, part_of
+from pipeline.external import rows as spool
+from pipeline.external.rows import Spool, part_of
 
 
 @pytest.mark.parametrize(("part_bytes", "buffer_bytes"), [(1 << 30, 1 << 30), (200, 100), (1, 1)])

@@ -1,0 +1,173 @@
+"""A web archive to documents: the source `warc` beside warcio and resiliparse used plainly, on one core.
+
+The archive is made here, as Common Crawl's are: a request, a response and a metadata record for each page, each packed on its
+own; pages of 10 to 90 kB with scripts, styles, navigation, sidebars, comments and footers around an article.
+`MINIGPT_BENCH_WARC` names a real archive to read instead. Both make a text, a title and an address of each page; ours also
+looks for the page's licence, checks its shape, keeps lists that the extractor drops and makes the locator. Processor time
+counts, so that other programs do not.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from resiliparse.extract.html2text import extract_plain_text
+from resiliparse.parse.encoding import bytes_to_str, detect_encoding
+from resiliparse.parse.html import HTMLTree
+from warcio.archiveiterator import ArchiveIterator
+from warcio.statusandheaders import StatusAndHeaders
+from warcio.warcwriter import WARCWriter
+
+from benchmarks.measure import Result, rates
+from pipeline.params import Warc
+from pipeline.sources.warc import open_source
+
+N_PAGES, SEED, ROUNDS = 150, 1, 5
+
+
+def run() -> Result:
+    """Bytes of HTML a second; raises if a page or a line is missing."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(os.environ.get("MINIGPT_BENCH_WARC") or Path(folder, "pages.warc.gz"))
+        if path.parent == Path(folder):
+            path.write_bytes(archive(N_PAGES))
+        params = Warc(kind="warc", name="bench", path=str(path))
+        expected, n_bytes = peer(path)
+        with serial():
+            assert path.parent != Path(folder) or is_as_complete(ours(params), expected)
+            fast, slow = rates(lambda: ours(params), lambda: peer(path), n_bytes, ROUNDS, time.process_time)
+    work = f"{len(expected)} pages, {n_bytes / 1e6:.1f} MB of HTML, {path.name}, one core"
+    return Result(work, "bytes/s", fast, slow, "warcio + resiliparse")
+
+
+def ours(params: Warc) -> list[tuple[str, str, str]]:
+    """Address, title and text of each page."""
+    batches = open_source(params, "bench").batches
+    return [(document.url, document.title, document.text) for batch in batches for document in batch.docs]
+
+
+def is_as_complete(found: list[tuple[str, str, str]], expected: list[tuple[str, str, str]]) -> bool:
+    """The same pages, and no line that the peer has is missing; ours keeps lists besides, which the extractor takes for menus."""
+    same = [(url, title) for url, title, _ in found] == [(url, " ".join(title.split())) for url, title, _ in expected]
+    pairs = zip(found, expected, strict=True) if same else ()
+    return same and all(set(other.splitlines()) <= {"", *text.splitlines()} for (_, _, text), (_, _, other) in pairs)
+
+
+def peer(path: Path) -> tuple[list[tuple[str, str, str]], int]:
+    """The same with the two libraries as their documentation shows them, and the bytes of HTML that there were."""
+    found: list[tuple[str, str, str]] = []
+    n_bytes = 0
+    with path.open("rb") as file:
+        for record in ArchiveIterator(file):
+            headers = record.http_headers
+            if record.rec_type != "response" or headers is None or headers.get_statuscode() != "200":
+                continue
+            if "text/html" not in (headers.get_header("Content-Type") or ""):
+                continue
+            body = record.content_stream().read()
+            tree = HTMLTree.parse(bytes_to_str(body, detect_encoding(body) or "utf-8"))
+            text = extract_plain_text(tree, main_content=True, alt_texts=False)
+            found.append((record.rec_headers.get_header("WARC-Target-URI"), tree.title or "", text))
+            n_bytes += len(body)
+    return found, n_bytes
+
+
+@contextmanager
+def serial() -> Iterator[None]:
+    """Ours on one core too."""
+    with patch.dict(os.environ, {"MINIGPT_ENGINE": "serial"}):
+        yield
+
+
+def archive(n_pages: int) -> bytes:
+    """`n_pages` pages with their requests and metadata; every tenth answer is a picture or an error."""
+    rng = random.Random(SEED)
+    words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 11))) for _ in range(8_000)]
+    out = io.BytesIO()
+    writer: Any = WARCWriter(out, gzip=True)
+    for number in range(n_pages):
+        url = f"https://site{number % 40}.example/articles/{number}"
+        fields = {"WARC-IP-Address": "192.0.2.1", "WARC-Identified-Payload-Type": "text/html"}
+        head = StatusAndHeaders(f"GET /articles/{number} HTTP/1.1", [("Host", "site.example"), ("Accept", "*/*")])
+        add(writer, "request", url, b"", head, fields)
+        add(
+            writer,
+            "response",
+            url,
+            html(rng, words, number).encode(),
+            answer("200 OK", "text/html; charset=UTF-8"),
+            fields,
+        )
+        if number % 10 == 0:
+            add(writer, "response", url + ".png", rng.randbytes(20_000), answer("200 OK", "image/png"), fields)
+            add(writer, "response", url + "x", b"<h1>not found</h1>", answer("404 Not Found", "text/html"), fields)
+        add(writer, "metadata", url, b"fetchTimeMs: 312\r\ncharset-detected: UTF-8\r\n", None, fields)
+    return out.getvalue()
+
+
+def answer(status: str, kind: str) -> Any:
+    fields = [
+        ("Date", "Fri, 01 May 2026 10:00:00 GMT"),
+        ("Server", "nginx"),
+        ("Content-Type", kind),
+        ("Vary", "Accept"),
+    ]
+    return StatusAndHeaders(status, fields, protocol="HTTP/1.1")
+
+
+def add(writer: Any, kind: str, url: str, body: bytes, head: Any, fields: dict[str, str]) -> None:
+    record = writer.create_warc_record(
+        url, kind, io.BytesIO(body), len(body), http_headers=head, warc_headers_dict=fields
+    )
+    writer.write_record(record)
+
+
+def html(rng: random.Random, words: list[str], number: int) -> str:
+    """A page of the kind that content management systems make."""
+
+    def prose(n_words: int) -> str:
+        return " ".join(rng.choices(words, k=n_words)).capitalize() + "."
+
+    def link() -> str:
+        path, name = f"{rng.choice(words)}/{rng.choice(words)}", rng.choice(words)
+        return f'<a href="/{path}?ref={number}" class="link link--{name}">{prose(2)}</a>'
+
+    menu = "".join(f'<li class="menu-item menu-item-{n}" id="m{n}">{link()}</li>' for n in range(rng.randint(10, 40)))
+    cards = "".join(
+        f'<div class="card" data-id="{n}"><a href="/p/{n}"><img src="/i/{n}.jpg" alt="{prose(3)}" width="320" height="180" '
+        f'loading="lazy"></a><h3 class="card__title">{prose(5)}</h3><span class="meta date">1 May 2026</span></div>'
+        for n in range(rng.randint(4, 20))
+    )
+    script = "".join(
+        f"window.q{n}=function(a,b){{return a<b&&'{rng.choice(words)}'}};" for n in range(rng.randint(20, 300))
+    )
+    style = "".join(f".{rng.choice(words)}{{margin:0 {n}px;color:#fff}}\n" for n in range(rng.randint(20, 200)))
+    sections = "".join(
+        f'<h2 id="s{n}">{prose(4)}</h2>'
+        + "".join(
+            f"<p>{prose(rng.randint(20, 90))} {link()} <em>{prose(3)}</em></p>\n" for _ in range(rng.randint(1, 5))
+        )
+        + (f"<ul>{''.join(f'<li>{prose(8)}</li>' for _ in range(5))}</ul>" if n % 3 == 0 else "")
+        + (f"<table><tr><th>{prose(1)}</th><td>{number}</td></tr></table>" if n % 4 == 0 else "")
+        for n in range(rng.randint(2, 14))
+    )
+    comments = "".join(f'<div class="comment" id="c{n}"><p>{prose(25)}</p></div>' for n in range(rng.randint(0, 10)))
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{prose(6)}</title>'
+        f'<meta name="viewport" content="width=device-width"><meta name="description" content="{prose(20)}">'
+        f'<link rel="stylesheet" href="/a.css"><style>{style}</style><script>{script}</script></head>'
+        f'<body class="post single"><!-- {prose(10)} -->'
+        f'<header class="site-header"><nav class="navbar"><ul>{menu}</ul></nav></header>'
+        f'<main id="main"><article class="post-content"><h1>{prose(7)}</h1>{sections}</article>'
+        f'<section class="comments">{comments}</section></main><aside class="sidebar">{cards}</aside>'
+        f'<footer class="site-footer"><ul>{menu}</ul><p>© 2026 {prose(4)}</p></footer><script>{script}</script></body></html>'
+    )

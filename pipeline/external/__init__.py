@@ -1,0 +1,1 @@
+"""Sorting and joining on disk what memory does not hold."""

@@ -1,0 +1,1 @@
+"""Every decision about every document: `why`, `diff`, `takedown` and `replay` (python -m pipeline.ledger)."""

@@ -1,0 +1,142 @@
+"""Sources whose files are streams of many pages: files are found and cut into chunks here, which become documents anywhere.
+
+In: the settings of a source; a reader that cuts an open file into chunks; a function that makes documents of a chunk. Out:
+batches in the order of the files and of the pages in them, the same for any number of workers. Files are read in this
+process, one after the other; chunks, of about `CHUNK_BYTES`, travel to the workers, so that one large file keeps all of them
+busy.
+Memory: two chunks a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+from fsspec.core import url_to_fs
+
+from pipeline.engine import N_HERE, map_shards
+from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, canonical_json
+from pipeline.sources.streams import BROKEN as BROKEN_STREAM
+from pipeline.sources.streams import BombError, CountedFile
+from pipeline.sources.text import Found, content_key, file_origin, find_files
+
+BROKEN = (*BROKEN_STREAM, BombError)
+CHUNK_BYTES = 2_000_000
+CHUNK_PAGES = 512
+
+
+class Problem(NamedTuple):
+    """What could not be read: its place in the file, a reason that is counted, the detail for a person."""
+
+    where: Mapping[str, object]
+    reason: str
+    detail: str
+
+
+class Chunk(NamedTuple):
+    """A few pages of one file, with what went wrong between them. `shared` holds what the file says of all its pages;
+    `n_bytes` of the file have been read for them."""
+
+    file: str
+    pages: Sequence[Any]
+    shared: Any = None
+    problems: Sequence[Problem] = ()
+    counts: Mapping[str, int] = {}
+    n_bytes: int = 0
+
+
+Cut = Callable[[CountedFile, str], Iterator[Chunk]]  # an open file and its name
+
+
+def locate(path: str, setting: str) -> tuple[Any, list[Found], int]:
+    """As `find_files`, for files of any kind."""
+    try:
+        system, root = url_to_fs(path)
+        if system.isfile(root):
+            return system, [Found(root, root.rpartition("/")[2], int(system.info(root)["size"] or 0))], 0
+    except (ValueError, ImportError, OSError):
+        pass  # find_files says what is wrong with it
+    return find_files(path, setting)
+
+
+def open_chunked(params: Any, setting: str, cut: Cut, documents: Callable[[Any, Chunk], Batch]) -> Reading:
+    """The batches of all files of the source, a part for each. Raises `UserError` if there are none."""
+    system, files, n_hidden = locate(params.path, f"{setting}.path")
+    work = partial(_make, documents, params)
+    parts = [
+        Part(found.n_bytes, partial(_open_file, params, system, found, cut, work, 0 if at else n_hidden))
+        for at, found in enumerate(files)
+    ]
+    batches = (batch for part in parts for batch in part.open().batches)
+    return Reading(sum(found.n_bytes for found in files), batches, parts, has_workers=True)
+
+
+def _open_file(
+    params: Any, system: Any, found: Found, cut: Cut, work: Callable[[Chunk], Batch], n_hidden: int
+) -> Opened:
+    """One file under the name of its bytes and settings."""
+    content = content_key(system, found)
+    settings = params.model_dump(exclude={"path"})  # where the file lies makes no difference
+    named = {"settings": settings, "hidden": n_hidden, "file": locator(found.name, {}), "content": content}
+    first = Batch([], [], {"hidden_files": n_hidden} if n_hidden else {}, 0, [file_origin((found,), [content])])
+    batches = chain([first], _in_order(work, _file_chunks(system, found, cut)))
+    return Opened(canonical_json(named) if content else "", batches)
+
+
+def _make(documents: Callable[[Any, Chunk], Batch], params: Any, chunk: Chunk) -> Batch:
+    """The documents of a chunk, and the problems that its file had."""
+    batch = documents(params, chunk)
+    source = f"{params.kind}/{params.name}"
+    problems = [reject(source, chunk.file, *problem) for problem in chunk.problems]
+    return Batch(batch.docs, [*problems, *batch.rejects], {**chunk.counts, **batch.counts}, chunk.n_bytes)
+
+
+def reject(source: str, file: str, where: Mapping[str, object], reason: str, detail: str) -> Reject:
+    return Reject(source, locator(file, where), reason, detail.encode("utf-8", "backslashreplace").decode())
+
+
+def locator(file: str, where: Mapping[str, object]) -> str:
+    """File names need not be UTF-8: what is not is shown as `\\udc80`."""
+    return canonical_json({**where, "file": file}).encode("utf-8", "backslashreplace").decode()
+
+
+def finished(
+    source: str, chunk: Chunk, where: Mapping[str, object], text: str, title: str, url: str, licence: str
+) -> Document | Reject:
+    """A document without blank lines around it, or a reject if it is empty."""
+    text = text.strip("\n")
+    if not text.strip():
+        return reject(source, chunk.file, where, "empty_text", title or url)
+    return Document(source, locator(chunk.file, where), text, title, url, licence)
+
+
+def _in_order(work: Callable[[Chunk], Batch], chunks: Iterator[Chunk]) -> Iterator[Batch]:
+    """The first chunks are done here: a small source is finished before workers have started."""
+    yield from map(work, islice(chunks, N_HERE))
+    for chunk in chunks:
+        yield from map_shards(work, chain([chunk], chunks))
+
+
+def _file_chunks(system: Any, found: Found, cut: Cut) -> Iterator[Chunk]:
+    """The chunks of one file; what breaks while it is read becomes a problem after what could be read."""
+    n_read = 0
+    problems: list[Problem] = []
+    try:
+        with system.open(found.path, "rb") as file:
+            counted = CountedFile(file)
+            for chunk in cut(counted, found.name):
+                position = max(n_read, min(counted.n_read, found.n_bytes))
+                yield chunk._replace(n_bytes=position - n_read)
+                n_read = position
+    except BROKEN as error:
+        problems.append(broken(error))
+    yield Chunk(found.name, (), problems=problems, n_bytes=found.n_bytes - n_read)
+
+
+def broken(error: BaseException) -> Problem:
+    """The reject for one of `BROKEN`."""
+    if isinstance(error, BombError):
+        return Problem({}, "decompression_bomb", str(error))
+    return Problem({}, "unreadable", f"{type(error).__name__}: {error}")

@@ -1,0 +1,156 @@
+"""The pages of a MediaWiki XML dump, streamed.
+
+In: a stream of XML (export format 0.3 to 0.11, any encoding that expat reads: UTF-8, UTF-16 with a byte order mark, …). Out:
+one `Page` for each `<page>`, with its last revision, as soon as it is closed. Memory: one page of at most `max_bytes`
+characters (a longer text is dropped and marked), whatever the size of the dump. Order n.
+Covered against hostile input: document type declarations, and with them all entities of the file's own (refused); elements
+nested deeper than `MAX_DEPTH`; one tag of more than `MAX_TAG_BYTES`. Not covered: a dump of endlessly many pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO, NamedTuple
+from xml.parsers import expat
+
+BLOCK_BYTES = 1 << 18
+MAX_DEPTH = 64
+MAX_TAG_BYTES = 8_000_000
+SHORT_CHARS = 10_000  # of a title, an id, a name
+LONG = "text"
+SHORT = frozenset(("title", "ns", "id", "model", "base", "namespace"))
+
+
+class XmlError(Exception):
+    """The dump can't be read on: broken, cut off or refused; `args[0]` says why."""
+
+
+class Page(NamedTuple):
+    """One page as the dump holds it; `namespace` is -1 where the dump does not say (formats before 0.6)."""
+
+    title: str
+    namespace: int
+    id: int
+    revision: int
+    n_revisions: int
+    model: str
+    is_redirect: bool
+    is_too_large: bool
+    text: str
+
+
+@dataclass
+class Site:
+    """What the dump's head says of the wiki."""
+
+    base: str = ""  # the URL of its main page
+    namespaces: dict[int, str] = field(default_factory=dict[int, str])
+
+
+class Dump:
+    """A dump being read: `pages` yields them, `site` is known before the first one."""
+
+    def __init__(self, max_chars: int) -> None:
+        self.max_chars = max_chars
+        self.site = Site()
+        self._path: list[str] = []
+        self._closed: list[Page] = []
+        self._values: dict[str, str] = {}
+        self._namespace = 0
+        self._n_revisions = 0
+        self._is_redirect = self._is_too_large = False
+        self._pieces: list[str] = []
+        self._n_left = 0
+        self._parser = expat.ParserCreate()
+        self._parser.buffer_text = True
+        self._parser.buffer_size = BLOCK_BYTES
+        self._parser.StartDoctypeDeclHandler = self._refuse
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+        self._parser.CharacterDataHandler = self._characters
+
+    def pages(self, stream: IO[bytes]) -> Iterator[Page]:
+        """Raises: `XmlError` after the last page that could be read, and what the stream raises when it is broken."""
+        n_fed = 0
+        try:
+            while block := stream.read(BLOCK_BYTES):
+                self._parser.Parse(block)
+                n_fed += len(block)
+                if n_fed - self._parser.CurrentByteIndex > MAX_TAG_BYTES:
+                    raise XmlError(f"a tag of more than {MAX_TAG_BYTES} bytes at byte {self._parser.CurrentByteIndex}")
+                yield from self._take()
+            self._parser.Parse(b"", True)
+        except expat.ExpatError as error:
+            yield from self._take()
+            raise XmlError(f"{error} (byte {self._parser.ErrorByteIndex})") from error
+        except XmlError:
+            yield from self._take()
+            raise
+
+    def _take(self) -> list[Page]:
+        closed, self._closed = self._closed, []
+        return closed
+
+    def _refuse(self, *_: object) -> None:
+        raise XmlError("a document type declaration: dumps have none, and it could define entities without end")
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._path.append(name)
+        if len(self._path) > MAX_DEPTH:
+            raise XmlError(f"elements nested more than {MAX_DEPTH} deep")
+        if name == "page":
+            self._values, self._n_revisions = {}, 0
+            self._is_redirect = self._is_too_large = False
+        elif name == "revision":  # of several the last one counts
+            self._n_revisions += 1
+            self._values = {key: value for key, value in self._values.items() if not key.startswith("revision/")}
+            self._is_too_large = False
+        elif name == "redirect":
+            self._is_redirect = True
+        elif name == "namespace":
+            key = attributes.get("key", "")
+            self._namespace = int(key) if key.removeprefix("-").isdecimal() else 0
+        self._pieces, self._n_left = [], self.max_chars if name == LONG else SHORT_CHARS if name in SHORT else 0
+
+    def _characters(self, data: str) -> None:
+        if self._n_left >= len(data):
+            self._pieces.append(data)
+            self._n_left -= len(data)
+        elif self._path and self._path[-1] == LONG:
+            self._is_too_large, self._pieces, self._n_left = True, [], 0
+
+    def _end(self, name: str) -> None:
+        self._path.pop()
+        parent = self._path[-1] if self._path else ""
+        if name == "page":
+            self._close_page()
+        elif name == "base" and parent == "siteinfo":
+            self.site.base = "".join(self._pieces).strip()
+        elif name == "namespace":
+            self.site.namespaces[self._namespace] = "".join(self._pieces).strip()
+        elif name == LONG or (name in SHORT and parent in ("page", "revision")):
+            self._values[f"{parent}/{name}"] = "".join(self._pieces)
+        self._pieces, self._n_left = [], 0
+
+    def _close_page(self) -> None:
+        values = self._values
+        self._values = {}
+        self._closed.append(
+            Page(
+                values.get("page/title", "").strip(),
+                _number(values.get("page/ns", ""), -1),
+                _number(values.get("page/id", ""), 0),
+                _number(values.get("revision/id", ""), 0),
+                self._n_revisions,
+                values.get("revision/model", "").strip() or "wikitext",
+                self._is_redirect,
+                self._is_too_large,
+                values.get("revision/text", ""),
+            )
+        )
+
+
+def _number(text: str, default: int) -> int:
+    text = text.strip()
+    return int(text) if text.removeprefix("-").isdecimal() and len(text) < 19 else default

@@ -1,0 +1,128 @@
+"""Source `warc`: web archives. WARC, WET and ARC, plain or `.gz .zst .lz4 .bz2 .xz`.
+
+In: archives of any size. Out: a document for each page that was answered with 200 as HTML (its main text and title) or as
+plain text, and for each text of a WET file; the licence that the page names itself, else the source's. Other answers and
+records are counted by kind; broken, clipped, too long, hostile and empty ones are rejects, and the rest is read on. Order n;
+pages are extracted by the workers. Memory: two chunks a worker, one record of at most `max_member_bytes`, 7 to 60 times a
+page while it is parsed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pipeline.params import Warc
+from pipeline.sources.chunks import (
+    BROKEN,
+    CHUNK_BYTES,
+    CHUNK_PAGES,
+    Chunk,
+    Problem,
+    broken,
+    finished,
+    open_chunked,
+    reject,
+)
+from pipeline.sources.document import Batch, Document, Reading, Reject
+from pipeline.sources.http_message import BodyError, Head, charset_of, decoded_body, parse_head
+from pipeline.sources.streams import CountedFile
+from pipeline.sources.web_archives import Record, Skipped, read_archive
+from pipeline.text.web_licences import UNKNOWN
+from pipeline.text.web_page import PageError, read_html, read_plain
+
+ENDINGS = (".warc", ".wet", ".wat", ".arc")
+HTML_TYPES = ("text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml")
+PLAIN = "text/plain"
+WEB = ("http:", "https:", "ftp:")
+SNIFFED_BYTES = 1_024
+
+
+class WebPage(NamedTuple):
+    """A body that is text: still packed as its headers say."""
+
+    record: Record
+    head: Head
+    is_html: bool
+
+
+def open_source(params: Warc, setting: str) -> Reading:
+    """The pages of all archives. Raises `UserError` if there are none."""
+
+    def cut(file: CountedFile, name: str) -> Iterator[Chunk]:
+        return _cut(file, name, params.max_member_bytes)
+
+    return open_chunked(params, setting, cut, documents)
+
+
+def _cut(file: CountedFile, name: str, max_bytes: int) -> Iterator[Chunk]:
+    if not any(ending in name.lower() for ending in ENDINGS):
+        yield Chunk(name, (), problems=(Problem({}, "unknown_format", f"known are {' '.join(ENDINGS)}"),))
+        return
+    pages: list[WebPage] = []
+    problems: list[Problem] = []
+    counts: Counter[str] = Counter()
+    n_bytes = 0
+    try:
+        for item in read_archive(file, max_bytes):
+            if isinstance(item, Problem):
+                problems.append(item)
+                continue
+            page = item if isinstance(item, Skipped) else _web_page(item)
+            if isinstance(page, Skipped):
+                counts[f"warc_{page.kind}"] += 1
+                continue
+            pages.append(page)
+            n_bytes += len(page.record.block)
+            if n_bytes >= CHUNK_BYTES or len(pages) >= CHUNK_PAGES:
+                yield Chunk(name, pages, None, problems, counts)
+                pages, problems, counts, n_bytes = [], [], Counter(), 0
+    except BROKEN as error:
+        problems.append(broken(error))
+    yield Chunk(name, pages, None, problems, counts)
+
+
+def _web_page(record: Record) -> WebPage | Skipped:
+    """The page in a record, or why there is none to be expected."""
+    if record.kind == "response":
+        head = parse_head(record.block)
+        if head is None:
+            return Skipped("skipped_no_http")
+        if head.status != 200:
+            return Skipped("skipped_status")
+    elif record.kind == "resource" and not record.url.lower().startswith(WEB):
+        return Skipped("skipped_resource")  # logs of crawlers: `metadata://…`
+    else:
+        head = Head(200, {"content-type": record.content_type}, 0)
+    kind = head.content_type or _sniffed(record.block[head.n_bytes : head.n_bytes + SNIFFED_BYTES])
+    if kind not in HTML_TYPES and kind != PLAIN:
+        return Skipped("skipped_type")
+    return WebPage(record, head, kind != PLAIN)
+
+
+def _sniffed(start: bytes) -> str:
+    start = start.lower()
+    return HTML_TYPES[0] if b"<html" in start or b"<!doctype html" in start else ""
+
+
+def documents(params: Warc, chunk: Chunk) -> Batch:
+    """The texts of a chunk."""
+    made = [_document(params, chunk, page) for page in chunk.pages]
+    docs = [document for document in made if isinstance(document, Document)]
+    return Batch(docs, [document for document in made if isinstance(document, Reject)], {}, 0)
+
+
+def _document(params: Warc, chunk: Chunk, page: WebPage) -> Document | Reject:
+    source, record, head = f"warc/{params.name}", page.record, page.head
+    where = {"offset": record.offset, "record": record.id}
+    try:
+        body = decoded_body(record.block[head.n_bytes :], head.headers, params.max_member_bytes)
+        charset = charset_of(head.headers.get("content-type", ""))
+        text, title, licence = read_html(body, charset) if page.is_html else read_plain(body, charset)
+    except BodyError as error:
+        return reject(source, chunk.file, where, error.args[0], f"{record.url}: {error.args[1]}")
+    except PageError as error:
+        return reject(source, chunk.file, where, "hostile_markup", f"{record.url}: {error}")
+    url = record.url.encode("utf-8", "replace").decode()
+    return finished(source, chunk, where, text, title, url, params.licence if licence == UNKNOWN else licence)

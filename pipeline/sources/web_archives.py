@@ -1,0 +1,277 @@
+"""The records of web archives: WARC and WET (by fastwarc), and the older ARC (read here; fastwarc does not know it).
+
+In: an open file, plain or packed: `.gz` (a member a record, or one for all), `.zst`, `.lz4`, also `.bz2` and `.xz` around
+everything. What a file is its first bytes say, not its name. Out, in the file's order: a `Record` for what may hold a page, a
+`Skipped` for what does not, a `Problem` for what is broken. After broken bytes reading goes on at the next record that can be
+found: at the next packed member, or at the next `WARC/` at the start of a line. Memory: one record of at most `max_bytes`;
+longer ones are stepped over. Order n.
+Covered against hostile input: records that unpack to more than `streams.MAX_RATIO` times the file (`BombError`). Not
+covered: `.zst` with a dictionary of its own that is itself packed; in a file packed as one, what follows broken bytes (it is lost)
+and where records begin (`offset` tells how far the file had been read).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import IO, Any, NamedTuple
+
+import lz4.frame
+from fastwarc.warc import ArchiveIterator  # pyright: ignore[reportMissingModuleSource]
+
+from pipeline.sources.chunks import BROKEN, Problem
+from pipeline.sources.streams import MAX_RATIO, RATIO_SLACK_BYTES, BombError, CountedFile, unpacked
+
+BLOCK_BYTES = 1 << 20
+SNIFFED_BYTES = 1 << 16
+ARC_START = b"filedesc"
+MAX_LINE_BYTES = 32_768
+MAGIC = {
+    b"\x1f\x8b\x08": ".gz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+    b"\x04\x22\x4d\x18": ".lz4",
+    b"BZh": ".bz2",
+    b"\xfd7zXZ": ".xz",
+}
+ZSTD_DICTIONARY = b"\x5d\x2a\x4d\x18"
+# Where a record may begin: what to look for after broken bytes, and how far behind its start the match lies.
+STARTS = {
+    "": (b"\nWARC/", 1),
+    ".gz": (b"\x1f\x8b\x08", 0),
+    ".zst": (b"\x28\xb5\x2f\xfd", 0),
+    ".lz4": (b"\x04\x22\x4d\x18", 0),
+}
+ARC_LINE = re.compile(rb"(\S.*?) (\S+) (\d{8,17}) (\S+)(?: [^\n]*?)? (\d+)\s*$", re.DOTALL)
+ENDED: Mapping[str, Callable[[], Any]] = {
+    ".gz": partial(zlib.decompressobj, 31),
+    ".lz4": lz4.frame.LZ4FrameDecompressor,
+}
+PIECE_BYTES = 4_096  # unpacks to a few MB at most
+KINDS = ("response", "resource", "conversion")
+INNER_RECORD = b"\r\n\r\nWARC/1."
+
+
+class Record(NamedTuple):
+    """What may hold a page: the record's block as it is archived (for `response`: HTTP head and body)."""
+
+    offset: int  # of the record, or of the packed member that it is in
+    id: str
+    kind: str  # response | resource | conversion
+    url: str
+    content_type: str
+    block: bytes
+
+
+class Skipped(NamedTuple):
+    """A record that holds no page, by its type."""
+
+    kind: str
+
+
+Item = Record | Skipped | Problem
+
+
+def read_archive(file: CountedFile, max_bytes: int) -> Iterator[Item]:
+    """The records of a WARC or an ARC file. Raises one of `BROKEN` where nothing more can be read."""
+    head = file.read(SNIFFED_BYTES)
+    packing = next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
+    if head.startswith(ZSTD_DICTIONARY):
+        packing = ".zst"
+    file.seek(0)
+    if packing in STARTS:
+        is_arc = _first_bytes(head, packing) == ARC_START
+        yield from read_arc(unpacked(file, packing), max_bytes) if is_arc else _Warc(file, packing, max_bytes).items()
+    else:
+        stream = unpacked(file, packing)
+        is_arc = stream.peek(len(ARC_START)).startswith(ARC_START)
+        yield from read_arc(stream, max_bytes) if is_arc else _Warc(_Forward(stream), packing, max_bytes).items()
+
+
+def _first_bytes(head: bytes, packing: str) -> bytes:
+    """The first bytes that `head` unpacks to; those of packings that ARC files never had don't matter."""
+    try:
+        opened = zlib.decompressobj(31).decompress(head, len(ARC_START)) if packing == ".gz" else head
+    except zlib.error:
+        return b""
+    return opened[: len(ARC_START)]
+
+
+class _Forward:
+    """A stream that can't go back, with the methods that fastwarc asks for."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.at = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.stream.read(size)
+        self.at += len(data)
+        return data
+
+    def tell(self) -> int:
+        return self.at
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if whence or offset != self.at:
+            raise io.UnsupportedOperation("what was unpacked can't be read again")
+        return offset
+
+
+class _Warc:
+    """One WARC file being read, from record to record and past what is broken."""
+
+    def __init__(self, file: Any, packing: str, max_bytes: int) -> None:
+        self.file, self.packing, self.max_bytes = file, packing, max_bytes
+        self.n_unpacked = 0
+        self.last = 0  # where the last record began
+
+    def items(self) -> Iterator[Item]:
+        start: int | None = 0
+        is_lost = False
+        while start is not None:
+            self.file.seek(start)
+            self.last = max(self.last, start)
+            problem: Problem | None = None
+            for item in self._until_broken():
+                if isinstance(item, Problem) and item.reason in ("broken_record", "clipped_record"):
+                    problem = item
+                else:
+                    is_lost = False
+                    yield item
+            if problem and not (is_lost and problem.reason == "broken_record"):  # one reject for one stretch of bytes
+                yield problem
+            is_lost = problem is not None
+            start = self._next_start() if problem else None
+        if not is_lost and not self._is_whole():
+            yield Problem({"offset": self.last}, "clipped_record", "the packed file ended before its end marker")
+
+    def _until_broken(self) -> Iterator[Item]:
+        """The records from here on; the last one is a problem that ends them, if there is one."""
+        held: Item | None = None  # until what follows proves its length right
+        try:
+            for record in ArchiveIterator(self.file, parse_http=False):
+                if held is not None:
+                    yield held
+                held = None
+                held = self._item(record)
+                if isinstance(held, Problem) and held.reason == "clipped_record":
+                    break
+        except OSError as error:
+            if isinstance(held, Record) and INNER_RECORD in held.block:
+                where = {"offset": held.offset, "record": held.id}
+                held = Problem(where, "broken_record", "its length reaches into the next record")
+            else:
+                if held is not None:
+                    yield held
+                held = Problem({"offset": self.last}, "broken_record", str(error))
+        except BROKEN:
+            if held is not None:
+                yield held
+            raise
+        if held is not None:
+            yield held
+
+    def _item(self, record: Any) -> Item:
+        self.last = record.stream_pos
+        kind, length, headers = str(record.record_type), record.content_length, record.headers
+        where = {"offset": self.last, "record": record.record_id or ""}
+        if "Content-Length" not in headers:
+            return Problem(where, "clipped_record", "no Content-Length in its head")
+        if kind not in KINDS:
+            n_read = self._step_over(record.reader)
+            return Skipped(kind) if n_read == length else _clipped(where, n_read, length)
+        if length > self.max_bytes:
+            n_read = self._step_over(record.reader)
+            detail = f"{length} bytes, more than max_member_bytes = {self.max_bytes}"
+            return Problem(where, "too_large", detail) if n_read == length else _clipped(where, n_read, length)
+        block = record.reader.read(length)
+        self._count(len(block))
+        if len(block) < length:
+            return _clipped(where, len(block), length)
+        url = (headers.get("WARC-Target-URI") or "").strip().strip("<>")
+        return Record(self.last, record.record_id or "", kind, url, headers.get("Content-Type") or "", block)
+
+    def _step_over(self, reader: Any) -> int:
+        n_read = 0
+        while block := reader.read(BLOCK_BYTES):
+            self._count(len(block))
+            n_read += len(block)
+        return n_read
+
+    def _count(self, n_bytes: int) -> None:
+        self.n_unpacked += n_bytes
+        n_read = self.file.n_read if isinstance(self.file, CountedFile) else self.n_unpacked
+        if self.n_unpacked > RATIO_SLACK_BYTES + MAX_RATIO * n_read:
+            raise BombError(f"{self.n_unpacked} bytes came out of {n_read}")
+
+    def _is_whole(self) -> bool:
+        """Whether the packed members from the last record on have an end; where they begin is not known of a file packed as one."""
+        if self.packing not in ENDED:
+            return True
+        self.file.seek(self.last)
+        member: Any = None
+        data = self.file.read(PIECE_BYTES)
+        if not data.startswith(STARTS[self.packing][0]):
+            return True
+        while data:
+            member = member or ENDED[self.packing]()
+            member.decompress(data)
+            data = member.unused_data if member.eof else b""
+            member = None if member.eof else member
+            data = data or self.file.read(PIECE_BYTES)
+        return member is None
+
+    def _next_start(self) -> int | None:
+        """Where the next record may begin after the last one; a candidate that fails is left for the one after it."""
+        if self.packing not in STARTS:
+            return None
+        magic, skip = STARTS[self.packing]
+        at = self.last + 1
+        self.file.seek(at)
+        tail = b""
+        while block := self.file.read(BLOCK_BYTES):
+            found = (tail + block).find(magic)
+            if found >= 0:
+                return at - len(tail) + found + skip
+            at += len(block)
+            tail = (tail + block)[-len(magic) :]
+        return None
+
+
+def _clipped(where: Mapping[str, object], n_read: int, length: int) -> Problem:
+    return Problem(where, "clipped_record", f"{n_read} of {length} bytes")
+
+
+def read_arc(stream: IO[bytes], max_bytes: int) -> Iterator[Item]:
+    """The records of an ARC file (version 1 or 2): a line `url ip date type length`, the bytes, a blank line. A line that is
+    none of these is a reject, and reading goes on at the next one that is. `offset` counts unpacked bytes."""
+    offset, is_lost = 0, False
+    while line := stream.readline(MAX_LINE_BYTES):
+        at, offset = offset, offset + len(line)
+        found = ARC_LINE.fullmatch(line)
+        if not found:
+            if line.strip() and not is_lost:
+                yield Problem({"offset": at}, "broken_record", f"no ARC header: {line[:80]!r}")
+            is_lost = is_lost or bool(line.strip())
+            continue
+        is_lost = False
+        url, content_type, length = found[1].decode("utf-8", "replace"), found[4].decode("latin-1"), int(found[5])
+        where = {"offset": at, "record": ""}
+        n_read = 0
+        if url.startswith("filedesc:") or length > max_bytes:
+            while n_read < length and (block := stream.read(min(BLOCK_BYTES, length - n_read))):
+                n_read += len(block)
+            detail = f"{length} bytes, more than max_member_bytes = {max_bytes}"
+            yield Skipped("warcinfo") if url.startswith("filedesc:") else Problem(where, "too_large", detail)
+        else:
+            block = stream.read(length)
+            n_read = len(block)
+            if n_read < length:
+                yield _clipped(where, n_read, length)
+            else:
+                kind = "response" if block.startswith(b"HTTP/") else "resource"
+                yield Record(at, "", kind, url, content_type, block)
+        offset += n_read

@@ -1,0 +1,71 @@
+"""The SPDX licence that a URL names: what web pages link to with `rel=license`.
+
+In: URLs. Out: SPDX expressions, or `unknown`. Creative Commons deeds of any version, the public domain dedication, GNU's,
+Apache's and the Open Source Initiative's pages. A licence ported to a country (`/by-sa/3.0/us/`) keeps its own id where SPDX
+has one, else it counts as the unported one of the same version. A URL without a version names no licence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from urllib.parse import urlsplit
+
+from license_expression import get_license_index
+
+UNKNOWN = "unknown"
+GNU = {
+    "fdl-1.1": "GFDL-1.1-only",
+    "fdl-1.2": "GFDL-1.2-only",
+    "fdl-1.3": "GFDL-1.3-only",
+    "old-licenses/fdl-1.1": "GFDL-1.1-only",
+    "old-licenses/fdl-1.2": "GFDL-1.2-only",
+    "gpl-2.0": "GPL-2.0-only",
+    "old-licenses/gpl-2.0": "GPL-2.0-only",
+    "gpl-3.0": "GPL-3.0-only",
+    "lgpl-3.0": "LGPL-3.0-only",
+    "agpl-3.0": "AGPL-3.0-only",
+}
+
+
+def licence_of(urls: Iterable[str]) -> str:
+    """The licences that all these URLs name; several all apply (`AND`), the careful reading; `unknown` if none is known."""
+    found = {licence_of_url(url) for url in urls} - {UNKNOWN}
+    return " AND ".join(sorted(found)) or UNKNOWN
+
+
+def licence_of_url(url: str) -> str:
+    """The SPDX id of one licence's page."""
+    try:
+        parts = urlsplit(url.strip())
+        host = (parts.hostname or "").removeprefix("www.")
+    except ValueError:
+        return UNKNOWN
+    path = [part for part in parts.path.lower().split("/") if part]
+    stem = [*path[:-1], path[-1].partition(".html")[0].partition(".txt")[0]] if path else []
+    match host, path:
+        case "creativecommons.org", ["publicdomain", "zero", "1.0", *_]:
+            return "CC0-1.0"
+        case "creativecommons.org", ["licenses", kind, version, *ported]:
+            return _creative_commons(kind, version, ported[0] if ported else "")
+        case "gnu.org", ["licenses", *_]:
+            return GNU.get("/".join(stem[1:]), UNKNOWN)
+        case "apache.org", ["licenses", "license-2.0" | "license-2.0.html" | "license-2.0.txt"]:
+            return "Apache-2.0"
+        case "opensource.org", ["license" | "licenses", _]:
+            return _spdx_ids().get(stem[1], UNKNOWN)
+        case _:
+            return UNKNOWN
+
+
+def _creative_commons(kind: str, version: str, country: str) -> str:
+    ids = _spdx_ids()
+    base = f"cc-{kind}-{version}"
+    return ids.get(f"{base}-{country}", ids.get(base, UNKNOWN))
+
+
+@cache
+def _spdx_ids() -> dict[str, str]:
+    """Lower case → the id as SPDX writes it."""
+    keys = (str(entry.get("spdx_license_key") or "") for entry in get_license_index())
+    return {key.lower(): key for key in keys if key and not key.startswith("LicenseRef")}

@@ -1,0 +1,29 @@
+"""The text stages give the same bytes on every engine, also where workers see none of our files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import run_command, stage_commands
+from tests.contract.test_stages import digests
+
+STAGES = ("dedupe", "filter", "shard")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_the_same_bytes_on_a_cluster_without_shared_files(
+    engine: str, road: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(road, tmp_path / "work", symlinks=True)
+    monkeypatch.setattr("pipeline.engine.files.N_HERE", 0)
+    cluster = {"MINIGPT_ENGINE": engine, "MINIGPT_WORKERS": "2", "MINIGPT_SHARE": str(tmp_path / "share")}
+    for stage in STAGES:
+        before = digests(tmp_path / "work" / "data" / stage)
+        shutil.rmtree(tmp_path / "work" / "data" / stage)
+        assert run_command(tmp_path / "work", stage_commands()[stage], **cluster) == 0
+        assert digests(tmp_path / "work" / "data" / stage) == before
+        assert any((tmp_path / "share" / "results").iterdir())

@@ -1,0 +1,121 @@
+"""Other thresholds on stored scores say what the filter itself would say with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import UserError
+from pipeline.ledger.__main__ import main
+from pipeline.ledger.replay import dotted, read_rules, replay
+from pipeline.params import load_params
+from pipeline.tables import write_table
+from pipeline.text.rules import PASSES, first_broken
+from tests.conftest import ROOT, read_yaml
+from tests.pipeline.ledger.made import an_id, doc, write_corpus
+
+RULES = [
+    {"reason": "language", "score": "language_score", "side": "min", "threshold": 0.65},
+    {"reason": "min_words", "score": "words", "side": "min", "threshold": 4.0},
+    {"reason": "max_words", "score": "words", "side": "max", "threshold": 90.0},
+    {"reason": "max_top_2gram_char_frac", "score": "top_2gram_char_frac", "side": "max", "threshold": 0.3},
+    {"reason": "licence", "score": "licence_allowed", "side": "min", "threshold": 1.0},
+]
+NAMES = [
+    "filter.language.min_score",
+    "filter.gopher_quality.min_words",
+    "filter.gopher_quality.max_words",
+    "filter.gopher_repetition.max_top_ngram_char_frac.2",
+]
+
+
+def write_scores(folder: Path, n: int = 500, rules: list[dict[str, object]] = RULES) -> pa.Table:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.Generator(np.random.PCG64(1))
+    columns = {"id": sorted(an_id(number) for number in range(1, n + 1)), "language": ["en"] * n}
+    columns |= {"language_score": rng.random(n), "words": rng.integers(0, 100, n).astype(float)}
+    columns |= {"top_2gram_char_frac": rng.random(n), "licence_allowed": (rng.random(n) > 0.1).astype(float)}
+    table = pa.table(columns)
+    write_table(folder / "scores.parquet", table)
+    (folder / "rules.json").write_text(json.dumps(rules))
+    return table
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.dictionaries(st.sampled_from(NAMES), st.floats(0, 100, allow_nan=False), min_size=1))
+def test_a_replay_is_the_filter_with_other_thresholds(
+    tmp_path_factory: pytest.TempPathFactory, asked: dict[str, float]
+) -> None:
+    folder = tmp_path_factory.mktemp("filter")
+    scores = write_scores(folder)
+    found = replay(folder, [f"{name}={value!r}" for name, value in asked.items()], n_listed=1_000)
+    _, rules = read_rules(folder / "rules.json")
+    others = [
+        rule._replace(threshold=asked.get(name, rule.threshold)) for rule, name in zip(rules, [*NAMES, ""], strict=True)
+    ]
+    now, then = first_broken(scores, rules), first_broken(scores, others)
+    for counts, broken in ((found.now, now), (found.then, then)):
+        assert [counts[rule.reason] for rule in rules] == [int((broken == i).sum()) for i in range(len(rules))]
+    ids = np.array(scores.column("id").to_pylist())
+    gone, back = (now == PASSES) & (then != PASSES), (now != PASSES) & (then == PASSES)
+    assert [doc_id for doc_id, _ in found.newly_dropped] == ids[gone].tolist()
+    assert [doc_id for doc_id, _ in found.newly_kept] == ids[back].tolist()
+    assert (found.n_newly_dropped, found.n_newly_kept, found.n_docs) == (gone.sum(), back.sum(), 500)
+
+
+def test_every_threshold_of_the_params_has_its_name() -> None:
+    """From score and side alone, as files of earlier runs have them; and from `param` where it stands."""
+    assert [dotted(rule) for rule in RULES] == [*NAMES, "filter.licences"]
+    assert dotted({"param": "gopher_quality.min_words"}) == dotted({"param": "filter.gopher_quality.min_words"})
+    params = read_yaml(ROOT / "params.yaml")
+    for name in NAMES:
+        value = params
+        for part in name.split("."):
+            value = value[int(part) if part.isdigit() else part]
+        assert isinstance(value, int | float)
+    assert load_params(ROOT / "params.yaml").filter.language.min_score == params["filter"]["language"]["min_score"]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "filter.gopher_quality.min_letters=3",
+        "min_words",
+        "filter.licences=1",
+        "filter.gopher_quality.min_words=many",
+        "=3",
+    ],
+)
+def test_an_unknown_setting_names_the_known_ones(setting: str, tmp_path: Path) -> None:
+    write_scores(tmp_path)
+    with pytest.raises(UserError, match="replay: ") as caught:
+        replay(tmp_path, [setting])
+    assert "filter.gopher_quality.min_words" in str(caught.value)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_corpus(tmp_path, [doc(number) for number in range(1, 501)])
+    write_scores(tmp_path / "filter")
+    asked = ["replay", "--data", str(tmp_path), "--set", "gopher_quality.min_words=50", "--list", "3"]
+    assert main(asked) == 0
+    told = capsys.readouterr().out
+    assert "filter.gopher_quality.min_words 4 → 50" in told
+    assert "Page " in told
+    assert main([*asked, "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["documents"] == 500
+    assert values["changed"] == {"filter.gopher_quality.min_words": {"now": 4.0, "then": 50.0}}
+    assert len(values["newly_dropped_examples"]) == 3
+    assert values["newly_dropped_examples"][0]["title"].startswith("Page ")
+
+
+def test_without_scores_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_corpus(tmp_path, [doc(1)])
+    assert main(["replay", "--data", str(tmp_path), "--set", "filter.x=1"]) == 1
+    assert "no stored scores" in capsys.readouterr().err

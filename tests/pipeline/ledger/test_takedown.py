@@ -1,0 +1,225 @@
+"""`takedown` foresees exactly what the download stage then leaves out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.ledger import takedown
+from pipeline.ledger.__main__ import main
+from pipeline.ledger.places import Cache, Snapshot
+from pipeline.ledger.versions import Registry
+from pipeline.tables import read_docs, read_table
+from pipeline.text.tombstones import parse, tombstone
+from tests.conftest import new_workspace, read_yaml, run_command
+from tests.pipeline.ledger.made import an_id, doc, dropped, write_corpus
+
+LICENCES = ("MIT", "MIT AND CC-BY-NC-4.0", "MIT OR CC-BY-NC-4.0", "unknown", "")
+URLS = (
+    "https://a.example.org/1",
+    "http://www.a.example.org/1/#top",
+    "https://b.example.org/2",
+    "https://example.org/",
+    "https://notexample.org/1",
+    "https://bücher.example/1",
+    "",
+)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    rows = [
+        {"text": f"Text {place}.", "url": URLS[place % 7], "licence": LICENCES[place % 5], "title": f"T {place}"}
+        for place in range(35)
+    ]
+    root = new_workspace(tmp_path)
+    (root / "pages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    params = read_yaml(root / "params.yaml")
+    columns = {f"{name}_column": name for name in ("title", "url", "licence")}
+    params["download"]["sources"] = [{"kind": "text", "name": "pages", "path": "pages.jsonl", **columns}]
+    with (root / "params.yaml").open("w") as file:
+        YAML(typ="safe").dump(params, file)
+    return root
+
+
+def collect(root: Path, out: str, takedowns: str = "", code: int = 0) -> tuple[dict[str, float], Path]:
+    """The stage, by its command, with these tombstones."""
+    (root / "takedowns.jsonl").write_text(takedowns)
+    paths = ["--takedowns", "takedowns.jsonl", "--out", f"{out}/download", "--metrics", f"{out}/metrics.json"]
+    assert run_command(root, ["download", *paths], MINIGPT_ENGINE="serial") == code
+    return {} if code else json.loads((root / out / "metrics.json").read_text()), root / out
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "n"),
+    [
+        ("url", "https://a.example.org/1", 10),
+        ("domain", "a.example.org", 10),
+        ("domain", "example.org", 20),
+        ("domain", "xn--bcher-kva.example", 5),
+        ("domain", "BÜCHER.example", 5),
+        ("licence", "CC-BY-NC-4.0", 7),
+        ("licence", "MIT", 14),
+        ("licence", "unknown", 14),  # what carries none has the source's: unknown
+        ("domain", "nowhere.org", 0),
+    ],
+)
+def test_what_is_foreseen_goes_and_nothing_else(corpus: Path, kind: str, value: str, n: int) -> None:
+    collect(corpus, "before")
+    stones = [tombstone(kind, value, "asked")]
+    foreseen = takedown.covered(corpus / "before/download", stones)["id"].to_list()
+    assert len(foreseen) == n
+    metrics, after = collect(corpus, "after", takedown.render(stones))
+    whole = read_docs(corpus / "before/download").to_pylist()
+    assert read_docs(after / "download").to_pylist() == [row for row in whole if row["id"] not in foreseen]
+    ledger = read_table(after / "download/ledger.parquet").to_pylist()
+    assert [row["id"] for row in ledger] == foreseen
+    assert {(row["stage"], row["decision"], row["reason"], row["other_id"]) for row in ledger} <= {
+        ("download", "dropped", "takedown", stones[0].key)
+    }
+    assert metrics["dropped_takedown"] == n
+    assert metrics["docs_in"] == metrics["docs_out"] + n == 35
+
+
+def test_a_corpus_of_tombstones_is_empty(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stones = [tombstone("licence", name, "asked") for name in ("MIT", "unknown", "CC-BY-NC-4.0", "Zlib")]
+    (corpus / "pages.jsonl").write_text('{"text": "One.", "licence": "MIT"}\n')
+    collect(corpus, "after", takedown.render(stones), code=1)
+    assert "the corpus is empty" in capsys.readouterr().err
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Snapshot:
+    """1 stands in for 2 and 3; 4 stands in for nobody."""
+    ledger = [dropped(an_id(number), "dedupe", "near_duplicate", an_id(1)) for number in (2, 3)]
+    return write_corpus(tmp_path / "data", [doc(number) for number in range(1, 9)], ledger)
+
+
+@pytest.mark.parametrize(("number", "others"), [(1, {2, 3}), (2, {1, 3}), (4, set())])
+def test_the_other_members_of_a_cluster(data: Snapshot, number: int, others: set[int]) -> None:
+    assert takedown.clusters(data, [an_id(number)]) == sorted(an_id(other) for other in others)
+    registry = Registry(Path("nowhere"), Cache(Path("nowhere")))
+    made = takedown.plan(data, [tombstone("id", an_id(number), "r")], registry, with_duplicates=True)
+    assert {stone.value for stone in made.stones} == {an_id(each) for each in {number, *others}}
+    assert made.documents["id"].to_list() == sorted(an_id(each) for each in {number, *others})
+    assert made.cluster == []
+
+
+def ask(data: Snapshot, *arguments: str, code: int = 0) -> None:
+    root = data.collected.parent
+    file = ["--data", str(root), "--takedowns", str(root.parent / "takedowns.jsonl")]
+    assert main(["takedown", *arguments, *file]) == code
+
+
+def test_the_command_writes_a_sorted_file_and_says_what_follows(
+    data: Snapshot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(data, an_id(1)[:10], "--url", "https://SITE4.example.org/4/", "--reason", "asked", "--date", "2026-11-20")
+    told = capsys.readouterr().out
+    file = data.collected.parent.parent / "takedowns.jsonl"
+    assert [json.loads(line) for line in file.read_text().splitlines()] == [
+        {"kind": "id", "value": an_id(1), "reason": "asked", "date": "2026-11-20"},
+        {"kind": "url", "value": "site4.example.org/4", "reason": "asked", "date": "2026-11-20"},
+    ]
+    for said in ("2 documents of the present corpus go", "Page 1", "Page 4", "2 duplicates", "dvc repro", "git add"):
+        assert said in told
+    assert "Text 1." not in file.read_text() + told
+    before = file.read_text()
+    ask(data, an_id(1), "--reason", "again")
+    assert file.read_text() == before
+    assert "1 were there before" in capsys.readouterr().out
+    ask(data, "--list")
+    assert "2 tombstones" in capsys.readouterr().out
+    ask(data, "--list", "--json")
+    listed = json.loads(capsys.readouterr().out)["tombstones"]
+    assert [(row["left_out"], row["still_there"]) for row in listed] == [(0, 1), (0, 1)]
+
+
+def test_before_anything_was_collected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "takedowns.jsonl"
+    asked = [
+        "takedown",
+        an_id(1),
+        "--domain",
+        "x.org",
+        "--reason",
+        "r",
+        "--data",
+        str(tmp_path),
+        "--takedowns",
+        str(file),
+    ]
+    assert main(asked) == 0
+    assert "0 documents of the present corpus go" in capsys.readouterr().out
+    assert len(parse(file.read_text())) == 2
+    assert main([*asked[:1], "--list", *asked[-4:]]) == 0
+    assert "2 tombstones" in capsys.readouterr().out
+
+
+def test_a_file_of_all_kinds(data: Snapshot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [
+        "# a comment",
+        an_id(1).upper(),
+        "https://example.org/x",
+        "domain:*.Example.net",
+        "licence:mit",
+        '{"kind": "url", "value": "https://x.org/y", "reason": "own"}',
+        "",
+    ]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    ask(data, "--file", str(tmp_path / "list.txt"), "--reason", "court", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["new"] == 5
+    assert len(found["documents"]) == 8
+    stones = parse((tmp_path / "takedowns.jsonl").read_text())
+    assert [(stone.key, stone.reason) for stone in stones] == [
+        ("domain:example.net", "court"),
+        (f"id:{an_id(1)}", "court"),
+        ("licence:MIT", "court"),
+        ("url:example.org/x", "court"),
+        ("url:x.org/y", "own"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ([], "nothing to take down"),
+        (["00", "--reason", "r"], "not the id of one document"),
+        (["--domain", "x.org"], "no reason"),
+        (["--domain", "x.org/y", "--reason", "r"], "not a domain"),
+        (["--file", "nowhere.txt", "--reason", "r"], "can't be read"),
+    ],
+)
+def test_what_is_no_takedown_writes_nothing(
+    data: Snapshot, arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(data, *arguments, code=1)
+    assert error in capsys.readouterr().err
+    assert not (data.collected.parent.parent / "takedowns.jsonl").exists()
+
+
+def test_a_line_of_a_list_that_means_nothing_is_named(
+    data: Snapshot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list.txt").write_text("domain:x.org\nwhat?\n")
+    ask(data, "--file", str(tmp_path / "list.txt"), "--reason", "r", code=1)
+    assert "list.txt:2" in capsys.readouterr().err
+
+
+def test_why_knows_what_was_taken_down(data: Snapshot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "after"
+    stones = [tombstone("domain", "example.com", "a court"), tombstone("id", an_id(1), "asked")]
+    (tmp_path / "takedowns.jsonl").write_text(takedown.render(stones))
+    write_corpus(root, [doc(1), doc(2)], [dropped(an_id(1), "download", "takedown", f"id:{an_id(1)}")])
+    asked = ["--data", str(root), "--takedowns", str(tmp_path / "takedowns.jsonl")]
+    assert main(["why", an_id(1), *asked]) == 0
+    assert f"taken down by id {an_id(1)} (asked)" in capsys.readouterr().out
+    assert main(["why", "https://www.example.com/some/page", *asked]) == 0
+    assert "taken down: domain example.com (a court), not committed yet" in capsys.readouterr().out
+    (tmp_path / "takedowns.jsonl").write_text(takedown.render([tombstone("id", an_id(2), "asked too")]))
+    assert main(["why", "Page 2", *asked]) == 0
+    assert "pending" in capsys.readouterr().out

@@ -1,0 +1,64 @@
+"""Files are found and cut here, documents made anywhere: the order, the progress, what breaks in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.params import Warc
+from pipeline.sources.chunks import Chunk, Problem, finished, locate, locator, open_chunked
+from pipeline.sources.document import Batch, Document, Reject
+from pipeline.sources.streams import CountedFile
+
+
+def lines(file: CountedFile, name: str) -> Iterator[Chunk]:
+    """A chunk a line; a line `!` breaks the file."""
+    for number, line in enumerate(iter(lambda: file.file.readline(), b"")):
+        file.n_read += len(line)
+        if line == b"!\n":
+            raise EOFError("cut off")
+        yield Chunk(
+            name, [line.decode().strip()], problems=[Problem({"line": number}, "odd", "x")] if number == 1 else ()
+        )
+
+
+def documents(params: Warc, chunk: Chunk) -> Batch:
+    made = [finished("warc/made", chunk, {}, text, text, "", "unknown") for text in chunk.pages]
+    rejects = [one for one in made if isinstance(one, Reject)]
+    return Batch([one for one in made if isinstance(one, Document)], rejects, {"made": len(made)}, 0)
+
+
+def test_all_files_in_order_and_what_breaks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIGPT_ENGINE", "serial")
+    (tmp_path / "b.x").write_bytes(b"b1\n\nb3\n")
+    (tmp_path / "a.x").write_bytes(b"".join(b"a%d\n" % n for n in range(20)) + b"!\nlost\n")
+    params = Warc(kind="warc", name="made", path=str(tmp_path))
+    reading = open_chunked(params, "source", lines, documents)
+    batches = list(reading.batches)
+    assert [one.text for batch in batches for one in batch.docs] == [f"a{n}" for n in range(20)] + ["b1", "b3"]
+    assert [(one.reason, one.locator) for batch in batches for one in batch.rejects] == [
+        ("odd", '{"file":"a.x","line":1}'),
+        ("unreadable", '{"file":"a.x"}'),
+        ("odd", '{"file":"b.x","line":1}'),
+        ("empty_text", '{"file":"b.x"}'),
+    ]
+    assert sum(batch.n_bytes for batch in batches) == reading.total_bytes
+
+
+def test_one_file_of_any_kind_a_folder_or_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.warc.gz").write_bytes(b"abc")
+    _, files, n_hidden = locate(str(tmp_path / "a.warc.gz"), "s")
+    assert ([(one.name, one.n_bytes) for one in files], n_hidden) == ([("a.warc.gz", 3)], 0)
+    assert locate(str(tmp_path), "s")[1] == files
+    assert locate(str(tmp_path / "*.gz"), "s")[1] == files
+    with pytest.raises(UserError, match="s: "):
+        locate(str(tmp_path / "b"), "s")
+    with pytest.raises(UserError, match="s: "):
+        locate("nonsense://x", "s")
+
+
+def test_names_that_are_no_utf_8() -> None:
+    assert locator("a\udc80", {"page": 1}) == '{"file":"a\\udc80","page":1}'

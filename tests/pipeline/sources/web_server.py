@@ -1,0 +1,141 @@
+"""A real web server on this machine that misbehaves as told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class Trouble:
+    """What happens to one GET instead of the whole file: a status, or an end or a stall after some bytes."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    cut_after: int = -1
+    stall_after: int = -1
+
+
+@dataclass
+class Page:
+    """A file of the server; `troubles` come one after the other, then all is well."""
+
+    data: bytes
+    etag: str = '"1"'
+    last_modified: str = ""
+    has_range: bool = True
+    has_head: bool = True
+    has_length: bool = True
+    extra_length: int = 0  # that the server declares and does not send
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    troubles: list[Trouble] = field(default_factory=list[Trouble])
+    then: Page | None = None  # another version, once the troubles are over
+
+
+class Server:
+    """`pages` by path; `log` of (method, path, range asked for, status)."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, Page] = {}
+        self.log: list[tuple[str, str, str, int]] = []
+        self.over = threading.Event()
+        self.headers: list[dict[str, str]] = []
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.http.daemon_threads = True
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http.server_port}"
+
+    def asked(self, method: str = "GET") -> list[tuple[str, int]]:
+        """(range, status) of the requests by this method."""
+        return [(asked, status) for each, _, asked, status in self.log if each == method]
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_HEAD(self) -> None:
+                server.answer(self)
+
+            def do_GET(self) -> None:
+                server.answer(self)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        return Handler
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        path = request.path.partition("?")[0]
+        page = self.pages.get(path)
+        asked = request.headers.get("Range", "")
+        self.headers.append(dict(request.headers))
+        if page is None or (request.command == "HEAD" and not page.has_head):
+            self._status(request, 404 if page is None else 405, {})
+            return
+        trouble = page.troubles.pop(0) if request.command == "GET" and page.troubles else Trouble()
+        if trouble.status:
+            self._status(request, trouble.status, trouble.headers)
+            return
+        if request.command == "GET" and not page.troubles and page.then:
+            self.pages[path] = page.then
+        start = 0
+        condition = request.headers.get("If-Range")
+        if asked and page.has_range and condition in (None, page.etag, page.last_modified):
+            start = int(asked.removeprefix("bytes=").rstrip("-"))
+        if asked and start >= len(page.data):
+            self._status(request, 416, {"Content-Range": f"bytes */{len(page.data)}"})
+            return
+        status, total = (206 if start else 200), len(page.data) + page.extra_length
+        self.log.append((request.command, path, asked, status))
+        request.send_response(status)
+        given = {"Connection": "close", "ETag": page.etag, "Last-Modified": page.last_modified, **page.headers}
+        if start:
+            given["Content-Range"] = f"bytes {start}-{total - 1}/{total}"
+        if page.has_length:
+            given["Content-Length"] = str(total - start)
+        for name, value in given.items():
+            if value:
+                request.send_header(name, value)
+        request.end_headers()
+        request.close_connection = True
+        if request.command == "GET":
+            self._send(request, page.data[start:], trouble)
+
+    def _send(self, request: BaseHTTPRequestHandler, data: bytes, trouble: Trouble) -> None:
+        end = min(n for n in (trouble.cut_after, trouble.stall_after, len(data)) if n >= 0)
+        try:
+            request.wfile.write(data[:end])
+            request.wfile.flush()
+            if trouble.stall_after >= 0:
+                self.over.wait(20)
+        except OSError:
+            pass  # whoever asked has gone
+
+    def _status(self, request: BaseHTTPRequestHandler, status: int, headers: dict[str, str]) -> None:
+        self.log.append((request.command, request.path, request.headers.get("Range", ""), status))
+        request.send_response(status)
+        for name, value in {"Content-Length": "0", **headers}.items():
+            request.send_header(name, value)
+        request.end_headers()
+
+
+@contextmanager
+def served() -> Generator[Server, None, None]:
+    server = Server()
+    thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.over.set()
+        server.http.shutdown()
+        server.http.server_close()
+        thread.join()
