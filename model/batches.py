@@ -158,9 +158,20 @@ class StreamBatches:
         documents = (ids == self.stream.manifest["bos_id"]).cumsum(1) if self.mask_documents else None
         return Batch(ids, tokens[:, 1:], documents, tuple(row for _, row in places))
 
+    def spans(self, step: int) -> list[tuple[int, int]]:
+        """From where to where in the stream the rows of a global batch are; one that goes around the end is two."""
+        length, spans = len(self.stream), list[tuple[int, int]]()
+        for epoch, row in rows_of_step(step, self.n_rows, self.batch_rows, self.seed):
+            start = self._start(epoch, row)
+            stop = start + self.seq_len + 1
+            spans += [(start, stop)] if stop <= length else [(start, length), (0, stop - length)]
+        return spans
+
+    def _start(self, epoch: int, row: int) -> int:
+        return (row * self.seq_len + epoch * self.seq_len // 3 * 2) % len(self.stream)
+
     def _row(self, epoch: int, row: int) -> np.ndarray:
-        length = len(self.stream)
-        start = (row * self.seq_len + epoch * self.seq_len // 3 * 2) % length
+        length, start = len(self.stream), self._start(epoch, row)
         stop = start + self.seq_len + 1
         if stop <= length:
             return self.stream.read(start, stop)

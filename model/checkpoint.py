@@ -1,8 +1,8 @@
 """Checkpoints of a run in progress, and the folder of a finished model. No pickles: safetensors and JSON.
 
 In: tensors and plain values. Out: `step-00000123/` with model.safetensors, optimizer.safetensors and state.json, which holds
-the step, the history and the sha256 of both. Written into a temporary folder, synced, then renamed: a folder with the right
-name is whole. Memory: one copy of what is saved at a time.
+the step, the history, the batches left out and the sha256 of both. Written into a temporary folder, synced, then renamed: a
+folder with the right name is whole. Memory: one copy of what is saved at a time.
 
 Covers: kill -9 and power loss at any moment, bytes flipped later (the checkpoint before is used). Does not cover: two runs
 writing into one folder at once.
@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,31 @@ class Checkpoint:
     optimizer: Tensors
     fingerprint: str = ""
     history: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    events: Sequence[Mapping[str, Any]] = field(default_factory=list)  # batches left out, and why
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep_last: int = 2) -> Path:
-    """When the new one is safe, all but the `keep_last` newest go, and any of a later step: the run went back behind it."""
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """Which checkpoints stay: the `last` newest, one at every `every` steps (0 = none), the one of `best_step`; and for a run that
+    has to go back, the newest that lies at least `back_steps` behind, and the one that will take its place."""
+
+    last: int = 2
+    every: int = 0
+    best_step: int = -1
+    back_steps: int = 0
+
+    def kept(self, steps: Iterable[int]) -> set[int]:
+        """Of these steps' checkpoints, the last of which was just written."""
+        ordered = sorted(steps)
+        limit = max(ordered[-1] - self.back_steps, 0)
+        behind, after = ([step for step in ordered if (step <= limit) == is_behind] for is_behind in (True, False))
+        regular = {step for step in ordered if self.every and step % self.every == 0}
+        return {*ordered[-self.last :], *behind[-1:], *after[:1], *regular, *({self.best_step} & set(ordered))}
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, policy: Policy | None = None) -> Path:
+    """When the new one is safe, those go that the policy does not keep, and any of a later step: the run went back behind it."""
+    policy = policy or Policy()
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob("unfinished-*"):
         shutil.rmtree(leftover)
@@ -57,6 +78,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep_last: int = 2)
         "fingerprint": checkpoint.fingerprint,
         "sha256": {name: _sha256(unfinished / name) for name in parts},
         "history": list(checkpoint.history),
+        "events": list(checkpoint.events),
     }
     (unfinished / "state.json").write_text(json.dumps(state), encoding="utf-8")
     for path in [*unfinished.iterdir(), unfinished]:
@@ -66,15 +88,24 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep_last: int = 2)
         shutil.rmtree(final)
     unfinished.rename(final)
     _sync(folder)
-    there = sorted(folder.glob("step-*"))
-    for old in [path for path in there if path > final] + [path for path in there if path <= final][:-keep_last]:
-        shutil.rmtree(old)
+    there = {_step_of(path): path for path in folder.glob("step-*")}
+    kept = policy.kept(step for step in there if step <= checkpoint.step)
+    for step in there.keys() - kept:
+        shutil.rmtree(there[step])
     return final
 
 
-def load_newest(folder: Path, *, fingerprint: str, on_message: Callable[[str], None]) -> Checkpoint | None:
-    """The newest whole checkpoint of this run; damaged ones and those of other runs are named and passed over."""
-    for path in sorted(folder.glob("step-*"), reverse=True) if folder.is_dir() else []:
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def load_newest(
+    folder: Path, *, fingerprint: str, on_message: Callable[[str], None], up_to: int | None = None
+) -> Checkpoint | None:
+    """The newest whole checkpoint of this run (of at most `up_to` steps); damaged ones and those of other runs are named and passed
+    over."""
+    found = folder.glob("step-*") if folder.is_dir() else ()
+    for path in sorted((path for path in found if up_to is None or _step_of(path) <= up_to), reverse=True):
         try:
             checkpoint = _load(path)
         except (ValueError, KeyError, OSError, SafetensorError) as error:
@@ -92,7 +123,7 @@ def _load(path: Path) -> Checkpoint:
         if _sha256(path / name) != expected:
             raise ValueError(f"{name} does not have the sha256 that state.json says")
     model, optimizer = load_file(path / "model.safetensors"), load_file(path / "optimizer.safetensors")
-    return Checkpoint(state["step"], model, optimizer, state["fingerprint"], state["history"])
+    return Checkpoint(state["step"], model, optimizer, state["fingerprint"], state["history"], state["events"])
 
 
 def model_tensors(model: Transformer) -> Tensors:

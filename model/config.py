@@ -1,4 +1,4 @@
-"""The sizes of a model, the sizes that follow from them, and what they cost in parameters, FLOPs and memory.
+"""The sizes of a model, the sizes that follow from them, and what they cost in parameters and FLOPs (memory: model.plan).
 
 In: a handful of integers. Out: a frozen ModelConfig. Standard library only, so that a plan can be made without torch.
 """
@@ -82,24 +82,6 @@ class ModelConfig:
         """Of the keys and values kept while generating."""
         n_tokens = self.seq_len if n_tokens is None else n_tokens
         return 2 * self.n_layer * self.n_kv_head * self.d_head * n_rows * n_tokens * bytes_per_value
-
-    def memory_bytes(self, *, micro_rows: int = 1, is_bf16: bool = True) -> dict[str, int]:
-        """Of training, by kind: weights, gradients, optimizer, activations (an estimate for an uncompiled step).
-
-        fp32 master weights and gradients, one momentum per Muon matrix and two moments per AdamW tensor, and with bf16 a
-        second copy of weights and gradients. Activations: what each layer keeps for its backward pass.
-        """
-        width = 2 if is_bf16 else 4
-        copies = 4 + (2 if is_bf16 else 0)
-        per_token = 8 * self.d_model + 4 * self.d_head * (self.n_head + self.n_kv_head) + 4 * self.d_ff
-        per_row = per_token * self.seq_len + 2 * self.n_head * self.seq_len**2
-        tables = self.n_parameters - self.n_layer * self.n_layer_parameters
-        return {
-            "weights": copies * self.n_parameters,
-            "gradients": copies * self.n_parameters,
-            "optimizer": 4 * (self.n_parameters + tables),
-            "activations": self.n_layer * per_row * micro_rows * width,
-        }
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

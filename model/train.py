@@ -1,17 +1,17 @@
 """The one training loop: pretraining and tuning both call it.
 
 In: a model with fp32 weights, batches that are functions of the step, settings. Out: the model trained in place, and one
-StepRecord per step. Memory: ModelConfig.memory_bytes. Time: ModelConfig.flops_per_token; model.compute says how.
+StepRecord per step. Memory: model.plan. Time: ModelConfig.flops_per_token; model.compute says how.
 
 A run that is killed and started again with the same checkpoint folder ends with the same bits on a CPU: a step depends on the
-weights, the optimizer's state and the step's number alone.
+weights, the optimizer's state, the step's number and the batches left out so far (model.watch) alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,21 +19,23 @@ from typing import Any, Literal
 import torch
 
 from model.batches import Batch, Batches
-from model.checkpoint import Checkpoint, load_newest, model_tensors, restore, save_checkpoint
+from model.checkpoint import Checkpoint, Policy, load_newest, model_tensors, restore, save_checkpoint
 from model.compute import Compute, choose
 from model.distributed import World
 from model.optim import Optimizer, OptimSettings, grad_of
 from model.schedule import Schedule
 from model.transformer import Transformer
+from model.watch import Event, WatchSettings, batch_of, leave_out, problem
 
-Evaluate = Callable[[Transformer], Mapping[str, float]]
+Evaluate = Callable[[Transformer], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """`micro_rows`: rows computed at once by each process (0 = its whole share); the rest is gradient accumulation.
 
-    `eval_every` and `checkpoint_every` count steps, 0 = only at the end; `checkpoint_every_seconds` works beside it.
+    `eval_every` and `checkpoint_every` count steps, 0 = only at the end; `checkpoint_every_seconds` works beside it. Kept are the
+    newest `keep_checkpoints`, one at every `keep_every` steps (0 = none), and with `keep_best` the one that evaluated lowest.
     `use_kernels`: model.fused, on a CPU with fast bf16; `use_compile`:
     torch.compile, elsewhere. Both step aside, with a message, where they can't run.
     """
@@ -49,6 +51,9 @@ class TrainSettings:
     checkpoint_every: int = 0
     checkpoint_every_seconds: float = 60.0
     keep_checkpoints: int = 2
+    keep_every: int = 0
+    keep_best: bool = False
+    watch: WatchSettings = field(default_factory=WatchSettings)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     use_kernels: bool = True
     use_compile: bool = True
@@ -60,7 +65,14 @@ class TrainSettings:
             decay_frac=self.decay_frac,
             final_frac=self.final_frac,
         )
-        for name in ("max_grad_norm", "micro_rows", "eval_every", "checkpoint_every", "checkpoint_every_seconds"):
+        for name in (
+            "max_grad_norm",
+            "micro_rows",
+            "eval_every",
+            "checkpoint_every",
+            "checkpoint_every_seconds",
+            "keep_every",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"train.{name} must be at least 0; found {getattr(self, name)}; correct it.")
         if self.keep_checkpoints < 1:
@@ -80,7 +92,7 @@ class StepRecord:
     seconds: float
     tokens_per_second: float
     grad_norm: float
-    evaluation: Mapping[str, float] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Flat: what `evaluate` gave stands beside the rest."""
@@ -95,7 +107,7 @@ class StepRecord:
 
 
 class DivergedError(ValueError):
-    """The loss or the gradients are no longer finite; names the step and the rows of its batch."""
+    """A step that must not be taken, and no leave to go on without it; names the step and its batch."""
 
 
 def train(
@@ -107,11 +119,15 @@ def train(
     evaluate: Evaluate | None = None,
     on_step: Callable[[StepRecord], None] = lambda record: None,
     on_message: Callable[[str], None] = lambda text: None,
+    on_event: Callable[[Event], None] = lambda event: None,
+    name_batch: Callable[[int], str] = lambda batch: "",
     world: World | None = None,
 ) -> list[StepRecord]:
     """Continues from the newest whole checkpoint in `checkpoints`, if any of this run is there.
 
-    `evaluate` gets the model as it is computed with (bf16 where that is fast), on the main process only; don't change it.
+    `evaluate` gets the model as it is computed with (bf16 where that is fast), on the main process only; don't change it. What it
+    gives goes into the history: figures (the lowest first one is the best), and whatever else JSON can hold.
+    `on_event` gets every batch that was left out, those of an earlier start too; `name_batch` says what a batch is made of.
     Raises: DivergedError; ValueError for settings that don't fit the batches.
     """
     world = world or World()
@@ -132,31 +148,49 @@ def train(
     )
     optimizer = Optimizer(model, settings.optim, muon_dtype=compute.dtype, world=world)
     fingerprint = _fingerprint(model, batches, settings)
-    history: list[StepRecord] = []
-    saved = load_newest(checkpoints, fingerprint=fingerprint, on_message=say)
-    if saved is not None:
-        restore(model, saved.model)
-        optimizer.load_state_dict({name: tensor.to(world.device) for name, tensor in saved.optimizer.items()})
-        history = [StepRecord.from_dict(values) for values in saved.history]
-        say(f"continuing after step {saved.step} of {settings.total_steps}")
-    first = saved.step if saved else 0
-    tokens, seconds = (history[-1].tokens, history[-1].seconds) if history else (0, 0.0)
-    saved_at = started_at = time.perf_counter()
-    for step in range(first, settings.total_steps):
-        loss, grad_norm, n_tokens = _one_step(step, model, compute, optimizer, batches, schedule(step), settings, world)
+    saver = _Saver(checkpoints, fingerprint, settings, model, optimizer, world, say)
+    history, events = saver.load()
+    if history:
+        say(f"continuing after step {history[-1].step} of {settings.total_steps}")
+    elif settings.watch.max_skips and settings.watch.back_steps:
+        saver.save(history, events)  # to have something to go back to
+    for event in events:
+        on_event(event)
+    seconds = history[-1].seconds if history else 0.0
+    started_at = time.perf_counter()
+    while (step := len(history)) < settings.total_steps:
+        number = batch_of(step, events)
+        loss, grad_norm, n_tokens, rows = _gradients(number, model, compute, batches, settings, world)
+        reason = problem(
+            loss, grad_norm, [record.loss_nats for record in history[-settings.watch.window_steps :]], settings.watch
+        )
+        if reason:
+            event = leave_out(step, reason, events, settings.watch)
+            made_of = name_batch(number) if world.is_main else ""
+            if len(events) >= settings.watch.max_skips:
+                raise DivergedError(_trouble(event, rows, made_of))
+            events.append(event)
+            on_event(event)
+            say(
+                f"step {step}: {reason}; going on from step {event.resumed_step} without batches {event.left_out}{made_of}"
+            )
+            if event.resumed_step < step:
+                history, _ = saver.load(up_to=event.resumed_step)
+            continue
+        optimizer.step(schedule(step))
         now = time.perf_counter()
         span, started_at = now - started_at, now
-        tokens, seconds = tokens + n_tokens, seconds + span
+        seconds += span
         done = step + 1
         is_last = done == settings.total_steps
-        evaluation: Mapping[str, float] = {}
+        evaluation: Mapping[str, Any] = {}
         if evaluate is not None and (is_last or (settings.eval_every and done % settings.eval_every == 0)):
             evaluation = dict(evaluate(compute.model_for_evaluation())) if world.is_main else {}
         record = StepRecord(
             step=done,
             loss_nats=loss,
             lr=schedule(step),
-            tokens=tokens,
+            tokens=(history[-1].tokens if history else 0) + n_tokens,
             seconds=seconds,
             tokens_per_second=n_tokens / span,
             grad_norm=grad_norm,
@@ -165,34 +199,27 @@ def train(
         history.append(record)
         if world.is_main:
             on_step(record)
-            is_due = bool(settings.checkpoint_every) and done % settings.checkpoint_every == 0
-            is_due |= 0 < settings.checkpoint_every_seconds <= time.perf_counter() - saved_at
-            if is_last or is_due:
-                records = [record.to_dict() for record in history]
-                state = Checkpoint(done, model_tensors(model), optimizer.state_dict(), fingerprint, records)
-                save_checkpoint(checkpoints, state, keep_last=settings.keep_checkpoints)
-                saved_at = time.perf_counter()
+            if is_last or saver.is_due(history):
+                saver.save(history, events)
         seconds += time.perf_counter() - started_at  # evaluation and checkpoints count too
         started_at = time.perf_counter()
     world.barrier()
     return history
 
 
-def _one_step(
-    step: int,
+def _gradients(
+    number: int,
     model: Transformer,
     compute: Compute,
-    optimizer: Optimizer,
     batches: Batches,
-    multiplier: float,
     settings: TrainSettings,
     world: World,
-) -> tuple[float, float, int]:
-    """Mean nats per target, norm of the gradients before clipping, tokens: all of the global batch."""
-    batch = batches.at(step, rank=world.rank, n_ranks=world.n_ranks)
+) -> tuple[float, float, int, tuple[int, ...]]:
+    """Of a batch: mean nats per target, norm of the gradients before clipping, tokens, rows; all but these of the global batch."""
+    batch = batches.at(number, rank=world.rank, n_ranks=world.n_ranks)
     (n_targets,) = world.sum(float((batch.targets >= 0).sum()))
     if not n_targets:
-        raise DivergedError(f"step {step} has no target; found none in rows {batch.rows}; leave these rows out.")
+        raise DivergedError(f"step {number} has no target; found none in rows {batch.rows}; leave these rows out.")
     compute.update()
     parameters = list(model.parameters())
     for parameter in parameters:
@@ -200,16 +227,80 @@ def _one_step(
     nats = sum(compute.add_gradients(part, n_targets) for part in _micro_batches(batch, settings, world))
     world.sum_tensors(grad_of(parameter) for parameter in parameters)
     (nats,) = world.sum(nats)
-    loss = nats / n_targets
     limit = settings.max_grad_norm or float("inf")
     grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True))
-    if not (abs(loss) < float("inf") and grad_norm < float("inf")):
-        raise DivergedError(
-            f"training diverged at step {step}; found loss {loss} and gradient norm {grad_norm} on rows {batch.rows}; "
-            "lower the learning rates or look at these rows."
+    return nats / n_targets, grad_norm, batch.ids.numel() * world.n_ranks, batch.rows
+
+
+def _trouble(event: Event, rows: tuple[int, ...], made_of: str) -> str:
+    return (
+        f"training diverged at step {event.step}; found {event.reason} on rows {rows}{made_of}; lower the learning rates, look "
+        "at these rows, or allow training to go on without them (spikes.max_skips)."
+    )
+
+
+class _Saver:
+    """The checkpoints of one run: when, which, and back again."""
+
+    def __init__(
+        self,
+        folder: Path,
+        fingerprint: str,
+        settings: TrainSettings,
+        model: Transformer,
+        optimizer: Optimizer,
+        world: World,
+        say: Callable[[str], None],
+    ) -> None:
+        self.folder, self.fingerprint, self.settings, self.world, self.say = folder, fingerprint, settings, world, say
+        self.model, self.optimizer = model, optimizer
+        self.saved_at = time.perf_counter()
+
+    def load(self, up_to: int | None = None) -> tuple[list[StepRecord], list[Event]]:
+        """Model and optimizer as the newest checkpoint (of at most `up_to` steps) has them; its history and events."""
+        saved = load_newest(self.folder, fingerprint=self.fingerprint, on_message=self.say, up_to=up_to)
+        if saved is None:
+            if up_to is not None:
+                raise DivergedError(
+                    f"training can't go back to step {up_to}; found no whole checkpoint in {self.folder}; start again."
+                )
+            return [], []
+        restore(self.model, saved.model)
+        self.optimizer.adam.state.clear()  # a first checkpoint has none, and would leave what is there
+        self.optimizer.load_state_dict({name: tensor.to(self.world.device) for name, tensor in saved.optimizer.items()})
+        self.world.barrier()  # nobody deletes what another one still reads
+        return [StepRecord.from_dict(each) for each in saved.history], [Event.from_dict(dict(e)) for e in saved.events]
+
+    def is_due(self, history: Sequence[StepRecord]) -> bool:
+        step, settings = history[-1].step, self.settings
+        return (
+            any(every and step % every == 0 for every in (settings.checkpoint_every, settings.keep_every))
+            or 0 < settings.checkpoint_every_seconds <= time.perf_counter() - self.saved_at
+            or (settings.keep_best and best_step(history) == step)
         )
-    optimizer.step(multiplier)
-    return loss, grad_norm, batch.ids.numel() * world.n_ranks
+
+    def save(self, history: Sequence[StepRecord], events: Sequence[Event]) -> None:
+        """Of the main process; waits for nobody."""
+        if not self.world.is_main:
+            return
+        records, decisions = [record.to_dict() for record in history], [event.to_dict() for event in events]
+        tensors, state = model_tensors(self.model), self.optimizer.state_dict()
+        policy = Policy(
+            last=self.settings.keep_checkpoints,
+            every=self.settings.keep_every,
+            best_step=best_step(history) if self.settings.keep_best else -1,
+            back_steps=self.settings.watch.back_steps if self.settings.watch.max_skips else 0,
+        )
+        checkpoint = Checkpoint(len(history), tensors, state, self.fingerprint, records, decisions)
+        save_checkpoint(self.folder, checkpoint, policy)
+        self.saved_at = time.perf_counter()
+
+
+def best_step(history: Sequence[StepRecord]) -> int:
+    """The step whose first held-out figure is lowest; -1 where nothing was evaluated."""
+    figures = [(record.step, [v for v in record.evaluation.values() if isinstance(v, float)]) for record in history]
+    measured = [(values[0], step) for step, values in figures if values]
+    return min(measured)[1] if measured else -1
 
 
 def _micro_batches(batch: Batch, settings: TrainSettings, world: World) -> Iterator[Batch]:
@@ -226,7 +317,9 @@ def _micro_batches(batch: Batch, settings: TrainSettings, world: World) -> Itera
 def _fingerprint(model: Transformer, batches: Batches, settings: TrainSettings) -> str:
     """Of what decides the result: sizes, first weights, data's shape and first batch, settings. The number of ranks does not."""
     matters = asdict(settings)
-    for name in ("eval_every", "checkpoint_every", "checkpoint_every_seconds", "keep_checkpoints", "micro_rows"):
+    for name in ("eval_every", "checkpoint_every", "checkpoint_every_seconds", "micro_rows"):
+        del matters[name]
+    for name in ("keep_checkpoints", "keep_every", "keep_best"):
         del matters[name]
     digest = hashlib.sha256(repr((sorted(matters.items()), model.config, batches.n_rows, batches.batch_rows)).encode())
     for tensor in (*model_tensors(model).values(), *batches.at(0)[:2]):

@@ -4,6 +4,10 @@ Without options: one process a CUDA device; on a CPU one for each core up to fou
 wait for each other at every operation, as threads do (1.3 times faster on two free cores, five times on shared ones).
 `MINIGPT_PROCESSES` or `--nproc-per-node` asks for another number; every other option goes to torchrun as it is
 (`--nnodes`, `--rdzv-endpoint`, …). However many processes there are, the result is the same up to the order of sums.
+
+`--profile` writes a trace of three steps to var/profile/ (open it in Perfetto or chrome://tracing).
+
+python -m pipeline.launch plan --help: parameters, memory, hours and cost of a recipe, before anything runs.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import os
 import sys
 from pathlib import Path
 
+from model.budget import FEWEST_ROWS
 from pipeline.__main__ import main as run_stage_command
 from pipeline.engine import worker_count
 from pipeline.errors import UserError
@@ -25,6 +30,11 @@ MOST_CPU_PROCESSES = 4
 def main(argv: list[str] | None = None) -> int:
     """The exit code of the stage."""
     argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["plan"]:
+        return _plan(argv[1:])
+    if "--profile" in argv:
+        argv = [word for word in argv if word != "--profile"]
+        os.environ["MINIGPT_PROFILE"] = "1"
     at = next((index for index, word in enumerate(argv) if word in STAGES), None)
     if at is None:
         print(__doc__, file=sys.stderr)
@@ -38,6 +48,16 @@ def main(argv: list[str] | None = None) -> int:
     if not options and n_processes == 1:
         return run_stage_command(command)
     return _torchrun(options, command, n_processes)
+
+
+def _plan(argv: list[str]) -> int:
+    from pipeline import plan
+
+    try:
+        return plan.main(argv)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def default_processes(batch_rows: int) -> int:
@@ -57,10 +77,13 @@ def default_processes(batch_rows: int) -> int:
 
 
 def batch_rows_of(command: list[str]) -> int:
-    """The rows that the processes of a training stage share; 1 for a stage that does not train."""
+    """The rows that the processes of a training stage share; 1 for a stage that does not train. A batch that follows from a budget
+    is a power of two, and at least `FEWEST_ROWS`."""
     path = Path(command[command.index("--params") + 1]) if "--params" in command[:-1] else Path("params.yaml")
     section = getattr(load_params(path), command[0])
-    return section.training.batch_rows if hasattr(section, "training") else 1
+    if not hasattr(section, "training"):
+        return 1
+    return section.training.batch_rows or FEWEST_ROWS
 
 
 def _torchrun(options: list[str], command: list[str], n_processes: int) -> int:

@@ -7,8 +7,9 @@ batch; the shards stay on disk. Loss: cross-entropy of the next token; the curve
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +17,15 @@ import torch
 from model.batches import StreamBatches, TokenStream
 from model.config import ModelConfig
 from model.distributed import connect
+from model.generate import generate_batch
 from model.loss import token_nats
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
+from pipeline.budget import settle
 from pipeline.errors import UserError
-from pipeline.params import Pretrain
+from pipeline.params import Pretrain, Samples
 from pipeline.stage import Metrics
+from pipeline.tables import read_shard
 from pipeline.training import device_wanted, run_training
 
 EVAL_ROWS = 16
@@ -43,14 +47,52 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
                 f"{len(split)} tokens, pretrain.model.seq_len = {config.seq_len}",
                 "bring more text, raise shard.val_frac, or lower seq_len",
             )
-    settings = params.training
+    settings = settle(params, config)
     batches = StreamBatches(stream, seq_len=config.seq_len, batch_rows=settings.batch_rows, seed=settings.seed)
     model = Transformer(config, seed=settings.seed)
     evaluate = bits_per_byte_of(held_out, reader, config.seq_len, params.eval_tokens)
+    if params.samples is not None:
+        evaluate = with_samples(evaluate, reader, params.samples)
     with connect(device_wanted()) as world:
         return run_training(
-            "pretrain", model, reader, batches, settings, evaluate=evaluate, world=world, scratch=scratch, out=out
+            "pretrain",
+            model,
+            reader,
+            batches,
+            settings,
+            evaluate=evaluate,
+            documents_of=lambda batch: documents_in(shards / "docs.parquet", batches.spans(batch)),
+            world=world,
+            scratch=scratch,
+            out=out,
         )
+
+
+def with_samples(
+    evaluate: Callable[[Transformer], dict[str, float]], tokenizer: Tokenizer, samples: Samples
+) -> Callable[[Transformer], dict[str, Any]]:
+    """The same figures, and what the model makes of each prompt. Raises: ValueError for a prompt that fills the window."""
+    bos = tokenizer.special("bos")
+    prompts = [[bos, *tokenizer.encode(text)] for text in samples.prompts]
+
+    def evaluate_and_write(model: Transformer) -> dict[str, Any]:
+        answers = generate_batch(model, prompts, max_new_tokens=samples.max_tokens, stop_ids=[bos])
+        return {**evaluate(model), "samples": [tokenizer.decode(answer) for answer in answers]}
+
+    return evaluate_and_write
+
+
+def documents_in(table: Path, spans: Sequence[tuple[int, int]]) -> list[str]:
+    """The ids of the documents of the train split that have a token in one of these spans, in the order of the stream."""
+    found: list[str] = []
+    for batch in read_shard(table, ["id", "split", "start", "n_tokens"]):
+        start, length = (batch.column(name).to_numpy() for name in ("start", "n_tokens"))
+        touched = np.zeros(len(start), dtype=bool)
+        for begin, stop in spans:
+            touched |= (start < stop) & (start + length > begin)
+        ids, splits = batch.column("id"), batch.column("split")
+        found += [ids[int(row)].as_py() for row in np.flatnonzero(touched) if splits[int(row)].as_py() == "train"]
+    return found
 
 
 def bits_per_byte_of(

@@ -52,7 +52,16 @@ def run(params: Sft, *, base: Path, conversations: Path, scratch: Path, out: Pat
     )
     with connect(device_wanted()) as world:
         metrics = run_training(
-            "sft", model, tokenizer, batches, settings, evaluate=evaluate, world=world, scratch=scratch, out=out
+            "sft",
+            model,
+            tokenizer,
+            batches,
+            settings,
+            evaluate=evaluate,
+            documents_of=lambda batch: conversations_in(conversations / "train.parquet", batches, batch),
+            world=world,
+            scratch=scratch,
+            out=out,
         )
     if metrics:
         shutil.copyfile(conversations / "passages.sqlite", out / "passages.sqlite")
@@ -71,6 +80,12 @@ def read_conversations(path: Path, tokenizer: Tokenizer) -> list[Conversation]:
         ids, mask = render(json.loads(text.as_py()), tokenizer)
         conversations.append(Conversation(np.array(ids, dtype=np.int32), np.array(mask)))  # a tenth of a list's memory
     return conversations
+
+
+def conversations_in(path: Path, batches: ConversationBatches, number: int) -> list[str]:
+    """The ids of the conversations that a batch is made of."""
+    ids = read_table(path, ["id"]).column("id")
+    return [ids[piece].as_py() for row in batches.at(number).rows for piece in batches.packing.rows[row]]
 
 
 def heldout_nats(

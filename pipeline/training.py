@@ -1,8 +1,8 @@
 """What pretrain and sft share around the training loop: settings, device, progress, the curve of held-out bits per byte.
 
 In: a model, its batches, the `training` section of the params. Out: the trained model in the stage's folder with
-`history.jsonl`, which holds no clocks, so that the same run gives the same bytes. Figures that depend on the machine
-(tokens a second) go into the metrics only.
+`history.jsonl`, which holds no clocks, so that the same run gives the same bytes, and `events.jsonl` where batches were left
+out. Figures that depend on the machine (tokens a second) go into the metrics, and as they come into scratch (pipeline/live.py).
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from model.batches import Batches
 from model.checkpoint import save_model
@@ -20,17 +21,30 @@ from model.optim import OptimSettings
 from model.tokenizer import Tokenizer
 from model.train import StepRecord, TrainSettings, train
 from model.transformer import Transformer
+from model.watch import Event, WatchSettings
+from pipeline.errors import UserError
+from pipeline.live import Live
 from pipeline.params import Optimization
 from pipeline.progress import Bar, short
 from pipeline.stage import Metrics
 
-Evaluation = Callable[[Transformer], Mapping[str, float]]
+Evaluation = Callable[[Transformer], Mapping[str, Any]]
+DocumentsOf = Callable[[int], Sequence[str]]  # the number of a batch → ids
+SHOWN_DOCUMENTS = 8
 CLOCKS = ("seconds", "tokens_per_second")  # what differs between two runs of the same thing
 
 
 def device_wanted() -> str:
     """MINIGPT_DEVICE = auto | cpu | cuda: where to run is no param, for it changes no more than last digits."""
     return os.environ.get("MINIGPT_DEVICE", "auto")
+
+
+def count_wanted(name: str, otherwise: int) -> int:
+    """A number from the environment. Raises: `UserError` for anything else."""
+    found = os.environ.get(name) or str(otherwise)
+    if not found.isdigit():
+        raise UserError(f"{name}: not a number", repr(found), "give a whole number, or unset it")
+    return int(found)
 
 
 def settings_of(params: Optimization) -> TrainSettings:
@@ -51,6 +65,10 @@ def settings_of(params: Optimization) -> TrainSettings:
         max_grad_norm=params.max_grad_norm,
         micro_rows=params.micro_rows,
         eval_every=params.eval_every,
+        watch=WatchSettings(**params.spikes.model_dump()) if params.spikes else WatchSettings(),
+        keep_checkpoints=count_wanted("MINIGPT_KEEP_CHECKPOINTS", 2),
+        keep_every=count_wanted("MINIGPT_KEEP_EVERY", 0),
+        keep_best=os.environ.get("MINIGPT_KEEP_BEST", "0") == "1",
         use_compile=os.environ.get("MINIGPT_COMPILE", "1") != "0",
         checkpoint_every_seconds=float(os.environ.get("MINIGPT_CHECKPOINT_SECONDS", "30")),
     )
@@ -64,23 +82,29 @@ def run_training(
     params: Optimization,
     *,
     evaluate: Evaluation,
+    documents_of: DocumentsOf,
     world: World,
     scratch: Path,
     out: Path,
 ) -> Metrics:
-    """Trains (or goes on with what `scratch` holds) and writes the model folder; only the main process has metrics to give."""
+    """Trains (or goes on with what `scratch` holds) and writes the model folder; only the main process has metrics to give.
+
+    `documents_of` gives the ids of what a batch is made of, to name them when something goes wrong.
+    """
     epochs = params.total_steps * batches.batch_rows / batches.n_rows
     say = print if world.is_main else (lambda _: None)
     say(
         f"{stage}: {short(model.config.n_parameters)} parameters, {params.total_steps} steps of {batches.batch_rows} x "
         f"{model.config.seq_len} tokens, {epochs:.2f} epochs, {world.n_ranks} process(es) on {world.device}"
     )
-    with Bar(stage, params.total_steps, "steps", is_shown=world.is_main) as bar:
+    events: list[Event] = []
+    with Bar(stage, params.total_steps, "steps", is_shown=world.is_main) as bar, Live(stage, scratch) as live:
 
         def on_step(record: StepRecord) -> None:
             if not bar.done:
                 bar.start_at(record.step - 1)
             bar.advance(note=describe(record))
+            live.on_step(record)
 
         history = train(
             model,
@@ -90,21 +114,45 @@ def run_training(
             evaluate=evaluate,
             on_step=on_step,
             on_message=lambda text: say(f"{stage}: {text}"),
+            on_event=events.append,
+            name_batch=lambda batch: name_documents(documents_of(batch)),
             world=world,
         )
     if not world.is_main:
         return {}
     save_model(out, model, tokenizer, phase=stage)
     write_history(out / "history.jsonl", history)
-    return summarise(history, model, epochs)
+    metrics = summarise(history, model, epochs)
+    if params.spikes or events:
+        metrics["batches_left_out"] = sum(len(event.left_out) for event in events)
+        write_events(out / "events.jsonl", events, documents_of)
+    return metrics
+
+
+def name_documents(ids: Sequence[str]) -> str:
+    """For a message: the first few, and how many there are."""
+    shown = ", ".join(ids[:SHOWN_DOCUMENTS])
+    more = f" and {len(ids) - SHOWN_DOCUMENTS} more" if len(ids) > SHOWN_DOCUMENTS else ""
+    return f" (of {shown}{more})" if ids else ""
+
+
+def write_events(path: Path, events: list[Event], documents_of: DocumentsOf) -> None:
+    """One JSON object for each time that batches were left out, with the ids of all that the bad one is made of."""
+    rows = [event.to_dict() | {"documents": list(documents_of(event.batch))} for event in events]
+    path.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
 
 
 def describe(record: StepRecord) -> str:
     """The note beside the bar: loss, speed, and held-out bits per byte where they were just measured."""
     parts = [f"loss {record.loss_nats:.3f}", f"{short(record.tokens_per_second)} tokens/s"]
     return ", ".join(
-        parts + [f"held-out {name.removeprefix('heldout_')} {value:.3f}" for name, value in record.evaluation.items()]
+        parts + [f"held-out {name.removeprefix('heldout_')} {value:.3f}" for name, value in figures_of(record).items()]
     )
+
+
+def figures_of(record: StepRecord) -> dict[str, float]:
+    """What was measured at this step, without samples."""
+    return {name: value for name, value in record.evaluation.items() if isinstance(value, float)}
 
 
 def write_history(path: Path, history: list[StepRecord]) -> None:
@@ -126,4 +174,4 @@ def summarise(history: list[StepRecord], model: Transformer, epochs: float) -> M
         "train_seconds": last.seconds,
         "tokens_per_second": last.tokens / last.seconds,
     }
-    return metrics | {f"heldout_{name.removeprefix('heldout_')}": value for name, value in last.evaluation.items()}
+    return metrics | {f"heldout_{name.removeprefix('heldout_')}": value for name, value in figures_of(last).items()}

@@ -1,12 +1,14 @@
-"""Every recipe is a complete, valid params.yaml."""
+"""Every recipe is a complete, valid params.yaml, of which a plan can be made on the devices that it names."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from pipeline.params import check_params, load_params
+from pipeline.plan import Device, device_of, plan_of
 from tests.conftest import ROOT, read_yaml
 
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.yaml"))
@@ -15,6 +17,26 @@ RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.yaml"))
 @pytest.mark.parametrize("path", [ROOT / "params.yaml", *RECIPES], ids=lambda path: path.stem)
 def test_validates(path: Path) -> None:
     load_params(path)
+
+
+@pytest.mark.parametrize("path", [ROOT / "params.yaml", *RECIPES], ids=lambda path: path.stem)
+def test_is_planned(path: Path) -> None:
+    """On the devices of its first lines, where it has such a line; else on a small one."""
+    said = re.search(
+        r"pipeline\.launch plan --recipe ([\w.-]+) --device (\w+)(?: --devices (\d+))?$", path.read_text(), re.MULTILINE
+    )
+    if said:
+        assert said[1] == path.stem
+        device, n_devices = device_of(said[2], 1), int(said[3] or 1)
+    else:
+        device, n_devices = Device(name="small", tflops=0.5, memory_gb=8.0, mfu=0.5, is_cuda=False), 1
+    plan = plan_of(load_params(path), device, n_devices)
+    assert plan["fits"]
+    size = re.fullmatch(r"(?:.*-)?(\d+(?:\.\d+)?)([mb])", path.stem)
+    if size:  # the name says how large the model is
+        assert plan["n_params"] == pytest.approx(float(size[1]) * {"m": 1e6, "b": 1e9}[size[2]], rel=0.08)
+        tokens = plan["phases"]["pretrain"]["tokens"]
+        assert tokens == pytest.approx(plan["compute_optimal_tokens"], rel=0.01)
 
 
 def test_numbers_in_scientific_notation_are_numbers(tmp_path: Path) -> None:

@@ -51,6 +51,20 @@ def test_later_epochs_cut_elsewhere(shards: Path) -> None:
         assert any((ring[start : start + 21] == row).all() for start in range(2000))
 
 
+def test_spans_hold_the_tokens_of_a_batch(shards: Path) -> None:
+    """In every batch of three epochs, also where a row goes around the end of the stream."""
+    stream = TokenStream(shards, "train")
+    batches = StreamBatches(stream, seq_len=21, batch_rows=5, seed=1)
+    n_pieces = 0
+    for step in range(3 * 19):
+        batch, spans = batches.at(step), batches.spans(step)
+        tokens = np.concatenate([stream.read(start, stop) for start, stop in spans])
+        wanted = torch.cat((batch.ids, batch.targets[:, -1:]), dim=1)
+        np.testing.assert_array_equal(tokens, wanted.numpy().ravel())
+        n_pieces += len(spans)
+    assert n_pieces > 3 * 19 * 5
+
+
 def test_rows_say_where_their_documents_begin(tmp_path: Path) -> None:
     tokens = write_shards(tmp_path, n_tokens=100, files=1)
     manifest = json.loads((tmp_path / "manifest.json").read_text())

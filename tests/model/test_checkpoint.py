@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from model.checkpoint import Checkpoint, load_model, load_newest, save_checkpoint, save_model
+from model.checkpoint import Checkpoint, Policy, load_model, load_newest, save_checkpoint, save_model
 from model.config import ModelConfig
 from model.tokenizer import Tokenizer
 from tests.model.conftest import TINY, awake
@@ -21,12 +24,37 @@ def newest(folder: Path, messages: list[str]) -> Checkpoint | None:
 
 def test_the_newest_comes_back_and_old_ones_go(tmp_path: Path) -> None:
     for step in (1, 2, 10):
-        save_checkpoint(tmp_path, state(step), keep_last=2)
+        save_checkpoint(tmp_path, state(step), Policy(last=2))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000010"]
     loaded = newest(tmp_path, [])
     assert loaded is not None
     assert (loaded.step, loaded.history) == (10, [{"step": 10}])
     assert torch.equal(loaded.model["a"], torch.full((3,), 10.0))
+
+
+def test_the_policy_keeps_the_last_the_best_every_nth_and_one_to_go_back_to(tmp_path: Path) -> None:
+    for step in range(0, 23, 2):
+        save_checkpoint(tmp_path, state(step), Policy(last=2, every=10, best_step=6, back_steps=9))
+    kept = [int(path.name[5:]) for path in sorted(tmp_path.iterdir())]
+    assert kept == [0, 6, 10, 16, 20, 22]  # 10 to go back to, 16 to take its place
+    assert newest_of(tmp_path, up_to=11) == 10
+    assert newest_of(tmp_path, up_to=5) == 0
+
+
+@given(st.sets(st.integers(1, 300), min_size=1), st.integers(1, 5), st.integers(0, 50))
+def test_there_is_always_one_to_go_back_to(steps: set[int], last: int, back_steps: int) -> None:
+    """However they lie: kept step by step, as a run does, and never much farther back than asked for."""
+    there, gap = {0}, max(b - a for a, b in itertools.pairwise(sorted({0} | steps)))
+    for step in sorted(steps):
+        there = Policy(last=last, back_steps=back_steps).kept(there | {step})
+        assert len(there) <= last + 2
+        target = max(step - back_steps, 0)
+        assert target - max(each for each in there if each <= target) <= back_steps + gap
+
+
+def newest_of(folder: Path, *, up_to: int) -> int | None:
+    found = load_newest(folder, fingerprint="run", on_message=print, up_to=up_to)
+    return found.step if found else None
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])

@@ -1,0 +1,94 @@
+"""The plan of a run: figures that belong together, and errors that say what can't run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.launch import main
+from pipeline.params import load_params
+from pipeline.plan import DEVICES, Device, device_of, measured_tflops, plan_of, recipe_path
+from tests.conftest import ROOT, read_yaml
+
+A_DEVICE = Device(name="one", tflops=100.0, memory_gb=80.0, mfu=0.5)
+
+
+def test_json_is_the_plan_and_costs_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["plan", "--recipe", "smoke", "--device", "a100", "--devices", "2", "--price-per-hour", "3", "--json"]
+    assert main(argv) == 0
+    plan = json.loads(capsys.readouterr().out)
+    training = read_yaml(ROOT / "docs/recipes/smoke.yaml")["pretrain"]["training"]
+    phase = plan["phases"]["pretrain"]
+    assert phase["tokens"] == training["total_steps"] * training["batch_rows"] * plan["seq_len"]
+    assert phase["flops"] == phase["tokens"] * plan["flops_per_token"]
+    assert phase["hours"] * 3600 * 2 * DEVICES["a100"][0] * 1e12 * plan["mfu"] == pytest.approx(phase["flops"])
+    assert plan["hours"] == pytest.approx(sum(part["hours"] for part in plan["phases"].values()))
+    assert plan["cost"] == pytest.approx(plan["hours"] * 2 * 3)
+    assert plan["fits"]
+
+
+def test_the_table_names_every_kind_of_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--recipe", str(ROOT / "params.yaml"), "--device", "h100"]) == 0
+    said = capsys.readouterr().out
+    for word in ("parameters", "weights", "gradients", "optimizer", "activations", "peak", "pretrain", "sft", "fits"):
+        assert word in said
+
+
+def test_a_cpu_is_planned_by_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--recipe", "smoke", "--tflops", "0.1", "--mfu", "0.5", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["device"], plan["tflops"], plan["mfu"]) == ("cpu", 0.1, 0.5)
+    assert measured_tflops(False, 1) > 0
+
+
+def test_real_steps_give_the_share_of_the_peak(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["plan", "--recipe", "names-char", "--tflops", "0.1", "--measure", "--json"]
+    assert main(argv) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["mfu"] > 0
+    achieved = plan["phases"]["pretrain"]["tokens_per_second"] * plan["flops_per_token"]
+    assert achieved == pytest.approx(plan["mfu"] * 0.1e12)
+    assert main(["plan", "--recipe", "names-char", "--device", "h100", "--measure"]) == 1
+    assert "this machine's CPU" in capsys.readouterr().err
+
+
+def test_too_little_memory_is_said() -> None:
+    params = load_params(ROOT / "params.yaml")
+    assert not plan_of(params, Device(name="small", tflops=1.0, memory_gb=0.01, mfu=0.4), 1)["fits"]
+    assert plan_of(params, A_DEVICE, 1)["fits"]
+
+
+def test_twice_the_devices_take_half_the_time() -> None:
+    params = load_params(ROOT / "params.yaml")
+    one, two = (plan_of(params, A_DEVICE, n) for n in (1, 2))
+    assert two["hours"] == pytest.approx(one["hours"] / 2)
+    assert two["phases"]["sft"]["tokens"] == one["phases"]["sft"]["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--recipe", "nothing"], "no recipe nothing"),
+        (["--recipe", "smoke", "--device", "h100", "--devices", "7"], "multiple of the number of devices"),
+        (["--recipe", "smoke", "--device", "h100", "--mfu", "2"], "share of the peak"),
+        (["--recipe", "smoke", "--device", "h100", "--tflops", "0"], "--tflops must be above 0"),
+    ],
+)
+def test_what_can_not_be_planned_is_said(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *argv]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_given_figures_take_the_place_of_known_ones() -> None:
+    device = device_of("h100", 8, tflops=500.0, memory_gb=40.0, mfu=0.3)
+    assert (device.tflops, device.memory_gb, device.mfu) == (500.0, 40.0, 0.3)
+
+
+def test_a_recipe_is_a_name_or_a_file(tmp_path: Path) -> None:
+    assert recipe_path("smoke") == ROOT / "docs/recipes/smoke.yaml"
+    assert recipe_path(str(ROOT / "params.yaml")) == ROOT / "params.yaml"
+    with pytest.raises(UserError, match="smoke"):
+        recipe_path(str(tmp_path / "nothing.yaml"))

@@ -1,0 +1,125 @@
+"""Batches that are left out: the stages name the documents they are made of."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from model.batches import ConversationBatches, StreamBatches, TokenStream
+from model.tokenizer import Tokenizer
+from model.train import DivergedError
+from pipeline import pretrain, sft
+from pipeline.errors import UserError
+from pipeline.params import Budget, Samples, Spikes, load_params
+from pipeline.tables import read_table
+from pipeline.training import name_documents, settings_of
+from tests.conftest import ROOT
+
+
+def restless(params: Any, **spikes: Any) -> Any:
+    """The params of a short run that learns nothing, and takes every tremor of the loss for a spike."""
+    values: dict[str, Any] = {"max_robust_z": 0.5, "window_steps": 8, **spikes}
+    still = dict.fromkeys(("matrix_lr", "embedding_lr", "head_lr", "norm_lr"), 0.0)
+    training = params.training.model_copy(update={**still, "total_steps": 24, "spikes": Spikes(**values)})
+    return params.model_copy(update={"training": training})
+
+
+def test_documents_of_a_batch_are_those_whose_tokens_it_has(road: Path) -> None:
+    """Against each document's own tokens, in the first batches of three epochs."""
+    shards = road / "data/shard"
+    stream = TokenStream(shards, "train")
+    batches = StreamBatches(stream, seq_len=384, batch_rows=2, seed=1)
+    table = read_table(shards / "docs.parquet").to_pylist()
+    for step in (0, batches.n_rows // 2, batches.n_rows):
+        spans = batches.spans(step)
+        found = pretrain.documents_in(shards / "docs.parquet", spans)
+        touched = np.zeros(len(stream), dtype=bool)
+        for start, stop in spans:
+            touched[start:stop] = True
+        train = [row for row in table if row["split"] == "train"]
+        assert found == [row["id"] for row in train if touched[row["start"] : row["start"] + row["n_tokens"]].any()]
+
+
+def test_pretrain_names_the_documents_of_what_it_left_out(road: Path, tmp_path: Path) -> None:
+    params = restless(load_params(road / "params.yaml").pretrain, max_skips=100)
+    (tmp_path / "out").mkdir()
+    inputs = {"shards": road / "data/shard", "tokenizer": road / "data/train_tokenizer"}
+    metrics = pretrain.run(params, **inputs, scratch=tmp_path, out=tmp_path / "out")
+    events = [json.loads(line) for line in (tmp_path / "out/events.jsonl").read_text().splitlines()]
+    assert events
+    assert metrics["batches_left_out"] == len({number for event in events for number in event["left_out"]})
+    known = set(read_table(road / "data/shard/docs.parquet", ["id"]).column("id").to_pylist())
+    for event in events:
+        assert event["documents"]
+        assert set(event["documents"]) <= known
+
+
+def test_samples_are_in_the_history_and_change_no_weight(road: Path, tmp_path: Path) -> None:
+    params = load_params(road / "params.yaml").pretrain
+    samples = Samples(prompts=["", "Returns the"], max_tokens=7)
+    (tmp_path / "out").mkdir()
+    inputs = {"shards": road / "data/shard", "tokenizer": road / "data/train_tokenizer"}
+    params = params.model_copy(update={"samples": samples})
+    pretrain.run(params, **inputs, scratch=tmp_path, out=tmp_path / "out")
+    history = [json.loads(line) for line in (tmp_path / "out/history.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in history if "samples" in row] == [30, 60]
+    for row in history:
+        assert ("samples" in row) == ("bpb" in row)
+    assert all(isinstance(text, str) and text for text in history[-1]["samples"])
+    assert len(history[-1]["samples"]) == 2
+    ours, theirs = (folder / "model.safetensors" for folder in (tmp_path / "out", road / "data/pretrain"))
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_sft_stops_and_names_the_conversations(road: Path, tmp_path: Path) -> None:
+    params = restless(load_params(road / "params.yaml").sft)
+    inputs = {"base": road / "data/pretrain", "conversations": road / "data/conversations"}
+    with pytest.raises(DivergedError, match=r"diverged at step \d+; .*\(of ") as error:
+        sft.run(params, **inputs, scratch=tmp_path, out=tmp_path)
+    named = str(error.value).partition("(of ")[2].split(", ")[0]
+    assert named in read_table(road / "data/conversations/train.parquet", ["id"]).column("id").to_pylist()
+
+
+def test_conversations_of_a_batch_are_those_packed_into_it(road: Path) -> None:
+    path = road / "data/conversations/train.parquet"
+    tokenizer = Tokenizer.load(road / "data/train_tokenizer")
+    batches = ConversationBatches(
+        sft.read_conversations(path, tokenizer), seq_len=384, batch_rows=2, seed=1, pad_id=tokenizer.special("pad")
+    )
+    every = [each for number in range(-(-batches.n_rows // 2)) for each in sft.conversations_in(path, batches, number)]
+    ids = read_table(path, ["id"]).column("id")
+    packed = {ids[piece].as_py() for row in batches.packing.rows for piece in row}
+    assert set(every) == packed
+
+
+def test_a_long_list_is_cut_short_in_messages() -> None:
+    assert name_documents([]) == ""
+    assert name_documents(["a", "b"]) == " (of a, b)"
+    assert name_documents([str(n) for n in range(10)]).endswith("6, 7 and 2 more)")
+
+
+def test_how_many_checkpoints_stay_is_no_param(road: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = load_params(road / "params.yaml").sft.training
+    assert (settings_of(training).keep_checkpoints, settings_of(training).keep_best) == (2, False)
+    for name, value in (("CHECKPOINTS", "5"), ("EVERY", "100"), ("BEST", "1")):
+        monkeypatch.setenv(f"MINIGPT_KEEP_{name}", value)
+    found = settings_of(training)
+    assert (found.keep_checkpoints, found.keep_every, found.keep_best) == (5, 100, True)
+    monkeypatch.setenv("MINIGPT_KEEP_EVERY", "often")
+    with pytest.raises(UserError, match="MINIGPT_KEEP_EVERY"):
+        settings_of(training)
+
+
+def test_the_settings_of_the_guide_are_valid() -> None:
+    text = (ROOT / "docs/training.md").read_text()
+    found = [YAML(typ="safe").load(block) for block in re.findall(r"```yaml\n(spikes.*?)```", text, re.DOTALL)]
+    found += [YAML(typ="safe").load(line) for line in re.findall(r"^budget: .*$", text, re.MULTILINE)]
+    assert [next(iter(block)) for block in found] == ["spikes", *["budget"] * 4]
+    for block in found:
+        Spikes(**block["spikes"]) if "spikes" in block else Budget(**block["budget"])
