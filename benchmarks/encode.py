@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from unittest import mock
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from benchmarks.generated import documents
 from benchmarks.measure import Result, rates
-from model.tokenizer import train_bpe
+from model.tokenizer import Tokenizer, train_bpe
 from pipeline.shard import encode_shard
 from pipeline.tables import DOCS, write_table
 from pipeline.text.encode import Encode, slow_encoder
@@ -37,7 +37,7 @@ def run() -> Result:
             return encoded(folder / "ours")
 
         def peer() -> bytes:
-            with mock.patch("pipeline.shard.fast_encoder", tokenizers_encoder):
+            with mock.patch("pipeline.shard.load_reader", tokenizers_reader):
                 return encoded(folder / "peer")
 
         def encoded(result: Path) -> bytes:
@@ -50,5 +50,6 @@ def run() -> Result:
     return Result(f"{n_bytes / 1e6:.0f} MB of text, vocabulary 4,096", "bytes/s", fast, slow, "tokenizers")
 
 
-def tokenizers_encoder(tokenizer_json: str) -> Encode:
-    return slow_encoder(tokenizer_json)
+@lru_cache(maxsize=1)
+def tokenizers_reader(tokenizer_json: str) -> tuple[Tokenizer, Encode]:
+    return Tokenizer(tokenizer_json), slow_encoder(tokenizer_json)

@@ -11,7 +11,7 @@ Time: linear; reading and writing cost more than encoding.
 from __future__ import annotations
 
 import hashlib
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from pipeline.params import Shard
 from pipeline.progress import Bar
 from pipeline.stage import Metrics, write_json
 from pipeline.tables import TOKEN_DOCS, TableWriter, count_docs, read_shard, shard_paths
-from pipeline.text.encode import check_same, fast_encoder
+from pipeline.text.encode import Encode, check_same, fast_encoder
 from pipeline.text.split import is_val, order_keys
 
 SPLITS = ("train", "val")
@@ -90,8 +90,8 @@ def run(params: Shard, *, docs: Path, tokenizer: Path, scratch: Path, out: Path)
 
 def encode_shard(path: Path, result: Path, tokenizer: Path, *, seed: int) -> None:
     """The ids of each document, behind its <|bos|>, and the key of its place in the order: runs in a worker."""
-    reader = Tokenizer.load(tokenizer)
-    encode, bos = fast_encoder(tokenizer.read_text(encoding="utf-8")), reader.special("bos")
+    reader, encode = load_reader(tokenizer.read_text(encoding="utf-8"))
+    bos = reader.special("bos")
     append_stream(result, ENCODED.empty_table())
     is_proved = False
     for batch in read_shard(path, ["id", "text", "source", "licence", "title"]):
@@ -109,6 +109,12 @@ def encode_shard(path: Path, result: Path, tokenizer: Path, *, seed: int) -> Non
             "ids": pa.LargeListArray.from_arrays(pa.array(ends + np.arange(len(ends))), ids),
         }
         append_stream(result, pa.table(columns, ENCODED))
+
+
+@lru_cache(maxsize=1)
+def load_reader(tokenizer_json: str) -> tuple[Tokenizer, Encode]:
+    """The tokenizer and the fastest exact reader of it, made once a process: that takes as long as encoding 20 MB."""
+    return Tokenizer(tokenizer_json), fast_encoder(tokenizer_json)
 
 
 def write_split(
