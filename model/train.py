@@ -259,6 +259,7 @@ class _Saver:
     def load(self, up_to: int | None = None) -> tuple[list[StepRecord], list[Event]]:
         """Model and optimizer as the newest checkpoint (of at most `up_to` steps) has them; its history and events."""
         saved = load_newest(self.folder, fingerprint=self.fingerprint, on_message=self.say, up_to=up_to)
+        self.world.barrier()  # all have looked: nobody finds what another one wrote since, or misses what it deleted
         if saved is None:
             if up_to is not None:
                 raise DivergedError(
@@ -268,7 +269,6 @@ class _Saver:
         restore(self.model, saved.model)
         self.optimizer.adam.state.clear()  # a first checkpoint has none, and would leave what is there
         self.optimizer.load_state_dict({name: tensor.to(self.world.device) for name, tensor in saved.optimizer.items()})
-        self.world.barrier()  # nobody deletes what another one still reads
         return [StepRecord.from_dict(each) for each in saved.history], [Event.from_dict(dict(e)) for e in saved.events]
 
     def is_due(self, history: Sequence[StepRecord]) -> bool:

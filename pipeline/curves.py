@@ -67,14 +67,30 @@ def _batches(points: list[Point]) -> Iterable[list[Point]]:
     return (points[start : start + POINTS_A_BATCH] for start in range(0, len(points), POINTS_A_BATCH))
 
 
+def live_run(name: str, key: str) -> tuple[Callable[[list[Point]], None], Callable[[str], None]]:
+    """How to log to the run of this key on the tracking server, new or going on, and how to end it."""
+    from pipeline.registry import tracking_client
+
+    client, metric = tracking_client()
+    found = client.get_experiment_by_name(EXPERIMENT)
+    place = found.experiment_id if found else client.create_experiment(EXPERIMENT)
+    before = client.search_runs([place], f"tags.run_key = '{key}'")
+    run = before[0] if before else client.create_run(place, run_name=name, tags={"run_key": key})
+    client.update_run(run.info.run_id, status="RUNNING")
+
+    def log(points: list[Point]) -> None:
+        now = int(time.time() * 1000)
+        client.log_batch(run.info.run_id, metrics=[metric(what, value, now, step) for what, value, step in points])
+
+    return log, lambda status: client.set_terminated(run.info.run_id, status)
+
+
 def main(argv: list[str]) -> int:
     """Follows the parent process's run; 0 whatever the server does."""
     name, key = argv
     parent, tail = os.getppid(), Tail(sys.stdin)
     try:
-        from pipeline.registry import live_run
-
-        log, end = live_run(EXPERIMENT, name, key)
+        log, end = live_run(name, key)
         is_whole = follow(tail, log, is_over=lambda: os.getppid() != parent)
         end("FINISHED" if is_whole else "KILLED")
     except Exception as error:  # whatever a client of a server may raise: training must not hear of it

@@ -58,7 +58,6 @@ REFUSED, BUSY = 3, 75
 METRICS_A_BATCH, PARAMS_A_BATCH = 1000, 100  # MLflow's limits
 
 Outcome = dict[str, Any]
-Figure = tuple[str, float, int]  # name, value, step
 
 
 @dataclass(frozen=True)
@@ -135,25 +134,14 @@ def open_store(root: Path) -> Generator[MlflowStore]:
         yield MlflowStore(root, mlflow, mlflow.MlflowClient(), is_embedded=not elsewhere)
 
 
-def live_run(experiment: str, name: str, key: str) -> tuple[Callable[[list[Figure]], None], Callable[[str], None]]:
-    """How to log to the run of this key on the tracking server, new or going on, and how to end it. No lock: it is a server."""
+def tracking_client() -> tuple[Any, Any]:
+    """MLflow's client of the server that MLFLOW_TRACKING_URI names, and its Metric. No lock: it is a server."""
     for setting, value in SETTINGS.items():
         os.environ.setdefault(setting, value)
     import mlflow
     from mlflow.entities import Metric
 
-    client = mlflow.MlflowClient()
-    found = client.get_experiment_by_name(experiment)
-    place = found.experiment_id if found else client.create_experiment(experiment)
-    before = client.search_runs([place], f"tags.run_key = '{key}'")
-    run = before[0] if before else client.create_run(place, run_name=name, tags={"run_key": key})
-    client.update_run(run.info.run_id, status="RUNNING")
-
-    def log(figures: list[Figure]) -> None:
-        now = int(time.time() * 1000)
-        client.log_batch(run.info.run_id, metrics=[Metric(name, value, now, step) for name, value, step in figures])
-
-    return log, lambda status: client.set_terminated(run.info.run_id, status)
+    return mlflow.MlflowClient(), Metric
 
 
 def publish(store: MlflowStore) -> Outcome:
