@@ -28,7 +28,8 @@ class TokenFile:
     def __init__(self, path: Path, dtype: pa.DataType, batch_tokens: int = 1 << 20) -> None:
         self.path, self.n_tokens = path, 0
         self._schema, self._size = tokens_schema(dtype), batch_tokens
-        self._writer = ipc.new_file(str(path), self._schema)
+        self._sink = pa.OSFile(str(path), "wb")
+        self._writer = ipc.new_file(self._sink, self._schema)
         self._pending: list[pa.Array] = []
         self._waiting = 0
 
@@ -45,6 +46,8 @@ class TokenFile:
         if self._waiting:
             self._writer.write_batch(pa.record_batch([pa.concat_arrays(self._pending)], schema=self._schema))
         self._writer.close()
+        self._sink.close()
+        self._pending = []
 
 
 def write_arrow(path: Path, table: pa.Table) -> None:

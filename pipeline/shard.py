@@ -2,7 +2,7 @@
 
 A document goes to train or val by a hash of its id, never to both. Within a split the documents follow each other in a random
 order that is a hash of the seed and the id, each behind its <|bos|>: when others come or go, the rest keep their order.
-Memory: the rows of one shard while encoding, `PART_BYTES` while sorting, whatever the size of the corpus. Disk: the ids twice.
+Memory: the rows of one shard while encoding, some `PART_BYTES` while sorting: 0.7 GB, whatever the corpus. Disk: the ids twice.
 Time: linear; reading and writing cost more than encoding.
 """
 

@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from pipeline.arrow_files import append_stream, read_stream
 
-BUFFER_BYTES = 64_000_000
-PART_BYTES = 64_000_000
-MAX_PARTS = 4_096
+BUFFER_BYTES = 32_000_000
+PART_BYTES = 32_000_000
+MAX_PARTS = 16_384
 
 
 class Spool:
