@@ -282,6 +282,7 @@ def test_a_quality_classifier_keeps_the_best_share(tmp_path: Path, hasty: Filter
     assert found["metrics"]["quality_auc_frac"] > 0.99
     rules = {each["reason"]: each for each in json.loads((found["out"] / "rules.json").read_text())}
     assert 0 < rules["quality_classifier"]["threshold"] < 1
+    assert found["metrics"]["quality_min_score"] == rules["quality_classifier"]["threshold"]
 
 
 def test_web_rules_rewrite_documents_and_every_one_that_changed_has_a_row(tmp_path: Path, hasty: Filter) -> None:

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.ledger.__main__ import main
-from pipeline.ledger.places import stage_folders
+from pipeline.ledger.life import life
+from pipeline.ledger.places import Snapshot, stage_folders
 from pipeline.tables import DOCS, TOKEN_DOCS, ShardWriter, write_ledger, write_table
 from tests.conftest import ROOT
 
@@ -112,6 +113,29 @@ def test_a_filtered_document_names_its_rule(data: Path, capsys: pytest.CaptureFi
     assert "language: 0.0123 < 0.65" in told
     assert "broken" in told
     assert "tokens" not in told
+
+
+def test_an_item_of_an_evaluation_set_is_not_called_a_document(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    leak = {**dropped("foreign", "filter", "contaminated", 19, 0), "other_id": "quiz:quiz.jsonl#1"}
+    write_ledger(data / "filter", [leak])
+    told = ask(data, "fremder", capsys)
+    assert "contaminated: 19 > 0; shares words with quiz:quiz.jsonl#1" in told
+    assert "stands in" not in told
+
+
+def test_a_change_says_how_much_and_no_threshold(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_ledger(data / "dedupe", [{**dropped("kept", "dedupe", "lines_removed", 3, 20), "decision": "changed"}])
+    told = ask(data, "package.kept", capsys)
+    assert "lines_removed: 3\n" in told
+
+
+def test_a_place_without_lines_is_told_as_its_source_names_it(tmp_path: Path) -> None:
+    where = '{"file":"wiki.xml.bz2","page":662,"revision":7}'
+    row = {**doc("kept", "Text."), "source": "wikipedia/wiki", "locator": where}
+    with ShardWriter(tmp_path / "download") as writer:
+        writer.write(pa.Table.from_pylist([row], schema=DOCS))
+    found = life(Snapshot("here", {"download": tmp_path / "download"}), row)
+    assert found[0].detail == f"wikipedia/wiki, {where}, licence MIT"
 
 
 def test_several_matches_are_listed_with_their_ends(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
