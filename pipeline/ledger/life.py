@@ -21,6 +21,7 @@ from pipeline.tables import scan_table
 from pipeline.text.tombstones import REASON, Tombstone
 
 MAX_LISTED = 10
+SEEN_BEFORE = "seen_before"  # and seen_before_exact
 CONTAMINATED = "contaminated"  # the rule of text/decontaminate.py, whose kernels take long to import
 
 
@@ -73,6 +74,8 @@ def _reason(row: Row, data: Snapshot, stones: Sequence[Tombstone]) -> str:
     if row["reason"] == CONTAMINATED:  # which item of an evaluation set, not another document
         return f"{text}; shares words with {row['other_id']}"
     known = titles(data.collected, [row["other_id"]])
+    if not known and row["reason"].startswith(SEEN_BEFORE):
+        return f"{text}; {row['other_id']}, kept by an earlier run, stands in for it"
     return f"{text}; {_name(row['other_id'], known)} stands in for it" if known else f"{text}; {row['other_id']}"
 
 

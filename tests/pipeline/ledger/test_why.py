@@ -123,6 +123,12 @@ def test_an_item_of_an_evaluation_set_is_not_called_a_document(data: Path, capsy
     assert "stands in" not in told
 
 
+def test_a_document_of_an_earlier_run_is_said_to_be_one(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    earlier = "f" * 32
+    write_ledger(data / "dedupe", [{**dropped("copy", "dedupe", "seen_before", 0.9, 0.8), "other_id": earlier}])
+    assert f"seen_before: 0.9 > 0.8; {earlier}, kept by an earlier run" in ask(data, "package.copy", capsys)
+
+
 def test_a_change_says_how_much_and_no_threshold(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_ledger(data / "dedupe", [{**dropped("kept", "dedupe", "lines_removed", 3, 20), "decision": "changed"}])
     told = ask(data, "package.kept", capsys)
