@@ -67,8 +67,7 @@ def _reason(row: Row, data: Snapshot, stones: Sequence[Tombstone]) -> str:
         return f"taken down by {said(row['other_id'], stones)}"
     text = f"{row['reason']}: {row['value']:.4g}"
     if row["decision"] == "dropped":  # the value of a change is how much of it there was; no threshold is broken
-        side = "<" if row["value"] < row["threshold"] else ">" if row["value"] > row["threshold"] else "="
-        text = f"{text} {side} {row['threshold']:.4g}"
+        text = f"{row['reason']}: {_compared(row['value'], row['threshold'])}"
     if not row["other_id"]:
         return text
     if row["reason"] == CONTAMINATED:  # which item of an evaluation set, not another document
@@ -77,6 +76,16 @@ def _reason(row: Row, data: Snapshot, stones: Sequence[Tombstone]) -> str:
     if not known and row["reason"].startswith(SEEN_BEFORE):
         return f"{text}; {row['other_id']}, kept by an earlier run, stands in for it"
     return f"{text}; {_name(row['other_id'], known)} stands in for it" if known else f"{text}; {row['other_id']}"
+
+
+def _compared(value: float, threshold: float) -> str:
+    """Both with four digits, or with as many as it takes to see that they differ."""
+    side = "<" if value < threshold else ">" if value > threshold else "="
+    for digits in (4, 8, 17):
+        left, right = f"{value:.{digits}g}", f"{threshold:.{digits}g}"
+        if left != right or value == threshold:
+            break
+    return f"{left} {side} {right}"
 
 
 def said(key: str, stones: Sequence[Tombstone]) -> str:

@@ -129,6 +129,11 @@ def test_a_document_of_an_earlier_run_is_said_to_be_one(data: Path, capsys: pyte
     assert f"seen_before: 0.9 > 0.8; {earlier}, kept by an earlier run" in ask(data, "package.copy", capsys)
 
 
+def test_a_value_just_below_its_threshold_does_not_look_like_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_ledger(data / "filter", [dropped("foreign", "filter", "quality_classifier", 0.4999996, 0.5)])
+    assert "quality_classifier: 0.4999996 < 0.5" in ask(data, "fremder", capsys)
+
+
 def test_a_change_says_how_much_and_no_threshold(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_ledger(data / "dedupe", [{**dropped("kept", "dedupe", "lines_removed", 3, 20), "decision": "changed"}])
     told = ask(data, "package.kept", capsys)
