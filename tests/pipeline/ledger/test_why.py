@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -165,6 +167,17 @@ def test_stages_that_have_not_run_are_said_to_be_missing(data: Path, capsys: pyt
 def test_an_unknown_document_is_an_error_without_a_traceback(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["why", "nowhere to be found", "--data", str(data)]) == 1
     assert "no document for 'nowhere to be found'" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_early_is_no_error(data: Path) -> None:
+    """`… | head -1`"""
+    command = [sys.executable, "-m", "pipeline.ledger", "why", "package", "--data", str(data)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == ""
+    assert child.returncode == 0
 
 
 def test_the_folders_are_those_of_the_graph(tmp_path: Path) -> None:
