@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+from polars.exceptions import ComputeError
+
 from pipeline.errors import UserError
 from pipeline.ledger import show, takedown
 from pipeline.ledger.diff import diff
@@ -205,6 +207,14 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ComputeError as error:  # a broken file, which polars does not name
+        if os.environ.get("MINIGPT_TRACEBACK"):
+            raise
+        todo = (
+            "make the data again (dvc repro) or get it from the cache (dvc checkout); MINIGPT_TRACEBACK=1 shows where"
+        )
+        print(f"error: {UserError(f'{args.command}: a file of the data is broken', str(error), todo)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{args.command}: interrupted", file=sys.stderr)

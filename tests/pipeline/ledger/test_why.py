@@ -169,6 +169,13 @@ def test_an_unknown_document_is_an_error_without_a_traceback(data: Path, capsys:
     assert "no document for 'nowhere to be found'" in capsys.readouterr().err
 
 
+def test_a_broken_file_is_an_error_without_a_traceback(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = data / "download" / "docs-00000.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert main(["why", "package.kept", "--data", str(data)]) == 1
+    assert "a file of the data is broken" in capsys.readouterr().err
+
+
 def test_a_reader_that_leaves_early_is_no_error(data: Path) -> None:
     """`… | head -1`"""
     command = [sys.executable, "-m", "pipeline.ledger", "why", "package", "--data", str(data)]
