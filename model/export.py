@@ -234,7 +234,7 @@ def _gguf() -> Any:
     try:
         return importlib.import_module("gguf")
     except ImportError as error:
-        raise ValueError(f'the gguf library is missing; found: {error}; pip install "minigpt[export]".') from error
+        raise ValueError(f'the gguf library is missing; found: {error}; pip install ".[export]".') from error
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -29,7 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     chosen = chooser.parse_args(argv[:1])
     module = importlib.import_module(f"pipeline.{chosen.stage}")
     parser = argparse.ArgumentParser(
-        prog=f"python -m pipeline {chosen.stage}", description=(module.__doc__ or "").partition("\n")[0]
+        prog=f"python -m pipeline {chosen.stage}",
+        description=module.__doc__,  # what goes in and out, and the memory it takes
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = input_names(module.run)
     for name in names:

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from pipeline.engine import map_files
 from pipeline.errors import UserError
 from pipeline.evaluation_sets import contaminated_metrics
-from pipeline.filter_steps import check_licences, list_steps, prepare, settle, write_rules
+from pipeline.filter_steps import check_licences, list_steps, prepare, settle, threshold_metrics, write_rules
 from pipeline.params import Filter
 from pipeline.progress import Bar
 from pipeline.stage import Metrics
@@ -63,7 +63,7 @@ def run(params: Filter, *, docs: Path, languages: Path, scratch: Path, out: Path
     write_rules(out / "rules.json", rules)
     counts = decide(zip(paths, scored, strict=True), rules, out)
     check_some_stay(counts, rules)
-    return {**metrics, **counts}
+    return {**metrics, **counts, **threshold_metrics(rules)}
 
 
 def score_shard(path: Path, result: Path, *files: Path, params: Filter) -> None:

@@ -23,6 +23,7 @@ from pipeline.stage import Metrics
 from pipeline.tables import read_shard
 from pipeline.text import steps
 from pipeline.text.licences import Policy, make_policy, merge_violations, refuse, violations
+from pipeline.text.quality_score import SCORE as QUALITY_SCORE
 from pipeline.text.quality_score import calibration_metrics, quality_rule
 from pipeline.text.rules import Rule, Step
 
@@ -41,8 +42,7 @@ def prepare(params: Filter, docs: Path, languages: Path, scratch: Path, out: Pat
     metrics: Metrics = {"language_heldout_accuracy_frac": accuracy, "language_false_english_frac": false_wanted}
     if params.quality_classifier:
         files.append(out / "quality.bin")
-        calibration = train_quality(params.quality_classifier, docs, files[-1])
-        metrics |= calibration_metrics(calibration, params.quality_classifier.min_score or 0.0)
+        metrics |= calibration_metrics(train_quality(params.quality_classifier, docs, files[-1]))
     if params.decontamination:
         leaks = read_leaks(params.decontamination)
         files.append(scratch / "leaks.parquet")
@@ -74,9 +74,15 @@ def settle(rules: Sequence[Rule], params: Filter, scored: Sequence[Path]) -> lis
     classifier = params.quality_classifier
     if classifier is None or classifier.keep_frac is None:
         return list(rules)
-    columns = [batch.column(0).to_numpy() for path in scored for batch in read_shard(path, ["quality_score"])]
+    columns = [batch.column(0).to_numpy() for path in scored for batch in read_shard(path, [QUALITY_SCORE])]
     found = quality_rule(np.concatenate([np.zeros(0), *columns]), None, classifier.keep_frac)
     return [rule._replace(threshold=found.threshold) if rule.score == found.score else rule for rule in rules]
+
+
+def threshold_metrics(rules: Sequence[Rule]) -> Metrics:
+    """The classifier's threshold as it was in the end: given, or found by `settle`."""
+    found = [rule.threshold for rule in rules if rule.score == QUALITY_SCORE]
+    return {"quality_min_score": found[0]} if found else {}
 
 
 def write_rules(path: Path, rules: Sequence[Rule]) -> None:

@@ -115,7 +115,10 @@ def add(place: str, name: str, docs: Path, dedupe: Dedupe) -> str:
 
 def remove(place: str, ids: Sequence[str]) -> str:
     """Takes documents out and names those that were not there."""
-    gone = set(open_index(place).remove(ids))
+    index = open_index(place)
+    if index.settings() is None:  # a misspelt place must not look like a takedown that is done
+        raise UserError(f"near_index: no index in {masked(place)}", "nothing was removed", "correct --index")
+    gone = set(index.remove(ids))
     strangers = sorted(set(ids) - gone)
     absent = f"; not in the index: {', '.join(strangers)}" if strangers else ""
     return f"{len(gone):,} documents removed{absent}"

@@ -9,6 +9,7 @@ inputs and its code: what is found there belongs to exactly this run.
 from __future__ import annotations
 
 import errno
+import fcntl
 import inspect
 import json
 import math
@@ -59,13 +60,12 @@ def run_stage(
             raise UserError(f"{name}: --{flag} is missing", f"no {path}", "run the stage that makes it (dvc repro)")
     started = time.monotonic()
     partial = out.with_name(f"{out.name}.{rank}.partial" if rank else f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     extra = {}
     if "scratch" in inspect.signature(module.run).parameters:
         extra["scratch"] = SCRATCH / name / run_key(module, section.model_dump_json(), inputs)
         extra["scratch"].mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, _interrupt)
+    held = _claim(partial, name)
     try:
         metrics = module.run(section, **inputs, **extra, out=partial)
         check_metrics(name, metrics)
@@ -81,10 +81,31 @@ def run_stage(
         raise UserError(f"{name}: the disk is full", str(error), "free some space and run it again") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        os.close(held)
     if extra:
         shutil.rmtree(SCRATCH / name, ignore_errors=True)
     print(f"{name}: done in {time.monotonic() - started:.1f} s", flush=True)
     return metrics
+
+
+def _claim(partial: Path, name: str) -> int:
+    """An empty folder that is this process's alone, as long as the descriptor returned is open: a second run would empty it
+    under the first one's hands. A killed process holds nothing, so its folder is simply taken over."""
+    partial.mkdir(parents=True, exist_ok=True)
+    held = os.open(partial, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_ours = partial.exists() and os.path.samestat(os.fstat(held), partial.stat())  # or else just finished
+    except OSError as error:
+        is_ours = error.errno not in (errno.EAGAIN, errno.EACCES)  # a file system without locks
+    if not is_ours:
+        os.close(held)
+        raise UserError(
+            f"{name}: another run is making {partial.with_suffix('')}", str(partial), "wait for it, or stop it"
+        )
+    for path in partial.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    return held
 
 
 def run_key(module: ModuleType, section: str, inputs: Mapping[str, Path]) -> str:

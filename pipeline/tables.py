@@ -10,7 +10,8 @@ fixed codec, no timestamps, row groups cut by rows and text size only.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
@@ -96,13 +97,18 @@ def read_shard(
     path: Path, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS
 ) -> Iterator[pa.RecordBatch]:
     """Record batches of one Parquet file. Raises `UserError` for a file that is not Parquet."""
+    with readable(path), pq.ParquetFile(path) as file:
+        yield from file.iter_batches(batch_size=batch_rows, columns=None if columns is None else list(columns))
+
+
+@contextmanager
+def readable(path: Path) -> Generator[None]:
+    """Whoever reads this Parquet file inside gets a `UserError` that names it where it is broken or not there."""
     try:
-        with pq.ParquetFile(path) as file:
-            yield from file.iter_batches(batch_size=batch_rows, columns=None if columns is None else list(columns))
-    except pa.ArrowInvalid as error:
-        raise UserError(
-            f"{path}: not a readable Parquet file", str(error), "delete it and run its stage again"
-        ) from error
+        yield
+    except (pa.ArrowInvalid, FileNotFoundError) as error:
+        todo = "delete it and run its stage again"
+        raise UserError(f"{path}: not a readable Parquet file", str(error), todo) from error
 
 
 def read_parquet_stream(stream: IO[bytes], columns: Sequence[str]) -> Iterator[dict[str, object]]:
@@ -127,10 +133,8 @@ def _python_values(column: pa.Array) -> list[object]:
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """One Parquet file as a table."""
-    try:
+    with readable(path):
         return pq.read_table(path, columns=None if columns is None else list(columns))
-    except (pa.ArrowInvalid, FileNotFoundError) as error:
-        raise UserError(f"{path}: not a readable Parquet file", str(error), "run its stage again") from error
 
 
 def read_docs(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -140,7 +144,11 @@ def read_docs(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 def count_docs(folder: Path) -> int:
     """Number of documents from the files' footers alone."""
-    return sum(pq.read_metadata(path).num_rows for path in shard_paths(folder))
+    n_docs = 0
+    for path in shard_paths(folder):
+        with readable(path):
+            n_docs += pq.read_metadata(path).num_rows
+    return n_docs
 
 
 def scan_docs(folder: Path, stem: str = "docs") -> pl.LazyFrame:
@@ -166,7 +174,7 @@ def rows_between(paths: Sequence[Path], low: str, high: str, columns: Sequence[s
     """
     parts: list[pa.Table] = []
     for path in paths[bisect_left(paths, low, key=_last_id) :]:
-        with pq.ParquetFile(path) as file:
+        with readable(path), pq.ParquetFile(path) as file:
             ranges = _id_ranges(file.metadata)
             if ranges and ranges[0][0] >= high:
                 break
@@ -179,7 +187,8 @@ def rows_between(paths: Sequence[Path], low: str, high: str, columns: Sequence[s
 
 
 def _last_id(path: Path) -> str:
-    ranges = _id_ranges(pq.read_metadata(path))
+    with readable(path):
+        ranges = _id_ranges(pq.read_metadata(path))
     return ranges[-1][1] if ranges else ""
 
 

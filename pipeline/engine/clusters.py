@@ -88,6 +88,4 @@ def _extra(extra: str, module: str = "") -> Any:
     try:
         return importlib.import_module(module or extra)
     except ImportError as error:
-        raise UserError(
-            f"MINIGPT_ENGINE: {extra} is not installed", str(error), f'pip install "minigpt[{extra}]"'
-        ) from error
+        raise UserError(f"MINIGPT_ENGINE: {extra} is not installed", str(error), f'pip install ".[{extra}]"') from error

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import xxhash
 from fsspec.core import url_to_fs
 
-from pipeline.engine.maps import map_shards
+from pipeline.engine.maps import check_environment, map_shards
 
 # Files that this process does itself: starting workers takes as long, and they find the kernels compiled.
 N_HERE = 6
@@ -42,6 +42,7 @@ def map_files(
     text): what a stopped run has finished in the folder `results` is found there and not made again, wherever the path
     stands in the list now. A half-written result never shows.
     """
+    check_environment()  # few files never meet the workers; a misspelt engine is an error all the same
     results.mkdir(parents=True, exist_ok=True)
     settings = "\0".join([settings, *(file_key(extra, "") for extra in extras)])
     jobs = [Job(path.resolve(), results.resolve() / file_key(path, settings), tuple(extras)) for path in paths]

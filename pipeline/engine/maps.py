@@ -39,6 +39,12 @@ def map_shards(function: Callable[[Item], Result], items: Iterable[Item]) -> Ite
             yield wait(pending.popleft())
 
 
+def check_environment() -> None:
+    """Raises `UserError` for an unknown engine or number of workers, before any work."""
+    chosen_engine()
+    worker_count()
+
+
 def chosen_engine() -> str:
     engine = os.environ.get("MINIGPT_ENGINE", "process")
     if engine not in ENGINES:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
+
+from polars.exceptions import ComputeError
 
 from pipeline.errors import UserError
 from pipeline.ledger import show, takedown
@@ -99,7 +102,8 @@ def _takedown(args: argparse.Namespace) -> None:
         raise UserError("takedown: nothing to take down", "no id and no flag", "give an id, --url, --domain, --licence")
     if any(not stone.reason for stone in stones):
         raise UserError("takedown: no reason", "--reason is missing", "say why; it stays in the file and in Git")
-    made = takedown.plan(data, stones, registry, with_duplicates=args.with_duplicates)
+    before = takedown.read_stones(args.takedowns)
+    made = takedown.plan(data, stones, registry, before, with_duplicates=args.with_duplicates)
     n_new = takedown.write(args.takedowns, made.stones)
     if args.json:
         show.show_json(show.plan_json(made, n_new))
@@ -198,8 +202,19 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `… | head`: what is still buffered must not fail again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ComputeError as error:  # a broken file, which polars does not name
+        if os.environ.get("MINIGPT_TRACEBACK"):
+            raise
+        todo = (
+            "make the data again (dvc repro) or get it from the cache (dvc checkout); MINIGPT_TRACEBACK=1 shows where"
+        )
+        print(f"error: {UserError(f'{args.command}: a file of the data is broken', str(error), todo)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{args.command}: interrupted", file=sys.stderr)

@@ -21,6 +21,8 @@ from pipeline.tables import scan_table
 from pipeline.text.tombstones import REASON, Tombstone
 
 MAX_LISTED = 10
+SEEN_BEFORE = "seen_before"  # and seen_before_exact
+CONTAMINATED = "contaminated"  # the rule of text/decontaminate.py, whose kernels take long to import
 
 
 class Step(NamedTuple):
@@ -56,19 +58,34 @@ def life(data: Snapshot, doc: Row, stones: Sequence[Tombstone] = (), *, is_brief
 
 def _origin(doc: Row) -> str:
     where: dict[str, Any] = json.loads(doc["locator"] or "{}")
-    place = f"{where['file']}:{where.get('line', 0)}" if "file" in where else doc["locator"]
+    place = f"{where['file']}:{where['line']}" if "line" in where else doc["locator"]
     return ", ".join(part for part in (doc["source"], place, doc["url"], f"licence {doc['licence']}") if part)
 
 
 def _reason(row: Row, data: Snapshot, stones: Sequence[Tombstone]) -> str:
     if row["reason"] == REASON:
         return f"taken down by {said(row['other_id'], stones)}"
-    side = "<" if row["value"] < row["threshold"] else ">" if row["value"] > row["threshold"] else "="
-    text = f"{row['reason']}: {row['value']:.4g} {side} {row['threshold']:.4g}"
+    text = f"{row['reason']}: {row['value']:.4g}"
+    if row["decision"] == "dropped":  # the value of a change is how much of it there was; no threshold is broken
+        text = f"{row['reason']}: {_compared(row['value'], row['threshold'])}"
     if not row["other_id"]:
         return text
+    if row["reason"] == CONTAMINATED:  # which item of an evaluation set, not another document
+        return f"{text}; shares words with {row['other_id']}"
     known = titles(data.collected, [row["other_id"]])
+    if not known and row["reason"].startswith(SEEN_BEFORE):
+        return f"{text}; {row['other_id']}, kept by an earlier run, stands in for it"
     return f"{text}; {_name(row['other_id'], known)} stands in for it" if known else f"{text}; {row['other_id']}"
+
+
+def _compared(value: float, threshold: float) -> str:
+    """Both with four digits, or with as many as it takes to see that they differ."""
+    side = "<" if value < threshold else ">" if value > threshold else "="
+    for digits in (4, 8, 17):
+        left, right = f"{value:.{digits}g}", f"{threshold:.{digits}g}"
+        if left != right or value == threshold:
+            break
+    return f"{left} {side} {right}"
 
 
 def said(key: str, stones: Sequence[Tombstone]) -> str:

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pipeline.tables import read_shard
 from pipeline.text.rules import PASSES, Rule, first_broken
 
 BATCH_ROWS = 1 << 17
+CLASSIFIER, SHARE, SCORE = "filter.quality_classifier", ".keep_frac", ".min_score"
 
 
 @dataclass
@@ -42,15 +44,27 @@ class Replay:
 def replay(folder: Path, settings: Sequence[str], n_listed: int = 0) -> Replay:
     """The stored scores under other thresholds. Raises `UserError` for a setting that no rule has."""
     names, rules = read_rules(folder / "rules.json")
-    wanted = [parse(setting, names) for setting in settings]
-    others = list(rules)
-    for place, threshold in wanted:
+    others, made = list(rules), Replay(rules, {})
+    for setting in settings:
+        name, place, value = parse(setting, names)
+        threshold = _score_of_share(folder, rules[place].score, name, value) if name.endswith(SHARE) else value
         others[place] = others[place]._replace(threshold=threshold)
-    made = Replay(rules, {names[place]: (rules[place].threshold, threshold) for place, threshold in wanted})
+        told = name.removesuffix(SHARE) + SCORE if name.endswith(SHARE) else name
+        made.changed[told] = (rules[place].threshold, threshold)
     columns = ["id", *dict.fromkeys(rule.score for rule in rules)]
     for batch in read_shard(folder / "scores.parquet", columns, BATCH_ROWS):
         _add(made, pa.Table.from_batches([batch]), others, n_listed)
     return made
+
+
+def _score_of_share(folder: Path, score: str, name: str, keep_frac: float) -> float:
+    """The threshold that this share of all documents reaches, as the filter finds it. Memory: 8 bytes a document."""
+    if not 0 < keep_frac <= 1:
+        raise UserError(f"replay: {name} is a share of all documents", f"{keep_frac:g}", f"give one: --set {name}=0.5")
+    from pipeline.text.quality_score import top_frac_threshold  # brings kernels, half a second no other question needs
+
+    columns = [batch.column(0).to_numpy() for batch in read_shard(folder / "scores.parquet", [score], BATCH_ROWS)]
+    return top_frac_threshold(np.concatenate([np.zeros(0), *columns]), keep_frac)
 
 
 def _add(made: Replay, scores: pa.Table, others: Sequence[Rule], n_listed: int) -> None:
@@ -98,14 +112,22 @@ def dotted(row: Mapping[str, Any]) -> str:
     return f"filter.{section}.{side}_{score}"
 
 
-def parse(setting: str, names: Sequence[str]) -> tuple[int, float]:
-    """`filter.gopher_quality.min_words=50` → the rule's place and the threshold."""
+def parse(setting: str, names: Sequence[str]) -> tuple[str, int, float]:
+    """`filter.gopher_quality.min_words=50` → the whole name, the rule's place and the value. A score can be asked for by
+    threshold or by share, whichever of the two the params have."""
     name, is_set, value = (part.strip() for part in setting.partition("="))
     known = {each: place for place, each in enumerate(names) if each.rpartition(".")[2] != "licences"}
+    for each, place in list(known.items()):
+        if each in (CLASSIFIER + SHARE, CLASSIFIER + SCORE):
+            known |= {CLASSIFIER + SHARE: place, CLASSIFIER + SCORE: place}
     full = name if name.startswith("filter.") else f"filter.{name}"
     if not is_set or full not in known:
-        raise UserError(f"replay: no rule {name!r}", repr(setting), f"use NAME=VALUE with one of {', '.join(known)}")
+        meant = get_close_matches(full, known, n=3) if name else []
+        todo = (
+            f"use NAME=VALUE with {' or '.join(meant)}" if meant else f"use NAME=VALUE with one of {', '.join(known)}"
+        )
+        raise UserError(f"replay: no rule {name!r}", repr(setting), todo)
     try:
-        return known[full], float(value)
+        return full, known[full], float(value)
     except ValueError as error:
         raise UserError(f"replay: {name} is a number", repr(value), f"give one: --set {name}=0.5") from error

@@ -20,7 +20,7 @@ MAX_SHOWN = 10
 NEXT = """next:
   git add {file} && git commit -m "Take down …"
   dvc repro                  leaves these documents out from now on, and makes what came of them again
-  docs/takedown.md           how the old text leaves DVC's cache, its remote and the registry"""
+  docs/takedown.md           how the old text leaves DVC's cache, its remote, the registry and an index of earlier runs"""
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

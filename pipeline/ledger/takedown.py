@@ -91,8 +91,16 @@ def whole_id(data: Snapshot, query: str) -> str:
     )
 
 
-def plan(data: Snapshot, stones: Sequence[Tombstone], registry: Registry, *, with_duplicates: bool) -> Plan:
-    """What these tombstones take away; with duplicates, the whole clusters of these documents are taken down too."""
+def plan(
+    data: Snapshot,
+    stones: Sequence[Tombstone],
+    registry: Registry,
+    before: Sequence[Tombstone] = (),
+    *,
+    with_duplicates: bool,
+) -> Plan:
+    """What these tombstones take away beside those of `before`; with duplicates, the whole clusters of these documents are
+    taken down too."""
     stones, is_collected = list(stones), data.collected.exists()
     documents = (
         covered(data.collected, stones) if is_collected else pl.DataFrame(schema=dict.fromkeys(ASKED, pl.String))
@@ -103,11 +111,19 @@ def plan(data: Snapshot, stones: Sequence[Tombstone], registry: Registry, *, wit
         stones += [tombstone("id", doc_id, reason, date) for doc_id in cluster]
         documents = pl.concat([documents, by_ids(data.collected, cluster, ASKED)]).unique("id").sort("id")
         cluster = []
+    elif cluster:
+        cluster = _may_return(data, cluster, before)
     asked = [stone.value for stone in stones if stone.kind == "id"]
     ids = sorted({*documents["id"].to_list(), *asked, *remembered(registry, stones)})
     first = documents["id"].head(EXAMPLES).to_list()
     examples = by_ids(data.collected, first, COLUMNS) if first else documents
     return Plan(stones, documents.select("id"), examples, cluster, registry.saw(ids) if ids else [], len(ids))
+
+
+def _may_return(data: Snapshot, ids: Sequence[str], before: Sequence[Tombstone]) -> list[str]:
+    """Those of these documents that are in this corpus, not only in an index of earlier runs, and not taken down already."""
+    there = by_ids(data.collected, ids, ASKED)
+    return there.filter(pl.Series(_keys(there, before), dtype=pl.String).is_null())["id"].to_list()
 
 
 def covered(docs: Path, stones: Sequence[Tombstone]) -> pl.DataFrame:

@@ -28,7 +28,7 @@ class Connection:
             from redis.exceptions import RedisError
         except ModuleNotFoundError as error:
             raise UserError(
-                f"near_index: {self.place} needs a package", "no redis", 'pip install "minigpt[redis]"'
+                f"near_index: {self.place} needs a package", "no redis", 'pip install ".[redis]"'
             ) from error
         password = os.environ.get("MINIGPT_REDIS_PASSWORD")
         options: dict[str, Any] = {"password": password} if password else {}

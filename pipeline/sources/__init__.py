@@ -1,7 +1,7 @@
 """Readers of raw text, one file per kind of input: the settings of a source in, documents and rejects out.
 
 `open_source` looks a reader up by the source's `kind`, checks that the source exists and gives its size and its batches.
-To add a kind: a section in `pipeline/params.py`, a module here with `open_source(params, setting)`, a line in `READERS`.
+To add a kind: a section in `pipeline/params/`, a module here with `open_source(params, setting)`, a line in `READERS`.
 """
 
 from __future__ import annotations

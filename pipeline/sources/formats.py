@@ -3,7 +3,7 @@ where it is from.
 
 In: local files, each with what to add to its documents. Out: a reading. A document's source is that of the fetched source, its
 locator gets the address or repository, and it has that as its url where it brings none. Memory and time: the format's own.
-To add a format: its params class and reader in `FORMATS`, its name in `SourceFormat` (pipeline/params.py).
+To add a format: its params class and reader in `FORMATS`, its name in `SourceFormat` (pipeline/params/sources.py).
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def find_files(path: str, setting: str) -> tuple[Any, list[Found], int]:
     shown = sorted((file for file in found if not _is_hidden(file.name)), key=lambda file: file.name)
     if not shown:
         raise UserError(
-            f"{setting}: no such file, folder or match", repr(path), "correct the path, or remove the source"
+            f"{setting}: no such file, folder or match", repr(path), "correct the path, or remove the entry"
         )
     if shown[0].path == root and _problem(shown[0].name):
         raise UserError(

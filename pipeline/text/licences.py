@@ -115,17 +115,20 @@ def merge_violations(found: Iterable[Violation]) -> list[Violation]:
 
 def refuse(found: Iterable[Violation], setting: str = "filter.licences") -> None:
     """Raises `UserError` that names licences, counts and first documents, if there are any."""
+    refused = list(found)
     lines = [
         f"{each.n_docs} documents under {each.licence or '(none)'} ({each.reason}): {', '.join(each.first_ids)}"
         + (" …" if each.n_docs > len(each.first_ids) else "")
-        for each in found
+        for each in refused
     ]
-    if lines:
-        raise UserError(
-            f"{setting}: {len(lines)} licences are not permitted",
-            "; ".join(lines),
-            f"remove these sources, or list the licences in {setting}.allow; on_violation: drop leaves the documents out",
-        )
+    if not lines:
+        return
+    ways = ["remove these sources"]
+    if any(each.reason == "licence_unknown" for each in refused):
+        ways.append(f"give a source its licence, or set {setting}.unknown to drop or keep")
+    if any(each.reason != "licence_unknown" for each in refused):
+        ways.append(f"list the licences in {setting}.allow; on_violation: drop leaves the documents out")
+    raise UserError(f"{setting}: licences that are not permitted: {len(lines)}", "; ".join(lines), ", or ".join(ways))
 
 
 @lru_cache(maxsize=1 << 16)

@@ -97,9 +97,9 @@ def area_under_curve(scores: Fractions, is_positive: npt.NDArray[np.bool_]) -> f
     return float((ranks[is_positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
-def calibration_metrics(found: Calibration, threshold: float) -> dict[str, float | int]:
-    """As flat figures: `quality_auc_frac`, the threshold in use, and of each bin its texts and the positives among them."""
-    metrics: dict[str, float | int] = {"quality_auc_frac": found.auc, "quality_min_score": threshold}
+def calibration_metrics(found: Calibration) -> dict[str, float | int]:
+    """As flat figures: `quality_auc_frac`, and of each bin its texts and the positives among them."""
+    metrics: dict[str, float | int] = {"quality_auc_frac": found.auc}
     for place in range(N_BINS):
         name = f"quality_bin_{100 * place // N_BINS:02d}"
         metrics |= {f"{name}_docs": int(found.n_docs[place]), f"{name}_positives": int(found.n_positive[place])}

@@ -65,6 +65,15 @@ def test_files_that_a_stopped_run_has_finished_are_not_made_again(
     assert not set(map_files(logged, paths, results=results, settings="b")) & set(made)
 
 
+@pytest.mark.parametrize(("name", "value"), [("MINIGPT_ENGINE", "sprak"), ("MINIGPT_WORKERS", "many")])
+def test_a_wrong_engine_is_an_error_also_where_no_worker_is_needed(
+    name: str, value: str, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=name):
+        list(map_files(copy_twice, paths[:1], results=tmp_path / "results", settings=""))
+
+
 def test_another_extra_file_makes_other_results(paths: list[Path], tmp_path: Path) -> None:
     extra = tmp_path / "extra"
     extra.write_text("one")

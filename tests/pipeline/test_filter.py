@@ -264,8 +264,9 @@ def test_personal_data_is_replaced_and_counted(tmp_path: Path, hasty: Filter) ->
 def test_a_licence_violation_can_stop_the_stage(policy: dict[str, str], tmp_path: Path, hasty: Filter) -> None:
     asked = hasty.model_copy(update={"licences": Licences.model_validate({"allow": ["MIT"], **policy})})
     rows = [doc("a", ENGLISH), doc("b", ENGLISH, "GPL-3.0-only" if "on_violation" in policy else "unknown")]
-    with pytest.raises(UserError, match="1 licences are not permitted"):
+    with pytest.raises(UserError, match="not permitted: 1") as caught:
         run(tmp_path, asked, rows)
+    assert ("unknown to drop or keep" in str(caught.value)) == ("on_violation" not in policy)
 
 
 def test_a_quality_classifier_keeps_the_best_share(tmp_path: Path, hasty: Filter) -> None:
@@ -282,6 +283,7 @@ def test_a_quality_classifier_keeps_the_best_share(tmp_path: Path, hasty: Filter
     assert found["metrics"]["quality_auc_frac"] > 0.99
     rules = {each["reason"]: each for each in json.loads((found["out"] / "rules.json").read_text())}
     assert 0 < rules["quality_classifier"]["threshold"] < 1
+    assert found["metrics"]["quality_min_score"] == rules["quality_classifier"]["threshold"]
 
 
 def test_web_rules_rewrite_documents_and_every_one_that_changed_has_a_row(tmp_path: Path, hasty: Filter) -> None:

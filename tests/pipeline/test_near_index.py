@@ -127,10 +127,12 @@ def test_errors_of_the_commands_have_no_traceback(
 ) -> None:
     assert main(["remove", "--index", place, "--ids", str(tmp_path / "none")]) == 1
     assert main(["check", "--index", str(tmp_path / "none")]) == 1
+    assert main(["remove", "--index", str(tmp_path / "none"), "one"]) == 1
     assert main(["add", "--index", str(tmp_path / "fresh"), "--run", "x", "--docs", str(tmp_path / "none")]) == 1
     said = capsys.readouterr().err
     assert "No such file" in said
     assert "holds no index" in said
+    assert "nothing was removed" in said
     assert "no docs-*.parquet" in said
     with pytest.raises(SystemExit):
         main(["add", "--index", place, "--run", "../x", "--docs", "x"])

@@ -79,6 +79,35 @@ def test_a_full_disk_is_a_person_s_error(workspace: Path) -> None:
         go(run)
 
 
+def test_a_second_run_of_a_stage_is_refused_while_the_first_works(workspace: Path) -> None:
+    def second(params: object, *, docs: Path, out: Path) -> Metrics:
+        raise AssertionError("never called")
+
+    def run(params: object, *, docs: Path, out: Path) -> Metrics:
+        (out / "result").write_text("first")
+        with pytest.raises(UserError, match="dedupe: another run is making data/dedupe"):
+            go(second)
+        return {}
+
+    go(run)
+    assert (workspace / "data/dedupe/result").read_text() == "first"
+    go(run)  # and nothing stays locked
+
+
+def test_what_a_killed_run_left_is_cleared(workspace: Path) -> None:
+    left = workspace / "data/dedupe.partial"
+    (left / "folder").mkdir(parents=True)
+    (left / "folder" / "half").write_text("x")
+    (left / "link").symlink_to(workspace / "in")
+
+    def run(params: object, *, docs: Path, out: Path) -> Metrics:
+        assert not list(out.iterdir())
+        return {}
+
+    go(run)
+    assert (workspace / "in" / "file").exists()
+
+
 def test_scratch_survives_a_failure_and_goes_with_success(workspace: Path) -> None:
     seen: list[Path] = []
 

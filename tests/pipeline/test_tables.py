@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.arrow_files import read_run, write_run
-from pipeline.tables import LEDGER, ROW_GROUP, TableWriter, read_parquet_stream, read_table, rechunked, write_table
+from pipeline.errors import UserError
+from pipeline.tables import (
+    DOCS,
+    LEDGER,
+    ROW_GROUP,
+    TableWriter,
+    count_docs,
+    read_batches,
+    read_parquet_stream,
+    read_table,
+    rechunked,
+    rows_between,
+    write_table,
+)
 
 
 @settings(deadline=None)
@@ -100,3 +114,20 @@ def test_no_rows_give_a_file_with_the_columns(tmp_path: Path) -> None:
         writer.write(LEDGER.empty_table())
     for name in ("given", "first"):
         assert read_table(tmp_path / name).schema.names == LEDGER.names
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        count_docs,
+        lambda folder: list(read_batches(folder)),
+        lambda folder: read_table(folder / "docs-00000.parquet"),
+        lambda folder: rows_between([folder / "docs-00000.parquet"], "", "f"),
+    ],
+)
+def test_a_broken_file_is_named_whoever_reads_it(read: Callable[[Path], object], tmp_path: Path) -> None:
+    path = tmp_path / "docs-00000.parquet"
+    write_table(path, pa.Table.from_pylist([{"id": "a", "text": "x" * 1_000}], schema=DOCS))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"docs-00000\.parquet: not a readable Parquet file"):
+        read(tmp_path)

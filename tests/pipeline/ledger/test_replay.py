@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from pipeline.errors import UserError
 from pipeline.ledger.__main__ import main
 from pipeline.ledger.replay import dotted, read_rules, replay
 from pipeline.params import load_params
-from pipeline.tables import write_table
+from pipeline.tables import read_table, write_table
 from pipeline.text.rules import PASSES, first_broken
 from tests.conftest import ROOT, read_yaml
 from tests.pipeline.ledger.made import an_id, doc, write_corpus
@@ -35,7 +36,7 @@ NAMES = [
 ]
 
 
-def write_scores(folder: Path, n: int = 500, rules: list[dict[str, object]] = RULES) -> pa.Table:
+def write_scores(folder: Path, n: int = 500, rules: Sequence[Mapping[str, object]] = RULES) -> pa.Table:
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.Generator(np.random.PCG64(1))
     columns = {"id": sorted(an_id(number) for number in range(1, n + 1)), "language": ["en"] * n}
@@ -119,3 +120,38 @@ def test_without_scores_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture
     write_corpus(tmp_path, [doc(1)])
     assert main(["replay", "--data", str(tmp_path), "--set", "filter.x=1"]) == 1
     assert "no stored scores" in capsys.readouterr().err
+
+
+QUALITY = {"reason": "quality_classifier", "score": "quality_score", "side": "min"}
+
+
+@pytest.mark.parametrize("given_as", ["keep_frac", "min_score"])
+def test_a_share_is_replayed_as_a_share_and_a_score_as_a_score(
+    given_as: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever of the two the params have: `keep_frac=0.5` keeps half, it is no threshold of 0.5."""
+    section = "filter.quality_classifier"
+    write_corpus(tmp_path, [])
+    rules = [*RULES, {**QUALITY, "threshold": 0.1, "param": f"{section}.{given_as}"}]
+    table = write_scores(tmp_path / "filter", rules=rules)
+    scores = np.linspace(0.0, 0.2, table.num_rows)
+    write_table(tmp_path / "filter" / "scores.parquet", table.append_column("quality_score", pa.array(scores)))
+    for setting, threshold in ((f"{section}.keep_frac=0.25", scores[375]), (f"{section}.min_score=0.15", 0.15)):
+        made = replay(tmp_path / "filter", [setting])
+        assert made.changed == {f"{section}.min_score": (0.1, threshold)}
+        by_hand = first_broken(
+            read_table(tmp_path / "filter" / "scores.parquet"),
+            [*made.rules[:-1], made.rules[-1]._replace(threshold=threshold)],
+        )
+        assert made.then["quality_classifier"] == (by_hand == len(rules) - 1).sum() > 0
+    for wrong in ("0", "1.5"):
+        assert main(["replay", "--data", str(tmp_path), "--set", f"{section}.keep_frac={wrong}"]) == 1
+        assert "is a share of all documents" in capsys.readouterr().err
+
+
+def test_a_misspelt_setting_names_what_may_be_meant(tmp_path: Path) -> None:
+    write_scores(tmp_path)
+    with pytest.raises(UserError) as caught:
+        replay(tmp_path, ["gopher_quality.min_wrds=3"])
+    assert "filter.gopher_quality.min_words" in str(caught.value)
+    assert "max_top_ngram" not in str(caught.value)

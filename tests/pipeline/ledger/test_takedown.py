@@ -108,6 +108,17 @@ def test_the_other_members_of_a_cluster(data: Snapshot, number: int, others: set
     assert made.cluster == []
 
 
+def test_what_is_taken_down_already_or_of_an_earlier_run_does_not_return(tmp_path: Path) -> None:
+    ledger = [dropped(an_id(number), "dedupe", "near_duplicate", an_id(1)) for number in (2, 3)]
+    ledger.append(dropped(an_id(4), "dedupe", "seen_before", an_id(99)))
+    data = write_corpus(tmp_path / "data", [doc(number) for number in range(1, 9)], ledger)
+    registry, before = Registry(Path("nowhere"), Cache(Path("nowhere"))), [tombstone("id", an_id(2), "r")]
+    for number, others in ((1, [3]), (4, [])):
+        stones = [tombstone("id", an_id(number), "r")]
+        made = takedown.plan(data, stones, registry, before, with_duplicates=False)
+        assert made.cluster == [an_id(other) for other in others]
+
+
 def ask(data: Snapshot, *arguments: str, code: int = 0) -> None:
     root = data.collected.parent
     file = ["--data", str(root), "--takedowns", str(root.parent / "takedowns.jsonl")]

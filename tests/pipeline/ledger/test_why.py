@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from pipeline.ledger.__main__ import main
-from pipeline.ledger.places import stage_folders
+from pipeline.ledger.life import life
+from pipeline.ledger.places import Snapshot, stage_folders
 from pipeline.tables import DOCS, TOKEN_DOCS, ShardWriter, write_ledger, write_table
 from tests.conftest import ROOT
 
@@ -114,6 +117,40 @@ def test_a_filtered_document_names_its_rule(data: Path, capsys: pytest.CaptureFi
     assert "tokens" not in told
 
 
+def test_an_item_of_an_evaluation_set_is_not_called_a_document(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    leak = {**dropped("foreign", "filter", "contaminated", 19, 0), "other_id": "quiz:quiz.jsonl#1"}
+    write_ledger(data / "filter", [leak])
+    told = ask(data, "fremder", capsys)
+    assert "contaminated: 19 > 0; shares words with quiz:quiz.jsonl#1" in told
+    assert "stands in" not in told
+
+
+def test_a_document_of_an_earlier_run_is_said_to_be_one(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    earlier = "f" * 32
+    write_ledger(data / "dedupe", [{**dropped("copy", "dedupe", "seen_before", 0.9, 0.8), "other_id": earlier}])
+    assert f"seen_before: 0.9 > 0.8; {earlier}, kept by an earlier run" in ask(data, "package.copy", capsys)
+
+
+def test_a_value_just_below_its_threshold_does_not_look_like_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_ledger(data / "filter", [dropped("foreign", "filter", "quality_classifier", 0.4999996, 0.5)])
+    assert "quality_classifier: 0.4999996 < 0.5" in ask(data, "fremder", capsys)
+
+
+def test_a_change_says_how_much_and_no_threshold(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_ledger(data / "dedupe", [{**dropped("kept", "dedupe", "lines_removed", 3, 20), "decision": "changed"}])
+    told = ask(data, "package.kept", capsys)
+    assert "lines_removed: 3\n" in told
+
+
+def test_a_place_without_lines_is_told_as_its_source_names_it(tmp_path: Path) -> None:
+    where = '{"file":"wiki.xml.bz2","page":662,"revision":7}'
+    row = {**doc("kept", "Text."), "source": "wikipedia/wiki", "locator": where}
+    with ShardWriter(tmp_path / "download") as writer:
+        writer.write(pa.Table.from_pylist([row], schema=DOCS))
+    found = life(Snapshot("here", {"download": tmp_path / "download"}), row)
+    assert found[0].detail == f"wikipedia/wiki, {where}, licence MIT"
+
+
 def test_several_matches_are_listed_with_their_ends(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = ask(data, "twin", capsys)
     assert told.startswith("2 documents match")
@@ -130,6 +167,24 @@ def test_stages_that_have_not_run_are_said_to_be_missing(data: Path, capsys: pyt
 def test_an_unknown_document_is_an_error_without_a_traceback(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["why", "nowhere to be found", "--data", str(data)]) == 1
     assert "no document for 'nowhere to be found'" in capsys.readouterr().err
+
+
+def test_a_broken_file_is_an_error_without_a_traceback(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = data / "download" / "docs-00000.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert main(["why", "package.kept", "--data", str(data)]) == 1
+    assert "a file of the data is broken" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_early_is_no_error(data: Path) -> None:
+    """`… | head -1`"""
+    command = [sys.executable, "-m", "pipeline.ledger", "why", "package", "--data", str(data)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == ""
+    assert child.returncode == 0
 
 
 def test_the_folders_are_those_of_the_graph(tmp_path: Path) -> None:

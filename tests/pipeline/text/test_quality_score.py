@@ -78,10 +78,9 @@ def test_every_text_is_in_one_bin(rows: list[tuple[float, bool]]) -> None:
     assert sum(found.n_positive) == sum(is_positive)
     assert all(found.n_positive <= found.n_docs)
     assert found.n_docs[9] == sum(s >= 0.9 for s, _ in rows)
-    metrics = calibration_metrics(found, 0.5)
+    metrics = calibration_metrics(found)
     assert metrics["quality_bin_10_docs"] == sum(0.1 <= s < 0.2 for s, _ in rows)
-    assert metrics["quality_min_score"] == 0.5
-    assert len(metrics) == 22
+    assert len(metrics) == 21
     assert all(type(value) in (int, float) for value in metrics.values())
 
 

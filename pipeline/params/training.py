@@ -1,0 +1,165 @@
+"""From `train_tokenizer` to `evaluate` in params.yaml: vocabulary, shards, conversations, the model and its training."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.params.types import Count, Frac, LearningRate, Section, Seed
+
+
+class TrainTokenizer(Section):
+    kind: Literal["bpe", "wordpiece", "char"] = "bpe"
+    vocab_size: Annotated[int, Field(ge=300, le=1_000_000)]
+    pattern: Literal["gpt2", "cl100k", "qwen2"]
+    sample_bytes: Annotated[int, Field(ge=10_000)]  # of text to train on, drawn by `seed`
+    seed: Seed
+
+
+class Shard(Section):
+    val_frac: Annotated[float, Field(gt=0.0, lt=0.5)]  # of the documents, chosen by a hash of their id
+    seed: Seed
+    file_tokens: Count  # about this many tokens a file
+
+
+class Conversations(Section):
+    seed: Seed
+    max_tokens: Annotated[int, Field(ge=64)]  # a whole conversation, so that none is cut in training
+    passage_chars: Annotated[int, Field(ge=80, le=4_000)]  # of a passage that search_docs finds
+    max_index_bytes: Annotated[
+        int, Field(ge=1_000_000)
+    ]  # of passages' text in passages.sqlite, which is about twice as large
+    max_sample_bytes: Count  # of documents' text to talk about, drawn by `seed` where there is more: bounds memory
+    n_quote: Annotated[int, Field(ge=0)]
+    n_abstain: Annotated[int, Field(ge=0)]
+    n_search: Annotated[int, Field(ge=0)]  # half of them by name, half in words
+    n_calculator: Annotated[int, Field(ge=0)]
+    n_seed_repeats: Annotated[int, Field(ge=1)]  # how often each wording of a hand-written conversation is shown
+    joined_frac: Frac  # of the conversations that go on with another one, as people's do
+    system_frac: Frac  # of the conversations made by program that begin with a system prompt
+    n_heldout: Annotated[int, Field(ge=1)]  # of each skill, on symbols that training never saw
+
+
+class Architecture(Section):
+    """The decoder's shape; the vocabulary's size comes with the tokenizer."""
+
+    n_layer: Annotated[int, Field(ge=1, le=256)]
+    n_head: Annotated[int, Field(ge=1, le=256)]
+    n_kv_head: Annotated[int, Field(ge=1, le=256)]
+    d_model: Annotated[int, Field(ge=16)]
+    d_head: Annotated[int, Field(ge=8)]
+    d_ff: Annotated[int, Field(ge=16)]
+    seq_len: Annotated[int, Field(ge=16)]
+    rope_theta: Annotated[float, Field(gt=1.0)] = 10_000.0
+    is_tied: bool = True
+
+    @model_validator(mode="after")
+    def heads_divide(self) -> Architecture:
+        if self.n_head % self.n_kv_head:
+            raise ValueError(f"n_head ({self.n_head}) must be a multiple of n_kv_head ({self.n_kv_head})")
+        return self
+
+
+class Spikes(Section):
+    """Steps that are not taken (model/watch.py): the batch is left out, its documents are named in events.jsonl."""
+
+    max_robust_z: Annotated[float, Field(ge=0.0)]  # a loss so many robust deviations above the median; 0 = only NaN
+    window_steps: Annotated[int, Field(ge=8)] = 100  # of which the median is taken
+    back_steps: Annotated[int, Field(ge=0)] = 0  # also undone, and their batches left out
+    max_skips: Annotated[int, Field(ge=0)] = 0  # one more ends the run
+
+
+class Phase(Section):
+    """One run of the training loop: Muon on the matrices, AdamW on the rest, warmup, stable, decay."""
+
+    seed: Seed
+    micro_rows: Annotated[int, Field(ge=0)]  # rows a process computes at once, 0 = its whole share; less memory
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
+    warmup_frac: Frac
+    decay_frac: Frac
+    final_lr_frac: Frac
+    max_grad_norm: Annotated[float, Field(ge=0.0)]  # 0 = no clipping
+    spikes: Spikes | None = None  # without it, only a loss that is no number ends the run
+
+
+class Optimization(Phase):
+    """A phase with all its settings."""
+
+    total_steps: Count
+    batch_rows: Count  # rows of seq_len tokens in one optimiser step, over all processes
+    matrix_lr: LearningRate
+    embedding_lr: LearningRate
+    head_lr: LearningRate
+    norm_lr: LearningRate
+    eval_every: Count  # steps between two points of the held-out curve
+
+
+class BudgetedOptimization(Phase):
+    """The same; what is left out follows from pretrain.budget (model/budget.py has the rules)."""
+
+    total_steps: Count | None = None
+    batch_rows: Count | None = None
+    matrix_lr: LearningRate | None = None
+    embedding_lr: LearningRate | None = None
+    head_lr: LearningRate | None = None
+    norm_lr: LearningRate | None = None
+    eval_every: Count | None = None
+
+
+class Budget(Section):
+    """How much pretraining may cost: exactly one of these. Minutes are counted at a stated rate, because no clock may change
+    an artifact."""
+
+    tokens: Count | None = None
+    tokens_per_parameter: Annotated[float, Field(gt=0.0)] | None = None  # 20 is compute-optimal
+    flops: Annotated[float, Field(gt=0.0)] | None = None
+    minutes: Annotated[float, Field(gt=0.0)] | None = None
+    tokens_per_second: Annotated[float, Field(gt=0.0)] | None = None  # with minutes: data/metrics/pretrain.json has one
+
+    @model_validator(mode="after")
+    def is_one(self) -> Budget:
+        given = [self.tokens, self.tokens_per_parameter, self.flops, self.minutes]
+        if sum(value is not None for value in given) != 1:
+            raise ValueError("give exactly one of tokens, tokens_per_parameter, flops, minutes")
+        if (self.minutes is None) != (self.tokens_per_second is None):
+            raise ValueError("minutes and tokens_per_second belong together")
+        return self
+
+
+class Samples(Section):
+    """What the model writes at each point of the held-out curve, the likeliest token each time."""
+
+    prompts: Annotated[list[str], Field(min_length=1)]  # an empty one: a document from its beginning
+    max_tokens: Count
+
+
+class Pretrain(Section):
+    model: Architecture
+    training: BudgetedOptimization
+    budget: Budget | None = None
+    samples: Samples | None = None
+    eval_tokens: Count  # of the val split, for the loss curve
+
+    @model_validator(mode="after")
+    def is_complete(self) -> Pretrain:
+        required = [name for name, field in Optimization.model_fields.items() if field.is_required()]
+        missing = [f"training.{name}" for name in required if getattr(self.training, name) is None]
+        if self.budget is None and missing:
+            raise ValueError(f"{', '.join(missing)}: missing; give it, or give pretrain.budget")
+        if self.budget is not None and self.training.total_steps and self.training.batch_rows:
+            raise ValueError(
+                "training.total_steps and training.batch_rows leave nothing for budget; remove one of the three"
+            )
+        return self
+
+
+class Sft(Section):
+    training: Optimization
+
+
+class Evaluate(Section):
+    seed: Seed
+    max_new_tokens: Count
+    n_samples: Annotated[int, Field(ge=0)]
+    eval_tokens: Count  # of the val split, for bits per byte; all of it when it is smaller
