@@ -47,6 +47,7 @@ def new_workspace(folder: Path, recipe: str = "smoke") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "docs" / "recipes" / f"{recipe}.yaml", folder / "params.yaml")
     shutil.copytree(ROOT / "data" / "seed", folder / "data" / "seed")
+    shutil.copytree(ROOT / "data" / "evaluation", folder / "data" / "evaluation")
     (folder / "data" / "takedowns.jsonl").touch()
     return folder
 

@@ -75,7 +75,7 @@ def test_what_makes_no_sense_is_refused(budget: dict[str, Any] | None, without: 
 
 def test_processes_divide_a_batch_that_is_not_known_yet(tmp_path: Any) -> None:
     text = (ROOT / "params.yaml").read_text().replace("    total_steps: 1000\n    batch_rows: 12\n", "", 1)
-    (tmp_path / "params.yaml").write_text(text.replace("pretrain:\n", "pretrain:\n  budget: {tokens: 9000000}\n", 1))
+    (tmp_path / "params.yaml").write_text(text.replace("  budget: null", "  budget: {tokens: 9000000}", 1))
     rows = batch_rows_of(["pretrain", "--params", str(tmp_path / "params.yaml")])
     section = load_params(tmp_path / "params.yaml").pretrain
     assert settle(section, config_of(section)).batch_rows % rows == 0

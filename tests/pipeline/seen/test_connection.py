@@ -70,5 +70,5 @@ def test_one_band_is_too_few_for_a_server(redis_client: Any, redis_socket: Path,
 
 def test_without_the_package_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis", None)
-    with pytest.raises(UserError, match=r"minigpt\[redis\]"):
+    with pytest.raises(UserError, match=r"\.\[redis\]"):
         open_index("redis://host:1/0")
