@@ -101,7 +101,8 @@ class Batcher:
         if rows:
             ids, positions = [request.last for _, request in rows], [request.n_tokens for _, request in rows]
             logits = self._engine.decode(ids, [place for place, _ in rows], positions)
-            likeliest = logits.argmax(-1).tolist()
+            is_plain = logits.device.type == "cpu" and logits.dtype == torch.float32
+            likeliest = (logits.numpy().argmax(-1) if is_plain else logits.argmax(-1)).tolist()
             for number, (place, request) in enumerate(rows):
                 request.n_tokens += 1
                 is_greedy = request.sampling.temperature == 0

@@ -86,7 +86,8 @@ class Decoder:
             return self._logits(self._forward(*rows))
         parts = zip(*(np.array_split(values, n_parts) for values in rows), strict=True)
         work = [self._threads.submit(lambda part: self._logits(self._forward(*part)), part) for part in parts]
-        return torch.cat([part.result() for part in work])
+        # not torch.cat: torch's own threads would spin behind it, on the cores of these
+        return torch.from_numpy(np.concatenate([part.result().numpy() for part in work]))
 
     def stream(self, prompt: Sequence[int], sampling: Sampling, *, stop_ids: Collection[int] = ()) -> Iterator[int]:
         """Ends at a stop id, after max_new_tokens, or when the window is full. The same seed gives the same ids."""
