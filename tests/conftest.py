@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from ruamel.yaml import YAML
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests share the cores, and waiting threads spin
 
 from pipeline.__main__ import main
+
+# The same examples at every run: a change is judged by what it changed. `--hypothesis-profile search` looks for new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=1000, deadline=None)
+settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parent.parent
 

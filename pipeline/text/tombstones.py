@@ -30,9 +30,11 @@ KINDS = ("id", "url", "domain", "licence")
 REASON = "takedown"  # in the ledger, and `dropped_takedown` in the metrics
 UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 URL = (
-    r"^\s*(?:(?:[A-Za-z][A-Za-z0-9+.-]*:)?//)?(?:[^/?#@]*@)?"
-    r"(?P<host>\[[^\]]*\]|[^/?#:]*)(?::(?P<port>[0-9]*))?(?P<path>[^?#]*)(?P<query>\?[^#]*)?"
+    r"(?s)^(?:(?:[A-Za-z][A-Za-z0-9+.-]*:)?//)?(?:[^/?#]*@)?"
+    r"(?P<host>\[[^\]]*\]|[^/?#:]*)(?::(?P<port>[0-9]*))?(?P<path>(?:[/][^?#]*)?)(?P<query>\?[^#]*)?(?:#.*)?$"
 )
+HOST = r"^(?:\[[0-9a-f:.]+\]|[^\s/?#:@%\[\]\x00-\x1f\x7f-\x{10ffff}]+)$"
+ENDS = r"[\s/]+$"
 
 
 class Tombstone(NamedTuple):
@@ -97,7 +99,11 @@ def tombstone(kind: str, value: str, reason: str, date: str = "") -> Tombstone:
         "licence": _licence,
     }
     canonical = written[kind](value.strip())
-    is_good = {"id": re.fullmatch(r"[0-9a-f]{32}", canonical), "domain": re.fullmatch(r"[^\s/:?#@]+", canonical)}
+    is_good = {
+        "id": re.fullmatch(r"[0-9a-f]{32}", canonical),
+        "url": hosts(pa.array([canonical]))[0].as_py(),
+        "domain": re.fullmatch(r"[^\s/:?#@]+", canonical),
+    }
     if not canonical or not is_good.get(kind, True):
         raise UserError(f"takedown: not {'an' if kind == 'id' else 'a'} {kind}", repr(value), "look at its spelling")
     return Tombstone(kind, canonical, reason.strip(), date.strip())
@@ -141,28 +147,34 @@ def _by_value(column: pa.StringArray, judge: Callable[[str], str | None]) -> pa.
 
 
 def canonical_urls(urls: pa.StringArray) -> pa.StringArray:
-    """host[:port]/path?query, each in the one spelling that is compared; empty stays empty."""
-    parts = pc.extract_regex(urls, URL)
+    """host[:port]/path?query, each in the one spelling that is compared; what has no host is only trimmed.
+
+    What has this spelling keeps it: the file of tombstones may be read and written any number of times.
+    """
+    trimmed = pc.utf8_trim_whitespace(urls)
+    parts = pc.extract_regex(trimmed, URL)
     host, port, path, query = (pc.struct_field(parts, i) for i in range(4))
-    host = pc.replace_substring_regex(_lower_hosts(host), r"^www\.", "")
+    host = pc.replace_substring_regex(_lower_hosts(host), r"^(www\.)+", "")
     port = pc.if_else(
         pc.is_in(port, value_set=pa.array(["", "80", "443"])), "", pc.binary_join_element_wise(":", port, "")
     )
-    query = pc.if_else(pc.equal(query, "?"), "", query)
-    joined = pc.binary_join_element_wise(host, port, pc.utf8_rtrim(path, "/"), query, "")
-    return _percent(pc.utf8_rtrim_whitespace(joined))
+    path = pc.replace_substring_regex(path, ENDS, "")
+    query = pc.replace_substring_regex(query, r"^\?\s*$|\s+$", "")
+    joined = _percent(pc.binary_join_element_wise(host, port, path, query, ""))
+    is_host = pc.fill_null(pc.match_substring_regex(host, HOST), False)
+    return pc.if_else(is_host, joined, trimmed)
 
 
 def hosts(urls: pa.StringArray) -> pa.StringArray:
     """The host of each URL in lower case, ASCII form; empty where there is none."""
-    return _lower_hosts(pc.struct_field(pc.extract_regex(urls, URL), 0))
+    return pc.fill_null(_lower_hosts(pc.struct_field(pc.extract_regex(pc.utf8_trim_whitespace(urls), URL), 0)), "")
 
 
 def _lower_hosts(host: pa.StringArray) -> pa.StringArray:
     lower = pc.utf8_rtrim(pc.utf8_lower(host), ".")
     if pc.all(pc.string_is_ascii(lower)).as_py() in (True, None):
         return lower
-    return pa.array([_ascii_host(name) for name in lower.to_pylist()], pa.string())
+    return pa.array([name and _ascii_host(name) for name in lower.to_pylist()], pa.string())
 
 
 def _ascii_host(name: str) -> str:
@@ -177,12 +189,12 @@ def _percent(urls: pa.StringArray) -> pa.StringArray:
     is_odd = pc.or_(pc.match_substring(urls, "%"), pc.invert(pc.string_is_ascii(urls)))
     if not pc.any(is_odd).as_py():
         return urls
-    mended = pa.array([_percent_one(url) for url in urls.filter(is_odd).to_pylist()], pa.string())
+    mended = pa.array([url and _percent_one(url) for url in urls.filter(is_odd).to_pylist()], pa.string())
     return pc.replace_with_mask(urls, is_odd, mended)
 
 
 def _percent_one(url: str) -> str:
-    ascii_url = quote(url, safe="%!$&'()*+,;=:@/?[]\"<>\\^`{|} #~")
+    ascii_url = quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", url), safe="%!$&'()*+,;=:@/?[]\"<>\\^`{|} #~")
 
     def one(found: re.Match[str]) -> str:
         letter = chr(int(found[1], 16))

@@ -42,7 +42,7 @@ request = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(requests=st.lists(request, min_size=1, max_size=7), n_places=st.integers(1, 4))
 def test_batched_is_single(
     model: Transformer, requests: list[tuple[list[int], int, float, int]], n_places: int

@@ -24,7 +24,7 @@ def test_cached_equals_uncached() -> None:
     assert generate(MODEL, prompt, GREEDY) == uncached(prompt, 12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.lists(st.integers(0, 299), min_size=1, max_size=31), min_size=1, max_size=9), st.integers(2, 5))
 def test_batched_equals_single(prompts: list[list[int]], batch_rows: int) -> None:
     stop_ids = set(range(40))

@@ -36,7 +36,7 @@ def corpus_of(folder: Path, paths: list[Path], params: Dedupe, memory_bytes: int
     st.sampled_from([40, 1_000, 20_000, 100_000_000]),
     st.sampled_from([0.3, 0.5, 0.8, 1.0]),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_any_memory_gives_the_decisions_of_the_algorithm_in_memory(
     seed: int, n: int, n_shards: int, memory_bytes: int, min_jaccard: float
 ) -> None:

@@ -50,7 +50,7 @@ def naive(text: str, items: list[str]) -> tuple[int, float, str]:
 
 
 @given(ITEMS, ITEMS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_equals_the_plain_reading(items: list[str], texts: list[str]) -> None:
     leaks = leaks_of(items)
     got = overlap(words(texts), leaks)
@@ -62,7 +62,6 @@ def test_equals_the_plain_reading(items: list[str], texts: list[str]) -> None:
 
 
 @given(ITEMS, ITEMS, st.data())
-@settings(deadline=None)
 def test_what_a_worker_reads_is_what_was_built(items: list[str], texts: list[str], data: st.DataObject) -> None:
     sets = data.draw(st.lists(st.integers(0, 2), min_size=len(items), max_size=len(items)))
     leaks = leaks_of(items, sorted(sets))

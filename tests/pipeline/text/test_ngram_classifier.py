@@ -48,7 +48,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("name", SETTINGS)
 @given(lines=LINES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_probabilities_are_fasttexts(models: dict[str, Path], name: str, lines: list[str]) -> None:
     model, theirs = load_model(models[name]), read_model(models[name])
     assert isinstance(model, Classifier)

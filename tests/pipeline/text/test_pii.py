@@ -136,7 +136,7 @@ PLANTS = {"email": emails(), "card": cards(), "iban": ibans(), "ip": ips(), "pho
 @pytest.mark.parametrize("around", AROUND)
 def test_what_is_planted_is_found(kind: str, around: str) -> None:
     @given(PLANTS[kind])
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     def check(planted: str) -> None:
         said = planted.startswith("Tel. ")
         expected = around.format("Tel. " * said + placeholder(kind))
@@ -193,7 +193,7 @@ TEXTS = st.lists(PIECES, max_size=25).map("".join)
 
 
 @given(st.lists(TEXTS, max_size=4))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_twice_is_once_and_the_rest_stays(texts: list[str]) -> None:
     column = pa.array(texts, pa.string())
     once = redact(column)
@@ -206,7 +206,6 @@ def test_twice_is_once_and_the_rest_stays(texts: list[str]) -> None:
 
 
 @given(TEXTS, TEXTS)
-@settings(deadline=None)
 def test_a_row_knows_nothing_of_its_neighbours(left: str, right: str) -> None:
     alone = [redact(pa.array([text])).texts.to_pylist()[0] for text in (left, right)]
     assert redact(pa.array([left, right])).texts.to_pylist() == alone

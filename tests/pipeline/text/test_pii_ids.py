@@ -79,7 +79,7 @@ def test_check_digits_equal_stdnums(name: str) -> None:
     last = name in ("bsn", "pesel", "steuer", "aadhaar")
 
     @given(numbers)
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     def check(number: str) -> None:
         # of the ten last digits one is right
         for each in [number[:-1] + digit for digit in "0123456789"] if last else [number, RIGHT_ONES[name](number)]:
