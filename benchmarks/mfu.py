@@ -1,7 +1,7 @@
-"""Model FLOPs a second of training on a CPU as a share of the fastest bf16 matrix product here (PaLM's MFU, attention counted causal).
+"""Model FLOPs a second of training on a CPU as a share of the fastest bf16 matrix product here (PaLM's MFU, causal attention).
 
 Whole optimiser steps, clipping, Muon and AdamW included, of 24,576 tokens in micro-batches of 6,144 (half of what model.budget
-takes for a compute-optimal run of 12 M parameters). Each size meets a peak measured right before and after; the lowest share counts.
+takes for a compute-optimal run of 12 M parameters). The peak is measured before and after each size; the lowest share counts.
 """
 
 from __future__ import annotations
