@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import inspect
 import json
 import math
@@ -116,8 +117,7 @@ def run_key(module: ModuleType, section: str, inputs: Mapping[str, Path]) -> str
         for path in sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]:
             digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
             with path.open("rb") as file:
-                while chunk := file.read(1 << 22):
-                    digest.update(chunk)
+                hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
 
 
