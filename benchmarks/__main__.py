@@ -23,7 +23,7 @@ import benchmarks
 from benchmarks.measure import Result
 from pipeline.errors import UserError
 
-NO_CLAIMS = ("__main__", "generated", "measure", "models", "stages")
+NO_CLAIMS = ("__main__", "generated", "measure", "models", "stages", "train_minimind")
 PEERS = ("nanogpt", "minimind", "nanochat", "torchtitan")  # checkouts
 
 

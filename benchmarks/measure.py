@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -43,3 +49,14 @@ def rates(
             work()
             best[index] = min(best[index], clock() - started)
     return amount / best[0], amount / best[1]
+
+
+def python(arguments: Sequence[str], folder: Path, **environment: str) -> str:
+    """What a Python program prints, run in a process of its own in `folder`. Raises: `UserError` with its last words."""
+    command = [sys.executable, *arguments]
+    environment = {**os.environ, **environment}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = "\n".join(done.stderr.strip().splitlines()[-3:])
+        raise UserError(f"{' '.join(arguments[:3])} failed in {folder}", last, "look at its message")
+    return done.stdout

@@ -11,11 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,7 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchmarks.measure import Result
+from benchmarks.measure import Result, python
 from model.tokenizer import Tokenizer
 from model.vocabulary import train_char
 from pipeline.arrow_files import TokenFile
@@ -61,21 +58,14 @@ def run(*, nanogpt: Path | None = None) -> Result:
 def prepare_nanogpt(checkout: Path, place: Path) -> Path:
     """A copy with its data prepared by its own script, which downloads the text where it is not there yet."""
     shutil.copytree(checkout, place, ignore=shutil.ignore_patterns(".git", "*.bin", "*.pkl", "out*"))
-    try:
-        _python(["prepare.py"], place / "data" / "shakespeare_char")
-    except subprocess.CalledProcessError as error:
-        raise UserError(
-            "time_to_loss: nanoGPT's data can't be prepared",
-            error.stderr.strip().splitlines()[-1],
-            "put the plays at data/shakespeare_char/input.txt in the checkout",
-        ) from error
+    python(["prepare.py"], place / "data" / "shakespeare_char")
     return place
 
 
 def run_nanogpt(checkout: Path) -> tuple[float, float]:
     """Seconds, and the last validation loss it printed."""
     started = time.perf_counter()
-    printed = _python(NANOGPT.split(), checkout)
+    printed = python(NANOGPT.split(), checkout)
     seconds = time.perf_counter() - started
     return seconds, float(re.findall(r"val loss ([0-9.]+)", printed)[-1])
 
@@ -85,7 +75,7 @@ def run_ours(place: Path) -> tuple[float, float]:
     shutil.copy(RECIPE, place / "params.yaml")
     command = "-m pipeline pretrain --shards shards --tokenizer tokenizer --out out --metrics metrics.json"
     started = time.perf_counter()
-    _python(command.split(), place, NUMBA_CACHE_DIR=str(place / "numba"), PYTHONPATH=str(ROOT))
+    python(command.split(), place, NUMBA_CACHE_DIR=str(place / "numba"), PYTHONPATH=str(ROOT))
     seconds = time.perf_counter() - started
     metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
     return seconds, metrics["heldout_bpb"] * math.log(2)
@@ -126,10 +116,3 @@ def _write_split(shards: Path, split: str, text: str, tokenizer: Tokenizer, tabl
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _python(arguments: list[str], folder: Path, **environment: str) -> str:
-    command = [sys.executable, *arguments]
-    return subprocess.run(
-        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=True
-    ).stdout
