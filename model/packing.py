@@ -49,7 +49,7 @@ class Pieces:
     starts: Int[np.ndarray, " P"]  # in the stream
     lengths: Int[np.ndarray, " P"]
     is_end: Bool[np.ndarray, " P"]  # of its document
-    first: Int[np.ndarray, " R+1"]
+    first: Int[np.ndarray, " E"]  # one more than there are rows
 
     @property
     def n_rows(self) -> int:
