@@ -189,6 +189,7 @@ def test_kill_9_with_a_mixture_ends_as_if_nothing_had_been(road: Path, tmp_path:
     """Packed, masked, mixed: a real process killed in mid-training, started again, beside one left alone."""
     values = read_yaml(road / "params.yaml")
     values["pretrain"]["data"] = {"packing": "best_fit", "mask_documents": True, "mixture": MIXTURE}
+    values["pretrain"]["training"] |= {"total_steps": 24, "eval_every": 12}
     argv, digests = stage_commands()["pretrain"], []
     command = [sys.executable, "-m", "pipeline.launch", *argv]
     env = {
