@@ -9,17 +9,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Result:
-    """`ours` and `peer` in `unit` of the same `work`; more is better. No peer: only ours."""
+    """`ours` and `peer` in `unit` of the same `work`; more is better unless `is_cost`. No peer: only ours."""
 
     work: str
     unit: str
     ours: float
     peer: float | None = None
     peer_name: str = ""
+    is_cost: bool = False
 
     @property
     def ratio(self) -> float | None:
-        return None if self.peer is None else self.ours / self.peer
+        """How many times better ours is."""
+        if self.peer is None:
+            return None
+        return self.peer / self.ours if self.is_cost else self.ours / self.peer
 
 
 def rates(

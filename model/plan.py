@@ -16,6 +16,7 @@ from typing import Literal
 from model.config import ModelConfig
 
 FUSED_CHUNK_TOKENS = 1024  # model.fused.CHUNK_TOKENS
+BLOCK_TOKENS = 128  # model.fused.BLOCK_TOKENS
 TORCH_CHUNK_TOKENS = 512  # model.loss.CHUNK_TOKENS
 
 
@@ -202,10 +203,12 @@ def fused_activation_bytes(config: ModelConfig, rows: int, n_threads: int = 1) -
     """The buffers of model.fused for one shape of batch: what each layer keeps, and what the layers share."""
     c, n = config, rows * config.seq_len
     wide, narrow = c.n_head * c.d_head, c.n_kv_head * c.d_head
-    chances = 2 * rows * c.n_head * c.seq_len**2
-    kept = n * (12 * c.d_model + 8 + 2 * (wide + 2 * narrow) + 4 * wide + 4 * narrow + 6 * c.d_ff) + chances
-    shared = n * (16 * c.d_model + 8 + 6 * c.d_ff + 6 * wide + 4 * narrow + 2 * (wide + 2 * narrow)) + chances
+    ends = [*range(BLOCK_TOKENS, c.seq_len, BLOCK_TOKENS), c.seq_len]
+    blocks = [2 * rows * c.n_head * (b - a) * b for a, b in zip([0, *ends], ends, strict=False)]  # queries × keys
+    heads = 2 * rows * c.n_head * min(c.seq_len, BLOCK_TOKENS) * c.d_head
+    kept = n * (12 * c.d_model + 8 + 2 * (wide + 2 * narrow) + 4 * wide + 4 * narrow + 6 * c.d_ff)
+    shared = n * (16 * c.d_model + 8 + 6 * c.d_ff + 4 * wide + 4 * narrow + 2 * (wide + 2 * narrow))
     chunk = min(n, FUSED_CHUNK_TOKENS)
     projection = 2 * chunk * c.vocab_size + 2 * c.n_embedding_parameters
     scratch = 4 * n_threads * (max(c.seq_len, c.vocab_size, c.d_head) + c.d_model + 2 * c.d_head)
-    return c.n_layer * kept + shared + projection + scratch
+    return c.n_layer * (kept + sum(blocks)) + shared + max(blocks) + heads + projection + scratch

@@ -14,6 +14,8 @@ Papers: RMSNorm (Zhang & Sennrich 2019), RoPE (Su et al. 2021), GQA (Ainslie et 
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -49,7 +51,7 @@ class Cache:
 
     def row_of(self, row: int) -> Cache:
         """An empty cache of one row that fills this one's row."""
-        one = object.__new__(Cache)
+        one = copy.copy(self)
         one.keys, one.values = self.keys[:, row : row + 1], self.values[:, row : row + 1]
         one.n_filled = 0
         one._set_pad(None)

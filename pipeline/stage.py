@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import inspect
 import json
 import math
@@ -120,8 +121,7 @@ def run_key(module: ModuleType, section: str, inputs: Mapping[str, Path]) -> str
             if path in stated:
                 continue
             with path.open("rb") as file:
-                while chunk := file.read(1 << 22):
-                    digest.update(chunk)
+                hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
 
 

@@ -56,6 +56,7 @@ def settings_of(params: Optimization) -> TrainSettings:
         head_lr=params.head_lr,
         norm_lr=params.norm_lr,
         weight_decay=params.weight_decay,
+        momentum=params.momentum,
     )
     return TrainSettings(
         total_steps=params.total_steps,

@@ -76,6 +76,7 @@ class Phase(Section):
     seed: Seed
     micro_rows: Annotated[int, Field(ge=0)]  # rows a process computes at once, 0 = its whole share; less memory
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95  # Muon's; a run of few hundred steps does better with less
     warmup_frac: Frac
     decay_frac: Frac
     final_lr_frac: Frac

@@ -137,8 +137,13 @@ def test_the_optimizers_state_is_what_the_plan_says(config: ModelConfig) -> None
 
 
 @pytest.mark.parametrize("config", MODELS)
+@pytest.mark.parametrize("block_tokens", [128, 20])
 @pytest.mark.skipif(kernel_problem() is not None, reason="the CPU kernels can't run here")
-def test_the_kernels_hold_what_the_plan_says(config: ModelConfig) -> None:
+def test_the_kernels_hold_what_the_plan_says(
+    config: ModelConfig, block_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (fused, plan):
+        monkeypatch.setattr(module, "BLOCK_TOKENS", block_tokens)
     model = Transformer(config)
     compute = KernelCompute(model)
     ids = batch_of(config)
@@ -148,7 +153,8 @@ def test_the_kernels_hold_what_the_plan_says(config: ModelConfig) -> None:
     step = compute.step
     weights = [*model.parameters(), *low.parameters(), step.head, *(t for w in step.weights for t in w.copies)]
     gradients = [*map(grad_of, model.parameters()), *(t for w in step.weights for t in w.grads)]
-    buffers = [t for kept in step.kept for t in vars(kept).values()]
+    buffers = [t for kept in step.kept for t in vars(kept).values() if isinstance(t, Tensor)]
+    buffers += [chance for kept in step.kept for chance in kept.chances]
     buffers += [t for name, t in vars(step).items() if isinstance(t, Tensor) and name != "head"]
     told = planned(config, compute="kernels")
     assert told.weights == sum(storages(weights).values())
@@ -156,7 +162,8 @@ def test_the_kernels_hold_what_the_plan_says(config: ModelConfig) -> None:
     assert told.activations == pytest.approx(sum(storages(buffers).values()), rel=0.01)
 
 
-def test_chunks_are_those_of_the_loss() -> None:
+def test_chunks_and_blocks_are_those_of_the_code() -> None:
+    assert plan.BLOCK_TOKENS == fused.BLOCK_TOKENS
     assert (plan.FUSED_CHUNK_TOKENS, plan.TORCH_CHUNK_TOKENS) == (fused.CHUNK_TOKENS, loss.CHUNK_TOKENS)
 
 
