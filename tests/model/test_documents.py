@@ -14,6 +14,8 @@ from model.batches import Batch, RowBatches, StreamRows, TokenStream
 from model.documents import PackedRows, Selection
 from model.loss import IGNORE
 from model.order import fair_cycle
+from model.train import TrainSettings, train
+from model.transformer import Transformer
 from tests.model.conftest import TINY, awake, write_shards
 
 BOS = 1
@@ -170,3 +172,18 @@ def test_nothing_to_pack_is_refused() -> None:
         PackedRows(stream, nothing, nothing, 8)
     with pytest.raises(ValueError, match="too small"):
         StreamRows(Selection(stream, nothing, nothing, name="none"), 8)
+
+
+def test_a_run_with_other_borders_does_not_go_on_from_these_checkpoints(tmp_path: Path) -> None:
+    """The tokens are the same, what they see is not."""
+    write_shards(tmp_path / "shards")
+    stream, messages = TokenStream(tmp_path / "shards", "train"), list[str]()
+    settings = TrainSettings(total_steps=2, precision="fp32", use_compile=False)
+    for mask in (False, True, True):
+        batches = RowBatches([StreamRows(stream, 16, mask_documents=mask)], batch_rows=2, seed=1)
+        model = Transformer(TINY, seed=1)
+        train(model, batches, settings=settings, checkpoints=tmp_path / "kept", on_message=messages.append)
+        messages.append(str(mask))
+    heard = " ".join(messages).split("True")
+    assert "continuing" not in heard[0]
+    assert "continuing after step 2 of 2" in heard[1]
