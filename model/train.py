@@ -322,6 +322,6 @@ def _fingerprint(model: Transformer, batches: Batches, settings: TrainSettings) 
     for name in ("keep_checkpoints", "keep_every", "keep_best"):
         del matters[name]
     digest = hashlib.sha256(repr((sorted(matters.items()), model.config, batches.n_rows, batches.batch_rows)).encode())
-    for tensor in (*model_tensors(model).values(), *batches.at(0)[:2]):
+    for tensor in (*model_tensors(model).values(), *(part for part in batches.at(0)[:3] if part is not None)):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -18,6 +18,7 @@ from model.batches import Batches
 from model.checkpoint import save_model
 from model.distributed import World
 from model.optim import OptimSettings
+from model.prefetch import Prefetched
 from model.tokenizer import Tokenizer
 from model.train import StepRecord, TrainSettings, train
 from model.transformer import Transformer
@@ -99,7 +100,8 @@ def run_training(
         f"{model.config.seq_len} tokens, {epochs:.2f} epochs, {world.n_ranks} process(es) on {world.device}"
     )
     events: list[Event] = []
-    with Bar(stage, params.total_steps, "steps", is_shown=world.is_main) as bar, Live(stage, scratch) as live:
+    bar = Bar(stage, params.total_steps, "steps", is_shown=world.is_main)
+    with bar, Live(stage, scratch) as live, Prefetched(batches) as ahead:
 
         def on_step(record: StepRecord) -> None:
             if not bar.done:
@@ -109,7 +111,7 @@ def run_training(
 
         history = train(
             model,
-            batches,
+            ahead,
             settings=settings_of(params),
             checkpoints=scratch / "checkpoints",
             evaluate=evaluate,

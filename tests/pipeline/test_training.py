@@ -16,7 +16,7 @@ from model.tokenizer import Tokenizer
 from model.train import DivergedError
 from pipeline import pretrain, sft
 from pipeline.errors import UserError
-from pipeline.params import Budget, Samples, Spikes, load_params
+from pipeline.params import Budget, Data, Samples, Spikes, load_params
 from pipeline.tables import read_table
 from pipeline.training import name_documents, settings_of
 from tests.conftest import ROOT
@@ -120,6 +120,8 @@ def test_the_settings_of_the_guide_are_valid() -> None:
     text = (ROOT / "docs/training.md").read_text()
     found = [YAML(typ="safe").load(block) for block in re.findall(r"```yaml\n(spikes.*?)```", text, re.DOTALL)]
     found += [YAML(typ="safe").load(line) for line in re.findall(r"^budget: .*$", text, re.MULTILINE)]
-    assert [next(iter(block)) for block in found] == ["spikes", *["budget"] * 4]
+    found += [YAML(typ="safe").load(block) for block in re.findall(r"```yaml\n(data:.*?)```", text, re.DOTALL)]
+    assert [next(iter(block)) for block in found] == ["spikes", *["budget"] * 4, "data"]
     for block in found:
-        Spikes(**block["spikes"]) if "spikes" in block else Budget(**block["budget"])
+        ((name, values),) = block.items()
+        {"spikes": Spikes, "budget": Budget, "data": Data}[name](**values)
