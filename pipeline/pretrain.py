@@ -29,7 +29,7 @@ from pipeline.stage import Metrics
 from pipeline.tables import read_shard
 from pipeline.training import device_wanted, run_training
 
-EVAL_ROWS = 16
+EVAL_TOKENS = 6_144  # at a time
 
 
 def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: Path) -> Metrics:
@@ -128,7 +128,7 @@ def bits_per_byte_of(
     @torch.no_grad()
     def evaluate(model: Transformer) -> dict[str, float]:
         weight, nats = model.head.weight, 0.0
-        for part in rows.split(EVAL_ROWS):
+        for part in rows.split(max(EVAL_TOKENS // seq_len, 1)):
             part = part.to(weight.device)
             documents = (part[:, :-1] == bos).cumsum(1) if mask_documents else None
             per_token = token_nats(model(part[:, :-1], None, documents), weight, part[:, 1:])
