@@ -1,8 +1,8 @@
-"""Attention within the documents of a row as blocks: on a GPU no B × T × T mask is written, and blocks that nobody sees are skipped.
+"""Attention within the documents of a row by blocks: a GPU writes no B × T × T mask, and skips the blocks that nobody sees.
 
 In: the number of each token's document. Out: a function of queries, keys and values, to be called inside what torch.compile builds:
-without it the mask and the scores would be written out after all (model.transformer.documents_mask does that with less). Memory: one
-bit of knowledge for each 128 × 128 block. Time: that of the blocks that are not empty.
+without it mask and scores would be written out after all (and model.transformer.documents_mask needs less). Memory: a few numbers
+for each 128 × 128 block. Time: that of the blocks that are not empty.
 
 Paper: FlexAttention (Dong et al. 2024).
 """

@@ -75,7 +75,7 @@ def sum_nats(
     gradients: Callable[..., Any] = chunk_gradients,
     chunk_tokens: int = CHUNK_TOKENS,
 ) -> Float[Tensor, ""]:
-    """The sum of nats, differentiable. `gradients` may be a compiled `chunk_gradients`. Looks at no value, so that nothing waits."""
+    """The sum of nats, differentiable; nothing here looks at a value and waits. `gradients` may be a compiled `chunk_gradients`."""
     targets = targets.reshape(-1)
     hidden = hidden.reshape(len(targets), -1)
     if scored is not None:

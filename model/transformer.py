@@ -171,7 +171,12 @@ class Layer(nn.Module):
         self.feed_forward = FeedForward(config)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | Attend | None, store: tuple[Tensor, Tensor, int] | None
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        mask: Tensor | Attend | None,
+        store: tuple[Tensor, Tensor, int] | None,
     ) -> Tensor:
         x = x + self.attention(self.attention_norm(x), cos, sin, mask, store)
         return x + self.feed_forward(self.feed_forward_norm(x))

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from model.activation_checkpointing import KINDS, Kind
 from model.batches import Batches
@@ -55,7 +55,7 @@ def checkpointing_wanted() -> Kind:
         raise UserError(
             "MINIGPT_ACTIVATION_CHECKPOINTING: not known", repr(found), f"give one of {', '.join(KINDS)}, or unset it"
         )
-    return cast(Kind, found)
+    return found
 
 
 def settings_of(params: Optimization) -> TrainSettings:

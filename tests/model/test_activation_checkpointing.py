@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.activation_checkpointing import KINDS, Kind, layer_runner
 from model.batches import Batch
@@ -43,14 +44,14 @@ def test_gradients_are_equal_to_the_bit(kind: Kind, dtype: torch.dtype, document
     assert all(torch.equal(a, b) for a, b in zip(kept, again, strict=True))
 
 
-class Products(torch.utils._python_dispatch.TorchDispatchMode):
+class Products(TorchDispatchMode):
     """Counts matrix products and attentions."""
 
     def __init__(self) -> None:
         super().__init__()
         self.products = self.attentions = 0
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.products += function is torch.ops.aten.mm.default
         self.attentions += function is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
         return function(*args, **(kwargs or {}))
