@@ -3,7 +3,7 @@ parameters.
 
 Peers run too where their checkouts are named: GPU_NANOCHAT=PATH GPU_TORCHTITAN=PATH python -m benchmarks gpu. MFU is counted as
 they count it, the attention in full (PaLM, Chowdhery et al. 2022, appendix B); beside it stands the one with its causal half, which
-is what the work takes. Without a GPU nothing is measured. Memory is the most that torch's allocator had given out, beside the plan's.
+is what the work takes. Memory is the most that torch's allocator had given out, beside the plan's. Nothing runs without a GPU.
 """
 
 from __future__ import annotations

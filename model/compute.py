@@ -31,7 +31,7 @@ from model.loss import CHUNK_TOKENS, GPU_CHUNK_TOKENS, chunk_gradients, scored_t
 from model.transformer import Transformer, documents_mask
 
 Say = Callable[[str], None]
-COMPILERS = ("torch._dynamo", "torch._inductor")
+COMPILERS = ("torch._dynamo", "torch._inductor", "triton")  # whose exceptions mean that nothing can be built
 
 
 class Compute(Protocol):
@@ -136,7 +136,10 @@ class TorchCompute:
 
     def _use_compiled(self) -> None:
         self.copy.model.mask_documents, self.has_blocks = documents_mask, False
-        self.forward, self.gradients = torch.compile(self.copy.model.forward), torch.compile(chunk_gradients)
+        self.forward = torch.compile(self.copy.model.forward)
+        self.gradients = torch.compile(
+            chunk_gradients, dynamic=False
+        )  # a shorter last chunk must not slow the others down
         self.is_compiled = True
 
     def _use_plain(self) -> None:
@@ -192,7 +195,7 @@ class TorchCompute:
         if tensor is None or self.device.type == "cpu":
             return tensor
         if self.device.type == "cuda":
-            tensor = tensor.pin_memory()
+            tensor = tensor.contiguous().pin_memory()  # gaps would be copied through memory that is not pinned
         return tensor.to(self.device, non_blocking=True)
 
     @torch.no_grad()

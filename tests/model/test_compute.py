@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,12 +14,13 @@ from torch import Tensor, nn
 from model.batches import Batch
 from model.compute import TorchCompute
 from model.distributed import World
+from model.hardware import compiler_problem
 from model.optim import Optimizer, OptimSettings
 from model.train import train
 from model.transformer import Transformer
 from tests.model.conftest import TINY, awake
 from tests.model.test_activation_checkpointing import COUNT, batch
-from tests.model.test_train import batches, settings
+from tests.model.test_train import ROOT, batches, settings
 
 META = torch.device("meta")
 clip = nn.utils.clip_grad_norm_
@@ -92,3 +96,39 @@ def test_parts_add_up_to_the_whole() -> None:
         results.append([nats, *(parameter.grad for parameter in model.parameters())])
     for mine, other in zip(*results, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
+
+
+COMPILED = """
+import torch
+from model.activation_checkpointing import layer_runner
+from model.compute import TorchCompute
+from tests.model.conftest import awake
+from tests.model.test_activation_checkpointing import COUNT
+from tests.model.test_compute import scored_in_part
+torch.set_num_threads(1)
+found = []
+for use_compile in (False, True):
+    said, model = [], awake()
+    compute = TorchCompute(model, torch.bfloat16, use_compile=use_compile, say=said.append)
+    compute.copy.model.run_layer = layer_runner("selective")
+    compute.chunk_tokens = 20  # two chunks of 20 for 32 targets
+    compute.update()
+    nats = [compute.add_gradients(scored_in_part(), COUNT).item() for _ in range(2)]
+    assert compute.is_compiled == use_compile, said
+    found.append((nats, [parameter.grad for parameter in model.parameters()]))
+(plain, expected), (nats, grads) = found
+assert abs(nats[0] - plain[0]) < 0.01 * plain[0], (nats, plain)
+for mine, other in zip(grads, expected, strict=True):
+    assert (mine - other).norm() < 0.05 * other.norm()
+print("equal")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(compiler_problem("cpu") is not None, reason="torch.compile can't build anything here")
+def test_compiled_equals_plain() -> None:
+    """What a GPU runs, built for the CPU: documents, targets in part, activation checkpointing; up to bf16's rounding. Apart,
+    where no shapes are checked."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", COMPILED], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "equal", done.stderr[-3000:]

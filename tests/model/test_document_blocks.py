@@ -72,7 +72,7 @@ def test_where_blocks_fail_the_mask_is_written_out_and_that_is_said(monkeypatch:
         raise TorchDynamoException("no room\nfor it")
 
     monkeypatch.setattr("model.compute.compiler_problem", lambda device: None)
-    monkeypatch.setattr(torch, "compile", lambda function: function)
+    monkeypatch.setattr(torch, "compile", lambda function, **how: function)
     said: list[str] = []
     model = awake()
     compute = TorchCompute(model, torch.float32, use_compile=True, say=said.append)

@@ -169,7 +169,7 @@ def test_a_compiler_that_fails_in_the_first_step_is_passed_by(tmp_path: Path, mo
         raise torch._dynamo.exc.TorchDynamoException("broken")
 
     monkeypatch.setattr("model.compute.compiler_problem", lambda device: None)
-    monkeypatch.setattr(torch, "compile", lambda function: fail)
+    monkeypatch.setattr(torch, "compile", lambda function, **how: fail)
     messages: list[str] = []
     model, how = Transformer(TINY, seed=1), settings(use_compile=True, total_steps=2)
     train(model, batches(tmp_path), settings=how, checkpoints=tmp_path / "run", on_message=messages.append)
