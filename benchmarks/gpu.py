@@ -120,10 +120,10 @@ def peak_tflops(device: torch.device) -> tuple[float, str]:
 
 
 def known_peak(name: str) -> float | None:
-    """By the name that the driver gives, such as NVIDIA H100 80GB HBM3; a PCIe card of that name reaches less."""
+    """By the name that the driver gives, such as NVIDIA H100 80GB HBM3; a PCIe or NVL card of that name reaches less."""
     words = name.lower().replace("geforce ", "").replace("rtx ", "rtx").replace("-", " ").split()
     found = [tflops for kind, (tflops, _) in DEVICES.items() if kind in words]
-    return None if "pcie" in words or not found else found[0]
+    return None if {"pcie", "nvl"} & set(words) or not found else found[0]
 
 
 def measured_peak(device: torch.device, size: int | None = None, rounds: int = 20) -> float:

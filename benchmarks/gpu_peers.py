@@ -104,6 +104,7 @@ def claim():
         num_tokens_per_microbatch_per_dp_rank={tokens}, max_context_length={length}, steps={steps}
     )
     config.compile = CompileConfig(enable=True)
+    config.activation_checkpoint = None
     config.validator.enable = False
     config.checkpoint.enable = False
     return config

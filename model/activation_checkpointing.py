@@ -4,6 +4,7 @@ In: how much is kept. Out: how a transformer runs one of its layers. none keeps 
 products and the attention gave, and computes norms, rotations and gates again: 0.4 to 0.5 of the memory, and no product more.
 full keeps a layer's input alone, 0.05 of the memory, for a third more FLOPs. While one layer goes backward, its own activations
 are there as well. (Shares of plain torch on a CPU; the compiler drops some values by itself: of what it keeps, 0.6 and 0.1.)
+Processor time of the passes there, bf16, 4 layers of 256: selective 1.1 to 1.2 of none, full 1.2 to 1.3.
 
 Papers: Chen et al. 2016 (each layer's input); Korthikanti et al. 2022 (selective).
 """

@@ -48,6 +48,7 @@ def test_mfu_is_the_share_of_the_peak() -> None:
         ("NVIDIA L4", 121.0),
         ("NVIDIA B200", 2250.0),
         ("NVIDIA H100 PCIe", None),
+        ("NVIDIA H200 NVL", None),
         ("Tesla V100-SXM2-16GB", None),
     ],
 )
