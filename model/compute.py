@@ -126,7 +126,8 @@ class TorchCompute:
             if self.device.type == "cuda":
                 self._use_blocks()
         else:
-            say(f"training runs without torch.compile: {problem}")
+            masks = "; masks of documents are written out in full" if self.device.type == "cuda" else ""
+            say(f"training runs without torch.compile: {problem}{masks}")
 
     def _use_blocks(self) -> None:
         from model.document_blocks import attention_within
