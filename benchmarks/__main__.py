@@ -23,7 +23,7 @@ import benchmarks
 from benchmarks.measure import Result
 from pipeline.errors import UserError
 
-NO_CLAIMS = ("__main__", "generated", "measure", "models", "stages", "train_minimind")
+NO_CLAIMS = ("__main__", "generated", "gpu_peers", "measure", "models", "stages", "train_minimind")
 PEERS = ("nanogpt", "minimind", "nanochat", "torchtitan")  # checkouts
 
 
@@ -44,13 +44,15 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, {platform.system()}")
     code = 0
     for name in args.name or names():
-        claim: Callable[..., Result] = importlib.import_module(f"benchmarks.{name}").run
+        claim: Callable[..., Result | None] = importlib.import_module(f"benchmarks.{name}").run
         wanted = inspect.signature(claim).parameters
         try:
             result = claim(**{peer: path for peer, path in given.items() if peer in wanted})
         except UserError as error:
             print(f"{name}: error: {error}", file=sys.stderr)
             code = max(code, 1 if args.name else 0)  # of all, those without their peer are passed over
+            continue
+        if result is None:  # it has said why it can't run here
             continue
         show(name, result)
         if args.json:

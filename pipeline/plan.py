@@ -44,6 +44,7 @@ DEVICES = {
     "rtx4090": (165.0, 24.0),
 }
 MEASURE_SECONDS = 0.5
+Checkpointing = Literal["none", "selective", "full"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,13 @@ def main(argv: Sequence[str]) -> int:
     params = load_params(path)
     if args.measure:
         device = measured(params, device, args.devices)
-    plan = plan_of(params, device, args.devices, is_sharded=args.sharding == "full")
+    plan = plan_of(
+        params,
+        device,
+        args.devices,
+        is_sharded=args.sharding == "full",
+        activation_checkpointing=args.activation_checkpointing,
+    )
     plan = {"recipe": str(path), **plan}
     if args.price_per_hour is not None:
         plan["cost"] = plan["hours"] * args.devices * args.price_per_hour
@@ -100,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=["none", "full"],
         default="none",
         help="none: each device holds the whole model, as training does; full: what ZeRO-3 would leave on each",
+    )
+    parser.add_argument(
+        "--activation-checkpointing",
+        choices=["none", "selective", "full"],
+        default="none",
+        help="what the backward pass computes again, as MINIGPT_ACTIVATION_CHECKPOINTING (the CPU kernels keep everything)",
     )
     parser.add_argument("--json", action="store_true", help="one line for programs")
     return parser
@@ -191,7 +204,14 @@ def measured_tflops(is_bf16: bool, n_threads: int) -> float:
     return 2 * size**3 / best / 1e12
 
 
-def plan_of(params: Params, device: Device, n_devices: int, *, is_sharded: bool = False) -> dict[str, Any]:
+def plan_of(
+    params: Params,
+    device: Device,
+    n_devices: int,
+    *,
+    is_sharded: bool = False,
+    activation_checkpointing: Checkpointing = "none",
+) -> dict[str, Any]:
     """Flat figures, and one dict a phase."""
     config = config_of(params)
     phases: dict[str, dict[str, Any]] = {}
@@ -208,6 +228,7 @@ def plan_of(params: Params, device: Device, n_devices: int, *, is_sharded: bool 
             is_bf16=device.is_bf16,
             is_sharded=is_sharded,
             masks_documents=stage == "sft",
+            activation_checkpointing=activation_checkpointing,
         )
         phases[stage] = _phase(run, device)
     peak = max(phase["bytes"]["peak"] for phase in phases.values())
@@ -217,6 +238,7 @@ def plan_of(params: Params, device: Device, n_devices: int, *, is_sharded: bool 
         "tflops": device.tflops,
         "mfu": device.mfu,
         "sharding": "full" if is_sharded else "none",
+        "activation_checkpointing": activation_checkpointing,
         "n_params": config.n_parameters,
         "vocab_size": config.vocab_size,
         "seq_len": config.seq_len,
@@ -273,8 +295,11 @@ def show(plan: dict[str, Any], console: Console) -> None:
         row(f"{kind} per device", [gigabytes(phase["bytes"][kind]) for phase in phases])
     console.print(table)
     has = gigabytes(plan["device_memory_bytes"])
-    verdict = "fits" if plan["fits"] else "does not fit: lower micro_rows, or take other devices"
-    console.print(f"memory: {has} on each device, {verdict} (sharding: {plan['sharding']})")
+    verdict = (
+        "fits" if plan["fits"] else "does not fit: lower micro_rows, checkpoint activations, or take other devices"
+    )
+    how = f"sharding: {plan['sharding']}, activation checkpointing: {plan['activation_checkpointing']}"
+    console.print(f"memory: {has} on each device, {verdict} ({how})")
     console.print(
         f"time in all: {clock(plan['hours'] * 3600)} at {plan['tflops']:.3g} TFLOP/s a device and {plan['mfu']:.0%} MFU"
     )

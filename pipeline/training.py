@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from model.activation_checkpointing import KINDS, Kind
 from model.batches import Batches
 from model.checkpoint import save_model
 from model.distributed import World
@@ -48,6 +49,16 @@ def count_wanted(name: str, otherwise: int) -> int:
     return int(found)
 
 
+def checkpointing_wanted() -> Kind:
+    """MINIGPT_ACTIVATION_CHECKPOINTING = none | selective | full: memory and time, not the result. Raises: `UserError`."""
+    found = os.environ.get("MINIGPT_ACTIVATION_CHECKPOINTING") or "none"
+    if found not in KINDS:
+        raise UserError(
+            "MINIGPT_ACTIVATION_CHECKPOINTING: not known", repr(found), f"give one of {', '.join(KINDS)}, or unset it"
+        )
+    return found
+
+
 def settings_of(params: Optimization) -> TrainSettings:
     """The loop's settings from the params of one phase."""
     optim = OptimSettings(
@@ -72,6 +83,7 @@ def settings_of(params: Optimization) -> TrainSettings:
         keep_every=count_wanted("MINIGPT_KEEP_EVERY", 0),
         keep_best=os.environ.get("MINIGPT_KEEP_BEST", "0") == "1",
         use_compile=os.environ.get("MINIGPT_COMPILE", "1") != "0",
+        activation_checkpointing=checkpointing_wanted(),
         checkpoint_every_seconds=float(os.environ.get("MINIGPT_CHECKPOINT_SECONDS", "30")),
     )
 

@@ -143,7 +143,7 @@ class Data(Section):
     """How the shards' documents become rows, and how much of each source there is (docs/training.md)."""
 
     packing: Literal["stream", "best_fit"] = "stream"  # rows cut from one long text; or whole documents, rows padded
-    mask_documents: bool = False  # a token sees its own document only
+    mask_documents: bool = True  # a token sees its own document only
     mixture: dict[MixtureKey, Weight] | None = None  # source, or how its name begins → share of the rows, of their sum
     max_epochs: Annotated[float, Field(gt=0.0)] | None = None  # of any source; a run that needs more is refused
 

@@ -55,6 +55,24 @@ def test_real_steps_give_the_share_of_the_peak(capsys: pytest.CaptureFixture[str
     assert "this machine's CPU" in capsys.readouterr().err
 
 
+def test_activation_checkpointing_takes_less_memory_where_it_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    peaks = []
+    for kind in ("none", "selective", "full"):
+        argv = ["plan", "--recipe", "1.5b", "--device", "h100", "--devices", "8", "--activation-checkpointing", kind]
+        assert main([*argv, "--json"]) == 0
+        plan = json.loads(capsys.readouterr().out)
+        assert plan["activation_checkpointing"] == kind
+        peaks.append(plan["phases"]["pretrain"]["bytes"]["peak"])
+    assert peaks[0] > peaks[1] > peaks[2]
+    params = load_params(ROOT / "params.yaml")
+    kernels = Device(name="cpu", tflops=0.1, memory_gb=8.0, mfu=0.5, compute="kernels", is_cuda=False)
+    same = [
+        plan_of(params, kernels, 1, activation_checkpointing=kind)["phases"]["pretrain"]["bytes"]
+        for kind in ("none", "full")
+    ]
+    assert same[0] == same[1]
+
+
 def test_too_little_memory_is_said() -> None:
     params = load_params(ROOT / "params.yaml")
     assert not plan_of(params, Device(name="small", tflops=1.0, memory_gb=0.01, mfu=0.4), 1)["fits"]

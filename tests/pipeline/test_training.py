@@ -18,7 +18,7 @@ from pipeline import pretrain, sft
 from pipeline.errors import UserError
 from pipeline.params import Budget, Data, Samples, Spikes, load_params
 from pipeline.tables import read_table
-from pipeline.training import name_documents, settings_of
+from pipeline.training import checkpointing_wanted, name_documents, settings_of
 from tests.conftest import ROOT
 
 
@@ -125,3 +125,13 @@ def test_the_settings_of_the_guide_are_valid() -> None:
     for block in found:
         ((name, values),) = block.items()
         {"spikes": Spikes, "budget": Budget, "data": Data}[name](**values)
+
+
+def test_activation_checkpointing_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checkpointing_wanted() == "none"
+    monkeypatch.setenv("MINIGPT_ACTIVATION_CHECKPOINTING", "selective")
+    params = load_params(ROOT / "params.yaml").sft.training
+    assert settings_of(params).activation_checkpointing == "selective"
+    monkeypatch.setenv("MINIGPT_ACTIVATION_CHECKPOINTING", "some")
+    with pytest.raises(UserError, match="MINIGPT_ACTIVATION_CHECKPOINTING"):
+        settings_of(params)
