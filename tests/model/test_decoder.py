@@ -42,7 +42,7 @@ def test_logits_are_those_of_the_model(shape: tuple[int, int, int, bool], weight
     wanted = exact.logits(exact(ids))
     decoder = Decoder(model, n_places=3, weights=weights)
     for place, row in enumerate(ids.tolist()):
-        assert torch.allclose(decoder.prefill(place, row[:131])[0], wanted[place, 130], atol=2e-4)
+        assert torch.allclose(decoder.prefill([place], [row[:131]])[0], wanted[place, 130], atol=2e-4)
     for position in range(131, 140):
         found = decoder.decode(ids[:, position].tolist(), [0, 1, 2], [position] * 3)
         assert torch.allclose(found, wanted[:, position], atol=2e-4)
@@ -54,7 +54,7 @@ def test_rows_of_different_lengths_and_threads_do_not_meet() -> None:
     chance = torch.Generator().manual_seed(7)
     rows = [torch.randint(51, (5 + 3 * place,), generator=chance).tolist() for place in range(12)]
     for place, row in enumerate(rows):
-        decoder.prefill(place, row[:-1])
+        decoder.prefill([place], [row[:-1]])
     found = decoder.decode([row[-1] for row in rows], list(range(12)), [len(row) - 1 for row in rows])
     for place, row in enumerate(rows):
         assert torch.allclose(found[place], model.logits(model(torch.tensor([row]))[0, -1]), atol=2e-4)
