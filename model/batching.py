@@ -1,8 +1,9 @@
 """Continuous batching: requests of any length share each step, join when a place is free and leave when they are done.
 
 In: prompts with their sampling, in any number, at any time. Out: after each step the new id of every request at work. Prompts are
-computed when they get their places, all that came since the last step at once; from then on one pass over the weights serves all
-rows, which is what makes sixteen requests cost little more than a few. Each request has its own random numbers, so its ids do not depend on who else is there.
+computed when they get their places, all that came since the last step at once; from then on one pass over the weights serves
+all rows, which is what makes sixteen requests cost little more than a few. Each request has its own random numbers, so its ids
+do not depend on who else is there.
 Memory: `n_places` rows of keys and values for the whole window, allocated once (ModelConfig.cache_bytes).
 Paper: Yu et al. 2022 (Orca).
 """

@@ -39,7 +39,7 @@ Rows = NDArray[np.int64]
 
 
 class Matrix(NamedTuple):
-    """One matrix a layer: `values` [layer, block, input, 16] in fp32 or int8, as model.tiles packs them; `scales` [layer, output]."""
+    """One matrix a layer: `values` [layer, block, input, 16] in fp32 or int8 (model.tiles), `scales` [layer, output] for int8."""
 
     values: NDArray[np.float32] | NDArray[np.int8]
     scales: Floats
@@ -115,7 +115,12 @@ class Decoder:
         self._share_out(work, n_parts)
         return self._as_tensor(logits)
 
-    def stream(self, prompt: Sequence[int], sampling: Sampling, *, stop_ids: Collection[int] = ()) -> Iterator[int]:
+    def compile(self) -> None:
+        """Makes the kernels ready, or reads them from Numba's cache: the first call would else wait for it."""
+        one = np.zeros((3, 1), np.int64)
+        self._read_out(self._forward(Past.empty(self.config, 1, 1), *one), self._empty_logits(1))
+
+    def stream(self, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()) -> Iterator[int]:
         """Ends at a stop id, after max_new_tokens, or when the window is full. The same seed gives the same ids."""
         check_prompt(self.config, prompt)
         n_tokens = min(len(prompt) + sampling.max_new_tokens, self.config.seq_len)
@@ -124,7 +129,11 @@ class Decoder:
         logits = self._prefill(past, [0], [prompt])
         for position in range(len(prompt), n_tokens):
             is_greedy = sampling.temperature == 0
-            index = int(logits[0, : self.config.vocab_size].argmax()) if is_greedy else self._draw(logits, sampling, generator)
+            index = (
+                int(logits[0, : self.config.vocab_size].argmax())
+                if is_greedy
+                else self._draw(logits, sampling, generator)
+            )
             if index in stop_ids:
                 return
             yield index
@@ -137,7 +146,10 @@ class Decoder:
     def _prefill(self, past: Past, places: Sequence[int], prompts: Sequence[Sequence[int]]) -> Floats:
         """All tokens in a row, cut anywhere: a token's past is always computed before it, or with it."""
         lengths = [len(prompt) for prompt in prompts]
-        ids, positions = np.concatenate([np.array(prompt) for prompt in prompts]), np.concatenate([*map(np.arange, lengths)])
+        ids, positions = (
+            np.concatenate([np.array(prompt) for prompt in prompts]),
+            np.concatenate([*map(np.arange, lengths)]),
+        )
         rows, ends = np.repeat(np.array(places), lengths), np.cumsum(lengths) - 1
         last = np.empty((len(prompts), self.config.d_model), np.float32)
         for start in range(0, len(ids), CHUNK_TOKENS):
@@ -191,11 +203,13 @@ def _collect(model: Transformer, kind: str) -> Weights:
 
     def matrix(rows: list[list[torch.Tensor]]) -> Matrix:
         layers = [np.concatenate([array(part) for part in parts]) for parts in rows]
-        scales = np.zeros((len(layers), padded(len(layers[0]))), np.float32)  # int8 only
-        if kind == "int8":
-            for number, layer in enumerate(layers):
-                layers[number], scales[number, : len(layer)] = _quantize(layer)
-        return Matrix(np.stack([pack(layer) for layer in layers]), scales)
+        n_out = len(layers[0])
+        scales = np.zeros((len(layers), padded(n_out)), np.float32)
+        if kind == "float32":
+            return Matrix(np.stack([pack(layer) for layer in layers]), scales)
+        quantized = [_quantize(layer) for layer in layers]
+        scales[:, :n_out] = [row_scales for _, row_scales in quantized]
+        return Matrix(np.stack([pack(values) for values, _ in quantized]), scales)
 
     layers = model.layers
     return Weights(
@@ -223,7 +237,7 @@ def _quantize(values: Floats) -> tuple[NDArray[np.int8], Floats]:
     return np.rint(values / scales[:, None]).astype(np.int8), scales.astype(np.float32)
 
 
-@numba.njit(fastmath=True, nogil=True)
+@numba.njit(fastmath=True, error_model="numpy", nogil=True)
 def _normalise(x, weight, eps, y):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     total = np.float32(0)
     for i in range(len(weight)):
@@ -233,7 +247,7 @@ def _normalise(x, weight, eps, y):  # type: ignore[no-untyped-def]  # pragma: no
         y[i] = x[i] * scale * weight[i]
 
 
-@numba.njit(fastmath=True, nogil=True)
+@numba.njit(fastmath=True, error_model="numpy", nogil=True)
 def _turn(x, weight, eps, cos, sin):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Norm of a head, then its rotary position, in place."""
     _normalise(x, weight, eps, x)
@@ -244,7 +258,7 @@ def _turn(x, weight, eps, cos, sin):  # type: ignore[no-untyped-def]  # pragma: 
         x[i + half] = second * cos[i + half] + first * sin[i + half]
 
 
-@numba.njit(fastmath=True, nogil=True)
+@numba.njit(fastmath=True, error_model="numpy", nogil=True)
 def _remember(qkv, sizes, eps, w, layer, place, position, past):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Norms and positions of one token's queries and keys, in place; its keys and values into the past."""
     n_head, n_kv_head, d_head = sizes
@@ -259,7 +273,7 @@ def _remember(qkv, sizes, eps, w, layer, place, position, past):  # type: ignore
             past.values[place, layer, group, position, i] = qkv[value + i]
 
 
-@numba.njit(fastmath=True, nogil=True)
+@numba.njit(fastmath=True, error_model="numpy", nogil=True)
 def _soften(scores, scale):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Softmax of scale × scores, in place."""
     largest, total = scores[0], np.float32(0)
@@ -273,7 +287,7 @@ def _soften(scores, scale):  # type: ignore[no-untyped-def]  # pragma: no cover 
         scores[t] *= share
 
 
-@numba.njit(fastmath=True, nogil=True)
+@numba.njit(fastmath=True, error_model="numpy", nogil=True)
 def _attend(qkv, sizes, layer, place, n_past, past, scores, mixed, heads):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """One token. The heads that share keys are the rows of two products: with the keys, and with the values."""
     n_head, n_kv_head, d_head = sizes
@@ -293,7 +307,7 @@ def _attend(qkv, sizes, layer, place, n_past, past, scores, mixed, heads):  # ty
                 heads[(group * n_group + head) * d_head + i] = mixed[head, i]
 
 
-@numba.njit(fastmath=True, nogil=True, cache=True)
+@numba.njit(fastmath=True, error_model="numpy", nogil=True, cache=True)
 def _forward(ids, places, positions, sizes, eps, w, past):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Tokens of any places through all layers, their keys and values into the past; the normed hidden states."""
     n_head, n_kv_head, d_head = sizes

@@ -41,7 +41,7 @@ class Sampling:
 
 @torch.no_grad()
 def stream(
-    model: Transformer, prompt: Sequence[int], sampling: Sampling, *, stop_ids: Collection[int] = ()
+    model: Transformer, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()
 ) -> Iterator[int]:
     """Ends at a stop id, after max_new_tokens, or when the window is full. The same seed gives the same ids."""
     check_prompt(model.config, prompt)

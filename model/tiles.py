@@ -43,7 +43,7 @@ def pack(matrix: NDArray[Any]) -> NDArray[Any]:
 
 
 @intrinsic
-def at(typing_context, source, offset):
+def _at(typing_context, source, offset):
     """The address of an element of an array (counted as if it were flat), or so many elements behind an address."""
     is_array = isinstance(source, types.Array)
     result = types.CPointer(source.dtype)
@@ -53,6 +53,9 @@ def at(typing_context, source, offset):
         return builder.gep(start, [arguments[1]])
 
     return result(source, types.int64), generate
+
+
+at: Any = _at  # its first argument is Numba's, not the caller's
 
 
 def _tile(n_rows: int, n_blocks: int) -> Any:
@@ -120,8 +123,10 @@ _tile_4x4, _tile_4x1 = _tile(4, 4), _tile(4, 1)
 _tile_1x4, _tile_1x1 = _tile(1, 4), _tile(1, 1)
 
 
-@numba.njit(nogil=True)
-def product(x, x_stride, n_rows, w, block_stride, w_stride, n_in, n_blocks, scales, y, y_stride):  # pragma: no cover (compiled)
+@numba.njit(error_model="numpy", nogil=True)
+def product(
+    x, x_stride, n_rows, w, block_stride, w_stride, n_in, n_blocks, scales, y, y_stride
+):  # pragma: no cover (compiled)
     """y = x w from addresses, four blocks at a time: they stay in the nearest cache while the rows pass."""
     b = 0
     while b < n_blocks:
@@ -153,7 +158,7 @@ def product(x, x_stride, n_rows, w, block_stride, w_stride, n_in, n_blocks, scal
         b += 4 if is_four else 1
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(error_model="numpy", nogil=True, cache=True)
 def multiply(x, w, scales, layer, y):  # pragma: no cover (compiled)
     """y = x w[layer]: w [layer, block, input, 16], scales [layer, output]. Rows of x may be longer than the inputs; those of y
     are whole blocks."""
