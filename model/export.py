@@ -203,8 +203,8 @@ def modelfile(weights: str, config: ModelConfig, pattern: str) -> str:
     lines += [f'PARAMETER stop "{token}"' for token in stops]
     if pattern != OLLAMA_PATTERN:
         lines[:0] = [
-            f"# Ollama cuts text for every model of this kind as {OLLAMA_PATTERN} does; this one knows it cut as {pattern} does, so",
-            "# numbers reach it in pieces that it never saw. For Ollama train with train_tokenizer.pattern: qwen2.",
+            f"# Ollama cuts text for every model of this kind as {OLLAMA_PATTERN} does; this one knows it cut as {pattern} does,",
+            "# so numbers reach it in pieces that it never saw. For Ollama train with train_tokenizer.pattern: qwen2.",
         ]
     return "\n".join(lines) + "\n"
 
