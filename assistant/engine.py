@@ -177,9 +177,7 @@ def _writer(model: Transformer, weights: str) -> Writer:
     """Ready to write: on a CPU the kernel is compiled, and keeps its own copy of the weights in the place of the model's."""
     if model.embedding.weight.device.type != "cpu":
         return partial(stream, model)
-    decoder = Decoder(model, n_places=0, weights=weights)
-    decoder.compile()
-    return decoder.stream
+    return Decoder(model, n_places=0, weights=weights).stream
 
 
 def _n_chars(messages: Sequence[Message]) -> int:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import NamedTuple
 
 import numba
@@ -33,6 +34,7 @@ from model.transformer import Transformer
 
 CHUNK_TOKENS = 64  # of prompts at once: more would not be faster, and hidden states take memory
 MIN_ROWS = 4  # for a thread: fewer cost as much time as four
+_COMPILING = Lock()
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -62,7 +64,7 @@ class Weights(NamedTuple):
 
 
 class Past(NamedTuple):
-    """Keys [place, layer, G, K, time] and values [place, layer, G, time, K]: each lies as a matrix of model.tiles does."""
+    """Keys [place, layer, G, block, K, 16 tokens], values [place, layer, G, time, K]: each lies as a matrix of model.tiles does."""
 
     keys: Floats
     values: Floats
@@ -70,7 +72,7 @@ class Past(NamedTuple):
     @classmethod
     def empty(cls, config: ModelConfig, n_places: int, n_tokens: int) -> Past:
         shape, n_tokens = (n_places, config.n_layer, config.n_kv_head), padded(n_tokens)
-        keys = np.zeros((*shape, config.d_head, n_tokens), np.float32)
+        keys = np.zeros((*shape, n_tokens // LANES, config.d_head, LANES), np.float32)
         return cls(keys, np.zeros((*shape, n_tokens, padded(config.d_head)), np.float32))
 
 
@@ -86,6 +88,10 @@ class Decoder:
         self._past = Past.empty(self.config, n_places, self.config.seq_len)
         self._n_threads = n_threads
         self._threads = ThreadPoolExecutor(n_threads - 1) if n_threads > 1 else None
+        with _COMPILING:  # or read from Numba's cache: here, because two threads at once break its type inference
+            self._read_out(
+                self._forward(Past.empty(self.config, 1, 1), *np.zeros((3, 1), np.int64)), self._empty_logits(1)
+            )
 
     def prefill(self, places: Sequence[int], prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]:
         """The logits behind each prompt, whose keys and values fill its place from the start. Prompts are shared out to the
@@ -114,11 +120,6 @@ class Decoder:
 
         self._share_out(work, n_parts)
         return self._as_tensor(logits)
-
-    def compile(self) -> None:
-        """Makes the kernels ready, or reads them from Numba's cache: the first call would else wait for it."""
-        one = np.zeros((3, 1), np.int64)
-        self._read_out(self._forward(Past.empty(self.config, 1, 1), *one), self._empty_logits(1))
 
     def stream(self, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()) -> Iterator[int]:
         """Ends at a stop id, after max_new_tokens, or when the window is full. The same seed gives the same ids."""
@@ -248,29 +249,34 @@ def _normalise(x, weight, eps, y):  # type: ignore[no-untyped-def]  # pragma: no
 
 
 @numba.njit(fastmath=True, error_model="numpy", nogil=True)
-def _turn(x, weight, eps, cos, sin):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """Norm of a head, then its rotary position, in place."""
-    _normalise(x, weight, eps, x)
-    half = len(x) // 2
+def _turn(x, weight, eps, cos, sin, y):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """y = norm of a head, then its rotary position. Not in place: what may overlap is not vectorised."""
+    half, total = len(weight) // 2, np.float32(0)
+    for i in range(len(weight)):
+        total += x[i] * x[i]
+    scale = np.float32(1) / np.sqrt(total / np.float32(len(weight)) + np.float32(eps))
     for i in range(half):
-        first, second = x[i], x[i + half]
-        x[i] = first * cos[i] - second * sin[i]
-        x[i + half] = second * cos[i + half] + first * sin[i + half]
+        first, second = x[i] * scale * weight[i], x[i + half] * scale * weight[i + half]
+        y[i] = first * cos[i] - second * sin[i]
+        y[i + half] = second * cos[i + half] + first * sin[i + half]
 
 
 @numba.njit(fastmath=True, error_model="numpy", nogil=True)
-def _remember(qkv, sizes, eps, w, layer, place, position, past):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """Norms and positions of one token's queries and keys, in place; its keys and values into the past."""
+def _remember(qkv, sizes, eps, w, layer, place, position, past, turned):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """One token's queries and keys, normed and turned; its keys and values into the past."""
     n_head, n_kv_head, d_head = sizes
+    cos, sin = w.cos[position], w.sin[position]
     for head in range(n_head + n_kv_head):
-        is_key = 1 if head >= n_head else 0
-        part = qkv[head * d_head : (head + 1) * d_head]
-        _turn(part, w.qk_norms[layer, is_key], eps, w.cos[position], w.sin[position])
+        part = slice(head * d_head, (head + 1) * d_head)
+        _turn(qkv[part], w.qk_norms[layer, 1 if head >= n_head else 0], eps, cos, sin, turned[part])
     for group in range(n_kv_head):
-        key, value = (n_head + group) * d_head, (n_head + n_kv_head + group) * d_head
+        key, value = turned[(n_head + group) * d_head :], qkv[(n_head + n_kv_head + group) * d_head :]
+        block, lane = past.keys[place, layer, group, position // LANES], position % LANES
+        row = past.values[place, layer, group, position]
         for i in range(d_head):
-            past.keys[place, layer, group, i, position] = qkv[key + i]
-            past.values[place, layer, group, position, i] = qkv[value + i]
+            block[i, lane] = key[i]
+        for i in range(d_head):
+            row[i] = value[i]
 
 
 @numba.njit(fastmath=True, error_model="numpy", nogil=True)
@@ -288,17 +294,17 @@ def _soften(scores, scale):  # type: ignore[no-untyped-def]  # pragma: no cover 
 
 
 @numba.njit(fastmath=True, error_model="numpy", nogil=True)
-def _attend(qkv, sizes, layer, place, n_past, past, scores, mixed, heads):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+def _attend(queries, sizes, layer, place, n_past, past, scores, mixed, heads):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """One token. The heads that share keys are the rows of two products: with the keys, and with the values."""
     n_head, n_kv_head, d_head = sizes
-    n_group, n_layer, room, width = n_head // n_kv_head, past.keys.shape[1], past.keys.shape[4], past.values.shape[4]
+    n_group, n_layer, room, width = n_head // n_kv_head, past.keys.shape[1], past.values.shape[3], past.values.shape[4]
     scale = np.float32(1) / np.sqrt(np.float32(d_head))
     for group in range(n_kv_head):
         at_group = ((place * n_layer + layer) * n_kv_head + group) * room
         keys, values = at(past.keys, at_group * d_head), at(past.values, at_group * width)
-        queries, chances, means = at(qkv, group * n_group * d_head), at(scores, 0), at(mixed, 0)
+        rows, chances, means = at(queries, group * n_group * d_head), at(scores, 0), at(mixed, 0)
         n_blocks, stride = (n_past + LANES - 1) // LANES, scores.shape[1]
-        product(queries, d_head, n_group, keys, LANES, room, d_head, n_blocks, chances, chances, stride)
+        product(rows, d_head, n_group, keys, d_head * LANES, LANES, d_head, n_blocks, chances, chances, stride)
         for head in range(n_group):
             _soften(scores[head, :n_past], scale)
         product(chances, stride, n_group, values, LANES, width, n_past, width // LANES, chances, means, width)
@@ -314,6 +320,7 @@ def _forward(ids, places, positions, sizes, eps, w, past):  # type: ignore[no-un
     n, d_model, d_ff, width = len(ids), w.norms.shape[2], w.down.values.shape[2], past.values.shape[4]
     x, y = np.empty((n, d_model), np.float32), np.empty((n, w.down.values.shape[1] * LANES), np.float32)
     qkv, heads = np.empty((n, w.qkv.values.shape[1] * LANES), np.float32), np.empty((n, n_head * d_head), np.float32)
+    turned = np.empty((n, (n_head + n_kv_head) * d_head), np.float32)
     wide, gated = np.empty((n, w.gate_up.values.shape[1] * LANES), np.float32), np.empty((n, d_ff), np.float32)
     n_group, longest = n_head // n_kv_head, (positions.max() // LANES + 1) * LANES
     scores, mixed = np.empty((n_group, longest), np.float32), np.empty((n_group, width), np.float32)
@@ -324,9 +331,9 @@ def _forward(ids, places, positions, sizes, eps, w, past):  # type: ignore[no-un
             _normalise(x[r], w.norms[layer, 0], eps, y[r])
         multiply(y, w.qkv.values, w.qkv.scales, layer, qkv)
         for r in range(n):
-            _remember(qkv[r], sizes, eps, w, layer, places[r], positions[r], past)
+            _remember(qkv[r], sizes, eps, w, layer, places[r], positions[r], past, turned[r])
         for r in range(n):
-            _attend(qkv[r], sizes, layer, places[r], positions[r] + 1, past, scores, mixed, heads[r])
+            _attend(turned[r], sizes, layer, places[r], positions[r] + 1, past, scores, mixed, heads[r])
         multiply(heads, w.out.values, w.out.scales, layer, y)
         for r in range(n):
             for i in range(d_model):
