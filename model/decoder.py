@@ -249,12 +249,13 @@ def _normalise(x, weight, eps, y):  # type: ignore[no-untyped-def]  # pragma: no
 
 
 @numba.njit(fastmath=True, error_model="numpy", nogil=True)
-def _turn(x, weight, eps, cos, sin, y):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """y = norm of a head, then its rotary position. Not in place: what may overlap is not vectorised."""
-    half, total = len(weight) // 2, np.float32(0)
-    for i in range(len(weight)):
+def _turn(x, width, weight, eps, cos, sin, y):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """y = norm of a head, then its rotary position. Addresses, as slices cost more than the work; not in place, as what may
+    overlap is not vectorised."""
+    half, total = width // 2, np.float32(0)
+    for i in range(width):
         total += x[i] * x[i]
-    scale = np.float32(1) / np.sqrt(total / np.float32(len(weight)) + np.float32(eps))
+    scale = np.float32(1) / np.sqrt(total / np.float32(width) + np.float32(eps))
     for i in range(half):
         first, second = x[i] * scale * weight[i], x[i + half] * scale * weight[i + half]
         y[i] = first * cos[i] - second * sin[i]
@@ -265,16 +266,18 @@ def _turn(x, weight, eps, cos, sin, y):  # type: ignore[no-untyped-def]  # pragm
 def _remember(qkv, sizes, eps, w, layer, place, position, past, turned):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """One token's queries and keys, normed and turned; its keys and values into the past."""
     n_head, n_kv_head, d_head = sizes
-    cos, sin = w.cos[position], w.sin[position]
+    cos, sin = at(w.cos, position * d_head), at(w.sin, position * d_head)
     for head in range(n_head + n_kv_head):
-        part = slice(head * d_head, (head + 1) * d_head)
-        _turn(qkv[part], w.qk_norms[layer, 1 if head >= n_head else 0], eps, cos, sin, turned[part])
+        weight = at(w.qk_norms, (2 * layer + (1 if head >= n_head else 0)) * d_head)
+        _turn(at(qkv, head * d_head), d_head, weight, eps, cos, sin, at(turned, head * d_head))
+    room, width = past.values.shape[3], past.values.shape[4]
     for group in range(n_kv_head):
-        key, value = turned[(n_head + group) * d_head :], qkv[(n_head + n_kv_head + group) * d_head :]
-        block, lane = past.keys[place, layer, group, position // LANES], position % LANES
-        row = past.values[place, layer, group, position]
+        at_group = ((place * past.keys.shape[1] + layer) * n_kv_head + group) * room
+        key, value = at(turned, (n_head + group) * d_head), at(qkv, (n_head + n_kv_head + group) * d_head)
+        column = at(past.keys, (at_group + position // LANES * LANES) * d_head + position % LANES)
+        row = at(past.values, (at_group + position) * width)
         for i in range(d_head):
-            block[i, lane] = key[i]
+            column[i * LANES] = key[i]
         for i in range(d_head):
             row[i] = value[i]
 
