@@ -2,7 +2,7 @@
 
 In: a model and prompts. Out: ids, the same as model.generate's (to the token, in fp32). A decoding step of a small model is a
 hundred small operations, each of which costs more to call than to compute: 2.1 ms a token in torch, 0.13 here (2.4 M
-parameters, one core of an AMD EPYC with AVX-512), and eight rows at once cost twice what one costs (model.tiles). int8: every
+parameters, one core of an AMD EPYC with AVX-512), and eight rows at once cost twice what one costs (model.forward). int8: every
 row of a matrix has one scale (absmax / 127), vectors and sums stay fp32, so weights take a quarter of the memory and of its
 traffic; `rounded` gives the same weights as a Transformer, to measure what that costs in bits per byte.
 
@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -27,9 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.config import ModelConfig
+from model.forward import LANES, forward, multiply, pack, padded
 from model.generate import Sampling, check_prompt, sample
-from model.kernels import LOWEST, exp
-from model.tiles import LANES, at, multiply, pack, padded, product
 from model.transformer import Transformer
 
 CHUNK_TOKENS = 64  # of prompts at once: more would not be faster, and hidden states take memory
@@ -41,7 +39,7 @@ Rows = NDArray[np.int64]
 
 
 class Matrix(NamedTuple):
-    """One matrix a layer: `values` [layer, block, input, 16] in fp32 or int8 (model.tiles), `scales` [layer, output] for int8."""
+    """One matrix a layer: `values` [layer, block, input, 16] in fp32 or int8 (model.forward), `scales` [layer, output] for int8."""
 
     values: NDArray[np.float32] | NDArray[np.int8]
     scales: Floats
@@ -64,7 +62,7 @@ class Weights(NamedTuple):
 
 
 class Past(NamedTuple):
-    """Keys [place, layer, G, block, K, 16 tokens], values [place, layer, G, time, K]: each lies as a matrix of model.tiles does."""
+    """Keys [place, layer, G, block, K, 16 tokens], values [place, layer, G, time, K]: they lie as a matrix of model.forward does."""
 
     keys: Floats
     values: Floats
@@ -172,7 +170,7 @@ class Decoder:
     def _forward(self, past: Past, ids: Rows, places: Rows, positions: Rows) -> Floats:
         config = self.config
         sizes = (config.n_head, config.n_kv_head, config.d_head)
-        return _forward(ids, places, positions, sizes, config.norm_eps, self._weights, past)
+        return forward(ids, places, positions, sizes, config.norm_eps, self._weights, past)
 
     def _read_out(self, hidden: Floats, logits: Floats) -> None:
         multiply(hidden, self._weights.head.values, self._weights.head.scales, 0, logits)
@@ -236,121 +234,3 @@ def _quantize(values: Floats) -> tuple[NDArray[np.int8], Floats]:
     """To the nearest of 255 levels a row."""
     scales = np.maximum(np.abs(values).max(axis=1), np.float32(1e-12)) / np.float32(127)
     return np.rint(values / scales[:, None]).astype(np.int8), scales.astype(np.float32)
-
-
-@numba.njit(fastmath=True, error_model="numpy", nogil=True)
-def _normalise(x, weight, eps, y):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    total = np.float32(0)
-    for i in range(len(weight)):
-        total += x[i] * x[i]
-    scale = np.float32(1) / np.sqrt(total / np.float32(len(weight)) + np.float32(eps))
-    for i in range(len(weight)):
-        y[i] = x[i] * scale * weight[i]
-
-
-@numba.njit(fastmath=True, error_model="numpy", nogil=True)
-def _turn(x, width, weight, eps, cos, sin, y):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """y = norm of a head, then its rotary position. Addresses, as slices cost more than the work; not in place, as what may
-    overlap is not vectorised."""
-    half, total = width // 2, np.float32(0)
-    for i in range(width):
-        total += x[i] * x[i]
-    scale = np.float32(1) / np.sqrt(total / np.float32(width) + np.float32(eps))
-    for i in range(half):
-        first, second = x[i] * scale * weight[i], x[i + half] * scale * weight[i + half]
-        y[i] = first * cos[i] - second * sin[i]
-        y[i + half] = second * cos[i + half] + first * sin[i + half]
-
-
-@numba.njit(fastmath=True, error_model="numpy", nogil=True)
-def _remember(qkv, sizes, eps, w, layer, place, position, past, turned):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """One token's queries and keys, normed and turned; its keys and values into the past."""
-    n_head, n_kv_head, d_head = sizes
-    cos, sin = at(w.cos, position * d_head), at(w.sin, position * d_head)
-    for head in range(n_head + n_kv_head):
-        weight = at(w.qk_norms, (2 * layer + (1 if head >= n_head else 0)) * d_head)
-        _turn(at(qkv, head * d_head), d_head, weight, eps, cos, sin, at(turned, head * d_head))
-    room, width = past.values.shape[3], past.values.shape[4]
-    for group in range(n_kv_head):
-        at_group = ((place * past.keys.shape[1] + layer) * n_kv_head + group) * room
-        key, value = at(turned, (n_head + group) * d_head), at(qkv, (n_head + n_kv_head + group) * d_head)
-        column = at(past.keys, (at_group + position // LANES * LANES) * d_head + position % LANES)
-        row = at(past.values, (at_group + position) * width)
-        for i in range(d_head):
-            column[i * LANES] = key[i]
-        for i in range(d_head):
-            row[i] = value[i]
-
-
-@numba.njit(fastmath=True, error_model="numpy", nogil=True)
-def _soften(scores, scale):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """Softmax of scale × scores, in place."""
-    largest, total = scores[0], np.float32(0)
-    for t in range(len(scores)):
-        largest = max(largest, scores[t])
-    for t in range(len(scores)):
-        scores[t] = exp((scores[t] - largest) * scale)
-        total += scores[t]
-    share = np.float32(1) / total
-    for t in range(len(scores)):
-        scores[t] *= share
-
-
-@numba.njit(fastmath=True, error_model="numpy", nogil=True)
-def _attend(queries, sizes, layer, place, n_past, past, scores, mixed, heads):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """One token. The heads that share keys are the rows of two products: with the keys, and with the values."""
-    n_head, n_kv_head, d_head = sizes
-    n_group, n_layer, room, width = n_head // n_kv_head, past.keys.shape[1], past.values.shape[3], past.values.shape[4]
-    scale = np.float32(1) / np.sqrt(np.float32(d_head))
-    for group in range(n_kv_head):
-        at_group = ((place * n_layer + layer) * n_kv_head + group) * room
-        keys, values = at(past.keys, at_group * d_head), at(past.values, at_group * width)
-        rows, chances, means = at(queries, group * n_group * d_head), at(scores, 0), at(mixed, 0)
-        n_blocks, stride = (n_past + LANES - 1) // LANES, scores.shape[1]
-        product(rows, d_head, n_group, keys, d_head * LANES, LANES, d_head, n_blocks, chances, chances, stride)
-        for head in range(n_group):
-            _soften(scores[head, :n_past], scale)
-        product(chances, stride, n_group, values, LANES, width, n_past, width // LANES, chances, means, width)
-        for head in range(n_group):
-            for i in range(d_head):
-                heads[(group * n_group + head) * d_head + i] = mixed[head, i]
-
-
-@numba.njit(fastmath=True, error_model="numpy", nogil=True, cache=True)
-def _forward(ids, places, positions, sizes, eps, w, past):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """Tokens of any places through all layers, their keys and values into the past; the normed hidden states."""
-    n_head, n_kv_head, d_head = sizes
-    n, d_model, d_ff, width = len(ids), w.norms.shape[2], w.down.values.shape[2], past.values.shape[4]
-    x, y = np.empty((n, d_model), np.float32), np.empty((n, w.down.values.shape[1] * LANES), np.float32)
-    qkv, heads = np.empty((n, w.qkv.values.shape[1] * LANES), np.float32), np.empty((n, n_head * d_head), np.float32)
-    turned = np.empty((n, (n_head + n_kv_head) * d_head), np.float32)
-    wide, gated = np.empty((n, w.gate_up.values.shape[1] * LANES), np.float32), np.empty((n, d_ff), np.float32)
-    n_group, longest = n_head // n_kv_head, (positions.max() // LANES + 1) * LANES
-    scores, mixed = np.empty((n_group, longest), np.float32), np.empty((n_group, width), np.float32)
-    for r in range(n):
-        x[r] = w.embedding[ids[r]]
-    for layer in range(len(w.norms)):
-        for r in range(n):
-            _normalise(x[r], w.norms[layer, 0], eps, y[r])
-        multiply(y, w.qkv.values, w.qkv.scales, layer, qkv)
-        for r in range(n):
-            _remember(qkv[r], sizes, eps, w, layer, places[r], positions[r], past, turned[r])
-        for r in range(n):
-            _attend(turned[r], sizes, layer, places[r], positions[r] + 1, past, scores, mixed, heads[r])
-        multiply(heads, w.out.values, w.out.scales, layer, y)
-        for r in range(n):
-            for i in range(d_model):
-                x[r, i] += y[r, i]
-            _normalise(x[r], w.norms[layer, 1], eps, y[r])
-        multiply(y, w.gate_up.values, w.gate_up.scales, layer, wide)
-        for r in range(n):
-            for i in range(d_ff):
-                gated[r, i] = wide[r, i] / (np.float32(1) + exp(min(-wide[r, i], -LOWEST))) * wide[r, d_ff + i]
-        multiply(gated, w.down.values, w.down.scales, layer, y)
-        for r in range(n):
-            for i in range(d_model):
-                x[r, i] += y[r, i]
-    hidden = np.empty((n, d_model), np.float32)
-    for r in range(n):
-        _normalise(x[r], w.norm, eps, hidden[r])
-    return hidden

@@ -1,12 +1,15 @@
-"""Products of a few rows with packed weights at the speed of the vector units: what model.decoder is made of.
+"""A decoder's layers in one compiled call, and what it is made of: products of a few rows with packed weights.
 
-In: rows in fp32; a matrix in fp32 or int8, packed in blocks of 16 outputs ([block, input, 16]), or whatever lies like that: a
-cache of keys (a block is 16 tokens) or of values. Out: rows times matrix. The inner loop is written as LLVM vectors: a tile of 8
-rows × 32 outputs stays in registers, each vector of weights that is loaded serves every row, each number of a row every vector.
-One core of an AMD EPYC with AVX-512 reaches 44 GFLOP/s with one row (memory bounds it), 158 with 4, 224 with 8, 240 with more.
+In: ids with their places and positions; weights in fp32 or int8, packed in blocks of 16 outputs ([block, input, 16]); the keys and
+values of the past, which lie so that they are matrices too. Out: hidden states; new keys and values in the past. The inner loop of
+a product is written as LLVM vectors: a tile of 8 rows × 32 outputs stays in registers, each vector of weights that is loaded serves
+every row, each number of a row every vector. One core of an AMD EPYC with AVX-512 reaches 44 GFLOP/s with one row (memory bounds
+it), 158 with 4, 224 with 8, 240 with more. Memory: hidden states of the rows. Time: O(weights + past) for up to four rows.
 
 Each output is one chain of multiply-adds over the inputs in their order, whatever tile it falls into. So the other rows of a
 batch, their number and their order change no bit of a row's result.
+
+All in one file: Numba's cache on disk looks at the time of the outermost function's file only, not at what that calls.
 """
 
 # pyright: basic, reportMissingParameterType=false, reportUnknownParameterType=false, reportGeneralTypeIssues=false, reportPrivateImportUsage=false, reportCallIssue=false
@@ -24,9 +27,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from model.kernels import LOWEST, exp
+
 LANES = 16  # fp32 values in an AVX-512 register; narrower machines take two or four for one
 _FLOAT, _BYTE, _SHORT, _INDEX = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}  # "numpy": no branch at each division
 
 
 def padded(n: int) -> int:
@@ -123,7 +129,7 @@ _tile_4x4, _tile_4x1 = _tile(4, 4), _tile(4, 1)
 _tile_1x4, _tile_1x1 = _tile(1, 4), _tile(1, 1)
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@numba.njit(**OPTIONS)
 def product(
     x, x_stride, n_rows, w, block_stride, w_stride, n_in, n_blocks, scales, y, y_stride
 ):  # pragma: no cover (compiled)
@@ -158,10 +164,128 @@ def product(
         b += 4 if is_four else 1
 
 
-@numba.njit(error_model="numpy", nogil=True, cache=True)
+@numba.njit(**OPTIONS, cache=True)
 def multiply(x, w, scales, layer, y):  # pragma: no cover (compiled)
     """y = x w[layer]: w [layer, block, input, 16], scales [layer, output]. Rows of x may be longer than the inputs; those of y
     are whole blocks."""
     n_blocks, n_in = w.shape[1], w.shape[2]
     weights, size = at(w, layer * n_blocks * n_in * LANES), at(scales, layer * n_blocks * LANES)
     product(at(x, 0), x.shape[1], len(x), weights, n_in * LANES, LANES, n_in, n_blocks, size, at(y, 0), y.shape[1])
+
+
+@numba.njit(fastmath=True, **OPTIONS)
+def _normalise(x, weight, eps, y):  # pragma: no cover (compiled)
+    total = np.float32(0)
+    for i in range(len(weight)):
+        total += x[i] * x[i]
+    scale = np.float32(1) / np.sqrt(total / np.float32(len(weight)) + np.float32(eps))
+    for i in range(len(weight)):
+        y[i] = x[i] * scale * weight[i]
+
+
+@numba.njit(fastmath=True, **OPTIONS)
+def _turn(x, width, weight, eps, cos, sin, y):  # pragma: no cover (compiled)
+    """y = norm of a head, then its rotary position. Addresses, as slices cost more than the work; not in place, as what may
+    overlap is not vectorised."""
+    half, total = width // 2, np.float32(0)
+    for i in range(width):
+        total += x[i] * x[i]
+    scale = np.float32(1) / np.sqrt(total / np.float32(width) + np.float32(eps))
+    for i in range(half):
+        first, second = x[i] * scale * weight[i], x[i + half] * scale * weight[i + half]
+        y[i] = first * cos[i] - second * sin[i]
+        y[i + half] = second * cos[i + half] + first * sin[i + half]
+
+
+@numba.njit(fastmath=True, **OPTIONS)
+def _remember(qkv, sizes, eps, w, layer, place, position, past, turned):  # pragma: no cover (compiled)
+    """One token's queries and keys, normed and turned; its keys and values into the past."""
+    n_head, n_kv_head, d_head = sizes
+    cos, sin = at(w.cos, position * d_head), at(w.sin, position * d_head)
+    for head in range(n_head + n_kv_head):
+        weight = at(w.qk_norms, (2 * layer + (1 if head >= n_head else 0)) * d_head)
+        _turn(at(qkv, head * d_head), d_head, weight, eps, cos, sin, at(turned, head * d_head))
+    room, width = past.values.shape[3], past.values.shape[4]
+    for group in range(n_kv_head):
+        at_group = ((place * past.keys.shape[1] + layer) * n_kv_head + group) * room
+        key, value = at(turned, (n_head + group) * d_head), at(qkv, (n_head + n_kv_head + group) * d_head)
+        column = at(past.keys, (at_group + position // LANES * LANES) * d_head + position % LANES)
+        row = at(past.values, (at_group + position) * width)
+        for i in range(d_head):
+            column[i * LANES] = key[i]
+        for i in range(d_head):
+            row[i] = value[i]
+
+
+@numba.njit(fastmath=True, **OPTIONS)
+def _soften(scores, scale):  # pragma: no cover (compiled)
+    """Softmax of scale × scores, in place."""
+    largest, total = scores[0], np.float32(0)
+    for t in range(len(scores)):
+        largest = max(largest, scores[t])
+    for t in range(len(scores)):
+        scores[t] = exp((scores[t] - largest) * scale)
+        total += scores[t]
+    share = np.float32(1) / total
+    for t in range(len(scores)):
+        scores[t] *= share
+
+
+@numba.njit(fastmath=True, **OPTIONS)
+def _attend(queries, sizes, layer, place, n_past, past, scores, mixed, heads):  # pragma: no cover (compiled)
+    """One token. The heads that share keys are the rows of two products: with the keys, and with the values."""
+    n_head, n_kv_head, d_head = sizes
+    n_group, n_layer, room, width = n_head // n_kv_head, past.keys.shape[1], past.values.shape[3], past.values.shape[4]
+    scale = np.float32(1) / np.sqrt(np.float32(d_head))
+    for group in range(n_kv_head):
+        at_group = ((place * n_layer + layer) * n_kv_head + group) * room
+        keys, values = at(past.keys, at_group * d_head), at(past.values, at_group * width)
+        rows, chances, means = at(queries, group * n_group * d_head), at(scores, 0), at(mixed, 0)
+        n_blocks, stride = (n_past + LANES - 1) // LANES, scores.shape[1]
+        product(rows, d_head, n_group, keys, d_head * LANES, LANES, d_head, n_blocks, chances, chances, stride)
+        for head in range(n_group):
+            _soften(scores[head, :n_past], scale)
+        product(chances, stride, n_group, values, LANES, width, n_past, width // LANES, chances, means, width)
+        for head in range(n_group):
+            for i in range(d_head):
+                heads[(group * n_group + head) * d_head + i] = mixed[head, i]
+
+
+@numba.njit(fastmath=True, **OPTIONS, cache=True)
+def forward(ids, places, positions, sizes, eps, w, past):  # pragma: no cover (compiled)
+    """Tokens of any places through all layers, their keys and values into the past; the normed hidden states."""
+    n_head, n_kv_head, d_head = sizes
+    n, d_model, d_ff, width = len(ids), w.norms.shape[2], w.down.values.shape[2], past.values.shape[4]
+    x, y = np.empty((n, d_model), np.float32), np.empty((n, w.down.values.shape[1] * LANES), np.float32)
+    qkv, heads = np.empty((n, w.qkv.values.shape[1] * LANES), np.float32), np.empty((n, n_head * d_head), np.float32)
+    turned = np.empty((n, (n_head + n_kv_head) * d_head), np.float32)
+    wide, gated = np.empty((n, w.gate_up.values.shape[1] * LANES), np.float32), np.empty((n, d_ff), np.float32)
+    n_group, longest = n_head // n_kv_head, (positions.max() // LANES + 1) * LANES
+    scores, mixed = np.empty((n_group, longest), np.float32), np.empty((n_group, width), np.float32)
+    for r in range(n):
+        x[r] = w.embedding[ids[r]]
+    for layer in range(len(w.norms)):
+        for r in range(n):
+            _normalise(x[r], w.norms[layer, 0], eps, y[r])
+        multiply(y, w.qkv.values, w.qkv.scales, layer, qkv)
+        for r in range(n):
+            _remember(qkv[r], sizes, eps, w, layer, places[r], positions[r], past, turned[r])
+        for r in range(n):
+            _attend(turned[r], sizes, layer, places[r], positions[r] + 1, past, scores, mixed, heads[r])
+        multiply(heads, w.out.values, w.out.scales, layer, y)
+        for r in range(n):
+            for i in range(d_model):
+                x[r, i] += y[r, i]
+            _normalise(x[r], w.norms[layer, 1], eps, y[r])
+        multiply(y, w.gate_up.values, w.gate_up.scales, layer, wide)
+        for r in range(n):
+            for i in range(d_ff):
+                gated[r, i] = wide[r, i] / (np.float32(1) + exp(min(-wide[r, i], -LOWEST))) * wide[r, d_ff + i]
+        multiply(gated, w.down.values, w.down.scales, layer, y)
+        for r in range(n):
+            for i in range(d_model):
+                x[r, i] += y[r, i]
+    hidden = np.empty((n, d_model), np.float32)
+    for r in range(n):
+        _normalise(x[r], w.norm, eps, hidden[r])
+    return hidden

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model import tiles
-from model.tiles import at, multiply, pack, padded
+from model import forward as kernels
+from model.forward import at, multiply, pack, padded
 
 
 def multiplied(x: NDArray[np.float32], matrix: NDArray[Any], scales: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -58,7 +58,7 @@ def test_packing_keeps_every_number() -> None:
 def test_narrow_machines_compute_the_same(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where registers are few, a tile is made of smaller ones."""
     monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", dict)
-    made = tiles._tile(8, 2)
+    made = kernels._tile(8, 2)
 
     @numba.njit
     def narrow(x: Any, w: Any, scales: Any, y: Any) -> None:
