@@ -62,7 +62,7 @@ class Weights(NamedTuple):
 
 
 class Past(NamedTuple):
-    """Keys [place, layer, G, block, K, 16 tokens], values [place, layer, G, time, K]: they lie as a matrix of model.forward does."""
+    """Keys [place, layer, G, block, K, 16 tokens], values [place, layer, G, time, K]: each is a matrix of model.forward."""
 
     keys: Floats
     values: Floats
