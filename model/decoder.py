@@ -161,11 +161,14 @@ class Decoder:
         return logits
 
     def _share_out(self, work: Callable[[int], None], n_parts: int) -> None:
-        """The calling thread takes a part too: a thread that wakes up late costs 0.05 ms, a step of one row takes 0.13."""
-        others = [self._threads.submit(work, part) for part in range(1, n_parts)] if self._threads else []
+        """The calling thread takes a part too, and each one that none has begun by then: on a busy machine they wake up late."""
+        others = [(part, self._threads.submit(work, part)) for part in range(1, n_parts)] if self._threads else []
         work(0)
-        for other in others:
-            other.result()
+        for part, other in others:
+            if other.cancel():
+                work(part)
+            else:
+                other.result()
 
     def _forward(self, past: Past, ids: Rows, places: Rows, positions: Rows) -> Floats:
         config = self.config
