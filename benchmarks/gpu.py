@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from model.distributed import World
 from model.plan import Run, memory
 from model.train import StepRecord, TrainSettings, train
 from model.transformer import Transformer
-from pipeline.plan import DEVICES
+from pipeline.peak import peak_tflops
 
 WARM_STEPS, STEPS = 4, 8
 SMALL = ModelConfig(
@@ -119,34 +118,6 @@ def flops_per_token(config: ModelConfig) -> tuple[int, int]:
 def mfu(tokens_per_second: float, flops: float, peak: float) -> float:
     """In percent of `peak` TFLOP/s."""
     return 100 * tokens_per_second * flops / (peak * 1e12)
-
-
-def peak_tflops(device: torch.device) -> tuple[float, str]:
-    """Of dense bf16 products: the maker's figure, or for another device what a large product reaches. And its name."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    known = known_peak(name)
-    return (known, name) if known else (measured_peak(device), f"{name}, its peak measured")
-
-
-def known_peak(name: str) -> float | None:
-    """By the name that the driver gives, such as NVIDIA H100 80GB HBM3; a PCIe or NVL card of that name reaches less."""
-    words = name.lower().replace("geforce ", "").replace("rtx ", "rtx").replace("-", " ").split()
-    found = [tflops for kind, (tflops, _) in DEVICES.items() if kind in words]
-    return None if {"pcie", "nvl"} & set(words) or not found else found[0]
-
-
-def measured_peak(device: torch.device, size: int | None = None, rounds: int = 20) -> float:
-    """TFLOP/s of the best of some products of two square matrices."""
-    size = size or (8192 if device.type == "cuda" else 512)
-    a = torch.ones(size, size, dtype=torch.bfloat16, device=device)
-    best = float("inf")
-    for _ in range(rounds):
-        wait_for(device)
-        started = time.perf_counter()
-        torch.mm(a, a)
-        wait_for(device)
-        best = min(best, time.perf_counter() - started)
-    return 2 * size**3 / best / 1e12
 
 
 def wait_for(device: torch.device) -> None:

@@ -20,6 +20,7 @@ from model.batches import Batch
 from model.config import ModelConfig
 from model.train import TrainSettings, train
 from model.transformer import Transformer
+from pipeline.peak import measured_peak
 
 STEPS, ROWS, MICRO_ROWS = 4, 48, 12
 SIZES = {
@@ -54,9 +55,9 @@ def run() -> Result:
     table = Table("parameters", "tokens/s", "GFLOP/s", "peak", "MFU", title="training, bf16")
     found: list[tuple[float, float]] = []
     for config in SIZES.values():
-        before = matmul_peak()
+        before = measured_peak(torch.device("cpu")) * 1e12
         rate = tokens_per_second(config)
-        peak, reached = max(before, matmul_peak()), rate * config.flops_per_token()
+        peak, reached = max(before, measured_peak(torch.device("cpu")) * 1e12), rate * config.flops_per_token()
         found.append((reached, peak))
         cells = (f"{config.n_parameters / 1e6:.1f} M", f"{rate:,.0f}", f"{reached / 1e9:.0f}", f"{peak / 1e9:.0f}")
         table.add_row(*cells, f"{reached / peak:.2f}")
@@ -64,18 +65,6 @@ def run() -> Result:
     reached, peak = min(found, key=lambda pair: pair[0] / pair[1])
     work = f"optimiser steps of {ROWS} x 512 tokens, {', '.join(SIZES)} parameters: the lowest MFU"
     return Result(work, "GFLOP/s", reached / 1e9, peak / 1e9, "the fastest bf16 product of square matrices")
-
-
-def matmul_peak() -> float:
-    """FLOP/s of the fastest of some products."""
-    best = 0.0
-    for n in (1_024, 2_048, 4_096):
-        a, b = (torch.randn(n, n, dtype=torch.bfloat16) for _ in range(2))
-        for _ in range(5):
-            started = time.perf_counter()
-            torch.mm(a, b)
-            best = max(best, 2 * n**3 / (time.perf_counter() - started))
-    return best
 
 
 def tokens_per_second(config: ModelConfig) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,24 +25,12 @@ from pipeline.budget import settle
 from pipeline.engine import worker_count
 from pipeline.errors import UserError
 from pipeline.params import Params, load_params
+from pipeline.peak import DEVICES, measured_peak
 from pipeline.progress import clock, short
 
 RECIPES = Path(__file__).parent.parent / "docs" / "recipes"
 GPU_MFU = 0.4  # nanochat reaches 0.41 to 0.46 in bf16, torchtitan 0.33 to 0.39
 CPU_MFU = 0.6
-# name → (dense bf16 TFLOP/s, GB) of one
-DEVICES = {
-    "a100": (312.0, 80.0),
-    "b200": (2250.0, 180.0),
-    "h100": (989.0, 80.0),
-    "h200": (989.0, 141.0),
-    "l4": (121.0, 24.0),
-    "l40s": (362.0, 48.0),
-    "mi300x": (1307.0, 192.0),
-    "rtx3090": (71.0, 24.0),
-    "rtx4090": (165.0, 24.0),
-}
-MEASURE_SECONDS = 0.5
 Checkpointing = Literal["none", "selective", "full"]
 
 
@@ -158,7 +145,8 @@ def device_of(
     is_bf16 = has_fast_bf16(torch.device("cpu"))
     return Device(
         name="cpu",
-        tflops=tflops or measured_tflops(is_bf16, max(worker_count() // n_devices, 1)),
+        tflops=tflops
+        or measured_peak(torch.device("cpu"), is_bf16=is_bf16, n_threads=max(worker_count() // n_devices, 1)),
         memory_gb=memory_gb or psutil.virtual_memory().total / 1e9 / n_devices,
         mfu=CPU_MFU if mfu is None else mfu,
         compute="kernels" if is_bf16 and kernel_problem() is None else "torch",
@@ -184,24 +172,6 @@ def measured(params: Params, device: Device, n_devices: int) -> Device:
 def config_of(params: Params) -> ModelConfig:
     """A vocabulary of characters may turn out smaller than its setting."""
     return ModelConfig(vocab_size=params.train_tokenizer.vocab_size, **params.pretrain.model.model_dump())
-
-
-def measured_tflops(is_bf16: bool, n_threads: int) -> float:
-    """The best of the products of two square matrices in half a second."""
-    import torch
-
-    size, before = 1024, torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    a = torch.ones(size, size, dtype=torch.bfloat16 if is_bf16 else torch.float32)
-    best, started = float("inf"), time.perf_counter()
-    try:
-        while time.perf_counter() - started < MEASURE_SECONDS:
-            begin = time.perf_counter()
-            torch.mm(a, a)
-            best = min(best, time.perf_counter() - begin)
-    finally:
-        torch.set_num_threads(before)
-    return 2 * size**3 / best / 1e12
 
 
 def plan_of(

@@ -81,6 +81,7 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
             world=world,
             scratch=scratch,
             out=out,
+            bytes_per_token=stream.manifest["train"]["n_bytes"] / stream.manifest["train"]["n_tokens"],
         )
         return metrics | plan.metrics if world.is_main else metrics
 

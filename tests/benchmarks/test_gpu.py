@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import gpu
 from benchmarks.__main__ import main, names
-from benchmarks.gpu import Work, compare, flops_per_token, known_peak, mfu, peak_tflops
+from benchmarks.gpu import Work, compare, flops_per_token, mfu
 from benchmarks.gpu_peers import PeerSpeed, nanochat, read_torchtitan
 from model.config import ModelConfig
 from tests.conftest import ROOT, read_yaml
@@ -35,31 +35,6 @@ def test_mfu_is_the_share_of_the_peak() -> None:
     # nanochat's own figures: 12 layers of 768 reach 41 % of 989 TFLOP/s, which is some 0.4 M tokens/s
     full, _ = flops_per_token(gpu.SMALL)
     assert mfu(0.48e6, full, peak=989.0) == pytest.approx(41, abs=2)
-
-
-@pytest.mark.parametrize(
-    ("name", "tflops"),
-    [
-        ("NVIDIA H100 80GB HBM3", 989.0),
-        ("NVIDIA H200", 989.0),
-        ("NVIDIA A100-SXM4-80GB", 312.0),
-        ("NVIDIA GeForce RTX 4090", 165.0),
-        ("NVIDIA L40S", 362.0),
-        ("NVIDIA L4", 121.0),
-        ("NVIDIA B200", 2250.0),
-        ("NVIDIA H100 PCIe", None),
-        ("NVIDIA H200 NVL", None),
-        ("Tesla V100-SXM2-16GB", None),
-    ],
-)
-def test_a_device_is_known_by_its_name(name: str, tflops: float | None) -> None:
-    assert known_peak(name) == tflops
-
-
-def test_the_peak_of_another_device_is_measured() -> None:
-    peak, name = peak_tflops(CPU)
-    assert peak > 0
-    assert name == "cpu, its peak measured"
 
 
 def test_the_sizes_are_those_that_are_claimed() -> None:

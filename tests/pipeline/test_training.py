@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ from ruamel.yaml import YAML
 
 from model.batches import ConversationBatches, StreamBatches, TokenStream
 from model.tokenizer import Tokenizer
-from model.train import DivergedError
+from model.train import DivergedError, StepRecord
 from pipeline import pretrain, sft
 from pipeline.errors import UserError
 from pipeline.params import Budget, Data, Samples, Spikes, load_params
 from pipeline.tables import read_table
-from pipeline.training import checkpointing_wanted, name_documents, settings_of
+from pipeline.training import checkpointing_wanted, describe, name_documents, settings_of
 from tests.conftest import ROOT
 
 
@@ -135,3 +136,10 @@ def test_activation_checkpointing_comes_from_the_environment(monkeypatch: pytest
     monkeypatch.setenv("MINIGPT_ACTIVATION_CHECKPOINTING", "some")
     with pytest.raises(UserError, match="MINIGPT_ACTIVATION_CHECKPOINTING"):
         settings_of(params)
+
+
+def test_the_bar_tells_loss_bits_speed_and_share_of_the_peak() -> None:
+    record = StepRecord(step=3, loss_nats=2.0, lr=1.0, tokens=9, seconds=1.0, tokens_per_second=31_000.0, grad_norm=1.0)
+    assert describe(record, 0.614, bytes_per_token=4.0) == "loss 2.000, bpb 0.721, 31k tokens/s, MFU 61%"
+    measured = replace(record, evaluation={"bpb": 1.4, "samples": ["x"]})
+    assert describe(measured, 0.5) == "loss 2.000, 31k tokens/s, MFU 50%, held-out bpb 1.400"
