@@ -30,8 +30,8 @@ import resource, sys
 from pathlib import Path
 from pipeline.params import TrainTokenizer
 from pipeline.train_tokenizer import run
-kind, folder = sys.argv[1], Path(sys.argv[2])
-params = TrainTokenizer(kind=kind, vocab_size=500, pattern="cl100k", sample_bytes=10**9, seed=1)
+folder = Path(sys.argv[1])
+params = TrainTokenizer(kind="bpe", vocab_size=500, pattern="cl100k", sample_bytes=10**9, seed=1)
 run(params, docs=folder / "docs", out=folder / "out")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
@@ -103,8 +103,7 @@ def test_shares_are_met_and_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["bpe", "char"])
-def test_memory_does_not_grow_with_corpus_and_sample(kind: str, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_corpus_and_sample(tmp_path: Path) -> None:
     words = [f"{number:x}" for number in range(20_000)]
     rng = random.Random(1)
     texts = [" ".join(rng.choices(words, k=500)) for _ in range(400)]
@@ -119,7 +118,7 @@ def test_memory_does_not_grow_with_corpus_and_sample(kind: str, tmp_path: Path) 
                 ]
                 writer.write(pa.Table.from_pylist(rows, schema=DOCS))
         (folder / "out").mkdir()
-        command = [sys.executable, "-c", MEASURED, kind, str(folder)]
+        command = [sys.executable, "-c", MEASURED, str(folder)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         return float(done.stdout.split()[-1])
 
