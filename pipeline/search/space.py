@@ -139,7 +139,7 @@ def check_search(search: Search, params: Mapping[str, Any], path: Path) -> Param
         try:
             check_params(with_values(base, {**start, name: value}), str(path))
         except ParamError as error:
-            if name in error.what or start == first:
+            if name in error.what:
                 raise
     return check_params(with_values(base, start), str(path))
 

@@ -20,7 +20,7 @@ from pipeline.params import load_params
 from pipeline.search.__main__ import command, show
 from pipeline.search.space import Search
 from pipeline.search.study import Row
-from tests.conftest import ROOT, read_yaml
+from tests.conftest import ROOT
 from tests.pipeline.conftest import sentence, write_docs
 
 RATE = "pretrain.training.matrix_lr"
@@ -56,7 +56,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_space(workspace: Path, **changed: Any) -> None:
     """space.yaml and params.yaml."""
     workspace.mkdir(exist_ok=True)
-    space = {"space": {RATE: {"low": 0.001, "high": 0.05, "log": True}}, "set": SHORT | {LENGTH: 32}, "trials": 3}
+    space = {"space": {RATE: {"low": 0.001, "high": 0.05, "log": True}}, "set": SHORT | {LENGTH: 32}, "trials": 2}
     (workspace / "space.yaml").write_text(json.dumps(space | changed))
     (workspace / "params.yaml").write_text((ROOT / "docs/recipes/smoke.yaml").read_text())
 
@@ -89,26 +89,35 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.mark.slow
 def test_trials_that_fail_are_named_and_the_others_ranked(data: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
     write_space(
-        tmp_path, space={LENGTH: [32, 100_000], "pretrain.model.n_kv_head": [1, 2, 3]}, sampler="grid", set=SHORT
+        tmp_path,
+        space={LENGTH: [32, 100_000], "pretrain.model.n_kv_head": [1, 3]},
+        sampler="grid",
+        set=SHORT,
+        trials=None,
     )
     process = start(tmp_path, data, "--jobs", "2")
     said = process.communicate()[0]
     assert process.returncode == 0, said
     rows = trials(tmp_path)
-    assert [row["state"] for row in rows] == ["complete", "complete", "failed", "failed", "failed", "failed"]
-    assert "must be a multiple of n_kv_head" in rows[2]["why"]
-    assert "does not fill one row" in rows[3]["why"]
-    assert "100000" in rows[3]["why"]
-    assert "4 of 6 trials failed" in said
-    best = min(rows[:2], key=lambda row: row["heldout_bpb"])
-    kv = best["pretrain.model.n_kv_head"]
-    assert f"dvc exp run -S {LENGTH}=32 -S pretrain.model.n_kv_head={kv}" in said
+    assert [row["state"] for row in rows] == ["complete", "failed", "failed", "failed"]
+    assert "must be a multiple of n_kv_head" in rows[1]["why"]
+    assert "does not fill one row" in rows[2]["why"]
+    assert "100000" in rows[2]["why"]
+    assert "3 of 4 trials failed" in said
+    assert f"dvc exp run -S {LENGTH}=32 -S pretrain.model.n_kv_head=1\n" in said
     with (tmp_path / "var/search/space/trials.csv").open(newline="") as file:
-        assert float(next(csv.DictReader(file))["heldout_bpb"]) == best["heldout_bpb"]
+        assert float(next(csv.DictReader(file))["heldout_bpb"]) == rows[0]["heldout_bpb"]
     kept = {path.name for path in (tmp_path / "var/search/space/trial-0000").iterdir()}
     assert kept == {"params.yaml", "log.txt", "metrics.json", "history.jsonl"}
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
@@ -131,17 +140,12 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_been(data: Path, tmp
     process.send_signal(signal.SIGKILL)
     process.communicate()
     psutil.wait_procs(children, timeout=20)
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    assert not [child for child in children if is_alive(child)]
     again = start(tmp_path / "killed", data)
     said = again.communicate()[0]
     assert again.returncode == 0
     assert "trial 0 " not in said
     assert trials(tmp_path / "killed") == trials(tmp_path / "whole")
-    more = read_yaml(tmp_path / "killed/space.yaml") | {"trials": 4}
-    (tmp_path / "killed/space.yaml").write_text(json.dumps(more))
-    process = start(tmp_path / "killed", data)
-    process.communicate()
-    assert len(trials(tmp_path / "killed")) == 4
 
 
 @pytest.mark.slow
@@ -156,7 +160,8 @@ def test_ctrl_c_leaves_no_process(number: signal.Signals, code: int, data: Path,
     said = process.communicate()[0]
     assert process.returncode == code, said
     assert "Traceback" not in said
-    assert not any(child.is_running() for child in children)
+    psutil.wait_procs(children, timeout=20)  # one that was just being started dies with its parent
+    assert not [child for child in children if is_alive(child)]
 
 
 def test_what_is_missing_is_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
