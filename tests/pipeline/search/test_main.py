@@ -176,6 +176,19 @@ def test_what_is_missing_is_named(data: Path, tmp_path: Path, capsys: pytest.Cap
     assert "pretrain.training.matrx_lr" in capsys.readouterr().err
 
 
+def test_without_optuna_it_says_what_to_install(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.search.__main__ import main
+
+    write_space(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "pipeline.search.study")
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert main(["space.yaml", "--shards", str(data / "shard"), "--tokenizer", str(data / "tokenizer")]) == 1
+    assert '".[search]"' in capsys.readouterr().err
+
+
 def test_the_table_and_the_line_to_copy() -> None:
     search = Search.model_validate({"space": {RATE: [0.001, 0.01], "pretrain.training.spikes": [None]}})
     rows = [
