@@ -26,6 +26,7 @@ from torch import Tensor
 
 from model.config import ModelConfig
 from model.tokenizer import Tokenizer
+from model.tokenizer_files import save_tokenizer
 from model.transformer import Transformer
 
 Tensors = dict[str, Tensor]
@@ -148,13 +149,14 @@ def restore(model: Transformer, tensors: Mapping[str, Tensor]) -> None:
 
 
 def save_model(folder: Path, model: Transformer, tokenizer: Tokenizer, *, phase: str) -> None:
-    """config.json, model.safetensors (fp32) and tokenizer.json: all that it takes to run the model. `phase` is pretrain or sft."""
+    """config.json, model.safetensors (fp32) and the tokenizer's files: all that it takes to run the model. `phase` is pretrain or
+    sft."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {"kind": "minigpt", "phase": phase, **model.config.to_dict()}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     tensors = {name: tensor.float().cpu().contiguous() for name, tensor in model_tensors(model).items()}
     save_file(tensors, folder / "model.safetensors")
-    tokenizer.save(folder / "tokenizer.json")
+    save_tokenizer(folder, tokenizer, model.config.seq_len)
 
 
 def load_model(folder: Path, *, device: torch.device | str = "cpu") -> tuple[Transformer, Tokenizer, dict[str, Any]]:

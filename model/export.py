@@ -7,7 +7,8 @@ renamings: no weight is changed but by rounding. How to serve them: docs/serving
 export never shows under its name.
 
 One thing does not travel: other programs look for special tokens in whatever text they are given, so there a person who types
-<|end|> ends a turn. model.chat encodes outside text as ordinary text; a service of ours should be asked through it.
+<|end|> ends a turn, unless they are told not to (model/tokenizer_files.py says how). model.chat encodes outside text as ordinary
+text; a service of ours should be asked through it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from safetensors.torch import save_file
 from model.checkpoint import load_model, model_tensors
 from model.config import ModelConfig
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer
+from model.tokenizer_files import CHAT_TEMPLATE, save_tokenizer
 from model.transformer import Transformer
 
 # Our names → Qwen3's in transformers, and in GGUF; `{}` is the layer.
@@ -67,19 +69,6 @@ GGUF_TYPES = ("f32", "f16", "q8_0")
 # What llama.cpp calls the split patterns of model.tokenizer, by a piece that only one of them has.
 GGUF_PATTERNS = {r"\p{N}{1,3}": "llama-bpe", r"|\p{N}|": "qwen2", "": "gpt-2"}
 
-CHAT_TEMPLATE = (
-    "{{ '<|bos|>' }}"
-    "{% for message in messages %}"
-    "{% if message.role not in ['system', 'user', 'assistant', 'tool'] %}"
-    "{{ raise_exception('unknown role: ' + message.role) }}{% endif %}"
-    "{{ '<|' + message.role + '|>' }}"
-    "{% if message.call %}{{ '<|call|>' + message.call.name + '(' + (message.call.argument | tojson) + ')' }}"
-    "{% else %}{{ message.content }}{% endif %}"
-    "{{ '<|end|>' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
-
 # The same for Ollama, in Go's template language. A call is content here: <|call|>name("argument").
 GO_TEMPLATE = "<|bos|>{{ range .Messages }}<|{{ .Role }}|>{{ .Content }}<|end|>{{ end }}<|assistant|>"
 OLLAMA_PATTERN = "qwen2"  # how Ollama splits text for every qwen3 model, whatever the file says
@@ -94,7 +83,7 @@ def export_hf(source: Path, target: Path) -> None:
     half.mkdir(parents=True)
     tensors = {renamed(name, HF_NAMES): tensor.float().contiguous() for name, tensor in model_tensors(model).items()}
     save_file(tensors, half / "model.safetensors", metadata={"format": "pt"})
-    tokenizer.save(half / "tokenizer.json")
+    save_tokenizer(half, tokenizer, model.config.seq_len)
     files: dict[str, object] = {
         "config.json": hf_config(model.config, tokenizer),
         "generation_config.json": {
@@ -102,15 +91,6 @@ def export_hf(source: Path, target: Path) -> None:
             "eos_token_id": tokenizer.special("end"),
             "pad_token_id": tokenizer.special("pad"),
             "do_sample": False,
-        },
-        "tokenizer_config.json": {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": "<|bos|>",
-            "eos_token": "<|end|>",
-            "pad_token": "<|pad|>",
-            "model_max_length": model.config.seq_len,
-            "clean_up_tokenization_spaces": False,
-            "chat_template": CHAT_TEMPLATE,
         },
     }
     for name, values in files.items():

@@ -56,7 +56,9 @@ def train_wordpiece(texts: Iterable[str], vocab_size: int, pattern: str = "cl100
     learned = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     names = list(dict.fromkeys([*first, *(token for token, _ in learned)]))[:vocab_size]
     whole = _wordpiece({token: index for index, token in enumerate(names)})
-    whole.pre_tokenizer, whole.decoder = splitter(pattern), decoders.ByteLevel()
+    whole.pre_tokenizer = splitter(pattern)
+    # No letter of the byte-level alphabet is the mark, so it can go before the bytes are put together.
+    whole.decoder = decoders.Sequence([decoders.Replace(INNER, ""), decoders.ByteLevel()])
     return _finished(whole)
 
 

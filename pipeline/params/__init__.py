@@ -7,7 +7,7 @@ YAML 1.2 (as DVC reads them), so that `3e-4` is a number.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError
 from ruamel.yaml import YAML, YAMLError
@@ -121,8 +121,12 @@ __all__ = [
     "Wikipedia",
     "bands_for",
     "check_params",
+    "check_section",
     "load_params",
+    "read_yaml",
 ]
+
+S = TypeVar("S", bound=Section)
 
 
 class Registry(Section):
@@ -150,19 +154,28 @@ class Params(Section):
 
 def load_params(path: Path) -> Params:
     """params.yaml, whole and checked. Raises `UserError` for a missing or broken file, `ParamError` for a setting."""
+    return check_params(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML 1.2 file holds. Raises: `UserError`."""
     try:
-        values: Any = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file", "nothing", "run in the repository's root, or give --params") from error
     except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML", str(error), "mend the line it names") from error
-    return check_params(values, str(path))
 
 
 def check_params(values: object, path: str = "params.yaml") -> Params:
     """The typed params. Raises `ParamError` that names every wrong setting by its dotted name."""
+    return check_section(Params, values, path)
+
+
+def check_section(kind: type[S], values: object, path: str) -> S:
+    """The same for any section."""
     try:
-        return Params.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         problems = [_problem(detail) for detail in error.errors(include_url=False)]
         names = ", ".join(name for name, _, _ in problems)

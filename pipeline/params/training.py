@@ -15,6 +15,8 @@ class TrainTokenizer(Section):
     pattern: Literal["gpt2", "cl100k", "qwen2"]
     sample_bytes: Annotated[int, Field(ge=10_000)]  # of text to train on, drawn by `seed`
     seed: Seed
+    # Prefix of `source` → its weight in the sample; of two that fit the longer one counts, what none fits is left out.
+    shares: Annotated[dict[str, Annotated[float, Field(gt=0.0)]], Field(min_length=1)] | None = None  # as the corpus is
 
 
 class Shard(Section):

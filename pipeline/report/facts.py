@@ -243,6 +243,12 @@ def measured(facts: Facts) -> list[tuple[str, str]]:
         ("Bits per byte after tuning", shown(ours.get("chat_bpb", 0), is_share=False)),
         *((f"Time of {phase}", f"{value:,.0f} s") for phase, value in seconds.items() if value is not None),
     ]
+    words = facts.metrics.get("train_tokenizer", {})
+    if "heldout_bytes_per_token" in words:
+        rows += [
+            ("Bytes a token, in documents the tokenizer has not seen", f"{words['heldout_bytes_per_token']:.3f}"),
+            ("Learned tokens that its own sample never needs", number(words["unused_tokens"])),
+        ]
     names = ("n_layer", "d_model", "n_head", "n_kv_head", "d_head", "d_ff", "seq_len", "vocab_size")
     return rows + [(name, number(shape[name])) for name in names if name in shape]
 

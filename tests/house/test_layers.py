@@ -20,6 +20,7 @@ DOORS = {
     "datatrove": "benchmarks/",
     "torch.distributed": {"model/distributed.py", "pipeline/launch.py"},
     "prefect": "flows/",
+    "optuna": {"pipeline/search/study.py"},
     "dvc": set(),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer
@@ -73,3 +73,21 @@ def test_a_vocabulary_too_small_for_the_bytes_is_refused(kind: str) -> None:
         train_tokenizer(kind, iter(TEXTS), 200)
     with pytest.raises(ValueError, match="kind is unknown"):
         train_tokenizer("words", iter(TEXTS), 700)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    st.permutations([f"{text} {number} {word}" for number, text in enumerate(TEXTS) for word in ("ab", "bc", "cab")])
+)
+@settings(max_examples=10)
+def test_the_order_of_texts_does_not_matter(kind: str, texts: list[str]) -> None:
+    """A sample is read in the order of its files, which says nothing."""
+    assert train_tokenizer(kind, iter(texts), 620).text == train_tokenizer(kind, iter(sorted(texts)), 620).text
+
+
+def test_word_pieces_are_put_together_by_others_too() -> None:
+    import tokenizers
+
+    plain = tokenizers.Tokenizer.from_str(BUILT["wordpiece"].text)
+    for text in [*TEXTS, *HOSTILE[1:]]:
+        assert plain.decode(BUILT["wordpiece"].encode(text)) == text

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.report import read_facts, render_markdown, write
 from pipeline.report.charts import BarRow, Series, bars, line_chart, number, smoothed, thinned, ticks
-from pipeline.report.facts import Facts, calibration, funnel, headline, sources
+from pipeline.report.facts import Facts, calibration, funnel, headline, measured, sources
 from pipeline.report.page import render_html
 
 HOSTILE = '<script>alert("x")</script><img src=http://evil.example/x.png onerror=alert(1)> ``` | & "'
@@ -59,6 +59,7 @@ FACTS = Facts(
         "download": {"docs_in": 100, "docs_out": 100, "dropped_duplicate_id": 0},
         "filter": {"docs_in": 100, "docs_out": 88, "dropped_language": 2, "dropped_min_words": 10},
         "conversations": {"n_train": 500, "n_train_quote": 300, "n_train_abstain": 200, "n_train_tokens": 9_999},
+        "train_tokenizer": {"heldout_bytes_per_token": 3.2468, "unused_tokens": 14},
         "pretrain": {"tokens": 4_000_000, "train_seconds": 250.0},
         "evaluate": EVALUATE,
     },
@@ -240,3 +241,13 @@ def test_bars_keep_inside_their_track() -> None:
 )
 def test_numbers_for_people(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_the_vocabulary_is_measured_where_it_was() -> None:
+    rows = dict(measured(FACTS))
+    assert rows["Bytes a token, in documents the tokenizer has not seen"] == "3.247"
+    assert rows["Learned tokens that its own sample never needs"] == "14"
+    older = FACTS._replace(
+        metrics={name: figures for name, figures in FACTS.metrics.items() if name != "train_tokenizer"}
+    )
+    assert len(measured(older)) == len(rows) - 2

@@ -1,0 +1,114 @@
+"""The search space: what is wrong in it is named before any trial, and params take its values and nothing else."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import ParamError, UserError
+from pipeline.params import check_params, read_yaml
+from pipeline.search.space import (
+    Search,
+    baseline,
+    check_search,
+    count_trials,
+    grid,
+    load_search,
+    rounded,
+    value_at,
+    with_values,
+)
+from tests.conftest import ROOT
+
+PARAMS: dict[str, Any] = read_yaml(ROOT / "params.yaml")
+RATE = "pretrain.training.matrix_lr"
+ROWS = "pretrain.training.batch_rows"
+
+
+def space(**changed: Any) -> Search:
+    return Search.model_validate({"space": {RATE: {"low": 0.001, "high": 0.1, "log": True}, ROWS: [4, 12]}} | changed)
+
+
+def test_the_example_validates_and_starts_from_params_yaml() -> None:
+    search = load_search(ROOT / "docs/search.yaml")
+    params = check_search(search, PARAMS, Path("params.yaml"))
+    assert params.pretrain.budget is not None
+    first = baseline(search, PARAMS)
+    assert first is not None
+    assert check_params(with_values(PARAMS, first)) == check_params(PARAMS)
+
+
+def test_values_are_set_in_a_copy() -> None:
+    before = copy.deepcopy(PARAMS)
+    changed = with_values(PARAMS, {RATE: 0.5, "pretrain.budget.tokens": 7, "pretrain.training.total_steps": None})
+    assert before == PARAMS
+    assert value_at(changed, RATE) == 0.5
+    assert value_at(changed, "pretrain.budget") == {"tokens": 7}
+    assert value_at(changed, "pretrain.nowhere.at.all") is None
+    assert {name for name in PARAMS if changed[name] != PARAMS[name]} == {"pretrain"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"space": {}}, "at least 1 item"),
+        ({"space": {"shard.seed": [1, 2]}}, "only settings under pretrain"),
+        ({"space": {RATE: {"low": 0.1, "high": 0.01}}}, "low must be less"),
+        ({"space": {RATE: {"low": 0.0, "high": 0.01, "log": True}}}, "above 0"),
+        ({"set": {RATE: 0.1}}, "leave one out"),
+        ({"sampler": "grid"}, "lists of choices"),
+        ({"trails": 3}, "unknown setting"),
+    ],
+)
+def test_a_space_that_can_not_be_searched_is_refused(changed: dict[str, Any], said: str, tmp_path: Path) -> None:
+    import json
+
+    path = tmp_path / "space.yaml"
+    path.write_text(json.dumps({"space": {RATE: {"low": 0.001, "high": 0.1}}} | changed))
+    with pytest.raises(ParamError, match=said):
+        load_search(path)
+    with pytest.raises(UserError, match="no such file"):
+        load_search(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        ("pretrain.training.matrx_lr", [0.1]),
+        (RATE, {"low": 0.5, "high": 2.0}),
+        ("pretrain.model.n_layer", [2, 0]),
+        ("pretrain.model.n_layer", [2, "three"]),
+    ],
+)
+def test_a_setting_that_params_refuse_is_named_before_any_trial(name: str, of: Any) -> None:
+    search = Search.model_validate({"space": {name: of, ROWS: [4]}})
+    with pytest.raises(ParamError, match=name):
+        check_search(search, PARAMS, Path("params.yaml"))
+
+
+def test_a_grid_is_every_combination() -> None:
+    search = space(space={ROWS: [4, 12], "pretrain.model.n_layer": [2, 3, 4]}, sampler="grid")
+    found = [tuple(values.values()) for values in grid(search)]
+    assert found == [(4, 2), (4, 3), (4, 4), (12, 2), (12, 3), (12, 4)]
+    assert count_trials(search) == 6
+    assert count_trials(search.model_copy(update={"trials": 4})) == 4
+    assert count_trials(space()) == 20
+
+
+def test_the_baseline_is_there_if_it_lies_inside() -> None:
+    assert baseline(space(), PARAMS) == {RATE: 0.005, ROWS: 12}
+    assert baseline(space(space={RATE: [0.1]}), PARAMS) is None
+    assert baseline(space(space={ROWS: {"low": 1, "high": 11}}), PARAMS) is None
+
+
+def test_numbers_are_rounded_and_nothing_else() -> None:
+    assert rounded({"a": 0.012345, "b": 123456, "c": None, "d": "x", "e": True}) == {
+        "a": 0.0123,
+        "b": 123456,
+        "c": None,
+        "d": "x",
+        "e": True,
+    }
