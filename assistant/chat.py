@@ -141,7 +141,7 @@ def _start(args: argparse.Namespace) -> Chat:
     choice = choose(args.model, Path())
     from assistant.engine import ModelEngine  # here, because torch takes a second and usage errors should not
 
-    engine = ModelEngine.load(choice.folder)
+    engine = ModelEngine.load(choice.folder, weights=args.weights)
     history = Path("var/chat_history") if Path("var").is_dir() else None
     screen = Screen(is_terminal=sys.stdin.isatty() and sys.stdout.isatty(), history_file=history)
     for line in banner(engine.info, choice.why):
@@ -152,7 +152,8 @@ def _start(args: argparse.Namespace) -> Chat:
 def banner(info: ModelInfo, why: str) -> list[str]:
     """Which model, from where, its phase and size, and what it can look up."""
     size = f"{info.n_parameters / 1e6:.2f} M parameters, {info.weight_bytes / 1e6:.1f} MB, window {info.seq_len} tokens"
-    lines = [f"MiniGPT, {size}, on {info.device}", f"phase {info.phase}, from {info.folder}: {why}"]
+    weights = "" if info.weights == "float32" else f", weights in {info.weights}"
+    lines = [f"MiniGPT, {size}, on {info.device}{weights}", f"phase {info.phase}, from {info.folder}: {why}"]
     if info.phase == "pretrain":
         return [*lines, "a base model: it only continues your text, without chat, history or tools"]
     try:
@@ -170,6 +171,11 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         help="a model folder (default: the champion, else the newest finished model)",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("float32", "int8"),
+        help="in memory; int8 takes a quarter of it and half the time, on a CPU (default: MINIGPT_WEIGHTS, else float32)",
     )
     parser.add_argument("--system", default="", metavar="TEXT", help="how the model is to behave")
     parser.add_argument(

@@ -4,15 +4,22 @@ In: a folder with config.json, model.safetensors, tokenizer.json; then messages 
 cut to the window before it is computed (the oldest rounds go first), so it can be as long as it likes. Memory: the
 weights and one KV cache per answer, which belongs to that answer alone, so threads can share an engine.
 
+On a CPU answers are written by model.decoder's compiled kernel, elsewhere by torch. Numba compiles it in the background from the
+moment a model is loaded: some seconds once on a machine, half a second when it lies on disk. The first answer waits for it:
+whoever writes it, an answer must not depend on the clock. `MINIGPT_WEIGHTS=int8` takes a quarter of the memory and half the time.
+
 Covers: what a person or a tool says is ordinary text and can't open or close a turn; the model's own control tokens end its
 turn and are never shown. Does not cover: what the model says. It is small, and it is wrong at times.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,17 +29,22 @@ import torch
 from assistant.events import Done, Event, Message, Notice, Settings, TextPiece, ToolCall
 from model.chat import fit, parse_reply, prompt_ids
 from model.checkpoint import load_model
+from model.decoder import Decoder
 from model.generate import Sampling, stream
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer
 from model.transformer import Transformer
 
 MAX_CHARS_PER_TOKEN = 64  # a longer text than window × this is cut before it is even tokenized
 RESERVED_FRAC = 0.25  # of the window, kept free for the answer
+PATIENCE_SECONDS = 1.0  # without a word about why there is no answer yet
+WEIGHTS = ("float32", "int8")
+
+Writer = Callable[[Sequence[int], Sampling, Collection[int]], Iterator[int]]  # prompt, sampling, stop ids → ids
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What there is to say about a loaded model. `phase` is pretrain or sft."""
+    """What there is to say about a loaded model. `phase` is pretrain or sft, `weights` how they are held in memory."""
 
     folder: Path
     phase: str
@@ -41,21 +53,31 @@ class ModelInfo:
     weight_bytes: int
     seq_len: int
     vocab_size: int
+    weights: str = "float32"
 
 
 class ModelEngine:
     """`ModelEngine.load(folder)`; a base model (phase pretrain) can only continue a text, `is_chat` says so."""
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer, info: ModelInfo) -> None:
-        self._model, self._tokenizer, self.info = model, tokenizer, info
+        self._tokenizer, self.info = tokenizer, info
         self.is_chat = info.phase != "pretrain"
         self._call = tokenizer.special("call")
         self._stops = frozenset(range(len(SPECIAL_TOKENS))) - {self._call}
+        background = ThreadPoolExecutor(1)
+        self._writer = background.submit(_writer, model, info.weights)
+        background.shutdown(wait=False)
 
     @classmethod
-    def load(cls, folder: Path, *, device: str | None = None) -> ModelEngine:
-        """On the GPU if there is one and no device is named. Raises: ValueError for a missing or broken folder."""
+    def load(cls, folder: Path, *, device: str | None = None, weights: str | None = None) -> ModelEngine:
+        """On the GPU if there is one and no device is named; `weights` is float32 or int8, else what MINIGPT_WEIGHTS says.
+        Raises: ValueError for a missing or broken folder, or weights that there are not."""
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        weights = weights or os.environ.get("MINIGPT_WEIGHTS") or "float32"
+        if weights not in WEIGHTS or (weights == "int8" and device != "cpu"):
+            raise ValueError(
+                f"weights (MINIGPT_WEIGHTS) must be float32, or int8 on a CPU; found {weights!r} on {device}; correct it."
+            )
         if not folder.is_dir():
             raise ValueError(f"there is no model folder; not found: {folder}; train one (make run) or name another.")
         try:
@@ -72,13 +94,15 @@ class ModelEngine:
                 f"{about.get('phase')!r}; name a folder that pretrain or sft wrote."
             )
         config, n_bytes = model.config, (folder / "model.safetensors").stat().st_size
-        info = ModelInfo(
-            folder, about["phase"], device, config.n_parameters, n_bytes, config.seq_len, config.vocab_size
-        )
-        return cls(model, tokenizer, info)
+        sizes = (config.n_parameters, n_bytes, config.seq_len, config.vocab_size)
+        return cls(model, tokenizer, ModelInfo(folder, about["phase"], device, *sizes, weights))
+
+    def wait(self) -> None:
+        """Until answers come without delay; a service calls it before it takes requests."""
+        self._writer.result()
 
     def reply(self, messages: Sequence[Message], settings: Settings) -> Iterator[Event]:
-        """Text pieces or one tool call, at last Done. A Notice comes first when something had to be left out.
+        """Text pieces or one tool call, at last Done. A Notice comes first when something had to be left out, or takes its time.
         Raises: ValueError for a message of no known role, or a window too small for the turns' own tokens."""
         cleaned = [self._cleaned(message) for message in messages]
         kept = fit(self._recent(cleaned), self._tokenizer, self.info.seq_len, self._n_reserved(settings))
@@ -88,7 +112,8 @@ class ModelEngine:
             )
         elif _n_chars(kept) < _n_chars(messages):
             yield Notice(f"too long for the window of {self.info.seq_len} tokens; the middle of a message is left out")
-        run = _Run(self._model, prompt_ids(kept, self._tokenizer), settings, self._stops, self._tokenizer.vocab_size)
+        yield from self._notice_of_delay()
+        run = self._run(prompt_ids(kept, self._tokenizer), settings, self._stops)
         first = next(run, -1)
         if first == self._call:
             yield self._tool_call([first, *run])
@@ -103,9 +128,19 @@ class ModelEngine:
         if len(ids) > n_room:
             yield Notice(f"too long for the window of {self.info.seq_len} tokens; its beginning is left out")
         prompt = [self._tokenizer.special("bos"), *ids[max(len(ids) - n_room, 0) :]]
-        run = _Run(self._model, prompt, settings, self._stops | {self._call}, self._tokenizer.vocab_size)
+        yield from self._notice_of_delay()
+        run = self._run(prompt, settings, self._stops | {self._call})
         yield from self._pieces(run)
         yield run.done()
+
+    def _notice_of_delay(self) -> Iterator[Notice]:
+        if wait([self._writer], PATIENCE_SECONDS).not_done:
+            yield Notice("once on this machine a kernel has to be compiled: some seconds more")
+
+    def _run(self, prompt: list[int], settings: Settings, stops: frozenset[int]) -> _Run:
+        return _Run(
+            self._writer.result(), prompt, settings, stops, self._tokenizer.vocab_size, self.info.seq_len - len(prompt)
+        )
 
     def _tool_call(self, ids: list[int]) -> Event:
         message = parse_reply(ids, self._tokenizer)
@@ -138,6 +173,13 @@ class ModelEngine:
         return {**message, "content": content.encode("utf-8", "replace").decode()}
 
 
+def _writer(model: Transformer, weights: str) -> Writer:
+    """Ready to write: on a CPU the kernel is compiled, and keeps its own copy of the weights in the place of the model's."""
+    if model.embedding.weight.device.type != "cpu":
+        return partial(stream, model)
+    return Decoder(model, n_places=0, weights=weights).stream
+
+
 def _n_chars(messages: Sequence[Message]) -> int:
     return sum(len(message.get("content", "")) for message in messages)
 
@@ -147,7 +189,7 @@ class _Run:
     embedding) are passed over."""
 
     def __init__(
-        self, model: Transformer, prompt: list[int], settings: Settings, stops: frozenset[int], n_known: int
+        self, write: Writer, prompt: list[int], settings: Settings, stops: frozenset[int], n_known: int, n_room: int
     ) -> None:
         sampling = Sampling(
             max_new_tokens=settings.max_tokens,
@@ -156,12 +198,8 @@ class _Run:
             top_p=settings.top_p,
             seed=settings.seed,
         )
-        self._ids = stream(model, prompt, sampling, stop_ids=stops)
-        self._n_prompt, self._n_room, self._max_tokens = (
-            len(prompt),
-            model.config.seq_len - len(prompt),
-            settings.max_tokens,
-        )
+        self._ids = write(prompt, sampling, stops)
+        self._n_prompt, self._n_room, self._max_tokens = len(prompt), n_room, settings.max_tokens
         self._n_known = n_known
         self._n_tokens = 0
         self._started_at = self._first_at = self._last_at = time.perf_counter()

@@ -39,7 +39,9 @@ class MiniGPTAgent(ResponsesAgent):
     def load_context(self, context: PythonModelContext) -> None:
         """Raises: ValueError for a missing or broken model folder."""
         folder = Path(str(context.artifacts["model"]))
-        self._loaded = ModelEngine.load(folder), tools_of(folder)
+        engine = ModelEngine.load(folder)
+        engine.wait()  # the server says that it is up when it is
+        self._loaded = engine, tools_of(folder)
 
     def predict(self, request: ResponsesAgentRequest) -> ResponsesAgentResponse:
         answer = _Answer()

@@ -1,8 +1,8 @@
 """Deduplication of ten times the text: at most eleven times the processor time, and the same memory (Linux).
 
 `ours` is the speed of the whole stage, Parquet to Parquet in one process, on 500 MB of generated text; `peer` is its own speed on
-50 MB. Anonymous memory (`RssAnon`: what is not a file's) is read every 20 ms while the stage runs. The memory of Python, its
-libraries and the compiled kernels is measured on hardly any text, and part of both figures.
+50 MB. Anonymous memory (what is not a file's) is read every 20 ms while the stage runs. The memory of Python, its libraries and the
+compiled kernels is measured on hardly any text, and part of both figures.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.measure import Result
+from benchmarks.stages import Peak
 from pipeline import dedupe
 from pipeline.params import Dedupe
 from pipeline.tables import DOCS, ShardWriter
@@ -55,21 +56,11 @@ def measure(docs: Path, folder: Path) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.dedupe_scale", str(docs), str(folder)]
     environment = {**os.environ, "MINIGPT_ENGINE": "serial", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, anonymous_kb(process.pid))
-        time.sleep(0.02)
+    peak = Peak(process.pid, every_seconds=0.02)
+    printed, _ = process.communicate()
+    most = peak.stop()
     assert process.returncode == 0, f"exit code {process.returncode}"
-    assert process.stdout is not None
-    return {**json.loads(process.stdout.read().splitlines()[-1]), "anonymous_mb": peak / 1024}
-
-
-def anonymous_kb(pid: int) -> int:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")), 0)
+    return {**json.loads(printed.splitlines()[-1]), "anonymous_mb": most / 1024**2}
 
 
 def run() -> Result:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import UserError
 
 
 @dataclass(frozen=True)
 class Result:
-    """`ours` and `peer` in `unit` of the same `work`; more is better. No peer: only ours."""
+    """`ours` and `peer` in `unit` of the same `work`; more is better unless `is_cost`. No peer: only ours."""
 
     work: str
     unit: str
     ours: float
     peer: float | None = None
     peer_name: str = ""
+    is_cost: bool = False
 
     @property
     def ratio(self) -> float | None:
-        return None if self.peer is None else self.ours / self.peer
+        """How many times better ours is."""
+        if self.peer is None:
+            return None
+        return self.peer / self.ours if self.is_cost else self.ours / self.peer
 
 
 def rates(
@@ -39,3 +49,14 @@ def rates(
             work()
             best[index] = min(best[index], clock() - started)
     return amount / best[0], amount / best[1]
+
+
+def python(arguments: Sequence[str], folder: Path, **environment: str) -> str:
+    """What a Python program prints, run in a process of its own in `folder`. Raises: `UserError` with its last words."""
+    command = [sys.executable, *arguments]
+    environment = {**os.environ, **environment}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = "\n".join(done.stderr.strip().splitlines()[-3:])
+        raise UserError(f"{' '.join(arguments[:3])} failed in {folder}", last, "look at its message")
+    return done.stdout

@@ -60,16 +60,16 @@ def run_stage(folder: Path, stage: str, **environment: str) -> Run:
 
 
 class Peak:
-    """Looks ten times a second at a process and its children: their memory together without what a file backs."""
+    """Looks again and again at a process and its children: their memory together without what a file backs."""
 
-    def __init__(self, pid: int) -> None:
-        self.most = 0
+    def __init__(self, pid: int, every_seconds: float = 0.1) -> None:
+        self.most, self._every = 0, every_seconds
         self._process, self._done = psutil.Process(pid), threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
 
     def _watch(self) -> None:
-        while not self._done.wait(0.1):
+        while not self._done.wait(self._every):
             try:
                 family = [self._process, *self._process.children(recursive=True)]
                 self.most = max(self.most, sum(info.rss - info.shared for info in (p.memory_info() for p in family)))

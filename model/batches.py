@@ -2,8 +2,9 @@
 
 In: Arrow IPC files of token ids with a manifest.json, or conversations as (ids, mask). Out: `at(step)` → Batch. Because nothing
 is carried from step to step, resuming needs the step's number alone, and rank r of W takes its slice of the same global
-batch whatever W is. Memory: the files are mapped, never read whole; a permutation of the rows is kept for one epoch (8 bytes a
-row). Time: a window of 2,049 tokens in a few microseconds; packing is O(n log n).
+batch whatever W is. Memory: the files are mapped, never read whole; permutations of the rows are kept for two epochs (8 bytes a
+row). Time: a window of 2,049 tokens in a few microseconds. Everything is NumPy until the batch is whole: torch's operators would
+start threads of their own where a batch is made beside the training (model/prefetch.py).
 
 Where `documents` is given it numbers the pieces of a row, and attention stops at their borders. Conversations have it: none
 sees its neighbour when it is served, and on the CPU kernels the mask costs nothing (272 ms a step without, 265 with; 5 to 30 % in
@@ -12,14 +13,11 @@ plain torch). Streams have it on demand.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +26,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from model.loss import IGNORE
+from model.order import Order
+from model.packing import pack
+from model.verified import VerifiedFiles
 
 DTYPES = {"uint16": pa.uint16(), "uint32": pa.uint32()}
 
@@ -48,13 +49,30 @@ class Batches(Protocol):
     def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch: ...
 
 
+@runtime_checkable
+class Tokens(Protocol):
+    """One long array of ids, wherever they are."""
+
+    name: str
+    bos_id: int
+
+    def __len__(self) -> int: ...
+
+    def read(self, start: int, stop: int) -> Int[np.ndarray, " N"]: ...
+
+    def spans(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Where these tokens are in the split's stream."""
+        ...
+
+
 class TokenStream:
     """One split of a shard folder as if it were one long array; the files stay on disk.
 
-    Raises: ValueError for a file that is missing, or whose size or dtype is not the manifest's, or (on demand) its sha256.
+    With `verify_sha256` a file is hashed before anything is read from it; `verified` remembers over many starts which ones were.
+    Raises: ValueError for a file that is missing, or whose size or dtype is not the manifest's; from `read`, for a wrong sha256.
     """
 
-    def __init__(self, folder: Path, split: str, *, verify_sha256: bool = False) -> None:
+    def __init__(self, folder: Path, split: str, *, verify_sha256: bool = False, verified: Path | None = None) -> None:
         path = folder / "manifest.json"
         if not path.is_file():
             raise ValueError(f"there are no token shards; not found: {path}; run the shard stage, or name its folder.")
@@ -62,9 +80,18 @@ class TokenStream:
         if split not in self.manifest:
             raise ValueError(f"{path} has no split {split!r}; found {', '.join(self.manifest)}; use train or val.")
         self.name = f"{folder.name}/{split}"
+        self.bos_id = int(self.manifest["bos_id"])
+        self._verified = VerifiedFiles(verified)
+        self._unverified: dict[Path, str] = {}
         self._chunks: list[np.ndarray] = []
+        self._paths: list[Path] = []  # of each chunk
         for entry in self.manifest[split]["files"]:
-            self._chunks += _open_tokens(folder / entry["name"], entry, self.manifest["dtype"], verify_sha256)
+            path = folder / entry["name"]
+            chunks = _open_tokens(path, entry, self.manifest["dtype"])
+            self._chunks += chunks
+            self._paths += [path] * len(chunks)
+            if verify_sha256:
+                self._unverified[path] = entry["sha256"]
         self._starts = np.cumsum([0, *(len(chunk) for chunk in self._chunks)])
         if len(self) != self.manifest[split]["n_tokens"]:
             raise ValueError(
@@ -82,6 +109,8 @@ class TokenStream:
         index = int(np.searchsorted(self._starts, start, side="right")) - 1
         position = start
         while position < stop:
+            if self._unverified:
+                self._verify(self._paths[index])
             begin = position - int(self._starts[index])
             piece = self._chunks[index][begin : begin + stop - position]
             out[position - start : position - start + len(piece)] = piece
@@ -89,18 +118,19 @@ class TokenStream:
             index += 1
         return out
 
+    def spans(self, start: int, stop: int) -> list[tuple[int, int]]:
+        return [(start, stop)]
 
-def _open_tokens(path: Path, entry: dict[str, Any], dtype: str, verify_sha256: bool) -> list[np.ndarray]:
+    def _verify(self, path: Path) -> None:
+        if path in self._unverified:
+            self._verified.check(path, self._unverified[path])
+            del self._unverified[path]
+
+
+def _open_tokens(path: Path, entry: dict[str, Any], dtype: str) -> list[np.ndarray]:
     again = "run the shard stage again"
     if not path.is_file():
         raise ValueError(f"a token shard is missing; not found: {path}; {again}.")
-    if verify_sha256:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != entry["sha256"]:
-            raise ValueError(
-                f"a token shard is damaged; found sha256 {found[:12]}… in {path}, not {entry['sha256'][:12]}…; {again}."
-            )
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except (pa.ArrowInvalid, OSError) as error:
@@ -113,36 +143,31 @@ def _open_tokens(path: Path, entry: dict[str, Any], dtype: str, verify_sha256: b
     return [chunk.to_numpy(zero_copy_only=True) for chunk in column.chunks if len(chunk)]
 
 
-@lru_cache(maxsize=8)
-def permutation(n: int, seed: int, epoch: int) -> Int[np.ndarray, " N"]:
-    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(n)
+class Row(NamedTuple):
+    ids: Int[np.ndarray, " T"]
+    targets: Int[np.ndarray, " T"]
+    documents: Int[np.ndarray, " T"] | None
 
 
-def rows_of_step(step: int, n_rows: int, batch_rows: int, seed: int) -> list[tuple[int, int]]:
-    """(epoch, row) of each row of a global batch: every row once per epoch, in an order of its own; a batch may span two."""
-    first = step * batch_rows
-    places = [divmod(first + index, n_rows) for index in range(batch_rows)]
-    return [(epoch, int(permutation(n_rows, seed, epoch)[place])) for epoch, place in places]
+@runtime_checkable
+class Rows(Protocol):
+    """Rows of one length; what a row holds may differ from epoch to epoch."""
+
+    n_rows: int
+
+    def row(self, epoch: int, row: int) -> Row: ...
+
+    def spans(self, epoch: int, row: int) -> list[tuple[int, int]]:
+        """From where to where in the split's stream the row's tokens are."""
+        ...
 
 
-def rank_slice(batch_rows: int, rank: int, n_ranks: int) -> slice:
-    if batch_rows % n_ranks:
-        raise ValueError(
-            f"batch_rows must be a multiple of the number of processes; found {batch_rows} and {n_ranks}; change one."
-        )
-    share = batch_rows // n_ranks
-    return slice(rank * share, (rank + 1) * share)
-
-
-class StreamBatches:
+class StreamRows:
     """Rows of seq_len + 1 tokens, cut side by side from the stream as if it were a ring. Each epoch starts cutting somewhere
     else, so that what stood at a row's edge, or was left over (less than a row), is in the middle of one the next time."""
 
-    def __init__(
-        self, stream: TokenStream, *, seq_len: int, batch_rows: int, seed: int, mask_documents: bool = False
-    ) -> None:
-        self.stream, self.seq_len, self.batch_rows, self.seed = stream, seq_len, batch_rows, seed
-        self.mask_documents = mask_documents
+    def __init__(self, stream: Tokens, seq_len: int, *, mask_documents: bool = False) -> None:
+        self.stream, self.seq_len, self.mask_documents = stream, seq_len, mask_documents
         self.n_rows = (len(stream) - 1) // seq_len
         if self.n_rows < 1:
             raise ValueError(
@@ -150,32 +175,55 @@ class StreamBatches:
                 "add text or lower seq_len."
             )
 
+    def row(self, epoch: int, row: int) -> Row:
+        tokens = np.concatenate([self.stream.read(*part) for part in self._parts(epoch, row)])
+        documents = (tokens[:-1] == self.stream.bos_id).cumsum() if self.mask_documents else None
+        return Row(tokens[:-1], tokens[1:], documents)
+
+    def spans(self, epoch: int, row: int) -> list[tuple[int, int]]:
+        return [span for part in self._parts(epoch, row) for span in self.stream.spans(*part)]
+
+    def _parts(self, epoch: int, row: int) -> list[tuple[int, int]]:
+        """Of the ring; a row that goes around the end is two."""
+        length = len(self.stream)
+        start = (row * self.seq_len + epoch * self.seq_len // 3 * 2) % length
+        stop = start + self.seq_len + 1
+        return [(start, stop)] if stop <= length else [(start, length), (0, stop - length)]
+
+
+class RowBatches:
+    """Batches of rows of one or more sources; `cycle` (see Order) says from which source the next row is."""
+
+    def __init__(self, sources: Sequence[Rows], *, batch_rows: int, seed: int, cycle: Sequence[int] = (0,)) -> None:
+        self.sources, self.batch_rows = sources, batch_rows
+        sizes = [rows.n_rows for rows in sources]
+        self.order, self.n_rows = Order(sizes, seed, cycle), sum(sizes)
+        self._first = np.cumsum([0, *sizes])  # number of each source's first row
+
     def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch:
-        places = rows_of_step(step, self.n_rows, self.batch_rows, self.seed)[rank_slice(self.batch_rows, rank, n_ranks)]
-        rows = np.stack([self._row(epoch, row) for epoch, row in places])
-        tokens = torch.from_numpy(rows)
-        ids = tokens[:, :-1]
-        documents = (ids == self.stream.manifest["bos_id"]).cumsum(1) if self.mask_documents else None
-        return Batch(ids, tokens[:, 1:], documents, tuple(row for _, row in places))
+        places = self.order.of_step(step, self.batch_rows, rank, n_ranks)
+        rows = [self.sources[place.source].row(place.epoch, place.row) for place in places]
+        ids, targets = np.stack([row.ids for row in rows]), np.stack([row.targets for row in rows])
+        pieces = [row.documents for row in rows if row.documents is not None]
+        documents = torch.from_numpy(np.stack(pieces)) if pieces else None
+        numbers = tuple(int(self._first[place.source]) + place.row for place in places)
+        return Batch(torch.from_numpy(ids), torch.from_numpy(targets), documents, numbers)
 
     def spans(self, step: int) -> list[tuple[int, int]]:
-        """From where to where in the stream the rows of a global batch are; one that goes around the end is two."""
-        length, spans = len(self.stream), list[tuple[int, int]]()
-        for epoch, row in rows_of_step(step, self.n_rows, self.batch_rows, self.seed):
-            start = self._start(epoch, row)
-            stop = start + self.seq_len + 1
-            spans += [(start, stop)] if stop <= length else [(start, length), (0, stop - length)]
-        return spans
+        """From where to where in the stream the rows of a global batch are, row by row."""
+        places = self.order.of_step(step, self.batch_rows)
+        return [span for source, epoch, row in places for span in self.sources[source].spans(epoch, row)]
 
-    def _start(self, epoch: int, row: int) -> int:
-        return (row * self.seq_len + epoch * self.seq_len // 3 * 2) % len(self.stream)
 
-    def _row(self, epoch: int, row: int) -> np.ndarray:
-        length, start = len(self.stream), self._start(epoch, row)
-        stop = start + self.seq_len + 1
-        if stop <= length:
-            return self.stream.read(start, stop)
-        return np.concatenate((self.stream.read(start, length), self.stream.read(0, stop - length)))
+class StreamBatches(RowBatches):
+    """Rows of one stream."""
+
+    def __init__(
+        self, stream: Tokens, *, seq_len: int, batch_rows: int, seed: int, mask_documents: bool = False
+    ) -> None:
+        self.stream = stream
+        rows = StreamRows(stream, seq_len, mask_documents=mask_documents)
+        super().__init__([rows], batch_rows=batch_rows, seed=seed)
 
 
 class Conversation(NamedTuple):
@@ -202,7 +250,7 @@ class ConversationBatches:
     def __init__(
         self, conversations: Iterable[Conversation], *, seq_len: int, batch_rows: int, seed: int, pad_id: int = 0
     ) -> None:
-        self.seq_len, self.batch_rows, self.seed, self.pad_id = seq_len, batch_rows, seed, pad_id
+        self.seq_len, self.batch_rows, self.pad_id = seq_len, batch_rows, pad_id
         self._pieces: list[tuple[np.ndarray, np.ndarray]] = []
         cut, left_out, kept = [], [], []
         for number, (ids, mask) in enumerate(conversations):
@@ -223,14 +271,15 @@ class ConversationBatches:
         rows = [tuple(kept[index] for index in row) for row in pack(lengths, seq_len)]
         self.packing = Packing(tuple(rows), tuple(cut), tuple(left_out))
         self.n_rows = len(rows)
+        self._order = Order([self.n_rows], seed)
 
     def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch:
-        places = rows_of_step(step, self.n_rows, self.batch_rows, self.seed)[rank_slice(self.batch_rows, rank, n_ranks)]
-        shape = (len(places), self.seq_len)
+        rows = [place.row for place in self._order.of_step(step, self.batch_rows, rank, n_ranks)]
+        shape = (len(rows), self.seq_len)
         ids = np.full(shape, self.pad_id, dtype=np.int64)
         targets = np.full(shape, IGNORE, dtype=np.int64)
         documents = np.full(shape, -1, dtype=np.int64)
-        for index, (_, row) in enumerate(places):
+        for index, row in enumerate(rows):
             start = 0
             for number, piece in enumerate(self.packing.rows[row]):
                 tokens, mask = self._pieces[piece]
@@ -240,22 +289,4 @@ class ConversationBatches:
                 documents[index, part] = number
                 start = part.stop
         parts = (torch.from_numpy(array) for array in (ids, targets, documents))
-        return Batch(*parts, rows=tuple(row for _, row in places))
-
-
-def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Best-fit decreasing: each piece, longest first, into the fullest row that still takes it. Equal lengths keep their order."""
-    rows: list[list[int]] = []
-    spaces: list[tuple[int, int]] = []  # (space left, row), sorted
-    for index in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
-        length = lengths[index]
-        assert length <= capacity
-        place = bisect_left(spaces, (length, -1))
-        if place < len(spaces):
-            space, row = spaces.pop(place)
-            rows[row].append(index)
-        else:
-            space, row = capacity, len(rows)
-            rows.append([index])
-        insort(spaces, (space - length, row))
-    return rows
+        return Batch(*parts, rows=tuple(rows))

@@ -1,8 +1,9 @@
 """Continuous batching: requests of any length share each step, join when a place is free and leave when they are done.
 
-In: prompts with their sampling, in any number, at any time. Out: after each step the new id of every request at work. A prompt is
-computed alone when it gets its place; from then on one pass over the weights serves all rows, which is what makes sixteen
-requests cost little more than one. Each request has its own random numbers, so its ids do not depend on who else is there.
+In: prompts with their sampling, in any number, at any time. Out: after each step the new id of every request at work. Prompts are
+computed when they get their places, all that came since the last step at once; from then on one pass over the weights serves
+all rows, which is what makes sixteen requests cost little more than a few. Each request has its own random numbers, so its ids
+do not depend on who else is there.
 Memory: `n_places` rows of keys and values for the whole window, allocated once (ModelConfig.cache_bytes).
 Paper: Yu et al. 2022 (Orca).
 """
@@ -29,7 +30,7 @@ class Engine(Protocol):
 
     config: ModelConfig
 
-    def prefill(self, place: int, prompt: Sequence[int]) -> Float[Tensor, "1 V"]: ...
+    def prefill(self, places: Sequence[int], prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]: ...
 
     def decode(self, ids: Sequence[int], places: Sequence[int], positions: Sequence[int]) -> Float[Tensor, "B V"]: ...
 
@@ -100,20 +101,32 @@ class Batcher:
         rows = [(place, request) for place, request in enumerate(self._at_work) if request]
         if rows:
             ids, positions = [request.last for _, request in rows], [request.n_tokens for _, request in rows]
-            logits = self._engine.decode(ids, [place for place, _ in rows], positions)
-            is_plain = logits.device.type == "cpu" and logits.dtype == torch.float32
-            likeliest = (logits.numpy().argmax(-1) if is_plain else logits.argmax(-1)).tolist()
-            for number, (place, request) in enumerate(rows):
+            for _, request in rows:
                 request.n_tokens += 1
-                is_greedy = request.sampling.temperature == 0
-                index = likeliest[number] if is_greedy else _draw(request, logits[number : number + 1])
-                self._take(place, request, index, events)
-        for place in range(len(self._at_work)):
-            while self._at_work[place] is None and self._waiting:
+            self._choose(rows, self._engine.decode(ids, [place for place, _ in rows], positions), events)
+        while rows := self._fill():
+            logits = self._engine.prefill([place for place, _ in rows], [request.prompt for _, request in rows])
+            self._choose(rows, logits, events)
+        return events
+
+    def _fill(self) -> list[tuple[int, _Request]]:
+        """Requests that wait get the places that are free."""
+        rows: list[tuple[int, _Request]] = []
+        for place, occupant in enumerate(self._at_work):
+            if occupant is None and self._waiting:
                 request = self._at_work[place] = self._waiting.popleft()
                 request.n_tokens = len(request.prompt)
-                self._take(place, request, _draw(request, self._engine.prefill(place, request.prompt)), events)
-        return events
+                rows.append((place, request))
+        return rows
+
+    def _choose(self, rows: list[tuple[int, _Request]], logits: Float[Tensor, "B V"], events: list[Event]) -> None:
+        """A row's next id: all rows' likeliest at once, the others drawn one by one with their own random numbers."""
+        is_plain = logits.device.type == "cpu" and logits.dtype == torch.float32
+        likeliest: list[int] = (logits.numpy().argmax(-1) if is_plain else logits.argmax(-1)).tolist()
+        for number, (place, request) in enumerate(rows):
+            is_greedy = request.sampling.temperature == 0
+            index = likeliest[number] if is_greedy else _draw(request, logits[number : number + 1])
+            self._take(place, request, index, events)
 
     def _take(self, place: int, request: _Request, index: int, events: list[Event]) -> None:
         request.n_left -= 1
@@ -139,9 +152,12 @@ class TorchEngine:
         self._cache = Cache(model.config, n_places, model.config.seq_len, dtype=weight.dtype, device=weight.device)
 
     @torch.no_grad()
-    def prefill(self, place: int, prompt: Sequence[int]) -> Float[Tensor, "1 V"]:
-        hidden = self.model(torch.tensor([list(prompt)], device=self._cache.keys.device), self._cache.row_of(place))
-        return self.model.logits(hidden[:, -1])
+    def prefill(self, places: Sequence[int], prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]:
+        device = self._cache.keys.device
+        last: list[Tensor] = []
+        for place, prompt in zip(places, prompts, strict=True):
+            last.append(self.model(torch.tensor([list(prompt)], device=device), self._cache.row_of(place))[:, -1])
+        return self.model.logits(torch.cat(last))
 
     @torch.no_grad()
     def decode(self, ids: Sequence[int], places: Sequence[int], positions: Sequence[int]) -> Float[Tensor, "B V"]:

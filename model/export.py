@@ -2,8 +2,9 @@
 
 In: a folder that pretrain or sft wrote. Out, `hf`: a folder that transformers and vLLM load as Qwen3ForCausalLM, with tokenizer and
 chat template, weights in fp32; the same logits within rounding. Out, `gguf`: one file for llama.cpp and Ollama, as f32, f16 or
-q8_0 (blocks of 32 weights of 8 bits with one scale; vectors stay f32). Both are renamings: no weight is changed but by rounding.
-Memory: the model once. A half-written export never shows under its name.
+q8_0 (blocks of 32 weights of 8 bits with one scale; vectors stay f32), beside it a Modelfile for `ollama create`. Both are
+renamings: no weight is changed but by rounding. How to serve them: docs/serving.md. Memory: the model once. A half-written
+export never shows under its name.
 
 One thing does not travel: other programs look for special tokens in whatever text they are given, so there a person who types
 <|end|> ends a turn, unless they are told not to (model/tokenizer_files.py says how). model.chat encodes outside text as ordinary
@@ -67,6 +68,10 @@ GGUF_NAMES = {
 GGUF_TYPES = ("f32", "f16", "q8_0")
 # What llama.cpp calls the split patterns of model.tokenizer, by a piece that only one of them has.
 GGUF_PATTERNS = {r"\p{N}{1,3}": "llama-bpe", r"|\p{N}|": "qwen2", "": "gpt-2"}
+
+# The same for Ollama, in Go's template language. A call is content here: <|call|>name("argument").
+GO_TEMPLATE = "<|bos|>{{ range .Messages }}<|{{ .Role }}|>{{ .Content }}<|end|>{{ end }}<|assistant|>"
+OLLAMA_PATTERN = "qwen2"  # how Ollama splits text for every qwen3 model, whatever the file says
 
 
 def export_hf(source: Path, target: Path) -> None:
@@ -133,7 +138,15 @@ def export_gguf(source: Path, target: Path, kind: str = "f16") -> None:
             f"q8_0 needs model.d_model and model.d_ff to be multiples of 32; found {config.d_model} and {config.d_ff}; "
             "export f16."
         )
-    _check_free(target)
+    described = json.loads(tokenizer.text)["model"]
+    if not described.get("merges"):
+        raise ValueError(
+            f"gguf needs a tokenizer with merges of bytes (train_tokenizer.kind: bpe); found one of type {described['type']} "
+            "without; export hf."
+        )
+    beside = modelfile_of(target)
+    for path in (target, beside):
+        _check_free(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     half = target.with_name(target.name + ".partial")
     writer = gguf.GGUFWriter(str(half), "qwen3")
@@ -149,7 +162,31 @@ def export_gguf(source: Path, target: Path, kind: str = "f16") -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    beside.write_text(modelfile(target.name, config, split_name(tokenizer)), encoding="utf-8")
     half.rename(target)
+
+
+def modelfile_of(target: Path) -> Path:
+    """minigpt.gguf → minigpt.Modelfile, in the same folder."""
+    return target.with_name(f"{target.stem}.Modelfile")
+
+
+def modelfile(weights: str, config: ModelConfig, pattern: str) -> str:
+    """What `ollama create NAME -f` reads: our turns, our window, and every token that ends an answer of ours."""
+    stops = [token for token in SPECIAL_TOKENS if token != "<|call|>" and not token.startswith("<|spare_")]
+    lines = [
+        f"FROM ./{weights}",
+        f'TEMPLATE """{GO_TEMPLATE}"""',
+        f"PARAMETER num_ctx {config.seq_len}",
+        "PARAMETER temperature 0",
+    ]
+    lines += [f'PARAMETER stop "{token}"' for token in stops]
+    if pattern != OLLAMA_PATTERN:
+        lines[:0] = [
+            f"# Ollama cuts text for every model of this kind as {OLLAMA_PATTERN} does; this one knows it cut as {pattern} does,",
+            "# so numbers reach it in pieces that it never saw. For Ollama train with train_tokenizer.pattern: qwen2.",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def renamed(name: str, names: dict[str, str]) -> str:
@@ -182,7 +219,7 @@ def _describe(writer: Any, gguf: Any, config: ModelConfig, tokenizer: Tokenizer,
     missing = [tokens.get(index, f"<|unused_{index}|>") for index in range(config.vocab_size)]
     control, normal = gguf.TokenType.CONTROL, gguf.TokenType.NORMAL
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(_split_name(description["pre_tokenizer"]))
+    writer.add_tokenizer_pre(split_name(tokenizer))
     writer.add_token_list(missing)
     writer.add_token_types([control if index < n_special else normal for index in range(config.vocab_size)])
     merges = description["model"]["merges"]
@@ -194,8 +231,9 @@ def _describe(writer: Any, gguf: Any, config: ModelConfig, tokenizer: Tokenizer,
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def _split_name(pre_tokenizer: dict[str, Any]) -> str:
-    parts = pre_tokenizer.get("pretokenizers", [])
+def split_name(tokenizer: Tokenizer) -> str:
+    """llama.cpp's word for how this tokenizer cuts text before merging."""
+    parts = json.loads(tokenizer.text)["pre_tokenizer"].get("pretokenizers", [])
     expression = "".join(part["pattern"]["Regex"] for part in parts if part["type"] == "Split")
     return next(name for piece, name in GGUF_PATTERNS.items() if piece in expression)
 
@@ -237,6 +275,7 @@ def main(argv: list[str] | None = None) -> int:
             export_hf(args.model, args.target)
         else:
             export_gguf(args.model, args.target, args.type)
+            print(f"wrote {modelfile_of(args.target)}")
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -41,7 +41,7 @@ class Sampling:
 
 @torch.no_grad()
 def stream(
-    model: Transformer, prompt: Sequence[int], sampling: Sampling, *, stop_ids: Collection[int] = ()
+    model: Transformer, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()
 ) -> Iterator[int]:
     """Ends at a stop id, after max_new_tokens, or when the window is full. The same seed gives the same ids."""
     check_prompt(model.config, prompt)
@@ -80,7 +80,11 @@ def sample(
         probability = ordered.softmax(-1)
         is_beyond = probability.cumsum(-1) - probability >= sampling.top_p  # the likeliest is never beyond
         logits = logits.masked_fill(is_beyond.scatter(-1, order, is_beyond), -torch.inf)
-    return torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+    # One random number a row, not one a token as torch.multinomial takes (72 µs for 4,096 tokens; a step is as much). The first
+    # token whose sum lies above it: never one of no chance.
+    sums = logits.softmax(-1).double().cumsum(-1)
+    points = torch.rand(len(sums), 1, dtype=sums.dtype, device=sums.device, generator=generator) * sums[:, -1:]
+    return torch.searchsorted(sums, points, right=True)[:, 0]
 
 
 @torch.no_grad()

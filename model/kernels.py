@@ -194,12 +194,12 @@ def norm_backward(a):
 
 
 def split_heads(a):
-    """qkv [B T (H+2G)K] → q [B H T K] and k [B G T K], normed and turned, q also divided by √K; v [B G T K]."""
+    """qkv [B T (H+2G)K] → q [B G T H/G K] and k [B G T K], normed and turned, q also divided by √K; v [B G T K]."""
     a = carray(a, (N_ARGUMENTS,))
     n, n_tokens, n_head, n_kv, width, eps = a[0], a[1], a[2], a[3], a[4], number(a[5])
     qkv, q, k, v = bf16_at(a[6]), bf16_at(a[7]), bf16_at(a[8]), bf16_at(a[9])
     query_weight, key_weight, cos, sin = f32_at(a[10]), f32_at(a[11]), f32_at(a[12]), f32_at(a[13])
-    half, row = width // 2, (n_head + 2 * n_kv) * width
+    half, row, group = width // 2, (n_head + 2 * n_kv) * width, n_head // n_kv
     scale = ONE / f32(np.sqrt(f32(width)))
     start, stop = share(a, n)
     for i in range(start, stop):
@@ -209,7 +209,9 @@ def split_heads(a):
             source = i * row + head * width
             weight = query_weight if is_query else key_weight
             out = q if is_query else k
-            place = (b * n_head + head if is_query else b * n_kv + head - n_head) * n_tokens * width + t * width
+            place = ((b * n_kv + head - n_head) * n_tokens + t) * width
+            if is_query:
+                place = (((b * n_kv + head // group) * n_tokens + t) * group + head % group) * width
             squares = ZERO
             for j in range(width):
                 value = load(qkv[source + j])
@@ -237,7 +239,7 @@ def split_heads_backward(a):
     qkv, dq, dk, dv = bf16_at(a[6]), bf16_at(a[7]), bf16_at(a[8]), bf16_at(a[9])
     query_weight, key_weight, cos, sin = f32_at(a[10]), f32_at(a[11]), f32_at(a[12]), f32_at(a[13])
     dqkv, dquery_weight, dkey_weight, scratch = bf16_at(a[14]), f32_at(a[15]), f32_at(a[16]), f32_at(a[17])
-    half, row = width // 2, (n_head + 2 * n_kv) * width
+    half, row, group = width // 2, (n_head + 2 * n_kv) * width, n_head // n_kv
     scale = ONE / f32(np.sqrt(f32(width)))
     start, stop = share(a, n)
     w = thread(a) * width
@@ -252,7 +254,9 @@ def split_heads_backward(a):
             weight = query_weight if is_query else key_weight
             dweight = dquery_weight if is_query else dkey_weight
             dout = dq if is_query else dk
-            place = (b * n_head + head if is_query else b * n_kv + head - n_head) * n_tokens * width + t * width
+            place = ((b * n_kv + head - n_head) * n_tokens + t) * width
+            if is_query:
+                place = (((b * n_kv + head // group) * n_tokens + t) * group + head % group) * width
             factor = scale if is_query else ONE
             squares = ZERO
             dot = ZERO
@@ -279,49 +283,52 @@ def split_heads_backward(a):
 
 
 def causal_softmax(a):
-    """Scores [B H T T] in place → probabilities over the columns from the token's document's first to itself, 0 elsewhere."""
+    """Scores [B G t H/G stop] of the queries from `begin` on, in place → probabilities over the columns from the token's
+    document's first to itself, 0 elsewhere."""
     a = carray(a, (N_ARGUMENTS,))
-    n, n_tokens, n_head = a[0], a[1], a[2]
-    scores, first, scratch = bf16_at(a[3]), i64_at(a[4]), f32_at(a[5])
+    n, n_tokens, n_kv, group, begin, width = a[0], a[1], a[2], a[3], a[4], a[5]
+    scores, first, scratch = bf16_at(a[6]), i64_at(a[7]), f32_at(a[8])
     start, stop = share(a, n)
     buffer = thread(a) * n_tokens
+    per_batch = (width - begin) * group
     for i in range(start, stop):
-        b, t = i // (n_head * n_tokens), i % n_tokens
-        row, begin, end = i * n_tokens, first[b * n_tokens + t], t + 1
+        b, t = i // (n_kv * per_batch), begin + i % per_batch // group
+        row, low, high = i * width, first[b * n_tokens + t], t + 1
         highest = f32(-3e38)
-        for j in range(begin, end):
+        for j in range(low, high):
             highest = max(highest, load(scores[row + j]))
         total = ZERO
-        for j in range(begin, end):
+        for j in range(low, high):
             value = exp(load(scores[row + j]) - highest)
             scratch[buffer + j] = value
             total += value
         scale = ONE / total
-        for j in range(begin):
+        for j in range(low):
             scores[row + j] = 0
-        for j in range(begin, end):
+        for j in range(low, high):
             scores[row + j] = store(scratch[buffer + j] * scale)
-        for j in range(end, n_tokens):
+        for j in range(high, width):
             scores[row + j] = 0
 
 
 def causal_softmax_backward(a):
     """dP in place → dS = P (dP - Σ P dP)."""
     a = carray(a, (N_ARGUMENTS,))
-    n, n_tokens, n_head = a[0], a[1], a[2]
-    chance, slope, first = bf16_at(a[3]), bf16_at(a[4]), i64_at(a[5])
+    n, n_tokens, n_kv, group, begin, width = a[0], a[1], a[2], a[3], a[4], a[5]
+    chance, slope, first = bf16_at(a[6]), bf16_at(a[7]), i64_at(a[8])
     start, stop = share(a, n)
+    per_batch = (width - begin) * group
     for i in range(start, stop):
-        b, t = i // (n_head * n_tokens), i % n_tokens
-        row, begin, end = i * n_tokens, first[b * n_tokens + t], t + 1
+        b, t = i // (n_kv * per_batch), begin + i % per_batch // group
+        row, low, high = i * width, first[b * n_tokens + t], t + 1
         dot = ZERO
-        for j in range(row + begin, row + end):
+        for j in range(row + low, row + high):
             dot += load(chance[j]) * load(slope[j])
-        for j in range(row, row + begin):
+        for j in range(row, row + low):
             slope[j] = 0
-        for j in range(row + begin, row + end):
+        for j in range(row + low, row + high):
             slope[j] = store(load(chance[j]) * (load(slope[j]) - dot))
-        for j in range(row + end, row + n_tokens):
+        for j in range(row + high, row + width):
             slope[j] = 0
 
 

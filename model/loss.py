@@ -17,6 +17,9 @@ from torch import Tensor
 
 IGNORE = -100
 CHUNK_TOKENS = 512
+# On a GPU each chunk adds its gradient of the projection, V × D values, to the sum: 12 bytes a value at 3.3 TB/s, beside 6 FLOPs a
+# value and token at 700 TFLOP/s (an H100's). That is 0.8 of the products' time for 512 tokens and 0.1 for these.
+GPU_CHUNK_TOKENS = 4096
 
 
 def chunk_gradients(
@@ -56,26 +59,46 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return hidden_grad * grads[0], weight_grad * grads[0], None, None, None
 
 
+def scored_tokens(targets: Int[Tensor, "*B"]) -> Int[Tensor, " N"] | None:
+    """Which of the flattened targets count; None where all do. To be asked where the targets lie on the CPU: how many there are
+    decides shapes, and a GPU would have to be waited for."""
+    rows = (targets.reshape(-1) != IGNORE).nonzero()[:, 0]
+    return rows if len(rows) < targets.numel() else None
+
+
+def sum_nats(
+    hidden: Float[Tensor, "*B D"],
+    weight: Float[Tensor, "V D"],
+    targets: Int[Tensor, "*B"],
+    scored: Int[Tensor, " N"] | None,
+    *,
+    gradients: Callable[..., Any] = chunk_gradients,
+    chunk_tokens: int = CHUNK_TOKENS,
+) -> Float[Tensor, ""]:
+    """The sum of nats, differentiable; nothing here looks at a value and waits. `gradients` may be a compiled `chunk_gradients`."""
+    targets = targets.reshape(-1)
+    hidden = hidden.reshape(len(targets), -1)
+    if scored is not None:
+        # Conversations score a third of their tokens: leave the others out, and fill the last chunk up.
+        n_fill = -len(scored) % chunk_tokens
+        hidden = torch.nn.functional.pad(hidden.index_select(0, scored), (0, 0, 0, n_fill))
+        targets = torch.nn.functional.pad(targets[scored], (0, n_fill), value=IGNORE)
+    nats = _ChunkedCrossEntropy.apply(hidden, weight, targets, gradients, chunk_tokens)
+    assert isinstance(nats, Tensor)
+    return nats
+
+
 def cross_entropy(
     hidden: Float[Tensor, "*B D"],
     weight: Float[Tensor, "V D"],
     targets: Int[Tensor, "*B"],
     *,
-    gradients: Callable[..., Any] = chunk_gradients,
     chunk_tokens: int = CHUNK_TOKENS,
 ) -> tuple[Float[Tensor, ""], int]:
-    """The sum of nats (differentiable) and the number of targets. `gradients` may be a compiled `chunk_gradients`."""
-    targets = targets.reshape(-1)
-    hidden = hidden.reshape(len(targets), -1)
-    n_targets = int((targets != IGNORE).sum())
-    if n_targets < len(targets):
-        # Conversations score a third of their tokens: leave the others out, and fill the last chunk up.
-        rows = (targets != IGNORE).nonzero()[:, 0]
-        n_fill = -n_targets % chunk_tokens
-        hidden = torch.nn.functional.pad(hidden[rows], (0, 0, 0, n_fill))
-        targets = torch.nn.functional.pad(targets[rows], (0, n_fill), value=IGNORE)
-    nats = _ChunkedCrossEntropy.apply(hidden, weight, targets, gradients, chunk_tokens)
-    return nats, n_targets
+    """The sum of nats (differentiable) and the number of targets."""
+    scored = scored_tokens(targets)
+    nats = sum_nats(hidden, weight, targets, scored, chunk_tokens=chunk_tokens)
+    return nats, targets.numel() if scored is None else len(scored)
 
 
 @torch.no_grad()

@@ -4,6 +4,8 @@ In: sizes, rows, steps, devices. Out: counts. The bytes are those that model.com
 tests/model/test_plan.py counts the tensors of real steps. Not counted: the interpreter and its libraries (0.3 GB), what an
 allocator keeps beyond need, NCCL's buffers.
 
+FLOPs are those of the model: what activation checkpointing computes again lowers the MFU.
+
 Papers: FLOPs as in PaLM (Chowdhery et al. 2022, appendix B); full sharding as in ZeRO-3 (Rajbhandari et al. 2020).
 """
 
@@ -16,7 +18,9 @@ from typing import Literal
 from model.config import ModelConfig
 
 FUSED_CHUNK_TOKENS = 1024  # model.fused.CHUNK_TOKENS
+BLOCK_TOKENS = 128  # model.fused.BLOCK_TOKENS
 TORCH_CHUNK_TOKENS = 512  # model.loss.CHUNK_TOKENS
+GPU_CHUNK_TOKENS = 4096  # model.loss.GPU_CHUNK_TOKENS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,9 @@ class Run:
     is_bf16: bool = True
     is_sharded: bool = False
     masks_documents: bool = False
+    activation_checkpointing: Literal["none", "selective", "full"] = (
+        "none"  # of plain torch; the kernels keep everything
+    )
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "batch_rows", "n_devices"):
@@ -84,8 +91,8 @@ class Run:
 class Memory:
     """Bytes on one device by kind, and the most that is there at once: not everything lives at the same time.
 
-    `gradients`: fp32, and the low copy's until they are collected. `activations`: what the passes keep, and the loss's buffers.
-    `update`: what the optimizer's step needs beside its state.
+    `gradients`: fp32, and the low copy's until they are collected. `activations`: what the passes keep, and the loss's buffers
+    (what activation checkpointing computes again shows in the peak). `update`: what the optimizer's step needs beside its state.
     """
 
     weights: int
@@ -118,8 +125,8 @@ def memory(run: Run) -> Memory:
         busiest = gradients + activations + update
     else:
         # Gradients appear as activations go, except where an earlier micro-batch has left some.
-        passes = activations + (masters if run.accumulates else 0)
-        busiest = max(passes, gradients, masters + update)
+        earlier = masters if run.accumulates else 0
+        busiest = max(earlier + activations, earlier + again_bytes(run), gradients, masters + update)
     return Memory(
         weights=weights,
         gradients=gradients,
@@ -171,22 +178,63 @@ def update_bytes(run: Run) -> int:
 
 
 def torch_activation_bytes(run: Run) -> int:
-    """What autograd saves for the backward pass of model.transformer. A fused norm keeps its input alone, the CPU's input and
-    normalised values in fp32; the CPU copies the attention's output; a compiled step makes one product again."""
-    c, width = run.config, 2 if run.is_bf16 else 4
-    norm = width if run.is_cuda or run.is_compiled else 8
-    wide, heads = c.n_head * c.d_head, c.n_head + c.n_kv_head
-    per_token = c.n_layer * (
+    """What autograd saves for the backward pass of model.transformer: of each layer, and the last norm and the ids."""
+    c, norm = run.config, _norm_width(run)
+    n_tokens = run.rows_at_once * c.seq_len
+    kept = _layer_bytes(run) if run.activation_checkpointing == "none" else _checkpoint_bytes(run)
+    mask = 0 if run.activation_checkpointing == "none" else run.rows_at_once * _mask_bytes(run, 1)
+    return c.n_layer * kept + mask + n_tokens * (norm * c.d_model + 4 + 8)
+
+
+def _norm_width(run: Run) -> int:
+    """Bytes a value that a norm keeps: a fused one its input alone, the CPU's input and normalised values in fp32."""
+    return (2 if run.is_bf16 else 4) if run.is_cuda or run.is_compiled else 8
+
+
+def _mask_bytes(run: Run, width: int) -> int:
+    """Of one row's mask between documents; a compiled step on a GPU has blocks instead (model.document_blocks)."""
+    is_written = run.masks_documents and not (run.is_cuda and run.is_compiled)
+    return width * run.config.seq_len**2 if is_written else 0
+
+
+def _layer_bytes(run: Run) -> int:
+    """What one layer keeps where nothing is computed again. The CPU copies the attention's output; in bf16 a GPU's kernel shares
+    keys between heads; a compiled step makes one product again."""
+    c, width, norm = run.config, 2 if run.is_bf16 else 4, _norm_width(run)
+    wide, narrow, heads = c.n_head * c.d_head, c.n_kv_head * c.d_head, c.n_head + c.n_kv_head
+    is_shared = run.is_cuda and run.is_bf16 and not _mask_bytes(run, 1)
+    keys = 2 * (narrow if is_shared else wide)
+    per_token = (
         norm * (2 * c.d_model + heads * c.d_head)  # inputs of the four norms
         + 4 * (2 + heads)  # their inverses
         + width * 2 * c.d_model  # what the projections read
-        + width * (4 if run.is_cuda else 5) * wide  # q, k, v, output
+        + width * (keys + (2 if run.is_cuda else 3) * wide)  # k, v, q, output
         + 4 * c.n_head  # log-sum-exp
         + width * (3 if run.is_compiled else 4) * c.d_ff  # gate, silu(gate), up, their product
     )
-    per_token += norm * c.d_model + 4 + 8  # the last norm; the ids
-    per_row = per_token * c.seq_len + (c.n_layer * width * c.seq_len**2 if run.masks_documents else 0)
-    return per_row * run.rows_at_once
+    return run.rows_at_once * (per_token * c.seq_len + _mask_bytes(run, width))
+
+
+def _checkpoint_bytes(run: Run) -> int:
+    """What one layer keeps where the rest is computed again: its input; with selective also what products and attention gave."""
+    c, width = run.config, 2 if run.is_bf16 else 4
+    per_token = width * c.d_model
+    if run.activation_checkpointing == "selective":
+        wide, narrow = c.n_head * c.d_head, c.n_kv_head * c.d_head
+        ends = 1 if run.is_compiled else 2  # what out and down gave; nobody asks for the latter, which a compiler sees
+        per_token += width * (2 * wide + 2 * narrow + ends * c.d_model + 2 * c.d_ff) + 4 * c.n_head
+    return run.rows_at_once * per_token * c.seq_len
+
+
+def again_bytes(run: Run) -> int:
+    """With activation checkpointing, the most while layers go backward: what one keeps while it does, its gradients, and either
+    what the others keep (at the last layer) or the gradients of their weights (at the first)."""
+    if run.activation_checkpointing == "none":
+        return 0
+    c, width = run.config, 2 if run.is_bf16 else 4
+    busy = _layer_bytes(run) + run.rows_at_once * c.seq_len * width * (3 * c.d_ff + c.d_model)
+    kept, weights = (c.n_layer - 1) * _checkpoint_bytes(run), (c.n_layer - 1) * c.n_layer_parameters
+    return busy + width * c.n_embedding_parameters + max(kept, width * weights)
 
 
 def loss_bytes(run: Run) -> int:
@@ -194,7 +242,7 @@ def loss_bytes(run: Run) -> int:
     c, width = run.config, 2 if run.is_bf16 else 4
     n_tokens = run.rows_at_once * c.seq_len
     table = c.n_embedding_parameters * (4 + width)
-    chunk = min(n_tokens, TORCH_CHUNK_TOKENS) * c.vocab_size
+    chunk = min(n_tokens, GPU_CHUNK_TOKENS if run.is_cuda else TORCH_CHUNK_TOKENS) * c.vocab_size
     return 2 * width * n_tokens * c.d_model + table + 4 * 4 * chunk
 
 
@@ -202,10 +250,12 @@ def fused_activation_bytes(config: ModelConfig, rows: int, n_threads: int = 1) -
     """The buffers of model.fused for one shape of batch: what each layer keeps, and what the layers share."""
     c, n = config, rows * config.seq_len
     wide, narrow = c.n_head * c.d_head, c.n_kv_head * c.d_head
-    chances = 2 * rows * c.n_head * c.seq_len**2
-    kept = n * (12 * c.d_model + 8 + 2 * (wide + 2 * narrow) + 4 * wide + 4 * narrow + 6 * c.d_ff) + chances
-    shared = n * (16 * c.d_model + 8 + 6 * c.d_ff + 6 * wide + 4 * narrow + 2 * (wide + 2 * narrow)) + chances
+    ends = [*range(BLOCK_TOKENS, c.seq_len, BLOCK_TOKENS), c.seq_len]
+    blocks = [2 * rows * c.n_head * (b - a) * b for a, b in zip([0, *ends], ends, strict=False)]  # queries × keys
+    heads = 2 * rows * c.n_head * min(c.seq_len, BLOCK_TOKENS) * c.d_head
+    kept = n * (12 * c.d_model + 8 + 2 * (wide + 2 * narrow) + 4 * wide + 4 * narrow + 6 * c.d_ff)
+    shared = n * (16 * c.d_model + 8 + 6 * c.d_ff + 4 * wide + 4 * narrow + 2 * (wide + 2 * narrow))
     chunk = min(n, FUSED_CHUNK_TOKENS)
     projection = 2 * chunk * c.vocab_size + 2 * c.n_embedding_parameters
     scratch = 4 * n_threads * (max(c.seq_len, c.vocab_size, c.d_head) + c.d_model + 2 * c.d_head)
-    return c.n_layer * kept + shared + projection + scratch
+    return c.n_layer * (kept + sum(blocks)) + shared + max(blocks) + heads + projection + scratch

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 
+from model.activation_checkpointing import KINDS, Kind
 from model.batches import Batch, Batches
 from model.checkpoint import Checkpoint, Policy, load_newest, model_tensors, restore, save_checkpoint
 from model.compute import Compute, choose
@@ -37,7 +38,8 @@ class TrainSettings:
     `eval_every` and `checkpoint_every` count steps, 0 = only at the end; `checkpoint_every_seconds` works beside it. Kept are the
     newest `keep_checkpoints`, one at every `keep_every` steps (0 = none), and with `keep_best` the one that evaluated lowest.
     `use_kernels`: model.fused, on a CPU with fast bf16; `use_compile`:
-    torch.compile, elsewhere. Both step aside, with a message, where they can't run.
+    torch.compile, elsewhere. Both step aside, with a message, where they can't run. `activation_checkpointing` is less memory for
+    more time in plain torch, which GPUs run (model.activation_checkpointing); the result is the same.
     """
 
     total_steps: int
@@ -57,6 +59,7 @@ class TrainSettings:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     use_kernels: bool = True
     use_compile: bool = True
+    activation_checkpointing: Kind = "none"
 
     def __post_init__(self) -> None:
         Schedule(
@@ -79,6 +82,11 @@ class TrainSettings:
             raise ValueError(f"train.keep_checkpoints must be at least 1; found {self.keep_checkpoints}; raise it.")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise ValueError(f"train.precision must be auto, bf16 or fp32; found {self.precision!r}; choose one.")
+        if self.activation_checkpointing not in KINDS:
+            raise ValueError(
+                f"train.activation_checkpointing must be one of {', '.join(KINDS)}; found {self.activation_checkpointing!r}; "
+                "choose one."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +152,7 @@ def train(
         precision=settings.precision,
         use_kernels=settings.use_kernels,
         use_compile=settings.use_compile,
+        activation_checkpointing=settings.activation_checkpointing,
         say=say,
     )
     optimizer = Optimizer(model, settings.optim, muon_dtype=compute.dtype, world=world)
@@ -217,19 +226,24 @@ def _gradients(
 ) -> tuple[float, float, int, tuple[int, ...]]:
     """Of a batch: mean nats per target, norm of the gradients before clipping, tokens, rows; all but these of the global batch."""
     batch = batches.at(number, rank=world.rank, n_ranks=world.n_ranks)
-    (n_targets,) = world.sum(float((batch.targets >= 0).sum()))
-    if not n_targets:
-        raise DivergedError(f"step {number} has no target; found none in rows {batch.rows}; leave these rows out.")
+    # Counts and sums stay on the device, so that a GPU is waited for once, at the end.
+    n_targets = torch.full((), int((batch.targets >= 0).sum()), dtype=torch.float64, device=world.device)
+    world.sum_tensors([n_targets])
     compute.update()
     parameters = list(model.parameters())
     for parameter in parameters:
         parameter.grad = None
-    nats = sum(compute.add_gradients(part, n_targets) for part in _micro_batches(batch, settings, world))
-    world.sum_tensors(grad_of(parameter) for parameter in parameters)
-    (nats,) = world.sum(nats)
+    divisor = n_targets.clamp(min=1)
+    nats = torch.zeros_like(n_targets)
+    for part in _micro_batches(batch, settings):
+        nats += compute.add_gradients(part, divisor)
+    world.sum_tensors([*(grad_of(parameter) for parameter in parameters), nats])
     limit = settings.max_grad_norm or float("inf")
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True))
-    return nats / n_targets, grad_norm, batch.ids.numel() * world.n_ranks, batch.rows
+    norm = torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
+    loss, n_found, grad_norm = torch.stack([nats / divisor, n_targets, norm.double()]).tolist()
+    if not n_found:
+        raise DivergedError(f"step {number} has no target; found none in rows {batch.rows}; leave these rows out.")
+    return loss, grad_norm, batch.ids.numel() * world.n_ranks, batch.rows
 
 
 def _trouble(event: Event, rows: tuple[int, ...], made_of: str) -> str:
@@ -303,15 +317,15 @@ def best_step(history: Sequence[StepRecord]) -> int:
     return min(measured)[1] if measured else -1
 
 
-def _micro_batches(batch: Batch, settings: TrainSettings, world: World) -> Iterator[Batch]:
+def _micro_batches(batch: Batch, settings: TrainSettings) -> Iterator[Batch]:
     n_rows = len(batch.ids)
     size = min(settings.micro_rows or n_rows, n_rows)
     if n_rows % size:
         raise ValueError(f"train.micro_rows must divide a process's rows; found {size} and {n_rows}; change one.")
     for start in range(0, n_rows, size):
         part = slice(start, start + size)
-        documents = None if batch.documents is None else batch.documents[part].to(world.device)
-        yield Batch(batch.ids[part].to(world.device), batch.targets[part].to(world.device), documents)
+        documents = None if batch.documents is None else batch.documents[part]
+        yield Batch(batch.ids[part], batch.targets[part], documents)
 
 
 def _fingerprint(model: Transformer, batches: Batches, settings: TrainSettings) -> str:
@@ -319,9 +333,9 @@ def _fingerprint(model: Transformer, batches: Batches, settings: TrainSettings) 
     matters = asdict(settings)
     for name in ("eval_every", "checkpoint_every", "checkpoint_every_seconds", "micro_rows"):
         del matters[name]
-    for name in ("keep_checkpoints", "keep_every", "keep_best"):
+    for name in ("keep_checkpoints", "keep_every", "keep_best", "activation_checkpointing"):
         del matters[name]
     digest = hashlib.sha256(repr((sorted(matters.items()), model.config, batches.n_rows, batches.batch_rows)).encode())
-    for tensor in (*model_tensors(model).values(), *batches.at(0)[:2]):
+    for tensor in (*model_tensors(model).values(), *(part for part in batches.at(0)[:3] if part is not None)):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

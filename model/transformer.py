@@ -14,12 +14,19 @@ Papers: RMSNorm (Zhang & Sennrich 2019), RoPE (Su et al. 2021), GQA (Ainslie et 
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from model.config import ModelConfig
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # (B H T K, B G T K, B G T K) → B H T K, with a mask of its own
+RunLayer = Callable[..., Tensor]  # (layer, its inputs …) → its output
 
 
 class Cache:
@@ -49,7 +56,7 @@ class Cache:
 
     def row_of(self, row: int) -> Cache:
         """An empty cache of one row that fills this one's row."""
-        one = object.__new__(Cache)
+        one = copy.copy(self)
         one.keys, one.values = self.keys[:, row : row + 1], self.values[:, row : row + 1]
         one.n_filled = 0
         one._set_pad(None)
@@ -101,7 +108,7 @@ class Attention(nn.Module):
         x: Float[Tensor, "B T D"],
         cos: Float[Tensor, "*R T K"],
         sin: Float[Tensor, "*R T K"],
-        mask: Bool[Tensor, "#B 1 T S"] | None,
+        mask: Bool[Tensor, "#B 1 T S"] | Attend | None,
         store: tuple[Tensor, Tensor, int] | None,
     ) -> Float[Tensor, "B T D"]:
         n_rows, n_tokens, _ = x.shape
@@ -115,7 +122,10 @@ class Attention(nn.Module):
             keys[:, :, start : start + n_tokens] = k
             values[:, :, start : start + n_tokens] = v
             k, v = keys[:, :, : start + n_tokens], values[:, :, : start + n_tokens]  # B G S K
-        y = attend(q, k, v, mask, is_causal=mask is None and n_tokens > 1)
+        if mask is None or isinstance(mask, Tensor):
+            y = attend(q, k, v, mask, is_causal=mask is None and n_tokens > 1)
+        else:
+            y = mask(q, k, v)
         return self.out(y.transpose(1, 2).reshape(n_rows, n_tokens, self.n_head * self.d_head))
 
 
@@ -134,10 +144,12 @@ def attend(
             q.view(q.shape[0], -1, n_group, q.shape[3]), k, v, attn_mask=mask
         )  # B G H/G K
         return y.view(q.shape)
-    if n_group > 1:
+    # On a GPU the flash kernel shares keys between heads by itself; with a mask, or in fp32, another one runs, which does not.
+    is_shared = n_group > 1 and q.is_cuda and mask is None and q.dtype != torch.float32
+    if n_group > 1 and not is_shared:
         k = k.repeat_interleave(n_group, dim=1)
         v = v.repeat_interleave(n_group, dim=1)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal, enable_gqa=is_shared)
 
 
 class FeedForward(nn.Module):
@@ -160,14 +172,27 @@ class Layer(nn.Module):
         self.feed_forward = FeedForward(config)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, store: tuple[Tensor, Tensor, int] | None
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        mask: Tensor | Attend | None,
+        store: tuple[Tensor, Tensor, int] | None,
     ) -> Tensor:
         x = x + self.attention(self.attention_norm(x), cos, sin, mask, store)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
 
+def run_layer(layer: Any, *inputs: Any) -> Tensor:
+    return layer(*inputs)
+
+
 class Transformer(nn.Module):
-    """`forward` gives hidden states; `logits` or model.loss turn them into something. Weights are drawn from `seed` alone."""
+    """`forward` gives hidden states; `logits` or model.loss turn them into something. Weights are drawn from `seed` alone.
+
+    How training runs it on a GPU can be exchanged: `run_layer` (model.activation_checkpointing) and `mask_documents`
+    (model.document_blocks) change memory and time, not the result.
+    """
 
     layers: list[Layer]  # an nn.ModuleList, which has no element type
     cos: Tensor
@@ -176,6 +201,8 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
         super().__init__()
         self.config = config
+        self.run_layer: RunLayer = run_layer
+        self.mask_documents: Callable[[Tensor], Tensor | Attend] = documents_mask
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layer))  # pyright: ignore[reportAttributeAccessIssue]
         self.norm = RMSNorm(config.d_model, config.norm_eps)
@@ -221,7 +248,7 @@ class Transformer(nn.Module):
             raise ValueError(
                 f"the window is full: model.seq_len is {self.config.seq_len}; found {longest} tokens; shorten the text."
             )
-        mask = documents_mask(documents) if documents is not None else None
+        mask = self.mask_documents(documents) if documents is not None else None
         cos, sin = self.cos[past : past + n_tokens], self.sin[past : past + n_tokens]  # T K
         if cache is not None and cache.n_pad is not None:
             positions = (torch.arange(past, past + n_tokens, device=ids.device) - cache.n_pad[:, None]).clamp(min=0)
@@ -231,7 +258,7 @@ class Transformer(nn.Module):
         x = self.embedding(ids)
         for index, layer in enumerate(self.layers):
             store = None if cache is None else (cache.keys[index], cache.values[index], past)
-            x = layer(x, cos, sin, mask, store)
+            x = self.run_layer(layer, x, cos, sin, mask, store)
         if cache is not None:
             cache.n_filled = past + n_tokens
         return self.norm(x)

@@ -1,7 +1,7 @@
 """Uncompressed Arrow IPC files: the only file of `pipeline/` that opens them (model/batches.py reads tokens).
 
 Token shards, which stages hand on; and what a stage keeps in its scratch folder or an index keeps beside it: whole tables, streams
-that grow, runs and batches that are read in place. Memory: what is written at once; mapped files cost what is touched.
+that grow, batches that are read in place. Memory: what is written at once; mapped files cost what is touched.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -52,8 +52,7 @@ class TokenFile:
 
 def write_arrow(path: Path, table: pa.Table) -> None:
     """One uncompressed Arrow IPC file, for what a stage writes to its scratch folder."""
-    with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
+    write_batches(path, table.schema, table.to_batches())
 
 
 def read_arrow(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -81,19 +80,6 @@ def read_stream(path: Path) -> Iterator[pa.RecordBatch]:
                 yield from stream
 
 
-def write_run(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-    """One uncompressed Arrow IPC file with a batch for each table, for `read_run`."""
-    with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, schema) as writer:
-        for table in tables:
-            writer.write_table(table.combine_chunks())
-
-
-def read_run(path: Path) -> pa.Table:
-    """What `write_run` wrote, mapped: a slice of it touches the disk for that slice alone."""
-    with pa.memory_map(str(path)) as source:
-        return ipc.open_file(source).read_all()
-
-
 def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> list[int]:
     """One uncompressed Arrow IPC file, written batch by batch; returns the rows of each."""
     rows: list[int] = []
@@ -105,7 +91,8 @@ def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatc
 
 
 def map_batches(path: Path) -> pa.RecordBatchFileReader:
-    """An Arrow IPC file in place: `get_batch(i)` costs no memory of its own, and reads what is touched."""
+    """An Arrow IPC file in place: `get_batch(i)`, `read_all()` and slices of these cost no memory of their own, and read what is
+    touched."""
     try:
         return ipc.open_file(pa.memory_map(str(path)).read_buffer())  # a buffer needs no thread to read it
     except (pa.ArrowInvalid, OSError) as error:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from pipeline.errors import UserError
 from pipeline.fasttext_models import check_same, load_model, train
 from pipeline.params import Language, ModelFile
+from pipeline.sources.fetch import fetched_folder
 from pipeline.text.language import (
     LABEL,
     Judgement,
@@ -30,7 +31,6 @@ from pipeline.text.language import (
     training_lines,
 )
 
-CACHE = Path("var/fetched")
 BLOCK_BYTES = 1 << 20
 
 
@@ -69,11 +69,11 @@ def _lines(params: Language, texts: pa.StringArray) -> pa.StringArray:
     return prose(texts, params.max_prose_bytes) if params.model is None else plain_prose(texts, params.max_prose_bytes)
 
 
-def fetch_model(wanted: ModelFile, model: Path, cache: Path = CACHE) -> None:
-    """Copies the model of this address to `model` if it has the right sha256. Fetched once: the cache is looked up by the hash.
+def fetch_model(wanted: ModelFile, model: Path) -> None:
+    """Copies the model of this address to `model` if it has the right sha256. Fetched once: `fetched_folder` has it by its hash.
     Raises `UserError` if it can't be read or is another file. Nothing is loaded before its hash is known."""
     is_remote = "://" in wanted.path
-    kept = cache / wanted.sha256
+    kept = fetched_folder() / wanted.sha256
     if is_remote and kept.is_file() and _copy(str(kept), model) == wanted.sha256:
         return
     found = _copy(wanted.path, model)
@@ -85,7 +85,7 @@ def fetch_model(wanted: ModelFile, model: Path, cache: Path = CACHE) -> None:
             "if you trust this file, set filter.language.model.sha256 to its hash",
         )
     if is_remote:
-        cache.mkdir(parents=True, exist_ok=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_name(f"{kept.name}.partial")
         _copy(str(model), partial)
         partial.replace(kept)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,24 +25,13 @@ from pipeline.budget import settle
 from pipeline.engine import worker_count
 from pipeline.errors import UserError
 from pipeline.params import Params, load_params
+from pipeline.peak import DEVICES, measured_peak
 from pipeline.progress import clock, short
 
 RECIPES = Path(__file__).parent.parent / "docs" / "recipes"
 GPU_MFU = 0.4  # nanochat reaches 0.41 to 0.46 in bf16, torchtitan 0.33 to 0.39
 CPU_MFU = 0.6
-# name → (dense bf16 TFLOP/s, GB) of one
-DEVICES = {
-    "a100": (312.0, 80.0),
-    "b200": (2250.0, 180.0),
-    "h100": (989.0, 80.0),
-    "h200": (989.0, 141.0),
-    "l4": (121.0, 24.0),
-    "l40s": (362.0, 48.0),
-    "mi300x": (1307.0, 192.0),
-    "rtx3090": (71.0, 24.0),
-    "rtx4090": (165.0, 24.0),
-}
-MEASURE_SECONDS = 0.5
+Checkpointing = Literal["none", "selective", "full"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +56,13 @@ def main(argv: Sequence[str]) -> int:
     params = load_params(path)
     if args.measure:
         device = measured(params, device, args.devices)
-    plan = plan_of(params, device, args.devices, is_sharded=args.sharding == "full")
+    plan = plan_of(
+        params,
+        device,
+        args.devices,
+        is_sharded=args.sharding == "full",
+        activation_checkpointing=args.activation_checkpointing,
+    )
     plan = {"recipe": str(path), **plan}
     if args.price_per_hour is not None:
         plan["cost"] = plan["hours"] * args.devices * args.price_per_hour
@@ -100,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=["none", "full"],
         default="none",
         help="none: each device holds the whole model, as training does; full: what ZeRO-3 would leave on each",
+    )
+    parser.add_argument(
+        "--activation-checkpointing",
+        choices=["none", "selective", "full"],
+        default="none",
+        help="what the backward pass computes again, as MINIGPT_ACTIVATION_CHECKPOINTING (the CPU kernels keep everything)",
     )
     parser.add_argument("--json", action="store_true", help="one line for programs")
     return parser
@@ -145,7 +145,8 @@ def device_of(
     is_bf16 = has_fast_bf16(torch.device("cpu"))
     return Device(
         name="cpu",
-        tflops=tflops or measured_tflops(is_bf16, max(worker_count() // n_devices, 1)),
+        tflops=tflops
+        or measured_peak(torch.device("cpu"), is_bf16=is_bf16, n_threads=max(worker_count() // n_devices, 1)),
         memory_gb=memory_gb or psutil.virtual_memory().total / 1e9 / n_devices,
         mfu=CPU_MFU if mfu is None else mfu,
         compute="kernels" if is_bf16 and kernel_problem() is None else "torch",
@@ -173,25 +174,14 @@ def config_of(params: Params) -> ModelConfig:
     return ModelConfig(vocab_size=params.train_tokenizer.vocab_size, **params.pretrain.model.model_dump())
 
 
-def measured_tflops(is_bf16: bool, n_threads: int) -> float:
-    """The best of the products of two square matrices in half a second."""
-    import torch
-
-    size, before = 1024, torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    a = torch.ones(size, size, dtype=torch.bfloat16 if is_bf16 else torch.float32)
-    best, started = float("inf"), time.perf_counter()
-    try:
-        while time.perf_counter() - started < MEASURE_SECONDS:
-            begin = time.perf_counter()
-            torch.mm(a, a)
-            best = min(best, time.perf_counter() - begin)
-    finally:
-        torch.set_num_threads(before)
-    return 2 * size**3 / best / 1e12
-
-
-def plan_of(params: Params, device: Device, n_devices: int, *, is_sharded: bool = False) -> dict[str, Any]:
+def plan_of(
+    params: Params,
+    device: Device,
+    n_devices: int,
+    *,
+    is_sharded: bool = False,
+    activation_checkpointing: Checkpointing = "none",
+) -> dict[str, Any]:
     """Flat figures, and one dict a phase."""
     config = config_of(params)
     phases: dict[str, dict[str, Any]] = {}
@@ -208,6 +198,7 @@ def plan_of(params: Params, device: Device, n_devices: int, *, is_sharded: bool 
             is_bf16=device.is_bf16,
             is_sharded=is_sharded,
             masks_documents=stage == "sft",
+            activation_checkpointing=activation_checkpointing,
         )
         phases[stage] = _phase(run, device)
     peak = max(phase["bytes"]["peak"] for phase in phases.values())
@@ -217,6 +208,7 @@ def plan_of(params: Params, device: Device, n_devices: int, *, is_sharded: bool 
         "tflops": device.tflops,
         "mfu": device.mfu,
         "sharding": "full" if is_sharded else "none",
+        "activation_checkpointing": activation_checkpointing,
         "n_params": config.n_parameters,
         "vocab_size": config.vocab_size,
         "seq_len": config.seq_len,
@@ -273,8 +265,11 @@ def show(plan: dict[str, Any], console: Console) -> None:
         row(f"{kind} per device", [gigabytes(phase["bytes"][kind]) for phase in phases])
     console.print(table)
     has = gigabytes(plan["device_memory_bytes"])
-    verdict = "fits" if plan["fits"] else "does not fit: lower micro_rows, or take other devices"
-    console.print(f"memory: {has} on each device, {verdict} (sharding: {plan['sharding']})")
+    verdict = (
+        "fits" if plan["fits"] else "does not fit: lower micro_rows, checkpoint activations, or take other devices"
+    )
+    how = f"sharding: {plan['sharding']}, activation checkpointing: {plan['activation_checkpointing']}"
+    console.print(f"memory: {has} on each device, {verdict} ({how})")
     console.print(
         f"time in all: {clock(plan['hours'] * 3600)} at {plan['tflops']:.3g} TFLOP/s a device and {plan['mfu']:.0%} MFU"
     )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.batches import StreamBatches, TokenStream
+from model.batches import TokenStream
 from model.config import ModelConfig
 from model.distributed import connect
 from model.generate import generate_batch
@@ -23,18 +23,22 @@ from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 from pipeline.budget import settle
 from pipeline.errors import UserError
+from pipeline.mixture import plan_data
 from pipeline.params import Pretrain, Samples
 from pipeline.stage import Metrics
 from pipeline.tables import read_shard
 from pipeline.training import device_wanted, run_training
 
-EVAL_ROWS = 16
+EVAL_TOKENS = 6_144  # at a time
 
 
 def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: Path) -> Metrics:
     """Raises: `UserError` for shards of another tokenizer, or a corpus too small for one batch."""
     reader = Tokenizer.load(tokenizer)
-    stream, held_out = (TokenStream(shards, split, verify_sha256=True) for split in ("train", "val"))
+    stream, held_out = (
+        TokenStream(shards, split, verify_sha256=True, verified=scratch / "verified.jsonl")
+        for split in ("train", "val")
+    )
     if stream.manifest["tokenizer_sha256"] != reader.sha256:
         raise UserError(
             "pretrain: the shards were written with another tokenizer", str(shards), "run dvc repro from shard on"
@@ -48,24 +52,38 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
                 "bring more text, raise shard.val_frac, or lower seq_len",
             )
     settings = settle(params, config)
-    batches = StreamBatches(stream, seq_len=config.seq_len, batch_rows=settings.batch_rows, seed=settings.seed)
+    plan = plan_data(
+        params.data,
+        stream,
+        shards / "docs.parquet",
+        seq_len=config.seq_len,
+        pad_id=reader.special("pad"),
+        n_steps=settings.total_steps,
+        batch_rows=settings.batch_rows,
+        seed=settings.seed,
+    )
     model = Transformer(config, seed=settings.seed)
-    evaluate = bits_per_byte_of(held_out, reader, config.seq_len, params.eval_tokens)
+    mask_documents = params.data.mask_documents
+    evaluate = bits_per_byte_of(held_out, reader, config.seq_len, params.eval_tokens, mask_documents=mask_documents)
     if params.samples is not None:
         evaluate = with_samples(evaluate, reader, params.samples)
     with connect(device_wanted()) as world:
-        return run_training(
+        if world.is_main and plan.shares:
+            print(f"pretrain: what the run is made of\n{plan}", flush=True)
+        metrics = run_training(
             "pretrain",
             model,
             reader,
-            batches,
+            plan.batches,
             settings,
             evaluate=evaluate,
-            documents_of=lambda batch: documents_in(shards / "docs.parquet", batches.spans(batch)),
+            documents_of=lambda batch: documents_in(shards / "docs.parquet", plan.batches.spans(batch)),
             world=world,
             scratch=scratch,
             out=out,
+            bytes_per_token=stream.manifest["train"]["n_bytes"] / stream.manifest["train"]["n_tokens"],
         )
+        return metrics | plan.metrics if world.is_main else metrics
 
 
 def with_samples(
@@ -85,20 +103,23 @@ def with_samples(
 def documents_in(table: Path, spans: Sequence[tuple[int, int]]) -> list[str]:
     """The ids of the documents of the train split that have a token in one of these spans, in the order of the stream."""
     found: list[str] = []
+    ranges = np.array(sorted(spans), dtype=np.int64)
+    begins, stops = ranges[:, 0], np.maximum.accumulate(ranges[:, 1])
     for batch in read_shard(table, ["id", "split", "start", "n_tokens"]):
         start, length = (batch.column(name).to_numpy() for name in ("start", "n_tokens"))
-        touched = np.zeros(len(start), dtype=bool)
-        for begin, stop in spans:
-            touched |= (start < stop) & (start + length > begin)
+        # Of the spans that begin before a document's end, one ends behind its start.
+        behind = np.searchsorted(begins, start + length)
+        touched = (behind > 0) & (stops[behind - 1] > start)
         ids, splits = batch.column("id"), batch.column("split")
         found += [ids[int(row)].as_py() for row in np.flatnonzero(touched) if splits[int(row)].as_py() == "train"]
     return found
 
 
 def bits_per_byte_of(
-    stream: TokenStream, tokenizer: Tokenizer, seq_len: int, max_tokens: int
+    stream: TokenStream, tokenizer: Tokenizer, seq_len: int, max_tokens: int, *, mask_documents: bool = False
 ) -> Callable[[Transformer], dict[str, float]]:
-    """A quick held-out figure for the curve: rows side by side, the first `max_tokens`. The evaluate stage measures it in full."""
+    """A quick held-out figure for the curve: rows side by side, the first `max_tokens`, masked as training's are. The evaluate
+    stage measures it in full, document by document."""
     n_rows = max(min(max_tokens, len(stream) - 1) // seq_len, 1)
     tokens = stream.read(0, n_rows * seq_len + 1)
     rows = torch.from_numpy(np.stack([tokens[row * seq_len : (row + 1) * seq_len + 1] for row in range(n_rows)]))
@@ -108,9 +129,10 @@ def bits_per_byte_of(
     @torch.no_grad()
     def evaluate(model: Transformer) -> dict[str, float]:
         weight, nats = model.head.weight, 0.0
-        for part in rows.split(EVAL_ROWS):
+        for part in rows.split(max(EVAL_TOKENS // seq_len, 1)):
             part = part.to(weight.device)
-            per_token = token_nats(model(part[:, :-1]), weight, part[:, 1:])
+            documents = (part[:, :-1] == bos).cumsum(1) if mask_documents else None
+            per_token = token_nats(model(part[:, :-1], None, documents), weight, part[:, 1:])
             nats += float(per_token[part[:, 1:] != bos].double().sum())
         return {"bpb": nats / math.log(2) / n_bytes}
 

@@ -14,10 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from model.activation_checkpointing import KINDS, Kind
 from model.batches import Batches
 from model.checkpoint import save_model
 from model.distributed import World
+from model.hardware import has_fast_bf16
 from model.optim import OptimSettings
+from model.prefetch import Prefetched
 from model.tokenizer import Tokenizer
 from model.train import StepRecord, TrainSettings, train
 from model.transformer import Transformer
@@ -25,6 +28,7 @@ from model.watch import Event, WatchSettings
 from pipeline.errors import UserError
 from pipeline.live import Live
 from pipeline.params import Optimization
+from pipeline.peak import peak_tflops
 from pipeline.progress import Bar, short
 from pipeline.stage import Metrics
 
@@ -47,6 +51,16 @@ def count_wanted(name: str, otherwise: int) -> int:
     return int(found)
 
 
+def checkpointing_wanted() -> Kind:
+    """MINIGPT_ACTIVATION_CHECKPOINTING = none | selective | full: memory and time, not the result. Raises: `UserError`."""
+    found = os.environ.get("MINIGPT_ACTIVATION_CHECKPOINTING") or "none"
+    if found not in KINDS:
+        raise UserError(
+            "MINIGPT_ACTIVATION_CHECKPOINTING: not known", repr(found), f"give one of {', '.join(KINDS)}, or unset it"
+        )
+    return found
+
+
 def settings_of(params: Optimization) -> TrainSettings:
     """The loop's settings from the params of one phase."""
     optim = OptimSettings(
@@ -55,6 +69,7 @@ def settings_of(params: Optimization) -> TrainSettings:
         head_lr=params.head_lr,
         norm_lr=params.norm_lr,
         weight_decay=params.weight_decay,
+        momentum=params.momentum,
     )
     return TrainSettings(
         total_steps=params.total_steps,
@@ -70,6 +85,7 @@ def settings_of(params: Optimization) -> TrainSettings:
         keep_every=count_wanted("MINIGPT_KEEP_EVERY", 0),
         keep_best=os.environ.get("MINIGPT_KEEP_BEST", "0") == "1",
         use_compile=os.environ.get("MINIGPT_COMPILE", "1") != "0",
+        activation_checkpointing=checkpointing_wanted(),
         checkpoint_every_seconds=float(os.environ.get("MINIGPT_CHECKPOINT_SECONDS", "30")),
     )
 
@@ -86,10 +102,12 @@ def run_training(
     world: World,
     scratch: Path,
     out: Path,
+    bytes_per_token: float = 0.0,
 ) -> Metrics:
     """Trains (or goes on with what `scratch` holds) and writes the model folder; only the main process has metrics to give.
 
-    `documents_of` gives the ids of what a batch is made of, to name them when something goes wrong.
+    `documents_of` gives the ids of what a batch is made of, to name them when something goes wrong. With `bytes_per_token` the
+    loss of each step is shown in bits per byte too.
     """
     epochs = params.total_steps * batches.batch_rows / batches.n_rows
     say = print if world.is_main else (lambda _: None)
@@ -97,18 +115,20 @@ def run_training(
         f"{stage}: {short(model.config.n_parameters)} parameters, {params.total_steps} steps of {batches.batch_rows} x "
         f"{model.config.seq_len} tokens, {epochs:.2f} epochs, {world.n_ranks} process(es) on {world.device}"
     )
+    peak = measured_peak_of(world)
     events: list[Event] = []
-    with Bar(stage, params.total_steps, "steps", is_shown=world.is_main) as bar, Live(stage, scratch) as live:
+    bar = Bar(stage, params.total_steps, "steps", is_shown=world.is_main)
+    with bar, Live(stage, scratch) as live, Prefetched(batches) as ahead:
 
         def on_step(record: StepRecord) -> None:
             if not bar.done:
                 bar.start_at(record.step - 1)
-            bar.advance(note=describe(record))
+            bar.advance(note=describe(record, mfu_of(record.tokens_per_second, model, peak), bytes_per_token))
             live.on_step(record)
 
         history = train(
             model,
-            batches,
+            ahead,
             settings=settings_of(params),
             checkpoints=scratch / "checkpoints",
             evaluate=evaluate,
@@ -123,6 +143,7 @@ def run_training(
     save_model(out, model, tokenizer, phase=stage)
     write_history(out / "history.jsonl", history)
     metrics = summarise(history, model, epochs)
+    metrics["mfu"] = mfu_of(metrics["tokens_per_second"], model, peak)
     if params.spikes or events:
         metrics["batches_left_out"] = sum(len(event.left_out) for event in events)
         write_events(out / "events.jsonl", events, documents_of)
@@ -142,12 +163,25 @@ def write_events(path: Path, events: list[Event], documents_of: DocumentsOf) -> 
     path.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
 
 
-def describe(record: StepRecord) -> str:
+def describe(record: StepRecord, mfu: float, bytes_per_token: float = 0.0) -> str:
     """The note beside the bar: loss, speed, and held-out bits per byte where they were just measured."""
-    parts = [f"loss {record.loss_nats:.3f}", f"{short(record.tokens_per_second)} tokens/s"]
-    return ", ".join(
-        parts + [f"held-out {name.removeprefix('heldout_')} {value:.3f}" for name, value in figures_of(record).items()]
-    )
+    parts = [f"loss {record.loss_nats:.3f}"]
+    if bytes_per_token:
+        parts.append(f"bpb {record.loss_nats / math.log(2) / bytes_per_token:.3f}")
+    parts += [f"{short(record.tokens_per_second)} tokens/s", f"MFU {mfu:.0%}"]
+    held_out = [f"held-out {name.removeprefix('heldout_')} {value:.3f}" for name, value in figures_of(record).items()]
+    return ", ".join([*parts, *held_out])
+
+
+def measured_peak_of(world: World) -> float:
+    """FLOP/s of all processes together, at the precision that training takes; each has its own cores or its own GPU."""
+    is_bf16 = has_fast_bf16(world.device)
+    return peak_tflops(world.device, is_bf16=is_bf16)[0] * 1e12 * world.n_ranks if world.is_main else math.inf
+
+
+def mfu_of(tokens_per_second: float, model: Transformer, peak: float) -> float:
+    """Model FLOPs a second as a share of the peak (PaLM, Chowdhery et al. 2022, appendix B; the causal half of attention)."""
+    return tokens_per_second * model.config.flops_per_token() / peak
 
 
 def figures_of(record: StepRecord) -> dict[str, float]:

@@ -6,6 +6,7 @@ folder or an fsspec URL such as s3://bucket/prefix: inputs are put there and res
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections import deque
@@ -22,7 +23,6 @@ from pipeline.engine.maps import check_environment, map_shards
 
 # Files that this process does itself: starting workers takes as long, and they find the kernels compiled.
 N_HERE = 6
-BLOCK_BYTES = 1 << 22
 
 
 class Job(NamedTuple):
@@ -58,8 +58,7 @@ def file_key(path: Path, settings: str) -> str:
     """32 hex digits that name the bytes of the file together with the settings."""
     digest = xxhash.xxh3_128(settings.encode())
     with path.open("rb") as file:
-        while chunk := file.read(BLOCK_BYTES):
-            digest.update(chunk)
+        hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.arrow_files import read_run, write_run
+from pipeline.arrow_files import map_batches, write_batches
 from pipeline.tables import DOCS, REJECTS
 
 RUN_BYTES = 64_000_000  # of text in one run, and in one range of ids: 300 GB are 4,700 runs of 4,700 slices
@@ -49,7 +49,7 @@ class Runs:
             table = pa.Table.from_batches(self._held, self.schema)
             self._held = []
             path = self.folder / f"{self.stem}-{self.n_runs:05d}.arrow"
-            write_run(path, [table.sort_by(self.order)], self.schema)
+            write_batches(path, self.schema, _batches([table.sort_by(self.order)]))
             self.n_runs += 1
             self.n_bytes += self._held_bytes
             self._held_bytes = self._held_rows = 0
@@ -68,6 +68,12 @@ def run_paths(folders: Sequence[Path], stem: str) -> list[Path]:
     return [path for folder in folders for path in sorted(folder.glob(f"{stem}-*.arrow"))]
 
 
+def _batches(tables: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
+    """One for each table: `_Cursor` looks into a column as one array."""
+    for table in tables:
+        yield from table.combine_chunks().to_batches()
+
+
 class _Cursor:
     """A mapped run and the first of its rows that has not been handed out."""
 
@@ -77,7 +83,7 @@ class _Cursor:
 
     def map(self) -> None:
         """Maps the run anew: pages that were read no longer count as this process's memory."""
-        self.table = read_run(self.path)
+        self.table = map_batches(self.path).read_all()
         self.ids = self.table.column("id").chunk(0)
 
     def find(self, value: int) -> int:
@@ -124,7 +130,7 @@ def merged_rejects(runs: Sequence[Path], scratch: Path) -> Iterator[pa.Table]:
         wider: list[Path] = []
         for start in range(0, len(runs), FAN_IN):
             wider.append(scratch / f"merged-{level}-{start:08d}.arrow")
-            write_run(wider[-1], _merge(runs[start : start + FAN_IN]), REJECTS)
+            write_batches(wider[-1], REJECTS, _batches(_merge(runs[start : start + FAN_IN])))
         runs, level = wider, level + 1
     yield from _merge(runs)
 
@@ -141,7 +147,7 @@ def _merge(runs: Sequence[Path]) -> Iterator[pa.Table]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, ...]]:
-    table = read_run(path)
+    table = map_batches(path).read_all()
     for start in range(0, table.num_rows, MERGE_ROWS):
         columns = table.slice(start, MERGE_ROWS).to_pydict()
         yield from zip(*(columns[name] for name in REJECTS.names), strict=True)

@@ -160,7 +160,7 @@ def show_listing(rows: Sequence[Listed], sights: Sequence[Sight], note: str) -> 
         return
     lines = [(r.stone.kind, r.stone.value, r.n_out, r.n_there, r.stone.reason, r.stone.date) for r in rows]
     _table(f"{len(rows):,} tombstones", ["kind", "value", "left out", "still there", "reason", "date"], lines)
-    if any(row.n_out or row.n_there for row in rows):
+    if sights or any(row.n_out or row.n_there for row in rows):
         print("\n".join(_seen(sights, note, 2)), flush=True)
 
 

@@ -215,7 +215,7 @@ class Listed:
 
 
 def listing(data: Snapshot, stones: Sequence[Tombstone], registry: Registry) -> tuple[list[Listed], list[Sight]]:
-    """Every tombstone of the file, and the versions that had seen any of their documents."""
+    """Every tombstone of the file, and the versions that had seen any of their documents, also those that are nowhere now."""
     ledger = data.collected / "ledger.parquet"
     gone = pl.DataFrame(schema={"id": pl.String, "other_id": pl.String})
     if ledger.exists():
@@ -223,6 +223,7 @@ def listing(data: Snapshot, stones: Sequence[Tombstone], registry: Registry) -> 
     there = covered(data.collected, stones) if data.collected.exists() and stones else gone.clear()
     now = Counter(_keys(there, stones) if there.height else [])
     out = Counter(gone["other_id"].to_list())
-    ids = sorted({*gone["id"].to_list(), *there["id"].to_list(), *(s.value for s in stones if s.kind == "id")})
+    asked = [stone.value for stone in stones if stone.kind == "id"]
+    ids = sorted({*gone["id"].to_list(), *there["id"].to_list(), *asked, *remembered(registry, stones)})
     rows = [Listed(stone, out[stone.key], now[stone.key]) for stone in stones]
     return rows, registry.saw(ids) if ids else []

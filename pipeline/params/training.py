@@ -78,6 +78,7 @@ class Phase(Section):
     seed: Seed
     micro_rows: Annotated[int, Field(ge=0)]  # rows a process computes at once, 0 = its whole share; less memory
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95  # Muon's; a run of few hundred steps does better with less
     warmup_frac: Frac
     decay_frac: Frac
     final_lr_frac: Frac
@@ -136,9 +137,29 @@ class Samples(Section):
     max_tokens: Count
 
 
+MixtureKey = Annotated[str, Field(pattern=r"^[\w./-]*$")]
+Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class Data(Section):
+    """How the shards' documents become rows, and how much of each source there is (docs/training.md)."""
+
+    packing: Literal["stream", "best_fit"] = "stream"  # rows cut from one long text; or whole documents, rows padded
+    mask_documents: bool = True  # a token sees its own document only
+    mixture: dict[MixtureKey, Weight] | None = None  # source, or how its name begins → share of the rows, of their sum
+    max_epochs: Annotated[float, Field(gt=0.0)] | None = None  # of any source; a run that needs more is refused
+
+    @model_validator(mode="after")
+    def has_weight(self) -> Data:
+        if self.mixture is not None and not any(self.mixture.values()):
+            raise ValueError("mixture: no source has a weight above 0; give one, or leave mixture out")
+        return self
+
+
 class Pretrain(Section):
     model: Architecture
     training: BudgetedOptimization
+    data: Data = Data()
     budget: Budget | None = None
     samples: Samples | None = None
     eval_tokens: Count  # of the val split, for the loss curve

@@ -14,8 +14,6 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
-from fsspec.core import url_to_fs
-
 from pipeline.engine import N_HERE, map_shards
 from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, canonical_json
 from pipeline.sources.streams import BROKEN as BROKEN_STREAM
@@ -50,20 +48,9 @@ class Chunk(NamedTuple):
 Cut = Callable[[CountedFile, str], Iterator[Chunk]]  # an open file and its name
 
 
-def locate(path: str, setting: str) -> tuple[Any, list[Found], int]:
-    """As `find_files`, for files of any kind."""
-    try:
-        system, root = url_to_fs(path)
-        if system.isfile(root):
-            return system, [Found(root, root.rpartition("/")[2], int(system.info(root)["size"] or 0))], 0
-    except (ValueError, ImportError, OSError):
-        pass  # find_files says what is wrong with it
-    return find_files(path, setting)
-
-
 def open_chunked(params: Any, setting: str, cut: Cut, documents: Callable[[Any, Chunk], Batch]) -> Reading:
     """The batches of all files of the source, a part for each. Raises `UserError` if there are none."""
-    system, files, n_hidden = locate(params.path, f"{setting}.path")
+    system, files, n_hidden = find_files(params.path, f"{setting}.path")
     work = partial(_make, documents, params)
     parts = [
         Part(found.n_bytes, partial(_open_file, params, system, found, cut, work, 0 if at else n_hidden))

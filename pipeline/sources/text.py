@@ -53,6 +53,12 @@ class Found(NamedTuple):
 def open_source(params: Text, setting: str) -> Reading:
     """The files of the source. Raises `UserError` if there are none."""
     system, files, n_hidden = find_files(params.path, f"{setting}.path")
+    if _problem(files[0].name) and files[0].path == url_to_fs(params.path)[1]:  # named itself, not found in a folder
+        raise UserError(
+            f"{setting}.path: this kind of file can't be read",
+            repr(params.path),
+            f"convert it to one of {known_kinds()}",
+        )
     parts = [
         Part(sum(file.n_bytes for file in share), partial(_open_part, params, system, share, 0 if at else n_hidden))
         for at, share in enumerate(_shares(files))
@@ -122,7 +128,8 @@ def _check_columns(params: Text, setting: str, rows: Rows) -> None:
 
 
 def find_files(path: str, setting: str) -> tuple[Any, list[Found], int]:
-    """The file system, its files in order of their names inside the source, and how many hidden ones were left out."""
+    """The file system, its files of any kind in order of their names inside the source, and how many hidden ones were left
+    out; a file that is named itself never is."""
     try:
         system, root = url_to_fs(path)
         details, base = _matches(system, root)
@@ -134,14 +141,12 @@ def find_files(path: str, setting: str) -> tuple[Any, list[Found], int]:
         Found(name, name.removeprefix(base).lstrip("/"), int(info["size"] or 0), _version(info))
         for name, info in details.items()
     ]
-    shown = sorted((file for file in found if not _is_hidden(file.name)), key=lambda file: file.name)
+    shown = sorted(
+        (file for file in found if file.path == root or not _is_hidden(file.name)), key=lambda file: file.name
+    )
     if not shown:
         raise UserError(
             f"{setting}: no such file, folder or match", repr(path), "correct the path, or remove the entry"
-        )
-    if shown[0].path == root and _problem(shown[0].name):
-        raise UserError(
-            f"{setting}: this kind of file can't be read", repr(path), f"convert it to one of {known_kinds()}"
         )
     return system, shown, len(found) - len(shown)
 

@@ -176,23 +176,27 @@ class _Warc:
 
     def _item(self, record: Any) -> Item:
         self.last = record.stream_pos
-        kind, length, headers = str(record.record_type), record.content_length, record.headers
-        where = {"offset": self.last, "record": record.record_id or ""}
-        if "Content-Length" not in headers:
-            return Problem(where, "clipped_record", "no Content-Length in its head")
+        kind, length = str(record.record_type), record.content_length
+        if not length and "Content-Length" not in record.headers:
+            return Problem(self._where(record), "clipped_record", "no Content-Length in its head")
         if kind not in KINDS:
             n_read = self._step_over(record.reader)
-            return Skipped(kind) if n_read == length else _clipped(where, n_read, length)
+            return Skipped(kind) if n_read == length else _clipped(self._where(record), n_read, length)
         if length > self.max_bytes:
             n_read = self._step_over(record.reader)
             detail = f"{length} bytes, more than max_member_bytes = {self.max_bytes}"
+            where = self._where(record)
             return Problem(where, "too_large", detail) if n_read == length else _clipped(where, n_read, length)
         block = record.reader.read(length)
         self._count(len(block))
         if len(block) < length:
-            return _clipped(where, len(block), length)
+            return _clipped(self._where(record), len(block), length)
+        headers = record.headers
         url = (headers.get("WARC-Target-URI") or "").strip().strip("<>")
         return Record(self.last, record.record_id or "", kind, url, headers.get("Content-Type") or "", block)
+
+    def _where(self, record: Any) -> dict[str, object]:
+        return {"offset": self.last, "record": record.record_id or ""}
 
     def _step_over(self, reader: Any) -> int:
         n_read = 0

@@ -22,8 +22,6 @@ from pipeline.text.quality import FIGURES, STOP_WORDS, measure_marks, measure_wo
 from pipeline.text.repetition import LINE_FIGURES, count_byte, count_chars, measure_lines, measure_ngrams, table_size
 from pipeline.text.words import cut_words
 
-N_FIXED = len(FIGURES) + len(LINE_FIGURES)
-
 
 def gopher(
     texts: pa.StringArray, top_ngrams: Sequence[int] = (), dup_ngrams: Sequence[int] = (), top_ngram_from_count: int = 1

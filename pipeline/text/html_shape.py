@@ -16,15 +16,19 @@ import numba
 import numpy as np
 
 from pipeline.text.balance import name_code
+from pipeline.text.machine import CASE, ONES, count_visible, equal_bytes, find_byte, leaf, load64
 
 # Elements without contents, or that the next one of their kind closes.
 FLAT_TAGS = (
     *("br", "hr", "wbr", "img", "input", "meta", "link", "area", "base", "col", "embed", "source", "track", "param"),
     *("p", "li", "dt", "dd", "td", "th", "tr", "option", "html", "head", "body"),
 )
-FLAT = np.array([name_code(name) for name in FLAT_TAGS], np.int64)
+N_SLOTS = 4_096  # each of these names has a slot of its own: one comparison tells whether a name is among them
+FLAT = np.zeros(N_SLOTS, np.int64)
+FLAT[[name_code(name) % N_SLOTS for name in FLAT_TAGS]] = [name_code(name) for name in FLAT_TAGS]
 UL, OL, LI, A, LINK, META = (name_code(name) for name in ("ul", "ol", "li", "a", "link", "meta"))
 MAX_OPEN_LISTS, MAX_LISTS = 64, 4_096  # what is beyond is left as it is
+ALL_I, ALL_S = ONES * np.uint64(ord("i")), ONES * np.uint64(ord("s"))
 RAW = np.array([name_code(name) for name in ("script", "style", "textarea")], np.int64)
 
 
@@ -45,20 +49,36 @@ def shape(page: bytes) -> Shape:
     return Shape(int(depth), int(attributes), bool(has_licence), names.tolist(), items.tolist())
 
 
-@numba.njit(nogil=True)
+@leaf
 def _is_letter(byte: int) -> bool:  # pragma: no cover (compiled)
     return 97 <= (byte | 32) <= 122
 
 
-@numba.njit(nogil=True)
+@leaf
 def _find_end(data: Any, at: int) -> int:  # pragma: no cover (compiled)
     """Where the next `</` begins."""
-    while at + 1 < len(data) and not (data[at] == 60 and data[at + 1] == 47):
+    last = len(data) - 1
+    while at < last:
+        at = find_byte(data, at, last, 60)
+        if at == last or data[at + 1] == 47:
+            break
         at += 1
     return at
 
 
-@numba.njit(nogil=True)
+@leaf
+def _find_comment_end(data: Any, at: int) -> int:  # pragma: no cover (compiled)
+    """Where the next `-->` begins."""
+    end = at + 2
+    while end < len(data):
+        end = find_byte(data, end, len(data), 62)
+        if end < len(data) and data[end - 1] == 45 and data[end - 2] == 45:
+            return end - 2
+        end += 1
+    return max(at, len(data) - 2)
+
+
+@leaf
 def _attributes(data: Any, at: int) -> tuple[int, int]:  # pragma: no cover (compiled)
     """From behind a tag's name: how many attributes, and where its `>` is."""
     n, before, is_inside = 0, 0, False
@@ -66,12 +86,16 @@ def _attributes(data: Any, at: int) -> tuple[int, int]:  # pragma: no cover (com
         byte = data[at]
         if byte == 62:
             break
+        if byte > 62:  # nearly always letters of a name
+            n += not is_inside and before != 61
+            is_inside, before = True, byte
+            while at < len(data) and data[at] > 62:
+                at += 1
+            continue
         if byte <= 32 or byte == 47:
             is_inside = False
         elif (byte == 34 or byte == 39) and before == 61:
-            at += 1
-            while at < len(data) and data[at] != byte:
-                at += 1
+            at = find_byte(data, at + 1, len(data), byte)
         else:
             n += not is_inside and byte != 61 and before != 61
             is_inside = True
@@ -80,18 +104,25 @@ def _attributes(data: Any, at: int) -> tuple[int, int]:  # pragma: no cover (com
     return n, min(at, len(data))
 
 
-@numba.njit(nogil=True)
+@leaf
 def _names_licence(data: Any, at: int, end: int) -> bool:  # pragma: no cover (compiled)
     """Whether `licens` or `rights` is in these bytes, in large or small letters."""
-    for s in range(at + 5, end):
+    s = at + 5
+    while s < end:
+        if s + 8 <= len(data) and not (
+            equal_bytes(load64(data, s) | CASE, ALL_S) & equal_bytes(load64(data, s - 4) | CASE, ALL_I)
+        ):
+            s += 8
+            continue
         if data[s] | 32 == 115 and data[s - 4] | 32 == 105:  # i…s
             a, b, c = data[s - 3] | 32, data[s - 2] | 32, data[s - 1] | 32
             if (a == 99 and b == 101 and c == 110) or (a == 103 and b == 104 and c == 116):
                 return True
+        s += 1
     return False
 
 
-@numba.njit(nogil=True)
+@leaf
 def _is_one_of(codes: Any, code: int) -> bool:  # pragma: no cover (compiled)
     for at in range(len(codes)):  # noqa: SIM110 (faster than any() in compiled code)
         if codes[at] == code:
@@ -108,16 +139,13 @@ def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any, Any]:  
     items, owners, n_items = np.empty(n // 4 + 1, np.int64), np.empty(n // 4 + 1, np.int64), 0
     while True:
         before = n_text
-        while at < n and data[at] != 60:
-            n_text += data[at] > 32
-            at += 1
+        start, at = at, max(at, find_byte(data, at, n, 60))
+        n_text += count_visible(data, start, at)
         n_link += n_text - before if is_link else 0
         if at + 1 >= n:
             break
         if data[at + 1] == 33 and at + 3 < n and data[at + 2] == 45 and data[at + 3] == 45:
-            at += 4
-            while at + 2 < n and not (data[at] == 45 and data[at + 1] == 45 and data[at + 2] == 62):
-                at += 1
+            at = _find_comment_end(data, at + 4)
             continue
         is_end = data[at + 1] == 47
         at += 2 if is_end else 1
@@ -151,7 +179,7 @@ def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any, Any]:  
             if code == UL and opened == UL and n_own and 2 * (n_link - link_before) <= n_own:
                 is_kept[number], names[n_names], names[n_names + 1] = True, start, name_at
                 n_names += 2
-        if _is_one_of(flat, code):
+        if flat[code % N_SLOTS] == code:
             continue
         if is_end:
             depth = max(depth - 1, 0)

@@ -30,7 +30,6 @@ from license_expression import (
 )
 
 from pipeline.errors import UserError
-from pipeline.text.columns import Fractions
 from pipeline.text.rules import Rule
 
 # From worst to best: an AND takes the smallest, an OR the largest.
@@ -80,12 +79,6 @@ def licence_figures(licences: pa.StringArray, policy: Policy) -> pa.RecordBatch:
     """One column of 0 and 1 for each of `REASONS`, as `RULES` reads them."""
     found = verdicts(licences, policy)
     return pa.record_batch({name: (found == place).astype(np.float64) for place, name in enumerate(REASONS)})
-
-
-def allowed_frac(licences: pa.StringArray, allowed: Sequence[str]) -> Fractions:
-    """1 for each document that may stay, 0 for each that may not; an empty list allows nothing."""
-    found = verdicts(licences, make_policy(allowed)) if allowed else np.zeros(len(licences), np.int8)
-    return (found == ALLOWED).astype(np.float64)
 
 
 def violations(ids: pa.StringArray, licences: pa.StringArray, policy: Policy) -> list[Violation]:

@@ -92,20 +92,6 @@ def redact(texts: pa.StringArray, kinds: Sequence[str] = KINDS) -> Redacted:
     return Redacted(texts, pa.record_batch(columns))
 
 
-def changes(counts: pa.RecordBatch) -> pa.Table:
-    """What the ledger says of `redact`: row, reason (`pii_<kind>`) and how many (`value`), a line for each kind that a row had."""
-    parts: list[pa.Table] = []
-    for name in counts.schema.names:
-        column = counts.column(name).to_numpy()
-        rows = np.flatnonzero(column)
-        reasons = pa.repeat(name, len(rows)).cast(pa.string())
-        parts.append(pa.table({"row": rows, "reason": reasons, "value": column[rows].astype(np.float64)}))
-    none = pa.table(
-        {"row": pa.array([], pa.int64()), "reason": pa.array([], pa.string()), "value": pa.array([], pa.float64())}
-    )
-    return pa.concat_tables([none, *parts]).sort_by([("row", "ascending"), ("reason", "ascending")])
-
-
 def find(data: Bytes, offsets: Offsets, kinds: Sequence[str] = KINDS) -> list[Found]:
     """What is of these kinds, in the order of the text, without overlaps."""
     wanted = {what: [(kind, finder) for kind, finder in finders if kind in kinds] for what, finders in _FINDERS.items()}

@@ -88,16 +88,20 @@ def _with_lists(body: bytes, found: Shape) -> bytes:
     letters = bytearray(body)
     for at in found.lists:
         letters[at] = ord("o")
-    starts = [0, *found.items]
-    return MARK.join(letters[start:end] for start, end in zip(starts, [*found.items, len(body)], strict=True))
+    whole, starts = memoryview(letters), [0, *found.items]
+    return MARK.join([whole[start:end] for start, end in zip(starts, [*found.items, len(body)], strict=True)])
 
 
 def _clean(text: str) -> str:
     if MARK.decode() in text:
         first, *rest = text.split(MARK.decode())
-        *before, last = [first, *(part.lstrip(" ") for part in rest)]
-        numbers = ((part, part.removesuffix(". ").rstrip(DIGITS)) for part in before)
-        text = "".join((*(bare + "• " if part[len(bare) :] else part for part, bare in numbers), last))
+        parts = [first]
+        for part in rest:
+            bare = parts[-1].removesuffix(". ").rstrip(DIGITS)
+            if len(bare) < len(parts[-1]):
+                parts[-1:] = bare, "• "
+            parts.append(part.lstrip(" "))
+        text = "".join(parts)
     return text.replace("\0", "") if "\0" in text else text
 
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
-from itertools import pairwise
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise, zip_longest
 from pathlib import Path
+from threading import Event as Signal
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import assistant.engine
 from assistant.engine import ModelEngine
 from assistant.events import Done, Event, Notice, Settings, TextPiece, ToolCall
 from assistant.session import Session
 from assistant.tools import tools_of
+from model.chat import prompt_ids
+from model.checkpoint import load_model
+from model.generate import Sampling, generate
 from model.tokenizer import Tokenizer
 from tests.assistant.conftest import LOOK_UP, SUM, random_model, read_config
 
@@ -55,6 +61,60 @@ def test_pieces_are_whole_characters(chat: ModelEngine) -> None:
     events = list(chat.reply(SUM[:3], Settings()))
     assert text(events) == SUM[3]["content"]
     assert not any("\ufffd" in event.text for event in events if isinstance(event, TextPiece))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_kernel_writes_what_torch_writes(wild: ModelEngine, temperature: float) -> None:
+    model, tokenizer, _ = load_model(wild.info.folder)
+    settings = Settings(max_tokens=20, temperature=temperature, top_k=50, top_p=0.9, seed=3)
+    sampling = Sampling(max_new_tokens=20, temperature=temperature, top_k=50, top_p=0.9, seed=3)
+    for question in ("What is 12 * 7?", "word", "naïve café 😀"):
+        messages = [{"role": "user", "content": question}]
+        ids = generate(model, prompt_ids(messages, tokenizer), sampling, stop_ids=wild._stops)
+        assert text(list(wild.reply(messages, settings))) == tokenizer.decode(ids)
+        assert len(ids) > 1
+
+
+def test_answers_of_several_threads_do_not_meet(wild: ModelEngine) -> None:
+    settings = Settings(max_tokens=12)
+    questions = [[{"role": "user", "content": word}] for word in ("one", "two", "three", "four")]
+    alone = [text(list(wild.reply(question, settings))) for question in questions]
+    streams = [wild.reply(question, settings) for question in questions]
+    in_turn = [event for events in zip_longest(*streams) for event in events if isinstance(event, TextPiece)]
+    assert sum(len(event.text) for event in in_turn) == sum(map(len, alone))
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda question: text(list(wild.reply(question, settings))), questions)) == alone
+
+
+def test_weights_in_int8_answer_too(learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIGPT_WEIGHTS", "int8")
+    engine = ModelEngine.load(learned, device="cpu")
+    assert engine.info.weights == "int8"
+    assert text(list(engine.reply(SUM[:3], Settings()))) == SUM[3]["content"]
+    assert ModelEngine.load(learned, device="cpu", weights="float32").info.weights == "float32"
+    with pytest.raises(ValueError, match=r"int8 on a CPU; found 'int4' on cpu"):
+        ModelEngine.load(learned, device="cpu", weights="int4")
+    with pytest.raises(ValueError, match=r"found 'int8' on cuda"):
+        ModelEngine.load(learned, device="cuda")
+
+
+def test_whoever_waits_for_the_kernel_is_told(learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = Signal()
+    ready = assistant.engine._writer
+
+    def slow(*given: Any) -> assistant.engine.Writer:
+        assert go.wait(60)
+        return ready(*given)
+
+    monkeypatch.setattr(assistant.engine, "_writer", slow)
+    monkeypatch.setattr(assistant.engine, "PATIENCE_SECONDS", 0.0)
+    engine = ModelEngine.load(learned, device="cpu")
+    answer = engine.reply(SUM[:3], Settings())
+    first = next(answer)
+    assert isinstance(first, Notice)
+    assert "compiled" in first.text
+    go.set()
+    assert text(list(answer)) == SUM[3]["content"]
 
 
 def test_max_tokens_cuts_and_is_said(chat: ModelEngine) -> None:

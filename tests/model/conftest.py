@@ -11,7 +11,10 @@ import jaxtyping
 import pytest
 
 if "model.transformer" not in sys.modules:  # what takes tensors; settings and messages have checks of their own
-    modules = [f"model.{name}" for name in ("transformer", "loss", "generate", "batches", "score")]
+    modules = [
+        f"model.{name}"
+        for name in ("transformer", "loss", "generate", "batches", "score", "documents", "packing", "order")
+    ]
     jaxtyping.install_import_hook(modules, "beartype.beartype")
 
 import numpy as np

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model.config import ModelConfig
 from model.decoder import Decoder, rounded
@@ -33,6 +36,9 @@ def make(n_head: int, n_kv_head: int, d_head: int, is_tied: bool) -> Transformer
     return model
 
 
+MODEL = make(6, 2, 8, True)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("weights", ["float32", "int8"])
 def test_logits_are_those_of_the_model(shape: tuple[int, int, int, bool], weights: str) -> None:
@@ -42,7 +48,7 @@ def test_logits_are_those_of_the_model(shape: tuple[int, int, int, bool], weight
     wanted = exact.logits(exact(ids))
     decoder = Decoder(model, n_places=3, weights=weights)
     for place, row in enumerate(ids.tolist()):
-        assert torch.allclose(decoder.prefill(place, row[:131])[0], wanted[place, 130], atol=2e-4)
+        assert torch.allclose(decoder.prefill([place], [row[:131]])[0], wanted[place, 130], atol=2e-4)
     for position in range(131, 140):
         found = decoder.decode(ids[:, position].tolist(), [0, 1, 2], [position] * 3)
         assert torch.allclose(found, wanted[:, position], atol=2e-4)
@@ -54,10 +60,32 @@ def test_rows_of_different_lengths_and_threads_do_not_meet() -> None:
     chance = torch.Generator().manual_seed(7)
     rows = [torch.randint(51, (5 + 3 * place,), generator=chance).tolist() for place in range(12)]
     for place, row in enumerate(rows):
-        decoder.prefill(place, row[:-1])
+        decoder.prefill([place], [row[:-1]])
     found = decoder.decode([row[-1] for row in rows], list(range(12)), [len(row) - 1 for row in rows])
     for place, row in enumerate(rows):
         assert torch.allclose(found[place], model.logits(model(torch.tensor([row]))[0, -1]), atol=2e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 149), min_size=1, max_size=14),
+    n_threads=st.integers(1, 3),
+    weights=st.sampled_from(["float32", "int8"]),
+)
+def test_a_row_has_the_same_bits_in_any_company(lengths: list[int], n_threads: int, weights: str) -> None:
+    """However many rows, threads, and whatever chunks their prompts are cut into."""
+    decoder = Decoder(MODEL, n_places=15, weights=weights, n_threads=n_threads)
+    chance = np.random.default_rng(len(lengths))
+    prompts = [chance.integers(0, 51, length).tolist() for length in lengths]
+    ids = chance.integers(0, 51, len(lengths)).tolist()
+    places = chance.permutation(14)[: len(lengths)].tolist()
+    first = decoder.prefill(places, prompts)
+    second = decoder.decode(ids, places, lengths)
+    for number, prompt in enumerate(prompts):
+        assert torch.equal(decoder.prefill([14], [prompt])[0], first[number])
+        assert torch.equal(decoder.decode([ids[number]], [14], [len(prompt)])[0], second[number])
+        if number == 0:
+            assert torch.equal(decoder.prefill([14], [[*prompt, ids[0]]])[0], second[0])  # cached = computed anew
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.9])

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from model.chat import prompt_ids, render
+from model.chat import call_text, prompt_ids, render
 from model.checkpoint import save_model
 from model.config import ModelConfig
 from model.export import export_gguf, export_hf, main
 from model.generate import Sampling, generate
 from model.tokenizer import SPLIT_PATTERNS, Tokenizer, train_bpe
 from model.transformer import Transformer
+from model.vocabulary import train_char
 
 TALK: list[dict[str, Any]] = [
     {"role": "system", "content": "Be brief."},
@@ -118,6 +119,68 @@ def test_llama_cpp_gives_the_same_greedy_tokens(kind: str, pattern: str, tmp_pat
             if len(answer) == len(new):
                 break
         assert answer == new
+
+
+def in_go(template: str, messages: list[dict[str, Any]]) -> str:
+    """As Ollama's template language would, as much of it as ours uses. A call is the content of its message."""
+    before, rest = template.split("{{ range .Messages }}")
+    turn, after = rest.split("{{ end }}")
+    turns = []
+    for message in messages:
+        call = message.get("call")
+        content = f"<|call|>{call_text(**call)}" if call else message["content"]
+        turns.append(turn.replace("{{ .Role }}", message["role"]).replace("{{ .Content }}", content))
+    whole = before + "".join(turns) + after
+    assert "{{" not in whole
+    return whole
+
+
+def settings_of(modelfile: Path) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in modelfile.read_text(encoding="utf-8").splitlines():
+        name, _, value = line.removeprefix("PARAMETER ").partition(" ")
+        if not line.startswith("#"):
+            found.setdefault(name, []).append(value.strip('"'))
+    return found
+
+
+@pytest.mark.parametrize("pattern", ["cl100k", "qwen2"])
+def test_ollama_is_told_our_turns_and_what_ends_them(pattern: str, tmp_path: Path) -> None:
+    _, tokenizer = make(tmp_path / "model", pattern=pattern)
+    assert main(["gguf", str(tmp_path / "model"), str(tmp_path / "out" / "m.gguf")]) == 0
+    found = settings_of(tmp_path / "out" / "m.Modelfile")
+    assert found["FROM"] == ["./m.gguf"]
+    assert (tmp_path / "out" / "m.gguf").is_file()
+    assert in_go(found["TEMPLATE"][0], TALK) == tokenizer.decode(prompt_ids(TALK, tokenizer), skip_special=False)
+    ends = {tokenizer.special(name) for name in ("pad", "bos", "system", "user", "assistant", "tool", "end")}
+    assert {tokenizer.special(name) for name in found["stop"]} == ends
+    assert found["num_ctx"] == ["96"]
+    is_warned = "train_tokenizer.pattern: qwen2" in (tmp_path / "out" / "m.Modelfile").read_text()
+    assert is_warned == (pattern != "qwen2")
+    (tmp_path / "out" / "m.gguf").unlink()
+    assert (
+        main(["gguf", str(tmp_path / "model"), str(tmp_path / "out" / "m.gguf")]) == 1
+    )  # the Modelfile is there already
+
+
+@pytest.mark.slow
+def test_llama_cpp_reads_the_turns_of_the_modelfile(tmp_path: Path) -> None:
+    llama_cpp = pytest.importorskip("llama_cpp")
+    _, tokenizer = make(tmp_path / "model")
+    export_gguf(tmp_path / "model", tmp_path / "m.gguf")
+    theirs = llama_cpp.Llama(str(tmp_path / "m.gguf"), vocab_only=True, verbose=False)
+    text = in_go(settings_of(tmp_path / "m.Modelfile")["TEMPLATE"][0], TALK)
+    assert theirs.tokenize(text.encode(), add_bos=True, special=True) == prompt_ids(TALK, tokenizer)
+
+
+def test_gguf_refuses_characters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, _ = make(tmp_path / "model")
+    (tmp_path / "model" / "tokenizer.json").unlink()
+    train_char(iter(["abc"]), 400).save(tmp_path / "model")
+    assert model.config.vocab_size >= Tokenizer.load(tmp_path / "model").vocab_size
+    assert main(["gguf", str(tmp_path / "model"), str(tmp_path / "m.gguf")]) == 1
+    assert "train_tokenizer.kind: bpe" in capsys.readouterr().err
+    assert not list(tmp_path.glob("m.*"))
 
 
 def test_gguf_says_what_the_model_is(tmp_path: Path) -> None:

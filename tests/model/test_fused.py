@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from model import fused
 from model.config import ModelConfig
 from model.fused import FusedStep, first_visible
 from model.hardware import kernel_problem
@@ -34,7 +35,16 @@ def by_autograd(model: Transformer, ids: torch.Tensor, targets: torch.Tensor, do
 @pytest.mark.parametrize("config", [TINY, UNTIED])
 @pytest.mark.parametrize("documents", [None, DOCUMENTS])
 @pytest.mark.parametrize("is_sparse", [False, True])
-def test_equals_autograd(threads: int, config: ModelConfig, documents: torch.Tensor | None, is_sparse: bool) -> None:
+@pytest.mark.parametrize("block_tokens", [128, 10])
+def test_equals_autograd(
+    threads: int,
+    config: ModelConfig,
+    documents: torch.Tensor | None,
+    is_sparse: bool,
+    block_tokens: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fused, "BLOCK_TOKENS", block_tokens)
     torch.set_num_threads(threads)
     model = awake(config)
     with torch.no_grad():

@@ -57,6 +57,17 @@ def test_sampling_stays_within_its_bounds() -> None:
     assert set(sample(logits, Sampling(temperature=0.0)).tolist()) == {1}
 
 
+def test_tokens_come_as_often_as_they_are_likely() -> None:
+    n = 40_000
+    logits = torch.tensor([-torch.inf, 1.0, 0.0, -torch.inf, 2.0, -1.0, -torch.inf])
+    sampling = Sampling(temperature=0.7)
+    drawn = sample(logits.repeat(n, 1), sampling, torch.Generator().manual_seed(1))
+    chance = (logits.double() / 0.7).softmax(-1)
+    found = torch.bincount(drawn, minlength=7) / n
+    assert ((found - chance).abs() <= 5 * (chance * (1 - chance) / n).sqrt()).all()  # none where there is no chance
+    assert (found == 0).tolist() == (chance == 0).tolist()
+
+
 @pytest.mark.parametrize("bad", [{"temperature": -1.0}, {"top_p": 0.0}, {"top_k": -1}, {"max_new_tokens": 0}])
 def test_bad_settings_are_named(bad: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):

@@ -88,6 +88,24 @@ def test_accumulated_equals_at_once(tmp_path: Path) -> None:
         run(tmp_path, "c", micro_rows=3)
 
 
+def test_a_run_goes_on_with_other_activation_checkpointing(tmp_path: Path) -> None:
+    whole, _ = run(tmp_path, "whole", activation_checkpointing="full")
+    changed, stopped = Transformer(TINY, seed=1), settings(checkpoint_every=6)
+
+    def stop(record: StepRecord) -> None:
+        if record.step == 7:
+            raise StopError
+
+    with pytest.raises(StopError):
+        train(changed, batches(tmp_path), settings=stopped, checkpoints=tmp_path / "parts", on_step=stop)
+    messages: list[str] = []
+    how = settings(activation_checkpointing="selective")
+    changed = Transformer(TINY, seed=1)
+    train(changed, batches(tmp_path), settings=how, checkpoints=tmp_path / "parts", on_message=messages.append)
+    assert any("continuing after step 6" in message for message in messages)
+    assert same(changed, whole)
+
+
 def test_evaluation_is_part_of_the_history(tmp_path: Path) -> None:
     model = Transformer(TINY, seed=1)
     seen: list[StepRecord] = []
@@ -151,7 +169,7 @@ def test_a_compiler_that_fails_in_the_first_step_is_passed_by(tmp_path: Path, mo
         raise torch._dynamo.exc.TorchDynamoException("broken")
 
     monkeypatch.setattr("model.compute.compiler_problem", lambda device: None)
-    monkeypatch.setattr(torch, "compile", lambda function: fail)
+    monkeypatch.setattr(torch, "compile", lambda function, **how: fail)
     messages: list[str] = []
     model, how = Transformer(TINY, seed=1), settings(use_compile=True, total_steps=2)
     train(model, batches(tmp_path), settings=how, checkpoints=tmp_path / "run", on_message=messages.append)
@@ -160,7 +178,14 @@ def test_a_compiler_that_fails_in_the_first_step_is_passed_by(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(
-    "bad", [{"total_steps": 0}, {"max_grad_norm": -1.0}, {"precision": "fp8"}, {"decay_frac": 2.0}]
+    "bad",
+    [
+        {"total_steps": 0},
+        {"max_grad_norm": -1.0},
+        {"precision": "fp8"},
+        {"decay_frac": 2.0},
+        {"activation_checkpointing": "some"},
+    ],
 )
 def test_bad_settings_are_named(bad: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):

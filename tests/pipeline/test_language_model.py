@@ -122,25 +122,31 @@ def test_another_file_than_the_one_named_is_never_loaded(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_is_fetched_once(tmp_path: Path, hub: tuple[str, list[str]], foreign: Path) -> None:
+def test_a_model_is_fetched_once(
+    tmp_path: Path, hub: tuple[str, list[str]], foreign: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIGPT_FETCHED", str(tmp_path / "cache"))
     address, asked = hub
     wanted = ModelFile(path=f"{address}/lid.bin", sha256=sha256(foreign))
     for name in ("one", "two"):
-        fetch_model(wanted, tmp_path / name, tmp_path / "cache")
+        fetch_model(wanted, tmp_path / name)
         assert (tmp_path / name).read_bytes() == foreign.read_bytes()
     assert asked == ["/lid.bin"]
     (tmp_path / "cache" / wanted.sha256).write_bytes(b"broken on disk")
-    fetch_model(wanted, tmp_path / "three", tmp_path / "cache")
+    fetch_model(wanted, tmp_path / "three")
     assert (tmp_path / "three").read_bytes() == foreign.read_bytes()
     assert asked == ["/lid.bin", "/lid.bin"]
     assert (tmp_path / "cache" / wanted.sha256).read_bytes() == foreign.read_bytes()
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [wanted.sha256]
 
 
-def test_what_can_not_be_fetched_is_named(tmp_path: Path, hub: tuple[str, list[str]]) -> None:
+def test_what_can_not_be_fetched_is_named(
+    tmp_path: Path, hub: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIGPT_FETCHED", str(tmp_path / "cache"))
     for path in (f"{hub[0]}/none.bin", str(tmp_path / "none.bin"), "nosuch://host/file"):
         with pytest.raises(UserError, match=r"filter\.language\.model\.path: can't be read") as caught:
-            fetch_model(ModelFile(path=path, sha256="0" * 64), tmp_path / "model", tmp_path / "cache")
+            fetch_model(ModelFile(path=path, sha256="0" * 64), tmp_path / "model")
         assert path in str(caught.value)
     assert not (tmp_path / "model").exists()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import download, spooled
-from pipeline.arrow_files import read_run
+from pipeline.arrow_files import map_batches
 from pipeline.external.runs import run_paths
 from pipeline.sources import Batch, Document, Opened, Part, Reading, Reject, Rows
 from pipeline.spooled import clear_unfinished, read_summary, spool_reading
@@ -41,7 +41,9 @@ def stop() -> Opened:
 
 
 def texts(folders: list[Path]) -> list[str]:
-    return [text for path in run_paths(folders, "docs") for text in read_run(path).column("text").to_pylist()]
+    return [
+        text for path in run_paths(folders, "docs") for text in map_batches(path).read_all().column("text").to_pylist()
+    ]
 
 
 def test_parts_are_found_again_and_add_up(tmp_path: Path) -> None:

@@ -135,6 +135,27 @@ def test_another_input_is_another_run(workspace: Path) -> None:
     assert run_key(module, '{"a":1}', {"docs": Path("in")}) != first
 
 
+def test_the_key_takes_the_manifests_word_for_token_shards(tmp_path: Path) -> None:
+    """They are hashed when they are read; a new manifest, another size, or a file that it does not name is another key."""
+    module, shards = stage_of(None), {"shards": tmp_path}
+    file = {"name": "a.arrow", "sha256": "12"}
+    manifest = {"dtype": "uint16", "train": {"files": [file]}}
+    write_json(tmp_path / "manifest.json", manifest)
+    for name in ("a.arrow", "docs.parquet"):
+        (tmp_path / name).write_bytes(b"1234")
+    keys = [run_key(module, "{}", shards)]
+    (tmp_path / "a.arrow").write_bytes(b"1235")
+    assert run_key(module, "{}", shards) == keys[0]
+    (tmp_path / "a.arrow").write_bytes(b"12345")
+    keys.append(run_key(module, "{}", shards))
+    (tmp_path / "docs.parquet").write_bytes(b"1235")
+    keys.append(run_key(module, "{}", shards))
+    file["sha256"] = "34"
+    write_json(tmp_path / "manifest.json", manifest)
+    keys.append(run_key(module, "{}", shards))
+    assert len(set(keys)) == 4
+
+
 def test_books_that_do_not_balance_are_our_bug() -> None:
     check_metrics("filter", {"docs_in": 2, "docs_out": 1, "dropped_a": 1})
     with pytest.raises(AssertionError, match="accounted"):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.arrow_files import read_run, write_run
+from pipeline.arrow_files import map_batches, write_batches
 from pipeline.errors import UserError
 from pipeline.tables import (
     DOCS,
@@ -73,10 +73,11 @@ def test_a_table_in_pieces_is_the_same_file(n_rows: int, piece: int, tmp_path: P
     assert (tmp_path / "pieces.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
-def test_a_run_is_what_was_written(tmp_path: Path) -> None:
+def test_batches_in_place_are_what_was_written(tmp_path: Path) -> None:
     table = pa.table({"id": ["a", "b", "c"], "n": [1, 2, 3]})
-    write_run(tmp_path / "run.arrow", [table, table.slice(1)], table.schema)
-    found = read_run(tmp_path / "run.arrow")
+    rows = write_batches(tmp_path / "run.arrow", table.schema, [*table.to_batches(), *table.slice(1).to_batches()])
+    assert rows == [3, 2]
+    found = map_batches(tmp_path / "run.arrow").read_all()
     (tmp_path / "run.arrow").unlink()
     assert found.to_pylist() == table.to_pylist() + table.slice(1).to_pylist()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ from ruamel.yaml import YAML
 
 from model.batches import ConversationBatches, StreamBatches, TokenStream
 from model.tokenizer import Tokenizer
-from model.train import DivergedError
+from model.train import DivergedError, StepRecord
 from pipeline import pretrain, sft
 from pipeline.errors import UserError
-from pipeline.params import Budget, Samples, Spikes, load_params
+from pipeline.params import Budget, Data, Samples, Spikes, load_params
 from pipeline.tables import read_table
-from pipeline.training import name_documents, settings_of
+from pipeline.training import checkpointing_wanted, describe, name_documents, settings_of
 from tests.conftest import ROOT
 
 
@@ -120,6 +121,25 @@ def test_the_settings_of_the_guide_are_valid() -> None:
     text = (ROOT / "docs/training.md").read_text()
     found = [YAML(typ="safe").load(block) for block in re.findall(r"```yaml\n(spikes.*?)```", text, re.DOTALL)]
     found += [YAML(typ="safe").load(line) for line in re.findall(r"^budget: .*$", text, re.MULTILINE)]
-    assert [next(iter(block)) for block in found] == ["spikes", *["budget"] * 4]
+    found += [YAML(typ="safe").load(block) for block in re.findall(r"```yaml\n(data:.*?)```", text, re.DOTALL)]
+    assert [next(iter(block)) for block in found] == ["spikes", *["budget"] * 4, "data"]
     for block in found:
-        Spikes(**block["spikes"]) if "spikes" in block else Budget(**block["budget"])
+        ((name, values),) = block.items()
+        {"spikes": Spikes, "budget": Budget, "data": Data}[name](**values)
+
+
+def test_activation_checkpointing_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checkpointing_wanted() == "none"
+    monkeypatch.setenv("MINIGPT_ACTIVATION_CHECKPOINTING", "selective")
+    params = load_params(ROOT / "params.yaml").sft.training
+    assert settings_of(params).activation_checkpointing == "selective"
+    monkeypatch.setenv("MINIGPT_ACTIVATION_CHECKPOINTING", "some")
+    with pytest.raises(UserError, match="MINIGPT_ACTIVATION_CHECKPOINTING"):
+        settings_of(params)
+
+
+def test_the_bar_tells_loss_bits_speed_and_share_of_the_peak() -> None:
+    record = StepRecord(step=3, loss_nats=2.0, lr=1.0, tokens=9, seconds=1.0, tokens_per_second=31_000.0, grad_norm=1.0)
+    assert describe(record, 0.614, bytes_per_token=4.0) == "loss 2.000, bpb 0.721, 31k tokens/s, MFU 61%"
+    measured = replace(record, evaluation={"bpb": 1.4, "samples": ["x"]})
+    assert describe(measured, 0.5) == "loss 2.000, 31k tokens/s, MFU 50%, held-out bpb 1.400"

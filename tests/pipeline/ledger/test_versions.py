@@ -167,6 +167,11 @@ def test_versions_are_asked_through_the_registry(tmp_path: Path) -> None:
     assert {number: version["documents"] for number, version in by_domain["versions"].items()} == {"1": 6, "2": 6}, (
         "2, 7, … 27 and 7, 12, … 32"
     )
+    alone = ("--domain", "site2.example.org", "--reason", "asked", "--takedowns", "alone.jsonl")
+    repo.run("pipeline.ledger", "takedown", *alone)
+    listed = json.loads(repo.run("pipeline.ledger", "takedown", "--list", "--json", *alone[-2:]).splitlines()[-1])
+    assert listed["versions"] == by_domain["versions"], "2 is collected no more"
+    assert "trained on 6 of them" in repo.run("pipeline.ledger", "takedown", "--list", *alone[-2:])
 
     shutil.rmtree(tmp_path / ".dvc/cache/files")
     away = repo.run("pipeline.ledger", "diff", "v1", "v2", code=1)

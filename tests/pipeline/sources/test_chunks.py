@@ -9,9 +9,10 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.params import Warc
-from pipeline.sources.chunks import Chunk, Problem, finished, locate, locator, open_chunked
+from pipeline.sources.chunks import Chunk, Problem, finished, locator, open_chunked
 from pipeline.sources.document import Batch, Document, Reject
 from pipeline.sources.streams import CountedFile
+from pipeline.sources.text import find_files
 
 
 def lines(file: CountedFile, name: str) -> Iterator[Chunk]:
@@ -50,14 +51,18 @@ def test_all_files_in_order_and_what_breaks_is_told(tmp_path: Path, monkeypatch:
 
 def test_one_file_of_any_kind_a_folder_or_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.warc.gz").write_bytes(b"abc")
-    _, files, n_hidden = locate(str(tmp_path / "a.warc.gz"), "s")
+    _, files, n_hidden = find_files(str(tmp_path / "a.warc.gz"), "s")
     assert ([(one.name, one.n_bytes) for one in files], n_hidden) == ([("a.warc.gz", 3)], 0)
-    assert locate(str(tmp_path), "s")[1] == files
-    assert locate(str(tmp_path / "*.gz"), "s")[1] == files
+    assert find_files(str(tmp_path), "s")[1] == files
+    assert find_files(str(tmp_path / "*.gz"), "s")[1] == files
+    (tmp_path / ".b.warc").write_bytes(b"")
+    assert find_files(str(tmp_path), "s")[1:] == (files, 1)
+    _, [named], n_hidden = find_files(str(tmp_path / ".b.warc"), "s")
+    assert (named.name, n_hidden) == (".b.warc", 0)
     with pytest.raises(UserError, match="s: "):
-        locate(str(tmp_path / "b"), "s")
+        find_files(str(tmp_path / "b"), "s")
     with pytest.raises(UserError, match="s: "):
-        locate("nonsense://x", "s")
+        find_files("nonsense://x", "s")
 
 
 def test_names_that_are_no_utf_8() -> None:

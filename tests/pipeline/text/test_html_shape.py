@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.text.html_shape import shape
+from pipeline.text.balance import name_code
+from pipeline.text.html_shape import FLAT, FLAT_TAGS, shape
 
 
 @given(st.integers(0, 3_000), st.integers(0, 50))
@@ -23,6 +24,23 @@ def test_attributes_are_counted_outside_their_values(attributes: list[str]) -> N
 def test_scripts_comments_and_flat_elements_have_no_depth() -> None:
     page = b"<script>'<div><div>'</script><style>a<b</style><!-- <i><i><i> --><br><p>a<p>b<li>c<img src=x/>"
     assert shape(page) == (0, 1, False, [], [])
+
+
+def test_every_flat_element_has_a_slot_of_its_own() -> None:
+    assert sorted(FLAT[FLAT > 0].tolist()) == sorted(name_code(name) for name in FLAT_TAGS)
+
+
+@given(st.text("<>-! /ab'"))
+def test_a_comment_ends_where_it_says(text: str) -> None:
+    inside = text.replace("-->", "").encode()
+    if not inside.endswith(b"-"):
+        assert shape(b"<!--" + inside + b"--><i>").depth == 1
+
+
+@given(st.integers(0, 20), st.sampled_from(["licens", "LICENS", "rights", "Rights"]), st.integers(0, 20))
+def test_a_licence_is_found_anywhere_in_a_tag(before: int, name: str, after: int) -> None:
+    assert shape(f"<a {'s' * before}{name}{'i' * after}>".encode()).has_licence
+    assert not shape(f"<a {'s' * before}{name[:-1]}{'i' * after}>".encode()).has_licence
 
 
 def test_a_licence_is_looked_for_in_tags_only() -> None:

@@ -1,0 +1,156 @@
+"""What the GPU benchmark is compared with: nanochat's model and optimizer in a loop like its own, torchtitan's trainer on its 1B.
+
+In: a checkout, sizes. Out: tokens/s, FLOPs a token as the peer counts them, memory. Each runs in a process of its own, by the
+checkout's .venv/bin/python where there is one. nanochat (92d63d4) was run this way on a CPU; torchtitan (written against b5bcd76),
+which needs packages of its own and a GPU, was not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from model.config import ModelConfig
+
+SECONDS = 1800
+
+
+@dataclass(frozen=True)
+class PeerSpeed:
+    name: str
+    tokens_per_second: float
+    flops_per_token: float
+    memory_bytes: int
+
+
+NANOCHAT = """
+import json, sys, time, torch
+from nanochat.gpt import GPT, GPTConfig
+how = json.loads(sys.argv[1])
+device = torch.device(how["device"])
+with torch.device("meta"):
+    model = GPT(GPTConfig(**how["model"]))
+model.to_empty(device=device)
+model.init_weights()
+optimizer = model.setup_optimizer()
+step_model = torch.compile(model, dynamic=False) if device.type == "cuda" else model
+length, rows, micro = how["model"]["sequence_len"], how["batch_rows"], how["micro_rows"]
+tokens = torch.randint(0, how["model"]["vocab_size"], (rows, length + 1), device=device)
+started = 0.0
+for step in range(how["warm"] + how["steps"]):
+    if step == how["warm"]:
+        started = time.perf_counter()
+    for start in range(0, rows, micro):
+        part = tokens[start : start + micro]
+        loss = step_model(part[:, :-1].contiguous(), part[:, 1:].contiguous())
+        (loss * micro / rows).backward()
+    optimizer.step()
+    model.zero_grad(set_to_none=True)
+    loss.item()
+if device.type == "cuda":
+    torch.cuda.synchronize()
+seconds = time.perf_counter() - started
+memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
+print(json.dumps({"rate": how["steps"] * rows * length / seconds, "flops": model.estimate_flops(), "memory": memory}))
+"""
+
+
+def nanochat(
+    path: Path, config: ModelConfig, batch_rows: int, micro_rows: int, device: str, warm: int, steps: int
+) -> PeerSpeed:
+    """As many layers, as wide, with heads of 128 and windows as its recipe has them."""
+    heads = max(config.d_model // 128, 1)
+    model = {
+        "sequence_len": config.seq_len,
+        "vocab_size": config.vocab_size,
+        "n_layer": config.n_layer,
+        "n_head": heads,
+        "n_kv_head": heads,
+        "n_embd": config.d_model,
+    }
+    how = {
+        "model": model,
+        "device": device,
+        "batch_rows": batch_rows,
+        "micro_rows": micro_rows or batch_rows,
+        "warm": warm,
+        "steps": steps,
+    }
+    said = _output(path, ["-c", NANOCHAT, json.dumps(how)], {"PYTHONPATH": str(path)})
+    found = json.loads(said.strip().splitlines()[-1])
+    return PeerSpeed("nanochat", found["rate"], found["flops"], found["memory"])
+
+
+TORCHTITAN = """
+from torchtitan.components.loss import ChunkedLossWrapper, CrossEntropyLoss
+from torchtitan.config import CompileConfig, TrainingConfig
+from torchtitan.models.common.config_utils import decoder_vocab_size
+from torchtitan.models.llama3 import model_registry
+from torchtitan.models.llama3.config_registry import llama3_debugmodel
+
+def claim():
+    config = llama3_debugmodel()
+    config.model_spec = model_registry("1B")
+    loss = CrossEntropyLoss.Config(global_vocab_size=decoder_vocab_size(config.model_spec))
+    config.loss = ChunkedLossWrapper.Config(loss_fn=loss)
+    config.training = TrainingConfig(
+        num_tokens_per_microbatch_per_dp_rank={tokens}, max_context_length={length}, steps={steps}
+    )
+    config.compile = CompileConfig(enable=True)
+    config.activation_checkpoint = None
+    config.validator.enable = False
+    config.checkpoint.enable = False
+    return config
+"""
+
+
+def torchtitan(path: Path, micro_rows: int, seq_len: int, warm: int, steps: int) -> PeerSpeed:
+    """Its trainer on its test text; the settings come as a module of ours."""
+    with tempfile.TemporaryDirectory() as folder:
+        text = TORCHTITAN.format(tokens=micro_rows * seq_len, length=seq_len, steps=warm + steps)
+        (Path(folder) / "minigpt_claim.py").write_text(text, encoding="utf-8")
+        command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1", "-m", "torchtitan.train"]
+        command += ["--module", "minigpt_claim", "--config", "claim", "--dump-folder", folder]
+        said = _output(path, command, {"PYTHONPATH": f"{path}{os.pathsep}{folder}"})
+    return read_torchtitan(said, warm)
+
+
+def read_torchtitan(log: str, warm: int) -> PeerSpeed:
+    """The median of the steps after the first `warm`; FLOPs a token from its own TFLOP/s. Raises: ValueError for another format."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
+    steps = re.findall(r"memory:\s*([\d.]+)GiB.*?tps:\s*([\d,]+)\s+tflops:\s*([\d,.]+)", plain)[warm:]
+    if not steps:
+        raise ValueError(f"torchtitan's log has no step after {warm}; found {plain[-500:]!r}; look at the checkout.")
+    rates = [float(rate.replace(",", "")) for _, rate, _ in steps]
+    flops = [float(tflops.replace(",", "")) * 1e12 / rate for (_, _, tflops), rate in zip(steps, rates, strict=True)]
+    memory = max(float(gibibytes) for gibibytes, _, _ in steps)
+    return PeerSpeed("torchtitan 1B", median(rates), median(flops), round(memory * 2**30))
+
+
+def _output(path: Path, arguments: list[str], environment: dict[str, str]) -> str:
+    """Standard output and errors of the checkout's Python. Raises: ValueError when it fails."""
+    if not path.is_dir():
+        raise ValueError(f"the peer's checkout is missing; not found: {path}; clone it, or unset its variable.")
+    own = path / ".venv" / "bin" / "python"
+    command = [str(own) if own.is_file() else sys.executable, *arguments]
+    done = subprocess.run(
+        command,
+        cwd=path,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SECONDS,
+    )
+    if done.returncode:
+        raise ValueError(
+            f"{path.name} ended with code {done.returncode}; found {done.stdout[-800:]}; look at the checkout."
+        )
+    return done.stdout
