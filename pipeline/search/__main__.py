@@ -26,8 +26,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from model.config import ModelConfig
@@ -102,7 +102,9 @@ def _search(args: argparse.Namespace) -> int:
         runner.run()
         rows = study.rows()
     write_rows(place, rows)
-    show(Console(), search, rows, first)
+    console = Console()
+    wanted = 50 + 12 * len(search.space)  # in a file there is no edge
+    show(console if console.is_terminal else Console(width=max(console.width, wanted)), search, rows, first)
     print(f"written to {place / 'trials.csv'}; log and curve of each trial beside it")
     return 0 if rows and rows[0].state == "complete" else 1
 
@@ -246,22 +248,25 @@ def write_rows(place: Path, rows: Sequence[Row]) -> None:
 def show(console: Console, search: Search, rows: Sequence[Row], first: Mapping[str, Choice] | None) -> None:
     """The table, and the best as a command."""
     start = next((row.bpb for row in rows if first and row.values == rounded(first) and row.state == "complete"), None)
-    table = Table(title="Held-out bits per byte of short runs (less is better)")
-    for name in ("trial", "bits per byte", *(["change"] if start else []), *map(short_name, search.space), "seconds"):
-        table.add_column(name, justify="right")
-    table.add_column("")
+    table = Table(title="Held-out bits per byte of short runs (less is better)", box=box.SIMPLE)
+    names = [short_name(name).replace("_", "\n") for name in search.space]  # numbers are narrow
+    for name in ("trial", "bits per\nbyte", *(["change "] if start else []), *names, "seconds", "state"):
+        table.add_column(name, justify="right", overflow="fold", min_width=max(map(len, name.split("\n"))))
     for row in rows:
         figure = "–" if row.bpb is None else f"{row.bpb:.4f}"
         change = f"{row.bpb - start:+.4f}" if row.bpb is not None and start and row.state == "complete" else ""
         is_first = bool(first) and row.values == rounded(first or {})
-        note = row.about.get("why", "params.yaml" if is_first else "")
         seconds = f"{row.about['train_seconds']:.0f}" if "train_seconds" in row.about else ""
         cells = [str(row.values.get(name)) for name in search.space]
-        table.add_row(str(row.number), figure, *([change] if start else []), *cells, seconds, escape(str(note)))
+        state = "params" if is_first and row.state == "complete" else "" if row.state == "complete" else row.state
+        table.add_row(str(row.number), figure, *([change] if start else []), *cells, seconds, state)
     console.print(table)
     for state, words in (("pruned", "ended early"), ("failed", "failed")):
-        if n := sum(row.state == state for row in rows):
-            print(f"{n} of {len(rows)} trials {words}")
+        found = [row for row in rows if row.state == state]
+        if found:
+            console.print(f"{len(found)} of {len(rows)} trials {words}:", highlight=False)
+        for row in found:
+            console.print(f"  {row.number}: {row.about.get('why', '')}", markup=False, highlight=False, soft_wrap=True)
     if rows and rows[0].state == "complete":
         print(f"\nthe best of them in full:\n  {command(rows[0].values)}")
 

@@ -89,5 +89,5 @@ def test_word_pieces_are_put_together_by_others_too() -> None:
     import tokenizers
 
     plain = tokenizers.Tokenizer.from_str(BUILT["wordpiece"].text)
-    for text in [*TEXTS, *HOSTILE[1:]]:
+    for text in [*TEXTS, *HOSTILE[:-1]]:
         assert plain.decode(BUILT["wordpiece"].encode(text)) == text

@@ -114,7 +114,7 @@ def test_trials_that_fail_are_named_and_the_others_ranked(data: Path, tmp_path: 
     assert "must be a multiple of n_kv_head" in rows[1]["why"]
     assert "does not fill one row" in rows[2]["why"]
     assert "100000" in rows[2]["why"]
-    assert "3 of 4 trials failed" in said
+    assert "3 of 4 trials failed:" in said
     assert f"dvc exp run -S {LENGTH}=32 -S pretrain.model.n_kv_head=1\n" in said
     with (tmp_path / "var/search/space/trials.csv").open(newline="") as file:
         assert float(next(csv.DictReader(file))["heldout_bpb"]) == rows[0]["heldout_bpb"]
@@ -196,11 +196,12 @@ def test_the_table_and_the_line_to_copy() -> None:
         Row(0, "complete", 1.5, {RATE: 0.001, "pretrain.training.spikes": None}, {}),
         Row(2, "failed", None, {RATE: 0.001, "pretrain.training.spikes": None}, {"why": "a [b] c"}),
     ]
-    console = Console(width=140, record=True, file=open(os.devnull, "w"))  # noqa: PTH123, SIM115
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: PTH123, SIM115
     show(console, search, rows, {RATE: 0.001, "pretrain.training.spikes": None})
     console.file.close()
     text = console.export_text()
     assert "-0.2500" in text
     assert "a [b] c" in text
-    assert "params.yaml" in text
+    assert "params" in text
+    assert "1 of 3 trials failed" in text
     assert command(rows[0].values) == f"dvc exp run -S {RATE}=0.01 -S pretrain.training.spikes=null"
