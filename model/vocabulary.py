@@ -19,7 +19,7 @@ from model.tokenizer import SPECIAL_TOKENS, Tokenizer, splitter, train_bpe
 KINDS = ("bpe", "wordpiece", "char")
 # Of a piece inside a word. WordPiece's own "##" is also text, and could not be told from it.
 INNER = "\u2581"
-MAX_WORD_CHARS = 1_000_000  # a longer word would be unknown, and the text lost
+MAX_WORD_CHARS = 100  # as BERT has it; a longer word is cut, for the search takes the square of its length (5,000: 11 seconds)
 
 
 def train_tokenizer(kind: str, texts: Iterable[str], vocab_size: int, pattern: str = "cl100k") -> Tokenizer:
@@ -41,7 +41,8 @@ def train_wordpiece(texts: Iterable[str], vocab_size: int, pattern: str = "cl100
     first = [*SPECIAL_TOKENS, *alphabet, *inner]
     _check_size(vocab_size, len(first))
     tokenizer = _wordpiece({})
-    tokenizer.pre_tokenizer = splitter(pattern)
+    words = pre_tokenizers.Split(tokenizers.Regex(rf"[\s\S]{{1,{MAX_WORD_CHARS}}}"), behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([splitter(pattern), words])
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         special_tokens=[
@@ -56,7 +57,7 @@ def train_wordpiece(texts: Iterable[str], vocab_size: int, pattern: str = "cl100
     learned = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     names = list(dict.fromkeys([*first, *(token for token, _ in learned)]))[:vocab_size]
     whole = _wordpiece({token: index for index, token in enumerate(names)})
-    whole.pre_tokenizer = splitter(pattern)
+    whole.pre_tokenizer = tokenizer.pre_tokenizer
     # No letter of the byte-level alphabet is the mark, so it can go before the bytes are put together.
     whole.decoder = decoders.Sequence([decoders.Replace(INNER, ""), decoders.ByteLevel()])
     return _finished(whole)

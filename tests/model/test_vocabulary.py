@@ -23,7 +23,7 @@ HOSTILE = [
     "\u0000\ufffd",
     "\U0001f389\u2581",
     "##x ###",
-    "q" * 5_000,
+    "q" * 50_000,
 ]
 BUILT = {kind: train_tokenizer(kind, iter(TEXTS), 700) for kind in KINDS}
 
