@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 LINE_SECONDS = 5.0
 BAR_WIDTH = 24
+LEAST_SECONDS = 0.05  # a shorter time says nothing about the rate
 
 
 class Bar:
@@ -67,7 +68,7 @@ class Bar:
 
     def _rate(self) -> str:
         seconds = time.monotonic() - self._started
-        return f"{short((self.done - self._resumed) / seconds)} {self.unit}/s" if seconds > 0 else ""
+        return f"{short((self.done - self._resumed) / seconds)} {self.unit}/s" if seconds > LEAST_SECONDS else ""
 
     def line(self) -> str:
         """One line: bar, share, count, rate, time left, note."""
@@ -80,7 +81,7 @@ class Bar:
             bar = f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {frac:4.0%} "
             parts[0] = f"{short(self.done)}/{short(self.total)} {self.unit}"
             fresh = self.done - self._resumed
-            if fresh and self.done < self.total:
+            if fresh and self.done < self.total and seconds > LEAST_SECONDS:
                 parts.append(f"{clock(seconds * (self.total - self.done) / fresh)} left")
         return f"{self.stage} {bar}" + ", ".join(part for part in [*parts, self.note] if part)
 

@@ -168,7 +168,7 @@ def describe(record: StepRecord, mfu: float, bytes_per_token: float = 0.0) -> st
     parts = [f"loss {record.loss_nats:.3f}"]
     if bytes_per_token:
         parts.append(f"bpb {record.loss_nats / math.log(2) / bytes_per_token:.3f}")
-    parts += [f"{short(record.tokens_per_second)} tokens/s", f"MFU {mfu:.0%}"]
+    parts += [f"{short(record.tokens_per_second)} tokens/s", f"MFU {mfu:.1%}"]
     held_out = [f"held-out {name.removeprefix('heldout_')} {value:.3f}" for name, value in figures_of(record).items()]
     return ", ".join([*parts, *held_out])
 

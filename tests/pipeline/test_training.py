@@ -140,6 +140,6 @@ def test_activation_checkpointing_comes_from_the_environment(monkeypatch: pytest
 
 def test_the_bar_tells_loss_bits_speed_and_share_of_the_peak() -> None:
     record = StepRecord(step=3, loss_nats=2.0, lr=1.0, tokens=9, seconds=1.0, tokens_per_second=31_000.0, grad_norm=1.0)
-    assert describe(record, 0.614, bytes_per_token=4.0) == "loss 2.000, bpb 0.721, 31k tokens/s, MFU 61%"
+    assert describe(record, 0.614, bytes_per_token=4.0) == "loss 2.000, bpb 0.721, 31k tokens/s, MFU 61.4%"
     measured = replace(record, evaluation={"bpb": 1.4, "samples": ["x"]})
-    assert describe(measured, 0.5) == "loss 2.000, 31k tokens/s, MFU 50%, held-out bpb 1.400"
+    assert describe(measured, 0.5) == "loss 2.000, 31k tokens/s, MFU 50.0%, held-out bpb 1.400"
