@@ -1,6 +1,6 @@
 """python -m pipeline STAGE --docs … --out … --metrics …: run one stage inside the frame.
 
-Exit codes: 0 good, 1 a person's error (three lines, no traceback), 2 usage, 130 Ctrl-C.
+Exit codes: 0 good, 1 a person's error (three lines, no traceback; 78 under torchrun), 2 usage, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from pipeline.engine import ENGINES, die_with_parent
-from pipeline.errors import UserError
+from pipeline.errors import EXIT_OF_RANK, UserError
 from pipeline.stage import STAGES, input_names, run_stage
 
 OTHERS_WAIT_SECONDS = 5.0
@@ -53,13 +53,13 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         let_the_first_process_speak()
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return exit_code()
     except ValueError as error:  # `model` speaks to people in plain ValueErrors
         if os.environ.get("MINIGPT_TRACEBACK"):
             raise
         let_the_first_process_speak()
         print(f"error: {chosen.stage}: {error} (MINIGPT_TRACEBACK=1 shows where)", file=sys.stderr)
-        return 1
+        return exit_code()
     except KeyboardInterrupt:
         print(f"{chosen.stage}: interrupted; run it again to go on", file=sys.stderr)
         return 130
@@ -69,6 +69,11 @@ def main(argv: list[str] | None = None) -> int:
 def is_rank() -> bool:
     """Whether torchrun started this process."""
     return "RANK" in os.environ
+
+
+def exit_code() -> int:
+    """Of a person's error. pipeline.launch turns the one of several processes into 1."""
+    return EXIT_OF_RANK if is_rank() else 1
 
 
 def let_the_first_process_speak() -> None:

@@ -3,7 +3,12 @@
 Without options: one process a CUDA device; on a CPU one for each core up to four, because processes that meet once a step do not
 wait for each other at every operation, as threads do (1.3 times faster on two free cores, five times on shared ones).
 `MINIGPT_PROCESSES` or `--nproc-per-node` asks for another number; every other option goes to torchrun as it is
-(`--nnodes`, `--rdzv-endpoint`, …). However many processes there are, the result is the same up to the order of sums.
+(`--nnodes`, `--rdzv-endpoint`, …; docs/cluster.md). However many processes there are, the result is the same up to the order of
+sums.
+
+`--sharding full` (or MINIGPT_SHARDING) lets each process hold its part of weights, gradients and state, where a device can't hold
+them all. When a process dies, all start again from the newest checkpoint, `--max-restarts` times (or MINIGPT_MAX_RESTARTS;
+default 3); an error that a person has to mend ends the run at once.
 
 `--profile` writes a trace of three steps to var/profile/ (open it in Perfetto or chrome://tracing).
 
@@ -20,11 +25,13 @@ from pathlib import Path
 from model.budget import FEWEST_ROWS
 from pipeline.__main__ import main as run_stage_command
 from pipeline.engine import worker_count
-from pipeline.errors import UserError
+from pipeline.errors import EXIT_OF_RANK, UserError
 from pipeline.params import load_params
 from pipeline.stage import STAGES
 
 MOST_CPU_PROCESSES = 4
+MAX_RESTARTS = 3
+USAGE = 2
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if {"-h", "--help"} & set(argv) else 2
     options, command = argv[:at], argv[at:]
     try:
+        options = _take_sharding(options)
         n_processes = default_processes(batch_rows_of(command))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -86,27 +94,74 @@ def batch_rows_of(command: list[str]) -> int:
     return section.training.batch_rows or FEWEST_ROWS
 
 
+def _take_sharding(options: list[str]) -> list[str]:
+    """Puts `--sharding X` into the environment, where the processes find it; the other options."""
+    if "--sharding" in options[:-1]:
+        at = options.index("--sharding")
+        os.environ["MINIGPT_SHARDING"] = options[at + 1]
+        return options[:at] + options[at + 2 :]
+    return options
+
+
+def torchrun_options(options: list[str], n_processes: int) -> list[str]:
+    """What torchrun is given: what stands there, and what is left out."""
+    if not _has(options, "nproc-per-node"):
+        options = [f"--nproc-per-node={n_processes}", *options]
+    if not _has(options, "max-restarts"):
+        options = [f"--max-restarts={count_of('MINIGPT_MAX_RESTARTS', MAX_RESTARTS)}", *options]
+    if not _has(options, "nnodes", "rdzv"):
+        options = ["--standalone", *options]
+    return options
+
+
+def _has(options: list[str], *names: str) -> bool:
+    """torchrun takes - and _ in names alike."""
+    return any(option.replace("_", "-").startswith(tuple(f"--{name}" for name in names)) for option in options)
+
+
+def count_of(variable: str, otherwise: int) -> int:
+    found = os.environ.get(variable) or str(otherwise)
+    if not found.isdigit():
+        raise UserError(f"{variable}: not a number", repr(found), "give a whole number, or unset it")
+    return int(found)
+
+
 def _torchrun(options: list[str], command: list[str], n_processes: int) -> int:
     from torch.distributed import run as torchrun  # two seconds of import that one process does not need
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    if not any(option.startswith(("--nproc-per-node", "--nproc_per_node")) for option in options):
-        options = [f"--nproc-per-node={n_processes}", *options]
+    if not _has(options, "nproc-per-node"):
         os.environ.setdefault("OMP_NUM_THREADS", str(max(worker_count() // n_processes, 1)))
-    if not any(option.startswith(("--nnodes", "--rdzv")) for option in options):
-        options = ["--standalone", *options]
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    _give_up_on_errors_of_people()
     try:
-        torchrun.main([*options, "-m", "pipeline", *command])
+        torchrun.main([*torchrun_options(options, n_processes), "-m", "pipeline", *command])
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:  # killed: it could not say so itself
             print(f"error: {command[0]}: process {rank} was killed by signal {-failure.exitcode}", file=sys.stderr)
-        return 1 if failure.exitcode <= 0 else failure.exitcode
+        return 1 if failure.exitcode <= 0 or failure.exitcode == EXIT_OF_RANK else failure.exitcode
     except SignalException as error:
         return 128 + int(error.sigval)
     return 0
+
+
+def _give_up_on_errors_of_people() -> None:
+    """torchrun starts everything again after any failure; what a person has to mend would only be met again. It has no setting
+    for that, so that the agent that watches the processes is given one: these exit codes use up its attempts."""
+    from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup
+    from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+    from torch.distributed.launcher import api
+
+    class Agent(LocalElasticAgent):
+        def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:  # pyright: ignore[reportIncompatibleVariableOverride]
+            result: RunResult = super()._monitor_workers(worker_group)  # pyright: ignore[reportCallIssue]
+            if any(failure.exitcode in (EXIT_OF_RANK, USAGE) for failure in result.failures.values()):
+                self._remaining_restarts = 0
+            return result
+
+    api.LocalElasticAgent = Agent  # pyright: ignore[reportPrivateImportUsage]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from pipeline.errors import UserError
 from pipeline.params import Pretrain, Samples
 from pipeline.stage import Metrics
 from pipeline.tables import read_shard
-from pipeline.training import device_wanted, run_training
+from pipeline.training import device_wanted, run_training, sharding_wanted
 
 EVAL_ROWS = 16
 
@@ -53,7 +53,7 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
     evaluate = bits_per_byte_of(held_out, reader, config.seq_len, params.eval_tokens)
     if params.samples is not None:
         evaluate = with_samples(evaluate, reader, params.samples)
-    with connect(device_wanted()) as world:
+    with connect(device_wanted(), sharding=sharding_wanted()) as world:
         return run_training(
             "pretrain",
             model,

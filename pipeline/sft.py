@@ -25,7 +25,7 @@ from pipeline.errors import UserError
 from pipeline.params import Sft
 from pipeline.stage import Metrics
 from pipeline.tables import read_table
-from pipeline.training import device_wanted, run_training
+from pipeline.training import device_wanted, run_training, sharding_wanted
 
 EVAL_CONVERSATIONS = 128
 
@@ -50,7 +50,7 @@ def run(params: Sft, *, base: Path, conversations: Path, scratch: Path, out: Pat
     evaluate = heldout_nats(
         read_conversations(conversations / "heldout.parquet", tokenizer), tokenizer, model.config.seq_len
     )
-    with connect(device_wanted()) as world:
+    with connect(device_wanted(), sharding=sharding_wanted()) as world:
         metrics = run_training(
             "sft",
             model,

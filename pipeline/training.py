@@ -39,6 +39,11 @@ def device_wanted() -> str:
     return os.environ.get("MINIGPT_DEVICE", "auto")
 
 
+def sharding_wanted() -> str:
+    """MINIGPT_SHARDING = none | full: who holds what changes no more than last digits."""
+    return os.environ.get("MINIGPT_SHARDING", "none")
+
+
 def count_wanted(name: str, otherwise: int) -> int:
     """A number from the environment. Raises: `UserError` for anything else."""
     found = os.environ.get(name) or str(otherwise)
@@ -97,6 +102,8 @@ def run_training(
         f"{stage}: {short(model.config.n_parameters)} parameters, {params.total_steps} steps of {batches.batch_rows} x "
         f"{model.config.seq_len} tokens, {epochs:.2f} epochs, {world.n_ranks} process(es) on {world.device}"
     )
+    if sharding_wanted() == "full" and not world.is_sharded:
+        say(f"{stage}: MINIGPT_SHARDING=full has no effect: a single process has nothing to share out")
     events: list[Event] = []
     with Bar(stage, params.total_steps, "steps", is_shown=world.is_main) as bar, Live(stage, scratch) as live:
 
@@ -118,9 +125,14 @@ def run_training(
             name_batch=lambda batch: name_documents(documents_of(batch)),
             world=world,
         )
+    weights = None
+    if world.is_sharded:
+        from model.sharding import whole_weights
+
+        weights = {name: weight.cpu() for name, weight in whole_weights(model, world)}
     if not world.is_main:
         return {}
-    save_model(out, model, tokenizer, phase=stage)
+    save_model(out, model, tokenizer, phase=stage, weights=weights)
     write_history(out / "history.jsonl", history)
     metrics = summarise(history, model, epochs)
     if params.spikes or events:
