@@ -135,6 +135,12 @@ def connect(device: str = "auto", *, sharding: str = "none", timeout_seconds: fl
     backend = "nccl" if use_gpu else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds), device_id=place if use_gpu else None)
     try:
-        yield World(rank=dist.get_rank(), n_ranks=n_ranks, device=place, is_sharded=sharding == "full")
+        world = World(rank=dist.get_rank(), n_ranks=n_ranks, device=place, is_sharded=sharding == "full")
+        (n_sharded,) = world.sum(float(world.is_sharded))
+        if n_sharded not in (0, n_ranks):
+            raise ValueError(
+                f"sharding differs between processes; found full in {int(n_sharded)} of {n_ranks}; give all machines the same."
+            )
+        yield world
     finally:
         dist.destroy_process_group()

@@ -39,14 +39,24 @@ def save_sharded(folder: Path, checkpoint: Checkpoint, policy: Policy, world: Wo
     digest = bytes.fromhex(seal(unfinished / names[0])) if names else bytes(DIGEST_BYTES)
     digests = [0.0] * DIGEST_BYTES * world.n_ranks
     digests[world.rank * DIGEST_BYTES : (world.rank + 1) * DIGEST_BYTES] = list(digest)
-    gathered = bytes(int(value) for value in world.sum(*digests))
+    n_written, *gathered = (int(value) for value in world.sum(len(names), *digests))
     if world.is_main:
-        sha256 = {
-            path.name: gathered[(int(path.name[6:11]) - 1) * DIGEST_BYTES :][:DIGEST_BYTES].hex()
-            for path in sorted(unfinished.glob("shard-*"))
-        }
-        finish(unfinished, checkpoint, sha256, policy)
+        finish(unfinished, checkpoint, _sha256_of(unfinished, bytes(gathered), n_written), policy)
     world.barrier()  # nobody is ahead of a checkpoint that may still fail
+
+
+def _sha256_of(folder: Path, digests: bytes, n_written: int) -> dict[str, str]:
+    names = sorted(path.name for path in folder.glob("shard-*"))
+    if len(names) != n_written:
+        raise ValueError(
+            f"a checkpoint needs a folder that all machines share; found {len(names)} of the {n_written} files that the processes "
+            f"wrote to {folder}; keep scratch/ on a shared file system."
+        )
+    ranks = [int(name[6:11]) - 1 for name in names]
+    return {
+        name: digests[rank * DIGEST_BYTES : (rank + 1) * DIGEST_BYTES].hex()
+        for name, rank in zip(names, ranks, strict=True)
+    }
 
 
 def reader_into(like: Mapping[str, Tensor]) -> Read:

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 from pipeline.engine import ENGINES, die_with_parent
 from pipeline.errors import EXIT_OF_RANK, UserError
@@ -19,9 +20,8 @@ from pipeline.stage import STAGES, input_names, run_stage
 OTHERS_WAIT_SECONDS = 5.0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs one stage and returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+def parse(argv: list[str]) -> tuple[ModuleType, argparse.Namespace, dict[str, Path]]:
+    """The stage, what its command says, and its inputs. Leaves with 2 where the command is wrong."""
     chooser = argparse.ArgumentParser(
         prog="python -m pipeline", description="Run one stage of the pipeline (dvc.yaml has the order)."
     )
@@ -43,9 +43,15 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--engine", choices=ENGINES, help="where maps over shards run (default: process)")
     args = parser.parse_args(argv[1:])
+    return module, args, {name: getattr(args, name) for name in names}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one stage and returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    module, args, inputs = parse(argv)
     if args.engine:
         os.environ["MINIGPT_ENGINE"] = args.engine
-    inputs: dict[str, Path] = {name: getattr(args, name) for name in names}
     if is_rank():
         die_with_parent(os.getppid())
     try:
@@ -58,10 +64,10 @@ def main(argv: list[str] | None = None) -> int:
         if os.environ.get("MINIGPT_TRACEBACK"):
             raise
         let_the_first_process_speak()
-        print(f"error: {chosen.stage}: {error} (MINIGPT_TRACEBACK=1 shows where)", file=sys.stderr)
+        print(f"error: {argv[0]}: {error} (MINIGPT_TRACEBACK=1 shows where)", file=sys.stderr)
         return exit_code()
     except KeyboardInterrupt:
-        print(f"{chosen.stage}: interrupted; run it again to go on", file=sys.stderr)
+        print(f"{argv[0]}: interrupted; run it again to go on", file=sys.stderr)
         return 130
     return 0
 

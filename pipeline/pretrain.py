@@ -16,7 +16,6 @@ import torch
 
 from model.batches import StreamBatches, TokenStream
 from model.config import ModelConfig
-from model.distributed import connect
 from model.generate import generate_batch
 from model.loss import token_nats
 from model.tokenizer import Tokenizer
@@ -26,7 +25,7 @@ from pipeline.errors import UserError
 from pipeline.params import Pretrain, Samples
 from pipeline.stage import Metrics
 from pipeline.tables import read_shard
-from pipeline.training import device_wanted, run_training, sharding_wanted
+from pipeline.training import run_training, world_wanted
 
 EVAL_ROWS = 16
 
@@ -53,7 +52,7 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
     evaluate = bits_per_byte_of(held_out, reader, config.seq_len, params.eval_tokens)
     if params.samples is not None:
         evaluate = with_samples(evaluate, reader, params.samples)
-    with connect(device_wanted(), sharding=sharding_wanted()) as world:
+    with world_wanted() as world:
         return run_training(
             "pretrain",
             model,

@@ -11,12 +11,13 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from model.batches import Batches
 from model.checkpoint import save_model
-from model.distributed import World
+from model.distributed import World, connect
 from model.optim import OptimSettings
 from model.tokenizer import Tokenizer
 from model.train import StepRecord, TrainSettings, train
@@ -42,6 +43,13 @@ def device_wanted() -> str:
 def sharding_wanted() -> str:
     """MINIGPT_SHARDING = none | full: who holds what changes no more than last digits."""
     return os.environ.get("MINIGPT_SHARDING", "none")
+
+
+def world_wanted() -> AbstractContextManager[World]:
+    """As the environment asks for it. MINIGPT_TIMEOUT_SECONDS is how long processes wait for each other: longer than the main one
+    takes for an evaluation."""
+    seconds = count_wanted("MINIGPT_TIMEOUT_SECONDS", 600)
+    return connect(device_wanted(), sharding=sharding_wanted(), timeout_seconds=seconds)
 
 
 def count_wanted(name: str, otherwise: int) -> int:
