@@ -18,6 +18,7 @@ python -m pipeline.launch plan --help: parameters, memory, hours and cost of a r
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import shlex
@@ -43,24 +44,20 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["plan"]:
         return _plan(argv[1:])
-    is_dry = "--dry-run" in argv
-    if "--profile" in argv:
-        os.environ["MINIGPT_PROFILE"] = "1"
-    argv = [word for word in argv if word not in ("--profile", "--dry-run")]
     at = next((index for index, word in enumerate(argv) if word in STAGES), None)
     if at is None:
         print(__doc__, file=sys.stderr)
         return 0 if {"-h", "--help"} & set(argv) else 2
-    options, command = argv[:at], argv[at:]
+    ours, options = _take_own(argv[:at])
+    command = argv[at:]
     try:
-        options = _take_sharding(options)
         n_processes = default_processes(max(batch_rows_of(command) // _nodes_of(options), 1))
         torchrun = torchrun_options(options, n_processes)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     is_alone = not options and n_processes == 1
-    if is_dry:
+    if ours.dry_run:
         return _say_what(command, [] if is_alone else torchrun)
     if is_alone:
         return run_stage_command(command)
@@ -121,13 +118,18 @@ def batch_rows_of(command: list[str]) -> int:
     return section.training.batch_rows or FEWEST_ROWS
 
 
-def _take_sharding(options: list[str]) -> list[str]:
-    """Puts `--sharding X` into the environment, where the processes find it; the other options."""
-    if "--sharding" in options[:-1]:
-        at = options.index("--sharding")
-        os.environ["MINIGPT_SHARDING"] = options[at + 1]
-        return options[:at] + options[at + 2 :]
-    return options
+def _take_own(options: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """What is ours, and what is torchrun's. What the processes have to know goes into their environment."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.launch", add_help=False, allow_abbrev=False)
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--sharding", choices=("none", "full"))
+    ours, options = parser.parse_known_args(options)
+    if ours.profile:
+        os.environ["MINIGPT_PROFILE"] = "1"
+    if ours.sharding:
+        os.environ["MINIGPT_SHARDING"] = ours.sharding
+    return ours, options
 
 
 def torchrun_options(options: list[str], n_processes: int) -> list[str]:
@@ -168,6 +170,9 @@ def _torchrun(options: list[str], command: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous.api import RendezvousError
 
+    # Else the store of the first attempt lives on in the launcher with the addresses of its dead processes, which a process that is
+    # quicker than its peers then calls, and dies in its turn. So each attempt gets a store of its own.
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     _watch_over(command[0])
     try:
         torchrun.main([*options, "-m", "pipeline", *command])
