@@ -41,11 +41,12 @@ def save_sharded(folder: Path, checkpoint: Checkpoint, policy: Policy, world: Wo
     digests[world.rank * DIGEST_BYTES : (world.rank + 1) * DIGEST_BYTES] = list(digest)
     n_written, *gathered = (int(value) for value in world.sum(len(names), *digests))
     if world.is_main:
-        finish(unfinished, checkpoint, _sha256_of(unfinished, bytes(gathered), n_written), policy)
+        finish(unfinished, checkpoint, sha256_by_name(unfinished, bytes(gathered), n_written), policy)
     world.barrier()  # nobody is ahead of a checkpoint that may still fail
 
 
-def _sha256_of(folder: Path, digests: bytes, n_written: int) -> dict[str, str]:
+def sha256_by_name(folder: Path, digests: bytes, n_written: int) -> dict[str, str]:
+    """Of each rank's file; `digests` has one after the other, by rank. Raises: ValueError where one wrote into another folder."""
     names = sorted(path.name for path in folder.glob("shard-*"))
     if len(names) != n_written:
         raise ValueError(

@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 
 from pipeline.engine import ENGINES, die_with_parent
 from pipeline.errors import EXIT_OF_RANK, UserError
@@ -54,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         os.environ["MINIGPT_ENGINE"] = args.engine
     if is_rank():
         die_with_parent(os.getppid())
+        signal.signal(signal.SIGINT, _interrupt_once)
     try:
         run_stage(module, params_path=args.params, inputs=inputs, out=args.out, metrics_path=args.metrics)
     except UserError as error:
@@ -67,7 +69,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {argv[0]}: {error} (MINIGPT_TRACEBACK=1 shows where)", file=sys.stderr)
         return exit_code()
     except KeyboardInterrupt:
-        print(f"{argv[0]}: interrupted; run it again to go on", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{argv[0]}: interrupted; run it again to go on", file=sys.stderr)
         return 130
     return 0
 
@@ -75,6 +78,12 @@ def main(argv: list[str] | None = None) -> int:
 def is_rank() -> bool:
     """Whether torchrun started this process."""
     return "RANK" in os.environ
+
+
+def _interrupt_once(_signal: int, _frame: FrameType | None) -> None:
+    """Ctrl-C comes from the terminal and once more from torchrun: the second must not meet us while we tidy up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def exit_code() -> int:

@@ -63,3 +63,19 @@ def test_ranks_equal_one(tmp_path: Path, n_ranks: int) -> None:
     for name, parameter in whole.named_parameters():
         assert all(torch.equal(weights[0][name], each[name]) for each in weights)
         torch.testing.assert_close(weights[0][name], parameter.detach(), atol=1e-4, rtol=1e-3)
+
+
+DIFFERENT = """
+import os
+from model.distributed import connect
+try:
+    with connect("cpu", sharding="full" if os.environ["RANK"] == "1" else "none"):
+        raise SystemExit("it went on")
+except ValueError as error:
+    assert "found full in 1 of 2" in str(error)
+"""
+
+
+@pytest.mark.slow
+def test_sharding_that_differs_is_refused() -> None:
+    run_ranks(DIFFERENT, 2)

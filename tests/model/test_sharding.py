@@ -16,7 +16,7 @@ from torch import Tensor
 from model.checkpoint import read_tensors
 from model.config import ModelConfig
 from model.distributed import rows_of
-from model.sharded_checkpoint import read_whole
+from model.sharded_checkpoint import read_whole, sha256_by_name
 from model.train import StepRecord, TrainSettings, train
 from model.transformer import Transformer
 from tests.model.conftest import TINY
@@ -234,6 +234,16 @@ def test_sharded_ranks_go_back_behind_a_spike_together(folder: Path) -> None:
     assert [event["left_out"] for event in said] == [[11, 12, 13, 14]]
     assert [list(event.left_out) for event in events] == [[11, 12, 13, 14]]
     assert_close(load_file(folder / "spike.safetensors"), model)
+
+
+def test_machines_that_share_no_folder_are_told(tmp_path: Path) -> None:
+    for rank in (1, 3):
+        (tmp_path / f"shard-{rank:05d}-model-00001-of-00001.safetensors").touch()
+    digests = bytes([1] * 32 + [0] * 32 + [3] * 32)
+    found = sha256_by_name(tmp_path, digests, 2)  # the second holds no row of anything
+    assert [digest[:2] for _, digest in sorted(found.items())] == ["01", "03"]
+    with pytest.raises(ValueError, match="all machines share; found 2 of the 3 files"):
+        sha256_by_name(tmp_path, digests, 3)
 
 
 @given(st.integers(1, 40), st.integers(1, 9))

@@ -228,12 +228,19 @@ def history_of(folder: Path) -> list[dict[str, float]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["none", "full"])
 def test_two_processes_give_the_loss_of_one(
-    road: Path, undisturbed: dict[str, Path], sharding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    road: Path,
+    undisturbed: dict[str, Path],
+    sharding: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Real torchrun, two CPU processes: the same losses up to the order of sums, and what bf16 makes of it."""
     command = short_run(road, tmp_path / "alone")
     monkeypatch.chdir(tmp_path / "alone")
+    monkeypatch.setenv("MINIGPT_SHARDING", sharding)
     assert run_stage_command(command) == 0
+    assert ("nothing to share out" in capsys.readouterr().out) == (sharding == "full")
     ours, alone = history_of(undisturbed[sharding]), history_of(tmp_path / "alone")
     assert [row["tokens"] for row in ours] == [row["tokens"] for row in alone]
     assert ours[0]["loss_nats"] == pytest.approx(alone[0]["loss_nats"], rel=1e-3)
