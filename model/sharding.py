@@ -22,6 +22,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from model.batches import Batch
+from model.checkpoint import restore
 from model.compute import Say
 from model.distributed import World, whole_of
 from model.hardware import compiler_problem, has_fast_bf16
@@ -82,7 +83,7 @@ class ShardedCompute:
         if not self.world.is_main:
             return self.model
         copy = Transformer(self.model.config).to(self.world.device, self.dtype)
-        copy.load_state_dict(weights, strict=False)  # a tied head is the embedding
+        restore(copy, weights)
         return copy
 
 
