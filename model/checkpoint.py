@@ -2,7 +2,7 @@
 
 In: tensors and plain values. Out: `step-00000123/` with model.safetensors, optimizer.safetensors and state.json, which holds
 the step, the history, the batches left out and the sha256 of both. Written into a temporary folder, synced, then renamed: a
-folder with the right name is whole. Memory: one copy of what is saved at a time.
+folder with the right name is whole. Memory: one copy of what is saved at a time. Sharded weights: model.sharded_checkpoint.
 
 Covers: kill -9 and power loss at any moment, bytes flipped later (the checkpoint before is used). Does not cover: two runs
 writing into one folder at once.
@@ -14,7 +14,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.config import ModelConfig
+from model.distributed import World
 from model.tokenizer import Tokenizer
 from model.tokenizer_files import save_tokenizer
 from model.transformer import Transformer
 
 Tensors = dict[str, Tensor]
+Read = Callable[[Path], Tensors]  # all tensors of a checkpoint, by name
+STATE_KINDS = ("momentum", "exp_avg", "exp_avg_sq", "step")  # how the names of the optimizer's tensors begin
 
 
 @dataclass(frozen=True)
@@ -65,24 +69,45 @@ class Policy:
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, policy: Policy | None = None) -> Path:
     """When the new one is safe, those go that the policy does not keep, and any of a later step: the run went back behind it."""
-    policy = policy or Policy()
-    folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob("unfinished-*"):
-        shutil.rmtree(leftover)
-    unfinished = folder / f"unfinished-{checkpoint.step:08d}"
-    unfinished.mkdir()
+    unfinished = begin(folder, checkpoint.step)
     parts = {"model.safetensors": checkpoint.model, "optimizer.safetensors": checkpoint.optimizer}
     for name, tensors in parts.items():
         save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, unfinished / name)
+    return finish(unfinished, checkpoint, {name: seal(unfinished / name) for name in parts}, policy or Policy())
+
+
+def begin(folder: Path, step: int) -> Path:
+    """An empty folder for the tensors of a new checkpoint; what a killed run left goes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob("unfinished-*"):
+        shutil.rmtree(leftover)
+    unfinished = unfinished_folder(folder, step)
+    unfinished.mkdir()
+    return unfinished
+
+
+def unfinished_folder(folder: Path, step: int) -> Path:
+    return folder / f"unfinished-{step:08d}"
+
+
+def seal(path: Path) -> str:
+    """Brings a file safely to the disk; its sha256."""
+    _sync(path)
+    return _sha256(path)
+
+
+def finish(unfinished: Path, checkpoint: Checkpoint, sha256: Mapping[str, str], policy: Policy) -> Path:
+    """With everything but the tensors, which lie there sealed; then the name that makes it a checkpoint."""
+    folder = unfinished.parent
     state = {
         "step": checkpoint.step,
         "fingerprint": checkpoint.fingerprint,
-        "sha256": {name: _sha256(unfinished / name) for name in parts},
+        "sha256": dict(sha256),
         "history": list(checkpoint.history),
         "events": list(checkpoint.events),
     }
     (unfinished / "state.json").write_text(json.dumps(state), encoding="utf-8")
-    for path in [*unfinished.iterdir(), unfinished]:
+    for path in (unfinished / "state.json", unfinished):
         _sync(path)
     final = folder / f"step-{checkpoint.step:08d}"
     if final.exists():
@@ -101,30 +126,78 @@ def _step_of(path: Path) -> int:
 
 
 def load_newest(
-    folder: Path, *, fingerprint: str, on_message: Callable[[str], None], up_to: int | None = None
+    folder: Path,
+    *,
+    fingerprint: str,
+    on_message: Callable[[str], None],
+    up_to: int | None = None,
+    world: World | None = None,
+    read: Read | None = None,
 ) -> Checkpoint | None:
     """The newest whole checkpoint of this run (of at most `up_to` steps); damaged ones and those of other runs are named and passed
-    over."""
-    found = folder.glob("step-*") if folder.is_dir() else ()
-    for path in sorted((path for path in found if up_to is None or _step_of(path) <= up_to), reverse=True):
+    over. All ranks come to the same one: they see the main process's list, share the checking, and go on when all have read."""
+    world, read = world or World(), read or read_tensors
+    steps = [_step_of(path) for path in folder.glob("step-*")] if folder.is_dir() else []
+    for step in sorted((int(step) for step in world.from_main(steps) if up_to is None or step <= up_to), reverse=True):
+        name = f"step-{step:08d}"
         try:
-            checkpoint = _load(path)
+            checkpoint = _load(folder / name, world, read)
         except (ValueError, KeyError, OSError, SafetensorError) as error:
-            on_message(f"checkpoint {path.name} is damaged ({error}); trying the one before it")
+            on_message(f"checkpoint {name} is damaged ({error}); trying the one before it")
             continue
         if checkpoint.fingerprint == fingerprint:
             return checkpoint
-        on_message(f"checkpoint {path.name} belongs to a run with other settings; it is not used")
+        on_message(f"checkpoint {name} belongs to a run with other settings; it is not used")
     return None
 
 
-def _load(path: Path) -> Checkpoint:
-    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    for name, expected in state["sha256"].items():
-        if _sha256(path / name) != expected:
+def _load(path: Path, world: World, read: Read) -> Checkpoint:
+    """Raises on all ranks, whichever found something."""
+    state: dict[str, Any] = {}
+    with _together(world, path):
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    files = sorted(state["sha256"].items())
+    is_bad = [0.0] * len(files)
+    for index in range(world.rank, len(files), world.n_ranks):
+        name, expected = files[index]
+        is_bad[index] = float(not (path / name).is_file() or _sha256(path / name) != expected)
+    for (name, _), found in zip(files, world.sum(*is_bad), strict=True):
+        if found:
             raise ValueError(f"{name} does not have the sha256 that state.json says")
-    model, optimizer = load_file(path / "model.safetensors"), load_file(path / "optimizer.safetensors")
+    tensors: Tensors = {}
+    with _together(world, path):
+        tensors = read(path)
+    model, optimizer = ({key: t for key, t in tensors.items() if is_state(key) == wanted} for wanted in (False, True))
     return Checkpoint(state["step"], model, optimizer, state["fingerprint"], state["history"], state["events"])
+
+
+@contextmanager
+def _together(world: World, path: Path) -> Generator[None]:
+    """What one rank can't read, none has read."""
+    problem: Exception | None = None
+    try:
+        yield
+    except (ValueError, KeyError, OSError, SafetensorError) as error:
+        problem = error
+    (n_failed,) = world.sum(float(problem is not None))
+    if problem is not None:
+        raise problem
+    if n_failed:
+        raise ValueError(f"{int(n_failed)} other process(es) can't read {path}: do all machines share this folder?")
+
+
+def read_tensors(path: Path) -> Tensors:
+    """All of them, whole, whichever way they were saved."""
+    if (path / "model.safetensors").is_file():
+        return load_file(path / "model.safetensors") | load_file(path / "optimizer.safetensors")
+    from model.sharded_checkpoint import read_whole  # whose libraries take a second to import
+
+    return read_whole(path)
+
+
+def is_state(name: str) -> bool:
+    """Whether a tensor of a checkpoint is the optimizer's; no weight is called so."""
+    return name.partition(".")[0] in STATE_KINDS
 
 
 def model_tensors(model: Transformer) -> Tensors:
@@ -148,13 +221,16 @@ def restore(model: Transformer, tensors: Mapping[str, Tensor]) -> None:
         parameter.copy_(tensors[name])
 
 
-def save_model(folder: Path, model: Transformer, tokenizer: Tokenizer, *, phase: str) -> None:
-    """config.json, model.safetensors (fp32) and the tokenizer's files: all that it takes to run the model. `phase` is pretrain or
-    sft."""
+def save_model(
+    folder: Path, model: Transformer, tokenizer: Tokenizer, *, phase: str, weights: Tensors | None = None
+) -> None:
+    """config.json, model.safetensors (fp32) and the tokenizer's files: all that it takes to run the model. `phase` is pretrain
+    or sft; `weights` are the whole ones of a model that is sharded."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {"kind": "minigpt", "phase": phase, **model.config.to_dict()}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    tensors = {name: tensor.float().cpu().contiguous() for name, tensor in model_tensors(model).items()}
+    found = model_tensors(model) if weights is None else weights
+    tensors = {name: tensor.float().cpu().contiguous() for name, tensor in found.items()}
     save_file(tensors, folder / "model.safetensors")
     save_tokenizer(folder, tokenizer, model.config.seq_len)
 

@@ -184,20 +184,12 @@ class TorchCompute:
 
     def _backward(self, batch: Batch, n_targets: Float[Tensor, ""]) -> Float[Tensor, ""]:
         scored = scored_tokens(batch.targets)  # on the CPU
-        ids, targets, documents, scored = map(self._move, (batch.ids, batch.targets, batch.documents, scored))
+        ids, targets, documents, scored = moved(self.device, batch.ids, batch.targets, batch.documents, scored)
         hidden = self.forward(ids, None, documents)
         weight = self.copy.model.head.weight
         nats = sum_nats(hidden, weight, targets, scored, gradients=self.gradients, chunk_tokens=self.chunk_tokens)
         (nats / n_targets.to(nats.dtype)).backward()
         return nats.detach().double()
-
-    def _move(self, tensor: Tensor | None) -> Any:
-        """To the device, without waiting for it: only pinned memory is copied beside a computation."""
-        if tensor is None or self.device.type == "cpu":
-            return tensor
-        if self.device.type == "cuda":
-            tensor = tensor.contiguous().pin_memory()  # gaps would be copied through memory that is not pinned
-        return tensor.to(self.device, non_blocking=True)
 
     @torch.no_grad()
     def _collect(self) -> None:
@@ -209,3 +201,10 @@ class TorchCompute:
             else:
                 master.grad += low.grad
             low.grad = None
+
+
+def moved(device: torch.device, *tensors: Tensor | None) -> list[Any]:
+    """To the device, without waiting for it: only pinned memory is copied beside a computation."""
+    if device.type == "cuda":  # contiguous, because gaps would be copied through memory that is not pinned
+        tensors = tuple(None if tensor is None else tensor.contiguous().pin_memory() for tensor in tensors)
+    return [None if tensor is None else tensor.to(device, non_blocking=True) for tensor in tensors]

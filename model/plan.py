@@ -28,7 +28,7 @@ class Run:
     """One phase of training. `batch_rows` is the global batch; `micro_rows` 0 computes a device's whole share at once.
 
     `compute`: kernels is model.fused (CPU, bf16), torch is plain torch. `is_sharded`: each device holds its part of weights,
-    gradients and state; the training loop does not do so yet, it replicates them.
+    gradients and state (model.sharding).
     """
 
     config: ModelConfig

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,13 +20,14 @@ import torch
 
 from model.activation_checkpointing import KINDS, Kind
 from model.batches import Batch, Batches
-from model.checkpoint import Checkpoint, Policy, load_newest, model_tensors, restore, save_checkpoint
-from model.compute import Compute, choose
+from model.checkpoint import Policy, model_tensors
+from model.compute import Compute, Say, choose
 from model.distributed import World
-from model.optim import Optimizer, OptimSettings, grad_of
+from model.optim import Optimizer, OptimSettings, clip_gradients, grad_of
+from model.saver import Saver, StepRecord
 from model.schedule import Schedule
 from model.transformer import Transformer
-from model.watch import Event, WatchSettings, batch_of, leave_out, problem
+from model.watch import DivergedError, Event, WatchSettings, batch_of, leave_out, problem
 
 Evaluate = Callable[[Transformer], Mapping[str, Any]]
 
@@ -89,35 +90,6 @@ class TrainSettings:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepRecord:
-    """After `step` steps: the mean loss of that step's batch, the schedule's multiplier `lr`, all tokens and seconds so far."""
-
-    step: int
-    loss_nats: float
-    lr: float
-    tokens: int
-    seconds: float
-    tokens_per_second: float
-    grad_norm: float
-    evaluation: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Flat: what `evaluate` gave stands beside the rest."""
-        values = asdict(self)
-        return values | values.pop("evaluation")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> StepRecord:
-        names = cls.__dataclass_fields__.keys() - {"evaluation"}
-        evaluation = {name: value for name, value in values.items() if name not in names}
-        return cls(**{name: values[name] for name in names}, evaluation=evaluation)
-
-
-class DivergedError(ValueError):
-    """A step that must not be taken, and no leave to go on without it; names the step and its batch."""
-
-
 def train(
     model: Transformer,
     batches: Batches,
@@ -139,7 +111,6 @@ def train(
     Raises: DivergedError; ValueError for settings that don't fit the batches.
     """
     world = world or World()
-    model.to(world.device)
     schedule = Schedule(
         total_steps=settings.total_steps,
         warmup_frac=settings.warmup_frac,
@@ -147,17 +118,25 @@ def train(
         final_frac=settings.final_frac,
     )
     say = on_message if world.is_main else lambda text: None
-    compute = choose(
-        model,
-        precision=settings.precision,
-        use_kernels=settings.use_kernels,
-        use_compile=settings.use_compile,
-        activation_checkpointing=settings.activation_checkpointing,
-        say=say,
-    )
-    optimizer = Optimizer(model, settings.optim, muon_dtype=compute.dtype, world=world)
     fingerprint = _fingerprint(model, batches, settings)
-    saver = _Saver(checkpoints, fingerprint, settings, model, optimizer, world, say)
+    compute = _compute_of(model, settings, world, say)
+    optimizer = Optimizer(model, settings.optim, muon_dtype=compute.dtype, world=world)
+    saver = Saver(
+        checkpoints,
+        fingerprint,
+        model,
+        optimizer,
+        world,
+        say,
+        every=(settings.checkpoint_every, settings.keep_every),
+        every_seconds=settings.checkpoint_every_seconds,
+        keeps_best=settings.keep_best,
+        policy=Policy(
+            last=settings.keep_checkpoints,
+            every=settings.keep_every,
+            back_steps=settings.watch.back_steps if settings.watch.max_skips else 0,
+        ),
+    )
     history, events = saver.load()
     if history:
         say(f"continuing after step {history[-1].step} of {settings.total_steps}")
@@ -194,7 +173,8 @@ def train(
         is_last = done == settings.total_steps
         evaluation: Mapping[str, Any] = {}
         if evaluate is not None and (is_last or (settings.eval_every and done % settings.eval_every == 0)):
-            evaluation = dict(evaluate(compute.model_for_evaluation())) if world.is_main else {}
+            computed = compute.model_for_evaluation() if world.is_main or world.is_sharded else model
+            evaluation = dict(evaluate(computed)) if world.is_main else {}
         record = StepRecord(
             step=done,
             loss_nats=loss,
@@ -208,12 +188,34 @@ def train(
         history.append(record)
         if world.is_main:
             on_step(record)
-            if is_last or saver.is_due(history):
-                saver.save(history, events)
+        if is_last or saver.is_due(history):
+            saver.save(history, events)
         seconds += time.perf_counter() - started_at  # evaluation and checkpoints count too
         started_at = time.perf_counter()
     world.barrier()
     return history
+
+
+def _compute_of(model: Transformer, settings: TrainSettings, world: World, say: Say) -> Compute:
+    if world.is_sharded:
+        from model.sharding import ShardedCompute  # whose libraries take a second to import
+
+        return ShardedCompute(
+            model,
+            world,
+            precision=settings.precision,
+            use_compile=settings.use_compile,
+            activation_checkpointing=settings.activation_checkpointing,
+            say=say,
+        )
+    return choose(
+        model.to(world.device),
+        precision=settings.precision,
+        use_kernels=settings.use_kernels,
+        use_compile=settings.use_compile,
+        activation_checkpointing=settings.activation_checkpointing,
+        say=say,
+    )
 
 
 def _gradients(
@@ -237,9 +239,12 @@ def _gradients(
     nats = torch.zeros_like(n_targets)
     for part in _micro_batches(batch, settings):
         nats += compute.add_gradients(part, divisor)
-    world.sum_tensors([*(grad_of(parameter) for parameter in parameters), nats])
+    grads = [
+        grad_of(parameter) for parameter in parameters if not world.is_sharded
+    ]  # else the backward pass summed them
+    world.sum_tensors([*grads, nats])
     limit = settings.max_grad_norm or float("inf")
-    norm = torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
+    norm = clip_gradients(parameters, limit)
     loss, n_found, grad_norm = torch.stack([nats / divisor, n_targets, norm.double()]).tolist()
     if not n_found:
         raise DivergedError(f"step {number} has no target; found none in rows {batch.rows}; leave these rows out.")
@@ -251,70 +256,6 @@ def _trouble(event: Event, rows: tuple[int, ...], made_of: str) -> str:
         f"training diverged at step {event.step}; found {event.reason} on rows {rows}{made_of}; lower the learning rates, look "
         "at these rows, or allow training to go on without them (spikes.max_skips)."
     )
-
-
-class _Saver:
-    """The checkpoints of one run: when, which, and back again."""
-
-    def __init__(
-        self,
-        folder: Path,
-        fingerprint: str,
-        settings: TrainSettings,
-        model: Transformer,
-        optimizer: Optimizer,
-        world: World,
-        say: Callable[[str], None],
-    ) -> None:
-        self.folder, self.fingerprint, self.settings, self.world, self.say = folder, fingerprint, settings, world, say
-        self.model, self.optimizer = model, optimizer
-        self.saved_at = time.perf_counter()
-
-    def load(self, up_to: int | None = None) -> tuple[list[StepRecord], list[Event]]:
-        """Model and optimizer as the newest checkpoint (of at most `up_to` steps) has them; its history and events."""
-        saved = load_newest(self.folder, fingerprint=self.fingerprint, on_message=self.say, up_to=up_to)
-        self.world.barrier()  # all have looked: nobody finds what another one wrote since, or misses what it deleted
-        if saved is None:
-            if up_to is not None:
-                raise DivergedError(
-                    f"training can't go back to step {up_to}; found no whole checkpoint in {self.folder}; start again."
-                )
-            return [], []
-        restore(self.model, saved.model)
-        self.optimizer.adam.state.clear()  # a first checkpoint has none, and would leave what is there
-        self.optimizer.load_state_dict({name: tensor.to(self.world.device) for name, tensor in saved.optimizer.items()})
-        return [StepRecord.from_dict(each) for each in saved.history], [Event.from_dict(dict(e)) for e in saved.events]
-
-    def is_due(self, history: Sequence[StepRecord]) -> bool:
-        step, settings = history[-1].step, self.settings
-        return (
-            any(every and step % every == 0 for every in (settings.checkpoint_every, settings.keep_every))
-            or 0 < settings.checkpoint_every_seconds <= time.perf_counter() - self.saved_at
-            or (settings.keep_best and best_step(history) == step)
-        )
-
-    def save(self, history: Sequence[StepRecord], events: Sequence[Event]) -> None:
-        """Of the main process; waits for nobody."""
-        if not self.world.is_main:
-            return
-        records, decisions = [record.to_dict() for record in history], [event.to_dict() for event in events]
-        tensors, state = model_tensors(self.model), self.optimizer.state_dict()
-        policy = Policy(
-            last=self.settings.keep_checkpoints,
-            every=self.settings.keep_every,
-            best_step=best_step(history) if self.settings.keep_best else -1,
-            back_steps=self.settings.watch.back_steps if self.settings.watch.max_skips else 0,
-        )
-        checkpoint = Checkpoint(len(history), tensors, state, self.fingerprint, records, decisions)
-        save_checkpoint(self.folder, checkpoint, policy)
-        self.saved_at = time.perf_counter()
-
-
-def best_step(history: Sequence[StepRecord]) -> int:
-    """The step whose first held-out figure is lowest; -1 where nothing was evaluated."""
-    figures = [(record.step, [v for v in record.evaluation.values() if isinstance(v, float)]) for record in history]
-    measured = [(values[0], step) for step, values in figures if values]
-    return min(measured)[1] if measured else -1
 
 
 def _micro_batches(batch: Batch, settings: TrainSettings) -> Iterator[Batch]:

@@ -19,7 +19,8 @@ from model.tokenizer import SPECIAL_TOKENS, Tokenizer, splitter, train_bpe
 KINDS = ("bpe", "wordpiece", "char")
 # Of a piece inside a word. WordPiece's own "##" is also text, and could not be told from it.
 INNER = "\u2581"
-MAX_WORD_CHARS = 100  # as BERT has it; a longer word is cut, for the search takes the square of its length (5,000: 11 seconds)
+# As BERT has it. A longer word is cut, for the search takes the square of its length (5,000 letters: 11 seconds).
+MAX_WORD_CHARS = 100
 
 
 def train_tokenizer(kind: str, texts: Iterable[str], vocab_size: int, pattern: str = "cl100k") -> Tokenizer:

@@ -20,6 +20,10 @@ from typing import Any
 LEAST_MAD = 1e-3  # of the median: a loss that hardly moves would make every tremor a spike
 
 
+class DivergedError(ValueError):
+    """A step that must not be taken, and no leave to go on without it; names the step and its batch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class WatchSettings:
     """`max_robust_z` 0: only losses and gradients that are not finite count. `back_steps` are undone, their batches left out with

@@ -1,6 +1,6 @@
 """python -m pipeline STAGE --docs … --out … --metrics …: run one stage inside the frame.
 
-Exit codes: 0 good, 1 a person's error (three lines, no traceback), 2 usage, 130 Ctrl-C.
+Exit codes: 0 good, 1 a person's error (three lines, no traceback; 78 under torchrun), 2 usage, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -8,20 +8,21 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 import time
 from pathlib import Path
+from types import FrameType, ModuleType
 
 from pipeline.engine import ENGINES, die_with_parent
-from pipeline.errors import UserError
+from pipeline.errors import EXIT_OF_RANK, UserError
 from pipeline.stage import STAGES, input_names, run_stage
 
 OTHERS_WAIT_SECONDS = 5.0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs one stage and returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+def parse(argv: list[str]) -> tuple[ModuleType, argparse.Namespace, dict[str, Path]]:
+    """The stage, what its command says, and its inputs. Leaves with 2 where the command is wrong."""
     chooser = argparse.ArgumentParser(
         prog="python -m pipeline", description="Run one stage of the pipeline (dvc.yaml has the order)."
     )
@@ -43,25 +44,33 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--engine", choices=ENGINES, help="where maps over shards run (default: process)")
     args = parser.parse_args(argv[1:])
+    return module, args, {name: getattr(args, name) for name in names}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one stage and returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    module, args, inputs = parse(argv)
     if args.engine:
         os.environ["MINIGPT_ENGINE"] = args.engine
-    inputs: dict[str, Path] = {name: getattr(args, name) for name in names}
     if is_rank():
         die_with_parent(os.getppid())
+        signal.signal(signal.SIGINT, _interrupt_once)
     try:
         run_stage(module, params_path=args.params, inputs=inputs, out=args.out, metrics_path=args.metrics)
     except UserError as error:
         let_the_first_process_speak()
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return exit_code()
     except ValueError as error:  # `model` speaks to people in plain ValueErrors
         if os.environ.get("MINIGPT_TRACEBACK"):
             raise
         let_the_first_process_speak()
-        print(f"error: {chosen.stage}: {error} (MINIGPT_TRACEBACK=1 shows where)", file=sys.stderr)
-        return 1
+        print(f"error: {argv[0]}: {error} (MINIGPT_TRACEBACK=1 shows where)", file=sys.stderr)
+        return exit_code()
     except KeyboardInterrupt:
-        print(f"{chosen.stage}: interrupted; run it again to go on", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{argv[0]}: interrupted; run it again to go on", file=sys.stderr)
         return 130
     return 0
 
@@ -69,6 +78,17 @@ def main(argv: list[str] | None = None) -> int:
 def is_rank() -> bool:
     """Whether torchrun started this process."""
     return "RANK" in os.environ
+
+
+def _interrupt_once(_signal: int, _frame: FrameType | None) -> None:
+    """Ctrl-C comes from the terminal and once more from torchrun: the second must not meet us while we tidy up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def exit_code() -> int:
+    """Of a person's error. pipeline.launch turns the one of several processes into 1."""
+    return EXIT_OF_RANK if is_rank() else 1
 
 
 def let_the_first_process_speak() -> None:

@@ -6,6 +6,10 @@ its three parts and exits with 1. `assert` is for our own invariants and does sh
 
 from __future__ import annotations
 
+EXIT_OF_RANK = (
+    78  # sysexits' EX_CONFIG: what one of several processes leaves with, so that launch does not start it again
+)
+
 
 class UserError(ValueError):
     """A person can mend this: what is wrong, what was found, what to do."""

@@ -16,7 +16,6 @@ import torch
 
 from model.batches import TokenStream
 from model.config import ModelConfig
-from model.distributed import connect
 from model.generate import generate_batch
 from model.loss import token_nats
 from model.tokenizer import Tokenizer
@@ -27,7 +26,7 @@ from pipeline.mixture import plan_data
 from pipeline.params import Pretrain, Samples
 from pipeline.stage import Metrics
 from pipeline.tables import read_shard
-from pipeline.training import device_wanted, run_training
+from pipeline.training import run_training, world_wanted
 
 EVAL_TOKENS = 6_144  # at a time
 
@@ -67,7 +66,7 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
     evaluate = bits_per_byte_of(held_out, reader, config.seq_len, params.eval_tokens, mask_documents=mask_documents)
     if params.samples is not None:
         evaluate = with_samples(evaluate, reader, params.samples)
-    with connect(device_wanted()) as world:
+    with world_wanted() as world:
         if world.is_main and plan.shares:
             print(f"pretrain: what the run is made of\n{plan}", flush=True)
         metrics = run_training(

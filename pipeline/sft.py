@@ -17,7 +17,6 @@ import torch
 from model.batches import Conversation, ConversationBatches
 from model.chat import render
 from model.checkpoint import load_model
-from model.distributed import connect
 from model.loss import token_nats
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
@@ -25,7 +24,7 @@ from pipeline.errors import UserError
 from pipeline.params import Sft
 from pipeline.stage import Metrics
 from pipeline.tables import read_table
-from pipeline.training import device_wanted, run_training
+from pipeline.training import run_training, world_wanted
 
 EVAL_CONVERSATIONS = 128
 
@@ -50,7 +49,7 @@ def run(params: Sft, *, base: Path, conversations: Path, scratch: Path, out: Pat
     evaluate = heldout_nats(
         read_conversations(conversations / "heldout.parquet", tokenizer), tokenizer, model.config.seq_len
     )
-    with connect(device_wanted()) as world:
+    with world_wanted() as world:
         metrics = run_training(
             "sft",
             model,

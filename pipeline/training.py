@@ -11,13 +11,14 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from model.activation_checkpointing import KINDS, Kind
 from model.batches import Batches
 from model.checkpoint import save_model
-from model.distributed import World
+from model.distributed import World, connect
 from model.hardware import has_fast_bf16
 from model.optim import OptimSettings
 from model.prefetch import Prefetched
@@ -41,6 +42,18 @@ CLOCKS = ("seconds", "tokens_per_second")  # what differs between two runs of th
 def device_wanted() -> str:
     """MINIGPT_DEVICE = auto | cpu | cuda: where to run is no param, for it changes no more than last digits."""
     return os.environ.get("MINIGPT_DEVICE", "auto")
+
+
+def sharding_wanted() -> str:
+    """MINIGPT_SHARDING = none | full: who holds what changes no more than last digits."""
+    return os.environ.get("MINIGPT_SHARDING", "none")
+
+
+def world_wanted() -> AbstractContextManager[World]:
+    """As the environment asks for it. MINIGPT_TIMEOUT_SECONDS is how long processes wait for each other: longer than the main one
+    takes for an evaluation."""
+    seconds = count_wanted("MINIGPT_TIMEOUT_SECONDS", 600)
+    return connect(device_wanted(), sharding=sharding_wanted(), timeout_seconds=seconds)
 
 
 def count_wanted(name: str, otherwise: int) -> int:
@@ -115,6 +128,8 @@ def run_training(
         f"{stage}: {short(model.config.n_parameters)} parameters, {params.total_steps} steps of {batches.batch_rows} x "
         f"{model.config.seq_len} tokens, {epochs:.2f} epochs, {world.n_ranks} process(es) on {world.device}"
     )
+    if sharding_wanted() == "full" and not world.is_sharded:
+        say(f"{stage}: MINIGPT_SHARDING=full has no effect: a single process has nothing to share out")
     peak = measured_peak_of(world)
     events: list[Event] = []
     bar = Bar(stage, params.total_steps, "steps", is_shown=world.is_main)
@@ -138,9 +153,14 @@ def run_training(
             name_batch=lambda batch: name_documents(documents_of(batch)),
             world=world,
         )
+    weights = None
+    if world.is_sharded:
+        from model.sharding import whole_weights
+
+        weights = {name: weight.cpu() for name, weight in whole_weights(model, world)}
     if not world.is_main:
         return {}
-    save_model(out, model, tokenizer, phase=stage)
+    save_model(out, model, tokenizer, phase=stage, weights=weights)
     write_history(out / "history.jsonl", history)
     metrics = summarise(history, model, epochs)
     metrics["mfu"] = mfu_of(metrics["tokens_per_second"], model, peak)

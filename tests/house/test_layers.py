@@ -18,7 +18,12 @@ DOORS = {
     "pyarrow.ipc": {"pipeline/arrow_files.py", "model/batches.py"},
     "fasttext": {"pipeline/fasttext_models.py"},
     "datatrove": "benchmarks/",
-    "torch.distributed": {"model/distributed.py", "pipeline/launch.py"},
+    "torch.distributed": {
+        "model/distributed.py",
+        "model/sharding.py",
+        "model/sharded_checkpoint.py",
+        "pipeline/launch.py",
+    },
     "prefect": "flows/",
     "optuna": {"pipeline/search/study.py"},
     "dvc": set(),

@@ -70,7 +70,7 @@ def test_a_step_of_training_waits_once(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("model.checkpoint._sha256", lambda path: "")
     monkeypatch.setattr(Optimizer, "step", lambda optimizer, multiplier: optimizer.muon.step(multiplier))
     monkeypatch.setattr("model.train._fingerprint", lambda *things: "")
-    monkeypatch.setattr("model.train._Saver.save", lambda *things: None)
+    monkeypatch.setattr("model.train.Saver.save", lambda *things: None)
     records = train(
         Transformer(TINY),
         batches(tmp_path),

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
+from ruamel.yaml import YAML
 
+from model.checkpoint import load_model
+from pipeline.__main__ import main as run_stage_command
 from pipeline.errors import UserError
-from pipeline.launch import default_processes, main
+from pipeline.launch import default_processes, main, torchrun_options
 from tests.conftest import ROOT, stage_commands
 
 
@@ -37,6 +47,92 @@ def test_processes_on_a_cpu_divide_the_batch(
     assert default_processes(batch_rows) == expected
 
 
+def test_what_torchrun_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MINIGPT_MAX_RESTARTS", raising=False)
+    assert torchrun_options([], 4) == ["--standalone", "--max-restarts=3", "--nproc-per-node=4"]
+    monkeypatch.setenv("MINIGPT_MAX_RESTARTS", "7")
+    assert torchrun_options(["--nproc_per_node=2"], 4) == ["--standalone", "--max-restarts=7", "--nproc_per_node=2"]
+    meeting = ["--nnodes=2", "--rdzv-endpoint=a:1", "--max-restarts=0", "--nproc-per-node=8"]
+    assert torchrun_options(meeting, 4) == ["--rdzv-backend=c10d", *meeting]
+    monkeypatch.setenv("MINIGPT_MAX_RESTARTS", "often")
+    with pytest.raises(UserError, match="MINIGPT_MAX_RESTARTS"):
+        torchrun_options([], 4)
+
+
+def dry_run(
+    options: list[str], command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> str:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("MINIGPT_DEVICE", "cpu")
+    monkeypatch.setenv("MINIGPT_SHARDING", "none")
+    monkeypatch.setenv("MINIGPT_WORKERS", "4")
+    assert main(["--dry-run", *options, *command]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_dry_run_says_what_would_start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    command = stage_commands()["pretrain"]
+    said = dry_run(["--nnodes", "2", "--rdzv-endpoint=a:1", "--sharding", "full"], command, monkeypatch, capsys)
+    assert said.startswith("torchrun --rdzv-backend=c10d --max-restarts=3 --nproc-per-node=2 --nnodes 2 ")
+    assert "--sharding" not in said
+    assert os.environ["MINIGPT_SHARDING"] == "full"
+    monkeypatch.setenv("MINIGPT_PROCESSES", "1")
+    assert dry_run([], command, monkeypatch, capsys) == f"python -m pipeline {shlex.join(command)}\n"
+    for wrong in (["--nodes-of-mine=2"], []):
+        with pytest.raises(SystemExit) as left:
+            main(["--dry-run", *wrong, *(command if wrong else command[:3])])
+        assert left.value.code == 2
+        capsys.readouterr()
+
+
+def test_the_slurm_example_is_accepted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    path = ROOT / "docs/cluster/slurm.sbatch"
+    subprocess.run(["bash", "-n", str(path)], check=True)
+    text = path.read_text()
+    if shutil.which("shellcheck"):
+        subprocess.run(["shellcheck", str(path)], check=True)
+    found = re.findall(r"^srun (?:[^\n]*\\\n)*[^\n]*$", text, re.MULTILINE)
+    assert len(found) == 1
+    filled = found[0].replace("$SLURM_NNODES", "2").replace("$SLURM_JOB_ID", "17").replace("$first", "node1")
+    assert "$" not in filled
+    words = shlex.split(filled.replace("\\\n", " "))
+    at = words.index("pipeline.launch") + 1
+    stage = words.index("pretrain")
+    said = dry_run(words[at:stage], words[stage:], monkeypatch, capsys)
+    assert "--nnodes=2" in said
+    assert words[stage:] == stage_commands()["pretrain"]
+    settings = dict(re.findall(r"^#SBATCH --([a-z-]+)(?:=(\S+))?$", text, re.MULTILINE))
+    assert settings["nodes"] == "2"
+    assert settings["ntasks-per-node"] == "1"
+    assert f"--nproc-per-node={settings['gpus-per-node']}" in words
+
+
+def test_the_kubernetes_example_is_accepted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    documents = (ROOT / "docs/cluster/kubernetes.yaml").read_text().split("---\n")
+    service, job = (YAML(typ="safe", pure=True).load(text) for text in documents)
+    assert (service["kind"], job["kind"], job["spec"]["completionMode"]) == ("Service", "Job", "Indexed")
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["command"] == ["python", "-m", "pipeline.launch"]
+    arguments = container["args"]
+    stage = arguments.index("pretrain")
+    dry_run(arguments[:stage], arguments[stage:], monkeypatch, capsys)
+    assert arguments[stage:] == stage_commands()["pretrain"]
+    machines = job["spec"]["completions"]
+    assert machines == job["spec"]["parallelism"]
+    assert f"--nnodes={machines}" in arguments
+    assert f"--nproc-per-node={container['resources']['limits']['nvidia.com/gpu']}" in arguments
+    # A pod's name within a headless service: JOB-INDEX.SUBDOMAIN, where the subdomain is the service's name.
+    name, port = service["metadata"]["name"], service["spec"]["ports"][0]["port"]
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["selector"] == {"job-name": job["metadata"]["name"]}
+    assert pod["subdomain"] == name
+    assert f"--rdzv-endpoint={job['metadata']['name']}-0.{name}:{port}" in arguments
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+
+
 @pytest.mark.slow
 def test_an_error_of_all_processes_is_said_once(road: Path, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(
@@ -53,32 +149,165 @@ def test_an_error_of_all_processes_is_said_once(road: Path, tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
-def test_two_processes_give_the_loss_of_one(road: Path, tmp_path: Path) -> None:
-    """Real torchrun, two CPU processes: the same losses up to the order of sums."""
+STEPS = 24
+
+
+def short_run(road: Path, folder: Path) -> list[str]:
+    """A workspace of its own with the road's inputs and a checkpoint at every second step; the command of pretraining there."""
+    folder.mkdir()
+    (folder / "data").symlink_to(road / "data")
+    params = (road / "params.yaml").read_text().replace("total_steps: 60", f"total_steps: {STEPS}")
+    (folder / "params.yaml").write_text(params.replace("eval_every: 30", "eval_every: 12"))
     argv = stage_commands()["pretrain"]
-    out, metrics = tmp_path / "pretrain", tmp_path / "pretrain.json"
-    argv[argv.index("--out") + 1], argv[argv.index("--metrics") + 1] = str(out), str(metrics)
-    env = {
-        **os.environ,
+    argv[argv.index("--out") + 1], argv[argv.index("--metrics") + 1] = str(folder / "out"), str(folder / "metrics.json")
+    return argv
+
+
+def environment(**changes: str) -> dict[str, str]:
+    fixed = {
         "PYTHONPATH": str(ROOT),
         "MINIGPT_COMPILE": "0",
-        "OMP_NUM_THREADS": "1",
         "MINIGPT_DEVICE": "cpu",
+        "OMP_NUM_THREADS": "1",
+        "MINIGPT_CHECKPOINT_SECONDS": "0",
+        "MINIGPT_KEEP_EVERY": "2",
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.launch", "--nproc-per-node=2", *argv],
-        cwd=road,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    ours = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
-    alone = [json.loads(line) for line in (road / "data/pretrain/history.jsonl").read_text().splitlines()]
+    return {**os.environ, **fixed, **changes}
+
+
+def start(
+    folder: Path, options: list[str], command: list[str], log: str = "log", **changes: str
+) -> subprocess.Popen[bytes]:
+    """pipeline.launch, in a process group of its own, as a shell starts it."""
+    with (folder / log).open("wb") as sink:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipeline.launch", *options, *command],
+            cwd=folder,
+            env=environment(**changes),
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def wait_for_steps(folder: Path, launcher: subprocess.Popen[bytes], n_steps: int) -> int:
+    while True:
+        found = list(folder.glob("scratch/pretrain/*/steps.jsonl"))
+        n_done = len(found[0].read_text().splitlines()) if found else 0
+        if n_done >= n_steps:
+            return n_done
+        assert launcher.poll() is None, (folder / "log").read_text()
+        time.sleep(0.02)
+
+
+def workers(launcher: subprocess.Popen[bytes]) -> dict[str, psutil.Process]:
+    """By rank."""
+    children = psutil.Process(launcher.pid).children(recursive=True)
+    found = {child.environ().get("RANK", ""): child for child in children if "pipeline" in child.cmdline()}
+    assert sorted(found) == ["0", "1"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(road: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Sharding → what two processes make."""
+    made: dict[str, Path] = {}
+    for sharding in ("none", "full"):
+        folder = tmp_path_factory.mktemp("launch") / sharding
+        command = short_run(road, folder)
+        launcher = start(folder, ["--nproc-per-node=2", "--sharding", sharding], command)
+        assert launcher.wait() == 0, (folder / "log").read_text()
+        made[sharding] = folder
+    return made
+
+
+def history_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "out/history.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_two_processes_give_the_loss_of_one(
+    road: Path,
+    undisturbed: dict[str, Path],
+    sharding: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Real torchrun, two CPU processes: the same losses up to the order of sums, and what bf16 makes of it."""
+    command = short_run(road, tmp_path / "alone")
+    monkeypatch.chdir(tmp_path / "alone")
+    monkeypatch.setenv("MINIGPT_SHARDING", sharding)
+    assert run_stage_command(command) == 0
+    assert ("nothing to share out" in capsys.readouterr().out) == (sharding == "full")
+    ours, alone = history_of(undisturbed[sharding]), history_of(tmp_path / "alone")
     assert [row["tokens"] for row in ours] == [row["tokens"] for row in alone]
     assert ours[0]["loss_nats"] == pytest.approx(alone[0]["loss_nats"], rel=1e-3)
     assert ours[-1]["loss_nats"] == pytest.approx(alone[-1]["loss_nats"], rel=2e-2)
-    assert json.loads(metrics.read_text())["tokens"] == alone[-1]["tokens"]
-    assert not list(tmp_path.glob("*.partial"))
+    assert ours[-1]["bpb"] == pytest.approx(alone[-1]["bpb"], rel=2e-2)
+    assert json.loads((undisturbed[sharding] / "metrics.json").read_text())["tokens"] == alone[-1]["tokens"]
+    assert not list(undisturbed[sharding].glob("*.partial"))
+    model, _, _ = load_model(undisturbed[sharding] / "out")  # whole, whoever held what
+    assert model.config.n_parameters == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sharding", "rank"), [("none", "1"), ("full", "0")])
+def test_a_killed_process_costs_less_than_a_checkpoint_interval(
+    road: Path, undisturbed: dict[str, Path], sharding: str, rank: str, tmp_path: Path
+) -> None:
+    """kill -9 of one of two: both start again from the newest checkpoint, and every byte of the result is the same."""
+    folder = tmp_path / "killed"
+    command = short_run(road, folder)
+    launcher = start(folder, ["--nproc-per-node=2", "--sharding", sharding], command)
+    n_done = wait_for_steps(folder, launcher, 7)
+    workers(launcher)[rank].kill()
+    assert launcher.wait() == 0, (folder / "log").read_text()
+    log = (folder / "log").read_text()
+    assert "was killed by signal 9; starting again from the newest checkpoint (3 of 3 attempts left)" in log
+    resumed = [int(found) for found in re.findall(rf"continuing after step (\d+) of {STEPS}", log)]
+    assert len(resumed) == 1
+    assert resumed[0] >= n_done - 2  # a checkpoint at every second step; the newest may not have been finished
+    for name in ("model.safetensors", "history.jsonl", "config.json", "tokenizer.json"):
+        assert (folder / "out" / name).read_bytes() == (undisturbed[sharding] / "out" / name).read_bytes(), name
+    assert not list(folder.glob("out.*"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_no_process(road: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "interrupted"
+    command = short_run(road, folder)
+    launcher = start(folder, ["--nproc-per-node=2", "--sharding=full"], command)
+    wait_for_steps(folder, launcher, 2)
+    processes = list(workers(launcher).values())
+    os.killpg(launcher.pid, signal.SIGINT)
+    assert launcher.wait() == 130
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert not alive
+    assert "run it again to go on" in (folder / "log").read_text()
+    assert not list(folder.glob("out*"))
+
+
+@pytest.mark.slow
+def test_two_machines_are_one_run(road: Path, undisturbed: dict[str, Path], tmp_path: Path) -> None:
+    """Two launchers that meet on this machine, a process each: what two processes under one launcher make, to the byte."""
+    folder = tmp_path / "machines"
+    command = short_run(road, folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    options = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-id=here", "--rdzv-endpoint", endpoint, "--sharding=full"]
+    launchers = [start(folder, options, command, log=f"log{number}") for number in range(2)]
+    assert [launcher.wait() for launcher in launchers] == [0, 0], [(folder / f"log{n}").read_text() for n in range(2)]
+    for name in ("model.safetensors", "history.jsonl"):
+        assert (folder / "out" / name).read_bytes() == (undisturbed["full"] / "out" / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_a_machine_that_does_not_come_is_worth_another_try(road: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "lonely"
+    command = short_run(road, folder)
+    options = ["--nnodes=2", "--rdzv-endpoint=127.0.0.1:0", "--rdzv-conf=join_timeout=1", "--nproc-per-node=1"]
+    assert start(folder, options, command).wait() == 75
+    assert "do not find each other" in (folder / "log").read_text()

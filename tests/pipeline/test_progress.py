@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline import progress
 from pipeline.progress import Bar, clock, short
+
+
+@pytest.fixture(autouse=True)
+def rate_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LEAST_SECONDS", 0.0)
 
 
 def test_a_pipe_gets_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
