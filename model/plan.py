@@ -117,10 +117,12 @@ def memory(run: Run) -> Memory:
         activations = torch_activation_bytes(run) + loss_bytes(run)
     masters, optimizer, update = 4 * n, optimizer_bytes(c), update_bytes(run)
     if run.is_sharded:
-        largest = max(c.n_layer_parameters, c.n_embedding_parameters)
-        gathered = 2 * largest * (low or 4)  # the one that computes, and the one being fetched
-        weights, gradients = _share(weights, run) + gathered, _share(gradients, run) + gathered
-        masters, optimizer, update = (_share(part, run) for part in (masters, optimizer, update))
+        width, layer, root = low or 4, c.n_layer_parameters, n - c.n_layer * c.n_layer_parameters
+        # Whole at a time: the layer that computes, the next one, and embedding, head and last norm; there is no low copy.
+        weights = _share(4 * n, run) + width * (2 * layer + root)
+        # A layer's and the rest's in the low dtype, and the larger of them in fp32 as it is reduced.
+        gradients = _share(4 * n, run) + width * (layer + root) + 4 * max(layer, root)
+        masters, optimizer, update = _share(4 * n, run), _share(optimizer, run), sharded_update_bytes(run)
     if run.compute == "kernels":  # its buffers stay
         busiest = gradients + activations + update
     else:
@@ -244,6 +246,17 @@ def loss_bytes(run: Run) -> int:
     table = c.n_embedding_parameters * (4 + width)
     chunk = min(n_tokens, GPU_CHUNK_TOKENS if run.is_cuda else TORCH_CHUNK_TOKENS) * c.vocab_size
     return 2 * width * n_tokens * c.d_model + table + 4 * 4 * chunk
+
+
+def sharded_update_bytes(run: Run) -> int:
+    """Of model.optim.ShardedMuon, one group at a time: a device's rows as they are sent and as they come back, low and in fp32, and of
+    the matrices that it orthogonalises the parts, the whole, their stack, two versions and two products."""
+    width = 2 if run.is_bf16 else 4
+    largest = 0
+    for (m, n), count in matrix_shapes(run.config).items():
+        rows, mine = _share(count * m * n, run), -(-count // run.n_devices)
+        largest = max(largest, rows * (3 * width + 8) + mine * (5 * m * n + 2 * m * m) * width)
+    return largest
 
 
 def fused_activation_bytes(config: ModelConfig, rows: int, n_threads: int = 1) -> int:

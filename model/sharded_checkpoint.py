@@ -35,7 +35,7 @@ def save_sharded(folder: Path, checkpoint: Checkpoint, policy: Policy, world: Wo
     world.barrier()
     unfinished = unfinished_folder(folder, checkpoint.step)
     writer = HuggingFaceStorageWriter(str(unfinished), save_distributed=True)
-    with _own_errors():
+    with own_errors():
         save({**checkpoint.model, **checkpoint.optimizer}, storage_writer=writer)
     names = sorted(path.name for path in unfinished.glob(f"shard-{world.rank + 1:05d}-*"))
     assert len(names) <= 1, names  # a rank may hold no row of anything
@@ -49,7 +49,7 @@ def save_sharded(folder: Path, checkpoint: Checkpoint, policy: Policy, world: Wo
 
 
 @contextmanager
-def _own_errors() -> Generator[None]:
+def own_errors() -> Generator[None]:
     """What went wrong in some rank as itself (a full disk, a Ctrl-C) and not wrapped in an exception that nobody waits for."""
     try:
         yield
@@ -100,7 +100,7 @@ def _contents(path: Path) -> dict[str, tuple[torch.Size, torch.dtype]]:
 
 
 def _read(tensors: Tensors, path: Path) -> Tensors:
-    with warnings.catch_warnings(), _own_errors():
+    with warnings.catch_warnings(), own_errors():
         # Each reads for itself: that is meant.
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         load(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=True)

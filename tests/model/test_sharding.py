@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 
 from model.checkpoint import read_tensors
 from model.config import ModelConfig
 from model.distributed import rows_of
-from model.sharded_checkpoint import read_whole, sha256_by_name
+from model.sharded_checkpoint import own_errors, read_whole, sha256_by_name
 from model.train import StepRecord, TrainSettings, train
 from model.transformer import Transformer
 from tests.model.conftest import TINY
@@ -251,3 +253,10 @@ def test_rows_are_cut_as_torch_cuts_them(n_rows: int, n_ranks: int) -> None:
     """FSDP2 uses torch.chunk, which gives fewer parts where there is nothing left."""
     parts = [len(part) for part in torch.arange(n_rows).chunk(n_ranks)]
     assert rows_of(n_rows, n_ranks) == parts + [0] * (n_ranks - len(parts))
+
+
+@pytest.mark.parametrize("cause", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_an_error_of_one_rank_is_told_as_what_it_is(cause: BaseException) -> None:
+    failures: dict[int, Any] = {0: (cause, None)}
+    with pytest.raises(type(cause)), own_errors():
+        raise CheckpointException("wrapped", failures)
