@@ -249,8 +249,8 @@ def loss_bytes(run: Run) -> int:
 
 
 def sharded_update_bytes(run: Run) -> int:
-    """Of model.optim.ShardedMuon, one group at a time: a device's rows as they are sent and as they come back, low and in fp32, and of
-    the matrices that it orthogonalises the parts, the whole, their stack, two versions and two products."""
+    """Of model.optim.ShardedMuon, one group at a time: a device's rows as they are sent and as they come back, low and in fp32, and
+    of the matrices that it orthogonalises the parts, the whole, their stack, two versions and two products."""
     width = 2 if run.is_bf16 else 4
     largest = 0
     for (m, n), count in matrix_shapes(run.config).items():
