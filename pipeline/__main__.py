@@ -11,6 +11,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, ModuleType
 
@@ -19,6 +21,7 @@ from pipeline.errors import EXIT_OF_RANK, UserError
 from pipeline.stage import STAGES, input_names, run_stage
 
 OTHERS_WAIT_SECONDS = 5.0
+SIGNAL_WAIT_SECONDS = 1.0
 
 
 def parse(argv: list[str]) -> tuple[ModuleType, argparse.Namespace, dict[str, Path]]:
@@ -57,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
         die_with_parent(os.getppid())
         signal.signal(signal.SIGINT, _interrupt_once)
     try:
-        run_stage(module, params_path=args.params, inputs=inputs, out=args.out, metrics_path=args.metrics)
+        with patience_with_peers():
+            run_stage(module, params_path=args.params, inputs=inputs, out=args.out, metrics_path=args.metrics)
     except UserError as error:
         let_the_first_process_speak()
         print(f"error: {error}", file=sys.stderr)
@@ -73,6 +77,25 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{argv[0]}: interrupted; run it again to go on", file=sys.stderr)
         return 130
     return 0
+
+
+@contextmanager
+def patience_with_peers() -> Generator[None]:
+    """A lost peer may be the Ctrl-C that reaches this process next, because torchrun passes it on to one after the other, or that
+    reached it inside a checkpoint, where torch first wants to tell all the others."""
+    try:
+        yield
+    except RuntimeError:  # of gloo and NCCL
+        if is_rank() and not was_interrupted():
+            time.sleep(SIGNAL_WAIT_SECONDS)
+        if is_rank() and was_interrupted():
+            raise KeyboardInterrupt from None
+        raise
+
+
+def was_interrupted() -> bool:
+    """Whether `_interrupt_once` has been called."""
+    return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def is_rank() -> bool:

@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from ruamel.yaml import YAML
 from pipeline.engine import die_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+HELD = (signal.SIGINT, signal.SIGTERM)
 STOP_SECONDS = 20.0
 FIGURE = "heldout_bpb"
 
@@ -54,7 +55,7 @@ class Trial:
         outputs = ["--out", "model", "--metrics", "metrics.json"]
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "MINIGPT_WORKERS": str(n_workers), "PYTHONPATH": os.pathsep.join(paths)}
-        with (self.folder / "log.txt").open("ab") as log:
+        with (self.folder / "log.txt").open("ab") as log, _signals_held():
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.launch", "pretrain", *inputs, *outputs],
                 cwd=self.folder,
@@ -62,7 +63,7 @@ class Trial:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for us, who then end the trial
-                preexec_fn=partial(die_with_parent, os.getpid()),
+                preexec_fn=partial(_begin, os.getpid()),
             )
 
     def is_running(self) -> bool:
@@ -116,6 +117,22 @@ class Trial:
             return "; ".join([lines[at].removeprefix("error: "), *rest])
         code = self._process.returncode if self._process else 1
         return f"killed by signal {-code}" if code and code < 0 else f"exit code {code}; see {path}"
+
+
+@contextlib.contextmanager
+def _signals_held() -> Generator[None]:
+    """A Ctrl-C waits until the process that is being started is known, and can be ended."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(parent: int) -> None:
+    """In the new process: signals come through, and it does not outlive the search."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+    die_with_parent(parent)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

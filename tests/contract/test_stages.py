@@ -13,7 +13,7 @@ from pipeline.stage import STAGES
 from tests.conftest import ROOT, read_yaml, run_command, stage_commands
 
 # Clock readings: the only figures that two runs of the same thing may differ in.
-MEASURED = ("_seconds", "_per_second")
+MEASURED = ("_seconds", "_per_second", "mfu")
 # The report shows these readings.
 MEASURED_FILES = {"evaluate": {"report.md", "report.html"}}
 SERIAL = {"MINIGPT_ENGINE": "serial", "MINIGPT_WORKERS": "1"}
