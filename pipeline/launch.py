@@ -28,7 +28,7 @@ from pathlib import Path
 from model.budget import FEWEST_ROWS
 from pipeline.__main__ import main as run_stage_command
 from pipeline.__main__ import parse
-from pipeline.engine import worker_count
+from pipeline.engine import follow_parent, worker_count
 from pipeline.errors import EXIT_OF_RANK, UserError
 from pipeline.params import load_params
 from pipeline.stage import STAGES
@@ -41,6 +41,7 @@ TRY_AGAIN = 75  # sysexits' EX_TEMPFAIL
 
 def main(argv: list[str] | None = None) -> int:
     """The exit code of the stage."""
+    follow_parent()
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["plan"]:
         return _plan(argv[1:])

@@ -11,6 +11,15 @@ from __future__ import annotations
 
 from pipeline.engine.files import N_HERE, file_key, map_files
 from pipeline.engine.maps import ENGINES, map_shards, worker_count
-from pipeline.engine.processes import die_with_parent
+from pipeline.engine.processes import die_with_parent, follow_parent
 
-__all__ = ["ENGINES", "N_HERE", "die_with_parent", "file_key", "map_files", "map_shards", "worker_count"]
+__all__ = [
+    "ENGINES",
+    "N_HERE",
+    "die_with_parent",
+    "file_key",
+    "follow_parent",
+    "map_files",
+    "map_shards",
+    "worker_count",
+]

@@ -76,6 +76,15 @@ def _start_worker(parent: int) -> None:
     die_with_parent(parent)
 
 
+def follow_parent() -> None:
+    """For a process whose parent said MINIGPT_PARENT=pid and held its signals while it started: they come through from here on, and
+    it ends with the parent. Nothing of this runs between fork and exec, where a lock of another thread may be held for ever."""
+    parent = os.environ.pop("MINIGPT_PARENT", "")
+    if parent:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+        die_with_parent(int(parent))
+
+
 def die_with_parent(parent: int) -> None:
     """This process is killed when `parent` (its parent's pid) ends, however that ends."""
     if sys.platform == "linux":

@@ -14,13 +14,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
-
-from pipeline.engine import die_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HELD = (signal.SIGINT, signal.SIGTERM)
@@ -54,7 +51,12 @@ class Trial:
         inputs = ["--shards", str(shards), "--tokenizer", str(tokenizer)]
         outputs = ["--out", "model", "--metrics", "metrics.json"]
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "MINIGPT_WORKERS": str(n_workers), "PYTHONPATH": os.pathsep.join(paths)}
+        environment = {
+            **os.environ,
+            "MINIGPT_WORKERS": str(n_workers),
+            "MINIGPT_PARENT": str(os.getpid()),  # the trial does not outlive the search (pipeline.engine.follow_parent)
+            "PYTHONPATH": os.pathsep.join(paths),
+        }
         with (self.folder / "log.txt").open("ab") as log, _signals_held():
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.launch", "pretrain", *inputs, *outputs],
@@ -63,7 +65,6 @@ class Trial:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for us, who then end the trial
-                preexec_fn=partial(_begin, os.getpid()),
             )
 
     def is_running(self) -> bool:
@@ -121,18 +122,12 @@ class Trial:
 
 @contextlib.contextmanager
 def _signals_held() -> Generator[None]:
-    """A Ctrl-C waits until the process that is being started is known, and can be ended."""
+    """A Ctrl-C waits until the process that is being started is known, and can be ended. It lets signals in by itself."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _begin(parent: int) -> None:
-    """In the new process: signals come through, and it does not outlive the search."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
-    die_with_parent(parent)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
