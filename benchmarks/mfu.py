@@ -6,23 +6,16 @@ takes for a compute-optimal run of 12 M parameters). The peak is measured before
 
 from __future__ import annotations
 
-import tempfile
-import time
-from pathlib import Path
-
-import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import Result
-from model.batches import Batch
 from model.config import ModelConfig
-from model.train import TrainSettings, train
-from model.transformer import Transformer
 from pipeline.peak import measured_peak
+from pipeline.probe import measured_tokens_per_second
 
-STEPS, ROWS, MICRO_ROWS = 4, 48, 12
+ROWS, MICRO_ROWS = 48, 12
 SIZES = {
     "4M": ModelConfig(
         vocab_size=4_096, seq_len=512, n_layer=4, n_head=4, n_kv_head=2, d_model=256, d_head=64, d_ff=688
@@ -36,27 +29,13 @@ SIZES = {
 }
 
 
-class RandomBatches:
-    """Rows of random ids: what they are costs nothing."""
-
-    n_rows, batch_rows = 10_000, ROWS
-
-    def __init__(self, config: ModelConfig) -> None:
-        self.config = config
-
-    def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch:
-        shape = (ROWS, self.config.seq_len + 1)
-        tokens = torch.from_numpy(np.random.Generator(np.random.PCG64(step)).integers(0, self.config.vocab_size, shape))
-        return Batch(tokens[:, :-1], tokens[:, 1:])
-
-
 def run() -> Result:
     """FLOP/s reached and possible, in GFLOP/s, of the size with the lowest share."""
     table = Table("parameters", "tokens/s", "GFLOP/s", "peak", "MFU", title="training, bf16")
     found: list[tuple[float, float]] = []
     for config in SIZES.values():
         before = measured_peak(torch.device("cpu")) * 1e12
-        rate = tokens_per_second(config)
+        rate = measured_tokens_per_second(config, ROWS, MICRO_ROWS, torch.get_num_threads())
         peak, reached = max(before, measured_peak(torch.device("cpu")) * 1e12), rate * config.flops_per_token()
         found.append((reached, peak))
         cells = (f"{config.n_parameters / 1e6:.1f} M", f"{rate:,.0f}", f"{reached / 1e9:.0f}", f"{peak / 1e9:.0f}")
@@ -65,20 +44,3 @@ def run() -> Result:
     reached, peak = min(found, key=lambda pair: pair[0] / pair[1])
     work = f"optimiser steps of {ROWS} x 512 tokens, {', '.join(SIZES)} parameters: the lowest MFU"
     return Result(work, "GFLOP/s", reached / 1e9, peak / 1e9, "the fastest bf16 product of square matrices")
-
-
-def tokens_per_second(config: ModelConfig) -> float:
-    """Of the best step after the first, which allocates and compiles."""
-    ends: list[float] = []
-    settings = TrainSettings(
-        total_steps=STEPS, precision="bf16", use_compile=False, checkpoint_every_seconds=0, micro_rows=MICRO_ROWS
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        train(
-            Transformer(config),
-            RandomBatches(config),
-            settings=settings,
-            checkpoints=Path(folder),
-            on_step=lambda record: ends.append(time.perf_counter()),
-        )
-    return ROWS * config.seq_len / float(np.diff(ends).min())
