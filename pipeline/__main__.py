@@ -6,7 +6,6 @@ Exit codes: 0 good, 1 a person's error (three lines, no traceback; 78 under torc
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import signal
 import sys
@@ -18,7 +17,7 @@ from types import FrameType, ModuleType
 
 from pipeline.engine import ENGINES, die_with_parent
 from pipeline.errors import EXIT_OF_RANK, UserError
-from pipeline.stage import STAGES, input_names, run_stage
+from pipeline.stage import STAGES, input_names, load_stage, run_stage
 
 OTHERS_WAIT_SECONDS = 5.0
 SIGNAL_WAIT_SECONDS = 1.0
@@ -31,7 +30,7 @@ def parse(argv: list[str]) -> tuple[ModuleType, argparse.Namespace, dict[str, Pa
     )
     chooser.add_argument("stage", choices=STAGES)
     chosen = chooser.parse_args(argv[:1])
-    module = importlib.import_module(f"pipeline.{chosen.stage}")
+    module = load_stage(chosen.stage)
     parser = argparse.ArgumentParser(
         prog=f"python -m pipeline {chosen.stage}",
         description=module.__doc__,  # what goes in and out, and the memory it takes

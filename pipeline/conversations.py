@@ -1,10 +1,9 @@
-"""python -m pipeline conversations: filtered documents and hand-written talk → chat data to tune and to test on.
+"""python -m pipeline conversations: passages and hand-written talk → chat data to tune and to test on.
 
-In: documents, the shard stage's split, the tokenizer, data/seed/chat. Out: train.parquet and heldout.parquet
-(messages as JSON), and passages.sqlite, which the assistant searches. Documents of the val split are the held-out
-ones: their names stand in no training conversation. A held-out row ends with the turn that is scored, or where many
-answers are right, before it. Memory: `max_sample_bytes` of text a few times over, conversations at about 1 kB
-each; time: O(documents + conversations).
+In: the passages of the index, the shard stage's split, the tokenizer, data/seed/chat. Out: train.parquet and
+heldout.parquet (messages as JSON). Documents of the val split are the held-out ones: their names stand in no training
+conversation. A held-out row ends with the turn that is scored, or where many answers are right, before it. Memory: the
+passages a few times over, conversations at about 1 kB each; time: O(passages + conversations).
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -22,29 +21,26 @@ import pyarrow.compute as pc
 from model.chat import call_text
 from pipeline.errors import UserError
 from pipeline.params import Conversations
-from pipeline.passage_index import write_index
-from pipeline.sample import sample_docs
 from pipeline.stage import Metrics
-from pipeline.tables import BATCH_ROWS, CONVERSATIONS, HELDOUT, read_shard, write_table
+from pipeline.tables import CONVERSATIONS, HELDOUT, read_shard, read_table, write_table
 from pipeline.text.answers import Message
 from pipeline.text.encode import fast_encoder
 from pipeline.text.lookups import Example, Shelf
 from pipeline.text.mixture import Amounts, Seeds, heldout_examples, joined, train_examples, without_names
-from pipeline.text.passages import Doc, passages
+from pipeline.text.passage import Passage
 from pipeline.text.seeds import parse_seed
 
 TokenCounter = Callable[[Sequence[Example]], list[int]]
 
 
-def run(params: Conversations, *, docs: Path, shards: Path, tokenizer: Path, seeds: Path, out: Path) -> Metrics:
+def run(params: Conversations, *, index: Path, shards: Path, tokenizer: Path, seeds: Path, out: Path) -> Metrics:
     count_tokens = token_counter((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
     written = read_seeds(seeds)
-    everything = list(passages(_documents(docs, params.max_sample_bytes, params.seed), params.passage_chars))
+    everything = read_passages(index / "passages.parquet")
     if not everything:
         raise UserError(
-            "conversations: there is no text to talk about", f"no passage in {docs}", "add sources, or loosen filter"
+            "conversations: there is no text to talk about", f"no passage in {index}", "add sources, or loosen filter"
         )
-    n_passages = write_index(out / "passages.sqlite", everything, params.max_index_bytes)
     val_ids = _val_ids(shards)
     ours = [passage for passage in everything if passage.doc_id not in val_ids]
     theirs = [passage for passage in everything if passage.doc_id in val_ids]
@@ -68,9 +64,6 @@ def run(params: Conversations, *, docs: Path, shards: Path, tokenizer: Path, see
     fitting = _fitting(tests, params.max_tokens, count_tokens)
     _write_heldout(out / "heldout.parquet", fitting)
     metrics: Metrics = {
-        "n_passages": n_passages,
-        "n_passages_left_out": len(everything) - n_passages,
-        "passages_bytes": (out / "passages.sqlite").stat().st_size,
         "n_names_train": len(ours),
         "n_names_heldout": len(theirs),
         "n_train": len(rows),
@@ -88,11 +81,10 @@ def _by_kind(name: str, examples: Sequence[Example]) -> Metrics:
     return {f"{name}_{kind}": n for kind, n in sorted(Counter(example.kind for example in examples).items())}
 
 
-def _documents(folder: Path, max_bytes: int, seed: int) -> Iterator[Doc]:
-    """All documents in the order of their ids, or a sample of them where the corpus is larger than `max_bytes` of text."""
-    table = sample_docs(folder, Doc._fields, max_bytes, seed).sort_by("id")
-    for batch in table.to_batches(max_chunksize=BATCH_ROWS):
-        yield from map(Doc, *(batch.column(name).to_pylist() for name in Doc._fields))
+def read_passages(path: Path) -> list[Passage]:
+    """Return the passages of a table of `PASSAGES` in order."""
+    table = read_table(path, Passage._fields)
+    return list(map(Passage, *(table.column(name).to_pylist() for name in Passage._fields)))
 
 
 def _val_ids(shards: Path) -> set[str]:

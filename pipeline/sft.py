@@ -1,13 +1,12 @@
 """Tune the pretrained model on conversations: a model folder and CONVERSATIONS → a model folder that can talk.
 
 The loss is on the assistant's tokens only. Whole conversations are packed into rows; none is cut unless it is longer than the
-window, and these are counted. The passages that `search_docs` looks up travel along: the folder is all an assistant needs.
+window, and these are counted.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,7 +62,6 @@ def run(params: Sft, *, base: Path, conversations: Path, scratch: Path, out: Pat
             out=out,
         )
     if metrics:
-        shutil.copyfile(conversations / "passages.sqlite", out / "passages.sqlite")
         metrics |= {
             "conversations": len(rendered),
             "rows": batches.n_rows,

@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import importlib
+import importlib.util
 import inspect
 import json
 import math
@@ -32,6 +34,7 @@ STAGES = (
     "download",
     "dedupe",
     "filter",
+    "index",
     "train_tokenizer",
     "shard",
     "conversations",
@@ -44,6 +47,18 @@ Metrics = dict[str, float | int]
 SCRATCH = Path("scratch")
 
 
+def load_stage(name: str) -> ModuleType:
+    """Import a stage: the room `pipeline/<name>/` with its stage.py, or the module `pipeline/<name>.py`."""
+    spec = importlib.util.find_spec(f"pipeline.{name}")
+    is_room = spec is not None and spec.submodule_search_locations is not None
+    return importlib.import_module(f"pipeline.{name}.stage" if is_room else f"pipeline.{name}")
+
+
+def stage_name(module: ModuleType) -> str:
+    """Return the name of an imported stage: the inverse of `load_stage`."""
+    return module.__name__.removesuffix(".stage").rpartition(".")[2]
+
+
 def input_names(run: Callable[..., Metrics]) -> list[str]:
     """The keyword-only paths a stage reads: its flags, in order."""
     names = [p.name for p in inspect.signature(run).parameters.values() if p.kind is p.KEYWORD_ONLY]
@@ -54,7 +69,7 @@ def run_stage(
     module: ModuleType, *, params_path: Path, inputs: Mapping[str, Path], out: Path, metrics_path: Path
 ) -> Metrics:
     """Runs one stage for real; after it `out` and `metrics_path` are whole, or nothing has changed but scratch."""
-    name, rank = module.__name__.rpartition(".")[2], int(os.environ.get("RANK", "0"))
+    name, rank = stage_name(module), int(os.environ.get("RANK", "0"))
     section = getattr(load_params(params_path), name)
     for flag, path in inputs.items():
         if not path.exists():

@@ -13,6 +13,8 @@ from pydantic import Field, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from pipeline.errors import ParamError, UserError
+from pipeline.frame.settings import Count, Frac, LearningRate, NgramWords, Section, Seed
+from pipeline.index.params import Index
 from pipeline.params.sources import (
     Download,
     Http,
@@ -64,7 +66,6 @@ from pipeline.params.training import (
     Spikes,
     TrainTokenizer,
 )
-from pipeline.params.types import Count, Frac, LearningRate, NgramWords, Section, Seed
 
 __all__ = [
     "C4",
@@ -90,6 +91,7 @@ __all__ = [
     "Http",
     "HttpFile",
     "HuggingFace",
+    "Index",
     "Language",
     "LearningRate",
     "Licences",
@@ -128,6 +130,12 @@ __all__ = [
 
 S = TypeVar("S", bound=Section)
 
+MOVED = {  # setting → where it is now
+    "conversations.passage_chars": "index.passage_chars",
+    "conversations.max_index_bytes": "index.max_bytes",
+    "conversations.max_sample_bytes": "index.max_sample_bytes",
+}
+
 
 class Registry(Section):
     """The gate's policy: what a candidate must not lose against the champion."""
@@ -143,6 +151,7 @@ class Params(Section):
     download: Download
     dedupe: Dedupe
     filter: Filter
+    index: Index
     train_tokenizer: TrainTokenizer
     shard: Shard
     conversations: Conversations
@@ -186,5 +195,7 @@ def check_section(kind: type[S], values: object, path: str) -> S:
 def _problem(detail: Any) -> tuple[str, str, str]:
     name = ".".join(str(part) for part in detail["loc"]) or "params.yaml"
     value = "(missing)" if detail["type"] == "missing" else repr(detail["input"])[:80]
-    say = "unknown setting, remove it or correct its spelling" if detail["type"] == "extra_forbidden" else detail["msg"]
+    say = detail["msg"]
+    if detail["type"] == "extra_forbidden":
+        say = f"it is {MOVED[name]} now" if name in MOVED else "unknown setting, remove it or correct its spelling"
     return name, value, say

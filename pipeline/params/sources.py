@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.params.types import Count, Section
+from pipeline.frame.settings import Count, Section
 
 
 class PythonDocs(Section):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.params.sources import Text
-from pipeline.params.types import Count, Frac, NgramWords, Section, Seed
+from pipeline.frame.settings import Count, Frac, NgramWords, Section, Seed
 
 RUN_NAME = r"^\w[\w.-]{0,99}$"
 RunName = Annotated[str, Field(pattern=RUN_NAME)]

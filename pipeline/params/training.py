@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.params.types import Count, Frac, LearningRate, Section, Seed
+from pipeline.frame.settings import Count, Frac, LearningRate, Section, Seed
 
 
 class TrainTokenizer(Section):
@@ -28,11 +28,6 @@ class Shard(Section):
 class Conversations(Section):
     seed: Seed
     max_tokens: Annotated[int, Field(ge=64)]  # a whole conversation, so that none is cut in training
-    passage_chars: Annotated[int, Field(ge=80, le=4_000)]  # of a passage that search_docs finds
-    max_index_bytes: Annotated[
-        int, Field(ge=1_000_000)
-    ]  # of passages' text in passages.sqlite, which is about twice as large
-    max_sample_bytes: Count  # of documents' text to talk about, drawn by `seed` where there is more: bounds memory
     n_quote: Annotated[int, Field(ge=0)]
     n_abstain: Annotated[int, Field(ge=0)]
     n_search: Annotated[int, Field(ge=0)]  # half of them by name, half in words

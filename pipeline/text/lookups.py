@@ -15,7 +15,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from pipeline.text.answers import Message, abstention, assistant, call, quote, shown, tool, user
-from pipeline.text.passages import Passage
+from pipeline.text.passage import Passage
 from pipeline.text.questions import Asked, ask, ask_name, ask_words, is_about, task_words, with_text
 
 MAX_SENTENCE_CHARS = 160

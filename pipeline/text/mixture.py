@@ -23,7 +23,7 @@ from pipeline.text.lookups import (
     search_example,
     words_example,
 )
-from pipeline.text.passages import Passage
+from pipeline.text.passage import Passage
 from pipeline.text.seeds import seed_examples
 
 NEW_WORDING_FRAC = 0.25  # of the held-out items: asked in words that training has never seen

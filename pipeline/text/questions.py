@@ -10,7 +10,7 @@ import re
 from random import Random
 from typing import NamedTuple
 
-from pipeline.text.passages import Passage
+from pipeline.text.passage import Passage
 
 SYMBOL = (
     *(

@@ -16,7 +16,7 @@ FRAME = {
     "pipeline.params.sources",
     "pipeline.params.text",
     "pipeline.params.training",
-    "pipeline.params.types",
+    "pipeline.frame.settings",
     "pipeline.errors",
     "pipeline.progress",
     "pipeline.engine",

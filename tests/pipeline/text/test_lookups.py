@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.text.answers import abstention, is_abstention, is_refusal, parse_quote, quote, result
 from pipeline.text.lookups import Shelf, abstain_example, is_quotable, names_in, quote_example
-from pipeline.text.passages import Passage
+from pipeline.text.passage import Passage
 from pipeline.text.questions import SYMBOL, ask_name, is_about, short_name, task_words
 
 NAME = st.from_regex(r"[a-z_]{1,8}(\.[a-z_]{1,8}){0,3}", fullmatch=True)

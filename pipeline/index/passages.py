@@ -15,28 +15,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from pipeline.text.sentences import has_full_stop, paragraphs, sentences
+from pipeline.index.sentences import has_full_stop, paragraphs, sentences
+from pipeline.text.passage import Passage
 
 MAX_SIGNATURE_CHARS = 48
 MAX_TITLE_CHARS = 64
 UNFINISHED = " —"  # stands after a sentence without a full stop, so that its end can be seen
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
-
-
-class Passage(NamedTuple):
-    """`sentence` is the first one, as it stands in `text`; `is_symbol` tells a Python name from a title of prose."""
-
-    id: str
-    title: str
-    text: str
-    sentence: str
-    source: str
-    licence: str
-    is_symbol: bool
-
-    @property
-    def doc_id(self) -> str:
-        return self.id.partition("-")[0]
 
 
 class Doc(NamedTuple):
@@ -50,8 +35,8 @@ class Doc(NamedTuple):
     licence: str
 
 
-def passages(docs: Iterable[Doc], max_chars: int) -> Iterator[Passage]:
-    """At most one passage per title, the first one's, in the order of the documents."""
+def cut_passages(docs: Iterable[Doc], max_chars: int) -> Iterator[Passage]:
+    """Yield the passages of documents in order, at most one per title: that of the first document."""
     seen: set[str] = set()
     for doc in docs:
         for passage in (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.text.sentences import has_full_stop, paragraphs, sentences
+from pipeline.index.sentences import has_full_stop, paragraphs, sentences
 
 
 @given(st.text(alphabet="ab .!?e.g)\"'A1\n", max_size=80))

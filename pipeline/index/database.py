@@ -1,4 +1,4 @@
-"""passages.sqlite: what the tool `search_docs` looks up. One file that the model's folder carries along.
+"""passages.sqlite: the database that the tool `search_docs` searches.
 
 In: passages in order. Out: table `passages` (id, title, passage, source, licence) with an index on the title, and
 `passages_fts`, an FTS5 index over title and passage. Its tokenizer cuts at everything that is no letter or digit, so
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
-from pipeline.text.passages import Passage
+from pipeline.text.passage import Passage
 
 _SCHEMA = """
 PRAGMA page_size = 4096;
@@ -31,8 +31,8 @@ INSERT INTO passages_fts (passages_fts) VALUES ('optimize');
 """
 
 
-def write_index(path: Path, passages: Iterable[Passage], max_bytes: int) -> int:
-    """Passages beyond `max_bytes` of text are left out; returns how many went in."""
+def write_database(path: Path, passages: Iterable[Passage], max_bytes: int) -> int:
+    """Write the first passages, up to `max_bytes` of text. Return how many were written."""
     rows: list[tuple[str, str, str, str, str]] = []
     n_bytes = 0
     for passage in passages:

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.text.passages import Doc, fill, passages, quote_first, shorten
+from pipeline.index.passages import Doc, cut_passages, fill, quote_first, shorten
 
 
 def doc(text: str, title: str = "a.b.norm", signature: str = "(x, ord=None)", source: str = "python_docs/a") -> Doc:
@@ -16,36 +16,36 @@ def doc(text: str, title: str = "a.b.norm", signature: str = "(x, ord=None)", so
 
 def test_a_symbol_gives_its_last_name_its_signature_and_the_first_paragraphs() -> None:
     text = "a.b.norm(x, ord=None)\n\nMatrix or vector norm.\n\nMore of it.\n\nParameters\n----------\nx : array"
-    (passage,) = passages([doc(text)], 200)
+    (passage,) = cut_passages([doc(text)], 200)
     assert passage.text == '"Matrix or vector norm." More of it. — norm(x, ord=None)'
     assert (passage.title, passage.sentence, passage.is_symbol) == ("a.b.norm", "Matrix or vector norm.", True)
 
 
 def test_the_end_of_a_sentence_without_a_full_stop_can_be_seen() -> None:
-    (passage,) = passages([doc("a.b.norm\n\nMatrix norm\n\nMore of it.", signature="")], 200)
+    (passage,) = cut_passages([doc("a.b.norm\n\nMatrix norm\n\nMore of it.", signature="")], 200)
     assert passage.text == '"Matrix norm" — More of it. — norm'
     assert passage.sentence == "Matrix norm"
-    (passage,) = passages([doc("a.b.norm\n\nMatrix norm", signature="-> int")], 200)
+    (passage,) = cut_passages([doc("a.b.norm\n\nMatrix norm", signature="-> int")], 200)
     assert passage.text == '"Matrix norm" — norm -> int'
 
 
 def test_a_docstring_of_fields_alone_is_kept_as_it_is() -> None:
-    (passage,) = passages([doc("a.b.norm\n\nReturns:\n    The default.")], 200)
+    (passage,) = cut_passages([doc("a.b.norm\n\nReturns:\n    The default.")], 200)
     assert passage.text == '"Returns: The default." — norm(x, ord=None)'
 
 
 def test_one_passage_for_a_title() -> None:
-    found = list(passages([doc("a.b.norm\n\nOne."), doc("a.b.norm\n\nTwo."), doc("x", title="")], 200))
+    found = list(cut_passages([doc("a.b.norm\n\nOne."), doc("a.b.norm\n\nTwo."), doc("x", title="")], 200))
     assert [passage.sentence for passage in found] == ["One."]
 
 
 def test_prose_is_cut_into_numbered_parts_in_order() -> None:
     words = [f"Sentence number {n} stands here." for n in range(40)]
-    found = list(passages([doc(" ".join(words), title="A Book", source="text/b")], 200))
+    found = list(cut_passages([doc(" ".join(words), title="A Book", source="text/b")], 200))
     assert [passage.title for passage in found] == [f"A Book §{n}" for n in range(1, len(found) + 1)]
     assert " ".join(passage.text.replace('"', "") for passage in found) == " ".join(words)
     assert all(len(passage.text) <= 200 and passage.text.startswith(f'"{passage.sentence}"') for passage in found)
-    (short,) = passages([doc("Just a line without much", title="", source="text/b")], 200)
+    (short,) = cut_passages([doc("Just a line without much", title="", source="text/b")], 200)
     assert (short.title, short.text) == ("Just a line without much", '"Just a line without much"')
 
 

@@ -1,0 +1,1 @@
+"""The stage `index`: the passages that the assistant searches."""
