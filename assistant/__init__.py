@@ -1,1 +1,1 @@
-"""What people talk to: needs one model folder (config, weights, tokenizer, passages) and nothing else of the pipeline."""
+"""What people talk to: needs a model folder (config, weights, tokenizer), an index folder (passages), and no pipeline."""

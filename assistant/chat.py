@@ -1,4 +1,4 @@
-"""python -m assistant [--model FOLDER]: a streaming chat with a model folder, its two tools really executed.
+"""python -m assistant [--model FOLDER] [--index FOLDER]: a streaming chat with a model, its two tools really executed.
 
 In: lines from a terminal or a pipe (`printf 'What is 12*7?\\n/quit\\n' | python -m assistant`). Out: answers as they are written.
 Ctrl-C stops an answer, a second one at the prompt leaves, as do Ctrl-D and /quit. A line that begins with a space is never a
@@ -138,29 +138,35 @@ def main(argv: list[str] | None = None) -> int:
 
 def _start(args: argparse.Namespace) -> Chat:
     settings = Settings(args.max_tokens, args.temperature, args.top_k, args.top_p, args.seed)
-    choice = choose(args.model, Path())
+    choice = choose(args.model, args.index, Path())
     from assistant.engine import ModelEngine  # here, because torch takes a second and usage errors should not
 
     engine = ModelEngine.load(choice.folder, weights=args.weights)
     history = Path("var/chat_history") if Path("var").is_dir() else None
     screen = Screen(is_terminal=sys.stdin.isatty() and sys.stdout.isatty(), history_file=history)
-    for line in banner(engine.info, choice.why):
+    for line in banner(engine.info, choice.index, choice.why):
         screen.remark(line)
-    return Chat(Session(engine, tools_of(choice.folder), system=args.system), settings, screen)
+    return Chat(Session(engine, tools_of(choice.index), system=args.system), settings, screen)
 
 
-def banner(info: ModelInfo, why: str) -> list[str]:
-    """Which model, from where, its phase and size, and what it can look up."""
+def banner(info: ModelInfo, index: Path | None, why: str) -> list[str]:
+    """Return lines on the model, where it is from, its phase and size, and what it can look up."""
     size = f"{info.n_parameters / 1e6:.2f} M parameters, {info.weight_bytes / 1e6:.1f} MB, window {info.seq_len} tokens"
     weights = "" if info.weights == "float32" else f", weights in {info.weights}"
     lines = [f"MiniGPT, {size}, on {info.device}{weights}", f"phase {info.phase}, from {info.folder}: {why}"]
     if info.phase == "pretrain":
         return [*lines, "a base model: it only continues your text, without chat, history or tools"]
+    return [*lines, f"tools: calculator, {_searched(index, info.folder)}; /help lists the commands"]
+
+
+def _searched(index: Path | None, model: Path) -> str:
+    """Describe what search_docs searches."""
+    if index is None:
+        return f"no search_docs, because there is no index beside {model} (--index FOLDER names one)"
     try:
-        found = f"search_docs over {Passages(info.folder / 'passages.sqlite').count():,} passages"
+        return f"search_docs over {Passages(index / 'passages.sqlite').count():,} passages from {index}"
     except sqlite3.Error:
-        found = "search_docs finds nothing, because passages.sqlite is missing or damaged"
-    return [*lines, f"tools: calculator, {found}; /help lists the commands"]
+        return f"search_docs finds nothing, because {index / 'passages.sqlite'} is damaged"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -170,7 +176,13 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         type=Path,
         metavar="FOLDER",
-        help="a model folder (default: the champion, else the newest finished model)",
+        help="a model folder (default: var/champion/model, else the newest finished model)",
+    )
+    parser.add_argument(
+        "--index",
+        type=Path,
+        metavar="FOLDER",
+        help="what search_docs searches (default: the folder index beside the model, so var/champion/index)",
     )
     parser.add_argument(
         "--weights",

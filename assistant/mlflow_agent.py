@@ -2,7 +2,8 @@
 
 A models-from-code script: MLflow runs this file and takes the model that it sets. In: a request of the Responses kind,
 `{"input": [{"role": "user", "content": "What is 12 * 7?"}], "custom_inputs": {"temperature": 0.5, "seed": 1}}`. Out:
-the items of the answer: calls of tools, their results, the text. The model folder is the artifact `model`; tools run here.
+the items of the answer: calls of tools, their results, the text. The model folder is the artifact `model`, what
+search_docs searches the artifact `index`; tools run here.
 
 Covers: a request can choose how to sample, and nothing else; unknown settings and kinds of input are refused by name.
 Does not cover: who may ask, and how often. Put something in front of it before it faces a network.
@@ -41,7 +42,7 @@ class MiniGPTAgent(ResponsesAgent):
         folder = Path(str(context.artifacts["model"]))
         engine = ModelEngine.load(folder)
         engine.wait()  # the server says that it is up when it is
-        self._loaded = engine, tools_of(folder)
+        self._loaded = engine, tools_of(Path(str(context.artifacts["index"])))
 
     def predict(self, request: ResponsesAgentRequest) -> ResponsesAgentResponse:
         answer = _Answer()

@@ -38,6 +38,9 @@ class Tools:
             return f"error: {name} failed ({type(error).__name__}: {error})"[:MAX_RESULT_CHARS]
 
 
-def tools_of(folder: Path) -> Tools:
-    """The tools of a model folder; its passages.sqlite may be missing, the search then finds nothing."""
-    return Tools({"calculator": calculate, "search_docs": Passages(folder / "passages.sqlite").search_docs})
+def tools_of(index: Path | None) -> Tools:
+    """Return the calculator and, over an index folder, search_docs."""
+    tools: dict[str, Tool] = {"calculator": calculate}
+    if index is not None:
+        tools["search_docs"] = Passages(index / "passages.sqlite").search_docs
+    return Tools(tools)

@@ -37,7 +37,17 @@ REPORT = Path("var/report.md")
 CHAMPION = Path("var/champion/version.json")
 # What the table shows of a stage, where it has it.
 TELLING = (
-    *("docs_in", "docs_out", "vocab_size", "bytes_per_token", "train_n_tokens", "val_n_tokens", "n_train", "n_heldout"),
+    *(
+        "docs_in",
+        "docs_out",
+        "passages",
+        "vocab_size",
+        "bytes_per_token",
+        "train_n_tokens",
+        "val_n_tokens",
+        "n_train",
+        "n_heldout",
+    ),
     *("n_params", "tokens", "tokens_per_second", "heldout_bpb", "heldout_loss_nats", "bpb", "bpb_se"),
 )
 

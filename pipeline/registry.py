@@ -1,7 +1,7 @@
 """python -m pipeline.registry publish | gate | promote | rollback | pull | list: finished pipelines and the model in use.
 
 In: the finished pipeline in this folder (dvc.lock and what it names). Out: one MLflow run and one version of the model
-`minigpt` per fingerprint of dvc.lock; the aliases candidate, champion and previous; the champion's folder in var/champion.
+`minigpt` per fingerprint of dvc.lock; the aliases candidate, champion and previous; the champion's model and index in var/champion.
 The store is MLFLOW_TRACKING_URI, else var/mlflow.db with its files in var/mlartifacts. One command at a time (a file lock).
 This is the only file that imports mlflow. Exit codes: 0 good, 1 a person's error, 2 usage, 3 the gate refused, 75 try later.
 """
@@ -35,7 +35,9 @@ from pipeline.versions import champion, gate, lineage
 from pipeline.versions.promotion import NAME, Version, find, judge, promote, pull, rollback
 from pipeline.versions.show import VersionRow, console, verdict_table, version_table
 
-MODEL = Path("data/sft")  # the folder that the assistant needs, and nothing else
+MODEL = Path("data/sft")
+INDEX = Path("data/index")
+SEARCHED = ("passages.sqlite",)  # of INDEX, what the assistant reads; the rest is for training
 EVALUATION = Path("data/evaluate")
 DOCUMENTS = "documents.parquet"
 REPORTS = ("report.html", "report.md")
@@ -104,10 +106,32 @@ class MlflowStore:
         return gate.Documents(*(np.asarray(table.column(name).to_pylist()) for name in ("id", "n_bytes", "nats")))
 
     def fetch(self, version: Version, folder: Path) -> None:
-        uri = f"models:/{NAME}/{version.number}/artifacts/{MODEL.name}"
+        uri = f"models:/{NAME}/{version.number}/artifacts"
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as aside:
-            found = self.mlflow.artifacts.download_artifacts(uri, dst_path=aside)
-            shutil.copytree(found, folder, dirs_exist_ok=True, copy_function=shutil.move)
+            arrange(Path(self.mlflow.artifacts.download_artifacts(uri, dst_path=aside)), folder)
+
+
+def arrange(artifacts: Path, folder: Path) -> None:
+    """Move the artifacts of a version to `model/` and `index/` below `folder`. A version published before there was an index
+    has its passages among the model's files."""
+    shutil.move(artifacts / MODEL.name, folder / "model")
+    if (artifacts / INDEX.name).is_dir():
+        shutil.move(artifacts / INDEX.name, folder / "index")
+        return
+    (folder / "index").mkdir()
+    for name in SEARCHED:
+        shutil.move(folder / "model" / name, folder / "index" / name)
+
+
+@contextlib.contextmanager
+def copied_index(root: Path) -> Generator[Path]:
+    """A temporary folder, named as INDEX is, with what the assistant reads of it."""
+    with tempfile.TemporaryDirectory() as aside:
+        folder = Path(aside) / INDEX.name
+        folder.mkdir()
+        for name in SEARCHED:
+            shutil.copyfile(root / INDEX / name, folder / name)
+        yield folder
 
 
 @contextlib.contextmanager
@@ -163,14 +187,15 @@ def _publish(store: MlflowStore, work: lineage.Publication) -> str:
     with store.mlflow.start_run(experiment_id=experiment, run_name=work.fingerprint[:12], tags=tags) as run:
         _log_figures(store, work, run.info.run_id)
         _log_files(store, work, run.info.run_id)
-        model = store.mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(store.root / AGENT),
-            artifacts={"model": str(store.root / MODEL)},
-            code_paths=[str(store.root / name) for name in CODE],
-            input_example=EXAMPLE,  # MLflow asks it twice: a model that can't answer is not published
-            pip_requirements=serving_requirements(store.root),
-        )
+        with copied_index(store.root) as index:
+            model = store.mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(store.root / AGENT),
+                artifacts={"model": str(store.root / MODEL), "index": str(index)},
+                code_paths=[str(store.root / name) for name in CODE],
+                input_example=EXAMPLE,  # MLflow asks it twice: a model that can't answer is not published
+                pip_requirements=serving_requirements(store.root),
+            )
     return _register(store, work, run.info.run_id, model)
 
 

@@ -22,7 +22,7 @@ stages:
   sft:
     cmd: python make.py sft
     deps: [make.py, knobs.json]
-    outs: [data/sft]
+    outs: [data/sft, data/index]
     metrics: [data/metrics/sft.json: {cache: false}]
 """
 
@@ -46,6 +46,10 @@ if stage == "sft":
     print("sft: [###] 100 %", flush=True)
     (out / "config.json").write_text(json.dumps(knobs))
     (out / "model.safetensors").write_bytes(b"weights")
+    index = pathlib.Path("data/index")
+    index.mkdir()
+    (index / "passages.sqlite").write_text("passages of " + knobs["answer"])
+    (index / "passages.parquet").write_text("for training")
     rows = [{"step": step, "loss_nats": 5.0 - step, "note": "text"} for step in range(3)]
     (out / "history.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
     metrics.write_text(json.dumps({"steps": 3}))
@@ -72,10 +76,10 @@ from model.answer import answer
 
 class Agent(ResponsesAgent):
     def load_context(self, context):
-        self.folder = context.artifacts["model"]
+        self.folder, self.index = context.artifacts["model"], context.artifacts["index"]
 
     def predict(self, request):
-        item = self.create_text_output_item(text=answer(self.folder), id="1")
+        item = self.create_text_output_item(text=answer(self.folder, self.index), id="1")
         return ResponsesAgentResponse(output=[item])
 
 set_model(Agent())
@@ -84,7 +88,8 @@ set_model(Agent())
 ANSWER = """
 import json, pathlib
 
-def answer(folder):
+def answer(folder, index):
+    assert [path.name for path in pathlib.Path(index).iterdir()] == ["passages.sqlite"]
     return json.loads(pathlib.Path(folder, "config.json").read_text())["answer"]
 """
 

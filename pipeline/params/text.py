@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.params.sources import Text
 from pipeline.frame.settings import Count, Frac, NgramWords, Section, Seed
+from pipeline.params.sources import Text
 
 RUN_NAME = r"^\w[\w.-]{0,99}$"
 RunName = Annotated[str, Field(pattern=RUN_NAME)]

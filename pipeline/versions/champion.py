@@ -1,4 +1,4 @@
-"""The model in use as a folder: `var/champion` points to one whole model, always.
+"""The version in use as a folder: `var/champion` points to one whole version, always: `model/`, `index/`, version.json.
 
 In: a function that fills an empty folder with a version's files. Out: `var/versions/<key>/` and the link `var/champion`
 to it. A version is filled aside and renamed, the link is replaced in one step, so that nobody ever reads half a model;

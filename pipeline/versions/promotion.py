@@ -44,7 +44,7 @@ class Store(Protocol):
     def unpoint(self, alias: str) -> None: ...
     def metrics(self, version: Version) -> dict[str, float]: ...  # of evaluate
     def documents(self, version: Version) -> gate.Documents: ...
-    def fetch(self, version: Version, folder: Path) -> None: ...  # the model's files into an empty folder
+    def fetch(self, version: Version, folder: Path) -> None: ...  # model/ and index/ into an empty folder
 
 
 def find(store: Store, number: str) -> Version:
@@ -134,7 +134,7 @@ def rollback(store: Store) -> str:
 
 
 def pull(store: Store, alias_or_version: str, to: Path | None) -> tuple[str, Path]:
-    """The model folder of a version: the champion into var/champion, any version into a folder of one's own."""
+    """Fetch model and index of a version: the champion into var/champion, any version into a folder of one's own."""
     aliases = store.aliases()
     number = alias_or_version if alias_or_version.isdigit() else aliases.get(alias_or_version)
     if number is None:
@@ -151,4 +151,5 @@ def pull(store: Store, alias_or_version: str, to: Path | None) -> tuple[str, Pat
         return number, champion.copy_to(to, about, fill)
     if alias != "champion":
         raise UserError(f"pull: version {number} is not the champion", f"alias: {alias or 'none'}", "give --to FOLDER")
-    return number, champion.install(store.root, f"{number}-{version.tags['fingerprint'][:12]}", about, fill)
+    # Folders without the v were pulled before versions had an index: they are fetched anew.
+    return number, champion.install(store.root, f"v{number}-{version.tags['fingerprint'][:12]}", about, fill)

@@ -16,8 +16,8 @@ from model.checkpoint import save_model
 from model.config import ModelConfig
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe
 from model.transformer import Transformer
-from pipeline.passage_index import write_index
-from pipeline.text.passages import Passage
+from pipeline.index.database import write_database
+from pipeline.text.passage import Passage
 
 NORM = "norm(x, ord=None): Matrix or vector norm."
 ROWS = [
@@ -46,7 +46,7 @@ def write_passages(path: Path, rows: Iterable[tuple[str, str]] = ROWS) -> Path:
     """By the stage's own writer: its table is what the assistant has to read."""
     rows = list(rows)
     made = [Passage(str(n), title, text, text, "test", "MIT", True) for n, (title, text) in enumerate(rows)]
-    assert write_index(path, made, 10**6) == len(rows)
+    assert write_database(path, made, 10**6) == len(rows)
     return path
 
 
@@ -64,12 +64,15 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def learned(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
-    """A chat model (phase sft) that knows SUM and LOOK_UP by heart, with passages."""
-    folder = tmp_path_factory.mktemp("learned")
+    """A chat model (phase sft) that knows SUM and LOOK_UP by heart, with an index beside it."""
+    folder = tmp_path_factory.mktemp("learned") / "model"
+    index = folder.parent / "index"
+    for path in (folder, index):
+        path.mkdir()
     model = Transformer(tiny(tokenizer.vocab_size + 3, 128), seed=1)
     learn(model, [render(conversation, tokenizer) for conversation in (SUM, LOOK_UP)])
     save_model(folder, model, tokenizer, phase="sft")
-    write_passages(folder / "passages.sqlite")
+    write_passages(index / "passages.sqlite")
     return folder
 
 
@@ -91,7 +94,7 @@ def learn(model: Transformer, examples: list[tuple[list[int], list[bool]]]) -> N
 
 @pytest.fixture(scope="session")
 def endless(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
-    """A chat model of random weights that never ends its turn, with a long window and no passages."""
+    """A chat model of random weights that never ends its turn, with a long window and no index."""
     return random_model(tmp_path_factory.mktemp("endless"), tokenizer, phase="sft", seq_len=30_000)
 
 

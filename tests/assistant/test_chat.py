@@ -45,7 +45,7 @@ def test_a_conversation_through_a_pipe(learned: Path, tmp_path: Path) -> None:
     assert chat.stdout.decode() == '84, naïve café 😀\n"Compute the inverse of a matrix." [numpy.linalg.inv]\n'
     for expected in (
         f"phase sft, from {learned}: named by --model",
-        "search_docs over 6 passages",
+        f"search_docs over 6 passages from {learned.parent / 'index'}",
         "calculator(12 * 7) → 84",
         "the system prompt is set",
         "there is no system prompt now",
@@ -79,7 +79,8 @@ def test_ctrl_c_stops_an_answer_and_the_next_one_leaves(endless: Path) -> None:
         os.set_blocking(chat.stdout.fileno(), False)
         wait_for(chat.stdout.fileno(), rb".")
         chat.send_signal(signal.SIGINT)
-        assert b"passages.sqlite is missing" in (said := wait_for(chat.stderr.fileno(), rb"stopped\n"))
+        said = wait_for(chat.stderr.fileno(), rb"stopped\n")
+        assert said.count(b"no search_docs, because there is no index beside") == 1
         assert b"Traceback" not in said
         chat.send_signal(signal.SIGINT)
         assert chat.wait(10) == 130

@@ -48,7 +48,7 @@ def text(events: list[Event]) -> str:
 
 @pytest.mark.parametrize("conversation", [SUM, LOOK_UP])
 def test_it_calls_its_tools_and_answers(chat: ModelEngine, learned: Path, conversation: list[dict[str, Any]]) -> None:
-    session = Session(chat, tools_of(learned))
+    session = Session(chat, tools_of(learned.parent / "index"))
     events = list(session.send(conversation[0]["content"], Settings()))
     assert ToolCall(**conversation[1]["call"]) in events
     assert session.history == conversation

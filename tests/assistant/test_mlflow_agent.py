@@ -25,7 +25,7 @@ with warnings.catch_warnings():
 def agent(learned: Path) -> Iterator[Any]:
     mlflow.tracing.disable()
     agent = MiniGPTAgent()
-    agent.load_context(PythonModelContext({"model": str(learned)}, {}))
+    agent.load_context(PythonModelContext({"model": str(learned), "index": str(learned.parent / "index")}, {}))
     yield agent
     mlflow.tracing.reset()
 

@@ -76,7 +76,7 @@ def test_a_missing_input_is_named(stage: str, workspace: Path, capsys: pytest.Ca
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("stage", ["dedupe", "filter", "train_tokenizer", "shard", "conversations"])
+@pytest.mark.parametrize("stage", ["dedupe", "filter", "index", "train_tokenizer", "shard"])
 def test_an_empty_corpus_is_a_clear_error_and_leaves_nothing(
     stage: str, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.stage import STAGES
 from tests.conftest import ROOT
 from tests.fake_repo import FakeRepo
 from tests.serving import ask, served
@@ -36,10 +37,11 @@ class RealRepo(FakeRepo):
 def test_the_flow_publishes_and_promotes_a_real_model_which_is_served(road: Path, tmp_path: Path) -> None:
     repo = RealRepo(tmp_path / "repo", road)
     said = repo.run("flows", "retrain")
-    assert said.count("Cached: nothing has changed") == 9
+    assert said.count("Cached: nothing has changed") == len(STAGES)
     assert "Version 1 of minigpt (champion)" in said
     folder = repo.root / "var/champion"
-    assert (folder / "model.safetensors").read_bytes() == (road / "data/sft/model.safetensors").read_bytes()
+    assert (folder / "model/model.safetensors").read_bytes() == (road / "data/sft/model.safetensors").read_bytes()
+    assert (folder / "index/passages.sqlite").read_bytes() == (road / "data/index/passages.sqlite").read_bytes()
     assert json.loads((folder / "version.json").read_text())["alias"] == "champion"
     assert "<html" in (repo.root / "var/report.html").read_text()
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 
 import pytest
 
 from pipeline.params import Params
-from pipeline.stage import STAGES, input_names
+from pipeline.stage import STAGES, input_names, load_stage
 from tests.conftest import ROOT, read_yaml, stage_commands
 
 FORBIDDEN = ("utils", "util", "common", "helpers", "helper", "misc", "core", "base")
@@ -23,17 +22,21 @@ def test_stages_params_and_graph_agree_in_order() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_one_word_everywhere(stage: str) -> None:
-    assert (ROOT / "pipeline" / f"{stage}.py").is_file()
-    assert (ROOT / "tests" / "pipeline" / f"test_{stage}.py").is_file()
+    room, tests = ROOT / "pipeline" / stage, ROOT / "tests" / "pipeline"
+    code = f"pipeline/{stage}" if room.is_dir() else f"pipeline/{stage}.py"
+    assert (
+        (room / "stage.py").is_file() and (room / "params.py").is_file() if room.is_dir() else (ROOT / code).is_file()
+    )
+    assert (tests / stage / "test_stage.py" if room.is_dir() else tests / f"test_{stage}.py").is_file()
     entry = read_yaml(ROOT / "dvc.yaml")["stages"][stage]
     assert entry["outs"] == [f"data/{stage}"]
     assert entry["metrics"] == [{f"data/metrics/{stage}.json": {"cache": False}}]
-    assert f"pipeline/{stage}.py" in entry["deps"]
+    assert code in entry["deps"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_command_has_a_flag_for_each_input_and_no_other(stage: str) -> None:
-    module = importlib.import_module(f"pipeline.{stage}")
+    module = load_stage(stage)
     argv = stage_commands()[stage]
     flags = [word for word in argv if word.startswith("--")]
     assert argv[0] == stage

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from model.chat import render
 from model.tokenizer import Tokenizer
 from pipeline.conversations import read_seeds, run, token_counter
 from pipeline.errors import UserError
-from pipeline.params import Conversations
-from pipeline.tables import read_table
+from pipeline.index.stage import run as make_index
+from pipeline.params import Conversations, Index
+from pipeline.tables import PASSAGES, read_table, write_table
 from pipeline.text.answers import NOTHING_FOUND, is_abstention, parse_quote
 from pipeline.text.lookups import Example
 from pipeline.text.questions import is_about
@@ -27,9 +27,6 @@ SEEDS = ROOT / "data" / "seed" / "chat"
 PARAMS = Conversations(
     seed=1,
     max_tokens=900,
-    passage_chars=200,
-    max_index_bytes=1_000_000,
-    max_sample_bytes=10_000_000,
     n_quote=150,
     n_abstain=120,
     n_search=60,
@@ -39,12 +36,16 @@ PARAMS = Conversations(
     system_frac=0.1,
     n_heldout=25,
 )
+INDEX = Index(seed=1, passage_chars=200, max_bytes=1_000_000, max_sample_bytes=10_000_000)
 Row = dict[str, Any]
 
 
 def make(corpus: Corpus, out: Path, params: Conversations = PARAMS) -> dict[str, float | int]:
     out.mkdir()
-    return run(params, docs=corpus.docs, shards=corpus.shards, tokenizer=corpus.tokenizer, seeds=SEEDS, out=out)
+    index = out.parent / f"{out.name}-index"
+    index.mkdir()
+    make_index(INDEX, docs=corpus.docs, out=index)
+    return run(params, index=index, shards=corpus.shards, tokenizer=corpus.tokenizer, seeds=SEEDS, out=out)
 
 
 def rows_of(path: Path) -> list[Row]:
@@ -174,7 +175,7 @@ def test_heldout_wordings_are_not_trained_on(train: list[Row], heldout: list[Row
 def test_the_same_bytes_twice(corpus: Corpus, made: tuple[Path, dict[str, float | int]], tmp_path: Path) -> None:
     metrics = make(corpus, tmp_path / "again")
     assert metrics == made[1]
-    for name in ("train.parquet", "heldout.parquet", "passages.sqlite"):
+    for name in ("train.parquet", "heldout.parquet"):
         assert (tmp_path / "again" / name).read_bytes() == (made[0] / name).read_bytes(), name
 
 
@@ -184,28 +185,6 @@ def test_more_of_one_kind_leaves_the_others_as_they_are(corpus: Corpus, train: l
     alone = [row for row in train if row["kind"] == "quote" and len(row["messages"]) == 4]
     shared = sum(json.dumps(row["messages"]) in more for row in alone)
     assert shared > 0.6 * len(alone)  # the rest is joined with other conversations now
-
-
-def test_the_index_finds_by_title_by_tail_and_by_words(
-    corpus: Corpus, made: tuple[Path, dict[str, float | int]]
-) -> None:
-    with sqlite3.connect(made[0] / "passages.sqlite") as connection:
-        title, passage = connection.execute("SELECT title, passage FROM passages ORDER BY rowid LIMIT 1").fetchone()
-        assert connection.execute("SELECT count(*) FROM passages").fetchone()[0] == made[1]["n_passages"] == 160
-
-        def match(words: str) -> set[str]:
-            sql = (
-                "SELECT passages.title FROM passages_fts JOIN passages ON passages.rowid = passages_fts.rowid "
-                "WHERE passages_fts MATCH ? ORDER BY bm25(passages_fts)"
-            )
-            return {row[0] for row in connection.execute(sql, (words,))}
-
-        tail = title.rpartition(".")[2]
-        assert title in match(" ".join(tail.split("_")))
-        assert match(f'"{title}"') == match(f'"{tail}"') == {title}  # as phrases
-        assert match('"sorted"') == match('"sorting"')  # stems
-        assert f" — {tail}" in passage
-    connection.close()
 
 
 def test_a_corpus_of_plain_text_goes_the_whole_way(tmp_path: Path) -> None:
@@ -231,12 +210,10 @@ def test_without_heldout_documents_only_the_other_skills_are_held_out(tmp_path: 
     assert metrics["n_heldout_calculator"] > 0
 
 
-def test_the_index_keeps_to_its_size(corpus: Corpus, tmp_path: Path) -> None:
-    from pipeline.passage_index import write_index
-    from pipeline.text.passages import Passage
-
-    passages = [Passage(str(n), f"title {n}", "word " * 20, "word", "s", "MIT", False) for n in range(100)]
-    assert write_index(tmp_path / "some.sqlite", passages, 1_100) == 10
+def test_an_index_without_passages_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    write_table(tmp_path / "passages.parquet", PASSAGES.empty_table())
+    with pytest.raises(UserError, match="no text to talk about"):
+        run(PARAMS, index=tmp_path, shards=corpus.shards, tokenizer=corpus.tokenizer, seeds=SEEDS, out=tmp_path)
 
 
 def test_a_broken_line_among_the_seeds_is_named(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from model.transformer import Transformer
 from pipeline import conversations, shard
 from pipeline.errors import UserError
 from pipeline.evaluate import TASKS, pick_samples, read_items, run
+from pipeline.index import stage as index
 from pipeline.measure import first_documents, read_documents
-from pipeline.params import Conversations, Evaluate, Shard
+from pipeline.params import Conversations, Evaluate, Index, Shard
 from pipeline.tables import read_table, write_table
 from tests.conftest import ROOT
 from tests.pipeline.symbols import package_corpus
@@ -27,9 +28,6 @@ PARAMS = Evaluate(seed=1, max_new_tokens=4, n_samples=6, eval_tokens=1_500)
 TALK = Conversations(
     seed=1,
     max_tokens=250,
-    passage_chars=100,
-    max_index_bytes=1_000_000,
-    max_sample_bytes=10_000_000,
     n_quote=5,
     n_abstain=5,
     n_search=4,
@@ -39,6 +37,7 @@ TALK = Conversations(
     system_frac=0.0,
     n_heldout=4,
 )
+INDEX = Index(seed=1, passage_chars=100, max_bytes=1_000_000, max_sample_bytes=10_000_000)
 CLOCKS = ("tokens_per_second", "first_token_seconds")
 Road = dict[str, Path]
 
@@ -64,7 +63,9 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
     for name in ("refusals.jsonl", "harmless.jsonl"):
         lines = (ROOT / "data/seed/chat" / name).read_text().splitlines()
         (seeds / name).write_text("\n".join(line for line in lines if "heldout" in line)[:4_000].rpartition("\n")[0])
-    paths = {"docs": corpus.docs, "shards": road["shards"], "tokenizer": corpus.tokenizer, "seeds": seeds}
+    (folder / "index").mkdir()
+    index.run(INDEX, docs=corpus.docs, out=folder / "index")
+    paths = {"index": folder / "index", "shards": road["shards"], "tokenizer": corpus.tokenizer, "seeds": seeds}
     conversations.run(TALK, **paths, out=road["conversations"])
     tokenizer = Tokenizer.load(corpus.tokenizer)
     config = ModelConfig(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.registry import CODE, SERVING, SETTINGS, explained, main, serving_requirements
+from pipeline.registry import CODE, SERVING, SETTINGS, arrange, explained, main, serving_requirements
 from tests.conftest import ROOT
 from tests.fake_repo import FakeRepo
 from tests.house.test_layers import imports
@@ -60,6 +60,19 @@ def test_a_full_disk_is_explained_and_our_own_mistakes_are_not(error: Exception,
     assert (failed.found if failed else "") == says
 
 
+def test_a_version_published_before_there_was_an_index_is_arranged_like_the_others(tmp_path: Path) -> None:
+    old, folder = tmp_path / "artifacts/sft", tmp_path / "version"
+    for path in (old, folder):
+        path.mkdir(parents=True)
+    for name in ("config.json", "passages.sqlite"):
+        (old / name).write_text(name)
+    arrange(old.parent, folder)
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == {
+        "model/config.json",
+        "index/passages.sqlite",
+    }
+
+
 class Registry:
     """`python -m pipeline.registry` in this process, in a repository."""
 
@@ -80,10 +93,13 @@ class Registry:
         return self.outcome()["aliases"]
 
     def in_use(self) -> tuple[str, str]:
-        """The version in var/champion, and how its model answers."""
+        """The version in var/champion, and how its model answers. Its index is the one published with it."""
         folder = self.repo.root / "var/champion"
         about = json.loads((folder / "version.json").read_text())
-        return about["version"], json.loads((folder / "config.json").read_text())["answer"]
+        answer = json.loads((folder / "model/config.json").read_text())["answer"]
+        assert [path.name for path in (folder / "index").iterdir()] == ["passages.sqlite"]
+        assert (folder / "index/passages.sqlite").read_text() == f"passages of {answer}"
+        return about["version"], answer
 
 
 @pytest.fixture
@@ -139,7 +155,7 @@ def test_a_models_life(registry: Registry, tmp_path: Path) -> None:
     assert "no previous champion" in registry("rollback", code=1)
     assert "rolled back" in registry("gate", "--version", "3", code=3)
     registry("pull", "--version", "2", "--to", "other")
-    assert json.loads((tmp_path / "other/config.json").read_text())["answer"] == "worse"
+    assert json.loads((tmp_path / "other/model/config.json").read_text())["answer"] == "worse"
     table = registry("list")
     assert all(words in table for words in ("refused", "rolled back", "champion"))
     assert not (tmp_path / "mlruns").exists()

@@ -175,6 +175,18 @@ def test_pull_into_a_folder_of_ones_own(store: MemoryStore, tmp_path: Path) -> N
         pull(store, "7", None)
 
 
+def test_a_champion_pulled_in_the_previous_layout_is_fetched_anew(store: MemoryStore) -> None:
+    """Its folder var/versions/N-FINGERPRINT is not taken for a version that has been fetched."""
+    advance(store, 1.5)
+    old = store.root / "var/versions" / f"1-{store.tags['1']['fingerprint'][:12]}"
+    old.mkdir()
+    link = store.root / "var/champion"
+    link.unlink()
+    link.symlink_to(Path("versions") / old.name)
+    pull(store, "champion", None)
+    assert used(store) == "1"
+
+
 def test_an_empty_registry_says_what_to_do(store: MemoryStore) -> None:
     for command in (lambda: judge(store, POLICY, None), lambda: promote(store, None, "")):
         with pytest.raises(UserError, match="an empty registry"):
