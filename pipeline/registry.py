@@ -125,7 +125,7 @@ def arrange(artifacts: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def copied_index(root: Path) -> Generator[Path]:
-    """A temporary folder, named as INDEX is, with what the assistant reads of it."""
+    """Copy what the assistant reads of the index into a temporary folder of the same name."""
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(aside) / INDEX.name
         folder.mkdir()
