@@ -1,4 +1,4 @@
-"""Source `warc`: web archives. WARC, WET and ARC, plain or `.gz .zst .lz4 .bz2 .xz`.
+"""Read the source `warc`: web archives, WARC and WET, plain or `.gz .zst .lz4 .bz2 .xz`.
 
 In: archives of any size. Out: a document for each page that was answered with 200 as HTML (its main text and title) or as
 plain text, and for each text of a WET file; the licence that the page names itself, else the source's. Other answers and
@@ -9,10 +9,12 @@ page while it is parsed.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pipeline.errors import UserError
 from pipeline.params import Warc
 from pipeline.sources.chunks import (
     BROKEN,
@@ -26,13 +28,15 @@ from pipeline.sources.chunks import (
     reject,
 )
 from pipeline.sources.document import Batch, Document, Reading, Reject
-from pipeline.sources.http_message import BodyError, Head, charset_of, decoded_body, parse_head
+from pipeline.sources.http_message import BodyError, Head, decode_body, parse_head
 from pipeline.sources.streams import CountedFile
+from pipeline.sources.text import find_files
 from pipeline.sources.web_archives import Record, Skipped, read_archive
 from pipeline.text.web_licences import UNKNOWN
 from pipeline.text.web_page import PageError, read_html, read_plain
 
-ENDINGS = (".warc", ".wet", ".wat", ".arc")
+ENDINGS = (".warc", ".wet", ".wat")
+ARC = re.compile(r"\.arc(\.\w+)?$", re.IGNORECASE)
 HTML_TYPES = ("text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml")
 PLAIN = "text/plain"
 WEB = ("http:", "https:", "ftp:")
@@ -48,7 +52,11 @@ class WebPage(NamedTuple):
 
 
 def open_source(params: Warc, setting: str) -> Reading:
-    """The pages of all archives. Raises `UserError` if there are none."""
+    """Open the pages of all archives. Raises `UserError` if there are none, or if one is an ARC file."""
+    _, files, _ = find_files(params.path, f"{setting}.path")
+    if arc := next((file.name for file in files if ARC.search(file.name)), ""):
+        advice = "convert it to WARC, for example with `warcio recompress FILE.arc.gz FILE.warc.gz`"
+        raise UserError(f"{setting}.path names a file in the ARC format, which is not read", arc, advice)
 
     def cut(file: CountedFile, name: str) -> Iterator[Chunk]:
         return _cut(file, name, params.max_member_bytes)
@@ -117,8 +125,8 @@ def _document(params: Warc, chunk: Chunk, page: WebPage) -> Document | Reject:
     source, record, head = f"warc/{params.name}", page.record, page.head
     where = {"offset": record.offset, "record": record.id}
     try:
-        body = decoded_body(record.block[head.n_bytes :], head.headers, params.max_member_bytes)
-        charset = charset_of(head.headers.get("content-type", ""))
+        body = decode_body(record.block[head.n_bytes :], head.headers, params.max_member_bytes)
+        charset = head.charset
         text, title, licence = read_html(body, charset) if page.is_html else read_plain(body, charset)
     except BodyError as error:
         return reject(source, chunk.file, where, error.args[0], f"{record.url}: {error.args[1]}")
