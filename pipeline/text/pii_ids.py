@@ -94,9 +94,7 @@ _KINDS = (
         re.compile(rb"[12]( ?)\d\d\1(?:0[1-9]|1[0-2]|[2-9]\d)\1\d\d\1\d{3}\1\d{3}\1\d\d"), nir.is_valid
     ),
     _Kind(re.compile(rb"\d{3}\.\d{3}\.\d{3}-\d\d"), _is_cpf),
-    _Kind(
-        re.compile(rb"[1-8]\d{5}(?:18|19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dX]"), _is_resident
-    ),
+    _Kind(re.compile(rb"[1-8]\d{5}(?:18|19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dX]"), _is_resident),
     _Kind(
         re.compile(rb"\d{11}|\d\d \d{3} \d{3} \d{3}"),
         idnr.is_valid,

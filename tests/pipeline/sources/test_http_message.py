@@ -76,7 +76,9 @@ def test_wrong_chunks_are_taken_as_they_stand() -> None:
     assert join_chunks(b"3\r\nabc\r\n3\r\ndefgh\r\n0\r\n\r\n") == b"abc3\r\ndefgh\r\n0\r\n\r\n"
 
 
-@pytest.mark.parametrize("body", [b"2024\nwas a year", b"Add\none\n", b"0\nis a number", b"3\r\nlines\r\n", b"0\r\n\r\nx"])
+@pytest.mark.parametrize(
+    "body", [b"2024\nwas a year", b"Add\none\n", b"0\nis a number", b"3\r\nlines\r\n", b"0\r\n\r\nx"]
+)
 def test_a_text_that_begins_like_a_chunk_keeps_its_first_line(body: bytes) -> None:
     assert join_chunks(body) == body
 
@@ -111,7 +113,9 @@ def test_raw_deflate() -> None:
     assert decode_body(raw_deflate(b"abc" * 100), {"content-encoding": "deflate"}, MAX_BYTES) == b"abc" * 100
 
 
-@pytest.mark.parametrize("encoding", [*PACK, "identity", "", "unknown", "utf-8", "aws-chunked", "gzip,,", "aws-chunked, gzip"])
+@pytest.mark.parametrize(
+    "encoding", [*PACK, "identity", "", "unknown", "utf-8", "aws-chunked", "gzip,,", "aws-chunked, gzip"]
+)
 def test_a_body_that_was_unpacked_already(encoding: str) -> None:
     assert decode_body(b"<html>x</html>", {"content-encoding": encoding}, MAX_BYTES) == b"<html>x</html>"
 

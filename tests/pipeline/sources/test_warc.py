@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.params import Warc
-from pipeline.sources import Batch, Document, open_source, warc
+from pipeline.sources import Batch, Document, chunks, open_source
 from tests.pipeline.sources.made_archives import HTML, PACKED, PROSE, page, records, warc_record
 
 LICENSED = page(6).replace(b"<h1>", b'<link rel="license" href="https://creativecommons.org/licenses/by/4.0/"><h1>')
@@ -148,7 +148,7 @@ def test_where_nothing_is(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_same_documents_for_any_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warc, "CHUNK_PAGES", 5)
+    monkeypatch.setattr(chunks, "CHUNK_PAGES", 5)
     for name in ("a", "b"):
         (tmp_path / f"{name}.warc").write_bytes(b"".join(records(60)))
     alone = batches(tmp_path)
