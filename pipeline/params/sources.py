@@ -85,7 +85,7 @@ class Wikipedia(Section):
 
 
 class Warc(Section):
-    """Web archives: files, folders, globs or fsspec URLs of WARC, WET and ARC, also compressed."""
+    """Web archives: files, folders, globs or fsspec URLs of WARC and WET, also compressed."""
 
     kind: Literal["warc"]
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]

@@ -9,13 +9,14 @@ Memory: two chunks a worker.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from pipeline.engine import N_HERE, map_shards
-from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, canonical_json
+from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, canonical_json, read_parts
 from pipeline.sources.streams import BROKEN as BROKEN_STREAM
 from pipeline.sources.streams import BombError, CountedFile
 from pipeline.sources.text import Found, content_key, file_origin, find_files
@@ -33,51 +34,62 @@ class Problem(NamedTuple):
     detail: str
 
 
+class Counted(NamedTuple):
+    """Something that is no page and is counted under this name."""
+
+    name: str
+    n: int = 1
+
+
+class Raw(NamedTuple):
+    """A page of which a worker makes a document, and how much it is."""
+
+    page: Any
+    n_bytes: int
+
+
 class Chunk(NamedTuple):
-    """A few pages of one file, with what went wrong between them. `shared` holds what the file says of all its pages;
-    `n_bytes` of the file have been read for them."""
+    """A few pages of one file, with what went wrong between them; `n_bytes` of the file have been read for them."""
 
     file: str
     pages: Sequence[Any]
-    shared: Any = None
     problems: Sequence[Problem] = ()
     counts: Mapping[str, int] = {}
     n_bytes: int = 0
 
 
-Cut = Callable[[CountedFile, str], Iterator[Chunk]]  # an open file and its name
+Item: TypeAlias = Raw | Counted | Problem
+Read: TypeAlias = Callable[[CountedFile, str, int], Iterator[Item]]  # an open file, its name, the largest page
+Make: TypeAlias = Callable[[Any, str, Any], Document | Reject]  # settings, the file's name, a page
 
 
-def open_chunked(params: Any, setting: str, cut: Cut, documents: Callable[[Any, Chunk], Batch]) -> Reading:
-    """The batches of all files of the source, a part for each. Raises `UserError` if there are none."""
+def open_chunked(params: Any, setting: str, read: Read, make: Make) -> Reading:
+    """Open all files of the source, a part for each. Raises `UserError` if there are none."""
     system, files, n_hidden = find_files(params.path, f"{setting}.path")
-    work = partial(_make, documents, params)
     parts = [
-        Part(found.n_bytes, partial(_open_file, params, system, found, cut, work, 0 if at else n_hidden))
+        Part(found.n_bytes, partial(_open_file, params, system, found, read, make, 0 if at else n_hidden))
         for at, found in enumerate(files)
     ]
-    batches = (batch for part in parts for batch in part.open().batches)
-    return Reading(sum(found.n_bytes for found in files), batches, parts, has_workers=True)
+    return Reading(sum(found.n_bytes for found in files), read_parts(parts), parts, has_workers=True)
 
 
-def _open_file(
-    params: Any, system: Any, found: Found, cut: Cut, work: Callable[[Chunk], Batch], n_hidden: int
-) -> Opened:
-    """One file under the name of its bytes and settings."""
+def _open_file(params: Any, system: Any, found: Found, read: Read, make: Make, n_hidden: int) -> Opened:
+    """Open one file under the name of its bytes and settings."""
     content = content_key(system, found)
     settings = params.model_dump(exclude={"path"})  # where the file lies makes no difference
     named = {"settings": settings, "hidden": n_hidden, "file": locator(found.name, {}), "content": content}
     first = Batch([], [], {"hidden_files": n_hidden} if n_hidden else {}, 0, [file_origin((found,), [content])])
-    batches = chain([first], _in_order(work, _file_chunks(system, found, cut)))
+    chunks = _file_chunks(system, found, lambda file: read(file, found.name, params.max_member_bytes))
+    batches = chain([first], _in_order(partial(_make, make, params), chunks))
     return Opened(canonical_json(named) if content else "", batches)
 
 
-def _make(documents: Callable[[Any, Chunk], Batch], params: Any, chunk: Chunk) -> Batch:
-    """The documents of a chunk, and the problems that its file had."""
-    batch = documents(params, chunk)
-    source = f"{params.kind}/{params.name}"
-    problems = [reject(source, chunk.file, *problem) for problem in chunk.problems]
-    return Batch(batch.docs, [*problems, *batch.rejects], {**chunk.counts, **batch.counts}, chunk.n_bytes)
+def _make(make: Make, params: Any, chunk: Chunk) -> Batch:
+    """Make the documents of a chunk, behind the problems that its file had."""
+    made = [make(params, chunk.file, page) for page in chunk.pages]
+    problems = [reject(f"{params.kind}/{params.name}", chunk.file, *problem) for problem in chunk.problems]
+    rejects = [one for one in made if isinstance(one, Reject)]
+    return Batch([one for one in made if isinstance(one, Document)], [*problems, *rejects], chunk.counts, chunk.n_bytes)
 
 
 def reject(source: str, file: str, where: Mapping[str, object], reason: str, detail: str) -> Reject:
@@ -89,14 +101,14 @@ def locator(file: str, where: Mapping[str, object]) -> str:
     return canonical_json({**where, "file": file}).encode("utf-8", "backslashreplace").decode()
 
 
-def finished(
-    source: str, chunk: Chunk, where: Mapping[str, object], text: str, title: str, url: str, licence: str
+def make_document(
+    source: str, file: str, where: Mapping[str, object], text: str, title: str, url: str, licence: str
 ) -> Document | Reject:
-    """A document without blank lines around it, or a reject if it is empty."""
+    """Return a document without blank lines around it, or a reject if it is empty."""
     text = text.strip("\n")
     if not text.strip():
-        return reject(source, chunk.file, where, "empty_text", title or url)
-    return Document(source, locator(chunk.file, where), text, title, url, licence)
+        return reject(source, file, where, "empty_text", title or url)
+    return Document(source, locator(file, where), text, title, url, licence)
 
 
 def _in_order(work: Callable[[Chunk], Batch], chunks: Iterator[Chunk]) -> Iterator[Batch]:
@@ -106,20 +118,43 @@ def _in_order(work: Callable[[Chunk], Batch], chunks: Iterator[Chunk]) -> Iterat
         yield from map_shards(work, chain([chunk], chunks))
 
 
-def _file_chunks(system: Any, found: Found, cut: Cut) -> Iterator[Chunk]:
-    """The chunks of one file; what breaks while it is read becomes a problem after what could be read."""
+def _file_chunks(system: Any, found: Found, read: Callable[[CountedFile], Iterator[Item]]) -> Iterator[Chunk]:
+    """Yield the chunks of one file; what breaks while it is read becomes a problem after what could be read."""
     n_read = 0
     problems: list[Problem] = []
     try:
         with system.open(found.path, "rb") as file:
             counted = CountedFile(file)
-            for chunk in cut(counted, found.name):
+            for chunk in _cut(found.name, read(counted)):
                 position = max(n_read, min(counted.n_read, found.n_bytes))
                 yield chunk._replace(n_bytes=position - n_read)
                 n_read = position
     except BROKEN as error:
         problems.append(broken(error))
-    yield Chunk(found.name, (), problems=problems, n_bytes=found.n_bytes - n_read)
+    yield Chunk(found.name, (), problems, n_bytes=found.n_bytes - n_read)
+
+
+def _cut(name: str, items: Iterator[Item]) -> Iterator[Chunk]:
+    pages: list[Any] = []
+    problems: list[Problem] = []
+    counts: Counter[str] = Counter()
+    n_bytes = 0
+    try:
+        for item in items:
+            match item:
+                case Raw(page, size):
+                    pages.append(page)
+                    n_bytes += size
+                case Counted(counted, n):
+                    counts[counted] += n
+                case Problem():
+                    problems.append(item)
+            if n_bytes >= CHUNK_BYTES or len(pages) >= CHUNK_PAGES:
+                yield Chunk(name, pages, problems, counts)
+                pages, problems, counts, n_bytes = [], [], Counter(), 0
+    except BROKEN as error:
+        problems.append(broken(error))
+    yield Chunk(name, pages, problems, counts)
 
 
 def broken(error: BaseException) -> Problem:

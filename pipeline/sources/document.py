@@ -81,3 +81,14 @@ class Reading(NamedTuple):
 def canonical_json(values: Mapping[str, object]) -> str:
     """The same values give the same bytes."""
     return json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def read_parts(parts: Sequence[Part], check: Callable[[Rows], None] | None = None) -> Iterator[Batch]:
+    """Yield the batches of all parts, then check the rows that they had."""
+    rows = Rows()
+    for part in parts:
+        for batch in part.open().batches:
+            rows = rows.plus(batch.rows)
+            yield batch
+    if check:
+        check(rows)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pipeline.errors import UserError
 from pipeline.params import Http, HuggingFace, Section, Text, TextSettings, Warc, Wikipedia
 from pipeline.sources import text, warc, wikipedia
-from pipeline.sources.document import Batch, Opened, Part, Reading, Rows, canonical_json
+from pipeline.sources.document import Batch, Opened, Part, Reading, Rows, canonical_json, read_parts
 
 FORMATS: dict[str, tuple[type[Section], Callable[[Any, str], Reading]]] = {
     "text": (Text, text.open_source),
@@ -50,7 +50,7 @@ def open_local(params: Http | HuggingFace, setting: str, files: Sequence[Local])
         parts += [Part(part.n_bytes, partial(_open_part, part.open, source, file)) for part in inner]
         checks.append(reading.check)
     check = next(iter(checks), None)
-    return Reading(sum(part.n_bytes for part in parts), _batches(parts, check), parts, check, has_workers)
+    return Reading(sum(part.n_bytes for part in parts), read_parts(parts, check), parts, check, has_workers)
 
 
 def _whole(settings: Section, file: Local, reading: Reading) -> Opened:
@@ -76,16 +76,6 @@ def _open_part(open_part: Callable[[], Opened], source: str, file: Local) -> Ope
     opened = open_part()
     key = canonical_json({"inner": opened.key, "source": source, "where": file.where, "url": file.url})
     return Opened(key if opened.key else "", _placed(opened.batches, source, file))
-
-
-def _batches(parts: Sequence[Part], check: Callable[[Rows], None] | None) -> Iterator[Batch]:
-    rows = Rows()
-    for part in parts:
-        for batch in part.open().batches:
-            rows = rows.plus(batch.rows)
-            yield batch
-    if check:
-        check(rows)
 
 
 def _placed(batches: Iterator[Batch], source: str, file: Local) -> Iterator[Batch]:

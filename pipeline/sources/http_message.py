@@ -1,33 +1,40 @@
-"""An HTTP response as an archive holds it: its head, and its body without transfer and content encodings.
+"""Split an archived HTTP response into its head and its body without transfer and content codings.
 
 In: the bytes of the message. Out: status, headers and body. Tolerant, as browsers are: a body that is declared chunked or
-packed and is not stays as it is (crawlers unpack bodies and keep the headers); what follows a wrong chunk is taken as it
-stands.
-Covered against hostile input: bodies that unpack to more than `max_bytes` (`BodyError`), heads of more than `MAX_HEAD_BYTES`.
-Order n.
+compressed and is not stays unchanged (crawlers decode bodies and keep the headers); what follows an invalid chunk is kept as
+it is; bytes behind the last gzip member are ignored.
+Covered against hostile input: bodies that decode to more than `max_bytes` (`BodyError`), heads of more than `MAX_HEAD_BYTES`.
+Memory: the body, and at most 8 MB more than `max_bytes` while it is decoded. Time: O(n).
+
+The heads and chunks are parsed here because the libraries at hand lose text: FastWARC 2.0's `HeaderMap` reads a head with bare
+line feeds to the end of the body, Resiliparse 2.0's `read_http_chunk` drops what follows an invalid chunk header and the two
+bytes behind a chunk of the wrong length. httpx's decoders have no bound: 758 bytes of Brotli made it allocate 1.5 GB.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import zstandard
-from fastwarc.stream_io import BrotliReader  # pyright: ignore[reportMissingModuleSource]
+from fastwarc.stream_io import BrotliReader, ZstdReader  # pyright: ignore[reportMissingModuleSource]
 
 MAX_HEAD_BYTES = 65_536
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-MAX_SIZE_DIGITS = 16  # of a chunk, in hex
+BLOCK_BYTES = 8_192  # of compressed bytes: at most 8 MB of zeros
+CHUNK_HEADER = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]{0,1000})?\r?\n")
+LINE_END = re.compile(rb"\r?\n")
+TRAILERS = re.compile(rb"(?:[\w-]+:[^\n]*\n)*\r?\n?\Z")
 
 
 class BodyError(Exception):
-    """The body can't be unpacked; `args` are a reason that is counted and the detail."""
+    """The body cannot be decoded; `args` are the reason that is counted and the detail."""
 
 
 class Head(NamedTuple):
-    """Status line and headers (names in lower case, the first of equal ones); the body begins at `n_bytes`."""
+    """Hold status and headers (names in lower case, the first of repeated ones); the body begins at `n_bytes`."""
 
     status: int
     headers: Mapping[str, str]
@@ -43,13 +50,13 @@ class Head(NamedTuple):
 
 
 def charset_of(content_type: str) -> str:
-    """The charset of a content type, as it is declared; empty if it is not."""
+    """Return the charset that a content type declares, or an empty string."""
     _, found, rest = content_type.lower().partition("charset=")
     return rest.partition(";")[0].strip(" \"'") if found else ""
 
 
 def parse_head(message: bytes) -> Head | None:
-    """The head of a response; None if the bytes don't begin with one."""
+    """Return the head of a response, or None if the bytes do not begin with one."""
     if not message.startswith(b"HTTP/"):
         return None
     at, size = message.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES), 4
@@ -68,61 +75,68 @@ def parse_head(message: bytes) -> Head | None:
     return Head(status, headers, at + size)
 
 
-def decoded_body(body: bytes, headers: Mapping[str, str], max_bytes: int) -> bytes:
-    """The body that a browser would show. Raises `BodyError`."""
+def decode_body(body: bytes, headers: Mapping[str, str], max_bytes: int) -> bytes:
+    """Return the body that a browser would show. Raises `BodyError`."""
     if "chunked" in headers.get("transfer-encoding", "").lower():
-        body = unchunked(body)
-    for encoding in reversed(headers.get("content-encoding", "").lower().split(",")):
-        body = _unpacked(body, encoding.strip(), max_bytes) if body else body
+        body = join_chunks(body)
+    for coding in reversed(headers.get("content-encoding", "").lower().split(",")):
+        body = _decode(body, coding.strip(), max_bytes) if body else body
     return body
 
 
-def unchunked(body: bytes) -> bytes:
-    """The chunks joined; all that comes after a wrong one as it stands; a body that does not begin with one as it is."""
+def join_chunks(body: bytes) -> bytes:
+    """Return the data of all chunks, and unchanged what follows an invalid one; the last chunk may be clipped.
+
+    A text whose first line could be a size (`2024`) is not chunked: no line end follows at that distance.
+    """
     parts: list[bytes] = []
     at = 0
-    while at < len(body):
-        end = body.find(b"\n", at, at + 1_024)
-        digits = body[at : max(end, at)].partition(b";")[0].strip()
-        try:
-            size = int(digits, 16) if len(digits) <= MAX_SIZE_DIGITS and digits.isalnum() else -1
-        except ValueError:
-            size = -1
-        if size < 0:
-            return b"".join((*parts, body[at:]))
-        if size == 0:
+    while header := CHUNK_HEADER.match(body, at):
+        start, size = header.end(), int(header[1], 16)
+        if size == 0 and (parts or TRAILERS.match(body, start)):
+            return b"".join(parts)
+        is_clipped = start + size >= len(body) and (parts or header[0].endswith(b"\r\n"))
+        end = LINE_END.match(body, start + size)
+        if size == 0 or not (end or is_clipped):
             break
-        parts.append(body[end + 1 : end + 1 + size])
-        at = end + 1 + size
-        at += 2 if body[at : at + 2] == b"\r\n" else 1 if body[at : at + 1] == b"\n" else 0
-    return b"".join(parts)
+        parts.append(body[start : start + size])
+        at = end.end() if end else len(body)
+    return b"".join((*parts, body[at:]))
 
 
-def _unpacked(body: bytes, encoding: str, max_bytes: int) -> bytes:
+def _decode(body: bytes, coding: str, max_bytes: int) -> bytes:
     try:
-        match encoding:
+        match coding:
             case "gzip" | "x-gzip" if body.startswith(GZIP_MAGIC):
-                unpacked = _inflated(body, 31, max_bytes)
+                decoded = _inflate(body, 31, max_bytes)
             case "deflate":
-                unpacked = _inflated(body, 15 if body[:1] == b"\x78" else -15, max_bytes)
+                decoded = _inflate(body, 15 if body[:1] == b"\x78" else -15, max_bytes)
             case "zstd" if body.startswith(ZSTD_MAGIC):
-                unpacked = zstandard.ZstdDecompressor().stream_reader(body).read(max_bytes + 1)
+                decoded = ZstdReader(io.BytesIO(body)).read(max_bytes + 1)
             case "br":
-                unpacked = BrotliReader(io.BytesIO(body)).read(max_bytes + 1)
-            case _:
+                decoded = BrotliReader(io.BytesIO(body)).read(max_bytes + 1)
+            case _:  # an unknown coding, such as `utf-8` or `aws-chunked`, or a body that was decoded already
                 return body
-    except (zlib.error, zstandard.ZstdError, OSError) as error:
-        if encoding in ("br", "deflate") and body[:512].lstrip()[:1] == b"<":  # unpacked already
+    except (zlib.error, EOFError, OSError) as error:
+        if coding in ("br", "deflate") and body[:512].lstrip()[:1] == b"<":  # decoded already
             return body
-        raise BodyError("bad_encoding", f"{encoding}: {error}") from error
-    if len(unpacked) > max_bytes:
-        raise BodyError("too_large", f"unpacks to more than max_member_bytes = {max_bytes}")
-    return unpacked
+        raise BodyError("bad_encoding", f"{coding}: {error}") from error
+    if len(decoded) > max_bytes:
+        raise BodyError("too_large", f"decodes to more than max_member_bytes = {max_bytes}")
+    return decoded
 
 
-def _inflated(body: bytes, window: int, max_bytes: int) -> bytes:
-    stream = zlib.decompressobj(window)
-    unpacked = stream.decompress(body, max_bytes + 1)
-    if not stream.eof and len(unpacked) <= max_bytes:
-        raise BodyError("bad_encoding", "the packed body ends too early")
-    return unpacked
+def _inflate(body: bytes, window: int, max_bytes: int) -> bytes:
+    """Return what all gzip members or one zlib stream inflate to. FastWARC's reader takes a clipped body for a whole one."""
+    stream, inflated, at = zlib.decompressobj(window), bytearray(), 0
+    while len(inflated) <= max_bytes:
+        if stream.eof:
+            at -= len(stream.unused_data)
+            if window != 31 or not body.startswith(GZIP_MAGIC, at):
+                break
+            stream = zlib.decompressobj(window)
+        if at == len(body):
+            raise EOFError("the compressed body ends too early")
+        inflated += stream.decompress(body[at : at + BLOCK_BYTES])
+        at = min(at + BLOCK_BYTES, len(body))
+    return bytes(inflated)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -24,7 +24,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pipeline.engine import file_key
 from pipeline.errors import UserError
 from pipeline.params import Text
-from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, Rows, canonical_json
+from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, Rows, canonical_json, read_parts
 from pipeline.sources.pieces import PARQUET, PLAIN, ROWS, Columns, Piece, read_pieces
 from pipeline.sources.streams import ARCHIVES, BombError, CountedFile, Member, members, split_name, unpacked
 from pipeline.sources.streams import BROKEN as BROKEN_STREAM
@@ -64,7 +64,7 @@ def open_source(params: Text, setting: str) -> Reading:
         for at, share in enumerate(_shares(files))
     ]
     check = partial(_check_columns, params, setting)
-    return Reading(sum(part.n_bytes for part in parts), _all_batches(parts, check), parts, check)
+    return Reading(sum(part.n_bytes for part in parts), read_parts(parts, check), parts, check)
 
 
 def _shares(files: list[Found]) -> Iterator[tuple[Found, ...]]:
@@ -107,15 +107,6 @@ def file_origin(files: tuple[Found, ...], hashes: list[str]) -> dict[str, object
     names = [_printable(file.name) for file in files]
     content = xxhash.xxh3_128_hexdigest("\0".join((*names, *hashes)).encode())
     return {"first": names[0], "last": names[-1], "files": len(files), "bytes": total, "content": content}
-
-
-def _all_batches(parts: list[Part], check: Callable[[Rows], None]) -> Iterator[Batch]:
-    rows = Rows()
-    for part in parts:
-        for batch in part.open().batches:
-            rows = rows.plus(batch.rows)
-            yield batch
-    check(rows)
 
 
 def _check_columns(params: Text, setting: str, rows: Rows) -> None:

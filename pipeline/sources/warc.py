@@ -1,4 +1,4 @@
-"""Source `warc`: web archives. WARC, WET and ARC, plain or `.gz .zst .lz4 .bz2 .xz`.
+"""Read the source `warc`: web archives, WARC and WET, plain or `.gz .zst .lz4 .bz2 .xz`.
 
 In: archives of any size. Out: a document for each page that was answered with 200 as HTML (its main text and title) or as
 plain text, and for each text of a WET file; the licence that the page names itself, else the source's. Other answers and
@@ -9,30 +9,23 @@ page while it is parsed.
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pipeline.errors import UserError
 from pipeline.params import Warc
-from pipeline.sources.chunks import (
-    BROKEN,
-    CHUNK_BYTES,
-    CHUNK_PAGES,
-    Chunk,
-    Problem,
-    broken,
-    finished,
-    open_chunked,
-    reject,
-)
-from pipeline.sources.document import Batch, Document, Reading, Reject
-from pipeline.sources.http_message import BodyError, Head, charset_of, decoded_body, parse_head
+from pipeline.sources.chunks import Counted, Item, Problem, Raw, make_document, open_chunked, reject
+from pipeline.sources.document import Document, Reading, Reject
+from pipeline.sources.http_message import BodyError, Head, decode_body, parse_head
 from pipeline.sources.streams import CountedFile
+from pipeline.sources.text import find_files
 from pipeline.sources.web_archives import Record, Skipped, read_archive
 from pipeline.text.web_licences import UNKNOWN
 from pipeline.text.web_page import PageError, read_html, read_plain
 
-ENDINGS = (".warc", ".wet", ".wat", ".arc")
+ENDINGS = (".warc", ".wet", ".wat")
+ARC = re.compile(r"\.arc(\.\w+)?$", re.IGNORECASE)
 HTML_TYPES = ("text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml")
 PLAIN = "text/plain"
 WEB = ("http:", "https:", "ftp:")
@@ -48,39 +41,28 @@ class WebPage(NamedTuple):
 
 
 def open_source(params: Warc, setting: str) -> Reading:
-    """The pages of all archives. Raises `UserError` if there are none."""
+    """Open the pages of all archives. Raises `UserError` if there are none, or if one is an ARC file."""
+    _, files, _ = find_files(params.path, f"{setting}.path")
+    if arc := next((file.name for file in files if ARC.search(file.name)), ""):
+        advice = "convert it to WARC, for example with `warcio recompress FILE.arc.gz FILE.warc.gz`"
+        raise UserError(f"{setting}.path names a file in the ARC format, which is not read", arc, advice)
 
-    def cut(file: CountedFile, name: str) -> Iterator[Chunk]:
-        return _cut(file, name, params.max_member_bytes)
-
-    return open_chunked(params, setting, cut, documents)
+    return open_chunked(params, setting, _read, _document)
 
 
-def _cut(file: CountedFile, name: str, max_bytes: int) -> Iterator[Chunk]:
+def _read(file: CountedFile, name: str, max_bytes: int) -> Iterator[Item]:
     if not any(ending in name.lower() for ending in ENDINGS):
-        yield Chunk(name, (), problems=(Problem({}, "unknown_format", f"known are {' '.join(ENDINGS)}"),))
+        yield Problem({}, "unknown_format", f"known are {' '.join(ENDINGS)}")
         return
-    pages: list[WebPage] = []
-    problems: list[Problem] = []
-    counts: Counter[str] = Counter()
-    n_bytes = 0
-    try:
-        for item in read_archive(file, max_bytes):
-            if isinstance(item, Problem):
-                problems.append(item)
-                continue
-            page = item if isinstance(item, Skipped) else _web_page(item)
-            if isinstance(page, Skipped):
-                counts[f"warc_{page.kind}"] += 1
-                continue
-            pages.append(page)
-            n_bytes += len(page.record.block)
-            if n_bytes >= CHUNK_BYTES or len(pages) >= CHUNK_PAGES:
-                yield Chunk(name, pages, None, problems, counts)
-                pages, problems, counts, n_bytes = [], [], Counter(), 0
-    except BROKEN as error:
-        problems.append(broken(error))
-    yield Chunk(name, pages, None, problems, counts)
+    for item in read_archive(file, max_bytes):
+        page = _web_page(item) if isinstance(item, Record) else item
+        match page:
+            case WebPage():
+                yield Raw(page, len(page.record.block))
+            case Skipped(kind):
+                yield Counted(f"warc_{kind}")
+            case Problem():
+                yield page
 
 
 def _web_page(record: Record) -> WebPage | Skipped:
@@ -106,23 +88,16 @@ def _sniffed(start: bytes) -> str:
     return HTML_TYPES[0] if b"<html" in start or b"<!doctype html" in start else ""
 
 
-def documents(params: Warc, chunk: Chunk) -> Batch:
-    """The texts of a chunk."""
-    made = [_document(params, chunk, page) for page in chunk.pages]
-    docs = [document for document in made if isinstance(document, Document)]
-    return Batch(docs, [document for document in made if isinstance(document, Reject)], {}, 0)
-
-
-def _document(params: Warc, chunk: Chunk, page: WebPage) -> Document | Reject:
+def _document(params: Warc, file: str, page: WebPage) -> Document | Reject:
     source, record, head = f"warc/{params.name}", page.record, page.head
     where = {"offset": record.offset, "record": record.id}
     try:
-        body = decoded_body(record.block[head.n_bytes :], head.headers, params.max_member_bytes)
-        charset = charset_of(head.headers.get("content-type", ""))
+        body = decode_body(record.block[head.n_bytes :], head.headers, params.max_member_bytes)
+        charset = head.charset
         text, title, licence = read_html(body, charset) if page.is_html else read_plain(body, charset)
     except BodyError as error:
-        return reject(source, chunk.file, where, error.args[0], f"{record.url}: {error.args[1]}")
+        return reject(source, file, where, error.args[0], f"{record.url}: {error.args[1]}")
     except PageError as error:
-        return reject(source, chunk.file, where, "hostile_markup", f"{record.url}: {error}")
+        return reject(source, file, where, "hostile_markup", f"{record.url}: {error}")
     url = record.url.encode("utf-8", "replace").decode()
-    return finished(source, chunk, where, text, title, url, params.licence if licence == UNKNOWN else licence)
+    return make_document(source, file, where, text, title, url, params.licence if licence == UNKNOWN else licence)

@@ -1,4 +1,4 @@
-"""The records of web archives: WARC and WET (by fastwarc), and the older ARC (read here; fastwarc does not know it).
+"""Read the records of web archives, WARC and WET, with FastWARC.
 
 In: an open file, plain or packed: `.gz` (a member a record, or one for all), `.zst`, `.lz4`, also `.bz2` and `.xz` around
 everything. What a file is its first bytes say, not its name. Out, in the file's order: a `Record` for what may hold a page, a
@@ -13,7 +13,6 @@ and where records begin (`offset` tells how far the file had been read).
 from __future__ import annotations
 
 import io
-import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -26,17 +25,15 @@ from pipeline.sources.chunks import BROKEN, Problem
 from pipeline.sources.streams import MAX_RATIO, RATIO_SLACK_BYTES, BombError, CountedFile, unpacked
 
 BLOCK_BYTES = 1 << 20
-SNIFFED_BYTES = 1 << 16
-ARC_START = b"filedesc"
-MAX_LINE_BYTES = 32_768
+SNIFFED_BYTES = 8
 MAGIC = {
     b"\x1f\x8b\x08": ".gz",
     b"\x28\xb5\x2f\xfd": ".zst",
     b"\x04\x22\x4d\x18": ".lz4",
     b"BZh": ".bz2",
     b"\xfd7zXZ": ".xz",
+    b"\x5d\x2a\x4d\x18": ".zst",  # a dictionary comes first
 }
-ZSTD_DICTIONARY = b"\x5d\x2a\x4d\x18"
 # Where a record may begin: what to look for after broken bytes, and how far behind its start the match lies.
 STARTS = {
     "": (b"\nWARC/", 1),
@@ -44,7 +41,6 @@ STARTS = {
     ".zst": (b"\x28\xb5\x2f\xfd", 0),
     ".lz4": (b"\x04\x22\x4d\x18", 0),
 }
-ARC_LINE = re.compile(rb"(\S.*?) (\S+) (\d{8,17}) (\S+)(?: [^\n]*?)? (\d+)\s*$", re.DOTALL)
 ENDED: Mapping[str, Callable[[], Any]] = {
     ".gz": partial(zlib.decompressobj, 31),
     ".lz4": lz4.frame.LZ4FrameDecompressor,
@@ -75,28 +71,12 @@ Item = Record | Skipped | Problem
 
 
 def read_archive(file: CountedFile, max_bytes: int) -> Iterator[Item]:
-    """The records of a WARC or an ARC file. Raises one of `BROKEN` where nothing more can be read."""
+    """Yield the records of a WARC file. Raises one of `BROKEN` where nothing more can be read."""
     head = file.read(SNIFFED_BYTES)
     packing = next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
-    if head.startswith(ZSTD_DICTIONARY):
-        packing = ".zst"
     file.seek(0)
-    if packing in STARTS:
-        is_arc = _first_bytes(head, packing) == ARC_START
-        yield from read_arc(unpacked(file, packing), max_bytes) if is_arc else _Warc(file, packing, max_bytes).items()
-    else:
-        stream = unpacked(file, packing)
-        is_arc = stream.peek(len(ARC_START)).startswith(ARC_START)
-        yield from read_arc(stream, max_bytes) if is_arc else _Warc(_Forward(stream), packing, max_bytes).items()
-
-
-def _first_bytes(head: bytes, packing: str) -> bytes:
-    """The first bytes that `head` unpacks to; those of packings that ARC files never had don't matter."""
-    try:
-        opened = zlib.decompressobj(31).decompress(head, len(ARC_START)) if packing == ".gz" else head
-    except zlib.error:
-        return b""
-    return opened[: len(ARC_START)]
+    readable: Any = file if packing in STARTS else _Forward(unpacked(file, packing))
+    yield from _Warc(readable, packing, max_bytes).items()
 
 
 class _Forward:
@@ -247,35 +227,3 @@ class _Warc:
 
 def _clipped(where: Mapping[str, object], n_read: int, length: int) -> Problem:
     return Problem(where, "clipped_record", f"{n_read} of {length} bytes")
-
-
-def read_arc(stream: IO[bytes], max_bytes: int) -> Iterator[Item]:
-    """The records of an ARC file (version 1 or 2): a line `url ip date type length`, the bytes, a blank line. A line that is
-    none of these is a reject, and reading goes on at the next one that is. `offset` counts unpacked bytes."""
-    offset, is_lost = 0, False
-    while line := stream.readline(MAX_LINE_BYTES):
-        at, offset = offset, offset + len(line)
-        found = ARC_LINE.fullmatch(line)
-        if not found:
-            if line.strip() and not is_lost:
-                yield Problem({"offset": at}, "broken_record", f"no ARC header: {line[:80]!r}")
-            is_lost = is_lost or bool(line.strip())
-            continue
-        is_lost = False
-        url, content_type, length = found[1].decode("utf-8", "replace"), found[4].decode("latin-1"), int(found[5])
-        where = {"offset": at, "record": ""}
-        n_read = 0
-        if url.startswith("filedesc:") or length > max_bytes:
-            while n_read < length and (block := stream.read(min(BLOCK_BYTES, length - n_read))):
-                n_read += len(block)
-            detail = f"{length} bytes, more than max_member_bytes = {max_bytes}"
-            yield Skipped("warcinfo") if url.startswith("filedesc:") else Problem(where, "too_large", detail)
-        else:
-            block = stream.read(length)
-            n_read = len(block)
-            if n_read < length:
-                yield _clipped(where, n_read, length)
-            else:
-                kind = "response" if block.startswith(b"HTTP/") else "resource"
-                yield Record(at, "", kind, url, content_type, block)
-        offset += n_read

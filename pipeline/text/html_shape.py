@@ -15,8 +15,16 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from pipeline.text.balance import name_code
 from pipeline.text.machine import CASE, ONES, count_visible, equal_bytes, find_byte, leaf, load64
+
+
+def name_code(name: str) -> int:
+    """Return the number by which the kernel knows a tag's name."""
+    code = 0
+    for byte in name.encode():
+        code = (code * 31 + byte) & 0xFFFFFF
+    return code + 16
+
 
 # Elements without contents, or that the next one of their kind closes.
 FLAT_TAGS = (

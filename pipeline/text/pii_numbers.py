@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import cache
 from typing import TypeAlias
+
+from stdnum import iban, luhn, numdb
 
 Span: TypeAlias = tuple[int, int]
 
@@ -144,7 +147,7 @@ def find_card(window: bytes, at: int) -> Span | None:
     if found is None or not ends_here(window, found.end()):
         return None
     number = digits_of(found.group())
-    if not _has_issuer(number) or not is_luhn(number):
+    if not _has_issuer(number) or not luhn.is_valid(number.decode()):
         return None
     if found.group(1) is None and not _CARD_CUE.search(window, max(0, at - 40), at):
         if len(number) not in (15, 16) or window[max(0, at - 1) : at] in (b"=", b"/", b"+", b"."):
@@ -168,46 +171,29 @@ def _has_issuer(number: bytes) -> bool:
     )
 
 
-def is_luhn(number: bytes) -> bool:
-    """ISO/IEC 7812-1, annex B."""
-    values = [byte - 48 for byte in reversed(number)]
-    return (sum(values[::2]) + sum(value * 2 - 9 * (value > 4) for value in values[1::2])) % 10 == 0
-
-
-# Length of an account number by country: ISO 13616, SWIFT's registry
-_IBAN_SIZES = {
-    size: frozenset(countries.split())
-    for size, countries in {
-        15: b"NO", 16: b"BE", 18: b"DK FI FK FO GL NL SD", 19: b"MK SI", 20: b"AT BA EE KZ LT LU MN XK",
-        21: b"CH HR LI LV", 22: b"BG BH CR DE GB GE IE ME RS VA", 23: b"AE GI IL IQ OM SO TL",
-        24: b"AD CZ ES MD PK RO SA SE SK TN VG", 25: b"LY PT ST", 26: b"IS TR", 27: b"BI DJ FR GR IT MC MR SM",
-        28: b"AL AZ BY CY DO GT HN HU LB NI PL SV", 29: b"BR EG PS QA UA", 30: b"JO KW MU YE", 31: b"MT SC", 32: b"LC",
-        33: b"RU",
-    }.items()
-}  # fmt: skip
 _IBAN = re.compile(rb"[A-Z]{2}\d{2}(?:[A-Z0-9]{11,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?)")
 
 
 def find_iban(window: bytes, at: int) -> Span | None:
-    """ISO 13616: a country, its length, mod 97. In one piece or in fours."""
+    """Return the span of an IBAN (ISO 13616) in one piece or in fours: length and form by country, check digits mod 97."""
     found = _IBAN.match(window, at)
-    if found is None:
+    size = _iban_size(found.group()[:2].decode()) if found is not None else 0
+    if found is None or not size:
         return None
     text, stop = found.group(), found.end()
-    for size, countries in _IBAN_SIZES.items():
-        if text[:2] in countries:
-            if b" " in text:  # what follows in capitals may have been taken for a part of it
-                text = text[: size + (size - 1) // 4]
-                stop = at + len(text)
-            number = text.replace(b" ", b"")
-            whole = len(number) == size and not text.endswith(b" ") and not window[stop : stop + 1].isalnum()
-            return (at, stop) if whole and is_iban(number) else None
-    return None
+    if b" " in text:  # what follows in capitals may have been taken for a part of it
+        text = text[: size + (size - 1) // 4]
+        stop = at + len(text)
+    number = text.replace(b" ", b"").decode()
+    is_whole = len(number) == size and not text.endswith(b" ") and not window[stop : stop + 1].isalnum()
+    return (at, stop) if is_whole and iban.is_valid(number, check_country=False) else None
 
 
-def is_iban(number: bytes) -> bool:
-    """ISO 7064 mod 97-10 of the rearranged number, letters as 10 to 35."""
-    return int("".join(str(int(chr(byte), 36)) for byte in number[4:] + number[:4])) % 97 == 1
+@cache
+def _iban_size(country: str) -> int:
+    """Return the length of a country's IBANs by SWIFT's registry, or 0 for a country that has none."""
+    [(_, entry)] = numdb.get("iban").info(country)
+    return 4 + sum(map(int, re.findall(r"\d+", entry["bban"]))) if entry else 0
 
 
 _INTERNATIONAL = re.compile(rb"\+[1-9]\d{0,14}(?:(?:[ .\-/]| ?\(| ?\) ?|\)-)\d{1,8}){0,8}")

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from mwparserfromhell.parser import ParserError, tokens
 from mwparserfromhell.parser._tokenizer import CTokenizer  # pyright: ignore[reportMissingImports]
 
-from pipeline.text.balance import n_unclosed
+from pipeline.text.balance import count_unclosed
 
 # Names of the namespaces 6 and 14 in every wiki, and aliases that dumps don't list.
 FILE_NAMES = frozenset(("file", "image", "category", "bild", "imagen", "immagine", "imagem", "afbeelding", "grafika"))
@@ -91,13 +91,24 @@ def plain(wikitext: str, hidden: frozenset[str] = FILE_NAMES) -> str:
     """
     if MARKS.search(wikitext):
         wikitext = MARKS.sub("", wikitext)
-    if len(wikitext) > MIN_CHECKED_CHARS and n_unclosed(wikitext) * len(wikitext) > MAX_PARSER_STEPS:
+    if _is_slow(wikitext):
         raise WikitextError("too much markup is opened and not closed")
     try:
         found = CTokenizer().tokenize(wikitext, 0, True)
     except ParserError as error:
         raise WikitextError(str(error)) from error
     return layout(_fold(found, hidden))
+
+
+def _is_slow(wikitext: str) -> bool:
+    """Return whether the parser would take minutes; small pages with few openings need not be looked through for that."""
+    n_chars = len(wikitext)
+    n_openings = wikitext.count("[") + wikitext.count("{") + wikitext.count("<")
+    return (
+        n_chars > MIN_CHECKED_CHARS
+        and n_openings * n_chars > MAX_PARSER_STEPS
+        and count_unclosed(wikitext) * n_chars > MAX_PARSER_STEPS
+    )
 
 
 def _fold(found: list[Any], hidden: frozenset[str]) -> str:

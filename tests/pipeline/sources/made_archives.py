@@ -38,14 +38,3 @@ def records(n: int = 5) -> list[bytes]:
     """An info record, then `n` answers, each with its request."""
     pairs = [(warc_record(i, page(i)), warc_record(100 + i, b"GET / HTTP/1.1\r\n\r\n", "request")) for i in range(n)]
     return [warc_record(99, b"software: x\r\n", "warcinfo"), *(record for pair in pairs for record in pair)]
-
-
-def arc(n: int = 3) -> bytes:
-    """An ARC file of version 1 with `n` answers."""
-    info = b"1 0 Made\nURL IP-address Archive-date Content-type Archive-length\n"
-    head = b"filedesc://made.arc 0.0.0.0 20260101000000 text/plain %d\n" % len(info)
-    made = [head + info]
-    for number in range(n):
-        block = page(number)
-        made.append(b"http://a.example/%d x 192.0.2.1 20260101000000 text/html %d\n" % (number, len(block)) + block)
-    return b"\n".join(made) + b"\n"

@@ -9,35 +9,39 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.params import Warc
-from pipeline.sources.chunks import Chunk, Problem, finished, locator, open_chunked
-from pipeline.sources.document import Batch, Document, Reject
+from pipeline.sources import chunks
+from pipeline.sources.chunks import Counted, Item, Problem, Raw, locator, make_document, open_chunked
+from pipeline.sources.document import Document, Reject
 from pipeline.sources.streams import CountedFile
 from pipeline.sources.text import find_files
 
 
-def lines(file: CountedFile, name: str) -> Iterator[Chunk]:
-    """A chunk a line; a line `!` breaks the file."""
+def lines(file: CountedFile, name: str, max_bytes: int) -> Iterator[Item]:
+    """A page a line; a line `!` breaks the file."""
     for number, line in enumerate(iter(lambda: file.file.readline(), b"")):
         file.n_read += len(line)
         if line == b"!\n":
             raise EOFError("cut off")
-        yield Chunk(
-            name, [line.decode().strip()], problems=[Problem({"line": number}, "odd", "x")] if number == 1 else ()
-        )
+        if number == 1:
+            yield Problem({"line": number}, "odd", "x")
+        yield Raw(line.decode().strip(), len(line))
+        yield Counted("lines")
 
 
-def documents(params: Warc, chunk: Chunk) -> Batch:
-    made = [finished("warc/made", chunk, {}, text, text, "", "unknown") for text in chunk.pages]
-    rejects = [one for one in made if isinstance(one, Reject)]
-    return Batch([one for one in made if isinstance(one, Document)], rejects, {"made": len(made)}, 0)
+def document(params: Warc, file: str, page: str) -> Document | Reject:
+    return make_document("warc/made", file, {}, page, page, "", "unknown")
 
 
-def test_all_files_in_order_and_what_breaks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("chunk_pages", [1, 3, 512])
+def test_all_files_in_order_and_what_breaks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_pages: int
+) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_PAGES", chunk_pages)
     monkeypatch.setenv("MINIGPT_ENGINE", "serial")
     (tmp_path / "b.x").write_bytes(b"b1\n\nb3\n")
     (tmp_path / "a.x").write_bytes(b"".join(b"a%d\n" % n for n in range(20)) + b"!\nlost\n")
     params = Warc(kind="warc", name="made", path=str(tmp_path))
-    reading = open_chunked(params, "source", lines, documents)
+    reading = open_chunked(params, "source", lines, document)
     batches = list(reading.batches)
     assert [one.text for batch in batches for one in batch.docs] == [f"a{n}" for n in range(20)] + ["b1", "b3"]
     assert [(one.reason, one.locator) for batch in batches for one in batch.rejects] == [
@@ -47,6 +51,7 @@ def test_all_files_in_order_and_what_breaks_is_told(tmp_path: Path, monkeypatch:
         ("empty_text", '{"file":"b.x"}'),
     ]
     assert sum(batch.n_bytes for batch in batches) == reading.total_bytes
+    assert sum(batch.counts.get("lines", 0) for batch in batches) == 23
 
 
 def test_one_file_of_any_kind_a_folder_or_nothing(tmp_path: Path) -> None:

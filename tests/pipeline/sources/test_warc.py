@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.params import Warc
-from pipeline.sources import Batch, Document, open_source, warc
-from tests.pipeline.sources.made_archives import HTML, PACKED, PROSE, arc, page, records, warc_record
+from pipeline.sources import Batch, Document, chunks, open_source
+from tests.pipeline.sources.made_archives import HTML, PACKED, PROSE, page, records, warc_record
 
 LICENSED = page(6).replace(b"<h1>", b'<link rel="license" href="https://creativecommons.org/licenses/by/4.0/"><h1>')
 
@@ -103,14 +103,22 @@ def test_pages_and_what_is_none(tmp_path: Path, packing: str) -> None:
     }
 
 
-def test_arc_files_and_others(tmp_path: Path) -> None:
-    (tmp_path / "old.arc.gz").write_bytes(gzip.compress(arc()))
+def test_files_that_are_no_archives(tmp_path: Path) -> None:
+    (tmp_path / "good.warc").write_bytes(b"".join(records(3)))
     (tmp_path / "picture.png").write_bytes(b"\x89PNG")
     (tmp_path / ".hidden.warc").write_bytes(b"")
     found = batches(tmp_path)
     assert [document.title for document in docs(found).values()] == ["Fox 0", "Fox 1", "Fox 2"]
     assert reasons(found) == {"unknown_format": 1}
     assert sum(batch.counts.get("hidden_files", 0) for batch in found) == 1
+
+
+@pytest.mark.parametrize("name", ["old.arc", "old.arc.gz", "OLD.ARC.bz2"])
+def test_an_arc_file_is_refused_before_anything_is_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "good.warc").write_bytes(b"".join(records(1)))
+    (tmp_path / name).write_bytes(b"filedesc://old.arc 0.0.0.0 20260101000000 text/plain 0\n")
+    with pytest.raises(UserError, match=rf"download\.sources\.0\.path.*\n.*{name}\n.*WARC"):
+        batches(tmp_path)
 
 
 def test_a_clipped_file_gives_what_could_be_read(tmp_path: Path) -> None:
@@ -140,7 +148,7 @@ def test_where_nothing_is(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_same_documents_for_any_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warc, "CHUNK_PAGES", 5)
+    monkeypatch.setattr(chunks, "CHUNK_PAGES", 5)
     for name in ("a", "b"):
         (tmp_path / f"{name}.warc").write_bytes(b"".join(records(60)))
     alone = batches(tmp_path)

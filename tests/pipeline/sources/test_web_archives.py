@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.sources.chunks import Problem
 from pipeline.sources.streams import BombError, CountedFile
 from pipeline.sources.web_archives import Item, Record, Skipped, read_archive
-from tests.pipeline.sources.made_archives import PACKED, PACKED_WHOLE, arc, page, records, warc_record
+from tests.pipeline.sources.made_archives import PACKED, PACKED_WHOLE, page, records, warc_record
 
 MAX_BYTES = 1_000_000
 
@@ -119,31 +119,13 @@ def test_a_bomb_is_not_unpacked() -> None:
         read(b"".join(made))
 
 
-@pytest.mark.parametrize("packing", ["", ".gz", ".bz2"])
-def test_arc(packing: str) -> None:
-    items = read({**PACKED_WHOLE, **PACKED}[packing](arc()))
-    assert [item.url for item in items if isinstance(item, Record)] == [f"http://a.example/{n} x" for n in range(3)]
-    assert [item.block for item in items if isinstance(item, Record)] == [page(number) for number in range(3)]
-    assert [item for item in items if not isinstance(item, Record)] == [Skipped("warcinfo")]
-
-
-def test_arc_with_a_wrong_line_and_a_clipped_end() -> None:
-    good = arc()
-    items = read(
-        good.replace(b"http://a.example/1 x 192", b"http://a.example/1 nonsense 192", 1).replace(b"html", b"h tml", 2)
-    )
-    assert "broken_record" in reasons(items)
-    assert reasons(read(good[:-30])) == ["clipped_record"]
-    assert reasons(read(good, max_bytes=100)) == ["too_large"] * 3
-
-
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from([*PACKED, ".arc"]), st.floats(0, 1), st.booleans(), st.binary(min_size=1, max_size=40))
+@given(st.sampled_from(list(PACKED)), st.floats(0, 1), st.booleans(), st.binary(min_size=1, max_size=40))
 def test_whatever_is_cut_or_overwritten_good_records_come_first(
     packing: str, where: float, is_cut: bool, noise: bytes
 ) -> None:
     """Records that end before the damage are read as they were; nothing but the named errors is raised."""
-    parts = [arc()] if packing == ".arc" else list(map(PACKED[packing], records()))
+    parts = list(map(PACKED[packing], records()))
     data = b"".join(parts)
     at = int(where * len(data))
     items = read(data[:at] if is_cut else data[:at] + noise + data[at + len(noise) :])

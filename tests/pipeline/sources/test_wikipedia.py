@@ -13,7 +13,7 @@ import zstandard
 
 from pipeline.errors import UserError
 from pipeline.params import Wikipedia
-from pipeline.sources import Batch, Document, open_source, wikipedia
+from pipeline.sources import Batch, Document, chunks, open_source
 from tests.pipeline.sources.made_dumps import HEAD, TAIL, page
 
 PAGES = [
@@ -124,7 +124,7 @@ def test_where_nothing_is(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_same_documents_for_any_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wikipedia, "CHUNK_PAGES", 5)
+    monkeypatch.setattr(chunks, "CHUNK_PAGES", 5)
     text = "A [[link]] and {{a template}} in some ''text''.\n\n" * 20
     made = "".join(page(f"P{n}", 0, n, f"{n} {text}") for n in range(120))
     (tmp_path / "a.xml").write_text(HEAD + made + TAIL)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.text.balance import n_unclosed
+from pipeline.text.balance import count_unclosed
 
 PAIRS = [("[[", "]]"), ("{{", "}}"), ("{|", "|}"), ("<ref>", "</ref>"), ("[http://a ", "]"), ("<!-- x ", "-->")]
 
@@ -21,19 +21,19 @@ trees = st.recursive(
 
 @given(trees)
 def test_what_is_closed_in_order_counts_nothing(wikitext: str) -> None:
-    assert n_unclosed(wikitext) == 0
+    assert count_unclosed(wikitext) == 0
 
 
 @pytest.mark.parametrize("pair", PAIRS)
 @given(st.integers(0, 9_000), st.booleans())
 def test_what_never_closes_is_counted(pair: tuple[str, str], n: int, is_closed_before: bool) -> None:
     before = pair[1] * n if is_closed_before else ""
-    assert n_unclosed(before + (pair[0] + " ") * n) == n
+    assert count_unclosed(before + (pair[0] + " ") * n) == n
 
 
 def test_crossed_pairs_leave_one_open_each() -> None:
-    assert n_unclosed("[[a{{b]]}}" * 50) == 50
+    assert count_unclosed("[[a{{b]]}}" * 50) == 50
 
 
 def test_a_tag_that_never_ends() -> None:
-    assert n_unclosed('<a b="' * 100) == 100
+    assert count_unclosed('<a b="' * 100) == 100

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.text.balance import name_code
-from pipeline.text.html_shape import FLAT, FLAT_TAGS, shape
+from pipeline.text.html_shape import FLAT, FLAT_TAGS, name_code, shape
 
 
 @given(st.integers(0, 3_000), st.integers(0, 50))
