@@ -1,0 +1,1 @@
+"""What every stage stands on and what knows none of them: settings so far."""
