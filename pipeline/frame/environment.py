@@ -56,7 +56,9 @@ VARIABLES = (
     Variable("MINIGPT_STOP_SECONDS", "seconds that a stopped run gets before it is killed", default="8"),
     Variable("MINIGPT_TRACEBACK", "1 shows the traceback of an error", default="0", choices=("0", "1")),
     Variable("MINIGPT_PARENT", "set by the pipeline: pid of the process that a child must not outlive"),
-    Variable("MLFLOW_TRACKING_URI", "another registry than var/mlflow.db; an HTTP server also gets live training curves"),
+    Variable(
+        "MLFLOW_TRACKING_URI", "another registry than var/mlflow.db; an HTTP server also gets live training curves"
+    ),
     Variable("PREFECT_API_URL", "another Prefect server than the embedded one"),
     Variable("HF_TOKEN", "read by huggingface_hub: access to private repositories"),
     Variable("HF_ENDPOINT", "read by huggingface_hub: another hub", default="https://huggingface.co"),

@@ -29,7 +29,9 @@ def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
         (read_seconds, "MINIGPT_CHECKPOINT_SECONDS", "nan"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(reader: object, name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_value_is_refused_by_name(
+    reader: object, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, value)
     assert callable(reader)
     with pytest.raises(UserError, match=f"{name}.*\n.*{value}"):
