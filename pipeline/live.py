@@ -2,8 +2,8 @@
 
 In: the records of the training loop, on the main process. Out: `steps.jsonl` in the run's scratch folder, with clocks, one line a
 step as it ends (`tail -f scratch/pretrain/*/steps.jsonl`); where MLFLOW_TRACKING_URI names a server (http…), metrics of one MLflow
-run (Curves); with MINIGPT_PROFILE=1 a trace in var/profile/. None of them is an artifact. A run that resumes after a kill repeats the
-steps since its last checkpoint: the last line of a step counts. Time: 25 µs a step, 0.2 ms with a server.
+run (Curves); with MINIGPT_PROFILE=1 a trace in var/profile/. None of them is an artifact. A run that resumes after a kill repeats
+the steps since its last checkpoint: the last line of a step counts. Time: 25 µs a step, 0.2 ms with a server.
 """
 
 from __future__ import annotations

@@ -31,10 +31,10 @@ from rich.console import Console
 from rich.table import Table
 
 from model.config import ModelConfig
-from pipeline.budget import settle
 from pipeline.engine import worker_count
 from pipeline.errors import ParamError, UserError
 from pipeline.params import check_params, read_yaml
+from pipeline.plan import settle
 from pipeline.search.space import (
     Choice,
     Search,
