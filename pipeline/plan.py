@@ -1,7 +1,7 @@
 """python -m pipeline.launch plan [--recipe NAME] [--devices N] [--device h100] …: what a training run takes, before it runs.
 
-In: a recipe and a kind of device. Out: a table (or JSON) of parameters, tokens, FLOPs, memory per device by kind, hours and cost, for
-each phase of training; and for the stages, the settings that follow from pretrain.budget. The counts are model.plan's; hours follow
+In: a recipe and a kind of device. Out: a table (or JSON) of parameters, tokens, FLOPs, memory per device by kind, hours and cost
+for each phase of training; for the stages, the settings that follow from pretrain.budget. The counts are model.plan's; hours follow
 from the MFU. Peaks are the makers' numbers for dense bf16; a CPU's is measured for half a second, as torch.mm reaches it.
 """
 
