@@ -259,13 +259,13 @@ def wait_for_steps(folder: Path, launcher: subprocess.Popen[bytes], n_steps: int
         n_done = len(found[0].read_text().splitlines()) if found else 0
         if n_done >= n_steps:
             return n_done
-        assert launcher.poll() is None, (folder / "log").read_text()
+        assert launcher.poll() is None, [log.read_text() for log in folder.glob("log*")]
         time.sleep(0.02)
 
 
-def workers(launcher: subprocess.Popen[bytes]) -> dict[str, psutil.Process]:
+def workers(*launchers: subprocess.Popen[bytes]) -> dict[str, psutil.Process]:
     """By rank."""
-    children = psutil.Process(launcher.pid).children(recursive=True)
+    children = [child for each in launchers for child in psutil.Process(each.pid).children(recursive=True)]
     found = {child.environ().get("RANK", ""): child for child in children if "pipeline" in child.cmdline()}
     assert sorted(found) == ["0", "1"]
     return found
@@ -338,18 +338,19 @@ def test_a_killed_process_costs_less_than_a_checkpoint_interval(
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_no_process(road: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_leaves_no_process(number: signal.Signals, code: int, road: Path, tmp_path: Path) -> None:
     folder = tmp_path / "interrupted"
     command = short_run(road, folder)
     launcher = start(folder, ["--nproc-per-node=2", "--sharding=full"], command)
     wait_for_steps(folder, launcher, 2)
     processes = list(workers(launcher).values())
-    os.killpg(launcher.pid, signal.SIGINT)
-    assert launcher.wait() == 130
+    os.killpg(launcher.pid, number)
+    assert launcher.wait() == code
     _, alive = psutil.wait_procs(processes, timeout=30)
     assert not alive
     log = (folder / "log").read_text()
-    assert log.count("run it again to go on") == 1
+    assert log.count("run it again to go on") == (number == signal.SIGINT)
     assert "Traceback" not in log
     assert "death signal" not in log
     assert "closing signal" not in log
@@ -357,8 +358,10 @@ def test_ctrl_c_leaves_no_process(road: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_machines_are_one_run(road: Path, undisturbed: dict[str, Path], tmp_path: Path) -> None:
-    """Two launchers that meet on this machine, a process each: what two processes under one launcher make, to the byte."""
+@pytest.mark.parametrize("killed", ["", "0", "1"])
+def test_two_machines_are_one_run(road: Path, undisturbed: dict[str, Path], killed: str, tmp_path: Path) -> None:
+    """Two launchers that meet on this machine, a process each: what two processes under one launcher make, to the byte, also when
+    one of the processes is killed and both launchers start again."""
     folder = tmp_path / "machines"
     command = short_run(road, folder)
     with socket.socket() as free:
@@ -366,6 +369,9 @@ def test_two_machines_are_one_run(road: Path, undisturbed: dict[str, Path], tmp_
         endpoint = f"127.0.0.1:{free.getsockname()[1]}"
     options = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-id=here", "--rdzv-endpoint", endpoint, "--sharding=full"]
     launchers = [start(folder, options, command, log=f"log{number}") for number in range(2)]
+    if killed:
+        wait_for_steps(folder, launchers[0], 7)
+        workers(*launchers)[killed].kill()
     assert [launcher.wait() for launcher in launchers] == [0, 0], [(folder / f"log{n}").read_text() for n in range(2)]
     for name in ("model.safetensors", "history.jsonl"):
         assert (folder / "out" / name).read_bytes() == (undisturbed["full"] / "out" / name).read_bytes(), name
