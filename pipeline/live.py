@@ -105,7 +105,7 @@ class Curves:
         if self._run is None:
             n_missing = self._n_steps
         if n_missing:
-            why = f"{type(self._error).__name__}: {str(self._error).strip().partition(chr(10))[0]}"
+            why = f"{type(self._error).__name__}: {str(self._error).strip().partition(chr(10))[0][:160]}"
             why = why if self._error else "the server did not answer in time"
             print(
                 f"{self.name}: {n_missing} of {self._n_steps} steps are missing from the live curves in MLflow ({why})",
