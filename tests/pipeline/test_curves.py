@@ -86,7 +86,10 @@ def mlflow_server(folder: Path) -> Generator[str]:
         str(folder / "files"),
     ]
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *store]
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # two processes, not ten
+    quiet = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }  # two processes, not ten
     environment = {**os.environ, **quiet}
     with (
         (folder / "server.log").open("wb") as log,
