@@ -13,7 +13,7 @@ from rich.table import Table
 from benchmarks.measure import Result
 from model.config import ModelConfig
 from pipeline.peak import measured_peak
-from pipeline.probe import measured_tokens_per_second
+from pipeline.plan import measured_tokens_per_second
 
 ROWS, MICRO_ROWS = 48, 12
 SIZES = {
@@ -42,5 +42,5 @@ def run() -> Result:
         table.add_row(*cells, f"{reached / peak:.2f}")
     Console().print(table)
     reached, peak = min(found, key=lambda pair: pair[0] / pair[1])
-    work = f"optimiser steps of {ROWS} x 512 tokens, {', '.join(SIZES)} parameters: the lowest MFU"
+    work = f"optimizer steps of {ROWS} x 512 tokens, {', '.join(SIZES)} parameters: the lowest MFU"
     return Result(work, "GFLOP/s", reached / 1e9, peak / 1e9, "the fastest bf16 product of square matrices")

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Linear from 1/warmup to 1 over `warmup_frac` of the steps, 1, then linear to `final_frac` over `decay_frac`."""
+    """Linear from 1/warmup to 1 over `warmup_frac` of the steps, 1, then linear to `final_lr_frac` over `decay_frac`."""
 
     total_steps: int
     warmup_frac: float = 0.02
     decay_frac: float = 0.5
-    final_frac: float = 0.0
+    final_lr_frac: float = 0.0
 
     def __post_init__(self) -> None:
         if self.total_steps < 1:
             raise ValueError(f"schedule.total_steps must be at least 1; found {self.total_steps}; raise it.")
-        for name in ("warmup_frac", "decay_frac", "final_frac"):
+        for name in ("warmup_frac", "decay_frac", "final_lr_frac"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"schedule.{name} must lie between 0 and 1; found {value}; correct it.")
@@ -32,12 +32,12 @@ class Schedule:
             )
 
     def __call__(self, step: int) -> float:
-        """Step 0 already moves the weights, and the last step moves them by a little more than `final_frac`."""
+        """Step 0 already moves the weights, and the last step moves them by a little more than `final_lr_frac`."""
         warmup_steps = round(self.warmup_frac * self.total_steps)
         decay_steps = round(self.decay_frac * self.total_steps)
         if step < warmup_steps:
             return (step + 1) / warmup_steps
         left = self.total_steps - step
         if decay_steps and left <= decay_steps:
-            return self.final_frac + (1 - self.final_frac) * max(left, 0) / (decay_steps + 1)
+            return self.final_lr_frac + (1 - self.final_lr_frac) * max(left, 0) / (decay_steps + 1)
         return 1.0

@@ -33,21 +33,18 @@ Evaluate = Callable[[Transformer], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """`micro_rows`: rows computed at once by each process (0 = its whole share); the rest is gradient accumulation.
+class TrainSettings(Schedule):
+    """The schedule's settings, and the loop's.
 
+    `micro_rows`: rows computed at once by each process (0 = its whole share); the rest is gradient accumulation.
     `eval_every` and `checkpoint_every` count steps, 0 = only at the end; `checkpoint_every_seconds` works beside it. Kept are the
     newest `keep_checkpoints`, one at every `keep_every` steps (0 = none), and with `keep_best` the one that evaluated lowest.
-    `use_kernels`: model.fused, on a CPU with fast bf16; `use_compile`:
-    torch.compile, elsewhere. Both step aside, with a message, where they can't run. `activation_checkpointing` is less memory for
-    more time in plain torch, which GPUs run (model.activation_checkpointing); the result is the same.
+    `use_kernels`: model.fused, on a CPU with fast bf16; `use_compile`: torch.compile, elsewhere. Both step aside, with a message,
+    where they can't run. `activation_checkpointing` is less memory for more time in plain torch, which GPUs run
+    (model.activation_checkpointing); the result is the same.
     """
 
-    total_steps: int
     optim: OptimSettings = field(default_factory=OptimSettings)
-    warmup_frac: float = 0.02
-    decay_frac: float = 0.5
-    final_frac: float = 0.0
     max_grad_norm: float = 1.0
     micro_rows: int = 0
     eval_every: int = 0
@@ -63,12 +60,7 @@ class TrainSettings:
     activation_checkpointing: Kind = "none"
 
     def __post_init__(self) -> None:
-        Schedule(
-            total_steps=self.total_steps,
-            warmup_frac=self.warmup_frac,
-            decay_frac=self.decay_frac,
-            final_frac=self.final_frac,
-        )
+        super().__post_init__()
         for name in (
             "max_grad_norm",
             "micro_rows",
@@ -111,12 +103,7 @@ def train(
     Raises: DivergedError; ValueError for settings that don't fit the batches.
     """
     world = world or World()
-    schedule = Schedule(
-        total_steps=settings.total_steps,
-        warmup_frac=settings.warmup_frac,
-        decay_frac=settings.decay_frac,
-        final_frac=settings.final_frac,
-    )
+    schedule: Schedule = settings
     say = on_message if world.is_main else lambda text: None
     fingerprint = _fingerprint(model, batches, settings)
     compute = _compute_of(model, settings, world, say)

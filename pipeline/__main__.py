@@ -1,6 +1,7 @@
 """python -m pipeline STAGE --docs … --out … --metrics …: run one stage inside the frame.
 
-Exit codes: 0 good, 1 a person's error (three lines, no traceback; 78 under torchrun), 2 usage, 130 Ctrl-C.
+A stage that trains may get several processes, each of which runs `main` (pipeline/launch.py).
+Exit codes: 0 success, 1 user error (three lines, no traceback; 78 in a process of torchrun), 2 usage, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -120,4 +121,6 @@ def let_the_first_process_speak() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from pipeline.launch import main as launch
+
+    sys.exit(launch())

@@ -1,6 +1,6 @@
-"""The fastest that a device can multiply matrices: what the share that training reaches (MFU) is measured against.
+"""The peak of a device in matrix products, which the MFU of training is a fraction of.
 
-In: a device. Out: TFLOP/s of dense products, the maker's figure for a GPU that is known by name, else what a product reaches here.
+In: a device. Out: TFLOP/s of dense products: the maker's number for a GPU that is known by name, else what a product reaches here.
 Time: 0.1 s on a CPU. Imports torch only when something is measured: a plan for GPUs does not need it.
 """
 
@@ -29,7 +29,7 @@ ROUNDS = 20
 
 
 def peak_tflops(device: torch.device, *, is_bf16: bool = True, n_threads: int = 0) -> tuple[float, str]:
-    """And the name of the device, which says so where the figure was measured."""
+    """Return TFLOP/s and the name of the device, which notes where the peak was measured."""
     import torch
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -40,14 +40,14 @@ def peak_tflops(device: torch.device, *, is_bf16: bool = True, n_threads: int = 
 
 
 def known_peak(name: str) -> float | None:
-    """By the name that the driver gives, such as NVIDIA H100 80GB HBM3; a PCIe or NVL card of that name reaches less."""
+    """Look a peak up by the driver's name, such as NVIDIA H100 80GB HBM3; a PCIe or NVL card of that name reaches less."""
     words = name.lower().replace("geforce ", "").replace("rtx ", "rtx").replace("-", " ").split()
     found = [tflops for kind, (tflops, _) in DEVICES.items() if kind in words]
     return None if {"pcie", "nvl"} & set(words) or not found else found[0]
 
 
 def measured_peak(device: torch.device, *, is_bf16: bool = True, n_threads: int = 0) -> float:
-    """TFLOP/s of the best of some products of two square matrices; on a CPU with `n_threads` threads (0 = as it is)."""
+    """Return TFLOP/s of the fastest of some products of two square matrices; on a CPU with `n_threads` threads (0 = as it is)."""
     import torch
 
     before = torch.get_num_threads()

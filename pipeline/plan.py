@@ -1,14 +1,15 @@
-"""python -m pipeline.launch plan [--recipe NAME] [--devices N] [--device h100] …: what a run will take, before it runs.
+"""python -m pipeline.launch plan [--recipe NAME] [--devices N] [--device h100] …: what a training run takes, before it runs.
 
-In: a recipe and a kind of device. Out: a table (or JSON) of parameters, tokens, FLOPs, memory per device by kind, hours and cost,
-for each phase of training. The counts are model.plan's; hours follow from the share of the device's peak that is stated (MFU).
-Peaks are the makers' figures for dense bf16; a CPU's is measured for half a second, as torch.mm reaches it.
+In: a recipe and a kind of device. Out: a table (or JSON) of parameters, tokens, FLOPs, memory per device by kind, hours and cost
+for each phase of training; for the stages, the settings that follow from pretrain.budget. The counts are model.plan's; hours follow
+from the MFU. Peaks are the makers' numbers for dense bf16; a CPU's is measured for half a second, as torch.mm reaches it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,25 +19,26 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from model.budget import COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER
+from model.budget import COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER, derive, tokens_for
 from model.config import ModelConfig
 from model.plan import Run, memory
-from pipeline.budget import settle
 from pipeline.engine import worker_count
 from pipeline.errors import UserError
-from pipeline.params import Params, load_params
+from pipeline.frame.environment import BY_NAME
+from pipeline.params import Optimization, Params, Pretrain, load_params
 from pipeline.peak import DEVICES, measured_peak
 from pipeline.progress import clock, short
 
 RECIPES = Path(__file__).parent.parent / "docs" / "recipes"
 GPU_MFU = 0.4  # nanochat reaches 0.41 to 0.46 in bf16, torchtitan 0.33 to 0.39
 CPU_MFU = 0.6
+PROBE_STEPS = 6  # the first ones allocate
 Checkpointing = Literal["none", "selective", "full"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """One device, and how the training loop computes on it. A CPU's process is one device."""
+    """One device, and how the training loop computes on it (as in model.plan.Run). A CPU's process is one device."""
 
     name: str
     tflops: float
@@ -48,24 +50,31 @@ class Device:
     is_bf16: bool = True
 
 
+def settle(params: Pretrain, config: ModelConfig) -> Optimization:
+    """Return all settings of pretraining: those of params.yaml, and for the rest what follows from the budget."""
+    values = params.training.model_dump()
+    if params.budget is not None:
+        given = {name: values[name] for name in ("total_steps", "batch_rows", "matrix_lr")}
+        derived = derive(config, tokens_for(config, **params.budget.model_dump()), **given)
+        values |= {name: value for name, value in asdict(derived).items() if values[name] is None}
+    return Optimization(**values)
+
+
 def main(argv: Sequence[str]) -> int:
-    """Prints the plan. Raises: `UserError` and ValueError for what can't run."""
+    """Print the plan. Raises: `UserError` and ValueError for what can't run."""
     args = _parser().parse_args(argv)
     path = recipe_path(args.recipe)
-    device = device_of(args.device, args.devices, tflops=args.tflops, memory_gb=args.device_memory_gb, mfu=args.mfu)
-    params = load_params(path)
+    params, n_devices = load_params(path), args.devices
+    device = device_of(args.device, n_devices, tflops=args.tflops, memory_gb=args.device_memory_gb, mfu=args.mfu)
     if args.measure:
-        device = measured(params, device, args.devices)
-    plan = plan_of(
-        params,
-        device,
-        args.devices,
-        is_sharded=args.sharding == "full",
-        activation_checkpointing=args.activation_checkpointing,
-    )
-    plan = {"recipe": str(path), **plan}
+        device = measured(params, device, n_devices)
+    how: dict[str, Any] = {
+        "is_sharded": args.sharding == "full",
+        "activation_checkpointing": args.activation_checkpointing,
+    }
+    plan = {"recipe": str(path), **plan_of(params, device, n_devices, **how)}
     if args.price_per_hour is not None:
-        plan["cost"] = plan["hours"] * args.devices * args.price_per_hour
+        plan["cost"] = plan["hours"] * n_devices * args.price_per_hour
     if args.json:
         print(json.dumps(plan))
     else:
@@ -75,33 +84,22 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.launch plan", description="What a run will take, before it runs."
+        prog="python -m pipeline.launch plan", description="What a training run takes, before it runs."
     )
-    parser.add_argument("--recipe", default="params.yaml", help="a name in docs/recipes, or a file (params.yaml)")
-    parser.add_argument("--devices", type=_positive, default=1, help="how many: GPUs, or processes on a CPU (1)")
-    parser.add_argument("--device", choices=["cpu", *DEVICES], default="cpu", help="their kind (cpu)")
-    parser.add_argument("--device-memory-gb", type=float, help="of one device (that of its kind)")
-    parser.add_argument(
-        "--tflops", type=float, help="peak of one device in bf16 (that of its kind; a CPU's is measured)"
-    )
-    parser.add_argument("--mfu", type=float, help=f"share of the peak that is reached ({GPU_MFU}; on a CPU {CPU_MFU})")
-    parser.add_argument(
-        "--measure", action="store_true", help="on a CPU: take the MFU of a few real steps of the recipe's model"
-    )
-    parser.add_argument("--price-per-hour", type=float, help="of one device, in any currency")
-    parser.add_argument(
-        "--sharding",
-        choices=["none", "full"],
-        default="none",
-        help="none: each device holds the whole model, as training does; full: what ZeRO-3 would leave on each",
-    )
-    parser.add_argument(
-        "--activation-checkpointing",
-        choices=["none", "selective", "full"],
-        default="none",
-        help="what the backward pass computes again, as MINIGPT_ACTIVATION_CHECKPOINTING (the CPU kernels keep everything)",
-    )
-    parser.add_argument("--json", action="store_true", help="one line for programs")
+    add = parser.add_argument
+    add("--recipe", default="params.yaml", help="a name in docs/recipes, or a file (params.yaml)")
+    add("--devices", type=_positive, default=1, help="number of GPUs, or of processes on a CPU (1)")
+    add("--device", choices=["cpu", *DEVICES], default="cpu", help="their kind (cpu)")
+    add("--device-memory-gb", type=float, help="memory of one device (default: that of its kind)")
+    add("--tflops", type=float, help="bf16 peak of one device (default: that of its kind; a CPU's is measured)")
+    add("--mfu", type=float, help=f"fraction of the peak that training reaches ({GPU_MFU}; on a CPU {CPU_MFU})")
+    add("--measure", action="store_true", help="on a CPU: measure the MFU in a few steps of the recipe's model")
+    add("--price-per-hour", type=float, help="price of one device in any currency")
+    for name in ("MINIGPT_SHARDING", "MINIGPT_ACTIVATION_CHECKPOINTING"):
+        variable = BY_NAME[name]
+        option = f"--{name.removeprefix('MINIGPT_').lower().replace('_', '-')}"
+        add(option, choices=variable.choices, default=variable.default, help=f"as {name}: {variable.meaning}")
+    add("--json", action="store_true", help="one line for programs")
     return parser
 
 
@@ -112,7 +110,7 @@ def _positive(text: str) -> int:
 
 
 def recipe_path(name: str) -> Path:
-    """A file, or a recipe by its name."""
+    """Return the file of a recipe, given as a file or by its name."""
     known = sorted(path.stem for path in RECIPES.glob("*.yaml"))
     if name in known:
         return RECIPES / f"{name}.yaml"
@@ -124,7 +122,7 @@ def recipe_path(name: str) -> Path:
 def device_of(
     kind: str, n_devices: int, *, tflops: float | None = None, memory_gb: float | None = None, mfu: float | None = None
 ) -> Device:
-    """What the kind is known for, with the given figures in its place."""
+    """Return a kind of device, with the given numbers in place of its own."""
     for name, value in (("--tflops", tflops), ("--device-memory-gb", memory_gb), ("--mfu", mfu)):
         if value is not None and not 0 < value < float("inf"):
             raise UserError(f"plan: {name} must be above 0", str(value), "correct it")
@@ -132,23 +130,18 @@ def device_of(
         raise UserError("plan: --mfu is a share of the peak", str(mfu), "give a number up to 1")
     if kind != "cpu":
         known_tflops, known_gb = DEVICES[kind]
-        return Device(
-            name=kind,
-            tflops=tflops or known_tflops,
-            memory_gb=memory_gb or known_gb,
-            mfu=GPU_MFU if mfu is None else mfu,
-        )
+        return Device(name=kind, tflops=tflops or known_tflops, memory_gb=memory_gb or known_gb, mfu=mfu or GPU_MFU)
     import torch  # a second, which a plan for GPUs does not need
 
     from model.hardware import compiler_problem, has_fast_bf16, kernel_problem
 
-    is_bf16 = has_fast_bf16(torch.device("cpu"))
+    cpu = torch.device("cpu")
+    is_bf16, n_threads = has_fast_bf16(cpu), max(worker_count() // n_devices, 1)
     return Device(
         name="cpu",
-        tflops=tflops
-        or measured_peak(torch.device("cpu"), is_bf16=is_bf16, n_threads=max(worker_count() // n_devices, 1)),
+        tflops=tflops or measured_peak(cpu, is_bf16=is_bf16, n_threads=n_threads),
         memory_gb=memory_gb or psutil.virtual_memory().total / 1e9 / n_devices,
-        mfu=CPU_MFU if mfu is None else mfu,
+        mfu=mfu or CPU_MFU,
         compute="kernels" if is_bf16 and kernel_problem() is None else "torch",
         is_cuda=False,
         is_compiled=compiler_problem("cpu") is None,
@@ -157,20 +150,49 @@ def device_of(
 
 
 def measured(params: Params, device: Device, n_devices: int) -> Device:
-    """The device with the MFU that pretraining reaches on it. Raises: `UserError` for a device that is not this machine's CPU."""
+    """Return the device with the MFU that pretraining reaches on it. Raises: `UserError` if it is not this machine's CPU."""
     if device.is_cuda:
         raise UserError("plan: --measure is for this machine's CPU", device.name, "give --mfu")
-    from pipeline.probe import measured_tokens_per_second
-
     config = config_of(params)
     training = settle(params.pretrain, config)
-    share, n_threads = training.batch_rows // n_devices, max(worker_count() // n_devices, 1)
-    speed = measured_tokens_per_second(config, share, training.micro_rows, n_threads)
+    rows, n_threads = training.batch_rows // n_devices, max(worker_count() // n_devices, 1)
+    speed = measured_tokens_per_second(config, rows, training.micro_rows, n_threads)
     return replace(device, mfu=speed * config.flops_per_token() / (device.tflops * 1e12))
 
 
+def measured_tokens_per_second(config: ModelConfig, rows: int, micro_rows: int, n_threads: int) -> float:
+    """Return the speed of the best of a few real steps on random tokens, in one process of so many threads. Processes beside it
+    would also take their share of the machine's memory bandwidth."""
+    import torch
+
+    from model.batches import Batch
+    from model.train import TrainSettings, train
+    from model.transformer import Transformer
+
+    class RandomBatches:
+        """The same rows at every step: there is nothing to learn."""
+
+        n_rows = batch_rows = rows
+        tokens = torch.randint(
+            0, config.vocab_size, (rows, config.seq_len + 1), generator=torch.Generator().manual_seed(0)
+        )
+
+        def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch:
+            return Batch(self.tokens[:, :-1], self.tokens[:, 1:])
+
+    settings = TrainSettings(total_steps=PROBE_STEPS, micro_rows=micro_rows, checkpoint_every_seconds=0.0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            history = train(Transformer(config), RandomBatches(), settings=settings, checkpoints=Path(folder))
+    finally:
+        torch.set_num_threads(before)
+    return max(record.tokens_per_second for record in history)
+
+
 def config_of(params: Params) -> ModelConfig:
-    """A vocabulary of characters may turn out smaller than its setting."""
+    """Return the model's sizes; a vocabulary of characters may turn out smaller than its setting."""
     return ModelConfig(vocab_size=params.train_tokenizer.vocab_size, **params.pretrain.model.model_dump())
 
 
@@ -182,25 +204,21 @@ def plan_of(
     is_sharded: bool = False,
     activation_checkpointing: Checkpointing = "none",
 ) -> dict[str, Any]:
-    """Flat figures, and one dict a phase."""
+    """Return flat numbers, and one dict per phase."""
     config = config_of(params)
+    computation = {name: getattr(device, name) for name in ("compute", "is_cuda", "is_compiled", "is_bf16")}
     phases: dict[str, dict[str, Any]] = {}
     for stage, training in (("pretrain", settle(params.pretrain, config)), ("sft", params.sft.training)):
         run = Run(
             config=config,
-            total_steps=training.total_steps,
-            batch_rows=training.batch_rows,
-            micro_rows=training.micro_rows,
             n_devices=n_devices,
-            compute=device.compute,
-            is_cuda=device.is_cuda,
-            is_compiled=device.is_compiled,
-            is_bf16=device.is_bf16,
             is_sharded=is_sharded,
             masks_documents=stage == "sft",
             activation_checkpointing=activation_checkpointing,
+            **{name: getattr(training, name) for name in ("total_steps", "batch_rows", "micro_rows")},
+            **computation,
         )
-        phases[stage] = _phase(run, device)
+        phases[stage] = _plan_phase(run, device)
     peak = max(phase["bytes"]["peak"] for phase in phases.values())
     return {
         "device": device.name,
@@ -221,7 +239,7 @@ def plan_of(
     }
 
 
-def _phase(run: Run, device: Device) -> dict[str, Any]:
+def _plan_phase(run: Run, device: Device) -> dict[str, Any]:
     seconds = run.seconds(device.tflops, device.mfu)
     return {
         "steps": run.total_steps,
@@ -238,45 +256,33 @@ def _phase(run: Run, device: Device) -> dict[str, Any]:
 
 
 def show(plan: dict[str, Any], console: Console) -> None:
-    """The same for people: a column a phase."""
-    table = Table(title=f"{Path(plan['recipe']).stem} on {plan['devices']} × {plan['device']}", title_justify="left")
-    table.add_column("")
+    """Print the plan as a table, a column per phase."""
+    table = Table(
+        "", title=f"{Path(plan['recipe']).stem} on {plan['devices']} × {plan['device']}", title_justify="left"
+    )
+    phases = list(plan["phases"].values())
     for stage in plan["phases"]:
         table.add_column(stage, justify="right")
-    phases = list(plan["phases"].values())
-
-    def row(name: str, texts: list[str]) -> None:
-        table.add_row(name, *texts)
-
-    row("parameters", [short(plan["n_params"])] * len(phases))
-    row("steps × tokens", [f"{phase['steps']} × {short(phase['batch_tokens'])}" for phase in phases])
-    row("tokens", [short(phase["tokens"]) for phase in phases])
-    row("tokens per parameter", [f"{phase['tokens_per_parameter']:.3g}" for phase in phases])
-    row("FLOPs", [f"{phase['flops']:.2e}" for phase in phases])
-    row(f"tokens/s at {plan['mfu']:.0%} MFU", [short(phase["tokens_per_second"]) for phase in phases])
-    row(
-        "time",
-        [clock(phase["hours"] * 3600) for phase in phases],
-    )
-    table.add_section()
+    table.add_row("parameters", *[short(plan["n_params"])] * len(phases))
+    table.add_row("steps × tokens", *(f"{phase['steps']} × {short(phase['batch_tokens'])}" for phase in phases))
+    table.add_row("tokens", *(short(phase["tokens"]) for phase in phases))
+    table.add_row("tokens per parameter", *(f"{phase['tokens_per_parameter']:.3g}" for phase in phases))
+    table.add_row("FLOPs", *(f"{phase['flops']:.2e}" for phase in phases))
+    table.add_row(f"tokens/s at {plan['mfu']:.0%} MFU", *(short(phase["tokens_per_second"]) for phase in phases))
+    table.add_row("time", *(clock(phase["hours"] * 3600) for phase in phases), end_section=True)
     for kind in phases[0]["bytes"]:
-        if kind == "peak":
-            table.add_section()
-        row(f"{kind} per device", [gigabytes(phase["bytes"][kind]) for phase in phases])
+        row = (gigabytes(phase["bytes"][kind]) for phase in phases)
+        table.add_row(f"{kind} per device", *row, end_section=kind == "update")
     console.print(table)
-    has = gigabytes(plan["device_memory_bytes"])
-    verdict = (
-        "fits" if plan["fits"] else "does not fit: lower micro_rows, checkpoint activations, or take other devices"
-    )
+    fits = "fits" if plan["fits"] else "does not fit: lower micro_rows, checkpoint activations, or take other devices"
     how = f"sharding: {plan['sharding']}, activation checkpointing: {plan['activation_checkpointing']}"
-    console.print(f"memory: {has} on each device, {verdict} ({how})")
-    console.print(
-        f"time in all: {clock(plan['hours'] * 3600)} at {plan['tflops']:.3g} TFLOP/s a device and {plan['mfu']:.0%} MFU"
-    )
+    console.print(f"memory: {gigabytes(plan['device_memory_bytes'])} on each device, {fits} ({how})")
+    speed = f"{plan['tflops']:.3g} TFLOP/s per device and {plan['mfu']:.0%} MFU"
+    console.print(f"total time: {clock(plan['hours'] * 3600)} at {speed}")
     if "cost" in plan:
         console.print(f"cost: {plan['cost']:,.2f}")
 
 
 def gigabytes(n_bytes: int) -> str:
-    """1234567890 → '1.23 GB'."""
+    """Format a size: 1234567890 → '1.23 GB'."""
     return f"{n_bytes / 1e9:.3g} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.3g} MB"

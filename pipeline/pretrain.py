@@ -20,10 +20,10 @@ from model.generate import generate_batch
 from model.loss import token_nats
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
-from pipeline.budget import settle
 from pipeline.errors import UserError
 from pipeline.mixture import plan_data
 from pipeline.params import Pretrain, Samples
+from pipeline.plan import settle
 from pipeline.stage import Metrics
 from pipeline.tables import read_shard
 from pipeline.training import run_training, world_wanted

@@ -13,12 +13,14 @@ import contextlib
 import fcntl
 import importlib.metadata
 import json
+import logging
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -53,6 +55,12 @@ SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # 14 seconds; by default a server that is away is asked for minutes
     "OMP_NUM_THREADS": "1",  # threads that wait for one another made three tokens take a second on a busy machine
+}
+LIVE_EXPERIMENT = "minigpt-live"
+LIVE_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_ASYNC_LOGGING_BUFFERING_SECONDS": "1",  # one request a second for all steps in it
 }
 EXAMPLE = {"input": [{"role": "user", "content": "What is 12 * 7?"}], "max_output_tokens": 32}
 ELSEWHERE = "MLFLOW_TRACKING_URI"  # where a person keeps the store, if not here
@@ -158,14 +166,45 @@ def open_store(root: Path) -> Generator[MlflowStore]:
         yield MlflowStore(root, mlflow, mlflow.MlflowClient(), is_embedded=not elsewhere)
 
 
-def tracking_client() -> tuple[Any, Any]:
-    """MLflow's client of the server that MLFLOW_TRACKING_URI names, and its Metric. No lock: it is a server."""
-    for setting, value in SETTINGS.items():
+@dataclass(frozen=True)
+class LiveRun:
+    """One run on a tracking server, which gets metrics while training goes on."""
+
+    client: Any
+    run_id: str
+
+    def log(self, metrics: Mapping[str, float], step: int) -> Future[Any]:
+        """Queue the metrics of a step in MLflow's asynchronous queue; return the future of their arrival."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [Metric(name, value, now, step) for name, value in metrics.items()]
+        operations = self.client.log_batch(self.run_id, metrics=points, synchronous=False)
+        return operations._operation_futures[0]
+
+    def end(self, status: str) -> None:
+        self.client.set_terminated(self.run_id, status)
+
+
+def open_live_run(name: str, key: str) -> LiveRun:
+    """Open the run of a key on the server that MLFLOW_TRACKING_URI names: a new one, or the one that was interrupted.
+
+    No lock: it is a server. LIVE_SETTINGS bound how long MLflow's threads, which are joined at exit, can wait for it.
+    """
+    for setting, value in (SETTINGS | LIVE_SETTINGS).items():
         os.environ.setdefault(setting, value)
     import mlflow
-    from mlflow.entities import Metric
 
-    return mlflow.MlflowClient(), Metric
+    logging.getLogger("mlflow.utils.async_logging").setLevel(
+        logging.CRITICAL
+    )  # one line a batch; pipeline.live reports once
+    client = mlflow.MlflowClient()
+    known = client.get_experiment_by_name(LIVE_EXPERIMENT)
+    experiment = known.experiment_id if known else client.create_experiment(LIVE_EXPERIMENT)
+    earlier = client.search_runs([experiment], f"tags.run_key = '{key}'")
+    run = earlier[0] if earlier else client.create_run(experiment, run_name=name, tags={"run_key": key})
+    client.update_run(run.info.run_id, status="RUNNING")
+    return LiveRun(client, run.info.run_id)
 
 
 def publish(store: MlflowStore) -> Outcome:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from model.activation_checkpointing import KINDS, Kind
+from model.activation_checkpointing import Kind
 from model.batches import Batches
 from model.checkpoint import save_model
 from model.distributed import World, connect
@@ -26,7 +26,7 @@ from model.tokenizer import Tokenizer
 from model.train import StepRecord, TrainSettings, train
 from model.transformer import Transformer
 from model.watch import Event, WatchSettings
-from pipeline.errors import UserError
+from pipeline.frame.environment import read, read_count, read_flag, read_seconds
 from pipeline.live import Live
 from pipeline.params import Optimization
 from pipeline.peak import peak_tflops
@@ -39,68 +39,33 @@ SHOWN_DOCUMENTS = 8
 CLOCKS = ("seconds", "tokens_per_second")  # what differs between two runs of the same thing
 
 
-def device_wanted() -> str:
-    """MINIGPT_DEVICE = auto | cpu | cuda: where to run is no param, for it changes no more than last digits."""
-    return os.environ.get("MINIGPT_DEVICE", "auto")
-
-
-def sharding_wanted() -> str:
-    """MINIGPT_SHARDING = none | full: who holds what changes no more than last digits."""
-    return os.environ.get("MINIGPT_SHARDING", "none")
-
-
 def world_wanted() -> AbstractContextManager[World]:
-    """As the environment asks for it. MINIGPT_TIMEOUT_SECONDS is how long processes wait for each other: longer than the main one
-    takes for an evaluation."""
-    seconds = count_wanted("MINIGPT_TIMEOUT_SECONDS", 600)
-    return connect(device_wanted(), sharding=sharding_wanted(), timeout_seconds=seconds)
+    """Return the World that the environment asks for: device and sharding change no more than last digits of a result.
 
-
-def count_wanted(name: str, otherwise: int) -> int:
-    """A number from the environment. Raises: `UserError` for anything else."""
-    found = os.environ.get(name) or str(otherwise)
-    if not found.isdigit():
-        raise UserError(f"{name}: not a number", repr(found), "give a whole number, or unset it")
-    return int(found)
-
-
-def checkpointing_wanted() -> Kind:
-    """MINIGPT_ACTIVATION_CHECKPOINTING = none | selective | full: memory and time, not the result. Raises: `UserError`."""
-    found = os.environ.get("MINIGPT_ACTIVATION_CHECKPOINTING") or "none"
-    if found not in KINDS:
-        raise UserError(
-            "MINIGPT_ACTIVATION_CHECKPOINTING: not known", repr(found), f"give one of {', '.join(KINDS)}, or unset it"
-        )
-    return found
+    MINIGPT_TIMEOUT_SECONDS has to be longer than the main process takes for an evaluation, during which the others wait."""
+    timeout = read_seconds("MINIGPT_TIMEOUT_SECONDS")
+    return connect(read("MINIGPT_DEVICE"), sharding=read("MINIGPT_SHARDING"), timeout_seconds=timeout)
 
 
 def settings_of(params: Optimization) -> TrainSettings:
-    """The loop's settings from the params of one phase."""
-    optim = OptimSettings(
-        matrix_lr=params.matrix_lr,
-        embedding_lr=params.embedding_lr,
-        head_lr=params.head_lr,
-        norm_lr=params.norm_lr,
-        weight_decay=params.weight_decay,
-        momentum=params.momentum,
-    )
+    """Return the loop's settings: the params of one training run by their names, and what the environment decides."""
+    values = params.model_dump(exclude={"spikes"})
     return TrainSettings(
-        total_steps=params.total_steps,
-        optim=optim,
-        warmup_frac=params.warmup_frac,
-        decay_frac=params.decay_frac,
-        final_frac=params.final_lr_frac,
-        max_grad_norm=params.max_grad_norm,
-        micro_rows=params.micro_rows,
-        eval_every=params.eval_every,
+        **_values_of(TrainSettings, values),
+        optim=OptimSettings(**_values_of(OptimSettings, values)),
         watch=WatchSettings(**params.spikes.model_dump()) if params.spikes else WatchSettings(),
-        keep_checkpoints=count_wanted("MINIGPT_KEEP_CHECKPOINTS", 2),
-        keep_every=count_wanted("MINIGPT_KEEP_EVERY", 0),
-        keep_best=os.environ.get("MINIGPT_KEEP_BEST", "0") == "1",
-        use_compile=os.environ.get("MINIGPT_COMPILE", "1") != "0",
-        activation_checkpointing=checkpointing_wanted(),
-        checkpoint_every_seconds=float(os.environ.get("MINIGPT_CHECKPOINT_SECONDS", "30")),
+        keep_checkpoints=read_count("MINIGPT_KEEP_CHECKPOINTS"),
+        keep_every=read_count("MINIGPT_KEEP_EVERY"),
+        keep_best=read_flag("MINIGPT_KEEP_BEST"),
+        use_compile=read_flag("MINIGPT_COMPILE"),
+        activation_checkpointing=cast(Kind, read("MINIGPT_ACTIVATION_CHECKPOINTING")),
+        checkpoint_every_seconds=read_seconds("MINIGPT_CHECKPOINT_SECONDS"),
     )
+
+
+def _values_of(settings: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a settings dataclass has a field for."""
+    return {field.name: values[field.name] for field in fields(settings) if field.name in values}
 
 
 def run_training(
@@ -128,7 +93,7 @@ def run_training(
         f"{stage}: {short(model.config.n_parameters)} parameters, {params.total_steps} steps of {batches.batch_rows} x "
         f"{model.config.seq_len} tokens, {epochs:.2f} epochs, {world.n_ranks} process(es) on {world.device}"
     )
-    if sharding_wanted() == "full" and not world.is_sharded:
+    if read("MINIGPT_SHARDING") == "full" and not world.is_sharded:
         say(f"{stage}: MINIGPT_SHARDING=full has no effect: a single process has nothing to share out")
     peak = measured_peak_of(world)
     events: list[Event] = []

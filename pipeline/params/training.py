@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -67,42 +67,38 @@ class Spikes(Section):
     max_skips: Annotated[int, Field(ge=0)] = 0  # one more ends the run
 
 
-class Phase(Section):
-    """One run of the training loop: Muon on the matrices, AdamW on the rest, warmup, stable, decay."""
+C = TypeVar("C")  # Count, or Count | None
+R = TypeVar("R")  # LearningRate, or LearningRate | None
+
+
+class Training(Section, Generic[C, R]):
+    """One run of the training loop: Muon on the matrices, AdamW on the rest; warmup, constant, decay.
+
+    The names are those of model.train.TrainSettings, OptimSettings and WatchSettings (`spikes`), which take them over whole.
+    """
 
     seed: Seed
+    total_steps: C
+    batch_rows: C  # rows of seq_len tokens in one optimizer step, over all processes
     micro_rows: Annotated[int, Field(ge=0)]  # rows a process computes at once, 0 = its whole share; less memory
+    matrix_lr: R
+    embedding_lr: R
+    head_lr: R
+    norm_lr: R
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95  # Muon's; a run of few hundred steps does better with less
     warmup_frac: Frac
     decay_frac: Frac
     final_lr_frac: Frac
     max_grad_norm: Annotated[float, Field(ge=0.0)]  # 0 = no clipping
-    spikes: Spikes | None = None  # without it, only a loss that is no number ends the run
+    eval_every: C  # steps between two points of the held-out curve
+    spikes: Spikes | None = None  # without it, only a loss that is not finite ends the run
 
 
-class Optimization(Phase):
-    """A phase with all its settings."""
-
-    total_steps: Count
-    batch_rows: Count  # rows of seq_len tokens in one optimiser step, over all processes
-    matrix_lr: LearningRate
-    embedding_lr: LearningRate
-    head_lr: LearningRate
-    norm_lr: LearningRate
-    eval_every: Count  # steps between two points of the held-out curve
-
-
-class BudgetedOptimization(Phase):
-    """The same; what is left out follows from pretrain.budget (model/budget.py has the rules)."""
-
-    total_steps: Count | None = None
-    batch_rows: Count | None = None
-    matrix_lr: LearningRate | None = None
-    embedding_lr: LearningRate | None = None
-    head_lr: LearningRate | None = None
-    norm_lr: LearningRate | None = None
-    eval_every: Count | None = None
+Optimization: TypeAlias = Training[Count, LearningRate]
+# What is left out follows from pretrain.budget (model/budget.py has the rules).
+BudgetedOptimization: TypeAlias = Training[Count | None, LearningRate | None]
+BUDGETED = tuple(name for name, field in Training.model_fields.items() if isinstance(field.annotation, TypeVar))
 
 
 class Budget(Section):
@@ -159,10 +155,18 @@ class Pretrain(Section):
     samples: Samples | None = None
     eval_tokens: Count  # of the val split, for the loss curve
 
+    @model_validator(mode="before")
+    @classmethod
+    def leave_open(cls, values: Any) -> Any:
+        """Set the settings that a budget decides to None where they are left out."""
+        training = values.get("training") if isinstance(values, dict) else None
+        if not isinstance(training, dict):
+            return values
+        return {**values, "training": {**dict.fromkeys(BUDGETED), **training}}
+
     @model_validator(mode="after")
     def is_complete(self) -> Pretrain:
-        required = [name for name, field in Optimization.model_fields.items() if field.is_required()]
-        missing = [f"training.{name}" for name in required if getattr(self.training, name) is None]
+        missing = [f"training.{name}" for name in BUDGETED if getattr(self.training, name) is None]
         if self.budget is None and missing:
             raise ValueError(f"{', '.join(missing)}: missing; give it, or give pretrain.budget")
         if self.budget is not None and self.training.total_steps and self.training.batch_rows:

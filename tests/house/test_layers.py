@@ -25,7 +25,7 @@ DOORS = {
         "pipeline/launch.py",
     },
     "prefect": "flows/",
-    "optuna": {"pipeline/search/study.py"},
+    "optuna": {"pipeline/sweep/study.py"},
     "dvc": set(),
 }
 

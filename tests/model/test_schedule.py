@@ -9,7 +9,7 @@ from model.schedule import Schedule
 
 @given(st.integers(1, 500), st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0, 1))
 def test_rises_stays_falls(total: int, warmup: float, decay: float, final: float) -> None:
-    schedule = Schedule(total_steps=total, warmup_frac=warmup, decay_frac=decay, final_frac=final)
+    schedule = Schedule(total_steps=total, warmup_frac=warmup, decay_frac=decay, final_lr_frac=final)
     values = [schedule(step) for step in range(total)]
     assert all(0 < value <= 1 for value in values)
     top = values.index(max(values))
@@ -18,7 +18,7 @@ def test_rises_stays_falls(total: int, warmup: float, decay: float, final: float
 
 
 def test_shape() -> None:
-    schedule = Schedule(total_steps=100, warmup_frac=0.1, decay_frac=0.2, final_frac=0.1)
+    schedule = Schedule(total_steps=100, warmup_frac=0.1, decay_frac=0.2, final_lr_frac=0.1)
     assert schedule(0) == pytest.approx(0.1)
     assert schedule(9) == schedule(79) == 1.0
     assert 0.1 < schedule(99) < 0.15

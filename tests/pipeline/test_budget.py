@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from model.config import ModelConfig
-from pipeline.budget import settle
 from pipeline.errors import ParamError
 from pipeline.launch import batch_rows_of
 from pipeline.params import Pretrain, check_params, load_params
-from pipeline.plan import Device, plan_of
+from pipeline.plan import Device, plan_of, settle
 from tests.conftest import ROOT, read_yaml
 
 OPEN = ("total_steps", "batch_rows", "matrix_lr", "embedding_lr", "head_lr", "norm_lr", "eval_every")

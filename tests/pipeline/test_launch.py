@@ -13,15 +13,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
 from ruamel.yaml import YAML
 
 from model.checkpoint import load_model
+from pipeline import launch
 from pipeline.__main__ import main as run_stage_command
 from pipeline.errors import UserError
 from pipeline.launch import default_processes, main, torchrun_options
+from pipeline.stage import STAGES
 from tests.conftest import ROOT, stage_commands
 
 
@@ -49,14 +52,74 @@ def test_processes_on_a_cpu_divide_the_batch(
 
 def test_what_torchrun_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MINIGPT_MAX_RESTARTS", raising=False)
-    assert torchrun_options([], 4) == ["--standalone", "--max-restarts=3", "--nproc-per-node=4"]
-    monkeypatch.setenv("MINIGPT_MAX_RESTARTS", "7")
-    assert torchrun_options(["--nproc_per_node=2"], 4) == ["--standalone", "--max-restarts=7", "--nproc_per_node=2"]
-    meeting = ["--nnodes=2", "--rdzv-endpoint=a:1", "--max-restarts=0", "--nproc-per-node=8"]
-    assert torchrun_options(meeting, 4) == ["--rdzv-backend=c10d", *meeting]
+    assert torchrun_options([], 4) == ["--standalone", "--max-restarts=0", "--nproc-per-node=4"]
+    assert torchrun_options(["--nproc_per_node=2"], 4) == ["--standalone", "--max-restarts=0", "--nproc_per_node=2"]
+    meeting = ["--nnodes=2", "--rdzv-endpoint=a:1", "--nproc-per-node=8"]
+    assert torchrun_options(meeting, 4) == ["--rdzv-backend=c10d", "--max-restarts=0", *meeting]
+
+
+@pytest.mark.parametrize(
+    ("options", "variable", "expected"),
+    [([], "", 3), ([], "7", 7), (["--max-restarts=2"], "7", 2), (["--max_restarts", "0"], "", 0)],
+)
+def test_restarts_are_an_option_or_a_variable(
+    options: list[str], variable: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[tuple[list[str], int]] = []
+
+    def run(torchrun: list[str], command: list[str], n_restarts: int) -> int:
+        started.append((torchrun, n_restarts))
+        return 0
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(launch, "_run_until_done", run)
+    monkeypatch.setenv("MINIGPT_MAX_RESTARTS", variable)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert main([*options, "--nproc-per-node=2", *stage_commands()["pretrain"]]) == 0
+    assert started == [(["--standalone", "--max-restarts=0", "--nproc-per-node=2"], expected)]
+
+
+def test_restarts_that_are_no_number_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("MINIGPT_MAX_RESTARTS", "often")
-    with pytest.raises(UserError, match="MINIGPT_MAX_RESTARTS"):
-        torchrun_options([], 4)
+    assert main(["--nproc-per-node=2", *stage_commands()["pretrain"]]) == 1
+    assert "MINIGPT_MAX_RESTARTS" in capsys.readouterr().err
+
+
+class Failure(NamedTuple):
+    exitcode: int
+    timestamp: int = 0
+    pid: int = 17
+
+
+@pytest.mark.parametrize(
+    ("codes", "n_left", "expected", "said"),
+    [
+        ([-9], 3, None, "process 17 was killed by signal 9; starting again from the newest checkpoint (3 of 3"),
+        ([1, 1], 1, None, "process 17 exited with 1; starting again from the newest checkpoint (1 of 3"),
+        ([-9], 0, 1, "error: pretrain: process 0 was killed by signal 9"),
+        ([5], 0, 5, ""),
+        ([78, 1], 3, 1, ""),
+        ([2], 3, 2, ""),
+        ([130, 1], 3, 130, ""),
+    ],
+)
+def test_all_start_again_unless_it_would_end_the_same_way(
+    codes: list[int], n_left: int, expected: int | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failures: Any = {rank: Failure(code, timestamp=rank) for rank, code in enumerate(codes)}
+    assert launch._report_failure("pretrain", failures, n_left, 3) == expected
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert bool(said) == bool(printed)
+
+
+def test_a_stage_that_does_not_train_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIGPT_PROCESSES", "4")
+    monkeypatch.setattr(launch, "run_stage_command", lambda command: len(command))
+    assert main(stage_commands()["shard"]) == len(stage_commands()["shard"])
+    assert [stage for stage in STAGES if launch.trains(stage)] == ["pretrain", "sft"]
 
 
 def dry_run(
@@ -73,7 +136,7 @@ def dry_run(
 def test_a_dry_run_says_what_would_start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     command = stage_commands()["pretrain"]
     said = dry_run(["--nnodes", "2", "--rdzv-endpoint=a:1", "--sharding", "full"], command, monkeypatch, capsys)
-    assert said.startswith("torchrun --rdzv-backend=c10d --max-restarts=3 --nproc-per-node=2 --nnodes 2 ")
+    assert said.startswith("torchrun --rdzv-backend=c10d --max-restarts=0 --nproc-per-node=2 --nnodes 2 ")
     assert "--sharding" not in said
     assert os.environ["MINIGPT_SHARDING"] == "full"
     monkeypatch.setenv("MINIGPT_PROCESSES", "1")
@@ -178,10 +241,10 @@ def environment(**changes: str) -> dict[str, str]:
 def start(
     folder: Path, options: list[str], command: list[str], log: str = "log", **changes: str
 ) -> subprocess.Popen[bytes]:
-    """pipeline.launch, in a process group of its own, as a shell starts it."""
+    """`python -m pipeline`, in a process group of its own, as a shell starts it."""
     with (folder / log).open("wb") as sink:
         return subprocess.Popen(
-            [sys.executable, "-m", "pipeline.launch", *options, *command],
+            [sys.executable, "-m", "pipeline", *options, *command],
             cwd=folder,
             env=environment(**changes),
             stdout=sink,
@@ -196,13 +259,13 @@ def wait_for_steps(folder: Path, launcher: subprocess.Popen[bytes], n_steps: int
         n_done = len(found[0].read_text().splitlines()) if found else 0
         if n_done >= n_steps:
             return n_done
-        assert launcher.poll() is None, (folder / "log").read_text()
+        assert launcher.poll() is None, [log.read_text() for log in folder.glob("log*")]
         time.sleep(0.02)
 
 
-def workers(launcher: subprocess.Popen[bytes]) -> dict[str, psutil.Process]:
+def workers(*launchers: subprocess.Popen[bytes]) -> dict[str, psutil.Process]:
     """By rank."""
-    children = psutil.Process(launcher.pid).children(recursive=True)
+    children = [child for each in launchers for child in psutil.Process(each.pid).children(recursive=True)]
     found = {child.environ().get("RANK", ""): child for child in children if "pipeline" in child.cmdline()}
     assert sorted(found) == ["0", "1"]
     return found
@@ -275,23 +338,30 @@ def test_a_killed_process_costs_less_than_a_checkpoint_interval(
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_no_process(road: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_leaves_no_process(number: signal.Signals, code: int, road: Path, tmp_path: Path) -> None:
     folder = tmp_path / "interrupted"
     command = short_run(road, folder)
     launcher = start(folder, ["--nproc-per-node=2", "--sharding=full"], command)
     wait_for_steps(folder, launcher, 2)
     processes = list(workers(launcher).values())
-    os.killpg(launcher.pid, signal.SIGINT)
-    assert launcher.wait() == 130
+    os.killpg(launcher.pid, number)
+    assert launcher.wait() == code
     _, alive = psutil.wait_procs(processes, timeout=30)
     assert not alive
-    assert "run it again to go on" in (folder / "log").read_text()
+    log = (folder / "log").read_text()
+    assert log.count("run it again to go on") == (number == signal.SIGINT)
+    assert "Traceback" not in log
+    assert "death signal" not in log
+    assert "closing signal" not in log
     assert not list(folder.glob("out*"))
 
 
 @pytest.mark.slow
-def test_two_machines_are_one_run(road: Path, undisturbed: dict[str, Path], tmp_path: Path) -> None:
-    """Two launchers that meet on this machine, a process each: what two processes under one launcher make, to the byte."""
+@pytest.mark.parametrize("killed", ["", "0", "1"])
+def test_two_machines_are_one_run(road: Path, undisturbed: dict[str, Path], killed: str, tmp_path: Path) -> None:
+    """Two launchers that meet on this machine, a process each: what two processes under one launcher make, to the byte, also when
+    one of the processes is killed and both launchers start again."""
     folder = tmp_path / "machines"
     command = short_run(road, folder)
     with socket.socket() as free:
@@ -299,6 +369,9 @@ def test_two_machines_are_one_run(road: Path, undisturbed: dict[str, Path], tmp_
         endpoint = f"127.0.0.1:{free.getsockname()[1]}"
     options = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-id=here", "--rdzv-endpoint", endpoint, "--sharding=full"]
     launchers = [start(folder, options, command, log=f"log{number}") for number in range(2)]
+    if killed:
+        wait_for_steps(folder, launchers[0], 7)
+        workers(*launchers)[killed].kill()
     assert [launcher.wait() for launcher in launchers] == [0, 0], [(folder / f"log{n}").read_text() for n in range(2)]
     for name in ("model.safetensors", "history.jsonl"):
         assert (folder / "out" / name).read_bytes() == (undisturbed["full"] / "out" / name).read_bytes(), name

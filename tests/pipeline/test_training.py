@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pipeline import pretrain, sft
 from pipeline.errors import UserError
 from pipeline.params import Budget, Data, Samples, Spikes, load_params
 from pipeline.tables import read_table
-from pipeline.training import checkpointing_wanted, describe, name_documents, settings_of
+from pipeline.training import describe, name_documents, settings_of
 from tests.conftest import ROOT
 
 
@@ -129,9 +129,9 @@ def test_the_settings_of_the_guide_are_valid() -> None:
 
 
 def test_activation_checkpointing_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert checkpointing_wanted() == "none"
-    monkeypatch.setenv("MINIGPT_ACTIVATION_CHECKPOINTING", "selective")
     params = load_params(ROOT / "params.yaml").sft.training
+    assert settings_of(params).activation_checkpointing == "none"
+    monkeypatch.setenv("MINIGPT_ACTIVATION_CHECKPOINTING", "selective")
     assert settings_of(params).activation_checkpointing == "selective"
     monkeypatch.setenv("MINIGPT_ACTIVATION_CHECKPOINTING", "some")
     with pytest.raises(UserError, match="MINIGPT_ACTIVATION_CHECKPOINTING"):
@@ -143,3 +143,16 @@ def test_the_bar_tells_loss_bits_speed_and_share_of_the_peak() -> None:
     assert describe(record, 0.614, bytes_per_token=4.0) == "loss 2.000, bpb 0.721, 31k tokens/s, MFU 61.4%"
     measured = replace(record, evaluation={"bpb": 1.4, "samples": ["x"]})
     assert describe(measured, 0.5) == "loss 2.000, 31k tokens/s, MFU 50.0%, held-out bpb 1.400"
+
+
+def test_every_param_of_training_reaches_the_settings_by_its_name() -> None:
+    """Each value comes out where a field of the same name takes it; only the batch's size and the seed are others' to read."""
+    training = load_params(ROOT / "params.yaml").sft.training
+    numbers = {name: value for name, value in training.model_dump().items() if name != "spikes"}
+    changed = {name: value + 1 if isinstance(value, int) else value / 2 + 0.001 for name, value in numbers.items()}
+    spikes = Spikes(max_robust_z=7.5, window_steps=9, back_steps=3, max_skips=2)
+    found = asdict(settings_of(training.model_copy(update={**changed, "spikes": spikes})))
+    assert found["watch"] == spikes.model_dump()
+    assert changed.keys() - {"seed", "batch_rows"} <= found.keys() | found["optim"].keys()
+    for name in changed.keys() - {"seed", "batch_rows"}:
+        assert (found | found["optim"])[name] == changed[name], name

@@ -17,9 +17,9 @@ import pytest
 from rich.console import Console
 
 from pipeline.params import load_params
-from pipeline.search.__main__ import command, show
-from pipeline.search.space import Search
-from pipeline.search.study import Row
+from pipeline.sweep.__main__ import command, show
+from pipeline.sweep.space import Sweep
+from pipeline.sweep.study import Row
 from tests.conftest import ROOT
 from tests.pipeline.conftest import sentence, write_docs
 
@@ -42,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from pipeline import shard, train_tokenizer
 
-    folder, rng = tmp_path_factory.mktemp("search"), random.Random(1)
+    folder, rng = tmp_path_factory.mktemp("sweep"), random.Random(1)
     params = load_params(ROOT / "docs/recipes/smoke.yaml")
     docs = write_docs(folder / "docs", [" ".join(sentence(rng) for _ in range(20)) for _ in range(100)])
     for name in ("tokenizer", "shard", "scratch"):
@@ -65,7 +65,7 @@ def start(workspace: Path, data: Path, *more: str) -> subprocess.Popen[str]:
     inputs = ["--shards", str(data / "shard"), "--tokenizer", str(data / "tokenizer")]
     environment = {**os.environ, "MINIGPT_COMPILE": "0", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline.search", "space.yaml", *inputs, *more],
+        [sys.executable, "-m", "pipeline.sweep", "space.yaml", *inputs, *more],
         cwd=workspace,
         env=environment | {"MINIGPT_WORKERS": "1"},
         stdout=subprocess.PIPE,
@@ -76,7 +76,7 @@ def start(workspace: Path, data: Path, *more: str) -> subprocess.Popen[str]:
 
 def trials(workspace: Path) -> list[dict[str, Any]]:
     """What does not tell the time, by number."""
-    rows = json.loads((workspace / "var/search/space/trials.json").read_text())
+    rows = json.loads((workspace / "var/sweep/space/trials.json").read_text())
     clocks = ("train_seconds", "tokens_per_second")
     return sorted(
         ({name: value for name, value in row.items() if name not in clocks} for row in rows), key=lambda r: r["trial"]
@@ -116,9 +116,9 @@ def test_trials_that_fail_are_named_and_the_others_ranked(data: Path, tmp_path: 
     assert "100000" in rows[2]["why"]
     assert "3 of 4 trials failed:" in said
     assert f"dvc exp run -S {LENGTH}=32 -S pretrain.model.n_kv_head=1\n" in said
-    with (tmp_path / "var/search/space/trials.csv").open(newline="") as file:
+    with (tmp_path / "var/sweep/space/trials.csv").open(newline="") as file:
         assert float(next(csv.DictReader(file))["heldout_bpb"]) == rows[0]["heldout_bpb"]
-    kept = {path.name for path in (tmp_path / "var/search/space/trial-0000").iterdir()}
+    kept = {path.name for path in (tmp_path / "var/sweep/space/trial-0000").iterdir()}
     assert kept == {"params.yaml", "log.txt", "metrics.json", "history.jsonl"}
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
     assert {path.name for path in tmp_path.iterdir()} == {"space.yaml", "params.yaml", "var"}
@@ -132,9 +132,9 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_been(data: Path, tmp
     assert whole.communicate()[0]
     assert whole.returncode == 0
     process = start(tmp_path / "killed", data)
-    wait_for(tmp_path / "killed/var/search/space/trial-0001/log.txt", process)
+    wait_for(tmp_path / "killed/var/sweep/space/trial-0001/log.txt", process)
     second = start(tmp_path / "killed", data)
-    assert "is being searched" in second.communicate()[0]
+    assert "is in use by another sweep" in second.communicate()[0]
     assert second.returncode == 1
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
@@ -153,7 +153,7 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_been(data: Path, tmp
 def test_ctrl_c_leaves_no_process(number: signal.Signals, code: int, data: Path, tmp_path: Path) -> None:
     write_space(tmp_path, set=SHORT | {LENGTH: 32, "pretrain.training.total_steps": 100_000})
     process = start(tmp_path, data, "--jobs", "2")
-    wait_for(tmp_path / "var/search/space/trial-0001/log.txt", process)
+    wait_for(tmp_path / "var/sweep/space/trial-0001/log.txt", process)
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
     process.send_signal(number)
@@ -165,7 +165,7 @@ def test_ctrl_c_leaves_no_process(number: signal.Signals, code: int, data: Path,
 
 
 def test_what_is_missing_is_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from pipeline.search.__main__ import main
+    from pipeline.sweep.__main__ import main
 
     write_space(tmp_path)
     here = [str(tmp_path / "space.yaml"), "--params", str(tmp_path / "params.yaml")]
@@ -179,18 +179,18 @@ def test_what_is_missing_is_named(data: Path, tmp_path: Path, capsys: pytest.Cap
 def test_without_optuna_it_says_what_to_install(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.search.__main__ import main
+    from pipeline.sweep.__main__ import main
 
     write_space(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "pipeline.search.study")
+    monkeypatch.delitem(sys.modules, "pipeline.sweep.study")
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert main(["space.yaml", "--shards", str(data / "shard"), "--tokenizer", str(data / "tokenizer")]) == 1
-    assert '".[search]"' in capsys.readouterr().err
+    assert '".[sweep]"' in capsys.readouterr().err
 
 
 def test_the_table_and_the_line_to_copy() -> None:
-    search = Search.model_validate({"space": {RATE: [0.001, 0.01], "pretrain.training.spikes": [None]}})
+    search = Sweep.model_validate({"space": {RATE: [0.001, 0.01], "pretrain.training.spikes": [None]}})
     rows = [
         Row(1, "complete", 1.25, {RATE: 0.01, "pretrain.training.spikes": None}, {"train_seconds": 9.6}),
         Row(0, "complete", 1.5, {RATE: 0.001, "pretrain.training.spikes": None}, {}),

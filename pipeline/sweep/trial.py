@@ -1,7 +1,7 @@
 """One trial: the pretrain stage in a process and a folder of its own, with params of its own.
 
 In: params, the shards and the tokenizer of the workspace, which are only read. Out, in the trial's folder: params.yaml, log.txt,
-metrics.json, history.jsonl; the weights are not kept. A trial that was killed goes on from its checkpoint (pipeline/stage.py).
+metrics.json, history.jsonl; the weights are not kept. A trial that was killed resumes from its checkpoint (pipeline/stage.py).
 """
 
 from __future__ import annotations
@@ -13,20 +13,18 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-HELD = (signal.SIGINT, signal.SIGTERM)
 STOP_SECONDS = 20.0
-FIGURE = "heldout_bpb"
 
 
 class Outcome(NamedTuple):
-    """`metrics` is None for a trial that failed; then `why` says so in a line."""
+    """`metrics` is None for a trial that failed; then `why` is its error in one line."""
 
     metrics: Mapping[str, float] | None
     why: str = ""
@@ -40,58 +38,69 @@ class Trial:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, params: Mapping[str, Any], shards: Path, tokenizer: Path, n_workers: int) -> None:
-        """Goes on with what the folder holds if it is of the same params. A trial that is finished starts nothing."""
-        if self._written_params() != dict(params):
+        """Run the stage, resuming if the folder has the same params. A trial that is finished starts nothing."""
+        yaml, path = YAML(typ="safe", pure=True), self.folder / "params.yaml"
+        if not path.exists() or yaml.load(path.read_text(encoding="utf-8")) != dict(params):
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._metrics() is not None:
             return
-        with (self.folder / "params.yaml").open("w", encoding="utf-8") as file:
-            YAML(typ="safe", pure=True).dump(dict(params), file)
+        with path.open("w", encoding="utf-8") as file:
+            yaml.dump(dict(params), file)
         inputs = ["--shards", str(shards), "--tokenizer", str(tokenizer)]
-        outputs = ["--out", "model", "--metrics", "metrics.json"]
-        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {
             **os.environ,
             "MINIGPT_WORKERS": str(n_workers),
-            "MINIGPT_PARENT": str(os.getpid()),  # the trial does not outlive the search (pipeline.engine.follow_parent)
-            "PYTHONPATH": os.pathsep.join(paths),
+            "MINIGPT_PARENT": str(os.getpid()),  # the trial does not outlive the sweep (pipeline.engine.follow_parent)
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
-        with (self.folder / "log.txt").open("ab") as log, _signals_held():
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.launch", "pretrain", *inputs, *outputs],
-                cwd=self.folder,
-                env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for us, who then end the trial
-            )
+        # A signal waits until the process that is being started can be ended; the process unblocks signals by itself.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        try:
+            with (self.folder / "log.txt").open("ab") as log:
+                self._process = subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-m",
+                        "pipeline",
+                        "pretrain",
+                        *inputs,
+                        "--out",
+                        "model",
+                        "--metrics",
+                        "metrics.json",
+                    ],
+                    cwd=self.folder,
+                    env=environment,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # Ctrl-C goes to the sweep, which then ends the trial
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """Ends the process and all its children."""
+        """End the process and all its children."""
         if self._process is None:
             return
         for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, None)):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                continue
 
     def curve(self) -> list[tuple[int, float]]:
-        """Step and held-out bits per byte, as far as it has come."""
+        """Return step and held-out bits per byte, as far as the trial has come."""
         live = sorted(self.folder.glob("scratch/pretrain/*/steps.jsonl"))  # gone once the stage is done
         whole = [self.folder / "model" / "history.jsonl", self.folder / "history.jsonl"]
-        lines = [line for path in [*live, *whole] for line in _lines(path)]
-        points = {row["step"]: float(row["bpb"]) for row in lines if "bpb" in row}
-        return sorted(points.items())
+        rows = [json.loads(line) for path in [*live, *whole] for line in _whole_lines(path)]
+        return sorted({row["step"]: float(row["bpb"]) for row in rows if "bpb" in row}.items())
 
     def outcome(self) -> Outcome:
-        """Of a trial that runs no more; weights and checkpoints go, the curve stays."""
+        """Return the result of a trial that has ended; weights and checkpoints are removed, the curve stays."""
         history = self.folder / "model" / "history.jsonl"
         if history.exists():
             shutil.copy(history, self.folder / "history.jsonl")
@@ -104,12 +113,8 @@ class Trial:
         path = self.folder / "metrics.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
-    def _written_params(self) -> Any:
-        path = self.folder / "params.yaml"
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) if path.exists() else None
-
     def _why(self) -> str:
-        """The error of the stage as one line, or the signal that ended it."""
+        """Return the error of the stage as one line, or the signal that ended it."""
         path = self.folder / "log.txt"
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
         at = next((number for number in reversed(range(len(lines))) if lines[number].startswith("error: ")), None)
@@ -120,20 +125,9 @@ class Trial:
         return f"killed by signal {-code}" if code and code < 0 else f"exit code {code}; see {path}"
 
 
-@contextlib.contextmanager
-def _signals_held() -> Generator[None]:
-    """A Ctrl-C waits until the process that is being started is known, and can be ended. It lets signals in by itself."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+def _whole_lines(path: Path) -> list[str]:
+    """Return the whole lines of a file that may still be growing, or be gone."""
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file that may still be growing, or be gone."""
-    try:
-        *whole, _ = path.read_text(encoding="utf-8").split("\n")
+        return [line for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line]
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in whole if line]

@@ -10,13 +10,13 @@ import pytest
 
 from pipeline.errors import ParamError, UserError
 from pipeline.params import check_params, read_yaml
-from pipeline.search.space import (
-    Search,
+from pipeline.sweep.space import (
+    Sweep,
     baseline,
-    check_search,
+    check_sweep,
     count_trials,
     grid,
-    load_search,
+    load_sweep,
     rounded,
     value_at,
     with_values,
@@ -28,13 +28,13 @@ RATE = "pretrain.training.matrix_lr"
 ROWS = "pretrain.training.batch_rows"
 
 
-def space(**changed: Any) -> Search:
-    return Search.model_validate({"space": {RATE: {"low": 0.001, "high": 0.1, "log": True}, ROWS: [4, 12]}} | changed)
+def space(**changed: Any) -> Sweep:
+    return Sweep.model_validate({"space": {RATE: {"low": 0.001, "high": 0.1, "log": True}, ROWS: [4, 12]}} | changed)
 
 
 def test_the_example_validates_and_starts_from_params_yaml() -> None:
-    search = load_search(ROOT / "docs/search.yaml")
-    params = check_search(search, PARAMS, Path("params.yaml"))
+    search = load_sweep(ROOT / "docs/sweep.yaml")
+    params = check_sweep(search, PARAMS, Path("params.yaml"))
     assert params.pretrain.budget is not None
     first = baseline(search, PARAMS)
     assert first is not None
@@ -69,9 +69,9 @@ def test_a_space_that_can_not_be_searched_is_refused(changed: dict[str, Any], sa
     path = tmp_path / "space.yaml"
     path.write_text(json.dumps({"space": {RATE: {"low": 0.001, "high": 0.1}}} | changed))
     with pytest.raises(ParamError, match=said):
-        load_search(path)
+        load_sweep(path)
     with pytest.raises(UserError, match="no such file"):
-        load_search(tmp_path / "nowhere.yaml")
+        load_sweep(tmp_path / "nowhere.yaml")
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_a_space_that_can_not_be_searched_is_refused(changed: dict[str, Any], sa
     ],
 )
 def test_a_setting_that_params_refuse_is_named_before_any_trial(name: str, of: Any) -> None:
-    search = Search.model_validate({"space": {name: of, ROWS: [4]}})
+    search = Sweep.model_validate({"space": {name: of, ROWS: [4]}})
     with pytest.raises(ParamError, match=name):
-        check_search(search, PARAMS, Path("params.yaml"))
+        check_sweep(search, PARAMS, Path("params.yaml"))
 
 
 def test_a_grid_is_every_combination() -> None:

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.search.space import Search
-from pipeline.search.study import Study
+from pipeline.sweep.space import Sweep
+from pipeline.sweep.study import Study
 
 NAMES = ("pretrain.training.matrix_lr", "pretrain.training.embedding_lr")
 
 
-def make(**changed: Any) -> Search:
+def make(**changed: Any) -> Sweep:
     of = {"low": 0.001, "high": 0.1, "log": True}
-    return Search.model_validate({"space": dict.fromkeys(NAMES, of) | {"pretrain.model.n_layer": [2, 4]}} | changed)
+    return Sweep.model_validate({"space": dict.fromkeys(NAMES, of) | {"pretrain.model.n_layer": [2, 4]}} | changed)
 
 
 def loss(values: Any) -> float:
@@ -25,7 +25,7 @@ def loss(values: Any) -> float:
     return sum(abs(math.log10(values[name] / best)) for name, best in zip(NAMES, (0.01, 0.03), strict=True))
 
 
-def play(path: Path, search: Search, jobs: int, sittings: int) -> list[tuple[int, Any]]:
+def play(path: Path, search: Sweep, jobs: int, sittings: int) -> list[tuple[int, Any]]:
     """Proposes and tells, opening the study anew every so many rounds; returns what was proposed."""
     proposed: list[tuple[int, Any]] = []
     is_done = False
@@ -72,7 +72,7 @@ def test_the_first_trial_is_what_it_is_told_to_be_and_a_grid_is_complete(tmp_pat
     first = {NAMES[0]: 0.005, NAMES[1]: 0.05, "pretrain.model.n_layer": 4}
     with Study(tmp_path / "s.db", make(), "same", [first]) as study:
         assert study.propose(1) == [(0, first)]
-    search = Search.model_validate(
+    search = Sweep.model_validate(
         {"space": {"pretrain.model.n_layer": [2, 4], "pretrain.model.is_tied": [True, False]}, "sampler": "grid"}
     )
     wanted = [{"pretrain.model.n_layer": n, "pretrain.model.is_tied": flag} for n in (2, 4) for flag in (True, False)]

@@ -1,1 +1,0 @@
-"""Hyper-parameter search: short pretraining runs with settings that Optuna proposes (python -m pipeline.search)."""

@@ -1,0 +1,1 @@
+"""Hyper-parameter search: short pretraining runs with settings that Optuna proposes (python -m pipeline.sweep)."""

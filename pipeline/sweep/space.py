@@ -1,0 +1,145 @@
+"""The search space: a YAML file with a range or a list of choices for each dotted name under `pretrain`.
+
+In: that file and the values of params.yaml. Out: checked settings, and params with other values in them. Pure except for reading.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.errors import ParamError
+from pipeline.params import Count, Params, Section, Seed, check_params, check_section, read_yaml
+
+Choice = bool | int | float | str | None
+Values = Mapping[str, Choice]  # dotted name → value
+DEFAULT_TRIALS = 20
+DIGITS = 3  # of a number drawn from a range: what is printed is what was run
+
+
+class Range(Section):
+    """Integers if both ends are integers."""
+
+    low: int | float
+    high: int | float
+    log: bool = False  # drawn uniformly on a logarithmic scale
+
+    @model_validator(mode="after")
+    def is_range(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError("low must be less than high")
+        if self.log and self.low <= 0:
+            raise ValueError("low must be above 0 when log is true")
+        return self
+
+    @property
+    def is_whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def holds(self, value: Choice) -> bool:
+        is_number = isinstance(value, int if self.is_whole else int | float) and not isinstance(value, bool)
+        return is_number and self.low <= value <= self.high  # pyright: ignore[reportOperatorIssue]
+
+
+class Sweep(Section):
+    """The file as a whole."""
+
+    space: Annotated[dict[str, Range | Annotated[list[Choice], Field(min_length=1)]], Field(min_length=1)]
+    set: dict[str, Any] = Field(default_factory=dict)  # how every trial differs from params.yaml, e.g. a short budget
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    trials: Count | None = None  # 20, or the whole grid
+    seed: Seed = 1
+    use_baseline: bool = True  # the first trial has the values of params.yaml
+    use_pruning: bool = True  # a trial that is behind the median of those before it ends early
+
+    @model_validator(mode="after")
+    def is_clear(self) -> Sweep:
+        ranges = [name for name, of in self.space.items() if isinstance(of, Range)]
+        problems = (
+            (
+                [name for name in self.space if not name.startswith("pretrain.")],
+                "only settings under pretrain can vary",
+            ),
+            (sorted(self.space.keys() & self.set.keys()), "in space and in set; leave one out"),
+            (ranges if self.sampler == "grid" else [], "a grid needs lists of choices"),
+        )
+        for names, problem in problems:
+            if names:
+                raise ValueError(f"{', '.join(names)}: {problem}")
+        return self
+
+
+def load_sweep(path: Path) -> Sweep:
+    """Read the file. Raises: `UserError` if it is missing, `ParamError` for a setting."""
+    return check_section(Sweep, read_yaml(path), str(path))
+
+
+def count_trials(sweep: Sweep) -> int:
+    """Return how many trials there will be."""
+    if sweep.sampler == "grid":
+        return min(sweep.trials or len(grid(sweep)), len(grid(sweep)))
+    return sweep.trials or DEFAULT_TRIALS
+
+
+def with_values(params: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of `params` with these dotted names set."""
+    changed = copy.deepcopy(dict(params))
+    for name, value in values.items():
+        *parents, last = name.split(".")
+        place = changed
+        for parent in parents:
+            if not isinstance(place.get(parent), dict):
+                place[parent] = {}
+            place = place[parent]
+        place[last] = value
+    return changed
+
+
+def value_at(params: Mapping[str, Any], name: str) -> Any:
+    """Return the value of a dotted name, None where it is not given."""
+    place: Any = params
+    for part in name.split("."):
+        place = place.get(part) if isinstance(place, dict) else None
+    return place
+
+
+def baseline(sweep: Sweep, params: Mapping[str, Any]) -> dict[str, Choice] | None:
+    """Return the values of params.yaml, or None if the space does not hold them."""
+    values = {name: value_at(params, name) for name in sweep.space}
+    inside = (
+        of.holds(values[name]) if isinstance(of, Range) else values[name] in of for name, of in sweep.space.items()
+    )
+    return values if all(inside) else None
+
+
+def grid(sweep: Sweep) -> list[dict[str, Choice]]:
+    """Return every combination of the choices."""
+    choices = [list(of) for of in sweep.space.values() if not isinstance(of, Range)]
+    return [dict(zip(sweep.space, values, strict=True)) for values in itertools.product(*choices)]
+
+
+def rounded(values: Values) -> dict[str, Choice]:
+    """Return the values with numbers rounded to `DIGITS` digits, so that the printed command has exactly what was run."""
+    return {name: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value for name, value in values.items()}
+
+
+def check_sweep(sweep: Sweep, params: Mapping[str, Any], path: Path) -> Params:
+    """Return the params that all trials start from, after checking each end of each range and each choice on its own.
+
+    Raises: `ParamError` that names the setting. What only some combinations break is found by the trials.
+    """
+    base = with_values(params, sweep.set)
+    ends = {name: (of.low, of.high) if isinstance(of, Range) else of for name, of in sweep.space.items()}
+    start = baseline(sweep, base) or {name: values[0] for name, values in ends.items()}
+    for name, value in ((name, value) for name, values in ends.items() for value in values):
+        try:
+            check_params(with_values(base, {**start, name: value}), str(path))
+        except ParamError as error:
+            if name in error.what:
+                raise
+    return check_params(with_values(base, start), str(path))
