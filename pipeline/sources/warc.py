@@ -27,8 +27,8 @@ from pipeline.sources.chunks import (
 )
 from pipeline.sources.document import Batch, Document, Reading, Reject
 from pipeline.sources.http_message import BodyError, Head, charset_of, decoded_body, parse_head
-from pipeline.sources.streams import CountedFile
 from pipeline.sources.web_archives import Record, Skipped, read_archive
+from pipeline.storage.streams import CountedFile
 from pipeline.text.web_licences import UNKNOWN
 from pipeline.text.web_page import PageError, read_html, read_plain
 

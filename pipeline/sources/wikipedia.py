@@ -28,7 +28,7 @@ from pipeline.sources.chunks import (
 )
 from pipeline.sources.document import Batch, Document, Reading, Reject
 from pipeline.sources.mediawiki import Dump, Page, Site, XmlError
-from pipeline.sources.streams import CountedFile, split_name, unpacked
+from pipeline.storage.streams import CountedFile, split_name, unpacked
 from pipeline.text.wikitext import FILE_NAMES, WikitextError, plain
 
 HIDDEN_NAMESPACES = (6, 14)  # files and categories

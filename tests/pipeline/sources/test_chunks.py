@@ -11,8 +11,8 @@ from pipeline.errors import UserError
 from pipeline.params import Warc
 from pipeline.sources.chunks import Chunk, Problem, finished, locator, open_chunked
 from pipeline.sources.document import Batch, Document, Reject
-from pipeline.sources.streams import CountedFile
-from pipeline.sources.text import find_files
+from pipeline.storage.files import find_files
+from pipeline.storage.streams import CountedFile
 
 
 def lines(file: CountedFile, name: str) -> Iterator[Chunk]:
