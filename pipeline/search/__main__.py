@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 PLACE = Path("var") / "search"
 POLL_SECONDS = 0.5
-KEPT = ("train_seconds", "tokens", "n_params", "tokens_per_second")  # of a trial's figures
+KEPT = ("train_seconds", "tokens", "n_params", "tokens_per_second")  # of a trial's metrics and timings
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -222,7 +222,8 @@ class Runner:
             self.study.fail(number, {"why": result.why})
             said = f"failed: {result.why}"
         else:
-            about = {name: result.metrics[name] for name in KEPT if name in result.metrics}
+            known = {**result.metrics, **result.timings}
+            about = {name: known[name] for name in KEPT if name in known}
             self.study.complete(number, result.metrics[FIGURE], about)
             said = f"{result.metrics[FIGURE]:.4f} bits per byte"
         print(f"search: trial {number} ({shown}): {said}", flush=True)
