@@ -99,8 +99,10 @@ def run_stages(run: Run) -> State[Any] | None:
         started = time.monotonic()
         state = step(stage, partial(unchanged, stage) if is_unchanged else partial(reproduce, run, stage))
         metrics = read_metrics(run.root / METRICS / f"{stage}.json")
-        timings = {} if state.name == "Cached" else read_metrics(run.root / TIMINGS / f"{stage}.json")
-        run.rows.append(row(stage, state, time.monotonic() - started, timings | metrics))
+        if state.name != "Cached":  # what a clock said is of a stage that ran just now
+            timings = read_metrics(run.root / TIMINGS / f"{stage}.json")
+            metrics |= {name: timings[name] for name in TELLING if name in timings}
+        run.rows.append(row(stage, state, time.monotonic() - started, metrics))
         if not state.is_completed():
             return Failed(name=STOPPED, message=f"{stage}: {state.message}")
         if state.name != "Cached":

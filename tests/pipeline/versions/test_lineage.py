@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 from ruamel.yaml import YAML
 
 from pipeline.errors import UserError
+from pipeline.stage import write_json
 from pipeline.versions.lineage import (
     collect,
     fingerprint,
@@ -20,6 +22,7 @@ from pipeline.versions.lineage import (
     read_curve,
     read_lock,
     stage_metrics,
+    stage_timings,
 )
 from tests.conftest import ROOT, read_yaml
 from tests.fake_repo import FakeRepo
@@ -98,6 +101,11 @@ def test_metrics_and_curves_are_numbers(tmp_path: Path) -> None:
     (tmp_path / "data/metrics").mkdir(parents=True)
     (tmp_path / "data/metrics/filter.json").write_text('{"docs_in": 3}')
     assert stage_metrics(tmp_path, ["filter", "sft"]) == {"filter.docs_in": 3.0}
+    write_json(tmp_path / "var/timings/filter.json", {"seconds": 2.5, "metrics_xxh3": "of another run"})
+    assert stage_timings(tmp_path, ["filter", "sft"]) == {}
+    digest = xxhash.xxh3_128_hexdigest(b'{"docs_in": 3}')
+    write_json(tmp_path / "var/timings/filter.json", {"seconds": 2.5, "metrics_xxh3": digest})
+    assert stage_timings(tmp_path, ["filter", "sft"]) == {"filter.seconds": 2.5}
     path = tmp_path / "history.jsonl"
     path.write_text('{"step": 1, "loss_nats": 2.5, "note": "x"}\n\n{"step": 2, "loss_nats": NaN, "lr": 0}\n')
     assert [(p.name, p.step, p.value) for p in read_curve(path, "sft")] == [("sft/loss_nats", 1, 2.5), ("sft/lr", 2, 0)]
