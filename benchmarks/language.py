@@ -46,7 +46,7 @@ def run() -> Result:
     params, texts = load_params(Path("params.yaml")).filter.language, pa.array(documents())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "language.bin"
-        train_language(params, LANGUAGES, path)
+        train_language(params, LANGUAGES, path.parent, path)
         model, theirs, lines = load_model(path), read_model(path), prose(texts, params.max_prose_bytes)
         check_same(path, lines)
         work: list[str] = lines.to_pylist()

@@ -125,7 +125,7 @@ def main(places: list[str]) -> None:
     print(run())
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "language.bin"
-        train_language(params, LANGUAGES, model)
+        train_language(params, LANGUAGES, model.parent, model)
         for place in places:
             names, texts = zip(*pages(Path(place)), strict=True)
             found = judge_texts(params, model, pa.array(texts, pa.string()))

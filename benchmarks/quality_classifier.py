@@ -38,9 +38,9 @@ def run() -> Result:
         model, files = Path(folder) / "quality.bin", [Path(folder) / name for name in ("even.jsonl", "odd.jsonl")]
         for side, file in enumerate(files):
             file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[side::2]), encoding="utf-8")
-        sides = [{"files": [{"kind": "text", "name": file.stem, "path": str(file)}]} for file in files]
+        sides = [{"files": [{"path": file.name}]} for file in files]
         params = QualityClassifier.model_validate({"positives": sides[0], "negatives": sides[1], "keep_frac": 0.1})
-        train_quality(params, Path(folder), model)
+        train_quality(params, Path(folder), Path(folder), model)
         column = pa.array(texts)
         theirs, lines = read_model(model), quality_words(column, params.max_chars)
         check_same(model, lines)

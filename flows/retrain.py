@@ -33,6 +33,7 @@ REFUSED_CODE = 3
 STOPPED = "Stopped"  # the flow's state when a stage failed
 OUTCOMES = Path("var/outcomes")
 METRICS = Path("data/metrics")
+TIMINGS = Path("var/timings")
 REPORT = Path("var/report.md")
 CHAMPION = Path("var/champion/version.json")
 # What the table shows of a stage, where it has it.
@@ -92,7 +93,7 @@ def retrain(register: bool = True) -> State[Any]:
         with workspace.hold(root) as lock:
             history.mark_killed(root)
             run = Run(root, lock)
-            ended = run_stages(run) or (run_registry(run) if register else None)
+            ended = run_stages(run) or (run_registry(run) if register else write_report(run))
             publish_artifacts(run)
     except (workspace.WorkspaceBusyError, graph.GraphError) as error:
         return Failed(name=STOPPED, message=f"retrain: {error}")
@@ -107,9 +108,11 @@ def run_stages(run: Run) -> State[Any] | None:
         is_unchanged = changed is not None and stage not in changed and not needed & run.fresh
         started = time.monotonic()
         state = step(stage, partial(unchanged, stage) if is_unchanged else partial(reproduce, run, stage))
-        run.rows.append(
-            row(stage, state, time.monotonic() - started, read_metrics(run.root / METRICS / f"{stage}.json"))
-        )
+        metrics = read_metrics(run.root / METRICS / f"{stage}.json")
+        if state.name != "Cached":  # what a clock said is of a stage that ran just now
+            timings = read_metrics(run.root / TIMINGS / f"{stage}.json")
+            metrics |= {name: timings[name] for name in TELLING if name in timings}
+        run.rows.append(row(stage, state, time.monotonic() - started, metrics))
         if not state.is_completed():
             return Failed(name=STOPPED, message=f"{stage}: {state.message}")
         if state.name != "Cached":
@@ -182,9 +185,16 @@ def registry(run: Run, arguments: list[str]) -> State[Any]:
         reason = str(json.loads(outcome.read_text())["reason"])
         _logger(arguments[0]).warning("the champion stays: %s", reason)
         return Completed(name="Refused", message=reason)
-    if done.code:
-        return _failure(arguments[0], done)
-    return Completed(message=done.lines[-1] if done.lines else "done")
+    return _finish(arguments[0], done)
+
+
+def write_report(run: Run) -> State[Any] | None:
+    """Write the report without a champion for comparison; the state that ends the flow, if it fails."""
+    started = time.monotonic()
+    command = [sys.executable, "-m", "pipeline.report"]
+    state = step("report", lambda: _finish("report", _run_command(run, "report", command)))
+    run.rows.append(row("report", state, time.monotonic() - started, {}))
+    return None if state.is_completed() else Failed(name=STOPPED, message=f"report: {state.message}")
 
 
 def _run_command(run: Run, stage: str, command: list[str]) -> child.Finished:
@@ -195,6 +205,13 @@ def _run_command(run: Run, stage: str, command: list[str]) -> child.Finished:
             logger.info("%s", console.without_stage(stage, text))
 
     return child.run(command, cwd=run.root, environment=child.environment_of(os.environ), say=say, keep=[run.lock])
+
+
+def _finish(name: str, done: child.Finished) -> State[Any]:
+    """The state of a finished command: its last line, or why it failed."""
+    if done.code:
+        return _failure(name, done)
+    return Completed(message=done.lines[-1] if done.lines else "done")
 
 
 def _failure(stage: str, done: child.Finished) -> State[Any]:
@@ -225,10 +242,8 @@ def row(name: str, state: State[Any], seconds: float, metrics: Mapping[str, Any]
 def publish_artifacts(run: Run) -> None:
     """The table and the report, for Prefect's UI."""
     create_table_artifact(table=run.rows, key="retrain", description="Every step of the run")
-    for path in (run.root / REPORT, run.root / "data/evaluate/report.md"):
-        if path.exists():
-            create_markdown_artifact(markdown=path.read_text(encoding="utf-8"), key="report", description=str(path))
-            return
+    if (path := run.root / REPORT).exists():
+        create_markdown_artifact(markdown=path.read_text(encoding="utf-8"), key="report", description=str(path))
 
 
 def read_metrics(path: Path) -> dict[str, Any]:

@@ -41,6 +41,7 @@ def good_news(root: Path, state: State[Any], seconds: float) -> list[str]:
     """The summary's lines."""
     version = read_metrics(root / OUTCOMES / "publish.json")
     figures = read_metrics(root / METRICS / "evaluate.json")
+    rate = version.get("metrics", {}).get("evaluate.tokens_per_second")
     is_refused = state.name == "Refused"
     role = "REFUSED BY THE GATE" if is_refused else "champion"
     lines = [f"Version {version['version']} of minigpt ({role}), after {console_time(seconds)}."]
@@ -51,6 +52,8 @@ def good_news(root: Path, state: State[Any], seconds: float) -> list[str]:
         for name, value in figures.items()
         if name.endswith(SKILL) and isinstance(value, float | int)
     ]
+    if rate is not None:
+        lines.append(f"  {'tokens per second':<24}{rate:,.0f}")
     if is_refused:
         lines += ["", "!" * 78, f"The champion stays as it is: {state.message}", "!" * 78]
     lines += ["", "Look:  var/report.html, or `make ui` for every run and version", "Next:  make chat"]

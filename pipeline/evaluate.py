@@ -1,9 +1,9 @@
-"""python -m pipeline evaluate: two model folders → what they can do, in figures and as a report.
+"""python -m pipeline evaluate: measure what two model folders can do.
 
-In: the pretrained model, the tuned one, held-out documents and conversations, the other stages' metrics. Out:
-documents.parquet (nats of each held-out document), skills.parquet (each held-out item, right or wrong),
-samples.jsonl, report.md, report.html. The pretrained model is measured in bits per byte, the tuned one in skills.
-Memory: one batch; time: 30 s on 2 cores for 3 million parameters.
+In: the pretrained model, the tuned one, held-out documents and conversations. Out: documents.parquet (nats of each held-out
+document), skills.parquet (each held-out item, right or wrong), samples.jsonl. The pretrained model is measured in bits per
+byte, the tuned one in skills. `python -m pipeline.report` renders the report. Memory: one batch; time: 30 s on 2 cores for
+3 million parameters.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from model.chat import call_text, prompt_ids
 from model.checkpoint import load_model
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
-from pipeline import measure, report
+from pipeline import measure
 from pipeline.params import Evaluate
 from pipeline.progress import Bar
-from pipeline.stage import Metrics
+from pipeline.stage import Metrics, report_timings
 from pipeline.tables import read_table, write_table
 from pipeline.tasks import (
     abstention,
@@ -71,9 +71,7 @@ class Loaded(NamedTuple):
     tokenizer: Tokenizer
 
 
-def run(
-    params: Evaluate, *, base: Path, chat: Path, shards: Path, conversations: Path, stage_metrics: Path, out: Path
-) -> Metrics:
+def run(params: Evaluate, *, base: Path, chat: Path, shards: Path, conversations: Path, out: Path) -> Metrics:
     device = measure.device_of(os.environ.get("MINIGPT_DEVICE", "auto"))
     pretrained, tuned = (Loaded(*load_model(folder, device=device)[:2]) for folder in (base, chat))
     documents = measure.read_documents(shards, params.eval_tokens, params.seed)
@@ -82,12 +80,14 @@ def run(
     answers = _answer(tuned, items, params.max_new_tokens)
     rows = score(items, answers)
     write_table(out / "skills.parquet", pa.Table.from_pylist(rows, schema=SKILLS))
-    metrics |= summarise(rows) | _sizes_and_speed(tuned, chat)
+    metrics |= summarise(rows) | {
+        "n_params": tuned.model.config.n_parameters,
+        "model_bytes": (chat / "model.safetensors").stat().st_size,
+    }
     samples = pick_samples(rows, params.n_samples) + _continuations(pretrained, documents, params.max_new_tokens)
     lines = "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
     (out / "samples.jsonl").write_text(lines, encoding="utf-8")
-    facts = report.read_facts(stage_metrics, base, chat, out / "samples.jsonl")
-    report.write(out, facts._replace(metrics={**facts.metrics, "evaluate": metrics}))
+    _report_speed(tuned)
     return metrics
 
 
@@ -165,15 +165,10 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> Metrics:
     return metrics
 
 
-def _sizes_and_speed(tuned: Loaded, folder: Path) -> Metrics:
+def _report_speed(tuned: Loaded) -> None:
     prompt = prompt_ids([{"role": "user", "content": "What does numpy.linalg.norm do?"}], tuned.tokenizer)
     speed = measure.speed(tuned.model, prompt)
-    return {
-        "tokens_per_second": speed.tokens_per_second,
-        "first_token_seconds": speed.first_token_seconds,
-        "n_params": tuned.model.config.n_parameters,
-        "model_bytes": (folder / "model.safetensors").stat().st_size,
-    }
+    report_timings(**speed._asdict())
 
 
 def pick_samples(rows: Sequence[Mapping[str, Any]], n: int) -> list[dict[str, Any]]:

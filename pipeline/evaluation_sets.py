@@ -1,18 +1,16 @@
 """The texts of evaluation sets, read from files, and the n-grams of them that no document may hold.
 
-In: `filter.decontamination` of params.yaml: sets by name, with a path and the fields that hold text. `.jsonl .ndjson` and
-`.parquet` (one item a row), `.txt` (one item a line), plain or packed; a file, a folder, a glob, fsspec URLs. Out: `Leaks`, and
-the same as a file, which is all that a worker gets. An item is called `<set>:<file>#<row>`. Memory: the texts of all sets, once.
+In: `filter.decontamination` of params.yaml: sets by name, with the fields that hold text and a path (a file, a folder or a glob)
+relative to the stage's input `sets`. `.jsonl .ndjson` and `.parquet` (one item per row), `.txt` (one item per line), plain or
+compressed. Out: `Leaks`, and the same as a file, which is all that a worker gets. An item is called `<set>:<file>#<row>`.
+Memory: the texts of all sets, once.
 """
 
 from __future__ import annotations
 
-import codecs
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,23 +18,24 @@ import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.params import Decontamination, EvaluationSet
-from pipeline.sources.streams import BROKEN, BombError, CountedFile, split_name, unpacked
-from pipeline.sources.text import find_files
-from pipeline.tables import read_parquet_stream, read_table, write_table
+from pipeline.storage.files import TEXT, Found, find_below, find_texts, open_local, read_lines, read_rows
+from pipeline.storage.streams import split_name
+from pipeline.tables import read_table, write_table
 from pipeline.text.decontaminate import Leaks, build, from_table, to_table
 from pipeline.text.normalize import fold, split_words
 
-KINDS = (".jsonl", ".ndjson", ".parquet", ".txt")
 
+def read_leaks(params: Decontamination, folder: Path) -> Leaks:
+    """Return every n-gram of every set; their files are below `folder`.
 
-def read_leaks(params: Decontamination) -> Leaks:
-    """Every n-gram of every set. Raises `UserError` for a file that can't be read, a field that no row has, a set without items."""
+    Raises `UserError` for a file that can't be read, a field that no row has, a set without items.
+    """
     texts: list[str] = []
     labels: list[str] = []
     sets: list[int] = []
     for place, each in enumerate(params.sets):
         n_before = len(texts)
-        for label, text in read_set(each, f"filter.decontamination.sets.{place}"):
+        for label, text in read_set(each, folder, f"filter.decontamination.sets.{place}"):
             texts.append(text)
             labels.append(label)
             sets.append(place)
@@ -48,31 +47,20 @@ def read_leaks(params: Decontamination) -> Leaks:
     return build(words, labels, np.array(sets, np.int64), names, ngram_words=n, min_words=shortest)
 
 
-def read_set(params: EvaluationSet, setting: str) -> Iterator[tuple[str, str]]:
-    """The label and the text of every field of every item."""
-    system, files, _ = find_files(params.path, f"{setting}.path")
+def read_set(params: EvaluationSet, folder: Path, setting: str) -> Iterator[tuple[str, str]]:
+    """Yield the label and the text of every field of every item. The set's path is relative to `folder`."""
+    files = find_below(folder, params.path, f"{setting}.path")
     fields = dict.fromkeys(params.fields, 0)
     names: list[str] = []
-    for found in files:
-        kind, compression = split_name(found.name)
-        if kind not in KINDS:
-            raise UserError(
-                f"{setting}.path: this kind of file can't be read", found.path, f"name files of {' '.join(KINDS)}"
-            )
-        try:
-            with system.open(found.path, "rb") as file:
-                for number, row in _rows(kind, unpacked(CountedFile(file), compression), fields, found.path):
-                    names = names or sorted(row)
-                    for field in fields if kind != ".txt" else row:
-                        for text in _texts(row, field.split(".")):
-                            fields[field] = fields.get(field, 0) + 1
-                            yield f"{params.name}:{found.name}#{number}", text
-        except (*BROKEN, BombError, pa.ArrowException, UnicodeError) as error:
-            raise UserError(
-                f"{setting}.path: not readable", f"{found.path}: {error}", "fetch the file again"
-            ) from error
+    for file in files:
+        for number, row in _read_items(file, params.fields, f"{setting}.path"):
+            names = names or sorted(row)
+            for field in fields if split_name(file.name)[0] != TEXT else row:
+                for text in find_texts(row, field.split(".")):
+                    fields[field] = fields.get(field, 0) + 1
+                    yield f"{params.name}:{file.name}#{number}", text
     missing = [field for field, n in fields.items() if not n]
-    if missing or (not fields and any(split_name(found.name)[0] != ".txt" for found in files)):
+    if missing or (not fields and any(split_name(file.name)[0] != TEXT for file in files)):
         raise UserError(
             f"{setting}.fields: {'no row has ' + ', '.join(missing) if missing else 'none are named'}",
             f"the first row has {', '.join(names) or 'none'}",
@@ -80,41 +68,14 @@ def read_set(params: EvaluationSet, setting: str) -> Iterator[tuple[str, str]]:
         )
 
 
-def _rows(
-    kind: str, stream: IO[bytes], fields: Mapping[str, int], path: str
-) -> Iterator[tuple[int, Mapping[str, object]]]:
-    if kind == ".parquet":
-        names = list({field.split(".")[0]: None for field in fields})
-        yield from enumerate(read_parquet_stream(stream, names), 1)
-        return
-    for number, line in enumerate(stream, 1):
-        text = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode().strip()
-        if not text:
-            continue
-        if kind == ".txt":
-            yield number, {"line": text}
-            continue
-        try:
-            row: Any = json.loads(text)
-        except ValueError as error:
-            raise UserError(
-                f"{path}: line {number} is not JSON", str(error), "mend the file, or name another"
-            ) from error
-        if not isinstance(row, dict):
-            raise UserError(f"{path}: line {number} is no JSON object", text[:80], "one object a line, please")
-        yield number, row
-
-
-def _texts(value: object, path: Sequence[str]) -> Iterator[str]:
-    """The texts at a dotted name; of a list all of them."""
-    if isinstance(value, list):
-        for each in value:
-            yield from _texts(each, path)
-    elif path:
-        if isinstance(value, Mapping):
-            yield from _texts(value.get(path[0]), path[1:])
-    elif isinstance(value, str) and value.strip():
-        yield value
+def _read_items(file: Found, fields: Sequence[str], setting: str) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """Yield the number and the fields of each item; an item of a text file has the one field `line`."""
+    kind = split_name(file.name)[0]
+    with open_local(file, setting) as stream:
+        if kind == TEXT:
+            yield from ((number, {"line": text}) for number, text in read_lines(stream))
+        else:
+            yield from read_rows(stream, kind, list({field.split(".")[0]: None for field in fields}), file.path)
 
 
 def write_leaks(path: Path, leaks: Leaks) -> None:

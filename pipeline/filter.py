@@ -1,9 +1,10 @@
 """Keeps documents in the wanted language, of readable quality, without endless repetition, under an allowed licence.
 
-In: a folder of documents, and data/seed/languages/*.txt (one sentence a line, one file a language). Out: the documents that stay,
-in the same order, some of them rewritten; `ledger.parquet` with the first rule that each dropped one broke, and what was changed
-in those that stay; `scores.parquet` with every score of every document, dropped ones too, and `rules.json`, so that other
-thresholds can be tried without reading a text; `language.bin`, the fastText model trained here. docs/filters.md has the rule sets
+In: a folder of documents, data/seed/languages/*.txt (one sentence per line, one file per language), data/evaluation (the
+evaluation sets that `decontamination` names), data/examples (files that `quality_classifier` and `language.model` name). Out: the
+surviving documents in the same order, some of them rewritten; `ledger.parquet` with the first rule that each dropped one broke,
+and what was changed in the others; `scores.parquet` with every score of every document, dropped ones too, and `rules.json`, so
+that other thresholds can be tried without reading a text; `language.bin`, the fastText model. docs/filters.md has the rule sets
 and their papers. A stopped run goes on with the shards it has scored. Memory: one shard of texts and its scores.
 """
 
@@ -25,7 +26,7 @@ import pyarrow.compute as pc
 from pipeline.engine import map_files
 from pipeline.errors import UserError
 from pipeline.evaluation_sets import contaminated_metrics
-from pipeline.filter_steps import check_licences, list_steps, prepare, settle, threshold_metrics, write_rules
+from pipeline.filter_steps import Inputs, check_licences, list_steps, prepare, settle, threshold_metrics, write_rules
 from pipeline.params import Filter
 from pipeline.progress import Bar
 from pipeline.stage import Metrics
@@ -44,13 +45,15 @@ from pipeline.text.columns import Rows
 from pipeline.text.rules import PASSES, Rule, check_some_stay, explain, first_broken, run_steps, tally
 
 
-def run(params: Filter, *, docs: Path, languages: Path, scratch: Path, out: Path) -> Metrics:
-    """Prepares models, scores every shard, settles the rules, writes what stays."""
+def run(
+    params: Filter, *, docs: Path, languages: Path, sets: Path, examples: Path, scratch: Path, out: Path
+) -> Metrics:
+    """Prepare models, score every shard, settle the rules, write the surviving documents."""
     paths = shard_paths(docs)
     if count_docs(docs) == 0:
         raise UserError(f"filter: no documents in {docs}", "an empty corpus", "look at download.sources in params.yaml")
     check_licences(params.licences, paths)
-    files, metrics = prepare(params, docs, languages, scratch, out)
+    files, metrics = prepare(params, Inputs(docs, languages, sets, examples), scratch, out)
     score = partial(score_shard, params=params)
     with Bar("filter", len(paths), "shards") as bar:
         scored: list[Path] = []

@@ -1,7 +1,8 @@
 """What the filter's params ask for: the files that workers need, and the steps that read them.
 
-In: `filter` of params.yaml, documents, sentences. Out: files by name (a language model, a quality classifier, n-grams of evaluation
-sets), figures about them, and the steps in the order in which they are asked. The steps themselves are in text/steps.py.
+In: `filter` of params.yaml and the input folders of the stage. Out: files by name (a language model, a quality classifier,
+n-grams of evaluation sets), metrics of them, and the steps in the order in which they run. The steps themselves are in
+text/steps.py.
 Memory: the training lines of a model, the texts of the evaluation sets.
 """
 
@@ -28,6 +29,15 @@ from pipeline.text.quality_score import calibration_metrics, quality_rule
 from pipeline.text.rules import Rule, Step
 
 
+class Inputs(NamedTuple):
+    """The stage's input folders: documents, sentences by language, evaluation sets, examples of the quality classifier."""
+
+    docs: Path
+    languages: Path
+    sets: Path
+    examples: Path
+
+
 class Prepared(NamedTuple):
     """Files that a worker reads, each named by what it holds (`language.bin`), and figures for the metrics."""
 
@@ -35,16 +45,17 @@ class Prepared(NamedTuple):
     metrics: Metrics
 
 
-def prepare(params: Filter, docs: Path, languages: Path, scratch: Path, out: Path) -> Prepared:
-    """Trains or fetches the models into `out`, reads the evaluation sets."""
+def prepare(params: Filter, inputs: Inputs, scratch: Path, out: Path) -> Prepared:
+    """Train or copy the models into `out`, read the evaluation sets."""
     files = [out / "language.bin"]
-    accuracy, false_wanted = train_language(params.language, languages, files[0])
+    accuracy, false_wanted = train_language(params.language, inputs.languages, inputs.examples, files[0])
     metrics: Metrics = {"language_heldout_accuracy_frac": accuracy, "language_false_english_frac": false_wanted}
     if params.quality_classifier:
         files.append(out / "quality.bin")
-        metrics |= calibration_metrics(train_quality(params.quality_classifier, docs, files[-1]))
+        calibration = train_quality(params.quality_classifier, inputs.docs, inputs.examples, files[-1])
+        metrics |= calibration_metrics(calibration)
     if params.decontamination:
-        leaks = read_leaks(params.decontamination)
+        leaks = read_leaks(params.decontamination, inputs.sets)
         files.append(scratch / "leaks.parquet")
         write_leaks(files[-1], leaks)
         metrics |= leak_metrics(leaks)

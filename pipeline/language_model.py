@@ -1,24 +1,24 @@
-"""The language model: our sentences from files and fastText trained on them, or somebody's model by its address and hash.
+"""The language model: our sentences from files and fastText trained on them, or a third-party model by its file and hash.
 
-In: data/seed/languages/*.txt, one sentence a line, one file a language, written by us. Out: the model's file, and how good it is
+In: data/seed/languages/*.txt, one sentence a line, one file a language, written by us; a third-party model below
+data/examples. Out: the model's file, and how good it is
 on every tenth sentence, which it never saw. The same sentences and settings give the same bytes. Time: about five seconds for
-5,000 sentences. A model of others (lid.176, say) is used only if its sha256 is the one in params.yaml; it is fetched once.
+5,000 sentences. A third-party model (lid.176, say) is used only if its sha256 is the one in params.yaml.
 What goes in and comes out as columns is in `text/language.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import fsspec
 import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.fasttext_models import check_same, load_model, train
 from pipeline.params import Language, ModelFile
-from pipeline.sources.fetch import fetched_folder
 from pipeline.text.language import (
     LABEL,
     Judgement,
@@ -31,15 +31,16 @@ from pipeline.text.language import (
     training_lines,
 )
 
-BLOCK_BYTES = 1 << 20
 
+def train_language(params: Language, folder: Path, examples: Path, model: Path) -> tuple[float, float]:
+    """Write the model, trained on the sentences in `folder` or copied from below `examples`.
 
-def train_language(params: Language, folder: Path, model: Path) -> tuple[float, float]:
-    """Writes the model; returns its accuracy on sentences it never saw, and how many foreign ones pass as wanted."""
+    Return its accuracy on sentences that it never saw, and the fraction of foreign ones that it takes for wanted.
+    """
     sentences = read_sentences(folder, params.keep if params.model is None else ())
     learn, heldout = split_heldout(sentences)
     if params.model is not None:
-        fetch_model(params.model, model)
+        copy_model(params.model, examples, model)
         _check_labels(params, model)
     else:
         train(
@@ -69,42 +70,28 @@ def _lines(params: Language, texts: pa.StringArray) -> pa.StringArray:
     return prose(texts, params.max_prose_bytes) if params.model is None else plain_prose(texts, params.max_prose_bytes)
 
 
-def fetch_model(wanted: ModelFile, model: Path) -> None:
-    """Copies the model of this address to `model` if it has the right sha256. Fetched once: `fetched_folder` has it by its hash.
-    Raises `UserError` if it can't be read or is another file. Nothing is loaded before its hash is known."""
-    is_remote = "://" in wanted.path
-    kept = fetched_folder() / wanted.sha256
-    if is_remote and kept.is_file() and _copy(str(kept), model) == wanted.sha256:
-        return
-    found = _copy(wanted.path, model)
+def copy_model(wanted: ModelFile, folder: Path, model: Path) -> None:
+    """Copy a third-party model from below `folder` to `model` if its sha256 is the one in params.yaml.
+
+    Raises `UserError` if it can't be read or is another file. Nothing is loaded before its hash is known.
+    """
+    try:
+        shutil.copyfile(folder / wanted.path, model)
+    except OSError as error:
+        raise UserError(
+            "filter.language.model.path: can't be read",
+            f"{folder / wanted.path}: {error}",
+            f"put the file into {folder}",
+        ) from error
+    with model.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != wanted.sha256:
         model.unlink()
         raise UserError(
             "filter.language.model: another file than the one named",
-            f"{wanted.path} has sha256 {found}, params.yaml says {wanted.sha256}",
+            f"{folder / wanted.path} has sha256 {found}, params.yaml says {wanted.sha256}",
             "if you trust this file, set filter.language.model.sha256 to its hash",
         )
-    if is_remote:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_name(f"{kept.name}.partial")
-        _copy(str(model), partial)
-        partial.replace(kept)
-
-
-def _copy(address: str, target: Path) -> str:
-    """Copies a file to disk; returns its sha256."""
-    digest = hashlib.sha256()
-    try:
-        with fsspec.open(address, "rb") as source, target.open("wb") as copy:
-            while block := source.read(BLOCK_BYTES):  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType, reportAttributeAccessIssue]
-                digest.update(block)  # pyright: ignore[reportUnknownArgumentType]
-                copy.write(block)  # pyright: ignore[reportUnknownArgumentType]
-    except Exception as error:  # every file system and protocol has its own
-        target.unlink(missing_ok=True)
-        raise UserError(
-            "filter.language.model.path: can't be read", f"{address}: {error}", "correct the path or address"
-        ) from error
-    return digest.hexdigest()
 
 
 def _check_labels(params: Language, model: Path) -> None:

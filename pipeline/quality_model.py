@@ -1,10 +1,10 @@
 """The quality classifier: examples of both sides from the corpus and from files, fastText trained on them, measured and stored.
 
-In: the documents, and the sections `positives` and `negatives` of the params. Out: the model's file, the same bytes for the same
-examples and settings, whatever their order; a calibration on the tenth of the examples that it never saw. A text is held out, and
-drawn where a side has more than `max_docs`, by a hash of its words: copies of it are on one side of the line. Memory: twice
-`max_docs` lines of `max_chars` a side, and the model (`dim` x 4 bytes a word or bucket). What goes in and comes out as columns is
-in `text/quality_score.py`.
+In: the documents, files below the input `examples`, the sections `positives` and `negatives` of the params. Out: the model's file,
+the same bytes for the same examples and settings, whatever their order; a calibration on the tenth of the examples that it never
+saw. A text is held out, and drawn where a side has more than `max_docs`, by a hash of its words: copies of it are on one side of
+the line. Memory: twice `max_docs` lines of `max_chars` a side, one example file of text, and the model (`dim` x 4 bytes a word or
+bucket). What goes in and comes out as columns is in `text/quality_score.py`.
 
 A document of the corpus that is an example is scored by a model that has seen it: the calibration holds for the others.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ import xxhash
 
 from pipeline.errors import UserError
 from pipeline.fasttext_models import check_same, load_model, train
-from pipeline.params import Examples, QualityClassifier
-from pipeline.sources import open_source
+from pipeline.params import ExampleFiles, Examples, QualityClassifier
+from pipeline.storage.files import TEXT, Found, find_below, find_texts, open_local, read_rows
+from pipeline.storage.streams import split_name
 from pipeline.tables import read_batches
 from pipeline.text.columns import Fractions
 from pipeline.text.quality_score import (
@@ -39,15 +41,16 @@ from pipeline.text.quality_score import (
 SETTING = "filter.quality_classifier"
 MIN_EXAMPLES = 10  # of each side, to learn from and to measure with: fewer is a mistake, not a choice
 N_CHECKED = 1_000
+BATCH_TEXTS = 2_048
 
 Drawn = dict[int, str]  # a hash and the words it is of
 
 
-def train_quality(params: QualityClassifier, docs: Path, model: Path) -> Calibration:
-    """Writes the model; returns how often its scores are right on examples it never saw. Raises `UserError` for too few."""
+def train_quality(params: QualityClassifier, docs: Path, examples: Path, model: Path) -> Calibration:
+    """Write the model; return how often its scores are right on examples it never saw. Raises `UserError` for too few."""
     sides = {
-        "positives": _draw(_words(params, "positives", params.positives, docs), params),
-        "negatives": _draw(_words(params, "negatives", params.negatives, docs), params),
+        "positives": _draw(_read_words(params, "positives", docs, examples), params),
+        "negatives": _draw(_read_words(params, "negatives", docs, examples), params),
     }
     for hash_ in sides["positives"].keys() & sides["negatives"].keys():
         del sides["negatives"][hash_]
@@ -83,20 +86,49 @@ def score_texts(params: QualityClassifier, model: Path, texts: pa.StringArray) -
     return score_quality(load_model(model), texts, params.max_chars)
 
 
-def _words(params: QualityClassifier, side: str, examples: Examples, docs: Path) -> Iterator[Sequence[str]]:
-    """The words of each example of a side, batch by batch."""
+def _read_words(params: QualityClassifier, side: str, docs: Path, examples: Path) -> Iterator[Sequence[str]]:
+    """Yield the words of each example of a side, batch by batch."""
+    wanted: Examples = getattr(params, side)
     cut = partial(quality_words, max_chars=params.max_chars)
-    if examples.sources:
+    if wanted.sources:
         rivals = params.positives.sources if side == "negatives" else []
         for batch in read_batches(docs, ["text", "source"]):
             is_wanted = [
-                source.startswith(tuple(examples.sources)) and not source.startswith(tuple(rivals))
+                source.startswith(tuple(wanted.sources)) and not source.startswith(tuple(rivals))
                 for source in batch.column("source").to_pylist()
             ]
             yield cut(batch.column("text").filter(pa.array(is_wanted, pa.bool_()))).to_pylist()
-    for place, source in enumerate(examples.files):
-        for batch in open_source(source, f"{SETTING}.{side}.files.{place}").batches:
-            yield cut(pa.array([document.text for document in batch.docs], pa.string())).to_pylist()
+    for place, files in enumerate(wanted.files):
+        texts = read_examples(files, examples, f"{SETTING}.{side}.files.{place}")
+        while batch := list(islice(texts, BATCH_TEXTS)):
+            yield cut(pa.array(batch, pa.string())).to_pylist()
+
+
+def read_examples(params: ExampleFiles, folder: Path, setting: str) -> Iterator[str]:
+    """Yield the texts of example files below `folder`. Raises `UserError` for files without any."""
+    n_texts = 0
+    for file in find_below(folder, params.path, f"{setting}.path"):
+        for text in _read_texts(params, file, f"{setting}.path"):
+            n_texts += 1
+            yield text
+    if not n_texts:
+        raise UserError(
+            f"{setting}: no texts",
+            f"{params.path!r}, text_column {params.text_column!r}",
+            "name files with texts, and the column that holds them",
+        )
+
+
+def _read_texts(params: ExampleFiles, file: Found, setting: str) -> Iterator[str]:
+    kind = split_name(file.name)[0]
+    with open_local(file, setting) as stream:
+        if kind == TEXT:
+            text = stream.read().decode("utf-8-sig")
+            yield from find_texts(text.split(params.split_on) if params.split_on else text, ())
+            return
+        column = params.text_column
+        for _, row in read_rows(stream, kind, [column], file.path):
+            yield from find_texts(row, (column,) if column in row else column.split("."))
 
 
 def _draw(batches: Iterable[Sequence[str]], params: QualityClassifier) -> Drawn:

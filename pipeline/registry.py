@@ -1,7 +1,8 @@
 """python -m pipeline.registry publish | gate | promote | rollback | pull | list: finished pipelines and the model in use.
 
 In: the finished pipeline in this folder (dvc.lock and what it names). Out: one MLflow run and one version of the model
-`minigpt` per fingerprint of dvc.lock; the aliases candidate, champion and previous; the champion's model and index in var/champion.
+`minigpt` per fingerprint of model, index, evaluation and params; the aliases candidate, champion and previous; the champion's
+model and index in var/champion.
 The store is MLFLOW_TRACKING_URI, else var/mlflow.db with its files in var/mlartifacts. One command at a time (a file lock).
 This is the only file that imports mlflow. Exit codes: 0 good, 1 a person's error, 2 usage, 3 the gate refused, 75 try later.
 """
@@ -42,7 +43,6 @@ INDEX = Path("data/index")
 SEARCHED = ("passages.sqlite",)  # of INDEX, what the assistant reads; the rest is for training
 EVALUATION = Path("data/evaluate")
 DOCUMENTS = "documents.parquet"
-REPORTS = ("report.html", "report.md")
 AGENT = Path("assistant/mlflow_agent.py")
 CODE = ("model", "assistant")
 # What CODE imports; a test compares.
@@ -208,7 +208,7 @@ def open_live_run(name: str, key: str) -> LiveRun:
 
 
 def publish(store: MlflowStore) -> Outcome:
-    """The finished pipeline as a version; the same dvc.lock twice is the same version."""
+    """Publish the finished pipeline; the same model, evaluation and params are the same version, wherever they were made."""
     work = lineage.collect(store.root)
     known = _version_of(store, work.fingerprint)
     number = known or _publish(store, work)
@@ -255,9 +255,16 @@ def _log_files(store: MlflowStore, work: lineage.Publication, run_id: str) -> No
     store.client.log_dict(run_id, work.lineage, "lineage.json")
     for name in ("dvc.lock", "dvc.yaml", "params.yaml"):
         store.client.log_artifact(run_id, str(store.root / name))
-    for name in (*REPORTS, DOCUMENTS):
-        if (path := store.root / EVALUATION / name).exists():
-            store.client.log_artifact(run_id, str(path), "evaluate")
+    store.client.log_artifact(run_id, str(store.root / EVALUATION / DOCUMENTS), "evaluate")
+    with tempfile.TemporaryDirectory() as folder:
+        _log_report(store, run_id, "evaluate", Path(folder))
+
+
+def _log_report(store: MlflowStore, run_id: str, place: str, out: Path, theirs: dict[str, float] | None = None) -> None:
+    """Write the report of the finished pipeline to `out` and to the run's artifacts, with `theirs`, the champion's metrics."""
+    report.write(out, report.read_facts(store.root), theirs)
+    for name in report.FILES:
+        store.client.log_artifact(run_id, str(out / name), place)
 
 
 def _register(store: MlflowStore, work: lineage.Publication, run_id: str, model: Any) -> str:
@@ -328,7 +335,7 @@ def lineages(store: MlflowStore) -> list[tuple[str, tuple[str, ...], str, dict[s
 
 def _publish_command(store: MlflowStore, _args: argparse.Namespace) -> tuple[int, Outcome]:
     done = publish(store)
-    said = "published" if done["is_new"] else "published before, from the same dvc.lock"
+    said = "published" if done["is_new"] else "published before, with the same model, evaluation and params"
     print(f"version {done['version']} of {NAME}: {said}", flush=True)
     return 0, done
 
@@ -338,15 +345,12 @@ def write_report(store: MlflowStore, number: str, current: str | None) -> None:
     version, root = find(store, number), store.root
     if version.tags.get("fingerprint") != lineage.fingerprint(lineage.read_lock(root)):
         return
-    if number == current and (root / "var" / REPORTS[0]).exists():
+    if number == current and (root / "var" / report.FILES[0]).exists():
         return  # beside whom it was promoted says more than beside itself
-    data = root / "data"
-    facts = report.read_facts(data / "metrics", data / "pretrain", root / MODEL, root / EVALUATION / "samples.jsonl")
     theirs = store.metrics(find(store, current)) if current not in (None, number) else None
     with tempfile.TemporaryDirectory(dir=root / "var") as aside:
-        report.write(Path(aside), facts, theirs)
-        for name in REPORTS:
-            store.client.log_artifact(version.run_id, str(Path(aside) / name), "gate")
+        _log_report(store, version.run_id, "gate", Path(aside), theirs)
+        for name in report.FILES:
             (Path(aside) / name).replace(root / "var" / name)
 
 
@@ -409,7 +413,10 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--json", type=Path, metavar="FILE", help="also write the outcome there")
         return command
 
-    add("publish", "the finished pipeline as a version of the model; the same dvc.lock is the same version")
+    add(
+        "publish",
+        "publish the finished pipeline as a version; the same model, evaluation and params are the same version",
+    )
     command = add("gate", "compare a version with the champion; exit code 3 if it is refused")
     command.add_argument("--version", metavar="N", help="default: the candidate")
     command = add("promote", "make a version that passed the gate the champion, and pull it")

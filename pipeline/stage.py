@@ -1,9 +1,10 @@
-"""The frame around every stage: check the params, hand out a scratch folder, run, check the books, rename, write metrics.
+"""The frame around every stage: check the params, hand out a scratch folder, run, check the counts, rename, write metrics.
 
 A stage is `run(params, *, docs: Path, out: Path) -> Metrics`. Its keyword-only paths are the flags of the command line;
 `out` is a temporary folder that the frame renames on success, so that a half-written stage can't be taken for a finished
 one. A stage that asks for `scratch: Path` gets a folder that outlives a crash and is named by a hash of its params, its
-inputs and its code: what is found there belongs to exactly this run.
+inputs and its code: what is found there belongs to exactly this run. Clock readings are no metrics: a stage reports them with
+`report_timings`, and the frame writes them to var/timings/<stage>.json.
 """
 
 from __future__ import annotations
@@ -45,6 +46,26 @@ STAGES = (
 
 Metrics = dict[str, float | int]
 SCRATCH = Path("scratch")
+TIMINGS = Path("var/timings")
+
+_readings: dict[str, float] = {}  # of the stage that is running
+
+
+def report_timings(**readings: float) -> None:
+    """Report what a clock says of the running stage (seconds, tokens per second, MFU), which no metric or artifact may hold."""
+    _readings.update(readings)
+
+
+def read_timings(path: Path, metrics_path: Path) -> dict[str, float]:
+    """Return the clock readings of the run that wrote `metrics_path`; none if that run was elsewhere or is not the last one."""
+    if not path.exists() or not metrics_path.exists():
+        return {}
+    readings = json.loads(path.read_text(encoding="utf-8"))
+    return readings if readings.pop("metrics_xxh3") == _hash_of(metrics_path) else {}
+
+
+def _hash_of(path: Path) -> str:
+    return xxhash.xxh3_128_hexdigest(path.read_bytes())
 
 
 def load_stage(name: str) -> ModuleType:
@@ -75,6 +96,7 @@ def run_stage(
         if not path.exists():
             raise UserError(f"{name}: --{flag} is missing", f"no {path}", "run the stage that makes it (dvc repro)")
     started = time.monotonic()
+    _readings.clear()
     partial = out.with_name(f"{out.name}.{rank}.partial" if rank else f"{out.name}.partial")
     extra = {}
     if "scratch" in inspect.signature(module.run).parameters:
@@ -100,7 +122,9 @@ def run_stage(
         os.close(held)
     if extra:
         shutil.rmtree(SCRATCH / name, ignore_errors=True)
-    print(f"{name}: done in {time.monotonic() - started:.1f} s", flush=True)
+    seconds = time.monotonic() - started
+    write_json(TIMINGS / f"{name}.json", {"seconds": seconds, **_readings, "metrics_xxh3": _hash_of(metrics_path)})
+    print(f"{name}: done in {seconds:.1f} s", flush=True)
     return metrics
 
 

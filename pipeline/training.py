@@ -2,7 +2,7 @@
 
 In: a model, its batches, the `training` section of the params. Out: the trained model in the stage's folder with
 `history.jsonl`, which holds no clocks, so that the same run gives the same bytes, and `events.jsonl` where batches were left
-out. Figures that depend on the machine (tokens a second) go into the metrics, and as they come into scratch (pipeline/live.py).
+out. Clock readings (tokens per second, MFU) are reported to the frame, and written to scratch as they come (pipeline/live.py).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pipeline.live import Live
 from pipeline.params import Optimization
 from pipeline.peak import peak_tflops
 from pipeline.progress import Bar, short
-from pipeline.stage import Metrics
+from pipeline.stage import Metrics, report_timings
 
 Evaluation = Callable[[Transformer], Mapping[str, Any]]
 DocumentsOf = Callable[[int], Sequence[str]]  # the number of a batch → ids
@@ -128,7 +128,7 @@ def run_training(
     save_model(out, model, tokenizer, phase=stage, weights=weights)
     write_history(out / "history.jsonl", history)
     metrics = summarise(history, model, epochs)
-    metrics["mfu"] = mfu_of(metrics["tokens_per_second"], model, peak)
+    report_speed(history[-1], model, peak)
     if params.spikes or events:
         metrics["batches_left_out"] = sum(len(event.left_out) for event in events)
         write_events(out / "events.jsonl", events, documents_of)
@@ -169,6 +169,12 @@ def mfu_of(tokens_per_second: float, model: Transformer, peak: float) -> float:
     return tokens_per_second * model.config.flops_per_token() / peak
 
 
+def report_speed(last: StepRecord, model: Transformer, peak: float) -> None:
+    """Report the time of the whole run, resumed or not, to the frame."""
+    rate = last.tokens / last.seconds
+    report_timings(train_seconds=last.seconds, tokens_per_second=rate, mfu=mfu_of(rate, model, peak))
+
+
 def figures_of(record: StepRecord) -> dict[str, float]:
     """What was measured at this step, without samples."""
     return {name: value for name, value in record.evaluation.items() if isinstance(value, float)}
@@ -190,7 +196,5 @@ def summarise(history: list[StepRecord], model: Transformer, epochs: float) -> M
         "tokens": last.tokens,
         "epochs": epochs,
         "train_loss_nats": math.fsum(record.loss_nats for record in tail) / len(tail),
-        "train_seconds": last.seconds,
-        "tokens_per_second": last.tokens / last.seconds,
     }
     return metrics | {f"heldout_{name.removeprefix('heldout_')}": value for name, value in figures_of(last).items()}

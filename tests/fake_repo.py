@@ -17,6 +17,7 @@ stages:
   evaluate:
     cmd: python make.py evaluate
     deps: [make.py, data/sft]
+    params: [evaluate]
     outs: [data/evaluate]
     metrics: [data/metrics/evaluate.json: {cache: false}]
   sft:
@@ -60,8 +61,6 @@ else:
     nats = [size * knobs["bpb"] * 0.6931 + noise[i] for i, size in enumerate(sizes)]
     columns = {"id": [f"{i:032x}" for i in range(n)], "source": ["s"] * n, "n_bytes": sizes, "nats": nats}
     pq.write_table(pa.table(columns), out / "documents.parquet")
-    (out / "report.md").write_text("# Report\\n")
-    (out / "report.html").write_text("<h1>Report</h1>")
     figures = {"bpb": sum(nats) / sum(sizes) / 0.6931, "bpb_se": 0.01, "n_heldout_docs": n}
     for name in knobs["skills"]:
         figures |= {name: 1.0, name + "_se": 0.01, "n_heldout_" + name.removesuffix("_frac"): n}

@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.frame.settings import Count, Frac, NgramWords, Section, Seed
-from pipeline.params.sources import Text
+from pipeline.frame.settings import Count, Frac, InputPath, NgramWords, Section, Seed
 
 RUN_NAME = r"^\w[\w.-]{0,99}$"
 RunName = Annotated[str, Field(pattern=RUN_NAME)]
@@ -72,9 +71,9 @@ def bands_for(n_permutations: int, min_jaccard: float, min_recall: float) -> tup
 
 
 class ModelFile(Section):
-    """A model of others: where it lies, and what it must be."""
+    """A third-party model: its file, and the hash that this must have."""
 
-    path: Annotated[str, Field(min_length=1)]  # a file or an fsspec URL
+    path: InputPath  # below --examples
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -101,11 +100,21 @@ class Language(Section):
     )
 
 
+class ExampleFiles(Section):
+    """Example texts in files: `.jsonl .ndjson .parquet` (one per row) or `.txt` (one per file), also compressed."""
+
+    path: InputPath  # a file, a folder or a glob below --examples
+    text_column: Annotated[str, Field(min_length=1)] = (
+        "text"  # of JSON lines and Parquet; `meta.text`: the field inside meta
+    )
+    split_on: str = ""  # cut a .txt file into texts at this separator
+
+
 class Examples(Section):
     """Texts that show one side of a question: documents of the corpus by their source, and files that are not in it."""
 
     sources: list[str] = []  # prefixes of `source`; "" is every document
-    files: list[Text] = []  # as in download.sources
+    files: list[ExampleFiles] = []
 
     @model_validator(mode="after")
     def are_some(self) -> Examples:
@@ -229,10 +238,10 @@ class Pii(Section):
 
 
 class EvaluationSet(Section):
-    """Texts that must not be trained on: `.jsonl .ndjson .parquet` (named fields) or `.txt` (a line each), also packed."""
+    """Texts that must not be trained on: `.jsonl .ndjson .parquet` (named fields) or `.txt` (one per line), also compressed."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # in metrics and in the ledger
-    path: str  # a file, a folder or a glob; fsspec URLs too
+    path: InputPath  # a file, a folder or a glob below --sets
     fields: list[str] = []  # dotted names (`choices.text`); a list's texts count one by one
 
 

@@ -109,7 +109,7 @@ class Budget(Section):
     tokens_per_parameter: Annotated[float, Field(gt=0.0)] | None = None  # 20 is compute-optimal
     flops: Annotated[float, Field(gt=0.0)] | None = None
     minutes: Annotated[float, Field(gt=0.0)] | None = None
-    tokens_per_second: Annotated[float, Field(gt=0.0)] | None = None  # with minutes: data/metrics/pretrain.json has one
+    tokens_per_second: Annotated[float, Field(gt=0.0)] | None = None  # with minutes: var/timings/pretrain.json has one
 
     @model_validator(mode="after")
     def is_one(self) -> Budget:

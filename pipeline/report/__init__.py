@@ -1,7 +1,8 @@
 """The report: everything the stages measured, for people. One Markdown file and one HTML page that needs nothing else.
 
-In: the metrics of all stages, the curves of both phases, samples, optionally the figures of the champion to stand
-beside them. Out: report.md and report.html. Rendering is pure: the same facts give the same bytes.
+In: the metrics and timings of all stages, the curves of both phases, samples, optionally the champion's metrics for comparison.
+Out: report.md and report.html; `python -m pipeline.report` writes them to var/. Rendering is pure: the same facts give the same
+bytes.
 """
 
 from __future__ import annotations
@@ -30,15 +31,20 @@ from pipeline.report.facts import (
     transcript,
 )
 from pipeline.report.page import render_html
-from pipeline.stage import STAGES
+from pipeline.stage import STAGES, TIMINGS, read_timings
+
+FILES = ("report.html", "report.md")
 
 
-def read_facts(stage_metrics: Path, base: Path, chat: Path, samples: Path) -> Facts:
-    """From data/metrics, the two model folders and samples.jsonl; what is missing is left out of the report."""
-    found = {stage: stage_metrics / f"{stage}.json" for stage in STAGES}
-    metrics = {stage: _read_json(path) for stage, path in found.items() if path.exists()}
-    curves = {phase: _read_lines(folder / "history.jsonl") for phase, folder in (("pretrain", base), ("sft", chat))}
-    return Facts(metrics, curves, _read_lines(samples), _read_json(chat / "config.json"))
+def read_facts(root: Path) -> Facts:
+    """Read the facts of the finished pipeline below `root`; what is missing is left out of the report."""
+    data = root / "data"
+    paths = {stage: data / "metrics" / f"{stage}.json" for stage in STAGES}
+    metrics = {stage: _read_json(path) for stage, path in paths.items() if path.exists()}
+    timings = {stage: read_timings(root / TIMINGS / f"{stage}.json", path) for stage, path in paths.items()}
+    curves = {phase: _read_lines(data / phase / "history.jsonl") for phase in ("pretrain", "sft")}
+    samples = _read_lines(data / "evaluate" / "samples.jsonl")
+    return Facts(metrics, timings, curves, samples, _read_json(data / "sft" / "config.json"))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -51,7 +57,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def write(out: Path, facts: Facts, champion: Figures | None = None) -> None:
-    """report.md and report.html into `out`."""
+    """Write report.md and report.html to `out`."""
     (out / "report.md").write_text(render_markdown(facts, champion), encoding="utf-8")
     (out / "report.html").write_text(render_html(facts, champion), encoding="utf-8")
 

@@ -16,9 +16,10 @@ Figures = Mapping[str, float]
 
 
 class Facts(NamedTuple):
-    """`metrics`: stage → its figures. `curves`: phase → rows of history.jsonl. `shape`: the model's config."""
+    """`metrics` and `timings` by stage, `curves`: rows of history.jsonl by phase, `shape`: the model's config."""
 
     metrics: Mapping[str, Figures]
+    timings: Mapping[str, Figures]
     curves: Mapping[str, Sequence[Mapping[str, Any]]]
     samples: Sequence[Mapping[str, Any]]
     shape: Mapping[str, Any]
@@ -234,14 +235,11 @@ def sources(facts: Facts, champion: Figures | None) -> list[Source]:
 def measured(facts: Facts) -> list[tuple[str, str]]:
     """Speed, sizes and settings, as far as they are known."""
     ours, shape = facts.metrics.get("evaluate", {}), facts.shape
-    seconds = {phase: facts.metrics.get(phase, {}).get("train_seconds") for phase in ("pretrain", "sft")}
     rows = [
         ("Parameters", number(ours.get("n_params", 0))),
         ("Weights on disk", f"{ours.get('model_bytes', 0) / 1e6:.1f} MB"),
-        ("Writing, one answer at a time", f"{ours.get('tokens_per_second', 0):,.0f} tokens/s"),
-        ("First token after", f"{1000 * ours.get('first_token_seconds', 0):.0f} ms"),
         ("Bits per byte after tuning", shown(ours.get("chat_bpb", 0), is_share=False)),
-        *((f"Time of {phase}", f"{value:,.0f} s") for phase, value in seconds.items() if value is not None),
+        *timed(facts),
     ]
     words = facts.metrics.get("train_tokenizer", {})
     if "heldout_bytes_per_token" in words:
@@ -251,6 +249,21 @@ def measured(facts: Facts) -> list[tuple[str, str]]:
         ]
     names = ("n_layer", "d_model", "n_head", "n_kv_head", "d_head", "d_ff", "seq_len", "vocab_size")
     return rows + [(name, number(shape[name])) for name in names if name in shape]
+
+
+def timed(facts: Facts) -> list[tuple[str, str]]:
+    """Return the clock readings of the runs that made the model; none for a stage that ran elsewhere."""
+    rows: list[tuple[str, str]] = []
+    if speed := facts.timings.get("evaluate"):
+        rows += [
+            ("Generation, one answer at a time", f"{speed['tokens_per_second']:,.0f} tokens/s"),
+            ("Time to first token", f"{1000 * speed['first_token_seconds']:.0f} ms"),
+        ]
+    for phase in ("pretrain", "sft"):
+        if speed := facts.timings.get(phase):
+            rate = f"{speed['tokens_per_second']:,.0f} tokens/s, MFU {shown(speed['mfu'], is_share=True)}"
+            rows.append((f"Training time of {phase}", f"{speed['train_seconds']:,.0f} s ({rate})"))
+    return rows
 
 
 def mark(sample: Mapping[str, Any]) -> str:

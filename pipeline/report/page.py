@@ -69,7 +69,7 @@ def render_html(facts: Facts, champion: Figures | None = None) -> str:
 
 
 def _head(facts: Facts, champion: Figures | None) -> str:
-    ours = facts.metrics.get("evaluate", {})
+    ours = {**facts.metrics.get("evaluate", {}), **facts.timings.get("evaluate", {})}
     wanted = (
         ("bpb", "bits per byte of held-out text", lambda value: f"{value:.3f}"),
         ("tool_chosen_frac", "right tool chosen", _short_percent),

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 from pipeline.engine import N_HERE, map_shards
 from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, canonical_json, read_parts
-from pipeline.sources.streams import BROKEN as BROKEN_STREAM
-from pipeline.sources.streams import BombError, CountedFile
-from pipeline.sources.text import Found, content_key, file_origin, find_files
+from pipeline.sources.text import content_key, file_origin
+from pipeline.storage.files import Found, find_files
+from pipeline.storage.streams import BROKEN as BROKEN_STREAM
+from pipeline.storage.streams import BombError, CountedFile
 
 BROKEN = (*BROKEN_STREAM, BombError)
 CHUNK_BYTES = 2_000_000

@@ -10,11 +10,10 @@ batch; nothing is unpacked to disk.
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import pyarrow as pa
 import xxhash
@@ -26,28 +25,15 @@ from pipeline.errors import UserError
 from pipeline.params import Text
 from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, Rows, canonical_json, read_parts
 from pipeline.sources.pieces import PARQUET, PLAIN, ROWS, Columns, Piece, read_pieces
-from pipeline.sources.streams import ARCHIVES, BombError, CountedFile, Member, members, split_name, unpacked
-from pipeline.sources.streams import BROKEN as BROKEN_STREAM
+from pipeline.storage.files import Found, find_files, is_hidden
+from pipeline.storage.streams import ARCHIVES, BombError, CountedFile, Member, members, split_name, unpacked
+from pipeline.storage.streams import BROKEN as BROKEN_STREAM
 
 BROKEN = (*BROKEN_STREAM, pa.ArrowException)
 BATCH_DOCS = 2_048
 BATCH_CHARS = 8_000_000
-HIDDEN = re.compile(r"(^|/)\.\w")  # `.git`, `._notes.txt`; but `..md` may be the page of a command
-MAGIC = "*?["  # letters that make a path a glob
-
-
 PART_BYTES = 64_000_000  # what a stopped run may have to read again
 PART_FILES = 4_096
-
-
-class Found(NamedTuple):
-    """A file of the source: its path on the file system, its name inside the source, its size, what a remote file system
-    says to tell its versions apart."""
-
-    path: str
-    name: str
-    n_bytes: int
-    version: str = ""
 
 
 def open_source(params: Text, setting: str) -> Reading:
@@ -118,52 +104,6 @@ def _check_columns(params: Text, setting: str, rows: Rows) -> None:
         )
 
 
-def find_files(path: str, setting: str) -> tuple[Any, list[Found], int]:
-    """The file system, its files of any kind in order of their names inside the source, and how many hidden ones were left
-    out; a file that is named itself never is."""
-    try:
-        system, root = url_to_fs(path)
-        details, base = _matches(system, root)
-    except (ValueError, ImportError, OSError) as error:
-        raise UserError(
-            f"{setting}: can't be looked up", f"{path!r}: {error}", "correct the address, or install what it needs"
-        ) from error
-    found = [
-        Found(name, name.removeprefix(base).lstrip("/"), int(info["size"] or 0), _version(info))
-        for name, info in details.items()
-    ]
-    shown = sorted(
-        (file for file in found if file.path == root or not _is_hidden(file.name)), key=lambda file: file.name
-    )
-    if not shown:
-        raise UserError(
-            f"{setting}: no such file, folder or match", repr(path), "correct the path, or remove the entry"
-        )
-    return system, shown, len(found) - len(shown)
-
-
-def _matches(system: Any, root: str) -> tuple[dict[str, Any], str]:
-    """The files by path, and the folder that their names inside the source begin after: they don't tell where it lies."""
-    if system.isdir(root):
-        return dict(system.find(root, detail=True)), root
-    if system.exists(root):
-        return {root: system.info(root)}, root.rpartition("/")[0]
-    if not any(letter in root for letter in MAGIC):
-        return {}, root
-    found = system.glob(root, detail=True)
-    plain = root[: min(root.index(letter) for letter in MAGIC if letter in root)]
-    return {name: info for name, info in found.items() if info["type"] != "directory"}, plain.rpartition("/")[0]
-
-
-def _version(info: dict[str, Any]) -> str:
-    """The entity tag that object stores and web servers give; empty where there is none."""
-    return next((f"etag {info[name]}" for name in ("ETag", "etag") if info.get(name)), "")
-
-
-def _is_hidden(name: str) -> bool:
-    return bool(HIDDEN.search(name))
-
-
 def known_kinds() -> str:
     return " ".join((*PLAIN, *ROWS, PARQUET, *ARCHIVES))
 
@@ -227,7 +167,7 @@ def _pieces(params: Text, file: CountedFile, name: str, columns: Columns) -> Ite
     for member in members(file, kind, compression):
         where = {"member": member.name}
         problem = member.problem or _problem(member.name, is_member=True)
-        if _is_hidden(member.name):
+        if is_hidden(member.name):
             yield Piece(where, reason="hidden_file", detail="its name begins with a dot")
         elif problem:
             yield Piece(where, reason="not_a_file" if member.problem else "unknown_format", detail=problem)

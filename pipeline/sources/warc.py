@@ -18,9 +18,9 @@ from pipeline.params import Warc
 from pipeline.sources.chunks import Counted, Item, Problem, Raw, make_document, open_chunked, reject
 from pipeline.sources.document import Document, Reading, Reject
 from pipeline.sources.http_message import BodyError, Head, decode_body, parse_head
-from pipeline.sources.streams import CountedFile
-from pipeline.sources.text import find_files
 from pipeline.sources.web_archives import Record, Skipped, read_archive
+from pipeline.storage.files import find_files
+from pipeline.storage.streams import CountedFile
 from pipeline.text.web_licences import UNKNOWN
 from pipeline.text.web_page import PageError, read_html, read_plain
 

@@ -22,7 +22,7 @@ import lz4.frame
 from fastwarc.warc import ArchiveIterator  # pyright: ignore[reportMissingModuleSource]
 
 from pipeline.sources.chunks import BROKEN, Problem
-from pipeline.sources.streams import MAX_RATIO, RATIO_SLACK_BYTES, BombError, CountedFile, unpacked
+from pipeline.storage.streams import MAX_RATIO, RATIO_SLACK_BYTES, BombError, CountedFile, unpacked
 
 BLOCK_BYTES = 1 << 20
 SNIFFED_BYTES = 8

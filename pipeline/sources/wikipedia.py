@@ -17,7 +17,7 @@ from pipeline.params import Wikipedia
 from pipeline.sources.chunks import Counted, Item, Problem, Raw, make_document, open_chunked, reject
 from pipeline.sources.document import Document, Reading, Reject
 from pipeline.sources.mediawiki import Dump, Page, Site, XmlError
-from pipeline.sources.streams import CountedFile, split_name, unpacked
+from pipeline.storage.streams import CountedFile, split_name, unpacked
 from pipeline.text.wikitext import FILE_NAMES, WikitextError, plain
 
 HIDDEN_NAMESPACES = (6, 14)  # files and categories

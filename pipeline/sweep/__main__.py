@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 PLACE = Path("var") / "sweep"
 POLL_SECONDS = 0.5
 METRIC = "heldout_bpb"
-KEPT = ("train_seconds", "tokens", "n_params", "tokens_per_second")  # of a trial's metrics
+KEPT = ("train_seconds", "tokens", "n_params", "tokens_per_second")  # of a trial's metrics and timings
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -187,7 +187,8 @@ def _tell(study: Study, number: int, values: Values, behind: int | None, outcome
         study.fail(number, {"why": outcome.why})
         result = f"failed: {outcome.why}"
     else:
-        about = {name: outcome.metrics[name] for name in KEPT if name in outcome.metrics}
+        known = {**outcome.metrics, **outcome.timings}
+        about = {name: known[name] for name in KEPT if name in known}
         study.complete(number, outcome.metrics[METRIC], about)
         result = f"{outcome.metrics[METRIC]:.4f} bits per byte"
     shown = ", ".join(f"{name.rpartition('.')[2]}={value}" for name, value in values.items())

@@ -1,7 +1,8 @@
 """One trial: the pretrain stage in a process and a folder of its own, with params of its own.
 
 In: params, the shards and the tokenizer of the workspace, which are only read. Out, in the trial's folder: params.yaml, log.txt,
-metrics.json, history.jsonl; the weights are not kept. A trial that was killed resumes from its checkpoint (pipeline/stage.py).
+metrics.json, var/timings/pretrain.json, history.jsonl; the weights are not kept. A trial that was killed resumes from its
+checkpoint (pipeline/stage.py).
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
+from pipeline.stage import TIMINGS, read_timings
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 STOP_SECONDS = 20.0
 
 
 class Outcome(NamedTuple):
-    """`metrics` is None for a trial that failed; then `why` is its error in one line."""
+    """`metrics` is None for a trial that failed; then `why` has the reason. `timings` holds its clock readings."""
 
     metrics: Mapping[str, float] | None
     why: str = ""
+    timings: Mapping[str, float] = {}
 
 
 class Trial:
@@ -107,7 +111,10 @@ class Trial:
         for name in ("model", "scratch"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         metrics = self._metrics()
-        return Outcome(metrics) if metrics is not None else Outcome(None, self._why())
+        if metrics is None:
+            return Outcome(None, self._why())
+        timings = read_timings(self.folder / TIMINGS / "pretrain.json", self.folder / "metrics.json")
+        return Outcome(metrics, timings=timings)
 
     def _metrics(self) -> dict[str, float] | None:
         path = self.folder / "metrics.json"

@@ -1,8 +1,8 @@
 """What a finished pipeline is made of: everything that `publish` puts into the registry, read from the repository's root.
 
-In: dvc.lock, dvc.yaml, params.yaml, data/metrics/*.json, the training histories and Git. Out: one `Publication`, named by a
-fingerprint of dvc.lock. Nothing is written. An unfinished or stale pipeline is refused: DVC itself is asked, because only
-it knows what every stage depends on.
+In: dvc.lock, dvc.yaml, params.yaml, data/metrics/*.json, var/timings, the training histories and Git. Out: one `Publication`,
+named by a fingerprint of the outputs that a version consists of and of the params. Nothing is written. An unfinished or stale
+pipeline is refused: DVC itself is asked, because only it knows what every stage depends on.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.errors import UserError
+from pipeline.stage import TIMINGS, read_timings
 
 METRICS = Path("data/metrics")
+VERSION_OUTS = ("data/sft", "data/index", "data/evaluate", "data/metrics/evaluate.json")  # what a version consists of
 CURVES = ("pretrain", "sft")  # stages that leave data/<stage>/history.jsonl
 WRITTEN_BY_THE_RUN = (":(exclude)dvc.lock", ":(exclude)data/metrics", ":(exclude)data/.gitignore")
 MAX_PARAM_CHARS = 500  # what every MLflow store takes; params.yaml itself is kept whole beside it
@@ -57,7 +59,7 @@ def collect(root: Path) -> Publication:
     stages = list(lock["stages"])
     return Publication(
         fingerprint=fingerprint(lock),
-        metrics=stage_metrics(root, stages),
+        metrics=stage_metrics(root, stages) | stage_timings(root, stages),
         params=flat_params(root / "params.yaml"),
         curves=[point for stage in CURVES for point in read_curve(root / "data" / stage / "history.jsonl", stage)],
         lineage=lineage(lock),
@@ -106,8 +108,19 @@ def _changes(details: list[Any]) -> str:
 
 
 def fingerprint(lock: Lock) -> str:
-    """SHA-256 of what dvc.lock says, whatever the order in which the stages were written into it."""
-    return hashlib.sha256(json.dumps(lock, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    """Return the SHA-256 of a version: the hashes of its outputs in dvc.lock, and the params of every stage.
+
+    Commands, code and inputs are lineage: the same weights, made in another folder, on another day or by code in which a comment
+    has changed, are the same version. Raises `UserError` for a lock without a model.
+    """
+    outs = {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
+    if VERSION_OUTS[0] not in outs:
+        raise UserError(
+            "dvc.lock: there is no model", f"no output {VERSION_OUTS[0]}", "run `make run` or `dvc repro` first"
+        )
+    params = {name: stage["params"] for name, stage in lock["stages"].items() if "params" in stage}
+    version = {"outs": {path: outs[path] for path in VERSION_OUTS if path in outs}, "params": params}
+    return hashlib.sha256(json.dumps(version, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def lineage(lock: Lock) -> dict[str, Any]:
@@ -132,6 +145,15 @@ def stage_metrics(root: Path, stages: list[str]) -> dict[str, float]:
         for stage, path in paths
         if path.exists()
         for name, value in json.loads(path.read_text(encoding="utf-8")).items()
+    }
+
+
+def stage_timings(root: Path, stages: list[str]) -> dict[str, float]:
+    """Return `stage.reading` of every stage whose metrics were made here: seconds, tokens per second, MFU."""
+    return {
+        f"{stage}.{name}": value
+        for stage in stages
+        for name, value in read_timings(root / TIMINGS / f"{stage}.json", root / METRICS / f"{stage}.json").items()
     }
 
 

@@ -73,7 +73,7 @@ def test_a_first_run_a_second_and_a_worse_model(repo: FakeRepo) -> None:
     wanted = ["sft", "evaluate", "publish", "gate", "promote"]
     assert states(repo) == [(name, "Completed") for name in wanted]
     assert json.loads((repo.root / "var/champion/version.json").read_text())["version"] == "1"
-    assert "Report" in (repo.root / "data/evaluate/report.md").read_text()
+    assert "MiniGPT: what this model can do" in (repo.root / "var/report.md").read_text()
 
     said = repo.run(*RETRAIN)
     assert "Version 1 of minigpt (champion)" in said

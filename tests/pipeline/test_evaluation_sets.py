@@ -14,7 +14,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.evaluation_sets import contaminated_metrics, leak_metrics, load_leaks, read_leaks, read_set, write_leaks
 from pipeline.params import Decontamination, EvaluationSet
-from pipeline.text.decontaminate import overlap, rules
+from pipeline.text.decontaminate import Leaks, overlap, rules
 from pipeline.text.normalize import fold, split_words
 from pipeline.text.rules import first_broken
 
@@ -30,12 +30,13 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def decontamination(path: Path, fields: list[str]) -> Decontamination:
-    return Decontamination.model_validate({"sets": [{"name": "ours", "path": str(path), "fields": fields}]})
+def leaks_of(path: Path, fields: list[str]) -> Leaks:
+    sets = {"sets": [{"name": "ours", "path": path.name, "fields": fields}]}
+    return read_leaks(Decontamination.model_validate(sets), path.parent)
 
 
 def labels(path: Path, fields: list[str]) -> list[tuple[str, str]]:
-    return list(read_set(EvaluationSet(name="ours", path=str(path), fields=fields), "x"))
+    return list(read_set(EvaluationSet(name="ours", path=path.name, fields=fields), path.parent, "x"))
 
 
 def written(tmp_path: Path, kind: str) -> Path:
@@ -59,7 +60,7 @@ def test_each_kind_of_file_gives_the_same_items(tmp_path: Path, kind: str) -> No
     found = labels(path, [] if kind == ".txt" else ["question"])
     rows = (1, 3) if kind == ".txt" else (1, 2)
     assert found == [(f"ours:test{kind}#{row}", each["question"]) for row, each in zip(rows, ROWS, strict=True)]
-    leaks = read_leaks(decontamination(path, [] if kind == ".txt" else ["question"]))
+    leaks = leaks_of(path, [] if kind == ".txt" else ["question"])
     text = split_words(fold(pa.array([f"Quiz. {ROWS[1]['question']}", "Nothing to see here."])))
     assert overlap(text, leaks).column("leak_item").to_pylist() == [found[1][0], ""]
     assert leak_metrics(leaks) == {"decontamination_ours_ngrams": 10, "decontamination_ours_too_short": 0}
@@ -74,7 +75,7 @@ def test_dotted_fields_and_folders(tmp_path: Path) -> None:
 
 
 def test_the_file_of_a_worker_is_the_same_each_time(tmp_path: Path) -> None:
-    leaks = read_leaks(decontamination(written(tmp_path, ".jsonl"), ["question", "choices.text"]))
+    leaks = leaks_of(written(tmp_path, ".jsonl"), ["question", "choices.text"])
     write_leaks(tmp_path / "a.parquet", leaks)
     write_leaks(tmp_path / "b.parquet", load_leaks(tmp_path / "a.parquet"))
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
@@ -86,10 +87,10 @@ def test_what_went_is_counted_by_set(tmp_path: Path) -> None:
     path = written(tmp_path, ".jsonl")
     (tmp_path / "sky.txt").write_text("A cat that sat on the mat of a hat never saw a rat", encoding="utf-8")
     sets = [
-        {"name": "quiz", "path": str(path), "fields": ["question"]},
-        {"name": "cats", "path": str(tmp_path / "sky.txt")},
+        {"name": "quiz", "path": path.name, "fields": ["question"]},
+        {"name": "cats", "path": "sky.txt"},
     ]
-    leaks = read_leaks(Decontamination.model_validate({"sets": sets}))
+    leaks = read_leaks(Decontamination.model_validate({"sets": sets}), tmp_path)
     one, two, cat = ROWS[0]["question"], ROWS[1]["question"], "a cat that sat on the mat of a hat never saw a rat"
     texts = [f"{one} {two}", f"{cat}. {one}", f"It is said: {cat}", "A cat sat on the mat.", two]
     figures = pa.Table.from_batches([overlap(split_words(fold(pa.array(texts))), leaks)])
@@ -120,9 +121,9 @@ def test_what_went_is_counted_by_set(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said(tmp_path: Path, name: str, data: bytes, fields: list[str], says: str) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(UserError, match=says):
-        read_leaks(decontamination(tmp_path / name, fields))
+        leaks_of(tmp_path / name, fields)
 
 
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"sets\.0\.path"):
-        read_leaks(decontamination(tmp_path / "none.jsonl", ["question"]))
+        leaks_of(tmp_path / "none.jsonl", ["question"])

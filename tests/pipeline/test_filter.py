@@ -88,7 +88,8 @@ def run(tmp_path: Path, params: Filter, rows: list[dict[str, str]], shard_bytes:
         table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["id"]), schema=DOCS)
         for batch in table.to_batches(max_chunksize=100):
             writer.write(batch)
-    metrics = stage.run(params, docs=tmp_path / "docs", languages=LANGUAGES, scratch=tmp_path / "scratch", out=out)
+    inputs = {"docs": tmp_path / "docs", "languages": LANGUAGES, "sets": tmp_path, "examples": tmp_path}
+    metrics = stage.run(params, **inputs, scratch=tmp_path / "scratch", out=out)
     check_metrics("filter", metrics)
     return {"metrics": metrics, "out": out}
 
@@ -243,7 +244,7 @@ def test_a_planted_leak_goes_and_names_the_set_and_item(tmp_path: Path, hasty: F
     (tmp_path / "quiz.jsonl").write_text(
         json.dumps({"question": "Who?"}) + "\n" + json.dumps({"question": LEAK}) + "\n"
     )
-    sets = [{"name": "quiz", "path": str(tmp_path / "quiz.jsonl"), "fields": ["question"]}]
+    sets = [{"name": "quiz", "path": "quiz.jsonl", "fields": ["question"]}]
     asked = hasty.model_copy(update={"decontamination": Decontamination.model_validate({"sets": sets})})
     found = run(tmp_path, asked, [doc("a", ENGLISH), doc("b", f"{ENGLISH}So it is said that {LEAK.upper()}!\n")])
     row = read_table(found["out"] / "ledger.parquet").to_pylist()[0]

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from pipeline import language_model
 from pipeline.errors import UserError
-from pipeline.language_model import fetch_model, judge_texts, read_sentences, train_language
+from pipeline.language_model import copy_model, judge_texts, read_sentences, train_language
 from pipeline.params import Language, ModelFile, ParamError, check_params, load_params
 from tests.conftest import read_yaml
 
@@ -34,7 +30,7 @@ def hasty() -> Language:
 def foreign(hasty: Language, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model as others publish them."""
     path = tmp_path_factory.mktemp("hub") / "lid.bin"
-    train_language(hasty, LANGUAGES, path)
+    train_language(hasty, LANGUAGES, path.parent, path)
     return path
 
 
@@ -42,47 +38,14 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.fixture
-def hub(foreign: Path) -> Iterator[tuple[str, list[str]]]:
-    """A server that has the model, and the paths it was asked for."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self._answer(is_head=True)
-
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self._answer(is_head=False)
-
-        def _answer(self, *, is_head: bool) -> None:
-            body = foreign.read_bytes() if self.path == "/lid.bin" else b"<html>no such page</html>"
-            self.send_response(200 if self.path == "/lid.bin" else 404)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if not is_head:
-                self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", asked
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def with_model(params: Language, path: object, digest: str) -> Language:
-    return params.model_copy(update={"model": ModelFile(path=str(path), sha256=digest)})
+def with_model(params: Language, path: Path, digest: str) -> Language:
+    return params.model_copy(update={"model": ModelFile(path=path.name, sha256=digest)})
 
 
 def test_training_twice_gives_the_same_bytes_and_leaves_nothing_else(
     tmp_path: Path, hasty: Language, foreign: Path
 ) -> None:
-    train_language(hasty, LANGUAGES, tmp_path / "two.bin")
+    train_language(hasty, LANGUAGES, tmp_path, tmp_path / "two.bin")
     assert (tmp_path / "two.bin").read_bytes() == foreign.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["two.bin"]
 
@@ -98,7 +61,7 @@ def test_a_model_of_others_is_copied_and_reads_text_as_it_is_written(
     tmp_path: Path, hasty: Language, foreign: Path
 ) -> None:
     params = with_model(hasty, foreign, sha256(foreign))
-    accuracy, _ = train_language(params, LANGUAGES, tmp_path / "language.bin")
+    accuracy, _ = train_language(params, LANGUAGES, foreign.parent, tmp_path / "language.bin")
     assert (tmp_path / "language.bin").read_bytes() == foreign.read_bytes()
     assert accuracy > 0.5
     found = judge_texts(params, tmp_path / "language.bin", pa.array([DOC, GERMAN]))
@@ -115,39 +78,17 @@ def test_another_file_than_the_one_named_is_never_loaded(
 
     monkeypatch.setattr(language_model, "load_model", loaded)
     with pytest.raises(UserError, match="another file than the one named") as caught:
-        train_language(with_model(hasty, foreign, "0" * 64), LANGUAGES, tmp_path / "language.bin")
+        train_language(with_model(hasty, foreign, "0" * 64), LANGUAGES, foreign.parent, tmp_path / "language.bin")
     assert str(foreign) in str(caught.value)
     assert sha256(foreign) in str(caught.value)
     assert "0" * 64 in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_is_fetched_once(
-    tmp_path: Path, hub: tuple[str, list[str]], foreign: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MINIGPT_FETCHED", str(tmp_path / "cache"))
-    address, asked = hub
-    wanted = ModelFile(path=f"{address}/lid.bin", sha256=sha256(foreign))
-    for name in ("one", "two"):
-        fetch_model(wanted, tmp_path / name)
-        assert (tmp_path / name).read_bytes() == foreign.read_bytes()
-    assert asked == ["/lid.bin"]
-    (tmp_path / "cache" / wanted.sha256).write_bytes(b"broken on disk")
-    fetch_model(wanted, tmp_path / "three")
-    assert (tmp_path / "three").read_bytes() == foreign.read_bytes()
-    assert asked == ["/lid.bin", "/lid.bin"]
-    assert (tmp_path / "cache" / wanted.sha256).read_bytes() == foreign.read_bytes()
-    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [wanted.sha256]
-
-
-def test_what_can_not_be_fetched_is_named(
-    tmp_path: Path, hub: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MINIGPT_FETCHED", str(tmp_path / "cache"))
-    for path in (f"{hub[0]}/none.bin", str(tmp_path / "none.bin"), "nosuch://host/file"):
-        with pytest.raises(UserError, match=r"filter\.language\.model\.path: can't be read") as caught:
-            fetch_model(ModelFile(path=path, sha256="0" * 64), tmp_path / "model")
-        assert path in str(caught.value)
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"filter\.language\.model\.path: can't be read") as caught:
+        copy_model(ModelFile(path="none.bin", sha256="0" * 64), tmp_path / "examples", tmp_path / "model")
+    assert str(tmp_path / "examples" / "none.bin") in str(caught.value)
     assert not (tmp_path / "model").exists()
 
 
@@ -155,13 +96,13 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path, hasty: Language) -> No
     page = tmp_path / "page.html"
     page.write_text("<html>", encoding="utf-8")
     with pytest.raises(UserError, match=r"language\.bin: not a fastText model"):
-        train_language(with_model(hasty, page, sha256(page)), LANGUAGES, tmp_path / "language.bin")
+        train_language(with_model(hasty, page, sha256(page)), LANGUAGES, tmp_path, tmp_path / "language.bin")
 
 
 def test_a_language_that_the_model_does_not_know_is_named(tmp_path: Path, hasty: Language, foreign: Path) -> None:
     params = with_model(hasty, foreign, sha256(foreign)).model_copy(update={"keep": ["en", "tlh"]})
     with pytest.raises(UserError, match="the model does not know it") as caught:
-        train_language(params, LANGUAGES, tmp_path / "language.bin")
+        train_language(params, LANGUAGES, foreign.parent, tmp_path / "language.bin")
     assert "tlh; its 41 labels are" in str(caught.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from collections.abc import Iterable, Sequence
@@ -15,8 +16,8 @@ import pytest
 from pipeline import quality_model
 from pipeline.errors import UserError
 from pipeline.fasttext_models import train
-from pipeline.params import ParamError, QualityClassifier, check_params
-from pipeline.quality_model import score_texts, train_quality
+from pipeline.params import ExampleFiles, ParamError, QualityClassifier, check_params
+from pipeline.quality_model import read_examples, score_texts, train_quality
 from pipeline.tables import DOCS, ShardWriter
 from tests.conftest import ROOT, read_yaml
 
@@ -57,7 +58,7 @@ def rows() -> list[tuple[str, str]]:
 
 def test_the_examples_are_told_apart_and_the_measure_says_so(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
     docs, model = write(tmp_path / "docs", rows), tmp_path / "quality.bin"
-    found = train_quality(params(), docs, model)
+    found = train_quality(params(), docs, tmp_path, model)
     assert found.auc > 0.99
     assert 30 <= sum(found.n_docs) <= 130
     scores = score_texts(params(), model, pa.array([*texts(GOOD, 50, 3), *texts(BAD, 50, 4), ""]))
@@ -70,7 +71,7 @@ def test_the_same_examples_give_the_same_bytes_in_any_order(tmp_path: Path, rows
     shuffled = random.Random(5).sample(rows, len(rows))
     models = []
     for name, order in (("a", rows), ("b", shuffled), ("c", [*rows, *rows])):
-        found = train_quality(params(max_docs=200), write(tmp_path / name, order), tmp_path / f"{name}.bin")
+        found = train_quality(params(max_docs=200), write(tmp_path / name, order), tmp_path, tmp_path / f"{name}.bin")
         models.append(((tmp_path / f"{name}.bin").read_bytes(), found.n_docs.tolist(), found.auc))
     assert models[0] == models[1] == models[2]
 
@@ -87,10 +88,12 @@ def test_examples_come_from_files_too_and_a_text_of_both_sides_is_a_positive(
     monkeypatch.setattr(quality_model, "train", listen)
     more = texts([*GOOD, "filed"], 100, 6)
     (tmp_path / "more.jsonl").write_text("".join(json.dumps({"body": text}) + "\n" for text in more))
-    file = {"kind": "text", "name": "more", "path": str(tmp_path / "more.jsonl"), "text_column": "body"}
+    file = {"path": "more.jsonl", "text_column": "body"}
     positives = {"sources": ["docs/"], "files": [file]}
     both = write(tmp_path / "docs", [*rows, ("web/b", more[0])])
-    found = train_quality(params(positives=positives, negatives={"sources": [""]}), both, tmp_path / "quality.bin")
+    found = train_quality(
+        params(positives=positives, negatives={"sources": [""]}), both, tmp_path, tmp_path / "quality.bin"
+    )
     sides = {line for line in seen if "filed" in line}
     assert sides
     assert {line.split()[0] for line in sides} == {"#positive"}
@@ -105,14 +108,15 @@ def test_examples_come_from_files_too_and_a_text_of_both_sides_is_a_positive(
 def test_too_few_examples_are_named(tmp_path: Path, rows: list[tuple[str, str]], side: str, name: str) -> None:
     few = [row for row in rows if not row[0].startswith(name)] + [row for row in rows if row[0].startswith(name)][:5]
     with pytest.raises(UserError, match=f"filter.quality_classifier.{side}: too few examples") as caught:
-        train_quality(params(), write(tmp_path / "docs", few), tmp_path / "quality.bin")
+        train_quality(params(), write(tmp_path / "docs", few), tmp_path, tmp_path / "quality.bin")
     assert "5 different texts" in str(caught.value)
 
 
 def test_a_missing_file_is_named_by_its_setting(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
-    files = [{"kind": "text", "name": "none", "path": str(tmp_path / "none.jsonl")}]
+    files = [{"path": "none.jsonl"}]
+    docs = write(tmp_path / "docs", rows)
     with pytest.raises(UserError, match=r"filter\.quality_classifier\.negatives\.files\.0\.path"):
-        train_quality(params(negatives={"files": files}), write(tmp_path / "docs", rows), tmp_path / "quality.bin")
+        train_quality(params(negatives={"files": files}), docs, tmp_path, tmp_path / "quality.bin")
 
 
 @pytest.mark.parametrize(
@@ -135,8 +139,25 @@ def test_settings_that_contradict_are_refused(changed: dict[str, Any], message: 
 
 def test_scores_do_not_depend_on_the_batch(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
     model = tmp_path / "quality.bin"
-    train_quality(params(), write(tmp_path / "docs", rows), model)
+    train_quality(params(), write(tmp_path / "docs", rows), tmp_path, model)
     column = pa.array([text for _, text in rows])
     together = score_texts(params(), model, column)
     apart = np.concatenate([score_texts(params(), model, column.slice(n, 7)) for n in range(0, len(column), 7)])
     assert np.array_equal(together, apart)
+
+
+def test_examples_are_rows_or_whole_files_or_pieces_of_them(tmp_path: Path) -> None:
+    rows = [{"meta": {"text": "one"}}, {"meta": {"text": "two"}}, {"meta": {}}]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (tmp_path / "b.txt").write_text("\ufeffthree\n===\nfour\n===\n \n", encoding="utf-8")
+
+    def texts(**settings: str) -> list[str]:
+        return [text.strip() for text in read_examples(ExampleFiles.model_validate(settings), tmp_path, "x")]
+
+    assert texts(path="*.jsonl.gz", text_column="meta.text") == ["one", "two"]
+    assert texts(path="b.txt") == ["three\n===\nfour\n==="]
+    assert texts(path="b.txt", split_on="===") == ["three", "four"]
+    assert texts(path=".", text_column="meta.text", split_on="===") == ["one", "two", "three", "four"]
+    with pytest.raises(UserError, match="x: no texts"):
+        texts(path="a.jsonl.gz", text_column="body")

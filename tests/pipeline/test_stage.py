@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.stage import Metrics, check_metrics, run_key, run_stage, write_json
+from pipeline.stage import Metrics, check_metrics, read_timings, report_timings, run_key, run_stage, write_json
 from tests.conftest import ROOT, new_workspace
 
 
@@ -55,6 +55,24 @@ def test_a_finished_stage_is_renamed_and_its_metrics_written(workspace: Path) ->
     go(run)
     assert (workspace / "data/dedupe/result").read_text() == "input"
     assert json.loads((workspace / "data/metrics/dedupe.json").read_text())["docs_in"] == 3
+
+
+def test_clock_readings_are_stored_beside_the_metrics_they_belong_to(workspace: Path) -> None:
+    timings, metrics = workspace / "var/timings/dedupe.json", workspace / "data/metrics/dedupe.json"
+
+    def run(params: object, *, docs: Path, out: Path) -> Metrics:
+        report_timings(tokens_per_second=31_000.0)
+        return {"docs_in": 3}
+
+    assert go(run) == {"docs_in": 3}
+    assert json.loads(metrics.read_text()) == {"docs_in": 3}
+    readings = read_timings(timings, metrics)
+    assert readings.keys() == {"seconds", "tokens_per_second"}
+    assert readings["tokens_per_second"] == 31_000.0
+    go(lambda params, *, docs, out: {"docs_in": 3})
+    assert read_timings(timings, metrics).keys() == {"seconds"}, "no reading of an earlier run"
+    metrics.write_text('{"docs_in": 4}')
+    assert read_timings(timings, metrics) == {}, "of another run"
 
 
 def test_a_failed_stage_leaves_the_old_result_and_no_half_written_one(workspace: Path) -> None:

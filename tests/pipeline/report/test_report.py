@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.report import read_facts, render_markdown, write
+from pipeline.report.__main__ import main
 from pipeline.report.charts import BarRow, Series, bars, line_chart, number, smoothed, thinned, ticks
 from pipeline.report.facts import Facts, calibration, funnel, headline, measured, sources
 from pipeline.report.page import render_html
+from pipeline.stage import STAGES
 
 HOSTILE = '<script>alert("x")</script><img src=http://evil.example/x.png onerror=alert(1)> ``` | & "'
 EVALUATE = {
@@ -31,8 +33,6 @@ EVALUATE = {
     "quote_exact_frac": 0.8,
     "quote_exact_frac_se": 0.03,
     "n_heldout_quote_exact": 200,
-    "tokens_per_second": 400.0,
-    "first_token_seconds": 0.01,
     "n_params": 3_000_000,
     "model_bytes": 12_000_000,
 }
@@ -60,8 +60,12 @@ FACTS = Facts(
         "filter": {"docs_in": 100, "docs_out": 88, "dropped_language": 2, "dropped_min_words": 10},
         "conversations": {"n_train": 500, "n_train_quote": 300, "n_train_abstain": 200, "n_train_tokens": 9_999},
         "train_tokenizer": {"heldout_bytes_per_token": 3.2468, "unused_tokens": 14},
-        "pretrain": {"tokens": 4_000_000, "train_seconds": 250.0},
+        "pretrain": {"tokens": 4_000_000},
         "evaluate": EVALUATE,
+    },
+    timings={
+        "evaluate": {"seconds": 30.0, "tokens_per_second": 400.0, "first_token_seconds": 0.01},
+        "pretrain": {"seconds": 260.0, "train_seconds": 250.0, "tokens_per_second": 16_000.0, "mfu": 0.43},
     },
     curves={
         "pretrain": [{"step": n, "loss_nats": 8 / n, **({"bpb": 4 / n} if n % 10 == 0 else {})} for n in range(1, 400)],
@@ -197,19 +201,49 @@ def test_the_calibration_is_shown_where_there_is_a_classifier() -> None:
 
 
 def test_facts_are_read_back_and_what_is_missing_is_left_out(tmp_path: Path) -> None:
-    for name in ("metrics", "base", "chat", "out"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "chat" / "config.json").write_text('{"n_layer": 2}')
-    (tmp_path / "metrics" / "evaluate.json").write_text(json.dumps(EVALUATE))
-    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in SAMPLES))
-    facts = read_facts(tmp_path / "metrics", tmp_path / "base", tmp_path / "chat", tmp_path / "samples.jsonl")
+    finish_pipeline(tmp_path)
+    facts = read_facts(tmp_path)
     assert facts.samples == SAMPLES
     assert not funnel(facts)
+    assert facts.timings == {stage: {} for stage in STAGES}, "nothing has run here"
+    (tmp_path / "out").mkdir()
     write(tmp_path / "out", facts, CHAMPION)
     first = (tmp_path / "out" / "report.html").read_bytes()
     write(tmp_path / "out", facts, CHAMPION)
     assert (tmp_path / "out" / "report.html").read_bytes() == first
     parsed(CHAMPION, facts)
+
+
+def finish_pipeline(root: Path) -> None:
+    """The files of a finished pipeline that the report needs."""
+    for name in ("metrics", "sft", "evaluate"):
+        (root / "data" / name).mkdir(parents=True)
+    (root / "data/sft/config.json").write_text('{"n_layer": 2}')
+    (root / "data/metrics/evaluate.json").write_text(json.dumps(EVALUATE))
+    (root / "data/evaluate/samples.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in SAMPLES))
+
+
+def test_the_command_writes_the_report_of_a_finished_pipeline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 1
+    assert "the pipeline has not been evaluated" in capsys.readouterr().err
+    finish_pipeline(tmp_path)
+    assert main([]) == 0
+    assert (tmp_path / "var/report.html").read_text().startswith("<!doctype html>")
+    assert "1.400" in (tmp_path / "var/report.md").read_text()
+
+
+def test_clock_readings_are_shown_where_there_are_any() -> None:
+    rows = dict(measured(FACTS))
+    assert rows["Generation, one answer at a time"] == "400 tokens/s"
+    assert rows["Time to first token"] == "10 ms"
+    assert rows["Training time of pretrain"] == "250 s (16,000 tokens/s, MFU 43.0 %)"
+    assert "400" in "".join(parsed().text)
+    elsewhere = FACTS._replace(timings={})
+    assert not [name for name in dict(measured(elsewhere)) if "time" in name.lower()]
+    assert "tokens a second" not in render_html(elsewhere)
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.integers(2, 8))

@@ -12,8 +12,8 @@ from pipeline.params import Warc
 from pipeline.sources import chunks
 from pipeline.sources.chunks import Counted, Item, Problem, Raw, locator, make_document, open_chunked
 from pipeline.sources.document import Document, Reject
-from pipeline.sources.streams import CountedFile
-from pipeline.sources.text import find_files
+from pipeline.storage.files import find_files
+from pipeline.storage.streams import CountedFile
 
 
 def lines(file: CountedFile, name: str, max_bytes: int) -> Iterator[Item]:

@@ -20,7 +20,8 @@ import zstandard
 
 from pipeline.errors import UserError
 from pipeline.params import Text
-from pipeline.sources import Batch, open_source, streams, text
+from pipeline.sources import Batch, open_source, text
+from pipeline.storage import streams
 
 
 def batches(path: Path | str, **settings: object) -> list[Batch]:

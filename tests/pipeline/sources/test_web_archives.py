@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.sources.chunks import Problem
-from pipeline.sources.streams import BombError, CountedFile
 from pipeline.sources.web_archives import Item, Record, Skipped, read_archive
+from pipeline.storage.streams import BombError, CountedFile
 from tests.pipeline.sources.made_archives import PACKED, PACKED_WHOLE, page, records, warc_record
 
 MAX_BYTES = 1_000_000

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+import xxhash
 from ruamel.yaml import YAML
 
 from pipeline.errors import UserError
+from pipeline.stage import write_json
 from pipeline.versions.lineage import (
     collect,
     fingerprint,
@@ -19,6 +22,7 @@ from pipeline.versions.lineage import (
     read_curve,
     read_lock,
     stage_metrics,
+    stage_timings,
 )
 from tests.conftest import ROOT, read_yaml
 from tests.fake_repo import FakeRepo
@@ -26,11 +30,52 @@ from tests.fake_repo import FakeRepo
 ENTRY = {"cmd": "make", "deps": [{"path": "a", "md5": "1", "size": 3}], "outs": [{"path": "b", "md5": "2"}]}
 
 
-def test_the_fingerprint_is_of_the_content_and_not_of_its_order() -> None:
-    one, other = {"x": ENTRY, "y": ENTRY | {"cmd": "make y"}}, {"y": ENTRY | {"cmd": "make y"}, "x": ENTRY}
-    assert fingerprint({"schema": "2.0", "stages": one}) == fingerprint({"stages": other, "schema": "2.0"})
-    changed = {**one, "x": ENTRY | {"outs": [{"path": "b", "md5": "3"}]}}
-    assert fingerprint({"schema": "2.0", "stages": changed}) != fingerprint({"schema": "2.0", "stages": one})
+def locked(path: str, md5: str, **more: Any) -> dict[str, Any]:
+    return {"cmd": "make", "outs": [{"path": path, "md5": md5}], "params": {"params.yaml": {"seed": 1}}, **more}
+
+
+def test_the_fingerprint_is_of_the_outputs_and_params_and_not_of_their_order() -> None:
+    stages = {
+        "sft": locked("data/sft", "1"),
+        "evaluate": locked("data/evaluate", "2"),
+        "filter": locked("data/filter", "3"),
+    }
+    base = fingerprint({"schema": "2.0", "stages": stages})
+    assert fingerprint({"stages": dict(reversed(stages.items())), "schema": "2.0"}) == base
+    same = {"sft": locked("data/sft", "1", cmd="make again", deps=[{"path": "code.py", "md5": "9"}])}
+    assert fingerprint({"stages": stages | same | {"filter": locked("data/filter", "4")}}) == base
+    for changed in (
+        {"sft": locked("data/sft", "9")},
+        {"evaluate": locked("data/evaluate", "9")},
+        {"index": locked("data/index", "9")},
+        {"filter": locked("data/filter", "3", params={"params.yaml": {"seed": 2}})},
+    ):
+        assert fingerprint({"stages": stages | changed}) != base
+    with pytest.raises(UserError, match="there is no model"):
+        fingerprint({"stages": {"filter": locked("data/filter", "3")}})
+
+
+@pytest.mark.slow
+def test_two_clones_are_one_version_and_a_changed_weight_or_param_is_another(tmp_path: Path) -> None:
+    repos = [FakeRepo(tmp_path / name) for name in ("here", "elsewhere")]
+    code = repos[1].root / "make.py"
+    code.write_text(code.read_text() + "# a comment\n")
+    for repo in repos:
+        repo.repro()
+    locks = [read_lock(repo.root) for repo in repos]
+    assert locks[0] != locks[1]
+    assert fingerprint(locks[0]) == fingerprint(locks[1])
+
+    params = repos[1].root / "params.yaml"
+    text = params.read_text()
+    params.write_text(text.replace("  n_samples: 8\n", "  n_samples: 9\n"))
+    repos[1].repro()
+    assert fingerprint(read_lock(repos[1].root)) != fingerprint(locks[0])
+    params.write_text(text)
+    repos[1].repro(bpb=1.3)
+    assert fingerprint(read_lock(repos[1].root)) != fingerprint(locks[0])
+    repos[1].repro()
+    assert fingerprint(read_lock(repos[1].root)) == fingerprint(locks[0])
 
 
 def test_lineage_names_everything_read_and_written() -> None:
@@ -56,6 +101,11 @@ def test_metrics_and_curves_are_numbers(tmp_path: Path) -> None:
     (tmp_path / "data/metrics").mkdir(parents=True)
     (tmp_path / "data/metrics/filter.json").write_text('{"docs_in": 3}')
     assert stage_metrics(tmp_path, ["filter", "sft"]) == {"filter.docs_in": 3.0}
+    write_json(tmp_path / "var/timings/filter.json", {"seconds": 2.5, "metrics_xxh3": "of another run"})
+    assert stage_timings(tmp_path, ["filter", "sft"]) == {}
+    digest = xxhash.xxh3_128_hexdigest(b'{"docs_in": 3}')
+    write_json(tmp_path / "var/timings/filter.json", {"seconds": 2.5, "metrics_xxh3": digest})
+    assert stage_timings(tmp_path, ["filter", "sft"]) == {"filter.seconds": 2.5}
     path = tmp_path / "history.jsonl"
     path.write_text('{"step": 1, "loss_nats": 2.5, "note": "x"}\n\n{"step": 2, "loss_nats": NaN, "lr": 0}\n')
     assert [(p.name, p.step, p.value) for p in read_curve(path, "sft")] == [("sft/loss_nats", 1, 2.5), ("sft/lr", 2, 0)]

@@ -19,8 +19,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sources import streams
-from pipeline.sources.streams import BROKEN, BombError, CountedFile, members, split_name, unpacked
+from pipeline.storage import streams
+from pipeline.storage.streams import BROKEN, BombError, CountedFile, members, split_name, unpacked
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
