@@ -138,8 +138,8 @@ echo "installing $$(cat $$locks | grep -c ==) packages into .venv: about a minut
 {
 	[ "$$($(BIN)/uv --version 2>/dev/null | cut -d ' ' -f 2)" = $(UV) ] || $(BIN)/python -m pip install -qq --disable-pip-version-check uv==$(UV)
 	$(pip-settings)
-	$(BIN)/uv pip install --python $(BIN)/python --exact $$(printf -- "-r %s " $$locks)
-	cp $$locks .venv/
+	[ -z "$$PYTHONDONTWRITEBYTECODE" ] || export UV_COMPILE_BYTECODE=1 # else each process would compile what it imports
+	$(BIN)/uv pip install --python $(BIN)/python --exact $$(printf -- "-r %s " $$locks) && cp $$locks .venv/
 } 2>&1 | grep -v '^ [+~-] ' || true
 current || {
 	echo "error: the packages could not be installed" >&2
