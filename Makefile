@@ -1,6 +1,8 @@
-# The only commands anyone needs. They install what requirements.lock says into .venv; nothing has to be activated.
+# The only commands anyone needs. They install the packages of requirements.lock into .venv; nothing has to be activated.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.ONESHELL:
+.SHELLFLAGS := -ec
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?=
@@ -8,13 +10,18 @@ PORT ?= 5001
 JOBS ?= 2
 
 BIN := .venv/bin
-INSTALLED := .venv/requirements.lock
-INSTALLED_TEST := .venv/requirements-test.lock
+UV := 0.13.9
+EXTRAS := dask ray s3 export search peers servers dev
+# A version of torch and the official Linux wheels of its CPU build (Python 3.11, 3.12, 3.13; x86_64, aarch64). The package index has
+# the CUDA build alone, so `make lock` cannot learn these hashes from it.
+TORCH_CPU := 2.13.0 \
+	6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b 84453b69508ec79902f899c5ed9495acb9e2bbe9fda5f1d5d6f19e3c3842e1a7 \
+	4ca4a9394b0c771238a4f73590fdbbc4debad85ed0fa63d026ae1b085da7d6e2 6f307c2c32d764ffc6ff6893b801fad6d4752f3e67966cb8abf1843427c02604 \
+	3fbf9c9d1f3c10c2d59d04aca426dee9ccc6ceb32d255c61e93acc3b4f75fae6 0b8f7d0423027ae8b90c7977c627f3379f325363a08224dffad9b4b2d684a83d
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help run test check fix chat serve ui bench clean install install-test ruff format types layers tests
+.PHONY: help run test check fix chat serve ui bench lock clean install install-test ruff format pyright lint-imports pytest
 
 help: ## this list
 	@echo "make COMMAND, where COMMAND is one of:"
@@ -27,10 +34,9 @@ test: install-test ## all tests, the slow ones too
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: install-test ## linters, types, layers, fast tests
-	@echo "checking: ruff, format, types, layers, fast tests (each speaks when it is done)"
-	@$(MAKE) --keep-going --jobs 3 --output-sync=target ruff format types layers tests
+	@$(MAKE) --keep-going --jobs 3 --output-sync=target pyright pytest lint-imports ruff format
 
-fix: install-test ## mend what ruff can mend
+fix: install-test ## format, and fix what ruff can fix
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
@@ -57,56 +63,87 @@ clean: ## remove scratch files and caches; never data, models or history
 	@echo "kept: data and .dvc/cache (dvc gc), var (versions, history), .venv (rm -rf .venv)"
 
 ruff:
-	@$(BIN)/ruff check
+	@$(call check-with,$(BIN)/ruff check)
 
 format:
-	@$(BIN)/ruff format --check
+	@$(call check-with,$(BIN)/ruff format --check)
 
-types:
-	@$(BIN)/pyright
+pyright:
+	@$(call check-with,$(BIN)/pyright)
 
-layers:
-	@$(BIN)/lint-imports --no-logo
+lint-imports:
+	@$(call check-with,$(BIN)/lint-imports --no-logo)
 
-tests:
-	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist worksteal
+pytest:
+	@$(call check-with,$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist worksteal)
 
-install: $(INSTALLED)
-install-test: $(INSTALLED_TEST)
+# One line: the tool and its seconds. Its output is shown only if it fails.
+check-with = start=$$(date +%s%N); said=$$($(1) 2>&1) && verdict=ok || { verdict=FAILED; printf '%s\n' "$$said"; }; \
+	tenths=$$((($$(date +%s%N) - start) / 100000000)); printf '%-12s %6s s  %s\n' $@ $$((tenths / 10)).$$((tenths % 10)) $$verdict; \
+	[ $$verdict = ok ]
 
-$(INSTALLED_TEST): | $(INSTALLED)
+lock: ## resolve pyproject.toml into the two lock files; UPGRADE="--upgrade-package NAME" for a newer version
+	@[ -x $(BIN)/uv ] || $(MAKE) install
+	$(pip-settings)
+	unset UV_FIND_LINKS UV_TORCH_BACKEND
+	compile() { $(BIN)/uv pip compile --quiet --python-version 3.11 $(UPGRADE) pyproject.toml --extra corpus "$$@"; }
+	sed -i $(foreach hash,$(wordlist 2,99,$(TORCH_CPU)),-e /:$(hash)/d) requirements.lock
+	compile --output-file requirements.lock
+	sed -i $(foreach hash,$(wordlist 2,99,$(TORCH_CPU)),-e '/^torch==$(firstword $(TORCH_CPU)) /a\    --hash=sha256:$(hash) \\') requirements.lock
+	compile $(EXTRAS:%=--extra %) --constraint requirements.lock --output-file requirements-test.lock \
+		$$(sed -n 's/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' requirements.lock)
 
-# Content decides, not the time of a checkout. What is interrupted here is taken up by the next call.
-.venv/%.lock: %.lock
-	@if cmp -s $< $@ && $(BIN)/python -c '' 2>/dev/null; then touch $@; exit 0; fi; \
-	found=; \
-	for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python); do \
-		if PATH="$${PATH#*:}" $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
-	done; \
-	if [ -z "$$found" ]; then \
-		echo "error: Python 3.11 or newer is needed" >&2; \
-		echo "  found: $$(PATH="$${PATH#*:}" $(or $(PYTHON),python3) --version 2>&1 | tail -n 1)" >&2; \
-		echo "  to do: install one, or say where it is: make PYTHON=/path/to/python3.12" >&2; exit 1; \
-	fi; \
-	if ! $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-		echo "making .venv with $$(PATH="$${PATH#*:}" $$found --version)"; \
-		PATH="$${PATH#*:}" $$found -m venv --clear .venv || { \
-			echo "  to do: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }; \
-	fi; \
-	total=$$(grep -c '==' $<); \
-	echo "installing $$total packages into .venv: some minutes the first time (.venv/install.log has the details)"; \
-	{ $(BIN)/python -m pip install --no-input --progress-bar off -r $< 2>&1; echo "pip ended with $$?"; } | { \
-		code=1; n=0; \
-		while IFS= read -r line; do \
-			printf '%s\n' "$$line" >&3; \
-			case "$$line" in \
-				Collecting\ *) n=$$((n + 1)); [ $$((n % 40)) -ne 0 ] || echo "  $$n of $$total found";; \
-				*Downloading\ *[0-9][0-9].[0-9]\ MB\)*) echo "  $${line#"$${line%%[! ]*}"}";; \
-				Installing\ collected*) echo "  unpacking: a minute or two";; \
-				ERROR*|error*) echo "  $$line" >&2;; \
-				pip\ ended\ with\ *) code=$${line##* };; \
-			esac; \
-		done; exit $$code; } 3>.venv/install.log || { \
-		echo "error: the installation failed" >&2; \
-		echo "  to do: see .venv/install.log, then run make again; it goes on from there" >&2; exit 1; }; \
-	cp $< $@; echo "installed"
+install:
+	@$(call sync,requirements.lock)
+
+install-test:
+	@$(call sync,requirements.lock requirements-test.lock)
+
+# uv does not read pip's configuration (files and variables): pass on where packages and certificates are.
+define pip-settings
+settings=$$($(BIN)/python -m pip config list)
+setting() { printf '%s\n' "$$settings" | sed -n "s/^[^=]*\.$$1='\(.*\)'$$/\1/p" | head -n 1; }
+export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$(setting index-url)}" UV_EXTRA_INDEX_URL="$${UV_EXTRA_INDEX_URL:-$$(setting extra-index-url)}"
+export UV_FIND_LINKS="$${UV_FIND_LINKS:-$$(setting find-links | tr ' ' ,)}" UV_INDEX_STRATEGY=unsafe-best-match UV_HTTP_TIMEOUT=180
+cert=$$(setting cert); [ -z "$$cert" ] || export SSL_CERT_FILE="$${SSL_CERT_FILE:-$$cert}"
+endef
+
+# $(call sync,LOCKS): the contents of the locks decide, compared with the copies that the last complete installation left in .venv.
+# An interrupted one left none, so .venv is made again, from uv's cache. So is a .venv that was copied or moved: its scripts name the old place.
+define sync
+locks="$(1)"; [ ! -e .venv/requirements-test.lock ] || locks="requirements.lock requirements-test.lock"
+current() { for lock in $$locks; do cmp -s $$lock .venv/$$lock || return 1; done; }
+is_new_enough() { "$$@" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+if [ -e .venv/requirements.lock ] && is_new_enough $(BIN)/python; then
+	place=$$(sed -n 's/^command = .* -m venv \(--[^ ]* \)*//p' .venv/pyvenv.cfg)
+	if [ "$$place" -ef .venv ]; then has_venv=1; else echo "making .venv again: it was made in $$place"; fi
+fi
+if [ -n "$$has_venv" ] && current; then exit 0; fi
+if [ -z "$$has_venv" ]; then
+	PATH="$${PATH#*:}"
+	for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python) ''; do ! is_new_enough "$$python" || break; done
+	if [ -z "$$python" ]; then
+		echo "error: Python 3.11 or newer is needed" >&2
+		echo "  found: $$($(or $(PYTHON),python3) --version 2>&1 | tail -n 1)" >&2
+		echo "  to do: install it, or name its path: make PYTHON=/path/to/python3.12" >&2; exit 1
+	fi
+	echo "making .venv with $$($$python --version)"
+	$$python -m venv --clear .venv || {
+		echo "error: the virtual environment could not be made" >&2
+		echo "  found: the message above" >&2
+		echo "  to do: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
+fi
+rm -f .venv/requirements*.lock
+echo "installing $$(cat $$locks | grep -c ==) packages into .venv: about a minute the first time"
+{
+	[ "$$($(BIN)/uv --version 2>/dev/null | cut -d ' ' -f 2)" = $(UV) ] || $(BIN)/python -m pip install -qq --disable-pip-version-check uv==$(UV)
+	$(pip-settings)
+	[ -z "$$PYTHONDONTWRITEBYTECODE" ] || export UV_COMPILE_BYTECODE=1 # else each process would compile what it imports
+	$(BIN)/uv pip install --python $(BIN)/python --exact $$(printf -- "-r %s " $$locks) && cp $$locks .venv/
+} 2>&1 | grep -v '^ [+~-] ' || true
+current || {
+	echo "error: the packages could not be installed" >&2
+	echo "  found: the message above; $$(df -Ph . | awk 'NR == 2 { print $$4 }') of disk space are free" >&2
+	echo "  to do: check the network and the disk, then run make again; what was downloaded is kept" >&2; exit 1; }
+echo installed
+endef
