@@ -1,9 +1,12 @@
-"""MinHash signatures, text in: our kernel beside datasketch with the same hash and the same permutations, equal values."""
+"""MinHash signatures, text in: our kernel against datasketch with the same hash and the same permutations; the values are equal.
+
+The peer makes a MinHash per document (`update_batch`); in the details `MinHash.bulk`, which copies one MinHash instead.
+"""
 
 from __future__ import annotations
 
 import random
-import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import datasketch
@@ -11,58 +14,54 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from benchmarks.measure import Result, rates
+from benchmarks.measure import Result, Row, Work, compare, rate
+from benchmarks.text.generated import random_texts
 from pipeline.text import minhash, normalize, shingles
 
-N_DOCS, N_WORDS, N_GRAM, N_PERMUTATIONS, SEED = 500, 300, 5, 128, 1
+NGRAM_WORDS, N_PERMUTATIONS, SEED = 5, 128, 1
 
 
-def texts() -> list[str]:
-    """Documents of 300 words from a vocabulary of 5,000."""
-    rng = random.Random(SEED)
-    words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(5_000)]
-    return [" ".join(rng.choices(words, k=N_WORDS)) for _ in range(N_DOCS)]
-
-
-def run() -> Result:
-    """Documents a second on one core; raises if one value differs."""
-    documents = texts()
+def run(*, n_docs: int = 500, n_words: int = 300) -> Result:
+    """Return documents per second on one core."""
+    texts = random_texts(random.Random(SEED), n_docs, n_words)
     permuted = minhash.permutations(N_PERMUTATIONS, SEED)
 
     def ours() -> Any:
-        words = normalize.split_words(normalize.fold(pa.array(documents)))
-        return minhash.signatures(shingles.shingle(words, N_GRAM), permuted)
+        words = normalize.split_words(normalize.fold(pa.array(texts)))
+        return minhash.signatures(shingles.shingle(words, NGRAM_WORDS), permuted)
 
     def peer() -> Any:
-        return np.array([reference(text) for text in documents])
+        return np.array([signature.hashvalues for signature in by_update_batch(texts)])
 
-    def bulk() -> Any:
-        grams = (grams_of(text) for text in documents)
-        made = datasketch.MinHash.bulk(grams, num_perm=N_PERMUTATIONS, seed=SEED, hashfunc=low_half, scheme="affine32")
-        return np.array([signature.hashvalues for signature in made])
+    def details() -> list[Row]:
+        return [{"variant": "MinHash.bulk", "documents/s": rate(lambda: list(by_bulk(texts)), n_docs)}]
 
-    assert np.array_equal(ours(), peer())
-    assert np.array_equal(ours(), bulk())
-    fast, slow = rates(ours, peer, N_DOCS, clock=time.process_time)
-    _, bulk_rate = rates(int, bulk, N_DOCS, clock=time.process_time)
-    work = (
-        f"signatures of {N_DOCS} documents of {N_WORDS} words, {N_GRAM}-grams, {N_PERMUTATIONS} permutations, one core "
-        f"(by MinHash.bulk, which copies one MinHash: {bulk_rate:,.0f} documents/s)"
-    )
-    return Result(work, "documents/s", fast, slow, "datasketch.MinHash.update_batch, affine32, XXH64")
+    work = f"signatures of {n_docs} documents of {n_words} words, {NGRAM_WORDS}-grams, {N_PERMUTATIONS} permutations"
+    name = "datasketch MinHash.update_batch, affine32, XXH64"
+    return compare(Work(work, "documents/s", n_docs, name), ours, peer, details=details)
 
 
-def reference(text: str) -> Any:
-    signature = datasketch.MinHash(N_PERMUTATIONS, seed=SEED, hashfunc=low_half, scheme="affine32")
-    signature.update_batch(grams_of(text))
-    return signature.hashvalues
+def by_update_batch(texts: Iterable[str], n_permutations: int = N_PERMUTATIONS) -> Iterator[datasketch.MinHash]:
+    """Yield datasketch's signature of each text, each from a MinHash of its own."""
+    for text in texts:
+        signature = datasketch.MinHash(n_permutations, SEED, hashfunc=low_half, scheme=minhash.SCHEME)
+        signature.update_batch(byte_shingles(text))
+        yield signature
 
 
-def grams_of(text: str) -> set[bytes]:
-    words = text.lower().split()
-    return {" ".join(words[i : i + N_GRAM]).encode() for i in range(len(words) - N_GRAM + 1)}
+def by_bulk(texts: Iterable[str], n_permutations: int = N_PERMUTATIONS) -> Iterator[datasketch.MinHash]:
+    """Yield datasketch's signature of each text, from copies of one MinHash."""
+    sets = (byte_shingles(text) for text in texts)
+    settings: dict[str, Any] = {"num_perm": n_permutations, "seed": SEED, "scheme": minhash.SCHEME}
+    return datasketch.MinHash.generator(sets, hashfunc=low_half, **settings)
+
+
+def byte_shingles(text: str) -> set[bytes]:
+    """Return the 5-grams of generated text, which has no punctuation except a final period."""
+    words = text.lower().rstrip(".").split()
+    return {" ".join(words[i : i + NGRAM_WORDS]).encode() for i in range(len(words) - NGRAM_WORDS + 1)}
 
 
 def low_half(gram: bytes) -> int:
-    """affine32 takes hashes of 32 bits."""
+    """Return the low 32 bits of XXH64, which the scheme affine32 expects."""
     return xxhash.xxh64_intdigest(gram) & 0xFFFFFFFF

@@ -1,24 +1,18 @@
-"""A web archive to documents: the source `warc` beside warcio and resiliparse used plainly, on one core.
+"""A web archive to documents: the reader `warc` against warcio and resiliparse, on one core.
 
-The archive is made here, as Common Crawl's are: a request, a response and a metadata record for each page, each packed on its
-own; pages of 10 to 90 kB with scripts, styles, navigation, sidebars, comments and footers around an article.
-`MINIGPT_BENCH_WARC` names a real archive to read instead. Both make a text, a title and an address of each page; ours also
-looks for the page's licence, checks its shape, keeps lists that the extractor drops and makes the locator. Processor time
-counts, so that other programs do not.
+The archive is made here in the form of Common Crawl's: a request, a response and a metadata record for each page, each compressed
+separately; pages of 10 to 90 kB with scripts, styles, navigation, sidebars, comments and footers around an article. `--archive FILE`
+reads a real one instead. Both return text, title and URL of each page; ours also detects the page's license, checks its shape, keeps
+lists that the extractor drops and makes the locator. No page and no line of the peer's is missing in ours.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import random
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding
@@ -27,44 +21,47 @@ from warcio.archiveiterator import ArchiveIterator
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from benchmarks.measure import Result, rates
+from benchmarks.measure import Result, Work, compare
+from benchmarks.text.generated import random_words
 from pipeline.params import Warc
 from pipeline.sources.warc import open_source
 
-N_PAGES, SEED, ROUNDS = 150, 1, 5
+Page = tuple[str, str, str]  # URL, title, text
 
 
-def run() -> Result:
-    """Bytes of HTML a second; raises if a page or a line is missing."""
+def run(*, n_pages: int = 150, archive: Path | None = None) -> Result:
+    """Return megabytes of HTML per second. Raises: `UserError` if ours lacks a page or a line (pages made here only)."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(os.environ.get("MINIGPT_BENCH_WARC") or Path(folder, "pages.warc.gz"))
-        if path.parent == Path(folder):
-            path.write_bytes(archive(N_PAGES))
+        path = archive or Path(folder, "pages.warc.gz")
+        if archive is None:
+            path.write_bytes(make_archive(n_pages))
         params = Warc(kind="warc", name="bench", path=str(path))
-        expected, n_bytes = peer(path)
-        with serial():
-            assert path.parent != Path(folder) or is_as_complete(ours(params), expected)
-            fast, slow = rates(lambda: ours(params), lambda: peer(path), n_bytes, ROUNDS, time.process_time)
-    work = f"{len(expected)} pages, {n_bytes / 1e6:.1f} MB of HTML, {path.name}, one core"
-    return Result(work, "bytes/s", fast, slow, "warcio + resiliparse")
+        pages, n_bytes = read_with_peer(path)
+
+        def ours() -> list[Page]:
+            batches = open_source(params, "bench").batches
+            return [(document.url, document.title, document.text) for batch in batches for document in batch.docs]
+
+        def peer() -> list[Page]:
+            return read_with_peer(path)[0]
+
+        def is_same(mine: list[Page], theirs: list[Page]) -> bool:
+            return archive is not None or is_as_complete(mine, theirs)
+
+        work = f"{len(pages)} pages, {n_bytes / 1e6:.1f} MB of HTML, {path.name}"
+        return compare(Work(work, "MB/s", n_bytes / 1e6, "warcio + resiliparse"), ours, peer, is_same=is_same, rounds=5)
 
 
-def ours(params: Warc) -> list[tuple[str, str, str]]:
-    """Address, title and text of each page."""
-    batches = open_source(params, "bench").batches
-    return [(document.url, document.title, document.text) for batch in batches for document in batch.docs]
-
-
-def is_as_complete(found: list[tuple[str, str, str]], expected: list[tuple[str, str, str]]) -> bool:
-    """The same pages, and no line that the peer has is missing; ours keeps lists besides, which the extractor takes for menus."""
-    same = [(url, title) for url, title, _ in found] == [(url, " ".join(title.split())) for url, title, _ in expected]
-    pairs = zip(found, expected, strict=True) if same else ()
+def is_as_complete(ours: list[Page], peer: list[Page]) -> bool:
+    """Return whether ours has the same pages and every line of the peer's."""
+    same = [(url, title) for url, title, _ in ours] == [(url, " ".join(title.split())) for url, title, _ in peer]
+    pairs = zip(ours, peer, strict=True) if same else ()
     return same and all(set(other.splitlines()) <= {"", *text.splitlines()} for (_, _, text), (_, _, other) in pairs)
 
 
-def peer(path: Path) -> tuple[list[tuple[str, str, str]], int]:
-    """The same with the two libraries as their documentation shows them, and the bytes of HTML that there were."""
-    found: list[tuple[str, str, str]] = []
+def read_with_peer(path: Path) -> tuple[list[Page], int]:
+    """Return the pages, read as the libraries' documentation shows, and the bytes of HTML."""
+    found: list[Page] = []
     n_bytes = 0
     with path.open("rb") as file:
         for record in ArchiveIterator(file):
@@ -81,17 +78,10 @@ def peer(path: Path) -> tuple[list[tuple[str, str, str]], int]:
     return found, n_bytes
 
 
-@contextmanager
-def serial() -> Iterator[None]:
-    """Ours on one core too."""
-    with patch.dict(os.environ, {"MINIGPT_ENGINE": "serial"}):
-        yield
-
-
-def archive(n_pages: int) -> bytes:
-    """`n_pages` pages with their requests and metadata; every tenth answer is a picture or an error."""
-    rng = random.Random(SEED)
-    words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 11))) for _ in range(8_000)]
+def make_archive(n_pages: int) -> bytes:
+    """Return an archive of `n_pages` pages with their requests and metadata; beside every tenth are a picture and an error."""
+    rng = random.Random(1)
+    words = random_words(rng, 8_000, max_chars=11)
     out = io.BytesIO()
     writer: Any = WARCWriter(out, gzip=True)
     for number in range(n_pages):
@@ -104,17 +94,25 @@ def archive(n_pages: int) -> bytes:
             "response",
             url,
             html(rng, words, number).encode(),
-            answer("200 OK", "text/html; charset=UTF-8"),
+            response_head("200 OK", "text/html; charset=UTF-8"),
             fields,
         )
         if number % 10 == 0:
-            add(writer, "response", url + ".png", rng.randbytes(20_000), answer("200 OK", "image/png"), fields)
-            add(writer, "response", url + "x", b"<h1>not found</h1>", answer("404 Not Found", "text/html"), fields)
+            add(writer, "response", url + ".png", rng.randbytes(20_000), response_head("200 OK", "image/png"), fields)
+            add(
+                writer,
+                "response",
+                url + "x",
+                b"<h1>not found</h1>",
+                response_head("404 Not Found", "text/html"),
+                fields,
+            )
         add(writer, "metadata", url, b"fetchTimeMs: 312\r\ncharset-detected: UTF-8\r\n", None, fields)
     return out.getvalue()
 
 
-def answer(status: str, kind: str) -> Any:
+def response_head(status: str, kind: str) -> Any:
+    """Return the status line and headers of a response."""
     fields = [
         ("Date", "Fri, 01 May 2026 10:00:00 GMT"),
         ("Server", "nginx"),
@@ -125,6 +123,7 @@ def answer(status: str, kind: str) -> Any:
 
 
 def add(writer: Any, kind: str, url: str, body: bytes, head: Any, fields: dict[str, str]) -> None:
+    """Write one record."""
     record = writer.create_warc_record(
         url, kind, io.BytesIO(body), len(body), http_headers=head, warc_headers_dict=fields
     )
@@ -132,7 +131,7 @@ def add(writer: Any, kind: str, url: str, body: bytes, head: Any, fields: dict[s
 
 
 def html(rng: random.Random, words: list[str], number: int) -> str:
-    """A page of the kind that content management systems make."""
+    """Return a page of the kind that content management systems make."""
 
     def prose(n_words: int) -> str:
         return " ".join(rng.choices(words, k=n_words)).capitalize() + "."

@@ -1,18 +1,16 @@
-"""A Wikipedia dump to documents: the source `wikipedia` beside mwxml and mwparserfromhell's `strip_code`, on one core.
+"""A Wikipedia dump to documents: the reader `wikipedia` against mwxml and mwparserfromhell's `strip_code`, on one core.
 
 The dump is made here: articles with infoboxes, references, tables, links, lists, files and categories, as many redirects, and
-talk pages, packed with bzip2. `MINIGPT_BENCH_WIKIPEDIA` names a real dump to read instead. Both leave out redirects and other
-namespaces and make a text of each article. The texts differ on purpose: ours drops tables, files, categories and references,
-which `strip_code` keeps in part, and keeps list marks and formulas. Processor time counts, so that other programs do not.
+talk pages, compressed with bzip2; `--dump FILE` reads a real one instead. Both skip redirects and other namespaces and return the
+same titles. The texts differ on purpose: ours drops tables, files, categories and references, of which `strip_code` keeps parts, and
+keeps list markers and formulas.
 """
 
 from __future__ import annotations
 
 import bz2
-import os
 import random
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -20,12 +18,11 @@ from xml.sax.saxutils import escape
 import mwparserfromhell
 import mwxml
 
-from benchmarks.measure import Result, rates
-from benchmarks.warc import serial
+from benchmarks.measure import Result, Work, compare
+from benchmarks.text.generated import random_words
 from pipeline.params import Wikipedia
 from pipeline.sources.wikipedia import open_source
 
-N_ARTICLES, SEED, ROUNDS = 60, 1, 3
 HEAD = (
     '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" version="0.10" xml:lang="en"><siteinfo>'
     "<sitename>Made</sitename><dbname>made</dbname><base>https://made.example/wiki/Main_Page</base>"
@@ -36,29 +33,28 @@ HEAD = (
 )
 
 
-def run() -> Result:
-    """Bytes of wikitext a second; raises if one page is missing on either side."""
+def run(*, n_articles: int = 60, dump: Path | None = None) -> Result:
+    """Return megabytes of wikitext per second. Raises: `UserError` if the titles differ."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(os.environ.get("MINIGPT_BENCH_WIKIPEDIA") or Path(folder, "pages.xml.bz2"))
-        if path.parent == Path(folder):
-            path.write_bytes(bz2.compress(dump(N_ARTICLES).encode()))
+        path = dump or Path(folder, "pages.xml.bz2")
+        if dump is None:
+            path.write_bytes(bz2.compress(make_dump(n_articles).encode()))
         params = Wikipedia(kind="wikipedia", name="bench", path=str(path))
-        expected, n_bytes = peer(path)
-        with serial():
-            assert [title for title, _ in ours(params)] == [title for title, text in expected if text]
-            fast, slow = rates(lambda: ours(params), lambda: peer(path), n_bytes, ROUNDS, time.process_time)
-    work = f"{len(expected)} articles, {n_bytes / 1e6:.1f} MB of wikitext, {path.name}, one core"
-    return Result(work, "bytes/s", fast, slow, "mwxml + mwparserfromhell.strip_code")
+        expected, n_bytes = read_with_peer(path)
+
+        def ours() -> list[str]:
+            batches = open_source(params, "bench").batches
+            return [document.title for batch in batches for document in batch.docs if document.text]
+
+        def peer() -> list[str]:
+            return [title for title, text in read_with_peer(path)[0] if text]
+
+        work = f"{len(expected)} articles, {n_bytes / 1e6:.1f} MB of wikitext, {path.name}"
+        return compare(Work(work, "MB/s", n_bytes / 1e6, "mwxml + mwparserfromhell strip_code"), ours, peer)
 
 
-def ours(params: Wikipedia) -> list[tuple[str, str]]:
-    """Title and text of each article."""
-    batches = open_source(params, "bench").batches
-    return [(document.title, document.text) for batch in batches for document in batch.docs]
-
-
-def peer(path: Path) -> tuple[list[tuple[str, str]], int]:
-    """The same with the two libraries as their documentation shows them, and the bytes of wikitext that there were."""
+def read_with_peer(path: Path) -> tuple[list[tuple[str, str]], int]:
+    """Return title and text of each article, read as the libraries' documentation shows, and the bytes of wikitext."""
     found: list[tuple[str, str]] = []
     n_bytes = 0
     with (bz2.open if path.suffix == ".bz2" else open)(path, "rb") as file:
@@ -72,10 +68,10 @@ def peer(path: Path) -> tuple[list[tuple[str, str]], int]:
     return found, n_bytes
 
 
-def dump(n_articles: int) -> str:
-    """A dump of `n_articles` articles, as many redirects and half as many talk pages."""
-    rng = random.Random(SEED)
-    words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 11))) for _ in range(5_000)]
+def make_dump(n_articles: int) -> str:
+    """Return a dump of `n_articles` articles, as many redirects and half as many talk pages."""
+    rng = random.Random(1)
+    words = random_words(rng, max_chars=11)
     pages: list[str] = []
     for number in range(n_articles):
         pages.append(page(f"Article {number}", 0, 3 * number + 1, article(rng, words)))
@@ -88,6 +84,7 @@ def dump(n_articles: int) -> str:
 
 
 def page(title: str, namespace: int, number: int, text: str, redirect: str = "") -> str:
+    """Return one <page> element."""
     return (
         f"<page><title>{title}</title><ns>{namespace}</ns><id>{number}</id>{redirect}<revision><id>{number + 900_000}</id>"
         "<parentid>1</parentid><timestamp>2026-01-01T00:00:00Z</timestamp><contributor><username>A</username><id>1</id></contributor>"
@@ -97,7 +94,7 @@ def page(title: str, namespace: int, number: int, text: str, redirect: str = "")
 
 
 def article(rng: random.Random, words: list[str]) -> str:
-    """Wikitext with about as much markup as the English Wikipedia's: a token of it for every nine characters."""
+    """Return wikitext with about as much markup as in the English Wikipedia: a token of it for every nine characters."""
 
     def prose(n_words: int) -> str:
         return " ".join(rng.choices(words, k=n_words))
