@@ -1,4 +1,4 @@
-"""Greedy decoding of one request: our generation beside transformers' on the folder that we export, the same ids."""
+"""Greedy decoding of one request, on all cores: ours against transformers on the folder that we export; the ids are equal."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from typing import Any
 
 import torch
 
-from benchmarks.measure import Result, rates
-from benchmarks.models import PROMPT, default_model, small_tokenizer
+from benchmarks.measure import Result, Work, compare
+from benchmarks.serving.models import PROMPT, default_model, small_tokenizer
 from model.checkpoint import save_model
 from model.decoder import Decoder
 from model.export import export_hf
 from model.generate import Sampling
 
-N_NEW = 200
 
-
-def run() -> Result:
-    """Tokens a second on the cores that there are; raises if one id differs."""
+def run(*, n_new: int = 200) -> Result:
+    """Return tokens per second."""
     warnings.filterwarnings("ignore")
     from transformers import AutoModelForCausalLM
 
@@ -28,21 +26,16 @@ def run() -> Result:
     with tempfile.TemporaryDirectory() as name:
         save_model(Path(name) / "model", model, small_tokenizer(), phase="sft")
         export_hf(Path(name) / "model", Path(name) / "hf")
-        theirs = AutoModelForCausalLM.from_pretrained(Path(name) / "hf", dtype=torch.float32).eval()
-    ids = torch.tensor([PROMPT])
-
-    decoder = Decoder(model)
+        exported = AutoModelForCausalLM.from_pretrained(Path(name) / "hf", dtype=torch.float32).eval()
+    ids, decoder = torch.tensor([PROMPT]), Decoder(model)
 
     def ours() -> list[int]:
-        return list(decoder.stream(PROMPT, Sampling(max_new_tokens=N_NEW, temperature=0.0)))
+        return list(decoder.stream(PROMPT, Sampling(max_new_tokens=n_new, temperature=0.0)))
 
+    @torch.no_grad()
     def peer() -> Any:
-        with torch.no_grad():
-            found = theirs.generate(ids, max_new_tokens=N_NEW, min_new_tokens=N_NEW, do_sample=False, eos_token_id=None)
-        return found[0, len(PROMPT) :].tolist()
+        rows = exported.generate(ids, max_new_tokens=n_new, min_new_tokens=n_new, do_sample=False, eos_token_id=None)
+        return rows[0, len(PROMPT) :].tolist()
 
-    assert ours() == peer()
-    fast, slow = rates(ours, peer, N_NEW)
-    return Result(
-        f"{N_NEW} tokens, {model.config.n_parameters / 1e6:.2f} M parameters", "tokens/s", fast, slow, "transformers"
-    )
+    work = f"{n_new} tokens, {model.config.n_parameters / 1e6:.2f} M parameters"
+    return compare(Work(work, "tokens/s", n_new, "transformers", is_one_core=False), ours, peer)

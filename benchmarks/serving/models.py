@@ -1,13 +1,13 @@
-"""The default model with random weights, for benchmarks that need its shape and not what it knows."""
+"""Make the default model with random weights, for benchmarks that need its shape and not what it has learned."""
 
 from __future__ import annotations
 
 import pydoc_data.topics
-from pathlib import Path
 
 import torch
 from ruamel.yaml import YAML
 
+from benchmarks.measure import ROOT
 from model.config import ModelConfig
 from model.tokenizer import Tokenizer, train_bpe
 from model.transformer import Transformer
@@ -17,10 +17,8 @@ PROMPT = [int(number) for number in torch.randint(16, VOCAB_SIZE, (64,), generat
 
 
 def default_model() -> Transformer:
-    """As params.yaml says, every weight at work (some are drawn as zero before training)."""
-    params = YAML(typ="safe", pure=True).load(
-        (Path(__file__).parent.parent / "params.yaml").read_text(encoding="utf-8")
-    )
+    """Return the model of params.yaml with no weight at zero, unlike before training."""
+    params = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     model = Transformer(ModelConfig(vocab_size=VOCAB_SIZE, **params["pretrain"]["model"])).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
@@ -29,4 +27,5 @@ def default_model() -> Transformer:
 
 
 def small_tokenizer() -> Tokenizer:
+    """Return a tokenizer trained on Python's language reference."""
     return train_bpe(iter(pydoc_data.topics.topics.values()), VOCAB_SIZE)

@@ -1,12 +1,11 @@
 """Generate text to measure on: random words, and English-like documents with the near and exact duplicates of a crawl.
 
 The sentences of `documents` are random walks over the word pairs of Python's language reference, so that words, lengths and
-characters are those of prose and every rule, the language model included, has work to do. The same seed and size give the same bytes.
+characters are those of prose and every rule, the language model included, has work to do. The same seed gives the same bytes.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import pydoc_data.topics
 import random
@@ -45,7 +44,9 @@ def write_corpus(path: Path, n_bytes: int, seed: int = 1) -> int:
     """Write JSON lines with at least `n_bytes` of text; return the bytes of text."""
     written = 0
     with path.open("w", encoding="utf-8") as file:
-        for text in itertools.takewhile(lambda _: written < n_bytes, documents(seed)):
+        texts = documents(seed)
+        while written < n_bytes:
+            text = next(texts)
             file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
             written += len(text.encode())
     return written

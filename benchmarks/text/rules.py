@@ -1,7 +1,7 @@
 """The rules of Gopher, C4 and FineWeb together, documents in to decisions out: ours against datatrove's filters, on one core.
 
-Both use datatrove's default thresholds, and at least 99.5 % of the decisions are equal. The documents are made from the sentences in
-data/seed/languages: prose in many languages, lists, code, menus, notices, tables, repeated lines, and what these rules look for.
+Both use datatrove's default thresholds, and at least 99.5 % of the decisions are equal. The documents are made from the sentences
+in data/seed/languages: prose in many languages, lists, code, menus, notices, tables, repeated lines, and what these rules look for.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def peer_filters() -> list[Any]:
 
 
 def peer_decisions(texts: Sequence[str], filters: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return whether documents pass, one row per filter. The words of a document are cached for the next filters, as in datatrove."""
+    """Return whether documents pass, one row per filter. Words of a document are cached for the next filters, as in datatrove."""
     from datatrove.data import Document
 
     kept = np.zeros((len(filters), len(texts)), bool)

@@ -2,8 +2,8 @@
 
 The dump is made here: articles with infoboxes, references, tables, links, lists, files and categories, as many redirects, and
 talk pages, compressed with bzip2; `--dump FILE` reads a real one instead. Both skip redirects and other namespaces and return the
-same titles. The texts differ on purpose: ours drops tables, files, categories and references, of which `strip_code` keeps parts, and
-keeps list markers and formulas.
+same titles. The texts differ on purpose: ours drops tables, files, categories and references, of which `strip_code` keeps parts,
+and keeps list markers and formulas.
 """
 
 from __future__ import annotations

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.gpu import Work, compare, flops_per_token, mfu
+from benchmarks.gpu_peers import PeerSpeed, nanochat, read_torchtitan
 
 from benchmarks import gpu
 from benchmarks.__main__ import main, names
-from benchmarks.gpu import Work, compare, flops_per_token, mfu
-from benchmarks.gpu_peers import PeerSpeed, nanochat, read_torchtitan
 from model.config import ModelConfig
 from tests.conftest import ROOT, read_yaml
 

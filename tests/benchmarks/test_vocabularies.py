@@ -1,4 +1,4 @@
-"""Other vocabularies beside ours: read exactly, found where other programs keep them, never fetched."""
+"""Vocabularies of others are read exactly, found where other programs store them, and never downloaded."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import main
+from benchmarks.text import vocabularies
+from benchmarks.text.vocabularies import ENCODINGS, peer_encoder
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe
-from pipeline import compare_tokenizers
-from pipeline.compare_tokenizers import ENCODINGS, main, peer_encoder
 from tests.conftest import ROOT
 from tests.pipeline.conftest import write_docs
 
@@ -31,7 +32,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Documents, a tokenizer, params; no vocabulary of others, whatever this machine has."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(compare_tokenizers, "_in_hub_cache", lambda repo: None)
+    monkeypatch.setattr(vocabularies, "_in_hub_cache", lambda repo: None)
     write_docs(tmp_path / "docs", TEXTS)
     (tmp_path / "tokenizer").mkdir()
     train_bpe(TEXTS, 400).save(tmp_path / "tokenizer")
@@ -39,7 +40,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-ARGS = ["--docs", "docs", "--tokenizer", "tokenizer"]
+ARGS = ["vocabularies", "--docs", "docs", "--tokenizer", "tokenizer"]
 
 
 def test_the_same_vocabulary_in_any_form_gives_the_same_figures(
@@ -50,7 +51,7 @@ def test_the_same_vocabulary_in_any_form_gives_the_same_figures(
     cached = hashlib.sha1(f"{ENCODINGS}cl100k_base.tiktoken".encode()).hexdigest()
     write_tiktoken(workspace / "cache" / cached, tokenizer)
     write_tiktoken(workspace / "cl100k_base.tiktoken", tokenizer)
-    peers = ["--peer", "json=tokenizer/tokenizer.json", "--peer", "named=cl100k_base.tiktoken"]
+    peers = ["--vocabularies", "json=tokenizer/tokenizer.json,named=cl100k_base.tiktoken"]
     assert main([*ARGS, *peers]) == 0
     found = json.loads(Path("var/tokenizer/report.json").read_text())["bytes_per_token"]
     assert set(found) == {"ours", "json", "named", "cl100k"}
@@ -71,11 +72,11 @@ def test_without_others_it_shows_ours_alone(workspace: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--peer", "gpt2"], "not NAME=FILE"),
-        (["--peer", "x=nowhere.json"], "nowhere.json"),
-        (["--peer", "x=params.yaml"], "not a tokenizer.json"),
-        (["--peer", "x=mine.tiktoken"], "unknown encoding"),
-        (["--peer", "x=cl100k_base.tiktoken"], "not a vocabulary of tiktoken"),
+        (["--vocabularies", "gpt2"], "not NAME=FILE"),
+        (["--vocabularies", "x=nowhere.json"], "nowhere.json"),
+        (["--vocabularies", "x=params.yaml"], "not a tokenizer.json"),
+        (["--vocabularies", "x=mine.tiktoken"], "unknown encoding"),
+        (["--vocabularies", "x=cl100k_base.tiktoken"], "not a vocabulary of tiktoken"),
         (["--docs", "nowhere"], "no nowhere"),
         (["--tokenizer", "nowhere"], "there is no tokenizer"),
     ],
