@@ -1,7 +1,7 @@
 """Run our implementation and its peer alternately on the same work, check that their results agree, and return speeds and ratio.
 
-In: two callables and the amount of work in one call. Out: a `Result`. The best of several alternating rounds counts, so that other
-programs on the machine affect both sides alike. On one core processor time is measured, on all cores wall-clock time.
+In: two callables and the amount of work in one call. Out: a `Result`. The best of several alternating rounds counts, so that
+other programs on the machine affect both sides alike. On one core processor time is measured, on all cores wall-clock time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,7 +106,7 @@ def rate(call: Callable[[], object], amount: float, rounds: int = 3) -> float:
 
 
 @contextmanager
-def one_core() -> Iterator[None]:
+def one_core() -> Generator[None]:
     """Run stages without worker processes, and Arrow on one thread."""
     n_threads = pa.cpu_count()
     with patch.dict(os.environ, {"MINIGPT_ENGINE": "serial"}):

@@ -1,8 +1,8 @@
-"""What the GPU benchmark is compared with: nanochat's model and optimizer in a loop like its own, torchtitan's trainer on its 1B.
+"""Run the peers of the GPU benchmark: nanochat's model and optimizer, and torchtitan's trainer on its 1B model.
 
-In: a checkout, sizes. Out: tokens/s, FLOPs a token as the peer counts them, memory. Each runs in a process of its own, by the
-checkout's .venv/bin/python where there is one. nanochat (92d63d4) was run this way on a CPU; torchtitan (written against b5bcd76),
-which needs packages of its own and a GPU, was not.
+nanochat trains in a loop like its own. In: a checkout and sizes. Out: tokens/s, FLOPs per token as the peer counts them, memory. Each runs in its own process, with the
+checkout's .venv/bin/python if there is one. nanochat (92d63d4) was run this way on a CPU; torchtitan (written against b5bcd76),
+which needs its own packages and a GPU, was not.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from pathlib import Path
 from statistics import median
 
 from model.config import ModelConfig
+from pipeline.errors import UserError
 
 SECONDS = 1800
 
 
 @dataclass(frozen=True)
 class PeerSpeed:
+    """Hold what a peer reached."""
+
     name: str
     tokens_per_second: float
     flops_per_token: float
@@ -65,26 +68,14 @@ print(json.dumps({"rate": how["steps"] * rows * length / seconds, "flops": model
 def nanochat(
     path: Path, config: ModelConfig, batch_rows: int, micro_rows: int, device: str, warm: int, steps: int
 ) -> PeerSpeed:
-    """As many layers, as wide, with heads of 128 and windows as its recipe has them."""
+    """Run nanochat with as many layers, as wide, with heads of 128 and the attention windows of its recipe."""
     heads = max(config.d_model // 128, 1)
-    model = {
-        "sequence_len": config.seq_len,
-        "vocab_size": config.vocab_size,
-        "n_layer": config.n_layer,
-        "n_head": heads,
-        "n_kv_head": heads,
-        "n_embd": config.d_model,
-    }
-    how = {
-        "model": model,
-        "device": device,
-        "batch_rows": batch_rows,
-        "micro_rows": micro_rows or batch_rows,
-        "warm": warm,
-        "steps": steps,
-    }
-    said = _output(path, ["-c", NANOCHAT, json.dumps(how)], {"PYTHONPATH": str(path)})
-    found = json.loads(said.strip().splitlines()[-1])
+    model = {"sequence_len": config.seq_len, "vocab_size": config.vocab_size, "n_layer": config.n_layer}
+    model |= {"n_head": heads, "n_kv_head": heads, "n_embd": config.d_model}
+    how = {"model": model, "device": device, "warm": warm, "steps": steps}
+    how |= {"batch_rows": batch_rows, "micro_rows": micro_rows or batch_rows}
+    printed = _output(path, ["-c", NANOCHAT, json.dumps(how)], {"PYTHONPATH": str(path)})
+    found = json.loads(printed.strip().splitlines()[-1])
     return PeerSpeed("nanochat", found["rate"], found["flops"], found["memory"])
 
 
@@ -112,22 +103,24 @@ def claim():
 
 
 def torchtitan(path: Path, micro_rows: int, seq_len: int, warm: int, steps: int) -> PeerSpeed:
-    """Its trainer on its test text; the settings come as a module of ours."""
+    """Run torchtitan's trainer on its test text; the settings are a module that is written here."""
     with tempfile.TemporaryDirectory() as folder:
         text = TORCHTITAN.format(tokens=micro_rows * seq_len, length=seq_len, steps=warm + steps)
         (Path(folder) / "minigpt_claim.py").write_text(text, encoding="utf-8")
         command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1", "-m", "torchtitan.train"]
         command += ["--module", "minigpt_claim", "--config", "claim", "--dump-folder", folder]
-        said = _output(path, command, {"PYTHONPATH": f"{path}{os.pathsep}{folder}"})
-    return read_torchtitan(said, warm)
+        printed = _output(path, command, {"PYTHONPATH": f"{path}{os.pathsep}{folder}"})
+    return read_torchtitan(printed, warm)
 
 
 def read_torchtitan(log: str, warm: int) -> PeerSpeed:
-    """The median of the steps after the first `warm`; FLOPs a token from its own TFLOP/s. Raises: ValueError for another format."""
+    """Return the median after the first `warm` steps, with torchtitan's own FLOPs. Raises: `UserError` for another format."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
     steps = re.findall(r"memory:\s*([\d.]+)GiB.*?tps:\s*([\d,]+)\s+tflops:\s*([\d,.]+)", plain)[warm:]
     if not steps:
-        raise ValueError(f"torchtitan's log has no step after {warm}; found {plain[-500:]!r}; look at the checkout.")
+        raise UserError(
+            f"torchtitan: its log has no step after {warm}", plain[-500:], "check the version of the checkout"
+        )
     rates = [float(rate.replace(",", "")) for _, rate, _ in steps]
     flops = [float(tflops.replace(",", "")) * 1e12 / rate for (_, _, tflops), rate in zip(steps, rates, strict=True)]
     memory = max(float(gibibytes) for gibibytes, _, _ in steps)
@@ -135,9 +128,9 @@ def read_torchtitan(log: str, warm: int) -> PeerSpeed:
 
 
 def _output(path: Path, arguments: list[str], environment: dict[str, str]) -> str:
-    """Standard output and errors of the checkout's Python. Raises: ValueError when it fails."""
+    """Run the checkout's Python and return its output. Raises: `UserError` when it fails."""
     if not path.is_dir():
-        raise ValueError(f"the peer's checkout is missing; not found: {path}; clone it, or unset its variable.")
+        raise UserError("gpu: the checkout of a peer is missing", f"no folder {path}", "clone it, or omit its option")
     own = path / ".venv" / "bin" / "python"
     command = [str(own) if own.is_file() else sys.executable, *arguments]
     done = subprocess.run(
@@ -150,7 +143,7 @@ def _output(path: Path, arguments: list[str], environment: dict[str, str]) -> st
         timeout=SECONDS,
     )
     if done.returncode:
-        raise ValueError(
-            f"{path.name} ended with code {done.returncode}; found {done.stdout[-800:]}; look at the checkout."
+        raise UserError(
+            f"gpu: {path.name} failed with exit code {done.returncode}", done.stdout[-800:], "read its message"
         )
     return done.stdout

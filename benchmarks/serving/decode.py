@@ -26,7 +26,7 @@ def run(*, n_new: int = 200) -> Result:
     with tempfile.TemporaryDirectory() as name:
         save_model(Path(name) / "model", model, small_tokenizer(), phase="sft")
         export_hf(Path(name) / "model", Path(name) / "hf")
-        exported = AutoModelForCausalLM.from_pretrained(Path(name) / "hf", dtype=torch.float32).eval()
+        exported: Any = AutoModelForCausalLM.from_pretrained(Path(name) / "hf", dtype=torch.float32).eval()
     ids, decoder = torch.tensor([PROMPT]), Decoder(model)
 
     def ours() -> list[int]:

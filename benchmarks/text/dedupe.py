@@ -1,8 +1,9 @@
 """Deduplication, documents in to surviving documents out, on one core: ours against datasketch's MinHash and MinHashLSH.
 
 The peer makes a MinHash per document (`update_batch`; the same words, permutations and hash function), queries and fills an LSH
-with the same bands, joins matches by union-find and keeps the best document of each cluster; it verifies nothing. The details show the
-peer with `MinHash.bulk`, the loop of datasketch's manual (`update`, SHA-1), and our whole stage from Parquet to Parquet.
+with the same bands, joins matches by union-find and keeps the best document of each cluster; it verifies nothing. The details
+show the peer with `MinHash.bulk`, the loop of datasketch's manual (`update`, SHA-1), and our whole stage from Parquet to
+Parquet.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The commands of the ledger on generated stage outputs against the plain way: read whole columns with Arrow, then filter.
 
-`--n-docs` documents with texts of about 200 bytes (10 million take 6 GB of disk below `TMPDIR`). The result is the history of one
-document by id, for which ours reads only the row groups that may contain it; the details have every command and its memory.
+`--n-docs` documents with texts of about 200 bytes (10 million take 6 GB of disk below `TMPDIR`). The result is the history of
+one document by id, for which ours reads only the row groups that may contain it; the details have every command and its memory.
 """
 
 # pyright: reportAttributeAccessIssue=false

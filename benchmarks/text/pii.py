@@ -1,6 +1,7 @@
 """Email and IP addresses replaced: ours against datatrove's PIIFormatter on the same texts; the results are equal.
 
-The texts are words, numbers, versions and dates; one document in ten has an address. Neither side replaces private IP addresses.
+The texts are words, numbers, versions and dates; one document in ten has an address. Neither side replaces private IP
+addresses.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The rules of Gopher, C4 and FineWeb together, documents in to decisions out: ours against datatrove's filters, on one core.
 
-Both use datatrove's default thresholds, and at least 99.5 % of the decisions are equal. The documents are made from the sentences
-in data/seed/languages: prose in many languages, lists, code, menus, notices, tables, repeated lines, and what these rules look for.
+Both use datatrove's default thresholds, and at least 99.5 % of the decisions are equal. The documents are made from the
+sentences in data/seed/languages: prose in many languages, lists, code, menus, notices, tables, repeated lines, and what these
+rules look for.
 """
 
 from __future__ import annotations

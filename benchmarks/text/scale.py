@@ -1,10 +1,10 @@
 """The whole text half, JSON lines in to token shards out: MB/s of one core, and how time and memory grow with the corpus.
 
-`--sizes-mb 50,500,2000` sets the sizes of the generated corpora. The result is the speed on the largest corpus; its peer is our own
-speed on the smallest one, so a ratio below 10/11 means that time grows faster than the text. Each stage runs in its own process, as
-in `dvc repro`. Its processor time counts, over all processes and threads, from the start of the interpreter to its end; memory is
-the peak over its processes, without what is backed by files. `--engine process` measures with worker processes, and
-`--dedupe-memory-mb 64` with another limit for sorting and comparing. No peer does all of this work.
+`--sizes-mb 50,500,2000` sets the sizes of the generated corpora. The result is the speed on the largest corpus; its peer is our
+own speed on the smallest one, so a ratio below 10/11 means that time grows faster than the text. Each stage runs in its own
+process, as in `dvc repro`. Its processor time counts, over all processes and threads, from the start of the interpreter to its
+end; memory is the peak over its processes, without what is backed by files. `--engine process` measures with worker processes,
+and `--dedupe-memory-mb 64` with another limit for sorting and comparing. No peer does all of this work.
 """
 
 from __future__ import annotations

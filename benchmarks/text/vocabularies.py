@@ -1,9 +1,10 @@
 """Our vocabulary against those of GPT-2 and cl100k: bytes per token by source, on held-out documents.
 
 In: the documents and the tokenizer of a finished run, and vocabularies that are on this machine: files given by `--vocabularies
-NAME=FILE,…` (a tokenizer.json, or a .tiktoken file named after its encoding), and GPT-2's and cl100k's where tiktoken or the client
-of the Hugging Face hub has stored them. Nothing is downloaded. Out: a table, and var/tokenizer/report.md and report.json, which
-are not artifacts because they depend on this machine. All are read with gigatoken, special tokens as ordinary text.
+NAME=FILE,…` (a tokenizer.json, or a .tiktoken file named after its encoding), and GPT-2's and cl100k's where tiktoken or the
+client of the Hugging Face hub has stored them. Nothing is downloaded. Out: a table, and var/tokenizer/report.md and
+report.json, which are not artifacts because they depend on this machine. All are read with gigatoken, special tokens as
+ordinary text.
 """
 
 from __future__ import annotations

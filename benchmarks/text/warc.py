@@ -1,9 +1,10 @@
 """A web archive to documents: the reader `warc` against warcio and resiliparse, on one core.
 
 The archive is made here in the form of Common Crawl's: a request, a response and a metadata record for each page, each
-compressed separately; pages of 10 to 90 kB with scripts, styles, navigation, sidebars, comments and footers around an article. `--archive
-FILE` reads a real one instead. Both return text, title and URL of each page; ours also detects the page's license, checks its shape,
-keeps lists that the extractor drops and makes the locator. No page and no line of the peer's is missing in ours.
+compressed separately; pages of 10 to 90 kB with scripts, styles, navigation, sidebars, comments and footers around an article.
+`--archive FILE` reads a real one instead. Both return text, title and URL of each page; ours also detects the page's license,
+checks its shape, keeps lists that the extractor drops and makes the locator. No page and no line of the peer's is missing in
+ours.
 """
 
 from __future__ import annotations

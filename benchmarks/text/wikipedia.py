@@ -1,9 +1,9 @@
 """A Wikipedia dump to documents: the reader `wikipedia` against mwxml and mwparserfromhell's `strip_code`, on one core.
 
 The dump is made here: articles with infoboxes, references, tables, links, lists, files and categories, as many redirects, and
-talk pages, compressed with bzip2; `--dump FILE` reads a real one instead. Both skip redirects and other namespaces and return the
-same titles. The texts differ on purpose: ours drops tables, files, categories and references, of which `strip_code` keeps parts,
-and keeps list markers and formulas.
+talk pages, compressed with bzip2; `--dump FILE` reads a real one instead. Both skip redirects and other namespaces and return
+the same titles. The texts differ on purpose: ours drops tables, files, categories and references, of which `strip_code` keeps
+parts, and keeps list markers and formulas.
 """
 
 from __future__ import annotations

@@ -1,77 +1,67 @@
-"""Held-out bits per byte after five minutes of training on two cores, on the corpus of params.yaml.
+"""Held-out bits per byte after five minutes of training on a CPU: ours against the recipes of nanoGPT and minimind.
 
-Ours, nanoGPT's recipe and minimind's learn from the same documents and are asked for the same held-out ones. Ours is the pretrain
-stage as params.yaml has it, with as many steps as fit, starting up included. nanoGPT runs its recipe for a CPU on our tokens
-(characters, as that recipe has them, would take it further away), minimind runs benchmarks/train_minimind.py; for them what comes
-before the first step is not counted. Needs data/filter, data/train_tokenizer, data/shard; MINUTES=5.
+All train on the same documents of the corpus of params.yaml and are evaluated on the same held-out ones. Ours is the pretrain
+stage of params.yaml with as many steps as fit, startup included. nanoGPT runs its recipe for a CPU on our tokens (its own,
+characters, would do worse), minimind runs benchmarks/peers/train_minimind.py; for both, time before the first step is not
+counted. Needs data/filter, data/train_tokenizer and data/shard.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 from ruamel.yaml import YAML
 
-from benchmarks.measure import Result, python
+from benchmarks.measure import ROOT, Result, Row, require_checkout, run_python
 from model.batches import TokenStream
 from pipeline.errors import UserError
 from pipeline.tables import read_shard, shard_paths
 
-ROOT = Path(__file__).parent.parent
 TRIAL_STEPS = 40
-ALL = 1 << 40  # of the held-out tokens
 NANOGPT = (
     "train.py config/train_shakespeare_char.py --dataset=corpus --device=cpu --compile=False --log_interval=10 --block_size=64 "
     "--batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --dropout=0.0 --always_save_checkpoint=False"
 )
 
 
-def run(*, nanogpt: Path | None = None, minimind: Path | None = None) -> Result:
-    """Bits per byte; the better one of the peers counts."""
-    if nanogpt is None and minimind is None:
-        raise UserError(
-            "five_minutes: no peer", "no --nanogpt PATH, no --minimind PATH", "give the folder of a checkout"
-        )
+def run(*, nanogpt: Path | None = None, minimind: Path | None = None, minutes: float = 5.0) -> Result:
+    """Return bits per byte, ours and the better peer's. Raises: `UserError` without a checkout or a corpus."""
+    peers: dict[str, tuple[Callable[[Path, Path, float], float], Path]] = {}
+    if nanogpt is not None or minimind is None:
+        peers["nanoGPT's recipe"] = run_nanogpt, require_checkout("five_minutes", "nanogpt", nanogpt)
+    if minimind is not None:
+        peers["minimind's recipe"] = run_minimind, require_checkout("five_minutes", "minimind", minimind)
     for name in ("filter", "train_tokenizer", "shard"):
         if not (ROOT / "data" / name).is_dir():
             raise UserError("five_minutes: there is no corpus", f"no data/{name}", "run dvc repro shard first")
-    seconds = 60 * float(os.environ.get("MINUTES", "5"))
-    peers: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        ours = run_ours(place / "ours", seconds)
-        if nanogpt is not None:
-            peers["nanoGPT's recipe"] = run_nanogpt(nanogpt, place / "nanogpt", seconds)
-        if minimind is not None:
-            peers["minimind's recipe"] = run_minimind(minimind, place, seconds)
-    table = Table("", "bits per byte", "ours is lower by", title=f"after {seconds / 60:g} minutes")
-    table.add_row("MiniGPT", f"{ours:.3f}", "")
-    for name, bpb in peers.items():
-        table.add_row(name, f"{bpb:.3f}", f"{bpb - ours:.3f}")
-    Console().print(table)
-    best = min(peers, key=lambda name: peers[name])
-    work = f"held out, after {seconds / 60:g} minutes of training; ours is lower by {peers[best] - ours:.3f}"
-    return Result(work, "bits per byte", ours, peers[best], best, is_cost=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ours = run_ours(folder / "ours", 60 * minutes)
+        losses = {peer: train(path, folder / peer, 60 * minutes) for peer, (train, path) in peers.items()}
+    rows: list[Row] = [
+        {"": peer, "bits per byte": loss, "ours is lower by": loss - ours} for peer, loss in losses.items()
+    ]
+    best = min(losses, key=lambda peer: losses[peer])
+    work = f"held-out loss after {minutes:g} minutes of training"
+    return Result(work, "bits/byte", ours, losses[best], best, is_cost=True, details=rows)
 
 
 def run_ours(place: Path, seconds: float) -> float:
-    """The pretrain stage, by launch as dvc.yaml has it: a short run tells how many steps fit, starting up included."""
+    """Run the pretrain stage as in dvc.yaml; short runs determine how many steps fit, startup included."""
     place.mkdir()
     yaml = YAML()
     params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     training = params["pretrain"]["training"]
-    params["pretrain"]["eval_tokens"] = ALL
+    params["pretrain"]["eval_tokens"] = 1 << 40  # all held-out tokens
 
     def train(steps: int) -> tuple[float, dict[str, Any]]:
         training["total_steps"], training["eval_every"] = steps, steps
@@ -81,7 +71,7 @@ def run_ours(place: Path, seconds: float) -> float:
         data = ROOT / "data"
         inputs = f"--shards {data / 'shard'} --tokenizer {data / 'train_tokenizer'} --out out --metrics metrics.json"
         started = time.perf_counter()
-        python(["-m", "pipeline.launch", "pretrain", *inputs.split()], place, PYTHONPATH=str(ROOT))
+        run_python(["-m", "pipeline.launch", "pretrain", *inputs.split()], place, PYTHONPATH=str(ROOT))
         spent = time.perf_counter() - started
         return spent, json.loads((place / "metrics.json").read_text(encoding="utf-8"))
 
@@ -97,7 +87,7 @@ def run_ours(place: Path, seconds: float) -> float:
 
 
 def run_nanogpt(checkout: Path, place: Path, seconds: float) -> float:
-    """Its loss over 400 batches of the held-out tokens, in bits per byte."""
+    """Return its loss over 400 batches of the held-out tokens, in bits per byte."""
     shutil.copytree(checkout, place, ignore=shutil.ignore_patterns(".git", "*.bin", "*.pkl", "out*"))
     corpus = place / "data" / "corpus"
     corpus.mkdir()
@@ -106,11 +96,11 @@ def run_nanogpt(checkout: Path, place: Path, seconds: float) -> float:
         stream.read(0, len(stream)).astype(np.uint16).tofile(corpus / f"{split}.bin")
     manifest = json.loads((ROOT / "data" / "shard" / "manifest.json").read_text(encoding="utf-8"))
     write = f"import pickle; pickle.dump({{'vocab_size': {manifest['vocab_size']}}}, open('meta.pkl', 'wb'))"
-    python(["-c", write], corpus)
+    run_python(["-c", write], corpus)
 
     def train(steps: int, eval_iters: int) -> str:
         flags = f"--max_iters={steps} --lr_decay_iters={steps} --eval_interval={steps} --eval_iters={eval_iters}"
-        return python([*NANOGPT.split(), *flags.split()], place)
+        return run_python([*NANOGPT.split(), *flags.split()], place)
 
     trial = [float(ms) for ms in re.findall(r"time ([0-9.]+)ms", train(10 * TRIAL_STEPS, 1))]
     steps = int(seconds / (float(np.median(trial)) / 1000))
@@ -122,7 +112,8 @@ def run_nanogpt(checkout: Path, place: Path, seconds: float) -> float:
 
 
 def run_minimind(checkout: Path, place: Path, seconds: float) -> float:
-    """Bits per byte of the beginnings of the held-out documents, which is all that its recipe reads of a document."""
+    """Return bits per byte of the beginnings of the held-out documents: its recipe reads no more of a document."""
+    place.mkdir()
     held_out: set[str] = set()
     for batch in read_shard(ROOT / "data" / "shard" / "docs.parquet", ["id", "split"]):
         held_out |= {row["id"] for row in batch.to_pylist() if row["split"] == "val"}
@@ -132,8 +123,8 @@ def run_minimind(checkout: Path, place: Path, seconds: float) -> float:
             for batch in read_shard(shard, ["id", "text"]):
                 for row in batch.to_pylist():
                     (val if row["id"] in held_out else train).write(json.dumps({"text": row["text"]}) + "\n")
-    program = str(Path(__file__).with_name("train_minimind.py"))
-    printed = python(["-P", program, str(paths["train"]), str(paths["val"]), str(seconds)], checkout)
+    program = str(ROOT / "benchmarks" / "peers" / "train_minimind.py")
+    printed = run_python(["-P", program, str(paths["train"]), str(paths["val"]), str(seconds)], checkout)
     found = json.loads(printed.strip().splitlines()[-1])
     print(f"minimind: {found['steps']} steps, {found['parameters'] / 1e6:.2f} M parameters", flush=True)
     return found["nats"] / math.log(2) / found["bytes"]

@@ -1,9 +1,8 @@
-"""Training on one GPU: the share of its bf16 peak (MFU) that real optimizer steps on random tokens reach, at 124 M and 1.0 B
-parameters.
+"""Training on one GPU: MFU of optimizer steps on random tokens, at 124 M and 1.0 B parameters, against nanochat and torchtitan.
 
-Peers run too where their checkouts are named: python -m benchmarks gpu --nanochat PATH --torchtitan PATH. MFU is counted as
-they count it, the attention in full (PaLM, Chowdhery et al. 2022, appendix B); beside it stands the one with its causal half, which
-is what the work takes. Memory is the most that torch's allocator had given out, beside the plan's. Nothing runs without a GPU.
+Peers run if their checkouts are given: python -m benchmarks gpu --nanochat PATH --torchtitan PATH. MFU is counted as they count
+it, with full attention (PaLM, Chowdhery et al. 2022, appendix B); causal MFU counts the causal half, which is the actual work.
+Memory is the peak of torch's allocator, with the plan's estimate. Nothing runs without a GPU.
 """
 
 from __future__ import annotations
@@ -14,14 +13,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.gpu_peers import PeerSpeed, nanochat, torchtitan
-from benchmarks.measure import Result
-from model.batches import Batch
+from benchmarks.measure import Result, Row
+from benchmarks.peers.gpu_peers import PeerSpeed, nanochat, torchtitan
+from benchmarks.training.training_step import RandomBatches
 from model.config import ModelConfig
 from model.distributed import World
 from model.plan import Run, memory
@@ -36,7 +32,7 @@ SMALL = ModelConfig(
 LARGE = ModelConfig(
     vocab_size=50304, seq_len=2048, n_layer=18, n_head=16, n_kv_head=16, d_model=2048, d_head=128, d_ff=5632
 )
-# What their authors report: who, which model, where, MFU in percent (attention in full).
+# What the authors report: project, model, hardware, MFU in percent (full attention).
 PUBLISHED = (
     ("nanochat", "12 layers", "H100", "41"),
     ("nanochat", "18 layers", "H100", "46"),
@@ -47,7 +43,7 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class Work:
-    """A model, and how many rows of it make a step."""
+    """Describe a model and the rows of a step."""
 
     name: str
     config: ModelConfig
@@ -60,7 +56,7 @@ WORKS = (Work("124M", SMALL, 512, 64), Work("1.0B", LARGE, 128, 8))
 
 @dataclass(frozen=True)
 class Checkouts:
-    """Of the peers, as far as they were given."""
+    """Hold the paths of the peers that were given."""
 
     nanochat: Path | None = None
     torchtitan: Path | None = None
@@ -68,13 +64,15 @@ class Checkouts:
 
 @dataclass(frozen=True)
 class Speed:
+    """Hold what ours reached."""
+
     tokens_per_second: float
     memory_bytes: int
     planned_bytes: int
 
 
 def run(*, nanochat: Path | None = None, torchtitan: Path | None = None) -> Result | None:
-    """MFU of the larger model in percent, beside the best peer that was run; None without a GPU."""
+    """Return MFU of the larger model in percent and the best peer's; None without a GPU."""
     if not torch.cuda.is_available():
         print("gpu: not measured, because torch finds no CUDA GPU here")
         return None
@@ -84,68 +82,54 @@ def run(*, nanochat: Path | None = None, torchtitan: Path | None = None) -> Resu
 def compare(
     works: tuple[Work, ...], device: torch.device, *, steps: int = STEPS, checkouts: Checkouts | None = None
 ) -> Result:
-    """Prints a table; the last of the works is the claim."""
+    """Compare on every work; the last one is the claim, the details have all."""
     peak, name = peak_tflops(device)
-    table = Table(title=f"{name}: {peak:.3g} TFLOP/s dense bf16", title_justify="left")
-    for head in ("model", "who", "tokens/s", "MFU %", "causal MFU %", "GB", "GB planned"):
-        table.add_column(head, justify="left" if head in ("model", "who") else "right")
-    ours, best, best_name = 0.0, None, ""
+    rows: list[dict[str, float | str | None]] = []
+    ours, best = 0.0, None
     for work in works:
         speed = ours_on(work, device, steps=steps)
         full, causal = (mfu(speed.tokens_per_second, flops, peak) for flops in flops_per_token(work.config))
-        sizes = (f"{speed.memory_bytes / 1e9:.1f}", f"{speed.planned_bytes / 1e9:.1f}")
-        table.add_row(work.name, "ours", f"{speed.tokens_per_second:,.0f}", f"{full:.1f}", f"{causal:.1f}", *sizes)
-        ours, best, best_name = full, None, ""
+        row = describe(work.name, "ours", speed.tokens_per_second, full, speed.memory_bytes)
+        rows.append({**row, "causal MFU %": causal, "planned GB": speed.planned_bytes / 1e9})
+        ours, best = full, None
         for peer in peers_on(work, device, steps, checkouts or Checkouts()):
             theirs = mfu(peer.tokens_per_second, peer.flops_per_token, peak)
-            size = f"{peer.memory_bytes / 1e9:.1f}"
-            table.add_row(work.name, peer.name, f"{peer.tokens_per_second:,.0f}", f"{theirs:.1f}", "", size, "")
-            if best is None or theirs > best:
-                best, best_name = theirs, peer.name
-    for who, model, where, share in PUBLISHED:
-        table.add_row(model, f"{who}, published, {where}", "", share, "", "", "")
-    Console(width=120).print(table)
-    work = f"{steps} steps of {works[-1].batch_rows} x {works[-1].config.seq_len} tokens, {works[-1].name} parameters, {name}"
-    return Result(work, "% of the bf16 peak", ours, best, best_name)
+            rows.append(describe(work.name, peer.name, peer.tokens_per_second, theirs, peer.memory_bytes))
+            best = max(best or (theirs, peer.name), (theirs, peer.name))
+    rows += [describe(model, f"{who}, published, {where}", None, share, None) for who, model, where, share in PUBLISHED]
+    config, size = works[-1].config, f"{name}, {peak:.3g} TFLOP/s dense bf16"
+    work = f"{steps} steps of {works[-1].batch_rows} x {config.seq_len} tokens, {works[-1].name} parameters, {size}"
+    peer_mfu, peer_name = best or (None, "")
+    details: list[Row] = [*rows]
+    return Result(work, "% of the bf16 peak", ours, peer_mfu, peer_name, details=details)
+
+
+def describe(
+    model: str, who: str, tokens_per_second: float | None, full_mfu: float | str, memory_bytes: int | None
+) -> dict[str, float | str | None]:
+    """Return a row of the details."""
+    memory_gb = None if memory_bytes is None else memory_bytes / 1e9
+    row: dict[str, float | str | None] = {"model": model, "who": who, "tokens/s": tokens_per_second, "MFU %": full_mfu}
+    return {**row, "causal MFU %": None, "GB": memory_gb, "planned GB": None}
 
 
 def flops_per_token(config: ModelConfig) -> tuple[int, int]:
-    """Of a training step, with the attention counted in full, and causal."""
+    """Return FLOPs per token of a training step, with full and with causal attention."""
     causal = config.flops_per_token()
     return causal + 6 * config.n_layer * config.n_head * config.d_head * config.seq_len, causal
 
 
 def mfu(tokens_per_second: float, flops: float, peak: float) -> float:
-    """In percent of `peak` TFLOP/s."""
+    """Return MFU in percent of `peak` TFLOP/s."""
     return 100 * tokens_per_second * flops / (peak * 1e12)
 
 
-def wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-class RandomBatches:
-    """Rows of random ids."""
-
-    n_rows = 10_000_000
-
-    def __init__(self, work: Work) -> None:
-        self.work, self.batch_rows = work, work.batch_rows
-
-    def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch:
-        config, generator = self.work.config, np.random.Generator(np.random.PCG64(step))
-        ids = generator.integers(0, config.vocab_size, (self.batch_rows, config.seq_len + 1))
-        tokens = torch.from_numpy(ids)
-        return Batch(tokens[:, :-1], tokens[:, 1:])
-
-
 class _EnoughError(Exception):
-    """Ends a run before its last step, which would write a checkpoint of gigabytes."""
+    """End a run before its last step, which would write a checkpoint of gigabytes."""
 
 
 def ours_on(work: Work, device: torch.device, *, steps: int = STEPS) -> Speed:
-    """The training loop as it is; the clock starts after the steps that compile."""
+    """Run the training loop; time starts after the steps that compile."""
     records: list[StepRecord] = []
 
     def on_step(record: StepRecord) -> None:
@@ -161,11 +145,11 @@ def ours_on(work: Work, device: torch.device, *, steps: int = STEPS) -> Speed:
         use_compile=device.type == "cuda",
         checkpoint_every_seconds=0,
     )
-    let_go(device)
+    free_memory(device)
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_EnoughError):
         train(
             Transformer(work.config),
-            RandomBatches(work),
+            RandomBatches(work.config, work.batch_rows),
             settings=settings,
             checkpoints=Path(folder),
             on_step=on_step,
@@ -187,8 +171,8 @@ def ours_on(work: Work, device: torch.device, *, steps: int = STEPS) -> Speed:
     return Speed((last.tokens - first.tokens) / (last.seconds - first.seconds), taken, plan.peak)
 
 
-def let_go(device: torch.device) -> None:
-    """Of what an earlier run left on the GPU; compiled code keeps its model alive."""
+def free_memory(device: torch.device) -> None:
+    """Free what an earlier run left on the GPU; compiled code keeps its model alive."""
     torch.compiler.reset()
     gc.collect()
     if device.type == "cuda":
@@ -197,8 +181,8 @@ def let_go(device: torch.device) -> None:
 
 
 def peers_on(work: Work, device: torch.device, steps: int, checkouts: Checkouts) -> list[PeerSpeed]:
-    """Those whose checkouts are named, on as many tokens. A process of its own for each, so that ours has let go of its memory."""
-    let_go(device)
+    """Run the peers whose checkouts were given, on as many tokens, each in its own process after ours has freed its memory."""
+    free_memory(device)
     found: list[PeerSpeed] = []
     if checkouts.nanochat is not None:
         rows = (work.batch_rows, work.micro_rows)

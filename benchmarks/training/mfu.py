@@ -1,13 +1,14 @@
 """Model FLOPs utilization of training on a CPU: FLOP/s of whole steps against the fastest bf16 matrix product on this machine.
 
 MFU as in PaLM (Chowdhery et al. 2022), with causal attention. Steps include clipping, Muon and AdamW, on 24,576 tokens in
-micro-batches of 6,144 (half of what model.budget chooses for a compute-optimal run of 12 M parameters). The peak is measured before
-and after each size, and the lowest MFU is the result.
+micro-batches of 6,144 (half of what model.budget chooses for a compute-optimal run of 12 M parameters). The peak is measured
+before and after each size, and the lowest MFU is the result.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -30,7 +31,14 @@ def run(*, sizes: tuple[str, ...] = ("4M", "12M", "30M")) -> Result:
     results: list[Result] = []
     cpu = torch.device("cpu")
     for vocab_size, n_layer, n_head, d_model, d_ff in (SHAPES[size] for size in sizes):
-        shape = {"n_layer": n_layer, "n_head": n_head, "n_kv_head": 2, "d_model": d_model, "d_head": 64, "d_ff": d_ff}
+        shape: dict[str, Any] = {
+            "n_layer": n_layer,
+            "n_head": n_head,
+            "n_kv_head": 2,
+            "d_model": d_model,
+            "d_head": 64,
+            "d_ff": d_ff,
+        }
         config = ModelConfig(vocab_size=vocab_size, seq_len=SEQ_LEN, **shape)
         before = measured_peak(cpu)
         rate = measured_tokens_per_second(config, ROWS, MICRO_ROWS, torch.get_num_threads())

@@ -1,9 +1,9 @@
-"""Seconds to nanoGPT's validation loss on Shakespeare's plays, a character a token: 4 layers of 128, a window of 64, a CPU.
+"""Seconds to nanoGPT's validation loss on Shakespeare's plays, by character, on a CPU: ours against nanoGPT.
 
-Both start as processes of their own with tokens ready on disk, and end when the model is saved and its loss on the last tenth of
-the text known; importing and compiling count, Numba's cache is empty. nanoGPT runs its README's command; ours is the pretrain stage
-with docs/recipes/shakespeare-char.yaml, whose loss is that of all windows of the last tenth, not of a sample. The claim holds only
-if ours ends no higher, and is refused otherwise.
+nanoGPT trains 4 layers of 128 with a context of 64. Both run in their own process with tokens ready on disk, until the model is
+saved and its loss on the last tenth of the text is known; imports and compilation count, and Numba's cache is empty. nanoGPT
+runs the command of its README; ours is the pretrain stage with docs/recipes/shakespeare-char.yaml, whose loss is over all
+windows of the last tenth, not over a sample. It is an error if our loss is higher.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchmarks.measure import Result, python
+from benchmarks.measure import ROOT, Result, require_checkout, run_python
 from model.tokenizer import Tokenizer
 from model.vocabulary import train_char
 from pipeline.arrow_files import TokenFile
 from pipeline.errors import UserError
 from pipeline.tables import TOKEN_DOCS, TableWriter
 
-ROOT = Path(__file__).parent.parent
 RECIPE = ROOT / "docs" / "recipes" / "shakespeare-char.yaml"
 TRAIN_FRAC = 0.9
 NANOGPT = (
@@ -37,52 +36,51 @@ NANOGPT = (
 
 
 def run(*, nanogpt: Path | None = None) -> Result:
-    """The seconds that each took. Raises: `UserError` without a checkout (the text is there), or if ours ends higher."""
-    if nanogpt is None:
-        raise UserError("time_to_loss: no peer", "no --nanogpt PATH", "git clone nanoGPT and give its folder")
+    """Return the seconds that each took. Raises: `UserError` without a checkout, or if our loss is higher."""
+    source = require_checkout("time_to_loss", "nanogpt", nanogpt)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        checkout = prepare_nanogpt(nanogpt, place / "nanogpt")
+        checkout = prepare_nanogpt(source, place / "nanogpt")
         text = (checkout / "data" / "shakespeare_char" / "input.txt").read_text(encoding="utf-8")
         write_shards(text, place / "ours")
         our_seconds, our_loss = run_ours(place / "ours")
         their_seconds, their_loss = run_nanogpt(checkout)
     if our_loss > their_loss:
         raise UserError(
-            "time_to_loss: ours did not get there", f"{our_loss:.4f} nats, nanoGPT {their_loss:.4f}", "train longer"
+            "time_to_loss: our loss is higher", f"{our_loss:.4f} nats, nanoGPT {their_loss:.4f}", "train longer"
         )
     work = f"from start to validation loss {their_loss:.4f} (ours ends at {our_loss:.4f})"
-    return Result(work, "s", our_seconds, their_seconds, "nanoGPT, its README's command for a CPU", is_cost=True)
+    return Result(work, "s", our_seconds, their_seconds, "nanoGPT, the command of its README for a CPU", is_cost=True)
 
 
 def prepare_nanogpt(checkout: Path, place: Path) -> Path:
-    """A copy with its data prepared by its own script, which downloads the text where it is not there yet."""
+    """Copy the checkout and prepare its data with its own script, which downloads the text if it is missing."""
     shutil.copytree(checkout, place, ignore=shutil.ignore_patterns(".git", "*.bin", "*.pkl", "out*"))
-    python(["prepare.py"], place / "data" / "shakespeare_char")
+    run_python(["prepare.py"], place / "data" / "shakespeare_char")
     return place
 
 
 def run_nanogpt(checkout: Path) -> tuple[float, float]:
-    """Seconds, and the last validation loss it printed."""
+    """Return the seconds, and the last validation loss that it printed."""
     started = time.perf_counter()
-    printed = python(NANOGPT.split(), checkout)
+    printed = run_python(NANOGPT.split(), checkout)
     seconds = time.perf_counter() - started
     return seconds, float(re.findall(r"val loss ([0-9.]+)", printed)[-1])
 
 
 def run_ours(place: Path) -> tuple[float, float]:
-    """Seconds of the stage, and its loss in nats a character."""
+    """Return the seconds of the stage, and its loss in nats per character."""
     shutil.copy(RECIPE, place / "params.yaml")
     command = "-m pipeline pretrain --shards shards --tokenizer tokenizer --out out --metrics metrics.json"
     started = time.perf_counter()
-    python(command.split(), place, NUMBA_CACHE_DIR=str(place / "numba"), PYTHONPATH=str(ROOT))
+    run_python(command.split(), place, NUMBA_CACHE_DIR=str(place / "numba"), PYTHONPATH=str(ROOT))
     seconds = time.perf_counter() - started
     metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
     return seconds, metrics["heldout_bpb"] * math.log(2)
 
 
 def write_shards(text: str, place: Path) -> None:
-    """The first nine tenths as one document to train on, the rest as one held out: nanoGPT's split."""
+    """Write the first nine tenths as one training document and the rest as one held-out document: nanoGPT's split."""
     tokenizer = train_char(iter([text]), vocab_size=400)
     (place / "tokenizer").mkdir(parents=True)
     tokenizer.save(place / "tokenizer")
@@ -110,9 +108,5 @@ def _write_split(shards: Path, split: str, text: str, tokenizer: Tokenizer, tabl
     size = {"n_tokens": len(ids), "n_bytes": len(text.encode())}
     row = {"id": split, "split": split, "start": 0, "source": "plays", "licence": "", "title": "", **size}
     table.write(pa.Table.from_pylist([row], schema=TOKEN_DOCS))
-    sha256 = _sha256(file.path)
+    sha256 = hashlib.sha256(file.path.read_bytes()).hexdigest()
     return {**size, "n_docs": 1, "files": [{"name": file.path.name, "n_tokens": len(ids), "sha256": sha256}]}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

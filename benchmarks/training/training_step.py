@@ -49,7 +49,7 @@ def run(*, n_steps: int = 6, batch_rows: int = 12) -> Result:
                 batches,
                 settings=settings,
                 checkpoints=checkpoints,
-                on_step=lambda record: losses.append(record.loss),
+                on_step=lambda record: losses.append(record.loss_nats),
             )
         return losses[-1]
 
