@@ -60,6 +60,8 @@ def load_benchmark(name: str) -> Callable[..., Result | None]:
     try:
         return importlib.import_module(f"benchmarks.{find_benchmarks()[name].parent.name}.{name}").run
     except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("benchmarks", "model", "pipeline"):
+            raise
         raise UserError(f"{name}: a package is missing", str(error), "pip install '.[peers]'") from error
 
 

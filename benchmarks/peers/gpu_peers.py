@@ -1,8 +1,8 @@
 """Run the peers of the GPU benchmark: nanochat's model and optimizer, and torchtitan's trainer on its 1B model.
 
-nanochat trains in a loop like its own. In: a checkout and sizes. Out: tokens/s, FLOPs per token as the peer counts them, memory. Each runs in its own process, with the
-checkout's .venv/bin/python if there is one. nanochat (92d63d4) was run this way on a CPU; torchtitan (written against b5bcd76),
-which needs its own packages and a GPU, was not.
+nanochat trains in a loop like its own. In: a checkout and sizes. Out: tokens/s, FLOPs per token as the peer counts them,
+memory. Each runs in its own process, with the checkout's .venv/bin/python if there is one. nanochat (92d63d4) was run this way
+on a CPU; torchtitan (written against b5bcd76), which needs its own packages and a GPU, was not.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""How many of the near duplicates that we made are found, and is what is found true? Beside datasketch's MinHashLSH.
+"""The dedupe stage finds the near duplicates that were made here, and what it drops is similar.
 
-Pairs are labelled by how they were made (words edited, blocks put in another order, cut short, a template filled in twice), and
-by their true Jaccard over the same 5-grams. `ours` and `peer` are the recall of pairs at Jaccard 0.85 or more: for ours copies
-and verified pairs, for the peer those that its index returns, with the same bands. Precision is the share of all returned pairs
-whose true Jaccard reaches the threshold of the params.
+Pairs are labeled by how they were made (words edited, blocks reordered, truncated, slots of a template filled again) and by their
+true Jaccard similarity over the same 5-grams. With 14 bands of 8 rows, LSH nominates 1 - (1 - 0.85^8)^14 = 98.8 % of pairs at 0.85.
 """
 
 from __future__ import annotations
@@ -12,147 +10,119 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-import datasketch
-import numpy as np
 import pyarrow as pa
-from rich.console import Console
-from rich.table import Table
+import pytest
 
-from benchmarks.measure import Result
-from benchmarks.signatures import low_half
+from pipeline import dedupe
 from pipeline.params import Dedupe
-from pipeline.sketches import SETTINGS
-from pipeline.text.in_memory import deduplicate
-from pipeline.text.minhash import SCHEME
+from pipeline.tables import DOCS, ShardWriter, read_table
 
-SEED, N_FAMILIES, N_WORDS, MIN_RECALL_JACCARD = 1, 3_000, 300, 0.85
-PARAMS = Dedupe(
-    seed=SEED, ngram_words=5, n_bands=14, n_rows=8, min_jaccard=0.8, source_priority=[]
-)  # as in params.yaml
-N_PERMUTATIONS = PARAMS.n_bands * PARAMS.n_rows
-
+N_PAIRS, N_WORDS, MIN_RECALL_JACCARD = 3_000, 300, 0.85
+PARAMS = Dedupe(seed=1, ngram_words=5, n_bands=14, n_rows=8, min_jaccard=0.8, source_priority=[])  # as in params.yaml
 Words = list[str]
 
 
 class Pair(NamedTuple):
-    """Documents 2i and 2i + 1: how the second was made of the first, and their true Jaccard."""
+    """How document 2i + 1 was made from document 2i, their true Jaccard similarity, and whether one was dropped for the other."""
 
     kind: str
     jaccard: float
+    is_found: bool
 
 
-def edited(words: Words, rng: random.Random, strength: float) -> Words:
-    """Words replaced, put in and left out."""
+def edit(words: Words, rng: random.Random, strength: float) -> Words:
+    """Replace, insert and delete words."""
     made = list(words)
     for _ in range(1 + int(strength * 12)):
         at = rng.randrange(len(made))
-        new = [[new_word(rng)], [made[at], new_word(rng)], []][rng.randrange(3)]
-        made[at : at + 1] = new
+        made[at : at + 1] = [[new_word(rng)], [made[at], new_word(rng)], []][rng.randrange(3)]
     return made
 
 
-def reordered(words: Words, rng: random.Random, strength: float) -> Words:
-    """Blocks in another order."""
-    n_blocks = 2 + int(strength * 8)
-    cuts = sorted(rng.sample(range(1, len(words)), n_blocks - 1))
+def reorder(words: Words, rng: random.Random, strength: float) -> Words:
+    """Put blocks in another order."""
+    cuts = sorted(rng.sample(range(1, len(words)), 1 + int(strength * 8)))
     blocks = [words[a:b] for a, b in zip([0, *cuts], [*cuts, len(words)], strict=True)]
     rng.shuffle(blocks)
     return [word for block in blocks for word in block]
 
 
-def cut_short(words: Words, rng: random.Random, strength: float) -> Words:
-    """The beginning or the end is missing."""
+def truncate(words: Words, rng: random.Random, strength: float) -> Words:
+    """Cut off the beginning or the end."""
     n = 1 + int(strength * 0.25 * len(words))
     return words[n:] if rng.random() < 0.5 else words[:-n]
 
 
-def filled_in(words: Words, rng: random.Random, strength: float) -> Words:
-    """A template's slots: the same few names, wherever they occur."""
+def fill_slots(words: Words, rng: random.Random, strength: float) -> Words:
+    """Replace a few words, as when a template is filled again."""
     slots = set(rng.sample(range(len(words)), 1 + int(strength * 8)))
     return [new_word(rng) if i in slots else word for i, word in enumerate(words)]
 
 
-KINDS: dict[str, Callable[[Words, random.Random, float], Words]] = {
-    "edits": edited,
-    "reorderings": reordered,
-    "truncations": cut_short,
-    "template swaps": filled_in,
-}
+KINDS: tuple[Callable[[Words, random.Random, float], Words], ...] = (edit, reorder, truncate, fill_slots)
 
 
 def new_word(rng: random.Random) -> str:
     return "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9)))
 
 
-def grams(text: str) -> set[str]:
-    words = text.split()
-    return {" ".join(words[i : i + 5]) for i in range(len(words) - 4)}
-
-
 def jaccard(left: str, right: str) -> float:
-    a, b = grams(left), grams(right)
+    a, b = ({" ".join(words[i : i + 5]) for i in range(len(words) - 4)} for words in (left.split(), right.split()))
     return len(a & b) / len(a | b)
 
 
-def labelled() -> tuple[list[str], list[Pair]]:
-    """Pairs of documents; vocabulary and length of real prose, so that unlike documents share 5-grams hardly ever."""
-    rng = random.Random(SEED)
+def make_documents() -> tuple[list[str], list[str]]:
+    """Return the documents and the kind of each pair; unrelated documents hardly ever share a 5-gram."""
+    rng = random.Random(1)
     vocabulary = [new_word(rng) for _ in range(5_000)]
     documents: list[str] = []
-    pairs: list[Pair] = []
-    for i in range(N_FAMILIES):
-        kind = list(KINDS)[i % len(KINDS)]
+    for i in range(N_PAIRS):
         first = rng.choices(vocabulary, k=N_WORDS)
-        second = KINDS[kind](first, rng, rng.random())
-        documents += [" ".join(first), " ".join(second)]
-        pairs.append(Pair(kind, jaccard(*documents[-2:])))
-    return documents, pairs
+        documents += [" ".join(first), " ".join(KINDS[i % len(KINDS)](first, rng, rng.random()))]
+    return documents, [KINDS[i % len(KINDS)].__name__ for i in range(N_PAIRS)]
 
 
-def found_by_us(documents: list[str]) -> set[tuple[int, int]]:
-    """Copies and verified pairs, by document."""
-    n = len(documents)
-    table = pa.table({"id": [f"{i:06d}" for i in range(n)], "text": documents, "source": pa.repeat("", n)})
-    found = deduplicate(table, **PARAMS.model_dump(include=SETTINGS | {"min_jaccard"}))
-    copies = np.flatnonzero(found.exact != np.arange(n))
-    left, right = np.append(found.pairs.left, found.exact[copies]), np.append(found.pairs.right, copies)
-    ends = np.sort(found.order[np.array([left, right])], axis=0)
-    return {(int(left), int(right)) for left, right in ends.T}
-
-
-def found_by_datasketch(documents: list[str]) -> set[tuple[int, int]]:
-    lsh = datasketch.MinHashLSH(num_perm=N_PERMUTATIONS, params=(PARAMS.n_bands, PARAMS.n_rows))
-    found: set[tuple[int, int]] = set()
-    sets = ([gram.encode() for gram in grams(text)] for text in documents)
-    made = datasketch.MinHash.generator(sets, num_perm=N_PERMUTATIONS, seed=SEED, hashfunc=low_half, scheme=SCHEME)
-    for i, signature in enumerate(made):
-        found |= {(int(str(other)), i) for other in lsh.query(signature)}
-        lsh.insert(i, signature)
-    return found
-
-
-def run() -> Result:
-    """Prints recall by kind and band of Jaccard; returns recall at 0.85 or more, in percent."""
-    documents, pairs = labelled()
-    ours, peer = found_by_us(documents), found_by_datasketch(documents)
-    table = Table("made by", "true Jaccard", "pairs", "found by us", "found by datasketch")
-    for kind in [*KINDS, "all"]:
-        for low, high in ((0.80, 0.85), (0.85, 0.90), (0.90, 0.95), (0.95, 1.01), (MIN_RECALL_JACCARD, 1.01)):
-            rows = [i for i, p in enumerate(pairs) if kind in (p.kind, "all") and low <= p.jaccard < high]
-            counts = [sum((2 * i, 2 * i + 1) in found for i in rows) / max(1, len(rows)) for found in (ours, peer)]
-            band = f"{low:.2f} to {min(high, 1.0):.2f}"
-            table.add_row(kind, band, str(len(rows)), *(f"{count:.1%}" for count in counts))
-    Console().print(table)
-    rows = [i for i, pair in enumerate(pairs) if pair.jaccard >= MIN_RECALL_JACCARD]
-    recall = [100 * sum((2 * i, 2 * i + 1) in found for i in rows) / len(rows) for found in (ours, peer)]
-    precision = [
-        sum(jaccard(documents[i], documents[j]) >= PARAMS.min_jaccard for i, j in found) / max(1, len(found))
-        for found in (ours, peer)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Pair], list[float]]:
+    """The pairs, and the true similarity of each dropped document to its survivor."""
+    folder = tmp_path_factory.mktemp("quality")
+    documents, kinds = make_documents()
+    columns = {name: pa.repeat("", len(documents)) for name in DOCS.names}
+    with ShardWriter(folder / "docs") as writer:
+        writer.write(pa.table({**columns, "id": [f"{i:06d}" for i in range(len(documents))], "text": documents}, DOCS))
+    (folder / "out").mkdir()
+    dedupe.run(PARAMS, docs=folder / "docs", scratch=folder / "scratch", out=folder / "out")
+    ledger = read_table(folder / "out" / "ledger.parquet", ["id", "other_id", "decision"]).to_pylist()
+    dropped = {(int(row["id"]), int(row["other_id"])) for row in ledger if row["decision"] == "dropped"}
+    pairs = [
+        Pair(kind, jaccard(*documents[2 * i : 2 * i + 2]), bool(dropped & {(2 * i, 2 * i + 1), (2 * i + 1, 2 * i)}))
+        for i, kind in enumerate(kinds)
     ]
-    work = (
-        f"recall of {len(rows)} pairs at true Jaccard {MIN_RECALL_JACCARD} or more, {PARAMS.n_bands} bands of {PARAMS.n_rows}, in "
-        f"percent; precision (true Jaccard {PARAMS.min_jaccard} or more) ours {precision[0]:.4f}, peer {precision[1]:.4f}"
-    )
-    return Result(
-        work, "% found", recall[0], recall[1], "datasketch MinHashLSH, same permutations and bands, not verified"
-    )
+    return pairs, [jaccard(documents[one], documents[other]) for one, other in dropped]
+
+
+def recall(pairs: list[Pair], low: float, high: float = 1.01) -> float:
+    found = [pair.is_found for pair in pairs if low <= pair.jaccard < high]
+    assert len(found) >= 50
+    return sum(found) / len(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind.__name__ for kind in KINDS])
+def test_near_duplicates_of_every_kind_are_found(run: tuple[list[Pair], list[float]], kind: str) -> None:
+    pairs = [pair for pair in run[0] if pair.kind == kind]
+    assert recall(pairs, MIN_RECALL_JACCARD) >= 0.99
+    assert recall(pairs, 0.95) == 1.0
+
+
+@pytest.mark.slow
+def test_pairs_at_the_threshold_are_found_as_lsh_promises(run: tuple[list[Pair], list[float]]) -> None:
+    assert recall(run[0], 0.80, 0.85) >= 0.93
+
+
+@pytest.mark.slow
+def test_every_dropped_document_is_similar_to_its_survivor(run: tuple[list[Pair], list[float]]) -> None:
+    pairs, similarities = run
+    assert len(similarities) == sum(pair.is_found for pair in pairs)
+    assert min(similarities) >= PARAMS.min_jaccard
+    assert not any(pair.is_found for pair in pairs if pair.jaccard < PARAMS.min_jaccard)
