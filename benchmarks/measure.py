@@ -126,14 +126,19 @@ def require_checkout(benchmark: str, peer: str, path: Path | None) -> Path:
 
 
 def run_python(arguments: Sequence[str], folder: Path, **environment: str) -> str:
-    """Run a Python program in its own process in `folder` and return its output. Raises: `UserError` with its last lines."""
-    command = [sys.executable, *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    """Run a Python program in `folder`, with the folder's own .venv if it has one; return its output and error output.
+
+    Raises: `UserError` if the folder does not exist, or with the last lines if the program fails.
+    """
+    if not folder.is_dir():
+        raise UserError("benchmark: a checkout is missing", f"no folder {folder}", "clone it, or omit its option")
+    own = folder / ".venv" / "bin" / "python"
+    command = [str(own) if own.is_file() else sys.executable, *arguments]
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = subprocess.run(command, cwd=folder, env={**os.environ, **environment}, text=True, check=False, **streams)
     if done.returncode:
-        last = "\n".join(done.stderr.strip().splitlines()[-3:])
-        raise UserError(f"{' '.join(arguments[:3])} failed in {folder}", last, "read its message")
+        last = "\n".join(done.stdout.strip().splitlines()[-5:])
+        raise UserError(f"benchmark: {folder.name} failed with exit code {done.returncode}", last, "read its message")
     return done.stdout
 
 

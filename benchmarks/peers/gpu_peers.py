@@ -10,17 +10,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from benchmarks.measure import run_python
 from model.config import ModelConfig
 from pipeline.errors import UserError
-
-SECONDS = 1800
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def nanochat(
     model |= {"n_head": heads, "n_kv_head": heads, "n_embd": config.d_model}
     how = {"model": model, "device": device, "warm": warm, "steps": steps}
     how |= {"batch_rows": batch_rows, "micro_rows": micro_rows or batch_rows}
-    printed = _output(path, ["-c", NANOCHAT, json.dumps(how)], {"PYTHONPATH": str(path)})
+    printed = run_python(["-c", NANOCHAT, json.dumps(how)], path, PYTHONPATH=str(path))
     found = json.loads(printed.strip().splitlines()[-1])
     return PeerSpeed("nanochat", found["rate"], found["flops"], found["memory"])
 
@@ -109,7 +106,7 @@ def torchtitan(path: Path, micro_rows: int, seq_len: int, warm: int, steps: int)
         (Path(folder) / "minigpt_claim.py").write_text(text, encoding="utf-8")
         command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1", "-m", "torchtitan.train"]
         command += ["--module", "minigpt_claim", "--config", "claim", "--dump-folder", folder]
-        printed = _output(path, command, {"PYTHONPATH": f"{path}{os.pathsep}{folder}"})
+        printed = run_python(command, path, PYTHONPATH=f"{path}{os.pathsep}{folder}")
     return read_torchtitan(printed, warm)
 
 
@@ -125,25 +122,3 @@ def read_torchtitan(log: str, warm: int) -> PeerSpeed:
     flops = [float(tflops.replace(",", "")) * 1e12 / rate for (_, _, tflops), rate in zip(steps, rates, strict=True)]
     memory = max(float(gibibytes) for gibibytes, _, _ in steps)
     return PeerSpeed("torchtitan 1B", median(rates), median(flops), round(memory * 2**30))
-
-
-def _output(path: Path, arguments: list[str], environment: dict[str, str]) -> str:
-    """Run the checkout's Python and return its output. Raises: `UserError` when it fails."""
-    if not path.is_dir():
-        raise UserError("gpu: the checkout of a peer is missing", f"no folder {path}", "clone it, or omit its option")
-    own = path / ".venv" / "bin" / "python"
-    command = [str(own) if own.is_file() else sys.executable, *arguments]
-    done = subprocess.run(
-        command,
-        cwd=path,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=SECONDS,
-    )
-    if done.returncode:
-        raise UserError(
-            f"gpu: {path.name} failed with exit code {done.returncode}", done.stdout[-800:], "read its message"
-        )
-    return done.stdout

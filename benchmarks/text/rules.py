@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.measure import ROOT, Result, Row, Work, compare, rate
-from pipeline.params import C4, FineWeb, GopherQuality, GopherRepetition
+from pipeline.params import C4, FineWeb, load_params
 from pipeline.text import steps
 from pipeline.text.rules import PASSES, Step, first_broken, run_steps
 
@@ -54,36 +54,22 @@ class Filters(NamedTuple):
 
 
 def paper_filters() -> Filters:
-    """Return each set of rules as a step of its own."""
-    quality = GopherQuality(
-        min_words=50,
-        max_words=100_000,
-        min_mean_word_chars=3,
-        max_mean_word_chars=10,
-        max_symbol_word_frac=0.1,
-        max_bullet_line_frac=0.9,
-        max_ellipsis_line_frac=0.3,
-        min_alpha_word_frac=0.8,
-        min_stop_words=2,
-    )
+    """Return each set of rules as a step of its own, Gopher's with the thresholds of the recipe for web pages."""
+    quality, repetition = gopher_thresholds()
     return Filters(
-        present(steps.gopher(quality.model_dump(), None)),
-        present(steps.gopher(None, paper_repetition().model_dump())),
+        present(steps.gopher(quality, None)),
+        present(steps.gopher(None, repetition)),
         present(steps.web(C4().model_dump(), None)),
         present(steps.web(None, FineWeb().model_dump())),
     )
 
 
-def paper_repetition() -> GopherRepetition:
-    """Return Gopher's thresholds for repetition."""
-    return GopherRepetition(
-        max_dup_line_frac=0.3,
-        max_dup_paragraph_frac=0.3,
-        max_dup_line_char_frac=0.2,
-        max_dup_paragraph_char_frac=0.2,
-        max_top_ngram_char_frac={2: 0.2, 3: 0.18, 4: 0.16},
-        max_dup_ngram_char_frac={5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.1},
-    )
+def gopher_thresholds() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the thresholds for quality and for repetition: those of the paper, which are datatrove's defaults."""
+    params = load_params(ROOT / "docs" / "recipes" / "web.yaml").filter
+    assert params.gopher_quality is not None
+    assert params.gopher_repetition is not None
+    return params.gopher_quality.model_dump(), params.gopher_repetition.model_dump()
 
 
 def present(step: Step | None) -> Step:
@@ -101,11 +87,8 @@ def documents(n: int, seed: int = 1) -> list[str]:
 
 def _document(rng: random.Random, sentences: Sequence[str]) -> str:
     """Make paragraphs and lines, some of them notices, some repeated."""
-    n_lines, n_notices, n_repeats = (
-        rng.randint(1, 40),
-        rng.choice([0, 0, 0, 1, 2, 9]),
-        rng.choice([0, 0, 0, 1, 3, 8]),
-    )
+    n_lines = rng.randint(1, 40)
+    n_notices, n_repeats = rng.choice([0, 0, 0, 1, 2, 9]), rng.choice([0, 0, 0, 1, 3, 8])
     per_line = rng.choice([1, 1, 2, 5])
     lines = [" ".join(rng.choices(sentences, k=rng.randint(1, per_line))) for _ in range(n_lines)]
     lines += rng.choices(NOTICES, k=n_notices)
@@ -154,8 +137,7 @@ def run(*, n_docs: int = 400) -> Result:
     """Return kilobytes of text per second through all rules. Raises: `UserError` if over 0.5 % of the decisions differ."""
     texts = documents(n_docs)
     column, filters, peers = pa.array(texts, pa.string()), paper_filters(), peer_filters()
-    quality = {rule.reason: rule.threshold for rule in filters.gopher_quality.rules}
-    both = present(steps.gopher(quality, paper_repetition().model_dump()))
+    both = present(steps.gopher(*gopher_thresholds()))
     kilobytes = sum(len(text.encode()) for text in texts) / 1e3
 
     def ours() -> Any:
