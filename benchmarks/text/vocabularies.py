@@ -47,7 +47,12 @@ def run(
     """Return bytes per token over all sources, ours and the best peer's. Raises: `UserError` for missing or bad inputs."""
     peers = {**find_local_vocabularies(os.environ), **read_vocabulary_options(vocabularies)}
     settings = load_params(params).train_tokenizer
-    reader = Tokenizer.load(tokenizer)
+    try:
+        reader = Tokenizer.load(tokenizer)
+    except ValueError as error:
+        raise UserError(
+            "vocabularies: --tokenizer is missing", str(error), "run the pipeline up to train_tokenizer"
+        ) from error
     if not docs.is_dir():
         raise UserError("vocabularies: --docs is missing", f"no {docs}", "run the pipeline up to train_tokenizer")
     with tempfile.TemporaryDirectory(prefix="minigpt-") as name:

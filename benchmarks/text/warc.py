@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import random
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,89 +86,70 @@ def make_archive(n_pages: int) -> bytes:
     words = random_words(rng, 8_000, max_chars=11)
     out = io.BytesIO()
     writer: Any = WARCWriter(out, gzip=True)
+    fields = {"WARC-IP-Address": "192.0.2.1", "WARC-Identified-Payload-Type": "text/html"}
+
+    def write(kind: str, url: str, body: bytes, head: Any = None) -> None:
+        size, payload = len(body), io.BytesIO(body)
+        record = writer.create_warc_record(url, kind, payload, size, http_headers=head, warc_headers_dict=fields)
+        writer.write_record(record)
+
     for number in range(n_pages):
         url = f"https://site{number % 40}.example/articles/{number}"
-        fields = {"WARC-IP-Address": "192.0.2.1", "WARC-Identified-Payload-Type": "text/html"}
-        head = StatusAndHeaders(f"GET /articles/{number} HTTP/1.1", [("Host", "site.example"), ("Accept", "*/*")])
-        add(writer, "request", url, b"", head, fields)
-        add(
-            writer,
-            "response",
-            url,
-            html(rng, words, number).encode(),
-            response_head("200 OK", "text/html; charset=UTF-8"),
-            fields,
+        request = [("Host", "site.example"), ("Accept", "*/*")]
+        write("request", url, b"", StatusAndHeaders(f"GET /articles/{number} HTTP/1.1", request))
+        write(
+            "response", url, make_page(rng, words, number).encode(), response_head("200 OK", "text/html; charset=UTF-8")
         )
         if number % 10 == 0:
-            add(writer, "response", url + ".png", rng.randbytes(20_000), response_head("200 OK", "image/png"), fields)
-            add(
-                writer,
-                "response",
-                url + "x",
-                b"<h1>not found</h1>",
-                response_head("404 Not Found", "text/html"),
-                fields,
-            )
-        add(writer, "metadata", url, b"fetchTimeMs: 312\r\ncharset-detected: UTF-8\r\n", None, fields)
+            write("response", url + ".png", rng.randbytes(20_000), response_head("200 OK", "image/png"))
+            write("response", url + "x", b"<h1>not found</h1>", response_head("404 Not Found", "text/html"))
+        write("metadata", url, b"fetchTimeMs: 312\r\ncharset-detected: UTF-8\r\n")
     return out.getvalue()
 
 
 def response_head(status: str, kind: str) -> Any:
     """Return the status line and headers of a response."""
-    fields = [
-        ("Date", "Fri, 01 May 2026 10:00:00 GMT"),
-        ("Server", "nginx"),
-        ("Content-Type", kind),
-        ("Vary", "Accept"),
-    ]
-    return StatusAndHeaders(status, fields, protocol="HTTP/1.1")
+    fields = {"Date": "Fri, 01 May 2026 10:00:00 GMT", "Server": "nginx", "Content-Type": kind, "Vary": "Accept"}
+    return StatusAndHeaders(status, [*fields.items()], protocol="HTTP/1.1")
 
 
-def add(writer: Any, kind: str, url: str, body: bytes, head: Any, fields: dict[str, str]) -> None:
-    """Write one record."""
-    record = writer.create_warc_record(
-        url, kind, io.BytesIO(body), len(body), http_headers=head, warc_headers_dict=fields
-    )
-    writer.write_record(record)
-
-
-def html(rng: random.Random, words: list[str], number: int) -> str:
+def make_page(rng: random.Random, words: list[str], number: int) -> str:
     """Return a page of the kind that content management systems make."""
 
     def prose(n_words: int) -> str:
         return " ".join(rng.choices(words, k=n_words)).capitalize() + "."
 
-    def link() -> str:
-        path, name = f"{rng.choice(words)}/{rng.choice(words)}", rng.choice(words)
-        return f'<a href="/{path}?ref={number}" class="link link--{name}">{prose(2)}</a>'
+    def word() -> str:
+        return rng.choice(words)
 
-    menu = "".join(f'<li class="menu-item menu-item-{n}" id="m{n}">{link()}</li>' for n in range(rng.randint(10, 40)))
-    cards = "".join(
-        f'<div class="card" data-id="{n}"><a href="/p/{n}"><img src="/i/{n}.jpg" alt="{prose(3)}" width="320" height="180" '
-        f'loading="lazy"></a><h3 class="card__title">{prose(5)}</h3><span class="meta date">1 May 2026</span></div>'
-        for n in range(rng.randint(4, 20))
-    )
-    script = "".join(
-        f"window.q{n}=function(a,b){{return a<b&&'{rng.choice(words)}'}};" for n in range(rng.randint(20, 300))
-    )
-    style = "".join(f".{rng.choice(words)}{{margin:0 {n}px;color:#fff}}\n" for n in range(rng.randint(20, 200)))
-    sections = "".join(
-        f'<h2 id="s{n}">{prose(4)}</h2>'
-        + "".join(
-            f"<p>{prose(rng.randint(20, 90))} {link()} <em>{prose(3)}</em></p>\n" for _ in range(rng.randint(1, 5))
-        )
-        + (f"<ul>{''.join(f'<li>{prose(8)}</li>' for _ in range(5))}</ul>" if n % 3 == 0 else "")
-        + (f"<table><tr><th>{prose(1)}</th><td>{number}</td></tr></table>" if n % 4 == 0 else "")
-        for n in range(rng.randint(2, 14))
-    )
-    comments = "".join(f'<div class="comment" id="c{n}"><p>{prose(25)}</p></div>' for n in range(rng.randint(0, 10)))
+    def link() -> str:
+        return f'<a href="/{word()}/{word()}?ref={number}" class="link link--{word()}">{prose(2)}</a>'
+
+    def repeat(low: int, high: int, make: Callable[[int], str]) -> str:
+        return "".join(make(n) for n in range(rng.randint(low, high)))
+
+    def card(n: int) -> str:
+        image = f'<img src="/i/{n}.jpg" alt="{prose(3)}" width="320" height="180" loading="lazy">'
+        title = f'<h3 class="card__title">{prose(5)}</h3><span class="meta date">1 May 2026</span>'
+        return f'<div class="card" data-id="{n}"><a href="/p/{n}">{image}</a>{title}</div>'
+
+    def section(n: int) -> str:
+        text = repeat(1, 5, lambda _: f"<p>{prose(rng.randint(20, 90))} {link()} <em>{prose(3)}</em></p>\n")
+        items = f"<ul>{repeat(5, 5, lambda _: f'<li>{prose(8)}</li>')}</ul>" if n % 3 == 0 else ""
+        table = f"<table><tr><th>{prose(1)}</th><td>{number}</td></tr></table>" if n % 4 == 0 else ""
+        return f'<h2 id="s{n}">{prose(4)}</h2>{text}{items}{table}'
+
+    menu = repeat(10, 40, lambda n: f'<li class="menu-item menu-item-{n}" id="m{n}">{link()}</li>')
+    script = repeat(20, 300, lambda n: f"window.q{n}=function(a,b){{return a<b&&'{word()}'}};")
+    style = repeat(20, 200, lambda n: f".{word()}{{margin:0 {n}px;color:#fff}}\n")
+    comments = repeat(0, 10, lambda n: f'<div class="comment" id="c{n}"><p>{prose(25)}</p></div>')
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{prose(6)}</title>'
         f'<meta name="viewport" content="width=device-width"><meta name="description" content="{prose(20)}">'
         f'<link rel="stylesheet" href="/a.css"><style>{style}</style><script>{script}</script></head>'
         f'<body class="post single"><!-- {prose(10)} -->'
         f'<header class="site-header"><nav class="navbar"><ul>{menu}</ul></nav></header>'
-        f'<main id="main"><article class="post-content"><h1>{prose(7)}</h1>{sections}</article>'
-        f'<section class="comments">{comments}</section></main><aside class="sidebar">{cards}</aside>'
+        f'<main id="main"><article class="post-content"><h1>{prose(7)}</h1>{repeat(2, 14, section)}</article>'
+        f'<section class="comments">{comments}</section></main><aside class="sidebar">{repeat(4, 20, card)}</aside>'
         f'<footer class="site-footer"><ul>{menu}</ul><p>© 2026 {prose(4)}</p></footer><script>{script}</script></body></html>'
     )

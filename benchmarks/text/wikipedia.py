@@ -44,7 +44,7 @@ def run(*, n_articles: int = 60, dump: Path | None = None) -> Result:
 
         def ours() -> list[str]:
             batches = open_source(params, "bench").batches
-            return [document.title for batch in batches for document in batch.docs if document.text]
+            return [document.title for batch in batches for document in batch.docs]
 
         def peer() -> list[str]:
             return [title for title, text in read_with_peer(path)[0] if text]

@@ -35,8 +35,11 @@ NANOGPT = (
 
 def run(*, nanogpt: Path | None = None, minimind: Path | None = None, minutes: float = 5.0) -> Result:
     """Return bits per byte, ours and the better peer's. Raises: `UserError` without a checkout or a corpus."""
+    if nanogpt is None and minimind is None:
+        found, todo = "no --nanogpt, no --minimind", "clone a peer and pass --nanogpt PATH or --minimind PATH"
+        raise UserError("five_minutes: a checkout of a peer is needed", found, todo)
     peers: dict[str, tuple[Callable[[Path, Path, float], float], Path]] = {}
-    if nanogpt is not None or minimind is None:
+    if nanogpt is not None:
         peers["nanoGPT's recipe"] = run_nanogpt, require_checkout("five_minutes", "nanogpt", nanogpt)
     if minimind is not None:
         peers["minimind's recipe"] = run_minimind, require_checkout("five_minutes", "minimind", minimind)
