@@ -109,13 +109,13 @@ def make_parser(names: Sequence[str]) -> argparse.ArgumentParser:
             for parameter in inspect.signature(load_benchmark(name)).parameters.values():
                 options.setdefault(parameter.name, []).append((name, parameter))
     for option, users in options.items():
-        defaults = "; ".join(f"{name}: {parameter.default}" for name, parameter in users)
+        annotation = str(users[0][1].annotation)
         parser.add_argument(
             f"--{option.replace('_', '-')}",
-            type=PARSERS[str(users[0][1].annotation)],
+            type=PARSERS[annotation],
             default=argparse.SUPPRESS,
-            metavar=str(users[0][1].annotation).partition(" ")[0].removesuffix("[int,").removesuffix("[str,").upper(),
-            help=f"default for {defaults}",
+            metavar="A,B" if annotation.startswith("tuple") else annotation.partition(" ")[0].upper(),
+            help="default for " + ", ".join(f"{name}: {parameter.default}" for name, parameter in users),
         )
     return parser
 
