@@ -44,7 +44,7 @@ def train_as_the_stage_does(params: Language, learn: list[Sentence], model: Path
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_languages_of_unseen_sentences_are_right_and_no_foreign_one_passes(tmp_path: Path) -> None:
     params = load_params(ROOT / "params.yaml").filter.language
     judged = cross_validate(params, tmp_path)
