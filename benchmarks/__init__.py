@@ -1,1 +1,1 @@
-"""One file per claim: ours beside a peer on the same work in one run, and the ratio. `python -m benchmarks` lists them."""
+"""Compare our implementations with their peers: one claim per file, the same work in one run. See `python -m benchmarks --list`."""

@@ -1,4 +1,8 @@
-"""What a benchmark gives back, and how it times: the best of alternating rounds, so that a busy moment hits both alike."""
+"""Run our implementation and its peer alternately on the same work, check that their results agree, and return speeds and ratio.
+
+In: two callables and the amount of work in one call. Out: a `Result`. The best of several alternating rounds counts, so that
+other programs on the machine affect both sides alike. On one core processor time is measured, on all cores wall-clock time.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,27 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
 
 from pipeline.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+Row = Mapping[str, float | str | None]
 
 
 @dataclass(frozen=True)
 class Result:
-    """`ours` and `peer` in `unit` of the same `work`; more is better unless `is_cost`. No peer: only ours."""
+    """Hold `ours` and `peer` in `unit` for the same `work`. More is better unless `is_cost`; without a peer only ours is known."""
 
     work: str
     unit: str
@@ -23,40 +38,122 @@ class Result:
     peer: float | None = None
     peer_name: str = ""
     is_cost: bool = False
+    details: Sequence[Row] = field(default=())  # rows of a table: further measurements of the same run
 
     @property
     def ratio(self) -> float | None:
-        """How many times better ours is."""
+        """Return how many times better ours is."""
         if self.peer is None:
             return None
         return self.peer / self.ours if self.is_cost else self.ours / self.peer
 
 
-def rates(
-    ours: Callable[[], object],
-    peer: Callable[[], object],
-    amount: float,
+@dataclass(frozen=True)
+class Work:
+    """Describe what one call does: `amount` of it, in the numerator of `unit` (500 for documents/s, 12.3 for MB/s)."""
+
+    description: str
+    unit: str
+    amount: float
+    peer_name: str
+    is_one_core: bool = True
+
+
+def equal(ours: Any, peer: Any) -> bool:
+    """Return whether two results are equal, arrays included."""
+    return np.array_equal(ours, peer) if isinstance(ours, np.ndarray) else bool(ours == peer)
+
+
+def compare(
+    work: Work,
+    ours: Callable[[], Any],
+    peer: Callable[[], Any],
+    *,
+    is_same: Callable[[Any, Any], bool] = equal,
     rounds: int = 3,
-    clock: Callable[[], float] = time.perf_counter,
-) -> tuple[float, float]:
-    """`amount` of work per second for each, warmed up once, then in turn; the best round counts. For work on one core
-    `time.process_time` is the better clock: what else the machine does does not show."""
-    ours()
-    best = [float("inf"), float("inf")]
-    for _ in range(rounds):
-        for index, work in enumerate((ours, peer)):
-            started = clock()
-            work()
-            best[index] = min(best[index], clock() - started)
-    return amount / best[0], amount / best[1]
+    details: Callable[[], Sequence[Row]] = tuple,
+) -> Result:
+    """Run both once to compare their results, then time them in alternating rounds. Raises: `UserError` if the results differ."""
+    with one_core() if work.is_one_core else nullcontext():
+        if not is_same(ours(), peer()):
+            raise UserError(
+                f"benchmark: {work.description}",
+                f"ours and {work.peer_name} differ",
+                "compare the two results; one is wrong",
+            )
+        best = [float("inf"), float("inf")]
+        for _ in range(rounds):
+            for index, call in enumerate((ours, peer)):
+                best[index] = min(best[index], seconds(call, work.is_one_core))
+        rows = details()
+    return Result(
+        work.description, work.unit, work.amount / best[0], work.amount / best[1], work.peer_name, details=rows
+    )
 
 
-def python(arguments: Sequence[str], folder: Path, **environment: str) -> str:
-    """What a Python program prints, run in a process of its own in `folder`. Raises: `UserError` with its last words."""
-    command = [sys.executable, *arguments]
-    environment = {**os.environ, **environment}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+def seconds(call: Callable[[], object], is_one_core: bool = True) -> float:
+    """Return the processor time of one call, or its wall-clock time when it uses all cores."""
+    clock = time.process_time if is_one_core else time.perf_counter
+    started = clock()
+    call()
+    return clock() - started
+
+
+def rate(call: Callable[[], object], amount: float, rounds: int = 3) -> float:
+    """Return `amount` per second of processor time on one core, for the best of several rounds."""
+    with one_core():
+        return amount / min(seconds(call) for _ in range(rounds))
+
+
+@contextmanager
+def one_core() -> Generator[None]:
+    """Run stages without worker processes, and Arrow on one thread."""
+    n_threads = pa.cpu_count()
+    with patch.dict(os.environ, {"MINIGPT_ENGINE": "serial"}):
+        pa.set_cpu_count(1)
+        try:
+            yield
+        finally:
+            pa.set_cpu_count(n_threads)
+
+
+def require_checkout(benchmark: str, peer: str, path: Path | None) -> Path:
+    """Return the peer's folder. Raises: `UserError` if it was not given or does not exist."""
+    if path is None or not path.is_dir():
+        found = f"no --{peer}" if path is None else f"no folder {path}"
+        raise UserError(f"{benchmark}: a checkout of {peer} is needed", found, f"clone {peer} and pass --{peer} PATH")
+    return path
+
+
+def run_python(arguments: Sequence[str], folder: Path, **environment: str) -> str:
+    """Run a Python program in `folder`, with the folder's own .venv if it has one; return its output and error output.
+
+    Raises: `UserError` if the folder does not exist, or with the last lines if the program fails.
+    """
+    if not folder.is_dir():
+        raise UserError("benchmark: a checkout is missing", f"no folder {folder}", "clone it, or omit its option")
+    own = folder / ".venv" / "bin" / "python"
+    command = [str(own) if own.is_file() else sys.executable, *arguments]
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = subprocess.run(command, cwd=folder, env={**os.environ, **environment}, text=True, check=False, **streams)
     if done.returncode:
-        last = "\n".join(done.stderr.strip().splitlines()[-3:])
-        raise UserError(f"{' '.join(arguments[:3])} failed in {folder}", last, "look at its message")
+        last = "\n".join(done.stdout.strip().splitlines()[-5:])
+        raise UserError(f"benchmark: {folder.name} failed with exit code {done.returncode}", last, "read its message")
     return done.stdout
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """Print rows as a table, numbers right-aligned."""
+    table = Table()
+    for name, value in rows[0].items():
+        table.add_column(name, justify="left" if isinstance(value, str) else "right")
+    for row in rows:
+        table.add_row(*(format_value(value) for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+
+
+def format_value(value: float | str | None) -> str:
+    """Format a number with three significant digits, large ones without a fraction."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return f"{value:,.0f}" if abs(value) >= 100 or isinstance(value, int) else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""The arithmetic of the GPU benchmark, and its whole way with a tiny model on the CPU."""
+"""The arithmetic of the GPU benchmark, and the whole benchmark with a tiny model on the CPU."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gpu
-from benchmarks.__main__ import main, names
-from benchmarks.gpu import Work, compare, flops_per_token, mfu
-from benchmarks.gpu_peers import PeerSpeed, nanochat, read_torchtitan
+from benchmarks.__main__ import find_benchmarks, main, show
+from benchmarks.peers.gpu_peers import PeerSpeed, nanochat, read_torchtitan
+from benchmarks.training import gpu
+from benchmarks.training.gpu import Work, compare, flops_per_token, mfu
 from model.config import ModelConfig
 from tests.conftest import ROOT, read_yaml
 
@@ -48,9 +48,9 @@ def test_without_a_gpu_it_says_so_and_nothing_is_wrong(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "gpu" in names()
-    assert "gpu_peers" not in names()
-    assert main(["gpu", "--json"]) == 0
+    assert "gpu" in find_benchmarks()
+    assert "gpu_peers" not in find_benchmarks()
+    assert main(["gpu"]) == 0
     assert "not measured" in capsys.readouterr().out
 
 
@@ -62,9 +62,12 @@ def test_the_whole_way_on_a_cpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     result = compare((TINY,), CPU, steps=2)
     assert result.ours > 0
     assert (result.peer, result.peer_name) == (mfu(2.0, flops, 1.0), "fast")
-    said = capsys.readouterr().out
-    for word in ("tiny", "ours", "fast", "1.0", "published", "41", "GB planned"):
-        assert word in said
+    show("gpu", result)
+    printed = capsys.readouterr().out
+    for word in ("tiny", "ours", "fast", "published", "41", "planned GB"):
+        assert word in printed
+    rows = {row["who"]: row for row in result.details}
+    assert rows["fast"]["GB"] == 1.0
 
 
 def test_a_log_of_torchtitan_is_read() -> None:

@@ -12,7 +12,7 @@ from pipeline.text.c4 import Lines, clean
 
 pytest.importorskip("datatrove")
 
-from benchmarks import rules as bench
+from benchmarks.text import rules as bench
 from pipeline.text.rules import PASSES, first_broken
 
 N_DOCS = 300

@@ -1,0 +1,1 @@
+"""Measure inference: one request and many at once."""

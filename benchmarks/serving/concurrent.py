@@ -1,0 +1,37 @@
+"""Sixteen requests at once, on all cores, against the same sixteen one after the other, each as fast as possible; equal ids.
+
+Both keep their weights between rounds, as a service does.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.measure import Result, Work, compare
+from benchmarks.serving.models import PROMPT, default_model
+from model.batching import Batcher
+from model.decoder import Decoder
+from model.generate import Sampling
+
+
+def run(*, n_requests: int = 16, n_new: int = 100) -> Result:
+    """Return tokens per second over all requests."""
+    model = default_model()
+    prompts = [PROMPT[number:] for number in range(n_requests)]
+    sampling = Sampling(max_new_tokens=n_new, temperature=0.0)
+    engine, decoder = Decoder(model, n_places=n_requests, n_threads=torch.get_num_threads()), Decoder(model)
+
+    def ours() -> list[list[int]]:
+        batcher = Batcher(model, n_requests, engine=engine)
+        answers: dict[int, list[int]] = {batcher.add(prompt, sampling): [] for prompt in prompts}
+        while batcher.is_busy:
+            for ticket, index in batcher.step():
+                if index is not None:
+                    answers[ticket].append(index)
+        return list(answers.values())
+
+    def peer() -> list[list[int]]:
+        return [list(decoder.stream(prompt, sampling)) for prompt in prompts]
+
+    n_tokens, work = n_requests * n_new, f"{n_requests} requests of {n_new} tokens"
+    return compare(Work(work, "tokens/s", n_tokens, "ours, one at a time", is_one_core=False), ours, peer, rounds=10)

@@ -1,0 +1,1 @@
+"""Measure the text stages: dedupe, filters, readers, tokenizer and ledger."""
