@@ -9,7 +9,7 @@ from benchmarks.measure import Result, rates
 from benchmarks.models import PROMPT, default_model
 from model.batching import Batcher
 from model.decoder import Decoder
-from model.generate import Sampling
+from model.sampling import Sampling
 
 N_REQUESTS, N_NEW = 16, 100
 
@@ -18,7 +18,7 @@ def run() -> Result:
     """Tokens a second over all requests; raises if one id differs."""
     model = default_model()
     prompts = [PROMPT[number:] for number in range(N_REQUESTS)]
-    sampling = Sampling(max_new_tokens=N_NEW, temperature=0.0)
+    sampling = Sampling(max_tokens=N_NEW, temperature=0.0)
     engine = Decoder(model, n_places=N_REQUESTS, n_threads=torch.get_num_threads())
 
     def together() -> list[list[int]]:

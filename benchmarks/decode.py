@@ -14,7 +14,7 @@ from benchmarks.models import PROMPT, default_model, small_tokenizer
 from model.checkpoint import save_model
 from model.decoder import Decoder
 from model.export import export_hf
-from model.generate import Sampling
+from model.sampling import Sampling
 
 N_NEW = 200
 
@@ -34,7 +34,7 @@ def run() -> Result:
     decoder = Decoder(model)
 
     def ours() -> list[int]:
-        return list(decoder.stream(PROMPT, Sampling(max_new_tokens=N_NEW, temperature=0.0)))
+        return list(decoder.stream(PROMPT, Sampling(max_tokens=N_NEW, temperature=0.0)))
 
     def peer() -> Any:
         with torch.no_grad():

@@ -21,7 +21,8 @@ from assistant.session import Session
 from assistant.tools import tools_of
 from model.chat import prompt_ids
 from model.checkpoint import load_model
-from model.generate import Sampling, generate
+from model.generate import generate
+from model.sampling import Sampling
 from model.tokenizer import Tokenizer
 from tests.assistant.conftest import LOOK_UP, SUM, random_model, read_config
 
@@ -67,7 +68,7 @@ def test_pieces_are_whole_characters(chat: ModelEngine) -> None:
 def test_the_kernel_writes_what_torch_writes(wild: ModelEngine, temperature: float) -> None:
     model, tokenizer, _ = load_model(wild.info.folder)
     settings = Settings(max_tokens=20, temperature=temperature, top_k=50, top_p=0.9, seed=3)
-    sampling = Sampling(max_new_tokens=20, temperature=temperature, top_k=50, top_p=0.9, seed=3)
+    sampling = Sampling(max_tokens=20, temperature=temperature, top_k=50, top_p=0.9, seed=3)
     for question in ("What is 12 * 7?", "word", "naïve café 😀"):
         messages = [{"role": "user", "content": question}]
         ids = generate(model, prompt_ids(messages, tokenizer), sampling, stop_ids=wild._stops)

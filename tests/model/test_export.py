@@ -14,7 +14,8 @@ from model.chat import call_text, prompt_ids, render
 from model.checkpoint import save_model
 from model.config import ModelConfig
 from model.export import export_gguf, export_hf, main
-from model.generate import Sampling, generate
+from model.generate import generate
+from model.sampling import Sampling
 from model.tokenizer import SPLIT_PATTERNS, Tokenizer, train_bpe
 from model.transformer import Transformer
 from model.vocabulary import train_char
@@ -73,7 +74,7 @@ def test_transformers_gives_the_same_logits_and_tokens(is_tied: bool, tmp_path: 
     with torch.no_grad():
         ours = model.logits(model(ids))
         assert torch.allclose(theirs(ids).logits, ours, atol=1e-4)
-    new = generate(model, ids[0].tolist(), Sampling(max_new_tokens=20, temperature=0.0), stop_ids=[])
+    new = generate(model, ids[0].tolist(), Sampling(max_tokens=20, temperature=0.0), stop_ids=[])
     found = theirs.generate(ids, max_new_tokens=20, do_sample=False, eos_token_id=None)[0, ids.shape[1] :].tolist()
     assert found == new
 
@@ -111,7 +112,7 @@ def test_llama_cpp_gives_the_same_greedy_tokens(kind: str, pattern: str, tmp_pat
     tolerance = {"f32": 0.002, "f16": 0.01, "q8_0": 0.1}[kind] * logits.std()
     assert np.sqrt(np.mean((found - logits) ** 2)) < tolerance
     if kind != "q8_0":
-        new = generate(model, ids, Sampling(max_new_tokens=20, temperature=0.0), stop_ids=[])
+        new = generate(model, ids, Sampling(max_tokens=20, temperature=0.0), stop_ids=[])
         theirs.reset()
         answer = []
         for index in theirs.generate(ids, temp=0.0, top_k=1, repeat_penalty=1.0):
