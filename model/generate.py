@@ -8,7 +8,7 @@ cached = uncached, to the token, in fp32.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from threading import Lock
 
 import torch
@@ -50,7 +50,9 @@ class Prefix(ABC):
         self.n_reused, self.n_computed = n_kept, len(prompt) - n_kept
         return self._append(prompt[n_kept:], n_kept)
 
-    def stream(self, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()) -> Iterator[int]:
+    def stream(
+        self, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()
+    ) -> Generator[int, None, None]:
         """Write one answer. Ends at a stop id, after max_tokens, or when the window is full. The same seed gives the same ids.
 
         Raises: ValueError for a prompt that is empty or too long, or while another answer is being written.
