@@ -130,7 +130,11 @@ class Decoder:
 
     def extend(self, past: Past, ids: Sequence[int], position: int) -> Floats:
         """Return the logits behind these ids, which come after `position` tokens in the one place of `past`."""
-        return self._prefill(past, [0], [ids], position)
+        if len(ids) > 1:
+            return self._prefill(past, [0], [ids], position)
+        logits = self._empty_logits(1)  # a step of decoding, where lists and concatenations would show
+        self._read_out(self._forward(past, *np.array([[ids[0]], [0], [position]])), logits)
+        return logits
 
     def _prefill(
         self, past: Past, places: Sequence[int], prompts: Sequence[Sequence[int]], start_at: int = 0

@@ -122,7 +122,9 @@ def token_counter(tokenizer_json: str) -> TokenCounter:
     def count(examples: Sequence[Example]) -> list[int]:
         messages = [message for example in examples for message in example.messages]
         lengths = iter(encode([written_text(message) for message in messages])[1].tolist() if messages else [])
-        sizes = iter([length + 2 + (message.call is not None) for length, message in zip(lengths, messages, strict=True)])
+        sizes = iter(
+            [length + 2 + (message.call is not None) for length, message in zip(lengths, messages, strict=True)]
+        )
         return [1 + sum(next(sizes) for _ in example.messages) for example in examples]
 
     return count
@@ -133,13 +135,21 @@ def _fitting(examples: Sequence[Example], max_tokens: int, count_tokens: TokenCo
 
 
 def _write_train(path: Path, examples: Sequence[Example]) -> None:
-    rows = [{"id": f"train-{n:06d}", "kind": e.kind, "messages": _json(messages_to_json(e.messages))} for n, e in enumerate(examples)]
+    rows = [
+        {"id": f"train-{n:06d}", "kind": e.kind, "messages": _json(messages_to_json(e.messages))}
+        for n, e in enumerate(examples)
+    ]
     write_table(path, pa.Table.from_pylist(rows, schema=CONVERSATIONS))
 
 
 def _write_heldout(path: Path, examples: Sequence[Example]) -> None:
     rows = [
-        {"id": f"heldout-{n:05d}", "kind": e.kind, "messages": _json(messages_to_json(e.messages)), "expected": _json(e.expected)}
+        {
+            "id": f"heldout-{n:05d}",
+            "kind": e.kind,
+            "messages": _json(messages_to_json(e.messages)),
+            "expected": _json(e.expected),
+        }
         for n, e in enumerate(examples)
     ]
     write_table(path, pa.Table.from_pylist(rows, schema=HELDOUT))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from model.chat import Message, ToolCall, call_from_json
 
+
 class Item(NamedTuple):
     """`prompt` ends where the assistant has to speak: with a person's turn or a tool's."""
 

@@ -56,4 +56,3 @@ def result(expression: str, value: str) -> str:
 def shown(titles_and_texts: Sequence[tuple[str, str]]) -> str:
     """Passages as search_docs gives them: a line each."""
     return "\n".join(f"[{title}] {text}" for title, text in titles_and_texts) or NOTHING_FOUND
-

@@ -56,7 +56,9 @@ def seed_examples(
 
 
 def _filled(messages: Sequence[Message], fill: dict[str, str]) -> list[Message]:
-    return [replace(message, parts=tuple(Part(_fill(part.text, fill)) for part in message.parts)) for message in messages]
+    return [
+        replace(message, parts=tuple(Part(_fill(part.text, fill)) for part in message.parts)) for message in messages
+    ]
 
 
 def _expected(seed: dict[str, Any], fill: dict[str, str]) -> dict[str, Any]:

@@ -22,9 +22,7 @@ class Script:
         self.answers, self.is_chat = list(answers), is_chat
         self.shown: list[list[Message]] = []
 
-    def reply(
-        self, messages: Sequence[Message], sampling: Sampling, memory: Memory | None = None
-    ) -> Iterator[Event]:
+    def reply(self, messages: Sequence[Message], sampling: Sampling, memory: Memory | None = None) -> Iterator[Event]:
         self.shown.append(list(messages))
         answer = self.answers.pop(0) if self.answers else ""
         yield from [answer] if isinstance(answer, ToolCall) else map(TextPiece, answer)

@@ -119,7 +119,10 @@ def test_an_impossible_window_is_refused(tokenizer: Tokenizer) -> None:
         ({"role": "user", "content": [{"type": "text"}]}, r"messages\[1\]\.content\[0\]\.text is missing"),
         ({"role": "user", "content": "", "calls": []}, r"messages\[1\]\.calls is unknown; known are call, call_id"),
         ({"role": "user", "call": {"name": "a", "argument": "b"}}, r"messages\[1\]\.call belongs to the assistant"),
-        ({"role": "assistant", "content": "x", "call": {"name": "a", "argument": "b"}}, r"messages\[1\]\.content must be"),
+        (
+            {"role": "assistant", "content": "x", "call": {"name": "a", "argument": "b"}},
+            r"messages\[1\]\.content must be",
+        ),
         ({"role": "assistant", "call": {"argument": "b"}}, r"messages\[1\]\.call\.name is missing"),
         ({"role": "assistant", "call": {"name": "a", "argument": 1}}, r"messages\[1\]\.call\.argument must be text"),
         ({"role": "assistant", "call": {"name": "a", "arguments": "b"}}, r"messages\[1\]\.call\.arguments must be an"),
@@ -145,10 +148,12 @@ def test_the_stored_form_stays_what_data_on_disk_has() -> None:
     assert json.dumps(messages_to_json(messages)) == json.dumps(rows)
 
 
-json_values = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner), max_leaves=3)
-calls = st.builds(ToolCall, st.text(), st.sampled_from(["calculator", "f"]), st.dictionaries(st.text(), json_values)) | (
-    st.builds(ToolCall.of, st.sampled_from(["calculator", "f"]), st.text(), st.text())
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner), max_leaves=3
 )
+calls = st.builds(
+    ToolCall, st.text(), st.sampled_from(["calculator", "f"]), st.dictionaries(st.text(), json_values)
+) | (st.builds(ToolCall.of, st.sampled_from(["calculator", "f"]), st.text(), st.text()))
 any_message = st.one_of(
     st.builds(Message, st.sampled_from(ROLES), st.lists(st.builds(Part, st.text())).map(tuple)),
     st.builds(Message.calling, calls),
@@ -189,9 +194,9 @@ def test_ids_are_those_of_the_template_before_messages_had_types() -> None:
 
 # fmt: off
 IDS = [
-    1, 2, 49, 84, 236, 81, 97, 88, 287, 42, 283, 307, 123, 278, 295, 306, 143, 118, 236, 188, 269, 262, 238, 29, 6, 3, 70, 315, 280,
-    236, 301, 236, 25, 236, 38, 46, 236, 303, 84, 291, 107, 45, 303, 98, 104, 98, 99, 288, 107, 45, 6, 4, 7, 82, 80, 91, 82, 100, 91,
-    281, 282, 23, 17, 301, 236, 25, 236, 38, 236, 75, 17, 143, 118, 75, 17, 75, 93, 17, 24, 6, 5, 39, 35, 6, 4, 301, 236, 25, 236, 38,
-    236, 44, 236, 39, 35, 6, 3, 6,
+    1, 2, 49, 84, 236, 81, 97, 88, 287, 42, 283, 307, 123, 278, 295, 306, 143, 118, 236, 188, 269, 262, 238, 29, 6, 3,
+    70, 315, 280, 236, 301, 236, 25, 236, 38, 46, 236, 303, 84, 291, 107, 45, 303, 98, 104, 98, 99, 288, 107, 45, 6,
+    4, 7, 82, 80, 91, 82, 100, 91, 281, 282, 23, 17, 301, 236, 25, 236, 38, 236, 75, 17, 143, 118, 75, 17, 75, 93, 17,
+    24, 6, 5, 39, 35, 6, 4, 301, 236, 25, 236, 38, 236, 44, 236, 39, 35, 6, 3, 6,
 ]
 # fmt: on

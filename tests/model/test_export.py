@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -90,9 +89,14 @@ def test_auto_tokenizer_has_the_same_ids_and_template(pattern: str, tmp_path: Pa
     for text in TEXTS:
         assert theirs(text)["input_ids"] == tokenizer.encode(text)
         assert theirs.decode(tokenizer.encode(text)) == text
-    found = theirs.apply_chat_template(messages_to_json(TALK), add_generation_prompt=True, tokenize=True, return_dict=True)["input_ids"]
+    found = theirs.apply_chat_template(
+        messages_to_json(TALK), add_generation_prompt=True, tokenize=True, return_dict=True
+    )["input_ids"]
     assert found == prompt_ids(TALK, tokenizer)
-    assert theirs.apply_chat_template(messages_to_json(TALK), tokenize=True, return_dict=True)["input_ids"] == render(TALK, tokenizer)[0]
+    assert (
+        theirs.apply_chat_template(messages_to_json(TALK), tokenize=True, return_dict=True)["input_ids"]
+        == render(TALK, tokenizer)[0]
+    )
     assert theirs.eos_token_id == tokenizer.special("end")
 
 

@@ -24,7 +24,9 @@ WRITERS: dict[str, Callable[[], Prefix]] = {
 ROUNDED = rounded(MODEL)
 GREEDY = Sampling(max_tokens=12)
 turn = st.tuples(
-    st.integers(0, 149),  # ids of the conversation so far that stay; the others are replaced, as when a round is dropped
+    st.integers(
+        0, 149
+    ),  # ids of the conversation so far that stay; the others are replaced, as when a round is dropped
     st.lists(st.integers(0, 50), min_size=1, max_size=40),  # new ids
     st.integers(0, 12),  # ids that are read of the answer before it is stopped
     st.sampled_from([0.0, 0.9]),
