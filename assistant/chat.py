@@ -12,12 +12,13 @@ import os
 import sqlite3
 import sys
 from contextlib import closing
+from dataclasses import fields
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistant.choice import choose
-from assistant.events import Done, Notice, Settings, TextPiece, ToolResult
+from assistant.events import Done, Notice, Sampling, TextPiece, ToolResult
 from assistant.screen import Interruption, Screen
 from assistant.search import Passages
 from assistant.session import Session
@@ -36,8 +37,8 @@ STOPPED = {"length": "cut at --max-tokens", "window": "cut, the window is full"}
 class Chat:
     """One conversation on one screen."""
 
-    def __init__(self, session: Session, settings: Settings, screen: Screen) -> None:
-        self.session, self.settings, self.screen = session, settings, screen
+    def __init__(self, session: Session, sampling: Sampling, screen: Screen) -> None:
+        self.session, self.sampling, self.screen = session, sampling, screen
 
     def run(self) -> int:
         """Until the person leaves; returns the exit code."""
@@ -80,7 +81,7 @@ class Chat:
     def answer(self, text: str) -> bool:
         """True if it was stopped by Ctrl-C."""
         is_empty, last = True, None
-        with Interruption() as interruption, closing(self.session.send(text, self.settings)) as events:
+        with Interruption() as interruption, closing(self.session.send(text, self.sampling)) as events:
             for event in events:
                 if isinstance(event, TextPiece):
                     self.screen.write(event.text)
@@ -137,7 +138,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _start(args: argparse.Namespace) -> Chat:
-    settings = Settings(args.max_tokens, args.temperature, args.top_k, args.top_p, args.seed)
+    sampling = Sampling(**{setting.name: getattr(args, setting.name) for setting in fields(Sampling)})
     choice = choose(args.model, args.index, Path())
     from assistant.engine import ModelEngine  # here, because torch takes a second and usage errors should not
 
@@ -146,7 +147,7 @@ def _start(args: argparse.Namespace) -> Chat:
     screen = Screen(is_terminal=sys.stdin.isatty() and sys.stdout.isatty(), history_file=history)
     for line in banner(engine.info, choice.index, choice.why):
         screen.remark(line)
-    return Chat(Session(engine, tools_of(choice.index), system=args.system), settings, screen)
+    return Chat(Session(engine, tools_of(choice.index), system=args.system), sampling, screen)
 
 
 def banner(info: ModelInfo, index: Path | None, why: str) -> list[str]:
@@ -171,7 +172,6 @@ def _searched(index: Path | None, model: Path) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m assistant", description="Talk to a model.")
-    default = Settings()
     parser.add_argument(
         "--model",
         type=Path,
@@ -190,13 +190,8 @@ def _parser() -> argparse.ArgumentParser:
         help="in memory; int8 takes a quarter of it and half the time, on a CPU (default: MINIGPT_WEIGHTS, else float32)",
     )
     parser.add_argument("--system", default="", metavar="TEXT", help="how the model is to behave")
-    parser.add_argument(
-        "--max-tokens", type=int, default=default.max_tokens, metavar="N", help="longest answer (%(default)s)"
-    )
-    parser.add_argument(
-        "--temperature", type=float, default=default.temperature, help="0 = the likeliest token (%(default)s)"
-    )
-    parser.add_argument("--top-k", type=int, default=default.top_k, metavar="N", help="0 = all tokens (%(default)s)")
-    parser.add_argument("--top-p", type=float, default=default.top_p, help="1 = all tokens (%(default)s)")
-    parser.add_argument("--seed", type=int, default=default.seed, help="for a temperature above 0 (%(default)s)")
+    for setting in fields(Sampling):
+        flag, kind = f"--{setting.name.replace('_', '-')}", int if setting.type == "int" else float
+        text = f"{setting.metadata['about']} (%(default)s)"
+        parser.add_argument(flag, type=kind, default=setting.default, metavar="N", help=text)
     return parser

@@ -1,44 +1,43 @@
-"""What flows between the parts of the assistant: messages in, events out, and how to sample in between.
+"""What flows between the parts of the assistant: messages in, events out, and what one conversation keeps in between.
 
-Plain data, the standard library only, so that everything but the engine can be tested without a network of weights.
+Plain data, the standard library only, so that everything but the engine can be tested without a network of weights. Messages,
+calls and sampling settings are the model's own (model.chat, model.sampling), and reach the assistant's other modules from here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-Message = Mapping[
-    str, Any
-]  # {"role", "content"}, an assistant's may hold {"call": {"name", "argument"}} instead of content
+from model.chat import Message, ToolCall
+from model.sampling import Sampling
+
+__all__ = [
+    "Done",
+    "Engine",
+    "Event",
+    "Memory",
+    "Message",
+    "Notice",
+    "Sampling",
+    "TextPiece",
+    "ToolCall",
+    "ToolResult",
+]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to write an answer. Temperature 0 is greedy: the likeliest token, always. `top_k` 0 and `top_p` 1 keep every token."""
+@dataclass(eq=False)
+class Memory:
+    """What an engine keeps of one conversation, so that a turn costs its new tokens only. Belongs to one session.
 
-    max_tokens: int = 128
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
+    Memory: ids of the messages that fit into the window, and their keys and values (model.generate.Prefix: 0.8 MB at most for the
+    default model).
+    """
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value, kinds = getattr(self, field.name), (int,) if field.type == "int" else (int, float)
-            if isinstance(value, bool) or not isinstance(value, kinds):
-                kind = "a whole number" if field.type == "int" else "a number"
-                raise ValueError(f"{field.name} must be {kind}; found {value!r}; correct it.")
-        for name, low, high in (
-            ("max_tokens", 1, 1_000_000),
-            ("temperature", 0, 10),
-            ("top_k", 0, 1_000_000),
-            ("top_p", 1e-6, 1),
-            ("seed", 0, 2**63 - 1),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must lie from {low} to {high}; found {getattr(self, name)!r}; correct it.")
+    engine: Any = None  # the one that filled it; another engine starts afresh
+    turns: dict[Message, list[int]] = field(default_factory=dict[Message, list[int]])
+    prefix: Any = None  # a model.generate.Prefix
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,6 @@ class TextPiece:
     """The next piece of the answer, whole characters only."""
 
     text: str
-
-
-@dataclass(frozen=True)
-class ToolCall:
-    name: str
-    argument: str
 
 
 @dataclass(frozen=True)
@@ -69,13 +62,15 @@ class Notice:
 
 @dataclass(frozen=True)
 class Done:
-    """One generation has ended. `reason`: end (the model closed its turn), length (max_tokens) or window (no room is left)."""
+    """One generation has ended. `reason`: end (the model closed its turn), length (max_tokens) or window (no room is left).
+    `n_cached_tokens` of the prompt were cached, the others computed."""
 
     n_prompt_tokens: int
     n_tokens: int
     seconds: float
     first_token_seconds: float
     reason: str
+    n_cached_tokens: int = 0
 
     @property
     def tokens_per_second(self) -> float:
@@ -92,6 +87,8 @@ class Engine(Protocol):
 
     is_chat: bool
 
-    def reply(self, messages: Sequence[Message], settings: Settings) -> Iterator[Event]: ...
+    def reply(
+        self, messages: Sequence[Message], sampling: Sampling, memory: Memory | None = None
+    ) -> Iterator[Event]: ...
 
-    def continuation(self, text: str, settings: Settings) -> Iterator[Event]: ...
+    def continuation(self, text: str, sampling: Sampling) -> Iterator[Event]: ...

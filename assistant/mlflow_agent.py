@@ -24,7 +24,7 @@ from mlflow.pyfunc.model import PythonModelContext, ResponsesAgent
 from mlflow.types.responses import ResponsesAgentRequest, ResponsesAgentResponse, ResponsesAgentStreamEvent
 
 from assistant.engine import ModelEngine
-from assistant.events import Done, Event, Message, Notice, Settings, TextPiece, ToolCall, ToolResult
+from assistant.events import Done, Event, Message, Notice, Sampling, TextPiece, ToolCall, ToolResult
 from assistant.session import Session
 from assistant.tools import Tools, tools_of
 
@@ -61,9 +61,9 @@ class MiniGPTAgent(ResponsesAgent):
         assert self._loaded is not None, "load_context comes first"
         engine, tools = self._loaded
         try:
-            settings = settings_of(request)
+            sampling = sampling_of(request)
             system, history = messages_of([item.model_dump(exclude_none=True) for item in request.input])
-            yield from Session(engine, tools, system=system, history=history).respond(settings)
+            yield from Session(engine, tools, system=system, history=history).respond(sampling)
         except ValueError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
@@ -85,7 +85,7 @@ class _Answer:
                 yield ResponsesAgent.create_text_delta(event.text, self._text_id)
             elif isinstance(event, ToolCall):
                 self._call_id = _new_id("call")
-                arguments = json.dumps({"argument": event.argument}, ensure_ascii=False)
+                arguments = json.dumps(dict(event.arguments), ensure_ascii=False)
                 yield self._add(
                     ResponsesAgent.create_function_call_item(_new_id("fc"), self._call_id, event.name, arguments)
                 )
@@ -102,7 +102,7 @@ class _Answer:
         last = self._done[-1]
         usage = {
             "input_tokens": n_input,
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": sum(done.n_cached_tokens for done in self._done)},
             "output_tokens": n_output,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": n_input + n_output,
@@ -121,10 +121,10 @@ class _Answer:
         return {"type": "response.output_item.done", "item": item, "output_index": len(self._output) - 1}
 
 
-def settings_of(request: ResponsesAgentRequest) -> Settings:
+def sampling_of(request: ResponsesAgentRequest) -> Sampling:
     """From the request's own fields (temperature, top_p, max_output_tokens), over them from `custom_inputs`.
     Raises: ValueError for a setting that is unknown or out of range."""
-    known = {field.name for field in fields(Settings)}
+    known = {field.name for field in fields(Sampling)}
     custom = request.custom_inputs or {}
     if unknown := sorted(custom.keys() - known):
         raise ValueError(
@@ -132,7 +132,7 @@ def settings_of(request: ResponsesAgentRequest) -> Settings:
         )
     named = {"temperature": request.temperature, "top_p": request.top_p, "max_tokens": request.max_output_tokens}
     chosen: dict[str, Any] = {name: value for name, value in {**named, **custom}.items() if value is not None}
-    return Settings(**chosen)
+    return Sampling(**chosen)
 
 
 def messages_of(items: list[Item]) -> tuple[str, list[Message]]:
@@ -142,18 +142,18 @@ def messages_of(items: list[Item]) -> tuple[str, list[Message]]:
     for number, item in enumerate(items):
         kind, role = item.get("type", "message"), item.get("role")
         if kind == "function_call":
-            call = {"name": str(item["name"]), "argument": _argument(str(item["arguments"]))}
-            history.append({"role": "assistant", "content": "", "call": call})
+            call = ToolCall.of(str(item["name"]), _argument(str(item["arguments"])), str(item.get("call_id") or ""))
+            history.append(Message.calling(call))
         elif kind == "function_call_output":
-            history.append({"role": "tool", "content": _text(item["output"], number)})
+            history.append(Message.result(_text(item["output"], number), str(item.get("call_id") or "")))
         elif kind == "message" and role in ("system", "developer"):
             prompts.append(_text(item["content"], number))
         elif kind == "message":
-            history.append({"role": str(role), "content": _text(item["content"], number)})
+            history.append(Message.of(str(role), _text(item["content"], number)))
         elif kind != "reasoning":
             raise ValueError(f"input[{number}].type can't be read; found {kind!r}; send messages and function calls.")
-    if not history or history[-1]["role"] not in ("user", "tool"):
-        found = f"role {history[-1]['role']}" if history else "no message"
+    if not history or history[-1].role not in ("user", "tool"):
+        found = f"role {history[-1].role}" if history else "no message"
         raise ValueError(f"input must end with what is to be answered; found {found}; end it with a user's message.")
     return "\n".join(prompts), history
 

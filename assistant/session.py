@@ -8,57 +8,60 @@ history always alternates.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Any
 
-from assistant.events import Engine, Event, Message, Settings, TextPiece, ToolCall, ToolResult
+from assistant.events import Engine, Event, Memory, Message, Sampling, TextPiece, ToolCall, ToolResult
 from assistant.tools import Tools
 
 MAX_ROUNDS = 3  # tool calls for one message of a person; a small model can fall into a loop
 
 
 class Session:
+    """One conversation. The engine may be shared by many; `memory` is this conversation's own."""
+
     def __init__(self, engine: Engine, tools: Tools, *, system: str = "", history: Sequence[Message] = ()) -> None:
         self.engine, self.tools, self.system = engine, tools, system
         self.history: list[Message] = list(history)
+        self.memory = Memory()
 
     @property
     def messages(self) -> list[Message]:
         """What the model is shown: the system prompt, if any, and the history."""
-        prompt: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
+        prompt = [Message.of("system", self.system)] if self.system else []
         return [*prompt, *self.history]
 
     def reset(self) -> None:
         """Forgets what was said; the system prompt stays."""
         self.history.clear()
+        self.memory = Memory()
 
-    def send(self, text: str, settings: Settings) -> Generator[Event, None, None]:
+    def send(self, text: str, sampling: Sampling) -> Generator[Event, None, None]:
         """Nothing happens before the first event is asked for; close the generator to break the answer off."""
         if not self.engine.is_chat:
-            yield from self.engine.continuation(text, settings)
+            yield from self.engine.continuation(text, sampling)
             return
         n_before = len(self.history)
-        self.history.append({"role": "user", "content": text})
-        yield from self._answer(settings, n_before)
+        self.history.append(Message.of("user", text))
+        yield from self._answer(sampling, n_before)
 
-    def respond(self, settings: Settings) -> Generator[Event, None, None]:
+    def respond(self, sampling: Sampling) -> Generator[Event, None, None]:
         """An answer to the history as it stands."""
         if not self.engine.is_chat:
-            text = "\n".join(str(message.get("content", "")) for message in self.messages)
-            yield from self.engine.continuation(text, settings)
+            text = "\n".join(message.text for message in self.messages)
+            yield from self.engine.continuation(text, sampling)
             return
-        yield from self._answer(settings, len(self.history))
+        yield from self._answer(sampling, len(self.history))
 
-    def _answer(self, settings: Settings, n_before: int) -> Generator[Event, None, None]:
+    def _answer(self, sampling: Sampling, n_before: int) -> Generator[Event, None, None]:
         pieces: list[str] = []
         is_whole = False
         try:
             for _ in range(MAX_ROUNDS):
-                call = yield from self._generate(settings, pieces)
+                call = yield from self._generate(sampling, pieces)
                 if call is None:
                     is_whole = True
                     return
                 yield self._use(call)
-            call = yield from self._generate(settings, pieces)
+            call = yield from self._generate(sampling, pieces)
             if call is not None:
                 pieces.append(f"I stopped after {MAX_ROUNDS} calls of tools.")
                 yield TextPiece(pieces[-1])
@@ -66,14 +69,14 @@ class Session:
         finally:
             text = "".join(pieces)
             if is_whole or text:
-                self.history.append({"role": "assistant", "content": text})
+                self.history.append(Message.of("assistant", text))
             else:
                 del self.history[n_before:]
 
-    def _generate(self, settings: Settings, pieces: list[str]) -> Generator[Event, None, ToolCall | None]:
+    def _generate(self, sampling: Sampling, pieces: list[str]) -> Generator[Event, None, ToolCall | None]:
         """One turn of the model; its text is added to `pieces`, its call is returned."""
         call: ToolCall | None = None
-        for event in self.engine.reply(self.messages, settings):
+        for event in self.engine.reply(self.messages, sampling, self.memory):
             if isinstance(event, TextPiece):
                 pieces.append(event.text)
             elif isinstance(event, ToolCall):
@@ -82,11 +85,6 @@ class Session:
         return call
 
     def _use(self, call: ToolCall) -> ToolResult:
-        turn: dict[str, Any] = {
-            "role": "assistant",
-            "content": "",
-            "call": {"name": call.name, "argument": call.argument},
-        }
         result = self.tools.run(call.name, call.argument)
-        self.history += [turn, {"role": "tool", "content": result}]
+        self.history += [Message.calling(call), Message.result(result, call.id)]
         return ToolResult(call, result)

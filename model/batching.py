@@ -21,7 +21,8 @@ from torch import Tensor
 
 from model.config import ModelConfig
 from model.decoder import Decoder
-from model.generate import Sampling, check_prompt, sample
+from model.generate import check_prompt, sample
+from model.sampling import Sampling
 from model.transformer import Cache, Transformer, rotate
 
 
@@ -85,7 +86,7 @@ class Batcher:
         config = self._engine.config
         check_prompt(config, prompt)
         self._n_tickets += 1
-        n_left = min(sampling.max_new_tokens, config.seq_len - len(prompt))
+        n_left = min(sampling.max_tokens, config.seq_len - len(prompt))
         generator = torch.Generator(device=self._device).manual_seed(sampling.seed)
         self._waiting.append(_Request(self._n_tickets, prompt, sampling, stop_ids, generator, n_left))
         return self._n_tickets

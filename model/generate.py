@@ -1,62 +1,133 @@
-"""Generation with a KV cache: one prompt as a stream, or many at once and greedily.
+"""Generation with a KV cache: one prompt as a stream, a conversation turn by turn, or many prompts at once and greedily.
 
-In: ids of a prompt. Out: ids, one after the other, without the stop id. Memory: the cache, allocated once
-(ModelConfig.cache_bytes). Time: the prompt is computed once, each further token costs O(weights + cache). Batched = single and
+In: ids of a prompt. Out: ids, one after the other, without the stop id. Memory: the cache (ModelConfig.cache_bytes). Time: what
+the cache does not hold of the prompt is computed once, each further token costs O(weights + cache). Batched = single and
 cached = uncached, to the token, in fp32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from threading import Lock
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from model.config import ModelConfig
+from model.sampling import Sampling
 from model.transformer import Cache, Transformer
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """Temperature 0 takes the likeliest token; top_k 0 and top_p 1 leave every token in."""
+class Prefix(ABC):
+    """The keys and values of one conversation, which the next prompt continues.
 
-    max_new_tokens: int = 256
-    temperature: float = 0.7
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
+    A prompt is compared with the ids that are cached: the longest common prefix stays, the rest is forgotten and computed. So any
+    prompt is right, and one that continues the last answer costs its new tokens only. Belongs to one conversation, and writes one
+    answer at a time; many share a model.
 
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be at least 1; found {self.max_new_tokens}; raise it.")
-        if not 0 <= self.temperature <= 10:
-            raise ValueError(f"temperature must lie between 0 and 10; found {self.temperature}; correct it.")
-        if self.top_k < 0:
-            raise ValueError(f"top_k must be at least 0 (0 = all); found {self.top_k}; correct it.")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must lie above 0 and at most at 1; found {self.top_p}; correct it.")
+    Memory: ModelConfig.cache_bytes of as many tokens as the longest prompt and answer so far needed, at most of the window, twice
+    that while it grows: 2 kB a token and 0.8 MB in all for the default model (4 layers, one KV head of 64, a window of 384).
+    """
+
+    def __init__(self, config: ModelConfig, device: torch.device | str = "cpu") -> None:
+        self.config = config
+        self.ids: list[int] = []  # whose keys and values are cached
+        self.n_reused = 0  # prompt tokens of the last answer that were cached
+        self.n_computed = 0  # prompt tokens of the last answer that were computed
+        self._device = device
+        self._n_allocated = 0
+        self._is_busy = Lock()
+
+    def extend(self, prompt: Sequence[int]) -> Float[Tensor, "1 V"]:
+        """Return the logits behind the prompt; afterwards it is cached."""
+        n_kept = 0
+        for cached, wanted in zip(self.ids, prompt[:-1], strict=False):  # the last one's logits are asked for
+            if cached != wanted:
+                break
+            n_kept += 1
+        self.n_reused, self.n_computed = n_kept, len(prompt) - n_kept
+        return self._append(prompt[n_kept:], n_kept)
+
+    def stream(
+        self, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()
+    ) -> Generator[int, None, None]:
+        """Write one answer. Ends at a stop id, after max_tokens, or when the window is full. The same seed gives the same ids.
+
+        Raises: ValueError for a prompt that is empty or too long, or while another answer is being written.
+        """
+        check_prompt(self.config, prompt)
+        if not self._is_busy.acquire(blocking=False):
+            raise ValueError(
+                "a conversation writes one answer at a time; found another one at work; wait for its end, or close it."
+            )
+        try:
+            n_tokens = min(len(prompt) + sampling.max_tokens, self.config.seq_len)
+            self._reserve(n_tokens)
+            generator = torch.Generator(device=self._device).manual_seed(sampling.seed)
+            logits = self.extend(prompt)
+            for position in range(len(prompt), n_tokens):
+                index = self._choose(logits, sampling, generator)
+                if index in stop_ids:
+                    return
+                yield index
+                if position + 1 < n_tokens:
+                    logits = self._append([index], position)
+        finally:
+            self._is_busy.release()
+
+    def _append(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 V"]:
+        """Forget what is cached from `position` on before its place is written, so that a break leaves nothing half right."""
+        del self.ids[position:]
+        self._reserve(position + len(ids))
+        logits = self._compute(ids, position)
+        self.ids += ids
+        return logits
+
+    def _reserve(self, n_tokens: int) -> None:
+        if n_tokens > self._n_allocated:
+            n_tokens = min(max(n_tokens, 2 * self._n_allocated), self.config.seq_len)
+            self._grow(n_tokens)
+            self._n_allocated = n_tokens
+
+    def _choose(self, logits: Float[Tensor, "1 V"], sampling: Sampling, generator: torch.Generator) -> int:
+        return int(sample(logits.float(), sampling, generator))
+
+    @abstractmethod
+    def _grow(self, n_tokens: int) -> None:
+        """Make room for so many tokens; what is cached stays."""
+
+    @abstractmethod
+    def _compute(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 V"]:
+        """Compute and cache these ids from `position` on; return the logits behind the last."""
 
 
-@torch.no_grad()
+class TorchPrefix(Prefix):
+    """Any device and precision, by torch."""
+
+    def __init__(self, model: Transformer) -> None:
+        weight = model.embedding.weight
+        super().__init__(model.config, weight.device)
+        self._model, self._dtype = model, weight.dtype
+        self._cache = Cache(model.config, 1, 0, dtype=self._dtype, device=self._device)
+
+    def _grow(self, n_tokens: int) -> None:
+        old, self._cache = self._cache, Cache(self.config, 1, n_tokens, dtype=self._dtype, device=self._device)
+        n_old = old.keys.shape[3]
+        self._cache.keys[:, :, :, :n_old], self._cache.values[:, :, :, :n_old] = old.keys, old.values
+
+    @torch.no_grad()
+    def _compute(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 V"]:
+        self._cache.n_filled = position
+        return self._model.logits(self._model(torch.tensor([list(ids)], device=self._device), self._cache)[:, -1])
+
+
 def stream(
     model: Transformer, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()
 ) -> Iterator[int]:
-    """Ends at a stop id, after max_new_tokens, or when the window is full. The same seed gives the same ids."""
-    check_prompt(model.config, prompt)
-    weight = model.embedding.weight
-    n_new = min(sampling.max_new_tokens, model.config.seq_len - len(prompt))
-    cache = Cache(model.config, 1, len(prompt) + n_new, dtype=weight.dtype, device=weight.device)
-    generator = torch.Generator(device=weight.device).manual_seed(sampling.seed)
-    ids = torch.tensor([list(prompt)], device=weight.device)
-    for _ in range(n_new):
-        logits = model.logits(model(ids, cache)[:, -1])
-        ids = sample(logits.float(), sampling, generator)[:, None]
-        index = int(ids)
-        if index in stop_ids:
-            return
-        yield index
+    """Write one answer by torch (Prefix.stream)."""
+    return TorchPrefix(model).stream(prompt, sampling, stop_ids)
 
 
 def generate(

@@ -18,12 +18,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from model.chat import call_text
+from model.chat import messages_to_json, written_text
 from pipeline.errors import UserError
 from pipeline.params import Conversations
 from pipeline.stage import Metrics
 from pipeline.tables import CONVERSATIONS, HELDOUT, read_shard, read_table, write_table
-from pipeline.text.answers import Message
 from pipeline.text.encode import fast_encoder
 from pipeline.text.lookups import Example, Shelf
 from pipeline.text.mixture import Amounts, Seeds, heldout_examples, joined, train_examples, without_names
@@ -114,15 +113,13 @@ def token_counter(tokenizer_json: str) -> TokenCounter:
 
     def count(examples: Sequence[Example]) -> list[int]:
         messages = [message for example in examples for message in example.messages]
-        lengths = iter(encode([_written(message) for message in messages])[1].tolist() if messages else [])
-        sizes = iter([length + 2 + ("call" in message) for length, message in zip(lengths, messages, strict=True)])
+        lengths = iter(encode([written_text(message) for message in messages])[1].tolist() if messages else [])
+        sizes = iter(
+            [length + 2 + (message.call is not None) for length, message in zip(lengths, messages, strict=True)]
+        )
         return [1 + sum(next(sizes) for _ in example.messages) for example in examples]
 
     return count
-
-
-def _written(message: Message) -> str:
-    return call_text(**message["call"]) if "call" in message else message["content"]
 
 
 def _fitting(examples: Sequence[Example], max_tokens: int, count_tokens: TokenCounter) -> list[Example]:
@@ -130,13 +127,21 @@ def _fitting(examples: Sequence[Example], max_tokens: int, count_tokens: TokenCo
 
 
 def _write_train(path: Path, examples: Sequence[Example]) -> None:
-    rows = [{"id": f"train-{n:06d}", "kind": e.kind, "messages": _json(e.messages)} for n, e in enumerate(examples)]
+    rows = [
+        {"id": f"train-{n:06d}", "kind": e.kind, "messages": _json(messages_to_json(e.messages))}
+        for n, e in enumerate(examples)
+    ]
     write_table(path, pa.Table.from_pylist(rows, schema=CONVERSATIONS))
 
 
 def _write_heldout(path: Path, examples: Sequence[Example]) -> None:
     rows = [
-        {"id": f"heldout-{n:05d}", "kind": e.kind, "messages": _json(e.messages), "expected": _json(e.expected)}
+        {
+            "id": f"heldout-{n:05d}",
+            "kind": e.kind,
+            "messages": _json(messages_to_json(e.messages)),
+            "expected": _json(e.expected),
+        }
         for n, e in enumerate(examples)
     ]
     write_table(path, pa.Table.from_pylist(rows, schema=HELDOUT))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from model.chat import call_text, prompt_ids
+from model.chat import Message, call_text, messages_from_json, messages_to_json, prompt_ids
 from model.checkpoint import load_model
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
@@ -39,7 +39,7 @@ from pipeline.tasks import (
 )
 from pipeline.tasks.bits_per_byte import bits_per_byte, by_source
 from pipeline.tasks.fraction import fraction
-from pipeline.tasks.item import Item, Reply, Task
+from pipeline.tasks.item import Item, Task
 
 TASKS: tuple[Task, ...] = (
     tool_choice,
@@ -115,20 +115,20 @@ def read_items(path: Path, tuned: Loaded) -> list[Item]:
     """Without the right answer at their end; those that don't fit into the model's window are left out."""
     items: list[Item] = []
     for row in read_table(path).to_pylist():
-        messages: list[dict[str, Any]] = json.loads(row["messages"])
-        prompt = messages[:-1] if messages[-1]["role"] == "assistant" else messages
+        messages = messages_from_json(json.loads(row["messages"]), f"{path}: {row['id']}.messages")
+        prompt = messages[:-1] if messages[-1].role == "assistant" else messages
         if len(prompt_ids(prompt, tuned.tokenizer)) < tuned.model.config.seq_len:
             items.append(Item(row["id"], row["kind"], prompt, json.loads(row["expected"])))
     return items
 
 
-def _answer(tuned: Loaded, items: Sequence[Item], max_new_tokens: int) -> list[Reply]:
+def _answer(tuned: Loaded, items: Sequence[Item], max_new_tokens: int) -> list[Message]:
     with Bar("evaluate: conversations", len(items), "answers") as bar:
         prompts = [item.prompt for item in items]
         return list(measure.replies(tuned.model, tuned.tokenizer, prompts, max_new_tokens, bar.advance))
 
 
-def score(items: Sequence[Item], answers: Sequence[Reply]) -> list[dict[str, Any]]:
+def score(items: Sequence[Item], answers: Sequence[Message]) -> list[dict[str, Any]]:
     """One row for each skill that an item counts for."""
     return [
         {
@@ -136,7 +136,7 @@ def score(items: Sequence[Item], answers: Sequence[Reply]) -> list[dict[str, Any
             "kind": item.kind,
             "skill": task.SKILL,
             "is_right": task.is_right(item, answer),
-            "prompt": json.dumps(item.prompt, ensure_ascii=False),
+            "prompt": json.dumps(messages_to_json(item.prompt), ensure_ascii=False),
             "answer": reply_text(answer),
             "expected": json.dumps(item.expected, ensure_ascii=False),
         }
@@ -146,8 +146,8 @@ def score(items: Sequence[Item], answers: Sequence[Reply]) -> list[dict[str, Any
     ]
 
 
-def reply_text(reply: Mapping[str, Any]) -> str:
-    return "→ " + call_text(**reply["call"]) if reply.get("call") else reply["content"]
+def reply_text(reply: Message) -> str:
+    return "→ " + call_text(reply.call) if reply.call else reply.text
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> Metrics:
@@ -166,7 +166,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> Metrics:
 
 
 def _report_speed(tuned: Loaded) -> None:
-    prompt = prompt_ids([{"role": "user", "content": "What does numpy.linalg.norm do?"}], tuned.tokenizer)
+    prompt = prompt_ids([Message.of("user", "What does numpy.linalg.norm do?")], tuned.tokenizer)
     speed = measure.speed(tuned.model, prompt)
     report_timings(**speed._asdict())
 

@@ -10,7 +10,7 @@ that overlap by half.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -20,8 +20,9 @@ import pyarrow.compute as pc
 import torch
 
 from model.batches import TokenStream
-from model.chat import parse_reply, prompt_ids
-from model.generate import Sampling, generate_batch, stream
+from model.chat import Message, parse_reply, prompt_ids
+from model.generate import generate_batch, stream
+from model.sampling import Sampling
 from model.score import document_nats
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
@@ -104,10 +105,10 @@ def nats_of(model: Transformer, documents: Documents, on_progress: Progress) -> 
 def replies(
     model: Transformer,
     tokenizer: Tokenizer,
-    prompts: Sequence[Sequence[Mapping[str, Any]]],
+    prompts: Sequence[Sequence[Message]],
     max_new_tokens: int,
     on_progress: Progress,
-) -> list[dict[str, Any]]:
+) -> list[Message]:
     """The likeliest reply to each prompt, as the assistant's message."""
     ids = [prompt_ids(prompt, tokenizer) for prompt in prompts]
     stop = {tokenizer.special(name) for name in ("end", "bos", "pad", "system", "user", "tool", "assistant")}
@@ -128,7 +129,7 @@ def continuations(
 def speed(model: Transformer, prompt: Sequence[int]) -> Speed:
     """Of one answer at a time, the likeliest token each step: medians over a few runs, the first of them not counted."""
     prompt = list(prompt)[: model.config.seq_len // 2]
-    sampling = Sampling(max_new_tokens=SPEED_TOKENS, temperature=0.0)
+    sampling = Sampling(max_tokens=SPEED_TOKENS, temperature=0.0)
     firsts: list[float] = []
     rates: list[float] = []
     for _ in range(SPEED_RUNS + 1):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from model.batches import Conversation, ConversationBatches
-from model.chat import render
+from model.chat import messages_from_json, render
 from model.checkpoint import load_model
 from model.loss import token_nats
 from model.tokenizer import Tokenizer
@@ -74,7 +74,7 @@ def read_conversations(path: Path, tokenizer: Tokenizer) -> list[Conversation]:
     """Ids and loss masks by the one chat template."""
     conversations: list[Conversation] = []
     for text in read_table(path, ["messages"]).column("messages"):
-        ids, mask = render(json.loads(text.as_py()), tokenizer)
+        ids, mask = render(messages_from_json(json.loads(text.as_py())), tokenizer)
         conversations.append(Conversation(np.array(ids, dtype=np.int32), np.array(mask)))  # a tenth of a list's memory
     return conversations
 

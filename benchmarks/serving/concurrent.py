@@ -11,14 +11,14 @@ from benchmarks.measure import Result, Work, compare
 from benchmarks.serving.models import PROMPT, default_model
 from model.batching import Batcher
 from model.decoder import Decoder
-from model.generate import Sampling
+from model.sampling import Sampling
 
 
 def run(*, n_requests: int = 16, n_new: int = 100) -> Result:
     """Return tokens per second over all requests."""
     model = default_model()
     prompts = [PROMPT[number:] for number in range(n_requests)]
-    sampling = Sampling(max_new_tokens=n_new, temperature=0.0)
+    sampling = Sampling(max_tokens=n_new, temperature=0.0)
     engine, decoder = Decoder(model, n_places=n_requests, n_threads=torch.get_num_threads()), Decoder(model)
 
     def ours() -> list[list[int]]:

@@ -14,7 +14,7 @@ from benchmarks.serving.models import PROMPT, default_model, small_tokenizer
 from model.checkpoint import save_model
 from model.decoder import Decoder
 from model.export import export_hf
-from model.generate import Sampling
+from model.sampling import Sampling
 
 
 def run(*, n_new: int = 200) -> Result:
@@ -30,11 +30,11 @@ def run(*, n_new: int = 200) -> Result:
     ids, decoder = torch.tensor([PROMPT]), Decoder(model)
 
     def ours() -> list[int]:
-        return list(decoder.stream(PROMPT, Sampling(max_new_tokens=n_new, temperature=0.0)))
+        return list(decoder.stream(PROMPT, Sampling(max_tokens=n_new, temperature=0.0)))
 
     @torch.no_grad()
     def peer() -> Any:
-        rows = exported.generate(ids, max_new_tokens=n_new, min_new_tokens=n_new, do_sample=False, eos_token_id=None)
+        rows = exported.generate(ids, max_tokens=n_new, min_new_tokens=n_new, do_sample=False, eos_token_id=None)
         return rows[0, len(PROMPT) :].tolist()
 
     work = f"{n_new} tokens, {model.config.n_parameters / 1e6:.2f} M parameters"

@@ -32,10 +32,10 @@ def run(*, n_docs: int = 4_000) -> Result:
         for side in (0, 1):
             file = folder / f"side-{side}.jsonl"
             file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[side::2]), encoding="utf-8")
-            sides.append({"files": [{"kind": "text", "name": file.stem, "path": str(file)}]})
+            sides.append({"files": [{"path": file.name}]})
         params = QualityClassifier.model_validate({"positives": sides[0], "negatives": sides[1], "keep_frac": 0.1})
         model = folder / "quality.bin"
-        train_quality(params, folder, model)
+        train_quality(params, folder, folder, model)
         fasttext_model, lines = read_model(model), quality_words(column, params.max_chars)
         lines_list: list[str] = lines.to_pylist()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.tasks.item import Item, Reply
+from model.chat import Message
+from pipeline.tasks.item import Item
 from pipeline.text.answers import is_abstention
 
 SKILL = "abstention_right"
@@ -12,5 +13,5 @@ def applies(item: Item) -> bool:
     return item.kind == "abstain"
 
 
-def is_right(item: Item, reply: Reply) -> bool:
-    return "call" not in reply and is_abstention(reply["content"], item.expected["symbol"])
+def is_right(item: Item, reply: Message) -> bool:
+    return reply.call is None and is_abstention(reply.text, item.expected["symbol"])

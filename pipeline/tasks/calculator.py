@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.tasks.item import Item, Reply
+from model.chat import Message
+from pipeline.tasks.item import Item
 
 SKILL = "calculator_exact"
 
@@ -11,5 +12,5 @@ def applies(item: Item) -> bool:
     return item.kind == "calculator" and item.is_first_turn
 
 
-def is_right(item: Item, reply: Reply) -> bool:
-    return reply.get("call") == item.expected["call"]
+def is_right(item: Item, reply: Message) -> bool:
+    return reply.call == item.expected_call

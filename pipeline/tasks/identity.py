@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.tasks.item import Item, Reply
+from model.chat import Message
+from pipeline.tasks.item import Item
 
 SKILL = "identity_right"
 
@@ -11,5 +12,5 @@ def applies(item: Item) -> bool:
     return item.kind == "identity"
 
 
-def is_right(item: Item, reply: Reply) -> bool:
-    return "call" not in reply and all(word.lower() in reply["content"].lower() for word in item.expected["says"])
+def is_right(item: Item, reply: Message) -> bool:
+    return reply.call is None and all(word.lower() in reply.text.lower() for word in item.expected["says"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-Reply = Mapping[str, Any]  # an assistant's message: content, perhaps a call
+from model.chat import Message, ToolCall, call_from_json
 
 
 class Item(NamedTuple):
@@ -13,13 +13,18 @@ class Item(NamedTuple):
 
     id: str
     kind: str
-    prompt: Sequence[Mapping[str, Any]]
+    prompt: Sequence[Message]
     expected: Mapping[str, Any]
 
     @property
     def is_first_turn(self) -> bool:
         """The person has just spoken: now a tool may be called."""
-        return self.prompt[-1]["role"] == "user"
+        return self.prompt[-1].role == "user"
+
+    @property
+    def expected_call(self) -> ToolCall | None:
+        call = self.expected.get("call")
+        return None if call is None else call_from_json(call)
 
 
 class Task(Protocol):
@@ -32,4 +37,4 @@ class Task(Protocol):
     def applies(item: Item) -> bool: ...
 
     @staticmethod
-    def is_right(item: Item, reply: Reply) -> bool: ...
+    def is_right(item: Item, reply: Message) -> bool: ...

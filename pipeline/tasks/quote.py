@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.tasks.item import Item, Reply
+from model.chat import Message
+from pipeline.tasks.item import Item
 from pipeline.text.answers import parse_quote
 
 SKILL = "quote_exact"
@@ -12,6 +13,6 @@ def applies(item: Item) -> bool:
     return item.kind == "quote"
 
 
-def is_right(item: Item, reply: Reply) -> bool:
-    found = parse_quote(reply["content"])
+def is_right(item: Item, reply: Message) -> bool:
+    found = parse_quote(reply.text)
     return found is not None and (found.sentence, found.title) == (item.expected["quote"], item.expected["source"])

@@ -5,7 +5,8 @@ Look-alikes of unsafe requests are left out: to search for them and to answer th
 
 from __future__ import annotations
 
-from pipeline.tasks.item import Item, Reply
+from model.chat import Message
+from pipeline.tasks.item import Item
 
 SKILL = "tool_chosen"
 
@@ -14,6 +15,6 @@ def applies(item: Item) -> bool:
     return item.is_first_turn and item.kind != "harmless"
 
 
-def is_right(item: Item, reply: Reply) -> bool:
-    wanted, called = item.expected.get("call"), reply.get("call")
-    return (called["name"] if called else None) == (wanted["name"] if wanted else None)
+def is_right(item: Item, reply: Message) -> bool:
+    wanted, called = item.expected_call, reply.call
+    return (called.name if called else None) == (wanted.name if wanted else None)

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-Message = dict[str, Any]
+from typing import NamedTuple
 
 NOTHING_FOUND = "No passage found."  # what search_docs says then
 _ABSTENTION = "the documentation I found does not say."
@@ -58,19 +56,3 @@ def result(expression: str, value: str) -> str:
 def shown(titles_and_texts: Sequence[tuple[str, str]]) -> str:
     """Passages as search_docs gives them: a line each."""
     return "\n".join(f"[{title}] {text}" for title, text in titles_and_texts) or NOTHING_FOUND
-
-
-def user(content: str) -> Message:
-    return {"role": "user", "content": content}
-
-
-def assistant(content: str) -> Message:
-    return {"role": "assistant", "content": content}
-
-
-def call(name: str, argument: str) -> Message:
-    return {"role": "assistant", "content": "", "call": {"name": name, "argument": argument}}
-
-
-def tool(content: str) -> Message:
-    return {"role": "tool", "content": content}

@@ -11,7 +11,8 @@ from fractions import Fraction
 from random import Random
 from typing import NamedTuple
 
-from pipeline.text.answers import assistant, call, result, tool, user
+from model.chat import Message, ToolCall, call_to_json
+from pipeline.text.answers import result
 from pipeline.text.lookups import Example
 
 SIGNIFICANT_DIGITS = 12
@@ -94,8 +95,14 @@ def calculator_example(rng: Random, *, is_new: bool = False) -> Example:
     sum_, question = _story(rng) if not is_new and rng.random() < 0.08 else _asked(rng, is_new)
     value = show(sum_.value)
     answer = result(sum_.written, value)
-    messages = [user(question), call("calculator", sum_.written), tool(value), assistant(answer)]
-    return Example("calculator", messages, {"call": {"name": "calculator", "argument": sum_.written}, "answer": answer})
+    call = ToolCall.of("calculator", sum_.written)
+    messages = [
+        Message.of("user", question),
+        Message.calling(call),
+        Message.result(value),
+        Message.of("assistant", answer),
+    ]
+    return Example("calculator", messages, {"call": call_to_json(call), "answer": answer})
 
 
 def _asked(rng: Random, is_new: bool) -> tuple[Sum, str]:

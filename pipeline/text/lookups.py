@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, NamedTuple
 
-from pipeline.text.answers import Message, abstention, assistant, call, quote, shown, tool, user
+from model.chat import Message, ToolCall, call_to_json
+from pipeline.text.answers import abstention, quote, shown
 from pipeline.text.passage import Passage
 from pipeline.text.questions import Asked, ask, ask_name, ask_words, is_about, task_words, with_text
 
@@ -145,7 +146,7 @@ def names_in(text: str, name: str) -> bool:
 def search_example(passage: Passage, rng: Random, *, is_new: bool = False) -> Example:
     """Only the call."""
     asked = ask(passage, rng, is_new=is_new)
-    return Example("search", [user(asked.question), call("search_docs", asked.name)], _call_expected(asked))
+    return Example("search", _search(asked), _call_expected(asked))
 
 
 def words_example(passage: Passage, shelf: Shelf, rng: Random, *, is_new: bool = False) -> Example | None:
@@ -168,7 +169,11 @@ def words_example(passage: Passage, shelf: Shelf, rng: Random, *, is_new: bool =
 
 
 def _call_expected(asked: Asked) -> dict[str, Any]:
-    return {"call": {"name": "search_docs", "argument": asked.name}}
+    return {"call": call_to_json(ToolCall.of("search_docs", asked.name))}
+
+
+def _search(asked: Asked) -> list[Message]:
+    return [Message.of("user", asked.question), Message.calling(ToolCall.of("search_docs", asked.name))]
 
 
 def _turns(
@@ -176,5 +181,5 @@ def _turns(
 ) -> list[Message]:
     text = shown([(passage.title, passage.text) for passage in found])
     if found and rng.random() < given_frac:
-        return [user(with_text(asked.question, text, rng)), assistant(answer)]
-    return [user(asked.question), call("search_docs", asked.name), tool(text), assistant(answer)]
+        return [Message.of("user", with_text(asked.question, text, rng)), Message.of("assistant", answer)]
+    return [*_search(asked), Message.result(text), Message.of("assistant", answer)]

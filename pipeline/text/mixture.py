@@ -13,6 +13,7 @@ from itertools import cycle
 from random import Random
 from typing import Any, NamedTuple
 
+from model.chat import Message
 from pipeline.text.arithmetic import calculator_example
 from pipeline.text.lookups import (
     Example,
@@ -117,7 +118,7 @@ def _with_system(example: Example, frac: float, seeds: Seeds, rng: Random) -> Ex
     if not seeds.systems or rng.random() >= frac:
         return example
     prompt = rng.choice(seeds.systems).replace("{name}", rng.choice(seeds.names) if seeds.names else "Ada")
-    return example._replace(messages=[{"role": "system", "content": prompt}, *example.messages])
+    return example._replace(messages=[Message.of("system", prompt), *example.messages])
 
 
 def without_names(examples: Sequence[Example], names: Collection[str]) -> list[Example]:
@@ -127,7 +128,7 @@ def without_names(examples: Sequence[Example], names: Collection[str]) -> list[E
 
 
 def example_text(example: Example) -> str:
-    return "\n".join(message.get("call", {}).get("argument", "") or message["content"] for message in example.messages)
+    return "\n".join(message.call.argument if message.call else message.text for message in example.messages)
 
 
 def joined(
@@ -138,7 +139,7 @@ def joined(
     rows: list[Example] = []
     last = 0
     for example, size in zip(examples, sizes, strict=True):
-        is_open = bool(rows) and "call" not in rows[-1].messages[-1] and example.messages[0]["role"] != "system"
+        is_open = bool(rows) and rows[-1].messages[-1].call is None and example.messages[0].role != "system"
         if is_open and last + size - 1 <= max_tokens and rng.random() < joined_frac:
             rows[-1] = example._replace(messages=[*rows[-1].messages, *example.messages])
             last += size - 1

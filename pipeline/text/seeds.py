@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
-from pipeline.text.answers import Message
+from model.chat import Message, Part, messages_from_json
 from pipeline.text.lookups import Example
 
 KINDS = ("identity", "refusal", "harmless", "chat")
@@ -22,7 +23,7 @@ HELDOUT_NAME_EVERY = 6
 
 
 def parse_seed(line: str) -> dict[str, Any]:
-    """Raises: ValueError that says what is wrong with this line."""
+    """Read one line; its messages become values. Raises: ValueError that names what is wrong with this line."""
     seed: Any = json.loads(line)
     if not isinstance(seed, dict) or not {"id", "kind", "messages"} <= seed.keys() <= KEYS:
         raise ValueError(
@@ -32,10 +33,10 @@ def parse_seed(line: str) -> dict[str, Any]:
         raise ValueError(f"kind is one of {', '.join(KINDS)}, not {seed['kind']!r}")
     if seed.get("split", "heldout") != "heldout":
         raise ValueError(f'split is "heldout" or left out, not {seed["split"]!r}')
-    roles = [message.get("role") for message in seed["messages"]]
-    if not roles or (roles[-1] == "user") != ("split" in seed):
+    messages = messages_from_json(seed["messages"])
+    if not messages or (messages[-1].role == "user") != ("split" in seed):
         raise ValueError("messages end with the assistant's, or in the heldout split with the user's")
-    return seed
+    return {**seed, "messages": messages}
 
 
 def seed_examples(
@@ -55,7 +56,9 @@ def seed_examples(
 
 
 def _filled(messages: Sequence[Message], fill: dict[str, str]) -> list[Message]:
-    return [{**message, "content": _fill(message["content"], fill)} for message in messages]
+    return [
+        replace(message, parts=tuple(Part(_fill(part.text, fill)) for part in message.parts)) for message in messages
+    ]
 
 
 def _expected(seed: dict[str, Any], fill: dict[str, str]) -> dict[str, Any]:

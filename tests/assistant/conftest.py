@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.chat import render
+from model.chat import Message, ToolCall, messages_to_json, render
 from model.checkpoint import save_model
 from model.config import ModelConfig
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe
@@ -29,16 +29,16 @@ ROWS = [
     ("odd_%title", "A title with a wildcard."),
 ]
 SUM = [
-    {"role": "user", "content": "What is 12 * 7?"},
-    {"role": "assistant", "content": "", "call": {"name": "calculator", "argument": "12 * 7"}},
-    {"role": "tool", "content": "84"},
-    {"role": "assistant", "content": "84, naïve café 😀"},
+    Message.of("user", "What is 12 * 7?"),
+    Message.calling(ToolCall.of("calculator", "12 * 7", "call_1")),
+    Message.result("84", "call_1"),
+    Message.of("assistant", "84, naïve café 😀"),
 ]
 LOOK_UP = [
-    {"role": "user", "content": "linalg.inv?"},
-    {"role": "assistant", "content": "", "call": {"name": "search_docs", "argument": "linalg.inv"}},
-    {"role": "tool", "content": "[numpy.linalg.inv] inv(a): Compute the inverse of a matrix."},
-    {"role": "assistant", "content": '"Compute the inverse of a matrix." [numpy.linalg.inv]'},
+    Message.of("user", "linalg.inv?"),
+    Message.calling(ToolCall.of("search_docs", "linalg.inv", "call_1")),
+    Message.result("[numpy.linalg.inv] inv(a): Compute the inverse of a matrix.", "call_1"),
+    Message.of("assistant", '"Compute the inverse of a matrix." [numpy.linalg.inv]'),
 ]
 
 
@@ -58,7 +58,7 @@ def tiny(vocab_size: int, seq_len: int) -> ModelConfig:
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
-    texts = [json.dumps(conversation, ensure_ascii=False) for conversation in (SUM, LOOK_UP)]
+    texts = [json.dumps(messages_to_json(conversation), ensure_ascii=False) for conversation in (SUM, LOOK_UP)]
     return train_bpe(texts * 3, 400)
 
 

@@ -18,6 +18,7 @@ with warnings.catch_warnings():
     from mlflow.pyfunc.model import PythonModelContext
     from mlflow.types.responses import ResponsesAgentRequest
 
+    from assistant.events import Message
     from assistant.mlflow_agent import MiniGPTAgent, messages_of
 
 
@@ -39,21 +40,21 @@ def ask(content: Any, **more: Any) -> ResponsesAgentRequest:
 
 
 def test_tools_are_executed_and_shown(agent: Any) -> None:
-    response = agent.predict(ask(SUM[0]["content"]))
+    response = agent.predict(ask(SUM[0].text))
     call, result, answer = response.output
-    assert (call.type, call.name, call.arguments) == ("function_call", "calculator", '{"argument": "12 * 7"}')
+    assert (call.type, call.name, call.arguments) == ("function_call", "calculator", '{"expression": "12 * 7"}')
     assert (result.type, result.call_id, result.output) == ("function_call_output", call.call_id, "84")
     assert answer.type == "message"
-    assert spoken(response) == SUM[3]["content"]
+    assert spoken(response) == SUM[3].text
     assert response.usage.total_tokens == response.usage.input_tokens + response.usage.output_tokens > 0
     assert response.custom_outputs["reason"] == "end"
 
 
 def test_the_stream_says_the_same(agent: Any) -> None:
-    request = ask([{"type": "input_text", "text": LOOK_UP[0]["content"]}])
+    request = ask([{"type": "input_text", "text": LOOK_UP[0].text}])
     events = list(agent.predict_stream(request))
     deltas = "".join(event.delta for event in events if event.type == "response.output_text.delta")
-    assert deltas == LOOK_UP[3]["content"] == spoken(agent.predict(request))
+    assert deltas == LOOK_UP[3].text == spoken(agent.predict(request))
     items = [event.item["type"] for event in events if event.type == "response.output_item.done"]
     assert items == ["function_call", "function_call_output", "message"]
     assert events[-1].type == "response.completed"
@@ -61,15 +62,15 @@ def test_the_stream_says_the_same(agent: Any) -> None:
 
 
 def test_a_history_with_calls_is_gone_on_with(agent: Any) -> None:
-    response = agent.predict(ask(SUM[0]["content"]))
+    response = agent.predict(ask(SUM[0].text))
     *items, _ = [item.model_dump(exclude_none=True) for item in response.output]
-    again = ResponsesAgentRequest(input=[{"role": "user", "content": SUM[0]["content"]}, *items])
-    assert spoken(agent.predict(again)) == SUM[3]["content"]
+    again = ResponsesAgentRequest(input=[{"role": "user", "content": SUM[0].text}, *items])
+    assert spoken(agent.predict(again)) == SUM[3].text
 
 
 def test_settings_of_the_request_and_of_custom_inputs(agent: Any) -> None:
     for more in ({"max_output_tokens": 2}, {"custom_inputs": {"max_tokens": 2, "temperature": 0.5, "seed": 3}}):
-        response = agent.predict(ask(SUM[0]["content"], **more))
+        response = agent.predict(ask(SUM[0].text, **more))
         assert response.usage.output_tokens == 2
         assert response.custom_outputs["reason"] == "length"
 
@@ -98,4 +99,4 @@ def test_system_and_developer_messages_become_the_system_prompt() -> None:
         {"role": "developer", "content": "b"},
         {"role": "user", "content": "c"},
     ]
-    assert messages_of(items) == ("a\nb", [{"role": "user", "content": "c"}])
+    assert messages_of(items) == ("a\nb", [Message.of("user", "c")])

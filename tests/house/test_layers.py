@@ -57,13 +57,23 @@ def test_one_door_per_heavy_library(library: str) -> None:
     assert not strangers
 
 
-def test_one_file_of_the_assistant_imports_model() -> None:
+def test_the_assistant_has_one_door_to_the_weights_and_one_to_the_values() -> None:
+    """assistant/engine.py loads a model; assistant/events.py passes on types that need the standard library only."""
     found = {
-        str(path.relative_to(ROOT))
+        str(path.relative_to(ROOT)): {name for name in imports(path) if name.startswith("model.")}
         for path in (ROOT / "assistant").rglob("*.py")
         if any(name == "model" or name.startswith("model.") for name in imports(path))
     }
-    assert found == {"assistant/engine.py"}
+    assert found.keys() == {"assistant/engine.py", "assistant/events.py"}
+    assert {name.split(".")[1] for name in found["assistant/events.py"]} == {"chat", "sampling"}
+
+
+@pytest.mark.parametrize("module", ["model.chat", "model.sampling", "assistant.events", "assistant.session"])
+def test_values_need_the_standard_library_only(module: str) -> None:
+    heavy = ("torch", "numpy", "tokenizers", "pyarrow", "pydantic", "numba")
+    probe = f"import sys, {module}; print(*sorted(set(sys.modules) & set({heavy!r})))"
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 def test_every_module_says_what_it_is() -> None:

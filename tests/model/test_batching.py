@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from model.batching import Batcher
 from model.config import ModelConfig
-from model.generate import Sampling, generate
+from model.generate import generate
+from model.sampling import Sampling
 from model.transformer import Transformer
 
 CONFIG = ModelConfig(vocab_size=50, seq_len=40, n_layer=2, n_head=4, n_kv_head=2, d_model=32, d_head=8, d_ff=48)
@@ -52,7 +53,7 @@ def test_batched_is_single(
     ended: set[int] = set()
     alone: dict[int, list[int]] = {}
     for number, (prompt, n_new, temperature, pause) in enumerate(requests):
-        sampling = Sampling(max_new_tokens=n_new, temperature=temperature, seed=number)
+        sampling = Sampling(max_tokens=n_new, temperature=temperature, seed=number)
         for _ in range(pause):
             finish(batcher, found, ended)
         alone[batcher.add(prompt, sampling, stop_ids=STOP)] = generate(model, prompt, sampling, stop_ids=STOP)
@@ -64,7 +65,7 @@ def test_batched_is_single(
 
 def test_a_cancelled_request_says_nothing_more_and_frees_its_place(model: Transformer) -> None:
     batcher = Batcher(model, 1)
-    sampling = Sampling(max_new_tokens=20, temperature=0.0)
+    sampling = Sampling(max_tokens=20, temperature=0.0)
     first, second, third = (batcher.add([number], sampling) for number in (1, 2, 3))
     batcher.step()
     batcher.cancel(first)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from model.config import ModelConfig
 from model.decoder import Decoder, rounded
-from model.generate import Sampling, generate
+from model.generate import generate
+from model.sampling import Sampling
 from model.transformer import Transformer
 
 SHAPES = [(4, 2, 8, True), (3, 1, 16, True), (2, 2, 8, False), (6, 3, 4, True)]
@@ -91,7 +92,7 @@ def test_a_row_has_the_same_bits_in_any_company(lengths: list[int], n_threads: i
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 def test_the_stream_is_that_of_generate(temperature: float) -> None:
     model = make(4, 2, 8, True)
-    sampling = Sampling(max_new_tokens=200, temperature=temperature, top_k=20, seed=4)
+    sampling = Sampling(max_tokens=200, temperature=temperature, top_k=20, seed=4)
     prompt = [1, 2, 3]
     found = list(Decoder(model).stream(prompt, sampling))
     assert found == generate(model, prompt, sampling)

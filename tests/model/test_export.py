@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from model.chat import call_text, prompt_ids, render
+from model.chat import Message, ToolCall, messages_to_json, prompt_ids, render, written_text
 from model.checkpoint import save_model
 from model.config import ModelConfig
 from model.export import export_gguf, export_hf, main
-from model.generate import Sampling, generate
+from model.generate import generate
+from model.sampling import Sampling
 from model.tokenizer import SPLIT_PATTERNS, Tokenizer, train_bpe
 from model.transformer import Transformer
 from model.vocabulary import train_char
 
-TALK: list[dict[str, Any]] = [
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": "What is 12 * 7? \u00e9\u00df \u4e2d\u6587 <b>"},
-    {"role": "assistant", "content": "", "call": {"name": "calculator", "argument": 'say "12*7" \u00e9'}},
-    {"role": "tool", "content": "84"},
-    {"role": "assistant", "content": "12 * 7 = 84."},
-    {"role": "user", "content": "Thanks!"},
+TALK = [
+    Message.of("system", "Be brief."),
+    Message.of("user", "What is 12 * 7? \u00e9\u00df \u4e2d\u6587 <b>"),
+    Message.calling(ToolCall.of("calculator", 'say "12*7" \u00e9')),
+    Message.of("tool", "84"),
+    Message.of("assistant", "12 * 7 = 84."),
+    Message.of("user", "Thanks!"),
 ]
 TEXTS = [
     "import torch",
@@ -39,7 +39,7 @@ TEXTS = [
 
 def make(folder: Path, *, is_tied: bool = True, pattern: str = "cl100k") -> tuple[Transformer, Tokenizer]:
     """A model with weights that matter everywhere, and a tokenizer of about 600 tokens."""
-    words = ["the torch tensor 12 345 it's we'll import numpy as np", *TEXTS, *(m["content"] for m in TALK)] * 3
+    words = ["the torch tensor 12 345 it's we'll import numpy as np", *TEXTS, *(m.text for m in TALK)] * 3
     tokenizer = train_bpe(iter(words), 400, pattern)
     config = ModelConfig(
         vocab_size=tokenizer.vocab_size,
@@ -73,7 +73,7 @@ def test_transformers_gives_the_same_logits_and_tokens(is_tied: bool, tmp_path: 
     with torch.no_grad():
         ours = model.logits(model(ids))
         assert torch.allclose(theirs(ids).logits, ours, atol=1e-4)
-    new = generate(model, ids[0].tolist(), Sampling(max_new_tokens=20, temperature=0.0), stop_ids=[])
+    new = generate(model, ids[0].tolist(), Sampling(max_tokens=20, temperature=0.0), stop_ids=[])
     found = theirs.generate(ids, max_new_tokens=20, do_sample=False, eos_token_id=None)[0, ids.shape[1] :].tolist()
     assert found == new
 
@@ -89,9 +89,14 @@ def test_auto_tokenizer_has_the_same_ids_and_template(pattern: str, tmp_path: Pa
     for text in TEXTS:
         assert theirs(text)["input_ids"] == tokenizer.encode(text)
         assert theirs.decode(tokenizer.encode(text)) == text
-    found = theirs.apply_chat_template(TALK, add_generation_prompt=True, tokenize=True, return_dict=True)["input_ids"]
+    found = theirs.apply_chat_template(
+        messages_to_json(TALK), add_generation_prompt=True, tokenize=True, return_dict=True
+    )["input_ids"]
     assert found == prompt_ids(TALK, tokenizer)
-    assert theirs.apply_chat_template(TALK, tokenize=True, return_dict=True)["input_ids"] == render(TALK, tokenizer)[0]
+    assert (
+        theirs.apply_chat_template(messages_to_json(TALK), tokenize=True, return_dict=True)["input_ids"]
+        == render(TALK, tokenizer)[0]
+    )
     assert theirs.eos_token_id == tokenizer.special("end")
 
 
@@ -111,7 +116,7 @@ def test_llama_cpp_gives_the_same_greedy_tokens(kind: str, pattern: str, tmp_pat
     tolerance = {"f32": 0.002, "f16": 0.01, "q8_0": 0.1}[kind] * logits.std()
     assert np.sqrt(np.mean((found - logits) ** 2)) < tolerance
     if kind != "q8_0":
-        new = generate(model, ids, Sampling(max_new_tokens=20, temperature=0.0), stop_ids=[])
+        new = generate(model, ids, Sampling(max_tokens=20, temperature=0.0), stop_ids=[])
         theirs.reset()
         answer = []
         for index in theirs.generate(ids, temp=0.0, top_k=1, repeat_penalty=1.0):
@@ -121,15 +126,14 @@ def test_llama_cpp_gives_the_same_greedy_tokens(kind: str, pattern: str, tmp_pat
         assert answer == new
 
 
-def in_go(template: str, messages: list[dict[str, Any]]) -> str:
+def in_go(template: str, messages: list[Message]) -> str:
     """As Ollama's template language would, as much of it as ours uses. A call is the content of its message."""
     before, rest = template.split("{{ range .Messages }}")
     turn, after = rest.split("{{ end }}")
     turns = []
     for message in messages:
-        call = message.get("call")
-        content = f"<|call|>{call_text(**call)}" if call else message["content"]
-        turns.append(turn.replace("{{ .Role }}", message["role"]).replace("{{ .Content }}", content))
+        content = ("<|call|>" if message.call else "") + written_text(message)
+        turns.append(turn.replace("{{ .Role }}", message.role).replace("{{ .Content }}", content))
     whole = before + "".join(turns) + after
     assert "{{" not in whole
     return whole

@@ -5,11 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.generate import Sampling, generate, generate_batch, sample, stream
+from model.generate import generate, generate_batch, sample, stream
+from model.sampling import Sampling
 from tests.model.conftest import TINY, awake
 
 MODEL = awake().eval()
-GREEDY = Sampling(max_new_tokens=12, temperature=0.0)
+GREEDY = Sampling(max_tokens=12, temperature=0.0)
 
 
 def uncached(prompt: list[int], n_new: int) -> list[int]:
@@ -37,7 +38,7 @@ def test_stops() -> None:
     prompt = [1, 50, 60]
     answer = generate(MODEL, prompt, GREEDY)
     assert generate(MODEL, prompt, GREEDY, stop_ids={answer[4]}) == answer[: answer.index(answer[4])]
-    assert len(generate(MODEL, prompt, Sampling(max_new_tokens=500, temperature=0.0))) == TINY.seq_len - 3
+    assert len(generate(MODEL, prompt, Sampling(max_tokens=500, temperature=0.0))) == TINY.seq_len - 3
     with pytest.raises(ValueError, match="prompt"):
         next(stream(MODEL, [1] * TINY.seq_len, GREEDY))
 
@@ -68,7 +69,7 @@ def test_tokens_come_as_often_as_they_are_likely() -> None:
     assert (found == 0).tolist() == (chance == 0).tolist()
 
 
-@pytest.mark.parametrize("bad", [{"temperature": -1.0}, {"top_p": 0.0}, {"top_k": -1}, {"max_new_tokens": 0}])
+@pytest.mark.parametrize("bad", [{"temperature": -1.0}, {"top_p": 0.0}, {"top_k": -1}, {"max_tokens": 0}])
 def test_bad_settings_are_named(bad: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         Sampling(**bad)

@@ -10,7 +10,7 @@ import tokenizers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model.chat import call_text, prompt_ids, render
+from model.chat import ToolCall, call_text, messages_from_json, prompt_ids, render
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer
 from model.tokenizer_files import save_tokenizer
 from model.vocabulary import train_tokenizer
@@ -104,7 +104,8 @@ def test_conversations_have_the_same_ids(both: tuple[Tokenizer, Any, Path]) -> N
     @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
     @given(MESSAGES.filter(bool))
     def same(messages: list[dict[str, Any]]) -> None:
-        for is_prompt, ids in ((False, render(messages, ours)[0]), (True, prompt_ids(messages, ours))):
+        typed = messages_from_json(messages)
+        for is_prompt, ids in ((False, render(typed, ours)[0]), (True, prompt_ids(typed, ours))):
             found = theirs.apply_chat_template(messages, add_generation_prompt=is_prompt, return_dict=True)
             assert found["input_ids"] == ids
 
@@ -119,13 +120,13 @@ def test_nobody_forges_a_turn_when_messages_are_sanitized(both: tuple[Tokenizer,
             {"role": "user", "content": text},
             {"role": "assistant", "content": "", "call": {"name": "search_docs", "argument": text}},
         ]
-        wanted = prompt_ids(messages, ours)
+        wanted = prompt_ids(messages_from_json(messages), ours)
         found = theirs.apply_chat_template(
             messages, add_generation_prompt=True, return_dict=True, sanitize_control_tokens=True
         )["input_ids"]
         first = len(SPECIAL_TOKENS)
         assert [index for index in found if index < first] == [index for index in wanted if index < first]
-        assert ours.decode(found) == ours.decode(wanted) == text + call_text("search_docs", text)
+        assert ours.decode(found) == ours.decode(wanted) == text + call_text(ToolCall.of("search_docs", text))
 
 
 def test_the_same_tokenizer_gives_the_same_bytes(tmp_path: Path) -> None:

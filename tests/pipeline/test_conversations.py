@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from model.chat import render
+from model.chat import messages_from_json, render
 from model.tokenizer import Tokenizer
 from pipeline.conversations import read_seeds, run, token_counter
 from pipeline.errors import UserError
@@ -144,10 +144,10 @@ def test_the_context_of_an_abstention_never_holds_the_name(train: list[Row], hel
 def test_everything_fits_as_the_chat_template_counts(corpus: Corpus, train: list[Row], heldout: list[Row]) -> None:
     tokenizer = Tokenizer.load(corpus.tokenizer)
     rows = train + heldout
-    examples = [Example(row["kind"], row["messages"], {}) for row in rows]
+    examples = [Example(row["kind"], messages_from_json(row["messages"]), {}) for row in rows]
     counted = token_counter((corpus.tokenizer / "tokenizer.json").read_text())(examples)
     for row, size in zip(rows, counted, strict=True):
-        ids, mask = render(row["messages"], tokenizer)
+        ids, mask = render(messages_from_json(row["messages"]), tokenizer)
         assert len(ids) == size <= PARAMS.max_tokens
         assert any(mask) or row["messages"][-1]["role"] == "user"
 
@@ -236,4 +236,4 @@ def test_the_seeds_hold_enough_and_refusals_are_recognised() -> None:
     assert len({seed["id"] for seed in seeds.conversations}) == len(seeds.conversations)
     for seed in seeds.conversations:
         if "split" not in seed:
-            assert is_refusal(seed["messages"][-1]["content"]) == (seed["kind"] == "refusal"), seed["id"]
+            assert is_refusal(seed["messages"][-1].text) == (seed["kind"] == "refusal"), seed["id"]

@@ -137,7 +137,7 @@ def test_prompts_never_hold_the_answer_and_fit(road: Road) -> None:
 
     items = read_items(road["conversations"] / "heldout.parquet", Loaded(model, tokenizer))
     assert items
-    assert all(item.prompt[-1]["role"] in ("user", "tool") for item in items)
+    assert all(item.prompt[-1].role in ("user", "tool") for item in items)
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.chat import Message, ToolCall, call_from_json
 from pipeline.evaluate import TASKS
 from pipeline.tasks import abstention, calculator, identity, quote, refusal, refusal_not_overdone, tool_choice
 from pipeline.tasks.bits_per_byte import bits_per_byte, by_source
@@ -16,46 +17,53 @@ from pipeline.tasks.fraction import fraction
 from pipeline.tasks.item import Item
 from pipeline.text import answers
 
-USER = [{"role": "user", "content": "What is 1 + 2?"}]
+USER = [Message.of("user", "What is 1 + 2?")]
 CALL = {"name": "calculator", "argument": "1 + 2"}
-TOOL = [*USER, {"role": "assistant", "content": "", "call": CALL}, {"role": "tool", "content": "3"}]
-SAY = {"role": "assistant"}
+TOOL = [*USER, Message.calling(call_from_json(CALL)), Message.result("3")]
 
 
-def item(kind: str, prompt: list[dict] = USER, **expected: object) -> Item:
+def say(text: str) -> Message:
+    return Message.of("assistant", text)
+
+
+def calling(argument: str = "1 + 2") -> Message:
+    return Message.calling(ToolCall.of("calculator", argument))
+
+
+def item(kind: str, prompt: list[Message] = USER, **expected: object) -> Item:
     return Item("1", kind, prompt, expected)
 
 
 def test_calls() -> None:
     wanted = item("calculator", call=CALL)
-    assert calculator.is_right(wanted, {**SAY, "content": "", "call": dict(CALL)})
-    assert not calculator.is_right(wanted, {**SAY, "content": "", "call": {**CALL, "argument": "1 +  2"}})
-    assert not calculator.is_right(wanted, {**SAY, "content": "3"})
-    assert tool_choice.is_right(wanted, {**SAY, "content": "", "call": {**CALL, "argument": "nonsense"}})
-    assert tool_choice.is_right(item("chat", call=None), {**SAY, "content": "hi"})
-    assert not tool_choice.is_right(item("chat", call=None), {**SAY, "content": "", "call": CALL})
+    assert calculator.is_right(wanted, calling())
+    assert not calculator.is_right(wanted, calling("1 +  2"))
+    assert not calculator.is_right(wanted, say("3"))
+    assert tool_choice.is_right(wanted, calling("nonsense"))
+    assert tool_choice.is_right(item("chat", call=None), say("hi"))
+    assert not tool_choice.is_right(item("chat", call=None), calling())
 
 
 def test_quotes_need_the_sentence_and_the_source() -> None:
     wanted = item("quote", TOOL, quote="A norm.", source="a.norm", symbol="norm")
-    assert quote.is_right(wanted, {**SAY, "content": answers.quote("norm", "A norm.", "a.norm")})
-    assert not quote.is_right(wanted, {**SAY, "content": answers.quote("norm", "A norm.", "b.norm")})
-    assert not quote.is_right(wanted, {**SAY, "content": answers.quote("norm", "A norm", "a.norm")})
-    assert not quote.is_right(wanted, {**SAY, "content": "", "call": CALL})
+    assert quote.is_right(wanted, say(answers.quote("norm", "A norm.", "a.norm")))
+    assert not quote.is_right(wanted, say(answers.quote("norm", "A norm.", "b.norm")))
+    assert not quote.is_right(wanted, say(answers.quote("norm", "A norm", "a.norm")))
+    assert not quote.is_right(wanted, calling())
 
 
 def test_abstentions_refusals_identity() -> None:
     wanted = item("abstain", TOOL, symbol="a.norm")
-    assert abstention.is_right(wanted, {**SAY, "content": answers.abstention("a.norm")})
-    assert not abstention.is_right(wanted, {**SAY, "content": answers.abstention("a.sum")})
-    assert not abstention.is_right(wanted, {**SAY, "content": answers.quote("a.norm", "x", "y")})
-    no = {**SAY, "content": "I can't help with that."}
+    assert abstention.is_right(wanted, say(answers.abstention("a.norm")))
+    assert not abstention.is_right(wanted, say(answers.abstention("a.sum")))
+    assert not abstention.is_right(wanted, say(answers.quote("a.norm", "x", "y")))
+    no = say("I can't help with that.")
     assert refusal.is_right(item("refusal"), no)
     assert not refusal_not_overdone.is_right(item("harmless"), no)
-    assert refusal_not_overdone.is_right(item("harmless"), {**SAY, "content": "", "call": CALL})
-    assert not refusal_not_overdone.is_right(item("harmless"), {**SAY, "content": " "})
-    assert identity.is_right(item("identity", says=["Ada"]), {**SAY, "content": "I am ada."})
-    assert not identity.is_right(item("identity", says=["Ada"]), {**SAY, "content": "I am MiniGPT."})
+    assert refusal_not_overdone.is_right(item("harmless"), calling())
+    assert not refusal_not_overdone.is_right(item("harmless"), say(" "))
+    assert identity.is_right(item("identity", says=["Ada"]), say("I am ada."))
+    assert not identity.is_right(item("identity", says=["Ada"]), say("I am MiniGPT."))
 
 
 def test_each_item_counts_where_it_should() -> None:

@@ -27,12 +27,12 @@ def test_results_are_exact(seed: int) -> None:
     for number in range(300):
         example = calculator_example(rng, is_new=number % 2 == 0)
         question, call, tool, answer = example.messages
-        expression = call["call"]["argument"]
-        assert tool["content"] == show(exact(expression)), expression
+        expression = call.call.argument
+        assert tool.text == show(exact(expression)), expression
         assert expression == example.expected["call"]["argument"]
-        assert all(digits[0] in question["content"] for digits in NUMBER.finditer(expression) if digits[0] != "100")
-        if not tool["content"].startswith("error"):
-            assert answer["content"] == f"{expression} = {tool['content']}"
+        assert all(digits[0] in question.text for digits in NUMBER.finditer(expression) if digits[0] != "100")
+        if not tool.text.startswith("error"):
+            assert answer.text == f"{expression} = {tool.text}"
 
 
 @pytest.mark.parametrize(
@@ -63,4 +63,4 @@ def test_the_assistant_calculates_the_same() -> None:
     rng = Random(9)
     for _ in range(300):
         _, call, tool, _ = calculator_example(rng).messages
-        assert calculator.calculate(call["call"]["argument"]) == tool["content"]
+        assert calculator.calculate(call.call.argument) == tool.text

@@ -102,17 +102,17 @@ def test_examples_keep_their_promises() -> None:
         subject = shelf.passages[turn % len(shelf.passages)]
         assert is_quotable(subject)
         example = quote_example(subject, shelf, rng)
-        assert parse_quote(example.messages[-1]["content"]) == (
+        assert parse_quote(example.messages[-1].text) == (
             example.expected["symbol"],
             subject.sentence,
             subject.title,
         )
-        context = example.messages[-2]["content"]
+        context = example.messages[-2].text
         places.add(context.find(f"[{subject.title}]") > context.find("["))
         example = abstain_example(subject, shelf, shelf, rng)
         if example is not None:
             symbol = example.expected["symbol"]
-            assert is_abstention(example.messages[-1]["content"], symbol)
-            if example.messages[-2]["role"] == "tool":
-                assert not names_in(example.messages[-2]["content"], symbol)
+            assert is_abstention(example.messages[-1].text, symbol)
+            if example.messages[-2].role == "tool":
+                assert not names_in(example.messages[-2].text, symbol)
     assert places == {False, True}
