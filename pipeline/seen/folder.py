@@ -54,17 +54,19 @@ REMOVED = pa.schema([("number", pa.int64()), ("row", pa.int64()), ("id", pa.stri
 
 
 class FolderIndex:
-    """An `Index` below `place`."""
+    """The index below `place`. All methods raise `UserError` for what the user can fix."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
 
     def settings(self) -> Settings | None:
+        """Return the settings that the index was filled with, or None if nothing was ever added."""
         for folder in self._run_folders().values():
             return Settings(**read_run(folder)["settings"])
         return None
 
     def runs(self) -> list[Run]:
+        """Return the runs in the order in which they were added."""
         removed = self._removed()
         found: list[Run] = []
         for path in self._run_folders().values():
@@ -74,6 +76,7 @@ class FolderIndex:
         return found
 
     def add(self, name: str, docs: Path, settings: Settings) -> Added:
+        """Add the documents of a folder as one run, all of them or none."""
         with self._writing():
             check_settings(str(self.place), self.settings(), settings)
             known = [run for run in self.runs() if run.name == name]
@@ -88,6 +91,7 @@ class FolderIndex:
             return Added(Run(name, number, content, n_docs, 0, ""), is_new=True)
 
     def remove(self, ids: Sequence[str]) -> list[str]:
+        """Remove documents from every run. Return the ids that were in the index."""
         wanted, rows = pa.array(sorted(set(ids)), pa.string()), list[tuple[int, int, str]]()
         if self.settings() is None:
             return []
@@ -109,6 +113,7 @@ class FolderIndex:
         return sorted({doc_id for _, _, doc_id in rows})
 
     def query(self, runs: Sequence[Run], sketches: Sketches, settings: Settings, min_jaccard: float) -> Seen:
+        """Return which documents these runs contain, the earliest run first."""
         folders, removed = self._run_folders(), self._removed()
         seen, names = nothing_seen(len(sketches.ids)), dict[int, str]()
         ids, digests = sort_wanted(id_keys(sketches.ids)), sort_wanted(digest_keys(sketches.digests))
@@ -133,6 +138,7 @@ class FolderIndex:
         return seen._replace(other_id=pa.array([names.get(row) for row in range(len(sketches.ids))], pa.string()))
 
     def check(self) -> list[str]:
+        """Return what is wrong with the index; empty if it is intact."""
         problems: list[str] = []
         settings, removed = self.settings(), self._removed()
         if settings is None:
