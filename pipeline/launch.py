@@ -28,10 +28,11 @@ from pathlib import Path
 from model.budget import FEWEST_ROWS
 from pipeline.__main__ import main as run_stage_command
 from pipeline.__main__ import parse
-from pipeline.engine import follow_parent, worker_count
 from pipeline.errors import EXIT_OF_RANK, UserError
+from pipeline.frame.lifetime import follow_parent
 from pipeline.params import load_params
 from pipeline.stage import STAGES
+from pipeline.workers.map import worker_count
 
 MOST_CPU_PROCESSES = 4
 MAX_RESTARTS = 3

@@ -21,7 +21,6 @@ import pyarrow.compute as pc
 
 from model.tokenizer import Tokenizer
 from pipeline.arrow_files import TokenFile, append_stream, read_stream
-from pipeline.engine import map_files
 from pipeline.errors import UserError
 from pipeline.external.rows import Spool
 from pipeline.params import Shard
@@ -30,6 +29,7 @@ from pipeline.stage import Metrics, write_json
 from pipeline.tables import TOKEN_DOCS, TableWriter, count_docs, read_shard, shard_paths
 from pipeline.text.encode import Encode, check_same, fast_encoder
 from pipeline.text.split import is_val, order_keys
+from pipeline.workers.files import map_files
 
 SPLITS = ("train", "val")
 SAMPLE_DOCS = 64  # of each shard, on which the fast encoder is proved equal to the tokenizer at every run

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.arrow_files import read_arrow, write_arrow
-from pipeline.engine import map_files
 from pipeline.external.arrays import StringFile, file_array
 from pipeline.params import Dedupe
 from pipeline.progress import Bar
@@ -28,6 +27,7 @@ from pipeline.tables import read_shard
 from pipeline.text import minhash, survivors
 from pipeline.text.normalize import fold, split_words, squeeze
 from pipeline.text.shingles import shingle
+from pipeline.workers.files import map_files
 
 SETTINGS = {"seed", "ngram_words", "n_bands", "n_rows", "source_priority"}  # of the params; what a sketch depends on
 

@@ -19,10 +19,10 @@ from typing import NamedTuple, TypeAlias
 import pyarrow as pa
 import xxhash
 
-from pipeline.engine import map_shards
 from pipeline.external.runs import document_runs, reject_runs
 from pipeline.sources import Batch, Document, Part, Reading, Rows
 from pipeline.tables import REJECTS
+from pipeline.workers.map import map_shards
 
 MakeTables: TypeAlias = Callable[[list[Document]], Iterator[pa.RecordBatch]]
 Advance: TypeAlias = Callable[[int], None]

@@ -32,7 +32,6 @@ from rich.table import Table
 
 from model.config import ModelConfig
 from pipeline.budget import settle
-from pipeline.engine import worker_count
 from pipeline.errors import ParamError, UserError
 from pipeline.params import check_params, read_yaml
 from pipeline.search.space import (
@@ -48,6 +47,7 @@ from pipeline.search.space import (
     with_values,
 )
 from pipeline.search.trial import FIGURE, Outcome, Trial
+from pipeline.workers.map import worker_count
 
 if TYPE_CHECKING:
     from pipeline.search.study import Row, Study

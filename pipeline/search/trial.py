@@ -54,7 +54,9 @@ class Trial:
         environment = {
             **os.environ,
             "MINIGPT_WORKERS": str(n_workers),
-            "MINIGPT_PARENT": str(os.getpid()),  # the trial does not outlive the search (pipeline.engine.follow_parent)
+            "MINIGPT_PARENT": str(
+                os.getpid()
+            ),  # the trial does not outlive the search (pipeline.frame.lifetime.follow_parent)
             "PYTHONPATH": os.pathsep.join(paths),
         }
         with (self.folder / "log.txt").open("ab") as log, _signals_held():

@@ -14,11 +14,12 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
-from pipeline.engine import N_HERE, map_shards
 from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, canonical_json
 from pipeline.sources.streams import BROKEN as BROKEN_STREAM
 from pipeline.sources.streams import BombError, CountedFile
 from pipeline.sources.text import Found, content_key, file_origin, find_files
+from pipeline.workers.files import N_HERE
+from pipeline.workers.map import map_shards
 
 BROKEN = (*BROKEN_STREAM, BombError)
 CHUNK_BYTES = 2_000_000

@@ -21,13 +21,13 @@ import xxhash
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.engine import file_key
 from pipeline.errors import UserError
 from pipeline.params import Text
 from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, Rows, canonical_json
 from pipeline.sources.pieces import PARQUET, PLAIN, ROWS, Columns, Piece, read_pieces
 from pipeline.sources.streams import ARCHIVES, BombError, CountedFile, Member, members, split_name, unpacked
 from pipeline.sources.streams import BROKEN as BROKEN_STREAM
+from pipeline.workers.files import file_key
 
 BROKEN = (*BROKEN_STREAM, pa.ArrowException)
 BATCH_DOCS = 2_048

@@ -1,0 +1,1 @@
+"""What every stage needs around its work; it knows no stage."""
