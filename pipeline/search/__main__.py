@@ -11,9 +11,7 @@ Exit codes: 0 good, 1 a person's error or no trial that came through, 2 usage, 1
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
-import fcntl
 import json
 import math
 import shlex
@@ -21,7 +19,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -33,6 +31,7 @@ from rich.table import Table
 from model.config import ModelConfig
 from pipeline.budget import settle
 from pipeline.errors import ParamError, UserError
+from pipeline.frame.locks import try_lock
 from pipeline.params import check_params, read_yaml
 from pipeline.search.space import (
     Choice,
@@ -97,7 +96,9 @@ def _search(args: argparse.Namespace) -> int:
     first = baseline(search, values) if search.use_baseline else None
     if search.use_baseline and first is None:
         print("search: the values of params.yaml do not lie in the space, so no trial has them", flush=True)
-    with _claim(place), _open_study(place, search, first, values["pretrain"], manifest) as study:
+    lock = place.with_name(f"{place.name}.lock")
+    is_running = try_lock(lock, f"search: {place} is being searched", "wait for it, or give another --name")
+    with is_running, _open_study(place, search, first, values["pretrain"], manifest) as study:
         runner = Runner(study, place, values, shards, tokenizer, manifest["vocab_size"], args.jobs)
         runner.run()
         rows = study.rows()
@@ -107,21 +108,6 @@ def _search(args: argparse.Namespace) -> int:
     show(console if console.is_terminal else Console(width=max(console.width, wanted)), search, rows, first)
     print(f"written to {place / 'trials.csv'}; log and curve of each trial beside it")
     return 0 if rows and rows[0].state == "complete" else 1
-
-
-@contextlib.contextmanager
-def _claim(place: Path) -> Generator[None]:
-    """Raises: `UserError` while another search of this name runs; a killed one holds nothing."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.with_name(f"{place.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            found = f"{file.name} is held"
-            raise UserError(
-                f"search: {place} is being searched", found, "wait for it, or give another --name"
-            ) from error
-        yield
 
 
 def _open_study(

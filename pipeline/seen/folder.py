@@ -4,7 +4,7 @@
     runs/00000001-NAME/docs.arrow    id, digest, shingle set of each document, in the order they came
     runs/00000001-NAME/keys.arrow    sorted keys and their rows: one batch for ids, one for digests, one a band
     removed/00000002.arrow           which rows of which run were taken out; a new file each time
-    lock                             held by the one who writes (fcntl: it ends with its process)
+    lock                             held by the writing process
 
 A run is written beside and renamed when it is whole and on the disk. Nothing is changed later, but that removing, once it has
 marked the rows, overwrites their shingle sets with zeros. What a killed writer left is cleared by the next one.
@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from pipeline.arrow_files import map_batches, write_batches
 from pipeline.errors import UserError
+from pipeline.frame.locks import try_lock
 from pipeline.seen.mapped import BANDS, DOCS, KEYS, MappedRun, key_columns, read_run
 from pipeline.seen.runs import (
     Added,
@@ -167,16 +168,7 @@ class FolderIndex:
 
     @contextmanager
     def _writing(self) -> Generator[None]:
-        import fcntl  # not on Windows, where an index can still be read
-
-        self.place.mkdir(parents=True, exist_ok=True)
-        with (self.place / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(
-                    f"near_index: {self.place} is being written to", "another process holds its lock", "wait for it"
-                ) from error
+        with try_lock(self.place / "lock", f"near_index: {self.place} is being written to"):
             partial = self.place / PARTIAL
             try:
                 _clear(partial)  # of a writer that was killed
