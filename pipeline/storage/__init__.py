@@ -1,0 +1,1 @@
+"""Read, write and sort files of rows."""
