@@ -3,8 +3,8 @@
 In: tables in any order. Out: tables that follow each other in ascending order of the key columns (`by`, without nulls). Rows with
 equal keys are in one table, in the order in which they were written: the sort is stable, and how rows were cut into tables and
 runs makes no difference.
-Memory: while writing, three times `run_bytes` (the pending rows, their order, the sorted copy). While merging, five times
-`part_bytes` plus the mapped pages of a few parts, and 5 kB per run; a table is larger only where equal keys fill it.
+Memory: four times `run_bytes` (the rows of a run or of a part of the merge, their order, the sorted copy) and 5 kB per run, plus
+the mapped pages of a few parts; a part is larger only where equal keys fill it.
 Disk: the rows once, uncompressed. Time: n log n; each byte is written once and read once.
 Runs are memory-mapped, of which Linux allows 65,530 per process: 4 TB.
 """
