@@ -7,11 +7,12 @@ last stage of a killed run has really ended. It does not guard against a `dvc re
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Generator
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 LOCK = Path("var/retrain.lock")
 DYING_SECONDS = 20.0  # how long the stages of a killed run may take to end
@@ -44,16 +45,11 @@ def hold(root: Path) -> Generator[int]:
 
 def _acquire(descriptor: int) -> None:
     until = time.monotonic() + DYING_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode().strip()
-            if _is_alive(holder) or time.monotonic() > until:
-                raise WorkspaceBusyError(_refusal(holder)) from None
-            time.sleep(0.2)
-        else:
-            return
+    while not lock_descriptor(descriptor, blocking=False):
+        holder = os.pread(descriptor, 32, 0).decode().strip()
+        if _is_alive(holder) or time.monotonic() > until:
+            raise WorkspaceBusyError(_refusal(holder))
+        time.sleep(0.2)
 
 
 def _refusal(holder: str) -> str:

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, ModuleType
 
-from pipeline.engine import ENGINES, die_with_parent
 from pipeline.errors import EXIT_OF_RANK, UserError
+from pipeline.frame.lifetime import die_with_parent
 from pipeline.stage import STAGES, input_names, load_stage, run_stage
+from pipeline.workers.map import ENGINES
 
 OTHERS_WAIT_SECONDS = 5.0
 SIGNAL_WAIT_SECONDS = 1.0

@@ -56,7 +56,7 @@ def run(params: Dedupe, *, docs: Path, scratch: Path, out: Path) -> Metrics:
     is_kept = corpus.array("is_kept", np.bool_)
     decide(params, corpus, ranks, exact, near, is_kept, ledger)
     written = write_docs(params, paths, corpus, ranks, is_kept, ledger, scratch, out)
-    ledger.write(out, corpus.id_sample)
+    ledger.write(out)
     return {
         "docs_in": corpus.n_docs,
         "docs_out": sum(int(np.count_nonzero(is_kept[i : i + CHUNK])) for i in range(0, corpus.n_docs, CHUNK)),

@@ -24,12 +24,12 @@ import pyarrow.compute as pc
 import xxhash
 
 from pipeline.errors import UserError
-from pipeline.external.runs import in_order_of_id, merged_rejects, run_paths
 from pipeline.params import Download
 from pipeline.progress import Bar
 from pipeline.sources import Document, Reading, open_source
 from pipeline.spooled import Summary, clear_unfinished, read_summary, spool_reading
 from pipeline.stage import Metrics, write_json
+from pipeline.storage.sort import merge_runs, run_paths
 from pipeline.tables import (
     BATCH_ROWS,
     DOCS,
@@ -69,7 +69,7 @@ def run(params: Download, *, takedowns: Path | None = None, out: Path, scratch: 
         )
     out.mkdir(parents=True, exist_ok=True)
     with TableWriter(out / "rejects.parquet", REJECTS) as rejects:
-        for table in merged_rejects(run_paths(folders, "rejects"), scratch):
+        for table in merge_runs(run_paths(folders, "rejects"), REJECTS.names):
             rejects.write(table)
     named = [{"kind": source.kind, "name": getattr(source, "name", "")} for source in params.sources]
     read = [{**source, "read": summary.origins} for source, summary in zip(named, summaries, strict=True)]
@@ -109,7 +109,7 @@ def _write_corpus(runs: list[Path], stones: Tombstones, out: Path) -> Metrics:
     per_source: Counter[str] = Counter()
 
     def kept_tables() -> Iterator[pa.Table]:
-        for table in in_order_of_id(runs):
+        for table in merge_runs(runs, ["id"]):
             kept, gone = _settled(table, stones)
             ledger.write(gone)
             totals.update(docs_in=table.num_rows, docs_out=kept.num_rows, text_bytes=_text_bytes(kept))

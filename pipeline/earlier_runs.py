@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.arrow_files import read_arrow, write_arrow
-from pipeline.engine import map_files
 from pipeline.external.ledger import LedgerSpool
 from pipeline.near_index import Snapshot, duplicates_in, record, snapshot
 from pipeline.params import Dedupe
 from pipeline.ranking import Corpus
 from pipeline.stage import Metrics, write_json
+from pipeline.workers.files import map_files
 
 
 def drop_known(

@@ -23,7 +23,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.engine import map_files
 from pipeline.errors import UserError
 from pipeline.evaluation_sets import contaminated_metrics
 from pipeline.filter_steps import Inputs, check_licences, list_steps, prepare, settle, threshold_metrics, write_rules
@@ -43,6 +42,7 @@ from pipeline.tables import (
 )
 from pipeline.text.columns import Rows
 from pipeline.text.rules import PASSES, Rule, check_some_stay, explain, first_broken, run_steps, tally
+from pipeline.workers.files import map_files
 
 
 def run(

@@ -30,11 +30,12 @@ from typing import TYPE_CHECKING
 from model.budget import FEWEST_ROWS
 from pipeline.__main__ import is_rank, parse
 from pipeline.__main__ import main as run_stage_command
-from pipeline.engine import follow_parent, worker_count
 from pipeline.errors import EXIT_OF_RANK, UserError
 from pipeline.frame.environment import BY_NAME, read, read_count
+from pipeline.frame.lifetime import follow_parent
 from pipeline.params import Params, load_params
 from pipeline.stage import STAGES
+from pipeline.workers.map import worker_count
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure

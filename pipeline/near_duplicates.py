@@ -27,7 +27,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.arrow_files import read_arrow, write_arrow
-from pipeline.engine import map_files
 from pipeline.external.arrays import Spool, append, part_count, read_array
 from pipeline.params import Dedupe
 from pipeline.ranking import CHUNK, Corpus, Ranks, equal_neighbours, fill_with_places, fixed_bytes, top_bits
@@ -37,6 +36,7 @@ from pipeline.text.clusters import MAX_CENTRES, SPREAD, VERIFIED, Buckets, Membe
 from pipeline.text.columns import Fractions, Rows
 from pipeline.text.normalize import fold, split_words
 from pipeline.text.shingles import as_sets, shingle
+from pipeline.workers.files import map_files
 
 BY_KEY = np.dtype([("key", "<u8"), ("rank", "<i8")])
 BY_CLUSTER = np.dtype([("cluster", "<i8"), ("rank", "<i8")])

@@ -5,8 +5,7 @@
     python -m pipeline.near_index list   --index PLACE                                 the runs there are
     python -m pipeline.near_index check  --index PLACE                                 is it whole?
 
-PLACE is a folder, or `redis://host:port/0` (`rediss://`, `unix://`); a password may come from MINIGPT_REDIS_PASSWORD.
-Shingles and bands are those of `dedupe` in params.yaml, and an index that was filled with others is refused.
+PLACE is a folder. Shingles and bands are those of `dedupe` in params.yaml, and an index that was filled with others is refused.
 
 For `dedupe`: `snapshot` says once which runs count; `lookup` asks them for one batch of documents, `duplicates_in` for a
 shard, both in any worker; `record` is what the stage stores, so that a run says what it was compared with.
@@ -27,9 +26,8 @@ import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.params import RUN_NAME, Dedupe, NearIndex, load_params
-from pipeline.seen.connection import SCHEMES, masked
 from pipeline.seen.folder import FolderIndex
-from pipeline.seen.runs import Index, Run, Seen, Settings, check_settings, sketch_batches
+from pipeline.seen.runs import Run, Seen, Settings, check_settings, sketch_batches
 from pipeline.tables import read_shard
 from pipeline.text.sketches import Sketches
 
@@ -46,14 +44,14 @@ class Snapshot(NamedTuple):
     runs: tuple[Run, ...]
 
 
-def open_index(place: str) -> Index:
-    """A folder or a server; nothing is made before something is added."""
-    if place.startswith(SCHEMES):
-        from pipeline.seen.server import RedisIndex  # datasketch brings SciPy: half a second for every worker
-
-        return RedisIndex(place)
-    if "://" in place:
-        raise UserError("near_index: no such kind of place", masked(place), f"give a folder, or {', '.join(SCHEMES)}")
+def open_index(place: str) -> FolderIndex:
+    """Open the index in a folder; nothing is created before something is added. Raises `UserError` for a URL."""
+    if "://" in place:  # which may contain a password
+        raise UserError(
+            "dedupe.index.place (--index): must be a folder index",
+            f"a URL ({place.partition('://')[0]}://…)",
+            "give the path of a folder; fill it with python -m pipeline.near_index add",
+        )
     return FolderIndex(Path(place))
 
 
@@ -65,7 +63,7 @@ def settings_of(dedupe: Dedupe) -> Settings:
 def snapshot(near: NearIndex, dedupe: Dedupe) -> Snapshot:
     """The runs that `near` names, as they are now. Raises `UserError`: no index, other settings, no such run."""
     index, settings = open_index(near.place), settings_of(dedupe)
-    stored, place = index.settings(), masked(near.place)
+    stored, place = index.settings(), near.place
     if stored is None:
         raise UserError(
             f"dedupe.index.place: no index in {place}",
@@ -117,7 +115,7 @@ def remove(place: str, ids: Sequence[str]) -> str:
     """Takes documents out and names those that were not there."""
     index = open_index(place)
     if index.settings() is None:  # a misspelt place must not look like a takedown that is done
-        raise UserError(f"near_index: no index in {masked(place)}", "nothing was removed", "correct --index")
+        raise UserError(f"near_index: no index in {place}", "nothing was removed", "correct --index")
     gone = set(index.remove(ids))
     strangers = sorted(set(ids) - gone)
     absent = f"; not in the index: {', '.join(strangers)}" if strangers else ""
@@ -139,7 +137,7 @@ def check(place: str) -> str:
     problems = open_index(place).check()
     if problems:
         raise UserError(
-            f"near_index: {masked(place)} is broken", "; ".join(problems), "fill a new index from the runs' documents"
+            f"near_index: {place} is broken", "; ".join(problems), "fill a new index from the runs' documents"
         )
     return "the index is whole"
 
@@ -177,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
         "check": "is it whole?",
     }.items():
         command = commands.add_parser(name, help=about)
-        command.add_argument("--index", required=True, metavar="PLACE", help="a folder or redis://host:port/0")
+        command.add_argument("--index", required=True, metavar="PLACE", help="the folder of the index")
         if name == "add":
             command.add_argument(
                 "--run", required=True, type=_run_name, metavar="NAME", help="its name, once and for all"

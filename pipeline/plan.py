@@ -22,12 +22,12 @@ from rich.table import Table
 from model.budget import COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER, derive, tokens_for
 from model.config import ModelConfig
 from model.plan import Run, memory
-from pipeline.engine import worker_count
 from pipeline.errors import UserError
 from pipeline.frame.environment import BY_NAME
 from pipeline.params import Optimization, Params, Pretrain, load_params
 from pipeline.peak import DEVICES, measured_peak
 from pipeline.progress import clock, short
+from pipeline.workers.map import worker_count
 
 RECIPES = Path(__file__).parent.parent / "docs" / "recipes"
 GPU_MFU = 0.4  # nanochat reaches 0.41 to 0.46 in bf16, torchtitan 0.33 to 0.39

@@ -4,9 +4,9 @@ In: sketches of shards (`pipeline/dedupe.py`), one Arrow file each. Out: for eac
 priority of the source, then the longer text, then the smaller id), for each rank its place, and the best rank with the same
 text. All of them are arrays in files below the scratch folder.
 
-Sorting is by parts: a sample of the keys says where the parts begin, each document goes to its part, each part is sorted in
-memory. Memory: `memory_bytes`, and 50 bytes for each of at most 65,536 sampled documents. Disk: 24 bytes a document and its
-id for each of the two sorts, 24 in the arrays. Time: n log n.
+Documents are ranked by the external sort (pipeline/storage/sort.py). Texts are compared by parts: the highest bits of a digest
+name its part, and each part is sorted in memory. Memory: `memory_bytes`. Disk: 24 bytes a document for each of the two sorts, its
+id for the first, 24 in the arrays. Time: n log n.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -25,15 +25,15 @@ import pyarrow.compute as pc
 
 from pipeline.arrow_files import read_arrow
 from pipeline.external.arrays import Records, Spool, StringFile, file_array, part_count
-from pipeline.text import survivors
+from pipeline.storage.sort import Sorter
 from pipeline.text.columns import Hashes, Rows
 
-N_SAMPLE = 65_536
 ARRAY_BYTES = 75  # a document in all arrays together
 CHUNK = 1 << 20  # documents filled in or looked through at a time
 
-Keys = npt.NDArray[np.bytes_]
-BY_QUALITY = np.dtype([("priority", "<i8"), ("n_bytes", "<i8"), ("place", "<i8")])
+BY_QUALITY = pa.schema(
+    [("priority", pa.int64()), ("minus_n_bytes", pa.int64()), ("id", pa.string()), ("place", pa.int64())]
+)
 BY_DIGEST = np.dtype([("high", "<u8"), ("low", "<u8"), ("rank", "<i8")])
 
 
@@ -46,7 +46,6 @@ class Corpus:
     ids: StringFile
     is_known: npt.NDArray[np.bool_]  # earlier runs kept the like of it
     n_text_bytes: int
-    id_sample: Keys
     folder: Path
     memory_bytes: int
 
@@ -78,23 +77,17 @@ class Ranks:
 
 
 def rank_documents(corpus: Corpus) -> Ranks:
-    """Best first. Documents that are equal in all three stay in the corpus's order."""
-    n_parts = part_count(corpus.n_docs * BY_QUALITY.itemsize + 2 * corpus.ids.n_bytes, corpus.memory_bytes)
-    cuts = _quality_cuts(corpus, n_parts)
-    spool = corpus.spool("by_quality", BY_QUALITY, n_parts)
+    """Rank the best document first. Documents that are equal in all three stay in the corpus's order."""
+    folder, by = corpus.folder / "by_quality", ["priority", "minus_n_bytes", "id"]
+    sorter = Sorter(folder, BY_QUALITY, by, max(1, corpus.memory_bytes // 8))
     for first, table in corpus.tables(["id", "priority", "n_bytes"]):
-        records = np.empty(len(table), BY_QUALITY)
-        records["place"] = np.arange(first, first + len(table))
-        for name in ("priority", "n_bytes"):
-            records[name] = table.column(name).to_numpy()
-        spool.write(records, parts_by(cuts, _quality_keys(table) if len(cuts) else None, len(table)))
+        places = pa.array(np.arange(first, first + len(table)))
+        columns = [table.column("priority"), pc.negate(table.column("n_bytes")), table.column("id"), places]
+        sorter.write(pa.table(columns, schema=BY_QUALITY))
     of_place, to_place = corpus.array("rank_of_place", np.int64), corpus.array("place_of_rank", np.int64)
     rank = 0
-    for part in range(n_parts):
-        records = spool.drain(part)
-        columns = {name: np.ascontiguousarray(records[name]) for name in ("priority", "n_bytes")}
-        table = pa.table({**columns, "id": corpus.ids.take(records["place"])})
-        places = records["place"][survivors.order(table)]
+    for table in sorter.read():
+        places = table.column("place").to_numpy()
         to_place[rank : rank + len(places)] = places
         of_place[places] = np.arange(rank, rank + len(places))
         rank += len(places)
@@ -152,42 +145,3 @@ def fill_with_places(array: Rows) -> None:
     for first in range(0, len(array), CHUNK):
         stop = min(len(array), first + CHUNK)
         array[first:stop] = np.arange(first, stop)
-
-
-def id_keys(ids: pa.Array | pa.ChunkedArray) -> Keys:
-    """The first 8 bytes of each id, which sort as the ids do but for ties."""
-    return np.array(pc.binary_slice(ids.cast(pa.binary()), 0, 8).to_pylist(), "S8")
-
-
-def cuts_of(sample: Keys, n_parts: int) -> Keys:
-    """Where the parts begin after the first, so that each gets about as much of the sample."""
-    at = np.arange(1, n_parts) * len(sample) // n_parts
-    return np.sort(sample)[at]
-
-
-def parts_by(cuts: Keys, keys: Keys | None, n: int) -> Rows:
-    """The part of each key; equal keys are in the same one."""
-    return np.zeros(n, np.int64) if keys is None else np.searchsorted(cuts, keys, side="right").astype(np.int64)
-
-
-def _quality_cuts(corpus: Corpus, n_parts: int) -> Keys:
-    if n_parts == 1:
-        return np.zeros(0, "S24")
-    step = -(-corpus.n_docs // N_SAMPLE)
-    tables = corpus.tables(["id", "priority", "n_bytes"])
-    return cuts_of(
-        np.concatenate([_quality_keys(_every(table, -first % step, step)) for first, table in tables]), n_parts
-    )
-
-
-def _every(table: pa.Table, first: int, step: int) -> pa.Table:
-    return table.take(pa.array(np.arange(first, len(table), step)))
-
-
-def _quality_keys(table: pa.Table) -> Keys:
-    """24 bytes that sort as (priority, longer text, id) does, but for ties in the first 8 bytes of the id."""
-    keys = np.zeros((len(table), 3), ">u8")
-    keys[:, 0] = table.column("priority").to_numpy()
-    keys[:, 1] = (1 << 62) - table.column("n_bytes").to_numpy()
-    keys[:, 2] = id_keys(table.column("id")).view(">u8") if len(table) else 0
-    return keys.view("S24").ravel()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import importlib.metadata
 import json
 import logging
@@ -31,6 +30,7 @@ import numpy as np
 
 from pipeline import report
 from pipeline.errors import UserError
+from pipeline.frame.locks import wait_lock
 from pipeline.params import load_params
 from pipeline.stage import write_json
 from pipeline.tables import read_table
@@ -148,13 +148,7 @@ def open_store(root: Path) -> Generator[MlflowStore]:
     if not (root / "dvc.yaml").exists():
         raise UserError(f"{root}: not the repository", "no dvc.yaml", "run in the repository's root")
     var = root / "var"
-    var.mkdir(exist_ok=True)
-    with (var / "registry.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("registry: waiting for another registry command to end", file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with wait_lock(var / "registry.lock", "registry: waiting for another registry command to end"):
         for key, value in SETTINGS.items():
             os.environ.setdefault(key, value)
         import mlflow

@@ -29,7 +29,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.arrow_files import read_arrow, write_arrow
-from pipeline.engine import map_files
 from pipeline.external.arrays import append, part_count, read_array
 from pipeline.external.ledger import LedgerSpool
 from pipeline.params import Dedupe, Repeats
@@ -38,6 +37,7 @@ from pipeline.stage import Metrics
 from pipeline.tables import ShardWriter, read_shard
 from pipeline.text.columns import Hashes, Rows
 from pipeline.text.pieces import Unit, cut, hashes_of, without
+from pipeline.workers.files import map_files
 
 UNITS: tuple[Unit, ...] = ("paragraphs", "lines")
 LOST = ("removed", "chars_removed")

@@ -2,7 +2,7 @@
 
 A document goes to train or val by a hash of its id, never to both. Within a split the documents follow each other in a random
 order that is a hash of the seed and the id, each behind its <|bos|>: when others come or go, the rest keep their order.
-Memory: the rows of one shard while encoding, some `PART_BYTES` while sorting: 0.7 GB, whatever the corpus. Disk: the ids twice.
+Memory: the rows of one shard while encoding, a few runs while sorting: 0.7 GB, whatever the corpus. Disk: the ids three times.
 Time: linear; reading and writing cost more than encoding.
 """
 
@@ -21,15 +21,15 @@ import pyarrow.compute as pc
 
 from model.tokenizer import Tokenizer
 from pipeline.arrow_files import TokenFile, append_stream, read_stream
-from pipeline.engine import map_files
 from pipeline.errors import UserError
-from pipeline.external.rows import Spool
 from pipeline.params import Shard
 from pipeline.progress import Bar
 from pipeline.stage import Metrics, write_json
+from pipeline.storage.sort import Sorter
 from pipeline.tables import TOKEN_DOCS, TableWriter, count_docs, read_shard, shard_paths
 from pipeline.text.encode import Encode, check_same, fast_encoder
 from pipeline.text.split import is_val, order_keys
+from pipeline.workers.files import map_files
 
 SPLITS = ("train", "val")
 SAMPLE_DOCS = 64  # of each shard, on which the fast encoder is proved equal to the tokenizer at every run
@@ -52,16 +52,13 @@ def run(params: Shard, *, docs: Path, tokenizer: Path, scratch: Path, out: Path)
     encode = partial(encode_shard, seed=params.seed)
     extras = [tokenizer / "tokenizer.json"]
     encoded = map_files(encode, paths, results=scratch / "encoded", settings=str(params.seed), extras=extras)
-    n_bytes = (
-        sum(path.stat().st_size for path in paths) * 4
-    )  # zstd packs text to about a third, ids take two thirds of it
-    spools = {split: Spool(scratch / split, n_bytes, ties=["id"]) for split in SPLITS}
+    sorters = {split: Sorter(scratch / split, ENCODED, ["key", "id"]) for split in SPLITS}
     with Bar("shard", len(paths), "shards") as bar:
         for path in encoded:
             for batch in read_stream(path):
                 held_out = is_val(batch.column("id").to_pylist(), params.val_frac, params.seed)
                 for split, mask in (("train", ~held_out), ("val", held_out)):
-                    spools[split].write(pa.Table.from_batches([batch.filter(pa.array(mask))]))
+                    sorters[split].write(batch.filter(pa.array(mask)))
             bar.advance()
     dtype = pa.uint16() if reader.vocab_size <= 1 << 16 else pa.uint32()
     manifest: dict[str, Any] = {
@@ -72,8 +69,8 @@ def run(params: Shard, *, docs: Path, tokenizer: Path, scratch: Path, out: Path)
         "seed": params.seed,
     }
     with TableWriter(out / "docs.parquet", TOKEN_DOCS) as table:
-        for split, spool in spools.items():
-            manifest[split] = write_split(out, split, spool, table, dtype, params.file_tokens)
+        for split, sorter in sorters.items():
+            manifest[split] = write_split(out, split, sorter, table, dtype, params.file_tokens)
             if manifest[split]["n_docs"] == 0:
                 raise UserError(
                     f"shard: no document falls into {split}",
@@ -118,12 +115,12 @@ def load_reader(tokenizer_json: str) -> tuple[Tokenizer, Encode]:
 
 
 def write_split(
-    out: Path, split: str, spool: Spool, table: TableWriter, dtype: pa.DataType, file_tokens: int
+    out: Path, split: str, sorter: Sorter, table: TableWriter, dtype: pa.DataType, file_tokens: int
 ) -> dict[str, Any]:
     """The token files of one split and its rows in the table of documents; returns its part of the manifest."""
     files: list[TokenFile] = []
     n_tokens = n_docs = n_bytes = 0
-    for part in spool.read():
+    for part in sorter.read():
         ids = part.column("ids").combine_chunks()
         lengths = pc.list_value_length(ids).to_numpy()
         starts = n_tokens + np.cumsum(lengths) - lengths

@@ -19,15 +19,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.arrow_files import read_arrow, write_arrow
-from pipeline.engine import map_files
 from pipeline.external.arrays import StringFile, file_array
 from pipeline.params import Dedupe
 from pipeline.progress import Bar
-from pipeline.ranking import N_SAMPLE, Corpus, id_keys
+from pipeline.ranking import Corpus
 from pipeline.tables import read_shard
 from pipeline.text import minhash, survivors
 from pipeline.text.normalize import fold, split_words, squeeze
 from pipeline.text.shingles import shingle
+from pipeline.workers.files import map_files
 
 SETTINGS = {"seed", "ngram_words", "n_bands", "n_rows", "source_priority"}  # of the params; what a sketch depends on
 
@@ -72,7 +72,7 @@ def empty_sketch(keys_type: pa.DataType) -> pa.Table:
 
 
 def gather(params: Dedupe, sketches: Sequence[Path], folder: Path) -> Corpus:
-    """Where each shard begins, all ids, a sample of them, the bytes of text."""
+    """Return where each shard begins, all ids, and the bytes of text."""
     ids = StringFile(folder / "ids")
     firsts, n_bytes = [0], 0
     for path in sketches:
@@ -80,6 +80,5 @@ def gather(params: Dedupe, sketches: Sequence[Path], folder: Path) -> Corpus:
         ids.append(table.column("id"))
         firsts.append(firsts[-1] + len(table))
         n_bytes += pc.sum(table.column("n_bytes")).as_py() or 0
-    sample = id_keys(ids.take(np.arange(0, firsts[-1], -(-firsts[-1] // N_SAMPLE))))
     is_known = file_array(folder / "is_known.bin", np.bool_, firsts[-1])
-    return Corpus(sketches, np.array(firsts), ids, is_known, n_bytes, sample, folder, params.memory_mb * 1_000_000)
+    return Corpus(sketches, np.array(firsts), ids, is_known, n_bytes, folder, params.memory_mb * 1_000_000)

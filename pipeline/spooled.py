@@ -1,7 +1,7 @@
 """What a source yields, spooled to folders of sorted runs: one folder a part, whole or not there at all.
 
 In: the parts or batches of a reading, and the function that makes record batches of documents. Out: folders with runs
-(pipeline/external/runs.py) and a summary: counts, what was read. A part's folder is named by its bytes, its settings and the code
+(pipeline/storage/sort.py) and a summary: counts, what was read. A part's folder is named by its bytes, its settings and the code
 that reads it, so a run that was stopped finds it again wherever the part stands now. Memory: one run a process.
 """
 
@@ -19,10 +19,10 @@ from typing import NamedTuple, TypeAlias
 import pyarrow as pa
 import xxhash
 
-from pipeline.engine import map_shards
-from pipeline.external.runs import document_runs, reject_runs
 from pipeline.sources import Batch, Document, Part, Reading, Rows
-from pipeline.tables import REJECTS
+from pipeline.storage.sort import RunWriter
+from pipeline.tables import DOCS, REJECTS
+from pipeline.workers.map import map_shards
 
 MakeTables: TypeAlias = Callable[[list[Document]], Iterator[pa.RecordBatch]]
 Advance: TypeAlias = Callable[[int], None]
@@ -95,7 +95,7 @@ def _spool_part(scratch: Path, make: MakeTables, part: Part, advance: Advance | 
 
 def _spool_batches(batches: Iterator[Batch], scratch: Path, make: MakeTables, advance: Advance | None) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="reading-", dir=scratch))
-    docs, rejects = document_runs(folder), reject_runs(folder)
+    docs, rejects = RunWriter(folder, "docs", DOCS, ["id"]), RunWriter(folder, "rejects", REJECTS, REJECTS.names)
     summary = EMPTY
     for batch in batches:
         for table in make(batch.docs):
@@ -132,6 +132,6 @@ def code_key() -> str:
     """Names the code that reads sources: what other code has spooled is not taken for this one's."""
     here = Path(__file__).parent
     digest = xxhash.xxh3_128()
-    for path in sorted([*here.glob("sources/*.py"), here / "tables.py", here / "external" / "runs.py", Path(__file__)]):
+    for path in sorted([*here.glob("sources/*.py"), here / "tables.py", here / "storage" / "sort.py", Path(__file__)]):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -10,7 +10,6 @@ inputs and its code: what is found there belongs to exactly this run. Clock read
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import importlib
 import importlib.util
@@ -29,6 +28,7 @@ from types import FrameType, ModuleType
 import xxhash
 
 from pipeline.errors import UserError
+from pipeline.frame.locks import lock_folder
 from pipeline.params import load_params
 
 STAGES = (
@@ -132,14 +132,8 @@ def _claim(partial: Path, name: str) -> int:
     """An empty folder that is this process's alone, as long as the descriptor returned is open: a second run would empty it
     under the first one's hands. A killed process holds nothing, so its folder is simply taken over."""
     partial.mkdir(parents=True, exist_ok=True)
-    held = os.open(partial, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        is_ours = partial.exists() and os.path.samestat(os.fstat(held), partial.stat())  # or else just finished
-    except OSError as error:
-        is_ours = error.errno not in (errno.EAGAIN, errno.EACCES)  # a file system without locks
-    if not is_ours:
-        os.close(held)
+    held = lock_folder(partial)
+    if held is None:
         raise UserError(
             f"{name}: another run is making {partial.with_suffix('')}", str(partial), "wait for it, or stop it"
         )

@@ -73,7 +73,9 @@ def run_ours(place: Path) -> tuple[float, float]:
     shutil.copy(RECIPE, place / "params.yaml")
     command = "-m pipeline pretrain --shards shards --tokenizer tokenizer --out out --metrics metrics.json"
     started = time.perf_counter()
-    run_python(command.split(), place, NUMBA_CACHE_DIR=str(place / "numba"), PYTHONPATH=str(ROOT), MINIGPT_PROCESSES="1")
+    run_python(
+        command.split(), place, NUMBA_CACHE_DIR=str(place / "numba"), PYTHONPATH=str(ROOT), MINIGPT_PROCESSES="1"
+    )
     seconds = time.perf_counter() - started
     metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
     return seconds, metrics["heldout_bpb"] * math.log(2)

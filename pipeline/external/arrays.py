@@ -13,7 +13,6 @@ read of each byte; a part is written in pieces of `buffer_bytes` / parts.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from io import BufferedWriter
 from itertools import pairwise
 from pathlib import Path
@@ -94,19 +93,6 @@ class Spool:
         records = np.concatenate([np.fromfile(path, self.dtype), held])
         path.unlink()
         return records
-
-    def chunks(self, part: int) -> Iterator[Records]:
-        """The same, in pieces of `buffer_bytes` at most."""
-        if self._sorted is None:
-            self._sorted = self._sort()
-        n = max(1, self.buffer_bytes // self.dtype.itemsize)
-        if self._path(part).exists():
-            with self._path(part).open("rb") as file:
-                while len(records := np.fromfile(file, self.dtype, n)):
-                    yield records
-            self._path(part).unlink()
-        yield self._sorted[part]
-        self._sorted[part] = np.zeros(0, self.dtype)
 
     def _sort(self) -> list[Records]:
         """What is pending, a piece a part."""

@@ -1,1 +1,1 @@
-"""What every stage stands on and what knows none of them: settings so far."""
+"""What every stage and command stands on: errors, progress, metrics, settings, locks. Imports nothing else of ours."""

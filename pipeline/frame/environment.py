@@ -29,7 +29,6 @@ VARIABLES = (
     Variable("MINIGPT_CLUSTER", "address of a running Dask or Ray cluster (docs/scale.md)"),
     Variable("MINIGPT_SHARE", "folder that the workers of a cluster can read and write (docs/scale.md)"),
     Variable("MINIGPT_FETCHED", "folder that keeps fetched files", default="var/fetched"),
-    Variable("MINIGPT_REDIS_PASSWORD", "password of an index of earlier runs on Redis, which no file may hold"),
     Variable("MINIGPT_PROCESSES", "number of training processes (default: one per CUDA device; on a CPU up to four)"),
     Variable("MINIGPT_DEVICE", "device to train and evaluate on", default="auto", choices=("auto", "cpu", "cuda")),
     Variable("MINIGPT_COMPILE", "0 disables torch.compile", default="1", choices=("0", "1")),

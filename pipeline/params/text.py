@@ -15,7 +15,7 @@ RunName = Annotated[str, Field(pattern=RUN_NAME)]
 class NearIndex(Section):
     """What earlier runs kept: a document that says the same as one of theirs is dropped, and theirs is named."""
 
-    place: Annotated[str, Field(min_length=1)]  # a folder, or redis://host:port/0 (rediss://, unix://)
+    place: Annotated[str, Field(min_length=1)]  # the folder of the index
     runs: Literal["all"] | Annotated[list[RunName], Field(min_length=1)]  # names give the same bytes again, "all" grows
 
 

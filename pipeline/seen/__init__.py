@@ -1,1 +1,1 @@
-"""Where an index of earlier runs lives: a folder, or a Redis server. `pipeline.near_index` is the way in."""
+"""The index of earlier runs, stored in a folder. `pipeline.near_index` is its interface."""

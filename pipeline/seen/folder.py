@@ -4,7 +4,7 @@
     runs/00000001-NAME/docs.arrow    id, digest, shingle set of each document, in the order they came
     runs/00000001-NAME/keys.arrow    sorted keys and their rows: one batch for ids, one for digests, one a band
     removed/00000002.arrow           which rows of which run were taken out; a new file each time
-    lock                             held by the one who writes (fcntl: it ends with its process)
+    lock                             held by the writing process
 
 A run is written beside and renamed when it is whole and on the disk. Nothing is changed later, but that removing, once it has
 marked the rows, overwrites their shingle sets with zeros. What a killed writer left is cleared by the next one.
@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from pipeline.arrow_files import map_batches, write_batches
 from pipeline.errors import UserError
+from pipeline.frame.locks import try_lock
 from pipeline.seen.mapped import BANDS, DOCS, KEYS, MappedRun, key_columns, read_run
 from pipeline.seen.runs import (
     Added,
@@ -54,17 +55,19 @@ REMOVED = pa.schema([("number", pa.int64()), ("row", pa.int64()), ("id", pa.stri
 
 
 class FolderIndex:
-    """An `Index` below `place`."""
+    """The index below `place`. All methods raise `UserError` for what the user can fix."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
 
     def settings(self) -> Settings | None:
+        """Return the settings that the index was filled with, or None if nothing was ever added."""
         for folder in self._run_folders().values():
             return Settings(**read_run(folder)["settings"])
         return None
 
     def runs(self) -> list[Run]:
+        """Return the runs in the order in which they were added."""
         removed = self._removed()
         found: list[Run] = []
         for path in self._run_folders().values():
@@ -74,6 +77,7 @@ class FolderIndex:
         return found
 
     def add(self, name: str, docs: Path, settings: Settings) -> Added:
+        """Add the documents of a folder as one run, all of them or none."""
         with self._writing():
             check_settings(str(self.place), self.settings(), settings)
             known = [run for run in self.runs() if run.name == name]
@@ -88,6 +92,7 @@ class FolderIndex:
             return Added(Run(name, number, content, n_docs, 0, ""), is_new=True)
 
     def remove(self, ids: Sequence[str]) -> list[str]:
+        """Remove documents from every run. Return the ids that were in the index."""
         wanted, rows = pa.array(sorted(set(ids)), pa.string()), list[tuple[int, int, str]]()
         if self.settings() is None:
             return []
@@ -109,6 +114,7 @@ class FolderIndex:
         return sorted({doc_id for _, _, doc_id in rows})
 
     def query(self, runs: Sequence[Run], sketches: Sketches, settings: Settings, min_jaccard: float) -> Seen:
+        """Return which documents these runs contain, the earliest run first."""
         folders, removed = self._run_folders(), self._removed()
         seen, names = nothing_seen(len(sketches.ids)), dict[int, str]()
         ids, digests = sort_wanted(id_keys(sketches.ids)), sort_wanted(digest_keys(sketches.digests))
@@ -133,6 +139,7 @@ class FolderIndex:
         return seen._replace(other_id=pa.array([names.get(row) for row in range(len(sketches.ids))], pa.string()))
 
     def check(self) -> list[str]:
+        """Return what is wrong with the index; empty if it is intact."""
         problems: list[str] = []
         settings, removed = self.settings(), self._removed()
         if settings is None:
@@ -161,16 +168,7 @@ class FolderIndex:
 
     @contextmanager
     def _writing(self) -> Generator[None]:
-        import fcntl  # not on Windows, where an index can still be read
-
-        self.place.mkdir(parents=True, exist_ok=True)
-        with (self.place / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(
-                    f"near_index: {self.place} is being written to", "another process holds its lock", "wait for it"
-                ) from error
+        with try_lock(self.place / "lock", f"near_index: {self.place} is being written to"):
             partial = self.place / PARTIAL
             try:
                 _clear(partial)  # of a writer that was killed

@@ -1,4 +1,4 @@
-"""What an index of earlier runs is, wherever it lives: settings, runs, and the rule that says who was earlier.
+"""Define an index of earlier runs: its settings, its runs, and the rule for which document was earlier.
 
 A run is a name, and the documents that were kept under it. Runs are numbered in the order they were added. A document has been
 seen before when an earlier run holds one with the same normalised text, or one whose true Jaccard similarity reaches the
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -63,34 +63,6 @@ class Added(NamedTuple):
 
     run: Run
     is_new: bool
-
-
-class Index(Protocol):
-    """A place that keeps runs. All raise `UserError` for what a person can mend."""
-
-    def settings(self) -> Settings | None:
-        """None: nothing was ever added."""
-        ...
-
-    def runs(self) -> list[Run]:
-        """In the order they were added."""
-        ...
-
-    def add(self, name: str, docs: Path, settings: Settings) -> Added:
-        """Puts the documents of a folder in, whole or not at all."""
-        ...
-
-    def remove(self, ids: Sequence[str]) -> list[str]:
-        """Takes documents out of every run; returns the ids that were there."""
-        ...
-
-    def query(self, runs: Sequence[Run], sketches: Sketches, settings: Settings, min_jaccard: float) -> Seen:
-        """Who was seen in these runs (in the order of their numbers)."""
-        ...
-
-    def check(self) -> list[str]:
-        """What is wrong with it; empty when it is whole."""
-        ...
 
 
 class Content:
@@ -146,7 +118,7 @@ def same_run(known: Run, docs: Path, settings: Settings) -> Added:
 
 
 def check_settings(place: str, stored: Settings | None, wanted: Settings) -> None:
-    """Raises `UserError` when the index was filled with other settings. `place` shows no password."""
+    """Raises `UserError` when the index was filled with other settings."""
     if stored is not None and stored != wanted:
         pairs = zip(Settings._fields, stored, wanted, strict=True)
         differ = [f"{name} = {there} there, {here} here" for name, there, here in pairs if there != here]

@@ -15,12 +15,13 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple, TypeAlias
 
-from pipeline.engine import N_HERE, map_shards
 from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, canonical_json, read_parts
 from pipeline.sources.text import content_key, file_origin
 from pipeline.storage.files import Found, find_files
 from pipeline.storage.streams import BROKEN as BROKEN_STREAM
 from pipeline.storage.streams import BombError, CountedFile
+from pipeline.workers.files import N_HERE
+from pipeline.workers.map import map_shards
 
 BROKEN = (*BROKEN_STREAM, BombError)
 CHUNK_BYTES = 2_000_000

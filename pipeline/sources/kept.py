@@ -6,8 +6,6 @@ sha256 each time it is used. A lock, which ends with the process that holds it, 
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -16,9 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.frame.locks import wait_lock
 from pipeline.stage import write_json
-
-LOCK_SECONDS = 0.2
 
 
 class Validators(NamedTuple):
@@ -68,17 +65,8 @@ class Entry:
 
     @contextmanager
     def locked(self, pause: Callable[[float], None]) -> Generator[None, None, None]:
-        """Waits, by `pause`, while another process or thread is at work here."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except OSError as error:
-                    if error.errno not in (errno.EAGAIN, errno.EACCES):
-                        raise
-                pause(LOCK_SECONDS)
+        """Hold this entry; call `pause` while another process or thread holds it."""
+        with wait_lock(self.folder / "lock", pause=pause):
             yield
 
     def kept(self) -> Fetched | None:

@@ -22,7 +22,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from pipeline.engine import map_shards
 from pipeline.errors import UserError
 from pipeline.params import PythonDocs
 from pipeline.sources import docstrings
@@ -31,6 +30,7 @@ from pipeline.sources.document import Batch, Document, Reading, Reject, canonica
 from pipeline.sources.licences import spdx
 from pipeline.sources.reexports import Module, PublicNames, is_alias
 from pipeline.sources.static_text import static_value
+from pipeline.workers.map import map_shards
 
 STDLIB = "stdlib"
 STDLIB_LICENCE = "PSF-2.0"

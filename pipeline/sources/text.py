@@ -20,7 +20,6 @@ import xxhash
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.engine import file_key
 from pipeline.errors import UserError
 from pipeline.params import Text
 from pipeline.sources.document import Batch, Document, Opened, Part, Reading, Reject, Rows, canonical_json, read_parts
@@ -28,6 +27,7 @@ from pipeline.sources.pieces import PARQUET, PLAIN, ROWS, Columns, Piece, read_p
 from pipeline.storage.files import Found, find_files, is_hidden
 from pipeline.storage.streams import ARCHIVES, BombError, CountedFile, Member, members, split_name, unpacked
 from pipeline.storage.streams import BROKEN as BROKEN_STREAM
+from pipeline.workers.files import file_key
 
 BROKEN = (*BROKEN_STREAM, pa.ArrowException)
 BATCH_DOCS = 2_048

@@ -1,1 +1,1 @@
-"""Storage: the files that several stages read, found and decompressed. Knows no stage and no source."""
+"""Files on disk: Parquet tables, Arrow files, compressed streams, sorting and sampling beyond memory."""

@@ -11,16 +11,14 @@ Exit codes: 0 success, 1 user error or no trial that completed, 2 usage, 130 Ctr
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
-import fcntl
 import json
 import shlex
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +26,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.engine import worker_count
 from pipeline.errors import UserError
+from pipeline.frame.locks import try_lock
 from pipeline.params import check_params, read_yaml
 from pipeline.sweep.space import (
     Choice,
@@ -44,6 +42,7 @@ from pipeline.sweep.space import (
     with_values,
 )
 from pipeline.sweep.trial import Outcome, Trial
+from pipeline.workers.map import worker_count
 
 if TYPE_CHECKING:
     from pipeline.sweep.study import Row, Study
@@ -95,7 +94,9 @@ def _sweep(args: argparse.Namespace) -> int:
     def start(trial: Trial, changed: Values) -> None:
         trial.start(with_values(values, changed), shards, tokenizer, n_workers)
 
-    with _claim(place), _open_study(place, sweep, first, [values["pretrain"], manifest]) as study:
+    lock, do = place.with_name(f"{place.name}.lock"), "wait for it, or give another --name"
+    is_alone = try_lock(lock, f"sweep: {place} is in use by another sweep", do)
+    with is_alone, _open_study(place, sweep, first, [values["pretrain"], manifest]) as study:
         run_trials(study, place, start, args.jobs)
         rows = study.rows()
     write_rows(place, rows)
@@ -110,19 +111,6 @@ def _require(path: Path, flag: str) -> Path:
     if not path.exists():
         raise UserError(f"sweep: --{flag} is missing", f"no {path}", "run the pipeline up to shard (dvc repro shard)")
     return path.resolve()
-
-
-@contextlib.contextmanager
-def _claim(place: Path) -> Generator[None]:
-    """Lock the study. Raises: `UserError` while another sweep of this name runs; a killed one holds nothing."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.with_name(f"{place.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            do = "wait for it, or give another --name"
-            raise UserError(f"sweep: {place} is in use by another sweep", f"{file.name} is held", do) from error
-        yield
 
 
 def _open_study(place: Path, sweep: Sweep, first: Values | None, about: Sequence[Any]) -> Study:

@@ -55,7 +55,9 @@ class Trial:
         environment = {
             **os.environ,
             "MINIGPT_WORKERS": str(n_workers),
-            "MINIGPT_PARENT": str(os.getpid()),  # the trial does not outlive the sweep (pipeline.engine.follow_parent)
+            "MINIGPT_PARENT": str(
+                os.getpid()
+            ),  # the trial does not outlive the sweep (pipeline.frame.lifetime.follow_parent)
             "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
         # A signal waits until the process that is being started can be ended; the process unblocks signals by itself.

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline import dedupe, engine, sketches
+from pipeline import dedupe, sketches
 from pipeline.errors import UserError
 from pipeline.params import Dedupe
 from pipeline.stage import check_metrics
@@ -212,7 +212,7 @@ def test_kill_9_and_start_again_gives_the_same_bytes_and_sketches_no_shard_twice
 
 @pytest.mark.slow
 def test_one_worker_and_two_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "N_HERE", 1)
+    monkeypatch.setattr("pipeline.workers.files.N_HERE", 1)
     digests = []
     for workers in ("1", "2"):
         monkeypatch.setenv("MINIGPT_WORKERS", workers)

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from pipeline import download, spooled
 from pipeline.errors import UserError
-from pipeline.external import runs as spool
 from pipeline.params import Download
 from pipeline.sources import Document, text
 from pipeline.stage import Metrics
+from pipeline.storage import sort
 from pipeline.tables import read_docs, read_table
 from tests.conftest import ROOT
 
@@ -104,9 +104,9 @@ def file_bytes(folder: Path) -> dict[str, bytes]:
 
 
 @examples(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8, deadline=None)
-@given(run_bytes=st.integers(1_000, 9_000), part_bytes=st.integers(1, 500), run_rejects=st.integers(1, 3))
+@given(run_bytes=st.integers(100, 9_000), part_bytes=st.integers(1, 500))
 def test_runs_and_parts_do_not_show_in_the_bytes(
-    corpus: Path, tmp_path_factory: pytest.TempPathFactory, run_bytes: int, part_bytes: int, run_rejects: int
+    corpus: Path, tmp_path_factory: pytest.TempPathFactory, run_bytes: int, part_bytes: int
 ) -> None:
     for number in range(5):
         (corpus / f"worse{number}.txt").write_bytes(b"\xff")
@@ -114,9 +114,7 @@ def test_runs_and_parts_do_not_show_in_the_bytes(
     place = tmp_path_factory.mktemp("runs")
     whole = collect(params, place / "whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spool, "RUN_BYTES", run_bytes)
-        patch.setattr(spool, "RUN_REJECTS", run_rejects)
-        patch.setattr(spool, "FAN_IN", 2)
+        patch.setattr(sort, "RUN_BYTES", run_bytes)
         patch.setattr(text, "PART_BYTES", part_bytes)
         patch.setenv("MINIGPT_ENGINE", "serial")
         assert collect(params, place / "many") == whole

@@ -150,7 +150,7 @@ def test_one_worker_and_two_write_the_same_bytes(
     tmp_path: Path, hasty: Filter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [doc(f"{i:05d}", f"alpha.f{i}(x)\n\n{ENGLISH if i % 4 else GERMAN}") for i in range(5_000)]
-    monkeypatch.setattr("pipeline.engine.files.N_HERE", 1)
+    monkeypatch.setattr("pipeline.workers.files.N_HERE", 1)
     digests = []
     for workers in ("1", "2"):
         monkeypatch.setenv("MINIGPT_WORKERS", workers)
@@ -186,7 +186,7 @@ def test_a_step_rewrites_for_the_steps_after_it_and_the_ledger_says_so(
 ) -> None:
     steps = [Step([], shout), Step([Rule("max_loud", "loud", "max", 3.0)], loudness)]
     monkeypatch.setattr(stage, "list_steps", lambda *_: steps)
-    monkeypatch.setattr("pipeline.engine.files.N_HERE", 100)
+    monkeypatch.setattr("pipeline.workers.files.N_HERE", 100)
     texts = ["quiet", "norm", "norm norm and norm", "norm " * 4]
     found = run(tmp_path, hasty, [doc(f"{i}", text) for i, text in enumerate(texts)])
     assert read_docs(found["out"]).column("text").to_pylist() == ["quiet", "NORM", "NORM NORM and NORM"]

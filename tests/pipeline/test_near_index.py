@@ -87,7 +87,7 @@ def test_the_record_says_what_was_asked_and_not_where(place: str) -> None:
     [
         (NearIndex(place="nowhere", runs=ALL), "no index in nowhere"),
         (NearIndex(place="PLACE", runs=["one", "three"]), "dedupe.index.runs: three is not in"),
-        (NearIndex(place="http://x", runs=ALL), "no such kind of place"),
+        (NearIndex(place="http://x", runs=ALL), "must be a folder index"),
     ],
 )
 def test_what_is_not_there_is_an_error(place: str, near: NearIndex, message: str) -> None:
@@ -120,6 +120,14 @@ def test_the_commands(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[
     assert main(["list", "--index", str(tmp_path / "none")]) == 0
     assert capsys.readouterr().out == "the index is whole\nno runs\n"
     assert not (tmp_path / "none").exists(), "asking makes nothing"
+
+
+def test_a_redis_url_is_refused_without_its_password(capsys: pytest.CaptureFixture[str]) -> None:
+    url = "redis://me:secret@cache.example:6379/0?password=secret"
+    with pytest.raises(UserError, match=r"(?s)dedupe\.index\.place.*folder index.*near_index add") as refused:
+        snapshot(NearIndex(place=url, runs=ALL), PARAMS)
+    assert main(["remove", "--index", url, "one"]) == 1
+    assert "secret" not in f"{refused.value} {capsys.readouterr().err}"
 
 
 def test_errors_of_the_commands_have_no_traceback(
@@ -159,6 +167,6 @@ def test_the_settings_of_the_guide_are_valid() -> None:
     from ruamel.yaml import YAML
 
     blocks = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 1
     for block in blocks:
         NearIndex.model_validate(YAML(typ="safe", pure=True).load(block)["dedupe"]["index"])

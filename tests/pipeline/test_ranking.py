@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ranking import cuts_of, equal_neighbours, fixed_bytes, id_keys, parts_by, top_bits
+from pipeline.arrow_files import write_arrow
+from pipeline.ranking import Corpus, equal_neighbours, fixed_bytes, rank_documents, top_bits
 
 KEYS = st.lists(st.integers(0, 2**64 - 1), max_size=30)
 
@@ -20,15 +24,26 @@ def test_parts_by_the_highest_bits_follow_the_order_of_the_keys(keys: list[int],
 
 
 @given(
-    st.lists(st.text(st.characters(codec="utf-8"), max_size=12), min_size=1, max_size=30), st.sampled_from([1, 2, 8])
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.sampled_from(["a", "b", "ü", "aa"])), max_size=30),
+    st.sampled_from([1, 2_000, 1_000_000]),
 )
 @settings(deadline=None)
-def test_parts_of_ids_follow_the_order_of_the_ids(ids: list[str], n_parts: int) -> None:
-    in_order = sorted(ids, key=str.encode)
-    keys = id_keys(pa.array(in_order, pa.string()))
-    parts = parts_by(cuts_of(keys[::3], n_parts), keys, len(keys)).tolist()
-    assert parts == sorted(parts)
-    assert 0 <= parts[0] <= parts[-1] < n_parts
+def test_ranks_follow_priority_length_and_id_with_any_memory(
+    docs: list[tuple[int, int, str]], memory_bytes: int
+) -> None:
+    """Documents that are equal in all three stay in the order of the corpus."""
+    with tempfile.TemporaryDirectory() as name:
+        shards, firsts = [docs[:7], docs[7:]], np.array([0, len(docs[:7]), len(docs)])
+        paths = [Path(name) / f"{number}.arrow" for number in range(2)]
+        for path, shard in zip(paths, shards, strict=True):
+            columns = [list(column) for column in zip(*shard, strict=True)] or [[], [], []]
+            schema = pa.schema([("priority", pa.int64()), ("n_bytes", pa.int64()), ("id", pa.string())])
+            write_arrow(path, pa.table(columns, schema=schema))
+        corpus = Corpus(paths, firsts, None, np.zeros(0, bool), 0, Path(name), memory_bytes)
+        ranks = rank_documents(corpus)
+        best = sorted(range(len(docs)), key=lambda place: (docs[place][0], -docs[place][1], docs[place][2]))
+        assert ranks.to_place.tolist() == best
+        assert ranks.of_place[ranks.to_place].tolist() == list(range(len(docs)))
 
 
 @given(st.lists(st.integers(0, 6), max_size=20))

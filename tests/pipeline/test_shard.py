@@ -110,8 +110,7 @@ def test_the_bytes_do_not_depend_on_how_much_fits_in_memory(
     made: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     docs, folder, out = made
-    monkeypatch.setattr("pipeline.external.rows.BUFFER_BYTES", 2_000)
-    monkeypatch.setattr("pipeline.external.rows.PART_BYTES", 500)
+    monkeypatch.setattr("pipeline.storage.sort.RUN_BYTES", 500)
     again = tmp_path / "again"
     again.mkdir()
     run(PARAMS, docs=docs, tokenizer=folder, scratch=tmp_path / "other", out=again)

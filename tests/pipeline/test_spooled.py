@@ -13,9 +13,9 @@ import pytest
 
 from pipeline import download, spooled
 from pipeline.arrow_files import map_batches
-from pipeline.external.runs import run_paths
 from pipeline.sources import Batch, Document, Opened, Part, Reading, Reject, Rows
 from pipeline.spooled import clear_unfinished, read_summary, spool_reading
+from pipeline.storage.sort import run_paths
 from tests.conftest import ROOT
 
 make = download._tables  # pyright: ignore[reportPrivateUsage]
@@ -98,9 +98,9 @@ import random, sys
 from pathlib import Path
 import pyarrow as pa
 from pipeline import download
-from pipeline.external import runs as spool
+from pipeline.storage import sort
 from pipeline.params import Download
-spool.RUN_BYTES = 4_000_000
+sort.RUN_BYTES = 4_000_000
 folder, n_texts = Path(sys.argv[1]), int(sys.argv[2])
 random.seed(1)
 words = " ".join(str(random.random()) for _ in range(5_000))

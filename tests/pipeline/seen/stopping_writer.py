@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.near_index import open_index
-from pipeline.seen import buckets, folder, server
+from pipeline.seen import folder
 from pipeline.seen.runs import sketch_docs
 from pipeline.text.sketches import Sketches
 from tests.pipeline.seen.conftest import SETTINGS
@@ -33,17 +33,11 @@ def two_batches(parts: Iterable[Sketches]) -> Iterator[Sketches]:
 
 def main(place: str, run: str, docs: Path, point: str) -> None:
     if point == "batch":
-        for module in (folder, server):
-            module.sketch_docs = lambda *args: two_batches(sketch_docs(*args))
-    elif point == "finish":
-        folder._settle = stay
-        server.RedisIndex._finish = stay
+        folder.sketch_docs = lambda *args: two_batches(sketch_docs(*args))
     elif point == "scrub":
         folder.MappedRun.scrub = stay
-        buckets.drop = stay
     else:
         folder._settle = stay
-        buckets.drop = stay
     index = open_index(place)
     if point in ("removal", "scrub"):
         index.remove(["a", "b"])

@@ -7,13 +7,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipeline.errors import UserError
 from pipeline.near_index import open_index
-from pipeline.seen.server import RedisIndex
 from tests.conftest import ROOT
 from tests.pipeline.seen.conftest import SETTINGS, Docs, answers, ask
 
@@ -36,12 +34,6 @@ def writer(place: str, docs: Path, point: str) -> Iterator[subprocess.Popen[str]
             child.kill()
 
 
-def end_of_lease(place: str) -> None:
-    """What time does to the lock of a server whose holder was killed."""
-    if place.startswith("unix://"):
-        open_index(place)._redis.delete("minigpt:near:lock")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("point", ["batch", "finish"])
 def test_a_killed_writer_leaves_the_index_as_before(place: str, make_run: MakeRun, point: str) -> None:
@@ -57,7 +49,6 @@ def test_a_killed_writer_leaves_the_index_as_before(place: str, make_run: MakeRu
     assert index.runs() == runs
     assert answers(ask(index, [("new", TEXT), ("5", "")])) == said
     assert index.check() == []
-    end_of_lease(place)
     assert index.add("two", docs, SETTINGS).is_new
     assert index.check() == []
     assert ask(index, [("new", OTHERS[29][1])]).other_id.to_pylist() != [None]
@@ -69,7 +60,6 @@ def test_a_first_writer_killed_leaves_no_index(place: str, make_run: MakeRun) ->
     with writer(place, make_run("two", OTHERS), "batch"):
         pass
     assert index.settings() is None
-    end_of_lease(place)
     assert index.add("one", make_run("one", [("a", TEXT)]), SETTINGS._replace(n_bands=16, n_rows=2)).is_new
     assert index.check() == []
 
@@ -82,45 +72,7 @@ def test_a_removal_killed_is_done_or_not_begun(place: str, make_run: MakeRun, po
     with writer(place, Path(), point):
         pass
     assert index.runs()[0].n_removed in (0, 2)
-    end_of_lease(place)
     index.remove(["a", "b"])
     assert index.runs()[0].n_removed == 2
     assert index.check() == []
     assert ask(index, [("new", TEXT)]).other_id.to_pylist() == ["c"]
-
-
-def test_a_killed_writer_leaves_nothing_on_the_server(
-    redis_client: object, redis_socket: Path, make_run: MakeRun
-) -> None:
-    """After the next one has cleared it, every key that was written is gone."""
-    index = RedisIndex(f"unix://{redis_socket}?db=0")
-    index.add("one", make_run("one", [("a", TEXT)]), SETTINGS)
-    before = {key: index._redis.type(key) for key in index._redis.scan_iter()}
-    finish = index._finish
-    index._finish = _stop
-    with pytest.raises(KeyboardInterrupt):
-        index.add("two", make_run("two", OTHERS), SETTINGS)
-    index._finish = finish
-    assert len(index._redis.keys()) > len(before)
-    index.remove(["nobody"])
-    assert {key: index._redis.type(key) for key in index._redis.scan_iter()} == before
-
-
-def test_a_writer_that_lost_its_lock_can_not_finish(redis_client: Any, redis_socket: Path, make_run: MakeRun) -> None:
-    """A stall as long as the lease: another may be writing by now."""
-    index = RedisIndex(f"unix://{redis_socket}?db=0")
-    finish = index._finish
-
-    def late(*args: Any) -> None:
-        redis_client.set("minigpt:near:lock", "another's")
-        finish(*args)
-
-    index._finish = late
-    with pytest.raises(UserError, match="another writer took"):
-        index.add("one", make_run("one", OTHERS), SETTINGS)
-    assert redis_client.get("minigpt:near:lock") == b"another's"
-    assert index.runs() == []
-
-
-def _stop(*_: object) -> None:
-    raise KeyboardInterrupt

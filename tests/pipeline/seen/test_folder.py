@@ -1,4 +1,4 @@
-"""A folder and a Redis server say the same, and what they say is true."""
+"""Compare the answers of an index with loops over all pairs and with datasketch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import datasketch
 import numpy as np
@@ -18,8 +17,7 @@ from hypothesis import strategies as st
 from pipeline.errors import UserError
 from pipeline.near_index import open_index
 from pipeline.seen.folder import FolderIndex
-from pipeline.seen.runs import Index, Settings, sketch_batches, sketch_docs
-from pipeline.seen.server import RedisIndex
+from pipeline.seen.runs import Settings, hash_ids, sketch_batches, sketch_docs
 from tests.pipeline.seen.conftest import SETTINGS, Docs, answers, ask, write_run
 
 MakeRun = Callable[[str, Docs], Path]
@@ -55,25 +53,9 @@ def by_loops(runs: list[Docs], gone: set[str], doc: tuple[str, str]) -> tuple[st
     return None, False, 0.0
 
 
-@pytest.fixture(scope="module", params=["folder", "redis"])
-def new_index(request: pytest.FixtureRequest) -> Callable[[Path], Index]:
-    """`new_index(folder)` is one that holds nothing yet."""
-    if request.param == "folder":
-        return lambda folder: FolderIndex(folder / "index")
-    url = f"unix://{request.getfixturevalue('redis_socket')}?db=1"
-
-    def emptied(_: Path) -> Index:
-        index = RedisIndex(url)
-        index._redis.flushdb()
-        return index
-
-    return emptied
-
-
 @given(runs=RUNS, new=RUNS.map(lambda runs: runs[0] if runs else []), gone=st.sets(st.sampled_from("0123"), max_size=2))
 @settings(max_examples=30, deadline=None)
 def test_the_answers_are_those_of_loops_over_all_pairs(
-    new_index: Callable[[Path], Index],
     runs: list[Docs],
     new: Docs,
     gone: set[str],
@@ -81,7 +63,7 @@ def test_the_answers_are_those_of_loops_over_all_pairs(
 ) -> None:
     """32 bands of one row: who has half of all shingles in common shares a band, but once in 2³²."""
     folder = tmp_path_factory.mktemp("index")
-    index = new_index(folder)
+    index = FolderIndex(folder / "index")
     for number, docs in enumerate(runs):
         assert index.add(f"run{number}", write_run(folder / str(number), docs), SETTINGS).is_new
     there = {doc_id for docs in runs for doc_id, _ in docs}
@@ -92,18 +74,20 @@ def test_the_answers_are_those_of_loops_over_all_pairs(
     shutil.rmtree(folder)
 
 
-def test_both_places_describe_the_same_runs_alike(tmp_path: Path, redis_client: Any, redis_socket: Path) -> None:
-    runs = []
-    for place in (str(tmp_path / "index"), f"unix://{redis_socket}?db=0"):
-        index = open_index(place)
-        for name in ("one", "two"):
-            folder = write_run(tmp_path / name, [(f"{name}{i}", f"{name} {i} {TEXT}") for i in range(9)])
-            index.add(name, folder, SETTINGS)
-        index.remove(["one3", "one4", "two0", "who"])
-        runs.append([run._replace(number=0) for run in index.runs()])
-        assert index.settings() == SETTINGS
-    assert runs[0] == runs[1]
-    assert [run.n_removed for run in runs[0]] == [2, 1]
+def test_the_index_describes_its_runs(place: str, make_run: MakeRun) -> None:
+    index = open_index(place)
+    for name in ("one", "two"):
+        index.add(name, make_run(name, [(f"{name}{i}", f"{name} {i} {TEXT}") for i in range(9)]), SETTINGS)
+    before = index.runs()
+    assert [(run.name, run.number, run.n_docs, run.n_removed, run.removed) for run in before] == [
+        ("one", 1, 9, 0, ""),
+        ("two", 2, 9, 0, ""),
+    ]
+    index.remove(["one3", "one4", "two0", "who"])
+    assert index.settings() == SETTINGS
+    assert [run._replace(n_removed=0, removed="") for run in index.runs()] == before
+    assert [run.n_removed for run in index.runs()] == [2, 1]
+    assert [run.removed for run in index.runs()] == [hash_ids(["one4", "one3"]), hash_ids(["two0"])]
 
 
 def random_docs(n: int, seed: int) -> Docs:
@@ -279,11 +263,3 @@ def test_check_finds_a_byte_that_has_changed(tmp_path: Path, name: str) -> None:
     at = data.rindex(needle, 0, len(data) - 400)
     path.write_bytes(data[:at] + bytes([data[at] ^ 2]) + data[at + 1 :])
     assert index.check()
-
-
-def test_check_finds_what_a_server_has_lost(redis_client: Any, redis_socket: Path, make_run: MakeRun) -> None:
-    index = open_index(f"unix://{redis_socket}?db=0")
-    index.add("one", make_run("one", [("a", TEXT), ("b", NEAR), ("c", "")]), SETTINGS)
-    assert index.check() == []
-    redis_client.hdel("minigpt:near:docs", (1).to_bytes(4, "big") + b"a")
-    assert index.check() == ["run one: 3 documents of 3, 1 of them not whole"]

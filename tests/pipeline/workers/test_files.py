@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import s3fs
 
-from pipeline.engine import map_files
 from pipeline.errors import UserError
+from pipeline.workers.files import map_files
 
 ENGINES = [
     pytest.param("serial"),
@@ -111,7 +111,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_workers_that_see_none_of_our_files_work_by_way_of_an_object_store(
     engine: str, bucket: str, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.engine.files.N_HERE", 0)
+    monkeypatch.setattr("pipeline.workers.files.N_HERE", 0)
     monkeypatch.setenv("MINIGPT_ENGINE", engine)
     monkeypatch.setenv("MINIGPT_WORKERS", "2")
     monkeypatch.setenv("MINIGPT_SHARE", bucket)
@@ -125,7 +125,7 @@ def test_workers_that_see_none_of_our_files_work_by_way_of_an_object_store(
 def test_a_shared_folder_keeps_results_for_the_next_run(
     paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.engine.files.N_HERE", 0)
+    monkeypatch.setattr("pipeline.workers.files.N_HERE", 0)
     monkeypatch.setenv("MINIGPT_ENGINE", "serial")
     monkeypatch.setenv("MINIGPT_SHARE", str(tmp_path / "share"))
     first = [path.read_text() for path in map_files(logged, paths[:8], results=tmp_path / "one", settings="")]

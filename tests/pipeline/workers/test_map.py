@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine import map_shards, worker_count
 from pipeline.errors import UserError
+from pipeline.workers.map import TASKS_PER_WORKER, map_shards, worker_count
 from tests.conftest import ROOT
 
 
@@ -77,6 +77,37 @@ def test_an_error_in_a_worker_reaches_the_person(engine: str, monkeypatch: pytes
         list(map_shards(fail, range(4)))
 
 
+@pytest.mark.parametrize("engine", ["process", *CLUSTERS])
+def test_items_are_taken_no_faster_than_results_are_consumed(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIGPT_ENGINE", engine)
+    monkeypatch.setenv("MINIGPT_WORKERS", "2")
+    taken: list[int] = []
+    results = map_shards(slow_square, (taken.append(number) or number for number in range(40)))
+    for n_consumed in range(1, 41):
+        next(results)
+        time.sleep(0.01)  # the workers get ahead, if they can
+        assert len(taken) <= n_consumed - 1 + TASKS_PER_WORKER * 2
+    assert list(results) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="lists the processes of a group")
+def test_ctrl_c_ends_parent_and_workers_without_tracebacks_of_workers() -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "MINIGPT_WORKERS": "2", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, str(ROOT / "tests" / "pipeline" / "workers" / "worker_main.py"), "1"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stderr is not None
+        workers = [int(parent.stdout.readline()) for _ in range(2)]
+        os.killpg(parent.pid, signal.SIGINT)
+        errors = parent.stderr.read()
+        assert parent.wait() == -signal.SIGINT
+        assert errors.count("Traceback") == 1, errors
+        assert "KeyboardInterrupt" in errors
+        assert not any(is_alive(pid) for pid in workers)
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "two"])
 def test_a_wrong_number_of_workers_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIGPT_WORKERS", value)
@@ -93,7 +124,7 @@ def test_an_unknown_engine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="workers die with their parent on Linux only")
 def test_no_worker_outlives_a_killed_parent() -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "MINIGPT_WORKERS": "2", "PYTHONUNBUFFERED": "1"}
-    script = ROOT / "tests" / "pipeline" / "worker_main.py"  # spawned workers import it again
+    script = ROOT / "tests" / "pipeline" / "workers" / "worker_main.py"  # spawned workers import it again
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=env) as parent:
         assert parent.stdout is not None
         workers = [int(parent.stdout.readline()) for _ in range(2)]

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import xxhash
 from fsspec.core import url_to_fs
 
-from pipeline.engine.maps import check_environment, map_shards
+from pipeline.workers.map import check_environment, map_shards
 
 # Files that this process does itself: starting workers takes as long, and they find the kernels compiled.
 N_HERE = 6

@@ -1,0 +1,1 @@
+"""Map functions over shards in several processes, and keep finished results in files."""
