@@ -198,12 +198,16 @@ def _run_until_done(options: list[str], command: list[str], n_restarts: int) -> 
         if name.startswith("torch.distributed.elastic"):  # what happened is reported below, in one line
             logging.getLogger(name).setLevel(logging.CRITICAL)
     stage, run_id = command[0], _value_of(options, "rdzv-id", "none")
+    failed: list[
+        ChildFailedError
+    ] = []  # whose frames hold the store of the first attempt, where other machines may wait already
     for attempt in range(n_restarts + 1):
         meeting = [] if "--standalone" in options else [f"--rdzv-id={run_id}-{attempt}"]
         try:
             torchrun.main([*options, *meeting, "-m", "pipeline", *command])
             return 0
         except ChildFailedError as error:
+            failed.append(error)
             code = _report_failure(stage, error.failures, n_restarts - attempt, n_restarts)
         except RendezvousError as error:
             print(
