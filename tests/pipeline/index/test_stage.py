@@ -78,7 +78,9 @@ def test_metrics_count_what_is_in_the_database_and_what_is_not(tmp_path: Path) -
     (tmp_path / "out").mkdir()
     metrics = run(PARAMS.model_copy(update={"passage_chars": 4_000}), docs=docs, out=tmp_path / "out")
     with sqlite3.connect(tmp_path / "out/passages.sqlite") as connection:
-        n, n_bytes = connection.execute("SELECT count(*), sum(length(passage) + length(title)) FROM passages").fetchone()
+        n, n_bytes = connection.execute(
+            "SELECT count(*), sum(length(passage) + length(title)) FROM passages"
+        ).fetchone()
     connection.close()
     kept = read_passages(tmp_path / "out/passages.parquet")
     assert (metrics["passages"], metrics["passages"] + metrics["passages_left_out"]) == (n, len(kept))
