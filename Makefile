@@ -111,7 +111,7 @@ endef
 # $(call sync,LOCKS): the contents of the locks decide, compared with the copies that the last complete installation left in .venv.
 # An interrupted one left none, so .venv is made again, from uv's cache. So is a .venv that was copied or moved: its scripts name the old place.
 define sync
-locks="$(1)"; [ ! -e .venv/requirements-test.lock ] || locks="requirements.lock requirements-test.lock"
+has_venv=; locks="$(1)"; [ ! -e .venv/requirements-test.lock ] || locks="requirements.lock requirements-test.lock"
 current() { for lock in $$locks; do cmp -s $$lock .venv/$$lock || return 1; done; }
 is_new_enough() { "$$@" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 if [ -e .venv/requirements.lock ] && is_new_enough $(BIN)/python; then
@@ -124,7 +124,7 @@ if [ -z "$$has_venv" ]; then
 	for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python) ''; do ! is_new_enough "$$python" || break; done
 	if [ -z "$$python" ]; then
 		echo "error: Python 3.11 or newer is needed" >&2
-		echo "  found: $$($(or $(PYTHON),python3) --version 2>&1 | tail -n 1)" >&2
+		echo "  found: $$($(or $(PYTHON),python3) --version 2>&1 | head -n 1)" >&2
 		echo "  to do: install it, or name its path: make PYTHON=/path/to/python3.12" >&2; exit 1
 	fi
 	echo "making .venv with $$($$python --version)"

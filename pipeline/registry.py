@@ -291,7 +291,7 @@ def serving_requirements(root: Path) -> list[str]:
     """Exact versions of what the assistant imports: from requirements.lock, else what is installed."""
     lock = root / "requirements.lock"
     lines = lock.read_text(encoding="utf-8").splitlines() if lock.exists() else []
-    pins = dict(line.strip().split("==", 1) for line in lines if "==" in line and not line.startswith("#"))
+    pins = dict(line.split()[0].split("==") for line in lines if "==" in line and not line.startswith("#"))
     return [f"{name}=={pins.get(name) or importlib.metadata.version(name)}" for name in SERVING]
 
 
