@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from assistant.chat import main
+from assistant.terminal.repl import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import ROOT, Result, Row, format_value, print_rows
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 
 ROOMS = ("text", "training", "serving")
 PARSERS: dict[str, Callable[[str], Any]] = {

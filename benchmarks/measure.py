@@ -22,7 +22,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 Row = Mapping[str, float | str | None]

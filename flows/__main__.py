@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from flows import console, server, workspace
+from flows.processes import server, workspace
+from flows.steps import console
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,13 +46,13 @@ def _retrain(register: bool) -> int:
     with workspace.hold(root):
         print(console.line("retrain", "starting"), flush=True)
         server.ensure(root)
-        from flows import summary  # Prefect reads its settings when it is imported: now they are there
+        from flows.steps import summary  # Prefect reads its settings when it is imported: now they are there
 
         return summary.run(root, register)
 
 
 def _ui() -> int:
-    from flows import ui
+    from flows.processes import ui
 
     return ui.run(Path.cwd())
 

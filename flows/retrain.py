@@ -24,7 +24,8 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows import child, console, graph, history, workspace
+from flows.processes import child, workspace
+from flows.steps import console, graph, history
 
 BUSY_CODE = 75
 BUSY_WORDS = ("Unable to acquire lock", "is busy, it is being blocked by", "database is locked")

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, ModuleType
 
-from pipeline.errors import EXIT_OF_RANK, UserError
+from pipeline.frame.errors import EXIT_OF_RANK, UserError
 from pipeline.frame.lifetime import die_with_parent
-from pipeline.stage import STAGES, input_names, load_stage, run_stage
+from pipeline.params import STAGES
+from pipeline.run import input_names, load_stage, run_stage
 from pipeline.workers.map import ENGINES
 
 OTHERS_WAIT_SECONDS = 5.0

@@ -27,14 +27,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.budget import FEWEST_ROWS
+from model.planning.budget import FEWEST_ROWS
 from pipeline.__main__ import is_rank, parse
 from pipeline.__main__ import main as run_stage_command
-from pipeline.errors import EXIT_OF_RANK, UserError
 from pipeline.frame.environment import BY_NAME, read, read_count
+from pipeline.frame.errors import EXIT_OF_RANK, UserError
 from pipeline.frame.lifetime import follow_parent
-from pipeline.params import Params, load_params
-from pipeline.stage import STAGES
+from pipeline.params import STAGES, Params, load_params
 from pipeline.workers.map import worker_count
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def trains(stage: str) -> bool:
 
 
 def _plan(argv: list[str]) -> int:
-    from pipeline import plan
+    from pipeline import plan as plan
 
     try:
         return plan.main(argv)

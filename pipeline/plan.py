@@ -1,7 +1,7 @@
 """python -m pipeline.launch plan [--recipe NAME] [--devices N] [--device h100] …: what a training run takes, before it runs.
 
 In: a recipe and a kind of device. Out: a table (or JSON) of parameters, tokens, FLOPs, memory per device by kind, hours and cost
-for each phase of training; for the stages, the settings that follow from pretrain.budget. The counts are model.plan's; hours follow
+for each phase of training; for the stages, the settings that follow from pretrain.budget. The counts are model.planning.memory's; hours follow
 from the MFU. Peaks are the makers' numbers for dense bf16; a CPU's is measured for half a second, as torch.mm reaches it.
 """
 
@@ -19,14 +19,15 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from model.budget import COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER, derive, tokens_for
-from model.config import ModelConfig
-from model.plan import Run, memory
-from pipeline.errors import UserError
+from model.network.config import ModelConfig
+from model.planning.budget import COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER
+from model.planning.memory import Run, memory
 from pipeline.frame.environment import BY_NAME
-from pipeline.params import Optimization, Params, Pretrain, load_params
-from pipeline.peak import DEVICES, measured_peak
-from pipeline.progress import clock, short
+from pipeline.frame.errors import UserError
+from pipeline.frame.progress import clock, short
+from pipeline.params import Params, load_params
+from pipeline.pretrain.budgeted import settle
+from pipeline.training.peak import DEVICES, measured_peak
 from pipeline.workers.map import worker_count
 
 RECIPES = Path(__file__).parent.parent / "docs" / "recipes"
@@ -38,7 +39,7 @@ Checkpointing = Literal["none", "selective", "full"]
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """One device, and how the training loop computes on it (as in model.plan.Run). A CPU's process is one device."""
+    """One device, and how the training loop computes on it (as in model.planning.memory.Run). A CPU's process is one device."""
 
     name: str
     tflops: float
@@ -48,16 +49,6 @@ class Device:
     is_cuda: bool = True
     is_compiled: bool = True
     is_bf16: bool = True
-
-
-def settle(params: Pretrain, config: ModelConfig) -> Optimization:
-    """Return all settings of pretraining: those of params.yaml, and for the rest what follows from the budget."""
-    values = params.training.model_dump()
-    if params.budget is not None:
-        given = {name: values[name] for name in ("total_steps", "batch_rows", "matrix_lr")}
-        derived = derive(config, tokens_for(config, **params.budget.model_dump()), **given)
-        values |= {name: value for name, value in asdict(derived).items() if values[name] is None}
-    return Optimization(**values)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -133,7 +124,7 @@ def device_of(
         return Device(name=kind, tflops=tflops or known_tflops, memory_gb=memory_gb or known_gb, mfu=mfu or GPU_MFU)
     import torch  # a second, which a plan for GPUs does not need
 
-    from model.hardware import compiler_problem, has_fast_bf16, kernel_problem
+    from model.machine.hardware import compiler_problem, has_fast_bf16, kernel_problem
 
     cpu = torch.device("cpu")
     is_bf16, n_threads = has_fast_bf16(cpu), max(worker_count() // n_devices, 1)
@@ -165,9 +156,9 @@ def measured_tokens_per_second(config: ModelConfig, rows: int, micro_rows: int, 
     would also take their share of the machine's memory bandwidth."""
     import torch
 
-    from model.batches import Batch
-    from model.train import TrainSettings, train
-    from model.transformer import Transformer
+    from model.data.batches import Batch
+    from model.network.transformer import Transformer
+    from model.training.loop import TrainSettings, train
 
     class RandomBatches:
         """The same rows at every step: there is nothing to learn."""

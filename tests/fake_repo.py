@@ -103,7 +103,7 @@ class FakeRepo:
             "dvc.yaml": DVC_YAML,
             "make.py": MAKE,
             "assistant/__init__.py": "",
-            "assistant/mlflow_agent.py": AGENT,
+            "assistant/inference/mlflow_agent.py": AGENT,
             "model/__init__.py": "",
             "model/answer.py": ANSWER,
         }

@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.measure import run_python
-from model.config import ModelConfig
-from pipeline.errors import UserError
+from model.network.config import ModelConfig
+from pipeline.frame.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import torch
 
 from benchmarks.measure import Result, Work, compare
 from benchmarks.serving.models import PROMPT, default_model
-from model.batching import Batcher
-from model.decoder import Decoder
-from model.sampling import Sampling
+from model.inference.batching import Batcher
+from model.inference.decoder import Decoder
+from model.inference.sampling import Sampling
 
 
 def run(*, n_requests: int = 16, n_new: int = 100) -> Result:

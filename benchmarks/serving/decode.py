@@ -11,10 +11,10 @@ import torch
 
 from benchmarks.measure import Result, Work, compare
 from benchmarks.serving.models import PROMPT, default_model, small_tokenizer
-from model.checkpoint import save_model
-from model.decoder import Decoder
-from model.export import export_hf
-from model.sampling import Sampling
+from model.export.__main__ import export_hf
+from model.inference.decoder import Decoder
+from model.inference.sampling import Sampling
+from model.network.folder import save_model
 
 
 def run(*, n_new: int = 200) -> Result:

@@ -8,9 +8,9 @@ import torch
 from ruamel.yaml import YAML
 
 from benchmarks.measure import ROOT
-from model.config import ModelConfig
-from model.tokenizer import Tokenizer, train_bpe
-from model.transformer import Transformer
+from model.network.config import ModelConfig
+from model.network.transformer import Transformer
+from model.tokenizer.tokenizer import Tokenizer, train_bpe
 
 VOCAB_SIZE = 4_096
 PROMPT = [int(number) for number in torch.randint(16, VOCAB_SIZE, (64,), generator=torch.Generator().manual_seed(1))]

@@ -16,7 +16,7 @@ from datatrove.utils.text import simplify_text
 
 from benchmarks.measure import Result, Work, compare
 from benchmarks.text.generated import random_words
-from pipeline.text.decontaminate import build, overlap
+from pipeline.filter.contamination import build, overlap
 from pipeline.text.normalize import fold, split_words
 
 N_WORDS, N_ITEM_WORDS, N_GRAM, SEED = 300, 40, 13, 1

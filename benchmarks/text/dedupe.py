@@ -18,10 +18,11 @@ import datasketch
 from benchmarks.measure import Result, Row, Work, compare, rate
 from benchmarks.text.generated import docs_table, random_words
 from benchmarks.text.signatures import by_bulk, by_update_batch, byte_shingles
-from pipeline import dedupe, sketches
-from pipeline.params import Dedupe
-from pipeline.tables import DOCS, ShardWriter
-from pipeline.text.in_memory import deduplicate
+from pipeline.dedupe import sketches
+from pipeline.dedupe import stage as dedupe
+from pipeline.dedupe.params import Dedupe
+from pipeline.storage.tables import DOCS, ShardWriter
+from tests.pipeline.dedupe.oracle import deduplicate
 
 SEED = 1
 PARAMS = Dedupe(seed=SEED, ngram_words=5, n_bands=16, n_rows=8, min_jaccard=0.8, source_priority=["a"])

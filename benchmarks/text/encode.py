@@ -13,9 +13,9 @@ from unittest import mock
 
 from benchmarks.measure import Result, Work, compare
 from benchmarks.text.generated import docs_table, documents
-from model.tokenizer import Tokenizer, train_bpe
-from pipeline.shard import encode_shard
-from pipeline.tables import write_table
+from model.tokenizer.tokenizer import Tokenizer, train_bpe
+from pipeline.shard.stage import encode_shard
+from pipeline.storage.tables import write_table
 from pipeline.text.encode import Encode, slow_encoder
 
 
@@ -35,7 +35,7 @@ def run(*, n_docs: int = 8_000) -> Result:
             return (folder / "ids").read_bytes()
 
         def peer() -> bytes:
-            with mock.patch("pipeline.shard.load_reader", tokenizers_reader):
+            with mock.patch("pipeline.shard.stage.load_reader", tokenizers_reader):
                 return ours()
 
         work = Work(f"{megabytes:.0f} MB of text, vocabulary 4,096", "MB/s", megabytes, "tokenizers", is_one_core=False)

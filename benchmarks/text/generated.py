@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.tables import DOCS
+from pipeline.storage.tables import DOCS
 
 WORDS_PER_DOC = (40, 800)
 NEAR_FRAC, EXACT_FRAC, BAD_FRAC = 0.05, 0.02, 0.02

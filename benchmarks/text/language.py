@@ -16,10 +16,11 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks.measure import ROOT, Result, Row, Work, compare, rate
-from pipeline.fasttext_models import check_same, read_model
-from pipeline.language_model import judge_texts, load_model, read_sentences, train_language
-from pipeline.params import Language, load_params
-from pipeline.text.language import judge, prose
+from pipeline.filter.classifiers.fasttext import check_same, read_model
+from pipeline.filter.classifiers.language import judge, prose
+from pipeline.filter.classifiers.language_training import judge_texts, load_model, read_sentences, train_language
+from pipeline.filter.params import Language
+from pipeline.params import load_params
 
 N_LINES, FOREIGN_FRAC, SEED = 40, 0.3, 1
 LANGUAGES = ROOT / "data" / "seed" / "languages"

@@ -21,14 +21,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.measure import Result, Row, seconds
+from pipeline.download.tombstones import tombstone
 from pipeline.ledger import takedown
 from pipeline.ledger.diff import diff
 from pipeline.ledger.places import STAGES, Cache, Snapshot
 from pipeline.ledger.replay import replay
 from pipeline.ledger.versions import Registry
 from pipeline.ledger.why import why
-from pipeline.tables import DOCS, TOKEN_DOCS, dropped_rows, read_docs, read_table, scan_docs, shard_paths, write_table
-from pipeline.text.tombstones import tombstone
+from pipeline.storage.tables import (
+    DOCS,
+    TOKEN_DOCS,
+    dropped_rows,
+    read_docs,
+    read_table,
+    scan_docs,
+    shard_paths,
+    write_table,
+)
 
 DOCS_PER_FILE = 16_384
 TEXT_BYTES = (100, 300)

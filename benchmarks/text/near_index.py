@@ -14,10 +14,10 @@ import datasketch
 
 from benchmarks.measure import Result, Work, compare
 from benchmarks.text.generated import docs_table, random_words
-from pipeline.seen.folder import FolderIndex
-from pipeline.seen.runs import Settings, sketch_docs
-from pipeline.tables import ShardWriter
-from pipeline.text.sketches import Sketches
+from pipeline.dedupe.minhash.sketch import Sketches
+from pipeline.dedupe.seen.index_folder import FolderIndex
+from pipeline.dedupe.seen.runs import Settings, sketch_docs
+from pipeline.storage.tables import ShardWriter
 
 MIN_JACCARD = 0.8
 SETTINGS = Settings(ngram_words=5, n_bands=14, n_rows=8, seed=1)

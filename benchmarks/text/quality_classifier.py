@@ -15,10 +15,10 @@ import pyarrow as pa
 
 from benchmarks.measure import Result, Work, compare
 from benchmarks.text.generated import random_words
-from pipeline.fasttext_models import check_same, read_model
-from pipeline.params import QualityClassifier
-from pipeline.quality_model import score_texts, train_quality
-from pipeline.text.quality_score import quality_words
+from pipeline.filter.classifiers.fasttext import check_same, read_model
+from pipeline.filter.classifiers.quality import quality_words
+from pipeline.filter.classifiers.quality_training import score_texts, train_quality
+from pipeline.filter.params import QualityClassifier
 
 N_WORDS, VOCABULARY, SEED = 300, 20_000, 1
 

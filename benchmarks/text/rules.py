@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.measure import ROOT, Result, Row, Work, compare, rate
-from pipeline.params import C4, FineWeb, load_params
-from pipeline.text import steps
-from pipeline.text.rules import PASSES, Step, first_broken, run_steps
+from pipeline.filter import steps
+from pipeline.filter.decisions import PASSES, Step, first_broken, run_steps
+from pipeline.filter.params import C4, FineWeb
+from pipeline.params import load_params
 
 LANGUAGES = ROOT / "data" / "seed" / "languages"
 NOTICES = (

@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.measure import ROOT, Result, Row
 from benchmarks.text.generated import write_corpus
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 
 STAGES = ("download", "dedupe", "filter", "train_tokenizer", "shard")
 SOURCE = {"kind": "text", "name": "generated", "path": "data/raw/text.jsonl", "licence": "CC0-1.0"}

@@ -16,7 +16,9 @@ import xxhash
 
 from benchmarks.measure import Result, Row, Work, compare, rate
 from benchmarks.text.generated import random_texts
-from pipeline.text import minhash, normalize, shingles
+from pipeline.dedupe.minhash import shingles
+from pipeline.dedupe.minhash import signatures as minhash
+from pipeline.text import normalize
 
 NGRAM_WORDS, N_PERMUTATIONS, SEED = 5, 128, 1
 

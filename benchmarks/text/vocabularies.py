@@ -21,14 +21,14 @@ import gigatoken
 import numpy as np
 
 from benchmarks.measure import Result, Row
-from model.tokenizer import Tokenizer
-from pipeline.errors import UserError
+from model.tokenizer.tokenizer import Tokenizer
+from pipeline.frame.errors import UserError
+from pipeline.frame.metrics import write_json
 from pipeline.params import load_params
-from pipeline.sample import write_sample
-from pipeline.stage import write_json
+from pipeline.storage.sample import write_sample
 from pipeline.text.encode import Encode, Encoded
-from pipeline.tokenizer_report import OURS, measure, render, table
-from pipeline.train_tokenizer import HELDOUT_FRAC
+from pipeline.train_tokenizer.stage import HELDOUT_FRAC
+from pipeline.train_tokenizer.tokenizer_report import OURS, measure, render, table
 
 OUT = Path("var") / "tokenizer"
 SHOWN_SOURCES = 24

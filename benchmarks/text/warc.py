@@ -25,8 +25,8 @@ from warcio.warcwriter import WARCWriter
 
 from benchmarks.measure import Result, Work, compare
 from benchmarks.text.generated import random_words
-from pipeline.params import Warc
-from pipeline.sources.warc import open_source
+from pipeline.download.params import Warc
+from pipeline.download.readers.warc import open_source
 
 Page = tuple[str, str, str]  # URL, title, text
 

@@ -20,8 +20,8 @@ import mwxml
 
 from benchmarks.measure import Result, Work, compare
 from benchmarks.text.generated import random_words
-from pipeline.params import Wikipedia
-from pipeline.sources.wikipedia import open_source
+from pipeline.download.params import Wikipedia
+from pipeline.download.readers.wikipedia import open_source
 
 HEAD = (
     '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" version="0.10" xml:lang="en"><siteinfo>'

@@ -22,9 +22,9 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from benchmarks.measure import ROOT, Result, Row, require_checkout, run_python
-from model.batches import TokenStream
-from pipeline.errors import UserError
-from pipeline.tables import read_shard, shard_paths
+from model.data.batches import TokenStream
+from pipeline.frame.errors import UserError
+from pipeline.storage.tables import read_shard, shard_paths
 
 TRIAL_STEPS = 40
 NANOGPT = (

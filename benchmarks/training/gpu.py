@@ -18,12 +18,12 @@ import torch
 from benchmarks.measure import Result, Row
 from benchmarks.peers.gpu_peers import PeerSpeed, nanochat, torchtitan
 from benchmarks.training.training_step import RandomBatches
-from model.config import ModelConfig
-from model.distributed import World
-from model.plan import Run, memory
-from model.train import StepRecord, TrainSettings, train
-from model.transformer import Transformer
-from pipeline.peak import peak_tflops
+from model.machine.distributed import World
+from model.network.config import ModelConfig
+from model.network.transformer import Transformer
+from model.planning.memory import Run, memory
+from model.training.loop import StepRecord, TrainSettings, train
+from pipeline.training.peak import peak_tflops
 
 WARM_STEPS, STEPS = 4, 8
 SMALL = ModelConfig(

@@ -19,12 +19,12 @@ import torch
 
 from benchmarks.measure import Result, Row, Work, compare, rate
 from benchmarks.serving.models import VOCAB_SIZE, default_model
-from model.batches import Batch, Batches, RowBatches, StreamBatches, TokenStream
-from model.documents import PackedRows
-from model.prefetch import Prefetched
-from model.train import StepRecord, TrainSettings, train
-from model.transformer import Transformer
-from pipeline.arrow_files import TokenFile
+from model.data.batches import Batch, Batches, RowBatches, StreamBatches, TokenStream
+from model.data.documents import PackedRows
+from model.data.prefetch import Prefetched
+from model.network.transformer import Transformer
+from model.training.loop import StepRecord, TrainSettings, train
+from pipeline.storage.arrow import TokenFile
 
 ROWS, WARM_STEPS = 12, 4
 

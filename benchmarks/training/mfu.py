@@ -1,7 +1,7 @@
 """Model FLOPs utilization of training on a CPU: FLOP/s of whole steps against the fastest bf16 matrix product on this machine.
 
 MFU as in PaLM (Chowdhery et al. 2022), with causal attention. Steps include clipping, Muon and AdamW, on 24,576 tokens in
-micro-batches of 6,144 (half of what model.budget chooses for a compute-optimal run of 12 M parameters). The peak is measured
+micro-batches of 6,144 (half of what model.planning.budget chooses for a compute-optimal run of 12 M parameters). The peak is measured
 before and after each size, and the lowest MFU is the result.
 """
 
@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from benchmarks.measure import Result, Row
-from model.config import ModelConfig
-from pipeline.peak import measured_peak
+from model.network.config import ModelConfig
 from pipeline.plan import measured_tokens_per_second
+from pipeline.training.peak import measured_peak
 
 ROWS, MICRO_ROWS, SEQ_LEN = 48, 12, 512
 SHAPES = {  # name: vocab_size, n_layer, n_head, d_model, d_ff

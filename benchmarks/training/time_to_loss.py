@@ -21,11 +21,11 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks.measure import ROOT, Result, require_checkout, run_python
-from model.tokenizer import Tokenizer
-from model.vocabulary import train_char
-from pipeline.arrow_files import TokenFile
-from pipeline.errors import UserError
-from pipeline.tables import TOKEN_DOCS, TableWriter
+from model.tokenizer.tokenizer import Tokenizer
+from model.tokenizer.train import train_char
+from pipeline.frame.errors import UserError
+from pipeline.storage.arrow import TokenFile
+from pipeline.storage.tables import TOKEN_DOCS, TableWriter
 
 RECIPE = ROOT / "docs" / "recipes" / "shakespeare-char.yaml"
 TRAIN_FRAC = 0.9

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Result, Work, compare
-from model.batches import Batch
-from model.config import ModelConfig
-from model.train import TrainSettings, train
-from model.transformer import Transformer
+from model.data.batches import Batch
+from model.network.config import ModelConfig
+from model.network.transformer import Transformer
+from model.training.loop import TrainSettings, train
 
 CONFIG = ModelConfig(vocab_size=4_096, seq_len=384, n_layer=4, n_head=3, n_kv_head=1, d_model=192, d_head=64, d_ff=512)
 

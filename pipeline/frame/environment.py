@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 
 
 class Variable(NamedTuple):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout, lock_descriptor
 
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 
 POLL_SECONDS = 0.2
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML, YAMLError
+
+from pipeline.frame.errors import ParamError, UserError
 
 Frac = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
@@ -30,3 +35,45 @@ class Section(BaseModel):
     """A part of params.yaml: frozen, no unknown keys, no silent conversion of text to numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML 1.2 file holds. Raises: `UserError`."""
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file", "nothing", "run in the repository's root, or give --params") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML", str(error), "mend the line it names") from error
+
+
+def load_section(kind: type[S], name: str, path: Path) -> S:
+    """Read one section of params.yaml, for a command that needs no other. Raises: `UserError`, `ParamError`."""
+    return check_section(kind, (read_yaml(path) or {}).get(name), str(path), prefix=f"{name}.")
+
+
+def check_section(
+    kind: type[S], values: object, path: str, renamed: Mapping[str, str] = MappingProxyType({}), prefix: str = ""
+) -> S:
+    """Return a typed section. Raises `ParamError` that names every wrong setting by its dotted name, which begins with `prefix`;
+    a setting in `renamed` (old dotted name → new one) is refused with its new name."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = [_describe_problem(detail, renamed, prefix) for detail in error.errors(include_url=False)]
+        names = ", ".join(name for name, _, _ in problems)
+        found = "; ".join(f"{name} = {value}" for name, value, _ in problems)
+        raise ParamError(f"{path}: {names}", found, "; ".join(f"{name}: {do}" for name, _, do in problems)) from error
+
+
+def _describe_problem(detail: Any, renamed: Mapping[str, str], prefix: str) -> tuple[str, str, str]:
+    """Return the dotted name, the value found, and what to do."""
+    name = (prefix + ".".join(str(part) for part in detail["loc"])).removesuffix(".") or "params.yaml"
+    value = "(missing)" if detail["type"] == "missing" else repr(detail["input"])[:80]
+    do = detail["msg"]
+    if detail["type"] == "extra_forbidden":
+        do = f"it is {renamed[name]} now" if name in renamed else "unknown setting, remove it or correct its spelling"
+    return name, value, do

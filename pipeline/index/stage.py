@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
+from pipeline.frame.metrics import Metrics
 from pipeline.index.database import write_database
 from pipeline.index.params import Index
 from pipeline.index.passages import Doc, cut_passages
-from pipeline.sample import sample_docs
-from pipeline.stage import Metrics
-from pipeline.tables import BATCH_ROWS, PASSAGES, write_table
+from pipeline.storage.sample import sample_docs
+from pipeline.storage.tables import BATCH_ROWS, PASSAGES, write_table
 from pipeline.text.passage import Passage
 
 

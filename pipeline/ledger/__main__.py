@@ -17,7 +17,8 @@ from pathlib import Path
 
 from polars.exceptions import ComputeError
 
-from pipeline.errors import UserError
+from pipeline.download.tombstones import Tombstone, tombstone
+from pipeline.frame.errors import UserError
 from pipeline.ledger import show, takedown
 from pipeline.ledger.diff import diff
 from pipeline.ledger.find import titles
@@ -25,7 +26,6 @@ from pipeline.ledger.places import Cache, Lineage, Snapshot, lineage_at, snapsho
 from pipeline.ledger.replay import replay
 from pipeline.ledger.versions import Registered, Registry
 from pipeline.ledger.why import why
-from pipeline.text.tombstones import Tombstone, tombstone
 
 WORKSPACE = "workspace"
 MIN_RUN_NAME = 7  # letters of a version's fingerprint

@@ -14,7 +14,7 @@ import polars as pl
 
 from pipeline.ledger.find import by_ids
 from pipeline.ledger.places import Snapshot
-from pipeline.tables import count_docs, scan_docs, scan_table
+from pipeline.storage.tables import count_docs, scan_docs, scan_table
 
 RANGE_DOCS = 2_000_000
 PLACE = ["source", "locator"]

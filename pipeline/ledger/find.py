@@ -14,8 +14,8 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.errors import UserError
-from pipeline.tables import rows_between, scan_docs, shard_paths
+from pipeline.frame.errors import UserError
+from pipeline.storage.tables import rows_between, scan_docs, shard_paths
 
 Row = dict[str, Any]
 

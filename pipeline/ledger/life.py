@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from pipeline.errors import UserError
+from pipeline.download.tombstones import REASON, Tombstone
+from pipeline.frame.errors import UserError
 from pipeline.ledger.find import Row, rows_of, titles
 from pipeline.ledger.places import LAST, Snapshot
-from pipeline.tables import scan_table
-from pipeline.text.tombstones import REASON, Tombstone
+from pipeline.storage.tables import scan_table
 
 MAX_LISTED = 10
 SEEN_BEFORE = "seen_before"  # and seen_before_exact

@@ -18,8 +18,8 @@ from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
 
-from pipeline.errors import UserError
-from pipeline.versions.lineage import lineage
+from pipeline.frame.errors import UserError
+from pipeline.registry.lineage import lineage
 
 STAGES = ("download", "dedupe", "filter", "shard")  # where no graph says otherwise
 FIRST, LAST = "download", "shard"

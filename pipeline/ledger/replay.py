@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import UserError
-from pipeline.tables import read_shard
-from pipeline.text.rules import PASSES, Rule, first_broken
+from pipeline.filter.decisions import PASSES, Rule, first_broken
+from pipeline.frame.errors import UserError
+from pipeline.storage.tables import read_shard
 
 BATCH_ROWS = 1 << 17
 CLASSIFIER, SHARE, SCORE = "filter.quality_classifier", ".keep_frac", ".min_score"
@@ -61,7 +61,9 @@ def _score_of_share(folder: Path, score: str, name: str, keep_frac: float) -> fl
     """The threshold that this share of all documents reaches, as the filter finds it. Memory: 8 bytes a document."""
     if not 0 < keep_frac <= 1:
         raise UserError(f"replay: {name} is a share of all documents", f"{keep_frac:g}", f"give one: --set {name}=0.5")
-    from pipeline.text.quality_score import top_frac_threshold  # brings kernels, half a second no other question needs
+    from pipeline.filter.classifiers.quality import (
+        top_frac_threshold,  # brings kernels, half a second no other question needs
+    )
 
     columns = [batch.column(0).to_numpy() for batch in read_shard(folder / "scores.parquet", [score], BATCH_ROWS)]
     return top_frac_threshold(np.concatenate([np.zeros(0), *columns]), keep_frac)

@@ -14,7 +14,7 @@ from pipeline.ledger.diff import Diff
 from pipeline.ledger.replay import Replay
 from pipeline.ledger.takedown import Listed, Plan
 from pipeline.ledger.versions import Sight, told
-from pipeline.versions.show import console
+from pipeline.registry.listing import console
 
 MAX_SHOWN = 10
 NEXT = """next:

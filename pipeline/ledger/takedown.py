@@ -17,13 +17,13 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from pipeline.errors import UserError
+from pipeline.download.tombstones import KINDS, REASON, Tombstone, match, needs, parse, prepare, render, tombstone
+from pipeline.frame.errors import UserError
 from pipeline.ledger.find import COLUMNS, ID, by_ids, by_prefix
 from pipeline.ledger.life import members
 from pipeline.ledger.places import FIRST, Snapshot, folder_out
 from pipeline.ledger.versions import Registry, Sight
-from pipeline.tables import scan_docs, scan_table
-from pipeline.text.tombstones import KINDS, REASON, Tombstone, match, needs, parse, prepare, render, tombstone
+from pipeline.storage.tables import scan_docs, scan_table
 
 TAKEDOWNS = Path("data/takedowns.jsonl")
 

@@ -1,6 +1,6 @@
 """Which registered model versions have seen a document?
 
-In: the registry (pipeline/registry.py, only if there is one), DVC's cache and the workspace. Out: for each version the documents
+In: the registry (pipeline/registry/__main__.py, only if there is one), DVC's cache and the workspace. Out: for each version the documents
 that lie in its token shards, by the md5 of these shards in its lineage. Versions with the same shards are looked up once: one pass
 over a column of ids. Memory: a batch for each core, and the ids found.
 """
@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 from pipeline.ledger.places import LAST, Cache, Lineage, folder_out
-from pipeline.tables import scan_table
-from pipeline.versions import lineage
+from pipeline.registry import lineage
+from pipeline.storage.tables import scan_table
 
 NO_REGISTRY = "no registered model versions here (var/mlflow.db)"
 
@@ -61,7 +61,7 @@ class Registry:
     @cached_property
     def versions(self) -> list[Registered]:
         """Newest first; none without a registry, nor where it can't be read: then `trouble` says why."""
-        from pipeline import registry  # it takes two seconds to import MLflow
+        from pipeline.registry import __main__ as registry  # it takes two seconds to import MLflow
 
         if not (self.root / "var/mlflow.db").exists() and not os.environ.get(registry.ELSEWHERE):
             return []

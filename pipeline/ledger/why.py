@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.download.tombstones import REASON, Tombstone, match, prepare, render
 from pipeline.ledger.find import AFTER, ID, Row, find, nothing
 from pipeline.ledger.life import MAX_LISTED, Step, life, said
 from pipeline.ledger.places import Snapshot, git
 from pipeline.ledger.versions import Registry, told
-from pipeline.tables import rows_between
-from pipeline.text.tombstones import REASON, Tombstone, match, prepare, render
+from pipeline.storage.tables import rows_between
 
 
 def why(data: Snapshot, query: str, stones: Sequence[Tombstone], registry: Registry, takedowns: Path) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.frame.timings import TIMINGS, read_timings
+from pipeline.params import STAGES
 from pipeline.report.charts import number
 from pipeline.report.facts import (
     CALIBRATION_HEAD,
@@ -31,7 +33,6 @@ from pipeline.report.facts import (
     transcript,
 )
 from pipeline.report.page import render_html
-from pipeline.stage import STAGES, TIMINGS, read_timings
 
 FILES = ("report.html", "report.md")
 

@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 from pipeline.report import FILES, read_facts, write
 
 

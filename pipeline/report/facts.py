@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pipeline.params import STAGES
 from pipeline.report.charts import number
-from pipeline.stage import STAGES
 
 Figures = Mapping[str, float]
 

@@ -18,9 +18,9 @@ from typing import IO, Any, NamedTuple
 import pyarrow as pa
 from fsspec.core import url_to_fs
 
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 from pipeline.storage.streams import BROKEN, BombError, CountedFile, split_name, unpacked
-from pipeline.tables import read_parquet_stream
+from pipeline.storage.tables import read_parquet_stream
 
 HIDDEN = re.compile(r"(^|/)\.\w")  # `.git`, `._notes.txt`; but `..md` may be the page of a command
 MAGIC = "*?["  # characters that make a path a glob

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from pipeline.arrow_files import map_batches, write_batches
+from pipeline.storage.arrow import map_batches, write_batches
 
 RUN_BYTES = 64_000_000  # of rows in a run, and in a part of the merge: 300 GB are 4,700 runs of 4,700 slices
 SAMPLES_PER_PART = 16

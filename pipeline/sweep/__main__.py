@@ -26,9 +26,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 from pipeline.frame.locks import try_lock
-from pipeline.params import check_params, read_yaml
+from pipeline.frame.settings import read_yaml
+from pipeline.params import check_params
 from pipeline.sweep.space import (
     Choice,
     Sweep,

@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.errors import ParamError
-from pipeline.params import Count, Params, Section, Seed, check_params, check_section, read_yaml
+from pipeline.frame.errors import ParamError
+from pipeline.frame.settings import Count, Section, Seed, check_section, read_yaml
+from pipeline.params import Params, check_params
 
 Choice = bool | int | float | str | None
 Values = Mapping[str, Choice]  # dotted name → value

@@ -18,7 +18,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 from pipeline.sweep.space import Choice, Range, Sweep, Values, count_trials, rounded
 
 STARTUP_TRIALS = 6  # drawn at random before TPE has data; none of the first of them ends early

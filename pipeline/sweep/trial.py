@@ -2,7 +2,7 @@
 
 In: params, the shards and the tokenizer of the workspace, which are only read. Out, in the trial's folder: params.yaml, log.txt,
 metrics.json, var/timings/pretrain.json, history.jsonl; the weights are not kept. A trial that was killed resumes from its
-checkpoint (pipeline/stage.py).
+checkpoint (pipeline/run.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
-from pipeline.stage import TIMINGS, read_timings
+from pipeline.frame.timings import TIMINGS, read_timings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STOP_SECONDS = 20.0

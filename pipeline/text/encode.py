@@ -16,7 +16,7 @@ import gigatoken
 import numpy as np
 from numpy.typing import NDArray
 
-from model.tokenizer import Tokenizer
+from model.tokenizer.tokenizer import Tokenizer
 
 Encoded = tuple[NDArray[np.uint32], NDArray[np.int64]]
 Encode = Callable[[Sequence[str]], Encoded]

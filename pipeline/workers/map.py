@@ -27,7 +27,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 from pipeline.frame.lifetime import die_with_parent
 
 Item = TypeVar("Item")

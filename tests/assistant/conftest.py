@@ -11,11 +11,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.chat import Message, ToolCall, messages_to_json, render
-from model.checkpoint import save_model
-from model.config import ModelConfig
-from model.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe
-from model.transformer import Transformer
+from model.network.config import ModelConfig
+from model.network.folder import save_model
+from model.network.transformer import Transformer
+from model.tokenizer.chat import Message, ToolCall, messages_to_json, render
+from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe
 from pipeline.index.database import write_database
 from pipeline.text.passage import Passage
 

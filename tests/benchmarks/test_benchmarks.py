@@ -14,7 +14,7 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks.__main__ import PARSERS, claim, find_benchmarks, load_benchmark, main
 from benchmarks.measure import Result, Work, compare, one_core, rate, require_checkout
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 from tests.conftest import ROOT
 
 WORK = Work("a loop", "loops/s", 1.0, "a longer loop")

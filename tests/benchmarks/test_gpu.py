@@ -11,7 +11,7 @@ from benchmarks.__main__ import find_benchmarks, main, show
 from benchmarks.peers.gpu_peers import PeerSpeed, nanochat, read_torchtitan
 from benchmarks.training import gpu
 from benchmarks.training.gpu import Work, compare, flops_per_token, mfu
-from model.config import ModelConfig
+from model.network.config import ModelConfig
 from tests.conftest import ROOT, read_yaml
 
 CPU = torch.device("cpu")

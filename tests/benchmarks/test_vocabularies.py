@@ -12,7 +12,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.text import vocabularies
 from benchmarks.text.vocabularies import ENCODINGS, peer_encoder
-from model.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe
+from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe
 from tests.conftest import ROOT
 from tests.pipeline.conftest import write_docs
 

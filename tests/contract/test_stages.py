@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stage import STAGES
+from pipeline.params import STAGES
 from tests.conftest import ROOT, read_yaml, run_command, stage_commands
 
 SERIAL = {"MINIGPT_ENGINE": "serial", "MINIGPT_WORKERS": "1"}
@@ -71,7 +71,7 @@ def test_a_missing_input_is_named(stage: str, workspace: Path, capsys: pytest.Ca
 def test_an_empty_corpus_is_a_clear_error_and_leaves_nothing(
     stage: str, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pipeline.tables import DOCS, ShardWriter
+    from pipeline.storage.tables import DOCS, ShardWriter
 
     empty = workspace / "data" / "empty"
     with ShardWriter(empty, DOCS):
@@ -95,7 +95,7 @@ def test_a_text_stage_keeps_books(road: Path) -> None:
 
 
 def test_every_dropped_document_has_a_row_in_the_ledger(road: Path) -> None:
-    from pipeline.tables import read_docs, read_table
+    from pipeline.storage.tables import read_docs, read_table
 
     for stage, before in (("dedupe", "download"), ("filter", "dedupe")):
         was, now = (set(read_docs(road / "data" / name, ["id"]).column("id").to_pylist()) for name in (before, stage))

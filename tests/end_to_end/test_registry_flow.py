@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stage import STAGES
+from pipeline.params import STAGES
 from tests.conftest import ROOT
 from tests.fake_repo import FakeRepo
 from tests.serving import ask, served

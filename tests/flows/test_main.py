@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.__main__ import main
-from flows.workspace import hold
+from flows.processes.workspace import hold
 from tests.conftest import ROOT
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.child import Finished
-from flows.workspace import WorkspaceBusyError, hold
+from flows.processes.child import Finished
+from flows.processes.workspace import WorkspaceBusyError, hold
 from tests.fake_repo import FakeRepo
 
 pytestmark = pytest.mark.slow

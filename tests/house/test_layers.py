@@ -13,15 +13,15 @@ from tests.conftest import ROOT
 
 PACKAGES = ("pipeline", "model", "flows", "assistant", "benchmarks")
 DOORS = {
-    "mlflow": {"pipeline/registry.py", "assistant/mlflow_agent.py"},
-    "pyarrow.parquet": {"pipeline/tables.py", "pipeline/sources/text.py"},
-    "pyarrow.ipc": {"pipeline/arrow_files.py", "model/batches.py"},
-    "fasttext": {"pipeline/fasttext_models.py"},
+    "mlflow": {"pipeline/registry/__main__.py", "assistant/inference/mlflow_agent.py"},
+    "pyarrow.parquet": {"pipeline/storage/tables.py", "pipeline/download/readers/text.py"},
+    "pyarrow.ipc": {"pipeline/storage/arrow.py", "model/data/batches.py"},
+    "fasttext": {"pipeline/filter/classifiers/fasttext.py"},
     "datatrove": "benchmarks/",
     "torch.distributed": {
-        "model/distributed.py",
-        "model/sharding.py",
-        "model/sharded_checkpoint.py",
+        "model/machine/distributed.py",
+        "model/training/sharding.py",
+        "model/training/sharded_checkpoint.py",
         "pipeline/launch.py",
     },
     "prefect": "flows/",
@@ -58,17 +58,25 @@ def test_one_door_per_heavy_library(library: str) -> None:
 
 
 def test_the_assistant_has_one_door_to_the_weights_and_one_to_the_values() -> None:
-    """assistant/engine.py loads a model; assistant/events.py passes on types that need the standard library only."""
+    """assistant/inference/local.py loads a model; assistant/conversation/events.py passes on types that need the standard library only."""
     found = {
         str(path.relative_to(ROOT)): {name for name in imports(path) if name.startswith("model.")}
         for path in (ROOT / "assistant").rglob("*.py")
         if any(name == "model" or name.startswith("model.") for name in imports(path))
     }
-    assert found.keys() == {"assistant/engine.py", "assistant/events.py"}
-    assert {name.split(".")[1] for name in found["assistant/events.py"]} == {"chat", "sampling"}
+    assert found.keys() == {"assistant/inference/local.py", "assistant/conversation/events.py"}
+    assert {name.split(".")[1] for name in found["assistant/conversation/events.py"]} == {"chat", "sampling"}
 
 
-@pytest.mark.parametrize("module", ["model.chat", "model.sampling", "assistant.events", "assistant.session"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "model.tokenizer.tokenizer.chat",
+        "model.inference.sampling",
+        "assistant.conversation.events",
+        "assistant.conversation.session",
+    ],
+)
 def test_values_need_the_standard_library_only(module: str) -> None:
     heavy = ("torch", "numpy", "tokenizers", "pyarrow", "pydantic", "numba")
     probe = f"import sys, {module}; print(*sorted(set(sys.modules) & set({heavy!r})))"

@@ -1,42 +1,50 @@
-"""The naming law: a stage's one word is its module, params section, DVC stage, data folder, metrics file and test file."""
+"""The naming law: one word names a stage everywhere, one stem names one file, one name names one class."""
 
 from __future__ import annotations
 
+import ast
+import importlib
 import itertools
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
-from pipeline.params import Params
-from pipeline.stage import STAGES, input_names, load_stage
+from pipeline.params import STAGES, Params
+from pipeline.run import input_names
 from tests.conftest import ROOT, read_yaml, stage_commands
 
+PACKAGES = ("pipeline", "model", "flows", "assistant")
 FORBIDDEN = ("utils", "util", "common", "helpers", "helper", "misc", "core", "base")
+SAME_IN_EVERY_ROOM = ("__init__", "__main__", "stage", "params")
+MAX_FILES = 15
 
 
-def test_stages_params_and_graph_agree_in_order() -> None:
+def sources(*packages: str) -> list[Path]:
+    return sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
+
+
+def test_stages_params_graph_and_rooms_agree() -> None:
     graph = list(read_yaml(ROOT / "dvc.yaml")["stages"])
-    sections = [name for name in Params.model_fields if name != "registry"]
     written = [name for name in read_yaml(ROOT / "params.yaml") if name != "registry"]
-    assert graph == list(STAGES) == sections == written
+    rooms = {path.parent.name for path in (ROOT / "pipeline").glob("*/stage.py")}
+    assert graph == list(STAGES) == written
+    assert [name for name in Params.model_fields if name != "registry"] == graph
+    assert rooms == set(graph)
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_one_word_everywhere(stage: str) -> None:
-    room, tests = ROOT / "pipeline" / stage, ROOT / "tests" / "pipeline"
-    code = f"pipeline/{stage}" if room.is_dir() else f"pipeline/{stage}.py"
-    assert (
-        (room / "stage.py").is_file() and (room / "params.py").is_file() if room.is_dir() else (ROOT / code).is_file()
-    )
-    assert (tests / stage / "test_stage.py" if room.is_dir() else tests / f"test_{stage}.py").is_file()
+def test_one_word_names_a_stage_everywhere(stage: str) -> None:
+    assert (ROOT / "pipeline" / stage / "params.py").is_file()
+    assert (ROOT / "tests" / "pipeline" / stage / "test_stage.py").is_file()
     entry = read_yaml(ROOT / "dvc.yaml")["stages"][stage]
     assert entry["outs"] == [f"data/{stage}"]
     assert entry["metrics"] == [{f"data/metrics/{stage}.json": {"cache": False}}]
-    assert code in entry["deps"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_command_has_a_flag_for_each_input_and_no_other(stage: str) -> None:
-    module = load_stage(stage)
+    module = importlib.import_module(f"pipeline.{stage}.stage")
     argv = stage_commands()[stage]
     flags = [word for word in argv if word.startswith("--")]
     assert argv[0] == stage
@@ -54,7 +62,28 @@ def test_every_input_is_a_dependency(stage: str) -> None:
         assert any(dep == path or dep.startswith(path + "/") for dep in entry["deps"]), path
 
 
-def test_no_file_has_a_name_that_says_nothing() -> None:
-    for package in ("pipeline", "model", "flows", "assistant", "benchmarks"):
-        for path in (ROOT / package).rglob("*.py"):
-            assert path.stem not in FORBIDDEN, path
+def test_no_file_has_a_meaningless_name() -> None:
+    for path in sources(*PACKAGES, "benchmarks"):
+        assert path.stem not in FORBIDDEN, path
+
+
+def test_no_file_stem_exists_twice() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in sources(*PACKAGES):
+        if path.stem not in SAME_IN_EVERY_ROOM:
+            places[path.stem].append(str(path.relative_to(ROOT)))
+    assert not {stem: paths for stem, paths in places.items() if len(paths) > 1}
+
+
+def test_no_public_class_name_exists_twice() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in sources(*PACKAGES):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(str(path.relative_to(ROOT)))
+    assert not {name: paths for name, paths in places.items() if len(paths) > 1}
+
+
+def test_no_folder_holds_too_many_files() -> None:
+    for folder in {path.parent for path in sources(*PACKAGES, "benchmarks")}:
+        assert len(list(folder.glob("*.py"))) <= MAX_FILES + 1, folder  # and its __init__.py

@@ -10,7 +10,7 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
-if "model.transformer" not in sys.modules:  # what takes tensors; settings and messages have checks of their own
+if "model.network.transformer" not in sys.modules:  # what takes tensors; settings and messages have checks of their own
     modules = [
         f"model.{name}"
         for name in ("transformer", "loss", "generate", "batches", "score", "documents", "packing", "order")
@@ -21,9 +21,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from model.config import ModelConfig
-from model.tokenizer import Tokenizer, train_bpe
-from model.transformer import Transformer
+from model.network.config import ModelConfig
+from model.network.transformer import Transformer
+from model.tokenizer.tokenizer import Tokenizer, train_bpe
 
 SENTENCES = [
     "The function returns the sum of the array over the given axis.",

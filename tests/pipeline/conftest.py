@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import xxhash
 
-from pipeline.tables import DOCS, ShardWriter
+from pipeline.storage.tables import DOCS, ShardWriter
 
 WORDS = [
     "the",

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import xxhash
 
-from model.tokenizer import train_bpe
-from pipeline.tables import DOCS, ShardWriter, read_docs, write_table
+from model.tokenizer.tokenizer import train_bpe
+from pipeline.storage.tables import DOCS, ShardWriter, read_docs, write_table
 
 MODULES = ["alpha.core", "alpha.linear", "beta", "beta.io.text", "gamma.stats"]
 VERBS = ["Compute", "Return", "Convert", "Sort", "Read", "Write", "Merge", "Find"]

@@ -19,12 +19,12 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from model.checkpoint import load_model
+from model.network.folder import load_model
 from pipeline import launch
 from pipeline.__main__ import main as run_stage_command
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 from pipeline.launch import default_processes, main, torchrun_options
-from pipeline.stage import STAGES
+from pipeline.params import STAGES
 from tests.conftest import ROOT, stage_commands
 
 

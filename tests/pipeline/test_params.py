@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.params import PII_KINDS, Decontamination, Licences, Pii
-from pipeline.text.pii import KINDS
+from pipeline.filter.params import PII_KINDS, Decontamination, Licences, Pii
+from pipeline.filter.pii.redact import KINDS
 
 
 def test_a_list_of_licences_is_what_may_stay() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 from pipeline.launch import main
 from pipeline.params import load_params
-from pipeline.peak import DEVICES
 from pipeline.plan import Device, device_of, plan_of, recipe_path
+from pipeline.training.peak import DEVICES
 from tests.conftest import ROOT, read_yaml
 
 A_DEVICE = Device(name="one", tflops=100.0, memory_gb=80.0, mfu=0.5)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.errors import UserError
 from pipeline.frame.environment import read, read_count, read_flag, read_seconds
+from pipeline.frame.errors import UserError
 
 
 def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 from pipeline.frame.locks import lock_folder, try_lock, wait_lock
 from tests.conftest import ROOT
 

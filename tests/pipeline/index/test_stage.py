@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.conversations import read_passages
-from pipeline.errors import ParamError, UserError
+from pipeline.conversations.stage import read_passages
+from pipeline.frame.errors import ParamError, UserError
 from pipeline.index.database import write_database
+from pipeline.index.params import Index
 from pipeline.index.passages import cut_passages
 from pipeline.index.stage import read_sampled, run
-from pipeline.params import Index, check_params
+from pipeline.params import check_params
 from pipeline.text.passage import Passage
 from tests.conftest import ROOT, read_yaml
 from tests.pipeline.conftest import write_docs

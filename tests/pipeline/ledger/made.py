@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.ledger.places import Snapshot
-from pipeline.tables import DOCS, TOKEN_DOCS, ShardWriter, write_ledger, write_table
+from pipeline.storage.tables import DOCS, TOKEN_DOCS, ShardWriter, write_ledger, write_table
 
 STAGES = ("download", "dedupe", "filter")
 

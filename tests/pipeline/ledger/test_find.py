@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.ledger import find as finding
 from pipeline.ledger.find import by_ids, find
-from pipeline.tables import DOCS, ShardWriter, read_docs, rows_between, shard_paths, write_table
+from pipeline.storage.tables import DOCS, ShardWriter, read_docs, rows_between, shard_paths, write_table
 from tests.pipeline.ledger.made import an_id, doc, write_corpus
 
 NUMBERS = range(1, 400)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import ipc
 
-from model.tokenizer import Tokenizer
+from model.tokenizer.tokenizer import Tokenizer
 from pipeline.ledger.find import find
 from tests.conftest import ROOT
 from tests.fake_repo import FakeRepo

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import UserError
+from pipeline.filter.decisions import PASSES, first_broken
+from pipeline.frame.errors import UserError
 from pipeline.ledger.__main__ import main
 from pipeline.ledger.replay import dotted, read_rules, replay
 from pipeline.params import load_params
-from pipeline.tables import read_table, write_table
-from pipeline.text.rules import PASSES, first_broken
+from pipeline.storage.tables import read_table, write_table
 from tests.conftest import ROOT, read_yaml
 from tests.pipeline.ledger.made import an_id, doc, write_corpus
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline.download.tombstones import parse, tombstone
 from pipeline.ledger import takedown
 from pipeline.ledger.__main__ import main
 from pipeline.ledger.places import Cache, Snapshot
 from pipeline.ledger.versions import Registry
-from pipeline.tables import read_docs, read_table
-from pipeline.text.tombstones import parse, tombstone
+from pipeline.storage.tables import read_docs, read_table
 from tests.conftest import new_workspace, read_yaml, run_command
 from tests.pipeline.ledger.made import an_id, doc, dropped, write_corpus
 

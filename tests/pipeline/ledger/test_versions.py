@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 from pipeline.ledger.__main__ import lineage_of
 from pipeline.ledger.places import Cache, git, lineage_at, road
 from pipeline.ledger.versions import NO_REGISTRY, Registered, Registry, told

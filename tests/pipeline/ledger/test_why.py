@@ -12,7 +12,7 @@ import pytest
 from pipeline.ledger.__main__ import main
 from pipeline.ledger.life import life
 from pipeline.ledger.places import Snapshot, stage_folders
-from pipeline.tables import DOCS, TOKEN_DOCS, ShardWriter, write_ledger, write_table
+from pipeline.storage.tables import DOCS, TOKEN_DOCS, ShardWriter, write_ledger, write_table
 from tests.conftest import ROOT
 
 IDS = {

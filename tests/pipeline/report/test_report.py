@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.params import STAGES
 from pipeline.report import read_facts, render_markdown, write
 from pipeline.report.__main__ import main
 from pipeline.report.charts import BarRow, Series, bars, line_chart, number, smoothed, thinned, ticks
 from pipeline.report.facts import Facts, calibration, funnel, headline, measured, sources
 from pipeline.report.page import render_html
-from pipeline.stage import STAGES
 
 HOSTILE = '<script>alert("x")</script><img src=http://evil.example/x.png onerror=alert(1)> ``` | & "'
 EVALUATE = {

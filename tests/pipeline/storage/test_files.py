@@ -9,10 +9,10 @@ from typing import Any
 import grimp
 import pytest
 
-from pipeline import filter as stage
-from pipeline.errors import UserError
-from pipeline.params import ParamError, check_params
-from pipeline.stage import run_key
+from pipeline.filter import stage
+from pipeline.frame.errors import ParamError, UserError
+from pipeline.params import check_params
+from pipeline.run import run_key
 from pipeline.storage.files import find_below
 from tests.conftest import ROOT, read_yaml
 
@@ -82,4 +82,4 @@ def test_filter_reaches_no_reader_of_download() -> None:
     graph = grimp.build_graph("pipeline", cache_dir=None)
     reached = graph.find_upstream_modules("pipeline.filter")
     assert "pipeline.storage.files" in reached
-    assert not {name for name in reached if name.startswith("pipeline.sources")}
+    assert not {name for name in reached if name.startswith("pipeline.download.sources")}

@@ -40,7 +40,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tokenizer and shards of a few documents."""
     import random
 
-    from pipeline import shard, train_tokenizer
+    from pipeline.shard import stage as shard
+    from pipeline.train_tokenizer import stage as train_tokenizer
 
     folder, rng = tmp_path_factory.mktemp("sweep"), random.Random(1)
     params = load_params(ROOT / "docs/recipes/smoke.yaml")

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import ParamError, UserError
-from pipeline.params import check_params, read_yaml
+from pipeline.frame.errors import ParamError, UserError
+from pipeline.frame.settings import read_yaml
+from pipeline.params import check_params
 from pipeline.sweep.space import (
     Sweep,
     baseline,

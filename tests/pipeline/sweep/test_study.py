@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 from pipeline.sweep.space import Sweep
 from pipeline.sweep.study import Study
 

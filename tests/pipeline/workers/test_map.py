@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.frame.errors import UserError
 from pipeline.workers.map import TASKS_PER_WORKER, map_shards, worker_count
 from tests.conftest import ROOT
 

@@ -1,0 +1,1 @@
+"""A conversation: messages, events, and the loop of tool calls."""

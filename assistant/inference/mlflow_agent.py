@@ -1,0 +1,185 @@
+"""mlflow models serve -m models:/minigpt@champion --env-manager local: the assistant behind an HTTP address.
+
+A models-from-code script: MLflow runs this file and takes the model that it sets. In: a request of the Responses kind,
+`{"input": [{"role": "user", "content": "What is 12 * 7?"}], "custom_inputs": {"temperature": 0.5, "seed": 1}}`. Out:
+the items of the answer: calls of tools, their results, the text. The model folder is the artifact `model`, what
+search_docs searches the artifact `index`; tools run here.
+
+Covers: a request can choose how to sample, and nothing else; unknown settings and kinds of input are refused by name.
+Does not cover: who may ask, and how often. Put something in front of it before it faces a network.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModelContext, ResponsesAgent
+from mlflow.types.responses import ResponsesAgentRequest, ResponsesAgentResponse, ResponsesAgentStreamEvent
+
+from assistant.conversation.events import Done, Event, Message, Notice, Sampling, TextPiece, ToolCall, ToolResult
+from assistant.conversation.session import Session
+from assistant.inference.local import ModelEngine
+from assistant.tools.toolbox import Tools, tools_of
+
+Item = dict[str, Any]
+
+
+class MiniGPTAgent(ResponsesAgent):
+    """Keeps no conversation: each request brings its own history."""
+
+    def __init__(self) -> None:
+        self._loaded: tuple[ModelEngine, Tools] | None = None
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Raises: ValueError for a missing or broken model folder."""
+        folder = Path(str(context.artifacts["model"]))
+        engine = ModelEngine.load(folder)
+        engine.wait()  # the server says that it is up when it is
+        self._loaded = engine, tools_of(Path(str(context.artifacts["index"])))
+
+    def predict(self, request: ResponsesAgentRequest) -> ResponsesAgentResponse:
+        answer = _Answer()
+        for _ in answer.stream(self._events(request)):
+            pass
+        return answer.response()
+
+    def predict_stream(self, request: ResponsesAgentRequest) -> Generator[ResponsesAgentStreamEvent, None, None]:
+        answer = _Answer()
+        for event in answer.stream(self._events(request)):
+            yield ResponsesAgentStreamEvent.model_validate(event)
+        completed = {"type": "response.completed", "response": answer.response().model_dump(exclude_none=True)}
+        yield ResponsesAgentStreamEvent.model_validate(completed)
+
+    def _events(self, request: ResponsesAgentRequest) -> Iterator[Event]:
+        assert self._loaded is not None, "load_context comes first"
+        engine, tools = self._loaded
+        try:
+            sampling = sampling_of(request)
+            system, history = messages_of([item.model_dump(exclude_none=True) for item in request.input])
+            yield from Session(engine, tools, system=system, history=history).respond(sampling)
+        except ValueError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+
+
+class _Answer:
+    """Events become stream events of the Responses kind, and are summed up for the response at the end."""
+
+    def __init__(self) -> None:
+        self._output: list[Item] = []
+        self._text: list[str] = []
+        self._text_id, self._call_id = _new_id("msg"), ""
+        self._done: list[Done] = []
+        self._notices: list[str] = []
+
+    def stream(self, events: Iterator[Event]) -> Iterator[Item]:
+        for event in events:
+            if isinstance(event, TextPiece):
+                self._text.append(event.text)
+                yield ResponsesAgent.create_text_delta(event.text, self._text_id)
+            elif isinstance(event, ToolCall):
+                self._call_id = _new_id("call")
+                arguments = json.dumps(dict(event.arguments), ensure_ascii=False)
+                yield self._add(
+                    ResponsesAgent.create_function_call_item(_new_id("fc"), self._call_id, event.name, arguments)
+                )
+            elif isinstance(event, ToolResult):
+                yield self._add(ResponsesAgent.create_function_call_output_item(self._call_id, event.text))
+            elif isinstance(event, Notice):
+                self._notices.append(event.text)
+            else:
+                self._done.append(event)
+        yield self._add(ResponsesAgent.create_text_output_item("".join(self._text), self._text_id))
+
+    def response(self) -> ResponsesAgentResponse:
+        n_input, n_output = sum(done.n_prompt_tokens for done in self._done), sum(done.n_tokens for done in self._done)
+        last = self._done[-1]
+        usage = {
+            "input_tokens": n_input,
+            "input_tokens_details": {"cached_tokens": sum(done.n_cached_tokens for done in self._done)},
+            "output_tokens": n_output,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": n_input + n_output,
+        }
+        about = {
+            "reason": last.reason,
+            "tokens_per_second": last.tokens_per_second,
+            "first_token_seconds": last.first_token_seconds,
+            "notices": self._notices,
+        }
+        fields = {"output": self._output, "usage": usage, "status": "completed", "custom_outputs": about}
+        return ResponsesAgentResponse.model_validate(fields)
+
+    def _add(self, item: Item) -> Item:
+        self._output.append(item)
+        return {"type": "response.output_item.done", "item": item, "output_index": len(self._output) - 1}
+
+
+def sampling_of(request: ResponsesAgentRequest) -> Sampling:
+    """From the request's own fields (temperature, top_p, max_output_tokens), over them from `custom_inputs`.
+    Raises: ValueError for a setting that is unknown or out of range."""
+    known = {field.name for field in fields(Sampling)}
+    custom = request.custom_inputs or {}
+    if unknown := sorted(custom.keys() - known):
+        raise ValueError(
+            f"custom_inputs has unknown settings; found {', '.join(unknown)}; known are {', '.join(sorted(known))}."
+        )
+    named = {"temperature": request.temperature, "top_p": request.top_p, "max_tokens": request.max_output_tokens}
+    chosen: dict[str, Any] = {name: value for name, value in {**named, **custom}.items() if value is not None}
+    return Sampling(**chosen)
+
+
+def messages_of(items: list[Item]) -> tuple[str, list[Message]]:
+    """The system prompt (several are joined) and the history. Raises: ValueError for what we can't read, naming the item."""
+    prompts: list[str] = []
+    history: list[Message] = []
+    for number, item in enumerate(items):
+        kind, role = item.get("type", "message"), item.get("role")
+        if kind == "function_call":
+            call = ToolCall.of(str(item["name"]), _argument(str(item["arguments"])), str(item.get("call_id") or ""))
+            history.append(Message.calling(call))
+        elif kind == "function_call_output":
+            history.append(Message.result(_text(item["output"], number), str(item.get("call_id") or "")))
+        elif kind == "message" and role in ("system", "developer"):
+            prompts.append(_text(item["content"], number))
+        elif kind == "message":
+            history.append(Message.of(str(role), _text(item["content"], number)))
+        elif kind != "reasoning":
+            raise ValueError(f"input[{number}].type can't be read; found {kind!r}; send messages and function calls.")
+    if not history or history[-1].role not in ("user", "tool"):
+        found = f"role {history[-1].role}" if history else "no message"
+        raise ValueError(f"input must end with what is to be answered; found {found}; end it with a user's message.")
+    return "\n".join(prompts), history
+
+
+def _text(content: object, number: int) -> str:
+    if isinstance(content, str):
+        return content
+    parts: list[str] = []
+    for part in content if isinstance(content, list) else [content]:
+        if not isinstance(part, Mapping) or not isinstance(text := part.get("text", part.get("refusal")), str):
+            raise ValueError(f"input[{number}].content must be text; found {str(part)[:60]}; send text only.")
+        parts.append(text)
+    return "\n".join(parts)
+
+
+def _argument(arguments: str) -> str:
+    """A call's arguments are a JSON object with one text in it; anything else is taken as it is."""
+    try:
+        values = list(json.loads(arguments).values())
+    except (ValueError, AttributeError):
+        return arguments
+    return values[0] if len(values) == 1 and isinstance(values[0], str) else arguments
+
+
+def _new_id(kind: str) -> str:
+    return f"{kind}_{uuid.uuid4().hex}"
+
+
+set_model(MiniGPTAgent())

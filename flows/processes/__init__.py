@@ -1,0 +1,1 @@
+"""Processes around the flow: children, guard, servers, workspace lock."""

@@ -1,0 +1,1 @@
+"""The parts of the flow: graph, console, history, summary."""

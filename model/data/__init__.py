@@ -1,0 +1,1 @@
+"""Token shards and conversations as batches."""

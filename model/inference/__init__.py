@@ -1,0 +1,1 @@
+"""Generation: one prompt as a stream, many at once, on a CPU by a compiled decoder."""

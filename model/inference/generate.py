@@ -1,0 +1,225 @@
+"""Generation with a KV cache: one prompt as a stream, a conversation turn by turn, or many prompts at once and greedily.
+
+In: ids of a prompt. Out: ids, one after the other, without the stop id. Memory: the cache (ModelConfig.cache_bytes). Time: what
+the cache does not hold of the prompt is computed once, each further token costs O(weights + cache). Batched = single and
+cached = uncached, to the token, in fp32.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from threading import Lock
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from model.inference.sampling import Sampling
+from model.network.config import ModelConfig
+from model.network.transformer import Cache, Transformer
+
+
+class Prefix(ABC):
+    """The keys and values of one conversation, which the next prompt continues.
+
+    A prompt is compared with the ids that are cached: the longest common prefix stays, the rest is forgotten and computed. So any
+    prompt is right, and one that continues the last answer costs its new tokens only. Belongs to one conversation, and writes one
+    answer at a time; many share a model.
+
+    Memory: ModelConfig.cache_bytes of as many tokens as the longest prompt and answer so far needed, at most of the window, twice
+    that while it grows: 2 kB a token and 0.8 MB in all for the default model (4 layers, one KV head of 64, a window of 384).
+    """
+
+    def __init__(self, config: ModelConfig, device: torch.device | str = "cpu") -> None:
+        self.config = config
+        self.ids: list[int] = []  # whose keys and values are cached
+        self.n_reused = 0  # prompt tokens of the last answer that were cached
+        self.n_computed = 0  # prompt tokens of the last answer that were computed
+        self._device = device
+        self._n_allocated = 0
+        self._is_busy = Lock()
+
+    def extend(self, prompt: Sequence[int]) -> Float[Tensor, "1 V"]:
+        """Return the logits behind the prompt; afterwards it is cached."""
+        n_kept = 0
+        for cached, wanted in zip(self.ids, prompt[:-1], strict=False):  # the last one's logits are asked for
+            if cached != wanted:
+                break
+            n_kept += 1
+        self.n_reused, self.n_computed = n_kept, len(prompt) - n_kept
+        return self._append(prompt[n_kept:], n_kept)
+
+    def stream(
+        self, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()
+    ) -> Generator[int, None, None]:
+        """Write one answer. Ends at a stop id, after max_tokens, or when the window is full. The same seed gives the same ids.
+
+        Raises: ValueError for a prompt that is empty or too long, or while another answer is being written.
+        """
+        check_prompt(self.config, prompt)
+        if not self._is_busy.acquire(blocking=False):
+            raise ValueError(
+                "a conversation writes one answer at a time; found another one at work; wait for its end, or close it."
+            )
+        try:
+            n_tokens = min(len(prompt) + sampling.max_tokens, self.config.seq_len)
+            self._reserve(n_tokens)
+            generator = torch.Generator(device=self._device).manual_seed(sampling.seed)
+            logits = self.extend(prompt)
+            for position in range(len(prompt), n_tokens):
+                index = self._choose(logits, sampling, generator)
+                if index in stop_ids:
+                    return
+                yield index
+                if position + 1 < n_tokens:
+                    logits = self._append([index], position)
+        finally:
+            self._is_busy.release()
+
+    def _append(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 V"]:
+        """Forget what is cached from `position` on before its place is written, so that a break leaves nothing half right."""
+        del self.ids[position:]
+        self._reserve(position + len(ids))
+        logits = self._compute(ids, position)
+        self.ids += ids
+        return logits
+
+    def _reserve(self, n_tokens: int) -> None:
+        if n_tokens > self._n_allocated:
+            n_tokens = min(max(n_tokens, 2 * self._n_allocated), self.config.seq_len)
+            self._grow(n_tokens)
+            self._n_allocated = n_tokens
+
+    def _choose(self, logits: Float[Tensor, "1 V"], sampling: Sampling, generator: torch.Generator) -> int:
+        return int(sample(logits.float(), sampling, generator))
+
+    @abstractmethod
+    def _grow(self, n_tokens: int) -> None:
+        """Make room for so many tokens; what is cached stays."""
+
+    @abstractmethod
+    def _compute(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 V"]:
+        """Compute and cache these ids from `position` on; return the logits behind the last."""
+
+
+class TorchPrefix(Prefix):
+    """Any device and precision, by torch."""
+
+    def __init__(self, model: Transformer) -> None:
+        weight = model.embedding.weight
+        super().__init__(model.config, weight.device)
+        self._model, self._dtype = model, weight.dtype
+        self._cache = Cache(model.config, 1, 0, dtype=self._dtype, device=self._device)
+
+    def _grow(self, n_tokens: int) -> None:
+        old, self._cache = self._cache, Cache(self.config, 1, n_tokens, dtype=self._dtype, device=self._device)
+        n_old = old.keys.shape[3]
+        self._cache.keys[:, :, :, :n_old], self._cache.values[:, :, :, :n_old] = old.keys, old.values
+
+    @torch.no_grad()
+    def _compute(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 V"]:
+        self._cache.n_filled = position
+        return self._model.logits(self._model(torch.tensor([list(ids)], device=self._device), self._cache)[:, -1])
+
+
+def stream(
+    model: Transformer, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()
+) -> Iterator[int]:
+    """Write one answer by torch (Prefix.stream)."""
+    return TorchPrefix(model).stream(prompt, sampling, stop_ids)
+
+
+def generate(
+    model: Transformer, prompt: Sequence[int], sampling: Sampling, *, stop_ids: Collection[int] = ()
+) -> list[int]:
+    return list(stream(model, prompt, sampling, stop_ids=stop_ids))
+
+
+def sample(
+    logits: Float[Tensor, "B V"], sampling: Sampling, generator: torch.Generator | None = None
+) -> Int[Tensor, " B"]:
+    """Top-k first, then the smallest set of tokens whose probability reaches top_p (nucleus; Holtzman et al. 2020)."""
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    logits = logits / sampling.temperature
+    if 0 < sampling.top_k < logits.shape[-1]:
+        least = logits.topk(sampling.top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if sampling.top_p < 1:
+        ordered, order = logits.sort(dim=-1, descending=True)
+        probability = ordered.softmax(-1)
+        is_beyond = probability.cumsum(-1) - probability >= sampling.top_p  # the likeliest is never beyond
+        logits = logits.masked_fill(is_beyond.scatter(-1, order, is_beyond), -torch.inf)
+    # One random number a row, not one a token as torch.multinomial takes (72 µs for 4,096 tokens; a step is as much). The first
+    # token whose sum lies above it: never one of no chance.
+    sums = logits.softmax(-1).double().cumsum(-1)
+    points = torch.rand(len(sums), 1, dtype=sums.dtype, device=sums.device, generator=generator) * sums[:, -1:]
+    return torch.searchsorted(sums, points, right=True)[:, 0]
+
+
+@torch.no_grad()
+def generate_batch(
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    stop_ids: Collection[int] = (),
+    batch_rows: int = 64,
+    on_progress: Callable[[int], None] = lambda n_rows: None,
+) -> list[list[int]]:
+    """Greedy answers in the order of the prompts. Prompts of like length go together, padded at the left; finished rows
+    leave the batch. `on_progress` gets the number of prompts answered since its last call."""
+    for prompt in prompts:
+        check_prompt(model.config, prompt)
+    answers: list[list[int]] = [[] for _ in prompts]
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    for start in range(0, len(order), batch_rows):
+        group = order[start : start + batch_rows]
+        for index, answer in zip(
+            group, _greedy(model, [prompts[i] for i in group], max_new_tokens, stop_ids), strict=True
+        ):
+            answers[index] = answer
+        on_progress(len(group))
+    return answers
+
+
+def _greedy(
+    model: Transformer, prompts: list[Sequence[int]], max_new_tokens: int, stop_ids: Collection[int]
+) -> list[list[int]]:
+    weight = model.embedding.weight
+    longest = max(len(prompt) for prompt in prompts)
+    pads = [longest - len(prompt) for prompt in prompts]
+    n_tokens = longest + max_new_tokens
+    n_pad = torch.tensor(pads, device=weight.device) if any(pads) else None
+    cache = Cache(model.config, len(prompts), n_tokens, n_pad=n_pad, dtype=weight.dtype, device=weight.device)
+    padded = [[0] * pad + list(prompt) for pad, prompt in zip(pads, prompts, strict=True)]
+    ids = torch.tensor(padded, device=weight.device)
+    answers: list[list[int]] = [[] for _ in prompts]
+    active = list(range(len(prompts)))
+    room = [model.config.seq_len - len(prompt) for prompt in prompts]
+    for _ in range(max_new_tokens):
+        ids = model.logits(model(ids, cache)[:, -1]).argmax(-1, keepdim=True)
+        kept = []
+        for place, (row, index) in enumerate(zip(active, ids[:, 0].tolist(), strict=True)):
+            if index not in stop_ids:
+                answers[row].append(index)
+                if len(answers[row]) < room[row]:
+                    kept.append(place)
+        if not kept:
+            break
+        if len(kept) < len(active):
+            active = [active[place] for place in kept]
+            places = torch.tensor(kept, device=weight.device)
+            ids = ids[places]
+            cache.keep_rows(places)
+    return answers
+
+
+def check_prompt(config: ModelConfig, prompt: Sequence[int]) -> None:
+    """Raises: ValueError for a prompt that is empty, or leaves no room for an answer."""
+    if not 0 < len(prompt) < config.seq_len:
+        raise ValueError(
+            f"a prompt must have 1 to {config.seq_len - 1} tokens (model.seq_len - 1); found {len(prompt)}; "
+            "shorten it (model.tokenizer.tokenizer.chat.fit does)."
+        )

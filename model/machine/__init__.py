@@ -1,0 +1,1 @@
+"""What the machine offers: hardware, compiled kernels, several processes as one."""

@@ -1,0 +1,146 @@
+"""Several processes as one: with model.training.sharding, all that imports torch.distributed.
+
+In: what torchrun puts into the environment (RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT). Out: a
+World. Gradients are summed, not averaged, over ranks: each rank divides its nats by the global number of targets first, so
+2 ranks = 1 rank whatever their shares of targets. Memory: one flat copy of a bucket of gradients (64 MiB) at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+BUCKET_BYTES = 64 * 2**20
+SHARDINGS = ("none", "full")
+
+
+@dataclass(frozen=True)
+class World:
+    """One process's view. The default is a single process on the CPU, for which every method is free.
+
+    `is_sharded`: each rank holds its part of weights, gradients and state (model.training.sharding); else each holds them all.
+    """
+
+    rank: int = 0
+    n_ranks: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    is_sharded: bool = False
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, *values: float) -> tuple[float, ...]:
+        """Each value summed over the ranks, in fp64."""
+        if self.n_ranks == 1:
+            return values
+        # NCCL sums on the GPU, gloo on the CPU; fp64 holds counts up to 2^53 exactly.
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor)
+        return tuple(tensor.tolist())
+
+    def sum_tensors(self, tensors: Iterable[Tensor]) -> None:
+        """In place, in buckets: one call per 64 MiB instead of one per tensor."""
+        if self.n_ranks == 1:
+            return
+        for bucket in _buckets(tensors):
+            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+            dist.all_reduce(flat)
+            parts = flat.split([tensor.numel() for tensor in bucket])
+            for tensor, part in zip(bucket, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def from_main(self, values: Sequence[float]) -> list[float]:
+        """What the main process gives, whatever the others give."""
+        if self.n_ranks == 1:
+            return list(values)
+        (length,) = self.sum(len(values) if self.is_main else 0.0)
+        return list(self.sum(*(values if self.is_main else [0.0] * int(length)))) if length else []
+
+    def exchange(self, parts: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+        """`parts[r]` goes to rank r; gives what each rank sent here, flat, `sizes[r]` values from rank r."""
+        sent = torch.cat([part.reshape(-1) for part in parts])
+        received = sent.new_empty(sum(sizes))
+        dist.all_to_all_single(received, sent, list(sizes), [part.numel() for part in parts])
+        return list(received.split(list(sizes)))
+
+    def barrier(self) -> None:
+        if self.n_ranks > 1:
+            dist.barrier()
+
+
+def local(tensor: Any) -> Tensor:
+    """This rank's rows of a sharded tensor, in the same memory; any other tensor as it is."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor  # a DTensor, whose import takes half a second
+
+
+def whole_of(tensor: Any) -> Tensor:
+    """A sharded tensor whole, of all ranks together; any other tensor as it is."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def rows_of(n_rows: int, n_ranks: int) -> list[int]:
+    """How many rows of a matrix each rank holds: as torch.chunk cuts, the last ranks may hold fewer or none."""
+    most = -(-n_rows // n_ranks)
+    return [max(min(most, n_rows - rank * most), 0) for rank in range(n_ranks)]
+
+
+def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    bucket: list[Tensor] = []
+    n_bytes = 0
+    for tensor in tensors:
+        size = tensor.numel() * tensor.element_size()
+        if bucket and (n_bytes + size > BUCKET_BYTES or tensor.dtype != bucket[0].dtype):
+            yield bucket
+            bucket, n_bytes = [], 0
+        bucket.append(tensor)
+        n_bytes += size
+    if bucket:
+        yield bucket
+
+
+@contextmanager
+def connect(device: str = "auto", *, sharding: str = "none", timeout_seconds: float = 600.0) -> Generator[World]:
+    """A World from torchrun's environment, or of one process where there is none; the process group is closed at the end.
+
+    `device` is auto (the GPU where there is one), cpu or cuda; `sharding` none or full. One process has nothing to share out.
+    """
+    if sharding not in SHARDINGS:
+        raise ValueError(f"sharding must be none or full; found {sharding!r}; choose one.")
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be auto, cpu or cuda; found {device!r}; choose one.")
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise ValueError("device cuda needs a GPU; found none that torch can use; choose cpu or auto.")
+    use_gpu = has_gpu and device != "cpu"
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    place = torch.device("cuda", local_rank) if use_gpu else torch.device("cpu")
+    if use_gpu:
+        torch.cuda.set_device(place)
+    n_ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if n_ranks == 1:
+        yield World(device=place)
+        return
+    if not use_gpu:  # torchrun gives each process one thread, whatever the machine has
+        n_local = int(os.environ.get("LOCAL_WORLD_SIZE", str(n_ranks)))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // n_local))
+    backend = "nccl" if use_gpu else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds), device_id=place if use_gpu else None)
+    try:
+        world = World(rank=dist.get_rank(), n_ranks=n_ranks, device=place, is_sharded=sharding == "full")
+        (n_sharded,) = world.sum(float(world.is_sharded))
+        if n_sharded not in (0, n_ranks):
+            raise ValueError(
+                f"sharding differs between processes; found full in {int(n_sharded)} of {n_ranks}; give all machines the same."
+            )
+        yield world
+    finally:
+        dist.destroy_process_group()

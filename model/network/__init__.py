@@ -1,0 +1,1 @@
+"""The transformer: configuration, layers, loss, and the folder of a finished model."""

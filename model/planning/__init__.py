@@ -1,0 +1,1 @@
+"""What a run costs before it runs: tokens, FLOPs, memory. Standard library only."""

@@ -1,0 +1,274 @@
+"""What a training run takes, before it runs: tokens, FLOPs, and bytes on each device by kind. Standard library only.
+
+In: sizes, rows, steps, devices. Out: counts. The bytes are those that model.training.compute, model.training.fused and model.training.optim really hold:
+tests/model/test_plan.py counts the tensors of real steps. Not counted: the interpreter and its libraries (0.3 GB), what an
+allocator keeps beyond need, NCCL's buffers.
+
+FLOPs are those of the model: what activation checkpointing computes again lowers the MFU.
+
+Papers: FLOPs as in PaLM (Chowdhery et al. 2022, appendix B); full sharding as in ZeRO-3 (Rajbhandari et al. 2020).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from model.network.config import ModelConfig
+
+FUSED_CHUNK_TOKENS = 1024  # model.training.fused.CHUNK_TOKENS
+BLOCK_TOKENS = 128  # model.training.fused.BLOCK_TOKENS
+TORCH_CHUNK_TOKENS = 512  # model.network.loss.CHUNK_TOKENS
+GPU_CHUNK_TOKENS = 4096  # model.network.loss.GPU_CHUNK_TOKENS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One phase of training. `batch_rows` is the global batch; `micro_rows` 0 computes a device's whole share at once.
+
+    `compute`: kernels is model.training.fused (CPU, bf16), torch is plain torch. `is_sharded`: each device holds its part of weights,
+    gradients and state (model.training.sharding).
+    """
+
+    config: ModelConfig
+    total_steps: int
+    batch_rows: int
+    micro_rows: int = 0
+    n_devices: int = 1
+    compute: Literal["kernels", "torch"] = "torch"
+    is_cuda: bool = True
+    is_compiled: bool = False
+    is_bf16: bool = True
+    is_sharded: bool = False
+    masks_documents: bool = False
+    activation_checkpointing: Literal["none", "selective", "full"] = (
+        "none"  # of plain torch; the kernels keep everything
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("total_steps", "batch_rows", "n_devices"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"plan.{name} must be at least 1; found {getattr(self, name)}; raise it.")
+        if self.batch_rows % self.n_devices:
+            raise ValueError(
+                f"batch_rows must be a multiple of the number of devices; found {self.batch_rows} and {self.n_devices}; change one."
+            )
+        share = self.batch_rows // self.n_devices
+        if self.micro_rows and share % min(self.micro_rows, share):
+            raise ValueError(
+                f"micro_rows must divide a device's rows; found {self.micro_rows} and {share}; change one."
+            )
+
+    @property
+    def rows_at_once(self) -> int:
+        share = self.batch_rows // self.n_devices
+        return min(self.micro_rows or share, share)
+
+    @property
+    def accumulates(self) -> bool:
+        return self.rows_at_once < self.batch_rows // self.n_devices
+
+    @property
+    def step_tokens(self) -> int:
+        return self.batch_rows * self.config.seq_len
+
+    @property
+    def tokens(self) -> int:
+        return self.total_steps * self.step_tokens
+
+    @property
+    def flops(self) -> int:
+        """Of the matrix products, forward and backward."""
+        return self.tokens * self.config.flops_per_token()
+
+    def seconds(self, tflops: float, mfu: float) -> float:
+        """`tflops` is one device's peak, `mfu` the share of it that the model's products reach."""
+        return self.flops / (self.n_devices * tflops * 1e12 * mfu)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes on one device by kind, and the most that is there at once: not everything lives at the same time.
+
+    `gradients`: fp32, and the low copy's until they are collected. `activations`: what the passes keep, and the loss's buffers
+    (what activation checkpointing computes again shows in the peak). `update`: what the optimizer's step needs beside its state.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    update: int
+    peak: int
+
+
+def memory(run: Run) -> Memory:
+    """What one device holds, by kind and at its worst moment."""
+    c = run.config
+    n, matrices = c.n_parameters, n_matrix_values(c)
+    low = 2 if run.is_bf16 else 0  # of a second copy
+    if run.compute == "kernels":  # bf16 copies of matrices and head, and the whole copy that evaluation uses
+        weights = 4 * n + 2 * (matrices + c.n_embedding_parameters) + 2 * n
+        gradients = 4 * n + 2 * matrices
+        activations = fused_activation_bytes(c, run.rows_at_once)
+    else:
+        weights, gradients = (4 + low) * n, (4 + low) * n
+        activations = torch_activation_bytes(run) + loss_bytes(run)
+    masters, optimizer, update = 4 * n, optimizer_bytes(c), update_bytes(run)
+    if run.is_sharded:
+        width, layer, root = low or 4, c.n_layer_parameters, n - c.n_layer * c.n_layer_parameters
+        # Whole at a time: the layer that computes, the next one, and embedding, head and last norm; there is no low copy.
+        weights = _share(4 * n, run) + width * (2 * layer + root)
+        # A layer's and the rest's in the low dtype, and the larger of them in fp32 as it is reduced.
+        gradients = _share(4 * n, run) + width * (layer + root) + 4 * max(layer, root)
+        masters, optimizer, update = _share(4 * n, run), _share(optimizer, run), sharded_update_bytes(run)
+    if run.compute == "kernels":  # its buffers stay
+        busiest = gradients + activations + update
+    else:
+        # Gradients appear as activations go, except where an earlier micro-batch has left some.
+        earlier = masters if run.accumulates else 0
+        busiest = max(earlier + activations, earlier + again_bytes(run), gradients, masters + update)
+    return Memory(
+        weights=weights,
+        gradients=gradients,
+        optimizer=optimizer,
+        activations=activations,
+        update=update,
+        peak=weights + optimizer + busiest,
+    )
+
+
+def _share(n_bytes: int, run: Run) -> int:
+    return -(-n_bytes // run.n_devices)
+
+
+def matrix_shapes(config: ModelConfig) -> Counter[tuple[int, int]]:
+    """(smaller side, larger side) → how many matrices Muon moves together."""
+    c = config
+    wide, narrow = c.n_head * c.d_head, c.n_kv_head * c.d_head
+    shapes = [(wide, c.d_model)] * 2 + [(narrow, c.d_model)] * 2 + [(c.d_ff, c.d_model)] * 3
+    counts: Counter[tuple[int, int]] = Counter()
+    for rows, columns in shapes:
+        counts[min(rows, columns), max(rows, columns)] += c.n_layer
+    return counts
+
+
+def n_matrix_values(config: ModelConfig) -> int:
+    return sum(count * m * n for (m, n), count in matrix_shapes(config).items())
+
+
+def optimizer_bytes(config: ModelConfig) -> int:
+    """One fp32 momentum a matrix, two fp32 moments for all else. Every rank holds them all: only the work is shared."""
+    matrices = n_matrix_values(config)
+    return 4 * matrices + 8 * (config.n_parameters - matrices)
+
+
+def update_bytes(run: Run) -> int:
+    """The largest that Muon's step needs beside its state: every group's directions, and the fp32 updates, their stack, two
+    versions and two products of the group that is being orthogonalised."""
+    width = 2 if run.is_bf16 else 4
+    done = largest = 0
+    for (m, n), count in matrix_shapes(run.config).items():
+        mine = -(-count // run.n_devices)
+        directions = count * m * n * width if run.n_devices > 1 else 0
+        busy = directions + mine * (m * n * (8 + 2 * width) + 2 * m * m * width)
+        largest = max(largest, done + busy)
+        done += count * m * n * width
+    moving = max(4 * count * m * n for (m, n), count in matrix_shapes(run.config).items())
+    return max(largest, done + moving)
+
+
+def torch_activation_bytes(run: Run) -> int:
+    """What autograd saves for the backward pass of model.network.transformer: of each layer, and the last norm and the ids."""
+    c, norm = run.config, _norm_width(run)
+    n_tokens = run.rows_at_once * c.seq_len
+    kept = _layer_bytes(run) if run.activation_checkpointing == "none" else _checkpoint_bytes(run)
+    mask = 0 if run.activation_checkpointing == "none" else run.rows_at_once * _mask_bytes(run, 1)
+    return c.n_layer * kept + mask + n_tokens * (norm * c.d_model + 4 + 8)
+
+
+def _norm_width(run: Run) -> int:
+    """Bytes a value that a norm keeps: a fused one its input alone, the CPU's input and normalised values in fp32."""
+    return (2 if run.is_bf16 else 4) if run.is_cuda or run.is_compiled else 8
+
+
+def _mask_bytes(run: Run, width: int) -> int:
+    """Of one row's mask between documents; a compiled step on a GPU has blocks instead (model.training.document_blocks)."""
+    is_written = run.masks_documents and not (run.is_cuda and run.is_compiled)
+    return width * run.config.seq_len**2 if is_written else 0
+
+
+def _layer_bytes(run: Run) -> int:
+    """What one layer keeps where nothing is computed again. The CPU copies the attention's output; in bf16 a GPU's kernel shares
+    keys between heads; a compiled step makes one product again."""
+    c, width, norm = run.config, 2 if run.is_bf16 else 4, _norm_width(run)
+    wide, narrow, heads = c.n_head * c.d_head, c.n_kv_head * c.d_head, c.n_head + c.n_kv_head
+    is_shared = run.is_cuda and run.is_bf16 and not _mask_bytes(run, 1)
+    keys = 2 * (narrow if is_shared else wide)
+    per_token = (
+        norm * (2 * c.d_model + heads * c.d_head)  # inputs of the four norms
+        + 4 * (2 + heads)  # their inverses
+        + width * 2 * c.d_model  # what the projections read
+        + width * (keys + (2 if run.is_cuda else 3) * wide)  # k, v, q, output
+        + 4 * c.n_head  # log-sum-exp
+        + width * (3 if run.is_compiled else 4) * c.d_ff  # gate, silu(gate), up, their product
+    )
+    return run.rows_at_once * (per_token * c.seq_len + _mask_bytes(run, width))
+
+
+def _checkpoint_bytes(run: Run) -> int:
+    """What one layer keeps where the rest is computed again: its input; with selective also what products and attention gave."""
+    c, width = run.config, 2 if run.is_bf16 else 4
+    per_token = width * c.d_model
+    if run.activation_checkpointing == "selective":
+        wide, narrow = c.n_head * c.d_head, c.n_kv_head * c.d_head
+        ends = 1 if run.is_compiled else 2  # what out and down gave; nobody asks for the latter, which a compiler sees
+        per_token += width * (2 * wide + 2 * narrow + ends * c.d_model + 2 * c.d_ff) + 4 * c.n_head
+    return run.rows_at_once * per_token * c.seq_len
+
+
+def again_bytes(run: Run) -> int:
+    """With activation checkpointing, the most while layers go backward: what one keeps while it does, its gradients, and either
+    what the others keep (at the last layer) or the gradients of their weights (at the first)."""
+    if run.activation_checkpointing == "none":
+        return 0
+    c, width = run.config, 2 if run.is_bf16 else 4
+    busy = _layer_bytes(run) + run.rows_at_once * c.seq_len * width * (3 * c.d_ff + c.d_model)
+    kept, weights = (c.n_layer - 1) * _checkpoint_bytes(run), (c.n_layer - 1) * c.n_layer_parameters
+    return busy + width * c.n_embedding_parameters + max(kept, width * weights)
+
+
+def loss_bytes(run: Run) -> int:
+    """Hidden states and their gradient, the projection's gradient twice and of a chunk, and one chunk's fp32 logits four times."""
+    c, width = run.config, 2 if run.is_bf16 else 4
+    n_tokens = run.rows_at_once * c.seq_len
+    table = c.n_embedding_parameters * (4 + width)
+    chunk = min(n_tokens, GPU_CHUNK_TOKENS if run.is_cuda else TORCH_CHUNK_TOKENS) * c.vocab_size
+    return 2 * width * n_tokens * c.d_model + table + 4 * 4 * chunk
+
+
+def sharded_update_bytes(run: Run) -> int:
+    """Of model.training.optim.ShardedMuon, one group at a time: a device's rows as they are sent and as they come back, low and in fp32, and
+    of the matrices that it orthogonalises the parts, the whole, their stack, two versions and two products."""
+    width = 2 if run.is_bf16 else 4
+    largest = 0
+    for (m, n), count in matrix_shapes(run.config).items():
+        rows, mine = _share(count * m * n, run), -(-count // run.n_devices)
+        largest = max(largest, rows * (3 * width + 8) + mine * (5 * m * n + 2 * m * m) * width)
+    return largest
+
+
+def fused_activation_bytes(config: ModelConfig, rows: int, n_threads: int = 1) -> int:
+    """The buffers of model.training.fused for one shape of batch: what each layer keeps, and what the layers share."""
+    c, n = config, rows * config.seq_len
+    wide, narrow = c.n_head * c.d_head, c.n_kv_head * c.d_head
+    ends = [*range(BLOCK_TOKENS, c.seq_len, BLOCK_TOKENS), c.seq_len]
+    blocks = [2 * rows * c.n_head * (b - a) * b for a, b in zip([0, *ends], ends, strict=False)]  # queries × keys
+    heads = 2 * rows * c.n_head * min(c.seq_len, BLOCK_TOKENS) * c.d_head
+    kept = n * (12 * c.d_model + 8 + 2 * (wide + 2 * narrow) + 4 * wide + 4 * narrow + 6 * c.d_ff)
+    shared = n * (16 * c.d_model + 8 + 6 * c.d_ff + 4 * wide + 4 * narrow + 2 * (wide + 2 * narrow))
+    chunk = min(n, FUSED_CHUNK_TOKENS)
+    projection = 2 * chunk * c.vocab_size + 2 * c.n_embedding_parameters
+    scratch = 4 * n_threads * (max(c.seq_len, c.vocab_size, c.d_head) + c.d_model + 2 * c.d_head)
+    return c.n_layer * (kept + sum(blocks)) + shared + max(blocks) + heads + projection + scratch

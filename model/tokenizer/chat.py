@@ -1,0 +1,314 @@
+"""Conversations as values, and the one chat template that turns them into ids, for training and for serving.
+
+In: messages. Out: ids and a loss mask:
+
+    <|bos|> ( <|role|> content <|end|> )*          and to ask for a reply: <|assistant|>
+    a tool call is an assistant's turn whose content is  <|call|> name("argument")
+
+Content is encoded as ordinary text, so a user who types `<|end|>` ends nothing. The loss mask is true on the tokens that
+the assistant has to write: its content (with <|call|>) and its <|end|>.
+
+The JSON form of a message is {"role", "content"}; a call adds "call": {"name", "argument"} ("arguments" where they are not the one
+string that the tool declares), and ids, where there are any, are "call": {"id"} and "call_id". Needs the standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+if TYPE_CHECKING:
+    from model.tokenizer.tokenizer import Tokenizer
+
+JSON = Any  # what the json module reads and writes
+ROLES = ("system", "user", "assistant", "tool")
+PARAMETERS = {"calculator": "expression", "search_docs": "query"}  # the name of each tool's one string argument
+DEFAULT_PARAMETER = "argument"  # of a tool that is not declared above
+_CALL = re.compile(r'\s*([A-Za-z_][A-Za-z0-9_]*)\((".*")\)\s*', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of a message's content, tagged with its kind. Text is the only kind so far."""
+
+    text: str
+    kind: Literal["text"] = "text"
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """One use of a tool. `id` is empty where nothing has to refer to the call, as in training data."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, JSON]
+
+    @classmethod
+    def of(cls, name: str, argument: str, id: str = "") -> ToolCall:
+        """Build a call of a tool that takes one string."""
+        return cls(id, name, {PARAMETERS.get(name, DEFAULT_PARAMETER): argument})
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.name, json.dumps(self.arguments, sort_keys=True)))
+
+    @property
+    def argument(self) -> str:
+        """Return the one string argument, which is all that the trained format can hold.
+
+        Raises: ValueError for other arguments.
+        """
+        parameter = PARAMETERS.get(self.name, DEFAULT_PARAMETER)
+        value = self.arguments.get(parameter)
+        if len(self.arguments) != 1 or not isinstance(value, str):
+            raise ValueError(
+                f"call.arguments of {self.name} must be one string named {parameter!r}; "
+                f"found {json.dumps(dict(self.arguments), ensure_ascii=False)[:80]}; correct them."
+            )
+        return value
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn. An assistant's turn has content or a call; a tool's turn may name the call that it answers."""
+
+    role: str
+    parts: tuple[Part, ...] = ()
+    call: ToolCall | None = field(default=None, kw_only=True)
+    call_id: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(f"role is unknown; found {self.role!r}; use one of {', '.join(ROLES)}.")
+        if self.call is not None and self.role != "assistant":
+            raise ValueError(f"call belongs to the assistant; found role {self.role!r}; use role assistant.")
+        if self.call is not None and self.parts:
+            raise ValueError(f"content must be empty beside a call; found {self.text[:40]!r}; use two messages.")
+        if self.call_id and self.role != "tool":
+            raise ValueError(f"call_id belongs to a tool's result; found role {self.role!r}; use role tool.")
+
+    @classmethod
+    def of(cls, role: str, text: str) -> Message:
+        """Build a message of plain text."""
+        return cls(role, (Part(text),) if text else ())
+
+    @classmethod
+    def calling(cls, call: ToolCall) -> Message:
+        """Build the assistant's turn that calls a tool."""
+        return cls("assistant", call=call)
+
+    @classmethod
+    def result(cls, text: str, call_id: str = "") -> Message:
+        """Build the turn that holds a tool's result."""
+        return cls("tool", (Part(text),) if text else (), call_id=call_id)
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.parts)
+
+
+EncodeTurn = Callable[[Message], Sequence[int]]  # message → <|role|> content <|end|>
+
+
+def messages_to_json(messages: Sequence[Message]) -> list[dict[str, JSON]]:
+    return [message_to_json(message) for message in messages]
+
+
+def message_to_json(message: Message) -> dict[str, JSON]:
+    """Return the JSON form; content of one text is a string, other content a list of parts."""
+    is_plain = len(message.parts) == 0 or (len(message.parts) == 1 and message.text)
+    content = message.text if is_plain else [{"type": part.kind, "text": part.text} for part in message.parts]
+    row: dict[str, JSON] = {"role": message.role, "content": content}
+    if message.call is not None:
+        row["call"] = call_to_json(message.call)
+    return row | ({"call_id": message.call_id} if message.call_id else {})
+
+
+def call_to_json(call: ToolCall) -> dict[str, JSON]:
+    named = {"id": call.id, "name": call.name} if call.id else {"name": call.name}
+    try:
+        return {**named, "argument": call.argument}
+    except ValueError:
+        return {**named, "arguments": dict(call.arguments)}
+
+
+def messages_from_json(rows: JSON, name: str = "messages") -> list[Message]:
+    """Read the JSON form. Raises: ValueError that names the message's index and field, as in messages[2].call.name."""
+    if not isinstance(rows, list):
+        raise ValueError(f"{name} must be a list; found {type(rows).__name__}; give a list of messages.")
+    messages: list[Message] = []
+    for number, row in enumerate(cast("list[JSON]", rows)):
+        try:
+            messages.append(message_from_json(row))
+        except ValueError as error:
+            raise ValueError(f"{name}[{number}].{error}") from None
+    return messages
+
+
+def message_from_json(row: JSON) -> Message:
+    """Read one message. Raises: ValueError that begins with the field's name."""
+    row = _checked_keys(row, "", {"role"}, {"content", "call", "call_id"})
+    call_id = row.get("call_id", "")
+    if not isinstance(row["role"], str):
+        raise ValueError(f"role is unknown; found {row['role']!r}; use one of {', '.join(ROLES)}.")
+    if not isinstance(call_id, str):
+        raise ValueError(f"call_id must be text; found {type(call_id).__name__}; give a string.")
+    call = row.get("call")
+    return Message(
+        row["role"],
+        _parts_from_json(row.get("content", "")),
+        call=None if call is None else call_from_json(call),
+        call_id=call_id,
+    )
+
+
+def _parts_from_json(content: JSON) -> tuple[Part, ...]:
+    if isinstance(content, str):
+        return (Part(content),) if content else ()
+    if not isinstance(content, list):
+        raise ValueError(f"content must be text; found {type(content).__name__}; give a string or a list of parts.")
+    parts: list[Part] = []
+    for number, part in enumerate(cast("list[JSON]", content)):
+        part = _checked_keys(part, f"content[{number}]", {"type", "text"}, set())
+        if part["type"] != "text" or not isinstance(part["text"], str):
+            raise ValueError(
+                f"content[{number}].type must be text; found {part['type']!r} with {type(part['text']).__name__}; "
+                "give text only."
+            )
+        parts.append(Part(part["text"]))
+    return tuple(parts)
+
+
+def call_from_json(row: JSON) -> ToolCall:
+    """Read one call. Raises: ValueError that begins with the field's name."""
+    row = _checked_keys(row, "call", {"name"}, {"id", "argument", "arguments"})
+    for name in ("id", "name", "argument"):
+        if not isinstance(row.get(name, ""), str):
+            raise ValueError(f"call.{name} must be text; found {type(row[name]).__name__}; give a string.")
+    if ("argument" in row) == ("arguments" in row):
+        found = ", ".join(row)
+        raise ValueError(f"call must have argument (a string) or arguments (an object); found {found}; give one.")
+    if "argument" in row:
+        return ToolCall.of(row["name"], row["argument"], row.get("id", ""))
+    if not isinstance(row["arguments"], dict):
+        raise ValueError(f"call.arguments must be an object; found {type(row['arguments']).__name__}; give names.")
+    return ToolCall(row.get("id", ""), row["name"], row["arguments"])
+
+
+def _checked_keys(row: JSON, name: str, required: set[str], optional: set[str]) -> dict[str, JSON]:
+    """Check that `row` is an object with these fields; `name` is empty for the message itself."""
+    if not isinstance(row, dict):
+        raise ValueError(
+            f"{name or 'role'} must be in an object; found {type(row).__name__}; give one with "
+            f"{', '.join(sorted(required))}."
+        )
+    row, prefix = cast("dict[str, JSON]", row), f"{name}." if name else ""
+    if missing := sorted(required - row.keys()):
+        raise ValueError(f"{prefix}{missing[0]} is missing; found {', '.join(row) or 'nothing'}; add it.")
+    if unknown := sorted(row.keys() - required - optional):
+        known = ", ".join(sorted(required | optional))
+        raise ValueError(f"{prefix}{unknown[0]} is unknown; known are {known}; remove it.")
+    return row
+
+
+def call_text(call: ToolCall) -> str:
+    """Return the trained format `name("argument")`. Raises: ValueError where the arguments are not one string."""
+    return f"{call.name}({json.dumps(call.argument, ensure_ascii=False)})"
+
+
+def parse_call(text: str, id: str = "") -> ToolCall | None:
+    """Read the trained format; None for anything but `name("argument")`."""
+    match = _CALL.fullmatch(text)
+    if match is None:
+        return None
+    try:
+        argument = json.loads(match[2], strict=False)
+    except ValueError:
+        return None
+    return ToolCall.of(match[1], argument, id) if isinstance(argument, str) else None
+
+
+def written_text(message: Message) -> str:
+    """Return what the template encodes between a turn's special tokens."""
+    return message.text if message.call is None else call_text(message.call)
+
+
+def turn_ids(message: Message, tokenizer: Tokenizer) -> list[int]:
+    """Return <|role|> content <|end|>. A turn's ids do not depend on other turns, so they can be kept."""
+    content = tokenizer.encode(written_text(message))
+    if message.call is not None:
+        content = [tokenizer.special("call"), *content]
+    return [tokenizer.special(message.role), *content, tokenizer.special("end")]
+
+
+def render(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[int], list[bool]]:
+    """Return ids and loss mask of a conversation."""
+    ids, mask = [tokenizer.special("bos")], [False]
+    for message in messages:
+        turn = turn_ids(message, tokenizer)
+        ids += turn
+        mask += [False, *[message.role == "assistant"] * (len(turn) - 1)]
+    return ids, mask
+
+
+def prompt_ids(messages: Sequence[Message], tokenizer: Tokenizer, encode: EncodeTurn | None = None) -> list[int]:
+    """Return the ids that ask for a reply. `encode` may be a `turn_ids` that remembers."""
+    encode = encode or (lambda message: turn_ids(message, tokenizer))
+    turns = [index for message in messages for index in encode(message)]
+    return [tokenizer.special("bos"), *turns, tokenizer.special("assistant")]
+
+
+def parse_reply(ids: Sequence[int], tokenizer: Tokenizer, call_id: str = "") -> Message:
+    """Return the assistant's message from what it generated, up to its first <|end|>. A malformed call is text."""
+    ids = list(ids)
+    end, call = tokenizer.special("end"), tokenizer.special("call")
+    if end in ids:
+        ids = ids[: ids.index(end)]
+    text = tokenizer.decode(ids)
+    if ids and ids[0] == call:
+        parsed = parse_call(text, call_id)
+        if parsed is not None:
+            return Message.calling(parsed)
+    return Message.of("assistant", text)
+
+
+def fit(
+    messages: Sequence[Message], tokenizer: Tokenizer, max_tokens: int, reserve: int, encode: EncodeTurn | None = None
+) -> list[Message]:
+    """Return the messages that leave `reserve` tokens free in a window of `max_tokens`, the prompt's <|assistant|> counted.
+
+    A round is a user's message with all that follows until the next one. The oldest rounds go first, whole; system
+    messages at the start and the last round stay. If that is still too long, the longest message left is cut in its
+    middle (an ellipsis marks the cut), again and again, until it fits.
+    Raises: ValueError when not even the turns' own tokens fit.
+    """
+    encode = encode or (lambda message: turn_ids(message, tokenizer))
+    budget = max_tokens - reserve
+    sizes = [len(encode(message)) for message in messages]
+    n_system = next((n for n, message in enumerate(messages) if message.role != "system"), len(messages))
+    starts = [n for n, message in enumerate(messages) if message.role == "user" and n > n_system]
+    first = n_system
+    while starts and 2 + sum(sizes[:n_system]) + sum(sizes[first:]) > budget:
+        first = starts.pop(0)
+    kept = [*messages[:n_system], *messages[first:]]
+    while (excess := len(prompt_ids(kept, tokenizer, encode)) - budget) > 0:
+        _shorten_longest(kept, tokenizer, excess)
+    return kept
+
+
+def _shorten_longest(messages: list[Message], tokenizer: Tokenizer, excess: int) -> None:
+    contents = [[] if message.call else tokenizer.encode(message.text) for message in messages]
+    number = max(range(len(contents)), key=lambda n: len(contents[n]), default=-1)
+    if number < 0 or not contents[number]:
+        raise ValueError(
+            f"the window can't hold this conversation; found {excess} tokens too many with every message cut away; "
+            "raise max_tokens or lower reserve."
+        )
+    ids = contents[number]
+    # Cutting adds an ellipsis and may split a character or a merge, so a few tokens more than the excess go.
+    n_left = max(len(ids) - excess - 4, 0)
+    head, tail = ids[: (n_left + 1) // 2], ids[len(ids) - n_left // 2 :]
+    text = "…".join(tokenizer.decode_bytes(part).decode("utf-8", errors="ignore") for part in (head, tail))
+    messages[number] = replace(messages[number], parts=(Part(text),) if n_left else ())

@@ -1,0 +1,204 @@
+"""Checkpoints of a run in progress, and the folder of a finished model. No pickles: safetensors and JSON.
+
+In: tensors and plain values. Out: `step-00000123/` with model.safetensors, optimizer.safetensors and state.json, which holds
+the step, the history, the batches left out and the sha256 of both. Written into a temporary folder, synced, then renamed: a
+folder with the right name is whole. Memory: one copy of what is saved at a time. Sharded weights: model.training.sharded_checkpoint.
+
+Covers: kill -9 and power loss at any moment, bytes flipped later (the checkpoint before is used). Does not cover: two runs
+writing into one folder at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model.machine.distributed import World
+
+Tensors = dict[str, Tensor]
+Read = Callable[[Path], Tensors]  # all tensors of a checkpoint, by name
+STATE_KINDS = ("momentum", "exp_avg", "exp_avg_sq", "step")  # how the names of the optimizer's tensors begin
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """`step` steps are done. `fingerprint` says what run this is; one of another run is not loaded."""
+
+    step: int
+    model: Tensors
+    optimizer: Tensors
+    fingerprint: str = ""
+    history: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    events: Sequence[Mapping[str, Any]] = field(default_factory=list)  # batches left out, and why
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """Which checkpoints stay: the `last` newest, one at every `every` steps (0 = none), the one of `best_step`; and for a run that
+    has to go back, the newest that lies at least `back_steps` behind, and the one that will take its place."""
+
+    last: int = 2
+    every: int = 0
+    best_step: int = -1
+    back_steps: int = 0
+
+    def kept(self, steps: Iterable[int]) -> set[int]:
+        """Of these steps' checkpoints, the last of which was just written."""
+        ordered = sorted(steps)
+        limit = max(ordered[-1] - self.back_steps, 0)
+        behind, after = ([step for step in ordered if (step <= limit) == is_behind] for is_behind in (True, False))
+        regular = {step for step in ordered if self.every and step % self.every == 0}
+        return {*ordered[-self.last :], *behind[-1:], *after[:1], *regular, *({self.best_step} & set(ordered))}
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, policy: Policy | None = None) -> Path:
+    """When the new one is safe, those go that the policy does not keep, and any of a later step: the run went back behind it."""
+    unfinished = begin(folder, checkpoint.step)
+    parts = {"model.safetensors": checkpoint.model, "optimizer.safetensors": checkpoint.optimizer}
+    for name, tensors in parts.items():
+        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, unfinished / name)
+    return finish(unfinished, checkpoint, {name: seal(unfinished / name) for name in parts}, policy or Policy())
+
+
+def begin(folder: Path, step: int) -> Path:
+    """An empty folder for the tensors of a new checkpoint; what a killed run left goes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob("unfinished-*"):
+        shutil.rmtree(leftover)
+    unfinished = unfinished_folder(folder, step)
+    unfinished.mkdir()
+    return unfinished
+
+
+def unfinished_folder(folder: Path, step: int) -> Path:
+    return folder / f"unfinished-{step:08d}"
+
+
+def seal(path: Path) -> str:
+    """Brings a file safely to the disk; its sha256."""
+    _sync(path)
+    return _sha256(path)
+
+
+def finish(unfinished: Path, checkpoint: Checkpoint, sha256: Mapping[str, str], policy: Policy) -> Path:
+    """With everything but the tensors, which lie there sealed; then the name that makes it a checkpoint."""
+    folder = unfinished.parent
+    state = {
+        "step": checkpoint.step,
+        "fingerprint": checkpoint.fingerprint,
+        "sha256": dict(sha256),
+        "history": list(checkpoint.history),
+        "events": list(checkpoint.events),
+    }
+    (unfinished / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    for path in (unfinished / "state.json", unfinished):
+        _sync(path)
+    final = folder / f"step-{checkpoint.step:08d}"
+    if final.exists():
+        shutil.rmtree(final)
+    unfinished.rename(final)
+    _sync(folder)
+    there = {_step_of(path): path for path in folder.glob("step-*")}
+    kept = policy.kept(step for step in there if step <= checkpoint.step)
+    for step in there.keys() - kept:
+        shutil.rmtree(there[step])
+    return final
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def load_newest(
+    folder: Path,
+    *,
+    fingerprint: str,
+    on_message: Callable[[str], None],
+    up_to: int | None = None,
+    world: World | None = None,
+    read: Read | None = None,
+) -> Checkpoint | None:
+    """The newest whole checkpoint of this run (of at most `up_to` steps); damaged ones and those of other runs are named and passed
+    over. All ranks come to the same one: they see the main process's list, share the checking, and go on when all have read."""
+    world, read = world or World(), read or read_tensors
+    steps = [_step_of(path) for path in folder.glob("step-*")] if folder.is_dir() else []
+    for step in sorted((int(step) for step in world.from_main(steps) if up_to is None or step <= up_to), reverse=True):
+        name = f"step-{step:08d}"
+        try:
+            checkpoint = _load(folder / name, world, read)
+        except (ValueError, KeyError, OSError, SafetensorError) as error:
+            on_message(f"checkpoint {name} is damaged ({error}); trying the one before it")
+            continue
+        if checkpoint.fingerprint == fingerprint:
+            return checkpoint
+        on_message(f"checkpoint {name} belongs to a run with other settings; it is not used")
+    return None
+
+
+def _load(path: Path, world: World, read: Read) -> Checkpoint:
+    """Raises on all ranks, whichever found something."""
+    state: dict[str, Any] = {}
+    with _together(world, path):
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    files = sorted(state["sha256"].items())
+    is_bad = [0.0] * len(files)
+    for index in range(world.rank, len(files), world.n_ranks):
+        name, expected = files[index]
+        is_bad[index] = float(not (path / name).is_file() or _sha256(path / name) != expected)
+    for (name, _), found in zip(files, world.sum(*is_bad), strict=True):
+        if found:
+            raise ValueError(f"{name} does not have the sha256 that state.json says")
+    tensors: Tensors = {}
+    with _together(world, path):
+        tensors = read(path)
+    model, optimizer = ({key: t for key, t in tensors.items() if is_state(key) == wanted} for wanted in (False, True))
+    return Checkpoint(state["step"], model, optimizer, state["fingerprint"], state["history"], state["events"])
+
+
+@contextmanager
+def _together(world: World, path: Path) -> Generator[None]:
+    """What one rank can't read, none has read."""
+    problem: Exception | None = None
+    try:
+        yield
+    except (ValueError, KeyError, OSError, SafetensorError) as error:
+        problem = error
+    (n_failed,) = world.sum(float(problem is not None))
+    if problem is not None:
+        raise problem
+    if n_failed:
+        raise ValueError(f"{int(n_failed)} other process(es) can't read {path}: do all machines share this folder?")
+
+
+def read_tensors(path: Path) -> Tensors:
+    """Read all tensors of a checkpoint that was saved whole (of a sharded one: sharded_checkpoint.read_whole)."""
+    return load_file(path / "model.safetensors") | load_file(path / "optimizer.safetensors")
+
+
+def is_state(name: str) -> bool:
+    """Whether a tensor of a checkpoint is the optimizer's; no weight is called so."""
+    return name.partition(".")[0] in STATE_KINDS
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,312 @@
+"""The forward and backward pass of model.network.transformer written out by hand, for training on a CPU in bf16.
+
+In: ids, targets. Out: the sum of nats, and gradients added to the model's own parameters. Between two matrix products stands
+one kernel of model.machine.kernels, buffers are allocated once per shape, query / key / value and gate / up are one product each.
+Weights and what goes into products are bf16; the residual stream, its gradient and all sums are fp32.
+
+Attention goes in blocks of queries, each with the keys up to its end only: that leaves out most of the half that causality
+hides (a third of attention's work at 384 tokens).
+
+Memory: per layer and token about 4 (H + G) K + 12 D + 6 F bytes, and B H T (T + 128) per layer for the attention's probabilities;
+so windows of thousands of tokens belong to a GPU. Time: four fifths of it are the matrix products, which run at 0.8 to 0.95 of
+the peak that torch.mm reaches here.
+"""
+
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
+# (torch._foreach_*: one call for many small tensors, 10 times faster here than a loop)
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from model.machine import kernels
+from model.machine.kernels import launch
+from model.network.loss import IGNORE
+from model.network.transformer import Layer, Transformer
+from model.training.optim import grad_of
+
+BF16 = torch.bfloat16
+CHUNK_TOKENS = 1024
+BLOCK_TOKENS = 128  # queries at a time; 64: the products become too small, 256: more of them for nothing
+
+
+class _Weights:
+    """bf16 copies of one layer's matrices, joined where they share their input, and room for their gradients."""
+
+    def __init__(self, layer: Layer) -> None:
+        attention, feed_forward = layer.attention, layer.feed_forward
+        self.joined = [
+            [attention.query.weight, attention.key.weight, attention.value.weight],
+            [attention.out.weight],
+            [feed_forward.gate.weight, feed_forward.up.weight],
+            [feed_forward.down.weight],
+        ]
+        self.copies = [torch.cat([p.detach() for p in parts]).to(BF16) for parts in self.joined]
+        self.grads = [torch.empty_like(copy) for copy in self.copies]
+        self.qkv, self.out, self.both, self.down = self.copies
+        self.dqkv, self.dout, self.dboth, self.ddown = self.grads
+
+    def parts(self, joined: list[Tensor]) -> list[Tensor]:
+        """Views of the joined tensors, in the order of the parameters."""
+        return [
+            part for whole, ps in zip(joined, self.joined, strict=True) for part in whole.split([len(p) for p in ps])
+        ]
+
+
+class _Block(NamedTuple):
+    """Queries `start` … `stop` of every row see the first `stop` keys: one block of the causal triangle."""
+
+    start: int
+    stop: int
+    first_row: int  # of q, which has `n_group` rows a token
+    last_row: int
+
+    def chance(self, batch: int) -> tuple[int, int, int]:
+        """The shape of its probabilities."""
+        return batch, self.last_row - self.first_row, self.stop
+
+
+def query_blocks(n_tokens: int, n_group: int) -> list[_Block]:
+    ends = [*range(BLOCK_TOKENS, n_tokens, BLOCK_TOKENS), n_tokens]
+    return [_Block(a, b, a * n_group, b * n_group) for a, b in zip([0, *ends], ends, strict=False)]
+
+
+class _Activations:
+    """What one layer keeps for its backward pass."""
+
+    def __init__(self, model: Transformer, rows: int, tokens: int) -> None:
+        c = model.config
+        n, wide, narrow = rows * tokens, c.n_head * c.d_head, c.n_kv_head * c.d_head
+        self.x, self.middle = torch.empty(n, c.d_model), torch.empty(n, c.d_model)
+        self.inverse, self.middle_inverse = torch.empty(n), torch.empty(n)
+        self.h, self.middle_h = torch.empty(n, c.d_model, dtype=BF16), torch.empty(n, c.d_model, dtype=BF16)
+        self.qkv = torch.empty(n, wide + 2 * narrow, dtype=BF16)
+        batch = rows * c.n_kv_head
+        self.q = torch.empty(batch, tokens * c.n_group, c.d_head, dtype=BF16)
+        self.k, self.v = (torch.empty(batch, tokens, c.d_head, dtype=BF16) for _ in range(2))
+        self.chances = [torch.empty(b.chance(batch), dtype=BF16) for b in query_blocks(tokens, c.n_group)]
+        self.y = torch.empty(n, wide, dtype=BF16)
+        self.both, self.gated = torch.empty(n, 2 * c.d_ff, dtype=BF16), torch.empty(n, c.d_ff, dtype=BF16)
+
+
+class FusedStep:
+    """Gradients of one model on one shape of batch; another shape allocates again."""
+
+    def __init__(self, model: Transformer) -> None:
+        self.model, self.config = model, model.config
+        self.weights = [_Weights(layer) for layer in model.layers]
+        self.head = model.head.weight.detach().to(BF16)
+        self.parameters = list(model.parameters())
+        self.grads = [torch.zeros_like(parameter) for parameter in self.parameters]  # the same memory at every step
+        matrices = {id(p) for weights in self.weights for parts in weights.joined for p in parts}
+        self.added_to = [g for g, p in zip(self.grads, self.parameters, strict=True) if id(p) not in matrices]
+        self._is_first = True
+        self._shape = (0, 0, 0)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes over the model's weights, rounded to bf16."""
+        targets, sources = [self.head], [self.model.head.weight.detach()]
+        for weights in self.weights:
+            targets += weights.parts(weights.copies)
+            sources += [p.detach() for parts in weights.joined for p in parts]
+        torch._foreach_copy_(targets, sources)
+
+    @torch.no_grad()
+    def add_gradients(
+        self,
+        ids: Int[Tensor, "B T"],
+        targets: Int[Tensor, "B T"],
+        documents: Int[Tensor, "B T"] | None,
+        scale: float,
+    ) -> float:
+        """The sum of nats; adds the gradients of that sum times `scale` to each parameter's `grad`."""
+        self._allocate(ids.shape[0], ids.shape[1])
+        self._is_first = all(parameter.grad is None for parameter in self.parameters)
+        if self._is_first:
+            for parameter, grad in zip(self.parameters, self.grads, strict=True):
+                parameter.grad = grad
+            torch._foreach_zero_(self.added_to)
+        ids = ids.contiguous()
+        first = first_visible(ids, documents)
+        hidden = self._forward(ids, first)
+        nats = self._loss(hidden, targets.reshape(-1), scale)
+        self._backward(ids, first)
+        return nats
+
+    def _allocate(self, rows: int, tokens: int) -> None:
+        shape = (rows, tokens, torch.get_num_threads())
+        if self._shape == shape:
+            return
+        self._shape = shape
+        c, threads, n = self.config, shape[2], rows * tokens
+        self.kept = [_Activations(self.model, rows, tokens) for _ in range(c.n_layer)]
+        self.x, self.inverse = torch.empty(n, c.d_model), torch.empty(n)
+        self.hidden = torch.empty(n, c.d_model, dtype=BF16)
+        self.delta = torch.empty(n, c.d_model, dtype=BF16)
+        self.dx, self.dx_bf16 = torch.empty(n, c.d_model), torch.empty(n, c.d_model, dtype=BF16)
+        self.dh = torch.empty(n, c.d_model, dtype=BF16)
+        self.dgated, self.dboth = torch.empty(n, c.d_ff, dtype=BF16), torch.empty(n, 2 * c.d_ff, dtype=BF16)
+        like = self.kept[0]
+        self.dq, self.dk, self.dv = torch.empty_like(like.q), torch.empty_like(like.k), torch.empty_like(like.v)
+        self.dqkv, self.dy = torch.empty_like(like.qkv), torch.empty_like(like.y)
+        self.blocks = query_blocks(tokens, c.n_group)
+        batch, widest = rows * c.n_kv_head, min(tokens, BLOCK_TOKENS) * c.n_group
+        self.dchance = torch.empty(max(chance.numel() for chance in like.chances), dtype=BF16)
+        self.heads = torch.empty(batch * widest * c.d_head, dtype=BF16)
+        self.chunk = min(n, CHUNK_TOKENS)
+        self.logits = torch.empty(self.chunk, c.vocab_size, dtype=BF16)
+        self.dhead = torch.empty_like(self.head)
+        self.nats = torch.empty(n)
+        self.scratch = torch.empty(threads, max(tokens, c.vocab_size, c.d_head))
+        self.dnorm, self.dquery, self.dkey = (torch.empty(threads, w) for w in (c.d_model, c.d_head, c.d_head))
+
+    def _norm(self, x: Tensor, delta: Tensor | None, total: Tensor, weight: Tensor, h: Tensor, inverse: Tensor) -> None:
+        eps = float(self.config.norm_eps)
+        launch(kernels.add_norm, len(x), self.config.d_model, eps, x, delta, total, weight, h, inverse)
+
+    def _forward(self, ids: Tensor, first: Tensor) -> Float[Tensor, "N D"]:
+        c, n, tokens = self.config, ids.numel(), ids.shape[1]
+        start = self.kept[0].x if self.kept else self.x
+        torch.index_select(self.model.embedding.weight.detach(), 0, ids.view(-1), out=start)
+        delta: Tensor | None = None
+        x = start
+        for layer, weights, kept in zip(self.model.layers, self.weights, self.kept, strict=True):
+            attention = layer.attention
+            self._norm(x, delta, kept.x, layer.attention_norm.weight, kept.h, kept.inverse)
+            torch.mm(kept.h, weights.qkv.T, out=kept.qkv)
+            sizes = (n, tokens, c.n_head, c.n_kv_head, c.d_head, float(c.norm_eps))
+            norms = (attention.query_norm.weight, attention.key_norm.weight, self.model.cos, self.model.sin)
+            launch(kernels.split_heads, *sizes, kept.qkv, kept.q, kept.k, kept.v, *norms)
+            self._attend(kept, first)
+            torch.mm(kept.y, weights.out.T, out=self.delta)
+            self._norm(
+                kept.x, self.delta, kept.middle, layer.feed_forward_norm.weight, kept.middle_h, kept.middle_inverse
+            )
+            torch.mm(kept.middle_h, weights.both.T, out=kept.both)
+            launch(kernels.swiglu, n, c.d_ff, kept.both, kept.gated)
+            torch.mm(kept.gated, weights.down.T, out=self.delta)
+            x, delta = kept.middle, self.delta
+        self._norm(x, delta, self.x, self.model.norm.weight, self.hidden, self.inverse)
+        return self.hidden
+
+    def _attend(self, kept: _Activations, first: Int[Tensor, "B T"]) -> None:
+        """q, k, v → y, and the probabilities for the way back."""
+        rows, tokens = first.shape
+        c = self.config
+        for block, chance in zip(self.blocks, kept.chances, strict=True):
+            torch.bmm(kept.q[:, block.first_row : block.last_row], kept.k[:, : block.stop].mT, out=chance)
+            sizes = (chance.shape[0] * chance.shape[1], tokens, c.n_kv_head, c.n_group, block.start, block.stop)
+            launch(kernels.causal_softmax, *sizes, chance, first, self.scratch)
+            heads = self._heads_of(block, len(kept.q))
+            torch.bmm(chance, kept.v[:, : block.stop], out=heads)
+            self._by_token(kept.y, rows, block).copy_(self._by_head(heads, rows))
+
+    def _heads_of(self, block: _Block, batch: int) -> Tensor:
+        """Room for one block's output by head."""
+        n_rows = block.last_row - block.first_row
+        return self.heads[: batch * n_rows * self.config.d_head].view(batch, n_rows, self.config.d_head)
+
+    def _by_head(self, heads: Tensor, rows: int) -> Tensor:
+        return heads.view(rows, self.config.n_kv_head, -1, self.config.n_group, self.config.d_head)  # B G t H/G K
+
+    def _by_token(self, y: Tensor, rows: int, block: _Block) -> Tensor:
+        c = self.config
+        return y.view(rows, -1, c.n_kv_head, c.n_group, c.d_head)[:, block.start : block.stop].transpose(1, 2)
+
+    def _attend_backward(self, kept: _Activations, first: Int[Tensor, "B T"]) -> None:
+        """dy → dq, dk, dv. The last block has all keys: it goes first and fills what the others add to."""
+        rows, tokens = first.shape
+        c = self.config
+        for block, chance in zip(self.blocks[::-1], kept.chances[::-1], strict=True):
+            part, keys = slice(block.first_row, block.last_row), slice(block.stop)
+            heads = self._heads_of(block, len(kept.q))
+            self._by_head(heads, rows).copy_(self._by_token(self.dy, rows, block))
+            dchance = self.dchance[: chance.numel()].view_as(chance)
+            torch.bmm(heads, kept.v[:, keys].mT, out=dchance)
+            if block.stop == tokens:
+                torch.bmm(chance.mT, heads, out=self.dv)
+            else:
+                self.dv[:, keys].baddbmm_(chance.mT, heads)
+            sizes = (chance.shape[0] * chance.shape[1], tokens, c.n_kv_head, c.n_group, block.start, block.stop)
+            launch(kernels.causal_softmax_backward, *sizes, chance, dchance, first)
+            torch.bmm(dchance, kept.k[:, keys], out=heads)
+            self.dq[:, part].copy_(heads)
+            if block.stop == tokens:
+                torch.bmm(dchance.mT, kept.q[:, part], out=self.dk)
+            else:
+                self.dk[:, keys].baddbmm_(dchance.mT, kept.q[:, part])
+
+    def _loss(self, hidden: Float[Tensor, "N D"], targets: Int[Tensor, " N"], scale: float) -> float:
+        """Leaves the gradient of the final hidden state in self.dh. Only positions with a target meet the projection."""
+        head_grad = grad_of(self.model.head.weight)
+        is_scored = targets != IGNORE
+        n_scored = int(is_scored.sum())
+        rows = None if n_scored == len(targets) else is_scored.nonzero()[:, 0]
+        dh = self.dh
+        if rows is not None:
+            hidden, targets = hidden[rows], targets[rows]
+            dh = torch.empty_like(hidden)
+        for begin in range(0, len(targets), self.chunk):
+            part = slice(begin, begin + self.chunk)
+            h, wanted, nats = hidden[part], targets[part].contiguous(), self.nats[part]
+            logits = self.logits[: len(h)]
+            torch.mm(h, self.head.T, out=logits)
+            sizes = (len(h), self.config.vocab_size, float(scale))
+            launch(kernels.cross_entropy, *sizes, logits, wanted, nats, self.scratch)
+            torch.mm(logits, self.head, out=dh[part])
+            torch.mm(logits.T, h, out=self.dhead)
+            head_grad.add_(self.dhead)
+        if rows is not None:
+            self.dh.zero_().index_copy_(0, rows, dh)
+        return self.nats[: len(targets)].double().sum().item()
+
+    def _norm_backward(self, x: Tensor, inverse: Tensor, weight: Tensor) -> None:
+        dx = (self.dx, self.dx_bf16, self.dnorm)
+        launch(kernels.norm_backward, len(x), self.config.d_model, self.dh, x, inverse, weight, *dx)
+        grad_of(weight).add_(self.dnorm.sum(0))
+
+    def _backward(self, ids: Int[Tensor, "B T"], first: Int[Tensor, "B T"]) -> None:
+        c, n, tokens = self.config, ids.numel(), ids.shape[1]
+        self.dx.zero_()
+        self._norm_backward(self.x, self.inverse, self.model.norm.weight)
+        for layer, weights, kept in zip(reversed(self.model.layers), self.weights[::-1], self.kept[::-1], strict=True):
+            attention = layer.attention
+            torch.mm(self.dx_bf16, weights.down, out=self.dgated)
+            torch.mm(self.dx_bf16.T, kept.gated, out=weights.ddown)
+            launch(kernels.swiglu_backward, n, c.d_ff, kept.both, self.dgated, self.dboth)
+            torch.mm(self.dboth, weights.both, out=self.dh)
+            torch.mm(self.dboth.T, kept.middle_h, out=weights.dboth)
+            self._norm_backward(kept.middle, kept.middle_inverse, layer.feed_forward_norm.weight)
+            torch.mm(self.dx_bf16, weights.out, out=self.dy)
+            torch.mm(self.dx_bf16.T, kept.y, out=weights.dout)
+            self._attend_backward(kept, first)
+            shape = (n, tokens, c.n_head, c.n_kv_head, c.d_head, float(c.norm_eps))
+            norms = (attention.query_norm.weight, attention.key_norm.weight, self.model.cos, self.model.sin)
+            sums = (self.dqkv, self.dquery, self.dkey, self.scratch)
+            launch(kernels.split_heads_backward, *shape, kept.qkv, self.dq, self.dk, self.dv, *norms, *sums)
+            grad_of(attention.query_norm.weight).add_(self.dquery.sum(0))
+            grad_of(attention.key_norm.weight).add_(self.dkey.sum(0))
+            torch.mm(self.dqkv, weights.qkv, out=self.dh)
+            torch.mm(self.dqkv.T, kept.h, out=weights.dqkv)
+            self._norm_backward(kept.x, kept.inverse, layer.attention_norm.weight)
+            targets = [grad_of(p) for parts in weights.joined for p in parts]
+            if self._is_first:
+                torch._foreach_copy_(targets, weights.parts(weights.grads))
+                continue
+            for target, grad in zip(targets, weights.parts(weights.grads), strict=True):
+                target.add_(grad)
+        launch(kernels.add_rows, n, c.d_model, ids, self.dx, self.model.embedding.weight.grad)
+
+
+def first_visible(ids: Int[Tensor, "B T"], documents: Int[Tensor, "B T"] | None) -> Int[Tensor, "B T"]:
+    """The first position that each token may look at: 0, or where its document starts."""
+    if documents is None:
+        return torch.zeros_like(ids)
+    positions = torch.arange(ids.shape[1]).expand_as(ids)
+    is_start = torch.ones_like(ids, dtype=torch.bool)
+    is_start[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return torch.where(is_start, positions, 0).cummax(1).values.contiguous()

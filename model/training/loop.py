@@ -1,0 +1,270 @@
+"""The one training loop: pretraining and tuning both call it.
+
+In: a model with fp32 weights, batches that are functions of the step, settings. Out: the model trained in place, and one
+StepRecord per step. Memory: model.planning.memory. Time: ModelConfig.flops_per_token; model.training.compute says how.
+
+A run that is killed and started again with the same checkpoint folder ends with the same bits on a CPU: a step depends on the
+weights, the optimizer's state, the step's number and the batches left out so far (model.training.spikes) alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from model.data.batches import Batch, Batches
+from model.machine.distributed import World
+from model.network.folder import model_tensors
+from model.network.transformer import Transformer
+from model.training.activation_checkpointing import KINDS, Kind
+from model.training.checkpoints import Policy
+from model.training.compute import Compute, Say, choose
+from model.training.optim import Optimizer, OptimSettings, clip_gradients, grad_of
+from model.training.saver import Saver, StepRecord
+from model.training.schedule import Schedule
+from model.training.spikes import DivergedError, Event, WatchSettings, batch_of, leave_out, problem
+
+Evaluate = Callable[[Transformer], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(Schedule):
+    """The schedule's settings, and the loop's.
+
+    `micro_rows`: rows computed at once by each process (0 = its whole share); the rest is gradient accumulation.
+    `eval_every` and `checkpoint_every` count steps, 0 = only at the end; `checkpoint_every_seconds` works beside it. Kept are the
+    newest `keep_checkpoints`, one at every `keep_every` steps (0 = none), and with `keep_best` the one that evaluated lowest.
+    `use_kernels`: model.training.fused, on a CPU with fast bf16; `use_compile`: torch.compile, elsewhere. Both step aside, with a message,
+    where they can't run. `activation_checkpointing` is less memory for more time in plain torch, which GPUs run
+    (model.training.activation_checkpointing); the result is the same.
+    """
+
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    max_grad_norm: float = 1.0
+    micro_rows: int = 0
+    eval_every: int = 0
+    checkpoint_every: int = 0
+    checkpoint_every_seconds: float = 60.0
+    keep_checkpoints: int = 2
+    keep_every: int = 0
+    keep_best: bool = False
+    watch: WatchSettings = field(default_factory=WatchSettings)
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    use_kernels: bool = True
+    use_compile: bool = True
+    activation_checkpointing: Kind = "none"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in (
+            "max_grad_norm",
+            "micro_rows",
+            "eval_every",
+            "checkpoint_every",
+            "checkpoint_every_seconds",
+            "keep_every",
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(f"train.{name} must be at least 0; found {getattr(self, name)}; correct it.")
+        if self.keep_checkpoints < 1:
+            raise ValueError(f"train.keep_checkpoints must be at least 1; found {self.keep_checkpoints}; raise it.")
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise ValueError(f"train.precision must be auto, bf16 or fp32; found {self.precision!r}; choose one.")
+        if self.activation_checkpointing not in KINDS:
+            raise ValueError(
+                f"train.activation_checkpointing must be one of {', '.join(KINDS)}; found {self.activation_checkpointing!r}; "
+                "choose one."
+            )
+
+
+def train(
+    model: Transformer,
+    batches: Batches,
+    *,
+    settings: TrainSettings,
+    checkpoints: Path,
+    evaluate: Evaluate | None = None,
+    on_step: Callable[[StepRecord], None] = lambda record: None,
+    on_message: Callable[[str], None] = lambda text: None,
+    on_event: Callable[[Event], None] = lambda event: None,
+    name_batch: Callable[[int], str] = lambda batch: "",
+    world: World | None = None,
+) -> list[StepRecord]:
+    """Continues from the newest whole checkpoint in `checkpoints`, if any of this run is there.
+
+    `evaluate` gets the model as it is computed with (bf16 where that is fast), on the main process only; don't change it. What it
+    gives goes into the history: figures (the lowest first one is the best), and whatever else JSON can hold.
+    `on_event` gets every batch that was left out, those of an earlier start too; `name_batch` says what a batch is made of.
+    Raises: DivergedError; ValueError for settings that don't fit the batches.
+    """
+    world = world or World()
+    schedule: Schedule = settings
+    say = on_message if world.is_main else lambda text: None
+    fingerprint = _fingerprint(model, batches, settings)
+    compute = _compute_of(model, settings, world, say)
+    optimizer = Optimizer(model, settings.optim, muon_dtype=compute.dtype, world=world)
+    saver = Saver(
+        checkpoints,
+        fingerprint,
+        model,
+        optimizer,
+        world,
+        say,
+        every=(settings.checkpoint_every, settings.keep_every),
+        every_seconds=settings.checkpoint_every_seconds,
+        keeps_best=settings.keep_best,
+        policy=Policy(
+            last=settings.keep_checkpoints,
+            every=settings.keep_every,
+            back_steps=settings.watch.back_steps if settings.watch.max_skips else 0,
+        ),
+    )
+    history, events = saver.load()
+    if history:
+        say(f"continuing after step {history[-1].step} of {settings.total_steps}")
+    elif settings.watch.max_skips and settings.watch.back_steps:
+        saver.save(history, events)  # to have something to go back to
+    for event in events:
+        on_event(event)
+    seconds = history[-1].seconds if history else 0.0
+    started_at = time.perf_counter()
+    while (step := len(history)) < settings.total_steps:
+        number = batch_of(step, events)
+        loss, grad_norm, n_tokens, rows = _gradients(number, model, compute, batches, settings, world)
+        reason = problem(
+            loss, grad_norm, [record.loss_nats for record in history[-settings.watch.window_steps :]], settings.watch
+        )
+        if reason:
+            event = leave_out(step, reason, events, settings.watch)
+            made_of = name_batch(number) if world.is_main else ""
+            if len(events) >= settings.watch.max_skips:
+                raise DivergedError(_trouble(event, rows, made_of))
+            events.append(event)
+            on_event(event)
+            say(
+                f"step {step}: {reason}; going on from step {event.resumed_step} without batches {event.left_out}{made_of}"
+            )
+            if event.resumed_step < step:
+                history, _ = saver.load(up_to=event.resumed_step)
+            continue
+        optimizer.step(schedule(step))
+        now = time.perf_counter()
+        span, started_at = now - started_at, now
+        seconds += span
+        done = step + 1
+        is_last = done == settings.total_steps
+        evaluation: Mapping[str, Any] = {}
+        if evaluate is not None and (is_last or (settings.eval_every and done % settings.eval_every == 0)):
+            computed = compute.model_for_evaluation() if world.is_main or world.is_sharded else model
+            evaluation = dict(evaluate(computed)) if world.is_main else {}
+        record = StepRecord(
+            step=done,
+            loss_nats=loss,
+            lr=schedule(step),
+            tokens=(history[-1].tokens if history else 0) + n_tokens,
+            seconds=seconds,
+            tokens_per_second=n_tokens / span,
+            grad_norm=grad_norm,
+            evaluation=evaluation,
+        )
+        history.append(record)
+        if world.is_main:
+            on_step(record)
+        if is_last or saver.is_due(history):
+            saver.save(history, events)
+        seconds += time.perf_counter() - started_at  # evaluation and checkpoints count too
+        started_at = time.perf_counter()
+    world.barrier()
+    return history
+
+
+def _compute_of(model: Transformer, settings: TrainSettings, world: World, say: Say) -> Compute:
+    if world.is_sharded:
+        from model.training.sharding import ShardedCompute  # whose libraries take a second to import
+
+        return ShardedCompute(
+            model,
+            world,
+            precision=settings.precision,
+            use_compile=settings.use_compile,
+            activation_checkpointing=settings.activation_checkpointing,
+            say=say,
+        )
+    return choose(
+        model.to(world.device),
+        precision=settings.precision,
+        use_kernels=settings.use_kernels,
+        use_compile=settings.use_compile,
+        activation_checkpointing=settings.activation_checkpointing,
+        say=say,
+    )
+
+
+def _gradients(
+    number: int,
+    model: Transformer,
+    compute: Compute,
+    batches: Batches,
+    settings: TrainSettings,
+    world: World,
+) -> tuple[float, float, int, tuple[int, ...]]:
+    """Of a batch: mean nats per target, norm of the gradients before clipping, tokens, rows; all but these of the global batch."""
+    batch = batches.at(number, rank=world.rank, n_ranks=world.n_ranks)
+    # Counts and sums stay on the device, so that a GPU is waited for once, at the end.
+    n_targets = torch.full((), int((batch.targets >= 0).sum()), dtype=torch.float64, device=world.device)
+    world.sum_tensors([n_targets])
+    compute.update()
+    parameters = list(model.parameters())
+    for parameter in parameters:
+        parameter.grad = None
+    divisor = n_targets.clamp(min=1)
+    nats = torch.zeros_like(n_targets)
+    for part in _micro_batches(batch, settings):
+        nats += compute.add_gradients(part, divisor)
+    grads = [
+        grad_of(parameter) for parameter in parameters if not world.is_sharded
+    ]  # else the backward pass summed them
+    world.sum_tensors([*grads, nats])
+    limit = settings.max_grad_norm or float("inf")
+    norm = clip_gradients(parameters, limit)
+    loss, n_found, grad_norm = torch.stack([nats / divisor, n_targets, norm.double()]).tolist()
+    if not n_found:
+        raise DivergedError(f"step {number} has no target; found none in rows {batch.rows}; leave these rows out.")
+    return loss, grad_norm, batch.ids.numel() * world.n_ranks, batch.rows
+
+
+def _trouble(event: Event, rows: tuple[int, ...], made_of: str) -> str:
+    return (
+        f"training diverged at step {event.step}; found {event.reason} on rows {rows}{made_of}; lower the learning rates, look "
+        "at these rows, or allow training to go on without them (spikes.max_skips)."
+    )
+
+
+def _micro_batches(batch: Batch, settings: TrainSettings) -> Iterator[Batch]:
+    n_rows = len(batch.ids)
+    size = min(settings.micro_rows or n_rows, n_rows)
+    if n_rows % size:
+        raise ValueError(f"train.micro_rows must divide a process's rows; found {size} and {n_rows}; change one.")
+    for start in range(0, n_rows, size):
+        part = slice(start, start + size)
+        documents = None if batch.documents is None else batch.documents[part]
+        yield Batch(batch.ids[part], batch.targets[part], documents)
+
+
+def _fingerprint(model: Transformer, batches: Batches, settings: TrainSettings) -> str:
+    """Of what decides the result: sizes, first weights, data's shape and first batch, settings. The number of ranks does not."""
+    matters = asdict(settings)
+    for name in ("eval_every", "checkpoint_every", "checkpoint_every_seconds", "micro_rows"):
+        del matters[name]
+    for name in ("keep_checkpoints", "keep_every", "keep_best", "activation_checkpointing"):
+        del matters[name]
+    digest = hashlib.sha256(repr((sorted(matters.items()), model.config, batches.n_rows, batches.batch_rows)).encode())
+    for tensor in (*model_tensors(model).values(), *(part for part in batches.at(0)[:3] if part is not None)):
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

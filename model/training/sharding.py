@@ -1,0 +1,113 @@
+"""Training where each rank holds its rows of every weight, gradient and moment (FSDP2: torch.distributed.fsdp.fully_shard).
+
+In: a model with fp32 weights, whole on each rank. Out: the same model with DTensors as parameters, and gradients on them, summed
+over the ranks. A layer's weights are fetched in the dtype of the products, used and dropped; its gradients are reduced in fp32, at
+every micro-batch, so that none stays whole. Embedding, head and last norm are fetched once for a forward and backward pass.
+
+Memory: 16 bytes a parameter shared over the ranks (12 for a matrix that Muon moves), the layer at work and the next one in the low
+dtype, embedding and head. At the start each rank has the whole model in fp32 in the memory of its machine, and drops it.
+Evaluation and the finished model are made whole on the main process. Communication: three times the weights in the low dtype.
+
+Papers: ZeRO-3 (Rajbhandari et al. 2020), FSDP (Zhao et al. 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+
+from model.data.batches import Batch
+from model.machine.distributed import World, whole_of
+from model.machine.hardware import compiler_problem, has_fast_bf16
+from model.network.folder import restore
+from model.network.loss import CHUNK_TOKENS, GPU_CHUNK_TOKENS, chunk_gradients, scored_tokens, sum_nats
+from model.network.transformer import Transformer
+from model.training.activation_checkpointing import Kind, layer_runner
+from model.training.compute import Say, moved
+
+
+class _WithLoss(nn.Module):
+    """From ids to nats in one forward pass, so that the head is there when the loss needs it."""
+
+    def __init__(self, model: Transformer, gradients: Any) -> None:
+        super().__init__()
+        self.model, self.gradients = model, gradients
+
+    def forward(self, ids: Tensor, targets: Tensor, documents: Tensor | None, scored: Tensor | None) -> Tensor:
+        hidden, size = self.model(ids, None, documents), GPU_CHUNK_TOKENS if ids.is_cuda else CHUNK_TOKENS
+        weight = self.model.head.weight
+        return sum_nats(hidden, weight, targets, scored, gradients=self.gradients, chunk_tokens=size)
+
+
+class ShardedCompute:
+    """A model.training.compute.Compute: autograd over a model that is sharded in place."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        world: World,
+        *,
+        precision: str,
+        use_compile: bool,
+        say: Say,
+        activation_checkpointing: Kind = "none",
+    ) -> None:
+        is_bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(world.device))
+        self.dtype = torch.bfloat16 if is_bf16 else torch.float32
+        self.model, self.world = model, world
+        if world.device.type == "cpu" and is_bf16:
+            say("training runs without the CPU kernels: they need whole weights, and sharding is full")
+        problem = compiler_problem(world.device.type) if use_compile else "switched off"
+        if problem is None:
+            for layer in model.layers:
+                layer.compile()  # each by itself: the fetching between them stays outside
+            gradients: Any = torch.compile(chunk_gradients, dynamic=False)
+        else:
+            say(f"training runs without torch.compile: {problem}")
+            gradients = chunk_gradients
+        model.run_layer = layer_runner(activation_checkpointing)
+        mesh = init_device_mesh(world.device.type, (world.n_ranks,))
+        policy = MixedPrecisionPolicy(param_dtype=self.dtype, reduce_dtype=torch.float32)
+        self.whole = _WithLoss(model, gradients)
+        for part in (*model.layers, self.whole):
+            sharded: FSDPModule = fully_shard(part, mesh=mesh, mp_policy=policy)
+            sharded.set_gradient_divide_factor(1.0)  # a sum: each rank's nats are divided by all targets
+            sharded.set_force_sum_reduction_for_comms(True)  # gloo has no scaled sum
+        for name in ("cos", "sin"):  # once, instead of at each layer
+            setattr(model, name, getattr(model, name).to(world.device, self.dtype))
+
+    def update(self) -> None:
+        """Nothing: weights are cast as they are fetched."""
+
+    def add_gradients(self, batch: Batch, n_targets: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        scored = scored_tokens(batch.targets)  # on the CPU
+        nats = self.whole(*moved(self.world.device, batch.ids, batch.targets, batch.documents, scored))
+        (nats / n_targets.to(nats.dtype)).backward()
+        return nats.detach().double()
+
+    def model_for_evaluation(self) -> Transformer:
+        """Of all ranks together: a whole copy in the low dtype on the main process; the others get the sharded model back."""
+        weights = dict(whole_weights(self.model, self.world, dtype=self.dtype))
+        if not self.world.is_main:
+            return self.model
+        copy = Transformer(self.model.config).to(self.world.device, self.dtype)
+        restore(copy, weights)
+        return copy
+
+
+@torch.no_grad()
+def whole_weights(
+    model: Transformer, world: World, *, dtype: torch.dtype = torch.float32
+) -> Iterator[tuple[str, Tensor]]:
+    """Of all ranks together, one weight at a time: name and whole value, on the main process alone. A weight that is not sharded
+    comes as it is."""
+    for name, parameter in model.named_parameters():
+        whole = whole_of(parameter.detach().to(dtype))
+        if world.is_main:
+            yield name, whole

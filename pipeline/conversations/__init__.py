@@ -1,0 +1,1 @@
+"""Stage `conversations`: documents and hand-written seeds → chat data."""

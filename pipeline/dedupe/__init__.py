@@ -1,0 +1,1 @@
+"""Stage `dedupe`: documents that repeat another document are dropped."""

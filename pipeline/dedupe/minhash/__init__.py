@@ -1,0 +1,1 @@
+"""MinHash signatures, candidate pairs, clusters and survivors. Pure functions over columns."""

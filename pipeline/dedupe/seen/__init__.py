@@ -1,0 +1,1 @@
+"""The index of what earlier runs kept (`python -m pipeline.dedupe.seen`)."""

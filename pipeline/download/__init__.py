@@ -1,0 +1,1 @@
+"""Stage `download`: sources of raw text → documents."""

@@ -1,0 +1,1 @@
+"""HTML and wikitext to clean text. Pure functions."""

@@ -1,0 +1,1 @@
+"""The documentation of installed Python packages, read from their syntax trees."""

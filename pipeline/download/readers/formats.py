@@ -1,0 +1,95 @@
+"""Readers of files that had to be fetched first: a local file goes to the reader of its format, and what comes back says
+where it is from.
+
+In: local files, each with what to add to its documents. Out: a reading. A document's source is that of the fetched source, its
+locator gets the address or repository, and it has that as its url where it brings none. Memory and time: the format's own.
+To add a format: its params class and reader in `FORMATS`, its name in `SourceFormat` (pipeline/download/params.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.download.params import Http, HuggingFace, Text, TextSettings, Warc, Wikipedia
+from pipeline.download.readers import text, warc, wikipedia
+from pipeline.download.readers.document import Batch, Opened, Part, Reading, Rows, canonical_json, read_parts
+from pipeline.frame.errors import UserError
+from pipeline.frame.settings import Section
+
+FORMATS: dict[str, tuple[type[Section], Callable[[Any, str], Reading]]] = {
+    "text": (Text, text.open_source),
+    "warc": (Warc, warc.open_source),
+    "wikipedia": (Wikipedia, wikipedia.open_source),
+}
+
+
+class Local(NamedTuple):
+    """A fetched file: what its documents' locators say besides, their url, and what goes on record."""
+
+    path: Path
+    where: Mapping[str, object]
+    url: str
+    origin: Mapping[str, object]
+
+
+def open_local(params: Http | HuggingFace, setting: str, files: Sequence[Local]) -> Reading:
+    """The files of a source that was fetched, read in the format that it names."""
+    source = f"{params.kind}/{params.name}"
+    section, reader = FORMATS[params.format]
+    parts: list[Part] = []
+    checks: list[Callable[[Rows], None] | None] = []
+    has_workers = False
+    for file in files:
+        settings = _settings(params, setting, section, file.path)
+        reading = reader(settings, setting)
+        has_workers |= not reading.parts  # a reader without parts maps what is inside a file
+        inner = reading.parts or [Part(reading.total_bytes, partial(_whole, settings, file, reading))]
+        parts += [Part(part.n_bytes, partial(_open_part, part.open, source, file)) for part in inner]
+        checks.append(reading.check)
+    check = next(iter(checks), None)
+    return Reading(sum(part.n_bytes for part in parts), read_parts(parts, check), parts, check, has_workers)
+
+
+def _whole(settings: Section, file: Local, reading: Reading) -> Opened:
+    """A file that its reader takes as a whole, under the name of its hash."""
+    content = {"settings": settings.model_dump(exclude={"path"}), "origin": file.origin}
+    return Opened(canonical_json(content), reading.batches)
+
+
+def _settings(params: Http | HuggingFace, setting: str, section: type[Section], path: Path) -> Section:
+    """The settings of the format's own reader. Raises `UserError` for one that it does not know."""
+    given = {name: getattr(params, name) for name in TextSettings.model_fields if name in params.model_fields_set}
+    strange = sorted(given.keys() - section.model_fields.keys())
+    if strange:
+        raise UserError(
+            f"{setting}.{strange[0]}: means nothing to the format {params.format}",
+            repr(given[strange[0]]),
+            "remove the setting, or correct the format",
+        )
+    return section.model_validate({"kind": params.format, "name": params.name, "path": str(path), **given})
+
+
+def _open_part(open_part: Callable[[], Opened], source: str, file: Local) -> Opened:
+    opened = open_part()
+    key = canonical_json({"inner": opened.key, "source": source, "where": file.where, "url": file.url})
+    return Opened(key if opened.key else "", _placed(opened.batches, source, file))
+
+
+def _placed(batches: Iterator[Batch], source: str, file: Local) -> Iterator[Batch]:
+    """The batches with the place that the file is from."""
+
+    def locator(inner: str) -> str:
+        return canonical_json({**json.loads(inner), **file.where})
+
+    for batch in batches:
+        docs = [
+            document._replace(source=source, locator=locator(document.locator), url=document.url or file.url)
+            for document in batch.docs
+        ]
+        rejects = [reject._replace(source=source, locator=locator(reject.locator)) for reject in batch.rejects]
+        yield batch._replace(docs=docs, rejects=rejects, origins=())
+    yield Batch([], [], {}, 0, [file.origin])

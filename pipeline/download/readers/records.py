@@ -1,0 +1,201 @@
+"""The texts in one open stream: a whole file, the pieces between separators, or the rows of JSON lines and Parquet.
+
+In: a stream of bytes (unpacked already), its format, the source's settings. Out: pieces with a text or with the reason why
+there is none. Texts are UTF-8 without byte order mark, with Unix line ends. Memory: one piece of at most `max_member_bytes`;
+a longer one is skipped, in constant memory, and the rest is read on.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any, NamedTuple
+
+from pipeline.download.params import TextSettings
+from pipeline.download.readers.document import Rows
+from pipeline.storage.tables import read_parquet_stream
+
+CHUNK_BYTES = 1 << 20
+PLAIN = (".txt", ".md", ".rst")
+ROWS = (".jsonl", ".ndjson")
+PARQUET = ".parquet"
+
+
+class Piece(NamedTuple):
+    """A text, or the reason why there is none; `where` tells the place inside the file."""
+
+    where: Mapping[str, object]
+    text: str = ""
+    reason: str = ""
+    detail: str = ""
+    title: str = ""
+    url: str = ""
+    licence: str = ""
+
+
+@dataclass
+class Columns:
+    """Rows read and rows that have the text column, to tell a wrong setting from a bad row."""
+
+    n_rows: int = 0
+    n_found: int = 0
+    names: list[str] = field(default_factory=list[str])  # of the first row without
+
+    def totals(self) -> Rows:
+        return Rows(self.n_rows, self.n_found, tuple(self.names))
+
+
+def read_pieces(kind: str, stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:
+    """`kind` is one of `PLAIN`, `ROWS` or `PARQUET`. Raises what the stream raises when it is broken."""
+    if kind in ROWS:
+        yield from json_rows(stream, params, columns)
+    elif kind == PARQUET:
+        yield from parquet_rows(stream, params, columns)
+    elif params.split_on:
+        yield from split_text(stream, params.split_on, params.max_member_bytes)
+    else:
+        yield whole_text(stream, params.max_member_bytes)
+
+
+def whole_text(stream: IO[bytes], max_bytes: int) -> Piece:
+    """The stream as one text."""
+    data = stream.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        return Piece({}, reason="too_large", detail=f"more than max_member_bytes = {max_bytes}")
+    try:
+        return finished(Piece({}, unix_lines(data.removeprefix(codecs.BOM_UTF8).decode())))
+    except UnicodeDecodeError as error:
+        return Piece({}, reason="not_utf8", detail=f"{error}; convert it to UTF-8")
+
+
+def finished(piece: Piece) -> Piece:
+    """A text without blank lines around it; an empty one is a reject."""
+    text = piece.text.strip("\n")
+    return piece._replace(text=text) if text.strip() else piece._replace(reason="empty_text", text="")
+
+
+def unix_lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def split_text(stream: IO[bytes], separator: str, max_bytes: int) -> Iterator[Piece]:
+    """The pieces between separators, numbered from 1; what holds nothing but white space is no piece."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
+
+    def chunks() -> Iterator[str]:
+        while data := stream.read(CHUNK_BYTES):
+            yield newlines.decode(data)
+        yield newlines.decode(b"", final=True)
+
+    number = 0
+    try:
+        for part in split_chunks(chunks(), separator, max_bytes):
+            number += 1
+            if part is None:
+                yield Piece({"part": number}, reason="too_large", detail=f"more than max_member_bytes = {max_bytes}")
+            elif part.strip():
+                yield Piece({"part": number}, part.strip("\n"))
+    except UnicodeDecodeError as error:
+        yield Piece({"part": number + 1}, reason="not_utf8", detail=f"{error}; the rest of the file was not read")
+
+
+def split_chunks(chunks: Iterable[str], separator: str, max_chars: int) -> Iterator[str | None]:
+    """`"".join(chunks).split(separator)`, streamed; None for a part of more than `max_chars` characters."""
+    held: list[str] = []
+    tail = ""  # the end of what was held: a separator may begin in it
+    n_held = 0
+    is_too_large = False
+    for chunk in chunks:
+        *parts, rest = (tail + chunk).split(separator)
+        for part in parts:
+            whole = "".join((*held, part))
+            yield None if is_too_large or len(whole) > max_chars else whole
+            held, n_held, is_too_large = [], 0, False
+        keep = _overlap(rest, separator)
+        body, tail = rest[: len(rest) - keep], rest[len(rest) - keep :]
+        n_held += len(body)
+        is_too_large |= n_held > max_chars
+        held = [] if is_too_large else [*held, body] if body else held
+    whole = "".join((*held, tail))
+    yield None if is_too_large or len(whole) > max_chars else whole
+
+
+def _overlap(text: str, separator: str) -> int:
+    """Length of the longest end of `text` that a separator begins with."""
+    longest = min(len(text), len(separator) - 1)
+    return next((n for n in range(longest, 0, -1) if separator.startswith(text[-n:])), 0)
+
+
+def json_rows(stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:
+    """One JSON object a line; a line that is none is a reject and the next one is read."""
+    number = 0
+    while line := stream.readline(params.max_member_bytes + 1):
+        number += 1
+        where = {"row": number}
+        if len(line) > params.max_member_bytes:
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(CHUNK_BYTES)
+            yield Piece(where, reason="too_large", detail=f"more than max_member_bytes = {params.max_member_bytes}")
+        elif line.strip():
+            yield _json_row(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, where, params, columns)
+
+
+def _json_row(line: bytes, where: Mapping[str, object], params: TextSettings, columns: Columns) -> Piece:
+    try:
+        row: Any = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        return Piece(where, reason="not_utf8", detail=str(error))
+    except (ValueError, RecursionError) as error:
+        return Piece(where, reason="not_json", detail=str(error))
+    if not isinstance(row, dict):
+        return Piece(where, reason="not_json", detail=f"a JSON {type(row).__name__}, not an object")
+    return row_piece(row, where, params, columns)
+
+
+def row_piece(row: Mapping[str, object], where: Mapping[str, object], params: TextSettings, columns: Columns) -> Piece:
+    """The piece of one row, by the columns that the settings name."""
+    columns.n_rows += 1
+    try:
+        text = _as_text(field_of(row, params.text_column))
+        chosen = (params.id_column, params.title_column, params.url_column, params.licence_column)
+        values = [_as_text(field_of(row, name)) for name in chosen]
+        identity, title, url, licence = ("" if value is None else str(value) for value in values)
+        if not isinstance(text, str):
+            columns.names = columns.names or sorted(map(str, row))
+            return Piece(where, reason="no_text_column", detail=f"{params.text_column!r} is {type(text).__name__}")
+        columns.n_found += 1
+        n_bytes = len(text.encode())
+        "\0".join((identity, title, url, licence)).encode()
+    except UnicodeError as error:
+        return Piece(where, reason="not_utf8", detail=str(error))
+    if n_bytes > params.max_member_bytes:
+        return Piece(where, reason="too_large", detail=f"more than max_member_bytes = {params.max_member_bytes}")
+    where = {**where, "id": identity} if identity else where
+    return finished(Piece(where, unix_lines(text), title=title, url=url, licence=licence))
+
+
+def field_of(row: Mapping[str, object], name: str) -> object:
+    """The value of a column; `meta.url` is the field url inside meta, unless a column has that very name."""
+    if name in row or "." not in name:
+        return row.get(name)
+    value: Any = row
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _as_text(value: object) -> object:
+    """Bytes are taken for UTF-8. Raises `UnicodeDecodeError` if they are not."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def parquet_rows(stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:
+    """The rows of a Parquet file, numbered from 1; only the columns that the settings name are read."""
+    wanted = (params.text_column, params.id_column, params.title_column, params.url_column, params.licence_column)
+    rows = read_parquet_stream(stream, [name for name in wanted if name])
+    for number, row in enumerate(rows, 1):
+        yield row_piece(row, {"row": number}, params, columns)

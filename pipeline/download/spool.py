@@ -1,0 +1,137 @@
+"""What a source yields, spooled to folders of sorted runs: one folder a part, whole or not there at all.
+
+In: the parts or batches of a reading, and the function that makes record batches of documents. Out: folders with runs
+(pipeline/storage/sort.py) and a summary: counts, what was read. A part's folder is named by its bytes, its settings and the code
+that reads it, so a run that was stopped finds it again wherever the part stands now. Memory: one run a process.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import pyarrow as pa
+import xxhash
+
+from pipeline.download.sources import Batch, Document, Part, Reading, Rows
+from pipeline.storage.sort import RunWriter
+from pipeline.storage.tables import DOCS, REJECTS
+from pipeline.workers.map import map_shards
+
+MakeTables: TypeAlias = Callable[[list[Document]], Iterator[pa.RecordBatch]]
+Advance: TypeAlias = Callable[[int], None]
+
+N_HERE = 2  # so few parts, or so little of them, this process reads itself: starting workers takes as long
+HERE_BYTES = 32_000_000
+SUMMARY = "summary.json"
+
+
+class Summary(NamedTuple):
+    """What a folder holds besides its runs. `reject` is the first one, as a person would read it."""
+
+    counts: Counter[str]
+    reasons: Counter[str]
+    rows: Rows
+    origins: list[dict[str, object]]
+    reject: str
+
+    def plus(self, other: Summary) -> Summary:
+        return Summary(
+            self.counts + other.counts,
+            self.reasons + other.reasons,
+            self.rows.plus(other.rows),
+            self.origins + other.origins,
+            self.reject or other.reject,
+        )
+
+
+EMPTY = Summary(Counter(), Counter(), Rows(), [], "")
+
+
+def clear_unfinished(scratch: Path) -> None:
+    """Removes what a stopped run has left half-written or without a name."""
+    for path in scratch.iterdir() if scratch.exists() else []:
+        if not path.name.startswith("part-"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def spool_reading(reading: Reading, scratch: Path, make: MakeTables, advance: Advance) -> list[Path]:
+    """The reading's folders in its order."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    if not reading.parts:
+        return [_spool_batches(reading.batches, scratch, make, advance)]
+    if reading.has_workers or len(reading.parts) <= N_HERE or reading.total_bytes < HERE_BYTES:
+        return [_spool_part(scratch, make, part, advance) for part in reading.parts]
+    folders: list[Path] = []
+    for part, folder in zip(reading.parts, map_shards(partial(_spool_part, scratch, make), reading.parts), strict=True):
+        folders.append(folder)
+        advance(part.n_bytes)
+    return folders
+
+
+def _spool_part(scratch: Path, make: MakeTables, part: Part, advance: Advance | None = None) -> Path:
+    """The folder of one part, found or made; runs in a worker."""
+    opened = part.open()
+    if not opened.key:
+        return _spool_batches(opened.batches, scratch, make, advance)
+    folder = scratch / f"part-{xxhash.xxh3_128_hexdigest((opened.key + code_key()).encode())}"
+    if folder.exists():
+        if advance:
+            advance(part.n_bytes)
+        return folder
+    made = _spool_batches(opened.batches, scratch, make, advance)
+    try:
+        made.rename(folder)
+    except OSError:  # the same part twice, by two workers at the same time
+        shutil.rmtree(made)
+    return folder
+
+
+def _spool_batches(batches: Iterator[Batch], scratch: Path, make: MakeTables, advance: Advance | None) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="reading-", dir=scratch))
+    docs, rejects = RunWriter(folder, "docs", DOCS, ["id"]), RunWriter(folder, "rejects", REJECTS, REJECTS.names)
+    summary = EMPTY
+    for batch in batches:
+        for table in make(batch.docs):
+            docs.write(table)
+        if batch.rejects:
+            rejects.write(pa.RecordBatch.from_pylist([reject._asdict() for reject in batch.rejects], REJECTS))
+        summary = summary.plus(_summary(batch))
+        if advance and batch.n_bytes:
+            advance(batch.n_bytes)
+    docs.flush()
+    rejects.flush()
+    (folder / SUMMARY).write_text(json.dumps(summary), encoding="utf-8")
+    return folder
+
+
+def _summary(batch: Batch) -> Summary:
+    reject = f"{batch.rejects[0].reason}: {batch.rejects[0].locator}" if batch.rejects else ""
+    reasons = Counter(reject.reason for reject in batch.rejects)
+    return Summary(Counter(batch.counts), reasons, batch.rows, [dict(origin) for origin in batch.origins], reject)
+
+
+def read_summary(folders: Sequence[Path]) -> Summary:
+    """The summaries of these folders, added up."""
+    whole = EMPTY
+    for folder in folders:
+        counts, reasons, rows, origins, reject = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        n_rows, n_found, names = rows
+        part = Summary(Counter(counts), Counter(reasons), Rows(n_rows, n_found, tuple(names)), origins, reject)
+        whole = whole.plus(part)
+    return whole
+
+
+def code_key() -> str:
+    """Names the code that reads sources: what other code has spooled is not taken for this one's."""
+    here = Path(__file__).parent
+    digest = xxhash.xxh3_128()
+    for path in sorted([*here.glob("sources/*.py"), here / "tables.py", here / "storage" / "sort.py", Path(__file__)]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Stage `evaluate`: what the finished models can do, as metrics."""

@@ -1,0 +1,1 @@
+"""Measures over held-out documents and items."""

@@ -1,1 +1,0 @@
-"""Sorting and joining on disk what memory does not hold."""

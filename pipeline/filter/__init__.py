@@ -1,0 +1,1 @@
+"""Stage `filter`: rules, classifiers, licenses, contamination and personal data."""

@@ -1,0 +1,1 @@
+"""fastText classifiers of language and quality: trained, saved and applied."""

@@ -1,0 +1,147 @@
+"""The quality classifier: examples of both sides from the corpus and from files, fastText trained on them, measured and stored.
+
+In: the documents, files below the input `examples`, the sections `positives` and `negatives` of the params. Out: the model's file,
+the same bytes for the same examples and settings, whatever their order; a calibration on the tenth of the examples that it never
+saw. A text is held out, and drawn where a side has more than `max_docs`, by a hash of its words: copies of it are on one side of
+the line. Memory: twice `max_docs` lines of `max_chars` a side, one example file of text, and the model (`dim` x 4 bytes a word or
+bucket). What goes in and comes out as columns is in `text/quality_score.py`.
+
+A document of the corpus that is an example is scored by a model that has seen it: the calibration holds for the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from pipeline.filter.classifiers.fasttext import check_same, load_model, train
+from pipeline.filter.classifiers.quality import (
+    HELDOUT_FRAC,
+    LABEL,
+    POSITIVE,
+    Calibration,
+    calibrate,
+    quality_words,
+    score_quality,
+    training_lines,
+)
+from pipeline.filter.params import ExampleFiles, Examples, QualityClassifier
+from pipeline.frame.errors import UserError
+from pipeline.storage.files import TEXT, Found, find_below, find_texts, open_local, read_rows
+from pipeline.storage.streams import split_name
+from pipeline.storage.tables import read_batches
+from pipeline.text.columns import Fractions
+
+SETTING = "filter.quality_classifier"
+MIN_EXAMPLES = 10  # of each side, to learn from and to measure with: fewer is a mistake, not a choice
+N_CHECKED = 1_000
+BATCH_TEXTS = 2_048
+
+Drawn = dict[int, str]  # a hash and the words it is of
+
+
+def train_quality(params: QualityClassifier, docs: Path, examples: Path, model: Path) -> Calibration:
+    """Write the model; return how often its scores are right on examples it never saw. Raises `UserError` for too few."""
+    sides = {
+        "positives": _draw(_read_words(params, "positives", docs, examples), params),
+        "negatives": _draw(_read_words(params, "negatives", docs, examples), params),
+    }
+    for hash_ in sides["positives"].keys() & sides["negatives"].keys():
+        del sides["negatives"][hash_]
+    learn = {name: _part(drawn, is_heldout=False) for name, drawn in sides.items()}
+    heldout = {name: _part(drawn, is_heldout=True) for name, drawn in sides.items()}
+    for name, drawn in sides.items():
+        if len(learn[name]) < MIN_EXAMPLES or not heldout[name]:
+            raise UserError(
+                f"{SETTING}.{name}: too few examples",
+                f"{len(drawn)} different texts",
+                f"name sources or files with at least {int(MIN_EXAMPLES / HELDOUT_FRAC)}",
+            )
+    train(
+        training_lines(learn["positives"], learn["negatives"], params.seed),
+        model,
+        label=LABEL,
+        minCount=params.min_word_count,
+        wordNgrams=params.word_ngrams,
+        dim=params.dim,
+        bucket=params.n_buckets,
+        lr=params.learning_rate,
+        epoch=params.n_epochs,
+        seed=params.seed,
+    )
+    lines = pa.array([*heldout["positives"], *heldout["negatives"]], pa.string())
+    check_same(model, lines[:N_CHECKED])
+    is_positive = np.arange(len(lines)) < len(heldout["positives"])
+    return calibrate(load_model(model).judge(lines, [POSITIVE])[1], is_positive)
+
+
+def score_texts(params: QualityClassifier, model: Path, texts: pa.StringArray) -> Fractions:
+    """The score of each text by the model that `train_quality` wrote."""
+    return score_quality(load_model(model), texts, params.max_chars)
+
+
+def _read_words(params: QualityClassifier, side: str, docs: Path, examples: Path) -> Iterator[Sequence[str]]:
+    """Yield the words of each example of a side, batch by batch."""
+    wanted: Examples = getattr(params, side)
+    cut = partial(quality_words, max_chars=params.max_chars)
+    if wanted.sources:
+        rivals = params.positives.sources if side == "negatives" else []
+        for batch in read_batches(docs, ["text", "source"]):
+            is_wanted = [
+                source.startswith(tuple(wanted.sources)) and not source.startswith(tuple(rivals))
+                for source in batch.column("source").to_pylist()
+            ]
+            yield cut(batch.column("text").filter(pa.array(is_wanted, pa.bool_()))).to_pylist()
+    for place, files in enumerate(wanted.files):
+        texts = read_examples(files, examples, f"{SETTING}.{side}.files.{place}")
+        while batch := list(islice(texts, BATCH_TEXTS)):
+            yield cut(pa.array(batch, pa.string())).to_pylist()
+
+
+def read_examples(params: ExampleFiles, folder: Path, setting: str) -> Iterator[str]:
+    """Yield the texts of example files below `folder`. Raises `UserError` for files without any."""
+    n_texts = 0
+    for file in find_below(folder, params.path, f"{setting}.path"):
+        for text in _read_texts(params, file, f"{setting}.path"):
+            n_texts += 1
+            yield text
+    if not n_texts:
+        raise UserError(
+            f"{setting}: no texts",
+            f"{params.path!r}, text_column {params.text_column!r}",
+            "name files with texts, and the column that holds them",
+        )
+
+
+def _read_texts(params: ExampleFiles, file: Found, setting: str) -> Iterator[str]:
+    kind = split_name(file.name)[0]
+    with open_local(file, setting) as stream:
+        if kind == TEXT:
+            text = stream.read().decode("utf-8-sig")
+            yield from find_texts(text.split(params.split_on) if params.split_on else text, ())
+            return
+        column = params.text_column
+        for _, row in read_rows(stream, kind, [column], file.path):
+            yield from find_texts(row, (column,) if column in row else column.split("."))
+
+
+def _draw(batches: Iterable[Sequence[str]], params: QualityClassifier) -> Drawn:
+    """The `max_docs` examples of the lowest hashes, each once, in the order of these."""
+    drawn: Drawn = {}
+    for batch in batches:
+        drawn |= {xxhash.xxh3_64_intdigest(words.encode(), params.seed): words for words in batch if words}
+        if len(drawn) > 2 * params.max_docs:
+            drawn = {hash_: drawn[hash_] for hash_ in sorted(drawn)[: params.max_docs]}
+    return {hash_: drawn[hash_] for hash_ in sorted(drawn)[: params.max_docs]}
+
+
+def _part(drawn: Drawn, *, is_heldout: bool) -> list[str]:
+    """The examples to measure with, or those to learn from: by the low digits, as the high ones have drawn them."""
+    every = round(1 / HELDOUT_FRAC)
+    return [words for hash_, words in drawn.items() if (hash_ % every == 0) == is_heldout]

@@ -1,0 +1,322 @@
+"""Which documents hold pieces of an evaluation set? n words in a row that both have.
+
+In: the words (`normalize.split_words(normalize.fold(texts))`) of evaluation items, then of documents. Out: for each document how
+many n-grams of evaluation sets it holds, in all and by set, the share of its words that lie in them, and the first item found.
+Source: Brown et al. 2020 (GPT-3), appendix C, with n = 13; an item shorter than n words is looked for as a whole if it has
+`min_words`. An n-gram of which more than half are numbers is no evidence ("1 2 2 2 2 …" is in a mathematics exercise and in an
+array's documentation) and is not looked for.
+
+An n-gram found belongs to the first set and item that has it. Two n-grams are the same if 128 bits of hashes are: a rolling hash
+and XXH64 of the words. Nearly every word of a document passes in one look-up: no n-gram ends in the `min_words` words before it.
+
+Memory: about 60 bytes an n-gram of the sets, none of it a document's. Time: linear in the words. Covered: another case, spacing,
+punctuation, compatible letters. Not covered: translations, rephrasings, other words in between, items shorter than `min_words` or
+of numbers. Mistaken for a leak: a common phrase of n words that an item has too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.filter.decisions import Rule
+from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, Rows, to_utf8
+from pipeline.text.hashing import xxh64
+
+_BASE = np.uint64(0x9E3779B97F4A7C15)
+_MIX = np.uint64(0xFF51AFD7ED558CCD)
+_FNV_START, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+_RING = 64  # words looked back on: more than the longest n-gram
+
+
+class Leaks(NamedTuple):
+    """Different n-grams of evaluation sets, in the order of sets and items, and tables to find them by."""
+
+    keys: Hashes  # the rolling hash
+    checks: Hashes  # XXH64 of the words, one space between two
+    sizes: Rows  # in words
+    ends: Hashes  # the rolling hash of its last `end_words` words
+    items: Rows  # places in `labels`
+    labels: list[str]  # `set:item`
+    set_of_item: Rows  # places in `sets`
+    sets: tuple[str, ...]
+    end_words: int
+    n_too_short: Rows  # items of each set that can't be looked for, short ones and numbers
+    lengths: Rows  # the different `sizes`, in order
+    slots: npt.NDArray[np.int32]
+    bits: Bytes
+
+
+def build(
+    words: pa.StringArray,
+    labels: Sequence[str],
+    set_of_row: Rows,
+    sets: Sequence[str],
+    *,
+    ngram_words: int,
+    min_words: int,
+) -> Leaks:
+    """From the items' words, one row an item (or a field of it, with the same label)."""
+    assert min_words <= ngram_words < _RING, "a shorter item counts as a whole, never a longer one"
+    data, offsets = to_utf8(words)
+    keys, checks, sizes, ends, rows = _item_ngrams(data, offsets, ngram_words, min_words)
+    has_ngram = np.zeros(len(words), np.bool_)
+    has_ngram[rows] = True
+    slots, bits = _tables(len(keys))
+    is_first = _fill(keys, checks, ends, slots, bits)
+    n_too_short = np.bincount(set_of_row[~has_ngram], minlength=len(sets)).astype(np.int64)
+    keys, checks, sizes, ends, rows = (column[is_first] for column in (keys, checks, sizes, ends, rows))
+    return _indexed(keys, checks, sizes, ends, rows, list(labels), set_of_row, tuple(sets), min_words, n_too_short)
+
+
+def _indexed(
+    keys: Hashes,
+    checks: Hashes,
+    sizes: Rows,
+    ends: Hashes,
+    items: Rows,
+    labels: list[str],
+    set_of_item: Rows,
+    sets: tuple[str, ...],
+    end_words: int,
+    n_too_short: Rows,
+) -> Leaks:
+    slots, bits = _tables(len(keys))
+    _fill(keys, checks, ends, slots, bits)
+    return Leaks(
+        keys,
+        checks,
+        sizes,
+        ends,
+        items,
+        labels,
+        set_of_item,
+        sets,
+        end_words,
+        n_too_short,
+        np.unique(sizes),
+        slots,
+        bits,
+    )
+
+
+def _tables(n: int) -> tuple[npt.NDArray[np.int32], Bytes]:
+    """At most half of the slots get used, and one in 16 of the bits."""
+    n_slots = 1 << max(n * 2, 8).bit_length()
+    return np.full(n_slots, -1, np.int32), np.zeros(n_slots, np.uint8)
+
+
+def to_table(leaks: Leaks) -> pa.Table:
+    """What a worker needs, as a table: only paths travel. The first rows, of 0 words, name the sets; their key is
+    `n_too_short`, their check `end_words`."""
+    n_sets = len(leaks.sets)
+    labels = pa.array([*leaks.sets, *leaks.labels], pa.string())
+    return pa.table(
+        {
+            "key": np.append(leaks.n_too_short.astype(np.uint64), leaks.keys),
+            "check": np.append(np.full(n_sets, leaks.end_words, np.uint64), leaks.checks),
+            "end": np.append(np.zeros(n_sets, np.uint64), leaks.ends),
+            "n_words": np.append(np.zeros(n_sets, np.int64), leaks.sizes),
+            "set": np.append(np.arange(n_sets), leaks.set_of_item[leaks.items]),
+            "item": labels.take(pa.array(np.append(np.arange(n_sets), leaks.items + n_sets))),
+        }
+    )
+
+
+def from_table(table: pa.Table) -> Leaks:
+    """The leaks that `to_table` wrote."""
+    keys, checks, ends, sizes, sets = (
+        table.column(name).to_numpy() for name in ("key", "check", "end", "n_words", "set")
+    )
+    n_sets = int(np.count_nonzero(sizes == 0))
+    items = table.column("item").combine_chunks()
+    encoded = items[n_sets:].dictionary_encode()
+    places = encoded.indices.to_numpy().astype(np.int64)
+    set_of_item = np.zeros(len(encoded.dictionary), np.int64)
+    set_of_item[places] = sets[n_sets:]
+    return _indexed(
+        keys[n_sets:],
+        checks[n_sets:],
+        sizes[n_sets:],
+        ends[n_sets:],
+        places,
+        encoded.dictionary.to_pylist(),
+        set_of_item,
+        tuple(items[:n_sets].to_pylist()),
+        int(checks[0]),
+        keys[:n_sets].astype(np.int64),
+    )
+
+
+def rules(max_overlap_ngrams: int) -> list[Rule]:
+    """The rule on the figures of `overlap`."""
+    return [Rule("contaminated", "leak_ngrams", "max", float(max_overlap_ngrams))]
+
+
+def overlap(words: pa.StringArray, leaks: Leaks) -> pa.RecordBatch:
+    """`leak_ngrams`, `leak_word_frac`, `leak_item` ("" if none), and `leak_ngrams_<set>` for each set."""
+    data, offsets = to_utf8(words)
+    columns = leaks.keys, leaks.checks, leaks.sizes, leaks.items, leaks.set_of_item
+    tables = leaks.slots, leaks.bits
+    counts, fracs, first = _overlap(data, offsets, leaks.lengths, *columns, *tables, leaks.end_words, len(leaks.sets))
+    labels = [leaks.labels[item] if item >= 0 else "" for item in first.tolist()]
+    return pa.record_batch(
+        {
+            "leak_ngrams": pa.array(counts.sum(axis=1)),
+            "leak_word_frac": pa.array(fracs),
+            "leak_item": pa.array(labels, pa.string()),
+            **{f"leak_ngrams_{name}": pa.array(counts[:, place].copy()) for place, name in enumerate(leaks.sets)},
+        }
+    )
+
+
+@numba.njit(nogil=True)
+def _powers(longest: int) -> Hashes:  # pragma: no cover (compiled)
+    powers = np.ones(longest + 1, np.uint64)
+    for n in range(longest):
+        powers[n + 1] = powers[n] * _BASE
+    return powers
+
+
+@numba.njit(nogil=True)
+def _hash_word(data: Bytes, i: int, stop: int) -> tuple[np.uint64, int]:  # pragma: no cover (compiled)
+    """FNV-1a of the word at `i`, and where it ends: enough to find candidates by."""
+    hashed = _FNV_START
+    while i < stop and data[i] != 32:
+        hashed = (hashed ^ np.uint64(data[i])) * _FNV_PRIME
+        i += 1
+    return hashed, i
+
+
+@numba.njit(cache=True, nogil=True)
+def _item_ngrams(
+    data: Bytes, offsets: Offsets, n: int, min_words: int
+) -> tuple[Hashes, Hashes, Rows, Hashes, Rows]:  # pragma: no cover (compiled)
+    n_rows, total = len(offsets) - 1, 0
+    for i in range(offsets[0], offsets[n_rows]):
+        total += data[i] == 32
+    keys, checks = np.empty(total + n_rows, np.uint64), np.empty(total + n_rows, np.uint64)
+    ends = np.empty(total + n_rows, np.uint64)
+    sizes, rows = np.empty(total + n_rows, np.int64), np.empty(total + n_rows, np.int64)
+    starts, rolled = np.zeros(_RING, np.int64), np.zeros(_RING, np.uint64)
+    numbers = np.zeros(_RING, np.int64)  # how many of the words before are numbers
+    powers = _powers(n)
+    used = 0
+    for row in range(n_rows):
+        n_words, i, stop = 0, offsets[row], offsets[row + 1]
+        hashed, n_numbers = np.uint64(0), 0
+        while i < stop:
+            starts[n_words % _RING], rolled[n_words % _RING], numbers[n_words % _RING] = i, hashed, n_numbers
+            first = i
+            word, i = _hash_word(data, i, stop)
+            hashed = hashed * _BASE + word
+            n_numbers += 48 <= data[first] <= 57
+            n_words += 1
+            is_whole = i >= stop and min_words <= n_words < n
+            if n_words >= n or is_whole:
+                size = min(n, n_words)
+                at = (n_words - size) % _RING
+                if 2 * (n_numbers - numbers[at]) > size:
+                    i += 1
+                    continue
+                keys[used] = hashed - rolled[at] * powers[size]
+                checks[used] = xxh64(data, int(starts[at]), i)
+                ends[used] = hashed - rolled[(n_words - min_words) % _RING] * powers[min_words]
+                sizes[used], rows[used] = size, row
+                used += 1
+            i += 1
+    return keys[:used], checks[:used], sizes[:used], ends[:used], rows[:used]
+
+
+@numba.njit(nogil=True)
+def _spread(key: np.uint64) -> np.uint64:  # pragma: no cover (compiled)
+    key = (key ^ (key >> np.uint64(33))) * _MIX
+    return key ^ (key >> np.uint64(29))
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill(
+    keys: Hashes, checks: Hashes, ends: Hashes, slots: npt.NDArray[np.int32], bits: Bytes
+) -> npt.NDArray[np.bool_]:  # pragma: no cover (compiled)
+    """Enters each n-gram once; returns which ones are the first of their kind."""
+    mask, bit_mask = np.uint64(len(slots) - 1), np.uint64(8 * len(bits) - 1)
+    is_first = np.zeros(len(keys), np.bool_)
+    for place in range(len(keys)):
+        bit = _spread(ends[place]) & bit_mask
+        bits[bit >> np.uint64(3)] |= np.uint8(1 << (bit & np.uint64(7)))
+        slot = _spread(keys[place]) & mask
+        while slots[slot] >= 0 and (keys[slots[slot]] != keys[place] or checks[slots[slot]] != checks[place]):
+            slot = (slot + np.uint64(1)) & mask
+        if slots[slot] < 0:
+            slots[slot], is_first[place] = place, True
+    return is_first
+
+
+@numba.njit(nogil=True)
+def _look_up(
+    key: np.uint64, size: int, keys: Hashes, sizes: Rows, slots: npt.NDArray[np.int32]
+) -> int:  # pragma: no cover (compiled)
+    """The place of the n-gram, or -1."""
+    mask = np.uint64(len(slots) - 1)
+    slot = _spread(key) & mask
+    while slots[slot] >= 0 and (keys[slots[slot]] != key or sizes[slots[slot]] != size):
+        slot = (slot + np.uint64(1)) & mask
+    return slots[slot]
+
+
+@numba.njit(cache=True, nogil=True)
+def _overlap(
+    data: Bytes,
+    offsets: Offsets,
+    lengths: Rows,
+    keys: Hashes,
+    checks: Hashes,
+    sizes: Rows,
+    items: Rows,
+    set_of_item: Rows,
+    slots: npt.NDArray[np.int32],
+    bits: Bytes,
+    end_words: int,
+    n_sets: int,
+) -> tuple[npt.NDArray[np.int64], Fractions, Rows]:  # pragma: no cover (compiled)
+    n_rows = len(offsets) - 1
+    counts, fracs, firsts = np.zeros((n_rows, n_sets), np.int64), np.zeros(n_rows), np.full(n_rows, -1, np.int64)
+    starts, rolled = np.zeros(_RING, np.int64), np.zeros(_RING, np.uint64)
+    powers, bit_mask = _powers(_RING), np.uint64(8 * len(bits) - 1)
+    for row in range(n_rows):
+        n_words, n_leaked, hashed = 0, 0, np.uint64(0)
+        leaked = np.uint64(0)  # which of the last 64 words lie in a leak, the last one in the lowest bit
+        i, stop = offsets[row], offsets[row + 1]
+        while i < stop:
+            starts[n_words % _RING], rolled[n_words % _RING] = i, hashed
+            word, i = _hash_word(data, i, stop)
+            hashed = hashed * _BASE + word
+            n_words += 1
+            leaked <<= np.uint64(1)
+            end = np.uint64(hashed - rolled[(n_words - end_words) % _RING] * powers[end_words])
+            bit = _spread(end) & bit_mask
+            is_new = n_words < end_words or not bits[bit >> np.uint64(3)] >> (bit & np.uint64(7)) & np.uint64(1)
+            for k in range(0 if is_new else len(lengths)):
+                size = lengths[k]
+                if n_words < size:
+                    break
+                at = (n_words - size) % _RING
+                key = np.uint64(hashed - rolled[at] * powers[size])
+                place = _look_up(key, size, keys, sizes, slots)
+                if place >= 0 and checks[place] == xxh64(data, int(starts[at]), i):
+                    item = items[place]
+                    counts[row, set_of_item[item]] += 1
+                    firsts[row] = item if firsts[row] < 0 else firsts[row]
+                    added = ((np.uint64(1) << np.uint64(size)) - np.uint64(1)) & ~leaked
+                    leaked |= added
+                    while added:
+                        added &= added - np.uint64(1)
+                        n_leaked += 1
+            i += 1
+        fracs[row] = n_leaked / max(n_words, 1)
+    return counts, fracs, firsts

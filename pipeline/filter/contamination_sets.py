@@ -1,0 +1,109 @@
+"""The texts of evaluation sets, read from files, and the n-grams of them that no document may hold.
+
+In: `filter.decontamination` of params.yaml: sets by name, with the fields that hold text and a path (a file, a folder or a glob)
+relative to the stage's input `sets`. `.jsonl .ndjson` and `.parquet` (one item per row), `.txt` (one item per line), plain or
+compressed. Out: `Leaks`, and the same as a file, which is all that a worker gets. An item is called `<set>:<file>#<row>`.
+Memory: the texts of all sets, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.filter.contamination import Leaks, build, from_table, to_table
+from pipeline.filter.params import Decontamination, EvaluationSet
+from pipeline.frame.errors import UserError
+from pipeline.storage.files import TEXT, Found, find_below, find_texts, open_local, read_lines, read_rows
+from pipeline.storage.streams import split_name
+from pipeline.storage.tables import read_table, write_table
+from pipeline.text.normalize import fold, split_words
+
+
+def read_leaks(params: Decontamination, folder: Path) -> Leaks:
+    """Return every n-gram of every set; their files are below `folder`.
+
+    Raises `UserError` for a file that can't be read, a field that no row has, a set without items.
+    """
+    texts: list[str] = []
+    labels: list[str] = []
+    sets: list[int] = []
+    for place, each in enumerate(params.sets):
+        n_before = len(texts)
+        for label, text in read_set(each, folder, f"filter.decontamination.sets.{place}"):
+            texts.append(text)
+            labels.append(label)
+            sets.append(place)
+        if len(texts) == n_before:
+            raise UserError(f"evaluation set {each.name}: no texts", repr(each.path), "correct its path and fields")
+    words = split_words(fold(pa.array(texts, pa.string())))
+    names = [each.name for each in params.sets]
+    n, shortest = params.ngram_words, min(params.min_words, params.ngram_words)
+    return build(words, labels, np.array(sets, np.int64), names, ngram_words=n, min_words=shortest)
+
+
+def read_set(params: EvaluationSet, folder: Path, setting: str) -> Iterator[tuple[str, str]]:
+    """Yield the label and the text of every field of every item. The set's path is relative to `folder`."""
+    files = find_below(folder, params.path, f"{setting}.path")
+    fields = dict.fromkeys(params.fields, 0)
+    names: list[str] = []
+    for file in files:
+        for number, row in _read_items(file, params.fields, f"{setting}.path"):
+            names = names or sorted(row)
+            for field in fields if split_name(file.name)[0] != TEXT else row:
+                for text in find_texts(row, field.split(".")):
+                    fields[field] = fields.get(field, 0) + 1
+                    yield f"{params.name}:{file.name}#{number}", text
+    missing = [field for field, n in fields.items() if not n]
+    if missing or (not fields and any(split_name(file.name)[0] != TEXT for file in files)):
+        raise UserError(
+            f"{setting}.fields: {'no row has ' + ', '.join(missing) if missing else 'none are named'}",
+            f"the first row has {', '.join(names) or 'none'}",
+            "name the fields that hold the evaluation's texts",
+        )
+
+
+def _read_items(file: Found, fields: Sequence[str], setting: str) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """Yield the number and the fields of each item; an item of a text file has the one field `line`."""
+    kind = split_name(file.name)[0]
+    with open_local(file, setting) as stream:
+        if kind == TEXT:
+            yield from ((number, {"line": text}) for number, text in read_lines(stream))
+        else:
+            yield from read_rows(stream, kind, list({field.split(".")[0]: None for field in fields}), file.path)
+
+
+def write_leaks(path: Path, leaks: Leaks) -> None:
+    """The file that workers read; the same sets give the same bytes."""
+    write_table(path, to_table(leaks))
+
+
+@lru_cache(maxsize=2)
+def load_leaks(path: Path) -> Leaks:
+    """Read once a process."""
+    return from_table(read_table(path))
+
+
+def leak_metrics(leaks: Leaks) -> dict[str, int]:
+    """Of each set: how many different n-grams are looked for, and how many texts are too short to be."""
+    n_ngrams = np.bincount(leaks.set_of_item[leaks.items], minlength=len(leaks.sets))
+    found = {f"decontamination_{name}_ngrams": int(n_ngrams[place]) for place, name in enumerate(leaks.sets)}
+    short = {
+        f"decontamination_{name}_too_short": int(leaks.n_too_short[place]) for place, name in enumerate(leaks.sets)
+    }
+    return found | short
+
+
+def contaminated_metrics(figures: pa.Table, is_dropped: npt.NDArray[np.bool_]) -> dict[str, int]:
+    """By set, how many of the documents dropped as contaminated hold n-grams of it; one document may count for several sets."""
+    prefix = "leak_ngrams_"
+    names = [name.removeprefix(prefix) for name in figures.column_names if name.startswith(prefix)]
+    return {
+        f"contaminated_{name}_docs": int(np.count_nonzero(is_dropped & (figures.column(prefix + name).to_numpy() > 0)))
+        for name in names
+    }

@@ -1,0 +1,1 @@
+"""Words as the rules count them, cut by compiled functions."""

@@ -1,0 +1,155 @@
+"""What comes off the ends of a run of non-space, and what parts its middle. Compiled, for pipeline/filter/words/words.py.
+
+In: bytes i to j of a text. Out: how many bytes come off or part here, 0 for none. The rules are those of spaCy's English tokenizer.
+"""
+
+from __future__ import annotations
+
+from pipeline.filter.words.known_words import Lengths, find_known, hash_word
+from pipeline.filter.words.punctuation import (
+    BEFORE_DOT,
+    CLOSES,
+    CURRENCY,
+    DIGIT,
+    ICON,
+    JOINS,
+    LOWER,
+    OPENS,
+    QUOTE,
+    UPPER,
+    Marks,
+)
+from pipeline.text.columns import Bytes, Hashes
+from pipeline.text.compiled import decode, leaf
+
+MAX_UNIT = 5
+
+
+@leaf
+def before(data: Bytes, i: int) -> int:  # pragma: no cover (compiled)
+    """Where the letter that ends before byte i starts."""
+    i -= 1
+    while data[i] & 0xC0 == 0x80:
+        i -= 1
+    return i
+
+
+@leaf
+def opening_bytes(data: Bytes, i: int, j: int, table: Marks) -> int:  # pragma: no cover (compiled)
+    """How many bytes come off the start."""
+    point, width = decode(data, i)
+    if point == 46:
+        k = i
+        while k < j and data[k] == 46:
+            k += 1
+        return k - i if k - i > 1 else 0
+    if table[point] & OPENS:
+        return width
+    if point == 43:
+        return 0 if i + 1 < j and 48 <= data[i + 1] <= 57 else 1
+    if point == 85 and j - i > 2 and data[i + 1] == 83 and data[i + 2] == 36:
+        return 3  # US$
+    return 2 if (point == 65 or point == 67) and j - i > 1 and data[i + 1] == 36 else 0
+
+
+@leaf
+def _closing_dot(data: Bytes, i: int, j: int, table: Marks) -> int:  # pragma: no cover (compiled)
+    k = j
+    while k > i and data[k - 1] == 46:
+        k -= 1
+    if j - k > 1 or k == i:
+        return j - k if j - k > 1 else 0
+    last = before(data, k)
+    point, _ = decode(data, last)
+    if table[point] & BEFORE_DOT:
+        return 1
+    if last == i:
+        return 0
+    other, _ = decode(data, before(data, last))
+    if table[point] & UPPER and table[other] & UPPER:
+        return 1
+    return 1 if other == 0xB0 and (point | 32) in (99, 102, 107) else 0
+
+
+@leaf
+def closing_bytes(
+    data: Bytes, i: int, j: int, table: Marks, keys: Hashes, pieces: Lengths
+) -> int:  # pragma: no cover (compiled)
+    """How many bytes come off the end."""
+    if i >= j:
+        return 0
+    last = before(data, j)
+    point, width = decode(data, last)
+    if point == 46:
+        return _closing_dot(data, i, j, table)
+    if point == 115 or point == 83:  # 's
+        if last - i >= 1 and data[last - 1] == 39:
+            return 2
+        if last - i >= 3 and data[last - 3] == 0xE2 and data[last - 2] == 0x80 and data[last - 1] == 0x99:
+            return 4
+    if table[point] & CLOSES:
+        if point == 0x2026 and last - i >= 3 and decode(data, last - 3)[0] == 0x2026:
+            return 6
+        return width
+    if last > i:
+        is_after_digit = 48 <= data[last - 1] <= 57
+        if point == 43 and is_after_digit:
+            return 1
+        if table[point] & CURRENCY and is_after_digit:
+            return width
+        k = last  # a unit reaches back to a digit
+        for _ in range(MAX_UNIT):
+            if k <= i:
+                break
+            if 48 <= data[k - 1] <= 57:
+                key = ~hash_word(data, k, j)
+                return j - k if find_known(keys, pieces, key) else 0
+            k = before(data, k)
+    return 0
+
+
+@leaf
+def _hyphens(data: Bytes, i: int, j: int) -> int:  # pragma: no cover (compiled)
+    """Bytes of the hyphens or dashes here, longest first; a letter must follow."""
+    byte = data[i]
+    if byte == 126:
+        return 1
+    if byte == 45:
+        k = i
+        while k < j and data[k] == 45:
+            k += 1
+        return k - i if k - i <= 3 else 0
+    if byte == 0xE2 and data[i + 1] == 0x80 and (data[i + 2] == 0x93 or data[i + 2] == 0x94):
+        return 6 if i + 5 < j and data[i + 2] == 0x94 and decode(data, i + 3)[0] == 0x2014 else 3
+    return 0
+
+
+@leaf
+def parting_bytes(data: Bytes, i: int, start: int, j: int, table: Marks) -> int:  # pragma: no cover (compiled)
+    """Bytes of the mark at i that parts the word from `start` to j, or 0."""
+    point, width = decode(data, i)
+    if point == 46 and i + 1 < j and data[i + 1] == 46:
+        k = i
+        while k < j and data[k] == 46:
+            k += 1
+        return k - i
+    bits = table[point]
+    if point == 0x2026 or bits & ICON:
+        return width
+    if i == start or i + width >= j:
+        return 0
+    left = table[decode(data, before(data, i))[0]]
+    after = decode(data, i + width)[0]
+    if left & DIGIT and (point in (43, 45, 42, 94)) and (table[after] & DIGIT or after == 45):
+        return 1
+    if point == 46:
+        return 1 if left & (LOWER | QUOTE) and table[after] & (UPPER | QUOTE) else 0
+    if point == 44:
+        return 1 if left & (LOWER | UPPER) and table[after] & (LOWER | UPPER) else 0
+    if left & (LOWER | UPPER | DIGIT):
+        if bits & JOINS:
+            return 1 if table[after] & (LOWER | UPPER) else 0
+        n = _hyphens(data, i, j)
+        if n and i + n < j and table[decode(data, i + n)[0]] & (LOWER | UPPER):
+            return n
+    return 0

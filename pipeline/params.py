@@ -1,0 +1,53 @@
+"""The settings in params.yaml: one frozen section per stage, in the order of the graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.conversations.params import Conversations
+from pipeline.dedupe.params import Dedupe
+from pipeline.download.params import Download
+from pipeline.evaluate.params import Evaluate
+from pipeline.filter.params import Filter
+from pipeline.frame.settings import Section, check_section, read_yaml
+from pipeline.index.params import Index
+from pipeline.pretrain.params import Pretrain
+from pipeline.registry.params import Registry
+from pipeline.sft.params import Sft
+from pipeline.shard.params import Shard
+from pipeline.train_tokenizer.params import TrainTokenizer
+
+RENAMED = {  # old dotted name → new one
+    "conversations.passage_chars": "index.passage_chars",
+    "conversations.max_index_bytes": "index.max_bytes",
+    "conversations.max_sample_bytes": "index.max_sample_bytes",
+}
+
+
+class Params(Section):
+    """All of params.yaml. Its fields but `registry` are the stages, in the order of the graph."""
+
+    download: Download
+    dedupe: Dedupe
+    filter: Filter
+    index: Index
+    train_tokenizer: TrainTokenizer
+    shard: Shard
+    conversations: Conversations
+    pretrain: Pretrain
+    sft: Sft
+    evaluate: Evaluate
+    registry: Registry
+
+
+STAGES = tuple(name for name in Params.model_fields if name != "registry")
+
+
+def load_params(path: Path) -> Params:
+    """params.yaml, whole and checked. Raises `UserError` for a missing or broken file, `ParamError` for a setting."""
+    return check_params(read_yaml(path), str(path))
+
+
+def check_params(values: object, path: str = "params.yaml") -> Params:
+    """The typed params. Raises `ParamError` that names every wrong setting by its dotted name."""
+    return check_section(Params, values, path, RENAMED)

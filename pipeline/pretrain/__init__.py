@@ -1,0 +1,1 @@
+"""Stage `pretrain`: token shards → a base model."""

@@ -1,0 +1,1 @@
+"""Registered versions of the model: publish, gate, promote, roll back (`python -m pipeline.registry`)."""

@@ -1,0 +1,155 @@
+"""The frame around every stage: check the params, hand out a scratch folder, run, check the counts, rename, write metrics.
+
+A stage is `run(params, *, docs: Path, out: Path) -> Metrics`. Its keyword-only paths are the flags of the command line;
+`out` is a temporary folder that the frame renames on success, so that a half-written stage can't be taken for a finished
+one. A stage that asks for `scratch: Path` gets a folder that outlives a crash and is named by a hash of its params, its
+inputs and its code: what is found there belongs to exactly this run. Clock readings are no metrics: a stage reports them with
+`report_timings`, and the frame writes them to var/timings/<stage>.json.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import importlib
+import inspect
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType, ModuleType
+
+import xxhash
+
+from pipeline.frame.errors import UserError
+from pipeline.frame.locks import lock_folder
+from pipeline.frame.metrics import Metrics, check_metrics, write_json
+from pipeline.frame.timings import start_timings, write_timings
+from pipeline.params import load_params
+
+SCRATCH = Path("scratch")
+
+
+def load_stage(name: str) -> ModuleType:
+    """Import the module of a stage, `pipeline/<name>/stage.py`."""
+    return importlib.import_module(f"pipeline.{name}.stage")
+
+
+def stage_name(module: ModuleType) -> str:
+    """Return the name of an imported stage: the inverse of `load_stage`."""
+    return module.__name__.removesuffix(".stage").rpartition(".")[2]
+
+
+def input_names(run: Callable[..., Metrics]) -> list[str]:
+    """The keyword-only paths a stage reads: its flags, in order."""
+    names = [p.name for p in inspect.signature(run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    return [name for name in names if name not in ("out", "scratch")]
+
+
+def run_stage(
+    module: ModuleType, *, params_path: Path, inputs: Mapping[str, Path], out: Path, metrics_path: Path
+) -> Metrics:
+    """Runs one stage for real; after it `out` and `metrics_path` are whole, or nothing has changed but scratch."""
+    name, rank = stage_name(module), int(os.environ.get("RANK", "0"))
+    section = getattr(load_params(params_path), name)
+    for flag, path in inputs.items():
+        if not path.exists():
+            raise UserError(f"{name}: --{flag} is missing", f"no {path}", "run the stage that makes it (dvc repro)")
+    started = time.monotonic()
+    start_timings()
+    partial = out.with_name(f"{out.name}.{rank}.partial" if rank else f"{out.name}.partial")
+    extra = {}
+    if "scratch" in inspect.signature(module.run).parameters:
+        extra["scratch"] = SCRATCH / name / run_key(module, section.model_dump_json(), inputs)
+        extra["scratch"].mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, _interrupt)
+    held = _claim(partial, name)
+    try:
+        metrics = module.run(section, **inputs, **extra, out=partial)
+        check_metrics(name, metrics)
+        if rank:  # under torchrun the first process speaks for all
+            return metrics
+        if out.exists():
+            shutil.rmtree(out)
+        partial.rename(out)
+        write_json(metrics_path, metrics)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"{name}: the disk is full", str(error), "free some space and run it again") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        os.close(held)
+    if extra:
+        shutil.rmtree(SCRATCH / name, ignore_errors=True)
+    seconds = time.monotonic() - started
+    write_timings(name, metrics_path, seconds)
+    print(f"{name}: done in {seconds:.1f} s", flush=True)
+    return metrics
+
+
+def _claim(partial: Path, name: str) -> int:
+    """An empty folder that is this process's alone, as long as the descriptor returned is open: a second run would empty it
+    under the first one's hands. A killed process holds nothing, so its folder is simply taken over."""
+    partial.mkdir(parents=True, exist_ok=True)
+    held = lock_folder(partial)
+    if held is None:
+        raise UserError(
+            f"{name}: another run is making {partial.with_suffix('')}", str(partial), "wait for it, or stop it"
+        )
+    for path in partial.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    return held
+
+
+def run_key(module: ModuleType, section: str, inputs: Mapping[str, Path]) -> str:
+    """32 hex digits that name this very run: the params that matter, every byte of the inputs (of token shards the sha256 in
+    their manifest), the code at work."""
+    digest = xxhash.xxh3_128(section.encode())
+    code = sorted(code_files(module))
+    for place in [*inputs.values(), *code]:
+        stated = _with_stated_sha256(place)
+        for path in sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]:
+            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+            if path in stated:
+                continue
+            with path.open("rb") as file:
+                hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
+
+
+def _with_stated_sha256(place: Path) -> set[Path]:
+    """Token shards: their manifest, which is read, says what they hold, and whoever reads them checks it (model/data/verified.py). To
+    read hundreds of gigabytes at every start and in every process would take minutes."""
+    manifest = place / "manifest.json"
+    if not manifest.is_file():
+        return set()
+    parts = [part for part in json.loads(manifest.read_text(encoding="utf-8")).values() if isinstance(part, dict)]
+    return {place / file["name"] for part in parts for file in part.get("files", []) if "sha256" in file}
+
+
+def code_files(module: ModuleType) -> set[Path]:
+    """The files of ours whose names stand in the module, directly or by way of the modules they come from."""
+    found: set[str] = set()
+    waiting = [module.__name__]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.partition(".")[0] not in ("pipeline", "model") or name not in sys.modules:
+            continue
+        found.add(name)
+        values = vars(sys.modules[name]).values()
+        waiting += [
+            each.__name__ if isinstance(each, ModuleType) else str(getattr(each, "__module__", "")) for each in values
+        ]
+    files = [getattr(sys.modules[name], "__file__", None) for name in found]
+    if any(name.startswith("model.") for name in found):  # which loads some of its modules when they are needed
+        files += sorted(map(str, (Path(__file__).parent.parent / "model").rglob("*.py")))
+    return {Path(file) for file in (*files, inspect.getfile(module)) if file}
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(143)  # SystemExit unwinds, so that the half-written folder goes

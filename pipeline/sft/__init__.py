@@ -1,0 +1,1 @@
+"""Stage `sft`: a base model and conversations → a chat model."""

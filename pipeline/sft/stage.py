@@ -1,0 +1,110 @@
+"""Tune the pretrained model on conversations: a model folder and CONVERSATIONS → a model folder that can talk.
+
+The loss is on the assistant's tokens only. Whole conversations are packed into rows; none is cut unless it is longer than the
+window, and these are counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model.data.batches import Conversation, ConversationBatches
+from model.network.folder import load_model
+from model.network.loss import token_nats
+from model.network.transformer import Transformer
+from model.tokenizer.chat import messages_from_json, render
+from model.tokenizer.tokenizer import Tokenizer
+from pipeline.frame.errors import UserError
+from pipeline.frame.metrics import Metrics
+from pipeline.sft.params import Sft
+from pipeline.storage.tables import read_table
+from pipeline.training.phase import run_training, world_wanted
+
+EVAL_CONVERSATIONS = 128
+
+
+def run(params: Sft, *, base: Path, conversations: Path, scratch: Path, out: Path) -> Metrics:
+    """Raises: `UserError` when there is nothing to learn from."""
+    settings = params.training
+    model, tokenizer, _ = load_model(base)
+    model.train().requires_grad_(True)
+    rendered = read_conversations(conversations / "train.parquet", tokenizer)
+    if not rendered:
+        raise UserError(
+            "sft: there is no conversation to learn from", f"none in {conversations}", "raise conversations.n_*"
+        )
+    batches = ConversationBatches(
+        rendered,
+        seq_len=model.config.seq_len,
+        batch_rows=settings.batch_rows,
+        seed=settings.seed,
+        pad_id=tokenizer.special("pad"),
+    )
+    evaluate = heldout_nats(
+        read_conversations(conversations / "heldout.parquet", tokenizer), tokenizer, model.config.seq_len
+    )
+    with world_wanted() as world:
+        metrics = run_training(
+            "sft",
+            model,
+            tokenizer,
+            batches,
+            settings,
+            evaluate=evaluate,
+            documents_of=lambda batch: conversations_in(conversations / "train.parquet", batches, batch),
+            world=world,
+            scratch=scratch,
+            out=out,
+        )
+    if metrics:
+        metrics |= {
+            "conversations": len(rendered),
+            "rows": batches.n_rows,
+            "conversations_cut": len(batches.packing.cut),
+        }
+    return metrics
+
+
+def read_conversations(path: Path, tokenizer: Tokenizer) -> list[Conversation]:
+    """Ids and loss masks by the one chat template."""
+    conversations: list[Conversation] = []
+    for text in read_table(path, ["messages"]).column("messages"):
+        ids, mask = render(messages_from_json(json.loads(text.as_py())), tokenizer)
+        conversations.append(Conversation(np.array(ids, dtype=np.int32), np.array(mask)))  # a tenth of a list's memory
+    return conversations
+
+
+def conversations_in(path: Path, batches: ConversationBatches, number: int) -> list[str]:
+    """The ids of the conversations that a batch is made of."""
+    ids = read_table(path, ["id"]).column("id")
+    return [ids[piece].as_py() for row in batches.at(number).rows for piece in batches.packing.rows[row]]
+
+
+def heldout_nats(
+    conversations: list[Conversation], tokenizer: Tokenizer, seq_len: int
+) -> Callable[[Transformer], dict[str, float]]:
+    """Mean nats of the assistant's tokens on a fixed part of the held-out conversations, for the curve."""
+    if not conversations:
+        return lambda model: {}
+    step = max(len(conversations) // EVAL_CONVERSATIONS, 1)
+    batches = ConversationBatches(
+        conversations[::step], seq_len=seq_len, batch_rows=1, seed=0, pad_id=tokenizer.special("pad")
+    )
+
+    @torch.no_grad()
+    def evaluate(model: Transformer) -> dict[str, float]:
+        device = model.head.weight.device
+        totals: list[float] = [0.0, 0]
+        for row in range(batches.n_rows):
+            batch = batches.at(row)
+            documents = batch.documents.to(device) if batch.documents is not None else None
+            nats = token_nats(model(batch.ids.to(device), None, documents), model.head.weight, batch.targets.to(device))
+            totals = [totals[0] + float(nats.double().sum()), totals[1] + int((batch.targets >= 0).sum())]
+        return {"heldout_loss_nats": totals[0] / totals[1]}
+
+    return evaluate

@@ -1,0 +1,1 @@
+"""Stage `shard`: documents → token shards."""

@@ -1,0 +1,15 @@
+"""Settings of `shard` in params.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.frame.settings import Count, Section, Seed
+
+
+class Shard(Section):
+    val_frac: Annotated[float, Field(gt=0.0, lt=0.5)]  # of the documents, chosen by a hash of their id
+    seed: Seed
+    file_tokens: Count  # about this many tokens a file

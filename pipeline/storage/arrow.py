@@ -1,0 +1,114 @@
+"""Uncompressed Arrow IPC files: the only file of `pipeline/` that opens them (model/data/batches.py reads tokens).
+
+Token shards, which stages hand on; and what a stage keeps in its scratch folder or an index keeps beside it: whole tables, streams
+that grow, batches that are read in place. Memory: what is written at once; mapped files cost what is touched.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import ipc
+
+from pipeline.frame.errors import UserError
+
+
+def tokens_schema(dtype: pa.DataType) -> pa.Schema:
+    """TOKENS: one column without nulls, uint16 or uint32."""
+    return pa.schema([pa.field("tokens", dtype, nullable=False)])
+
+
+class TokenFile:
+    """One uncompressed Arrow IPC file of tokens, written chunk by chunk in batches of `batch_tokens`."""
+
+    def __init__(self, path: Path, dtype: pa.DataType, batch_tokens: int = 1 << 20) -> None:
+        self.path, self.n_tokens = path, 0
+        self._schema, self._size = tokens_schema(dtype), batch_tokens
+        self._sink = pa.OSFile(str(path), "wb")
+        self._writer = ipc.new_file(self._sink, self._schema)
+        self._pending: list[pa.Array] = []
+        self._waiting = 0
+
+    def write(self, chunk: pa.Array) -> None:
+        self._pending.append(chunk.cast(self._schema.field(0).type))
+        self._waiting += len(chunk)
+        self.n_tokens += len(chunk)
+        while self._waiting >= self._size:
+            whole = pa.concat_arrays(self._pending)
+            self._writer.write_batch(pa.record_batch([whole[: self._size]], schema=self._schema))
+            self._pending, self._waiting = [whole[self._size :]], self._waiting - self._size
+
+    def close(self) -> None:
+        if self._waiting:
+            self._writer.write_batch(pa.record_batch([pa.concat_arrays(self._pending)], schema=self._schema))
+        self._writer.close()
+        self._sink.close()
+        self._pending = []
+
+
+def write_arrow(path: Path, table: pa.Table) -> None:
+    """One uncompressed Arrow IPC file, for what a stage writes to its scratch folder."""
+    write_batches(path, table.schema, table.to_batches())
+
+
+def read_arrow(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The same, or some of its columns: only these are read."""
+    with pa.OSFile(str(path), "rb") as file:
+        names = ipc.open_file(file).schema.names
+        fields = [names.index(name) for name in columns or names]
+        return (
+            ipc.open_file(file, options=ipc.IpcReadOptions(included_fields=fields)).read_all().select(columns or names)
+        )
+
+
+def append_stream(path: Path, table: pa.Table) -> None:
+    """Adds rows to a file of Arrow streams, for what is written and read once."""
+    with path.open("ab") as sink, ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def read_stream(path: Path) -> Iterator[pa.RecordBatch]:
+    """The batches of such a file, in the order in which they were added."""
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        while file.tell() < size:
+            with ipc.open_stream(file) as stream:
+                yield from stream
+
+
+def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> list[int]:
+    """One uncompressed Arrow IPC file, written batch by batch; returns the rows of each."""
+    rows: list[int] = []
+    with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            rows.append(batch.num_rows)
+    return rows
+
+
+def map_batches(path: Path) -> pa.RecordBatchFileReader:
+    """An Arrow IPC file in place: `get_batch(i)`, `read_all()` and slices of these cost no memory of their own, and read what is
+    touched."""
+    try:
+        return ipc.open_file(pa.memory_map(str(path)).read_buffer())  # a buffer needs no thread to read it
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: not a readable Arrow file", str(error), "make it again") from error
+
+
+def zero_lists(path: Path, column: str, rows: Iterable[tuple[int, int]]) -> None:
+    """Overwrites what stands in some lists of a file of `write_batches`, in place. `rows`: batch, and row in the batch."""
+    whole = pa.memory_map(str(path)).read_buffer()
+    reader = ipc.open_file(whole)
+    with path.open("r+b") as file:
+        for batch, row in rows:
+            lists = reader.get_batch(batch).column(column)
+            start, stop = lists.offsets[row].as_py(), lists.offsets[row + 1].as_py()
+            n_bytes = lists.values.type.bit_width // 8
+            file.seek(lists.values.buffers()[1].address - whole.address + start * n_bytes)
+            file.write(bytes((stop - start) * n_bytes))
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,143 @@
+"""A part of the corpus, drawn by a hash: the documents whose hash of seed and id comes first, up to a number of bytes of text.
+
+The same documents give the same sample, however they are cut into files. In: a folder of documents. Out, `sample_docs`: a table in
+the order of the hash, in one pass; memory: twice the sample. Out, `write_sample`: a folder of files, with shares for each source
+and, beside the sample, some documents that are not in it, in two passes; memory: 100 bytes a document drawn and the texts of one
+file, however large the sample.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time)
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from pipeline.storage.tables import DOCS, ShardWriter, read_batches
+
+SAMPLED = pa.schema([("source", pa.string()), ("text", pa.string()), ("is_heldout", pa.bool_())])
+Place = tuple[int, str]  # of a document in the order: its hash and its id
+BEFORE_ALL: Place = (-1, "")
+
+
+class Drawn(NamedTuple):
+    """Where a group of sources ends in the order of the hash: its sample, and the held-out documents that follow."""
+
+    sample_end: Place
+    heldout_end: Place
+
+
+def sample_docs(docs: Path, columns: Sequence[str], sample_bytes: int, seed: int) -> pa.Table:
+    """The columns of whole documents, just enough of them to reach `sample_bytes` of text, or all."""
+    names = list(dict.fromkeys(["id", "text", *columns]))
+    first = Smallest(sample_bytes)
+    first.add(_keyed(pa.Table.from_batches([], pa.schema([DOCS.field(name) for name in names])), seed))
+    for batch in read_batches(docs, names):
+        first.add(_keyed(pa.Table.from_batches([batch]), seed))
+    return first.rows().select(list(columns))
+
+
+def write_sample(
+    docs: Path, folder: Path, shares: Mapping[str, float], sample_bytes: int, seed: int, heldout_frac: float = 0.0
+) -> None:
+    """The sampled documents as a folder of `SAMPLED`, in the order of the corpus.
+
+    Each document belongs to the longest of the prefixes in `shares` that its source begins with, or to none and is not drawn. A
+    prefix with less text than its share gives all it has; the others give no more for that. Of each prefix, the documents that
+    follow its sample are held out, up to `heldout_frac` of its bytes.
+    """
+    total, prefixes = sum(shares.values()), sorted(shares, key=len, reverse=True)
+    bounds = {prefix: round(sample_bytes * shares[prefix] / total) for prefix in prefixes}
+    firsts = {prefix: Smallest(round(bounds[prefix] * (1.0 + heldout_frac)) + 1) for prefix in prefixes}
+
+    @cache
+    def group_of(source: str) -> int:
+        return next((number for number, prefix in enumerate(prefixes) if source.startswith(prefix)), -1)
+
+    def groups_of(rows: pa.Table) -> npt.NDArray[np.int64]:
+        return np.fromiter(map(group_of, rows.column("source").to_pylist()), np.int64, rows.num_rows)
+
+    for batch in read_batches(docs, ["id", "text", "source"]):
+        rows = _keyed(pa.Table.from_batches([batch]), seed)
+        groups = groups_of(rows)
+        for number in np.unique(groups[groups >= 0]):
+            firsts[prefixes[number]].add(rows.select(["id", "n_bytes", "key"]).filter(pa.array(groups == number)))
+    drawn = [_ends(firsts[prefix].rows(), bounds[prefix], heldout_frac) for prefix in prefixes]
+    with ShardWriter(folder, SAMPLED) as writer:
+        for batch in read_batches(docs, ["id", "text", "source"]):
+            rows = _keyed(pa.Table.from_batches([batch]), seed)
+            writer.write(_chosen(rows, groups_of(rows), drawn))
+
+
+class Smallest:
+    """The rows with the smallest keys until their `n_bytes` reach a limit; what is beyond is forgotten as more come."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit, self._held = limit_bytes, 0
+        self._parts: list[pa.Table] = []
+
+    def add(self, rows: pa.Table) -> None:
+        self._parts.append(rows)
+        self._held += rows.nbytes + (pc.sum(rows.column("n_bytes")).as_py() or 0)
+        if self._held > 2 * self._limit:
+            self._parts, self._held = [self.rows()], 0
+
+    def rows(self) -> pa.Table:
+        """In the order of the keys."""
+        if not self._parts:
+            return pa.table({"id": pa.array([], pa.string()), "n_bytes": [], "key": pa.array([], pa.uint64())})
+        rows = pa.concat_tables(self._parts).sort_by([("key", "ascending"), ("id", "ascending")])
+        return rows[: _count(rows, self._limit)].combine_chunks()
+
+
+def _keyed(rows: pa.Table, seed: int) -> pa.Table:
+    keys = [xxhash.xxh3_64_intdigest(id_.encode(), seed) for id_ in rows.column("id").to_pylist()]
+    n_bytes = pc.binary_length(rows.column("text")).cast(pa.int64())
+    return rows.append_column("n_bytes", n_bytes).append_column("key", pa.array(keys, pa.uint64()))
+
+
+def _count(rows: pa.Table, n_bytes: int) -> int:
+    """How many rows from the first on reach so many bytes: all, if they don't."""
+    ends = np.cumsum(rows.column("n_bytes").to_numpy(), dtype=np.int64)
+    return min(int(np.searchsorted(ends, n_bytes)) + 1, rows.num_rows)
+
+
+def _ends(rows: pa.Table, n_bytes: int, heldout_frac: float) -> Drawn:
+    """`rows` in the order of their keys."""
+    keys, ids = rows.column("key"), rows.column("id")
+    n_sample = _count(rows, n_bytes)
+    n_both = n_sample + _count(rows[n_sample:], round(n_bytes * heldout_frac)) if heldout_frac else n_sample
+
+    def place(n_rows: int) -> Place:
+        return (keys[n_rows - 1].as_py(), ids[n_rows - 1].as_py()) if n_rows else BEFORE_ALL
+
+    return Drawn(place(n_sample), place(n_both))
+
+
+def _chosen(rows: pa.Table, groups: npt.NDArray[np.int64], drawn: Sequence[Drawn]) -> pa.Table:
+    is_sample, is_heldout = np.zeros(rows.num_rows, bool), np.zeros(rows.num_rows, bool)
+    for number, ends in enumerate(drawn):
+        is_sample |= (groups == number) & _up_to(rows, ends.sample_end)
+        is_heldout |= (groups == number) & _up_to(rows, ends.heldout_end)
+    is_heldout &= ~is_sample
+    chosen = rows.append_column("is_heldout", pa.array(is_heldout))
+    return chosen.filter(pa.array(is_sample | is_heldout)).select(SAMPLED.names)
+
+
+def _up_to(rows: pa.Table, end: Place) -> npt.NDArray[np.bool_]:
+    """Whether each row's place comes no later than `end`."""
+    keys, ids = rows.column("key").to_numpy(), rows.column("id")
+    if end == BEFORE_ALL:
+        return np.zeros(len(keys), bool)
+    found = keys < np.uint64(end[0])
+    for row in np.flatnonzero(keys == np.uint64(end[0])):
+        found[row] = ids[int(row)].as_py() <= end[1]
+    return found

@@ -1,1 +1,0 @@
-"""One evaluation per file: pure scorers of what the model answered."""

@@ -1,0 +1,201 @@
+"""What pretrain and sft share around the training loop: settings, device, progress, the curve of held-out bits per byte.
+
+In: a model, its batches, the `training` section of the params. Out: the trained model in the stage's folder with
+`history.jsonl`, which holds no clocks, so that the same run gives the same bytes, and `events.jsonl` where batches were left
+out. Clock readings (tokens per second, MFU) are reported to the frame, and written to scratch as they come (pipeline/training/live.py).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast
+
+from model.data.batches import Batches
+from model.data.prefetch import Prefetched
+from model.machine.distributed import World, connect
+from model.machine.hardware import has_fast_bf16
+from model.network.folder import save_model
+from model.network.transformer import Transformer
+from model.tokenizer.tokenizer import Tokenizer
+from model.training.activation_checkpointing import Kind
+from model.training.loop import StepRecord, TrainSettings, train
+from model.training.optim import OptimSettings
+from model.training.spikes import Event, WatchSettings
+from pipeline.frame.environment import read, read_count, read_flag, read_seconds
+from pipeline.frame.metrics import Metrics
+from pipeline.frame.progress import Bar, short
+from pipeline.frame.timings import report_timings
+from pipeline.training.live import Live
+from pipeline.training.params import Optimization
+from pipeline.training.peak import peak_tflops
+
+Evaluation = Callable[[Transformer], Mapping[str, Any]]
+DocumentsOf = Callable[[int], Sequence[str]]  # the number of a batch → ids
+SHOWN_DOCUMENTS = 8
+CLOCKS = ("seconds", "tokens_per_second")  # what differs between two runs of the same thing
+
+
+def world_wanted() -> AbstractContextManager[World]:
+    """Return the World that the environment asks for: device and sharding change no more than last digits of a result.
+
+    MINIGPT_TIMEOUT_SECONDS has to be longer than the main process takes for an evaluation, during which the others wait."""
+    timeout = read_seconds("MINIGPT_TIMEOUT_SECONDS")
+    return connect(read("MINIGPT_DEVICE"), sharding=read("MINIGPT_SHARDING"), timeout_seconds=timeout)
+
+
+def settings_of(params: Optimization) -> TrainSettings:
+    """Return the loop's settings: the params of one training run by their names, and what the environment decides."""
+    values = params.model_dump(exclude={"spikes"})
+    return TrainSettings(
+        **_values_of(TrainSettings, values),
+        optim=OptimSettings(**_values_of(OptimSettings, values)),
+        watch=WatchSettings(**params.spikes.model_dump()) if params.spikes else WatchSettings(),
+        keep_checkpoints=read_count("MINIGPT_KEEP_CHECKPOINTS"),
+        keep_every=read_count("MINIGPT_KEEP_EVERY"),
+        keep_best=read_flag("MINIGPT_KEEP_BEST"),
+        use_compile=read_flag("MINIGPT_COMPILE"),
+        activation_checkpointing=cast(Kind, read("MINIGPT_ACTIVATION_CHECKPOINTING")),
+        checkpoint_every_seconds=read_seconds("MINIGPT_CHECKPOINT_SECONDS"),
+    )
+
+
+def _values_of(settings: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a settings dataclass has a field for."""
+    return {field.name: values[field.name] for field in fields(settings) if field.name in values}
+
+
+def run_training(
+    stage: str,
+    model: Transformer,
+    tokenizer: Tokenizer,
+    batches: Batches,
+    params: Optimization,
+    *,
+    evaluate: Evaluation,
+    documents_of: DocumentsOf,
+    world: World,
+    scratch: Path,
+    out: Path,
+    bytes_per_token: float = 0.0,
+) -> Metrics:
+    """Trains (or goes on with what `scratch` holds) and writes the model folder; only the main process has metrics to give.
+
+    `documents_of` gives the ids of what a batch is made of, to name them when something goes wrong. With `bytes_per_token` the
+    loss of each step is shown in bits per byte too.
+    """
+    epochs = params.total_steps * batches.batch_rows / batches.n_rows
+    say = print if world.is_main else (lambda _: None)
+    say(
+        f"{stage}: {short(model.config.n_parameters)} parameters, {params.total_steps} steps of {batches.batch_rows} x "
+        f"{model.config.seq_len} tokens, {epochs:.2f} epochs, {world.n_ranks} process(es) on {world.device}"
+    )
+    if read("MINIGPT_SHARDING") == "full" and not world.is_sharded:
+        say(f"{stage}: MINIGPT_SHARDING=full has no effect: a single process has nothing to share out")
+    peak = measured_peak_of(world)
+    events: list[Event] = []
+    bar = Bar(stage, params.total_steps, "steps", is_shown=world.is_main)
+    with bar, Live(stage, scratch) as live, Prefetched(batches) as ahead:
+
+        def on_step(record: StepRecord) -> None:
+            if not bar.done:
+                bar.start_at(record.step - 1)
+            bar.advance(note=describe(record, mfu_of(record.tokens_per_second, model, peak), bytes_per_token))
+            live.on_step(record)
+
+        history = train(
+            model,
+            ahead,
+            settings=settings_of(params),
+            checkpoints=scratch / "checkpoints",
+            evaluate=evaluate,
+            on_step=on_step,
+            on_message=lambda text: say(f"{stage}: {text}"),
+            on_event=events.append,
+            name_batch=lambda batch: name_documents(documents_of(batch)),
+            world=world,
+        )
+    weights = None
+    if world.is_sharded:
+        from model.training.sharding import whole_weights
+
+        weights = {name: weight.cpu() for name, weight in whole_weights(model, world)}
+    if not world.is_main:
+        return {}
+    save_model(out, model, tokenizer, phase=stage, weights=weights)
+    write_history(out / "history.jsonl", history)
+    metrics = summarise(history, model, epochs)
+    report_speed(history[-1], model, peak)
+    if params.spikes or events:
+        metrics["batches_left_out"] = sum(len(event.left_out) for event in events)
+        write_events(out / "events.jsonl", events, documents_of)
+    return metrics
+
+
+def name_documents(ids: Sequence[str]) -> str:
+    """For a message: the first few, and how many there are."""
+    shown = ", ".join(ids[:SHOWN_DOCUMENTS])
+    more = f" and {len(ids) - SHOWN_DOCUMENTS} more" if len(ids) > SHOWN_DOCUMENTS else ""
+    return f" (of {shown}{more})" if ids else ""
+
+
+def write_events(path: Path, events: list[Event], documents_of: DocumentsOf) -> None:
+    """One JSON object for each time that batches were left out, with the ids of all that the bad one is made of."""
+    rows = [event.to_dict() | {"documents": list(documents_of(event.batch))} for event in events]
+    path.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
+
+
+def describe(record: StepRecord, mfu: float, bytes_per_token: float = 0.0) -> str:
+    """The note beside the bar: loss, speed, and held-out bits per byte where they were just measured."""
+    parts = [f"loss {record.loss_nats:.3f}"]
+    if bytes_per_token:
+        parts.append(f"bpb {record.loss_nats / math.log(2) / bytes_per_token:.3f}")
+    parts += [f"{short(record.tokens_per_second)} tokens/s", f"MFU {mfu:.1%}"]
+    held_out = [f"held-out {name.removeprefix('heldout_')} {value:.3f}" for name, value in figures_of(record).items()]
+    return ", ".join([*parts, *held_out])
+
+
+def measured_peak_of(world: World) -> float:
+    """FLOP/s of all processes together, at the precision that training takes; each has its own cores or its own GPU."""
+    is_bf16 = has_fast_bf16(world.device)
+    return peak_tflops(world.device, is_bf16=is_bf16)[0] * 1e12 * world.n_ranks if world.is_main else math.inf
+
+
+def mfu_of(tokens_per_second: float, model: Transformer, peak: float) -> float:
+    """Model FLOPs a second as a share of the peak (PaLM, Chowdhery et al. 2022, appendix B; the causal half of attention)."""
+    return tokens_per_second * model.config.flops_per_token() / peak
+
+
+def report_speed(last: StepRecord, model: Transformer, peak: float) -> None:
+    """Report the time of the whole run, resumed or not, to the frame."""
+    rate = last.tokens / last.seconds
+    report_timings(train_seconds=last.seconds, tokens_per_second=rate, mfu=mfu_of(rate, model, peak))
+
+
+def figures_of(record: StepRecord) -> dict[str, float]:
+    """What was measured at this step, without samples."""
+    return {name: value for name, value in record.evaluation.items() if isinstance(value, float)}
+
+
+def write_history(path: Path, history: list[StepRecord]) -> None:
+    """One JSON object a step, without clocks."""
+    rows = [{key: value for key, value in record.to_dict().items() if key not in CLOCKS} for record in history]
+    path.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
+
+
+def summarise(history: list[StepRecord], model: Transformer, epochs: float) -> Metrics:
+    """Flat figures of a finished run; the loss is the mean over the last tenth of the steps."""
+    tail = history[-max(len(history) // 10, 1) :]
+    last = history[-1]
+    metrics: Metrics = {
+        "n_params": model.config.n_parameters,
+        "steps": last.step,
+        "tokens": last.tokens,
+        "epochs": epochs,
+        "train_loss_nats": math.fsum(record.loss_nats for record in tail) / len(tail),
+    }
+    return metrics | {f"heldout_{name.removeprefix('heldout_')}": value for name, value in figures_of(last).items()}

@@ -1,0 +1,161 @@
+"""The terminal chat as people start it: a real process, through a pipe and on a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from assistant.terminal.repl import main
+from assistant.terminal.screen import shown
+from tests.conftest import ROOT
+
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT),
+    "PYTHONUNBUFFERED": "1",
+    "OMP_NUM_THREADS": "1",
+    "PROMPT_TOOLKIT_NO_CPR": "1",
+}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "assistant", *arguments]
+
+
+def piped(folder: Path, lines: bytes, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    argv = command("--model", str(folder), *arguments)
+    return subprocess.run(argv, input=lines, capture_output=True, cwd=cwd, env=ENVIRONMENT, timeout=60, check=False)
+
+
+def test_a_conversation_through_a_pipe(learned: Path, tmp_path: Path) -> None:
+    lines = "What is 12 * 7?\n/system be brief\n/system\n/nonsense\n/help\n/reset\n\nlinalg.inv?\n/quit\nunheard\n"
+    chat = piped(learned, lines.encode(), tmp_path)
+    remarks = chat.stderr.decode()
+    assert chat.returncode == 0, remarks
+    assert chat.stdout.decode() == '84, naïve café 😀\n"Compute the inverse of a matrix." [numpy.linalg.inv]\n'
+    for expected in (
+        f"phase sft, from {learned}: named by --model",
+        f"search_docs over 6 passages from {learned.parent / 'index'}",
+        "calculator(12 * 7) → 84",
+        "the system prompt is set",
+        "there is no system prompt now",
+        "unknown command /nonsense; /help lists them",
+        "/reset        forget what was said",
+        "forgotten",
+        "search_docs(linalg.inv)",
+        "  [numpy.linalg.inv] inv(a): Compute the inverse of a matrix.",
+    ):
+        assert expected in remarks
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_base_model_continues_until_the_lines_end_and_bytes_that_are_no_text_do_no_harm(base: Path) -> None:
+    chat = piped(base, b"Once upon\nbad \xff\xfe bytes\n no newline at the end", base, "--max-tokens", "5")
+    assert chat.returncode == 0, chat.stderr
+    assert b"a base model: it only continues your text" in chat.stderr
+    assert chat.stdout.count(b"\n") >= 3
+    assert b"Traceback" not in chat.stderr
+
+
+def test_ctrl_c_stops_an_answer_and_the_next_one_leaves(endless: Path) -> None:
+    argv = command("--model", str(endless), "--max-tokens", "30000")
+    pipes = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipes, stdout=pipes, stderr=pipes, env=ENVIRONMENT, cwd=endless) as chat:
+        assert chat.stdin is not None
+        assert chat.stdout is not None
+        assert chat.stderr is not None
+        chat.stdin.write(b"hello\n")
+        chat.stdin.flush()
+        os.set_blocking(chat.stdout.fileno(), False)
+        wait_for(chat.stdout.fileno(), rb".")
+        chat.send_signal(signal.SIGINT)
+        said = wait_for(chat.stderr.fileno(), rb"stopped\n")
+        assert said.count(b"no search_docs, because there is no index beside") == 1
+        assert b"Traceback" not in said
+        chat.send_signal(signal.SIGINT)
+        assert chat.wait(10) == 130
+        assert b"Traceback" not in chat.stderr.read()
+
+
+def wait_for(descriptor: int, pattern: bytes, seconds: float = 30.0) -> bytes:
+    """The last of what comes out until the pattern is in it."""
+    said, until = b"", time.monotonic() + seconds
+    while not re.search(pattern, said, re.DOTALL):
+        is_ready = select.select([descriptor], [], [], max(until - time.monotonic(), 0))[0]
+        piece = os.read(descriptor, 65536) if is_ready and time.monotonic() < until else b""
+        if not piece:
+            pytest.fail(f"{pattern!r} did not come, but {said[-300:]!r}")
+        said = (said + piece)[-10_000:]
+    return said
+
+
+@pytest.mark.slow
+def test_on_a_terminal(endless: Path, tmp_path: Path) -> None:
+    """A prompt; Ctrl-C stops the answer; again, with a question in between, and once more leaves; Ctrl-D leaves."""
+    (tmp_path / "var").mkdir()
+    argv = command("--model", str(endless), "--max-tokens", "30000")
+    for last_key in (b"\x03", b"\x04"):
+        ours, theirs = pty.openpty()
+        with subprocess.Popen(
+            argv, stdin=theirs, stdout=theirs, stderr=theirs, env=ENVIRONMENT, cwd=tmp_path, start_new_session=True
+        ) as chat:
+            os.close(theirs)
+            stop_later = threading.Timer(60, chat.kill)
+            stop_later.start()
+            wait_for(ours, rb"you ")
+            os.write(ours, b"hello\r")
+            wait_for(ours, rb"2004l.*\w\w")
+            time.sleep(0.2)
+            chat.send_signal(signal.SIGINT)
+            wait_for(ours, rb"stopped.*you ")
+            os.write(ours, b"/reset\r")
+            wait_for(ours, rb"forgotten.*you ")
+            if last_key == b"\x03":
+                os.write(ours, last_key)
+                wait_for(ours, rb"Ctrl-C again.*you ")
+            os.write(ours, last_key)
+            assert drained(ours, chat) == (130 if last_key == b"\x03" else 0)
+        stop_later.cancel()
+        os.close(ours)
+    assert "/reset" in (tmp_path / "var/chat_history").read_text()
+
+
+def drained(descriptor: int, chat: subprocess.Popen[bytes]) -> int:
+    """The exit code; what is still said is read, or the process could not end."""
+    until = time.monotonic() + 20
+    while chat.poll() is None and time.monotonic() < until:
+        if select.select([descriptor], [], [], 0.1)[0]:
+            try:
+                os.read(descriptor, 65536)
+            except OSError:  # Linux's way to say that the other end is closed
+                break
+    return chat.wait(10)
+
+
+def test_errors_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 1
+    assert "make run" in capsys.readouterr().err
+    assert main(["--model", "nothing"]) == 1
+    assert "not found: nothing" in capsys.readouterr().err
+    assert main(["--temperature", "99"]) == 1
+    assert "temperature" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        main(["--temprature", "1"])
+    assert caught.value.code == 2
+
+
+def test_escape_codes_never_reach_the_terminal() -> None:
+    assert shown("\x1b[2Jred\x1b]0;title\x07 a\tb\nc\r\x9bd") == "[2Jred]0;title a\tb\ncd"

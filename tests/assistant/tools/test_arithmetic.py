@@ -1,0 +1,166 @@
+"""The calculator: Python's own results, and nothing but arithmetic, quickly."""
+
+from __future__ import annotations
+
+import re
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assistant.tools.arithmetic import MAX_DIGITS, calculate, plain
+
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e-\d+)?")
+LITERAL = re.compile(r"(?:\d+\.\d*|\.\d+|\d+)")
+
+
+def expressions(literals: st.SearchStrategy[str], operators: str) -> st.SearchStrategy[str]:
+    def longer(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+        pairs = st.tuples(inner, st.sampled_from(operators.split()), inner).map(" ".join)
+        return pairs | pairs.map("({})".format) | inner.map("-{}".format)
+
+    return st.recursive(literals, longer, max_leaves=8).filter(lambda text: len(text) <= 150)
+
+
+WHOLE = st.integers(0, 10_000).map(str)
+DECIMAL = st.tuples(st.integers(0, 999), st.integers(0, 99)).map(lambda pair: f"{pair[0]}.{pair[1]:02d}")
+
+
+@given(expressions(WHOLE, "+ - * // %"))
+def test_whole_numbers_are_python_s_to_the_digit(text: str) -> None:
+    try:
+        expected = str(eval(text))
+    except ZeroDivisionError:
+        expected = "error: division by zero"
+    assert calculate(text) == expected
+
+
+@given(expressions(WHOLE | DECIMAL, "+ - * / // %"))
+def test_decimals_are_exact_and_rounded_once(text: str) -> None:
+    exact = LITERAL.sub(lambda match: f"Fraction('{match[0]}')", text)
+    try:
+        expected = plain(Fraction(eval(exact, {"Fraction": Fraction})))
+    except ZeroDivisionError:
+        expected = "error: division by zero"
+    assert calculate(text) == expected
+
+
+@given(st.integers(-30, 30), st.integers(-12, 12))
+def test_powers_are_python_s(base: int, exponent: int) -> None:
+    answer = calculate(f"({base}) ** {exponent}")
+    if base == 0 and exponent < 0:
+        assert answer == "error: division by zero"
+    elif exponent >= 0:
+        assert answer == str(base**exponent)
+    else:
+        assert float(answer) == pytest.approx(float(base) ** exponent, rel=1e-11)
+
+
+@given(st.fractions(max_denominator=10**6))
+def test_plain_is_right_to_twelve_digits_without_trailing_zeros(number: Fraction) -> None:
+    text = plain(number)
+    assert NUMBER.fullmatch(text)
+    assert abs(Fraction(text) - number) <= abs(number) / 10**11
+    assert "." not in text or not text.endswith("0")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("12 * 7", "84"),
+        ("1/8", "0.125"),
+        ("0.1 + 0.2", "0.3"),
+        ("10 / 3", "3.33333333333"),
+        ("2 ** 0.5", "1.41421356237"),
+        ("(2 ** 0.5) ** 2", "2"),
+        ("-7 // 2", "-4"),
+        ("-7 % 3", "2"),
+        ("-2 ** 2", "-4"),
+        ("2 ** -1", "0.5"),
+        ("1_000 * 1e3", "1000000"),
+        ("10 ** 20 / 3", "33333333333333333333.333333"),
+        ("-0.0", "0"),
+        ("  3\t", "3"),
+        ("+5.", "5"),
+        ("1e-20", "1e-20"),
+    ],
+)
+def test_results_are_plain(text: str, answer: str) -> None:
+    assert calculate(text) == answer
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "9**9**9",
+        "9**9**9**9",
+        "(10**300)**1.5",
+        "(9**500)**(9**500)",
+        "1e999999999",
+        "1e9999",
+        "1/1e999999999",
+        "(" * 5000 + "1" + ")" * 5000,
+        "(" * 95 + "1" + "*1)" * 20,
+        "-" * 190 + "1",
+        "9" * 199,
+        "1+" * 500_000 + "1",
+        "2**(1/3)**-9999",
+        "0.0000001**0.5**-99",
+    ],
+)
+def test_bombs_are_refused_at_once(bomb: str) -> None:
+    started_at = time.perf_counter()
+    assert calculate(bomb).startswith("error: ")
+    assert time.perf_counter() - started_at < 0.5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "__import__('os').system('true')",
+        "().__class__",
+        "1 .real",
+        "abs(1)",
+        "x",
+        "e",
+        "1j",
+        "0x10",
+        "007",
+        "1 if 1 else 2",
+        "1 < 2",
+        "1, 2",
+        "[1]",
+        "'a' * 9",
+        "(1)(2)",
+        "1 +",
+        "* 2",
+        "1 2",
+        "lambda: 1",
+        "1\n+2",
+        "1;2",
+        "2^3",
+        "~1",
+        "1 << 99",
+        "1 @ 2",
+        "...",
+        "\0",
+        "\ud800",
+        "١+١",
+        "(-8) ** (1/3)",
+        "1__0",
+    ],
+)
+def test_anything_else_is_an_error_text(text: str) -> None:
+    assert calculate(text).startswith("error: ")
+
+
+@given(st.text() | st.text("0123456789+-*/%().eE_ ", max_size=60))
+def test_it_never_raises_and_says_a_short_number_or_an_error(text: str) -> None:
+    started_at = time.perf_counter()
+    answer = calculate(text)
+    assert time.perf_counter() - started_at < 0.5
+    assert answer.startswith("error: ") or (NUMBER.fullmatch(answer) and len(answer) <= 2 * MAX_DIGITS)

@@ -1,0 +1,33 @@
+"""Tools answer with a text, whatever happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from assistant.tools.toolbox import MAX_RESULT_CHARS, Tools, tools_of
+from tests.assistant.conftest import NORM, write_passages
+
+
+def test_the_tools_over_an_index_folder(tmp_path: Path) -> None:
+    tools = tools_of(tmp_path)
+    assert tools.names == ("calculator", "search_docs")
+    assert tools.run("calculator", "12 * 7") == "84"
+    assert tools.run("search_docs", "norm") == "No passage found."
+    write_passages(tmp_path / "passages.sqlite")
+    assert NORM in tools.run("search_docs", "numpy.linalg.norm")
+
+
+def test_without_an_index_there_is_no_search() -> None:
+    tools = tools_of(None)
+    assert tools.names == ("calculator",)
+    assert tools.run("search_docs", "norm") == "error: there is no tool 'search_docs'; there are calculator"
+
+
+def test_an_unknown_tool_a_failing_one_and_a_talkative_one() -> None:
+    def fail(argument: str) -> str:
+        raise KeyError(argument)
+
+    tools = Tools({"fail": fail, "talk": lambda argument: argument * 10**6})
+    assert tools.run("rm", "-rf").startswith("error: there is no tool 'rm'")
+    assert tools.run("fail", "x") == "error: fail failed (KeyError: 'x')"
+    assert len(tools.run("talk", "x")) == MAX_RESULT_CHARS

@@ -1,0 +1,72 @@
+"""One line = time | stage | text, without DVC's small talk."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from flows.steps.console import Line, OursOnly, is_noise, line, without_stage
+
+DVC_TALK = [
+    "",
+    "Running stage 'filter':",
+    "> python -m pipeline filter --docs data/dedupe",
+    "Stage 'filter' didn't change, skipping",
+    "Stage 'filter' is cached - skipping run, checking out outputs",
+    "Updating lock file 'dvc.lock'",
+    "Generating lock file 'dvc.lock'",
+    "To track the changes with git, run:",
+    "\tgit add dvc.lock",
+    "To enable auto staging, run:",
+    "\tdvc config core.autostage true",
+    "Use `dvc push` to send your updates to remote storage.",
+    "Data and pipelines are up to date.",
+    "ERROR: failed to reproduce 'filter': failed to run: python …, exited with 1",
+]
+
+
+@pytest.mark.parametrize("text", DVC_TALK)
+def test_dvcs_small_talk_is_left_out(text: str) -> None:
+    assert is_noise(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["filter [###] 10%", "error: no", "  found: x", "ERROR: Unable to acquire lock", "-> x"]
+)
+def test_the_stages_own_words_are_not(text: str) -> None:
+    assert not is_noise(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("filter: done in 3 s", "done in 3 s"),
+        ("filter [###] 10% 1k/10k docs", "[###] 10% 1k/10k docs"),
+        ("filters are set", "filters are set"),
+        ("filter is set", "filter is set"),
+        ("  found: filter: x", "  found: filter: x"),
+    ],
+)
+def test_the_stage_is_said_once(text: str, shown: str) -> None:
+    assert without_stage("filter", text) == shown
+
+
+def test_a_line_has_three_columns() -> None:
+    assert [part.strip() for part in line("filter", "a | b").split("|", 2)][1:] == ["filter", "a | b"]
+
+
+def test_only_our_own_records_and_foreign_errors_are_shown() -> None:
+    def record(name: str, level: int, **extra: str) -> logging.LogRecord:
+        made = logging.LogRecord(name, level, "", 0, "text %s", ("x",), None)
+        made.__dict__.update(extra)
+        return made
+
+    wanted = OursOnly().filter
+    ours = record("prefect.task_runs", logging.INFO, stage="filter")
+    assert wanted(ours)
+    assert "| filter" in Line().format(ours)
+    assert Line().format(ours).endswith("| text x")
+    assert not wanted(record("prefect.task_runs", logging.ERROR))
+    assert not wanted(record("urllib3", logging.WARNING))
+    assert wanted(record("asyncio", logging.ERROR))

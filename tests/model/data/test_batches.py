@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.data.batches import Conversation, ConversationBatches, StreamBatches, TokenStream
+from model.network.loss import IGNORE
+from tests.model.conftest import write_shards
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    write_shards(tmp_path / "shards")
+    return tmp_path / "shards"
+
+
+def test_a_stream_is_one_array(shards: Path) -> None:
+    tokens = write_shards(shards)
+    stream = TokenStream(shards, "train", verify_sha256=True)
+    assert len(stream) == len(tokens)
+    for start, stop in [(0, 2000), (0, 1), (299, 301), (990, 1310), (1999, 2000), (5, 5)]:
+        np.testing.assert_array_equal(stream.read(start, stop), tokens[start:stop])
+
+
+def test_every_token_is_a_target_once_per_epoch(shards: Path) -> None:
+    stream = TokenStream(shards, "train")
+    batches = StreamBatches(stream, seq_len=21, batch_rows=5, seed=1)
+    assert batches.n_rows == 95
+    rows = [batches.at(step) for step in range(19)]
+    assert torch.equal(rows[0].ids[:, 1:], rows[0].targets[:, :-1])
+    seen = np.sort(np.concatenate([batch.targets.numpy().ravel() for batch in rows]))
+    np.testing.assert_array_equal(seen, np.sort(stream.read(1, 95 * 21 + 1)))
+    assert sorted(row for batch in rows for row in batch.rows) == list(range(95))
+
+
+def test_later_epochs_cut_elsewhere(shards: Path) -> None:
+    stream = TokenStream(shards, "train")
+    batches = StreamBatches(stream, seq_len=21, batch_rows=95, seed=1)
+    epochs = [{tuple(row) for row in batches.at(step).ids.tolist()} for step in range(3)]
+    assert not epochs[0] & epochs[1]
+    assert not epochs[1] & epochs[2]
+    ring = np.concatenate((stream.read(0, 2000), stream.read(0, 2000)))
+    for row in batches.at(2).ids.numpy():
+        assert any((ring[start : start + 21] == row).all() for start in range(2000))
+
+
+def test_spans_hold_the_tokens_of_a_batch(shards: Path) -> None:
+    """In every batch of three epochs, also where a row goes around the end of the stream."""
+    stream = TokenStream(shards, "train")
+    batches = StreamBatches(stream, seq_len=21, batch_rows=5, seed=1)
+    n_pieces = 0
+    for step in range(3 * 19):
+        batch, spans = batches.at(step), batches.spans(step)
+        tokens = np.concatenate([stream.read(start, stop) for start, stop in spans])
+        wanted = torch.cat((batch.ids, batch.targets[:, -1:]), dim=1)
+        np.testing.assert_array_equal(tokens, wanted.numpy().ravel())
+        n_pieces += len(spans)
+    assert n_pieces > 3 * 19 * 5
+
+
+def test_rows_say_where_their_documents_begin(tmp_path: Path) -> None:
+    tokens = write_shards(tmp_path, n_tokens=100, files=1)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"bos_id": int(tokens[5])}))
+    stream = TokenStream(tmp_path, "train")
+    batch = StreamBatches(stream, seq_len=99, batch_rows=1, seed=1, mask_documents=True).at(0)
+    assert batch.documents is not None
+    np.testing.assert_array_equal(batch.documents[0], np.cumsum(tokens[:99] == tokens[5]))
+    assert StreamBatches(stream, seq_len=99, batch_rows=1, seed=1).at(0).documents is None
+
+
+def test_a_batch_depends_on_the_step_alone(shards: Path) -> None:
+    stream = TokenStream(shards, "train")
+    first = StreamBatches(stream, seq_len=16, batch_rows=6, seed=1)
+    for step in range(30):
+        first.at(step)
+    second = StreamBatches(stream, seq_len=16, batch_rows=6, seed=1)
+    assert torch.equal(first.at(25).ids, second.at(25).ids)
+    assert not torch.equal(second.at(25).ids, StreamBatches(stream, seq_len=16, batch_rows=6, seed=2).at(25).ids)
+
+
+@pytest.mark.parametrize("n_ranks", [2, 3])
+def test_ranks_share_the_global_batch(shards: Path, n_ranks: int) -> None:
+    batches = StreamBatches(TokenStream(shards, "train"), seq_len=16, batch_rows=6, seed=1)
+    parts = [batches.at(21, rank=rank, n_ranks=n_ranks) for rank in range(n_ranks)]
+    assert torch.equal(torch.cat([part.ids for part in parts]), batches.at(21).ids)
+    with pytest.raises(ValueError, match="batch_rows"):
+        batches.at(0, rank=0, n_ranks=4)
+
+
+def test_damage_is_named(shards: Path) -> None:
+    path = shards / "train-00001.arrow"
+    content = bytearray(path.read_bytes())
+    content[-600] ^= 1
+    path.write_bytes(content)
+    stream = TokenStream(shards, "train", verify_sha256=True)
+    assert len(stream.read(0, 1000)) == 1000  # of the first file, which is whole
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"damaged.*train-00001"):
+            stream.read(999, 1001)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"missing.*train-00001"):
+        TokenStream(shards, "train")
+    with pytest.raises(ValueError, match="no split"):
+        TokenStream(shards, "test")
+    with pytest.raises(ValueError, match="manifest"):
+        TokenStream(shards / "elsewhere", "train")
+
+
+@pytest.mark.parametrize(("key", "value", "name"), [("dtype", "uint32", "uint32"), ("n_tokens", 5, "n_tokens")])
+def test_a_wrong_manifest_is_named(shards: Path, key: str, value: object, name: str) -> None:
+    manifest = json.loads((shards / "manifest.json").read_text())
+    (manifest if key in manifest else manifest["train"])[key] = value
+    (shards / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=name):
+        TokenStream(shards, "train")
+
+
+def test_too_small_a_stream_is_refused(shards: Path) -> None:
+    with pytest.raises(ValueError, match="too small"):
+        StreamBatches(TokenStream(shards, "val"), seq_len=500, batch_rows=1, seed=0)
+
+
+def talks(seed: int, n: int = 40) -> list[Conversation]:
+    generator = np.random.default_rng(seed)
+    made = []
+    for _ in range(n):
+        length = int(generator.integers(3, 24))
+        ids = generator.integers(16, 300, length)
+        made.append(Conversation(ids.tolist(), (np.arange(length) >= length // 2).tolist()))
+    return made
+
+
+@given(st.integers(0, 20))
+def test_every_target_of_every_conversation_is_learned_once(seed: int) -> None:
+    conversations = talks(seed)
+    batches = ConversationBatches(conversations, seq_len=32, batch_rows=1, seed=seed)
+    pairs: Counter[tuple[int, int]] = Counter()
+    for step in range(batches.n_rows):
+        batch = batches.at(step)
+        is_target = batch.targets != IGNORE
+        assert is_target.any()
+        assert (batch.documents[is_target] >= 0).all()
+        pairs.update(zip(batch.ids[is_target].tolist(), batch.targets[is_target].tolist(), strict=True))
+    expected = Counter((ids[n - 1], ids[n]) for ids, mask in conversations for n in range(1, len(ids)) if mask[n])
+    assert pairs == expected
+    assert batches.packing.left_out == ()
+
+
+def test_long_ones_keep_their_answer_and_empty_ones_are_counted() -> None:
+    long = Conversation(list(range(16, 116)), [False] * 90 + [True] * 10)
+    silent = Conversation([16, 17, 18], [False] * 3)
+    batches = ConversationBatches([long, silent], seq_len=32, batch_rows=2, seed=0)
+    assert (batches.packing.cut, batches.packing.left_out, batches.n_rows) == ((0,), (1,), 1)
+    batch = batches.at(0)
+    assert batch.targets[0][batch.targets[0] != IGNORE].tolist() == list(range(106, 116))
+    assert batch.ids[0, 0] == 16
+    with pytest.raises(ValueError, match="no conversation"):
+        ConversationBatches([silent], seq_len=32, batch_rows=1, seed=0)

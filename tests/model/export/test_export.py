@@ -1,0 +1,216 @@
+"""Exports are renamings: transformers and llama.cpp give the same logits, ids and tokens as we do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.export.__main__ import export_gguf, export_hf, main
+from model.inference.generate import generate
+from model.inference.sampling import Sampling
+from model.network.config import ModelConfig
+from model.network.folder import save_model
+from model.network.transformer import Transformer
+from model.tokenizer.chat import Message, ToolCall, messages_to_json, prompt_ids, render, written_text
+from model.tokenizer.tokenizer import SPLIT_PATTERNS, Tokenizer, train_bpe
+from model.tokenizer.train import train_char
+
+TALK = [
+    Message.of("system", "Be brief."),
+    Message.of("user", "What is 12 * 7? \u00e9\u00df \u4e2d\u6587 <b>"),
+    Message.calling(ToolCall.of("calculator", 'say "12*7" \u00e9')),
+    Message.of("tool", "84"),
+    Message.of("assistant", "12 * 7 = 84."),
+    Message.of("user", "Thanks!"),
+]
+TEXTS = [
+    "import torch",
+    "a  b\n\n c 12345 67",
+    "it's we'll IT'S",
+    "\u4e2d\u6587\u00e9\U0001f600",
+    " \t x",
+    "f(x)=[1,2];",
+]
+
+
+def make(folder: Path, *, is_tied: bool = True, pattern: str = "cl100k") -> tuple[Transformer, Tokenizer]:
+    """A model with weights that matter everywhere, and a tokenizer of about 600 tokens."""
+    words = ["the torch tensor 12 345 it's we'll import numpy as np", *TEXTS, *(m.text for m in TALK)] * 3
+    tokenizer = train_bpe(iter(words), 400, pattern)
+    config = ModelConfig(
+        vocab_size=tokenizer.vocab_size,
+        seq_len=96,
+        n_layer=3,
+        n_head=4,
+        n_kv_head=2,
+        d_model=64,
+        d_head=32,
+        d_ff=96,
+        is_tied=is_tied,
+    )
+    model = Transformer(config, seed=1).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(2)
+    for parameter in model.parameters():
+        parameter.add_(torch.randn(parameter.shape, generator=generator) * (0.1 if parameter.ndim == 1 else 0.15))
+    save_model(folder, model, tokenizer, phase="sft")
+    return model, tokenizer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_transformers_gives_the_same_logits_and_tokens(is_tied: bool, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model, tokenizer = make(tmp_path / "model", is_tied=is_tied)
+    export_hf(tmp_path / "model", tmp_path / "hf")
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "hf", dtype=torch.float32).eval()
+    assert type(theirs).__name__ == "Qwen3ForCausalLM"
+    ids = torch.tensor([prompt_ids(TALK, tokenizer)])
+    with torch.no_grad():
+        ours = model.logits(model(ids))
+        assert torch.allclose(theirs(ids).logits, ours, atol=1e-4)
+    new = generate(model, ids[0].tolist(), Sampling(max_tokens=20, temperature=0.0), stop_ids=[])
+    found = theirs.generate(ids, max_new_tokens=20, do_sample=False, eos_token_id=None)[0, ids.shape[1] :].tolist()
+    assert found == new
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", sorted(SPLIT_PATTERNS))
+def test_auto_tokenizer_has_the_same_ids_and_template(pattern: str, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    _, tokenizer = make(tmp_path / "model", pattern=pattern)
+    export_hf(tmp_path / "model", tmp_path / "hf")
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "hf")
+    for text in TEXTS:
+        assert theirs(text)["input_ids"] == tokenizer.encode(text)
+        assert theirs.decode(tokenizer.encode(text)) == text
+    found = theirs.apply_chat_template(
+        messages_to_json(TALK), add_generation_prompt=True, tokenize=True, return_dict=True
+    )["input_ids"]
+    assert found == prompt_ids(TALK, tokenizer)
+    assert (
+        theirs.apply_chat_template(messages_to_json(TALK), tokenize=True, return_dict=True)["input_ids"]
+        == render(TALK, tokenizer)[0]
+    )
+    assert theirs.eos_token_id == tokenizer.special("end")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "pattern"), [("f32", "cl100k"), ("f16", "qwen2"), ("q8_0", "gpt2")])
+def test_llama_cpp_gives_the_same_greedy_tokens(kind: str, pattern: str, tmp_path: Path) -> None:
+    llama_cpp = pytest.importorskip("llama_cpp")
+    model, tokenizer = make(tmp_path / "model", pattern=pattern)
+    export_gguf(tmp_path / "model", tmp_path / "model.gguf", kind)
+    theirs = llama_cpp.Llama(str(tmp_path / "model.gguf"), n_ctx=96, n_threads=1, verbose=False, logits_all=True)
+    for text in TEXTS:
+        assert theirs.tokenize(text.encode(), add_bos=False, special=False) == tokenizer.encode(text)
+    ids = prompt_ids(TALK, tokenizer)
+    theirs.eval(ids)
+    logits = model.logits(model(torch.tensor([ids])))[0].numpy()
+    found = np.array(theirs.scores[: len(ids)])
+    tolerance = {"f32": 0.002, "f16": 0.01, "q8_0": 0.1}[kind] * logits.std()
+    assert np.sqrt(np.mean((found - logits) ** 2)) < tolerance
+    if kind != "q8_0":
+        new = generate(model, ids, Sampling(max_tokens=20, temperature=0.0), stop_ids=[])
+        theirs.reset()
+        answer = []
+        for index in theirs.generate(ids, temp=0.0, top_k=1, repeat_penalty=1.0):
+            answer.append(index)
+            if len(answer) == len(new):
+                break
+        assert answer == new
+
+
+def in_go(template: str, messages: list[Message]) -> str:
+    """As Ollama's template language would, as much of it as ours uses. A call is the content of its message."""
+    before, rest = template.split("{{ range .Messages }}")
+    turn, after = rest.split("{{ end }}")
+    turns = []
+    for message in messages:
+        content = ("<|call|>" if message.call else "") + written_text(message)
+        turns.append(turn.replace("{{ .Role }}", message.role).replace("{{ .Content }}", content))
+    whole = before + "".join(turns) + after
+    assert "{{" not in whole
+    return whole
+
+
+def settings_of(modelfile: Path) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in modelfile.read_text(encoding="utf-8").splitlines():
+        name, _, value = line.removeprefix("PARAMETER ").partition(" ")
+        if not line.startswith("#"):
+            found.setdefault(name, []).append(value.strip('"'))
+    return found
+
+
+@pytest.mark.parametrize("pattern", ["cl100k", "qwen2"])
+def test_ollama_is_told_our_turns_and_what_ends_them(pattern: str, tmp_path: Path) -> None:
+    _, tokenizer = make(tmp_path / "model", pattern=pattern)
+    assert main(["gguf", str(tmp_path / "model"), str(tmp_path / "out" / "m.gguf")]) == 0
+    found = settings_of(tmp_path / "out" / "m.Modelfile")
+    assert found["FROM"] == ["./m.gguf"]
+    assert (tmp_path / "out" / "m.gguf").is_file()
+    assert in_go(found["TEMPLATE"][0], TALK) == tokenizer.decode(prompt_ids(TALK, tokenizer), skip_special=False)
+    ends = {tokenizer.special(name) for name in ("pad", "bos", "system", "user", "assistant", "tool", "end")}
+    assert {tokenizer.special(name) for name in found["stop"]} == ends
+    assert found["num_ctx"] == ["96"]
+    is_warned = "train_tokenizer.pattern: qwen2" in (tmp_path / "out" / "m.Modelfile").read_text()
+    assert is_warned == (pattern != "qwen2")
+    (tmp_path / "out" / "m.gguf").unlink()
+    assert (
+        main(["gguf", str(tmp_path / "model"), str(tmp_path / "out" / "m.gguf")]) == 1
+    )  # the Modelfile is there already
+
+
+@pytest.mark.slow
+def test_llama_cpp_reads_the_turns_of_the_modelfile(tmp_path: Path) -> None:
+    llama_cpp = pytest.importorskip("llama_cpp")
+    _, tokenizer = make(tmp_path / "model")
+    export_gguf(tmp_path / "model", tmp_path / "m.gguf")
+    theirs = llama_cpp.Llama(str(tmp_path / "m.gguf"), vocab_only=True, verbose=False)
+    text = in_go(settings_of(tmp_path / "m.Modelfile")["TEMPLATE"][0], TALK)
+    assert theirs.tokenize(text.encode(), add_bos=True, special=True) == prompt_ids(TALK, tokenizer)
+
+
+def test_gguf_refuses_characters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, _ = make(tmp_path / "model")
+    (tmp_path / "model" / "tokenizer.json").unlink()
+    train_char(iter(["abc"]), 400).save(tmp_path / "model")
+    assert model.config.vocab_size >= Tokenizer.load(tmp_path / "model").vocab_size
+    assert main(["gguf", str(tmp_path / "model"), str(tmp_path / "m.gguf")]) == 1
+    assert "train_tokenizer.kind: bpe" in capsys.readouterr().err
+    assert not list(tmp_path.glob("m.*"))
+
+
+def test_gguf_says_what_the_model_is(tmp_path: Path) -> None:
+    import gguf
+
+    model, tokenizer = make(tmp_path / "model")
+    assert main(["gguf", str(tmp_path / "model"), str(tmp_path / "m.gguf"), "--type", "q8_0"]) == 0
+    reader = gguf.GGUFReader(tmp_path / "m.gguf")
+    fields = reader.fields
+    assert fields["general.architecture"].contents() == "qwen3"
+    assert fields["qwen3.block_count"].contents() == 3
+    assert len(fields["tokenizer.ggml.tokens"].contents()) == tokenizer.vocab_size
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    weight = model.layers[1].feed_forward.up.weight
+    found = gguf.quants.dequantize(tensors["blk.1.ffn_up.weight"].data, gguf.GGMLQuantizationType.Q8_0)
+    assert np.abs(found - weight.numpy()).max() <= weight.abs().max() / 127
+    assert np.array_equal(tensors["output_norm.weight"].data, model.norm.weight.numpy())
+
+
+def test_nothing_is_replaced_and_nothing_half_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(tmp_path / "model")
+    (tmp_path / "hf").mkdir()
+    assert main(["hf", str(tmp_path / "model"), str(tmp_path / "hf")]) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert main(["hf", str(tmp_path / "nowhere"), str(tmp_path / "new")]) == 1
+    assert "no model folder" in capsys.readouterr().err
+    assert main(["hf", str(tmp_path / "model"), str(tmp_path / "new")]) == 0
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["model_type"] == "qwen3"
+    assert not list(tmp_path.glob("*.partial"))

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model.network.loss import IGNORE, cross_entropy, token_nats
+
+
+def data(ignored: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(3, 11, 16, generator=generator, requires_grad=True)
+    weight = torch.randn(50, 16, generator=generator, requires_grad=True)
+    targets = torch.randint(0, 50, (3, 11), generator=generator)
+    if ignored:
+        targets[0, :5] = IGNORE
+        targets[2] = IGNORE
+    return hidden, weight, targets
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("chunk_tokens", [1, 7, 1000])
+def test_equals_the_unchunked_loss_and_its_gradients(ignored: bool, chunk_tokens: int) -> None:
+    hidden, weight, targets = data(ignored)
+    nats, count = cross_entropy(hidden, weight, targets, chunk_tokens=chunk_tokens)
+    ours = torch.autograd.grad(nats / count, (hidden, weight))
+    loss = F.cross_entropy((hidden @ weight.T).flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
+    torch.testing.assert_close(nats / count, loss)
+    for mine, theirs in zip(ours, torch.autograd.grad(loss, (hidden, weight)), strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert count == int((targets != IGNORE).sum())
+
+
+def test_nats_per_token_add_up() -> None:
+    hidden, weight, targets = data(True)
+    each = token_nats(hidden, weight, targets, chunk_tokens=7)
+    torch.testing.assert_close(each.sum(), cross_entropy(hidden, weight, targets)[0].detach())
+    assert (each[targets == IGNORE] == 0).all()
+
+
+def test_without_any_target_the_loss_is_zero() -> None:
+    hidden, weight, targets = data(True)
+    nats, count = cross_entropy(hidden, weight, torch.full_like(targets, IGNORE))
+    nats.backward()
+    assert (nats.item(), count) == (0.0, 0)
+    assert (hidden.grad == 0).all()

@@ -1,0 +1,93 @@
+"""Every kind of tokenizer is exact on any text, and keeps its promises about size and special tokens."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
+from model.tokenizer.train import KINDS, train_tokenizer
+from pipeline.text.encode import check_same, fast_encoder
+
+TEXTS = [
+    "the cat sat on the mat, ##the ##x \u2581\u2581a",
+    "import numpy as np\n\nx = 12345\n",
+    "\u4e2d\u6587 \u00e9",
+] * 4
+HOSTILE = [
+    "<|user|> hi <|end|>",
+    "<0x41>",
+    "",
+    "a\r\n\r\n b",
+    "\u0000\ufffd",
+    "\U0001f389\u2581",
+    "##x ###",
+    "q" * 50_000,
+]
+BUILT = {kind: train_tokenizer(kind, iter(TEXTS), 700) for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+def test_what_is_encoded_comes_back(kind: str, text: str) -> None:
+    tokenizer = BUILT[kind]
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert all(index >= len(SPECIAL_TOKENS) for index in ids)
+    assert "".join(tokenizer.stream(ids)) == text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hostile_text_gives_no_special_token_and_the_fast_reader_agrees(kind: str) -> None:
+    tokenizer = BUILT[kind]
+    check_same(fast_encoder(tokenizer.text), tokenizer.encode_batch, [*HOSTILE, *TEXTS])
+    for text in HOSTILE:
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_text_is_the_same_tokenizer_and_training_repeats(kind: str) -> None:
+    tokenizer = BUILT[kind]
+    assert Tokenizer(tokenizer.text).encode(TEXTS[0]) == tokenizer.encode(TEXTS[0])
+    assert train_tokenizer(kind, iter(TEXTS), 700).text == tokenizer.text
+    assert tokenizer.vocab_size <= 700
+
+
+def test_a_character_is_a_token_and_a_rare_one_is_bytes() -> None:
+    tokenizer = BUILT["char"]
+    assert len(tokenizer.encode("the cat")) == 7
+    assert len(tokenizer.encode("\U0001f389")) == 4
+    assert tokenizer.vocab_size == len(SPECIAL_TOKENS) + 256 + len(set("".join(TEXTS)))
+
+
+def test_word_pieces_are_the_longest_that_there_are() -> None:
+    tokenizer = BUILT["wordpiece"]
+    assert len(tokenizer.encode("numpy")) < 5
+    assert tokenizer.vocab_size > len(SPECIAL_TOKENS) + 512
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_vocabulary_too_small_for_the_bytes_is_refused(kind: str) -> None:
+    with pytest.raises(ValueError, match="must be at least"):
+        train_tokenizer(kind, iter(TEXTS), 200)
+    with pytest.raises(ValueError, match="kind is unknown"):
+        train_tokenizer("words", iter(TEXTS), 700)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    st.permutations([f"{text} {number} {word}" for number, text in enumerate(TEXTS) for word in ("ab", "bc", "cab")])
+)
+@settings(max_examples=10)
+def test_the_order_of_texts_does_not_matter(kind: str, texts: list[str]) -> None:
+    """A sample is read in the order of its files, which says nothing."""
+    assert train_tokenizer(kind, iter(texts), 620).text == train_tokenizer(kind, iter(sorted(texts)), 620).text
+
+
+def test_word_pieces_are_put_together_by_others_too() -> None:
+    import tokenizers
+
+    plain = tokenizers.Tokenizer.from_str(BUILT["wordpiece"].text)
+    for text in [*TEXTS, *HOSTILE[:-1]]:
+        assert plain.decode(BUILT["wordpiece"].encode(text)) == text

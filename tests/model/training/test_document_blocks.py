@@ -1,0 +1,123 @@
+"""Attention by blocks = attention under a dense mask, on the CPU, where torch runs the former slowly and refuses its gradients."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
+from torch.nn.attention import flex_attention as torch_flex
+
+from model.network.transformer import attend, documents_mask
+from model.training.compute import TorchCompute
+from model.training.document_blocks import attention_within
+from model.training.optim import grad_of
+from tests.model.conftest import TINY, awake
+from tests.model.training.test_activation_checkpointing import COUNT, batch
+from tests.model.training.test_loop import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _backward_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """torch refuses gradients there because its compiler can't make them; what it runs uncompiled can."""
+    monkeypatch.setattr(torch_flex, "_validate_device", lambda *tensors: None)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")
+        warnings.filterwarnings(
+            "ignore", message="The .grad attribute of a Tensor that is not a leaf"
+        )  # asked by dynamo
+        yield
+
+
+def heads(n_head: int, n_kv_head: int, n_tokens: int) -> tuple[list[Tensor], Tensor]:
+    generator = torch.Generator().manual_seed(n_tokens)
+    shapes = [(2, n, n_tokens, 8) for n in (n_head, n_kv_head, n_kv_head)]
+    tensors = [torch.randn(shape, generator=generator, requires_grad=True) for shape in shapes]
+    starts = torch.rand(2, n_tokens, generator=generator) < 0.05
+    return tensors, starts.cumsum(1)
+
+
+@pytest.mark.parametrize(("n_head", "n_kv_head"), [(4, 4), (4, 2), (3, 1)])
+@pytest.mark.parametrize("n_tokens", [24, 128, 200])
+def test_blocks_equal_the_dense_mask(n_head: int, n_kv_head: int, n_tokens: int) -> None:
+    inputs, documents = heads(n_head, n_kv_head, n_tokens)
+    by_blocks = attention_within(documents)(*inputs)
+    dense = attend(inputs[0], inputs[1], inputs[2], documents_mask(documents), is_causal=False)
+    torch.testing.assert_close(by_blocks, dense)
+    slopes = [torch.autograd.grad(y.square().sum(), inputs) for y in (by_blocks, dense)]
+    for mine, other in zip(*slopes, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_learns_the_same_from_blocks() -> None:
+    results = []
+    for has_blocks in (True, False):
+        model = awake()
+        compute = TorchCompute(model, torch.float32, use_compile=False, say=lambda text: None)
+        if has_blocks:
+            compute._use_blocks()  # pyright: ignore[reportPrivateUsage]
+        results.append([compute.add_gradients(batch(), COUNT), *map(grad_of, model.parameters())])
+    for mine, other in zip(*results, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
+
+
+def test_where_blocks_fail_the_mask_is_written_out_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(documents: Tensor) -> Tensor:
+        raise TorchDynamoException("no room\nfor it")
+
+    monkeypatch.setattr("model.training.compute.compiler_problem", lambda device: None)
+    monkeypatch.setattr(torch, "compile", lambda function, **how: function)
+    said: list[str] = []
+    model = awake()
+    compute = TorchCompute(model, torch.float32, use_compile=True, say=said.append)
+    model.mask_documents, compute.has_blocks = fail, True  # as on a GPU
+    nats = compute.add_gradients(batch(), COUNT)
+    assert said == ["masks of documents are written out in full: FlexAttention failed here (no room)"]
+    assert compute.is_compiled
+    plain = TorchCompute(awake(), torch.float32, use_compile=False, say=lambda text: None)
+    assert nats == plain.add_gradients(batch(), COUNT)
+
+
+COMPILED = """
+import torch
+from torch.nn.attention import flex_attention as torch_flex
+from torch._dynamo.testing import CompileCounterWithBackend
+from model.training.activation_checkpointing import layer_runner
+from model.training.document_blocks import attention_within
+from tests.model.test_activation_checkpointing import batch
+from tests.model.conftest import awake
+torch_flex._validate_device = lambda *tensors: None
+plain = awake()
+plain(batch().ids, None, batch().documents).sum().backward()
+for kind in ("none", "selective", "full"):
+    torch.compiler.reset()
+    model = awake()
+    model.run_layer, model.mask_documents = layer_runner(kind), attention_within
+    counter = CompileCounterWithBackend("aot_eager")
+    forward = torch.compile(model.inference.forward, backend=counter, fullgraph=True)
+    for roll in (1, 0):  # other documents: the same code
+        model.zero_grad()
+        forward(batch().ids, None, batch().documents.roll(roll, 1)).sum().backward()
+    assert counter.frame_count == 1, counter.frame_count
+    for mine, other in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, atol=1e-4, rtol=1e-4)
+print("equal")
+"""
+
+
+@pytest.mark.slow
+def test_masks_and_model_are_one_graph_for_the_compiler() -> None:
+    """Traced with gradients, as on a GPU; apart, where no shapes are checked."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", COMPILED], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "equal", done.stderr[-3000:]
+
+
+def test_the_tiny_model_shares_keys() -> None:
+    assert TINY.n_head > TINY.n_kv_head  # or the tests above would say nothing about it

@@ -1,0 +1,262 @@
+"""Weights, gradients and state shared out over 2 and 4 real processes: the same training as in one, and the same checkpoints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+
+from model.machine.distributed import rows_of
+from model.network.config import ModelConfig
+from model.network.transformer import Transformer
+from model.training.loop import StepRecord, TrainSettings, train
+from model.training.saver import read_any
+from model.training.sharded_checkpoint import own_errors, read_whole, sha256_by_name
+from tests.model.conftest import TINY
+from tests.model.ranks import run_ranks
+from tests.model.training.test_loop import StopError, batches, settings
+from tests.model.training.test_spikes import garbled, watching
+
+# Sizes that four ranks can't share evenly: 301 rows are 76, 76, 76 and 73; 66 are 17, 17, 17 and 15.
+ODD = ModelConfig.from_dict(TINY.to_dict() | {"vocab_size": 301, "d_ff": 66})
+
+# One start of the interpreters is what these tests cost, so that each does all there is to do with so many ranks.
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from safetensors.torch import save_file
+from model.training.checkpoints import Policy, load_newest, model_tensors
+from model.machine.distributed import connect, local
+from model.training.sharded_checkpoint import reader_into, save_sharded
+from model.training.sharding import ShardedCompute, whole_weights
+from model.training.loop import train
+from model.network.transformer import Transformer
+from tests.model.test_sharding import ODD, figure, run_settings
+from tests.model.test_train import batches
+from tests.model.test_watch import garbled
+
+folder, messages, events = Path(sys.argv[1]), [], []
+with connect("cpu", sharding="full", timeout_seconds=200) as world:
+    name = f"ranks{world.n_ranks}"
+
+    def go(data, checkpoints, **changes):
+        model = Transformer(ODD, seed=1)
+        history = train(
+            model, data, settings=run_settings(**changes), checkpoints=folder / checkpoints, evaluate=figure,
+            on_message=messages.append, on_event=events.append, world=world,
+        )
+        weights = {key: weight.clone() for key, weight in whole_weights(model, world)}
+        assert bool(weights) == world.is_main
+        held = sum(local(parameter).numel() for parameter in model.parameters())
+        assert held < 1.1 * ODD.n_parameters / world.n_ranks, held
+        if world.is_main:
+            save_file(weights, folder / f"{checkpoints}.safetensors")
+        return history
+
+    history = go(batches(folder), name)
+    losses = [[record.loss_nats, record.grad_norm] for record in history]
+    evaluations = [dict(record.evaluation) for record in history if record.evaluation]
+    go(batches(folder), name + "-parts", micro_rows=1, max_grad_norm=0.0)
+
+    if world.is_main:  # the newest is damaged in a place that one rank alone looks at
+        path = sorted((folder / name / "step-00000006").glob("shard-*"))[-1]
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    world.barrier()
+    del messages[:]
+    (folder / f"{name}.safetensors").rename(folder / f"{name}-first.safetensors") if world.is_main else None
+    again = go(batches(folder), name)
+    assert [record.loss_nats for record in again] == [record.loss_nats for record in history]
+    said = list(messages)
+
+    if world.n_ranks == 2:
+        go(garbled(folder), "spike", total_steps=20, watch=True, checkpoint_every=4)
+    else:
+        go(batches(folder), "stopped")  # whose checkpoint one process has written, not sharded
+        like = Transformer(ODD)
+        ShardedCompute(like, world, precision="fp32", use_compile=False, say=print)
+        fingerprint = json.loads((folder / "ranks2/step-00000006/state.json").read_text())["fingerprint"]
+        saved = load_newest(
+            folder / "ranks2", fingerprint=fingerprint, on_message=print, world=world, read=reader_into(model_tensors(like))
+        )
+        save_sharded(folder / "copy", saved, Policy(), world)  # what two ranks wrote, through four
+    if world.is_main:
+        about = {"losses": losses, "evaluations": evaluations, "said": said, "events": [e.to_dict() for e in events]}
+        (folder / f"{name}.json").write_text(json.dumps(about))
+"""
+
+
+def run_settings(*, watch: bool = False, **changes: object) -> TrainSettings:
+    values = {"total_steps": 6, "checkpoint_every": 3, "eval_every": 3, "max_grad_norm": 2.0, **changes}
+    return settings(**values, watch=watching(back_steps=3)) if watch else settings(**values)
+
+
+def figure(model: Transformer) -> dict[str, float]:
+    """Of a whole model, as an evaluation has it."""
+    ids = torch.arange(16)[None]
+    with torch.no_grad():
+        return {"logit": float(model.logits(model(ids))[0, -1, 5])}
+
+
+def alone(folder: Path, name: str, stop_after: int = 99) -> tuple[Transformer, list[StepRecord], list[str]]:
+    """The same in one process that shares nothing."""
+    model, messages = Transformer(ODD, seed=1), []
+
+    def stop(record: StepRecord) -> None:
+        if record.step == stop_after:
+            raise StopError
+
+    history = train(
+        model,
+        batches(folder),
+        settings=run_settings(),
+        checkpoints=folder / name,
+        evaluate=figure,
+        on_step=stop,
+        on_message=messages.append,
+    )
+    return model, history, messages
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """In which 2 and 4 ranks have trained."""
+    place = tmp_path_factory.mktemp("sharded")
+    batches(place)
+    with pytest.raises(StopError):
+        alone(place, "stopped", stop_after=4)
+    for n_ranks in (2, 4):
+        run_ranks(PROGRAM, n_ranks, place)
+    return place
+
+
+def assert_close(ours: dict[str, Tensor], model: Transformer) -> None:
+    """The order of sums differs, and the first steps of AdamW and Muon divide gradients by their own size: a last digit of a small
+    gradient is one of a step. Measured: 7e-5 after six steps."""
+    theirs = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    assert ours.keys() == theirs.keys()
+    for name, weight in ours.items():
+        torch.testing.assert_close(weight, theirs[name], atol=3e-4, rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_ranks", [2, 4])
+def test_sharded_ranks_train_as_one_process(folder: Path, n_ranks: int) -> None:
+    model, history, _ = alone(folder, "one")
+    said = json.loads((folder / f"ranks{n_ranks}.json").read_text())
+    for (loss, grad_norm), record in zip(said["losses"], history, strict=True):
+        assert loss == pytest.approx(record.loss_nats, rel=1e-5)
+        assert grad_norm == pytest.approx(record.grad_norm, rel=1e-3)
+    expected = [record.evaluation["logit"] for record in history if record.evaluation]
+    assert [each["logit"] for each in said["evaluations"]] == pytest.approx(expected, abs=1e-3)
+    assert_close(load_file(folder / f"ranks{n_ranks}-first.safetensors"), model)
+
+
+@pytest.mark.slow
+def test_sharded_ranks_accumulate_as_one_process(folder: Path) -> None:
+    model = Transformer(ODD, seed=1)
+    how = run_settings(micro_rows=1, max_grad_norm=0.0)
+    train(model, batches(folder), settings=how, checkpoints=folder / "parts", evaluate=figure)
+    for n_ranks in (2, 4):
+        assert_close(load_file(folder / f"ranks{n_ranks}-parts.safetensors"), model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_ranks", [2, 4])
+def test_a_damaged_checkpoint_falls_back_to_the_same_bits(folder: Path, n_ranks: int) -> None:
+    """Every loss is compared by the ranks themselves; here what was said, and the weights."""
+    said = json.loads((folder / f"ranks{n_ranks}.json").read_text())["said"]
+    damaged = [text for text in said if "step-00000006 is damaged" in text]
+    assert len(damaged) == 1
+    assert f"shard-0000{n_ranks}" in damaged[0]
+    assert any("after step 3" in text for text in said)
+    first, again = (load_file(folder / f"ranks{n_ranks}{which}.safetensors") for which in ("-first", ""))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_two_ranks_is_read_exactly_by_four_and_by_one(folder: Path) -> None:
+    path = folder / "ranks2" / "step-00000006"
+    shards = [load_file(each) for each in sorted(path.glob("shard-*.safetensors"))]
+    assert len(shards) == 2
+    names = {name for shard in shards for name in shard}
+    by_hand = {
+        name: rows[0] if name.startswith("step.") else torch.cat(rows)
+        for name in names
+        for rows in [[shard[name] for shard in shards if name in shard]]
+    }
+    assert {name.partition(".")[0] for name in names} >= {
+        "embedding",
+        "layers",
+        "momentum",
+        "exp_avg",
+        "exp_avg_sq",
+        "step",
+    }
+    through_four = read_any(folder / "copy" / "step-00000006")
+    assert len(list((folder / "copy" / "step-00000006").glob("shard-*"))) == 4
+    for found in (read_whole(path), through_four):
+        assert found.keys() == by_hand.keys()
+        for name, tensor in found.items():
+            assert torch.equal(tensor, by_hand[name]), name
+            assert tensor.dtype == by_hand[name].dtype
+    model, _, messages = alone(folder, "ranks2")  # finished: nothing is left to do
+    assert any("after step 6" in text for text in messages)
+    weights = load_file(folder / "ranks2.safetensors")
+    assert all(torch.equal(parameter, weights[name]) for name, parameter in model.named_parameters())
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_or_without_sharding(folder: Path, tmp_path: Path) -> None:
+    whole, _, _ = alone(folder, "whole")
+    assert_close(load_file(folder / "stopped.safetensors"), whole)
+    shutil.copytree(folder / "ranks4" / "step-00000003", tmp_path / "step-00000003")
+    model, history, messages = alone(folder, str(tmp_path))
+    assert any("after step 3" in text for text in messages)
+    assert len(history) == 6
+    assert_close({name: parameter.detach() for name, parameter in model.named_parameters()}, whole)
+
+
+@pytest.mark.slow
+def test_sharded_ranks_go_back_behind_a_spike_together(folder: Path) -> None:
+    model, events = Transformer(ODD, seed=1), []
+    how = run_settings(total_steps=20, watch=True, checkpoint_every=4)
+    train(model, garbled(folder), settings=how, checkpoints=folder / "alone", evaluate=figure, on_event=events.append)
+    said = json.loads((folder / "ranks2.json").read_text())["events"]
+    assert [event["left_out"] for event in said] == [[11, 12, 13, 14]]
+    assert [list(event.left_out) for event in events] == [[11, 12, 13, 14]]
+    assert_close(load_file(folder / "spike.safetensors"), model)
+
+
+def test_machines_that_share_no_folder_are_told(tmp_path: Path) -> None:
+    for rank in (1, 3):
+        (tmp_path / f"shard-{rank:05d}-model-00001-of-00001.safetensors").touch()
+    digests = bytes([1] * 32 + [0] * 32 + [3] * 32)
+    found = sha256_by_name(tmp_path, digests, 2)  # the second holds no row of anything
+    assert [digest[:2] for _, digest in sorted(found.items())] == ["01", "03"]
+    with pytest.raises(ValueError, match="all machines share; found 2 of the 3 files"):
+        sha256_by_name(tmp_path, digests, 3)
+
+
+@given(st.integers(1, 40), st.integers(1, 9))
+def test_rows_are_cut_as_torch_cuts_them(n_rows: int, n_ranks: int) -> None:
+    """FSDP2 uses torch.chunk, which gives fewer parts where there is nothing left."""
+    parts = [len(part) for part in torch.arange(n_rows).chunk(n_ranks)]
+    assert rows_of(n_rows, n_ranks) == parts + [0] * (n_ranks - len(parts))
+
+
+@pytest.mark.parametrize("cause", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_an_error_of_one_rank_is_told_as_what_it_is(cause: BaseException) -> None:
+    failures: dict[int, Any] = {0: (cause, None)}
+    with pytest.raises(type(cause)), own_errors():
+        raise CheckpointException("wrapped", failures)

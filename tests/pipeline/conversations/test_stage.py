@@ -1,0 +1,240 @@
+"""Conversations: nothing held out is ever shown, everything quoted stands there, everything fits, nothing is random."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.tokenizer.chat import messages_from_json, render
+from model.tokenizer.tokenizer import Tokenizer
+from pipeline.conversations.params import Conversations
+from pipeline.conversations.stage import read_seeds, run, token_counter
+from pipeline.frame.errors import UserError
+from pipeline.index.params import Index
+from pipeline.index.stage import run as make_index
+from pipeline.skills.answers import NOTHING_FOUND, is_abstention, parse_quote
+from pipeline.skills.lookups import Example
+from pipeline.skills.wordings import is_about
+from pipeline.storage.tables import PASSAGES, read_table, write_table
+from tests.conftest import ROOT
+from tests.pipeline.symbols import Corpus, book_corpus, package_corpus, write_corpus
+
+SEEDS = ROOT / "data" / "seed" / "chat"
+PARAMS = Conversations(
+    seed=1,
+    max_tokens=900,
+    n_quote=150,
+    n_abstain=120,
+    n_search=60,
+    n_calculator=60,
+    n_seed_repeats=1,
+    joined_frac=0.2,
+    system_frac=0.1,
+    n_heldout=25,
+)
+INDEX = Index(seed=1, passage_chars=200, max_bytes=1_000_000, max_sample_bytes=10_000_000)
+Row = dict[str, Any]
+
+
+def make(corpus: Corpus, out: Path, params: Conversations = PARAMS) -> dict[str, float | int]:
+    out.mkdir()
+    index = out.parent / f"{out.name}-index"
+    index.mkdir()
+    make_index(INDEX, docs=corpus.docs, out=index)
+    return run(params, index=index, shards=corpus.shards, tokenizer=corpus.tokenizer, seeds=SEEDS, out=out)
+
+
+def rows_of(path: Path) -> list[Row]:
+    return [{**row, "messages": json.loads(row["messages"])} for row in read_table(path).to_pylist()]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return package_corpus(tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="module")
+def made(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float | int]]:
+    out = tmp_path_factory.mktemp("made") / "out"
+    return out, make(corpus, out)
+
+
+@pytest.fixture(scope="module")
+def train(made: tuple[Path, dict[str, float | int]]) -> list[Row]:
+    return rows_of(made[0] / "train.parquet")
+
+
+@pytest.fixture(scope="module")
+def heldout(made: tuple[Path, dict[str, float | int]]) -> list[Row]:
+    rows = rows_of(made[0] / "heldout.parquet")
+    return [{**row, "expected": json.loads(row["expected"])} for row in rows]
+
+
+def test_metrics_count_what_is_there(
+    made: tuple[Path, dict[str, float | int]], train: list[Row], heldout: list[Row]
+) -> None:
+    metrics = made[1]
+    kinds = ("quote", "abstain", "search", "calculator", "identity", "refusal", "harmless", "chat")
+    assert metrics["n_train"] == len(train)
+    assert metrics["n_train"] + metrics["n_train_joined"] == sum(metrics[f"n_train_{kind}"] for kind in kinds)
+    assert metrics["n_heldout"] == len(heldout) == sum(metrics[f"n_heldout_{kind}"] for kind in kinds)
+    asked = PARAMS.n_quote + PARAMS.n_abstain + PARAMS.n_search + PARAMS.n_calculator
+    made_by_program = sum(metrics[f"n_train_{kind}"] for kind in ("quote", "abstain", "search", "calculator"))
+    assert asked - metrics["n_train_named_heldout"] - metrics["n_train_too_long"] == made_by_program
+
+
+def test_no_heldout_name_stands_in_any_training_conversation(corpus: Corpus, train: list[Row]) -> None:
+    assert corpus.val_titles
+    for row in train:
+        text = json.dumps(row["messages"])
+        found = set(re.findall(r"[A-Za-z_]\w*(?:\.\w+)+", text)) & corpus.val_titles
+        assert not found, row
+
+
+def test_heldout_questions_are_about_heldout_names(corpus: Corpus, heldout: list[Row]) -> None:
+    for row in heldout:
+        if row["kind"] == "quote":
+            assert row["expected"]["source"] in corpus.val_titles
+
+
+def answers(rows: list[Row]) -> list[tuple[str, str, str]]:
+    """(what was asked of the search, what the tool said, the answer) wherever a search was made."""
+    found: list[tuple[str, str, str]] = []
+    for row in rows:
+        turns = row["messages"]
+        for call, tool, reply in zip(turns, turns[1:], turns[2:], strict=False):
+            if call.get("call", {}).get("name") == "search_docs" and tool["role"] == "tool":
+                found.append((call["call"]["argument"], tool["content"], reply["content"]))
+    return found
+
+
+def test_every_quote_is_a_part_of_its_context_and_names_the_first_passage_that_answers(
+    train: list[Row], heldout: list[Row]
+) -> None:
+    n_quotes = 0
+    for asked, context, answer in answers(train + heldout):
+        quoted = parse_quote(answer)
+        if quoted is None:
+            continue
+        n_quotes += 1
+        lines = dict(line[1:].split("] ", 1) for line in context.splitlines())
+        assert quoted.sentence in lines[quoted.title]
+        if quoted.asked == asked:  # a name; a question in words is answered by its title
+            assert next(title for title in lines if is_about(title, asked)) == quoted.title
+    assert n_quotes > 50
+
+
+def test_the_context_of_an_abstention_never_holds_the_name(train: list[Row], heldout: list[Row]) -> None:
+    n_abstentions = 0
+    for asked, context, answer in answers(train + heldout):
+        if " " in asked or not is_abstention(answer, asked):
+            continue
+        n_abstentions += 1
+        titles = re.findall(r"^\[(.*?)\] ", context, re.MULTILINE)
+        assert not any(is_about(title, asked) for title in titles)
+        assert not re.search(rf"(?<!\w){re.escape(asked)}(?![\w.])", context)
+        assert titles or context == NOTHING_FOUND
+    assert n_abstentions > 50
+
+
+def test_everything_fits_as_the_chat_template_counts(corpus: Corpus, train: list[Row], heldout: list[Row]) -> None:
+    tokenizer = Tokenizer.load(corpus.tokenizer)
+    rows = train + heldout
+    examples = [Example(row["kind"], messages_from_json(row["messages"]), {}) for row in rows]
+    counted = token_counter((corpus.tokenizer / "tokenizer.json").read_text())(examples)
+    for row, size in zip(rows, counted, strict=True):
+        ids, mask = render(messages_from_json(row["messages"]), tokenizer)
+        assert len(ids) == size <= PARAMS.max_tokens
+        assert any(mask) or row["messages"][-1]["role"] == "user"
+
+
+def test_training_conversations_end_with_the_assistant_and_alternate(train: list[Row]) -> None:
+    follows = {"system": {"user"}, "user": {"assistant"}, "assistant": {"user", "tool"}, "tool": {"assistant"}}
+    for row in train:
+        roles = [message["role"] for message in row["messages"]]
+        assert roles[-1] == "assistant"
+        assert all(after in follows[before] for before, after in itertools.pairwise(roles))
+    assert any(sum(message["role"] == "user" for message in row["messages"]) > 1 for row in train)
+    assert any(row["messages"][0]["role"] == "system" for row in train if row["kind"] == "quote")
+
+
+def test_heldout_wordings_are_not_trained_on(train: list[Row], heldout: list[Row]) -> None:
+    def asked(row: Row) -> str:
+        return json.dumps([m for m in row["messages"] if m["role"] in ("system", "user")])
+
+    seen = {asked(row) for row in train}
+    by_hand = [row for row in heldout if row["kind"] in ("refusal", "harmless", "chat", "identity")]
+    assert by_hand
+    assert not [row for row in by_hand if asked(row) in seen]
+
+
+def test_the_same_bytes_twice(corpus: Corpus, made: tuple[Path, dict[str, float | int]], tmp_path: Path) -> None:
+    metrics = make(corpus, tmp_path / "again")
+    assert metrics == made[1]
+    for name in ("train.parquet", "heldout.parquet"):
+        assert (tmp_path / "again" / name).read_bytes() == (made[0] / name).read_bytes(), name
+
+
+def test_more_of_one_kind_leaves_the_others_as_they_are(corpus: Corpus, train: list[Row], tmp_path: Path) -> None:
+    make(corpus, tmp_path / "more", PARAMS.model_copy(update={"n_calculator": 90}))
+    more = {json.dumps(row["messages"]) for row in rows_of(tmp_path / "more" / "train.parquet")}
+    alone = [row for row in train if row["kind"] == "quote" and len(row["messages"]) == 4]
+    shared = sum(json.dumps(row["messages"]) in more for row in alone)
+    assert shared > 0.6 * len(alone)  # the rest is joined with other conversations now
+
+
+def test_a_corpus_of_plain_text_goes_the_whole_way(tmp_path: Path) -> None:
+    metrics = make(book_corpus(tmp_path / "books"), tmp_path / "out")
+    assert metrics["n_train_quote"] > 100
+    assert metrics["n_train_abstain"] > 100
+    assert metrics["n_heldout_quote"] == metrics["n_heldout_abstain"] == PARAMS.n_heldout
+    train = rows_of(tmp_path / "out" / "train.parquet")
+    assert {row["kind"] for row in train} >= {"quote", "abstain", "search", "calculator", "identity"}
+    for _, context, answer in answers(train):
+        quoted = parse_quote(answer)
+        assert quoted is None or quoted.sentence in context
+
+
+def test_without_heldout_documents_only_the_other_skills_are_held_out(tmp_path: Path) -> None:
+    corpus = package_corpus(tmp_path / "package", 30)
+    corpus = write_corpus(
+        tmp_path / "all", read_table(next(corpus.docs.glob("*.parquet"))).to_pylist(), val_every=10**6
+    )
+    metrics = make(corpus, tmp_path / "out")
+    assert metrics["n_names_heldout"] == 1
+    assert metrics["n_heldout_quote"] == 1
+    assert metrics["n_heldout_calculator"] > 0
+
+
+def test_an_index_without_passages_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    write_table(tmp_path / "passages.parquet", PASSAGES.empty_table())
+    with pytest.raises(UserError, match="no text to talk about"):
+        run(PARAMS, index=tmp_path, shards=corpus.shards, tokenizer=corpus.tokenizer, seeds=SEEDS, out=tmp_path)
+
+
+def test_a_broken_line_among_the_seeds_is_named(tmp_path: Path) -> None:
+    good = {
+        "id": "a",
+        "kind": "chat",
+        "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}],
+    }
+    for bad in ('{"id": "b"}', "no json", json.dumps({**good, "kind": "poem"}), json.dumps({**good, "wordngs": ["x"]})):
+        (tmp_path / "x.jsonl").write_text(json.dumps(good) + "\n" + bad + "\n")
+        with pytest.raises(UserError, match=r"x\.jsonl:2"):
+            read_seeds(tmp_path)
+
+
+def test_the_seeds_hold_enough_and_refusals_are_recognised() -> None:
+    from pipeline.skills.answers import is_refusal
+
+    seeds = read_seeds(SEEDS)
+    assert len(seeds.conversations) >= 150
+    assert len({seed["id"] for seed in seeds.conversations}) == len(seeds.conversations)
+    for seed in seeds.conversations:
+        if "split" not in seed:
+            assert is_refusal(seed["messages"][-1].text) == (seed["kind"] == "refusal"), seed["id"]

@@ -1,0 +1,78 @@
+"""Lines and paragraphs against Python's own string methods."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.dedupe.minhash.pieces import Unit, cut, hashes_of, without
+
+TEXTS = st.lists(st.text(st.sampled_from("aB é1 \t\n\n\n"), max_size=40), max_size=6)
+UNITS = st.sampled_from(["lines", "paragraphs"])
+SPACES = " \t\n\v\f\r"
+
+
+def pieces_of(text: str, unit: Unit) -> list[str]:
+    """Lines keep their line feed; paragraphs end before the first line with words behind a blank one."""
+    lines = re.findall(r"[^\n]*\n|[^\n]+", text)
+    if unit == "lines":
+        return lines
+    made: list[str] = []
+    for before, line in zip(["", *lines], lines, strict=False):
+        if not made or (line.strip(SPACES) and not before.strip(SPACES) and made[-1].strip(SPACES)):
+            made.append("")
+        made[-1] += line
+    return made
+
+
+def compared(piece: str) -> str:
+    return " ".join(re.findall(r"[^ \t-\r]+", unicodedata.normalize("NFKC", piece).lower()))
+
+
+@given(TEXTS, UNITS)
+def test_the_pieces_are_the_text(texts: list[str], unit: Unit) -> None:
+    column = pa.array(["before", *texts], pa.string()).slice(1)
+    data = "".join(["before", *texts]).encode()
+    found = cut(column, unit)
+    bounds = found.bounds.tolist()
+    got = [
+        [data[bounds[i] : bounds[i + 1]].decode() for i in range(found.offsets[row], found.offsets[row + 1])]
+        for row in range(len(texts))
+    ]
+    assert got == [pieces_of(text, unit) for text in texts]
+    assert found.rows().tolist() == [row for row, pieces in enumerate(got) for _ in pieces]
+    hashes, n_chars = hashes_of(column, found)
+    expected = [compared(piece) for pieces in got for piece in pieces]
+    assert hashes.tolist() == [xxhash.xxh64_intdigest(piece.encode()) for piece in expected]
+    assert n_chars.tolist() == [len(piece) for piece in expected]
+
+
+@given(TEXTS, UNITS, st.data())
+def test_what_is_taken_out_is_gone_and_nothing_else(texts: list[str], unit: Unit, data: st.DataObject) -> None:
+    column = pa.array(["before", *texts], pa.string()).slice(1)
+    found = cut(column, unit)
+    n = len(found.bounds) - 1
+    is_removed = data.draw(st.lists(st.booleans(), min_size=n, max_size=n))
+    expected, at = [], 0
+    for text in texts:
+        pieces = pieces_of(text, unit)
+        mine = is_removed[at : at + len(pieces)]
+        at += len(pieces)
+        left = "".join(piece for piece, gone in zip(pieces, mine, strict=True) if not gone)
+        expected.append(left.strip("\n") if any(mine) else text)
+    assert without(column, found, np.array(is_removed, bool)).to_pylist() == expected
+
+
+@pytest.mark.parametrize("unit", ["lines", "paragraphs"])
+def test_no_texts_at_all(unit: Unit) -> None:
+    none = pa.array([], pa.string())
+    found = cut(none, unit)
+    assert found.rows().tolist() == []
+    assert without(none, found, np.zeros(0, bool)).to_pylist() == []

@@ -1,0 +1,64 @@
+"""Depth and attributes of HTML, read off without parsing it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.download.pages.html_shape import FLAT, FLAT_TAGS, name_code, shape
+
+
+@given(st.integers(0, 3_000), st.integers(0, 50))
+def test_depth_is_how_many_are_open_at_once(deep: int, wide: int) -> None:
+    page = b"<div>" * deep + b"text" + b"</div>" * deep + b"<span>x</span>" * wide
+    assert shape(page).depth == max(deep, min(wide, 1))
+
+
+@given(st.lists(st.sampled_from(['a="x y > z"', "b='c d'", "e=f", "g", 'h=""', "i = j"]), max_size=40))
+def test_attributes_are_counted_outside_their_values(attributes: list[str]) -> None:
+    n = sum(2 if attribute == "i = j" else 1 for attribute in attributes)  # an estimate from above
+    assert len(attributes) <= shape(f"<p {' '.join(attributes)}>x</p>".encode()).attributes <= n
+
+
+def test_scripts_comments_and_flat_elements_have_no_depth() -> None:
+    page = b"<script>'<div><div>'</script><style>a<b</style><!-- <i><i><i> --><br><p>a<p>b<li>c<img src=x/>"
+    assert shape(page) == (0, 1, False, [], [])
+
+
+def test_every_flat_element_has_a_slot_of_its_own() -> None:
+    assert sorted(FLAT[FLAT > 0].tolist()) == sorted(name_code(name) for name in FLAT_TAGS)
+
+
+@given(st.text("<>-! /ab'"))
+def test_a_comment_ends_where_it_says(text: str) -> None:
+    inside = text.replace("-->", "").encode()
+    if not inside.endswith(b"-"):
+        assert shape(b"<!--" + inside + b"--><i>").depth == 1
+
+
+@given(st.integers(0, 20), st.sampled_from(["licens", "LICENS", "rights", "Rights"]), st.integers(0, 20))
+def test_a_licence_is_found_anywhere_in_a_tag(before: int, name: str, after: int) -> None:
+    assert shape(f"<a {'s' * before}{name}{'i' * after}>".encode()).has_licence
+    assert not shape(f"<a {'s' * before}{name[:-1]}{'i' * after}>".encode()).has_licence
+
+
+def test_a_licence_is_looked_for_in_tags_only() -> None:
+    assert shape(b'<a rel="license" href="x">').has_licence
+    assert shape(b"<meta name=DC.Rights content=x>").has_licence
+    assert not shape(b"<p>the license and all rights</p><a href=/licence>x</a>").has_licence
+
+
+def test_lists_that_are_not_mostly_links() -> None:
+    menu = "<ul><li><a href=/a>one</a><li><a href=/b>two</a></ul>"
+    items = "<UL class=x><li>one <a href=/a>a</a><li>two <ul><li>three</ul></ul>"
+    page = f"<p>a{menu}</p>{items}<ul></ul><ul>".encode()
+    assert [page[at : at + 2].lower() for at in shape(page).lists] == [b"ul"] * 4
+    assert min(shape(page).lists) > page.index(b"<UL")
+    assert [page[at - 4 : at] for at in shape(page).items] == [b"<li>"] * 3
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes(page: bytes) -> None:
+    found = shape(page)
+    assert 0 <= found.depth <= len(page)
+    assert 0 <= found.attributes <= len(page)

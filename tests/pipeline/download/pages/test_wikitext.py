@@ -1,0 +1,193 @@
+"""Wikitext to text: each kind of markup, the fold against mwparserfromhell's own tree, pages built to stall the parser."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import mwparserfromhell
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mwparserfromhell import nodes
+
+from pipeline.download.pages import wikitext
+from pipeline.download.pages.wikitext import WikitextError, layout, plain
+
+CASES = {
+    "a [[link]] and [[a target|another]], [[Place (town)|]]": "a link and another, Place",
+    "[[File:A.jpg|thumb|a caption with [[a link]]]]x [[Category:Things]]": "x",
+    "[[:Category:Things]] is shown, [[de:Haus]] is not, [[wikt:house]] is": "Category:Things is shown, is not, wikt:house is",
+    "'''bold''' ''italic'' '''''both''''' l''''amour''' it's": "bold italic both l'amour it's",
+    "L'''amour'' est": "L'amour est",
+    "a<ref name=x>{{cite|b}}</ref>b<ref name=x /> <!-- c -->d": "ab d",
+    "{{Infobox\n| a = {{b}}\n}}\nThe text ({{lang-de|x}}; y) of ({{z}}) it": "The text (y) of it",
+    "{| class=x\n|+ caption\n! head\n|-\n| cell || [[cell]]\n|}\nafter": "after",
+    "== Empty ==\n{{reflist}}\n== Full ==\ntext\n=== Below ===\nmore\n== Links ==\n": "Full\n\ntext\n\nBelow\n\nmore",
+    "* one\n** two\n# three\n* {{cite}}\n: indented\n; term": "- one\n  - two\n- three\nindented\nterm",
+    "a &amp; b &#65;&#x42; &nbsp;c": "a & b AB c",
+    "<math>x''  + y</math> <nowiki>''raw'' [[x]]</nowiki>": "$x'' + y$ ''raw'' [[x]]",
+    "<pre>\n  if a:\n    b\n</pre>": "  if a:\n    b",
+    "one<br>two<br />three<hr>four": "one\ntwo\nthree\nfour",
+    "[http://a.b label] [http://a.b] http://a.b": "label http://a.b",
+    "<gallery>\nFile:x.jpg|y\n</gallery>__NOTOC__<div class=x>in</div>": "in",
+    "{{{1|default}}} {{{2}}}": "default 2",
+    "<li>a</li><li>b": "- a\n- b",
+    "a\n\n\n\nb  c \nd": "a\n\nb c\nd",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("source", CASES)
+def test_markup(source: str) -> None:
+    assert plain(source) == CASES[source]
+
+
+def test_unpaired_quotes_do_not_hide_a_table() -> None:
+    """The tokenizer pairs quotes across cells: one that is missing would leave the whole table as text."""
+    assert plain("{|\n| '''{{bar|1}}\n|-\n| align=right | '''x\n|}\nafter") == "after"
+
+
+def test_names_of_the_wiki_s_own_namespaces() -> None:
+    assert plain("[[Datei:A.jpg|mini|x]][[Kategorie:B]]y", frozenset(("datei", "kategorie"))) == "y"
+
+
+@given(st.lists(st.lists(st.from_regex(r"[a-zà-ž0-9]{1,9}[.?]?", fullmatch=True), min_size=1, max_size=6), max_size=6))
+def test_plain_text_stays(lines: list[list[str]]) -> None:
+    text = "\n\n".join(" ".join(line) for line in lines)
+    assert plain(text) == text
+
+
+PIECES = [
+    "a",
+    " b ",
+    "\n",
+    "\n\n",
+    "[[",
+    "]]",
+    "|",
+    "{{",
+    "}}",
+    "{|\n",
+    "\n|}",
+    "\n|-\n",
+    "\n| ",
+    "==",
+    "\n== ",
+    " ==\n",
+]
+PIECES += [
+    "''",
+    "'''",
+    "<ref>",
+    "</ref>",
+    "<ref name=x />",
+    "<b>",
+    "</b>",
+    "<br>",
+    "<li>",
+    "<math>",
+    "</math>",
+    "<!--",
+    "-->",
+]
+PIECES += [
+    "\n* ",
+    "\n# ",
+    "\n: ",
+    "\n; ",
+    "&amp;",
+    "&#65;",
+    "&",
+    "[http://x.y ",
+    "http://x.y",
+    "]",
+    "{{{",
+    "}}}",
+    "File:",
+    ":",
+]
+PIECES += [
+    "<div style='a'>",
+    "</div>",
+    "<nowiki>",
+    "</nowiki>",
+    "<pre>",
+    "</pre>",
+    "(",
+    ")",
+    ",",
+    "__NOTOC__",
+    "----",
+    "=",
+]
+
+
+@settings(max_examples=400)
+@given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
+def test_the_fold_is_the_tree_s(source: str) -> None:
+    """The flat tokens give what the parser's own tree gives, rule by rule."""
+    parsed: Any = mwparserfromhell.parse(source, skip_style_tags=True)
+    assert plain(source) == layout(tree_text(parsed))
+
+
+def tree_text(code: Any) -> str:
+    return "".join(node_text(node) for node in code.nodes)
+
+
+def node_text(node: Any) -> str:
+    match node:
+        case nodes.Text():
+            return str(node.value)
+        case nodes.Argument():
+            return tree_text(node.name if node.default is None else node.default)
+        case nodes.Wikilink():
+            title = tree_text(node.title)
+            if node.text is None:
+                return wikitext._link("", title, wikitext.FILE_NAMES)  # pyright: ignore[reportPrivateUsage]
+            inside = tree_text(node.text)
+            return wikitext._link(title or " ", inside, wikitext.FILE_NAMES)  # pyright: ignore[reportPrivateUsage]
+        case nodes.ExternalLink():
+            return tree_text(node.title) if node.title is not None else "" if node.brackets else tree_text(node.url)
+        case nodes.HTMLEntity():
+            return html.unescape(str(node))
+        case nodes.Heading():
+            return f"\n{wikitext.HEADING}{node.level}{' '.join(tree_text(node.title).split())}\n"
+        case nodes.Tag():
+            return tag_text(node)
+        case _:  # templates, comments
+            return ""
+
+
+def tag_text(node: Any) -> str:
+    name, markup = str(node.tag).strip().lower(), node.wiki_markup or ""
+    if node.self_closing:
+        if markup in ("*", "#"):
+            return wikitext.ITEM
+        if name == "li" and not markup:
+            return f"\n{wikitext.ITEM}"
+        return "\n" if markup.startswith("-") or name in wikitext.BREAKS else ""
+    inside = "" if name in wikitext.HIDDEN_TAGS or markup == "{|" else tree_text(node.contents)
+    if name in wikitext.LITERAL_TAGS:
+        inside = inside.replace("''", f"'{wikitext.NOTHING}'")
+    if name in wikitext.TEX_TAGS:
+        return f"${' '.join(inside.split())}$" if inside.strip() else ""
+    if name in wikitext.CODE_TAGS:
+        return "".join(f"\n{wikitext.VERBATIM}{line}" for line in inside.strip("\n").split("\n")) + "\n"
+    if name == "li":
+        return f"\n{wikitext.ITEM}{inside}"
+    return f"\n{inside}\n" if name in wikitext.BLOCK_TAGS else inside
+
+
+@pytest.mark.parametrize(
+    "opened", ["[[a|", "{{a|", "<ref>", "[http://a ", '<a b="', "<!--", "{{[[<ref ", "{|\n!a||b\n", "{{{a|"]
+)
+def test_a_page_built_to_stall_the_parser_is_refused(opened: str) -> None:
+    """Each opening is looked through to the page's end: without the check these take minutes to hours."""
+    with pytest.raises(WikitextError):
+        plain(opened * (400_000 // len(opened)))
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=60))
+def test_any_text_gives_a_text_without_marks(source: str) -> None:
+    assert not set("\0\1\2\3") & set(plain(source))

@@ -1,0 +1,91 @@
+"""Signatures as a person would write them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.download.python.symbol_signatures import (
+    DEFINITIONS,
+    MAX_SIGNATURE,
+    Source,
+    class_signature,
+    decorator_names,
+    function_signature,
+    shortened,
+    split_signature,
+)
+
+
+def rendered(source: str, is_method: bool = False) -> str:
+    node = ast.parse(source).body[0]
+    assert isinstance(node, DEFINITIONS)
+    prefix, signature = function_signature(node, decorator_names(node), is_method, Source(source.encode().splitlines()))
+    return f"{prefix}f{signature}"
+
+
+@pytest.mark.parametrize(
+    ("source", "is_method", "expected"),
+    [
+        ("def f(): pass", False, "f()"),
+        ("def f(a, b=1, *c, d, e=None, **g): pass", False, "f(a, b=1, *c, d, e=None, **g)"),
+        ("def f(a, /, b, *, c: int = 3) -> list[str]: pass", False, "f(a, /, b, *, c: int = 3) -> list[str]"),
+        ("def f(self, /, x): pass", True, "f(x)"),
+        ("def f(self, x, /, y): pass", True, "f(x, /, y)"),
+        ("def f(*args): pass", True, "f(*args)"),
+        ("async def f(a): pass", False, "async f(a)"),
+        ("@property\ndef f(self) -> int: pass", True, "property f -> int"),
+        ("@functools.cached_property\ndef f(self): pass", True, "property f"),
+        ("@classmethod\ndef f(cls, a): pass", True, "classmethod f(a)"),
+        ("@staticmethod\ndef f(a): pass", True, "staticmethod f(a)"),
+        ("def f(a=(1, 2), b='é', c=[\n  1,\n  2]): pass", False, "f(a=(1, 2), b='é', c=[1, 2])"),
+    ],
+)
+def test_signature(source: str, is_method: bool, expected: str) -> None:
+    assert rendered(source, is_method) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("class C:\n  def __init__(self, a, b=2): pass", "(a, b=2)"),
+        ("class C:\n  def __new__(cls, a): pass", "(a)"),
+        (
+            "@dataclass(frozen=True)\nclass C:\n  a: int\n  b: str = 'x'\n  k: ClassVar[int] = 1\n  _p: int = 0",
+            "(a: int, b: str = 'x')",
+        ),
+        ("class C:\n  a: int = 1", ""),
+    ],
+)
+def test_class_is_called_like_this(source: str, expected: str) -> None:
+    node = ast.parse(source).body[0]
+    assert isinstance(node, ast.ClassDef)
+    assert class_signature(node, node.body, Source(source.encode().splitlines())) == expected
+
+
+@given(st.lists(st.from_regex(r"[a-z]{1,40}=[0-9]{1,40}", fullmatch=True), max_size=40))
+def test_long_signatures_lose_whole_parameters_only(shown: list[str]) -> None:
+    text = shortened(shown, " -> int")
+    kept = text.removeprefix("(").removesuffix(" -> int").removesuffix(")").split(", ") if shown else []
+    assert len(text) <= MAX_SIGNATURE
+    assert kept in (shown, [*shown[: len(kept) - 1], "..."])
+
+
+@pytest.mark.parametrize(
+    ("doc", "expected"),
+    [
+        ("f(x, y=(1, 2)) -> int\n\nAdds.", ("(x, y=(1, 2)) -> int", "Adds.")),
+        ("np.f(\n    x,\n    y=None,\n)\n--\n\nf(x, y=None)\n\nAdds.", ("(x, y=None)", "Adds.")),
+        ("f(x) adds one.", ("", "f(x) adds one.")),
+        ("f(x) -> int", ("", "f(x) -> int")),
+        ("g(x)\n\nSays g.", ("", "g(x)\n\nSays g.")),
+        ("f(x\n\nis never closed", ("", "f(x\n\nis never closed")),
+        ("", ("", "")),
+    ],
+)
+def test_docstring_that_opens_with_its_signature(doc: str, expected: tuple[str, str]) -> None:
+    assert split_signature(inspect.cleandoc(doc), "f") == expected

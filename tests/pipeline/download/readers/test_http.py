@@ -1,0 +1,253 @@
+"""Files behind addresses as documents: found, read, placed, on record."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import pickle
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.download import stage as download
+from pipeline.download.params import Download, Text
+from pipeline.download.readers import fetch, formats, text
+from pipeline.download.readers.fetch import Policy
+from pipeline.download.sources import Batch, Reading, open_source
+from pipeline.frame.errors import ParamError, UserError
+from pipeline.frame.metrics import Metrics
+from pipeline.frame.settings import Section
+from pipeline.params import check_params
+from pipeline.storage.tables import read_docs, read_table
+from tests.conftest import ROOT, read_yaml
+from tests.pipeline.download.readers.web_server import Page, Server, Trouble, served
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("MINIGPT_FETCHED", str(tmp_path / "cache"))
+    monkeypatch.setattr(fetch, "POLICY", Policy(max_failures=3, backoff_seconds=0.01))
+    with served() as started:
+        yield started
+
+
+def source(server: Server, *files: str | dict[str, str], **settings: object) -> dict[str, object]:
+    named = [{"url": file} if isinstance(file, str) else file for file in files]
+    full = [{**file, "url": server.url + file["url"]} for file in named]
+    return {"kind": "http", "name": "web", "files": full, **settings}
+
+
+def collect(out: Path, *sources: dict[str, object]) -> Metrics:
+    params = Download.model_validate({"sources": list(sources)})
+    return download.run(params, out=out, scratch=out.with_name(f"{out.name}.scratch"))
+
+
+def fineweb() -> bytes:
+    """The columns of FineWeb, and one more that is nested."""
+    rows = [
+        {
+            "text": f"Web text {number}.",
+            "id": f"<urn:uuid:{number}>",
+            "dump": "CC-MAIN-2024-10",
+            "url": f"https://example.org/{number}",
+            "date": "2024-02-21T00:00:00Z",
+            "file_path": "s3://commoncrawl/x.warc.gz",
+            "language": "en",
+            "language_score": 0.97,
+            "token_count": 5,
+            "meta": {"licence": "CC-BY-4.0", "tags": ["a", "b"]},
+        }
+        for number in range(50)
+    ]
+    table = pa.Table.from_pylist(rows)
+    table = table.set_column(0, "text", table["text"].cast(pa.large_string()))
+    table = table.set_column(6, "language", table["language"].dictionary_encode())
+    sink = io.BytesIO()
+    pq.write_table(table, sink, row_group_size=20)
+    return sink.getvalue()
+
+
+def test_the_layout_of_fineweb_by_naming_its_columns(server: Server, tmp_path: Path) -> None:
+    server.pages["/f.parquet"] = Page(fineweb(), troubles=[Trouble(cut_after=2_000)])
+    columns = {"id_column": "id", "url_column": "url", "licence_column": "meta.licence"}
+    collect(tmp_path / "out", source(server, "/f.parquet", **columns))
+    rows = read_docs(tmp_path / "out").sort_by("text").to_pylist()
+    assert len(rows) == 50
+    assert {key: rows[0][key] for key in ("text", "url", "licence", "source", "title")} == {
+        "text": "Web text 0.",
+        "url": "https://example.org/0",
+        "licence": "CC-BY-4.0",
+        "source": "http/web",
+        "title": "f.parquet#1",
+    }
+    assert json.loads(rows[0]["locator"]) == {
+        "id": "<urn:uuid:0>",
+        "path": "f.parquet",
+        "row": 1,
+        "url": f"{server.url}/f.parquet",
+    }
+
+
+def test_files_of_every_kind_and_their_record(server: Server, tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:xz") as archive:
+        info = tarfile.TarInfo("inside.txt")
+        info.size = 6
+        archive.addfile(info, io.BytesIO(b"packed"))
+    server.pages["/a/t.txt.gz"] = Page(gzip.compress(b"one", mtime=0), etag='"x"')
+    server.pages["/b/t.txt.gz"] = Page(
+        gzip.compress(b"two", mtime=0), etag="", last_modified="Mon, 02 Nov 2026 10:00:00 GMT"
+    )
+    server.pages["/w.tar.xz"] = Page(packed.getvalue())
+    server.pages["/get"] = Page(b'{"body": "three"}\nbroken\n')
+    sha256 = hashlib.sha256(server.pages["/get"].data).hexdigest()
+    given = source(
+        server,
+        "/a/t.txt.gz",
+        "/b/t.txt.gz",
+        "/w.tar.xz",
+        {"url": "/get?file=3&token=hidden", "sha256": sha256, "file_name": "rows.jsonl"},
+        text_column="body",
+        licence="CC0-1.0",
+    )
+    metrics = collect(tmp_path / "out", given)
+    assert {key: metrics[key] for key in ("docs_out", "rejects_not_json", "docs_http_web")} == {
+        "docs_out": 4,
+        "rejects_not_json": 1,
+        "docs_http_web": 4,
+    }
+    urls = {row["text"]: row["url"] for row in read_docs(tmp_path / "out").to_pylist()}
+    shown = f"{server.url}/get?file=3&token=***"
+    assert urls == {
+        "one": f"{server.url}/a/t.txt.gz",
+        "two": f"{server.url}/b/t.txt.gz",
+        "packed": f"{server.url}/w.tar.xz",
+        "three": shown,
+    }
+    [reject] = read_table(tmp_path / "out" / "rejects.parquet").to_pylist()
+    assert (reject["source"], json.loads(reject["locator"])["url"]) == ("http/web", shown)
+    [record] = json.loads((tmp_path / "out" / "sources.json").read_text())["sources"]
+    assert [file["url"] for file in record["read"]] == [urls["one"], urls["two"], urls["packed"], shown]
+    assert record["read"][3] == {
+        "url": shown,
+        "bytes": len(server.pages["/get"].data),
+        "sha256": sha256,
+        "etag": '"1"',
+        "last_modified": "",
+    }
+    assert "hidden" not in (tmp_path / "out" / "sources.json").read_text()
+    collect(tmp_path / "again", given)
+    assert len(server.asked("GET")) == 4  # nothing is fetched twice
+    names = [path.name for path in sorted((tmp_path / "out").iterdir())]
+    assert all((tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in names)
+
+
+def test_parts_travel_to_workers(server: Server) -> None:
+    server.pages["/a.txt"] = Page(b"a")
+    [given] = Download.model_validate({"sources": [source(server, "/a.txt")]}).sources
+    [part] = open_source(given, "s").parts
+    there = pickle.loads(pickle.dumps(part)).open()
+    assert there.key == part.open().key
+    assert [document.text for batch in there.batches for document in batch.docs] == ["a"]
+
+
+def test_a_404_stops_the_stage_and_names_the_address(server: Server, tmp_path: Path) -> None:
+    server.pages["/a.txt"] = Page(b"a")
+    with pytest.raises(
+        UserError, match=r"download\.sources\.0\.files: can't be fetched: http://127[^$]+/none\.txt[^$]+404"
+    ):
+        collect(tmp_path / "out", source(server, "/a.txt", "/none.txt"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_path_that_is_wrong_shows_before_anything_is_fetched(server: Server, tmp_path: Path) -> None:
+    server.pages["/a.txt"] = Page(b"a")
+    with pytest.raises(UserError, match=r"download\.sources\.1\.path"):
+        collect(
+            tmp_path / "out",
+            source(server, "/a.txt"),
+            {"kind": "text", "name": "mine", "path": str(tmp_path / "nowhere")},
+        )
+    assert not server.log
+
+
+def test_a_kind_of_file_that_no_reader_knows_is_named(server: Server, tmp_path: Path) -> None:
+    server.pages["/picture.png"] = Page(b"png")
+    with pytest.raises(UserError, match=r"this kind of file can't be read[^$]+picture\.png"):
+        collect(tmp_path / "out", source(server, "/picture.png"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"files": []}, "files"),
+        ({"files": [{"url": "file:///etc/passwd"}]}, "files.0.url"),
+        ({"files": [{"url": "https://a.org/x", "sha256": "12"}]}, "files.0.sha256"),
+        ({"files": [{"url": "https://a.org/x", "file_name": "../x"}]}, "files.0.file_name"),
+        ({"format": "exe"}, "format"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(settings: dict[str, object], name: str) -> None:
+    values = read_yaml(ROOT / "docs/recipes/smoke.yaml")
+    given = {"kind": "http", "name": "web", "files": [{"url": "https://a.org/x.txt"}], **settings}
+    values["download"]["sources"] = [given]
+    with pytest.raises(ParamError, match=rf"download\.sources\.0\.http\.{name}"):
+        check_params(values)
+
+
+def test_a_format_that_takes_files_whole_goes_on_with_the_files_it_has_read(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def whole(params: Text, setting: str) -> Reading:
+        reading = text.open_source(params, setting)
+
+        def batches() -> Iterator[Batch]:
+            opened.append(Path(params.path).name)
+            if Path(params.path).name == "c.txt" and len(opened) == 3:
+                raise OSError("stopped")
+            yield from reading.batches
+
+        return Reading(reading.total_bytes, batches())
+
+    for name in "abc":
+        server.pages[f"/{name}.txt"] = Page(name.encode())
+    given = source(server, "/a.txt", "/b.txt", "/c.txt")
+    collect(tmp_path / "parts", given)
+    monkeypatch.setitem(formats.FORMATS, "text", (Text, whole))
+    with pytest.raises(OSError, match="stopped"):
+        collect(tmp_path / "out", given)
+    collect(tmp_path / "out", given)
+    assert opened == ["a.txt", "b.txt", "c.txt", "c.txt"]
+    for name in ("docs-00000.parquet", "sources.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_a_setting_that_the_format_does_not_know_is_refused(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Plain(Section):
+        kind: str
+        name: str
+        path: str
+        licence: str = "CC-BY-SA-4.0"
+
+    server.pages["/a.txt"] = Page(b"a")
+    seen: list[Plain] = []
+
+    def reader(params: Plain, setting: str) -> Reading:
+        seen.append(params)
+        return text.open_source(Text(kind="text", name="x", path=params.path, licence=params.licence), setting)
+
+    monkeypatch.setitem(formats.FORMATS, "text", (Plain, reader))
+    collect(tmp_path / "out", source(server, "/a.txt"))
+    assert seen[0].licence == "CC-BY-SA-4.0"  # the format's own default
+    with pytest.raises(UserError, match=r"download\.sources\.0\.split_on: means nothing to the format text"):
+        collect(tmp_path / "out", source(server, "/a.txt", split_on="x"))

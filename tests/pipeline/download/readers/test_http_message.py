@@ -1,0 +1,140 @@
+"""Bodies as a browser would show them, whatever the headers say."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import brotli
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.download.readers.http_message import BodyError, charset_of, decode_body, join_chunks, parse_head
+
+MAX_BYTES = 100_000
+
+
+def raw_deflate(body: bytes) -> bytes:
+    stream = zlib.compressobj(wbits=-15)
+    return stream.compress(body) + stream.flush()
+
+
+PACK = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "zstd": zstandard.compress,
+    "br": brotli.compress,
+}
+
+
+def test_a_head() -> None:
+    message = (
+        b'HTTP/1.1 200 OK\r\nContent-Type: Text/HTML; Charset="Latin-1"\r\nX: 1\r\nx: 2\r\nbroken\r\n\r\nbody\n\nmore'
+    )
+    head = parse_head(message)
+    assert head is not None
+    assert (head.status, head.content_type, head.charset, head.headers["x"]) == (200, "text/html", "latin-1", "1")
+    assert message[head.n_bytes :] == b"body\n\nmore"
+
+
+def test_bare_line_ends_no_status_and_no_head() -> None:
+    bare = parse_head(b"HTTP/1.0 404 Not Found\nA: b\n\nbody\r\n\r\n")
+    assert bare is not None
+    assert (bare.status, bare.n_bytes) == (404, 29)
+    for message, status in ((b"HTTP/1.1", 0), (b"HTTP/1.1 abc\r\n\r\n", 0), (b"HTTP/1.1 200", 200)):
+        head = parse_head(message)
+        assert head is not None
+        assert head.status == status
+    assert parse_head(b"<html>") is None
+    assert parse_head(b"") is None
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(1, 50), min_size=1), st.sampled_from([b"", b";name=value"]))
+def test_chunks_are_joined(body: bytes, sizes: list[int], extension: bytes) -> None:
+    chunks, at, number = b"", 0, 0
+    while at < len(body):
+        part = body[at : at + sizes[number % len(sizes)]]
+        chunks += b"%x%s\r\n%s\r\n" % (len(part), extension, part)
+        at, number = at + len(part), number + 1
+    assert join_chunks(chunks + b"0\r\nTrailer: x\r\n\r\n") == body
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_can_be_join_chunks(body: bytes) -> None:
+    assert len(join_chunks(body)) <= len(body)
+
+
+def test_wrong_chunks_are_taken_as_they_stand() -> None:
+    assert join_chunks(b"<html>not chunked") == b"<html>not chunked"
+    assert join_chunks(b"3\r\nabc\r\nzz\r\nrest") == b"abczz\r\nrest"
+    assert join_chunks(b"ff\r\nshort") == b"short"
+    assert join_chunks(b"3\r\nabc\r\nff\r\nshort") == b"abcshort"
+    assert join_chunks(b"3\nabc\n2\nde\n0\n\n") == b"abcde"
+    assert join_chunks(b"3\r\nabc\r\n3\r\ndefgh\r\n0\r\n\r\n") == b"abc3\r\ndefgh\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "body", [b"2024\nwas a year", b"Add\none\n", b"0\nis a number", b"3\r\nlines\r\n", b"0\r\n\r\nx"]
+)
+def test_a_text_that_begins_like_a_chunk_keeps_its_first_line(body: bytes) -> None:
+    assert join_chunks(body) == body
+
+
+@pytest.mark.parametrize("encoding", PACK)
+@given(st.binary(max_size=2_000))
+def test_packed_bodies(encoding: str, body: bytes) -> None:
+    packed = PACK[encoding](body)
+    assert decode_body(packed, {"content-encoding": encoding.upper()}, MAX_BYTES) == body
+    twice = {"content-encoding": f"{encoding}, gzip", "transfer-encoding": "chunked"}
+    chunk = gzip.compress(packed)
+    assert decode_body(b"%x\r\n%s\r\n0\r\n\r\n" % (len(chunk), chunk), twice, MAX_BYTES) == body
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+@given(st.lists(st.binary(max_size=20_000), min_size=1, max_size=5))
+def test_several_members_are_joined(encoding: str, bodies: list[bytes]) -> None:
+    compressed = b"".join(map(PACK[encoding], bodies))
+    assert decode_body(compressed, {"content-encoding": encoding}, MAX_BYTES) == b"".join(bodies)
+
+
+def test_bytes_behind_the_last_gzip_member_are_ignored() -> None:
+    assert decode_body(gzip.compress(b"abc") + b"junk", {"content-encoding": "gzip"}, MAX_BYTES) == b"abc"
+
+
+@pytest.mark.timeout(20)
+def test_many_small_members_take_linear_time() -> None:
+    assert decode_body(gzip.compress(b"a") * 90_000, {"content-encoding": "gzip"}, MAX_BYTES) == b"a" * 90_000
+
+
+def test_raw_deflate() -> None:
+    assert decode_body(raw_deflate(b"abc" * 100), {"content-encoding": "deflate"}, MAX_BYTES) == b"abc" * 100
+
+
+@pytest.mark.parametrize(
+    "encoding", [*PACK, "identity", "", "unknown", "utf-8", "aws-chunked", "gzip,,", "aws-chunked, gzip"]
+)
+def test_a_body_that_was_unpacked_already(encoding: str) -> None:
+    assert decode_body(b"<html>x</html>", {"content-encoding": encoding}, MAX_BYTES) == b"<html>x</html>"
+
+
+@pytest.mark.parametrize("encoding", PACK)
+def test_a_bomb_is_not_unpacked(encoding: str) -> None:
+    with pytest.raises(BodyError) as error:
+        decode_body(PACK[encoding](bytes(50_000_000)), {"content-encoding": encoding}, MAX_BYTES)
+    assert error.value.args[0] == "too_large"
+
+
+@pytest.mark.parametrize("encoding", PACK)
+def test_a_body_that_is_cut_off_is_no_text(encoding: str) -> None:
+    body = bytes(range(256)) * 20
+    with pytest.raises(BodyError) as error:
+        decode_body(PACK[encoding](body)[:-40], {"content-encoding": encoding}, MAX_BYTES)
+    assert error.value.args[0] == "bad_encoding"
+
+
+def test_charsets() -> None:
+    assert charset_of("text/html; charset=UTF-8; x=y") == "utf-8"
+    assert charset_of("text/html") == ""

@@ -1,0 +1,279 @@
+"""People's own files: what is found, what is read, what is refused and how."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import tarfile
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import fsspec
+import lz4.frame
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from pipeline.download.params import Text
+from pipeline.download.readers import text
+from pipeline.download.sources import Batch, open_source
+from pipeline.frame.errors import UserError
+from pipeline.storage import streams
+
+
+def batches(path: Path | str, **settings: object) -> list[Batch]:
+    params = Text.model_validate({"kind": "text", "name": "mine", "path": str(path), **settings})
+    reading = open_source(params, "download.sources.1")
+    found = list(reading.batches)
+    assert sum(batch.n_bytes for batch in found) == reading.total_bytes
+    return found
+
+
+def texts(path: Path | str, **settings: object) -> dict[str, str]:
+    return {document.title: document.text for batch in batches(path, **settings) for document in batch.docs}
+
+
+def reasons(path: Path | str, **settings: object) -> Counter[str]:
+    return Counter(reject.reason for batch in batches(path, **settings) for reject in batch.rejects)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One file of each kind, a hidden one and a kind that is not read."""
+    root = tmp_path / "corpus"
+    (root / "deep").mkdir(parents=True)
+    (root / "b.md").write_text("# B")
+    (root / "deep" / "a.rst").write_bytes(b"A\r\n=\r\n")
+    (root / "c.txt.gz").write_bytes(gzip.compress(b"C"))
+    (root / "rows.jsonl").write_text('{"text": "R1"}\n{"text": "R2"}\n')
+    pq.write_table(pa.table({"text": ["P1"]}), root / "rows.parquet")
+    (root / "picture.png").write_bytes(b"\x89PNG")
+    (root / ".hidden.txt").write_text("no")
+    with tarfile.open(root / "pack.tgz", "w:gz") as archive:
+        archive.add(root / "b.md", "in/b.md")
+        archive.add(root / "c.txt.gz", "in/c.txt.gz")
+        archive.add(root / "rows.parquet", "in/rows.parquet")
+        archive.add(root / "picture.png", "in/picture.png")
+    with zipfile.ZipFile(root / "pack.zip", "w") as archive:
+        archive.write(root / "b.md", "z.md")
+        archive.write(root / "pack.tgz", "inner.tgz")
+    return root
+
+
+def test_a_folder_of_everything(folder: Path) -> None:
+    assert texts(folder) == {
+        "b.md": "# B",
+        "c.txt.gz": "C",
+        "deep/a.rst": "A\n=",
+        "pack.tgz/in/b.md": "# B",
+        "pack.tgz/in/c.txt.gz": "C",
+        "pack.tgz/in/rows.parquet#1": "P1",
+        "pack.zip/z.md": "# B",
+        "rows.jsonl#1": "R1",
+        "rows.jsonl#2": "R2",
+        "rows.parquet#1": "P1",
+    }
+    assert reasons(folder) == {"unknown_format": 3}  # a picture twice, an archive inside an archive
+    assert sum(batch.counts.get("hidden_files", 0) for batch in batches(folder)) == 1
+
+
+def test_the_place_of_the_folder_makes_no_difference(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = batches(folder)
+    folder.rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    assert batches("moved") == here
+    assert batches("moved/") == here
+    assert batches(f"file://{tmp_path}/moved") == here
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"), [("*.md", ["b.md"]), ("**/*.rst", ["deep/a.rst"]), ("deep/*", ["a.rst"])]
+)
+def test_globs(folder: Path, pattern: str, names: list[str]) -> None:
+    assert list(texts(folder / pattern)) == names
+
+
+def test_a_file_whose_name_looks_like_a_glob(tmp_path: Path) -> None:
+    (tmp_path / "a[1].txt").write_text("one")
+    assert texts(tmp_path / "a[1].txt") == {"a[1].txt": "one"}
+
+
+def test_urls(folder: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/bucket/x/a.txt", b"from memory")
+    memory.pipe("/bucket/x/b.zip", (folder / "pack.zip").read_bytes())
+    assert texts("memory://bucket/x") == {"a.txt": "from memory", "b.zip/z.md": "# B"}
+    assert texts("memory://bucket/x/*.txt") == {"a.txt": "from memory"}
+    memory.rm("/bucket", recursive=True)
+
+
+@pytest.mark.parametrize("path", ["nowhere", "nowhere/*.txt", "nosuch://x/y", "only-hidden", "picture.png"])
+def test_what_is_not_there_is_named_with_its_setting(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "only-hidden").mkdir()
+    (tmp_path / "only-hidden" / ".x.txt").write_text("no")
+    (tmp_path / "picture.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"download\.sources\.1\.path: "):
+        batches(path)
+
+
+def test_a_wrong_column_is_a_setting_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"question": "q", "answer": "a"}\n' * 3)
+    with pytest.raises(UserError, match=r"download\.sources\.1\.text_column[^$]+answer, question"):
+        batches(tmp_path / "rows.jsonl")
+    assert len(texts(tmp_path / "rows.jsonl", text_column="answer")) == 3
+
+
+def test_split_on_and_licence(tmp_path: Path) -> None:
+    (tmp_path / "s.txt").write_text("One.<|endoftext|>\nTwo.\n<|endoftext|>")
+    [batch] = batches(tmp_path / "s.txt", split_on="<|endoftext|>", licence="CC0-1.0")
+    assert [(document.title, document.text, document.licence) for document in batch.docs] == [
+        ("s.txt#1", "One.", "CC0-1.0"),
+        ("s.txt#2", "Two.", "CC0-1.0"),
+    ]
+    assert json.loads(batch.docs[1].locator) == {"path": "s.txt", "part": 2}
+    assert {document.source for document in batch.docs} == {"text/mine"}
+
+
+def clipped_tar(root: Path) -> None:
+    with tarfile.open(root / "clipped.tar.gz", "w:gz") as archive:
+        for name in ("first.txt", "second.txt"):
+            info = tarfile.TarInfo(name)
+            data = os.urandom(50_000).hex().encode()
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    whole = (root / "clipped.tar.gz").read_bytes()
+    (root / "clipped.tar.gz").write_bytes(whole[: len(whole) * 3 // 4])
+
+
+def test_broken_files_are_rejects_and_the_rest_is_read(tmp_path: Path) -> None:
+    (tmp_path / "good.txt").write_text("good")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "clipped.txt.gz").write_bytes(gzip.compress(b"x" * 1000)[:-4])
+    (tmp_path / "fake.zip").write_bytes(b"no zip")
+    (tmp_path / "fake.parquet").write_bytes(b"no parquet at all")
+    (tmp_path / "large.txt").write_bytes(b"x" * 150_000)
+    clipped_tar(tmp_path)
+    found = batches(tmp_path, max_member_bytes=120_000)
+    rejected = {json.loads(reject.locator)["path"]: reject.reason for batch in found for reject in batch.rejects}
+    assert rejected == {
+        "latin.txt": "not_utf8",
+        "empty.txt": "empty_text",
+        "clipped.txt.gz": "unreadable",
+        "clipped.tar.gz": "unreadable",
+        "fake.zip": "unreadable",
+        "fake.parquet": "unreadable",
+        "large.txt": "too_large",
+    }
+    assert [document.title for batch in found for document in batch.docs] == ["clipped.tar.gz/first.txt", "good.txt"]
+
+
+def test_one_bad_member_does_not_end_an_archive(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("bad.txt.gz", gzip.compress(b"x" * 100)[:-4])
+        archive.writestr("evil/../../../outside.txt", "inside")
+        archive.writestr("good.txt", "good")
+    data = (tmp_path / "a.zip").read_bytes().replace(b"goodPK", b"gooxPK")  # its checksum is wrong now
+    (tmp_path / "b.zip").write_bytes(data)
+    assert reasons(tmp_path / "a.zip") == {"unreadable": 1}
+    assert list(texts(tmp_path / "a.zip").values()) == ["inside", "good"]
+    assert list(texts(tmp_path / "b.zip").values()) == ["inside"]
+    assert not (tmp_path.parent / "outside.txt").exists()
+
+
+def test_a_folder_that_links_to_itself_ends(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert texts(tmp_path) == {"a.txt": "a"}
+    assert reasons(tmp_path) == {"unknown_format": 1}
+
+
+def test_many_rows_come_in_bounded_batches(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": f"row {n}"}) + "\n" for n in range(5_000)))
+    found = batches(tmp_path / "rows.jsonl")
+    assert [len(batch.docs) for batch in found] == [2_048, 2_048, 904]
+
+
+@pytest.mark.parametrize("pack", [".tar", ".tar.gz", ".zip"])
+@pytest.mark.parametrize("inner", [".gz", ".lz4", ".zst"])
+def test_a_bomb_inside_an_archive_is_a_named_reject(
+    pack: str, inner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "RATIO_SLACK_BYTES", 100_000)
+    zeros = b"\0" * 5_000_000
+    packed = {".gz": gzip.compress, ".lz4": lz4.frame.compress, ".zst": zstandard.compress}[inner](zeros)
+    path = tmp_path / f"bomb{pack}"
+    if pack == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("good.txt", "good")
+            archive.writestr(f"bomb.txt{inner}", packed)
+    else:
+        with tarfile.open(path, f"w:{pack[5:]}") as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]
+            for name, data in (("good.txt", b"good"), (f"bomb.txt{inner}", packed)):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    assert reasons(path) == {"decompression_bomb": 1}
+    assert list(texts(path).values()) == ["good"]
+
+
+def test_fields_inside_columns_and_typed_columns(tmp_path: Path) -> None:
+    meta = [{"url": f"https://a/{number}", "by": {"licence": "MIT"}} for number in range(3)]
+    table = pa.table(
+        {
+            "body": pa.array(["one", "two", "three"]).cast(pa.large_string()),
+            "key": pa.array([7, 8, 9]),
+            "title": pa.array(["T", "T", "U"]).dictionary_encode(),
+            "meta": meta,
+        }
+    )
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=2)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    columns = {
+        "text_column": "body",
+        "id_column": "key",
+        "title_column": "title",
+        "url_column": "meta.url",
+        "licence_column": "meta.by.licence",
+    }
+    found = {
+        name: [
+            document._replace(locator="") for batch in batches(tmp_path / name, **columns) for document in batch.docs
+        ]
+        for name in ("rows.parquet", "rows.jsonl")
+    }
+    assert found["rows.parquet"] == found["rows.jsonl"]
+    assert [(each.text, each.title, each.url, each.licence) for each in found["rows.jsonl"]] == [
+        ("one", "T", "https://a/0", "MIT"),
+        ("two", "T", "https://a/1", "MIT"),
+        ("three", "U", "https://a/2", "MIT"),
+    ]
+
+
+def test_parts_are_the_same_documents_under_names_of_their_bytes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keys(**settings: object) -> list[str]:
+        params = Text.model_validate({"kind": "text", "name": "mine", "path": str(place), **settings})
+        return [part.open().key for part in open_source(params, "s").parts]
+
+    place = folder
+    whole = [document for batch in batches(folder) for document in batch.docs]
+    monkeypatch.setattr(text, "PART_BYTES", 1)
+    assert [document for batch in batches(folder) for document in batch.docs] == whole
+    before = keys()
+    assert len(set(before)) == len(before) == 8
+    assert not set(before) & set(keys(licence="MIT"))
+    place = folder.rename(tmp_path / "moved")
+    assert keys() == before
+    (place / "b.md").write_text("# C")
+    assert len(set(before) - set(keys())) == 1

@@ -1,0 +1,128 @@
+"""Parts on disk: whole or not there, found again by what they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pipeline.download import spool as spooled
+from pipeline.download import stage as download
+from pipeline.download.sources import Batch, Document, Opened, Part, Reading, Reject, Rows
+from pipeline.download.spool import clear_unfinished, read_summary, spool_reading
+from pipeline.storage.arrow import map_batches
+from pipeline.storage.sort import run_paths
+from tests.conftest import ROOT
+
+make = download._tables  # pyright: ignore[reportPrivateUsage]
+
+
+def batches(text: str) -> Iterator[Batch]:
+    document = Document("s", "{}", text, "", "", "")
+    reject = Reject("s", text, "broken", "")
+    yield Batch([document], [reject, reject], {"seen": 2}, 3, [{"path": text}], Rows(2, 1, ("a",)))
+    yield Batch([], [], {"seen": 1, "other": 1}, 2, [], Rows(1, 0, ("b",)))
+
+
+def open_text(key: str, text: str) -> Opened:
+    return Opened(key, batches(text))
+
+
+def stop() -> Opened:
+    def broken() -> Iterator[Batch]:
+        yield from batches("half")
+        raise OSError("stopped")
+
+    return Opened("broken", broken())
+
+
+def texts(folders: list[Path]) -> list[str]:
+    return [
+        text for path in run_paths(folders, "docs") for text in map_batches(path).read_all().column("text").to_pylist()
+    ]
+
+
+def test_parts_are_found_again_and_add_up(tmp_path: Path) -> None:
+    parts = [Part(5, partial(open_text, key, text)) for key, text in (("k1", "one"), ("k2", "two"), ("", "three"))]
+    advanced: list[int] = []
+    first = spool_reading(Reading(15, iter(()), parts), tmp_path, make, advanced.append)
+    assert sum(advanced) == 15
+    assert texts(first) == ["one", "two", "three"]
+    whole = read_summary(first)
+    assert (whole.counts, whole.reasons) == ({"seen": 9, "other": 3}, {"broken": 6})
+    assert (whole.rows, whole.reject) == (Rows(9, 3, ("a",)), "broken: one")
+    assert whole.origins == [{"path": "one"}, {"path": "two"}, {"path": "three"}]
+    again = spool_reading(Reading(15, iter(()), [parts[1], parts[0], parts[2]]), tmp_path, make, advanced.append)
+    assert again[:2] == [first[1], first[0]]
+    assert again[2] != first[2]  # what has no name is read each time
+    assert sum(advanced) == 30
+    clear_unfinished(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(first[:2])
+
+
+def test_half_a_part_is_none(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="stopped"):
+        spool_reading(Reading(1, iter(()), [Part(1, stop)]), tmp_path, make, lambda n: None)
+    assert not list(tmp_path.glob("part-*"))
+
+
+def test_the_same_part_twice_at_once_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow() -> Opened:
+        def late() -> Iterator[Batch]:
+            yield from batches("same")
+            spool_reading(
+                Reading(1, iter(()), [Part(1, partial(open_text, "k", "same"))]), tmp_path, make, lambda n: None
+            )
+
+        return Opened("k", late())
+
+    folders = spool_reading(Reading(1, iter(()), [Part(1, slow)]), tmp_path, make, lambda n: None)
+    assert texts(folders) == ["same"]
+    assert list(tmp_path.iterdir()) == folders
+
+
+def test_what_other_code_has_read_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = Reading(1, iter(()), [Part(1, partial(open_text, "k", "one"))])
+    [before] = spool_reading(reading, tmp_path, make, lambda n: None)
+    monkeypatch.setattr(spooled, "code_key", lambda: "later")
+    [after] = spool_reading(reading, tmp_path, make, lambda n: None)
+    assert before != after
+
+
+MEASURE = """
+import random, sys
+from pathlib import Path
+import pyarrow as pa
+from pipeline import download
+from pipeline.storage import sort
+from pipeline.params import Download
+sort.RUN_BYTES = 4_000_000
+folder, n_texts = Path(sys.argv[1]), int(sys.argv[2])
+random.seed(1)
+words = " ".join(str(random.random()) for _ in range(5_000))
+with (folder / "texts.txt").open("w") as file:
+    for number in range(n_texts):
+        file.write(f"{number} {words[number % 50_000 :][:10_000]}|")
+text = {"kind": "text", "name": "t", "path": str(folder / "texts.txt"), "split_on": "|", "max_member_bytes": 20_000}
+download.run(Download.model_validate({"sources": [text]}), out=folder / "out", scratch=folder / "scratch")
+print(pa.default_memory_pool().max_memory())
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
+    peaks: list[int] = []
+    for n_texts in (2_000, 10_000):  # 20 and 100 MB
+        folder = tmp_path / str(n_texts)
+        folder.mkdir()
+        argv = [sys.executable, "-c", MEASURE, str(folder), str(n_texts)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "MINIGPT_WORKERS": "1"}
+        done = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout.splitlines()[-1]))
+    assert peaks[1] < 1.2 * peaks[0]
+    assert peaks[1] < 80_000_000

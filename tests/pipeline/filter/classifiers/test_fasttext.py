@@ -1,0 +1,96 @@
+"""Models are the same each time; other files are refused by name; those that only fastText can read are judged alike."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.filter.classifiers import fasttext as fasttext_models
+from pipeline.filter.classifiers.fasttext import OwnPredict, check_same, load_model, read_model, train
+from pipeline.filter.classifiers.ngram_classifier import Classifier
+from pipeline.frame.errors import UserError
+
+WORDS = {
+    "en": ["the", "of", "and", "to", "in", "is", "that", "for", "it", "as"],
+    "de": ["der", "die", "und", "in", "den", "von", "zu", "das", "mit", "sich"],
+}
+
+
+def write(path: Path, **settings: Any) -> Path:
+    rng = random.Random(3)
+    lines = [f"__label__{name} {' '.join(rng.choices(words, k=6))}" for name, words in WORDS.items() for _ in range(50)]
+    train(lines, path, label="__label__", **{"dim": 4, "bucket": 100, "epoch": 20, "lr": 0.5, "seed": 1, **settings})
+    return path
+
+
+def test_training_twice_gives_the_same_bytes_and_leaves_nothing_else(tmp_path: Path) -> None:
+    assert write(tmp_path / "one.bin").read_bytes() == write(tmp_path / "two.bin").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.bin", "two.bin"]
+
+
+def test_a_learning_rate_that_is_too_high_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="learning_rate"):
+        write(tmp_path / "model.bin", lr=1e9)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tree_of_labels_is_left_to_fasttext_and_judged_alike(tmp_path: Path) -> None:
+    tree, flat = load_model(write(tmp_path / "tree.bin", loss="hs")), load_model(write(tmp_path / "flat.bin"))
+    assert isinstance(tree, OwnPredict)
+    assert isinstance(flat, Classifier)
+    assert set(tree.labels) == set(flat.labels) == {"__label__en", "__label__de"}
+    lines = pa.array(["the and of", "der die das", "", "in the von zu"])
+    for wanted in (["__label__en"], ["__label__de"], ["__label__en", "__label__de"]):
+        labels, score = tree.judge(lines, wanted)
+        assert labels.to_pylist()[:3] == ["__label__en", "__label__de", ""]
+        assert labels.to_pylist() == flat.judge(lines, wanted)[0].to_pylist()
+        assert score == pytest.approx(flat.judge(lines, wanted)[1], abs=0.1)
+        own = OwnPredict(read_model(tmp_path / "flat.bin"), flat.labels)
+        assert own.judge(lines, wanted)[1] == pytest.approx(flat.judge(lines, wanted)[1], abs=1e-5)
+    check_same(tmp_path / "tree.bin", lines)  # nothing to compare
+
+
+def test_a_quantised_model_is_left_to_fasttext(tmp_path: Path) -> None:
+    flat = write(tmp_path / "flat.bin", bucket=600, maxn=3, minn=1)
+    small = read_model(flat)
+    small.quantize()
+    small.save_model(str(tmp_path / "small.ftz"))
+    model = load_model(tmp_path / "small.ftz")
+    assert isinstance(model, OwnPredict)
+    labels, score = model.judge(pa.array(["the and of", "der die das"]), ["__label__en"])
+    assert labels.to_pylist() == ["__label__en", "__label__de"]
+    assert score == pytest.approx([1.0, 0.0], abs=0.2)
+
+
+def test_a_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+    first = load_model(write(tmp_path / "model.bin"))
+    assert load_model(tmp_path / "model.bin") is first
+    assert isinstance(load_model(write(tmp_path / "model.bin", loss="hs")), OwnPredict)
+
+
+def test_other_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "page.bin").write_bytes(b"<html>not found</html>")
+    with pytest.raises(UserError, match=r"page\.bin: not a fastText model"):
+        load_model(tmp_path / "page.bin")
+    with pytest.raises(UserError, match=r"none\.bin: no such model"):
+        load_model(tmp_path / "none.bin")
+    (tmp_path / "text.txt").write_text("the norm of a matrix and so on\n" * 20)
+    vectors = fasttext_models.fasttext.train_unsupervised(str(tmp_path / "text.txt"), dim=4, bucket=100, verbose=0)
+    vectors.save_model(str(tmp_path / "vectors.bin"))
+    with pytest.raises(UserError, match=r"vectors\.bin: no classifier"):
+        load_model(tmp_path / "vectors.bin")
+
+
+def test_a_kernel_that_says_something_else_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "model.bin")
+    model = load_model(path)
+    assert isinstance(model, Classifier)
+    monkeypatch.setattr(fasttext_models, "load_model", lambda _: model._replace(rows=model.rows * np.float32(1.1)))
+    check_same(path, pa.array([""]))
+    with pytest.raises(ValueError, match="disagree by"):
+        check_same(path, pa.array(["the of", "der"]))

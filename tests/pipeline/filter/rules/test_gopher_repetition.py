@@ -1,0 +1,108 @@
+"""Gopher's repetition figures against a plain reading of their definition."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.filter.rules.gopher import gopher
+from pipeline.filter.rules.gopher_quality import FIGURES
+from pipeline.filter.words.words import split
+
+TOP, DUP = [1, 2, 3, 4], [2, 5]
+PIECES = [
+    "a ",
+    "b ",
+    "a b ",
+    "same line\n",
+    "other line\n",
+    "\n",
+    "\n\n",
+    " \n",
+    "né ",
+    "你好 ",
+    "🙂 ",
+    "a b c d e f ",
+    "\n\n\n",
+    "c d e ",
+]
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(st.characters(codec="utf-8"), max_size=40)
+
+
+def repetition(texts: pa.StringArray, tops: list[int], dups: list[int], from_count: int = 2) -> pa.RecordBatch:
+    figures = gopher(texts, tops, dups, from_count)
+    return figures.select([name for name in figures.schema.names if name not in FIGURES])
+
+
+def naive(text: str, from_count: int) -> dict[str, float]:
+    n_chars = max(len(text), 1)
+    figures = {}
+    for name, parts in (("line", re.split("\n+", text)), ("paragraph", re.split("\n{2,}", text.strip()))):
+        repeated = [part for i, part in enumerate(parts) if part in parts[:i]]
+        figures[f"dup_{name}_frac"] = len(repeated) / max(len(parts), 1)
+        figures[f"dup_{name}_char_frac"] = sum(map(len, repeated)) / n_chars
+    words = split(text)
+    for n in TOP:
+        grams = [" ".join(words[i : i + n]) for i in range(len(words) - n + 1)]
+        gram, count = Counter(grams).most_common(1)[0] if grams else ("", -1)
+        figures[f"top_{n}gram_char_frac"] = min(len(gram) * count / n_chars, 1.0) if count >= from_count else 0.0
+    for n in DUP:
+        seen, repeated_chars, i = set(), 0, 0
+        while i + n <= len(words):
+            gram = tuple(words[i : i + n])
+            if gram in seen:
+                repeated_chars += sum(map(len, gram))
+                i += n
+            else:
+                seen.add(gram)
+                i += 1
+        figures[f"dup_{n}gram_char_frac"] = repeated_chars / n_chars
+    return figures
+
+
+@given(st.lists(TEXTS, max_size=5), st.sampled_from([[1, 2, 3], [2, 3], [4]]), st.integers(1, 2))
+@settings(max_examples=200)
+def test_equals_the_plain_reading(texts: list[str], tops: list[int], from_count: int) -> None:
+    got = repetition(pa.array(texts, pa.string()), tops, DUP, from_count)
+    for text, row in zip(texts, got.to_pylist(), strict=True):
+        expected = naive(text, from_count)
+        expected = {name: value for name, value in expected.items() if name[:4] != "top_" or int(name[4]) in tops}
+        assert row.keys() == expected.keys()
+        for name, value in expected.items():
+            assert math.isclose(row[name], value), (name, text)
+
+
+def one(text: str) -> dict[str, float]:
+    return repetition(pa.array([text]), [2], [5]).to_pylist()[0]
+
+
+def test_a_short_text_that_repeats_nothing_has_no_repetition() -> None:
+    assert set(one("Returns the norm.").values()) == {0.0}
+    assert set(one("").values()) == {0.0}
+
+
+def test_a_lone_ngram_is_the_commonest_where_one_occurrence_is_enough() -> None:
+    figures = repetition(pa.array(["Returns the norm."]), [2], [], 1).to_pylist()[0]
+    assert figures["top_2gram_char_frac"] == len("Returns the") / len("Returns the norm.")
+
+
+def test_one_line_over_and_over_is_all_repetition() -> None:
+    figures = one("buy now, pay later today\n" * 100)
+    assert figures["dup_line_frac"] == 99 / 101  # the last newline ends with an empty line
+    assert figures["dup_5gram_char_frac"] > 0.75
+
+
+@pytest.mark.parametrize("n_words", [200_000])
+def test_a_huge_document_takes_linear_time(n_words: int) -> None:
+    figures = one(" ".join(f"w{i}" for i in range(n_words)))
+    assert set(figures.values()) == {0.0}
+
+
+def test_no_documents_at_all() -> None:
+    assert repetition(pa.array([], pa.string()), TOP, DUP).num_rows == 0

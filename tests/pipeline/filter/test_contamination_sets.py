@@ -1,0 +1,136 @@
+"""Evaluation sets from real files of each kind; what is wrong with one is said."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.filter.contamination import Leaks, overlap, rules
+from pipeline.filter.contamination_sets import (
+    contaminated_metrics,
+    leak_metrics,
+    load_leaks,
+    read_leaks,
+    read_set,
+    write_leaks,
+)
+from pipeline.filter.decisions import first_broken
+from pipeline.filter.params import Decontamination, EvaluationSet
+from pipeline.frame.errors import UserError
+from pipeline.text.normalize import fold, split_words
+
+ROWS: list[dict[str, Any]] = [
+    {
+        "question": "How many apples does a farmer with three trees have in the autumn of a good year?",
+        "choices": {"text": ["ten", "two"]},
+    },
+    {
+        "question": "Why is the sky over the desert so blue that it hurts the eyes of a traveller?",
+        "choices": {"text": []},
+    },
+]
+
+
+def leaks_of(path: Path, fields: list[str]) -> Leaks:
+    sets = {"sets": [{"name": "ours", "path": path.name, "fields": fields}]}
+    return read_leaks(Decontamination.model_validate(sets), path.parent)
+
+
+def labels(path: Path, fields: list[str]) -> list[tuple[str, str]]:
+    return list(read_set(EvaluationSet(name="ours", path=path.name, fields=fields), path.parent, "x"))
+
+
+def written(tmp_path: Path, kind: str) -> Path:
+    lines = "".join(json.dumps(row) + "\n" for row in ROWS)
+    path = tmp_path / f"test{kind}"
+    match kind:
+        case ".jsonl":
+            path.write_text("\ufeff" + lines + "\n", encoding="utf-8")
+        case ".jsonl.gz":
+            path.write_bytes(gzip.compress(lines.encode()))
+        case ".parquet":
+            pq.write_table(pa.Table.from_pylist(ROWS), path)
+        case _:
+            path.write_text("\n\n".join(row["question"] for row in ROWS), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("kind", [".jsonl", ".jsonl.gz", ".parquet", ".txt"])
+def test_each_kind_of_file_gives_the_same_items(tmp_path: Path, kind: str) -> None:
+    path = written(tmp_path, kind)
+    found = labels(path, [] if kind == ".txt" else ["question"])
+    rows = (1, 3) if kind == ".txt" else (1, 2)
+    assert found == [(f"ours:test{kind}#{row}", each["question"]) for row, each in zip(rows, ROWS, strict=True)]
+    leaks = leaks_of(path, [] if kind == ".txt" else ["question"])
+    text = split_words(fold(pa.array([f"Quiz. {ROWS[1]['question']}", "Nothing to see here."])))
+    assert overlap(text, leaks).column("leak_item").to_pylist() == [found[1][0], ""]
+    assert leak_metrics(leaks) == {"decontamination_ours_ngrams": 10, "decontamination_ours_too_short": 0}
+
+
+def test_dotted_fields_and_folders(tmp_path: Path) -> None:
+    written(tmp_path, ".jsonl")
+    written(tmp_path, ".parquet")
+    found = labels(tmp_path, ["choices.text"])
+    assert found == [(f"ours:test{kind}#1", text) for kind in (".jsonl", ".parquet") for text in ("ten", "two")]
+    assert labels(tmp_path / "*.jsonl", ["choices.text"]) == found[:2]
+
+
+def test_the_file_of_a_worker_is_the_same_each_time(tmp_path: Path) -> None:
+    leaks = leaks_of(written(tmp_path, ".jsonl"), ["question", "choices.text"])
+    write_leaks(tmp_path / "a.parquet", leaks)
+    write_leaks(tmp_path / "b.parquet", load_leaks(tmp_path / "a.parquet"))
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert leak_metrics(load_leaks(tmp_path / "b.parquet")) == leak_metrics(leaks)
+    assert leak_metrics(leaks)["decontamination_ours_too_short"] == 2
+
+
+def test_what_went_is_counted_by_set(tmp_path: Path) -> None:
+    path = written(tmp_path, ".jsonl")
+    (tmp_path / "sky.txt").write_text("A cat that sat on the mat of a hat never saw a rat", encoding="utf-8")
+    sets = [
+        {"name": "quiz", "path": path.name, "fields": ["question"]},
+        {"name": "cats", "path": "sky.txt"},
+    ]
+    leaks = read_leaks(Decontamination.model_validate({"sets": sets}), tmp_path)
+    one, two, cat = ROWS[0]["question"], ROWS[1]["question"], "a cat that sat on the mat of a hat never saw a rat"
+    texts = [f"{one} {two}", f"{cat}. {one}", f"It is said: {cat}", "A cat sat on the mat.", two]
+    figures = pa.Table.from_batches([overlap(split_words(fold(pa.array(texts))), leaks)])
+    broken = first_broken(figures, rules(0)) == 0
+    assert broken.tolist() == [True, True, True, False, True]
+    assert contaminated_metrics(figures, broken) == {"contaminated_quiz_docs": 3, "contaminated_cats_docs": 2}
+    broken[0] = False
+    assert contaminated_metrics(figures, broken) == {"contaminated_quiz_docs": 2, "contaminated_cats_docs": 2}
+    few = first_broken(figures, rules(5)) == 0
+    assert few.tolist() == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "fields", "says"),
+    [
+        ("a.jsonl", b'{"question": "x"}\n', ["answer"], "no row has answer"),
+        ("a.jsonl", b'{"question": "x"}\n', [], "none are named"),
+        ("a.jsonl", b'{"question": "x"}\nnothing\n', ["question"], "line 2 is not JSON"),
+        ("a.jsonl", b"[1]\n", ["question"], "line 1 is no JSON object"),
+        ("a.jsonl", b'{"question": ""}\n', ["question"], "no row has question"),
+        ("a.jsonl", b"\xff\n", ["question"], "not readable"),
+        ("a.jsonl.gz", b"no gzip", ["question"], "not readable"),
+        ("a.parquet", b"no parquet", ["question"], "not readable"),
+        ("a.csv", b"question\n", ["question"], "this kind of file"),
+        ("a.txt", b"\n \n", [], "no texts"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, name: str, data: bytes, fields: list[str], says: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(UserError, match=says):
+        leaks_of(tmp_path / name, fields)
+
+
+def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"sets\.0\.path"):
+        leaks_of(tmp_path / "none.jsonl", ["question"])

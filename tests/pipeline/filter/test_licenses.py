@@ -1,0 +1,152 @@
+"""SPDX expressions against a list."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.filter.licenses import (
+    ALLOWED,
+    DENIED,
+    NOT_ALLOWED,
+    RULES,
+    UNKNOWN,
+    licence_figures,
+    make_policy,
+    refuse,
+    verdict,
+    verdicts,
+    violations,
+)
+from pipeline.frame.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("licence", "allowed", "stays"),
+    [
+        ("MIT", ["MIT"], True),
+        ("mit", ["MIT"], True),
+        ("MIT", ["mit"], True),
+        ("GPL-3.0-only", ["MIT"], False),
+        ("MIT AND BSD-3-Clause", ["MIT"], False),
+        ("MIT AND BSD-3-Clause", ["MIT", "BSD-3-Clause"], True),
+        ("MIT OR GPL-3.0-only", ["MIT"], True),
+        ("GPL-2.0-only OR GPL-3.0-only", ["MIT"], False),
+        ("MIT AND (GPL-3.0-only OR 0BSD)", ["MIT", "0BSD"], True),
+        ("(MIT OR 0BSD) AND GPL-3.0-only", ["MIT", "0BSD"], False),
+        ("Apache-2.0 WITH LLVM-exception", ["Apache-2.0"], True),
+        ("Apache-2.0 WITH LLVM-exception", ["Apache-2.0 WITH LLVM-exception"], True),
+        ("Apache-2.0", ["Apache-2.0 WITH LLVM-exception"], False),
+        ("unknown", ["MIT"], False),
+        ("unknown", ["MIT", "unknown"], True),
+        ("see LICENSE.txt (ask)", ["MIT"], False),
+        ("see LICENSE.txt (ask)", ["see LICENSE.txt (ask)"], True),
+        ("LicenseRef-ours", ["LicenseRef-ours"], True),
+        ("", ["MIT"], False),
+        ("MIT OR", ["MIT"], False),
+        ("NOT MIT", ["MIT"], False),
+    ],
+)
+def test_licence(licence: str, allowed: list[str], stays: bool) -> None:
+    assert (verdict(licence, make_policy(allowed)) == ALLOWED) is stays
+
+
+def test_a_column_keeps_its_order() -> None:
+    column = pa.array(["MIT", "unknown", "MIT", "0BSD"])
+    policy = make_policy(["MIT"])
+    assert verdicts(column, policy).tolist() == [ALLOWED, UNKNOWN, ALLOWED, NOT_ALLOWED]
+    assert verdicts(column.slice(1, 2), policy).tolist() == [UNKNOWN, ALLOWED]
+    assert verdicts(pa.array([], pa.string()), policy).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("licence", "allow", "deny", "expected"),
+    [
+        ("MIT", [], ["GPL-3.0-only"], ALLOWED),
+        ("GPL-3.0-only", [], ["GPL-3.0-only"], DENIED),
+        ("GPL-3.0-only", ["GPL-3.0-only"], ["GPL-3.0-only"], DENIED),
+        ("gpl-3.0", [], ["GPL-3.0"], DENIED),
+        ("GPL-3.0+", [], ["GPL-*"], DENIED),
+        ("LGPL-3.0-only", [], ["GPL-*"], ALLOWED),
+        ("MIT AND GPL-3.0-only", ["MIT"], ["GPL-3.0-only"], DENIED),
+        ("MIT AND GPL-3.0-only", ["MIT"], [], NOT_ALLOWED),
+        ("MIT OR GPL-3.0-only", ["MIT"], ["GPL-3.0-only"], ALLOWED),
+        ("MIT OR GPL-3.0-only", [], ["MIT", "GPL-3.0-only"], DENIED),
+        ("ISC OR GPL-3.0-only", ["MIT"], ["GPL-3.0-only"], NOT_ALLOWED),
+        ("(MIT OR GPL-3.0-only) AND ISC", ["MIT", "ISC"], ["GPL-*"], ALLOWED),
+        ("(MIT AND GPL-3.0-only) OR ISC", ["MIT"], ["GPL-*"], NOT_ALLOWED),
+        ("GPL-2.0-only WITH Classpath-exception-2.0", [], ["GPL-2.0-only"], DENIED),
+        (
+            "GPL-2.0-only WITH Classpath-exception-2.0",
+            ["GPL-2.0-only WITH Classpath-exception-2.0"],
+            ["GPL-2.0-only"],
+            ALLOWED,
+        ),
+        ("GPL-2.0-only", ["GPL-2.0-only WITH Classpath-exception-2.0"], ["GPL-2.0-only"], DENIED),
+        ("MIT", ["*"], [], ALLOWED),
+        ("proprietary", ["MIT"], [], NOT_ALLOWED),
+        ("proprietary", [], ["MIT"], ALLOWED),
+        ("see LICENSE.txt (ask)", [], ["see LICENSE.txt (ask)"], DENIED),
+        ("", ["MIT"], [], UNKNOWN),
+        ("unknown", ["MIT"], [], UNKNOWN),
+        ("NOASSERTION", [], ["MIT"], UNKNOWN),
+        ("MIT AND unknown", ["MIT"], [], UNKNOWN),
+        ("MIT AND unknown", ["ISC"], [], NOT_ALLOWED),
+        ("MIT OR NOASSERTION", ["MIT"], [], ALLOWED),
+        ("MIT", ["unknown"], [], NOT_ALLOWED),
+    ],
+)
+def test_allow_and_deny(licence: str, allow: list[str], deny: list[str], expected: int) -> None:
+    assert verdicts(pa.array([licence]), make_policy(allow, deny)).tolist() == [expected]
+    figures = licence_figures(pa.array([licence]), make_policy(allow, deny)).to_pylist()[0]
+    assert [figures[rule.score] for rule in RULES] == [float(expected == place) for place in range(3)]
+
+
+def test_what_is_unknown_may_be_kept() -> None:
+    kept = make_policy(["MIT"], is_unknown_kept=True)
+    licences = pa.array(["", "unknown", "NONE", "MIT AND NOASSERTION", "GPL-3.0-only AND unknown"])
+    assert verdicts(licences, kept).tolist() == [ALLOWED] * 4 + [NOT_ALLOWED]
+    assert kept == make_policy(["MIT", "unknown"])
+
+
+IDS = st.sampled_from(["MIT", "ISC", "0BSD", "GPL-3.0-only", "Zlib"])
+EXPRESSIONS = st.recursive(
+    IDS,
+    lambda inner: st.tuples(inner, st.sampled_from([" AND ", " OR "]), inner).map(lambda each: f"({''.join(each)})"),
+    max_leaves=6,
+)
+
+
+@given(EXPRESSIONS, EXPRESSIONS, st.sets(IDS), st.sets(IDS))
+def test_the_worse_part_of_an_and_the_better_of_an_or(left: str, right: str, allow: set[str], deny: set[str]) -> None:
+    policy = make_policy(sorted(allow), sorted(deny))
+    a, b, both, one = (verdict(text, policy) for text in (left, right, f"{left} AND {right}", f"{left} OR {right}"))
+    assert both == min(a, b)
+    assert one == max(a, b)
+
+
+@given(EXPRESSIONS, st.sets(IDS, min_size=1), st.sets(IDS), IDS)
+def test_to_deny_more_never_lets_more_pass(licence: str, allow: set[str], deny: set[str], another: str) -> None:
+    before = verdict(licence, make_policy(sorted(allow), sorted(deny)))
+    assert verdict(licence, make_policy(sorted(allow), sorted(deny | {another}))) <= before
+
+
+def test_a_violation_names_licences_counts_and_first_documents() -> None:
+    ids = pa.array([f"d{i}" for i in range(8)])
+    licences = pa.array(["MIT", "GPL-3.0-only", "", "GPL-3.0-only", "ISC", "GPL-3.0-only", "GPL-3.0-only", "MIT"])
+    policy = make_policy(["MIT"], ["GPL-*"])
+    found = violations(ids, licences, policy)
+    assert found == [
+        ("GPL-3.0-only", "licence_denied", 4, ("d1", "d3", "d5")),
+        ("", "licence_unknown", 1, ("d2",)),
+        ("ISC", "licence_not_allowed", 1, ("d4",)),
+    ]
+    with pytest.raises(
+        UserError,
+        match=r"4 documents under GPL-3.0-only \(licence_denied\): d1, d3, d5 …; 1 documents under \(none\)",
+    ):
+        refuse(found)
+    refuse(violations(ids, pa.array(["MIT"] * 8), policy))
+    assert violations(pa.array([], pa.string()), pa.array([], pa.string()), policy) == []

@@ -1,0 +1,313 @@
+"""Each rule drops what it should for the reason it gives, the language model is good, and the books balance."""
+
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time)
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from pipeline.filter import stage
+from pipeline.filter.decisions import PASSES, Rule, Scored, Step, first_broken
+from pipeline.filter.params import C4, Decontamination, Filter, FineWeb, Licences, Pii, QualityClassifier
+from pipeline.frame.errors import UserError
+from pipeline.frame.metrics import check_metrics
+from pipeline.params import load_params
+from pipeline.storage.tables import DOCS, ShardWriter, read_docs, read_table
+
+ROOT = Path(__file__).parents[2]
+LANGUAGES = ROOT / "data" / "seed" / "languages"
+ENGLISH = (
+    "alpha.norm(x, axis)\n\nCompute the norm of a matrix along the given axis, and return it with the shape of the input.\n"
+    "Values that are missing have no weight. The result of an empty input is zero.\n"
+)
+GERMAN = (
+    "alpha.norm(x, axis)\n\nBerechnet die Norm einer Matrix entlang der angegebenen Achse und gibt sie zurück.\n"
+    "Fehlende Werte haben kein Gewicht. Das Ergebnis einer leeren Eingabe ist null.\n"
+)
+
+
+@pytest.fixture(scope="module")
+def params() -> Filter:
+    return load_params(ROOT / "params.yaml").filter
+
+
+def all_rules(params: Filter) -> list[Rule]:
+    return [each for step in stage.list_steps(params, [Path("language.bin")]) for each in step.rules]
+
+
+def doc(doc_id: str, text: str, licence: str = "MIT") -> dict[str, str]:
+    return {
+        "id": doc_id,
+        "text": text,
+        "source": "docs",
+        "locator": "{}",
+        "title": doc_id,
+        "url": "",
+        "licence": licence,
+    }
+
+
+@pytest.fixture(scope="module")
+def hasty(params: Filter) -> Filter:
+    """Trains its language model in a moment, well enough for plain German and English."""
+    quick = {"n_epochs": 4, "n_spans": 0, "n_mixed": 0, "keep_weight": 1, "n_buckets": 20_000}
+    return params.model_copy(update={"language": params.language.model_copy(update=quick)})
+
+
+PLANTED = {
+    "": [doc("good", ENGLISH), doc("short", "alpha.end()\n\nClose the file and free the lock.\n")],
+    "language": [
+        doc("german", GERMAN),
+        doc("chinese", "计算矩阵沿给定轴的范数，并以输入的形状返回。"),
+        doc("emoji", "🙂🙂🙂"),
+        doc("empty", ""),
+    ],
+    "min_words": [doc("tiny", "alpha.end()\n\nClose it.\n")],
+    "max_symbol_word_frac": [doc("hashes", ENGLISH + "chapter #1 #2\n" * 2 + "### part ### of ### that ###")],
+    "max_dup_line_frac": [doc("lines", ENGLISH + "buy now\n" * 40)],
+    "max_ellipsis_line_frac": [
+        doc("teaser", "The story of the day...\nA tale for you and me...\nWhat will they find in it?\n")
+    ],
+    "licence_not_allowed": [doc("closed", ENGLISH + "One line more.\n", "GPL-3.0-only")],
+    "licence_unknown": [doc("nobody", ENGLISH + "And one.\n", "unknown")],
+}
+
+
+def run(tmp_path: Path, params: Filter, rows: list[dict[str, str]], shard_bytes: int = 1_000_000) -> dict[str, Any]:
+    out = tmp_path / "out"
+    out.mkdir(parents=True)
+    (tmp_path / "scratch").mkdir(exist_ok=True)
+    with ShardWriter(tmp_path / "docs", DOCS, shard_bytes) as writer:
+        table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["id"]), schema=DOCS)
+        for batch in table.to_batches(max_chunksize=100):
+            writer.write(batch)
+    inputs = {"docs": tmp_path / "docs", "languages": LANGUAGES, "sets": tmp_path, "examples": tmp_path}
+    metrics = stage.run(params, **inputs, scratch=tmp_path / "scratch", out=out)
+    check_metrics("filter", metrics)
+    return {"metrics": metrics, "out": out}
+
+
+@pytest.fixture(scope="module")
+def planted(params: Filter, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return run(tmp_path_factory.mktemp("planted"), params, [row for rows in PLANTED.values() for row in rows])
+
+
+def test_each_document_goes_for_its_reason(planted: dict[str, Any]) -> None:
+    ledger = {row["id"]: row for row in read_table(planted["out"] / "ledger.parquet").to_pylist()}
+    expected = {row["id"]: reason for reason, rows in PLANTED.items() for row in rows if reason}
+    assert {doc_id: row["reason"] for doc_id, row in ledger.items()} == expected
+    assert read_docs(planted["out"]).column("id").to_pylist() == ["good", "short"]
+    for reason in set(expected.values()):
+        assert planted["metrics"][f"dropped_{reason}"] == len(PLANTED[reason])
+
+
+def test_values_are_on_the_wrong_side_of_their_thresholds(planted: dict[str, Any], params: Filter) -> None:
+    rules = {rule.reason: rule for rule in all_rules(params)}
+    for row in read_table(planted["out"] / "ledger.parquet").to_pylist():
+        rule = rules[row["reason"]]
+        assert row["threshold"] == rule.threshold
+        assert row["value"] < row["threshold"] if rule.side == "min" else row["value"] > row["threshold"]
+
+
+def test_every_rule_has_a_metric_and_a_score_for_every_document(planted: dict[str, Any], params: Filter) -> None:
+    scores = read_table(planted["out"] / "scores.parquet")
+    assert scores.num_rows == planted["metrics"]["docs_in"]
+    for rule in all_rules(params):
+        assert f"dropped_{rule.reason}" in planted["metrics"]
+        assert scores.column(rule.score).null_count == 0
+
+
+def test_the_stored_scores_and_rules_are_enough_to_decide_again(planted: dict[str, Any]) -> None:
+    scores = read_table(planted["out"] / "scores.parquet")
+    rules = [Rule(**each) for each in json.loads((planted["out"] / "rules.json").read_text())]
+    broken = first_broken(scores, rules).tolist()
+    kept = [doc_id for doc_id, place in zip(scores.column("id").to_pylist(), broken, strict=True) if place == PASSES]
+    assert kept == read_docs(planted["out"]).column("id").to_pylist()
+
+
+def test_the_language_model_is_good_on_sentences_it_never_saw(planted: dict[str, Any]) -> None:
+    assert planted["metrics"]["language_heldout_accuracy_frac"] >= 0.95
+    assert planted["metrics"]["language_false_english_frac"] <= 0.005
+    assert (planted["out"] / "language.bin").stat().st_size < 16_000_000
+    assert {path.name for path in planted["out"].iterdir()} == {
+        "docs-00000.parquet",
+        "language.bin",
+        "ledger.parquet",
+        "rules.json",
+        "scores.parquet",
+    }
+
+
+@pytest.mark.slow
+def test_one_worker_and_two_write_the_same_bytes(
+    tmp_path: Path, hasty: Filter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [doc(f"{i:05d}", f"alpha.f{i}(x)\n\n{ENGLISH if i % 4 else GERMAN}") for i in range(5_000)]
+    monkeypatch.setattr("pipeline.workers.results.N_HERE", 1)
+    digests = []
+    for workers in ("1", "2"):
+        monkeypatch.setenv("MINIGPT_WORKERS", workers)
+        out = run(tmp_path / workers, hasty, rows, shard_bytes=300_000)["out"]
+        digests.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in out.iterdir()})
+    assert len(list((tmp_path / "1" / "docs").iterdir())) > 2
+    assert digests[0] == digests[1]
+
+
+def test_everything_filtered_out_names_the_commonest_reason(tmp_path: Path, hasty: Filter) -> None:
+    rows = [doc("a", GERMAN), doc("b", GERMAN + "Noch ein Satz.\n"), doc("c", ENGLISH, "unknown")]
+    with pytest.raises(UserError, match="2 of 3 were dropped by language"):
+        run(tmp_path, hasty, rows)
+
+
+def test_an_empty_corpus_is_an_error(tmp_path: Path, params: Filter) -> None:
+    with pytest.raises(UserError, match="no documents"):
+        run(tmp_path, params, [])
+
+
+def shout(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
+    """Rewrites the documents that say "norm", and counts the places."""
+    counts = pc.count_substring(texts, "norm")
+    return Scored(pc.replace_substring(texts, "norm", "NORM"), pa.record_batch({"changed_norm": counts}))
+
+
+def loudness(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
+    return Scored(texts, pa.record_batch({"loud": pc.count_substring(texts, "NORM")}))
+
+
+def test_a_step_rewrites_for_the_steps_after_it_and_the_ledger_says_so(
+    tmp_path: Path, hasty: Filter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [Step([], shout), Step([Rule("max_loud", "loud", "max", 3.0)], loudness)]
+    monkeypatch.setattr(stage, "list_steps", lambda *_: steps)
+    monkeypatch.setattr("pipeline.workers.results.N_HERE", 100)
+    texts = ["quiet", "norm", "norm norm and norm", "norm " * 4]
+    found = run(tmp_path, hasty, [doc(f"{i}", text) for i, text in enumerate(texts)])
+    assert read_docs(found["out"]).column("text").to_pylist() == ["quiet", "NORM", "NORM NORM and NORM"]
+    rows = read_table(found["out"] / "ledger.parquet").to_pylist()
+    assert [(row["id"], row["decision"], row["reason"], row["value"], row["threshold"]) for row in rows] == [
+        ("1", "changed", "norm", 1.0, 0.0),
+        ("2", "changed", "norm", 3.0, 0.0),
+        ("3", "dropped", "max_loud", 4.0, 3.0),
+    ]
+    assert {row["stage"] for row in rows} == {"filter"}
+    expected = {"docs_in": 4, "docs_out": 3, "dropped_max_loud": 1, "changed_norm_docs": 2, "changed_norm_places": 4}
+    assert expected.items() <= found["metrics"].items()
+    assert "text" not in read_table(found["out"] / "scores.parquet").column_names
+
+
+def test_a_stopped_run_goes_on_with_the_shards_it_has_scored(
+    tmp_path: Path, hasty: Filter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIGPT_ENGINE", "serial")
+    rows = [doc(f"{i:04d}", f"alpha.f{i}(x)\n\n{ENGLISH}") for i in range(1_200)]
+    whole = run(tmp_path / "whole", hasty, rows, shard_bytes=30_000)["out"]
+    real, scored = stage.score_shard, list[str]()
+
+    def stopped(path: Path, *rest: Any, **named: Any) -> None:
+        if len(scored) == 3:
+            raise KeyboardInterrupt
+        scored.append(path.name)
+        real(path, *rest, **named)
+
+    monkeypatch.setattr(stage, "score_shard", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "again", hasty, rows, shard_bytes=30_000)
+    shutil.rmtree(tmp_path / "again" / "out")
+    monkeypatch.setattr(
+        stage, "score_shard", lambda path, *rest, **named: (scored.append(path.name), real(path, *rest, **named))
+    )
+    again = run(tmp_path / "again", hasty, rows, shard_bytes=30_000)["out"]
+    assert len(scored) == len(set(scored)) == len(list((tmp_path / "again" / "docs").iterdir())) > 4
+    assert all((again / path.name).read_bytes() == path.read_bytes() for path in whole.iterdir())
+
+
+def test_each_rule_names_its_param(planted: dict[str, Any], params: Filter) -> None:
+    settings = params.model_dump()
+    for each in json.loads((planted["out"] / "rules.json").read_text()):
+        value: Any = settings
+        for part in each["param"].split(".")[1:]:
+            value = value[int(part) if part.isdigit() else part]
+        assert each["reason"].startswith("licence_") or value == each["threshold"]
+
+
+LEAK = "the seven old boats of the harbour were painted green by a careful man from the next village"
+
+
+def test_a_planted_leak_goes_and_names_the_set_and_item(tmp_path: Path, hasty: Filter) -> None:
+    (tmp_path / "quiz.jsonl").write_text(
+        json.dumps({"question": "Who?"}) + "\n" + json.dumps({"question": LEAK}) + "\n"
+    )
+    sets = [{"name": "quiz", "path": "quiz.jsonl", "fields": ["question"]}]
+    asked = hasty.model_copy(update={"decontamination": Decontamination.model_validate({"sets": sets})})
+    found = run(tmp_path, asked, [doc("a", ENGLISH), doc("b", f"{ENGLISH}So it is said that {LEAK.upper()}!\n")])
+    row = read_table(found["out"] / "ledger.parquet").to_pylist()[0]
+    assert (row["id"], row["reason"], row["other_id"]) == ("b", "contaminated", "quiz:quiz.jsonl#2")
+    assert found["metrics"]["dropped_contaminated"] == found["metrics"]["contaminated_quiz_docs"] == 1
+
+
+def test_personal_data_is_replaced_and_counted(tmp_path: Path, hasty: Filter) -> None:
+    asked = hasty.model_copy(update={"pii": Pii()})
+    found = run(tmp_path, asked, [doc("a", ENGLISH), doc("b", f"{ENGLISH}Ask jane.doe@mail.org or bob@mail.org.\n")])
+    assert read_docs(found["out"]).column("text").to_pylist() == [ENGLISH, f"{ENGLISH}Ask <EMAIL> or <EMAIL>.\n"]
+    row = read_table(found["out"] / "ledger.parquet").to_pylist()[0]
+    assert (row["id"], row["decision"], row["reason"], row["value"]) == ("b", "changed", "pii_email", 2.0)
+    assert found["metrics"]["changed_pii_email_places"] == 2
+
+
+@pytest.mark.parametrize("policy", [{"on_violation": "stop", "unknown": "keep"}, {"unknown": "stop"}])
+def test_a_licence_violation_can_stop_the_stage(policy: dict[str, str], tmp_path: Path, hasty: Filter) -> None:
+    asked = hasty.model_copy(update={"licences": Licences.model_validate({"allow": ["MIT"], **policy})})
+    rows = [doc("a", ENGLISH), doc("b", ENGLISH, "GPL-3.0-only" if "on_violation" in policy else "unknown")]
+    with pytest.raises(UserError, match="not permitted: 1") as caught:
+        run(tmp_path, asked, rows)
+    assert ("unknown to drop or keep" in str(caught.value)) == ("on_violation" not in policy)
+
+
+def test_a_quality_classifier_keeps_the_best_share(tmp_path: Path, hasty: Filter) -> None:
+    good = [
+        doc(f"g{i}", f"{ENGLISH}The careful answer number {i} explains why the result is right.\n") for i in range(150)
+    ]
+    bad = [doc(f"b{i}", f"{ENGLISH}Click here and buy now, offer {i} ends soon, subscribe!\n") for i in range(150)]
+    rows = [{**row, "source": "good"} for row in good] + [{**row, "source": "bad"} for row in bad]
+    settings = {"positives": {"sources": ["good"]}, "negatives": {"sources": ["bad"]}, "keep_frac": 0.5, "dim": 8}
+    classifier = QualityClassifier.model_validate({**settings, "learning_rate": 0.5, "n_buckets": 10_000})
+    found = run(tmp_path, hasty.model_copy(update={"quality_classifier": classifier}), rows)
+    assert {row["id"][0] for row in read_docs(found["out"]).to_pylist()} == {"g"}
+    assert found["metrics"]["dropped_quality_classifier"] == 150
+    assert found["metrics"]["quality_auc_frac"] > 0.99
+    rules = {each["reason"]: each for each in json.loads((found["out"] / "rules.json").read_text())}
+    assert 0 < rules["quality_classifier"]["threshold"] < 1
+    assert found["metrics"]["quality_min_score"] == rules["quality_classifier"]["threshold"]
+
+
+def test_web_rules_rewrite_documents_and_every_one_that_changed_has_a_row(tmp_path: Path, hasty: Filter) -> None:
+    web = hasty.model_copy(update={"gopher_quality": None, "gopher_repetition": None, "c4": C4(), "fineweb": FineWeb()})
+    good = "The river is long and wide. It was named in 1872.[3] Nobody knows by whom. It ends in the sea. Boats go there.\n"
+    texts = {
+        "clean": good.replace("[3]", "").strip(),
+        "cited": good + "Home | About us\nPlease enable JavaScript to go on.\n",
+        "code": good + "A line of code is {here} as well.",
+        "few": "The river is long and wide.",
+        "twice": good.replace("[3]", "") * 2,
+    }
+    found = run(tmp_path, web, [doc(doc_id, text) for doc_id, text in texts.items()])
+    kept = {row["id"]: row["text"] for row in read_docs(found["out"]).to_pylist()}
+    assert kept == {"clean": texts["clean"], "cited": texts["clean"]}
+    rows = read_table(found["out"] / "ledger.parquet").to_pylist()
+    assert {(row["id"], row["decision"], row["reason"], row["value"]) for row in rows} == {
+        ("cited", "changed", "c4_unended_lines", 1.0),
+        ("cited", "changed", "c4_javascript_lines", 1.0),
+        ("cited", "changed", "c4_citations", 1.0),
+        ("code", "dropped", "max_curly_bracket_lines", 1.0),
+        ("few", "dropped", "min_sentences", 1.0),
+        ("twice", "dropped", "max_repeated_line_char_frac", 0.5),
+    }
+    assert found["metrics"]["changed_c4_citations_docs"] == found["metrics"]["changed_c4_citations_places"] == 1

@@ -1,0 +1,81 @@
+"""pretrain.budget: one dial in the place of seven settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from model.network.config import ModelConfig
+from pipeline.frame.errors import ParamError
+from pipeline.launch import batch_rows_of
+from pipeline.params import check_params, load_params
+from pipeline.plan import Device, plan_of, settle
+from pipeline.pretrain.params import Pretrain
+from tests.conftest import ROOT, read_yaml
+
+OPEN = ("total_steps", "batch_rows", "matrix_lr", "embedding_lr", "head_lr", "norm_lr", "eval_every")
+
+
+def params(budget: dict[str, Any] | None, *, without: tuple[str, ...] = OPEN) -> Pretrain:
+    values = read_yaml(ROOT / "params.yaml")
+    for name in without:
+        del values["pretrain"]["training"][name]
+    values["pretrain"]["budget"] = budget
+    return check_params(values).pretrain
+
+
+def config_of(section: Pretrain) -> ModelConfig:
+    return ModelConfig(vocab_size=4096, **section.model.model_dump())
+
+
+def test_without_a_budget_nothing_changes() -> None:
+    section = load_params(ROOT / "params.yaml").pretrain
+    assert settle(section, config_of(section)).model_dump() == section.training.model_dump()
+
+
+def test_one_number_is_enough() -> None:
+    section = params({"tokens": 4_608_000})
+    settled = settle(section, config_of(section))
+    assert settled.total_steps * settled.batch_rows * 384 == pytest.approx(4_608_000, rel=0.01)
+    tuned = load_params(ROOT / "params.yaml").pretrain.training
+    assert settled.matrix_lr == pytest.approx(tuned.matrix_lr, rel=0.25)
+    assert settled.embedding_lr == pytest.approx(tuned.embedding_lr, rel=0.25)
+
+
+def test_what_is_given_stays() -> None:
+    section = params({"minutes": 3.0, "tokens_per_second": 24_000.0}, without=("total_steps", "matrix_lr"))
+    settled = settle(section, config_of(section))
+    assert (settled.batch_rows, settled.embedding_lr, settled.eval_every) == (12, 0.03, 250)
+    assert settled.total_steps == round(3 * 60 * 24_000 / (12 * 384))
+
+
+def test_a_plan_follows_the_budget() -> None:
+    values = read_yaml(ROOT / "params.yaml")
+    values["pretrain"]["budget"] = {"tokens_per_parameter": 20}
+    del values["pretrain"]["training"]["total_steps"]
+    plan = plan_of(check_params(values), Device(name="one", tflops=1.0, memory_gb=8.0, mfu=0.5), 1)
+    assert plan["phases"]["pretrain"]["tokens_per_parameter"] == pytest.approx(20, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("budget", "without", "said"),
+    [
+        (None, ("total_steps",), "training.total_steps: missing"),
+        ({"tokens": 10, "flops": 1e15}, OPEN, "exactly one"),
+        ({"minutes": 5.0}, OPEN, "belong together"),
+        ({"tokens": 10_000}, (), "leave nothing for budget"),
+        ({"tokens": 0}, OPEN, "pretrain.budget.tokens"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(budget: dict[str, Any] | None, without: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ParamError, match=said):
+        params(budget, without=without)
+
+
+def test_processes_divide_a_batch_that_is_not_known_yet(tmp_path: Any) -> None:
+    text = (ROOT / "params.yaml").read_text().replace("    total_steps: 1000\n    batch_rows: 12\n", "", 1)
+    (tmp_path / "params.yaml").write_text(text.replace("  budget: null", "  budget: {tokens: 9000000}", 1))
+    rows = batch_rows_of(["pretrain", "--params", str(tmp_path / "params.yaml")])
+    section = load_params(tmp_path / "params.yaml").pretrain
+    assert settle(section, config_of(section)).batch_rows % rows == 0

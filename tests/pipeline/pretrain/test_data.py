@@ -1,0 +1,231 @@
+"""pretrain.data: what a mixture, packing and masks make of the smoke road's shards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from model.data.batches import TokenStream
+from model.network.loss import IGNORE
+from pipeline.frame.errors import ParamError, UserError
+from pipeline.params import check_params, load_params
+from pipeline.pretrain import stage as pretrain
+from pipeline.pretrain.data import Plan, match_sources, plan_data, read_documents
+from pipeline.pretrain.params import Data
+from pipeline.storage.tables import read_table
+from tests.conftest import ROOT, read_yaml, stage_commands
+
+TOOLKIT, SKETCH, SPEC = (f"python_docs/{name}" for name in ("prompt_toolkit", "datasketch", "fsspec"))
+MIXTURE = {TOOLKIT: 0.5, "python_docs/": 0.2, SKETCH: 0.3}
+
+
+def plan_of(road: Path, seq_len: int = 128, n_steps: int = 25, **data: Any) -> Plan:
+    """25 steps of 8 rows, 200 rows in all, if nothing else is said."""
+    stream = TokenStream(road / "data/shard", "train")
+    table = road / "data/shard/docs.parquet"
+    return plan_data(Data(**data), stream, table, seq_len=seq_len, pad_id=0, n_steps=n_steps, batch_rows=8, seed=1)
+
+
+def train_documents(road: Path) -> list[dict[str, Any]]:
+    rows = read_table(road / "data/shard/docs.parquet").to_pylist()
+    return [row for row in rows if row["split"] == "train"]
+
+
+def test_documents_are_found_by_the_longest_beginning_of_their_source(road: Path) -> None:
+    found = read_documents(road / "data/shard/docs.parquet", MIXTURE)
+    assert [part.name for part in found] == list(MIXTURE)
+    for part, source in zip(found, (TOOLKIT, SPEC, SKETCH), strict=True):
+        expected = [(row["start"], row["n_tokens"]) for row in train_documents(road) if row["source"] == source]
+        assert list(zip(part.starts.tolist(), part.lengths.tolist(), strict=True)) == expected
+    (whole,) = read_documents(road / "data/shard/docs.parquet", None)
+    assert len(whole.starts) == len(train_documents(road))
+    assert match_sources(["a", "ab/c", "abc"], ["", "ab", "abc"]) == {"a": 0, "ab/c": 1, "abc": 2}
+
+
+@pytest.mark.parametrize("packing", ["stream", "best_fit"])
+def test_every_row_is_of_one_source_and_shares_are_met_within_a_row(road: Path, packing: str) -> None:
+    """Counted from the documents that the batches' spans touch, not from what the plan says."""
+    plan = plan_of(road, packing=packing, mixture=MIXTURE)
+    ends = np.cumsum([row["n_tokens"] for row in train_documents(road)])
+    sources = [row["source"] for row in train_documents(road)]
+    drawn = Counter[str]()
+    for step in range(25):
+        for place in plan.batches.order.of_step(step, 8):
+            spans = plan.batches.sources[place.source].spans(place.epoch, place.row)
+            touched = {
+                sources[document]
+                for start, stop in spans
+                for document in range(
+                    int(np.searchsorted(ends, start, side="right")), int(np.searchsorted(ends, stop)) + 1
+                )
+            }
+            (source,) = touched
+            drawn[source] += 1
+    assert drawn == {TOOLKIT: 100, SPEC: 40, SKETCH: 60}
+    assert [share.rows_drawn for share in plan.shares] == [100, 40, 60]
+    for share, rows in zip(plan.shares, plan.batches.sources, strict=True):
+        assert plan.metrics[f"epochs_{share.name}"] == share.epochs == share.rows_drawn / rows.n_rows
+        assert f"{share.epochs:.2f} epochs" in str(plan)
+    assert ("row_fill_frac" in plan.metrics) == (packing == "best_fit")
+
+
+def test_packed_rows_of_the_road_hold_every_token_once(road: Path) -> None:
+    plan, stream = plan_of(road, packing="best_fit"), TokenStream(road / "data/shard", "train")
+    seen, learned = np.zeros(len(stream), dtype=np.int64), Counter[int]()
+    (rows,) = plan.batches.sources
+    for row in range(rows.n_rows):
+        for start, stop in rows.spans(0, row):
+            seen[start:stop] += 1
+        learned.update(target for target in rows.row(0, row).targets.tolist() if target != IGNORE)
+    assert (seen == 1).all()
+    assert learned == Counter(stream.read(0, len(stream)).tolist())
+    assert plan.metrics["row_fill_frac"] == len(stream) / (rows.n_rows * 128)
+    assert plan.metrics["row_fill_frac"] > 0.98
+    bad = plan.batches.spans(3)
+    expected = [
+        row["id"]
+        for row in train_documents(road)
+        if any(start < row["start"] + row["n_tokens"] and stop > row["start"] for start, stop in bad)
+    ]
+    assert pretrain.documents_in(road / "data/shard/docs.parquet", bad) == expected
+
+
+def test_weights_need_no_sum_and_zero_leaves_out(road: Path) -> None:
+    plans = [
+        plan_of(road, mixture={TOOLKIT: 3 * scale, SPEC: scale, SKETCH: 0.0}, mask_documents=True)
+        for scale in (0.25, 1.0, 50.0)
+    ]
+    for step in range(25):
+        first, *others = [plan.batches.at(step) for plan in plans]
+        assert first.documents is not None
+        assert all(torch.equal(first.ids, other.ids) for other in others)
+    assert [share.name for share in plans[0].shares] == [TOOLKIT, SPEC]
+    assert plans[0].shares[0].row_frac == 0.75
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"mixture": {TOOLKIT: 1.0, SPEC: 1.0}}, rf"sources without a weight(.|\n)*{SKETCH}"),
+        ({"mixture": {"": 1.0, "books": 1.0}}, rf"without a source: books(.|\n)*{SPEC}"),
+        ({"mixture": {"python_docs/": 1.0, TOOLKIT: 1.0, SPEC: 1.0, SKETCH: 1.0}}, "without a source: python_docs/"),
+        ({"mixture": {"": 1.0, SKETCH: 1.0}, "seq_len": 60_000}, "does not fill one row"),
+        ({"mixture": {"": 0.2, SKETCH: 0.8}, "max_epochs": 0.5}, rf"{SKETCH} would be repeated(.|\n)*at most"),
+        ({"max_epochs": 0.1}, "all would be repeated"),
+        ({"packing": "best_fit", "max_epochs": 0.1}, "all would be repeated"),
+    ],
+)
+def test_what_does_not_fit_the_data_is_refused(road: Path, data: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        plan_of(road, **data)
+
+
+def test_the_share_that_is_named_is_the_largest_that_passes(road: Path) -> None:
+    """In a run so short that the other sources, which are larger, stay below the bound."""
+    rows = {share.name: share.n_rows for share in plan_of(road, mixture=MIXTURE).shares}
+    others, bound = rows[TOOLKIT], 0.5 * 200 / rows[SKETCH]
+    assert others > 2 * rows[SKETCH]
+    with pytest.raises(UserError) as error:
+        plan_of(road, mixture={SPEC: 0.0, TOOLKIT: 0.4, SKETCH: 0.6}, max_epochs=bound)
+    named = float(error.value.do.partition("at most ")[2].partition("%")[0]) / 100
+    assert named == pytest.approx(0.5, abs=0.0001)
+    plan_of(road, mixture={SPEC: 0.0, TOOLKIT: 0.5, SKETCH: 0.5}, max_epochs=bound)
+    with pytest.raises(UserError):
+        plan_of(road, mixture={SPEC: 0.0, TOOLKIT: 0.49, SKETCH: 0.51}, max_epochs=bound)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ({"mixture": {}}, "pretrain.data"),
+        ({"mixture": {"a": 0.0, "b": 0.0}}, "pretrain.data"),
+        ({"mixture": {"a": -1.0}}, "pretrain.data.mixture.a"),
+        ({"mixture": {"a": float("inf")}}, "pretrain.data.mixture.a"),
+        ({"mixture": {"a": float("nan")}}, "pretrain.data.mixture.a"),
+        ({"mixture": {"a b": 1.0}}, "pretrain.data.mixture"),
+        ({"packing": "worst_fit"}, "pretrain.data.packing"),
+        ({"max_epochs": 0.0}, "pretrain.data.max_epochs"),
+    ],
+)
+def test_settings_that_say_nothing_are_refused(data: dict[str, Any], name: str) -> None:
+    values = read_yaml(ROOT / "docs/recipes/smoke.yaml")
+    values["pretrain"]["data"] = data
+    with pytest.raises(ParamError, match=name):
+        check_params(values)
+
+
+def test_without_settings_the_data_is_one_stream(road: Path) -> None:
+    """The default is what the road was made with: rows of the plain stream, masked, no table read, no metric more."""
+    plan = plan_of(road)
+    assert load_params(road / "params.yaml").pretrain.data == Data()
+    assert (plan.metrics, str(plan)) == ({}, "")
+    assert plan.batches.at(0).documents is not None
+    metrics = json.loads((road / "data/metrics/pretrain.json").read_text())
+    assert not [name for name in metrics if name.startswith("epochs_")]
+
+
+def test_damage_is_named_before_its_tokens_are_trained_on(road: Path, tmp_path: Path) -> None:
+    for path in (road / "data/shard").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    name = json.loads((tmp_path / "manifest.json").read_text())["train"]["files"][-1]["name"]
+    content = bytearray((tmp_path / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / name).write_bytes(content)
+    params = load_params(road / "params.yaml").pretrain
+    scratch, out = tmp_path / "scratch", tmp_path / "out"
+    scratch.mkdir()
+    with pytest.raises(ValueError, match=f"damaged.*{name}"):
+        pretrain.run(params, shards=tmp_path, tokenizer=road / "data/train_tokenizer", scratch=scratch, out=out)
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_kill_9_with_a_mixture_ends_as_if_nothing_had_been(road: Path, tmp_path: Path) -> None:
+    """Packed, masked, mixed: a real process killed in mid-training, started again, beside one left alone."""
+    values = read_yaml(road / "params.yaml")
+    values["pretrain"]["data"] = {"packing": "best_fit", "mask_documents": True, "mixture": MIXTURE}
+    values["pretrain"]["training"] |= {"total_steps": 24, "eval_every": 12}
+    argv, digests = stage_commands()["pretrain"], []
+    command = [sys.executable, "-m", "pipeline.launch", *argv]
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "MINIGPT_COMPILE": "0",
+        "MINIGPT_CHECKPOINT_SECONDS": "0.2",
+        "MINIGPT_PROCESSES": "1",
+    }
+    for name in ("killed", "whole"):
+        folder = tmp_path / name
+        (folder / "data").mkdir(parents=True)
+        for stage in ("shard", "train_tokenizer"):
+            (folder / "data" / stage).symlink_to(road / "data" / stage)
+        with (folder / "params.yaml").open("w") as file:
+            YAML().dump(values, file)
+        if name == "killed":
+            with subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL) as child:
+                while not any(folder.glob("scratch/*/*/checkpoints/step-*")) and child.poll() is None:
+                    time.sleep(0.02)
+                child.kill()
+            assert not (folder / "data/pretrain").exists()
+            assert any(folder.glob("scratch/pretrain/*/verified.jsonl"))
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert ("continuing after step" in done.stdout) == (name == "killed")
+        assert f"{SKETCH}" in done.stdout
+        made = [folder / "data/pretrain" / file for file in ("model.safetensors", "history.jsonl")]
+        digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in made])
+        metrics = json.loads((folder / "data/metrics/pretrain.json").read_text())
+        assert {f"epochs_{key}" for key in MIXTURE} < metrics.keys()
+    assert digests[0] == digests[1]

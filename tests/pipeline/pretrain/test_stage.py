@@ -1,0 +1,86 @@
+"""The pretrain stage: it learns, it refuses what can't work, and a killed run ends as an undisturbed one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from model.network.folder import load_model
+from pipeline.frame.errors import UserError
+from pipeline.params import load_params
+from pipeline.pretrain.stage import run
+from tests.conftest import ROOT, stage_commands
+
+
+def test_it_learns_and_writes_a_whole_model_folder(road: Path) -> None:
+    model, tokenizer, about = load_model(road / "data/pretrain")
+    history = [json.loads(line) for line in (road / "data/pretrain/history.jsonl").read_text().splitlines()]
+    assert about["phase"] == "pretrain"
+    assert model.config.vocab_size >= tokenizer.vocab_size
+    assert history[-1]["loss_nats"] < history[0]["loss_nats"] - 1
+    assert "bpb" in history[-1]
+    assert not {"seconds", "tokens_per_second"} & history[-1].keys()
+
+
+def test_a_corpus_too_small_for_one_row_is_refused(road: Path, tmp_path: Path) -> None:
+    params = load_params(road / "params.yaml").pretrain
+    large = params.model_copy(update={"model": params.model.model_copy(update={"seq_len": 10**6})})
+    with pytest.raises(UserError, match="does not fill one row"):
+        run(large, shards=road / "data/shard", tokenizer=road / "data/train_tokenizer", scratch=tmp_path, out=tmp_path)
+
+
+def test_shards_of_another_tokenizer_are_refused(road: Path, tmp_path: Path) -> None:
+    text = (road / "data/train_tokenizer/tokenizer.json").read_text()
+    (tmp_path / "tokenizer.json").write_text(text + "\n")
+    with pytest.raises(UserError, match="another tokenizer"):
+        run(
+            load_params(road / "params.yaml").pretrain,
+            shards=road / "data/shard",
+            tokenizer=tmp_path,
+            scratch=tmp_path,
+            out=tmp_path,
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["pretrain", "sft"])
+def test_kill_9_and_start_again_gives_the_same_weights(stage: str, road: Path, tmp_path: Path) -> None:
+    """A real process, killed twice in mid-training; scratch/ is beside the workspace's data."""
+    (tmp_path / "data").symlink_to(road / "data")
+    (tmp_path / "params.yaml").write_bytes((road / "params.yaml").read_bytes())
+    argv = stage_commands()[stage]
+    out = tmp_path / "out" / stage
+    argv[argv.index("--out") + 1], argv[argv.index("--metrics") + 1] = str(out), str(tmp_path / "out" / "metrics.json")
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "MINIGPT_COMPILE": "0",
+        "MINIGPT_CHECKPOINT_SECONDS": "0.2",
+        "MINIGPT_PROCESSES": "1",
+    }
+    command = [sys.executable, "-m", "pipeline.launch", *argv]
+    for n_checkpoints in (1, 2):
+        with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL) as child:
+            seen: set[str] = set()
+            while len(seen) < n_checkpoints and child.poll() is None:
+                seen |= {path.name for path in tmp_path.glob("scratch/*/*/checkpoints/step-*")}
+                time.sleep(0.02)
+            child.kill()
+        assert not out.exists()
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "continuing after step" in done.stdout
+    names = ["model.safetensors", "history.jsonl"]
+    digests = [
+        [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
+        for folder in (out, road / "data" / stage)
+    ]
+    assert digests[0] == digests[1]
+    assert not (tmp_path / "scratch" / stage).exists()

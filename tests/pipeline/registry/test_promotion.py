@@ -1,0 +1,219 @@
+"""Judging, promoting, rolling back and pulling over a store in memory; and the same cut short at every point."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.frame.errors import UserError
+from pipeline.registry.gate import Documents
+from pipeline.registry.params import Registry
+from pipeline.registry.promotion import Version, judge, promote, pull, rollback
+
+POLICY = Registry(max_bpb_z=2.0, max_bpb_increase=0.01, max_skill_drop={})
+
+
+class CutError(Exception):
+    """The power went."""
+
+
+class MemoryStore:
+    """A registry in a dictionary; its writes fail from the `cut`-th on."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.alias: dict[str, str] = {}
+        self.bpb: dict[str, float] = {}
+        self.tags: dict[str, dict[str, str]] = {}
+        self.cut = 10**9
+        self.writes = 0
+
+    def publish(self, bpb: float) -> str:
+        number = str(len(self.bpb) + 1)
+        self.bpb[number], self.tags[number] = bpb, {"fingerprint": f"{int(number):064x}"}
+        self.alias["candidate"] = number
+        return number
+
+    def write(self) -> None:
+        self.writes += 1
+        if self.writes > self.cut:
+            raise CutError
+
+    def aliases(self) -> dict[str, str]:
+        return dict(self.alias)
+
+    def versions(self) -> list[Version]:
+        when = datetime(2026, 1, 1, tzinfo=UTC)
+        return [Version(number, "run", dict(self.tags[number]), when) for number in reversed(self.bpb)]
+
+    def tag(self, number: str, key: str, value: str) -> None:
+        self.write()
+        self.tags[number][key] = value
+
+    def point(self, alias: str, number: str) -> None:
+        self.write()
+        self.alias[alias] = number
+
+    def unpoint(self, alias: str) -> None:
+        self.write()
+        self.alias.pop(alias, None)
+
+    def metrics(self, version: Version) -> dict[str, float]:
+        return {"bpb": self.bpb[version.number]}
+
+    def documents(self, version: Version) -> Documents:
+        sizes = np.arange(100, 200)
+        return Documents(sizes.astype(str), sizes, sizes * self.bpb[version.number])
+
+    def fetch(self, version: Version, folder: Path) -> None:
+        self.write()
+        (folder / "weights").write_text(version.number)
+        self.write()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> MemoryStore:
+    (tmp_path / "var").mkdir()
+    return MemoryStore(tmp_path)
+
+
+def used(store: MemoryStore) -> str:
+    """The version in var/champion, whole."""
+    folder = store.root / "var/champion"
+    number = (folder / "weights").read_text()
+    about = json.loads((folder / "version.json").read_text())
+    assert about == {"name": "minigpt", "version": number, "alias": "champion"}
+    return number
+
+
+def advance(store: MemoryStore, bpb: float) -> bool:
+    """Publish, judge, promote if it may."""
+    number = store.publish(bpb)
+    _, verdict = judge(store, POLICY, number)
+    if verdict.is_passed:
+        promote(store, number, "")
+    return verdict.is_passed
+
+
+def test_the_first_becomes_champion_and_a_better_one_follows(store: MemoryStore) -> None:
+    assert advance(store, 1.5)
+    assert (store.alias, used(store)) == ({"champion": "1"}, "1")
+    assert advance(store, 1.4)
+    assert (store.alias, used(store)) == ({"champion": "2", "previous": "1"}, "2")
+
+
+def test_a_worse_one_stays_candidate_and_carries_the_reason(store: MemoryStore) -> None:
+    advance(store, 1.5)
+    assert not advance(store, 1.6)
+    assert store.alias == {"champion": "1", "candidate": "2"}
+    assert store.tags["2"]["gate"] == "refused"
+    assert "bpb" in store.tags["2"]["gate_reason"]
+    with pytest.raises(UserError, match="the gate refused it"):
+        promote(store, None, "")
+    assert used(store) == "1"
+
+
+def test_force_promotes_anything_and_is_on_record(store: MemoryStore) -> None:
+    advance(store, 1.5)
+    advance(store, 1.6)
+    promote(store, "2", "a new test set")
+    assert (used(store), store.tags["2"]["forced_reason"]) == ("2", "a new test set")
+
+
+def test_only_what_passed_against_this_very_champion_is_promoted(store: MemoryStore) -> None:
+    store.publish(1.5)
+    with pytest.raises(UserError, match="not been through the gate"):
+        promote(store, "1", "")
+    judge(store, POLICY, "1")
+    store.publish(1.4)
+    judge(store, POLICY, "2")
+    promote(store, "2", "")
+    with pytest.raises(UserError, match="the champion is 2 by now"):
+        promote(store, "1", "")
+
+
+def test_the_champion_itself_passes_and_is_promoted_again_without_change(store: MemoryStore) -> None:
+    advance(store, 1.5)
+    before = (store.aliases(), json.dumps(store.tags))
+    assert judge(store, POLICY, None)[1].is_passed
+    assert promote(store, None, "") == ("1", "version 1 is the champion already")
+    assert (store.aliases(), json.dumps(store.tags)) == before
+
+
+def test_rollback_once_and_what_went_does_not_come_back_by_itself(store: MemoryStore) -> None:
+    with pytest.raises(UserError, match="no previous champion"):
+        rollback(store)
+    advance(store, 1.5)
+    advance(store, 1.4)
+    rollback(store)
+    assert (store.alias, used(store)) == ({"champion": "1"}, "1")
+    with pytest.raises(UserError, match="no previous champion"):
+        rollback(store)
+    _, verdict = judge(store, POLICY, "2")
+    assert not verdict.is_passed
+    assert "rolled back" in verdict.reason
+
+
+def test_pull_into_a_folder_of_ones_own(store: MemoryStore, tmp_path: Path) -> None:
+    advance(store, 1.5)
+    advance(store, 1.6)
+    number, folder = pull(store, "candidate", tmp_path / "mine")
+    assert (number, (folder / "weights").read_text()) == ("2", "2")
+    assert json.loads((folder / "version.json").read_text())["alias"] == "candidate"
+    with pytest.raises(UserError, match="already in use"):
+        pull(store, "1", folder)
+    with pytest.raises(UserError, match="is not the champion"):
+        pull(store, "2", None)
+    with pytest.raises(UserError, match="no version is previous"):
+        pull(store, "previous", None)
+    with pytest.raises(UserError, match="version 7: not in the registry"):
+        pull(store, "7", None)
+
+
+def test_a_champion_pulled_in_the_previous_layout_is_fetched_anew(store: MemoryStore) -> None:
+    """Its folder var/versions/N-FINGERPRINT is not taken for a version that has been fetched."""
+    advance(store, 1.5)
+    old = store.root / "var/versions" / f"1-{store.tags['1']['fingerprint'][:12]}"
+    old.mkdir()
+    link = store.root / "var/champion"
+    link.unlink()
+    link.symlink_to(Path("versions") / old.name)
+    pull(store, "champion", None)
+    assert used(store) == "1"
+
+
+def test_an_empty_registry_says_what_to_do(store: MemoryStore) -> None:
+    for command in (lambda: judge(store, POLICY, None), lambda: promote(store, None, "")):
+        with pytest.raises(UserError, match="an empty registry"):
+            command()
+
+
+@pytest.mark.parametrize("cut", range(12))
+def test_cut_short_anywhere_and_repeated_ends_as_if_nothing_had_been(tmp_path: Path, cut: int) -> None:
+    """And at no moment is there no champion, or half of one in var/champion."""
+
+    def life(name: str, act: Callable[[MemoryStore], object], cut: int) -> tuple[object, ...]:
+        store = MemoryStore(tmp_path / name)
+        (store.root / "var").mkdir(parents=True)
+        advance(store, 1.5)
+        advance(store, 1.4)
+        store.publish(1.3)
+        judge(store, POLICY, "3")
+        store.writes, store.cut = 0, cut
+        try:
+            act(store)
+        except CutError:
+            assert store.alias["champion"]
+            used(store)
+            store.cut = 10**9
+            act(store)
+        store.tags["2"].pop("rolled_back", None)  # holds a time
+        return store.alias, store.tags, used(store)
+
+    for name, act in (("promote", lambda store: promote(store, None, "")), ("rollback", rollback)):
+        assert life(f"{name}-cut", act, cut) == life(f"{name}-whole", act, 10**9)

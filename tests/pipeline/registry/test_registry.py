@@ -1,0 +1,201 @@
+"""The registry over a real SQLite store: a model's life by the commands that a person types."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.registry.__main__ import CODE, SERVING, SETTINGS, arrange, explained, main, serving_requirements
+from tests.conftest import ROOT
+from tests.fake_repo import FakeRepo
+from tests.house.test_layers import imports
+
+MINE = {"model", "assistant"}
+TERMINAL_ONLY = {"rich", "prompt_toolkit"}  # the chat in a terminal is not served
+
+
+def test_what_the_assistant_imports_is_what_is_asked_for() -> None:
+    files = [path for name in CODE for path in (ROOT / name).rglob("*.py")]
+    needed = {name.partition(".")[0] for path in files for name in imports(path)}
+    foreign = needed - MINE - TERMINAL_ONLY - set(sys.stdlib_module_names)
+    assert foreign - {"triton"} <= set(SERVING)  # triton comes with torch where there is a GPU
+
+
+def test_requirements_are_exact_and_from_the_lock(tmp_path: Path) -> None:
+    (tmp_path / "requirements.lock").write_text(
+        "# a comment == this\ntorch==9.9.9 \\\n    --hash=sha256:0\nmlflow==8.8 ; a == b\n"
+    )
+    pins = serving_requirements(tmp_path)
+    assert {"torch==9.9.9", "mlflow==8.8"} <= set(pins)
+    assert [pin.partition("==")[0] for pin in pins] == list(SERVING)
+    assert all(pin.partition("==")[2] for pin in pins)
+
+
+@pytest.mark.parametrize("arguments", [[], ["polish"], ["pull", "--alias", "best"]])
+def test_wrong_usage_is_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_outside_a_repository_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["list"]) == 1
+    assert "not the repository" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "says"), [(OSError(28, "No space left", "var/x"), "var/x: No space left"), (KeyError("x"), "")]
+)
+def test_a_full_disk_is_explained_and_our_own_mistakes_are_not(error: Exception, says: str) -> None:
+    failed = explained("publish", error)
+    assert (failed.found if failed else "") == says
+
+
+def test_a_version_published_before_there_was_an_index_is_arranged_like_the_others(tmp_path: Path) -> None:
+    old, folder = tmp_path / "artifacts/sft", tmp_path / "version"
+    for path in (old, folder):
+        path.mkdir(parents=True)
+    for name in ("config.json", "passages.sqlite"):
+        (old / name).write_text(name)
+    arrange(old.parent, folder)
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == {
+        "model/config.json",
+        "index/passages.sqlite",
+    }
+
+
+class Registry:
+    """`python -m pipeline.registry` in this process, in a repository."""
+
+    def __init__(self, repo: FakeRepo, capsys: pytest.CaptureFixture[str]) -> None:
+        self.repo, self.capsys = repo, capsys
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        got = main([*arguments, "--json", "var/outcome.json"])
+        said = "".join(self.capsys.readouterr())
+        assert got == code, said
+        return said
+
+    def outcome(self) -> dict[str, Any]:
+        return json.loads((self.repo.root / "var/outcome.json").read_text())
+
+    def aliases(self) -> dict[str, str]:
+        self("list")
+        return self.outcome()["aliases"]
+
+    def in_use(self) -> tuple[str, str]:
+        """The version in var/champion, and how its model answers. Its index is the one published with it."""
+        folder = self.repo.root / "var/champion"
+        about = json.loads((folder / "version.json").read_text())
+        answer = json.loads((folder / "model/config.json").read_text())["answer"]
+        assert [path.name for path in (folder / "index").iterdir()] == ["passages.sqlite"]
+        assert (folder / "index/passages.sqlite").read_text() == f"passages of {answer}"
+        return about["version"], answer
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Registry]:
+    """The repository's own `model` and `assistant` stand in for ours while it is used."""
+
+    def loaded() -> list[str]:
+        return [name for name in sys.modules if name.partition(".")[0] in CODE]
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)  # and not for the tests after this one
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in loaded():
+        monkeypatch.delitem(sys.modules, name)
+    yield Registry(FakeRepo(tmp_path), capsys)
+    for name in loaded():
+        del sys.modules[name]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_models_life(registry: Registry, tmp_path: Path) -> None:
+    assert "no versions yet" in registry("list")
+    assert "no finished pipeline" in registry("publish", code=1)
+    registry.repo.repro(answer="first")
+    assert "version 1 of minigpt: published\n" in registry("publish")
+    assert "published before" in registry("publish")
+    assert "not been through the gate" in registry("promote", code=1)
+    assert "no champion yet" in registry("gate")
+    assert "version 1 is the champion now" in registry("promote")
+    assert registry.in_use() == ("1", "first")
+
+    registry.repo.repro(bpb=1.7, answer="worse")
+    registry("publish")
+    assert "REFUSED: bpb 1.69" in registry("gate", code=3)
+    assert registry.outcome()["is_passed"] is False
+    assert "the gate refused it" in registry("promote", code=1)
+    assert registry.aliases() == {"champion": "1", "candidate": "2"}
+    assert registry.in_use() == ("1", "first")
+
+    registry.repo.repro(bpb=1.2, answer="better")
+    registry("publish")
+    assert "passed: bpb 1.19" in registry("gate")
+    registry("promote")
+    assert registry.aliases() == {"champion": "3", "previous": "1"}
+    assert registry.in_use() == ("3", "better")
+    assert "Champion" in (tmp_path / "var/report.md").read_text()
+
+    assert "version 1 is the champion again" in registry("rollback")
+    assert registry.in_use() == ("1", "first")
+    assert "no previous champion" in registry("rollback", code=1)
+    assert "rolled back" in registry("gate", "--version", "3", code=3)
+    registry("pull", "--version", "2", "--to", "other")
+    assert json.loads((tmp_path / "other/model/config.json").read_text())["answer"] == "worse"
+    table = registry("list")
+    assert all(words in table for words in ("refused", "rolled back", "champion"))
+    assert not (tmp_path / "mlruns").exists()
+    check_run(tmp_path)
+
+
+def check_run(root: Path) -> None:
+    """What the run of the refused version holds."""
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{root / 'var/mlflow.db'}")
+    version = client.get_model_version("minigpt", "2")
+    assert (version.tags["gate"], version.tags["git_commit"]) == ("refused", "unknown")
+    assert "bpb 1.69" in version.tags["gate_reason"]
+    run = client.get_run(version.run_id)
+    assert run.data.metrics["sft.steps"] == 3
+    assert run.data.params["registry.max_bpb_z"] == "2.0"
+    assert [point.value for point in client.get_metric_history(version.run_id, "sft/loss_nats")] == [5.0, 4.0, 3.0]
+    names = {file.path for file in client.list_artifacts(version.run_id)}
+    assert names >= {"dvc.lock", "dvc.yaml", "params.yaml", "lineage.json", "evaluate", "gate"}
+    evaluated = {file.path for file in client.list_artifacts(version.run_id, "evaluate")}
+    assert evaluated == {"evaluate/report.md", "evaluate/report.html", "evaluate/documents.parquet"}
+
+
+@pytest.mark.slow
+def test_two_at_once_in_a_fresh_store_make_one_version(tmp_path: Path) -> None:
+    """And a publication killed on its way leaves nothing that counts."""
+    repo = FakeRepo(tmp_path)
+    repo.repro()
+    killed = repo.start("pipeline.registry", "publish")
+    artifacts = tmp_path / "var/mlartifacts"
+    while killed.poll() is None and not artifacts.exists():
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate()
+    both = [repo.start("pipeline.registry", "publish", "--json", f"var/{name}.json") for name in "ab"]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    outcomes = [json.loads((tmp_path / f"var/{name}.json").read_text()) for name in "ab"]
+    assert [outcome["version"] for outcome in outcomes] == ["1", "1"]
+    assert sorted(outcome["is_new"] for outcome in outcomes) == [False, True]

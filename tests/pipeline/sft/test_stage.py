@@ -1,0 +1,52 @@
+"""The sft stage: loss on the assistant's tokens, a model folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from model.network.folder import load_model
+from model.tokenizer.tokenizer import Tokenizer
+from pipeline.frame.errors import UserError
+from pipeline.params import load_params
+from pipeline.sft.stage import read_conversations, run
+from pipeline.storage.tables import CONVERSATIONS, read_table, write_table
+
+
+def test_the_folder_is_a_model_and_its_history(road: Path) -> None:
+    _, _, about = load_model(road / "data/sft")
+    assert about["phase"] == "sft"
+    assert not (road / "data/sft/passages.sqlite").exists()
+    history = [json.loads(line) for line in (road / "data/sft/history.jsonl").read_text().splitlines()]
+    assert history[-1]["loss_nats"] < history[0]["loss_nats"]
+    assert "heldout_loss_nats" in history[-1]
+
+
+def test_targets_are_the_assistant_s_tokens_only(road: Path) -> None:
+    tokenizer = Tokenizer.load(road / "data/sft")
+    rows = read_table(road / "data/conversations/train.parquet").to_pylist()[:50]
+    for row, conversation in zip(
+        rows, read_conversations(road / "data/conversations/train.parquet", tokenizer), strict=False
+    ):
+        said = [message for message in json.loads(row["messages"]) if message["role"] == "assistant"]
+        scored = [id_ for id_, is_target in zip(conversation.ids, conversation.mask, strict=True) if is_target]
+        assert scored.count(tokenizer.special("end")) == len(said)
+        text = tokenizer.decode(scored)
+        for message in said:
+            assert message.get("call", {}).get("argument", message["content"]) in text.replace('\\"', '"')
+
+
+def test_nothing_to_learn_from_is_refused(road: Path, tmp_path: Path) -> None:
+    empty = read_table(road / "data/conversations/train.parquet").slice(0, 0).cast(CONVERSATIONS)
+    write_table(tmp_path / "train.parquet", empty)
+    write_table(tmp_path / "heldout.parquet", empty)
+    with pytest.raises(UserError, match="no conversation"):
+        run(
+            load_params(road / "params.yaml").sft,
+            base=road / "data/pretrain",
+            conversations=tmp_path,
+            scratch=tmp_path,
+            out=tmp_path,
+        )

@@ -1,0 +1,215 @@
+"""The frame: what is left behind when a stage fails, is killed, or finds the disk full."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pipeline.frame.errors import UserError
+from pipeline.frame.metrics import Metrics, check_metrics, write_json
+from pipeline.frame.timings import read_timings, report_timings
+from pipeline.run import run_key, run_stage
+from tests.conftest import ROOT, new_workspace
+
+
+def stage_of(run: object) -> ModuleType:
+    """A module named like a stage, whose run is ours."""
+    module = ModuleType("pipeline.dedupe")
+    module.run = run  # type: ignore[attr-defined]
+    module.__file__ = __file__
+    return module
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    new_workspace(tmp_path)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "file").write_text("input")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def go(run: object) -> Metrics:
+    return run_stage(
+        stage_of(run),
+        params_path=Path("params.yaml"),
+        inputs={"docs": Path("in")},
+        out=Path("data/dedupe"),
+        metrics_path=Path("data/metrics/dedupe.json"),
+    )
+
+
+def test_a_finished_stage_is_renamed_and_its_metrics_written(workspace: Path) -> None:
+    def run(params: object, *, docs: Path, out: Path) -> Metrics:
+        assert out.name == "dedupe.partial"
+        (out / "result").write_text((docs / "file").read_text())
+        return {"docs_in": 3, "docs_out": 1, "dropped_x": 2}
+
+    go(run)
+    assert (workspace / "data/dedupe/result").read_text() == "input"
+    assert json.loads((workspace / "data/metrics/dedupe.json").read_text())["docs_in"] == 3
+
+
+def test_clock_readings_are_stored_beside_the_metrics_they_belong_to(workspace: Path) -> None:
+    timings, metrics = workspace / "var/timings/dedupe.json", workspace / "data/metrics/dedupe.json"
+
+    def run(params: object, *, docs: Path, out: Path) -> Metrics:
+        report_timings(tokens_per_second=31_000.0)
+        return {"docs_in": 3}
+
+    assert go(run) == {"docs_in": 3}
+    assert json.loads(metrics.read_text()) == {"docs_in": 3}
+    readings = read_timings(timings, metrics)
+    assert readings.keys() == {"seconds", "tokens_per_second"}
+    assert readings["tokens_per_second"] == 31_000.0
+    go(lambda params, *, docs, out: {"docs_in": 3})
+    assert read_timings(timings, metrics).keys() == {"seconds"}, "no reading of an earlier run"
+    metrics.write_text('{"docs_in": 4}')
+    assert read_timings(timings, metrics) == {}, "of another run"
+
+
+def test_a_failed_stage_leaves_the_old_result_and_no_half_written_one(workspace: Path) -> None:
+    (workspace / "data/dedupe").mkdir()
+    (workspace / "data/dedupe/result").write_text("old")
+
+    def run(params: object, *, docs: Path, out: Path) -> Metrics:
+        (out / "result").write_text("half")
+        raise UserError("a", "b", "c")
+
+    with pytest.raises(UserError):
+        go(run)
+    assert (workspace / "data/dedupe/result").read_text() == "old"
+    assert not list((workspace / "data").glob("*.partial"))
+
+
+def test_a_full_disk_is_a_person_s_error(workspace: Path) -> None:
+    def run(params: object, *, docs: Path, out: Path) -> Metrics:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match="disk is full"):
+        go(run)
+
+
+def test_a_second_run_of_a_stage_is_refused_while_the_first_works(workspace: Path) -> None:
+    def second(params: object, *, docs: Path, out: Path) -> Metrics:
+        raise AssertionError("never called")
+
+    def run(params: object, *, docs: Path, out: Path) -> Metrics:
+        (out / "result").write_text("first")
+        with pytest.raises(UserError, match="dedupe: another run is making data/dedupe"):
+            go(second)
+        return {}
+
+    go(run)
+    assert (workspace / "data/dedupe/result").read_text() == "first"
+    go(run)  # and nothing stays locked
+
+
+def test_what_a_killed_run_left_is_cleared(workspace: Path) -> None:
+    left = workspace / "data/dedupe.partial"
+    (left / "folder").mkdir(parents=True)
+    (left / "folder" / "half").write_text("x")
+    (left / "link").symlink_to(workspace / "in")
+
+    def run(params: object, *, docs: Path, out: Path) -> Metrics:
+        assert not list(out.iterdir())
+        return {}
+
+    go(run)
+    assert (workspace / "in" / "file").exists()
+
+
+def test_scratch_survives_a_failure_and_goes_with_success(workspace: Path) -> None:
+    seen: list[Path] = []
+
+    def run(params: object, *, docs: Path, scratch: Path, out: Path) -> Metrics:
+        seen.append(scratch)
+        if not (scratch / "state").exists():
+            (scratch / "state").write_text("half way")
+            raise UserError("a", "b", "c")
+        return {}
+
+    with pytest.raises(UserError):
+        go(run)
+    assert seen[0].is_dir()
+    go(run)
+    assert seen[0] == seen[1]
+    assert not seen[0].exists()
+
+
+def test_another_input_is_another_run(workspace: Path) -> None:
+    module = stage_of(test_another_input_is_another_run)
+    first = run_key(module, "{}", {"docs": Path("in")})
+    assert first == run_key(module, "{}", {"docs": Path("in")})
+    (workspace / "in" / "file").write_text("other")
+    assert run_key(module, "{}", {"docs": Path("in")}) != first
+    assert run_key(module, '{"a":1}', {"docs": Path("in")}) != first
+
+
+def test_the_key_takes_the_manifests_word_for_token_shards(tmp_path: Path) -> None:
+    """They are hashed when they are read; a new manifest, another size, or a file that it does not name is another key."""
+    module, shards = stage_of(None), {"shards": tmp_path}
+    file = {"name": "a.arrow", "sha256": "12"}
+    manifest = {"dtype": "uint16", "train": {"files": [file]}}
+    write_json(tmp_path / "manifest.json", manifest)
+    for name in ("a.arrow", "docs.parquet"):
+        (tmp_path / name).write_bytes(b"1234")
+    keys = [run_key(module, "{}", shards)]
+    (tmp_path / "a.arrow").write_bytes(b"1235")
+    assert run_key(module, "{}", shards) == keys[0]
+    (tmp_path / "a.arrow").write_bytes(b"12345")
+    keys.append(run_key(module, "{}", shards))
+    (tmp_path / "docs.parquet").write_bytes(b"1235")
+    keys.append(run_key(module, "{}", shards))
+    file["sha256"] = "34"
+    write_json(tmp_path / "manifest.json", manifest)
+    keys.append(run_key(module, "{}", shards))
+    assert len(set(keys)) == 4
+
+
+def test_books_that_do_not_balance_are_our_bug() -> None:
+    check_metrics("filter", {"docs_in": 2, "docs_out": 1, "dropped_a": 1})
+    with pytest.raises(AssertionError, match="accounted"):
+        check_metrics("filter", {"docs_in": 3, "docs_out": 1, "dropped_a": 1})
+    with pytest.raises(AssertionError):
+        check_metrics("filter", {"loss": float("nan")})
+
+
+def test_json_is_whole_or_absent(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"a": object()})
+    assert not (tmp_path / "a.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_stage_cleans_up(number: int, workspace: Path) -> None:
+    """A real process, stopped while it works."""
+    program = (
+        "import sys, time; from pathlib import Path; from types import ModuleType; import pipeline.run as s\n"
+        "def run(params, *, docs, out):\n"
+        "    (out / 'half').write_text('x'); print('ready', flush=True); time.sleep(60); return {}\n"
+        "m = ModuleType('pipeline.dedupe'); m.run = run\n"
+        "s.run_stage(m, params_path=Path('params.yaml'), inputs={'docs': Path('in')}, out=Path('data/dedupe'),"
+        " metrics_path=Path('m.json'))\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        started = time.monotonic()
+        child.send_signal(number)
+        assert child.wait(10) != 0
+        assert time.monotonic() - started < 10
+    assert not (workspace / "data/dedupe").exists()
+    assert not list((workspace / "data").glob("*.partial"))

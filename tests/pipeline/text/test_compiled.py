@@ -1,0 +1,59 @@
+"""Eight bytes at once find what one at a time finds."""
+
+from __future__ import annotations
+
+import re
+
+import numba
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.text.columns import Bytes
+from pipeline.text.compiled import count_letters, count_visible, find_byte, find_newline
+
+BYTES = st.binary(max_size=40) | st.lists(
+    st.sampled_from([b"a", b"Z", b"word", b"\n", b"[", b"@", b"`", b"{", b"\xc3\xa9"])
+).map(b"".join)
+
+
+@numba.njit
+def letters(data: Bytes, i: int, stop: int) -> int:
+    return count_letters(data, i, stop)
+
+
+@numba.njit
+def newline(data: Bytes, i: int, stop: int) -> int:
+    return find_newline(data, i, stop)
+
+
+@numba.njit
+def place_of(data: Bytes, i: int, stop: int, byte: int) -> int:
+    return find_byte(data, i, stop, byte)
+
+
+@numba.njit
+def visible(data: Bytes, i: int, stop: int) -> int:
+    return count_visible(data, i, stop)
+
+
+@given(BYTES, st.integers(0, 40), st.integers(0, 40))
+def test_letters_and_newlines(data: bytes, first: int, last: int) -> None:
+    stop = min(last, len(data))
+    start = min(first, stop)
+    array, part = np.frombuffer(data, np.uint8), data[start:stop]
+    found = re.match(rb"[A-Za-z]*", part)
+    assert found is not None
+    assert letters(array, start, stop) == len(found.group())
+    place = part.find(b"\n")
+    assert newline(array, start, stop) == (stop if place < 0 else start + place)
+
+
+@given(BYTES, st.integers(0, 40), st.integers(0, 40), st.integers(0, 255))
+def test_any_byte_and_what_can_be_seen(data: bytes, first: int, last: int, byte: int) -> None:
+    stop = min(last, len(data))
+    start = min(first, stop)
+    array, part = np.frombuffer(data, np.uint8), data[start:stop]
+    place = part.find(byte)
+    assert place_of(array, start, stop, byte) == (stop if place < 0 else start + place)
+    assert visible(array, start, stop) == sum(each > 32 for each in part)

@@ -1,0 +1,227 @@
+"""Live curves: a real server shows every step, and one that is away, or never answers, costs training nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Generator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pipeline.registry.__main__ import LIVE_EXPERIMENT, LIVE_SETTINGS
+from pipeline.training import live as live_module
+from pipeline.training.live import MOST_PENDING, Live, points_of
+from tests.conftest import ROOT
+from tests.pipeline.training.test_live import record
+
+
+def test_samples_are_no_points() -> None:
+    with_text = dataclasses.replace(record(2), evaluation={"bpb": 2.0, "samples": ["a", "b"]})
+    assert points_of(with_text) == points_of(record(2))
+    assert points_of(record(2)).keys() >= {"loss_nats", "grad_norm", "tokens_per_second", "bpb"}
+
+
+class SlowRun:
+    """A run whose server takes points and answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.futures: list[Future[Any]] = []
+        self.status = ""
+
+    def log(self, metrics: dict[str, float], step: int) -> Future[Any]:
+        self.steps.append(step)
+        self.futures.append(Future())
+        return self.futures[-1]
+
+    def end(self, status: str) -> None:
+        self.status = status
+
+
+def test_what_a_slow_server_does_not_take_is_bounded_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = SlowRun()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr("pipeline.registry.open_live_run", lambda name, key: run)
+    monkeypatch.setattr(live_module, "CLOSE_SECONDS", 0.5)
+    with Live("pretrain", tmp_path) as live:
+        live.on_step(record(1))
+        curves = live._curves
+        assert curves is not None
+        curves._thread.join()
+        for step in range(2, 2 * MOST_PENDING + 12):
+            live.on_step(record(step))
+        assert run.steps == list(range(1, MOST_PENDING + 1))
+        run.futures[0].set_result(None)
+        run.futures[1].set_exception(ConnectionError("reset"))
+    assert run.steps == list(range(1, MOST_PENDING + 3))
+    assert run.status == "FINISHED"
+    said = capsys.readouterr().err
+    assert f"{2 * MOST_PENDING + 10} of {2 * MOST_PENDING + 11} steps are missing" in said
+    assert "ConnectionError: reset" in said
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path) -> Generator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    store = [
+        "--backend-store-uri",
+        f"sqlite:///{folder / 'mlflow.db'}",
+        "--default-artifact-root",
+        str(folder / "files"),
+    ]
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *store]
+    quiet = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }  # two processes, not ten
+    environment = {**os.environ, **quiet}
+    with (
+        (folder / "server.log").open("wb") as log,
+        subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        ) as server,
+    ):
+        try:
+            for _ in range(600):
+                with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health"):
+                    break
+                assert server.poll() is None, (folder / "server.log").read_text()
+                time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(server.pid, 15)
+
+
+def asked(url: str, path: str, **question: Any) -> Any:
+    request = urllib.request.Request(f"{url}/api/2.0/mlflow/{path}", headers={"Content-Type": "application/json"})
+    if question:
+        request.data = json.dumps(question).encode()
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+@pytest.mark.slow
+def test_a_real_server_shows_the_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run in two halves is one run there."""
+    monkeypatch.setattr(live_module, "CLOSE_SECONDS", 120.0)
+    scratch = tmp_path / "the-run-key"
+    scratch.mkdir()
+    with mlflow_server(tmp_path) as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        for name, value in LIVE_SETTINGS.items():
+            monkeypatch.setenv(name, value)  # so that they are unset afterwards
+        for part in (range(1, 4), range(4, 6)):
+            with Live("pretrain", scratch) as live:
+                for step in part:
+                    live.on_step(record(step))
+        experiment = asked(url, f"experiments/get-by-name?experiment_name={LIVE_EXPERIMENT}")["experiment"]
+        (run,) = asked(url, "runs/search", experiment_ids=[experiment["experiment_id"]])["runs"]
+        assert (run["info"]["status"], run["info"]["run_name"]) == ("FINISHED", "pretrain")
+        history = asked(url, f"metrics/get-history?run_id={run['info']['run_id']}&metric_key=loss_nats")["metrics"]
+    assert {int(point["step"]): point["value"] for point in history} == {step: 1 / step for step in range(1, 6)}
+
+
+TRAIN = """
+import os, signal, sys, time
+from pathlib import Path
+from pipeline.training.phase.live import Live
+from tests.pipeline.test_live import record
+slowest, n_steps, stopped = 0.0, int(sys.argv[2]), [int(pid) for pid in sys.argv[3:]]
+with Live("pretrain", Path(sys.argv[1])) as live:
+    for step in range(1, n_steps + 1):
+        started = time.thread_time()
+        live.on_step(record(step))
+        slowest = max(slowest, time.thread_time() - started)
+        if step == 1 and stopped:
+            live._curves._thread.join()
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+    last = time.monotonic()
+print("mlflow" in sys.modules, slowest < 0.5, last, flush=True)
+"""
+EXIT_SECONDS = 20 + 2 * 4 + 30  # CLOSE_SECONDS, MLflow's requests that are under way, and a busy machine
+
+
+def train(folder: Path, n_steps: int, *stopped: int, **environment: str) -> tuple[list[str], str, float]:
+    """Steps in a process of their own: what it printed, its errors, and the seconds from the last step until it was gone."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN, str(folder), str(n_steps), *map(str, stopped)],
+        cwd=ROOT,
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ended = time.monotonic()  # one clock for all processes of a machine
+    assert done.returncode == 0, done.stderr
+    *printed, last = done.stdout.split()
+    return printed, done.stderr, ended - float(last)
+
+
+@pytest.mark.slow
+def test_without_a_server_mlflow_is_not_imported(tmp_path: Path) -> None:
+    for environment in ({}, {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}):
+        printed, errors, _ = train(tmp_path, 1, **environment)
+        assert (printed, errors) == (["False", "True"], "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("answers", ["refuses", "never answers"])
+def test_a_server_that_is_away_is_reported_once_and_stops_nothing(answers: str, tmp_path: Path) -> None:
+    n_steps = 3 * MOST_PENDING
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if answers == "never answers":
+            listener.listen(64)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        printed, errors, seconds = train(tmp_path, n_steps, MLFLOW_TRACKING_URI=url)
+    assert printed == ["True", "True"]
+    assert errors.count(f"{n_steps} of {n_steps} steps are missing from the live curves in MLflow") == 1
+    assert "Traceback" not in errors
+    assert len((tmp_path / "steps.jsonl").read_text().splitlines()) == n_steps
+    assert seconds < EXIT_SECONDS
+
+
+@pytest.mark.slow
+def test_a_server_that_stops_answering_does_not_hang_the_exit(tmp_path: Path) -> None:
+    """MLflow joins its threads at exit: they wait for the server no longer than its request timeouts."""
+    with mlflow_server(tmp_path) as url:
+        servers = pids_of_server(tmp_path)
+        try:
+            printed, errors, seconds = train(tmp_path, 3 * MOST_PENDING, *servers, MLFLOW_TRACKING_URI=url)
+        finally:
+            for pid in servers:
+                os.kill(pid, signal.SIGCONT)
+    assert printed == ["True", "True"]
+    assert errors.count("steps are missing") == 1
+    assert seconds < EXIT_SECONDS
+
+
+def pids_of_server(folder: Path) -> list[int]:
+    """The server that keeps its store in this folder, and its children."""
+    server = next(each for each in psutil.process_iter() if f"sqlite:///{folder}/mlflow.db" in _command_of(each))
+    return [server.pid, *(child.pid for child in server.children(recursive=True))]
+
+
+def _command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipeline.training.peak import known_peak, measured_peak, peak_tflops
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "tflops"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989.0),
+        ("NVIDIA H200", 989.0),
+        ("NVIDIA A100-SXM4-80GB", 312.0),
+        ("NVIDIA GeForce RTX 4090", 165.0),
+        ("NVIDIA L40S", 362.0),
+        ("NVIDIA L4", 121.0),
+        ("NVIDIA B200", 2250.0),
+        ("NVIDIA H100 PCIe", None),
+        ("NVIDIA H200 NVL", None),
+        ("Tesla V100-SXM2-16GB", None),
+    ],
+)
+def test_a_device_is_known_by_its_name(name: str, tflops: float | None) -> None:
+    assert known_peak(name) == tflops
+
+
+def test_the_peak_of_another_device_is_measured() -> None:
+    peak, name = peak_tflops(CPU)
+    assert peak > 0
+    assert name == "cpu, its peak measured"
+
+
+def test_measuring_leaves_the_threads_as_they_were() -> None:
+    before = torch.get_num_threads()
+    assert measured_peak(CPU, is_bf16=False, n_threads=before + 1) > 0
+    assert torch.get_num_threads() == before
