@@ -3,7 +3,7 @@
 In: wikitext. Out: the number of openings (`[[ {{ {| [x <tag <!--`) that no closing in the right order belongs to. The parser
 looks for the end of each of them up to the end of the page, so that its time grows with their number times the length:
 measured, up to 0.25 µs per character and opening. Real pages have a few; 1,000 in 4 kB take it half a second, in 1 MB minutes.
-An estimate: what is inside `<nowiki>` is counted too. Time: O(n), 0.1 s per MB of real pages.
+An estimate: what is inside `<nowiki>` is counted too. Time: O(n), 10 ms per MB of real pages.
 """
 
 from __future__ import annotations
@@ -12,6 +12,12 @@ import re
 
 LOOK_BACK = 64  # a closing belongs to one of the last so many openings, or to none
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+CLOSED = (  # what holds no other markup, innermost kinds first: most of a page, and removed at little cost
+    re.compile(r"\[\[[^][{}<]*\]\]"),
+    re.compile(r"\{\{[^][{}<]*\}\}"),
+    re.compile(r"\[[^][{}<]*\]"),
+    re.compile(r"<ref[^<>/]*>[^][{}<]*</ref>"),
+)
 MARKUP = re.compile(
     r"\[\[|\]\]|\{\{|\}\}|\{\||\|\}(?!\})|\[(?=[A-Za-z/])|\]|<!--|<(?P<slash>/?)(?P<name>[A-Za-z]+)[^<>]*(?P<end>>?)"
 )
@@ -23,6 +29,8 @@ def count_unclosed(text: str) -> int:
     """Return the number of openings without an end."""
     end = text.rfind("-->") + 3  # behind the last end of a comment none is searched again for each that never ends
     text = COMMENT.sub(" ", text[:end]) + text[end:]
+    for pattern in CLOSED:
+        text = pattern.sub("", text)
     open_marks: list[str] = []
     n_crossed = 0
     for found in MARKUP.finditer(text):

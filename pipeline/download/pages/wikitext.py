@@ -103,7 +103,7 @@ def plain(wikitext: str, hidden: frozenset[str] = FILE_NAMES) -> str:
 def _is_slow(wikitext: str) -> bool:
     """Return whether the parser would take minutes; small pages with few openings need not be looked through for that."""
     n_chars = len(wikitext)
-    n_openings = wikitext.count("[") + wikitext.count("{") + wikitext.count("<")
+    n_openings = sum(map(wikitext.count, ("[", "{{", "{|", "<"))) - wikitext.count("[[")
     return (
         n_chars > MIN_CHECKED_CHARS
         and n_openings * n_chars > MAX_PARSER_STEPS

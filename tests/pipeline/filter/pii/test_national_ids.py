@@ -73,7 +73,7 @@ CASES = {
 RIGHT_ONES = {  # makes a right number of a random one
     "luhn": lambda number: number[:-1] + luhn.calc_check_digit(number[:-1]),
     "nir": lambda number: number[:13] + nir.calc_check_digits(number[:13]),
-    "cpf": lambda number: number[:9] + cpf._calc_check_digits(number[:9]),
+    "cpf": lambda number: number[:9] + cpf._calc_check_digits(number[:9]),  # pyright: ignore[reportPrivateUsage]
     "dni": lambda number: number[:8] + dni.calc_check_digit(number[:8]),
     "nie": lambda number: number[:8] + nie.calc_check_digit(number[:8]),
     "resident": lambda number: number[:17] + ric.calc_check_digit(number[:17] + "0"),
