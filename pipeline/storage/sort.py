@@ -157,4 +157,4 @@ def _merge_part(runs: Sequence[_Run], stop: Key | None, by: Sequence[str], part_
 
 
 def _sorted(table: pa.Table, by: Sequence[str]) -> pa.Table:
-    return table.sort_by([(name, "ascending") for name in by])
+    return table.combine_chunks().sort_by([(name, "ascending") for name in by])
