@@ -120,7 +120,10 @@ def test_trials_that_fail_are_named_and_the_others_ranked(data: Path, tmp_path: 
     with (tmp_path / "var/sweep/space/trials.csv").open(newline="") as file:
         assert float(next(csv.DictReader(file))["heldout_bpb"]) == rows[0]["heldout_bpb"]
     kept = {path.name for path in (tmp_path / "var/sweep/space/trial-0000").iterdir()}
-    assert kept == {"params.yaml", "log.txt", "metrics.json", "history.jsonl"}
+    assert kept == {"params.yaml", "log.txt", "metrics.json", "history.jsonl", "var"}
+    complete = json.loads((tmp_path / "var/sweep/space/trials.json").read_text())[0]
+    assert complete["train_seconds"] > 0, "from var/timings of the trial"
+    assert complete["tokens_per_second"] > 0, "from var/timings of the trial"
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
     assert {path.name for path in tmp_path.iterdir()} == {"space.yaml", "params.yaml", "var"}
 
