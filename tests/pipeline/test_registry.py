@@ -28,7 +28,9 @@ def test_what_the_assistant_imports_is_what_is_asked_for() -> None:
 
 
 def test_requirements_are_exact_and_from_the_lock(tmp_path: Path) -> None:
-    (tmp_path / "requirements.lock").write_text("# a comment == this\ntorch==9.9.9 \\\n    --hash=sha256:0\nmlflow==8.8 ; a == b\n")
+    (tmp_path / "requirements.lock").write_text(
+        "# a comment == this\ntorch==9.9.9 \\\n    --hash=sha256:0\nmlflow==8.8 ; a == b\n"
+    )
     pins = serving_requirements(tmp_path)
     assert {"torch==9.9.9", "mlflow==8.8"} <= set(pins)
     assert [pin.partition("==")[0] for pin in pins] == list(SERVING)
