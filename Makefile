@@ -82,9 +82,8 @@ check-with = start=$$(date +%s%N); said=$$($(1) 2>&1) && verdict=ok || { verdict
 	tenths=$$((($$(date +%s%N) - start) / 100000000)); printf '%-12s %6s s  %s\n' $@ $$((tenths / 10)).$$((tenths % 10)) $$verdict; \
 	[ $$verdict = ok ]
 
-lock: ## resolve pyproject.toml into the two lock files; UPGRADE="--upgrade-package NAME" for a newer version
-	@[ -x $(BIN)/uv ] || $(MAKE) install
-	$(pip-settings)
+lock: | $(BIN)/uv ## resolve pyproject.toml into the two lock files; UPGRADE="--upgrade-package NAME" for a newer version
+	@$(pip-settings)
 	unset UV_FIND_LINKS UV_TORCH_BACKEND
 	compile() { $(BIN)/uv pip compile --quiet --python-version 3.11 $(UPGRADE) pyproject.toml --extra corpus "$$@"; }
 	sed -i $(foreach hash,$(wordlist 2,99,$(TORCH_CPU)),-e /:$(hash)/d) requirements.lock
@@ -93,7 +92,7 @@ lock: ## resolve pyproject.toml into the two lock files; UPGRADE="--upgrade-pack
 	compile $(EXTRAS:%=--extra %) --constraint requirements.lock --output-file requirements-test.lock \
 		$$(sed -n 's/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' requirements.lock)
 
-install:
+install $(BIN)/uv:
 	@$(call sync,requirements.lock)
 
 install-test:
@@ -138,7 +137,7 @@ echo "installing $$(cat $$locks | grep -c ==) packages into .venv: about a minut
 {
 	[ "$$($(BIN)/uv --version 2>/dev/null | cut -d ' ' -f 2)" = $(UV) ] || $(BIN)/python -m pip install -qq --disable-pip-version-check uv==$(UV)
 	$(pip-settings)
-	[ -z "$$PYTHONDONTWRITEBYTECODE" ] || export UV_COMPILE_BYTECODE=1 # else each process would compile what it imports
+	[ -z "$$PYTHONDONTWRITEBYTECODE" ] || export UV_COMPILE_BYTECODE=1 UV_COMPILE_BYTECODE_TIMEOUT=600 # else each process would compile what it imports
 	$(BIN)/uv pip install --python $(BIN)/python --exact $$(printf -- "-r %s " $$locks) && cp $$locks .venv/
 } 2>&1 | grep -v '^ [+~-] ' || true
 current || {
