@@ -1,7 +1,7 @@
 """What flows between the parts of the assistant: messages in, events out, and what one conversation keeps in between.
 
 Plain data, the standard library only, so that everything but the engine can be tested without a network of weights. Messages,
-calls and sampling settings are the model's own (model.tokenizer.tokenizer.chat, model.inference.sampling), and reach the assistant's other modules from here.
+calls and sampling settings are the model's own (model.tokenizer.chat, model.inference.sampling), and reach the assistant's other modules from here.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ renamings: no weight is changed but by rounding. How to serve them: docs/serving
 export never shows under its name.
 
 One thing does not travel: other programs look for special tokens in whatever text they are given, so there a person who types
-<|end|> ends a turn, unless they are told not to (model/tokenizer/autotokenizer.py says how). model.tokenizer.tokenizer.chat encodes outside text as ordinary
+<|end|> ends a turn, unless they are told not to (model/tokenizer/autotokenizer.py says how). model.tokenizer.chat encodes outside text as ordinary
 text; a service of ours should be asked through it.
 """
 
@@ -66,7 +66,7 @@ GGUF_NAMES = {
     "feed_forward.down.weight": "blk.{}.ffn_down.weight",
 }
 GGUF_TYPES = ("f32", "f16", "q8_0")
-# What llama.cpp calls the split patterns of model.tokenizer.tokenizer.tokenizer, by a piece that only one of them has.
+# What llama.cpp calls the split patterns of model.tokenizer.tokenizer, by a piece that only one of them has.
 GGUF_PATTERNS = {r"\p{N}{1,3}": "llama-bpe", r"|\p{N}|": "qwen2", "": "gpt-2"}
 
 # The same for Ollama, in Go's template language. A call is content here: <|call|>name("argument").

@@ -1,7 +1,7 @@
 """A folder that holds a tokenizer: tokenizer.json, and what transformers' AutoTokenizer reads beside it.
 
 In: a tokenizer. Out: tokenizer.json, which `tokenizers` loads as it is, and tokenizer_config.json with the chat template of
-model.tokenizer.tokenizer.chat. AutoTokenizer then gives the same ids, with one difference that it makes on purpose: it looks for special tokens in
+model.tokenizer.chat. AutoTokenizer then gives the same ids, with one difference that it makes on purpose: it looks for special tokens in
 text. `split_special_tokens=True` in a call makes outside text ordinary text, as it always is here;
 `apply_chat_template(…, sanitize_control_tokens=True)` does so for what messages hold (transformers 5.23), so that nobody forges a
 turn there either.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
-# model.tokenizer.tokenizer.chat.render in Jinja.
+# model.tokenizer.chat.render in Jinja.
 CHAT_TEMPLATE = (
     "{{ '<|bos|>' }}"
     "{% for message in messages %}"

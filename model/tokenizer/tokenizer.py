@@ -1,4 +1,4 @@
-"""A tokenizer: load, encode, decode, special tokens; and byte-level BPE trained (other kinds: model.tokenizer.tokenizer.train).
+"""A tokenizer: load, encode, decode, special tokens; and byte-level BPE trained (other kinds: model.tokenizer.train).
 
 In: text or ids. Out: ids or text; decode(encode(x)) == x for every text. Outside text is always ordinary text: typing a special
 token's characters never gives its id, so nobody can forge a turn. That rests on two facts: the encoder does not look for
@@ -59,7 +59,7 @@ class Tokenizer:
             if self._tokenizer.token_to_id(name) != index:
                 raise ValueError(
                     f"the tokenizer must hold {name} at id {index}; found {self._tokenizer.token_to_id(name)}; "
-                    "train it with model.tokenizer.tokenizer.tokenizer.train_bpe."
+                    "train it with model.tokenizer.tokenizer.train_bpe."
                 )
         vocabulary = self._tokenizer.get_vocab()
         self.vocab_size = max(vocabulary.values()) + 1

@@ -108,7 +108,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def token_counter(tokenizer_json: str) -> TokenCounter:
-    """Examples → the tokens of each, as many as model.tokenizer.tokenizer.chat.render gives."""
+    """Examples → the tokens of each, as many as model.tokenizer.chat.render gives."""
     encode = fast_encoder(tokenizer_json)
 
     def count(examples: Sequence[Example]) -> list[int]:

@@ -71,7 +71,7 @@ def test_the_assistant_has_one_door_to_the_weights_and_one_to_the_values() -> No
 @pytest.mark.parametrize(
     "module",
     [
-        "model.tokenizer.tokenizer.chat",
+        "model.tokenizer.chat",
         "model.inference.sampling",
         "assistant.conversation.events",
         "assistant.conversation.session",
