@@ -55,7 +55,7 @@ TELLING = (
 
 
 @dataclass
-class Run:
+class FlowRun:
     """What one run has done so far: rows of the table, stages that really ran."""
 
     root: Path
@@ -93,7 +93,7 @@ def retrain(register: bool = True) -> State[Any]:
     try:
         with workspace.hold(root) as lock:
             history.mark_killed(root)
-            run = Run(root, lock)
+            run = FlowRun(root, lock)
             ended = run_stages(run) or (run_registry(run) if register else write_report(run))
             publish_artifacts(run)
     except (workspace.WorkspaceBusyError, graph.GraphError) as error:
@@ -101,7 +101,7 @@ def retrain(register: bool = True) -> State[Any]:
     return ended or Completed(message="everything is made" + ("" if register else ", nothing is registered"))
 
 
-def run_stages(run: Run) -> State[Any] | None:
+def run_stages(run: FlowRun) -> State[Any] | None:
     """Every stage in order; the state that ends the flow, if one fails."""
     needs = graph.read_graph(run.root / "dvc.yaml")
     changed = changed_stages(run.root)
@@ -137,7 +137,7 @@ def unchanged(stage: str) -> State[Any]:
     return Completed(name="Cached", message="nothing has changed")
 
 
-def reproduce(run: Run, stage: str) -> State[Any]:
+def reproduce(run: FlowRun, stage: str) -> State[Any]:
     """`dvc repro` of one stage, its lines passed on."""
     _logger(stage).info("running")
     done = _run_command(run, stage, [sys.executable, "-m", "dvc", "repro", "--single-item", stage])
@@ -150,7 +150,7 @@ def reproduce(run: Run, stage: str) -> State[Any]:
     return Completed(message="done")
 
 
-def run_registry(run: Run) -> State[Any] | None:
+def run_registry(run: FlowRun) -> State[Any] | None:
     """publish, gate, promote; the state that ends the flow, if it ends here."""
     arguments = {"publish": ["publish"]}
     for command in ("publish", "gate", "promote"):
@@ -175,7 +175,7 @@ def is_in_use(root: Path) -> bool:
     return is_pulled and (root / REPORT).exists()
 
 
-def registry(run: Run, arguments: list[str]) -> State[Any]:
+def registry(run: FlowRun, arguments: list[str]) -> State[Any]:
     """One command of the registry; its outcome is left as JSON in var/outcomes."""
     outcome = run.root / OUTCOMES / f"{arguments[0]}.json"
     outcome.unlink(missing_ok=True)
@@ -189,7 +189,7 @@ def registry(run: Run, arguments: list[str]) -> State[Any]:
     return _finish(arguments[0], done)
 
 
-def write_report(run: Run) -> State[Any] | None:
+def write_report(run: FlowRun) -> State[Any] | None:
     """Write the report without a champion for comparison; the state that ends the flow, if it fails."""
     started = time.monotonic()
     command = [sys.executable, "-m", "pipeline.report"]
@@ -198,7 +198,7 @@ def write_report(run: Run) -> State[Any] | None:
     return None if state.is_completed() else Failed(name=STOPPED, message=f"report: {state.message}")
 
 
-def _run_command(run: Run, stage: str, command: list[str]) -> child.Finished:
+def _run_command(run: FlowRun, stage: str, command: list[str]) -> child.Finished:
     logger = _logger(stage)
 
     def say(text: str) -> None:
@@ -240,7 +240,7 @@ def row(name: str, state: State[Any], seconds: float, metrics: Mapping[str, Any]
     return {"stage": name, "state": state.name or "", "seconds": round(seconds, 1), "figures": said}
 
 
-def publish_artifacts(run: Run) -> None:
+def publish_artifacts(run: FlowRun) -> None:
     """The table and the report, for Prefect's UI."""
     create_table_artifact(table=run.rows, key="retrain", description="Every step of the run")
     if (path := run.root / REPORT).exists():

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from model.network.config import ModelConfig
 from model.planning.budget import COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER
-from model.planning.memory import Run, memory
+from model.planning.memory import PhaseRun, memory
 from pipeline.frame.environment import BY_NAME
 from pipeline.frame.errors import UserError
 from pipeline.frame.progress import clock, short
@@ -200,7 +200,7 @@ def plan_of(
     computation = {name: getattr(device, name) for name in ("compute", "is_cuda", "is_compiled", "is_bf16")}
     phases: dict[str, dict[str, Any]] = {}
     for stage, training in (("pretrain", settle(params.pretrain, config)), ("sft", params.sft.training)):
-        run = Run(
+        run = PhaseRun(
             config=config,
             n_devices=n_devices,
             is_sharded=is_sharded,
@@ -230,7 +230,7 @@ def plan_of(
     }
 
 
-def _plan_phase(run: Run, device: Device) -> dict[str, Any]:
+def _plan_phase(run: PhaseRun, device: Device) -> dict[str, Any]:
     seconds = run.seconds(device.tflops, device.mfu)
     return {
         "steps": run.total_steps,

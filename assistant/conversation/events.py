@@ -14,10 +14,10 @@ from model.inference.sampling import Sampling
 from model.tokenizer.chat import Message, ToolCall
 
 __all__ = [
+    "ConversationCache",
     "Done",
     "Engine",
     "Event",
-    "Memory",
     "Message",
     "Notice",
     "Sampling",
@@ -28,7 +28,7 @@ __all__ = [
 
 
 @dataclass(eq=False)
-class Memory:
+class ConversationCache:
     """What an engine keeps of one conversation, so that a turn costs its new tokens only. Belongs to one session.
 
     Memory: ids of the messages that fit into the window, and their keys and values (model.inference.generate.Prefix: 0.8 MB at most for the
@@ -88,7 +88,7 @@ class Engine(Protocol):
     is_chat: bool
 
     def reply(
-        self, messages: Sequence[Message], sampling: Sampling, memory: Memory | None = None
+        self, messages: Sequence[Message], sampling: Sampling, memory: ConversationCache | None = None
     ) -> Iterator[Event]: ...
 
     def continuation(self, text: str, sampling: Sampling) -> Iterator[Event]: ...

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from assistant.conversation.events import Engine, Event, Memory, Message, Sampling, TextPiece, ToolCall, ToolResult
+from assistant.conversation.events import (
+    ConversationCache,
+    Engine,
+    Event,
+    Message,
+    Sampling,
+    TextPiece,
+    ToolCall,
+    ToolResult,
+)
 from assistant.tools.toolbox import Tools
 
 MAX_ROUNDS = 3  # tool calls for one message of a person; a small model can fall into a loop
@@ -21,7 +30,7 @@ class Session:
     def __init__(self, engine: Engine, tools: Tools, *, system: str = "", history: Sequence[Message] = ()) -> None:
         self.engine, self.tools, self.system = engine, tools, system
         self.history: list[Message] = list(history)
-        self.memory = Memory()
+        self.memory = ConversationCache()
 
     @property
     def messages(self) -> list[Message]:
@@ -32,7 +41,7 @@ class Session:
     def reset(self) -> None:
         """Forgets what was said; the system prompt stays."""
         self.history.clear()
-        self.memory = Memory()
+        self.memory = ConversationCache()
 
     def send(self, text: str, sampling: Sampling) -> Generator[Event, None, None]:
         """Nothing happens before the first event is asked for; close the generator to break the answer off."""

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import torch
 
-from assistant.conversation.events import Done, Event, Memory, Message, Notice, Sampling, TextPiece
+from assistant.conversation.events import ConversationCache, Done, Event, Message, Notice, Sampling, TextPiece
 from model.inference.decoder import Decoder
 from model.inference.generate import Prefix, TorchPrefix
 from model.network.folder import load_model
@@ -103,10 +103,12 @@ class ModelEngine:
         """Until answers come without delay; a service calls it before it takes requests."""
         self._writer.result()
 
-    def reply(self, messages: Sequence[Message], sampling: Sampling, memory: Memory | None = None) -> Iterator[Event]:
+    def reply(
+        self, messages: Sequence[Message], sampling: Sampling, memory: ConversationCache | None = None
+    ) -> Iterator[Event]:
         """Text pieces or one tool call, at last Done. A Notice comes first when something had to be left out, or takes its time.
         What `memory` holds is not computed again. Raises: ValueError for a window too small for the turns' own tokens."""
-        memory = self._own(memory or Memory())
+        memory = self._own(memory or ConversationCache())
         encode = self._encoder(memory)
         cleaned = self._recent([self._cleaned(message) for message in messages], encode)
         kept = fit(cleaned, self._tokenizer, self.info.seq_len, self._n_reserved(sampling), encode)
@@ -136,17 +138,17 @@ class ModelEngine:
             yield Notice(f"too long for the window of {self.info.seq_len} tokens; its beginning is left out")
         prompt = [self._tokenizer.special("bos"), *ids[max(len(ids) - n_room, 0) :]]
         yield from self._notice_of_delay()
-        with closing(self._run(prompt, sampling, self._stops | {self._call}, Memory())) as run:
+        with closing(self._run(prompt, sampling, self._stops | {self._call}, ConversationCache())) as run:
             yield from self._pieces(run)
             yield run.done()
 
-    def _own(self, memory: Memory) -> Memory:
+    def _own(self, memory: ConversationCache) -> ConversationCache:
         """Empty it if another engine filled it."""
         if memory.engine is not self:
             memory.engine, memory.turns, memory.prefix = self, {}, None
         return memory
 
-    def _encoder(self, memory: Memory) -> EncodeTurn:
+    def _encoder(self, memory: ConversationCache) -> EncodeTurn:
         def encode(message: Message) -> list[int]:
             if message not in memory.turns:
                 memory.turns[message] = turn_ids(message, self._tokenizer)
@@ -158,7 +160,7 @@ class ModelEngine:
         if wait([self._writer], PATIENCE_SECONDS).not_done:
             yield Notice("once on this machine a kernel has to be compiled: some seconds more")
 
-    def _run(self, prompt: list[int], sampling: Sampling, stops: frozenset[int], memory: Memory) -> _Run:
+    def _run(self, prompt: list[int], sampling: Sampling, stops: frozenset[int], memory: ConversationCache) -> _Run:
         writer = self._writer.result()
         if memory.prefix is None:
             memory.prefix = writer()

@@ -56,7 +56,7 @@ STOP_WORDS = frozenset(
 
 
 @dataclass(frozen=True)
-class Passage:
+class FoundPassage:
     title: str
     text: str
 
@@ -80,10 +80,10 @@ class Passages:
             return f"error: the passages can't be searched ({error})"
         return "\n".join(map(str, found)) or NOTHING_FOUND
 
-    def find(self, query: str, limit: int = MAX_PASSAGES) -> list[Passage]:
+    def find(self, query: str, limit: int = MAX_PASSAGES) -> list[FoundPassage]:
         """Best first. Raises: sqlite3.Error for a damaged file."""
         query = query.encode("utf-8", "ignore").decode()[:MAX_QUERY_CHARS]
-        found: dict[Passage, None] = {}
+        found: dict[FoundPassage, None] = {}
         with closing(self._connect()) as connection:
             for ranking in (_titled, _with_tail, _with_words):
                 for passage in ranking(connection, query):
@@ -111,7 +111,7 @@ def _name(query: str) -> str:
     return max(names, key=len, default="")
 
 
-def _titled(connection: sqlite3.Connection, query: str) -> Iterator[Passage]:
+def _titled(connection: sqlite3.Connection, query: str) -> Iterator[FoundPassage]:
     """The whole query as a title (titles of prose have spaces), the name in it, the name with its alias written out."""
     name = _name(query)
     head, _, rest = name.partition(".")
@@ -121,7 +121,7 @@ def _titled(connection: sqlite3.Connection, query: str) -> Iterator[Passage]:
         yield from _passages(connection.execute(sql, (title, MAX_PASSAGES)))
 
 
-def _with_tail(connection: sqlite3.Connection, query: str) -> Iterator[Passage]:
+def _with_tail(connection: sqlite3.Connection, query: str) -> Iterator[FoundPassage]:
     """Of the titles that share the longest tail, those with most parts of the name in them, then the shortest."""
     parts = _name(query).split(".")
     sql = (  # the inner query reads the index of titles alone, a tenth of the table
@@ -141,7 +141,7 @@ def _n_shared(title: str, parts: list[str]) -> int:
     return len(set(title.lower().split(".")) & {part.lower() for part in parts})
 
 
-def _with_words(connection: sqlite3.Connection, query: str) -> Iterator[Passage]:
+def _with_words(connection: sqlite3.Connection, query: str) -> Iterator[FoundPassage]:
     """Every word; else every word that means something; else any of these: each try looks at more passages than the last."""
     words = [word.lower() for word in _WORD.findall(query)[:MAX_WORDS]]
     telling = [word for word in words if word not in STOP_WORDS] or words
@@ -164,6 +164,6 @@ def _with_words(connection: sqlite3.Connection, query: str) -> Iterator[Passage]
             return
 
 
-def _passages(rows: sqlite3.Cursor) -> Iterator[Passage]:
+def _passages(rows: sqlite3.Cursor) -> Iterator[FoundPassage]:
     for title, text in rows:
-        yield Passage(str(title), " ".join(str(text).split()))
+        yield FoundPassage(str(title), " ".join(str(text).split()))

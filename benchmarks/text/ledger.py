@@ -24,9 +24,9 @@ from benchmarks.measure import Result, Row, seconds
 from pipeline.download.tombstones import tombstone
 from pipeline.ledger import takedown
 from pipeline.ledger.diff import diff
-from pipeline.ledger.places import STAGES, Cache, Snapshot
+from pipeline.ledger.places import STAGES, DataSnapshot, DvcCache
 from pipeline.ledger.replay import replay
-from pipeline.ledger.versions import Registry
+from pipeline.ledger.versions import RegisteredVersions
 from pipeline.ledger.why import why
 from pipeline.storage.tables import (
     DOCS,
@@ -163,7 +163,7 @@ def _tokens(docs: pa.Table) -> pa.Table:
 class Plain:
     """Answer each command the plain way: read the needed columns whole, with Arrow, then filter them."""
 
-    def __init__(self, data: Snapshot, after: Snapshot) -> None:
+    def __init__(self, data: DataSnapshot, after: DataSnapshot) -> None:
         self.data, self.after = data, after
 
     def life(self, doc_id: str) -> int:
@@ -211,16 +211,16 @@ def run(*, n_docs: int = 200_000) -> Result:
         maker.join()
         assert maker.exitcode == 0
         folders = {stage: folder / stage for stage in STAGES}
-        before = Snapshot("before", folders)
-        after = Snapshot("after", folders | {"filter": folder / "filter_after"})
+        before = DataSnapshot("before", folders)
+        after = DataSnapshot("after", folders | {"filter": folder / "filter_after"})
         return measure_commands(before, after, n_docs)
 
 
-def measure_commands(before: Snapshot, after: Snapshot, n_docs: int) -> Result:
+def measure_commands(before: DataSnapshot, after: DataSnapshot, n_docs: int) -> Result:
     """Time every command, then the plain way for all of them, so that the peak memory is ours."""
     path = shard_paths(before.final)[n_docs // DOCS_PER_FILE // 2]
     doc: dict[str, Any] = read_table(path, ["id", "url", "title", "text"]).slice(7, 1).to_pylist()[0]
-    registry, plain = Registry(before.final, Cache(before.final)), Plain(before, after)
+    registry, plain = RegisteredVersions(before.final, DvcCache(before.final)), Plain(before, after)
 
     def ask(query: str) -> Callable[[], object]:
         return lambda: why(before, query, [], registry, Path("none"))

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from benchmarks.measure import ROOT, Result, Row, Work, compare, rate
 from pipeline.filter import steps
-from pipeline.filter.decisions import PASSES, Step, first_broken, run_steps
+from pipeline.filter.decisions import PASSES, FilterStep, first_broken, run_steps
 from pipeline.filter.params import C4, FineWeb
 from pipeline.params import load_params
 
@@ -48,10 +48,10 @@ NOTICES = (
 class Filters(NamedTuple):
     """Hold the parts of the filter at the thresholds of their papers, which are datatrove's defaults."""
 
-    gopher_quality: Step
-    gopher_repetition: Step
-    c4: Step
-    fineweb: Step
+    gopher_quality: FilterStep
+    gopher_repetition: FilterStep
+    c4: FilterStep
+    fineweb: FilterStep
 
 
 def paper_filters() -> Filters:
@@ -73,7 +73,7 @@ def gopher_thresholds() -> tuple[dict[str, Any], dict[str, Any]]:
     return params.gopher_quality.model_dump(), params.gopher_repetition.model_dump()
 
 
-def present(step: Step | None) -> Step:
+def present(step: FilterStep | None) -> FilterStep:
     """Return a step that must exist."""
     assert step is not None
     return step
@@ -104,7 +104,7 @@ def _document(rng: random.Random, sentences: Sequence[str]) -> str:
     return "".join(line + rng.choice(ends) for line in lines)
 
 
-def decisions(texts: pa.StringArray, step: Step) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def decisions(texts: pa.StringArray, step: FilterStep) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return for each document whether it passes the step's rules."""
     ids = pa.array([""] * len(texts))
     scores = pa.Table.from_batches([run_steps(pa.record_batch({"id": ids, "text": texts}), [step])])

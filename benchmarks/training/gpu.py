@@ -21,7 +21,7 @@ from benchmarks.training.training_step import RandomBatches
 from model.machine.distributed import World
 from model.network.config import ModelConfig
 from model.network.transformer import Transformer
-from model.planning.memory import Run, memory
+from model.planning.memory import PhaseRun, memory
 from model.training.loop import StepRecord, TrainSettings, train
 from pipeline.training.peak import peak_tflops
 
@@ -158,7 +158,7 @@ def ours_on(work: Work, device: torch.device, *, steps: int = STEPS) -> Speed:
         )
     first, last = records[WARM_STEPS - 1], records[-1]
     plan = memory(
-        Run(
+        PhaseRun(
             config=work.config,
             total_steps=1,
             batch_rows=work.batch_rows,

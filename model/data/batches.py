@@ -143,19 +143,19 @@ def _open_tokens(path: Path, entry: dict[str, Any], dtype: str) -> list[np.ndarr
     return [chunk.to_numpy(zero_copy_only=True) for chunk in column.chunks if len(chunk)]
 
 
-class Row(NamedTuple):
+class PackedRow(NamedTuple):
     ids: Int[np.ndarray, " T"]
     targets: Int[np.ndarray, " T"]
     documents: Int[np.ndarray, " T"] | None
 
 
 @runtime_checkable
-class Rows(Protocol):
+class TokenRows(Protocol):
     """Rows of one length; what a row holds may differ from epoch to epoch."""
 
     n_rows: int
 
-    def row(self, epoch: int, row: int) -> Row: ...
+    def row(self, epoch: int, row: int) -> PackedRow: ...
 
     def spans(self, epoch: int, row: int) -> list[tuple[int, int]]:
         """From where to where in the split's stream the row's tokens are."""
@@ -175,10 +175,10 @@ class StreamRows:
                 "add text or lower seq_len."
             )
 
-    def row(self, epoch: int, row: int) -> Row:
+    def row(self, epoch: int, row: int) -> PackedRow:
         tokens = np.concatenate([self.stream.read(*part) for part in self._parts(epoch, row)])
         documents = (tokens[:-1] == self.stream.bos_id).cumsum() if self.mask_documents else None
-        return Row(tokens[:-1], tokens[1:], documents)
+        return PackedRow(tokens[:-1], tokens[1:], documents)
 
     def spans(self, epoch: int, row: int) -> list[tuple[int, int]]:
         return [span for part in self._parts(epoch, row) for span in self.stream.spans(*part)]
@@ -194,7 +194,7 @@ class StreamRows:
 class RowBatches:
     """Batches of rows of one or more sources; `cycle` (see Order) says from which source the next row is."""
 
-    def __init__(self, sources: Sequence[Rows], *, batch_rows: int, seed: int, cycle: Sequence[int] = (0,)) -> None:
+    def __init__(self, sources: Sequence[TokenRows], *, batch_rows: int, seed: int, cycle: Sequence[int] = (0,)) -> None:
         self.sources, self.batch_rows = sources, batch_rows
         sizes = [rows.n_rows for rows in sources]
         self.order, self.n_rows = Order(sizes, seed, cycle), sum(sizes)

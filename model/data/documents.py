@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Int
 
-from model.data.batches import Row, Tokens
+from model.data.batches import PackedRow, Tokens
 from model.network.loss import IGNORE
 from model.data.packing import pack_documents
 
@@ -71,7 +71,7 @@ class PackedRows:
         self._pieces = pack_documents(starts, lengths, seq_len)
         self.n_rows = self._pieces.n_rows
 
-    def row(self, epoch: int, row: int) -> Row:
+    def row(self, epoch: int, row: int) -> PackedRow:
         """The same in every epoch."""
         ids = np.full(self.seq_len, self.pad_id, dtype=np.int64)
         targets = np.full(self.seq_len, IGNORE, dtype=np.int64)
@@ -86,7 +86,7 @@ class PackedRows:
             if documents is not None:
                 documents[part] = number
             place += length
-        return Row(ids, targets, documents)
+        return PackedRow(ids, targets, documents)
 
     def spans(self, epoch: int, row: int) -> list[tuple[int, int]]:
         part = slice(self._pieces.first[row], self._pieces.first[row + 1])

@@ -22,7 +22,7 @@ from jaxtyping import Int
 CYCLE_ROWS = 10_000  # shares that are no whole rows of a cycle this long are rounded: by at most 0.01 %
 
 
-class Place(NamedTuple):
+class EpochRow(NamedTuple):
     """A row of an epoch of a source; most batches have one source, number 0."""
 
     source: int
@@ -43,14 +43,14 @@ class Order:
             self._earlier[self._cycle == source] = np.arange(self._counts[source])
         self._permutation = lru_cache(maxsize=2 * len(n_rows))(_permutation)
 
-    def at(self, number: int) -> Place:
+    def at(self, number: int) -> EpochRow:
         cycle, position = divmod(number, len(self._cycle))
         source = int(self._cycle[position])
         n_rows = self._n_rows[source]
         epoch, place = divmod(cycle * int(self._counts[source]) + int(self._earlier[position]), n_rows)
-        return Place(source, epoch, int(self._permutation(n_rows, self._seed, epoch, source)[place]))
+        return EpochRow(source, epoch, int(self._permutation(n_rows, self._seed, epoch, source)[place]))
 
-    def of_step(self, step: int, batch_rows: int, rank: int = 0, n_ranks: int = 1) -> list[Place]:
+    def of_step(self, step: int, batch_rows: int, rank: int = 0, n_ranks: int = 1) -> list[EpochRow]:
         """The rows of a rank's part of a global batch."""
         share = rank_slice(batch_rows, rank, n_ranks)
         return [self.at(step * batch_rows + index) for index in range(share.start, share.stop)]

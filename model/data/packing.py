@@ -43,7 +43,7 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 
 
 @dataclass(frozen=True)
-class Pieces:
+class DocumentPieces:
     """Documents cut where they are longer than a row, in the order of the rows: row r holds pieces first[r] … first[r + 1]."""
 
     starts: Int[np.ndarray, " P"]  # in the stream
@@ -56,7 +56,7 @@ class Pieces:
         return len(self.first) - 1
 
 
-def pack_documents(starts: Int[np.ndarray, " N"], lengths: Int[np.ndarray, " N"], capacity: int) -> Pieces:
+def pack_documents(starts: Int[np.ndarray, " N"], lengths: Int[np.ndarray, " N"], capacity: int) -> DocumentPieces:
     """Each document from its beginning in pieces of `capacity`, which are rows of their own; what is left of it, or all of a short
     one, shares a row with others."""
     counts = -(-lengths // capacity)
@@ -71,7 +71,7 @@ def pack_documents(starts: Int[np.ndarray, " N"], lengths: Int[np.ndarray, " N"]
         order.append(block[np.fromiter((index for row in rows for index in row), dtype=np.int64, count=len(block))])
         sizes.append(np.fromiter(map(len, rows), dtype=np.int64, count=len(rows)))
     places = np.concatenate(order)
-    return Pieces(
+    return DocumentPieces(
         starts=(starts[document] + offsets)[places],
         lengths=piece_lengths[places],
         is_end=(offsets + piece_lengths == lengths[document])[places],

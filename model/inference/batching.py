@@ -23,10 +23,10 @@ from model.inference.decoder import Decoder
 from model.inference.generate import check_prompt, sample
 from model.inference.sampling import Sampling
 from model.network.config import ModelConfig
-from model.network.transformer import Cache, Transformer, rotate
+from model.network.transformer import KVCache, Transformer, rotate
 
 
-class Engine(Protocol):
+class BatchEngine(Protocol):
     """Computes; knows no requests. A place is a row of its cache."""
 
     config: ModelConfig
@@ -36,7 +36,7 @@ class Engine(Protocol):
     def decode(self, ids: Sequence[int], places: Sequence[int], positions: Sequence[int]) -> Float[Tensor, "B V"]: ...
 
 
-class Event(NamedTuple):
+class TokenEvent(NamedTuple):
     """What a step gave a request: an id, or None when the request is done."""
 
     ticket: int
@@ -61,7 +61,7 @@ class Batcher:
     fp32 weights on a CPU are computed by model.inference.decoder's kernel, others by torch.
     """
 
-    def __init__(self, model: Transformer, n_places: int = 16, *, engine: Engine | None = None) -> None:
+    def __init__(self, model: Transformer, n_places: int = 16, *, engine: BatchEngine | None = None) -> None:
         if n_places < 1:
             raise ValueError(f"n_places must be at least 1; found {n_places}; raise it.")
         weight = model.embedding.weight
@@ -96,9 +96,9 @@ class Batcher:
         self._waiting = deque(request for request in self._waiting if request.ticket != ticket)
         self._at_work = [None if request and request.ticket == ticket else request for request in self._at_work]
 
-    def step(self) -> list[Event]:
+    def step(self) -> list[TokenEvent]:
         """One id for each request at work; places that are free are filled first."""
-        events: list[Event] = []
+        events: list[TokenEvent] = []
         rows = [(place, request) for place, request in enumerate(self._at_work) if request]
         if rows:
             ids, positions = [request.last for _, request in rows], [request.n_tokens for _, request in rows]
@@ -120,7 +120,7 @@ class Batcher:
                 rows.append((place, request))
         return rows
 
-    def _choose(self, rows: list[tuple[int, _Request]], logits: Float[Tensor, "B V"], events: list[Event]) -> None:
+    def _choose(self, rows: list[tuple[int, _Request]], logits: Float[Tensor, "B V"], events: list[TokenEvent]) -> None:
         """A row's next id: all rows' likeliest at once, the others drawn one by one with their own random numbers."""
         is_plain = logits.device.type == "cpu" and logits.dtype == torch.float32
         likeliest: list[int] = (logits.numpy().argmax(-1) if is_plain else logits.argmax(-1)).tolist()
@@ -129,15 +129,15 @@ class Batcher:
             index = likeliest[number] if is_greedy else _draw(request, logits[number : number + 1])
             self._take(place, request, index, events)
 
-    def _take(self, place: int, request: _Request, index: int, events: list[Event]) -> None:
+    def _take(self, place: int, request: _Request, index: int, events: list[TokenEvent]) -> None:
         request.n_left -= 1
         is_stop = index in request.stop_ids
         if not is_stop:
             request.last = index
-            events.append(Event(request.ticket, index))
+            events.append(TokenEvent(request.ticket, index))
         if is_stop or request.n_left == 0:
             self._at_work[place] = None
-            events.append(Event(request.ticket, None))
+            events.append(TokenEvent(request.ticket, None))
 
 
 def _draw(request: _Request, logits: Float[Tensor, "1 V"]) -> int:
@@ -150,7 +150,7 @@ class TorchEngine:
     def __init__(self, model: Transformer, n_places: int) -> None:
         self.model, self.config = model, model.config
         weight = model.embedding.weight
-        self._cache = Cache(model.config, n_places, model.config.seq_len, dtype=weight.dtype, device=weight.device)
+        self._cache = KVCache(model.config, n_places, model.config.seq_len, dtype=weight.dtype, device=weight.device)
 
     @torch.no_grad()
     def prefill(self, places: Sequence[int], prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from model.inference.sampling import Sampling
 from model.network.config import ModelConfig
-from model.network.transformer import Cache, Transformer
+from model.network.transformer import KVCache, Transformer
 
 
 class Prefix(ABC):
@@ -110,10 +110,10 @@ class TorchPrefix(Prefix):
         weight = model.embedding.weight
         super().__init__(model.config, weight.device)
         self._model, self._dtype = model, weight.dtype
-        self._cache = Cache(model.config, 1, 0, dtype=self._dtype, device=self._device)
+        self._cache = KVCache(model.config, 1, 0, dtype=self._dtype, device=self._device)
 
     def _grow(self, n_tokens: int) -> None:
-        old, self._cache = self._cache, Cache(self.config, 1, n_tokens, dtype=self._dtype, device=self._device)
+        old, self._cache = self._cache, KVCache(self.config, 1, n_tokens, dtype=self._dtype, device=self._device)
         n_old = old.keys.shape[3]
         self._cache.keys[:, :, :, :n_old], self._cache.values[:, :, :, :n_old] = old.keys, old.values
 
@@ -192,7 +192,7 @@ def _greedy(
     pads = [longest - len(prompt) for prompt in prompts]
     n_tokens = longest + max_new_tokens
     n_pad = torch.tensor(pads, device=weight.device) if any(pads) else None
-    cache = Cache(model.config, len(prompts), n_tokens, n_pad=n_pad, dtype=weight.dtype, device=weight.device)
+    cache = KVCache(model.config, len(prompts), n_tokens, n_pad=n_pad, dtype=weight.dtype, device=weight.device)
     padded = [[0] * pad + list(prompt) for pad, prompt in zip(pads, prompts, strict=True)]
     ids = torch.tensor(padded, device=weight.device)
     answers: list[list[int]] = [[] for _ in prompts]

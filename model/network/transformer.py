@@ -29,7 +29,7 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # (B H T K, B G T K, B G T 
 RunLayer = Callable[..., Tensor]  # (layer, its inputs …) → its output
 
 
-class Cache:
+class KVCache:
     """Keys and values of every layer, allocated once. `n_pad[b]` columns at the left of row b hold nothing."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Cache:
         self.values = self.values[:, rows]
         self._set_pad(None if self.n_pad is None else self.n_pad[rows])
 
-    def row_of(self, row: int) -> Cache:
+    def row_of(self, row: int) -> KVCache:
         """An empty cache of one row that fills this one's row."""
         one = copy.copy(self)
         one.keys, one.values = self.keys[:, row : row + 1], self.values[:, row : row + 1]
@@ -235,7 +235,7 @@ class Transformer(nn.Module):
     def forward(
         self,
         ids: Int[Tensor, "B T"],
-        cache: Cache | None = None,
+        cache: KVCache | None = None,
         documents: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
         """With a cache, `ids` continue it and are added to it. `documents` numbers the pieces packed into a row: a token then
@@ -273,7 +273,7 @@ def documents_mask(documents: Int[Tensor, "B T"]) -> Bool[Tensor, "B 1 T T"]:
     return ((documents[:, :, None] == documents[:, None, :]) & causal)[:, None]
 
 
-def cache_mask(cache: Cache, n_tokens: int, device: torch.device) -> Bool[Tensor, "#B 1 T S"]:
+def cache_mask(cache: KVCache, n_tokens: int, device: torch.device) -> Bool[Tensor, "#B 1 T S"]:
     """Causal, and blind to the padding at the left (a padding token sees itself, or its softmax would be 0/0)."""
     last = torch.arange(cache.n_filled, cache.n_filled + n_tokens, device=device)
     columns = torch.arange(cache.n_filled + n_tokens, device=device)

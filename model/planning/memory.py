@@ -24,7 +24,7 @@ GPU_CHUNK_TOKENS = 4096  # model.network.loss.GPU_CHUNK_TOKENS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class PhaseRun:
     """One phase of training. `batch_rows` is the global batch; `micro_rows` 0 computes a device's whole share at once.
 
     `compute`: kernels is model.training.fused (CPU, bf16), torch is plain torch. `is_sharded`: each device holds its part of weights,
@@ -88,7 +88,7 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory:
+class MemoryPlan:
     """Bytes on one device by kind, and the most that is there at once: not everything lives at the same time.
 
     `gradients`: fp32, and the low copy's until they are collected. `activations`: what the passes keep, and the loss's buffers
@@ -103,7 +103,7 @@ class Memory:
     peak: int
 
 
-def memory(run: Run) -> Memory:
+def memory(run: PhaseRun) -> MemoryPlan:
     """What one device holds, by kind and at its worst moment."""
     c = run.config
     n, matrices = c.n_parameters, n_matrix_values(c)
@@ -129,7 +129,7 @@ def memory(run: Run) -> Memory:
         # Gradients appear as activations go, except where an earlier micro-batch has left some.
         earlier = masters if run.accumulates else 0
         busiest = max(earlier + activations, earlier + again_bytes(run), gradients, masters + update)
-    return Memory(
+    return MemoryPlan(
         weights=weights,
         gradients=gradients,
         optimizer=optimizer,
@@ -139,7 +139,7 @@ def memory(run: Run) -> Memory:
     )
 
 
-def _share(n_bytes: int, run: Run) -> int:
+def _share(n_bytes: int, run: PhaseRun) -> int:
     return -(-n_bytes // run.n_devices)
 
 
@@ -164,7 +164,7 @@ def optimizer_bytes(config: ModelConfig) -> int:
     return 4 * matrices + 8 * (config.n_parameters - matrices)
 
 
-def update_bytes(run: Run) -> int:
+def update_bytes(run: PhaseRun) -> int:
     """The largest that Muon's step needs beside its state: every group's directions, and the fp32 updates, their stack, two
     versions and two products of the group that is being orthogonalised."""
     width = 2 if run.is_bf16 else 4
@@ -179,7 +179,7 @@ def update_bytes(run: Run) -> int:
     return max(largest, done + moving)
 
 
-def torch_activation_bytes(run: Run) -> int:
+def torch_activation_bytes(run: PhaseRun) -> int:
     """What autograd saves for the backward pass of model.network.transformer: of each layer, and the last norm and the ids."""
     c, norm = run.config, _norm_width(run)
     n_tokens = run.rows_at_once * c.seq_len
@@ -188,18 +188,18 @@ def torch_activation_bytes(run: Run) -> int:
     return c.n_layer * kept + mask + n_tokens * (norm * c.d_model + 4 + 8)
 
 
-def _norm_width(run: Run) -> int:
+def _norm_width(run: PhaseRun) -> int:
     """Bytes a value that a norm keeps: a fused one its input alone, the CPU's input and normalised values in fp32."""
     return (2 if run.is_bf16 else 4) if run.is_cuda or run.is_compiled else 8
 
 
-def _mask_bytes(run: Run, width: int) -> int:
+def _mask_bytes(run: PhaseRun, width: int) -> int:
     """Of one row's mask between documents; a compiled step on a GPU has blocks instead (model.training.document_blocks)."""
     is_written = run.masks_documents and not (run.is_cuda and run.is_compiled)
     return width * run.config.seq_len**2 if is_written else 0
 
 
-def _layer_bytes(run: Run) -> int:
+def _layer_bytes(run: PhaseRun) -> int:
     """What one layer keeps where nothing is computed again. The CPU copies the attention's output; in bf16 a GPU's kernel shares
     keys between heads; a compiled step makes one product again."""
     c, width, norm = run.config, 2 if run.is_bf16 else 4, _norm_width(run)
@@ -217,7 +217,7 @@ def _layer_bytes(run: Run) -> int:
     return run.rows_at_once * (per_token * c.seq_len + _mask_bytes(run, width))
 
 
-def _checkpoint_bytes(run: Run) -> int:
+def _checkpoint_bytes(run: PhaseRun) -> int:
     """What one layer keeps where the rest is computed again: its input; with selective also what products and attention gave."""
     c, width = run.config, 2 if run.is_bf16 else 4
     per_token = width * c.d_model
@@ -228,7 +228,7 @@ def _checkpoint_bytes(run: Run) -> int:
     return run.rows_at_once * per_token * c.seq_len
 
 
-def again_bytes(run: Run) -> int:
+def again_bytes(run: PhaseRun) -> int:
     """With activation checkpointing, the most while layers go backward: what one keeps while it does, its gradients, and either
     what the others keep (at the last layer) or the gradients of their weights (at the first)."""
     if run.activation_checkpointing == "none":
@@ -239,7 +239,7 @@ def again_bytes(run: Run) -> int:
     return busy + width * c.n_embedding_parameters + max(kept, width * weights)
 
 
-def loss_bytes(run: Run) -> int:
+def loss_bytes(run: PhaseRun) -> int:
     """Hidden states and their gradient, the projection's gradient twice and of a chunk, and one chunk's fp32 logits four times."""
     c, width = run.config, 2 if run.is_bf16 else 4
     n_tokens = run.rows_at_once * c.seq_len
@@ -248,7 +248,7 @@ def loss_bytes(run: Run) -> int:
     return 2 * width * n_tokens * c.d_model + table + 4 * 4 * chunk
 
 
-def sharded_update_bytes(run: Run) -> int:
+def sharded_update_bytes(run: PhaseRun) -> int:
     """Of model.training.optim.ShardedMuon, one group at a time: a device's rows as they are sent and as they come back, low and in fp32, and
     of the matrices that it orthogonalises the parts, the whole, their stack, two versions and two products."""
     width = 2 if run.is_bf16 else 4

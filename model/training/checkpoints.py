@@ -44,7 +44,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Policy:
+class RetentionPolicy:
     """Which checkpoints stay: the `last` newest, one at every `every` steps (0 = none), the one of `best_step`; and for a run that
     has to go back, the newest that lies at least `back_steps` behind, and the one that will take its place."""
 
@@ -62,13 +62,15 @@ class Policy:
         return {*ordered[-self.last :], *behind[-1:], *after[:1], *regular, *({self.best_step} & set(ordered))}
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, policy: Policy | None = None) -> Path:
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, policy: RetentionPolicy | None = None) -> Path:
     """When the new one is safe, those go that the policy does not keep, and any of a later step: the run went back behind it."""
     unfinished = begin(folder, checkpoint.step)
     parts = {"model.safetensors": checkpoint.model, "optimizer.safetensors": checkpoint.optimizer}
     for name, tensors in parts.items():
         save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, unfinished / name)
-    return finish(unfinished, checkpoint, {name: seal(unfinished / name) for name in parts}, policy or Policy())
+    return finish(
+        unfinished, checkpoint, {name: seal(unfinished / name) for name in parts}, policy or RetentionPolicy()
+    )
 
 
 def begin(folder: Path, step: int) -> Path:
@@ -91,7 +93,7 @@ def seal(path: Path) -> str:
     return _sha256(path)
 
 
-def finish(unfinished: Path, checkpoint: Checkpoint, sha256: Mapping[str, str], policy: Policy) -> Path:
+def finish(unfinished: Path, checkpoint: Checkpoint, sha256: Mapping[str, str], policy: RetentionPolicy) -> Path:
     """With everything but the tensors, which lie there sealed; then the name that makes it a checkpoint."""
     folder = unfinished.parent
     state = {

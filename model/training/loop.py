@@ -23,12 +23,12 @@ from model.machine.distributed import World
 from model.network.folder import model_tensors
 from model.network.transformer import Transformer
 from model.training.activation_checkpointing import KINDS, Kind
-from model.training.checkpoints import Policy
+from model.training.checkpoints import RetentionPolicy
 from model.training.compute import Compute, Say, choose
 from model.training.optim import Optimizer, OptimSettings, clip_gradients, grad_of
 from model.training.saver import Saver, StepRecord
 from model.training.schedule import Schedule
-from model.training.spikes import DivergedError, Event, WatchSettings, batch_of, leave_out, problem
+from model.training.spikes import DivergedError, TrainingEvent, WatchSettings, batch_of, leave_out, problem
 
 Evaluate = Callable[[Transformer], Mapping[str, Any]]
 
@@ -92,7 +92,7 @@ def train(
     evaluate: Evaluate | None = None,
     on_step: Callable[[StepRecord], None] = lambda record: None,
     on_message: Callable[[str], None] = lambda text: None,
-    on_event: Callable[[Event], None] = lambda event: None,
+    on_event: Callable[[TrainingEvent], None] = lambda event: None,
     name_batch: Callable[[int], str] = lambda batch: "",
     world: World | None = None,
 ) -> list[StepRecord]:
@@ -119,7 +119,7 @@ def train(
         every=(settings.checkpoint_every, settings.keep_every),
         every_seconds=settings.checkpoint_every_seconds,
         keeps_best=settings.keep_best,
-        policy=Policy(
+        policy=RetentionPolicy(
             last=settings.keep_checkpoints,
             every=settings.keep_every,
             back_steps=settings.watch.back_steps if settings.watch.max_skips else 0,
@@ -239,7 +239,7 @@ def _gradients(
     return loss, grad_norm, batch.ids.numel() * world.n_ranks, batch.rows
 
 
-def _trouble(event: Event, rows: tuple[int, ...], made_of: str) -> str:
+def _trouble(event: TrainingEvent, rows: tuple[int, ...], made_of: str) -> str:
     return (
         f"training diverged at step {event.step}; found {event.reason} on rows {rows}{made_of}; lower the learning rates, look "
         "at these rows, or allow training to go on without them (spikes.max_skips)."

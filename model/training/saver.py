@@ -16,9 +16,9 @@ from typing import Any
 from model.machine.distributed import World
 from model.network.folder import model_tensors, restore
 from model.network.transformer import Transformer
-from model.training.checkpoints import Checkpoint, Policy, Tensors, load_newest, read_tensors, save_checkpoint
+from model.training.checkpoints import Checkpoint, RetentionPolicy, Tensors, load_newest, read_tensors, save_checkpoint
 from model.training.optim import Optimizer
-from model.training.spikes import DivergedError, Event
+from model.training.spikes import DivergedError, TrainingEvent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +62,14 @@ class Saver:
         every: Sequence[int],
         every_seconds: float,
         keeps_best: bool,
-        policy: Policy,
+        policy: RetentionPolicy,
     ) -> None:
         self.folder, self.fingerprint, self.world, self.say = folder, fingerprint, world, say
         self.model, self.optimizer = model, optimizer
         self.every, self.every_seconds, self.keeps_best, self.policy = every, every_seconds, keeps_best, policy
         self.saved_at = time.perf_counter()
 
-    def load(self, up_to: int | None = None) -> tuple[list[StepRecord], list[Event]]:
+    def load(self, up_to: int | None = None) -> tuple[list[StepRecord], list[TrainingEvent]]:
         """Model and optimizer as the newest checkpoint (of at most `up_to` steps) has them; its history and events."""
         read = read_any
         if self.world.is_sharded:
@@ -88,7 +88,9 @@ class Saver:
         restore(self.model, saved.model)
         self.optimizer.adam.state.clear()  # a first checkpoint has none, and would leave what is there
         self.optimizer.load_state_dict({name: tensor.to(self.world.device) for name, tensor in saved.optimizer.items()})
-        return [StepRecord.from_dict(each) for each in saved.history], [Event.from_dict(dict(e)) for e in saved.events]
+        return [StepRecord.from_dict(each) for each in saved.history], [
+            TrainingEvent.from_dict(dict(e)) for e in saved.events
+        ]
 
     def is_due(self, history: Sequence[StepRecord]) -> bool:
         """As the main process sees it, whose clock and evaluations count. Where nobody else saves, the others say no unasked."""
@@ -103,7 +105,7 @@ class Saver:
             or (self.keeps_best and best_step(history) == step)
         )
 
-    def save(self, history: Sequence[StepRecord], events: Sequence[Event]) -> None:
+    def save(self, history: Sequence[StepRecord], events: Sequence[TrainingEvent]) -> None:
         """Of all ranks where they are sharded; else of the main process, which waits for nobody."""
         records, decisions = [record.to_dict() for record in history], [event.to_dict() for event in events]
         tensors, state = model_tensors(self.model), self.optimizer.state_dict()

@@ -25,8 +25,8 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from model.machine.distributed import World
 from model.training.checkpoints import (
     Checkpoint,
-    Policy,
     Read,
+    RetentionPolicy,
     Tensors,
     begin,
     finish,
@@ -38,7 +38,7 @@ from model.training.checkpoints import (
 DIGEST_BYTES = 32
 
 
-def save_sharded(folder: Path, checkpoint: Checkpoint, policy: Policy, world: World) -> None:
+def save_sharded(folder: Path, checkpoint: Checkpoint, policy: RetentionPolicy, world: World) -> None:
     """Of all ranks together. Steps as in model.training.checkpoints.save_checkpoint."""
     if world.is_main:
         begin(folder, checkpoint.step)

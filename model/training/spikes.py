@@ -41,7 +41,7 @@ class WatchSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
+class TrainingEvent:
     """At `step` (counted from 0) something was wrong with `batch`; the run went on from `resumed_step` without `left_out`."""
 
     step: int
@@ -54,12 +54,12 @@ class Event:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Event:
+    def from_dict(cls, values: dict[str, Any]) -> TrainingEvent:
         known: dict[str, Any] = {**values, "left_out": tuple(values["left_out"])}
         return cls(**known)
 
 
-def batch_of(step: int, events: Sequence[Event]) -> int:
+def batch_of(step: int, events: Sequence[TrainingEvent]) -> int:
     """The number of a step's batch: the step's own, moved on by the batches left out up to there."""
     for number in sorted(number for event in events for number in event.left_out):
         step += number <= step
@@ -81,8 +81,8 @@ def problem(loss: float, grad_norm: float, losses: Sequence[float], settings: Wa
     return f"loss {loss:.4g}, {robust_z:.1f} robust standard deviations above the median {middle:.4g}"
 
 
-def leave_out(step: int, reason: str, events: Sequence[Event], settings: WatchSettings) -> Event:
+def leave_out(step: int, reason: str, events: Sequence[TrainingEvent], settings: WatchSettings) -> TrainingEvent:
     """The decision about a bad step: from where to go on, and without which batches."""
     start = max(step - settings.back_steps, 0)
     batches = tuple(batch_of(each, events) for each in range(start, step + 1))
-    return Event(step=step, batch=batches[-1], reason=reason, resumed_step=start, left_out=batches)
+    return TrainingEvent(step=step, batch=batches[-1], reason=reason, resumed_step=start, left_out=batches)

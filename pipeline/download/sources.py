@@ -1,7 +1,7 @@
 """Readers of raw text, one file per kind of input: the settings of a source in, documents and rejects out.
 
 `open_source` looks a reader up by the source's `kind`, checks that the source exists and gives its size and its batches.
-To add a kind: a section in `pipeline/params/`, a module here with `open_source(params, setting)`, a line in `READERS`.
+To add a kind: a section in `params.py`, a module in `readers/` with `open_source(params, setting)`, a line in `READERS`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from typing import Any
 
 from pipeline.download.python import python_docs
 from pipeline.download.readers import http, huggingface, text, warc, wikipedia
-from pipeline.download.readers.document import Batch, Document, Opened, Part, Reading, Reject, Rows
-
-__all__ = ["READERS", "Batch", "Document", "Opened", "Part", "Reading", "Reject", "Rows", "open_source"]
+from pipeline.download.readers.document import Reading
 
 READERS: dict[str, Callable[[Any, str], Reading]] = {
     "http": http.open_source,

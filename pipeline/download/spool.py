@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 import pyarrow as pa
 import xxhash
 
-from pipeline.download.sources import Batch, Document, Part, Reading, Rows
+from pipeline.download.readers.document import Document, DocumentBatch, Reading, RowFormat, SourcePart
 from pipeline.storage.sort import RunWriter
 from pipeline.storage.tables import DOCS, REJECTS
 from pipeline.workers.map import map_shards
@@ -30,6 +30,7 @@ Advance: TypeAlias = Callable[[int], None]
 N_HERE = 2  # so few parts, or so little of them, this process reads itself: starting workers takes as long
 HERE_BYTES = 32_000_000
 SUMMARY = "summary.json"
+CODE = ("download", "storage", "text")  # rooms whose code decides what is read
 
 
 class Summary(NamedTuple):
@@ -37,7 +38,7 @@ class Summary(NamedTuple):
 
     counts: Counter[str]
     reasons: Counter[str]
-    rows: Rows
+    rows: RowFormat
     origins: list[dict[str, object]]
     reject: str
 
@@ -51,7 +52,7 @@ class Summary(NamedTuple):
         )
 
 
-EMPTY = Summary(Counter(), Counter(), Rows(), [], "")
+EMPTY = Summary(Counter(), Counter(), RowFormat(), [], "")
 
 
 def clear_unfinished(scratch: Path) -> None:
@@ -75,7 +76,7 @@ def spool_reading(reading: Reading, scratch: Path, make: MakeTables, advance: Ad
     return folders
 
 
-def _spool_part(scratch: Path, make: MakeTables, part: Part, advance: Advance | None = None) -> Path:
+def _spool_part(scratch: Path, make: MakeTables, part: SourcePart, advance: Advance | None = None) -> Path:
     """The folder of one part, found or made; runs in a worker."""
     opened = part.open()
     if not opened.key:
@@ -93,7 +94,7 @@ def _spool_part(scratch: Path, make: MakeTables, part: Part, advance: Advance | 
     return folder
 
 
-def _spool_batches(batches: Iterator[Batch], scratch: Path, make: MakeTables, advance: Advance | None) -> Path:
+def _spool_batches(batches: Iterator[DocumentBatch], scratch: Path, make: MakeTables, advance: Advance | None) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="reading-", dir=scratch))
     docs, rejects = RunWriter(folder, "docs", DOCS, ["id"]), RunWriter(folder, "rejects", REJECTS, REJECTS.names)
     summary = EMPTY
@@ -111,7 +112,7 @@ def _spool_batches(batches: Iterator[Batch], scratch: Path, make: MakeTables, ad
     return folder
 
 
-def _summary(batch: Batch) -> Summary:
+def _summary(batch: DocumentBatch) -> Summary:
     reject = f"{batch.rejects[0].reason}: {batch.rejects[0].locator}" if batch.rejects else ""
     reasons = Counter(reject.reason for reject in batch.rejects)
     return Summary(Counter(batch.counts), reasons, batch.rows, [dict(origin) for origin in batch.origins], reject)
@@ -123,15 +124,15 @@ def read_summary(folders: Sequence[Path]) -> Summary:
     for folder in folders:
         counts, reasons, rows, origins, reject = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         n_rows, n_found, names = rows
-        part = Summary(Counter(counts), Counter(reasons), Rows(n_rows, n_found, tuple(names)), origins, reject)
+        part = Summary(Counter(counts), Counter(reasons), RowFormat(n_rows, n_found, tuple(names)), origins, reject)
         whole = whole.plus(part)
     return whole
 
 
 def code_key() -> str:
-    """Names the code that reads sources: what other code has spooled is not taken for this one's."""
-    here = Path(__file__).parent
+    """Return a hash of the code that reads sources: parts spooled by other code are not reused."""
+    pipeline = Path(__file__).parent.parent
     digest = xxhash.xxh3_128()
-    for path in sorted([*here.glob("sources/*.py"), here / "tables.py", here / "storage" / "sort.py", Path(__file__)]):
+    for path in sorted(path for room in CODE for path in (pipeline / room).rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

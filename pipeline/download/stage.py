@@ -24,7 +24,8 @@ import pyarrow.compute as pc
 import xxhash
 
 from pipeline.download.params import Download
-from pipeline.download.sources import Document, Reading, open_source
+from pipeline.download.readers.document import Document, Reading
+from pipeline.download.sources import open_source
 from pipeline.download.spool import Summary, clear_unfinished, read_summary, spool_reading
 from pipeline.download.tombstones import REASON, Tombstones, match, parse, prepare
 from pipeline.frame.errors import UserError

@@ -37,7 +37,7 @@ SPEED_RUNS = 5
 Progress = Callable[[int], None]
 
 
-class Documents(NamedTuple):
+class HeldoutDocuments(NamedTuple):
     """Held-out documents as columns."""
 
     ids: list[str]
@@ -55,7 +55,7 @@ class Speed(NamedTuple):
     first_token_seconds: float
 
 
-def read_documents(shards: Path, max_tokens: int, seed: int) -> Documents:
+def read_documents(shards: Path, max_tokens: int, seed: int) -> HeldoutDocuments:
     """Of the val split, in a random order until there are `max_tokens`.
 
     Raises `UserError` when that is too little to say anything.
@@ -80,7 +80,7 @@ def read_documents(shards: Path, max_tokens: int, seed: int) -> Documents:
             "bring more text, cut it into more documents (download.sources.*.split_on), or raise shard.val_frac",
         )
     picked.sort(key=lambda row: row["start"])
-    return Documents(
+    return HeldoutDocuments(
         [row["id"] for row in picked],
         [row["source"] for row in picked],
         [row["n_bytes"] for row in picked],
@@ -88,16 +88,16 @@ def read_documents(shards: Path, max_tokens: int, seed: int) -> Documents:
     )
 
 
-def first_documents(documents: Documents, max_tokens: int) -> Documents:
+def first_documents(documents: HeldoutDocuments, max_tokens: int) -> HeldoutDocuments:
     """The first few, for a figure that need not be as sure."""
     n_tokens, n = 0, 0
     while n < len(documents.ids) and (n < MIN_DOCS or n_tokens < max_tokens):
         n_tokens += len(documents.tokens[n])
         n += 1
-    return Documents(documents.ids[:n], documents.sources[:n], documents.n_bytes[:n], documents.tokens[:n])
+    return HeldoutDocuments(documents.ids[:n], documents.sources[:n], documents.n_bytes[:n], documents.tokens[:n])
 
 
-def nats_of(model: Transformer, documents: Documents, on_progress: Progress) -> list[float]:
+def nats_of(model: Transformer, documents: HeldoutDocuments, on_progress: Progress) -> list[float]:
     """Of each document; progress is counted in documents, as far as windows tell."""
     return document_nats(model, documents.tokens, on_progress=on_progress).tolist()
 

@@ -92,7 +92,9 @@ def run(params: Evaluate, *, base: Path, chat: Path, shards: Path, conversations
     return metrics
 
 
-def _measure_documents(pretrained: Transformer, tuned: Transformer, documents: measure.Documents, out: Path) -> Metrics:
+def _measure_documents(
+    pretrained: Transformer, tuned: Transformer, documents: measure.HeldoutDocuments, out: Path
+) -> Metrics:
     few = measure.first_documents(documents, int(documents.n_tokens * CHAT_TOKENS_FRAC))
     with Bar("evaluate: documents", 0, "windows") as bar:
         nats = measure.nats_of(pretrained, documents, bar.advance)
@@ -179,7 +181,9 @@ def pick_samples(rows: Sequence[Mapping[str, Any]], n: int) -> list[dict[str, An
     return [dict(row) for row in turns[:n]]
 
 
-def _continuations(pretrained: Loaded, documents: measure.Documents, max_new_tokens: int) -> list[dict[str, Any]]:
+def _continuations(
+    pretrained: Loaded, documents: measure.HeldoutDocuments, max_new_tokens: int
+) -> list[dict[str, Any]]:
     longest = min(BEGINNING_TOKENS, pretrained.model.config.seq_len // 2)
     beginnings = [ids[: min(longest, len(ids) // 2)] for ids in documents.tokens if len(ids) > 8][:N_CONTINUATIONS]
     written = measure.continuations(pretrained.model, pretrained.tokenizer, beginnings, max_new_tokens)

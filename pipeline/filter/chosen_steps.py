@@ -22,8 +22,8 @@ from pipeline.filter.classifiers.quality import SCORE as QUALITY_SCORE
 from pipeline.filter.classifiers.quality import calibration_metrics, quality_rule
 from pipeline.filter.classifiers.quality_training import score_texts, train_quality
 from pipeline.filter.contamination_sets import leak_metrics, load_leaks, read_leaks, write_leaks
-from pipeline.filter.decisions import Rule, Step
-from pipeline.filter.licenses import Policy, make_policy, merge_violations, refuse, violations
+from pipeline.filter.decisions import FilterStep, Rule
+from pipeline.filter.licenses import LicensePolicy, make_policy, merge_violations, refuse, violations
 from pipeline.filter.params import Filter, Licences
 from pipeline.frame.metrics import Metrics
 from pipeline.storage.tables import read_shard
@@ -62,7 +62,7 @@ def prepare(params: Filter, inputs: Inputs, scratch: Path, out: Path) -> Prepare
     return Prepared(files, metrics)
 
 
-def list_steps(params: Filter, files: Iterable[Path]) -> list[Step]:
+def list_steps(params: Filter, files: Iterable[Path]) -> list[FilterStep]:
     """Every part of the filter that the params ask for, in the order in which they are asked: a new one is one line here."""
     file = {path.stem: path for path in files}
     language, quality, repeated = params.language, params.gopher_quality, params.gopher_repetition
@@ -101,7 +101,7 @@ def write_rules(path: Path, rules: Sequence[Rule]) -> None:
     path.write_text(json.dumps([rule._asdict() for rule in rules], indent=2) + "\n", encoding="utf-8")
 
 
-def policy(params: Licences) -> Policy:
+def policy(params: Licences) -> LicensePolicy:
     return make_policy(params.allow, params.deny, is_unknown_kept=params.unknown == "keep")
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 from pipeline.filter.contamination import Leaks, build, from_table, to_table
 from pipeline.filter.params import Decontamination, EvaluationSet
 from pipeline.frame.errors import UserError
-from pipeline.storage.files import TEXT, Found, find_below, find_texts, open_local, read_lines, read_rows
+from pipeline.storage.files import TEXT, FoundFile, find_below, find_texts, open_local, read_lines, read_rows
 from pipeline.storage.streams import split_name
 from pipeline.storage.tables import read_table, write_table
 from pipeline.text.normalize import fold, split_words
@@ -68,7 +68,7 @@ def read_set(params: EvaluationSet, folder: Path, setting: str) -> Iterator[tupl
         )
 
 
-def _read_items(file: Found, fields: Sequence[str], setting: str) -> Iterator[tuple[int, Mapping[str, object]]]:
+def _read_items(file: FoundFile, fields: Sequence[str], setting: str) -> Iterator[tuple[int, Mapping[str, object]]]:
     """Yield the number and the fields of each item; an item of a text file has the one field `line`."""
     kind = split_name(file.name)[0]
     with open_local(file, setting) as stream:

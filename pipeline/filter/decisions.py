@@ -45,7 +45,7 @@ class Scored(NamedTuple):
     figures: pa.RecordBatch
 
 
-class Step(NamedTuple):
+class FilterStep(NamedTuple):
     """The rules of one part of the filter, and how it scores: `score(texts, batch)`, the batch as the stage read it."""
 
     rules: Sequence[Rule]
@@ -71,7 +71,7 @@ def list_rules(section: str, thresholds: Mapping[str, Any]) -> list[Rule]:
     return rules
 
 
-def run_steps(batch: pa.RecordBatch, steps: Sequence[Step]) -> pa.RecordBatch:
+def run_steps(batch: pa.RecordBatch, steps: Sequence[FilterStep]) -> pa.RecordBatch:
     """`id`, all figures of all steps, and `text`: the rewritten text, null where the steps left it as it was."""
     original = texts = batch.column("text")
     columns: dict[str, pa.Array] = {"id": batch.column("id")}

@@ -42,7 +42,7 @@ N_EXAMPLES = 3
 Verdicts = npt.NDArray[np.int8]
 
 
-class Policy(NamedTuple):
+class LicensePolicy(NamedTuple):
     """Ids in canonical spelling; patterns end in `*`."""
 
     allow: frozenset[str]
@@ -59,29 +59,29 @@ class Violation(NamedTuple):
     first_ids: tuple[str, ...]
 
 
-def make_policy(allow: Sequence[str], deny: Sequence[str] = (), *, is_unknown_kept: bool = False) -> Policy:
+def make_policy(allow: Sequence[str], deny: Sequence[str] = (), *, is_unknown_kept: bool = False) -> LicensePolicy:
     """A policy of ids in any spelling ("mit", "GPL-3.0+"). "unknown" in `allow` keeps what has no licence."""
     names = [_canonical(name) for name in allow if name.lower() not in UNKNOWN_NAMES]
     is_listed = len(names) < len(allow)
     # A list of nothing but "unknown" allows nothing else.
     allowed = frozenset(names) if names or not is_listed else frozenset({"unknown"})
-    return Policy(allowed, frozenset(_canonical(name) for name in deny), is_unknown_kept or is_listed)
+    return LicensePolicy(allowed, frozenset(_canonical(name) for name in deny), is_unknown_kept or is_listed)
 
 
-def verdicts(licences: pa.StringArray, policy: Policy) -> Verdicts:
+def verdicts(licences: pa.StringArray, policy: LicensePolicy) -> Verdicts:
     """DENIED, NOT_ALLOWED, UNKNOWN (and not kept) or ALLOWED for each document."""
     encoded = licences.dictionary_encode()
     known = np.array([verdict(name, policy) for name in encoded.dictionary.to_pylist()], np.int8)
     return known[encoded.indices.to_numpy()] if len(licences) else np.zeros(0, np.int8)
 
 
-def licence_figures(licences: pa.StringArray, policy: Policy) -> pa.RecordBatch:
+def licence_figures(licences: pa.StringArray, policy: LicensePolicy) -> pa.RecordBatch:
     """One column of 0 and 1 for each of `REASONS`, as `RULES` reads them."""
     found = verdicts(licences, policy)
     return pa.record_batch({name: (found == place).astype(np.float64) for place, name in enumerate(REASONS)})
 
 
-def violations(ids: pa.StringArray, licences: pa.StringArray, policy: Policy) -> list[Violation]:
+def violations(ids: pa.StringArray, licences: pa.StringArray, policy: LicensePolicy) -> list[Violation]:
     """What the policy does not let pass, the commonest licence first, with the first documents of each."""
     encoded = licences.dictionary_encode()
     names: list[str] = encoded.dictionary.to_pylist()
@@ -125,7 +125,7 @@ def refuse(found: Iterable[Violation], setting: str = "filter.licences") -> None
 
 
 @lru_cache(maxsize=1 << 16)
-def verdict(expression: str, policy: Policy) -> int:
+def verdict(expression: str, policy: LicensePolicy) -> int:
     """The verdict on one expression."""
     if expression.lower().strip() in UNKNOWN_NAMES:
         return ALLOWED if policy.is_unknown_kept else UNKNOWN
@@ -144,7 +144,7 @@ def _spdx() -> Licensing:
     return get_spdx_licensing()
 
 
-def _judge(node: Any, policy: Policy) -> int:
+def _judge(node: Any, policy: LicensePolicy) -> int:
     if node.args:
         parts = [_judge(child, policy) for child in node.args]
         return min(parts) if node.operator.strip() == "AND" else max(parts)
@@ -152,7 +152,7 @@ def _judge(node: Any, policy: Policy) -> int:
     return _leaf(str(node.render()), str(node.license_symbol.render() if is_exception else node.render()), policy)
 
 
-def _leaf(whole: str, base: str, policy: Policy) -> int:
+def _leaf(whole: str, base: str, policy: LicensePolicy) -> int:
     if whole.lower() in UNKNOWN_NAMES:
         return ALLOWED if policy.is_unknown_kept else UNKNOWN
     for name in (whole, base):

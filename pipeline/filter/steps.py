@@ -1,6 +1,6 @@
 """The parts of the filter as steps: what each asks of a batch of documents, and the rules that its figures can break.
 
-In: thresholds as the params name them. Out: a `Step` each, which scores texts column by column (pipeline/filter/decisions.py says how
+In: thresholds as the params name them. Out: a `FilterStep` each, which scores texts column by column (pipeline/filter/decisions.py says how
 they are run and decided on). The definitions and papers are in the modules that are called here, and in docs/filters.md.
 """
 
@@ -15,9 +15,9 @@ from pipeline.filter.classifiers.language import Judgement
 from pipeline.filter.classifiers.quality import SCORE as QUALITY_SCORE
 from pipeline.filter.contamination import Leaks, overlap
 from pipeline.filter.contamination import rules as leak_rules
-from pipeline.filter.decisions import CHANGED, Rule, Scored, Step, list_rules
+from pipeline.filter.decisions import CHANGED, FilterStep, Rule, Scored, list_rules
 from pipeline.filter.licenses import RULES as LICENCE_RULES
-from pipeline.filter.licenses import Policy, licence_figures
+from pipeline.filter.licenses import LicensePolicy, licence_figures
 from pipeline.filter.pii.redact import redact
 from pipeline.filter.rules import c4 as cleaning
 from pipeline.filter.rules.fineweb import fineweb
@@ -28,17 +28,17 @@ from pipeline.text.normalize import fold, split_words
 C4_RULES = ("max_lorem_ipsum_lines", "max_curly_bracket_lines", "min_sentences")
 
 
-def language(judge: Callable[[pa.StringArray], Judgement], min_score: float) -> Step:
+def language(judge: Callable[[pa.StringArray], Judgement], min_score: float) -> FilterStep:
     """The probability that a document is in one of the wanted languages."""
 
     def score(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
         found = judge(texts)
         return Scored(texts, pa.record_batch({"language": found.language, "language_score": pa.array(found.score)}))
 
-    return Step([Rule("language", "language_score", "min", min_score, "filter.language.min_score")], score)
+    return FilterStep([Rule("language", "language_score", "min", min_score, "filter.language.min_score")], score)
 
 
-def quality_classifier(score_texts: Callable[[pa.StringArray], Fractions], min_score: float | None) -> Step:
+def quality_classifier(score_texts: Callable[[pa.StringArray], Fractions], min_score: float | None) -> FilterStep:
     """How much a text is like the positives (Li et al. 2024). No `min_score`: the share to keep gives it in the end."""
     name = "min_score" if min_score is not None else "keep_frac"
     rule = Rule("quality_classifier", QUALITY_SCORE, "min", min_score or 0.0, f"filter.quality_classifier.{name}")
@@ -46,10 +46,10 @@ def quality_classifier(score_texts: Callable[[pa.StringArray], Fractions], min_s
     def score(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
         return Scored(texts, pa.record_batch({QUALITY_SCORE: pa.array(score_texts(texts))}))
 
-    return Step([rule], score)
+    return FilterStep([rule], score)
 
 
-def gopher(on_quality: Mapping[str, Any] | None, on_repetition: Mapping[str, Any] | None) -> Step | None:
+def gopher(on_quality: Mapping[str, Any] | None, on_repetition: Mapping[str, Any] | None) -> FilterStep | None:
     """Rae et al. 2021: the rules on quality, on repetition, or both, from one cut into words."""
     repeated = dict(on_repetition or {})
     from_count: int = repeated.pop("top_ngram_from_count", 1)
@@ -60,10 +60,10 @@ def gopher(on_quality: Mapping[str, Any] | None, on_repetition: Mapping[str, Any
     def score(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
         return Scored(texts, measure_gopher(texts, top, dup, from_count).select(names))
 
-    return Step(rules, score) if rules else None
+    return FilterStep(rules, score) if rules else None
 
 
-def web(on_c4: Mapping[str, Any] | None, on_fineweb: Mapping[str, Any] | None) -> Step | None:
+def web(on_c4: Mapping[str, Any] | None, on_fineweb: Mapping[str, Any] | None) -> FilterStep | None:
     """Raffel et al. 2020: lines are cleaned, then the rules of the document; Penedo et al. 2024, on the lines that are left."""
     cleaned, judged = dict(on_c4 or {}), dict(on_fineweb or {})
     lines = cleaning.Lines(**{name: cleaned[name] for name in cleaning.Lines._fields if on_c4})
@@ -81,19 +81,19 @@ def web(on_c4: Mapping[str, Any] | None, on_fineweb: Mapping[str, Any] | None) -
             columns |= zip(found.schema.names, found.columns, strict=True)
         return Scored(texts, pa.record_batch(columns))
 
-    return Step(rules, score) if on_c4 or on_fineweb else None
+    return FilterStep(rules, score) if on_c4 or on_fineweb else None
 
 
-def licence(policy: Policy) -> Step:
+def licence(policy: LicensePolicy) -> FilterStep:
     """SPDX expressions against lists of allowed and denied ids."""
 
     def score(texts: pa.StringArray, batch: pa.RecordBatch) -> Scored:
         return Scored(texts, licence_figures(batch.column("licence"), policy))
 
-    return Step([each._replace(param="filter.licences") for each in LICENCE_RULES], score)
+    return FilterStep([each._replace(param="filter.licences") for each in LICENCE_RULES], score)
 
 
-def decontamination(load: Callable[[], Leaks], max_overlap_ngrams: int) -> Step:
+def decontamination(load: Callable[[], Leaks], max_overlap_ngrams: int) -> FilterStep:
     """Brown et al. 2020: n words in a row of an evaluation set. The set and item found first stand in for the document."""
     rules = [
         each._replace(param="filter.decontamination.max_overlap_ngrams", other="leak_item")
@@ -103,14 +103,14 @@ def decontamination(load: Callable[[], Leaks], max_overlap_ngrams: int) -> Step:
     def score(texts: pa.StringArray, batch: pa.RecordBatch) -> Scored:
         return Scored(texts, overlap(split_words(fold(batch.column("text"))), load()))
 
-    return Step(rules, score)
+    return FilterStep(rules, score)
 
 
-def pii(kinds: Sequence[str]) -> Step:
+def pii(kinds: Sequence[str]) -> FilterStep:
     """Personal data and secrets become placeholders: the last step, so that no other sees them."""
 
     def score(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
         found = redact(texts, kinds)
         return Scored(found.texts, found.counts.rename_columns([CHANGED + name for name in found.counts.schema.names]))
 
-    return Step([], score)
+    return FilterStep([], score)

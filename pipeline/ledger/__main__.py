@@ -22,9 +22,9 @@ from pipeline.frame.errors import UserError
 from pipeline.ledger import show, takedown
 from pipeline.ledger.diff import diff
 from pipeline.ledger.find import titles
-from pipeline.ledger.places import Cache, Lineage, Snapshot, lineage_at, snapshot, stage_folders
+from pipeline.ledger.places import DataSnapshot, DvcCache, Lineage, lineage_at, snapshot, stage_folders
 from pipeline.ledger.replay import replay
-from pipeline.ledger.versions import Registered, Registry
+from pipeline.ledger.versions import Registered, RegisteredVersions
 from pipeline.ledger.why import why
 
 WORKSPACE = "workspace"
@@ -34,12 +34,12 @@ MIN_RUN_NAME = 7  # letters of a version's fingerprint
 def _why(args: argparse.Namespace) -> None:
     root = Path.cwd()
     stones = takedown.read_stones(args.takedowns)
-    print(why(_workspace(args), args.query, stones, Registry(root, Cache(root)), args.takedowns))
+    print(why(_workspace(args), args.query, stones, RegisteredVersions(root, DvcCache(root)), args.takedowns))
 
 
 def _diff(args: argparse.Namespace) -> None:
     root = Path.cwd()
-    registry = Registry(root, Cache(root))
+    registry = RegisteredVersions(root, DvcCache(root))
     with contextlib.ExitStack() as stack:
         a, b = (stack.enter_context(_state(args, name, registry)) for name in (args.before, args.after))
         found = diff(a, b)
@@ -50,7 +50,7 @@ def _diff(args: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def _state(args: argparse.Namespace, name: str, registry: Registry) -> Generator[Snapshot]:
+def _state(args: argparse.Namespace, name: str, registry: RegisteredVersions) -> Generator[DataSnapshot]:
     """The workspace, a model version or a Git revision; links to its files live as long as they are asked for."""
     if name == WORKSPACE:
         yield _workspace(args)
@@ -59,7 +59,7 @@ def _state(args: argparse.Namespace, name: str, registry: Registry) -> Generator
         yield snapshot(name, lineage_of(registry, name), registry.cache, Path(links))
 
 
-def lineage_of(registry: Registry, name: str) -> Lineage:
+def lineage_of(registry: RegisteredVersions, name: str) -> Lineage:
     """`v3` is version 3 of the model; the first letters of a fingerprint (a run's name) are that version; else Git is asked."""
     if name[:1] == "v" and name[1:].isdigit():
         return _version(registry, lambda version: version.number == name[1:], name).made
@@ -74,7 +74,7 @@ def lineage_of(registry: Registry, name: str) -> Lineage:
         return found[0].made
 
 
-def _version(registry: Registry, is_it: Callable[[Registered], bool], name: str) -> Registered:
+def _version(registry: RegisteredVersions, is_it: Callable[[Registered], bool], name: str) -> Registered:
     for version in registry.versions:
         if is_it(version):
             return version
@@ -89,7 +89,7 @@ def _version(registry: Registry, is_it: Callable[[Registered], bool], name: str)
 
 def _takedown(args: argparse.Namespace) -> None:
     root = Path.cwd()
-    registry, data = Registry(root, Cache(root)), _workspace(args)
+    registry, data = RegisteredVersions(root, DvcCache(root)), _workspace(args)
     if args.list:
         rows, sights = takedown.listing(data, takedown.read_stones(args.takedowns), registry)
         if args.json:
@@ -111,7 +111,7 @@ def _takedown(args: argparse.Namespace) -> None:
         show.show_plan(made, n_new, str(args.takedowns), registry.note)
 
 
-def _asked(args: argparse.Namespace, data: Snapshot) -> list[Tombstone]:
+def _asked(args: argparse.Namespace, data: DataSnapshot) -> list[Tombstone]:
     values = [("id", takedown.whole_id(data, query)) for query in args.id]
     values += [(kind, value) for kind in ("url", "domain", "licence") for value in getattr(args, kind)]
     stones = [tombstone(kind, value, args.reason, args.date) for kind, value in values]
@@ -132,8 +132,8 @@ def _replay(args: argparse.Namespace) -> None:
         show.show_replay(found, known)
 
 
-def _workspace(args: argparse.Namespace) -> Snapshot:
-    return Snapshot(WORKSPACE, stage_folders(args.dvc_file, args.data))
+def _workspace(args: argparse.Namespace) -> DataSnapshot:
+    return DataSnapshot(WORKSPACE, stage_folders(args.dvc_file, args.data))
 
 
 def parser() -> argparse.ArgumentParser:

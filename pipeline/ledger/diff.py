@@ -1,6 +1,6 @@
 """`diff`: which documents two states of the data have apart, and by which rule.
 
-In: two `Snapshot`s. Out: documents added, lost, rewritten (another text from the same place in the same source) and edited (the
+In: two `DataSnapshot`s. Out: documents added, lost, rewritten (another text from the same place in the same source) and edited (the
 same document, changed otherwise by a rule), each with the stage and the reason. Ids are compared range by range; sources and
 titles are read only of the documents that differ. Memory: `RANGE_DOCS` ids of both sides, and the documents that differ.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline.ledger.find import by_ids
-from pipeline.ledger.places import Snapshot
+from pipeline.ledger.places import DataSnapshot
 from pipeline.storage.tables import count_docs, scan_docs, scan_table
 
 RANGE_DOCS = 2_000_000
@@ -45,7 +45,7 @@ class Diff:
         return {"added": self.added, "lost": self.lost, "rewritten": self.rewritten, "edited": self.edited}
 
 
-def diff(a: Snapshot, b: Snapshot, range_docs: int = RANGE_DOCS) -> Diff:
+def diff(a: DataSnapshot, b: DataSnapshot, range_docs: int = RANGE_DOCS) -> Diff:
     """Compares the documents that two models would be made of."""
     counts = count_docs(a.final), count_docs(b.final)
     gone, come = apart(a.final, b.final, max(1, -(-max(counts) // range_docs)))
@@ -88,7 +88,7 @@ def _ids(folder: Path, place: int, n_ranges: int) -> pl.DataFrame:
     return scan.collect(engine="streaming")
 
 
-def _explained(docs: pl.DataFrame, other: Snapshot, kind: str) -> pl.DataFrame:
+def _explained(docs: pl.DataFrame, other: DataSnapshot, kind: str) -> pl.DataFrame:
     """With the stage and the reason for which the other side does not have them."""
     known = dropped(other, docs["id"].to_list())
     dark = docs.join(known, on="id", how="anti", maintain_order="left")
@@ -101,7 +101,7 @@ def _explained(docs: pl.DataFrame, other: Snapshot, kind: str) -> pl.DataFrame:
     return docs.drop("locator").join(known, on="id", how="left", maintain_order="left")
 
 
-def dropped(data: Snapshot, ids: list[str]) -> pl.DataFrame:
+def dropped(data: DataSnapshot, ids: list[str]) -> pl.DataFrame:
     """id, stage and reason of those of these documents that were dropped."""
     wanted = pl.LazyFrame({"id": ids}, schema={"id": pl.String})
     rows = [
@@ -116,12 +116,12 @@ def dropped(data: Snapshot, ids: list[str]) -> pl.DataFrame:
     return pl.concat([_said([], data, ""), *rows]).sort("id", maintain_order=True).unique("id", maintain_order=True)
 
 
-def _said(ids: list[str], data: Snapshot, reason: str) -> pl.DataFrame:
+def _said(ids: list[str], data: DataSnapshot, reason: str) -> pl.DataFrame:
     first = next(iter(data.folders))
     return pl.DataFrame({"id": ids}, schema={"id": pl.String}).with_columns(stage=pl.lit(first), reason=pl.lit(reason))
 
 
-def _in_another_text(docs: pl.DataFrame, other: Snapshot) -> pl.DataFrame:
+def _in_another_text(docs: pl.DataFrame, other: DataSnapshot) -> pl.DataFrame:
     """Of documents whose place holds another text on the other side: why that one is not in its final corpus."""
     if not docs.height:
         return _said([], other, "")
@@ -134,11 +134,11 @@ def _in_another_text(docs: pl.DataFrame, other: Snapshot) -> pl.DataFrame:
     return found.with_columns(pl.col("reason") + " (of another text at this place)")
 
 
-def _ledgers(data: Snapshot) -> list[Path]:
+def _ledgers(data: DataSnapshot) -> list[Path]:
     return [path for folder in data.docs.values() if (path := folder / "ledger.parquet").exists()]
 
 
-def edited(a: Snapshot, b: Snapshot) -> pl.DataFrame:
+def edited(a: DataSnapshot, b: DataSnapshot) -> pl.DataFrame:
     """Documents of both sides whose text a rule has changed in other places than before."""
     before, after = _changes(a), _changes(b)
     keys = ["id", "stage", "reason"]
@@ -150,7 +150,7 @@ def edited(a: Snapshot, b: Snapshot) -> pl.DataFrame:
     return joined.select("id", "source", "title", "stage", "reason").sort("id", "stage", "reason")
 
 
-def _changes(data: Snapshot) -> pl.DataFrame:
+def _changes(data: DataSnapshot) -> pl.DataFrame:
     parts = [
         scan_table(path).filter(pl.col("decision") == "changed").select("id", "stage", "reason", "value")
         for path in _ledgers(data)

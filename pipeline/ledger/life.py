@@ -1,6 +1,6 @@
 """The life of one document: what each stage decided, with values and thresholds, and where its tokens lie.
 
-In: a `Snapshot` and a document. Out: steps, in order, up to the one that ended it. Every look-up goes by id into sorted files:
+In: a `DataSnapshot` and a document. Out: steps, in order, up to the one that ended it. Every look-up goes by id into sorted files:
 milliseconds; only `stands in for` and the token table are one pass over a column. Memory: a row group.
 """
 
@@ -17,7 +17,7 @@ import polars as pl
 from pipeline.download.tombstones import REASON, Tombstone
 from pipeline.frame.errors import UserError
 from pipeline.ledger.find import Row, rows_of, titles
-from pipeline.ledger.places import LAST, Snapshot
+from pipeline.ledger.places import LAST, DataSnapshot
 from pipeline.storage.tables import scan_table
 
 MAX_LISTED = 10
@@ -25,7 +25,7 @@ SEEN_BEFORE = "seen_before"  # and seen_before_exact
 CONTAMINATED = "contaminated"  # the rule of text/decontaminate.py, whose kernels take long to import
 
 
-class Step(NamedTuple):
+class LifeStep(NamedTuple):
     """One line of a life: what a stage decided, and why."""
 
     stage: str
@@ -33,12 +33,12 @@ class Step(NamedTuple):
     detail: str
 
 
-def life(data: Snapshot, doc: Row, stones: Sequence[Tombstone] = (), *, is_brief: bool = False) -> list[Step]:
+def life(data: DataSnapshot, doc: Row, stones: Sequence[Tombstone] = (), *, is_brief: bool = False) -> list[LifeStep]:
     """Every decision about one document, in order, up to the one that ended it. Brief: without whom it stands in for."""
-    steps: list[Step] = []
+    steps: list[LifeStep] = []
     for stage, folder in data.folders.items():
         if not folder.exists():
-            return [*steps, Step(stage, "not run yet", f"no {folder}")]
+            return [*steps, LifeStep(stage, "not run yet", f"no {folder}")]
         if stage == LAST:
             return [*steps, tokens(folder, doc["id"])]
         is_first = folder == data.collected
@@ -46,11 +46,11 @@ def life(data: Snapshot, doc: Row, stones: Sequence[Tombstone] = (), *, is_brief
         rows = [row for row in rows if row["reason"] != "duplicate_id"]  # the same document once more: it stays once
         is_dropped = any(row["decision"] == "dropped" for row in rows)
         if is_first and not is_dropped:
-            steps.append(Step(stage, "collected", _origin(doc)))
-        steps += [Step(stage, row["decision"], _reason(row, data, stones)) for row in rows]
+            steps.append(LifeStep(stage, "collected", _origin(doc)))
+        steps += [LifeStep(stage, row["decision"], _reason(row, data, stones)) for row in rows]
         if not is_first and not is_dropped:
-            steps.append(Step(stage, "kept", "" if is_brief else _stand_ins(folder, doc["id"], data)))
-        steps += [Step("", "", line) for line in _scores(folder, doc["id"])]
+            steps.append(LifeStep(stage, "kept", "" if is_brief else _stand_ins(folder, doc["id"], data)))
+        steps += [LifeStep("", "", line) for line in _scores(folder, doc["id"])]
         if is_dropped:
             break
     return steps
@@ -62,7 +62,7 @@ def _origin(doc: Row) -> str:
     return ", ".join(part for part in (doc["source"], place, doc["url"], f"licence {doc['licence']}") if part)
 
 
-def _reason(row: Row, data: Snapshot, stones: Sequence[Tombstone]) -> str:
+def _reason(row: Row, data: DataSnapshot, stones: Sequence[Tombstone]) -> str:
     if row["reason"] == REASON:
         return f"taken down by {said(row['other_id'], stones)}"
     text = f"{row['reason']}: {row['value']:.4g}"
@@ -101,7 +101,7 @@ def _name(doc_id: str, known: dict[str, str]) -> str:
     return f"{known.get(doc_id, '?')} ({doc_id[:12]})"
 
 
-def _stand_ins(folder: Path, doc_id: str, data: Snapshot) -> str:
+def _stand_ins(folder: Path, doc_id: str, data: DataSnapshot) -> str:
     others = members(folder, [doc_id])
     if not others:
         return ""
@@ -136,15 +136,15 @@ def _scores(folder: Path, doc_id: str) -> list[str]:
     return lines
 
 
-def tokens(folder: Path, doc_id: str) -> Step:
+def tokens(folder: Path, doc_id: str) -> LifeStep:
     """The shard file and the token range that hold a document."""
     found = scan_table(folder / "docs.parquet").filter(pl.col("id") == doc_id).collect(engine="streaming").to_dicts()
     if not found:
-        return Step(LAST, "absent", "the shards were made from other documents: run dvc repro")
+        return LifeStep(LAST, "absent", "the shards were made from other documents: run dvc repro")
     row = found[0]
     stop = row["start"] + row["n_tokens"]
     where = f"tokens {row['start']:,} to {stop - 1:,} of the {row['split']} stream ({row['n_tokens']:,} of them)"
-    return Step(LAST, row["split"], where + _file(folder, row))
+    return LifeStep(LAST, row["split"], where + _file(folder, row))
 
 
 def _file(folder: Path, row: Row) -> str:

@@ -1,6 +1,6 @@
 """Where the data of the workspace, of a Git revision or of a model version lies: one folder for each stage.
 
-In: dvc.yaml or a lineage (each stage's command and the md5 of its outs). Out: a `Snapshot`; what is not in the workspace is
+In: dvc.yaml or a lineage (each stage's command and the md5 of its outs). Out: a `DataSnapshot`; what is not in the workspace is
 found in DVC's cache and shown as a folder of links, so nothing is checked out. Memory: the names of the files.
 """
 
@@ -28,7 +28,7 @@ Lineage = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class DataSnapshot:
     """One state of the data: the folder of each stage from the sources to the token shards, in order."""
 
     name: str
@@ -74,7 +74,7 @@ def road(stages: Mapping[str, tuple[str, list[str]]]) -> list[str]:
     return found if len(found) > 1 else [stage for stage in STAGES if stage in stages]
 
 
-class Cache:
+class DvcCache:
     """DVC's cache of a repository: files by the md5 of their content."""
 
     def __init__(self, root: Path) -> None:
@@ -117,7 +117,7 @@ class Cache:
         return None
 
 
-def snapshot(name: str, made: Lineage, cache: Cache, links: Path) -> Snapshot:
+def snapshot(name: str, made: Lineage, cache: DvcCache, links: Path) -> DataSnapshot:
     """The data that a lineage names, as links below `links`. Raises `UserError` if the cache lacks a part of it."""
     stages = {stage: (entry["cmd"], [out["path"] for out in entry["outs"]]) for stage, entry in made.items()}
     folders: dict[str, Path] = {}
@@ -135,7 +135,7 @@ def snapshot(name: str, made: Lineage, cache: Cache, links: Path) -> Snapshot:
             )
     if not folders:
         raise UserError(f"{name}: no data", "no stage on the way to the token shards in its dvc.lock", "run dvc repro")
-    return Snapshot(name, folders)
+    return DataSnapshot(name, folders)
 
 
 def folder_out(made: Lineage, stage: str) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""What the ledger says on a terminal, as tables, and as JSON. In: a `Diff`, a `Replay`, a `Plan`. Out: lines on standard output."""
+"""What the ledger says on a terminal, as tables, and as JSON. In: a `Diff`, a `Replay`, a `TakedownPlan`. Out: lines on standard output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pipeline.ledger.diff import Diff
 from pipeline.ledger.replay import Replay
-from pipeline.ledger.takedown import Listed, Plan
+from pipeline.ledger.takedown import Listed, TakedownPlan
 from pipeline.ledger.versions import Sight, told
 from pipeline.registry.listing import console
 
@@ -115,7 +115,7 @@ def replay_json(found: Replay, known: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def show_plan(made: Plan, n_new: int, file: str, note: str) -> None:
+def show_plan(made: TakedownPlan, n_new: int, file: str, note: str) -> None:
     """What goes, what may return, who has seen it, what to do next."""
     n_known = len(made.stones) - n_new
     print(f"{file}: {n_new:,} new tombstones" + (f", {n_known:,} were there before" if n_known else ""))
@@ -138,7 +138,7 @@ def _seen(sights: Sequence[Sight], note: str, n_documents: int) -> list[str]:
     return ["model versions:", *(f"  {line}" for line in told(sights, note, n_documents))]
 
 
-def plan_json(made: Plan, n_new: int) -> dict[str, Any]:
+def plan_json(made: TakedownPlan, n_new: int) -> dict[str, Any]:
     """The same as plain values."""
     return {
         "tombstones": [stone._asdict() for stone in made.stones],

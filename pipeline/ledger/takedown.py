@@ -1,7 +1,7 @@
 """`takedown`: writes tombstones into data/takedowns.jsonl and says what they will take away, and who has seen it.
 
-In: ids, URLs, domains, licences, and a `Snapshot` of the data as it is. Out: the file with the new tombstones (sorted, so that two
-people's merge), and a `Plan`: the documents that go, the members of their clusters that may return, the model versions that had
+In: ids, URLs, domains, licences, and a `DataSnapshot` of the data as it is. Out: the file with the new tombstones (sorted, so that two
+people's merge), and a `TakedownPlan`: the documents that go, the members of their clusters that may return, the model versions that had
 seen them. Memory: the documents that go; time: one pass over URLs or licences, milliseconds for ids.
 """
 
@@ -21,8 +21,8 @@ from pipeline.download.tombstones import KINDS, REASON, Tombstone, match, needs,
 from pipeline.frame.errors import UserError
 from pipeline.ledger.find import COLUMNS, ID, by_ids, by_prefix
 from pipeline.ledger.life import members
-from pipeline.ledger.places import FIRST, Snapshot, folder_out
-from pipeline.ledger.versions import Registry, Sight
+from pipeline.ledger.places import FIRST, DataSnapshot, folder_out
+from pipeline.ledger.versions import RegisteredVersions, Sight
 from pipeline.storage.tables import scan_docs, scan_table
 
 TAKEDOWNS = Path("data/takedowns.jsonl")
@@ -33,7 +33,7 @@ EXAMPLES = 10
 
 
 @dataclass(frozen=True)
-class Plan:
+class TakedownPlan:
     """What tombstones mean for the data as it is now."""
 
     stones: list[Tombstone]
@@ -78,7 +78,7 @@ def _listed(line: str, place: str, reason: str, date: str) -> Tombstone:
     raise UserError(f"takedown: {place}: what is it?", line[:80], "write an id, a URL, domain:NAME or licence:NAME")
 
 
-def whole_id(data: Snapshot, query: str) -> str:
+def whole_id(data: DataSnapshot, query: str) -> str:
     """An id from its first digits. Raises `UserError` if no document, or more than one, begins so."""
     query = query.lower()
     found = by_prefix(data.collected, query) if ID.fullmatch(query) and data.collected.exists() else []
@@ -92,13 +92,13 @@ def whole_id(data: Snapshot, query: str) -> str:
 
 
 def plan(
-    data: Snapshot,
+    data: DataSnapshot,
     stones: Sequence[Tombstone],
-    registry: Registry,
+    registry: RegisteredVersions,
     before: Sequence[Tombstone] = (),
     *,
     with_duplicates: bool,
-) -> Plan:
+) -> TakedownPlan:
     """What these tombstones take away beside those of `before`; with duplicates, the whole clusters of these documents are
     taken down too."""
     stones, is_collected = list(stones), data.collected.exists()
@@ -117,10 +117,10 @@ def plan(
     ids = sorted({*documents["id"].to_list(), *asked, *remembered(registry, stones)})
     first = documents["id"].head(EXAMPLES).to_list()
     examples = by_ids(data.collected, first, COLUMNS) if first else documents
-    return Plan(stones, documents.select("id"), examples, cluster, registry.saw(ids) if ids else [], len(ids))
+    return TakedownPlan(stones, documents.select("id"), examples, cluster, registry.saw(ids) if ids else [], len(ids))
 
 
-def _may_return(data: Snapshot, ids: Sequence[str], before: Sequence[Tombstone]) -> list[str]:
+def _may_return(data: DataSnapshot, ids: Sequence[str], before: Sequence[Tombstone]) -> list[str]:
     """Those of these documents that are in this corpus, not only in an index of earlier runs, and not taken down already."""
     there = by_ids(data.collected, ids, ASKED)
     return there.filter(pl.Series(_keys(there, before), dtype=pl.String).is_null())["id"].to_list()
@@ -141,7 +141,7 @@ def covered(docs: Path, stones: Sequence[Tombstone]) -> pl.DataFrame:
     return pl.concat(parts).unique("id").sort("id")
 
 
-def remembered(registry: Registry, stones: Sequence[Tombstone]) -> set[str]:
+def remembered(registry: RegisteredVersions, stones: Sequence[Tombstone]) -> set[str]:
     """Ids of the documents that URLs, domains and licences cover in what registered versions had collected, as far as DVC's
     cache still has it: another text stood at a URL then."""
     others, found = [stone for stone in stones if stone.kind != "id"], set[str]()
@@ -173,7 +173,7 @@ def _perhaps(docs: Path, stones: Sequence[Tombstone]) -> pl.Expr:
     return pl.any_horizontal(tests)
 
 
-def clusters(data: Snapshot, ids: Sequence[str]) -> list[str]:
+def clusters(data: DataSnapshot, ids: Sequence[str]) -> list[str]:
     """The other documents of the duplicate clusters that these documents are in."""
     found: set[str] = set()
     for folder in list(data.docs.values())[1:]:
@@ -214,7 +214,9 @@ class Listed:
     n_there: int
 
 
-def listing(data: Snapshot, stones: Sequence[Tombstone], registry: Registry) -> tuple[list[Listed], list[Sight]]:
+def listing(
+    data: DataSnapshot, stones: Sequence[Tombstone], registry: RegisteredVersions
+) -> tuple[list[Listed], list[Sight]]:
     """Every tombstone of the file, and the versions that had seen any of their documents, also those that are nowhere now."""
     ledger = data.collected / "ledger.parquet"
     gone = pl.DataFrame(schema={"id": pl.String, "other_id": pl.String})

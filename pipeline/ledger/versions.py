@@ -17,7 +17,7 @@ from typing import NamedTuple
 import polars as pl
 
 from pipeline.frame.errors import UserError
-from pipeline.ledger.places import LAST, Cache, Lineage, folder_out
+from pipeline.ledger.places import LAST, DvcCache, Lineage, folder_out
 from pipeline.registry import lineage
 from pipeline.storage.tables import scan_table
 
@@ -51,10 +51,10 @@ class Sight(NamedTuple):
     note: str
 
 
-class Registry:
+class RegisteredVersions:
     """The registered versions of a repository, asked once."""
 
-    def __init__(self, root: Path, cache: Cache) -> None:
+    def __init__(self, root: Path, cache: DvcCache) -> None:
         self.root, self.cache = root, cache
         self.trouble: UserError | None = None
 

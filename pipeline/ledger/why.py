@@ -1,6 +1,6 @@
 """`why`: the answer as text, for one document or a list of them, for one that was taken down, for one that only versions remember.
 
-In: a `Snapshot`, the tombstones, the registry, and what was typed. Out: lines. Time: that of `find`, and milliseconds.
+In: a `DataSnapshot`, the tombstones, the registry, and what was typed. Out: lines. Time: that of `find`, and milliseconds.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import pyarrow as pa
 
 from pipeline.download.tombstones import REASON, Tombstone, match, prepare, render
 from pipeline.ledger.find import AFTER, ID, Row, find, nothing
-from pipeline.ledger.life import MAX_LISTED, Step, life, said
-from pipeline.ledger.places import Snapshot, git
-from pipeline.ledger.versions import Registry, told
+from pipeline.ledger.life import MAX_LISTED, LifeStep, life, said
+from pipeline.ledger.places import DataSnapshot, git
+from pipeline.ledger.versions import RegisteredVersions, told
 from pipeline.storage.tables import rows_between
 
 
-def why(data: Snapshot, query: str, stones: Sequence[Tombstone], registry: Registry, takedowns: Path) -> str:
+def why(
+    data: DataSnapshot, query: str, stones: Sequence[Tombstone], registry: RegisteredVersions, takedowns: Path
+) -> str:
     """One life, or where each of several documents ended. Raises `UserError` if nothing is known."""
     found = find(data.collected, query) or dropped_first(data, query)
     if len(found) == 1:
@@ -36,14 +38,16 @@ def why(data: Snapshot, query: str, stones: Sequence[Tombstone], registry: Regis
     return "\n".join([f"{query}: no such document in {data.collected}", *lines])
 
 
-def _one(data: Snapshot, doc: Row, stones: Sequence[Tombstone], registry: Registry, takedowns: Path) -> list[str]:
+def _one(
+    data: DataSnapshot, doc: Row, stones: Sequence[Tombstone], registry: RegisteredVersions, takedowns: Path
+) -> list[str]:
     steps = life(data, doc, stones)
     key = _tombstone(data, doc)
     if key:
-        steps.append(Step("", "", committed(takedowns, stones, key).removeprefix(", ")))
+        steps.append(LifeStep("", "", committed(takedowns, stones, key).removeprefix(", ")))
     else:
         steps += [
-            Step(
+            LifeStep(
                 "takedown",
                 "pending",
                 f"{said(each, stones)}{committed(takedowns, stones, each)}; dvc repro takes it out",
@@ -51,13 +55,13 @@ def _one(data: Snapshot, doc: Row, stones: Sequence[Tombstone], registry: Regist
             for each in covering(doc["id"], stones, doc)
         ]
     seen = told(registry.saw([doc["id"]]), registry.note)
-    steps += [Step("models" if not place else "", "", line) for place, line in enumerate(seen)]
+    steps += [LifeStep("models" if not place else "", "", line) for place, line in enumerate(seen)]
     width = [max(len(step[i]) for step in steps) for i in (0, 1)]
     lines = [f"{step.stage:{width[0]}}  {step.decision:{width[1]}}  {step.detail}".rstrip() for step in steps]
     return [f"{doc['title']}  {doc['id']}".strip(), *[line for line in lines if line]]
 
 
-def dropped_first(data: Snapshot, query: str) -> list[Row]:
+def dropped_first(data: DataSnapshot, query: str) -> list[Row]:
     """Documents that the first stage left out: nothing but their ledger rows is left."""
     path = data.collected / "ledger.parquet"
     if not ID.fullmatch(query) or not path.exists():
@@ -66,7 +70,7 @@ def dropped_first(data: Snapshot, query: str) -> list[Row]:
     return [{"id": doc_id, "title": "", "source": "", "locator": "", "url": "", "licence": ""} for doc_id in ids]
 
 
-def _tombstone(data: Snapshot, doc: Row) -> str:
+def _tombstone(data: DataSnapshot, doc: Row) -> str:
     path = data.collected / "ledger.parquet"
     rows = rows_between([path], doc["id"], doc["id"] + AFTER).to_pylist() if path.exists() else []
     return next((row["other_id"] for row in rows if row["reason"] == REASON), "")
@@ -94,6 +98,6 @@ def committed(takedowns: Path, stones: Sequence[Tombstone], key: str) -> str:
     return f", by {author} in commit {blamed[:12]}"
 
 
-def _end(data: Snapshot, doc: Row, stones: Sequence[Tombstone]) -> str:
+def _end(data: DataSnapshot, doc: Row, stones: Sequence[Tombstone]) -> str:
     step = [step for step in life(data, doc, stones, is_brief=True) if step.stage][-1]
     return f"{step.stage}: {step.decision} {step.detail.partition(';')[0]}".rstrip()

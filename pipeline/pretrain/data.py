@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
-from model.data.batches import RowBatches, Rows, StreamBatches, StreamRows, TokenStream
+from model.data.batches import RowBatches, StreamBatches, StreamRows, TokenRows, TokenStream
 from model.data.documents import PackedRows, Selection
 from model.data.order import fair_cycle
 from pipeline.frame.errors import UserError
@@ -30,7 +30,7 @@ REST = "rest"  # what the key "" is called
 
 
 @dataclass(frozen=True)
-class Documents:
+class DocumentSpans:
     """Where documents are in their stream."""
 
     name: str
@@ -52,7 +52,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DataPlan:
     """How a run goes through its data."""
 
     batches: RowBatches
@@ -80,7 +80,7 @@ class Plan:
 
 def plan_data(
     data: Data, stream: TokenStream, table: Path, *, seq_len: int, pad_id: int, n_steps: int, batch_rows: int, seed: int
-) -> Plan:
+) -> DataPlan:
     """Raises: `UserError` for sources and weights that don't fit each other, or more epochs than `max_epochs`."""
     if data.packing == "stream" and data.mixture is None:
         plain = StreamBatches(
@@ -88,7 +88,7 @@ def plan_data(
         )
         n_docs, n_drawn = stream.manifest["train"]["n_docs"], n_steps * batch_rows
         check_epochs([_share(ALL, n_docs, len(stream), plain.n_rows, n_drawn, n_drawn)], data.max_epochs, n_drawn)
-        return Plan(plain, [])
+        return DataPlan(plain, [])
     weights = None if data.mixture is None else {key: weight for key, weight in data.mixture.items() if weight}
     parts = read_documents(table, data.mixture)
     if sum(int(part.lengths.sum()) for part in parts) != len(stream):
@@ -107,14 +107,14 @@ def plan_data(
         for part, rows, drawn in zip(parts, sources, batches.order.n_drawn(n_drawn), strict=True)
     ]
     check_epochs(shares, data.max_epochs, n_drawn)
-    return Plan(batches, shares)
+    return DataPlan(batches, shares)
 
 
 def _share(name: str, n_docs: int, n_tokens: int, n_rows: int, drawn: int, n_drawn: int) -> Share:
     return Share(name, n_docs, n_tokens, n_rows, drawn, drawn / n_drawn, drawn / n_rows)
 
 
-def _rows_of(data: Data, part: Documents, stream: TokenStream, seq_len: int, pad_id: int) -> Rows:
+def _rows_of(data: Data, part: DocumentSpans, stream: TokenStream, seq_len: int, pad_id: int) -> TokenRows:
     n_tokens, name = int(part.lengths.sum()), f"{stream.name}: {part.name or REST}"
     if data.packing == "best_fit":
         return PackedRows(stream, part.starts, part.lengths, seq_len, pad_id=pad_id, mask_documents=data.mask_documents)
@@ -129,7 +129,7 @@ def _rows_of(data: Data, part: Documents, stream: TokenStream, seq_len: int, pad
     )
 
 
-def read_documents(table: Path, weights: Mapping[str, float] | None) -> list[Documents]:
+def read_documents(table: Path, weights: Mapping[str, float] | None) -> list[DocumentSpans]:
     """Where the train split's documents are, one entry for each key of `weights`, in its order; without weights one for all."""
     names: dict[str, int] = {}
     starts, lengths, codes = (list[np.ndarray]() for _ in range(3))
@@ -142,9 +142,9 @@ def read_documents(table: Path, weights: Mapping[str, float] | None) -> list[Doc
         codes.append(np.array(known, dtype=np.int32)[sources.indices.to_numpy()])
     start, length, code = (np.concatenate(arrays) for arrays in (starts, lengths, codes))
     if weights is None:
-        return [Documents(ALL, start, length)]
+        return [DocumentSpans(ALL, start, length)]
     key_of = np.array(list(match_sources(list(names), list(weights)).values()), dtype=np.int64)[code]
-    return [Documents(key, start[key_of == at], length[key_of == at]) for at, key in enumerate(weights)]
+    return [DocumentSpans(key, start[key_of == at], length[key_of == at]) for at, key in enumerate(weights)]
 
 
 def match_sources(sources: Sequence[str], keys: Sequence[str]) -> dict[str, int]:

@@ -107,11 +107,11 @@ class MlflowStore:
             name.removeprefix("evaluate."): value for name, value in metrics.items() if name.startswith("evaluate.")
         }
 
-    def documents(self, version: Version) -> gate.Documents:
+    def documents(self, version: Version) -> gate.DocumentLosses:
         with tempfile.TemporaryDirectory() as folder:
             path = self.client.download_artifacts(version.run_id, f"evaluate/{DOCUMENTS}", folder)
             table = read_table(Path(path), ["id", "n_bytes", "nats"])
-        return gate.Documents(*(np.asarray(table.column(name).to_pylist()) for name in ("id", "n_bytes", "nats")))
+        return gate.DocumentLosses(*(np.asarray(table.column(name).to_pylist()) for name in ("id", "n_bytes", "nats")))
 
     def fetch(self, version: Version, folder: Path) -> None:
         uri = f"models:/{NAME}/{version.number}/artifacts"

@@ -23,7 +23,7 @@ ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Documents:
+class DocumentLosses:
     """Held-out documents as columns; `nats` is the model's loss summed over the document."""
 
     ids: NDArray[np.str_]
@@ -36,7 +36,7 @@ class Measured:
     """What `evaluate` measured of one model: its flat metrics and the documents."""
 
     metrics: Mapping[str, float]
-    documents: Documents
+    documents: DocumentLosses
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def judge(policy: Registry, candidate: Measured, champion: Measured | None) -> V
     return Verdict(not refused, reason, checks)
 
 
-def paired_difference(candidate: Documents, champion: Documents) -> tuple[float, float, int]:
+def paired_difference(candidate: DocumentLosses, champion: DocumentLosses) -> tuple[float, float, int]:
     """Bits per byte of the candidate minus the champion's on shared documents, its standard error, their number.
 
     A document is shared when both its id and its size agree: the same place with another text is not the same document.

@@ -19,7 +19,7 @@ from pipeline.report.facts import (
     CALIBRATION_HEAD,
     Facts,
     Figures,
-    Row,
+    HeadlineRow,
     calibration,
     calibration_rows,
     calibration_sentence,
@@ -105,7 +105,7 @@ def render_markdown(facts: Facts, champion: Figures | None = None) -> str:
     return "\n".join(lines)
 
 
-def _or_dash(value: float | None, row: Row, *, is_signed: bool = False) -> str:
+def _or_dash(value: float | None, row: HeadlineRow, *, is_signed: bool = False) -> str:
     return "–" if value is None else shown(value, is_share=row.is_share, is_signed=is_signed)
 
 

@@ -45,7 +45,7 @@ SKILLS = (
 )
 
 
-class Row(NamedTuple):
+class HeadlineRow(NamedTuple):
     """One line of the headline table; `change` is against the champion, `is_better` None where it is within the error."""
 
     name: str
@@ -67,11 +67,11 @@ class Row(NamedTuple):
         return (self.change > 0) == self.is_share
 
 
-def headline(facts: Facts, champion: Figures | None) -> list[Row]:
+def headline(facts: Facts, champion: Figures | None) -> list[HeadlineRow]:
     """Bits per byte, then each skill that was measured."""
     ours, theirs = facts.metrics.get("evaluate", {}), champion or {}
     rows = [
-        Row(
+        HeadlineRow(
             "Bits per byte",
             "held-out text; less is better",
             ours["bpb"],
@@ -85,7 +85,9 @@ def headline(facts: Facts, champion: Figures | None) -> list[Row]:
         if skill.metric in ours:
             n = int(ours[f"n_heldout_{skill.metric.removesuffix('_frac')}"])
             se = ours[f"{skill.metric}_se"]
-            rows.append(Row(skill.name, skill.meaning, ours[skill.metric], se, n, theirs.get(skill.metric), True))
+            rows.append(
+                HeadlineRow(skill.name, skill.meaning, ours[skill.metric], se, n, theirs.get(skill.metric), True)
+            )
     return rows
 
 
@@ -149,7 +151,7 @@ class ScoreBin(NamedTuple):
         return self.n_positive / self.n_docs if self.n_docs else None
 
 
-class Calibration(NamedTuple):
+class CalibrationFacts(NamedTuple):
     """What the quality classifier's scores mean, measured on texts that it never saw."""
 
     auc: float
@@ -157,7 +159,7 @@ class Calibration(NamedTuple):
     bins: list[ScoreBin]
 
 
-def calibration(facts: Facts) -> Calibration | None:
+def calibration(facts: Facts) -> CalibrationFacts | None:
     """From the filter's metrics, the highest scores first; None without a classifier."""
     figures = facts.metrics.get("filter", {})
     marks = sorted(
@@ -178,10 +180,10 @@ def calibration(facts: Facts) -> Calibration | None:
         high = marks[place + 1] / 100 if place + 1 < len(marks) else 1.0
         precision, recall = right / kept if kept else None, right / n_positive if n_positive else None
         bins.append(ScoreBin(marks[place] / 100, high, *counts[place], precision, recall))
-    return Calibration(figures["quality_auc_frac"], figures.get("quality_min_score"), bins)
+    return CalibrationFacts(figures["quality_auc_frac"], figures.get("quality_min_score"), bins)
 
 
-def calibration_sentence(found: Calibration) -> str:
+def calibration_sentence(found: CalibrationFacts) -> str:
     """What the table under it shows."""
     n = sum(row.n_docs for row in found.bins)
     text = f"{number(n)} texts that the classifier never saw. A positive scores above a negative in "
@@ -189,7 +191,7 @@ def calibration_sentence(found: Calibration) -> str:
     return text if found.min_score is None else f"{text} Documents with {found.min_score:.3g} or more are kept."
 
 
-def calibration_rows(found: Calibration) -> list[list[str]]:
+def calibration_rows(found: CalibrationFacts) -> list[list[str]]:
     """Score, texts, share of positives, precision and recall if everything from this score on is kept."""
 
     def percent(value: float | None) -> str:
@@ -210,14 +212,14 @@ def calibration_rows(found: Calibration) -> list[list[str]]:
 CALIBRATION_HEAD = ("Score", "Texts", "Positives", "Precision from here on", "Recall from here on")
 
 
-class Source(NamedTuple):
+class SourceFacts(NamedTuple):
     name: str
     bpb: float
     se: float
     champion: float | None
 
 
-def sources(facts: Facts, champion: Figures | None) -> list[Source]:
+def sources(facts: Facts, champion: Figures | None) -> list[SourceFacts]:
     """Bits per byte by source, the hardest first."""
     ours = facts.metrics.get("evaluate", {})
     names = [
@@ -226,7 +228,7 @@ def sources(facts: Facts, champion: Figures | None) -> list[Source]:
         if name.startswith("bpb_") and not name.endswith("_se") and name != "bpb_se"
     ]
     rows = [
-        Source(name, ours[f"bpb_{name}"], ours.get(f"bpb_{name}_se", 0.0), (champion or {}).get(f"bpb_{name}"))
+        SourceFacts(name, ours[f"bpb_{name}"], ours.get(f"bpb_{name}_se", 0.0), (champion or {}).get(f"bpb_{name}"))
         for name in names
     ]
     return sorted(rows, key=lambda row: (-row.bpb, row.name))

@@ -13,7 +13,7 @@ from pipeline.report.facts import (
     SKILLS,
     Facts,
     Figures,
-    Row,
+    HeadlineRow,
     calibration,
     calibration_rows,
     calibration_sentence,
@@ -94,7 +94,7 @@ def _short_percent(value: float) -> str:
     return f"{100 * value:.0f} %" if round(value, 3) in (0.0, 1.0) else f"{100 * value:.1f} %"
 
 
-def _skills(rows: Sequence[Row], has_champion: bool) -> str:
+def _skills(rows: Sequence[HeadlineRow], has_champion: bool) -> str:
     picture = bars(
         [
             BarRow(
@@ -122,7 +122,7 @@ def _number(text: str, style: str = "") -> str:
     return f'<td class="n {style}">{escape(text)}</td>'
 
 
-def _skill(row: Row, has_champion: bool) -> str:
+def _skill(row: HeadlineRow, has_champion: bool) -> str:
     cells = [
         f"<td>{escape(row.name)}<small>{escape(row.meaning)}</small></td>",
         _number(shown(row.value, is_share=row.is_share), "main"),

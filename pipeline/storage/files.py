@@ -28,7 +28,7 @@ TEXT, PARQUET = ".txt", ".parquet"
 KINDS = (".jsonl", ".ndjson", PARQUET, TEXT)
 
 
-class Found(NamedTuple):
+class FoundFile(NamedTuple):
     """A file: its path on the file system, its name inside the folder or glob, its size, and the version tag of a remote one."""
 
     path: str
@@ -37,7 +37,7 @@ class Found(NamedTuple):
     version: str = ""
 
 
-def find_files(path: str, setting: str) -> tuple[Any, list[Found], int]:
+def find_files(path: str, setting: str) -> tuple[Any, list[FoundFile], int]:
     """The file system, its files of any kind in order of their names inside the source, and how many hidden ones were left
     out; a file that is named itself never is."""
     try:
@@ -48,7 +48,7 @@ def find_files(path: str, setting: str) -> tuple[Any, list[Found], int]:
             f"{setting}: can't be looked up", f"{path!r}: {error}", "correct the address, or install what it needs"
         ) from error
     found = [
-        Found(name, name.removeprefix(base).lstrip("/"), int(info["size"] or 0), _version(info))
+        FoundFile(name, name.removeprefix(base).lstrip("/"), int(info["size"] or 0), _version(info))
         for name, info in details.items()
     ]
     shown = sorted(
@@ -84,7 +84,7 @@ def is_hidden(name: str) -> bool:
     return bool(HIDDEN.search(name))
 
 
-def find_below(folder: Path, path: str, setting: str) -> list[Found]:
+def find_below(folder: Path, path: str, setting: str) -> list[FoundFile]:
     """Return the files that `path`, relative to the input `folder`, names: a file, a folder or a glob, also compressed.
 
     Raises `UserError` if there are none, if one is of another kind than `KINDS`, or if a link leads out of the folder.
@@ -106,7 +106,7 @@ def find_below(folder: Path, path: str, setting: str) -> list[Found]:
 
 
 @contextmanager
-def open_local(file: Found, setting: str) -> Generator[IO[bytes]]:
+def open_local(file: FoundFile, setting: str) -> Generator[IO[bytes]]:
     """Open a local file, decompressed. Whatever breaks while it is read is raised as `UserError`."""
     try:
         with Path(file.path).open("rb") as stream:

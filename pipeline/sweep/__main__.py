@@ -46,7 +46,7 @@ from pipeline.sweep.trial import Outcome, Trial
 from pipeline.workers.map import worker_count
 
 if TYPE_CHECKING:
-    from pipeline.sweep.study import Row, Study
+    from pipeline.sweep.study import Study, TrialRow
 
 PLACE = Path("var") / "sweep"
 POLL_SECONDS = 0.5
@@ -184,7 +184,7 @@ def _tell(study: Study, number: int, values: Values, behind: int | None, outcome
     print(f"sweep: trial {number} ({shown}): {result}", flush=True)
 
 
-def write_rows(place: Path, rows: Sequence[Row]) -> None:
+def write_rows(place: Path, rows: Sequence[TrialRow]) -> None:
     """Write trials.csv and trials.json, the best first."""
     flat = [{"trial": row.number, "state": row.state, METRIC: row.bpb, **row.values, **row.about} for row in rows]
     (place / "trials.json").write_text(json.dumps(flat, indent=2) + "\n", encoding="utf-8")
@@ -194,7 +194,7 @@ def write_rows(place: Path, rows: Sequence[Row]) -> None:
         writer.writerows(flat)
 
 
-def show(console: Console, sweep: Sweep, rows: Sequence[Row], first: Mapping[str, Choice] | None) -> None:
+def show(console: Console, sweep: Sweep, rows: Sequence[TrialRow], first: Mapping[str, Choice] | None) -> None:
     """Print the table, and the best trial as a command."""
     complete = [row for row in rows if row.state == "complete"]
     at_start = next((row for row in complete if first and row.values == rounded(first)), None)

@@ -31,7 +31,7 @@ STATES = {
 }
 
 
-class Row(NamedTuple):
+class TrialRow(NamedTuple):
     """A trial as the table shows it."""
 
     number: int
@@ -131,14 +131,14 @@ class Study:
             self._trials[number].set_user_attr(name, value)
         self._study.tell(number, bpb, state=state)
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TrialRow]:
         """Return the trials, the best first, then those that ended early, then those that failed."""
         trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state in STATES]
-        rows: list[Row] = []
+        rows: list[TrialRow] = []
         for trial in trials:
             points = trial.intermediate_values
             bpb = trial.value if trial.state is TrialState.COMPLETE else points[max(points)] if points else None
-            rows.append(Row(trial.number, STATES[trial.state], bpb, rounded(trial.params), dict(trial.user_attrs)))
+            rows.append(TrialRow(trial.number, STATES[trial.state], bpb, rounded(trial.params), dict(trial.user_attrs)))
         order = list(STATES.values())
         return sorted(rows, key=lambda row: (order.index(row.state), row.bpb or 0.0, row.number))
 

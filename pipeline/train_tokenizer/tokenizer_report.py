@@ -28,7 +28,7 @@ LONGEST, SHOWN_UNUSED = 30, 60
 BATCH_ROWS = 128  # with 2,048, encoding by characters held 1 GB instead of 0.35
 
 
-class Tally:
+class SourceTally:
     """Documents, bytes and tokens of one source, in the sample and held out; tokens by encoder."""
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -58,7 +58,7 @@ def measure(sample: Path, tokenizer: Tokenizer, peers: Mapping[str, Encode] | No
     """Everything the report says."""
     encoders = {OURS: fast_encoder(tokenizer.text), **(peers or {})}
     counts, is_proved = np.zeros(tokenizer.vocab_size, np.int64), False
-    tallies: dict[str, Tally] = {}
+    tallies: dict[str, SourceTally] = {}
     for batch in read_batches(sample, batch_rows=BATCH_ROWS):
         texts = batch.column("text").to_pylist()
         if not is_proved:
@@ -89,7 +89,7 @@ def measure(sample: Path, tokenizer: Tokenizer, peers: Mapping[str, Encode] | No
 
 
 def _tally(
-    tallies: dict[str, Tally],
+    tallies: dict[str, SourceTally],
     sources: pa.Array,
     n_bytes: npt.NDArray[np.int64],
     heldout: npt.NDArray[np.bool_],
@@ -98,7 +98,7 @@ def _tally(
     coded = sources.dictionary_encode()
     codes = coded.indices.to_numpy()
     for code, source in enumerate(coded.dictionary.to_pylist()):
-        tally = tallies.setdefault(source, Tally(list(n_tokens)))
+        tally = tallies.setdefault(source, SourceTally(list(n_tokens)))
         for place, is_there in enumerate((~heldout, heldout)):
             rows = (codes == code) & is_there
             tally.add(place, n_bytes[rows], {name: lengths[rows] for name, lengths in n_tokens.items()})

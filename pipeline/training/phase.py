@@ -25,7 +25,7 @@ from model.tokenizer.tokenizer import Tokenizer
 from model.training.activation_checkpointing import Kind
 from model.training.loop import StepRecord, TrainSettings, train
 from model.training.optim import OptimSettings
-from model.training.spikes import Event, WatchSettings
+from model.training.spikes import TrainingEvent, WatchSettings
 from pipeline.frame.environment import read, read_count, read_flag, read_seconds
 from pipeline.frame.metrics import Metrics
 from pipeline.frame.progress import Bar, short
@@ -97,7 +97,7 @@ def run_training(
     if read("MINIGPT_SHARDING") == "full" and not world.is_sharded:
         say(f"{stage}: MINIGPT_SHARDING=full has no effect: a single process has nothing to share out")
     peak = measured_peak_of(world)
-    events: list[Event] = []
+    events: list[TrainingEvent] = []
     bar = Bar(stage, params.total_steps, "steps", is_shown=world.is_main)
     with bar, Live(stage, scratch) as live, Prefetched(batches) as ahead:
 
@@ -143,7 +143,7 @@ def name_documents(ids: Sequence[str]) -> str:
     return f" (of {shown}{more})" if ids else ""
 
 
-def write_events(path: Path, events: list[Event], documents_of: DocumentsOf) -> None:
+def write_events(path: Path, events: list[TrainingEvent], documents_of: DocumentsOf) -> None:
     """One JSON object for each time that batches were left out, with the ids of all that the bad one is made of."""
     rows = [event.to_dict() | {"documents": list(documents_of(event.batch))} for event in events]
     path.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")

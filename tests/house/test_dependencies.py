@@ -19,6 +19,7 @@ MAIN = [Requirement(line) for line in PROJECT["dependencies"]]
 EXTRAS = {name: [Requirement(line) for line in lines] for name, lines in PROJECT["optional-dependencies"].items()}
 IN_NO_LOCK = {"llama"}  # compiles llama.cpp
 RUNS_AS_A_COMMAND = {"dvc"}
+REFERENCE = {"datasketch"}  # tests and benchmarks hold our signatures against it; part of the corpus
 PINNED_FOR_ANOTHER = {"fastapi"}  # prefect's
 MODULES = {  # where the module is not named as the distribution is
     "fasttext-community": "fasttext",
@@ -48,13 +49,13 @@ def locked(lock: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", sorted(names(MAIN) - RUNS_AS_A_COMMAND - PINNED_FOR_ANOTHER))
+@pytest.mark.parametrize("name", sorted(names(MAIN) - RUNS_AS_A_COMMAND - REFERENCE - PINNED_FOR_ANOTHER))
 def test_each_dependency_is_imported(name: str) -> None:
     assert MODULES.get(name, name) in imported()
 
 
 def test_nothing_undeclared_is_imported() -> None:
-    optional = [requirement for extra in ("dask", "ray", "s3", "export", "search") for requirement in EXTRAS[extra]]
+    optional = [requirement for extra in ("dask", "ray", "s3", "export", "sweep") for requirement in EXTRAS[extra]]
     declared = {MODULES.get(name, name) for name in names(MAIN) | names(optional)}
     assert imported() - {"triton"} <= declared  # triton comes with torch where there is a GPU
 

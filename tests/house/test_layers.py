@@ -65,7 +65,10 @@ def test_the_assistant_has_one_door_to_the_weights_and_one_to_the_values() -> No
         if any(name == "model" or name.startswith("model.") for name in imports(path))
     }
     assert found.keys() == {"assistant/inference/local.py", "assistant/conversation/events.py"}
-    assert {name.split(".")[1] for name in found["assistant/conversation/events.py"]} == {"chat", "sampling"}
+    assert {".".join(name.split(".")[:3]) for name in found["assistant/conversation/events.py"]} == {
+        "model.tokenizer.chat",
+        "model.inference.sampling",
+    }
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ class Slices(NamedTuple):
     stops: Offsets
 
 
-class Seen(NamedTuple):
+class SimilarPairs(NamedTuple):
     """Pairs and their similarity, each at the place that its code says (a power of two of them)."""
 
     codes: Hashes
@@ -129,7 +129,9 @@ def slices(sets: Shingles) -> Slices:
     return Slices(sets.hashes, sets.offsets[:-1], sets.offsets[1:])
 
 
-def star_edges(buckets: Buckets, position: Rows, sets: Slices, min_jaccard: float, seen: Seen, out: Hashes) -> int:
+def star_edges(
+    buckets: Buckets, position: Rows, sets: Slices, min_jaccard: float, seen: SimilarPairs, out: Hashes
+) -> int:
     """What `verify` does, in pieces of any size: fills `out` with pairs not in `seen`, each as left · n_docs + right, and
     `VERIFIED` set where they are duplicates in truth. Returns how many; `position` (three zeros at first) says where to go
     on, and its first number is that of the buckets when all is done. Uses up `buckets.members`. `out` holds the largest bucket.
@@ -137,10 +139,10 @@ def star_edges(buckets: Buckets, position: Rows, sets: Slices, min_jaccard: floa
     return _star_edges(*buckets, position, *sets, min_jaccard, *seen, out)
 
 
-def new_seen(n_bytes: int) -> Seen:
+def new_seen(n_bytes: int) -> SimilarPairs:
     """Room for pairs already looked at; a pair that was pushed out is looked at again."""
     n_slots = 1 << max(4, (n_bytes // 16).bit_length() - 1)
-    return Seen(np.zeros(n_slots, np.uint64), np.zeros(n_slots, np.float64))
+    return SimilarPairs(np.zeros(n_slots, np.uint64), np.zeros(n_slots, np.float64))
 
 
 def join_pairs(cluster: Rows, left: Rows, right: Rows) -> None:

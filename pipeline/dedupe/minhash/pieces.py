@@ -27,7 +27,7 @@ from pipeline.text.normalize import fold, squeeze
 Unit: TypeAlias = Literal["lines", "paragraphs"]
 
 
-class Pieces(NamedTuple):
+class TextPieces(NamedTuple):
     """Piece i is `data[bounds[i]:bounds[i + 1]]` of the column's bytes; row r owns pieces `offsets[r]` to `offsets[r + 1]`."""
 
     bounds: Offsets
@@ -38,13 +38,13 @@ class Pieces(NamedTuple):
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
 
-def cut(texts: pa.StringArray, unit: Unit) -> Pieces:
+def cut(texts: pa.StringArray, unit: Unit) -> TextPieces:
     """The pieces of every row, in order."""
     data, offsets = to_utf8(texts)
-    return Pieces(*_cut(data, offsets, unit == "paragraphs"))
+    return TextPieces(*_cut(data, offsets, unit == "paragraphs"))
 
 
-def hashes_of(texts: pa.StringArray, pieces: Pieces) -> tuple[Hashes, Rows]:
+def hashes_of(texts: pa.StringArray, pieces: TextPieces) -> tuple[Hashes, Rows]:
     """XXH64 of each piece as it is compared, and how many characters that has."""
     data, _ = to_utf8(texts)
     first, last = int(pieces.bounds[0]), int(pieces.bounds[-1])
@@ -52,7 +52,7 @@ def hashes_of(texts: pa.StringArray, pieces: Pieces) -> tuple[Hashes, Rows]:
     return _hash_rows(*to_utf8(squeezed)), pc.utf8_length(squeezed).cast(pa.int64()).to_numpy()
 
 
-def without(texts: pa.StringArray, pieces: Pieces, is_removed: npt.NDArray[np.bool_]) -> pa.StringArray:
+def without(texts: pa.StringArray, pieces: TextPieces, is_removed: npt.NDArray[np.bool_]) -> pa.StringArray:
     """The texts without the pieces marked; one that has lost some begins and ends with no line feed."""
     data, _ = to_utf8(texts)
     return from_utf8(*_without(data, pieces.bounds, pieces.offsets, is_removed))

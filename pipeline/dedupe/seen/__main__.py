@@ -27,7 +27,7 @@ import pyarrow as pa
 from pipeline.dedupe.minhash.sketch import Sketches
 from pipeline.dedupe.params import RUN_NAME, Dedupe, NearIndex
 from pipeline.dedupe.seen.index_folder import FolderIndex
-from pipeline.dedupe.seen.runs import Run, Seen, Settings, check_settings, sketch_batches
+from pipeline.dedupe.seen.runs import IndexedRun, SeenDocuments, Settings, check_settings, sketch_batches
 from pipeline.frame.errors import UserError
 from pipeline.frame.settings import load_section
 from pipeline.storage.tables import read_shard
@@ -37,12 +37,12 @@ DUPLICATES = pa.schema(
 )
 
 
-class Snapshot(NamedTuple):
+class IndexSnapshot(NamedTuple):
     """Which runs of which index count: small, and the same for every worker."""
 
     place: str
     settings: Settings
-    runs: tuple[Run, ...]
+    runs: tuple[IndexedRun, ...]
 
 
 def open_index(place: str) -> FolderIndex:
@@ -61,7 +61,7 @@ def settings_of(dedupe: Dedupe) -> Settings:
     return Settings(dedupe.ngram_words, dedupe.n_bands, dedupe.n_rows, dedupe.seed)
 
 
-def snapshot(near: NearIndex, dedupe: Dedupe) -> Snapshot:
+def snapshot(near: NearIndex, dedupe: Dedupe) -> IndexSnapshot:
     """The runs that `near` names, as they are now. Raises `UserError`: no index, other settings, no such run."""
     index, settings = open_index(near.place), settings_of(dedupe)
     stored, place = index.settings(), near.place
@@ -79,15 +79,15 @@ def snapshot(near: NearIndex, dedupe: Dedupe) -> Snapshot:
         there = ", ".join(runs) or "no runs"
         raise UserError(f"dedupe.index.runs: {', '.join(missing)} is not in {place}", there, "name runs that are there")
     chosen = sorted((runs[name] for name in dict.fromkeys(names)), key=lambda run: run.number)
-    return Snapshot(near.place, settings, tuple(chosen))
+    return IndexSnapshot(near.place, settings, tuple(chosen))
 
 
-def lookup(known: Snapshot, sketches: Sketches, min_jaccard: float) -> Seen:
+def lookup(known: IndexSnapshot, sketches: Sketches, min_jaccard: float) -> SeenDocuments:
     """Which of these documents an earlier run kept already, and under which id."""
     return open_index(known.place).query(known.runs, sketches, known.settings, min_jaccard)
 
 
-def duplicates_in(shard: Path, known: Snapshot, min_jaccard: float) -> pa.Table:
+def duplicates_in(shard: Path, known: IndexSnapshot, min_jaccard: float) -> pa.Table:
     """`lookup` for a whole shard, from its texts: the rows that were seen before (schema DUPLICATES), in order."""
     parts, first = [DUPLICATES.empty_table()], 0
     for part in sketch_batches(read_shard(shard, ["id", "text"]), known.settings):
@@ -99,7 +99,7 @@ def duplicates_in(shard: Path, known: Snapshot, min_jaccard: float) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def record(known: Snapshot) -> dict[str, object]:
+def record(known: IndexSnapshot) -> dict[str, object]:
     """What a stage stores: the settings and, in their order, the runs with their hashes. Never the place, which may change."""
     runs = [{name: value for name, value in run._asdict().items() if name != "number"} for run in known.runs]
     return {"settings": known.settings._asdict(), "runs": runs}

@@ -34,8 +34,8 @@ from pipeline.dedupe.seen.mapped import BANDS, DOCS, KEYS, MappedRun, key_column
 from pipeline.dedupe.seen.runs import (
     Added,
     Content,
-    Run,
-    Seen,
+    IndexedRun,
+    SeenDocuments,
     Settings,
     check_settings,
     hash_ids,
@@ -66,14 +66,16 @@ class FolderIndex:
             return Settings(**read_run(folder)["settings"])
         return None
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[IndexedRun]:
         """Return the runs in the order in which they were added."""
         removed = self._removed()
-        found: list[Run] = []
+        found: list[IndexedRun] = []
         for path in self._run_folders().values():
             run = read_run(path)
             ids = removed.get(run["number"], {}).values()
-            found.append(Run(run["name"], run["number"], run["content"], run["n_docs"], len(ids), hash_ids(list(ids))))
+            found.append(
+                IndexedRun(run["name"], run["number"], run["content"], run["n_docs"], len(ids), hash_ids(list(ids)))
+            )
         return found
 
     def add(self, name: str, docs: Path, settings: Settings) -> Added:
@@ -89,7 +91,7 @@ class FolderIndex:
             n_docs, content = _write_run(partial, name, number, sketch_docs(docs, settings), settings)
             (self.place / "runs").mkdir(exist_ok=True)
             _settle(partial, self.place / "runs" / f"{number:08d}-{name}")
-            return Added(Run(name, number, content, n_docs, 0, ""), is_new=True)
+            return Added(IndexedRun(name, number, content, n_docs, 0, ""), is_new=True)
 
     def remove(self, ids: Sequence[str]) -> list[str]:
         """Remove documents from every run. Return the ids that were in the index."""
@@ -113,7 +115,9 @@ class FolderIndex:
                 MappedRun(self._run_folders()[number], gone).scrub()
         return sorted({doc_id for _, _, doc_id in rows})
 
-    def query(self, runs: Sequence[Run], sketches: Sketches, settings: Settings, min_jaccard: float) -> Seen:
+    def query(
+        self, runs: Sequence[IndexedRun], sketches: Sketches, settings: Settings, min_jaccard: float
+    ) -> SeenDocuments:
         """Return which documents these runs contain, the earliest run first."""
         folders, removed = self._run_folders(), self._removed()
         seen, names = nothing_seen(len(sketches.ids)), dict[int, str]()

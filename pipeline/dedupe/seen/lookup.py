@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.dedupe.ledger_writer import LedgerSpool
 from pipeline.dedupe.params import Dedupe
 from pipeline.dedupe.ranking import Corpus
-from pipeline.dedupe.seen.__main__ import Snapshot, duplicates_in, record, snapshot
+from pipeline.dedupe.seen.__main__ import IndexSnapshot, duplicates_in, record, snapshot
 from pipeline.frame.metrics import Metrics, write_json
 from pipeline.storage.arrow import read_arrow, write_arrow
 from pipeline.workers.results import map_files
@@ -48,6 +48,6 @@ def drop_known(
     return {f"dropped_{reason}": ledger.counts[reason] for reason in ("seen_before", "seen_before_exact")}
 
 
-def write_duplicates(shard: Path, result: Path, known: Snapshot, min_jaccard: float) -> None:
+def write_duplicates(shard: Path, result: Path, known: IndexSnapshot, min_jaccard: float) -> None:
     """The rows of one shard that earlier runs know: runs in a worker."""
     write_arrow(result, duplicates_in(shard, known, min_jaccard))

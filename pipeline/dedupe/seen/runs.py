@@ -38,7 +38,7 @@ class Settings(NamedTuple):
     format: int = FORMAT
 
 
-class Run(NamedTuple):
+class IndexedRun(NamedTuple):
     """One added run. `content` and `removed` are 32 hex digits over its ids and texts, and over the ids taken out of it."""
 
     name: str
@@ -49,7 +49,7 @@ class Run(NamedTuple):
     removed: str
 
 
-class Seen(NamedTuple):
+class SeenDocuments(NamedTuple):
     """For each document asked about; `other_id` is null and `similarity` 0 where nothing was seen before."""
 
     is_seen: np.ndarray
@@ -61,12 +61,12 @@ class Seen(NamedTuple):
 class Added(NamedTuple):
     """`is_new` is false when the index held this very run already."""
 
-    run: Run
+    run: IndexedRun
     is_new: bool
 
 
 class Content:
-    """Hashes ids and normalised texts as they pass: what `Run.content` holds."""
+    """Hashes ids and normalised texts as they pass: what `IndexedRun.content` holds."""
 
     def __init__(self) -> None:
         self._hash = xxhash.xxh3_128()
@@ -98,14 +98,14 @@ def sketch_batches(batches: Iterable[pa.RecordBatch], settings: Settings) -> Ite
 
 
 def content_of(docs: Path, settings: Settings) -> str:
-    """What `Run.content` would be, without adding anything."""
+    """What `IndexedRun.content` would be, without adding anything."""
     content = Content()
     for part in sketch_docs(docs, settings):
         content.update(part.ids, part.digests)
     return content.hexdigest()
 
 
-def same_run(known: Run, docs: Path, settings: Settings) -> Added:
+def same_run(known: IndexedRun, docs: Path, settings: Settings) -> Added:
     """`known` again, if the folder holds what was added under its name. Raises `UserError` if not."""
     found = content_of(docs, settings)
     if found != known.content:
@@ -136,6 +136,6 @@ def twice(name: str, doc_id: str) -> UserError:
     )
 
 
-def nothing_seen(n: int) -> Seen:
+def nothing_seen(n: int) -> SeenDocuments:
     """The answer for `n` documents of which none was seen."""
-    return Seen(np.zeros(n, bool), np.zeros(n, bool), np.zeros(n), pa.nulls(n, pa.string()))
+    return SeenDocuments(np.zeros(n, bool), np.zeros(n, bool), np.zeros(n), pa.nulls(n, pa.string()))

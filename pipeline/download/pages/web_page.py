@@ -41,7 +41,7 @@ class PageError(Exception):
     """Built so that it can't be parsed in reasonable time."""
 
 
-class Page(NamedTuple):
+class WebPage(NamedTuple):
     """What a page says."""
 
     text: str
@@ -49,7 +49,7 @@ class Page(NamedTuple):
     licence: str
 
 
-def read_html(body: bytes, charset: str = "") -> Page:
+def read_html(body: bytes, charset: str = "") -> WebPage:
     """The main text of an HTML page. Raises `PageError`."""
     found = shape(body)
     if found.depth > MAX_DEPTH or found.attributes > MAX_ATTRIBUTES:
@@ -57,12 +57,12 @@ def read_html(body: bytes, charset: str = "") -> Page:
     tree = HTMLTree.parse(decode(_with_lists(body, found), charset))
     text = extract_plain_text(tree, main_content=True, alt_texts=False)
     licence = _licence(tree) if found.has_licence else UNKNOWN
-    return Page(_clean(text), " ".join(_clean(tree.title or "").split()), licence)
+    return WebPage(_clean(text), " ".join(_clean(tree.title or "").split()), licence)
 
 
-def read_plain(body: bytes, charset: str = "") -> Page:
+def read_plain(body: bytes, charset: str = "") -> WebPage:
     """A plain text as it stands, with Unix line ends."""
-    return Page(_clean(decode(body, charset).replace("\r\n", "\n").replace("\r", "\n")), "", UNKNOWN)
+    return WebPage(_clean(decode(body, charset).replace("\r\n", "\n").replace("\r", "\n")), "", UNKNOWN)
 
 
 def decode(body: bytes, charset: str = "") -> str:

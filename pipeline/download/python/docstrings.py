@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeAlias
 from pipeline.download.python.attached import attached, called_name
 from pipeline.download.python.static_text import Names, static_text, static_value
 from pipeline.download.python.symbol_signatures import (
-    Source,
+    SourceLines,
     class_signature,
     decorator_names,
     function_signature,
@@ -76,7 +76,7 @@ class UnreadableError(Exception):
         self.reason, self.detail = reason, detail
 
 
-def parse_tree(data: bytes) -> tuple[ast.Module, Source]:
+def parse_tree(data: bytes) -> tuple[ast.Module, SourceLines]:
     """The syntax tree and the lines in UTF-8 that its columns count in. Raises `UnreadableError`."""
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
@@ -90,7 +90,7 @@ def parse_tree(data: bytes) -> tuple[ast.Module, Source]:
             tree = ast.parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise UnreadableError("not_python", f"{type(error).__name__}: {error}") from error
-    return tree, Source((data if encoding == "utf-8" else text.encode()).splitlines())
+    return tree, SourceLines((data if encoding == "utf-8" else text.encode()).splitlines())
 
 
 def parse_file(data: bytes, module: str, is_package: bool) -> Parsed:
@@ -131,7 +131,7 @@ def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 class _Reader:
     """Collects the symbols of one file; the first documented definition of a name is the one that counts."""
 
-    def __init__(self, module: str, is_package: bool, source: Source) -> None:
+    def __init__(self, module: str, is_package: bool, source: SourceLines) -> None:
         self.module, self.is_package, self.source = module, is_package, source
         self.found: dict[tuple[str, str], Symbol] = {}
         self.seen: dict[tuple[str, str], tuple[str, str, str, int]] = {}

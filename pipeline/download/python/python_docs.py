@@ -28,7 +28,7 @@ from pipeline.download.python.docstrings import Exports, Parsed, Symbol, Unreada
 from pipeline.download.python.package_licenses import spdx
 from pipeline.download.python.reexports import Module, PublicNames, is_alias
 from pipeline.download.python.static_text import static_value
-from pipeline.download.readers.document import Batch, Document, Reading, Reject, canonical_json
+from pipeline.download.readers.document import Document, DocumentBatch, Reading, Reject, canonical_json
 from pipeline.frame.errors import UserError
 from pipeline.workers.map import map_shards
 
@@ -62,7 +62,7 @@ class FileResult(NamedTuple):
     error: tuple[str, str]
 
 
-class Place(NamedTuple):
+class SymbolLocation(NamedTuple):
     """A symbol, the file and module that document it, and its public name."""
 
     file: SourceFile
@@ -162,13 +162,13 @@ def module_name(relative: str) -> str:
     return relative.rpartition(".")[0].removesuffix("/__init__").replace("/", ".")
 
 
-def _read(packages: Sequence[Package]) -> Iterator[Batch]:
+def _read(packages: Sequence[Package]) -> Iterator[DocumentBatch]:
     chunks = [(position, chunk) for position, package in enumerate(packages) for chunk in _chunks(package.files)]
     results = map_shards(parse_files, [chunk for _, chunk in chunks])
     parsed: list[FileResult] = []
     for at, ((position, chunk), result) in enumerate(zip(chunks, results, strict=True)):
         parsed += result
-        yield Batch([], [], {}, sum(file.n_bytes for file in chunk))
+        yield DocumentBatch([], [], {}, sum(file.n_bytes for file in chunk))
         if at + 1 == len(chunks) or chunks[at + 1][0] != position:
             yield from _documents(packages[position], parsed)
             parsed = []
@@ -224,7 +224,7 @@ def _topics(data: bytes) -> list[Symbol]:
     ]
 
 
-def _documents(package: Package, results: Sequence[FileResult]) -> Iterator[Batch]:
+def _documents(package: Package, results: Sequence[FileResult]) -> Iterator[DocumentBatch]:
     source = f"python_docs/{package.name}"
     rejects = [
         Reject(
@@ -244,9 +244,9 @@ def _documents(package: Package, results: Sequence[FileResult]) -> Iterator[Batc
             rejects.append(document)
     undocumented = sum(parsed.undocumented for _, _, parsed in read)
     origin = {"package": package.name, "version": package.version}
-    yield Batch([], rejects, {"undocumented_symbols": undocumented}, 0, [origin])
+    yield DocumentBatch([], rejects, {"undocumented_symbols": undocumented}, 0, [origin])
     for start in range(0, len(docs), BATCH_DOCS):
-        yield Batch(docs[start : start + BATCH_DOCS], [], {}, 0)
+        yield DocumentBatch(docs[start : start + BATCH_DOCS], [], {}, 0)
 
 
 def _placed(read: Sequence[ReadFile]) -> list[ReadFile]:
@@ -275,15 +275,15 @@ def _modules(read: Sequence[ReadFile]) -> dict[str, Module]:
     }
 
 
-def _titled(read: Sequence[ReadFile], names: PublicNames) -> Iterator[Place]:
+def _titled(read: Sequence[ReadFile], names: PublicNames) -> Iterator[SymbolLocation]:
     """Each symbol with its public name. What has been documented where it is defined is not taken from a stub again."""
     titles: set[str] = set()
-    later: list[Place] = []
+    later: list[SymbolLocation] = []
     for file, home, parsed in read:
         for symbol in parsed.symbols:
             module = symbol.module or home
             title = symbol.qualname if symbol.kind == "topic" else names.of(module, symbol.qualname)
-            place = Place(file, module, symbol, title)
+            place = SymbolLocation(file, module, symbol, title)
             if symbol.module or is_alias(module, symbol.qualname):
                 later.append(place)
             else:
@@ -295,7 +295,7 @@ def _titled(read: Sequence[ReadFile], names: PublicNames) -> Iterator[Place]:
             yield place
 
 
-def _document(package: Package, source: str, place: Place) -> Document | Reject:
+def _document(package: Package, source: str, place: SymbolLocation) -> Document | Reject:
     file, module, symbol, title = place
     where = {"package": package.name, "version": package.version, "file": file.relative, "line": symbol.line}
     what = {"module": module, "qualname": symbol.qualname, "kind": symbol.kind, "signature": symbol.signature.strip()}

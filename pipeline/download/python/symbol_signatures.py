@@ -17,7 +17,7 @@ Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-class Source:
+class SourceLines:
     """The lines of a file in UTF-8, which is what the columns of a syntax tree count in."""
 
     def __init__(self, lines: list[bytes]) -> None:
@@ -50,7 +50,9 @@ def _dotted(node: ast.expr) -> str:
             return ""
 
 
-def function_signature(node: Definition, decorators: list[str], is_method: bool, source: Source) -> tuple[str, str]:
+def function_signature(
+    node: Definition, decorators: list[str], is_method: bool, source: SourceLines
+) -> tuple[str, str]:
     """A prefix such as `async ` or `property `, and `(a, b=1) -> int` without `self` or `cls`."""
     short = {name.rpartition(".")[2] for name in decorators}
     returns = f" -> {source.cut(node.returns)}" if node.returns else ""
@@ -62,7 +64,7 @@ def function_signature(node: Definition, decorators: list[str], is_method: bool,
     return prefix, shortened(parameters(node.args, has_owner, source), returns)
 
 
-def class_signature(node: ast.ClassDef, body: list[ast.stmt], source: Source) -> str:
+def class_signature(node: ast.ClassDef, body: list[ast.stmt], source: SourceLines) -> str:
     """What the class is called with: `__init__`, else `__new__`, else the fields of a dataclass; else nothing."""
     for maker in ("__init__", "__new__"):
         for part in body:
@@ -75,7 +77,7 @@ def class_signature(node: ast.ClassDef, body: list[ast.stmt], source: Source) ->
     return ""
 
 
-def parameters(args: ast.arguments, has_owner: bool, source: Source) -> list[str]:
+def parameters(args: ast.arguments, has_owner: bool, source: SourceLines) -> list[str]:
     """Each parameter as text, `/` and `*` included, the bound first one left out."""
     positional = [*args.posonlyargs, *args.args]
     defaults: list[ast.expr | None] = [*[None] * (len(positional) - len(args.defaults)), *args.defaults]
@@ -92,11 +94,11 @@ def parameters(args: ast.arguments, has_owner: bool, source: Source) -> list[str
     return [*shown, "**" + _parameter(args.kwarg, None, source)] if args.kwarg else shown
 
 
-def _parameter(arg: ast.arg, default: ast.expr | None, source: Source) -> str:
+def _parameter(arg: ast.arg, default: ast.expr | None, source: SourceLines) -> str:
     return arg.arg + _annotated(arg.annotation, default, source)
 
 
-def _annotated(annotation: ast.expr | None, default: ast.expr | None, source: Source) -> str:
+def _annotated(annotation: ast.expr | None, default: ast.expr | None, source: SourceLines) -> str:
     value = source.cut(default) if default else ""
     if annotation:
         return f": {source.cut(annotation)}" + (f" = {value}" if value else "")

@@ -16,17 +16,17 @@ from itertools import chain, islice
 from typing import Any, NamedTuple, TypeAlias
 
 from pipeline.download.readers.document import (
-    Batch,
     Document,
+    DocumentBatch,
     Opened,
-    Part,
     Reading,
     Reject,
+    SourcePart,
     canonical_json,
     read_parts,
 )
 from pipeline.download.readers.text import content_key, file_origin
-from pipeline.storage.files import Found, find_files
+from pipeline.storage.files import FoundFile, find_files
 from pipeline.storage.streams import BROKEN as BROKEN_STREAM
 from pipeline.storage.streams import BombError, CountedFile
 from pipeline.workers.map import map_shards
@@ -78,29 +78,31 @@ def open_chunked(params: Any, setting: str, read: Read, make: Make) -> Reading:
     """Open all files of the source, a part for each. Raises `UserError` if there are none."""
     system, files, n_hidden = find_files(params.path, f"{setting}.path")
     parts = [
-        Part(found.n_bytes, partial(_open_file, params, system, found, read, make, 0 if at else n_hidden))
+        SourcePart(found.n_bytes, partial(_open_file, params, system, found, read, make, 0 if at else n_hidden))
         for at, found in enumerate(files)
     ]
     return Reading(sum(found.n_bytes for found in files), read_parts(parts), parts, has_workers=True)
 
 
-def _open_file(params: Any, system: Any, found: Found, read: Read, make: Make, n_hidden: int) -> Opened:
+def _open_file(params: Any, system: Any, found: FoundFile, read: Read, make: Make, n_hidden: int) -> Opened:
     """Open one file under the name of its bytes and settings."""
     content = content_key(system, found)
     settings = params.model_dump(exclude={"path"})  # where the file lies makes no difference
     named = {"settings": settings, "hidden": n_hidden, "file": locator(found.name, {}), "content": content}
-    first = Batch([], [], {"hidden_files": n_hidden} if n_hidden else {}, 0, [file_origin((found,), [content])])
+    first = DocumentBatch([], [], {"hidden_files": n_hidden} if n_hidden else {}, 0, [file_origin((found,), [content])])
     chunks = _file_chunks(system, found, lambda file: read(file, found.name, params.max_member_bytes))
     batches = chain([first], _in_order(partial(_make, make, params), chunks))
     return Opened(canonical_json(named) if content else "", batches)
 
 
-def _make(make: Make, params: Any, chunk: Chunk) -> Batch:
+def _make(make: Make, params: Any, chunk: Chunk) -> DocumentBatch:
     """Make the documents of a chunk, behind the problems that its file had."""
     made = [make(params, chunk.file, page) for page in chunk.pages]
     problems = [reject(f"{params.kind}/{params.name}", chunk.file, *problem) for problem in chunk.problems]
     rejects = [one for one in made if isinstance(one, Reject)]
-    return Batch([one for one in made if isinstance(one, Document)], [*problems, *rejects], chunk.counts, chunk.n_bytes)
+    return DocumentBatch(
+        [one for one in made if isinstance(one, Document)], [*problems, *rejects], chunk.counts, chunk.n_bytes
+    )
 
 
 def reject(source: str, file: str, where: Mapping[str, object], reason: str, detail: str) -> Reject:
@@ -122,14 +124,14 @@ def make_document(
     return Document(source, locator(file, where), text, title, url, licence)
 
 
-def _in_order(work: Callable[[Chunk], Batch], chunks: Iterator[Chunk]) -> Iterator[Batch]:
+def _in_order(work: Callable[[Chunk], DocumentBatch], chunks: Iterator[Chunk]) -> Iterator[DocumentBatch]:
     """The first chunks are done here: a small source is finished before workers have started."""
     yield from map(work, islice(chunks, N_HERE))
     for chunk in chunks:
         yield from map_shards(work, chain([chunk], chunks))
 
 
-def _file_chunks(system: Any, found: Found, read: Callable[[CountedFile], Iterator[Item]]) -> Iterator[Chunk]:
+def _file_chunks(system: Any, found: FoundFile, read: Callable[[CountedFile], Iterator[Item]]) -> Iterator[Chunk]:
     """Yield the chunks of one file; what breaks while it is read becomes a problem after what could be read."""
     n_read = 0
     problems: list[Problem] = []

@@ -27,18 +27,18 @@ class Reject(NamedTuple):
     detail: str
 
 
-class Rows(NamedTuple):
+class RowFormat(NamedTuple):
     """Rows read, rows that have the text column, and the columns of the first one without: a wrong setting or a bad row?"""
 
     n_rows: int = 0
     n_found: int = 0
     names: tuple[str, ...] = ()
 
-    def plus(self, other: Rows) -> Rows:
-        return Rows(self.n_rows + other.n_rows, self.n_found + other.n_found, self.names or other.names)
+    def plus(self, other: RowFormat) -> RowFormat:
+        return RowFormat(self.n_rows + other.n_rows, self.n_found + other.n_found, self.names or other.names)
 
 
-class Batch(NamedTuple):
+class DocumentBatch(NamedTuple):
     """A few documents. `n_bytes` of the source's `Reading.total_bytes` have been read for them; `origins` say what was
     read (a package and its version, a file and its hash), for the record."""
 
@@ -47,17 +47,17 @@ class Batch(NamedTuple):
     counts: Mapping[str, int]
     n_bytes: int
     origins: Sequence[Mapping[str, object]] = ()
-    rows: Rows = Rows()
+    rows: RowFormat = RowFormat()
 
 
 class Opened(NamedTuple):
     """`key` names every byte of a part and the settings that it is read with; empty where the bytes can't be named."""
 
     key: str
-    batches: Iterator[Batch]
+    batches: Iterator[DocumentBatch]
 
 
-class Part(NamedTuple):
+class SourcePart(NamedTuple):
     """A share of a source that can be read alone; in any process (`open` is picklable), if it has no workers of its own."""
 
     n_bytes: int
@@ -72,9 +72,9 @@ class Reading(NamedTuple):
     after all of them: rows that never have the text column."""
 
     total_bytes: int
-    batches: Iterator[Batch]
-    parts: Sequence[Part] = ()
-    check: Callable[[Rows], None] | None = None
+    batches: Iterator[DocumentBatch]
+    parts: Sequence[SourcePart] = ()
+    check: Callable[[RowFormat], None] | None = None
     has_workers: bool = False
 
 
@@ -83,9 +83,11 @@ def canonical_json(values: Mapping[str, object]) -> str:
     return json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def read_parts(parts: Sequence[Part], check: Callable[[Rows], None] | None = None) -> Iterator[Batch]:
+def read_parts(
+    parts: Sequence[SourcePart], check: Callable[[RowFormat], None] | None = None
+) -> Iterator[DocumentBatch]:
     """Yield the batches of all parts, then check the rows that they had."""
-    rows = Rows()
+    rows = RowFormat()
     for part in parts:
         for batch in part.open().batches:
             rows = rows.plus(batch.rows)

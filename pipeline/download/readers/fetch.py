@@ -43,7 +43,7 @@ MAX_SHOWN_CHARS = 24  # a longer value in an address may be a secret of another 
 
 
 @dataclass(frozen=True)
-class Policy:
+class RetryPolicy:
     """How patient we are. Failures count while no new byte has come."""
 
     n_at_once: int = 4
@@ -54,7 +54,7 @@ class Policy:
     stall_seconds: float = 30.0
 
 
-POLICY = Policy()
+POLICY = RetryPolicy()
 
 
 class Address(NamedTuple):
@@ -85,7 +85,7 @@ class StoppedError(Exception):
     """Another file failed."""
 
 
-class Tally:
+class ByteTally:
     """The bytes that have come, over all threads, and whether they shall stop."""
 
     def __init__(self) -> None:
@@ -119,10 +119,12 @@ def masked(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, urlencode(shown, safe="*"), ""))
 
 
-def fetch_all(addresses: Sequence[Address], setting: str, folder: Path, policy: Policy | None = None) -> list[Fetched]:
+def fetch_all(
+    addresses: Sequence[Address], setting: str, folder: Path, policy: RetryPolicy | None = None
+) -> list[Fetched]:
     """The files in the order of their addresses. Raises `UserError` that names the address that can't be had."""
     policy = policy or POLICY
-    tally = Tally()
+    tally = ByteTally()
     with _Fetcher(setting, folder, policy, tally) as fetcher, ThreadPoolExecutor(policy.n_at_once) as pool:
         try:
             remotes = gather(tally, [pool.submit(fetcher.look, address) for address in addresses])
@@ -134,7 +136,7 @@ def fetch_all(addresses: Sequence[Address], setting: str, folder: Path, policy: 
             tally.stop.set()
 
 
-def gather(tally: Tally, futures: list[Future[Result]], bar: Bar | None = None) -> list[Result]:
+def gather(tally: ByteTally, futures: list[Future[Result]], bar: Bar | None = None) -> list[Result]:
     """What the threads bring; after the first failure the others stop, and the first in order is raised."""
     shown, waiting = 0, set(futures)
     while waiting:
@@ -154,7 +156,7 @@ def gather(tally: Tally, futures: list[Future[Result]], bar: Bar | None = None) 
 class _Fetcher:
     """A client and its patience; used by several threads."""
 
-    def __init__(self, setting: str, folder: Path, policy: Policy, tally: Tally) -> None:
+    def __init__(self, setting: str, folder: Path, policy: RetryPolicy, tally: ByteTally) -> None:
         self.setting, self.folder, self.policy, self.tally = setting, folder, policy, tally
         for name in ("httpx", "httpcore"):  # they log whole addresses, secrets and all
             logging.getLogger(name).setLevel(logging.WARNING)

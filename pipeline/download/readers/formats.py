@@ -16,7 +16,15 @@ from typing import Any, NamedTuple
 
 from pipeline.download.params import Http, HuggingFace, Text, TextSettings, Warc, Wikipedia
 from pipeline.download.readers import text, warc, wikipedia
-from pipeline.download.readers.document import Batch, Opened, Part, Reading, Rows, canonical_json, read_parts
+from pipeline.download.readers.document import (
+    DocumentBatch,
+    Opened,
+    Reading,
+    RowFormat,
+    SourcePart,
+    canonical_json,
+    read_parts,
+)
 from pipeline.frame.errors import UserError
 from pipeline.frame.settings import Section
 
@@ -40,15 +48,15 @@ def open_local(params: Http | HuggingFace, setting: str, files: Sequence[Local])
     """The files of a source that was fetched, read in the format that it names."""
     source = f"{params.kind}/{params.name}"
     section, reader = FORMATS[params.format]
-    parts: list[Part] = []
-    checks: list[Callable[[Rows], None] | None] = []
+    parts: list[SourcePart] = []
+    checks: list[Callable[[RowFormat], None] | None] = []
     has_workers = False
     for file in files:
         settings = _settings(params, setting, section, file.path)
         reading = reader(settings, setting)
         has_workers |= not reading.parts  # a reader without parts maps what is inside a file
-        inner = reading.parts or [Part(reading.total_bytes, partial(_whole, settings, file, reading))]
-        parts += [Part(part.n_bytes, partial(_open_part, part.open, source, file)) for part in inner]
+        inner = reading.parts or [SourcePart(reading.total_bytes, partial(_whole, settings, file, reading))]
+        parts += [SourcePart(part.n_bytes, partial(_open_part, part.open, source, file)) for part in inner]
         checks.append(reading.check)
     check = next(iter(checks), None)
     return Reading(sum(part.n_bytes for part in parts), read_parts(parts, check), parts, check, has_workers)
@@ -79,7 +87,7 @@ def _open_part(open_part: Callable[[], Opened], source: str, file: Local) -> Ope
     return Opened(key if opened.key else "", _placed(opened.batches, source, file))
 
 
-def _placed(batches: Iterator[Batch], source: str, file: Local) -> Iterator[Batch]:
+def _placed(batches: Iterator[DocumentBatch], source: str, file: Local) -> Iterator[DocumentBatch]:
     """The batches with the place that the file is from."""
 
     def locator(inner: str) -> str:
@@ -92,4 +100,4 @@ def _placed(batches: Iterator[Batch], source: str, file: Local) -> Iterator[Batc
         ]
         rejects = [reject._replace(source=source, locator=locator(reject.locator)) for reject in batch.rejects]
         yield batch._replace(docs=docs, rejects=rejects, origins=())
-    yield Batch([], [], {}, 0, [file.origin])
+    yield DocumentBatch([], [], {}, 0, [file.origin])

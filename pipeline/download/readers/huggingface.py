@@ -38,7 +38,7 @@ from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_b
 from pipeline.download.params import HuggingFace
 from pipeline.download.readers import fetch
 from pipeline.download.readers.document import Reading
-from pipeline.download.readers.fetch import RETRIED, Result, Tally, fetched_folder, gather
+from pipeline.download.readers.fetch import RETRIED, ByteTally, Result, fetched_folder, gather
 from pipeline.download.readers.formats import Local, open_local
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import write_json
@@ -161,7 +161,7 @@ def _fetch(params: HuggingFace, commit: str, files: list[HubFile], folder: Path)
     """The files' places here, in their order."""
     had_bars = not are_progress_bars_disabled()
     disable_progress_bars()  # ours is one for all files
-    tally = Tally()
+    tally = ByteTally()
     try:
         with (
             ThreadPoolExecutor(N_AT_ONCE) as pool,
@@ -178,7 +178,7 @@ def _fetch(params: HuggingFace, commit: str, files: list[HubFile], folder: Path)
             enable_progress_bars()
 
 
-def _fetch_one(params: HuggingFace, commit: str, folder: Path, tally: Tally, file: HubFile) -> Path:
+def _fetch_one(params: HuggingFace, commit: str, folder: Path, tally: ByteTally, file: HubFile) -> Path:
     for is_forced in (False, True):
         tally.pause(0.0)
         counted = [0]
@@ -207,7 +207,7 @@ def _fetch_one(params: HuggingFace, commit: str, folder: Path, tally: Tally, fil
     )
 
 
-def _counting(tally: Tally, counted: list[int]) -> type[tqdm]:
+def _counting(tally: ByteTally, counted: list[int]) -> type[tqdm]:
     """A bar for the hub's library that shows nothing and tells `tally`."""
 
     class Counting(tqdm):

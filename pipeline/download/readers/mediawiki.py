@@ -1,7 +1,7 @@
 """The pages of a MediaWiki XML dump, streamed.
 
 In: a stream of XML (export format 0.3 to 0.11, any encoding that expat reads: UTF-8, UTF-16 with a byte order mark, …). Out:
-one `Page` for each `<page>`, with its last revision, as soon as it is closed. Memory: one page of at most `max_bytes`
+one `WikiPage` for each `<page>`, with its last revision, as soon as it is closed. Memory: one page of at most `max_bytes`
 characters (a longer text is dropped and marked), whatever the size of the dump. Order n.
 Covered against hostile input: document type declarations, and with them all entities of the file's own (refused); elements
 nested deeper than `MAX_DEPTH`; one tag of more than `MAX_TAG_BYTES`. Not covered: a dump of endlessly many pages.
@@ -26,7 +26,7 @@ class XmlError(Exception):
     """The dump can't be read on: broken, cut off or refused; `args[0]` says why."""
 
 
-class Page(NamedTuple):
+class WikiPage(NamedTuple):
     """One page as the dump holds it; `namespace` is -1 where the dump does not say (formats before 0.6)."""
 
     title: str
@@ -55,7 +55,7 @@ class Dump:
         self.max_chars = max_chars
         self.site = Site()
         self._path: list[str] = []
-        self._closed: list[Page] = []
+        self._closed: list[WikiPage] = []
         self._values: dict[str, str] = {}
         self._namespace = 0
         self._n_revisions = 0
@@ -70,7 +70,7 @@ class Dump:
         self._parser.EndElementHandler = self._end
         self._parser.CharacterDataHandler = self._characters
 
-    def pages(self, stream: IO[bytes]) -> Iterator[Page]:
+    def pages(self, stream: IO[bytes]) -> Iterator[WikiPage]:
         """Raises: `XmlError` after the last page that could be read, and what the stream raises when it is broken."""
         n_fed = 0
         try:
@@ -88,7 +88,7 @@ class Dump:
             yield from self._take()
             raise
 
-    def _take(self) -> list[Page]:
+    def _take(self) -> list[WikiPage]:
         closed, self._closed = self._closed, []
         return closed
 
@@ -137,7 +137,7 @@ class Dump:
         values = self._values
         self._values = {}
         self._closed.append(
-            Page(
+            WikiPage(
                 values.get("page/title", "").strip(),
                 _number(values.get("page/ns", ""), -1),
                 _number(values.get("page/id", ""), 0),

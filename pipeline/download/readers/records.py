@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple
 
 from pipeline.download.params import TextSettings
-from pipeline.download.readers.document import Rows
+from pipeline.download.readers.document import RowFormat
 from pipeline.storage.tables import read_parquet_stream
 
 CHUNK_BYTES = 1 << 20
@@ -44,8 +44,8 @@ class Columns:
     n_found: int = 0
     names: list[str] = field(default_factory=list[str])  # of the first row without
 
-    def totals(self) -> Rows:
-        return Rows(self.n_rows, self.n_found, tuple(self.names))
+    def totals(self) -> RowFormat:
+        return RowFormat(self.n_rows, self.n_found, tuple(self.names))
 
 
 def read_pieces(kind: str, stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:

@@ -22,19 +22,19 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.download.params import Text
 from pipeline.download.readers.document import (
-    Batch,
     Document,
+    DocumentBatch,
     Opened,
-    Part,
     Reading,
     Reject,
-    Rows,
+    RowFormat,
+    SourcePart,
     canonical_json,
     read_parts,
 )
 from pipeline.download.readers.records import PARQUET, PLAIN, ROWS, Columns, Piece, read_pieces
 from pipeline.frame.errors import UserError
-from pipeline.storage.files import Found, find_files, is_hidden
+from pipeline.storage.files import FoundFile, find_files, is_hidden
 from pipeline.storage.streams import ARCHIVES, BombError, CountedFile, Member, members, split_name, unpacked
 from pipeline.storage.streams import BROKEN as BROKEN_STREAM
 from pipeline.workers.results import file_key
@@ -56,16 +56,18 @@ def open_source(params: Text, setting: str) -> Reading:
             f"convert it to one of {known_kinds()}",
         )
     parts = [
-        Part(sum(file.n_bytes for file in share), partial(_open_part, params, system, share, 0 if at else n_hidden))
+        SourcePart(
+            sum(file.n_bytes for file in share), partial(_open_part, params, system, share, 0 if at else n_hidden)
+        )
         for at, share in enumerate(_shares(files))
     ]
     check = partial(_check_columns, params, setting)
     return Reading(sum(part.n_bytes for part in parts), read_parts(parts, check), parts, check)
 
 
-def _shares(files: list[Found]) -> Iterator[tuple[Found, ...]]:
+def _shares(files: list[FoundFile]) -> Iterator[tuple[FoundFile, ...]]:
     """Neighbours together, up to `PART_BYTES`; a larger file alone."""
-    share: list[Found] = []
+    share: list[FoundFile] = []
     n_bytes = 0
     for file in files:
         if share and (n_bytes + file.n_bytes > PART_BYTES or len(share) == PART_FILES):
@@ -76,7 +78,7 @@ def _shares(files: list[Found]) -> Iterator[tuple[Found, ...]]:
     yield tuple(share)
 
 
-def _open_part(params: Text, system: Any, files: tuple[Found, ...], n_hidden: int) -> Opened:
+def _open_part(params: Text, system: Any, files: tuple[FoundFile, ...], n_hidden: int) -> Opened:
     """The part under the name of its bytes. Local files are hashed; of remote ones the file system's word is taken."""
     hashes = [content_key(system, file) for file in files]
     settings = params.model_dump(exclude={"path"})  # where the files lie makes no difference
@@ -85,7 +87,7 @@ def _open_part(params: Text, system: Any, files: tuple[Found, ...], n_hidden: in
     return Opened(key if all(hashes) else "", _read(params, system, files, n_hidden, file_origin(files, hashes)))
 
 
-def content_key(system: Any, file: Found) -> str:
+def content_key(system: Any, file: FoundFile) -> str:
     """Names the bytes of a local file by their hash, of a remote one by what its file system says; empty if neither can."""
     if not isinstance(system, LocalFileSystem):
         return file.version
@@ -95,7 +97,7 @@ def content_key(system: Any, file: Found) -> str:
         return ""  # a reject, when it is read
 
 
-def file_origin(files: tuple[Found, ...], hashes: list[str]) -> dict[str, object]:
+def file_origin(files: tuple[FoundFile, ...], hashes: list[str]) -> dict[str, object]:
     """What goes on record: each large file, small ones by the range of their names."""
     total = sum(file.n_bytes for file in files)
     if len(files) == 1:
@@ -105,7 +107,7 @@ def file_origin(files: tuple[Found, ...], hashes: list[str]) -> dict[str, object
     return {"first": names[0], "last": names[-1], "files": len(files), "bytes": total, "content": content}
 
 
-def _check_columns(params: Text, setting: str, rows: Rows) -> None:
+def _check_columns(params: Text, setting: str, rows: RowFormat) -> None:
     if rows.n_rows and not rows.n_found:
         raise UserError(
             f"{setting}.text_column: no row has this column",
@@ -129,11 +131,11 @@ def _problem(name: str, is_member: bool = False) -> str:
 
 
 def _read(
-    params: Text, system: Any, files: tuple[Found, ...], n_hidden: int, origin: dict[str, object]
-) -> Iterator[Batch]:
+    params: Text, system: Any, files: tuple[FoundFile, ...], n_hidden: int, origin: dict[str, object]
+) -> Iterator[DocumentBatch]:
     """The batches of a part; the last one carries what is known only then."""
     columns = Columns()
-    last: Batch | None = Batch([], [], {"hidden_files": n_hidden}, 0) if n_hidden else None
+    last: DocumentBatch | None = DocumentBatch([], [], {"hidden_files": n_hidden}, 0) if n_hidden else None
     for found in files:
         for batch in _read_file(params, system, found, columns):
             if last:
@@ -143,7 +145,7 @@ def _read(
     yield last._replace(origins=[origin], rows=columns.totals())
 
 
-def _read_file(params: Text, system: Any, found: Found, columns: Columns) -> Iterator[Batch]:
+def _read_file(params: Text, system: Any, found: FoundFile, columns: Columns) -> Iterator[DocumentBatch]:
     """Batches of one file; what breaks while it is read becomes a reject after what could be read."""
     problem = _problem(found.name)
     if problem:
@@ -205,7 +207,7 @@ def _member_pieces(params: Text, member: Member, columns: Columns) -> Iterator[P
         yield Piece(where, reason="unreadable", detail=f"{type(error).__name__}: {error}")
 
 
-def _batch(params: Text, name: str, pieces: list[Piece], n_bytes: int) -> Batch:
+def _batch(params: Text, name: str, pieces: list[Piece], n_bytes: int) -> DocumentBatch:
     source = f"text/{params.name}"
     docs: list[Document] = []
     rejects: list[Reject] = []
@@ -218,7 +220,7 @@ def _batch(params: Text, name: str, pieces: list[Piece], n_bytes: int) -> Batch:
         else:
             title = piece.title or _title(name, piece)
             docs.append(Document(source, locator, piece.text, title, piece.url, piece.licence or params.licence))
-    return Batch(docs, rejects, {}, n_bytes)
+    return DocumentBatch(docs, rejects, {}, n_bytes)
 
 
 def _title(name: str, piece: Piece) -> str:

@@ -17,7 +17,7 @@ from pipeline.download.pages.wikitext import FILE_NAMES, WikitextError, plain
 from pipeline.download.params import Wikipedia
 from pipeline.download.readers.chunks import Counted, Item, Problem, Raw, make_document, open_chunked, reject
 from pipeline.download.readers.document import Document, Reading, Reject
-from pipeline.download.readers.mediawiki import Dump, Page, Site, XmlError
+from pipeline.download.readers.mediawiki import Dump, Site, WikiPage, XmlError
 from pipeline.storage.streams import CountedFile, split_name, unpacked
 
 HIDDEN_NAMESPACES = (6, 14)  # files and categories
@@ -52,7 +52,7 @@ def _read(file: CountedFile, name: str, max_bytes: int) -> Iterator[Item]:
         yield Problem({}, "unreadable", str(error))
 
 
-def _left_out(page: Page, site: Site) -> str:
+def _left_out(page: WikiPage, site: Site) -> str:
     """Why a page is no article; empty if it is one."""
     prefix, colon, _ = page.title.partition(":")
     is_named = bool(colon) and any(prefix == name for key, name in site.namespaces.items() if key)
@@ -68,7 +68,7 @@ def _wiki(site: Site) -> Wiki:
     return Wiki(site.base.rpartition("/")[0], FILE_NAMES | names)
 
 
-def _document(params: Wikipedia, file: str, item: tuple[Page, Wiki]) -> Document | Reject:
+def _document(params: Wikipedia, file: str, item: tuple[WikiPage, Wiki]) -> Document | Reject:
     source, (page, wiki) = f"wikipedia/{params.name}", item
     where = {"page": page.id, "revision": page.revision}
     if page.is_too_large or len(page.text.encode("utf-8", "surrogatepass")) > params.max_member_bytes:

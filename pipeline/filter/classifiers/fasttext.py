@@ -24,7 +24,7 @@ ADDED = 1e-5  # by fastText to each probability
 TOLERANCE = 1e-5
 
 
-class Model(Protocol):
+class FastTextModel(Protocol):
     """A classifier of lines, in arrays or in fastText itself."""
 
     @property
@@ -69,7 +69,7 @@ def train(lines: Iterable[str], path: Path, *, label: str, **settings: Any) -> N
     trained.save_model(str(path))
 
 
-def load_model(path: Path) -> Model:
+def load_model(path: Path) -> FastTextModel:
     """The classifier of a file, read once a process and again when the file is another. Raises `UserError` if it holds none."""
     try:
         found = path.stat()
@@ -79,7 +79,7 @@ def load_model(path: Path) -> Model:
 
 
 @lru_cache(maxsize=8)
-def _load(path: Path, *_state: int) -> Model:
+def _load(path: Path, *_state: int) -> FastTextModel:
     model = read_model(path)
     arguments = model.f.getArgs()
     if arguments.loss != fasttext.FastText.loss_name.softmax or model.is_quantized():

@@ -42,7 +42,7 @@ SPAN_WORDS = (1, 6)
 MIXED_WORDS = (1, 3)
 
 
-class Model(Protocol):
+class LanguageModel(Protocol):
     """What we need of a model: of each line the likeliest label, and the probability of the wanted labels together."""
 
     def judge(self, lines: pa.StringArray, wanted: Sequence[str]) -> tuple[pa.StringArray, Fractions]: ...
@@ -127,7 +127,7 @@ def _piece(words: Sequence[str], sizes: tuple[int, int], chance: random.Random) 
     return words[start : start + n]
 
 
-def judge(model: Model, lines: pa.StringArray, keep: Sequence[str]) -> Judgement:
+def judge(model: LanguageModel, lines: pa.StringArray, keep: Sequence[str]) -> Judgement:
     """Judges lines that `prose` or `plain_prose` made. A line without words has language "" and score 0."""
     labels, score = model.judge(lines, [LABEL + language for language in keep])
     return Judgement(pc.replace_substring(labels, LABEL, ""), np.clip(score, 0.0, 1.0))

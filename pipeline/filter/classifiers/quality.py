@@ -31,7 +31,7 @@ HELDOUT_FRAC = 0.1
 N_BINS = 10
 
 
-class Model(Protocol):
+class QualityModel(Protocol):
     """What we need of a model: the probability of the wanted labels together."""
 
     def judge(self, lines: pa.StringArray, wanted: Sequence[str]) -> tuple[pa.StringArray, Fractions]: ...
@@ -50,7 +50,7 @@ def quality_words(texts: pa.StringArray, max_chars: int) -> pa.StringArray:
     return split_words(fold(pc.utf8_slice_codeunits(texts, 0, max_chars)))
 
 
-def score_quality(model: Model, texts: pa.StringArray, max_chars: int) -> Fractions:
+def score_quality(model: QualityModel, texts: pa.StringArray, max_chars: int) -> Fractions:
     """The probability that each text is a positive; 0 for one without words."""
     return model.judge(quality_words(texts, max_chars), [POSITIVE])[1]
 

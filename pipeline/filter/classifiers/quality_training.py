@@ -33,7 +33,7 @@ from pipeline.filter.classifiers.quality import (
 )
 from pipeline.filter.params import ExampleFiles, Examples, QualityClassifier
 from pipeline.frame.errors import UserError
-from pipeline.storage.files import TEXT, Found, find_below, find_texts, open_local, read_rows
+from pipeline.storage.files import TEXT, FoundFile, find_below, find_texts, open_local, read_rows
 from pipeline.storage.streams import split_name
 from pipeline.storage.tables import read_batches
 from pipeline.text.columns import Fractions
@@ -119,7 +119,7 @@ def read_examples(params: ExampleFiles, folder: Path, setting: str) -> Iterator[
         )
 
 
-def _read_texts(params: ExampleFiles, file: Found, setting: str) -> Iterator[str]:
+def _read_texts(params: ExampleFiles, file: FoundFile, setting: str) -> Iterator[str]:
     kind = split_name(file.name)[0]
     with open_local(file, setting) as stream:
         if kind == TEXT:

@@ -51,7 +51,7 @@ _FINDERS: dict[int, tuple[tuple[str, Finder], ...]] = {
 }
 
 
-class Found(NamedTuple):
+class FoundSpan(NamedTuple):
     """Bytes `start` to `stop` of the column's data, in row `row`, are of this kind."""
 
     row: int
@@ -92,11 +92,11 @@ def redact(texts: pa.StringArray, kinds: Sequence[str] = KINDS) -> Redacted:
     return Redacted(texts, pa.record_batch(columns))
 
 
-def find(data: Bytes, offsets: Offsets, kinds: Sequence[str] = KINDS) -> list[Found]:
+def find(data: Bytes, offsets: Offsets, kinds: Sequence[str] = KINDS) -> list[FoundSpan]:
     """What is of these kinds, in the order of the text, without overlaps."""
     wanted = {what: [(kind, finder) for kind, finder in finders if kind in kinds] for what, finders in _FINDERS.items()}
     places = pii_scan.scan(data, offsets, prefixes() if "key" in kinds else ())
-    found: list[Found] = []
+    found: list[FoundSpan] = []
     open_at = 0  # a token of many kilobytes is looked at once, not again at each word in it
     for row, at, what in zip(places.rows.tolist(), places.at.tolist(), places.what.tolist(), strict=True):
         if at < open_at or not wanted[what]:
@@ -108,14 +108,14 @@ def find(data: Bytes, offsets: Offsets, kinds: Sequence[str] = KINDS) -> list[Fo
         for kind, finder in wanted[what]:
             span = finder(window, at - first)
             if span is not None:
-                found.append(Found(row, first + span[0], first + span[1], kind))
+                found.append(FoundSpan(row, first + span[0], first + span[1], kind))
                 open_at = first + span[1] if kind == "key" else open_at
                 break
     return _without_overlaps(found)
 
 
-def _without_overlaps(found: list[Found]) -> list[Found]:
-    out: list[Found] = []
+def _without_overlaps(found: list[FoundSpan]) -> list[FoundSpan]:
+    out: list[FoundSpan] = []
     for each in sorted(found, key=lambda each: (each.start, -each.stop)):
         if not out or each.start >= out[-1].stop:
             out.append(each)
@@ -124,7 +124,7 @@ def _without_overlaps(found: list[Found]) -> list[Found]:
     return out
 
 
-def _replaced(data: Bytes, offsets: Offsets, found: Sequence[Found]) -> tuple[list[int], pa.StringArray]:
+def _replaced(data: Bytes, offsets: Offsets, found: Sequence[FoundSpan]) -> tuple[list[int], pa.StringArray]:
     """The rows that hold something, and their new texts."""
     rows: list[int] = []
     texts: list[bytes] = []

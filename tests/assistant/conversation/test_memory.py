@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import model.tokenizer.tokenizer
-from assistant.conversation.events import Done, Event, Memory, Message, Notice, Sampling, TextPiece, ToolCall
+from assistant.conversation.events import ConversationCache, Done, Event, Message, Notice, Sampling, TextPiece, ToolCall
 from assistant.conversation.session import Session
 from assistant.inference.local import ModelEngine
 from assistant.tools.toolbox import Tools, tools_of
@@ -34,7 +34,9 @@ class Forgetful:
     def __init__(self, engine: ModelEngine) -> None:
         self.engine = engine
 
-    def reply(self, messages: Sequence[Message], sampling: Sampling, memory: Memory | None = None) -> Iterator[Event]:
+    def reply(
+        self, messages: Sequence[Message], sampling: Sampling, memory: ConversationCache | None = None
+    ) -> Iterator[Event]:
         return self.engine.reply(messages, sampling)
 
     def continuation(self, text: str, sampling: Sampling) -> Iterator[Event]:

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.conversation.events import Done, Event, Memory, Message, Sampling, TextPiece, ToolCall, ToolResult
+from assistant.conversation.events import (
+    ConversationCache,
+    Done,
+    Event,
+    Message,
+    Sampling,
+    TextPiece,
+    ToolCall,
+    ToolResult,
+)
 from assistant.conversation.session import MAX_ROUNDS, Session
 from assistant.tools.toolbox import Tools
 
@@ -22,7 +31,9 @@ class Script:
         self.answers, self.is_chat = list(answers), is_chat
         self.shown: list[list[Message]] = []
 
-    def reply(self, messages: Sequence[Message], sampling: Sampling, memory: Memory | None = None) -> Iterator[Event]:
+    def reply(
+        self, messages: Sequence[Message], sampling: Sampling, memory: ConversationCache | None = None
+    ) -> Iterator[Event]:
         self.shown.append(list(messages))
         answer = self.answers.pop(0) if self.answers else ""
         yield from [answer] if isinstance(answer, ToolCall) else map(TextPiece, answer)
@@ -92,7 +103,7 @@ def test_wherever_an_answer_is_broken_off_the_history_alternates(answers: list[s
 def test_an_error_of_the_engine_leaves_the_history_as_it_was() -> None:
     class Broken(Script):
         def reply(
-            self, messages: Sequence[Message], sampling: Sampling, memory: Memory | None = None
+            self, messages: Sequence[Message], sampling: Sampling, memory: ConversationCache | None = None
         ) -> Iterator[Event]:
             yield from ()
             raise ValueError("no room")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import assistant.inference.local
-from assistant.conversation.events import Done, Event, Memory, Message, Notice, Sampling, TextPiece, ToolCall
+from assistant.conversation.events import ConversationCache, Done, Event, Message, Notice, Sampling, TextPiece, ToolCall
 from assistant.conversation.session import Session
 from assistant.inference.local import ModelEngine
 from assistant.tools.toolbox import tools_of
@@ -214,7 +214,7 @@ def test_a_folder_that_is_none_and_one_of_another_kind(base: Path, tmp_path: Pat
 def test_the_oldest_go_first(chat: ModelEngine) -> None:
     """With one more round in the history, an old one leaves: the last question is still answered as learned."""
     filler = [Message.of(role, "word") for _ in range(30) for role in ("user", "assistant")]
-    kept = chat._recent([*filler, *SUM[:1]], chat._encoder(Memory()))
+    kept = chat._recent([*filler, *SUM[:1]], chat._encoder(ConversationCache()))
     assert kept[-1] == SUM[0]
     assert len(kept) < len(filler)
     assert all(first != second for first, second in pairwise(message.role for message in kept))

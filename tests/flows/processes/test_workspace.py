@@ -32,7 +32,7 @@ def start(folder: Path, kind: str, root: Path) -> subprocess.Popen[bytes]:
 
 @pytest.fixture
 def root() -> Path:
-    return Path(__file__).parents[2]
+    return Path(__file__).parents[3]
 
 
 def test_holding_twice_in_one_process_is_holding_once(tmp_path: Path) -> None:

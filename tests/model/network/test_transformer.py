@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.network.transformer import Cache, Transformer, rope_tables
+from model.network.transformer import KVCache, Transformer, rope_tables
 from tests.model.conftest import TINY, awake
 
 
@@ -22,7 +22,7 @@ def test_is_causal() -> None:
 
 def test_cached_equals_full() -> None:
     model, ids = awake(), ids_of()
-    cache = Cache(TINY, 2, 20)
+    cache = KVCache(TINY, 2, 20)
     pieces = [model(ids[:, :7], cache), model(ids[:, 7:12], cache)]
     pieces += [model(ids[:, n : n + 1], cache) for n in range(12, 20)]
     torch.testing.assert_close(torch.cat(pieces, 1), model(ids), atol=1e-5, rtol=1e-5)
@@ -30,7 +30,7 @@ def test_cached_equals_full() -> None:
 
 def test_left_padding_changes_nothing() -> None:
     model, ids = awake(), ids_of(1, 10)
-    cache = Cache(TINY, 2, 20, n_pad=torch.tensor([0, 6]))
+    cache = KVCache(TINY, 2, 20, n_pad=torch.tensor([0, 6]))
     both = torch.cat((ids_of(1, 16), torch.cat((torch.zeros(1, 6, dtype=torch.long), ids), 1)))
     padded = torch.cat((model(both[:, :12], cache), model(both[:, 12:], cache)), 1)
     torch.testing.assert_close(padded[1:, 6:], model(ids), atol=1e-5, rtol=1e-5)

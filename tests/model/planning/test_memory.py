@@ -21,7 +21,7 @@ from model.network import loss
 from model.network.config import ModelConfig
 from model.network.transformer import Transformer
 from model.planning import memory as plan
-from model.planning.memory import Memory, Run, memory
+from model.planning.memory import MemoryPlan, PhaseRun, memory
 from model.training import fused
 from model.training.activation_checkpointing import KINDS
 from model.training.compute import KernelCompute, TorchCompute
@@ -56,9 +56,9 @@ def storages(tensors: Any) -> dict[int, int]:
     return {storage.data_ptr(): storage.nbytes() for storage in found}
 
 
-def planned(config: ModelConfig, **changes: Any) -> Memory:
+def planned(config: ModelConfig, **changes: Any) -> MemoryPlan:
     values: dict[str, Any] = {"total_steps": 1, "batch_rows": ROWS, "is_cuda": False, **changes}
-    return memory(Run(config=config, **values))
+    return memory(PhaseRun(config=config, **values))
 
 
 def batch_of(config: ModelConfig) -> Tensor:
@@ -76,7 +76,7 @@ def test_activations_are_what_autograd_saves(config: ModelConfig, dtype: torch.d
     with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t):
         model(ids, None, (ids == 1).cumsum(1) if masks_documents else None)
     measured = sum(n_bytes for address, n_bytes in storages(kept).items() if address not in own)
-    how = Run(
+    how = PhaseRun(
         config=config,
         total_steps=1,
         batch_rows=ROWS,
@@ -118,7 +118,7 @@ def test_compiled_activations_are_what_the_partitioner_keeps() -> None:
     how: dict[str, Any] = {"total_steps": 1, "batch_rows": ROWS, "is_cuda": False, "is_compiled": True}
     for config, is_bf16 in itertools.product(configs, (False, True)):
         told = [
-            plan.torch_activation_bytes(Run(config=config, is_bf16=is_bf16, activation_checkpointing=kind, **how))
+            plan.torch_activation_bytes(PhaseRun(config=config, is_bf16=is_bf16, activation_checkpointing=kind, **how))
             for kind in KINDS
         ]
         kept = [measured.pop(0) for _ in KINDS]
@@ -224,7 +224,7 @@ def test_a_real_run_takes_what_the_plan_says(
     )
     model = Transformer(config)
     told = memory(
-        Run(
+        PhaseRun(
             config=config,
             total_steps=2,
             batch_rows=rows,
@@ -246,20 +246,20 @@ def test_a_run_has_the_tokens_of_its_plan(tmp_path: Path) -> None:
     batches = StreamBatches(TokenStream(tmp_path / "shards", "train"), seq_len=16, batch_rows=4, seed=1)
     settings = TrainSettings(total_steps=5, use_compile=False, precision="fp32")
     history = train(Transformer(config), batches, settings=settings, checkpoints=tmp_path / "run")
-    run = Run(config=config, total_steps=5, batch_rows=4)
+    run = PhaseRun(config=config, total_steps=5, batch_rows=4)
     assert history[-1].tokens == run.tokens
     assert run.flops == run.tokens * config.flops_per_token()
     assert run.seconds(tflops=1.0, mfu=0.5) == pytest.approx(run.flops / 0.5e12)
 
 
 def test_devices_share_rows_time_and_on_demand_state() -> None:
-    one, four = (Run(config=MODELS[0], total_steps=10, batch_rows=8, n_devices=n) for n in (1, 4))
+    one, four = (PhaseRun(config=MODELS[0], total_steps=10, batch_rows=8, n_devices=n) for n in (1, 4))
     assert four.tokens == one.tokens
     assert four.seconds(1.0, 0.4) == pytest.approx(one.seconds(1.0, 0.4) / 4)
     assert (one.rows_at_once, four.rows_at_once) == (8, 2)
     assert memory(four).activations < memory(one).activations
     assert memory(four).optimizer == memory(one).optimizer
-    sharded = memory(Run(config=MODELS[0], total_steps=10, batch_rows=8, n_devices=4, is_sharded=True))
+    sharded = memory(PhaseRun(config=MODELS[0], total_steps=10, batch_rows=8, n_devices=4, is_sharded=True))
     assert sharded.optimizer == pytest.approx(memory(one).optimizer / 4, rel=0.01)
     assert sharded.peak < memory(four).peak
 
@@ -268,4 +268,4 @@ def test_devices_share_rows_time_and_on_demand_state() -> None:
 def test_what_can_not_run_is_not_planned(bad: dict[str, int]) -> None:
     values: dict[str, Any] = {"total_steps": 1, "batch_rows": 20, "n_devices": 4, **bad}
     with pytest.raises(ValueError, match=next(iter(bad))):
-        Run(config=MODELS[0], **values)
+        PhaseRun(config=MODELS[0], **values)

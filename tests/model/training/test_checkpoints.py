@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from model.network.config import ModelConfig
 from model.network.folder import load_model, save_model
 from model.tokenizer.tokenizer import Tokenizer
-from model.training.checkpoints import Checkpoint, Policy, load_newest, save_checkpoint
+from model.training.checkpoints import Checkpoint, RetentionPolicy, load_newest, save_checkpoint
 from tests.model.conftest import TINY, awake
 
 
@@ -25,7 +25,7 @@ def newest(folder: Path, messages: list[str]) -> Checkpoint | None:
 
 def test_the_newest_comes_back_and_old_ones_go(tmp_path: Path) -> None:
     for step in (1, 2, 10):
-        save_checkpoint(tmp_path, state(step), Policy(last=2))
+        save_checkpoint(tmp_path, state(step), RetentionPolicy(last=2))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000010"]
     loaded = newest(tmp_path, [])
     assert loaded is not None
@@ -35,7 +35,7 @@ def test_the_newest_comes_back_and_old_ones_go(tmp_path: Path) -> None:
 
 def test_the_policy_keeps_the_last_the_best_every_nth_and_one_to_go_back_to(tmp_path: Path) -> None:
     for step in range(0, 23, 2):
-        save_checkpoint(tmp_path, state(step), Policy(last=2, every=10, best_step=6, back_steps=9))
+        save_checkpoint(tmp_path, state(step), RetentionPolicy(last=2, every=10, best_step=6, back_steps=9))
     kept = [int(path.name[5:]) for path in sorted(tmp_path.iterdir())]
     assert kept == [0, 6, 10, 16, 20, 22]  # 10 to go back to, 16 to take its place
     assert newest_of(tmp_path, up_to=11) == 10
@@ -47,7 +47,7 @@ def test_there_is_always_one_to_go_back_to(steps: set[int], last: int, back_step
     """However they lie: kept step by step, as a run does, and never much farther back than asked for."""
     there, gap = {0}, max(b - a for a, b in itertools.pairwise(sorted({0} | steps)))
     for step in sorted(steps):
-        there = Policy(last=last, back_steps=back_steps).kept(there | {step})
+        there = RetentionPolicy(last=last, back_steps=back_steps).kept(there | {step})
         assert len(there) <= last + 2
         target = max(step - back_steps, 0)
         assert target - max(each for each in there if each <= target) <= back_steps + gap

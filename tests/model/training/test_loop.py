@@ -16,7 +16,7 @@ from model.training.loop import DivergedError, StepRecord, TrainSettings, train
 from model.training.optim import OptimSettings
 from tests.model.conftest import TINY, write_shards
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def settings(**changes: object) -> TrainSettings:

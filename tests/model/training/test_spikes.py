@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from model.data.batches import Batch, StreamBatches
 from model.network.transformer import Transformer
 from model.training.loop import DivergedError, StepRecord, train
-from model.training.spikes import Event, WatchSettings, batch_of, leave_out, problem
+from model.training.spikes import TrainingEvent, WatchSettings, batch_of, leave_out, problem
 from tests.model.conftest import TINY
 from tests.model.training.test_loop import ROOT, StopError, batches, same, settings
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 6)), max_size=5))
 def test_every_batch_is_used_once_or_left_out(troubles: list[tuple[int, int]]) -> None:
-    events: list[Event] = []
+    events: list[TrainingEvent] = []
     for step, back_steps in troubles:
         events.append(leave_out(step, "bad", events, WatchSettings(back_steps=back_steps, max_skips=9)))
     used = [batch_of(step, events) for step in range(60)]
@@ -92,7 +92,7 @@ def watching(**changes: Any) -> WatchSettings:
 
 def run(
     folder: Path, name: str, watch: WatchSettings, stop_after: int = 99, **changes: Any
-) -> tuple[Transformer, list[StepRecord], list[Event], list[int], list[str]]:
+) -> tuple[Transformer, list[StepRecord], list[TrainingEvent], list[int], list[str]]:
     model, data, events, messages = Transformer(TINY, seed=1), garbled(folder), [], []
 
     def stop(record: StepRecord) -> None:
@@ -196,7 +196,9 @@ def test_two_ranks_go_back_together(tmp_path: Path) -> None:
     assert [child.wait(timeout=120) for child in children] == [0, 0]
     for rank in range(2):
         said = json.loads((tmp_path / f"rank{rank}.json").read_text())
-        assert [Event.from_dict(each).left_out for each in said["events"]] == [event.left_out for event in events]
+        assert [TrainingEvent.from_dict(each).left_out for each in said["events"]] == [
+            event.left_out for event in events
+        ]
         assert said["losses"] == pytest.approx([record.loss_nats for record in history], rel=1e-3)
 
 
@@ -204,7 +206,7 @@ def test_a_run_that_stays_bad_ends(tmp_path: Path) -> None:
     model = Transformer(TINY)
     with torch.no_grad():
         model.embedding.weight[100] = float("nan")
-    events: list[Event] = []
+    events: list[TrainingEvent] = []
     how = settings(watch=watching())
     with pytest.raises(DivergedError, match="diverged"):
         train(model, batches(tmp_path), settings=how, checkpoints=tmp_path / "run", on_event=events.append)

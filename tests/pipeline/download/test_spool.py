@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.download import spool as spooled
 from pipeline.download import stage as download
-from pipeline.download.sources import Batch, Document, Opened, Part, Reading, Reject, Rows
+from pipeline.download.readers.document import Document, DocumentBatch, Opened, Reading, Reject, RowFormat, SourcePart
 from pipeline.download.spool import clear_unfinished, read_summary, spool_reading
 from pipeline.storage.arrow import map_batches
 from pipeline.storage.sort import run_paths
@@ -22,11 +22,11 @@ from tests.conftest import ROOT
 make = download._tables  # pyright: ignore[reportPrivateUsage]
 
 
-def batches(text: str) -> Iterator[Batch]:
+def batches(text: str) -> Iterator[DocumentBatch]:
     document = Document("s", "{}", text, "", "", "")
     reject = Reject("s", text, "broken", "")
-    yield Batch([document], [reject, reject], {"seen": 2}, 3, [{"path": text}], Rows(2, 1, ("a",)))
-    yield Batch([], [], {"seen": 1, "other": 1}, 2, [], Rows(1, 0, ("b",)))
+    yield DocumentBatch([document], [reject, reject], {"seen": 2}, 3, [{"path": text}], RowFormat(2, 1, ("a",)))
+    yield DocumentBatch([], [], {"seen": 1, "other": 1}, 2, [], RowFormat(1, 0, ("b",)))
 
 
 def open_text(key: str, text: str) -> Opened:
@@ -34,7 +34,7 @@ def open_text(key: str, text: str) -> Opened:
 
 
 def stop() -> Opened:
-    def broken() -> Iterator[Batch]:
+    def broken() -> Iterator[DocumentBatch]:
         yield from batches("half")
         raise OSError("stopped")
 
@@ -48,14 +48,16 @@ def texts(folders: list[Path]) -> list[str]:
 
 
 def test_parts_are_found_again_and_add_up(tmp_path: Path) -> None:
-    parts = [Part(5, partial(open_text, key, text)) for key, text in (("k1", "one"), ("k2", "two"), ("", "three"))]
+    parts = [
+        SourcePart(5, partial(open_text, key, text)) for key, text in (("k1", "one"), ("k2", "two"), ("", "three"))
+    ]
     advanced: list[int] = []
     first = spool_reading(Reading(15, iter(()), parts), tmp_path, make, advanced.append)
     assert sum(advanced) == 15
     assert texts(first) == ["one", "two", "three"]
     whole = read_summary(first)
     assert (whole.counts, whole.reasons) == ({"seen": 9, "other": 3}, {"broken": 6})
-    assert (whole.rows, whole.reject) == (Rows(9, 3, ("a",)), "broken: one")
+    assert (whole.rows, whole.reject) == (RowFormat(9, 3, ("a",)), "broken: one")
     assert whole.origins == [{"path": "one"}, {"path": "two"}, {"path": "three"}]
     again = spool_reading(Reading(15, iter(()), [parts[1], parts[0], parts[2]]), tmp_path, make, advanced.append)
     assert again[:2] == [first[1], first[0]]
@@ -67,27 +69,27 @@ def test_parts_are_found_again_and_add_up(tmp_path: Path) -> None:
 
 def test_half_a_part_is_none(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="stopped"):
-        spool_reading(Reading(1, iter(()), [Part(1, stop)]), tmp_path, make, lambda n: None)
+        spool_reading(Reading(1, iter(()), [SourcePart(1, stop)]), tmp_path, make, lambda n: None)
     assert not list(tmp_path.glob("part-*"))
 
 
 def test_the_same_part_twice_at_once_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow() -> Opened:
-        def late() -> Iterator[Batch]:
+        def late() -> Iterator[DocumentBatch]:
             yield from batches("same")
             spool_reading(
-                Reading(1, iter(()), [Part(1, partial(open_text, "k", "same"))]), tmp_path, make, lambda n: None
+                Reading(1, iter(()), [SourcePart(1, partial(open_text, "k", "same"))]), tmp_path, make, lambda n: None
             )
 
         return Opened("k", late())
 
-    folders = spool_reading(Reading(1, iter(()), [Part(1, slow)]), tmp_path, make, lambda n: None)
+    folders = spool_reading(Reading(1, iter(()), [SourcePart(1, slow)]), tmp_path, make, lambda n: None)
     assert texts(folders) == ["same"]
     assert list(tmp_path.iterdir()) == folders
 
 
 def test_what_other_code_has_read_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reading = Reading(1, iter(()), [Part(1, partial(open_text, "k", "one"))])
+    reading = Reading(1, iter(()), [SourcePart(1, partial(open_text, "k", "one"))])
     [before] = spool_reading(reading, tmp_path, make, lambda n: None)
     monkeypatch.setattr(spooled, "code_key", lambda: "later")
     [after] = spool_reading(reading, tmp_path, make, lambda n: None)

@@ -18,7 +18,7 @@ from pipeline.download import spool as spooled
 from pipeline.download import stage as download
 from pipeline.download.params import Download
 from pipeline.download.readers import text
-from pipeline.download.sources import Document
+from pipeline.download.readers.document import Document
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics
 from pipeline.storage import sort
@@ -144,7 +144,7 @@ import os, signal, sys
 from pathlib import Path
 from pipeline import download
 from pipeline.params import Download
-from pipeline.download.sources import text
+from pipeline.download.readers import text
 text.PART_BYTES = 1
 read_file, n_left = text._read_file, [9]
 def read_nine(*args):

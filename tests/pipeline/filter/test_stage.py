@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 import pytest
 
 from pipeline.filter import stage
-from pipeline.filter.decisions import PASSES, Rule, Scored, Step, first_broken
+from pipeline.filter.decisions import PASSES, FilterStep, Rule, Scored, first_broken
 from pipeline.filter.params import C4, Decontamination, Filter, FineWeb, Licences, Pii, QualityClassifier
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import check_metrics
 from pipeline.params import load_params
 from pipeline.storage.tables import DOCS, ShardWriter, read_docs, read_table
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LANGUAGES = ROOT / "data" / "seed" / "languages"
 ENGLISH = (
     "alpha.norm(x, axis)\n\nCompute the norm of a matrix along the given axis, and return it with the shape of the input.\n"
@@ -185,7 +185,7 @@ def loudness(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
 def test_a_step_rewrites_for_the_steps_after_it_and_the_ledger_says_so(
     tmp_path: Path, hasty: Filter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = [Step([], shout), Step([Rule("max_loud", "loud", "max", 3.0)], loudness)]
+    steps = [FilterStep([], shout), FilterStep([Rule("max_loud", "loud", "max", 3.0)], loudness)]
     monkeypatch.setattr(stage, "list_steps", lambda *_: steps)
     monkeypatch.setattr("pipeline.workers.results.N_HERE", 100)
     texts = ["quiet", "norm", "norm norm and norm", "norm " * 4]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.ledger.places import Snapshot
+from pipeline.ledger.places import DataSnapshot
 from pipeline.storage.tables import DOCS, TOKEN_DOCS, ShardWriter, write_ledger, write_table
 
 STAGES = ("download", "dedupe", "filter")
@@ -41,7 +41,7 @@ def write_corpus(
     ledger: Sequence[Mapping[str, Any]] = (),
     shard_bytes: int = 64,
     name: str = "workspace",
-) -> Snapshot:
+) -> DataSnapshot:
     """Each stage's documents without those that it or one before it dropped, its ledger, and the shards' table."""
     gone: set[str] = set()
     for stage in STAGES:
@@ -64,4 +64,4 @@ def write_corpus(
         for i, row in enumerate(stay)
     ]
     write_table(root / "shard" / "docs.parquet", pa.Table.from_pylist(tokens, TOKEN_DOCS))
-    return Snapshot(name, {stage: root / stage for stage in (*STAGES, "shard")})
+    return DataSnapshot(name, {stage: root / stage for stage in (*STAGES, "shard")})

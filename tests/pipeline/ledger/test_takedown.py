@@ -11,8 +11,8 @@ from ruamel.yaml import YAML
 from pipeline.download.tombstones import parse, tombstone
 from pipeline.ledger import takedown
 from pipeline.ledger.__main__ import main
-from pipeline.ledger.places import Cache, Snapshot
-from pipeline.ledger.versions import Registry
+from pipeline.ledger.places import DataSnapshot, DvcCache
+from pipeline.ledger.versions import RegisteredVersions
 from pipeline.storage.tables import read_docs, read_table
 from tests.conftest import new_workspace, read_yaml, run_command
 from tests.pipeline.ledger.made import an_id, doc, dropped, write_corpus
@@ -92,16 +92,16 @@ def test_a_corpus_of_tombstones_is_empty(corpus: Path, capsys: pytest.CaptureFix
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Snapshot:
+def data(tmp_path: Path) -> DataSnapshot:
     """1 stands in for 2 and 3; 4 stands in for nobody."""
     ledger = [dropped(an_id(number), "dedupe", "near_duplicate", an_id(1)) for number in (2, 3)]
     return write_corpus(tmp_path / "data", [doc(number) for number in range(1, 9)], ledger)
 
 
 @pytest.mark.parametrize(("number", "others"), [(1, {2, 3}), (2, {1, 3}), (4, set())])
-def test_the_other_members_of_a_cluster(data: Snapshot, number: int, others: set[int]) -> None:
+def test_the_other_members_of_a_cluster(data: DataSnapshot, number: int, others: set[int]) -> None:
     assert takedown.clusters(data, [an_id(number)]) == sorted(an_id(other) for other in others)
-    registry = Registry(Path("nowhere"), Cache(Path("nowhere")))
+    registry = RegisteredVersions(Path("nowhere"), DvcCache(Path("nowhere")))
     made = takedown.plan(data, [tombstone("id", an_id(number), "r")], registry, with_duplicates=True)
     assert {stone.value for stone in made.stones} == {an_id(each) for each in {number, *others}}
     assert made.documents["id"].to_list() == sorted(an_id(each) for each in {number, *others})
@@ -112,21 +112,21 @@ def test_what_is_taken_down_already_or_of_an_earlier_run_does_not_return(tmp_pat
     ledger = [dropped(an_id(number), "dedupe", "near_duplicate", an_id(1)) for number in (2, 3)]
     ledger.append(dropped(an_id(4), "dedupe", "seen_before", an_id(99)))
     data = write_corpus(tmp_path / "data", [doc(number) for number in range(1, 9)], ledger)
-    registry, before = Registry(Path("nowhere"), Cache(Path("nowhere"))), [tombstone("id", an_id(2), "r")]
+    registry, before = RegisteredVersions(Path("nowhere"), DvcCache(Path("nowhere"))), [tombstone("id", an_id(2), "r")]
     for number, others in ((1, [3]), (4, [])):
         stones = [tombstone("id", an_id(number), "r")]
         made = takedown.plan(data, stones, registry, before, with_duplicates=False)
         assert made.cluster == [an_id(other) for other in others]
 
 
-def ask(data: Snapshot, *arguments: str, code: int = 0) -> None:
+def ask(data: DataSnapshot, *arguments: str, code: int = 0) -> None:
     root = data.collected.parent
     file = ["--data", str(root), "--takedowns", str(root.parent / "takedowns.jsonl")]
     assert main(["takedown", *arguments, *file]) == code
 
 
 def test_the_command_writes_a_sorted_file_and_says_what_follows(
-    data: Snapshot, capsys: pytest.CaptureFixture[str]
+    data: DataSnapshot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask(data, an_id(1)[:10], "--url", "https://SITE4.example.org/4/", "--reason", "asked", "--date", "2026-11-20")
     told = capsys.readouterr().out
@@ -170,7 +170,7 @@ def test_before_anything_was_collected(tmp_path: Path, capsys: pytest.CaptureFix
     assert "2 tombstones" in capsys.readouterr().out
 
 
-def test_a_file_of_all_kinds(data: Snapshot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_of_all_kinds(data: DataSnapshot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [
         "# a comment",
         an_id(1).upper(),
@@ -206,7 +206,7 @@ def test_a_file_of_all_kinds(data: Snapshot, tmp_path: Path, capsys: pytest.Capt
     ],
 )
 def test_what_is_no_takedown_writes_nothing(
-    data: Snapshot, arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
+    data: DataSnapshot, arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask(data, *arguments, code=1)
     assert error in capsys.readouterr().err
@@ -214,14 +214,14 @@ def test_what_is_no_takedown_writes_nothing(
 
 
 def test_a_line_of_a_list_that_means_nothing_is_named(
-    data: Snapshot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: DataSnapshot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "list.txt").write_text("domain:x.org\nwhat?\n")
     ask(data, "--file", str(tmp_path / "list.txt"), "--reason", "r", code=1)
     assert "list.txt:2" in capsys.readouterr().err
 
 
-def test_why_knows_what_was_taken_down(data: Snapshot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_why_knows_what_was_taken_down(data: DataSnapshot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "after"
     stones = [tombstone("domain", "example.com", "a court"), tombstone("id", an_id(1), "asked")]
     (tmp_path / "takedowns.jsonl").write_text(takedown.render(stones))

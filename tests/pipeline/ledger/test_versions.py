@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.frame.errors import UserError
 from pipeline.ledger.__main__ import lineage_of
-from pipeline.ledger.places import Cache, git, lineage_at, road
-from pipeline.ledger.versions import NO_REGISTRY, Registered, Registry, told
+from pipeline.ledger.places import DvcCache, git, lineage_at, road
+from pipeline.ledger.versions import NO_REGISTRY, Registered, RegisteredVersions, told
 from tests.conftest import ROOT
 from tests.fake_repo import DVC_YAML, FakeRepo
 from tests.pipeline.ledger.made import an_id, doc, write_corpus
@@ -61,7 +61,7 @@ def registered(number: str, md5: str) -> Registered:
 
 def test_without_a_registry_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    registry = Registry(tmp_path, Cache(tmp_path))
+    registry = RegisteredVersions(tmp_path, DvcCache(tmp_path))
     assert registry.versions == []
     assert told(registry.saw([an_id(1)]), registry.note) == [NO_REGISTRY]
     assert not (tmp_path / "var").exists()
@@ -69,7 +69,7 @@ def test_without_a_registry_one_line_says_so(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_version_whose_data_is_away_is_said(tmp_path: Path) -> None:
-    registry = Registry(tmp_path, Cache(tmp_path))
+    registry = RegisteredVersions(tmp_path, DvcCache(tmp_path))
     registry.__dict__["versions"] = [registered("2", "ab" * 16 + ".dir"), registered("1", "")]
     assert told(registry.saw([an_id(1)]), registry.note) == [
         "version 2 (champion): its data is not in the cache (dvc fetch --all-commits data/shard)",
@@ -78,7 +78,7 @@ def test_a_version_whose_data_is_away_is_said(tmp_path: Path) -> None:
 
 
 def test_a_state_is_named_by_version_run_name_or_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    registry = Registry(tmp_path, Cache(tmp_path))
+    registry = RegisteredVersions(tmp_path, DvcCache(tmp_path))
     registry.__dict__["versions"] = [registered("2", "a"), registered("1", "b")]
     assert lineage_of(registry, "v1") is registry.versions[1].made
     assert lineage_of(registry, "f" * 12) is registry.versions[0].made

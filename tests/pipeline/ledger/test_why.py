@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.ledger.__main__ import main
 from pipeline.ledger.life import life
-from pipeline.ledger.places import Snapshot, stage_folders
+from pipeline.ledger.places import DataSnapshot, stage_folders
 from pipeline.storage.tables import DOCS, TOKEN_DOCS, ShardWriter, write_ledger, write_table
 from tests.conftest import ROOT
 
@@ -147,7 +147,7 @@ def test_a_place_without_lines_is_told_as_its_source_names_it(tmp_path: Path) ->
     row = {**doc("kept", "Text."), "source": "wikipedia/wiki", "locator": where}
     with ShardWriter(tmp_path / "download") as writer:
         writer.write(pa.Table.from_pylist([row], schema=DOCS))
-    found = life(Snapshot("here", {"download": tmp_path / "download"}), row)
+    found = life(DataSnapshot("here", {"download": tmp_path / "download"}), row)
     assert found[0].detail == f"wikipedia/wiki, {where}, licence MIT"
 
 

@@ -22,7 +22,7 @@ from model.network.loss import IGNORE
 from pipeline.frame.errors import ParamError, UserError
 from pipeline.params import check_params, load_params
 from pipeline.pretrain import stage as pretrain
-from pipeline.pretrain.data import Plan, match_sources, plan_data, read_documents
+from pipeline.pretrain.data import DataPlan, match_sources, plan_data, read_documents
 from pipeline.pretrain.params import Data
 from pipeline.storage.tables import read_table
 from tests.conftest import ROOT, read_yaml, stage_commands
@@ -31,7 +31,7 @@ TOOLKIT, SKETCH, SPEC = (f"python_docs/{name}" for name in ("prompt_toolkit", "d
 MIXTURE = {TOOLKIT: 0.5, "python_docs/": 0.2, SKETCH: 0.3}
 
 
-def plan_of(road: Path, seq_len: int = 128, n_steps: int = 25, **data: Any) -> Plan:
+def plan_of(road: Path, seq_len: int = 128, n_steps: int = 25, **data: Any) -> DataPlan:
     """25 steps of 8 rows, 200 rows in all, if nothing else is said."""
     stream = TokenStream(road / "data/shard", "train")
     table = road / "data/shard/docs.parquet"

@@ -10,28 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.frame.errors import UserError
-from pipeline.registry.gate import MIN_SHARED_DOCS, Documents, Measured, judge, paired_difference
+from pipeline.registry.gate import MIN_SHARED_DOCS, DocumentLosses, Measured, judge, paired_difference
 from pipeline.registry.params import Registry
 
 POLICY = Registry(max_bpb_z=2.0, max_bpb_increase=0.01, max_skill_drop={"quote_exact_frac": 0.05})
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def documents(seed: int, n: int = 200, bpb: float = 1.4, spread: float = 0.1) -> Documents:
+def documents(seed: int, n: int = 200, bpb: float = 1.4, spread: float = 0.1) -> DocumentLosses:
     """`n` documents of a model with about that many bits per byte; ids and sizes do not depend on the seed."""
     rng = np.random.default_rng(seed)
     n_bytes = np.random.default_rng(0).integers(50, 5_000, n)
     nats = n_bytes * math.log(2) * (bpb + spread * rng.standard_normal(n))
-    return Documents(np.array([f"{i:032x}" for i in range(n)]), n_bytes, nats)
+    return DocumentLosses(np.array([f"{i:032x}" for i in range(n)]), n_bytes, nats)
 
 
-def measured(docs: Documents, skill: float = 0.8) -> Measured:
+def measured(docs: DocumentLosses, skill: float = 0.8) -> Measured:
     bpb = float(docs.nats.sum() / docs.n_bytes.sum() / math.log(2))
     return Measured({"bpb": bpb, "quote_exact_frac": skill}, docs)
 
 
-def worse(docs: Documents, factor: float) -> Documents:
-    return Documents(docs.ids, docs.n_bytes, docs.nats * factor)
+def worse(docs: DocumentLosses, factor: float) -> DocumentLosses:
+    return DocumentLosses(docs.ids, docs.n_bytes, docs.nats * factor)
 
 
 @given(SEEDS, st.integers(1, 300), st.floats(0, 1))
@@ -58,10 +58,10 @@ def test_worse_by_less_than_the_noise_passes() -> None:
     """Half a standard error worse, with noise of its own on every document."""
     champion = documents(1)
     noise = documents(2, bpb=0.0)
-    noisy = Documents(champion.ids, champion.n_bytes, champion.nats + noise.nats)
+    noisy = DocumentLosses(champion.ids, champion.n_bytes, champion.nats + noise.nats)
     difference, error, _ = paired_difference(noisy, champion)
     shift = (0.5 * error - difference) * math.log(2) * champion.n_bytes
-    candidate = Documents(champion.ids, champion.n_bytes, noisy.nats + shift)
+    candidate = DocumentLosses(champion.ids, champion.n_bytes, noisy.nats + shift)
     assert paired_difference(candidate, champion)[0] == pytest.approx(0.5 * error)
     assert judge(POLICY, measured(candidate), measured(champion)).is_passed
 
@@ -99,7 +99,7 @@ def test_without_a_champion_any_model_passes(seed: int) -> None:
 def test_few_shared_documents_fall_back_on_the_totals(n: int) -> None:
     champion = documents(1)
     ids = np.array([*champion.ids[:n], *(f"x{i}" for i in range(200 - n))])
-    candidate = Documents(ids, champion.n_bytes, champion.nats)
+    candidate = DocumentLosses(ids, champion.n_bytes, champion.nats)
     bpb = measured(champion).metrics["bpb"]
     for increase, passes in ((0.009, True), (0.011, False)):
         metrics = {"bpb": bpb + increase, "quote_exact_frac": 0.8}
@@ -108,7 +108,7 @@ def test_few_shared_documents_fall_back_on_the_totals(n: int) -> None:
 
 def test_the_same_place_with_another_text_is_not_shared() -> None:
     champion = documents(1)
-    changed = Documents(champion.ids, champion.n_bytes + (np.arange(200) < 150), champion.nats * 5)
+    changed = DocumentLosses(champion.ids, champion.n_bytes + (np.arange(200) < 150), champion.nats * 5)
     assert paired_difference(changed, champion)[2] == 50
 
 
@@ -117,7 +117,7 @@ def test_a_model_without_a_finite_figure_never_passes(broken: float) -> None:
     docs = documents(1)
     nats = docs.nats.copy()
     nats[0] = broken
-    candidate = Measured({"bpb": broken, "quote_exact_frac": 0.8}, Documents(docs.ids, docs.n_bytes, nats))
+    candidate = Measured({"bpb": broken, "quote_exact_frac": 0.8}, DocumentLosses(docs.ids, docs.n_bytes, nats))
     assert not judge(POLICY, candidate, measured(docs)).is_passed
     assert not judge(POLICY, candidate, None).is_passed
     assert not judge(POLICY, measured(docs, math.nan), measured(docs)).is_passed

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.frame.errors import UserError
-from pipeline.registry.gate import Documents
+from pipeline.registry.gate import DocumentLosses
 from pipeline.registry.params import Registry
 from pipeline.registry.promotion import Version, judge, promote, pull, rollback
 
@@ -66,9 +66,9 @@ class MemoryStore:
     def metrics(self, version: Version) -> dict[str, float]:
         return {"bpb": self.bpb[version.number]}
 
-    def documents(self, version: Version) -> Documents:
+    def documents(self, version: Version) -> DocumentLosses:
         sizes = np.arange(100, 200)
-        return Documents(sizes.astype(str), sizes, sizes * self.bpb[version.number])
+        return DocumentLosses(sizes.astype(str), sizes, sizes * self.bpb[version.number])
 
     def fetch(self, version: Version, folder: Path) -> None:
         self.write()

@@ -19,7 +19,7 @@ from rich.console import Console
 from pipeline.params import load_params
 from pipeline.sweep.__main__ import command, show
 from pipeline.sweep.space import Sweep
-from pipeline.sweep.study import Row
+from pipeline.sweep.study import TrialRow
 from tests.conftest import ROOT
 from tests.pipeline.conftest import sentence, write_docs
 
@@ -196,9 +196,9 @@ def test_without_optuna_it_says_what_to_install(
 def test_the_table_and_the_line_to_copy() -> None:
     search = Sweep.model_validate({"space": {RATE: [0.001, 0.01], "pretrain.training.spikes": [None]}})
     rows = [
-        Row(1, "complete", 1.25, {RATE: 0.01, "pretrain.training.spikes": None}, {"train_seconds": 9.6}),
-        Row(0, "complete", 1.5, {RATE: 0.001, "pretrain.training.spikes": None}, {}),
-        Row(2, "failed", None, {RATE: 0.001, "pretrain.training.spikes": None}, {"why": "a [b] c"}),
+        TrialRow(1, "complete", 1.25, {RATE: 0.01, "pretrain.training.spikes": None}, {"train_seconds": 9.6}),
+        TrialRow(0, "complete", 1.5, {RATE: 0.001, "pretrain.training.spikes": None}, {}),
+        TrialRow(2, "failed", None, {RATE: 0.001, "pretrain.training.spikes": None}, {"why": "a [b] c"}),
     ]
     console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: PTH123, SIM115
     show(console, search, rows, {RATE: 0.001, "pretrain.training.spikes": None})

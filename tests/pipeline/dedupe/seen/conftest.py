@@ -13,7 +13,7 @@ from pipeline.dedupe.minhash import signatures as minhash
 from pipeline.dedupe.minhash.sketch import sketch
 from pipeline.dedupe.params import Dedupe
 from pipeline.dedupe.seen.index_folder import FolderIndex
-from pipeline.dedupe.seen.runs import Seen, Settings
+from pipeline.dedupe.seen.runs import SeenDocuments, Settings
 from pipeline.storage.tables import DOCS, ShardWriter
 
 PARAMS = Dedupe(seed=1, ngram_words=2, n_bands=32, n_rows=1, min_jaccard=0.5, source_priority=[])
@@ -33,7 +33,7 @@ def write_run(folder: Path, docs: Docs) -> Path:
 
 def ask(
     index: FolderIndex, docs: Docs, settings: Settings = SETTINGS, min_jaccard: float = 0.5, runs: Any = None
-) -> Seen:
+) -> SeenDocuments:
     """What an index says about documents, all of its runs counting if none are named."""
     permuted = minhash.permutations(settings.n_bands * settings.n_rows, settings.seed)
     ids, texts = (pa.array([doc[i] for doc in docs], pa.string()) for i in (0, 1))
@@ -41,7 +41,7 @@ def ask(
     return index.query(asked, sketch(ids, texts, settings.ngram_words, permuted), settings, min_jaccard)
 
 
-def answers(seen: Seen) -> list[tuple[str | None, bool, float]]:
+def answers(seen: SeenDocuments) -> list[tuple[str | None, bool, float]]:
     """Other id, whether its text is the same, similarity."""
     columns = seen.other_id.to_pylist(), seen.is_exact.tolist(), seen.similarity.tolist()
     assert [name is not None for name in columns[0]] == seen.is_seen.tolist()

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.download.params import PythonDocs
 from pipeline.download.python.python_docs import is_documented, module_name, open_source
-from pipeline.download.sources import Batch, Document, Reject
+from pipeline.download.readers.document import Document, DocumentBatch, Reject
 from pipeline.frame.errors import UserError
 
 FILES = {
@@ -59,15 +59,15 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return install(tmp_path / "site")
 
 
-def read(site: Path, params: PythonDocs = PARAMS) -> list[Batch]:
+def read(site: Path, params: PythonDocs = PARAMS) -> list[DocumentBatch]:
     return list(open_source(params, "download.sources.0", [str(site)]).batches)
 
 
-def documents(batches: list[Batch]) -> dict[str, Document]:
+def documents(batches: list[DocumentBatch]) -> dict[str, Document]:
     return {document.title: document for batch in batches for document in batch.docs}
 
 
-def rejects(batches: list[Batch]) -> dict[str, Reject]:
+def rejects(batches: list[DocumentBatch]) -> dict[str, Reject]:
     return {json.loads(reject.locator)["file"]: reject for batch in batches for reject in batch.rejects}
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.download.python.symbol_signatures import (
     DEFINITIONS,
     MAX_SIGNATURE,
-    Source,
+    SourceLines,
     class_signature,
     decorator_names,
     function_signature,
@@ -24,7 +24,9 @@ from pipeline.download.python.symbol_signatures import (
 def rendered(source: str, is_method: bool = False) -> str:
     node = ast.parse(source).body[0]
     assert isinstance(node, DEFINITIONS)
-    prefix, signature = function_signature(node, decorator_names(node), is_method, Source(source.encode().splitlines()))
+    prefix, signature = function_signature(
+        node, decorator_names(node), is_method, SourceLines(source.encode().splitlines())
+    )
     return f"{prefix}f{signature}"
 
 
@@ -64,7 +66,7 @@ def test_signature(source: str, is_method: bool, expected: str) -> None:
 def test_class_is_called_like_this(source: str, expected: str) -> None:
     node = ast.parse(source).body[0]
     assert isinstance(node, ast.ClassDef)
-    assert class_signature(node, node.body, Source(source.encode().splitlines())) == expected
+    assert class_signature(node, node.body, SourceLines(source.encode().splitlines())) == expected
 
 
 @given(st.lists(st.from_regex(r"[a-z]{1,40}=[0-9]{1,40}", fullmatch=True), max_size=40))

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.download.readers.fetch import Address, Policy, fetch_all, masked, retry_after
+from pipeline.download.readers.fetch import Address, RetryPolicy, fetch_all, masked, retry_after
 from pipeline.download.readers.fetched_file import Fetched, Validators
 from pipeline.frame.errors import UserError
 from tests.conftest import ROOT
 from tests.pipeline.download.readers.web_server import Page, Server, Trouble, served
 
-POLICY = Policy(max_failures=4, backoff_seconds=0.01, max_wait_seconds=0.3, connect_seconds=5.0, stall_seconds=0.5)
+POLICY = RetryPolicy(max_failures=4, backoff_seconds=0.01, max_wait_seconds=0.3, connect_seconds=5.0, stall_seconds=0.5)
 DATA = random.Random(1).randbytes(300_000)
 OTHER = random.Random(2).randbytes(300_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -36,7 +36,7 @@ def server() -> Iterator[Server]:
         yield started
 
 
-def fetch(server: Server, folder: Path, *paths: str, sha256: str = "", policy: Policy = POLICY) -> list[Fetched]:
+def fetch(server: Server, folder: Path, *paths: str, sha256: str = "", policy: RetryPolicy = POLICY) -> list[Fetched]:
     addresses = [Address(server.url + path, sha256) for path in paths or ("/a.txt",)]
     return fetch_all(addresses, "download.sources.0.files", folder, policy)
 
@@ -260,7 +260,7 @@ def test_a_failure_stops_the_other_files(server: Server, tmp_path: Path) -> None
     server.pages["/slow.txt"] = Page(DATA, troubles=[Trouble(503)] * 1_000)
     server.pages["/bad.txt"] = Page(b"x", troubles=[Trouble(404)])
     started, before = time.monotonic(), set(threading.enumerate())
-    patient = Policy(max_failures=1_000, backoff_seconds=30.0)
+    patient = RetryPolicy(max_failures=1_000, backoff_seconds=30.0)
     with pytest.raises(UserError, match=r"/bad\.txt"):
         fetch(server, tmp_path, "/slow.txt", "/bad.txt", policy=patient)
     assert time.monotonic() - started < 20.0

@@ -18,8 +18,9 @@ import pytest
 from pipeline.download import stage as download
 from pipeline.download.params import Download, Text
 from pipeline.download.readers import fetch, formats, text
-from pipeline.download.readers.fetch import Policy
-from pipeline.download.sources import Batch, Reading, open_source
+from pipeline.download.readers.document import DocumentBatch, Reading
+from pipeline.download.readers.fetch import RetryPolicy
+from pipeline.download.sources import open_source
 from pipeline.frame.errors import ParamError, UserError
 from pipeline.frame.metrics import Metrics
 from pipeline.frame.settings import Section
@@ -32,7 +33,7 @@ from tests.pipeline.download.readers.web_server import Page, Server, Trouble, se
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("MINIGPT_FETCHED", str(tmp_path / "cache"))
-    monkeypatch.setattr(fetch, "POLICY", Policy(max_failures=3, backoff_seconds=0.01))
+    monkeypatch.setattr(fetch, "POLICY", RetryPolicy(max_failures=3, backoff_seconds=0.01))
     with served() as started:
         yield started
 
@@ -209,7 +210,7 @@ def test_a_format_that_takes_files_whole_goes_on_with_the_files_it_has_read(
     def whole(params: Text, setting: str) -> Reading:
         reading = text.open_source(params, setting)
 
-        def batches() -> Iterator[Batch]:
+        def batches() -> Iterator[DocumentBatch]:
             opened.append(Path(params.path).name)
             if Path(params.path).name == "c.txt" and len(opened) == 3:
                 raise OSError("stopped")

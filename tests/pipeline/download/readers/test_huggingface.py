@@ -15,7 +15,7 @@ import pytest
 from pipeline.download import stage as download
 from pipeline.download.params import Download
 from pipeline.download.readers import fetch
-from pipeline.download.readers.fetch import Policy
+from pipeline.download.readers.fetch import RetryPolicy
 from pipeline.frame.errors import UserError
 from pipeline.storage.tables import read_docs
 from tests.pipeline.download.readers.web_server import Page, Server, Trouble, served
@@ -65,7 +65,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         monkeypatch.setenv("MINIGPT_FETCHED", str(tmp_path / "cache"))
         monkeypatch.delenv("HF_TOKEN", raising=False)
-        monkeypatch.setattr(fetch, "POLICY", Policy(max_failures=3, backoff_seconds=0.01))
+        monkeypatch.setattr(fetch, "POLICY", RetryPolicy(max_failures=3, backoff_seconds=0.01))
         hub = Hub(server)
         files = {"data/0.parquet": owt(range(5)), "data/1.parquet": owt(range(5, 9)), "README.md": b"# Read me"}
         hub.commit(COMMIT, files)

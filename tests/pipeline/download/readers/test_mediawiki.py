@@ -7,13 +7,13 @@ import tracemalloc
 
 import pytest
 
-from pipeline.download.readers.mediawiki import MAX_TAG_BYTES, Dump, Page, XmlError
+from pipeline.download.readers.mediawiki import MAX_TAG_BYTES, Dump, WikiPage, XmlError
 from tests.pipeline.download.readers.made_dumps import HEAD, TAIL, page
 
 DUMP = HEAD + page("One", 0, 1, "text & more") + page("Talk:One", 1, 2, "talk") + TAIL
 
 
-def pages(data: bytes | str, max_chars: int = 1_000) -> list[Page]:
+def pages(data: bytes | str, max_chars: int = 1_000) -> list[WikiPage]:
     return list(Dump(max_chars).pages(io.BytesIO(data.encode() if isinstance(data, str) else data)))
 
 

@@ -20,12 +20,13 @@ import zstandard
 
 from pipeline.download.params import Text
 from pipeline.download.readers import text
-from pipeline.download.sources import Batch, open_source
+from pipeline.download.readers.document import DocumentBatch
+from pipeline.download.sources import open_source
 from pipeline.frame.errors import UserError
 from pipeline.storage import streams
 
 
-def batches(path: Path | str, **settings: object) -> list[Batch]:
+def batches(path: Path | str, **settings: object) -> list[DocumentBatch]:
     params = Text.model_validate({"kind": "text", "name": "mine", "path": str(path), **settings})
     reading = open_source(params, "download.sources.1")
     found = list(reading.batches)

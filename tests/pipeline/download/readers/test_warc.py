@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.download.params import Warc
 from pipeline.download.readers import chunks
-from pipeline.download.sources import Batch, Document, open_source
+from pipeline.download.readers.document import Document, DocumentBatch
+from pipeline.download.sources import open_source
 from pipeline.frame.errors import UserError
 from tests.pipeline.download.readers.made_archives import HTML, PACKED, PROSE, page, records, warc_record
 
@@ -57,7 +58,7 @@ def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIGPT_ENGINE", "serial")
 
 
-def batches(path: Path | str, **settings: object) -> list[Batch]:
+def batches(path: Path | str, **settings: object) -> list[DocumentBatch]:
     values = {"kind": "warc", "name": "made", "path": str(path), "max_member_bytes": 1_000_000, **settings}
     reading = open_source(Warc.model_validate(values), "download.sources.0")
     found = list(reading.batches)
@@ -65,11 +66,11 @@ def batches(path: Path | str, **settings: object) -> list[Batch]:
     return found
 
 
-def docs(found: list[Batch]) -> dict[str, Document]:
+def docs(found: list[DocumentBatch]) -> dict[str, Document]:
     return {document.url.removeprefix("http://a.example/"): document for batch in found for document in batch.docs}
 
 
-def reasons(found: list[Batch]) -> Counter[str]:
+def reasons(found: list[DocumentBatch]) -> Counter[str]:
     return Counter(reject.reason for batch in found for reject in batch.rejects)
 
 

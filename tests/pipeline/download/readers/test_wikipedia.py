@@ -13,7 +13,8 @@ import zstandard
 
 from pipeline.download.params import Wikipedia
 from pipeline.download.readers import chunks
-from pipeline.download.sources import Batch, Document, open_source
+from pipeline.download.readers.document import Document, DocumentBatch
+from pipeline.download.sources import open_source
 from pipeline.frame.errors import UserError
 from tests.pipeline.download.readers.made_dumps import HEAD, TAIL, page
 
@@ -38,7 +39,7 @@ def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIGPT_ENGINE", "serial")
 
 
-def batches(path: Path | str, **settings: object) -> list[Batch]:
+def batches(path: Path | str, **settings: object) -> list[DocumentBatch]:
     values = {"kind": "wikipedia", "name": "made", "path": str(path), "max_member_bytes": 2_500, **settings}
     reading = open_source(Wikipedia.model_validate(values), "download.sources.0")
     found = list(reading.batches)
@@ -46,15 +47,15 @@ def batches(path: Path | str, **settings: object) -> list[Batch]:
     return found
 
 
-def docs(found: list[Batch]) -> list[Document]:
+def docs(found: list[DocumentBatch]) -> list[Document]:
     return [document for batch in found for document in batch.docs]
 
 
-def reasons(found: list[Batch]) -> Counter[str]:
+def reasons(found: list[DocumentBatch]) -> Counter[str]:
     return Counter(reject.reason for batch in found for reject in batch.rejects)
 
 
-def counts(found: list[Batch]) -> Counter[str]:
+def counts(found: list[DocumentBatch]) -> Counter[str]:
     return sum((Counter(dict(batch.counts)) for batch in found), Counter[str]())
 
 

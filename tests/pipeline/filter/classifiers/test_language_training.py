@@ -15,7 +15,7 @@ from pipeline.frame.errors import ParamError, UserError
 from pipeline.params import check_params, load_params
 from tests.conftest import read_yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 LANGUAGES = ROOT / "data" / "seed" / "languages"
 DOC = "numpy.linalg.norm(x)\n\nThe norm of a Matrix along the axis.\n\n>>> norm([1])\n1.0\n"
 GERMAN = "Berechnet die Norm einer Matrix entlang der angegebenen Achse und gibt sie mit den Werten zurück."
