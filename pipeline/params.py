@@ -21,6 +21,9 @@ RENAMED = {  # old dotted name → new one
     "conversations.passage_chars": "index.passage_chars",
     "conversations.max_index_bytes": "index.max_bytes",
     "conversations.max_sample_bytes": "index.max_sample_bytes",
+    "filter.licences": "filter.licenses",
+    **{f"download.sources.{kind}.licence": "license" for kind in ("text", "http", "huggingface", "wikipedia", "warc")},
+    **{f"download.sources.{kind}.licence_column": "license_column" for kind in ("text", "http", "huggingface")},
 }
 
 

@@ -72,7 +72,7 @@ def _make_part(rng: np.random.Generator, text: bytes, n: int, file: int, n_files
     offsets = (at + np.cumsum(np.append(0, rng.integers(*TEXT_BYTES, n)))).astype(np.int32)
     numbers = pa.array(np.arange(file * DOCS_PER_FILE, file * DOCS_PER_FILE + n)).cast(pa.string())
     sites = pa.array(rng.integers(0, 50_000, n)).cast(pa.string())
-    licences = pa.array(np.array(["MIT", "Apache-2.0", "CC-BY-4.0", "unknown", "CC-BY-NC-4.0 AND MIT"]))
+    licenses = pa.array(np.array(["MIT", "Apache-2.0", "CC-BY-4.0", "unknown", "CC-BY-NC-4.0 AND MIT"]))
     columns = {
         "id": ids,
         "text": pa.StringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(text)),
@@ -80,7 +80,7 @@ def _make_part(rng: np.random.Generator, text: bytes, n: int, file: int, n_files
         "locator": pc.binary_join_element_wise('{"file":"crawl-', sites, '.warc.gz","record":', numbers, "}", ""),
         "title": pc.binary_join_element_wise("Page number ", numbers, ""),
         "url": pc.binary_join_element_wise("https://site", sites, ".example.org/page/", numbers, ""),
-        "licence": licences.take(pa.array(np.minimum(rng.geometric(0.6, n) - 1, 4))),
+        "license": licenses.take(pa.array(np.minimum(rng.geometric(0.6, n) - 1, 4))),
     }
     scores = {name: rng.gamma(4.0, scale, n) for name, scale in SCORES.items()}
     decision = np.where(rng.random(n) < 0.1, 0, np.where(scores["words"] >= 50, 2, 1))
@@ -156,7 +156,7 @@ def _tokens(docs: pa.Table) -> pa.Table:
     n = docs.num_rows
     numbers = pa.repeat(0, n)
     columns = {"split": pa.repeat("train", n), "start": numbers, "n_tokens": numbers, "n_bytes": numbers}
-    columns |= {name: docs[name] for name in ("id", "source", "licence", "title")}
+    columns |= {name: docs[name] for name in ("id", "source", "license", "title")}
     return pa.table({name: columns[name] for name in TOKEN_DOCS.names})
 
 
@@ -169,7 +169,7 @@ class Plain:
     def life(self, doc_id: str) -> int:
         """Return how many rows a document has."""
         folders = self.data.folders
-        about = read_docs(folders["download"], ["id", "title", "source", "locator", "url", "licence"])
+        about = read_docs(folders["download"], ["id", "title", "source", "locator", "url", "license"])
         n = about.filter(pc.equal(about["id"], doc_id)).num_rows
         del about
         for path in ("dedupe/ledger", "filter/ledger", "filter/scores", "shard/docs"):
@@ -228,7 +228,7 @@ def measure_commands(before: DataSnapshot, after: DataSnapshot, n_docs: int) -> 
     def take(kind: str, value: str) -> Callable[[], object]:
         return lambda: takedown.plan(before, [tombstone(kind, value, "asked")], registry, with_duplicates=False)
 
-    words, domain, licence = doc["text"][20:90], "site77.example.org", "CC-BY-NC-4.0"
+    words, domain, license = doc["text"][20:90], "site77.example.org", "CC-BY-NC-4.0"
     commands: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         "why ID": (ask(doc["id"]), lambda: plain.life(doc["id"])),
         "why TITLE": (ask(doc["title"]), lambda: plain.find("title", doc["title"])),
@@ -237,7 +237,7 @@ def measure_commands(before: DataSnapshot, after: DataSnapshot, n_docs: int) -> 
         "takedown ID": (take("id", doc["id"]), lambda: plain.life(doc["id"])),
         "takedown --url": (take("url", doc["url"]), lambda: plain.find("url", doc["url"])),
         "takedown --domain": (take("domain", domain), lambda: plain.find("url", domain)),
-        "takedown --licence": (take("licence", licence), lambda: plain.find("licence", licence)),
+        "takedown --license": (take("license", license), lambda: plain.find("license", license)),
         "diff A B": (lambda: diff(before, after), plain.differences),
         "replay": (lambda: replay(before.final, [f"{PARAM}=51"]), lambda: plain.replay(51.0)),
     }

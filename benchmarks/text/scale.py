@@ -26,7 +26,7 @@ from benchmarks.text.generated import write_corpus
 from pipeline.frame.errors import UserError
 
 STAGES = ("download", "dedupe", "filter", "train_tokenizer", "shard")
-SOURCE = {"kind": "text", "name": "generated", "path": "data/raw/text.jsonl", "licence": "CC0-1.0"}
+SOURCE = {"kind": "text", "name": "generated", "path": "data/raw/text.jsonl", "license": "CC0-1.0"}
 
 
 class Run(NamedTuple):

@@ -108,7 +108,7 @@ def _write_split(shards: Path, split: str, text: str, tokenizer: Tokenizer, tabl
     file.write(pa.array(ids, pa.uint16()))
     file.close()
     size = {"n_tokens": len(ids), "n_bytes": len(text.encode())}
-    row = {"id": split, "split": split, "start": 0, "source": "plays", "licence": "", "title": "", **size}
+    row = {"id": split, "split": split, "start": 0, "source": "plays", "license": "", "title": "", **size}
     table.write(pa.Table.from_pylist([row], schema=TOKEN_DOCS))
     sha256 = hashlib.sha256(file.path.read_bytes()).hexdigest()
     return {**size, "n_docs": 1, "files": [{"name": file.path.name, "n_tokens": len(ids), "sha256": sha256}]}

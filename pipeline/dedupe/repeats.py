@@ -1,4 +1,4 @@
-"""Lines and paragraphs that many documents share (menus, licence headers, cookie notices) stay in the best of them only.
+"""Lines and paragraphs that many documents share (menus, license headers, cookie notices) stay in the best of them only.
 
 In: shards, and which of their documents stay. Out: the documents without what repeats; ledger rows of what was taken from
 whom, and of those that have too little left. Off unless params say otherwise.

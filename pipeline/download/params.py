@@ -23,14 +23,14 @@ SourceName = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 class TextSettings(Section):
     """How files of text are read, wherever they come from."""
 
-    licence: str = "unknown"  # SPDX, for files that carry none
+    license: str = "unknown"  # SPDX, for files that carry none
     split_on: str = ""  # cut one file into documents at this separator; empty: one file, one document
     max_member_bytes: Count = 64_000_000  # a longer text is a reject: what one document may take of memory
     text_column: Annotated[str, Field(min_length=1)] = "text"  # of JSON lines and Parquet, like the four below
     id_column: str = ""
     title_column: str = ""
     url_column: str = ""  # `meta.url`: the field url inside meta
-    licence_column: str = ""
+    license_column: str = ""
 
 
 class Text(TextSettings):
@@ -80,7 +80,7 @@ class Wikipedia(Section):
     kind: Literal["wikipedia"]
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     path: str
-    licence: str = "CC-BY-SA-4.0"  # SPDX; dumps don't name it
+    license: str = "CC-BY-SA-4.0"  # SPDX; dumps don't name it
     max_member_bytes: Count = 16_000_000  # of one page's wikitext; a longer one is a reject
 
 
@@ -90,7 +90,7 @@ class Warc(Section):
     kind: Literal["warc"]
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     path: str
-    licence: str = "unknown"  # SPDX, for pages that name none themselves
+    license: str = "unknown"  # SPDX, for pages that name none themselves
     max_member_bytes: Count = 16_000_000  # of one page, packed and unpacked; a longer one is a reject
 
 

@@ -1,10 +1,10 @@
-"""Tombstones: which documents have been taken down, by id, URL, domain or licence.
+"""Tombstones: which documents have been taken down, by id, URL, domain or license.
 
-In: the lines of data/takedowns.jsonl, and columns of documents (id, url, licence). Out: for each document the key of the
+In: the lines of data/takedowns.jsonl, and columns of documents (id, url, license). Out: for each document the key of the
 tombstone that covers it, or null. Memory: one batch of columns. Time: 2 µs a document, nothing without tombstones.
 
 A URL is compared without scheme, user, default port, `www.`, fragment and closing slash, its host in lower case and its
-percent signs as RFC 3986 (6.2.2) normalises them. A domain covers its subdomains. A licence covers every document that may
+percent signs as RFC 3986 (6.2.2) normalises them. A domain covers its subdomains. A license covers every document that may
 not be used without it: `A AND B` needs both, `A OR B` neither. All but an id also cover what is collected later.
 """
 
@@ -26,7 +26,7 @@ from license_expression import ExpressionError, ExpressionParseError, Licensing,
 from pipeline.frame.errors import UserError
 from pipeline.text.columns import one_array
 
-KINDS = ("id", "url", "domain", "licence")
+KINDS = ("id", "url", "domain", "license")
 REASON = "takedown"  # in the ledger, and `dropped_takedown` in the metrics
 UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 URL = (
@@ -57,7 +57,7 @@ class Tombstones(NamedTuple):
     ids: pa.StringArray
     urls: pa.StringArray
     domains: frozenset[str]
-    licences: tuple[str, ...]
+    licenses: tuple[str, ...]
 
 
 def parse(text: str, name: str = "takedowns.jsonl") -> list[Tombstone]:
@@ -73,7 +73,7 @@ def parse(text: str, name: str = "takedowns.jsonl") -> list[Tombstone]:
             raise UserError(
                 f"{name}:{number}: not a tombstone",
                 f"{line[:80]} ({error!r})" if not isinstance(error, UserError) else f"{line[:80]} ({error.found})",
-                'a line is {"kind": "id, url, domain or licence", "value": "…", "reason": "…"}',
+                'a line is {"kind": "id, url, domain or license", "value": "…", "reason": "…"}',
             ) from error
         found.append(stone)
     return found
@@ -96,7 +96,7 @@ def tombstone(kind: str, value: str, reason: str, date: str = "") -> Tombstone:
         "id": str.lower,
         "url": lambda url: str(canonical_urls(pa.array([url]))[0].as_py()),
         "domain": _domain,
-        "licence": _licence,
+        "license": _license,
     }
     canonical = written[kind](value.strip())
     is_good = {
@@ -116,12 +116,12 @@ def prepare(tombstones: Sequence[Tombstone]) -> Tombstones:
         pa.array(values["id"], pa.string()),
         pa.array(values["url"], pa.string()),
         frozenset(values["domain"]),
-        tuple(values["licence"]),
+        tuple(values["license"]),
     )
 
 
 def match(docs: pa.RecordBatch | pa.Table, stones: Tombstones) -> pa.StringArray:
-    """For each document (columns id, url, licence) the key of the tombstone that covers it, or null."""
+    """For each document (columns id, url, license) the key of the tombstone that covers it, or null."""
     keys = [pa.nulls(docs.num_rows, pa.string())]
     if len(stones.ids):
         keys.append(_keys("id", stones.ids, one_array(docs.column("id"))))
@@ -129,8 +129,8 @@ def match(docs: pa.RecordBatch | pa.Table, stones: Tombstones) -> pa.StringArray
         keys.append(_keys("url", stones.urls, canonical_urls(one_array(docs.column("url")))))
     if stones.domains:
         keys.append(_by_value(hosts(one_array(docs.column("url"))), lambda host: _covering(host, stones.domains)))
-    if stones.licences:
-        keys.append(_by_value(one_array(docs.column("licence")), lambda name: _needed(name, stones.licences)))
+    if stones.licenses:
+        keys.append(_by_value(one_array(docs.column("license")), lambda name: _needed(name, stones.licenses)))
     return pc.coalesce(*keys)
 
 
@@ -216,29 +216,29 @@ def _covering(host: str, domains: frozenset[str]) -> str | None:
     return None
 
 
-def _needed(expression: str, licences: Sequence[str]) -> str | None:
-    return next((f"licence:{licence}" for licence in licences if needs(expression, licence)), None)
+def _needed(expression: str, licenses: Sequence[str]) -> str | None:
+    return next((f"license:{license}" for license in licenses if needs(expression, license)), None)
 
 
-def needs(expression: str, licence: str) -> bool:
-    """Whether an SPDX expression does not hold without `licence`. What is no SPDX is compared letter for letter."""
-    if expression == licence:
+def needs(expression: str, license: str) -> bool:
+    """Whether an SPDX expression does not hold without `license`. What is no SPDX is compared letter for letter."""
+    if expression == license:
         return True
     parsed = _parsed(expression)
-    return parsed is not None and _falls(parsed, licence)
+    return parsed is not None and _falls(parsed, license)
 
 
-def _falls(node: Any, licence: str) -> bool:
+def _falls(node: Any, license: str) -> bool:
     rendered = str(node.render())
-    if rendered == licence:
+    if rendered == license:
         return True
     if node.args:
-        verdicts = [_falls(child, licence) for child in node.args]
+        verdicts = [_falls(child, license) for child in node.args]
         return any(verdicts) if node.operator.strip() == "AND" else all(verdicts)
-    return hasattr(node, "license_symbol") and str(node.license_symbol.render()) == licence
+    return hasattr(node, "license_symbol") and str(node.license_symbol.render()) == license
 
 
-def _licence(value: str) -> str:
+def _license(value: str) -> str:
     parsed = _parsed(value)
     return value if parsed is None else str(parsed.render())
 

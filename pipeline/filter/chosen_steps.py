@@ -24,7 +24,7 @@ from pipeline.filter.classifiers.quality_training import score_texts, train_qual
 from pipeline.filter.contamination_sets import leak_metrics, load_leaks, read_leaks, write_leaks
 from pipeline.filter.decisions import FilterStep, Rule
 from pipeline.filter.licenses import LicensePolicy, make_policy, merge_violations, refuse, violations
-from pipeline.filter.params import Filter, Licences
+from pipeline.filter.params import Filter, Licenses
 from pipeline.frame.metrics import Metrics
 from pipeline.storage.tables import read_shard
 
@@ -68,7 +68,7 @@ def list_steps(params: Filter, files: Iterable[Path]) -> list[FilterStep]:
     language, quality, repeated = params.language, params.gopher_quality, params.gopher_repetition
     c4, fineweb, classifier, leaks = params.c4, params.fineweb, params.quality_classifier, params.decontamination
     wanted = [
-        steps.licence(policy(params.licences)),
+        steps.license(policy(params.licenses)),
         steps.language(partial(judge_texts, language, file["language"]), language.min_score),
         leaks and steps.decontamination(partial(load_leaks, file["leaks"]), leaks.max_overlap_ngrams),
         steps.gopher(quality and quality.model_dump(), repeated and repeated.model_dump()),
@@ -101,19 +101,19 @@ def write_rules(path: Path, rules: Sequence[Rule]) -> None:
     path.write_text(json.dumps([rule._asdict() for rule in rules], indent=2) + "\n", encoding="utf-8")
 
 
-def policy(params: Licences) -> LicensePolicy:
+def policy(params: Licenses) -> LicensePolicy:
     return make_policy(params.allow, params.deny, is_unknown_kept=params.unknown == "keep")
 
 
-def check_licences(params: Licences, paths: Sequence[Path]) -> None:
+def check_licenses(params: Licenses, paths: Sequence[Path]) -> None:
     """Raises `UserError` (exit code 1) for documents that `on_violation: stop` or `unknown: stop` do not let through."""
-    stops = {"licence_unknown": params.unknown == "stop"}
+    stops = {"license_unknown": params.unknown == "stop"}
     if params.on_violation == "drop" and not any(stops.values()):
         return
     found = merge_violations(
         violation
         for path in paths
-        for batch in read_shard(path, ["id", "licence"])
-        for violation in violations(batch.column("id"), batch.column("licence"), policy(params))
+        for batch in read_shard(path, ["id", "license"])
+        for violation in violations(batch.column("id"), batch.column("license"), policy(params))
     )
     refuse(each for each in found if stops.get(each.reason, params.on_violation == "stop"))

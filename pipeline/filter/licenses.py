@@ -1,6 +1,6 @@
-"""May a document with this licence stay? SPDX expressions against lists of allowed and of denied ids.
+"""May a document with this license stay? SPDX expressions against lists of allowed and of denied ids.
 
-In: a column of licences. Out: a verdict each. Time and memory are those of the different licences, not of the documents.
+In: a column of licenses. Out: a verdict each. Time and memory are those of the different licenses, not of the documents.
 
 `A AND B` is as good as the worse of the two, `A OR B` as the better: a denied part of an AND denies the whole, an OR is allowed by
 one part that is allowed. What is denied stays denied though it is allowed too. `A WITH exception` is judged by its whole name
@@ -8,8 +8,8 @@ where that is listed, else as A is: an exception only permits more. An empty lis
 listed id may end in `*` (`GPL-*`). An id that SPDX does not know ("proprietary") is an id like any other, and so is a text that is
 no expression: allowed only where it is listed letter for letter, or where everything is.
 
-Unknown are no licence at all, "unknown", and SPDX's NOASSERTION and NONE: what becomes of them is the user's choice. Covers what
-the metadata says; does not read licence texts.
+Unknown are no license at all, "unknown", and SPDX's NOASSERTION and NONE: what becomes of them is the user's choice. Covers what
+the metadata says; does not read license texts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pipeline.frame.errors import UserError
 
 # From worst to best: an AND takes the smallest, an OR the largest.
 DENIED, NOT_ALLOWED, UNKNOWN, ALLOWED = 0, 1, 2, 3
-REASONS = ("licence_denied", "licence_not_allowed", "licence_unknown")
+REASONS = ("license_denied", "license_not_allowed", "license_unknown")
 UNKNOWN_NAMES = frozenset({"", "unknown", "noassertion", "none"})
 RULES = tuple(Rule(reason, reason, "max", 0.0) for reason in REASONS)
 N_EXAMPLES = 3
@@ -51,16 +51,16 @@ class LicensePolicy(NamedTuple):
 
 
 class Violation(NamedTuple):
-    """One licence that the policy does not let pass."""
+    """One license that the policy does not let pass."""
 
-    licence: str
+    license: str
     reason: str
     n_docs: int
     first_ids: tuple[str, ...]
 
 
 def make_policy(allow: Sequence[str], deny: Sequence[str] = (), *, is_unknown_kept: bool = False) -> LicensePolicy:
-    """A policy of ids in any spelling ("mit", "GPL-3.0+"). "unknown" in `allow` keeps what has no licence."""
+    """A policy of ids in any spelling ("mit", "GPL-3.0+"). "unknown" in `allow` keeps what has no license."""
     names = [_canonical(name) for name in allow if name.lower() not in UNKNOWN_NAMES]
     is_listed = len(names) < len(allow)
     # A list of nothing but "unknown" allows nothing else.
@@ -68,24 +68,24 @@ def make_policy(allow: Sequence[str], deny: Sequence[str] = (), *, is_unknown_ke
     return LicensePolicy(allowed, frozenset(_canonical(name) for name in deny), is_unknown_kept or is_listed)
 
 
-def verdicts(licences: pa.StringArray, policy: LicensePolicy) -> Verdicts:
+def verdicts(licenses: pa.StringArray, policy: LicensePolicy) -> Verdicts:
     """DENIED, NOT_ALLOWED, UNKNOWN (and not kept) or ALLOWED for each document."""
-    encoded = licences.dictionary_encode()
+    encoded = licenses.dictionary_encode()
     known = np.array([verdict(name, policy) for name in encoded.dictionary.to_pylist()], np.int8)
-    return known[encoded.indices.to_numpy()] if len(licences) else np.zeros(0, np.int8)
+    return known[encoded.indices.to_numpy()] if len(licenses) else np.zeros(0, np.int8)
 
 
-def licence_figures(licences: pa.StringArray, policy: LicensePolicy) -> pa.RecordBatch:
+def license_figures(licenses: pa.StringArray, policy: LicensePolicy) -> pa.RecordBatch:
     """One column of 0 and 1 for each of `REASONS`, as `RULES` reads them."""
-    found = verdicts(licences, policy)
+    found = verdicts(licenses, policy)
     return pa.record_batch({name: (found == place).astype(np.float64) for place, name in enumerate(REASONS)})
 
 
-def violations(ids: pa.StringArray, licences: pa.StringArray, policy: LicensePolicy) -> list[Violation]:
-    """What the policy does not let pass, the commonest licence first, with the first documents of each."""
-    encoded = licences.dictionary_encode()
+def violations(ids: pa.StringArray, licenses: pa.StringArray, policy: LicensePolicy) -> list[Violation]:
+    """What the policy does not let pass, the commonest license first, with the first documents of each."""
+    encoded = licenses.dictionary_encode()
     names: list[str] = encoded.dictionary.to_pylist()
-    places = encoded.indices.to_numpy() if len(licences) else np.zeros(0, np.int64)
+    places = encoded.indices.to_numpy() if len(licenses) else np.zeros(0, np.int64)
     counts = np.bincount(places, minlength=len(names))
     out: list[Violation] = []
     for place, name in enumerate(names):
@@ -93,35 +93,35 @@ def violations(ids: pa.StringArray, licences: pa.StringArray, policy: LicensePol
         if found != ALLOWED:
             first = ids.take(pa.array(np.flatnonzero(places == place)[:N_EXAMPLES])).to_pylist()
             out.append(Violation(name, REASONS[found], int(counts[place]), tuple(first)))
-    return sorted(out, key=lambda each: (-each.n_docs, each.licence))
+    return sorted(out, key=lambda each: (-each.n_docs, each.license))
 
 
 def merge_violations(found: Iterable[Violation]) -> list[Violation]:
     """Those of several batches as of one."""
     merged: dict[str, Violation] = {}
     for each in found:
-        before = merged.get(each.licence, each._replace(n_docs=0, first_ids=()))
+        before = merged.get(each.license, each._replace(n_docs=0, first_ids=()))
         ids = (*before.first_ids, *each.first_ids)[:N_EXAMPLES]
-        merged[each.licence] = each._replace(n_docs=before.n_docs + each.n_docs, first_ids=ids)
-    return sorted(merged.values(), key=lambda each: (-each.n_docs, each.licence))
+        merged[each.license] = each._replace(n_docs=before.n_docs + each.n_docs, first_ids=ids)
+    return sorted(merged.values(), key=lambda each: (-each.n_docs, each.license))
 
 
-def refuse(found: Iterable[Violation], setting: str = "filter.licences") -> None:
-    """Raises `UserError` that names licences, counts and first documents, if there are any."""
+def refuse(found: Iterable[Violation], setting: str = "filter.licenses") -> None:
+    """Raises `UserError` that names licenses, counts and first documents, if there are any."""
     refused = list(found)
     lines = [
-        f"{each.n_docs} documents under {each.licence or '(none)'} ({each.reason}): {', '.join(each.first_ids)}"
+        f"{each.n_docs} documents under {each.license or '(none)'} ({each.reason}): {', '.join(each.first_ids)}"
         + (" …" if each.n_docs > len(each.first_ids) else "")
         for each in refused
     ]
     if not lines:
         return
     ways = ["remove these sources"]
-    if any(each.reason == "licence_unknown" for each in refused):
-        ways.append(f"give a source its licence, or set {setting}.unknown to drop or keep")
-    if any(each.reason != "licence_unknown" for each in refused):
-        ways.append(f"list the licences in {setting}.allow; on_violation: drop leaves the documents out")
-    raise UserError(f"{setting}: licences that are not permitted: {len(lines)}", "; ".join(lines), ", or ".join(ways))
+    if any(each.reason == "license_unknown" for each in refused):
+        ways.append(f"give a source its license, or set {setting}.unknown to drop or keep")
+    if any(each.reason != "license_unknown" for each in refused):
+        ways.append(f"list the licenses in {setting}.allow; on_violation: drop leaves the documents out")
+    raise UserError(f"{setting}: licenses that are not permitted: {len(lines)}", "; ".join(lines), ", or ".join(ways))
 
 
 @lru_cache(maxsize=1 << 16)

@@ -140,7 +140,7 @@ class FineWeb(Section):
     short_line_chars: Count = 30
 
 
-class Licences(Section):
+class Licenses(Section):
     """By SPDX id, in any spelling, `*` at the end for a family. A list alone is `allow`, with "unknown" in it for keep."""
 
     allow: list[str] = []  # none: all that is not denied
@@ -157,9 +157,9 @@ class Licences(Section):
         return {"allow": names, "unknown": "keep" if "unknown" in names else "drop"}
 
     @model_validator(mode="after")
-    def _is_clear(self) -> Licences:
+    def _is_clear(self) -> Licenses:
         if not self.allow and not self.deny:
-            raise ValueError("neither allow nor deny lists a licence; list some, or allow: ['*']")
+            raise ValueError("neither allow nor deny lists a license; list some, or allow: ['*']")
         if "unknown" in self.deny or ("unknown" in self.allow and self.unknown != "keep"):
             raise ValueError("what becomes of unknown is said by unknown: drop, keep or stop")
         return self
@@ -209,4 +209,4 @@ class Filter(Section):
     quality_classifier: QualityClassifier | None = None
     decontamination: Decontamination | None = None
     pii: Pii | None = None
-    licences: Licences
+    licenses: Licenses

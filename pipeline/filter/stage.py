@@ -1,4 +1,4 @@
-"""Keeps documents in the wanted language, of readable quality, without endless repetition, under an allowed licence.
+"""Keeps documents in the wanted language, of readable quality, without endless repetition, under an allowed license.
 
 In: a folder of documents, data/seed/languages/*.txt (one sentence per line, one file per language), data/evaluation (the
 evaluation sets that `decontamination` names), data/examples (files that `quality_classifier` and `language.model` name). Out: the
@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 from pipeline.filter.chosen_steps import (
     Inputs,
-    check_licences,
+    check_licenses,
     list_steps,
     prepare,
     settle,
@@ -60,7 +60,7 @@ def run(
     paths = shard_paths(docs)
     if count_docs(docs) == 0:
         raise UserError(f"filter: no documents in {docs}", "an empty corpus", "look at download.sources in params.yaml")
-    check_licences(params.licences, paths)
+    check_licenses(params.licenses, paths)
     files, metrics = prepare(params, Inputs(docs, languages, sets, examples), scratch, out)
     score = partial(score_shard, params=params)
     with Bar("filter", len(paths), "shards") as bar:

@@ -16,8 +16,8 @@ from pipeline.filter.classifiers.quality import SCORE as QUALITY_SCORE
 from pipeline.filter.contamination import Leaks, overlap
 from pipeline.filter.contamination import rules as leak_rules
 from pipeline.filter.decisions import CHANGED, FilterStep, Rule, Scored, list_rules
-from pipeline.filter.licenses import RULES as LICENCE_RULES
-from pipeline.filter.licenses import LicensePolicy, licence_figures
+from pipeline.filter.licenses import RULES as LICENSE_RULES
+from pipeline.filter.licenses import LicensePolicy, license_figures
 from pipeline.filter.pii.redact import redact
 from pipeline.filter.rules import c4 as cleaning
 from pipeline.filter.rules.fineweb import fineweb
@@ -84,13 +84,13 @@ def web(on_c4: Mapping[str, Any] | None, on_fineweb: Mapping[str, Any] | None) -
     return FilterStep(rules, score) if on_c4 or on_fineweb else None
 
 
-def licence(policy: LicensePolicy) -> FilterStep:
+def license(policy: LicensePolicy) -> FilterStep:
     """SPDX expressions against lists of allowed and denied ids."""
 
     def score(texts: pa.StringArray, batch: pa.RecordBatch) -> Scored:
-        return Scored(texts, licence_figures(batch.column("licence"), policy))
+        return Scored(texts, license_figures(batch.column("license"), policy))
 
-    return FilterStep([each._replace(param="filter.licences") for each in LICENCE_RULES], score)
+    return FilterStep([each._replace(param="filter.licenses") for each in LICENSE_RULES], score)
 
 
 def decontamination(load: Callable[[], Leaks], max_overlap_ngrams: int) -> FilterStep:

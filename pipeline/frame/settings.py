@@ -72,8 +72,9 @@ def check_section(
 def _describe_problem(detail: Any, renamed: Mapping[str, str], prefix: str) -> tuple[str, str, str]:
     """Return the dotted name, the value found, and what to do."""
     name = (prefix + ".".join(str(part) for part in detail["loc"])).removesuffix(".") or "params.yaml"
+    plain = prefix + ".".join(part for part in detail["loc"] if isinstance(part, str))  # without positions in lists
     value = "(missing)" if detail["type"] == "missing" else repr(detail["input"])[:80]
     do = detail["msg"]
     if detail["type"] == "extra_forbidden":
-        do = f"it is {renamed[name]} now" if name in renamed else "unknown setting, remove it or correct its spelling"
+        do = f"it is {renamed[plain]} now" if plain in renamed else "unknown setting, remove it or correct its spelling"
     return name, value, do

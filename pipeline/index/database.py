@@ -1,6 +1,6 @@
 """passages.sqlite: the database that the tool `search_docs` searches.
 
-In: passages in order. Out: table `passages` (id, title, passage, source, licence) with an index on the title, and
+In: passages in order. Out: table `passages` (id, title, passage, source, license) with an index on the title, and
 `passages_fts`, an FTS5 index over title and passage. Its tokenizer cuts at everything that is no letter or digit, so
 `numpy.linalg.norm` and `read_csv` are found by each of their words, and stems English words, so `computing norms`
 finds `Compute the norm`. The same passages give the same bytes. Memory: small; time: about 1 s for 60,000 passages.
@@ -19,7 +19,7 @@ _SCHEMA = """
 PRAGMA page_size = 4096;
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
-CREATE TABLE passages (id TEXT NOT NULL, title TEXT NOT NULL, passage TEXT NOT NULL, source TEXT NOT NULL, licence TEXT NOT NULL);
+CREATE TABLE passages (id TEXT NOT NULL, title TEXT NOT NULL, passage TEXT NOT NULL, source TEXT NOT NULL, license TEXT NOT NULL);
 """
 _INDEX = """
 CREATE INDEX passages_title ON passages (title);
@@ -39,7 +39,7 @@ def write_database(path: Path, passages: Iterable[Passage], max_bytes: int) -> i
         n_bytes += len(passage.text.encode()) + len(passage.title.encode())
         if n_bytes > max_bytes:
             break
-        rows.append((passage.id, passage.title, passage.text, passage.source, passage.licence))
+        rows.append((passage.id, passage.title, passage.text, passage.source, passage.license))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.executescript(_SCHEMA)
         connection.execute("BEGIN")

@@ -32,7 +32,7 @@ class Doc(NamedTuple):
     source: str
     locator: str
     title: str
-    licence: str
+    license: str
 
 
 def cut_passages(docs: Iterable[Doc], max_chars: int) -> Iterator[Passage]:
@@ -57,7 +57,7 @@ def _of_symbol(doc: Doc, max_chars: int) -> Iterator[Passage]:
     space = "" if signature.startswith("(") or not signature else " "
     label = f" — {doc.title.rpartition('.')[2]}{space}{shorten(signature, MAX_SIGNATURE_CHARS)}"
     text = quote_first(prose, max_chars - len(label)) + label
-    yield Passage(doc.id, doc.title, text, prose[0].removesuffix(UNFINISHED), doc.source, doc.licence, True)
+    yield Passage(doc.id, doc.title, text, prose[0].removesuffix(UNFINISHED), doc.source, doc.license, True)
 
 
 def _prose(body: str, max_chars: int) -> list[str]:
@@ -79,7 +79,7 @@ def _of_text(doc: Doc, max_chars: int) -> Iterator[Passage]:
     for number, chunk in enumerate(chunks, 1):
         name = title if len(chunks) == 1 else f"{title} §{number}"
         yield Passage(
-            f"{doc.id}-{number}", name, quote_first(chunk, max_chars), chunk[0], doc.source, doc.licence, False
+            f"{doc.id}-{number}", name, quote_first(chunk, max_chars), chunk[0], doc.source, doc.license, False
         )
 
 

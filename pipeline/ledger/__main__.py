@@ -99,7 +99,7 @@ def _takedown(args: argparse.Namespace) -> None:
         return
     stones = _asked(args, data)
     if not stones:
-        raise UserError("takedown: nothing to take down", "no id and no flag", "give an id, --url, --domain, --licence")
+        raise UserError("takedown: nothing to take down", "no id and no flag", "give an id, --url, --domain, --license")
     if any(not stone.reason for stone in stones):
         raise UserError("takedown: no reason", "--reason is missing", "say why; it stays in the file and in Git")
     before = takedown.read_stones(args.takedowns)
@@ -113,7 +113,7 @@ def _takedown(args: argparse.Namespace) -> None:
 
 def _asked(args: argparse.Namespace, data: DataSnapshot) -> list[Tombstone]:
     values = [("id", takedown.whole_id(data, query)) for query in args.id]
-    values += [(kind, value) for kind in ("url", "domain", "licence") for value in getattr(args, kind)]
+    values += [(kind, value) for kind in ("url", "domain", "license") for value in getattr(args, kind)]
     stones = [tombstone(kind, value, args.reason, args.date) for kind, value in values]
     return stones + [stone for path in args.file for stone in takedown.read_list(path, args.reason, args.date)]
 
@@ -169,10 +169,10 @@ def parser() -> argparse.ArgumentParser:
     for kind, say in (
         ("url", "the document at this URL"),
         ("domain", "all of this domain and those below it"),
-        ("licence", "all that may not be used without this licence (SPDX)"),
+        ("license", "all that may not be used without this license (SPDX)"),
     ):
         command.add_argument(f"--{kind}", action="append", default=[], metavar=kind[0].upper(), help=say)
-    command.add_argument("--file", action="append", type=Path, default=[], help="of ids, URLs, domain:D, licence:L")
+    command.add_argument("--file", action="append", type=Path, default=[], help="of ids, URLs, domain:D, license:L")
     command.add_argument("--with-duplicates", action="store_true", help="the duplicates of these documents too")
     command.add_argument(
         "--reason", default="", metavar="TEXT", help="why: kept in the file; write no text of the document"

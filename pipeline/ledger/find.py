@@ -19,7 +19,7 @@ from pipeline.storage.tables import rows_between, scan_docs, shard_paths
 
 Row = dict[str, Any]
 
-COLUMNS = ["id", "title", "source", "locator", "url", "licence"]
+COLUMNS = ["id", "title", "source", "locator", "url", "license"]
 ID = re.compile(r"[0-9a-f]{6,32}")
 AFTER = "g"  # behind every hex digit
 MAX_FOUND = 1_000

@@ -59,7 +59,7 @@ def life(data: DataSnapshot, doc: Row, stones: Sequence[Tombstone] = (), *, is_b
 def _origin(doc: Row) -> str:
     where: dict[str, Any] = json.loads(doc["locator"] or "{}")
     place = f"{where['file']}:{where['line']}" if "line" in where else doc["locator"]
-    return ", ".join(part for part in (doc["source"], place, doc["url"], f"licence {doc['licence']}") if part)
+    return ", ".join(part for part in (doc["source"], place, doc["url"], f"license {doc['license']}") if part)
 
 
 def _reason(row: Row, data: DataSnapshot, stones: Sequence[Tombstone]) -> str:

@@ -104,8 +104,8 @@ def dotted(row: Mapping[str, Any]) -> str:
     score, side = str(row["score"]), str(row["side"])
     if score == "language_score":
         return f"filter.language.{side}_score"
-    if score == "licence_allowed":
-        return "filter.licences"
+    if score == "license_allowed":
+        return "filter.licenses"
     first, _, rest = score.partition("_")
     n, is_ngram, tail = rest.partition("gram_")
     if is_ngram and n.isdigit():
@@ -118,7 +118,7 @@ def parse(setting: str, names: Sequence[str]) -> tuple[str, int, float]:
     """`filter.gopher_quality.min_words=50` → the whole name, the rule's place and the value. A score can be asked for by
     threshold or by share, whichever of the two the params have."""
     name, is_set, value = (part.strip() for part in setting.partition("="))
-    known = {each: place for place, each in enumerate(names) if each.rpartition(".")[2] != "licences"}
+    known = {each: place for place, each in enumerate(names) if each.rpartition(".")[2] != "licenses"}
     for each, place in list(known.items()):
         if each in (CLASSIFIER + SHARE, CLASSIFIER + SCORE):
             known |= {CLASSIFIER + SHARE: place, CLASSIFIER + SCORE: place}

@@ -1,8 +1,8 @@
 """`takedown`: writes tombstones into data/takedowns.jsonl and says what they will take away, and who has seen it.
 
-In: ids, URLs, domains, licences, and a `DataSnapshot` of the data as it is. Out: the file with the new tombstones (sorted, so that two
+In: ids, URLs, domains, licenses, and a `DataSnapshot` of the data as it is. Out: the file with the new tombstones (sorted, so that two
 people's merge), and a `TakedownPlan`: the documents that go, the members of their clusters that may return, the model versions that had
-seen them. Memory: the documents that go; time: one pass over URLs or licences, milliseconds for ids.
+seen them. Memory: the documents that go; time: one pass over URLs or licenses, milliseconds for ids.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.storage.tables import scan_docs, scan_table
 TAKEDOWNS = Path("data/takedowns.jsonl")
 
 
-ASKED = ["id", "url", "licence"]
+ASKED = ["id", "url", "license"]
 EXAMPLES = 10
 
 
@@ -50,7 +50,7 @@ def read_stones(path: Path) -> list[Tombstone]:
 
 
 def read_list(path: Path, reason: str, date: str) -> list[Tombstone]:
-    """A file of what to take down: a line is an id, a URL, `domain:example.org`, `licence:…`, or a tombstone as JSON."""
+    """A file of what to take down: a line is an id, a URL, `domain:example.org`, `license:…`, or a tombstone as JSON."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -75,7 +75,7 @@ def _listed(line: str, place: str, reason: str, date: str) -> Tombstone:
         return tombstone("id", line, reason, date)
     if "://" in line:
         return tombstone("url", line, reason, date)
-    raise UserError(f"takedown: {place}: what is it?", line[:80], "write an id, a URL, domain:NAME or licence:NAME")
+    raise UserError(f"takedown: {place}: what is it?", line[:80], "write an id, a URL, domain:NAME or license:NAME")
 
 
 def whole_id(data: DataSnapshot, query: str) -> str:
@@ -87,7 +87,7 @@ def whole_id(data: DataSnapshot, query: str) -> str:
     raise UserError(
         f"takedown: {query!r} is not the id of one document",
         f"{len(found)} documents in {data.collected}",
-        "give the id that `why` shows, or --url, --domain, --licence",
+        "give the id that `why` shows, or --url, --domain, --license",
     )
 
 
@@ -127,13 +127,13 @@ def _may_return(data: DataSnapshot, ids: Sequence[str], before: Sequence[Tombsto
 
 
 def covered(docs: Path, stones: Sequence[Tombstone]) -> pl.DataFrame:
-    """The documents that these tombstones cover: id, URL, licence. Only the columns that are asked for are read of all."""
+    """The documents that these tombstones cover: id, URL, license. Only the columns that are asked for are read of all."""
     parts = [by_ids(docs, [stone.value for stone in stones if stone.kind == "id"], ASKED)]
     others = [stone for stone in stones if stone.kind != "id"]
     if others:
         is_read = {
-            "url": any(stone.kind != "licence" for stone in others),
-            "licence": any(stone.kind == "licence" for stone in others),
+            "url": any(stone.kind != "license" for stone in others),
+            "license": any(stone.kind == "license" for stone in others),
         }
         columns = [pl.col(name) if is_read.get(name, True) else pl.lit("").alias(name) for name in ASKED]
         likely = scan_docs(docs).filter(_perhaps(docs, others)).select(columns).collect(engine="streaming")
@@ -142,7 +142,7 @@ def covered(docs: Path, stones: Sequence[Tombstone]) -> pl.DataFrame:
 
 
 def remembered(registry: RegisteredVersions, stones: Sequence[Tombstone]) -> set[str]:
-    """Ids of the documents that URLs, domains and licences cover in what registered versions had collected, as far as DVC's
+    """Ids of the documents that URLs, domains and licenses cover in what registered versions had collected, as far as DVC's
     cache still has it: another text stood at a URL then."""
     others, found = [stone for stone in stones if stone.kind != "id"], set[str]()
     collected = {folder_out(version.made, FIRST)["md5"] for version in registry.versions} if others else set[str]()
@@ -154,7 +154,7 @@ def remembered(registry: RegisteredVersions, stones: Sequence[Tombstone]) -> set
 
 
 def _keys(documents: pl.DataFrame, stones: Sequence[Tombstone]) -> list[str | None]:
-    columns = {name: pa.array(documents[name].to_list(), pa.string()) for name in ("id", "url", "licence")}
+    columns = {name: pa.array(documents[name].to_list(), pa.string()) for name in ("id", "url", "license")}
     return match(pa.record_batch(columns), prepare(stones)).to_pylist()
 
 
@@ -166,10 +166,10 @@ def _perhaps(docs: Path, stones: Sequence[Tombstone]) -> pl.Expr:
         tests.append(pl.col("url").str.contains_any(sorted(set(names)), ascii_case_insensitive=True))
     if any("xn--" in name for name in names):  # which has another spelling in other letters
         tests.append(pl.col("url").str.contains(r"[^\x00-\x7F]"))
-    licences = [stone.value for stone in stones if stone.kind == "licence"]
-    if licences:
-        known: list[str] = scan_docs(docs).select("licence").unique().collect(engine="streaming")["licence"].to_list()
-        tests.append(pl.col("licence").is_in([each for each in known if any(needs(each, name) for name in licences)]))
+    licenses = [stone.value for stone in stones if stone.kind == "license"]
+    if licenses:
+        known: list[str] = scan_docs(docs).select("license").unique().collect(engine="streaming")["license"].to_list()
+        tests.append(pl.col("license").is_in([each for each in known if any(needs(each, name) for name in licenses)]))
     return pl.any_horizontal(tests)
 
 

@@ -67,7 +67,7 @@ def dropped_first(data: DataSnapshot, query: str) -> list[Row]:
     if not ID.fullmatch(query) or not path.exists():
         return []
     ids = sorted(set(rows_between([path], query, query + AFTER, ["id"]).column("id").to_pylist()))
-    return [{"id": doc_id, "title": "", "source": "", "locator": "", "url": "", "licence": ""} for doc_id in ids]
+    return [{"id": doc_id, "title": "", "source": "", "locator": "", "url": "", "license": ""} for doc_id in ids]
 
 
 def _tombstone(data: DataSnapshot, doc: Row) -> str:
@@ -78,8 +78,8 @@ def _tombstone(data: DataSnapshot, doc: Row) -> str:
 
 def covering(query: str, stones: Sequence[Tombstone], doc: Row | None = None) -> list[str]:
     """The tombstone that covers a document, or an id, URL or domain as it was typed."""
-    row = doc or {"id": query, "url": query, "licence": ""}
-    batch = pa.record_batch({name: pa.array([row[name]], pa.string()) for name in ("id", "url", "licence")})
+    row = doc or {"id": query, "url": query, "license": ""}
+    batch = pa.record_batch({name: pa.array([row[name]], pa.string()) for name in ("id", "url", "license")})
     return [key for key in match(batch, prepare(stones)).to_pylist() if key]
 
 

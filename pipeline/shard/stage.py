@@ -36,7 +36,7 @@ SAMPLE_DOCS = 64  # of each shard, on which the fast encoder is proved equal to 
 ENCODED = pa.schema(
     [
         ("key", pa.uint64()),
-        *((name, pa.string()) for name in ("id", "source", "licence", "title")),
+        *((name, pa.string()) for name in ("id", "source", "license", "title")),
         ("n_bytes", pa.int64()),
         ("ids", pa.large_list(pa.uint32())),
     ]
@@ -91,7 +91,7 @@ def encode_shard(path: Path, result: Path, tokenizer: Path, *, seed: int) -> Non
     bos = reader.special("bos")
     append_stream(result, ENCODED.empty_table())
     is_proved = False
-    for batch in read_shard(path, ["id", "text", "source", "licence", "title"]):
+    for batch in read_shard(path, ["id", "text", "source", "license", "title"]):
         texts = batch.column("text").to_pylist()
         if not is_proved:
             check_same(encode, reader.encode_batch, texts[:SAMPLE_DOCS])
@@ -101,7 +101,7 @@ def encode_shard(path: Path, result: Path, tokenizer: Path, *, seed: int) -> Non
         ids = pa.array(np.insert(flat, ends[:-1], bos), pa.uint32())
         columns = {
             "key": pa.array(order_keys(batch.column("id").to_pylist(), seed)),
-            **{name: batch.column(name) for name in ("id", "source", "licence", "title")},
+            **{name: batch.column(name) for name in ("id", "source", "license", "title")},
             "n_bytes": pc.binary_length(batch.column("text")).cast(pa.int64()),
             "ids": pa.LargeListArray.from_arrays(pa.array(ends + np.arange(len(ends))), ids),
         }

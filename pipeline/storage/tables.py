@@ -35,7 +35,7 @@ DOCS = pa.schema(
         ("locator", pa.string()),  # canonical JSON: where exactly in the source
         ("title", pa.string()),
         ("url", pa.string()),
-        ("licence", pa.string()),  # SPDX expression or "unknown"
+        ("license", pa.string()),  # SPDX expression or "unknown"
     ]
 )
 
@@ -63,7 +63,7 @@ TOKEN_DOCS = pa.schema(
         ("n_tokens", pa.int64()),
         ("n_bytes", pa.int64()),  # of the text in UTF-8
         ("source", pa.string()),
-        ("licence", pa.string()),
+        ("license", pa.string()),
         ("title", pa.string()),
     ]
 )
@@ -75,7 +75,7 @@ PASSAGES = pa.schema(
         ("text", pa.string()),
         ("sentence", pa.string()),  # the first one of the text
         ("source", pa.string()),
-        ("licence", pa.string()),
+        ("license", pa.string()),
         ("is_symbol", pa.bool_()),
     ]
 )

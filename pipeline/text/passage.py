@@ -17,7 +17,7 @@ class Passage(NamedTuple):
     text: str
     sentence: str
     source: str
-    licence: str
+    license: str
     is_symbol: bool
 
     @property

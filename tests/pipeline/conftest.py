@@ -71,7 +71,7 @@ def write_docs(folder: Path, texts: Sequence[str], source: str = "test/words") -
             "locator": "{}",
             "title": f"word.{number}",
             "url": "",
-            "licence": "CC0-1.0",
+            "license": "CC0-1.0",
         }
         for number, text in enumerate(texts)
     ]

@@ -38,7 +38,7 @@ def symbol(number: int, rng: random.Random) -> dict[str, str]:
 
 def row(title: str, text: str, source: str, locator: str = "{}") -> dict[str, str]:
     id_ = xxhash.xxh3_128_hexdigest(f"{source}\0{title}\0{text}".encode())
-    return {"id": id_, "text": text, "source": source, "locator": locator, "title": title, "url": "", "licence": "MIT"}
+    return {"id": id_, "text": text, "source": source, "locator": locator, "title": title, "url": "", "license": "MIT"}
 
 
 def write_corpus(folder: Path, rows: list[dict[str, str]], val_every: int = 4) -> Corpus:

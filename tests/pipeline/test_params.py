@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.filter.params import PII_KINDS, Decontamination, Licences, Pii
+from pipeline.filter.params import PII_KINDS, Decontamination, Licenses, Pii
 from pipeline.filter.pii.redact import KINDS
 
 
-def test_a_list_of_licences_is_what_may_stay() -> None:
-    assert Licences.model_validate(["MIT", "ISC"]) == Licences(allow=["MIT", "ISC"])
-    assert Licences.model_validate(["MIT", "unknown"]) == Licences(allow=["MIT", "unknown"], unknown="keep")
+def test_a_list_of_licenses_is_what_may_stay() -> None:
+    assert Licenses.model_validate(["MIT", "ISC"]) == Licenses(allow=["MIT", "ISC"])
+    assert Licenses.model_validate(["MIT", "unknown"]) == Licenses(allow=["MIT", "unknown"], unknown="keep")
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_list_of_licences_is_what_may_stay() -> None:
 )
 def test_a_policy_that_says_nothing_or_two_things_is_refused(value: Any) -> None:
     with pytest.raises(ValidationError):
-        Licences.model_validate(value)
+        Licenses.model_validate(value)
 
 
 def test_the_kinds_of_personal_data_are_those_that_are_looked_for() -> None:

@@ -1,7 +1,7 @@
-"""How deep a page's HTML nests, how many attributes its largest tag has, and whether a tag may name a licence.
+"""How deep a page's HTML nests, how many attributes its largest tag has, and whether a tag may name a license.
 
 In: the bytes of a page. Out: estimates of the first two, what the time of parsing it depends on; and whether any tag holds
-`licens` or `rights`, so that only few pages are searched for links to a licence. The parser and the extractor take a time
+`licens` or `rights`, so that only few pages are searched for links to a license. The parser and the extractor take a time
 that grows with depth times elements, and with the square of a tag's attributes: measured, 100,000 nested `<div>` (500 kB)
 take minutes, 3,000 a tenth of a second; real pages nest 20 to 60 deep. An estimate from above: elements that HTML closes by
 itself (`<p>`, `<li>`) are not counted, and what stands in scripts, styles and comments is stepped over. Order n, memory
@@ -41,20 +41,20 @@ RAW = np.array([name_code(name) for name in ("script", "style", "textarea")], np
 
 
 class Shape(NamedTuple):
-    """The greatest depth, the most attributes of one tag, whether a tag may name a licence; of the lists (`<ul>`) that are not
+    """The greatest depth, the most attributes of one tag, whether a tag may name a license; of the lists (`<ul>`) that are not
     mostly links, where the names in their tags stand and where their items begin."""
 
     depth: int
     attributes: int
-    has_licence: bool
+    has_license: bool
     lists: list[int]
     items: list[int]
 
 
 def shape(page: bytes) -> Shape:
     """Of a whole page, in one pass."""
-    depth, attributes, has_licence, names, items = _shape(np.frombuffer(page, np.uint8), FLAT, RAW)
-    return Shape(int(depth), int(attributes), bool(has_licence), names.tolist(), items.tolist())
+    depth, attributes, has_license, names, items = _shape(np.frombuffer(page, np.uint8), FLAT, RAW)
+    return Shape(int(depth), int(attributes), bool(has_license), names.tolist(), items.tolist())
 
 
 @leaf
@@ -113,7 +113,7 @@ def _attributes(data: Any, at: int) -> tuple[int, int]:  # pragma: no cover (com
 
 
 @leaf
-def _names_licence(data: Any, at: int, end: int) -> bool:  # pragma: no cover (compiled)
+def _names_license(data: Any, at: int, end: int) -> bool:  # pragma: no cover (compiled)
     """Whether `licens` or `rights` is in these bytes, in large or small letters."""
     s = at + 5
     while s < end:
@@ -140,7 +140,7 @@ def _is_one_of(codes: Any, code: int) -> bool:  # pragma: no cover (compiled)
 
 @numba.njit(cache=True, nogil=True)
 def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any, Any]:  # pragma: no cover (compiled)
-    n, at, depth, deepest, most, has_licence = len(data), 0, 0, 0, 0, False
+    n, at, depth, deepest, most, has_license = len(data), 0, 0, 0, 0, False
     n_text, n_link, is_link = 0, 0, False  # bytes of text so far that are no white space
     open_lists, n_open, n_lists = np.empty((MAX_OPEN_LISTS, 5), np.int64), 0, 0
     is_kept, names, n_names = np.zeros(MAX_LISTS, np.bool_), np.empty(2 * MAX_LISTS, np.int64), 0
@@ -169,7 +169,7 @@ def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any, Any]:  
             found, at = _attributes(data, at)
             most = max(most, found)
             if code in (A, LINK, META):
-                has_licence = has_licence or _names_licence(data, start, at)
+                has_license = has_license or _names_license(data, start, at)
         is_single = data[at - 1] == 47
         at += 1
         if code == A:
@@ -197,4 +197,4 @@ def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any, Any]:  
         elif not is_single:
             depth += 1
             deepest = max(deepest, depth)
-    return deepest, most, has_licence, names[:n_names], items[:n_items][is_kept[owners[:n_items]]]
+    return deepest, most, has_license, names[:n_names], items[:n_items][is_kept[owners[:n_items]]]

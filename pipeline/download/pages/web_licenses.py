@@ -1,8 +1,8 @@
-"""The SPDX licence that a URL names: what web pages link to with `rel=license`.
+"""The SPDX license that a URL names: what web pages link to with `rel=license`.
 
 In: URLs. Out: SPDX expressions, or `unknown`. Creative Commons deeds of any version, the public domain dedication, GNU's,
-Apache's and the Open Source Initiative's pages. A licence ported to a country (`/by-sa/3.0/us/`) keeps its own id where SPDX
-has one, else it counts as the unported one of the same version. A URL without a version names no licence.
+Apache's and the Open Source Initiative's pages. A license ported to a country (`/by-sa/3.0/us/`) keeps its own id where SPDX
+has one, else it counts as the unported one of the same version. A URL without a version names no license.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ GNU = {
 }
 
 
-def licence_of(urls: Iterable[str]) -> str:
-    """The licences that all these URLs name; several all apply (`AND`), the careful reading; `unknown` if none is known."""
-    found = {licence_of_url(url) for url in urls} - {UNKNOWN}
+def license_of(urls: Iterable[str]) -> str:
+    """The licenses that all these URLs name; several all apply (`AND`), the careful reading; `unknown` if none is known."""
+    found = {license_of_url(url) for url in urls} - {UNKNOWN}
     return " AND ".join(sorted(found)) or UNKNOWN
 
 
-def licence_of_url(url: str) -> str:
-    """The SPDX id of one licence's page."""
+def license_of_url(url: str) -> str:
+    """The SPDX id of one license's page."""
     try:
         parts = urlsplit(url.strip())
         host = (parts.hostname or "").removeprefix("www.")

@@ -1,7 +1,7 @@
-"""A web page's bytes to its main text, title and licence.
+"""A web page's bytes to its main text, title and license.
 
 In: the body of a response, and the charset that its header declares. Out: the text without navigation, headers, footers and the
-like; the `<title>`; the licence that the page itself names (`rel=license`, Creative Commons' and Dublin Core's meta tags).
+like; the `<title>`; the license that the page itself names (`rel=license`, Creative Commons' and Dublin Core's meta tags).
 The extractor is resiliparse's rule-based one (Bevendorff et al., 2018): 49 MB/s of real pages where trafilatura reads 3.2. Of 36
 pages with prose it keeps 90 kB that trafilatura drops (headings, lists of publications, all posts of a blog but the first; 66 of 70
 lines drawn by chance are main text), and lacks 88 bytes of trafilatura's; its own rule that takes most `<ul>` near the root for
@@ -9,7 +9,7 @@ menus is set right here (6 kB of the 90).
 Order n for real pages. Memory, measured: 7 times the page while it is parsed, 60 times for one that is nothing but tags.
 Charset: valid UTF-8 is UTF-8, whatever is declared; else the header's, else the one in `<meta>`, else what the bytes look like.
 Covered against hostile input: pages whose nesting or attributes would stall the parser (`PageError`). Not covered: text that
-scripts would write; a licence that the page gives to a part of it only is taken for the whole.
+scripts would write; a license that the page gives to a part of it only is taken for the whole.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from resiliparse.parse.encoding import (  # pyright: ignore[reportMissingModuleS
 from resiliparse.parse.html import HTMLTree
 
 from pipeline.download.pages.html_shape import Shape, shape
-from pipeline.download.pages.web_licenses import UNKNOWN, licence_of
+from pipeline.download.pages.web_licenses import UNKNOWN, license_of
 
 MAX_DEPTH = 1_000
 MAX_ATTRIBUTES = 1_000
 MARK = b"\x1a"  # no letter of any text
 DIGITS = "0123456789"
-LICENCE_LINKS = "a[rel~=license],link[rel~=license]"
-LICENCE_NAMES = ("dcterms.license", "DC.rights", "dc.rights", "license")
-LICENCE_METAS = ",".join((*(f"meta[name='{name}']" for name in LICENCE_NAMES), "meta[property='cc:license']"))
+LICENSE_LINKS = "a[rel~=license],link[rel~=license]"
+LICENSE_NAMES = ("dcterms.license", "DC.rights", "dc.rights", "license")
+LICENSE_METAS = ",".join((*(f"meta[name='{name}']" for name in LICENSE_NAMES), "meta[property='cc:license']"))
 ESCAPE = b"\x1b"  # shifts of ISO-2022: bytes that look like ASCII and are not
 
 
@@ -46,7 +46,7 @@ class WebPage(NamedTuple):
 
     text: str
     title: str
-    licence: str
+    license: str
 
 
 def read_html(body: bytes, charset: str = "") -> WebPage:
@@ -56,8 +56,8 @@ def read_html(body: bytes, charset: str = "") -> WebPage:
         raise PageError(f"nested {found.depth} deep, {found.attributes} attributes in a tag")
     tree = HTMLTree.parse(decode(_with_lists(body, found), charset))
     text = extract_plain_text(tree, main_content=True, alt_texts=False)
-    licence = _licence(tree) if found.has_licence else UNKNOWN
-    return WebPage(_clean(text), " ".join(_clean(tree.title or "").split()), licence)
+    license = _license(tree) if found.has_license else UNKNOWN
+    return WebPage(_clean(text), " ".join(_clean(tree.title or "").split()), license)
 
 
 def read_plain(body: bytes, charset: str = "") -> WebPage:
@@ -105,7 +105,7 @@ def _clean(text: str) -> str:
     return text.replace("\0", "") if "\0" in text else text
 
 
-def _licence(tree: Any) -> str:
-    links = [node.getattr("href") or "" for node in tree.document.query_selector_all(LICENCE_LINKS)]
-    metas = [node.getattr("content") or "" for node in tree.document.query_selector_all(LICENCE_METAS)]
-    return licence_of([*links, *metas])
+def _license(tree: Any) -> str:
+    links = [node.getattr("href") or "" for node in tree.document.query_selector_all(LICENSE_LINKS)]
+    metas = [node.getattr("content") or "" for node in tree.document.query_selector_all(LICENSE_METAS)]
+    return license_of([*links, *metas])

@@ -1,8 +1,8 @@
-"""The SPDX licence of an installed distribution, from what its metadata says and nothing else.
+"""The SPDX license of an installed distribution, from what its metadata says and nothing else.
 
-In: core metadata (PEP 566 / PEP 639) and the texts of its licence files. Out: an SPDX expression, or `unknown`.
-Order: `License-Expression`, licence classifiers, a short `License` field. "BSD License" names a family: which member it is
-is read off the licence text (three clauses forbid endorsement); without a text it stays `unknown`.
+In: core metadata (PEP 566 / PEP 639) and the texts of its license files. Out: an SPDX expression, or `unknown`.
+Order: `License-Expression`, license classifiers, a short `License` field. "BSD License" names a family: which member it is
+is read off the license text (three clauses forbid endorsement); without a text it stays `unknown`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CLASSIFIERS = {
     "Boost Software License 1.0 (BSL-1.0)": "BSL-1.0",
     "CC0 1.0 Universal (CC0 1.0) Public Domain Dedication": "CC0-1.0",
     "Eclipse Public License 2.0 (EPL-2.0)": "EPL-2.0",
-    "European Union Public Licence 1.2 (EUPL 1.2)": "EUPL-1.2",
+    "European Union Public License 1.2 (EUPL 1.2)": "EUPL-1.2",
     "GNU Affero General Public License v3": "AGPL-3.0-only",
     "GNU Affero General Public License v3 or later (AGPLv3+)": "AGPL-3.0-or-later",
     "GNU General Public License v2 (GPLv2)": "GPL-2.0-only",
@@ -77,7 +77,7 @@ NAMES = {
 
 
 def spdx(metadata: Mapping[str, str | list[str]], texts: Sequence[str] = ()) -> str:
-    """The licence as an SPDX expression; several classifiers all apply (`AND`), which is the careful reading.
+    """The license as an SPDX expression; several classifiers all apply (`AND`), which is the careful reading.
 
     `metadata` is in the JSON form of PEP 566: keys in lower case with underscores.
     """
@@ -86,7 +86,7 @@ def spdx(metadata: Mapping[str, str | list[str]], texts: Sequence[str] = ()) -> 
         return expression
     field = str(metadata.get("license", "")).strip()
     names = _classified(metadata.get("classifier", []))
-    if names is None:  # no licence classifier, or one that names no licence
+    if names is None:  # no license classifier, or one that names no license
         names = [NAMES.get(" ".join(field.lower().split()), UNKNOWN)]
     found = [bsd_member([field, *texts]) if name == BSD else name for name in names]
     return UNKNOWN if UNKNOWN in found else " AND ".join(sorted(set(found)))

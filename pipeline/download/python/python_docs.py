@@ -33,15 +33,15 @@ from pipeline.frame.errors import UserError
 from pipeline.workers.map import map_shards
 
 STDLIB = "stdlib"
-STDLIB_LICENCE = "PSF-2.0"
+STDLIB_LICENSE = "PSF-2.0"
 TOPICS = "pydoc_data/topics.py"
-LICENCE_FILE = re.compile(r"\.dist-info/(.*/)?(LICENSE|LICENCE|COPYING)[^/]*$", re.IGNORECASE)
+LICENSE_FILE = re.compile(r"\.dist-info/(.*/)?(LICENSE|LICENSE|COPYING)[^/]*$", re.IGNORECASE)
 CHUNK_BYTES = 2_000_000  # of sources per task: about 0.15 s
 BATCH_DOCS = 4_096
 SKIPPED_FOLDERS = {
     *("test", "tests", "idle_test", "benchmarks"),  # code about code
     *("site-packages", "dist-packages"),  # other distributions
-    *("_vendor", "_vendored", "vendor", "vendored", "externals", "_external"),  # other projects under other licences
+    *("_vendor", "_vendored", "vendor", "vendored", "externals", "_external"),  # other projects under other licenses
 }
 SKIPPED_PREFIXES = ("test_", "_test", "_sysconfigdata")
 SKIPPED_SUFFIXES = ("_test", "_pb2", "_pb2_grpc")
@@ -78,7 +78,7 @@ ReadFile: TypeAlias = tuple[SourceFile, str, Parsed]
 class Package:
     name: str
     version: str
-    licence: str
+    license: str
     files: tuple[SourceFile, ...]
 
 
@@ -100,7 +100,7 @@ def _standard_library(root: Path | None) -> Package:
         folders[:] = [name for name in folders if name not in SKIPPED_FOLDERS]  # site-packages may hold 100,000 files
         inside = Path(folder).relative_to(root)
         names += [(inside / name).as_posix() for name in files if name.endswith(".py")]
-    return Package(STDLIB, platform.python_version(), STDLIB_LICENCE, _files(root, sorted(names)))
+    return Package(STDLIB, platform.python_version(), STDLIB_LICENSE, _files(root, sorted(names)))
 
 
 def _installed(name: str, setting: str, search_path: Sequence[str] | None) -> Package:
@@ -114,7 +114,7 @@ def _installed(name: str, setting: str, search_path: Sequence[str] | None) -> Pa
         )
     root = Path(str(found.locate_file("")))
     names = _record(found)
-    texts = [(root / name).read_text(encoding="utf-8", errors="replace") for name in names if LICENCE_FILE.search(name)]
+    texts = [(root / name).read_text(encoding="utf-8", errors="replace") for name in names if LICENSE_FILE.search(name)]
     files = _files(root, [name for name in names if name.endswith((".py", ".pyi"))])
     if not files:
         raise UserError(
@@ -306,7 +306,7 @@ def _document(package: Package, source: str, place: SymbolLocation) -> Document 
         (text + locator).encode()
     except UnicodeEncodeError as error:
         return Reject(source, canonical_json(where), "not_unicode", str(error))
-    return Document(source, locator, text, title, "", package.licence)
+    return Document(source, locator, text, title, "", package.license)
 
 
 def _is_package(file: SourceFile) -> bool:

@@ -115,13 +115,13 @@ def locator(file: str, where: Mapping[str, object]) -> str:
 
 
 def make_document(
-    source: str, file: str, where: Mapping[str, object], text: str, title: str, url: str, licence: str
+    source: str, file: str, where: Mapping[str, object], text: str, title: str, url: str, license: str
 ) -> Document | Reject:
     """Return a document without blank lines around it, or a reject if it is empty."""
     text = text.strip("\n")
     if not text.strip():
         return reject(source, file, where, "empty_text", title or url)
-    return Document(source, locator(file, where), text, title, url, licence)
+    return Document(source, locator(file, where), text, title, url, license)
 
 
 def _in_order(work: Callable[[Chunk], DocumentBatch], chunks: Iterator[Chunk]) -> Iterator[DocumentBatch]:

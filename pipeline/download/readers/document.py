@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 
 class Document(NamedTuple):
-    """One text with where it comes from; `locator` is canonical JSON, `licence` SPDX or `unknown`."""
+    """One text with where it comes from; `locator` is canonical JSON, `license` SPDX or `unknown`."""
 
     source: str
     locator: str
     text: str
     title: str
     url: str
-    licence: str
+    license: str
 
 
 class Reject(NamedTuple):

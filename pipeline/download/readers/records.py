@@ -33,7 +33,7 @@ class Piece(NamedTuple):
     detail: str = ""
     title: str = ""
     url: str = ""
-    licence: str = ""
+    license: str = ""
 
 
 @dataclass
@@ -161,21 +161,21 @@ def row_piece(row: Mapping[str, object], where: Mapping[str, object], params: Te
     columns.n_rows += 1
     try:
         text = _as_text(field_of(row, params.text_column))
-        chosen = (params.id_column, params.title_column, params.url_column, params.licence_column)
+        chosen = (params.id_column, params.title_column, params.url_column, params.license_column)
         values = [_as_text(field_of(row, name)) for name in chosen]
-        identity, title, url, licence = ("" if value is None else str(value) for value in values)
+        identity, title, url, license = ("" if value is None else str(value) for value in values)
         if not isinstance(text, str):
             columns.names = columns.names or sorted(map(str, row))
             return Piece(where, reason="no_text_column", detail=f"{params.text_column!r} is {type(text).__name__}")
         columns.n_found += 1
         n_bytes = len(text.encode())
-        "\0".join((identity, title, url, licence)).encode()
+        "\0".join((identity, title, url, license)).encode()
     except UnicodeError as error:
         return Piece(where, reason="not_utf8", detail=str(error))
     if n_bytes > params.max_member_bytes:
         return Piece(where, reason="too_large", detail=f"more than max_member_bytes = {params.max_member_bytes}")
     where = {**where, "id": identity} if identity else where
-    return finished(Piece(where, unix_lines(text), title=title, url=url, licence=licence))
+    return finished(Piece(where, unix_lines(text), title=title, url=url, license=license))
 
 
 def field_of(row: Mapping[str, object], name: str) -> object:
@@ -195,7 +195,7 @@ def _as_text(value: object) -> object:
 
 def parquet_rows(stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:
     """The rows of a Parquet file, numbered from 1; only the columns that the settings name are read."""
-    wanted = (params.text_column, params.id_column, params.title_column, params.url_column, params.licence_column)
+    wanted = (params.text_column, params.id_column, params.title_column, params.url_column, params.license_column)
     rows = read_parquet_stream(stream, [name for name in wanted if name])
     for number, row in enumerate(rows, 1):
         yield row_piece(row, {"row": number}, params, columns)

@@ -219,7 +219,7 @@ def _batch(params: Text, name: str, pieces: list[Piece], n_bytes: int) -> Docume
             rejects.append(Reject(source, locator, piece.reason, _printable(piece.detail)))
         else:
             title = piece.title or _title(name, piece)
-            docs.append(Document(source, locator, piece.text, title, piece.url, piece.licence or params.licence))
+            docs.append(Document(source, locator, piece.text, title, piece.url, piece.license or params.license))
     return DocumentBatch(docs, rejects, {}, n_bytes)
 
 

@@ -1,7 +1,7 @@
 """Read the source `warc`: web archives, WARC and WET, plain or `.gz .zst .lz4 .bz2 .xz`.
 
 In: archives of any size. Out: a document for each page that was answered with 200 as HTML (its main text and title) or as
-plain text, and for each text of a WET file; the licence that the page names itself, else the source's. Other answers and
+plain text, and for each text of a WET file; the license that the page names itself, else the source's. Other answers and
 records are counted by kind; broken, clipped, too long, hostile and empty ones are rejects, and the rest is read on. Order n;
 pages are extracted by the workers. Memory: two chunks a worker, one record of at most `max_member_bytes`, 7 to 60 times a
 page while it is parsed.
@@ -94,10 +94,10 @@ def _document(params: Warc, file: str, page: WebPage) -> Document | Reject:
     try:
         body = decode_body(record.block[head.n_bytes :], head.headers, params.max_member_bytes)
         charset = head.charset
-        text, title, licence = read_html(body, charset) if page.is_html else read_plain(body, charset)
+        text, title, license = read_html(body, charset) if page.is_html else read_plain(body, charset)
     except BodyError as error:
         return reject(source, file, where, error.args[0], f"{record.url}: {error.args[1]}")
     except PageError as error:
         return reject(source, file, where, "hostile_markup", f"{record.url}: {error}")
     url = record.url.encode("utf-8", "replace").decode()
-    return make_document(source, file, where, text, title, url, params.licence if licence == UNKNOWN else licence)
+    return make_document(source, file, where, text, title, url, params.license if license == UNKNOWN else license)

@@ -1,7 +1,7 @@
 """Source `wikipedia`: dumps of a MediaWiki wiki (`pages-articles`, `pages-meta-current`), streamed.
 
 In: `.xml`, plain or `.gz .bz2 .xz .zst`, of any size. Out: one document an article (namespace 0, the last revision) with its
-clean text, title, URL and licence; redirects, talk pages and what else is no article are counted; a page that is too long or
+clean text, title, URL and license; redirects, talk pages and what else is no article are counted; a page that is too long or
 empty, and the place where a dump is cut off or broken, is a reject. Order n; the parsing of wikitext is spread over the
 workers.
 Memory: two chunks a worker and one page, each at most `max_member_bytes`.
@@ -79,4 +79,4 @@ def _document(params: Wikipedia, file: str, item: tuple[WikiPage, Wiki]) -> Docu
     except WikitextError as error:
         return reject(source, file, where, "bad_wikitext", f"{page.title}: {error}")
     url = f"{wiki.base}/{quote(page.title.replace(' ', '_'), safe=':/,()!*@;~')}" if wiki.base else ""
-    return make_document(source, file, where, text, page.title, url, params.licence)
+    return make_document(source, file, where, text, page.title, url, params.license)

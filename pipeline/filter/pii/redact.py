@@ -12,7 +12,7 @@ of eleven countries (`pii_ids`); keys and tokens with a known prefix, JSON Web T
 Left on purpose, since it points at nobody: example.com and the other reserved names, private, loopback and documentation addresses,
 555-01xx numbers, `git@host`, key stand-ins; numbers that are parts of others, dates, version numbers, decimals.
 
-Not covered: names, postal addresses, dates of birth, coordinates, account numbers other than IBANs, licence plates, MAC
+Not covered: names, postal addresses, dates of birth, coordinates, account numbers other than IBANs, license plates, MAC
 addresses, user names, passwords, spelled-out forms ("john at example dot org"), digits of other scripts, telephone numbers without
 `+` that a word in a language unknown to `pii_numbers` announces, forms broken over two lines.
 """

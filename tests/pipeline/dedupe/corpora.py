@@ -39,7 +39,7 @@ def write_shards(folder: Path, texts: Sequence[str], sources: Sequence[str], n_s
                 "locator": "{}",
                 "title": "",
                 "url": "",
-                "licence": "MIT",
+                "license": "MIT",
             }
             for i in range(cuts[shard], cuts[shard + 1])
         ]

@@ -30,7 +30,7 @@ Row = dict[str, str]
 
 
 def doc(doc_id: str, text: str, source: str = "docs/second") -> Row:
-    return {"id": doc_id, "text": text, "source": source, "locator": "{}", "title": doc_id, "url": "", "licence": "MIT"}
+    return {"id": doc_id, "text": text, "source": source, "locator": "{}", "title": doc_id, "url": "", "license": "MIT"}
 
 
 def words(seed: int, n: int = 120) -> list[str]:

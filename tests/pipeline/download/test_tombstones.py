@@ -1,4 +1,4 @@
-"""Which documents a tombstone covers: spellings of one URL, domains below a domain, licences that need a licence."""
+"""Which documents a tombstone covers: spellings of one URL, domains below a domain, licenses that need a license."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VALUES = {
     "id": st.text("0123456789abcdef", min_size=32, max_size=32),
     "url": st.builds(lambda host, path: f"https://{host}/{path}", HOST, PATH),
     "domain": HOST,
-    "licence": st.sampled_from(["MIT", "unknown", "CC-BY-NC-4.0", "all rights reserved"]),
+    "license": st.sampled_from(["MIT", "unknown", "CC-BY-NC-4.0", "all rights reserved"]),
 }
 STONE = st.sampled_from(KINDS).flatmap(
     lambda kind: st.builds(
@@ -45,7 +45,7 @@ def one(url: str) -> str:
 
 def docs(*rows: tuple[str, str, str]) -> pa.RecordBatch:
     columns = zip(*rows, strict=True) if rows else ((), (), ())
-    names = ("id", "url", "licence")
+    names = ("id", "url", "license")
     return pa.record_batch({n: pa.array(list(c), pa.string()) for n, c in zip(names, columns, strict=True)})
 
 
@@ -117,17 +117,17 @@ def test_a_domain_covers_itself_and_what_is_below_and_nothing_else(domain: str, 
         ("Zlib AND (MIT OR ISC)", False),
         ("Zlib", False),
         ("unknown", False),
-        ("no licence at all!", False),
+        ("no license at all!", False),
     ],
 )
-def test_licences_that_need_mit(expression: str, is_needed: bool) -> None:
+def test_licenses_that_need_mit(expression: str, is_needed: bool) -> None:
     assert needs(expression, "MIT") is is_needed
 
 
 def test_exceptions_and_words() -> None:
     assert needs("GPL-2.0-only WITH Classpath-exception-2.0", "GPL-2.0-only")
     assert not needs("GPL-2.0-only WITH Classpath-exception-2.0", "GPL-2.0-or-later")
-    assert needs("no licence at all!", "no licence at all!")
+    assert needs("no license at all!", "no license at all!")
     assert needs("unknown", "unknown")
 
 
@@ -147,7 +147,7 @@ def test_every_tombstone_covers_its_own_document(stones: list[Tombstone], chosen
         (
             stone.value if stone.kind == "id" else f"{place:032x}",
             f"https://{stone.value}" if stone.kind in ("url", "domain") else "",
-            stone.value if stone.kind == "licence" else "Zlib",
+            stone.value if stone.kind == "license" else "Zlib",
         )
         for place, stone in enumerate(stones)
     ]
@@ -169,7 +169,7 @@ def test_every_tombstone_covers_its_own_document(stones: list[Tombstone], chosen
         ("url", "https://"),
         ("domain", "a b"),
         ("domain", "x.org/y"),
-        ("licence", ""),
+        ("license", ""),
         ("colour", "red"),
     ],
 )

@@ -13,7 +13,7 @@ from pipeline.filter.licenses import (
     NOT_ALLOWED,
     RULES,
     UNKNOWN,
-    licence_figures,
+    license_figures,
     make_policy,
     refuse,
     verdict,
@@ -24,7 +24,7 @@ from pipeline.frame.errors import UserError
 
 
 @pytest.mark.parametrize(
-    ("licence", "allowed", "stays"),
+    ("license", "allowed", "stays"),
     [
         ("MIT", ["MIT"], True),
         ("mit", ["MIT"], True),
@@ -49,8 +49,8 @@ from pipeline.frame.errors import UserError
         ("NOT MIT", ["MIT"], False),
     ],
 )
-def test_licence(licence: str, allowed: list[str], stays: bool) -> None:
-    assert (verdict(licence, make_policy(allowed)) == ALLOWED) is stays
+def test_license(license: str, allowed: list[str], stays: bool) -> None:
+    assert (verdict(license, make_policy(allowed)) == ALLOWED) is stays
 
 
 def test_a_column_keeps_its_order() -> None:
@@ -62,7 +62,7 @@ def test_a_column_keeps_its_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("licence", "allow", "deny", "expected"),
+    ("license", "allow", "deny", "expected"),
     [
         ("MIT", [], ["GPL-3.0-only"], ALLOWED),
         ("GPL-3.0-only", [], ["GPL-3.0-only"], DENIED),
@@ -98,16 +98,16 @@ def test_a_column_keeps_its_order() -> None:
         ("MIT", ["unknown"], [], NOT_ALLOWED),
     ],
 )
-def test_allow_and_deny(licence: str, allow: list[str], deny: list[str], expected: int) -> None:
-    assert verdicts(pa.array([licence]), make_policy(allow, deny)).tolist() == [expected]
-    figures = licence_figures(pa.array([licence]), make_policy(allow, deny)).to_pylist()[0]
+def test_allow_and_deny(license: str, allow: list[str], deny: list[str], expected: int) -> None:
+    assert verdicts(pa.array([license]), make_policy(allow, deny)).tolist() == [expected]
+    figures = license_figures(pa.array([license]), make_policy(allow, deny)).to_pylist()[0]
     assert [figures[rule.score] for rule in RULES] == [float(expected == place) for place in range(3)]
 
 
 def test_what_is_unknown_may_be_kept() -> None:
     kept = make_policy(["MIT"], is_unknown_kept=True)
-    licences = pa.array(["", "unknown", "NONE", "MIT AND NOASSERTION", "GPL-3.0-only AND unknown"])
-    assert verdicts(licences, kept).tolist() == [ALLOWED] * 4 + [NOT_ALLOWED]
+    licenses = pa.array(["", "unknown", "NONE", "MIT AND NOASSERTION", "GPL-3.0-only AND unknown"])
+    assert verdicts(licenses, kept).tolist() == [ALLOWED] * 4 + [NOT_ALLOWED]
     assert kept == make_policy(["MIT", "unknown"])
 
 
@@ -128,24 +128,24 @@ def test_the_worse_part_of_an_and_the_better_of_an_or(left: str, right: str, all
 
 
 @given(EXPRESSIONS, st.sets(IDS, min_size=1), st.sets(IDS), IDS)
-def test_to_deny_more_never_lets_more_pass(licence: str, allow: set[str], deny: set[str], another: str) -> None:
-    before = verdict(licence, make_policy(sorted(allow), sorted(deny)))
-    assert verdict(licence, make_policy(sorted(allow), sorted(deny | {another}))) <= before
+def test_to_deny_more_never_lets_more_pass(license: str, allow: set[str], deny: set[str], another: str) -> None:
+    before = verdict(license, make_policy(sorted(allow), sorted(deny)))
+    assert verdict(license, make_policy(sorted(allow), sorted(deny | {another}))) <= before
 
 
-def test_a_violation_names_licences_counts_and_first_documents() -> None:
+def test_a_violation_names_licenses_counts_and_first_documents() -> None:
     ids = pa.array([f"d{i}" for i in range(8)])
-    licences = pa.array(["MIT", "GPL-3.0-only", "", "GPL-3.0-only", "ISC", "GPL-3.0-only", "GPL-3.0-only", "MIT"])
+    licenses = pa.array(["MIT", "GPL-3.0-only", "", "GPL-3.0-only", "ISC", "GPL-3.0-only", "GPL-3.0-only", "MIT"])
     policy = make_policy(["MIT"], ["GPL-*"])
-    found = violations(ids, licences, policy)
+    found = violations(ids, licenses, policy)
     assert found == [
-        ("GPL-3.0-only", "licence_denied", 4, ("d1", "d3", "d5")),
-        ("", "licence_unknown", 1, ("d2",)),
-        ("ISC", "licence_not_allowed", 1, ("d4",)),
+        ("GPL-3.0-only", "license_denied", 4, ("d1", "d3", "d5")),
+        ("", "license_unknown", 1, ("d2",)),
+        ("ISC", "license_not_allowed", 1, ("d4",)),
     ]
     with pytest.raises(
         UserError,
-        match=r"4 documents under GPL-3.0-only \(licence_denied\): d1, d3, d5 …; 1 documents under \(none\)",
+        match=r"4 documents under GPL-3.0-only \(license_denied\): d1, d3, d5 …; 1 documents under \(none\)",
     ):
         refuse(found)
     refuse(violations(ids, pa.array(["MIT"] * 8), policy))

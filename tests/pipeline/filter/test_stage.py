@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.filter import stage
 from pipeline.filter.decisions import PASSES, FilterStep, Rule, Scored, first_broken
-from pipeline.filter.params import C4, Decontamination, Filter, FineWeb, Licences, Pii, QualityClassifier
+from pipeline.filter.params import C4, Decontamination, Filter, FineWeb, Licenses, Pii, QualityClassifier
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import check_metrics
 from pipeline.params import load_params
@@ -43,7 +43,7 @@ def all_rules(params: Filter) -> list[Rule]:
     return [each for step in stage.list_steps(params, [Path("language.bin")]) for each in step.rules]
 
 
-def doc(doc_id: str, text: str, licence: str = "MIT") -> dict[str, str]:
+def doc(doc_id: str, text: str, license: str = "MIT") -> dict[str, str]:
     return {
         "id": doc_id,
         "text": text,
@@ -51,7 +51,7 @@ def doc(doc_id: str, text: str, licence: str = "MIT") -> dict[str, str]:
         "locator": "{}",
         "title": doc_id,
         "url": "",
-        "licence": licence,
+        "license": license,
     }
 
 
@@ -76,8 +76,8 @@ PLANTED = {
     "max_ellipsis_line_frac": [
         doc("teaser", "The story of the day...\nA tale for you and me...\nWhat will they find in it?\n")
     ],
-    "licence_not_allowed": [doc("closed", ENGLISH + "One line more.\n", "GPL-3.0-only")],
-    "licence_unknown": [doc("nobody", ENGLISH + "And one.\n", "unknown")],
+    "license_not_allowed": [doc("closed", ENGLISH + "One line more.\n", "GPL-3.0-only")],
+    "license_unknown": [doc("nobody", ENGLISH + "And one.\n", "unknown")],
 }
 
 
@@ -235,7 +235,7 @@ def test_each_rule_names_its_param(planted: dict[str, Any], params: Filter) -> N
         value: Any = settings
         for part in each["param"].split(".")[1:]:
             value = value[int(part) if part.isdigit() else part]
-        assert each["reason"].startswith("licence_") or value == each["threshold"]
+        assert each["reason"].startswith("license_") or value == each["threshold"]
 
 
 LEAK = "the seven old boats of the harbour were painted green by a careful man from the next village"
@@ -263,8 +263,8 @@ def test_personal_data_is_replaced_and_counted(tmp_path: Path, hasty: Filter) ->
 
 
 @pytest.mark.parametrize("policy", [{"on_violation": "stop", "unknown": "keep"}, {"unknown": "stop"}])
-def test_a_licence_violation_can_stop_the_stage(policy: dict[str, str], tmp_path: Path, hasty: Filter) -> None:
-    asked = hasty.model_copy(update={"licences": Licences.model_validate({"allow": ["MIT"], **policy})})
+def test_a_license_violation_can_stop_the_stage(policy: dict[str, str], tmp_path: Path, hasty: Filter) -> None:
+    asked = hasty.model_copy(update={"licenses": Licenses.model_validate({"allow": ["MIT"], **policy})})
     rows = [doc("a", ENGLISH), doc("b", ENGLISH, "GPL-3.0-only" if "on_violation" in policy else "unknown")]
     with pytest.raises(UserError, match="not permitted: 1") as caught:
         run(tmp_path, asked, rows)

@@ -26,7 +26,7 @@ def doc(number: int, **columns: str) -> dict[str, str]:
         "locator": f'{{"row":{number}}}',
         "title": f"Page {number}",
     }
-    row |= {"url": f"https://site{number % 5}.example.org/{number}", "licence": "MIT"}
+    row |= {"url": f"https://site{number % 5}.example.org/{number}", "license": "MIT"}
     return {"id": an_id(number), **row, **columns}
 
 
@@ -55,7 +55,7 @@ def write_corpus(
     (root / "shard").mkdir()
     tokens = [
         {
-            **{name: row[name] for name in ("id", "source", "licence", "title")},
+            **{name: row[name] for name in ("id", "source", "license", "title")},
             "split": "train",
             "start": 10 * i,
             "n_tokens": 10,

@@ -26,7 +26,7 @@ RULES = [
     {"reason": "min_words", "score": "words", "side": "min", "threshold": 4.0},
     {"reason": "max_words", "score": "words", "side": "max", "threshold": 90.0},
     {"reason": "max_top_2gram_char_frac", "score": "top_2gram_char_frac", "side": "max", "threshold": 0.3},
-    {"reason": "licence", "score": "licence_allowed", "side": "min", "threshold": 1.0},
+    {"reason": "license", "score": "license_allowed", "side": "min", "threshold": 1.0},
 ]
 NAMES = [
     "filter.language.min_score",
@@ -41,7 +41,7 @@ def write_scores(folder: Path, n: int = 500, rules: Sequence[Mapping[str, object
     rng = np.random.Generator(np.random.PCG64(1))
     columns = {"id": sorted(an_id(number) for number in range(1, n + 1)), "language": ["en"] * n}
     columns |= {"language_score": rng.random(n), "words": rng.integers(0, 100, n).astype(float)}
-    columns |= {"top_2gram_char_frac": rng.random(n), "licence_allowed": (rng.random(n) > 0.1).astype(float)}
+    columns |= {"top_2gram_char_frac": rng.random(n), "license_allowed": (rng.random(n) > 0.1).astype(float)}
     table = pa.table(columns)
     write_table(folder / "scores.parquet", table)
     (folder / "rules.json").write_text(json.dumps(rules))
@@ -72,7 +72,7 @@ def test_a_replay_is_the_filter_with_other_thresholds(
 
 def test_every_threshold_of_the_params_has_its_name() -> None:
     """From score and side alone, as files of earlier runs have them; and from `param` where it stands."""
-    assert [dotted(rule) for rule in RULES] == [*NAMES, "filter.licences"]
+    assert [dotted(rule) for rule in RULES] == [*NAMES, "filter.licenses"]
     assert dotted({"param": "gopher_quality.min_words"}) == dotted({"param": "filter.gopher_quality.min_words"})
     params = read_yaml(ROOT / "params.yaml")
     for name in NAMES:
@@ -88,7 +88,7 @@ def test_every_threshold_of_the_params_has_its_name() -> None:
     [
         "filter.gopher_quality.min_letters=3",
         "min_words",
-        "filter.licences=1",
+        "filter.licenses=1",
         "filter.gopher_quality.min_words=many",
         "=3",
     ],

@@ -17,7 +17,7 @@ from pipeline.storage.tables import read_docs, read_table
 from tests.conftest import new_workspace, read_yaml, run_command
 from tests.pipeline.ledger.made import an_id, doc, dropped, write_corpus
 
-LICENCES = ("MIT", "MIT AND CC-BY-NC-4.0", "MIT OR CC-BY-NC-4.0", "unknown", "")
+LICENSES = ("MIT", "MIT AND CC-BY-NC-4.0", "MIT OR CC-BY-NC-4.0", "unknown", "")
 URLS = (
     "https://a.example.org/1",
     "http://www.a.example.org/1/#top",
@@ -32,13 +32,13 @@ URLS = (
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     rows = [
-        {"text": f"Text {place}.", "url": URLS[place % 7], "licence": LICENCES[place % 5], "title": f"T {place}"}
+        {"text": f"Text {place}.", "url": URLS[place % 7], "license": LICENSES[place % 5], "title": f"T {place}"}
         for place in range(35)
     ]
     root = new_workspace(tmp_path)
     (root / "pages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     params = read_yaml(root / "params.yaml")
-    columns = {f"{name}_column": name for name in ("title", "url", "licence")}
+    columns = {f"{name}_column": name for name in ("title", "url", "license")}
     params["download"]["sources"] = [{"kind": "text", "name": "pages", "path": "pages.jsonl", **columns}]
     with (root / "params.yaml").open("w") as file:
         YAML(typ="safe").dump(params, file)
@@ -61,9 +61,9 @@ def collect(root: Path, out: str, takedowns: str = "", code: int = 0) -> tuple[d
         ("domain", "example.org", 20),
         ("domain", "xn--bcher-kva.example", 5),
         ("domain", "BÜCHER.example", 5),
-        ("licence", "CC-BY-NC-4.0", 7),
-        ("licence", "MIT", 14),
-        ("licence", "unknown", 14),  # what carries none has the source's: unknown
+        ("license", "CC-BY-NC-4.0", 7),
+        ("license", "MIT", 14),
+        ("license", "unknown", 14),  # what carries none has the source's: unknown
         ("domain", "nowhere.org", 0),
     ],
 )
@@ -85,8 +85,8 @@ def test_what_is_foreseen_goes_and_nothing_else(corpus: Path, kind: str, value: 
 
 
 def test_a_corpus_of_tombstones_is_empty(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stones = [tombstone("licence", name, "asked") for name in ("MIT", "unknown", "CC-BY-NC-4.0", "Zlib")]
-    (corpus / "pages.jsonl").write_text('{"text": "One.", "licence": "MIT"}\n')
+    stones = [tombstone("license", name, "asked") for name in ("MIT", "unknown", "CC-BY-NC-4.0", "Zlib")]
+    (corpus / "pages.jsonl").write_text('{"text": "One.", "license": "MIT"}\n')
     collect(corpus, "after", takedown.render(stones), code=1)
     assert "the corpus is empty" in capsys.readouterr().err
 
@@ -176,7 +176,7 @@ def test_a_file_of_all_kinds(data: DataSnapshot, tmp_path: Path, capsys: pytest.
         an_id(1).upper(),
         "https://example.org/x",
         "domain:*.Example.net",
-        "licence:mit",
+        "license:mit",
         '{"kind": "url", "value": "https://x.org/y", "reason": "own"}',
         "",
     ]
@@ -189,7 +189,7 @@ def test_a_file_of_all_kinds(data: DataSnapshot, tmp_path: Path, capsys: pytest.
     assert [(stone.key, stone.reason) for stone in stones] == [
         ("domain:example.net", "court"),
         (f"id:{an_id(1)}", "court"),
-        ("licence:MIT", "court"),
+        ("license:MIT", "court"),
         ("url:example.org/x", "court"),
         ("url:x.org/y", "own"),
     ]

@@ -30,7 +30,7 @@ def doc(name: str, text: str) -> dict[str, str]:
         "locator": locator,
         "title": title,
         "url": "",
-        "licence": "MIT",
+        "license": "MIT",
     }
 
 
@@ -77,7 +77,7 @@ def data(tmp_path: Path) -> Path:
         "n_tokens": 7,
         "n_bytes": 12,
         "source": "",
-        "licence": "",
+        "license": "",
         "title": "",
     }
     write_table(tmp_path / "shard" / "docs.parquet", pa.Table.from_pylist([row], schema=TOKEN_DOCS))
@@ -96,7 +96,7 @@ def test_a_document_is_found_by_id_title_locator_and_text(
     told = ask(data, query, capsys)
     assert IDS["kept"] in told.splitlines()[0]
     assert "kept.py:7" in told
-    assert "licence MIT" in told
+    assert "license MIT" in told
     assert "stands in for package.copy" in told
     assert "language_score" in told
     assert "least 0.65" in told
@@ -148,7 +148,7 @@ def test_a_place_without_lines_is_told_as_its_source_names_it(tmp_path: Path) ->
     with ShardWriter(tmp_path / "download") as writer:
         writer.write(pa.Table.from_pylist([row], schema=DOCS))
     found = life(DataSnapshot("here", {"download": tmp_path / "download"}), row)
-    assert found[0].detail == f"wikipedia/wiki, {where}, licence MIT"
+    assert found[0].detail == f"wikipedia/wiki, {where}, license MIT"
 
 
 def test_several_matches_are_listed_with_their_ends(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ def paragraph(seed: int, n_sentences: int = 12) -> str:
 
 def document(number: int, text: str | None = None, **columns: str) -> dict[str, str]:
     url = f"https://site{number % 7}.example.org/page/{number}"
-    row = {"text": text or paragraph(number), "title": f"Page {number}", "url": url, "licence": "CC0-1.0"}
+    row = {"text": text or paragraph(number), "title": f"Page {number}", "url": url, "license": "CC0-1.0"}
     return row | columns
 
 
@@ -45,7 +45,7 @@ class TinyRepo:
         for path in (root / "data/seed/languages").glob("[!def]*.txt"):
             path.unlink()  # eleven languages are learnt in a third of the time
         self.params = read_yaml(root / "params.yaml")
-        columns = {f"{name}_column": name for name in ("title", "url", "licence")}
+        columns = {f"{name}_column": name for name in ("title", "url", "license")}
         source = {"kind": "text", "name": "pages", "path": "inbox/*.jsonl", **columns}
         self.params["download"]["sources"] = [source]
         self.params["train_tokenizer"] |= {"vocab_size": 400, "sample_bytes": 100_000}

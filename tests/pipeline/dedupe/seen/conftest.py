@@ -23,7 +23,7 @@ Docs = Sequence[tuple[str, str]]
 
 def write_run(folder: Path, docs: Docs) -> Path:
     """Documents of ids and texts as a stage leaves them."""
-    empty = dict.fromkeys(("source", "locator", "title", "url", "licence"), "")
+    empty = dict.fromkeys(("source", "locator", "title", "url", "license"), "")
     rows = [{"id": doc_id, "text": text, **empty} for doc_id, text in docs]
     with ShardWriter(folder, DOCS, shard_bytes=200) as writer:
         for first in range(0, len(rows), 3):  # a few shards, so a few batches

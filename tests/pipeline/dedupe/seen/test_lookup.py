@@ -24,7 +24,7 @@ def text(number: int, n_words: int = 80) -> str:
 
 
 def corpus(folder: Path, rows: dict[str, str]) -> Path:
-    blank = {"source": "web", "locator": "{}", "title": "", "url": "", "licence": "MIT"}
+    blank = {"source": "web", "locator": "{}", "title": "", "url": "", "license": "MIT"}
     with ShardWriter(folder, DOCS) as writer:
         table = [{**blank, "id": name, "text": content} for name, content in sorted(rows.items())]
         writer.write(pa.Table.from_pylist(table, DOCS))

@@ -49,7 +49,7 @@ def test_dedupe_asks_once_which_runs_count_and_then_by_batch(place: str, tmp_pat
 def test_a_shard_is_asked_about_as_its_batches_are(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"one {TEXT}" if i % 3 == 0 else f"two {TEXT} now" if i % 5 == 0 else f"{i}" for i in range(50)]
     folder = tmp_path / "new"
-    empty = dict.fromkeys(("source", "locator", "title", "url", "licence"), [""] * 50)
+    empty = dict.fromkeys(("source", "locator", "title", "url", "license"), [""] * 50)
     with ShardWriter(folder) as writer:
         writer.write(pa.table({"id": [f"new{i}" for i in range(50)], "text": texts, **empty}))
     known = snapshot(NearIndex(place=place, runs=ALL), PARAMS)

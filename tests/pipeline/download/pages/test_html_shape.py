@@ -37,15 +37,15 @@ def test_a_comment_ends_where_it_says(text: str) -> None:
 
 
 @given(st.integers(0, 20), st.sampled_from(["licens", "LICENS", "rights", "Rights"]), st.integers(0, 20))
-def test_a_licence_is_found_anywhere_in_a_tag(before: int, name: str, after: int) -> None:
-    assert shape(f"<a {'s' * before}{name}{'i' * after}>".encode()).has_licence
-    assert not shape(f"<a {'s' * before}{name[:-1]}{'i' * after}>".encode()).has_licence
+def test_a_license_is_found_anywhere_in_a_tag(before: int, name: str, after: int) -> None:
+    assert shape(f"<a {'s' * before}{name}{'i' * after}>".encode()).has_license
+    assert not shape(f"<a {'s' * before}{name[:-1]}{'i' * after}>".encode()).has_license
 
 
-def test_a_licence_is_looked_for_in_tags_only() -> None:
-    assert shape(b'<a rel="license" href="x">').has_licence
-    assert shape(b"<meta name=DC.Rights content=x>").has_licence
-    assert not shape(b"<p>the license and all rights</p><a href=/licence>x</a>").has_licence
+def test_a_license_is_looked_for_in_tags_only() -> None:
+    assert shape(b'<a rel="license" href="x">').has_license
+    assert shape(b"<meta name=DC.Rights content=x>").has_license
+    assert not shape(b"<p>the license and all rights</p><a href=/license>x</a>").has_license
 
 
 def test_lists_that_are_not_mostly_links() -> None:

@@ -1,4 +1,4 @@
-"""Which licence a URL names."""
+"""Which license a URL names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from license_expression import get_spdx_licensing
 
-from pipeline.download.pages.web_licenses import licence_of, licence_of_url
+from pipeline.download.pages.web_licenses import license_of, license_of_url
 
 KNOWN = {
     "https://creativecommons.org/licenses/by-sa/4.0/": "CC-BY-SA-4.0",
@@ -27,20 +27,20 @@ KNOWN = {
 
 @pytest.mark.parametrize("url", KNOWN)
 def test_one_url(url: str) -> None:
-    assert licence_of_url(url) == KNOWN[url]
+    assert license_of_url(url) == KNOWN[url]
 
 
-def test_several_licences_all_apply() -> None:
+def test_several_licenses_all_apply() -> None:
     urls = list(KNOWN)
-    assert licence_of([urls[0], urls[5], urls[0], urls[7]]) == "Apache-2.0 AND CC-BY-SA-4.0"
-    assert licence_of([]) == "unknown"
+    assert license_of([urls[0], urls[5], urls[0], urls[7]]) == "Apache-2.0 AND CC-BY-SA-4.0"
+    assert license_of([]) == "unknown"
 
 
 def test_what_is_found_is_spdx() -> None:
-    found = licence_of(KNOWN)
+    found = license_of(KNOWN)
     assert not get_spdx_licensing().validate(found).errors
 
 
 @given(st.text(max_size=60))
 def test_any_text(url: str) -> None:
-    assert licence_of_url(f"https://creativecommons.org/licenses/{url}").startswith(("CC-", "unknown"))
+    assert license_of_url(f"https://creativecommons.org/licenses/{url}").startswith(("CC-", "unknown"))

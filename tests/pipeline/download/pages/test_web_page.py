@@ -1,4 +1,4 @@
-"""The main text of a page, its charset, its licence; pages built to stall the parser."""
+"""The main text of a page, its charset, its license; pages built to stall the parser."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def test_the_article_stays_and_what_is_around_it_goes() -> None:
     assert page.text.count(PROSE.strip()) == 2
     assert all(part in page.text for part in ("The fox", "The dog", "• The first", "• The second thing"))
     assert not any(part in page.text for part in ("Home", "About us", "cookies", "var text", "color"))
-    assert page.licence == "unknown"
+    assert page.license == "unknown"
 
 
 @pytest.mark.parametrize(
-    ("tag", "licence"),
+    ("tag", "license"),
     [
         ('<link rel="license" href="https://creativecommons.org/licenses/by/4.0/">', "CC-BY-4.0"),
         ('<a class=x rel="nofollow license" href="//creativecommons.org/publicdomain/zero/1.0/">CC0</a>', "CC0-1.0"),
         ('<meta name="DC.rights" content="https://creativecommons.org/licenses/by-sa/3.0/">', "CC-BY-SA-3.0"),
-        ('<a href="https://creativecommons.org/licenses/by/4.0/">a page about licences</a>', "unknown"),
+        ('<a href="https://creativecommons.org/licenses/by/4.0/">a page about licenses</a>', "unknown"),
         ('<link rel="license" href="/terms">', "unknown"),
     ],
 )
-def test_the_licence_that_a_page_names(tag: str, licence: str) -> None:
-    assert read_html(PAGE.replace("<article>", f"<article>{tag}").encode()).licence == licence
+def test_the_license_that_a_page_names(tag: str, license: str) -> None:
+    assert read_html(PAGE.replace("<article>", f"<article>{tag}").encode()).license == license
 
 
 @pytest.mark.parametrize(

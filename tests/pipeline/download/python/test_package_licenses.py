@@ -1,4 +1,4 @@
-"""Licences from metadata."""
+"""Licenses from metadata."""
 
 from __future__ import annotations
 

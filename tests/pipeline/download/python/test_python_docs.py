@@ -71,7 +71,7 @@ def rejects(batches: list[DocumentBatch]) -> dict[str, Reject]:
     return {json.loads(reject.locator)["file"]: reject for batch in batches for reject in batch.rejects}
 
 
-def test_documents_carry_public_names_texts_places_and_licence(site: Path) -> None:
+def test_documents_carry_public_names_texts_places_and_license(site: Path) -> None:
     found = documents(read(site))
     assert {title: document.text for title, document in found.items()} == {
         "boxlib": "boxlib\n\nBoxes.",
@@ -81,7 +81,7 @@ def test_documents_carry_public_names_texts_places_and_licence(site: Path) -> No
         "boxlib._fast.weigh": "boxlib._fast.weigh(box: Box) -> float\n\nWeighs a box.",
     }
     assert {document.source for document in found.values()} == {"python_docs/box-lib"}
-    assert {document.licence for document in found.values()} == {"MIT"}
+    assert {document.license for document in found.values()} == {"MIT"}
     assert found["boxlib.Box.open"].locator == (
         '{"file":"boxlib/_impl.py","kind":"method","line":4,"module":"boxlib._impl","package":"box-lib",'
         '"qualname":"Box.open","signature":"(key: str = \\"k\\") -> None","version":"1.2"}'
@@ -141,7 +141,7 @@ def test_json_of_the_real_standard_library(tmp_path: Path, monkeypatch: pytest.M
     assert "Serialize ``obj``" in found["json.dumps"].text
     assert found["json.JSONDecoder.raw_decode"].source == "python_docs/stdlib"
     assert json.loads(found["for"].locator)["kind"] == "topic"
-    assert {document.licence for document in found.values()} == {"PSF-2.0"}
+    assert {document.license for document in found.values()} == {"PSF-2.0"}
     assert not any("other" in title for title in found)
 
 

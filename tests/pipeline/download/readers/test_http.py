@@ -62,7 +62,7 @@ def fineweb() -> bytes:
             "language": "en",
             "language_score": 0.97,
             "token_count": 5,
-            "meta": {"licence": "CC-BY-4.0", "tags": ["a", "b"]},
+            "meta": {"license": "CC-BY-4.0", "tags": ["a", "b"]},
         }
         for number in range(50)
     ]
@@ -76,14 +76,14 @@ def fineweb() -> bytes:
 
 def test_the_layout_of_fineweb_by_naming_its_columns(server: Server, tmp_path: Path) -> None:
     server.pages["/f.parquet"] = Page(fineweb(), troubles=[Trouble(cut_after=2_000)])
-    columns = {"id_column": "id", "url_column": "url", "licence_column": "meta.licence"}
+    columns = {"id_column": "id", "url_column": "url", "license_column": "meta.license"}
     collect(tmp_path / "out", source(server, "/f.parquet", **columns))
     rows = read_docs(tmp_path / "out").sort_by("text").to_pylist()
     assert len(rows) == 50
-    assert {key: rows[0][key] for key in ("text", "url", "licence", "source", "title")} == {
+    assert {key: rows[0][key] for key in ("text", "url", "license", "source", "title")} == {
         "text": "Web text 0.",
         "url": "https://example.org/0",
-        "licence": "CC-BY-4.0",
+        "license": "CC-BY-4.0",
         "source": "http/web",
         "title": "f.parquet#1",
     }
@@ -115,7 +115,7 @@ def test_files_of_every_kind_and_their_record(server: Server, tmp_path: Path) ->
         "/w.tar.xz",
         {"url": "/get?file=3&token=hidden", "sha256": sha256, "file_name": "rows.jsonl"},
         text_column="body",
-        licence="CC0-1.0",
+        license="CC0-1.0",
     )
     metrics = collect(tmp_path / "out", given)
     assert {key: metrics[key] for key in ("docs_out", "rejects_not_json", "docs_http_web")} == {
@@ -238,17 +238,17 @@ def test_a_setting_that_the_format_does_not_know_is_refused(
         kind: str
         name: str
         path: str
-        licence: str = "CC-BY-SA-4.0"
+        license: str = "CC-BY-SA-4.0"
 
     server.pages["/a.txt"] = Page(b"a")
     seen: list[Plain] = []
 
     def reader(params: Plain, setting: str) -> Reading:
         seen.append(params)
-        return text.open_source(Text(kind="text", name="x", path=params.path, licence=params.licence), setting)
+        return text.open_source(Text(kind="text", name="x", path=params.path, license=params.license), setting)
 
     monkeypatch.setitem(formats.FORMATS, "text", (Plain, reader))
     collect(tmp_path / "out", source(server, "/a.txt"))
-    assert seen[0].licence == "CC-BY-SA-4.0"  # the format's own default
+    assert seen[0].license == "CC-BY-SA-4.0"  # the format's own default
     with pytest.raises(UserError, match=r"download\.sources\.0\.split_on: means nothing to the format text"):
         collect(tmp_path / "out", source(server, "/a.txt", split_on="x"))

@@ -84,9 +84,9 @@ def record(out: Path) -> list[dict[str, object]]:
 
 
 def test_a_branch_is_pinned_to_its_commit(hub: Hub, tmp_path: Path) -> None:
-    rows = collect(tmp_path / "out", licence="CC0-1.0")
+    rows = collect(tmp_path / "out", license="CC0-1.0")
     assert [row["text"] for row in rows] == [f"Page {number}." for number in range(9)]
-    assert (rows[0]["source"], rows[0]["licence"]) == ("huggingface/owt", "CC0-1.0")
+    assert (rows[0]["source"], rows[0]["license"]) == ("huggingface/owt", "CC0-1.0")
     assert rows[5]["url"] == f"https://huggingface.co/datasets/{REPO}/resolve/{COMMIT}/data/1.parquet"
     assert json.loads(str(rows[5]["locator"])) == {"path": "data/1.parquet", "repo": REPO, "row": 1}
     read = record(tmp_path / "out")

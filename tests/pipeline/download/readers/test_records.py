@@ -113,11 +113,11 @@ def test_columns_are_chosen_by_the_settings() -> None:
         "text_column": "body",
         "id_column": "n",
         "url_column": "link",
-        "licence_column": "by",
+        "license_column": "by",
         "title_column": "name",
     }
     [piece] = rows(line, **settings)
-    assert piece == Piece({"row": 1, "id": "7"}, "words", url="https://x", licence="CC0-1.0")
+    assert piece == Piece({"row": 1, "id": "7"}, "words", url="https://x", license="CC0-1.0")
 
 
 def test_parquet_rows() -> None:

@@ -133,10 +133,10 @@ def test_a_wrong_column_is_a_setting_to_mend(tmp_path: Path) -> None:
     assert len(texts(tmp_path / "rows.jsonl", text_column="answer")) == 3
 
 
-def test_split_on_and_licence(tmp_path: Path) -> None:
+def test_split_on_and_license(tmp_path: Path) -> None:
     (tmp_path / "s.txt").write_text("One.<|endoftext|>\nTwo.\n<|endoftext|>")
-    [batch] = batches(tmp_path / "s.txt", split_on="<|endoftext|>", licence="CC0-1.0")
-    assert [(document.title, document.text, document.licence) for document in batch.docs] == [
+    [batch] = batches(tmp_path / "s.txt", split_on="<|endoftext|>", license="CC0-1.0")
+    assert [(document.title, document.text, document.license) for document in batch.docs] == [
         ("s.txt#1", "One.", "CC0-1.0"),
         ("s.txt#2", "Two.", "CC0-1.0"),
     ]
@@ -228,7 +228,7 @@ def test_a_bomb_inside_an_archive_is_a_named_reject(
 
 
 def test_fields_inside_columns_and_typed_columns(tmp_path: Path) -> None:
-    meta = [{"url": f"https://a/{number}", "by": {"licence": "MIT"}} for number in range(3)]
+    meta = [{"url": f"https://a/{number}", "by": {"license": "MIT"}} for number in range(3)]
     table = pa.table(
         {
             "body": pa.array(["one", "two", "three"]).cast(pa.large_string()),
@@ -244,7 +244,7 @@ def test_fields_inside_columns_and_typed_columns(tmp_path: Path) -> None:
         "id_column": "key",
         "title_column": "title",
         "url_column": "meta.url",
-        "licence_column": "meta.by.licence",
+        "license_column": "meta.by.license",
     }
     found = {
         name: [
@@ -253,7 +253,7 @@ def test_fields_inside_columns_and_typed_columns(tmp_path: Path) -> None:
         for name in ("rows.parquet", "rows.jsonl")
     }
     assert found["rows.parquet"] == found["rows.jsonl"]
-    assert [(each.text, each.title, each.url, each.licence) for each in found["rows.jsonl"]] == [
+    assert [(each.text, each.title, each.url, each.license) for each in found["rows.jsonl"]] == [
         ("one", "T", "https://a/0", "MIT"),
         ("two", "T", "https://a/1", "MIT"),
         ("three", "U", "https://a/2", "MIT"),
@@ -273,7 +273,7 @@ def test_parts_are_the_same_documents_under_names_of_their_bytes(
     assert [document for batch in batches(folder) for document in batch.docs] == whole
     before = keys()
     assert len(set(before)) == len(before) == 8
-    assert not set(before) & set(keys(licence="MIT"))
+    assert not set(before) & set(keys(license="MIT"))
     place = folder.rename(tmp_path / "moved")
     assert keys() == before
     (place / "b.md").write_text("# C")

@@ -1,4 +1,4 @@
-"""Archives to documents: which records give one, what is counted, what is a reject, whose licence it has."""
+"""Archives to documents: which records give one, what is counted, what is a reject, whose license it has."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def reasons(found: list[DocumentBatch]) -> Counter[str]:
 @pytest.mark.parametrize("packing", PACKED)
 def test_pages_and_what_is_none(tmp_path: Path, packing: str) -> None:
     (tmp_path / f"made.warc{packing}").write_bytes(b"".join(map(PACKED[packing], RECORDS)))
-    found = batches(tmp_path, licence="CC0-1.0")
+    found = batches(tmp_path, license="CC0-1.0")
     texts = docs(found)
     assert list(texts) == ["0", "1", "10", "13", "14", "15", "16", "21", "wet", "27", "28"]
     for name in ("0", "1", "13", "14", "21", "27"):
@@ -86,7 +86,7 @@ def test_pages_and_what_is_none(tmp_path: Path, packing: str) -> None:
     assert texts["10"].text == "déjà\nvu"
     assert all("Привет, мир!" in texts[name].text for name in ("15", "16"))
     assert texts["wet"].text == "Extracted text\n\nof a page"
-    assert {name: document.licence for name, document in texts.items() if document.licence != "CC0-1.0"} == {
+    assert {name: document.license for name, document in texts.items() if document.license != "CC0-1.0"} == {
         "28": "CC-BY-4.0"
     }
     assert texts["0"].source == "warc/made"
