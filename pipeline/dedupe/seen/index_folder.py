@@ -129,7 +129,9 @@ class FolderIndex:
             if not is_open.any():
                 break
             if run.number not in folders:
-                raise UserError(f"near_index: {run.name} is gone from {self.place}", "no such run", "add it again")
+                raise UserError(
+                    f"dedupe.index: run {run.name} is no longer in {self.place}", "no such run", "add it again"
+                )
             mapped = MappedRun(folders[run.number], removed.get(run.number, {}))
             is_open[mapped.meet_ids(sketches.ids, ids, is_open).wanted] = False  # what is here has no earlier ones left
             exact = mapped.meet_digests(sketches.digests, digests, is_open)
@@ -172,7 +174,7 @@ class FolderIndex:
 
     @contextmanager
     def _writing(self) -> Generator[None]:
-        with try_lock(self.place / "lock", f"near_index: {self.place} is being written to"):
+        with try_lock(self.place / "lock", f"dedupe.index: {self.place} is being written to"):
             partial = self.place / PARTIAL
             try:
                 _clear(partial)  # of a writer that was killed

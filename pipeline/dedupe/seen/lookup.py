@@ -1,7 +1,7 @@
-"""Documents that repeat what an earlier run has kept, found in the index that `dedupe.index` names and dropped before all else.
+"""Drop documents that duplicate what an earlier run kept, before anything else; `dedupe.index` names the index to query.
 
-In: the shards, the index (pipeline/dedupe/seen/__main__.py). Out: marks in the corpus, ledger rows that name the earlier document, and
-`index.json`, which says what was asked: the same runs give the same decisions. Memory: one batch of documents for each worker.
+In: the shards, the index. Out: the flag `is_known` in the corpus, ledger rows that name the earlier document, and `index.json`, which
+records the runs that were queried: the same runs give the same decisions. Memory: one batch of documents for each worker.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.dedupe.ledger_writer import LedgerSpool
 from pipeline.dedupe.params import Dedupe
 from pipeline.dedupe.ranking import Corpus
-from pipeline.dedupe.seen.__main__ import IndexSnapshot, duplicates_in, record, snapshot
+from pipeline.dedupe.seen.snapshot import IndexSnapshot, describe_snapshot, find_duplicates, take_snapshot
 from pipeline.frame.metrics import Metrics, write_json
 from pipeline.storage.arrow import read_arrow, write_arrow
 from pipeline.workers.results import map_files
@@ -25,15 +25,15 @@ from pipeline.workers.results import map_files
 def drop_known(
     params: Dedupe, paths: Sequence[Path], corpus: Corpus, ledger: LedgerSpool, scratch: Path, out: Path
 ) -> Metrics:
-    """They take no part in anything that follows; how many there are. Nothing without an index."""
+    """Flag known documents, which take no part in anything that follows, and return their counts; {} if there is no index."""
     if params.index is None:
         return {}
-    known = snapshot(params.index, params)
-    write_json(out / "index.json", record(known))
-    settings = json.dumps([record(known), params.min_jaccard], sort_keys=True)
-    look = partial(write_duplicates, known=known, min_jaccard=params.min_jaccard)
-    found = map_files(look, paths, results=scratch / "earlier", settings=settings)
-    for path, first in zip(found, corpus.firsts.tolist(), strict=False):
+    known = take_snapshot(params.index, params)
+    write_json(out / "index.json", describe_snapshot(known))
+    settings = json.dumps([describe_snapshot(known), params.min_jaccard], sort_keys=True)
+    find = partial(write_duplicates, known=known, min_jaccard=params.min_jaccard)
+    results = map_files(find, paths, results=scratch / "earlier", settings=settings)
+    for path, first in zip(results, corpus.firsts.tolist(), strict=False):
         table = read_arrow(path)
         is_exact = table.column("is_exact").to_numpy(zero_copy_only=False).astype(np.bool_)
         for reason, threshold, mask in (
@@ -49,5 +49,5 @@ def drop_known(
 
 
 def write_duplicates(shard: Path, result: Path, known: IndexSnapshot, min_jaccard: float) -> None:
-    """The rows of one shard that earlier runs know: runs in a worker."""
-    write_arrow(result, duplicates_in(shard, known, min_jaccard))
+    """Write the rows of one shard that earlier runs kept; runs in a worker."""
+    write_arrow(result, find_duplicates(shard, known, min_jaccard))

@@ -182,7 +182,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"near_index: {path} can't be read", str(error), "fill the index again") from error
+        raise UserError(f"dedupe.index: {path} can't be read", str(error), "fill the index again") from error
 
 
 def key_columns(part: Sketches, settings: Settings) -> list[Hashes]:

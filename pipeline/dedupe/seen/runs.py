@@ -110,7 +110,7 @@ def same_run(known: IndexedRun, docs: Path, settings: Settings) -> Added:
     found = content_of(docs, settings)
     if found != known.content:
         raise UserError(
-            f"near_index: run {known.name} was added with other documents",
+            f"dedupe.index: run {known.name} was added with other documents",
             f"{known.n_docs:,} documents with hash {known.content} there, {found} in {docs}",
             "give the new documents a name of their own",
         )
@@ -123,7 +123,7 @@ def check_settings(place: str, stored: Settings | None, wanted: Settings) -> Non
         pairs = zip(Settings._fields, stored, wanted, strict=True)
         differ = [f"{name} = {there} there, {here} here" for name, there, here in pairs if there != here]
         raise UserError(
-            f"near_index: {place} was filled with other settings",
+            f"dedupe.index: {place} was filled with other settings",
             "; ".join(differ),
             "set dedupe back to the index's settings, or fill a new index",
         )
@@ -132,7 +132,7 @@ def check_settings(place: str, stored: Settings | None, wanted: Settings) -> Non
 def twice(name: str, doc_id: str) -> UserError:
     """A run names each document once."""
     return UserError(
-        f"near_index: run {name} holds an id twice", doc_id, "run dedupe or download, which drop such copies"
+        f"dedupe.index: run {name} holds an id twice", doc_id, "run dedupe or download, which drop such copies"
     )
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from pipeline.dedupe.minhash.sketch import Sketches
 from pipeline.dedupe.seen import index_folder as folder
-from pipeline.dedupe.seen.__main__ import open_index
 from pipeline.dedupe.seen.runs import sketch_docs
+from pipeline.dedupe.seen.snapshot import open_index
 from tests.pipeline.dedupe.seen.conftest import SETTINGS
 
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dedupe.seen.__main__ import open_index
 from pipeline.dedupe.seen.index_folder import FolderIndex
 from pipeline.dedupe.seen.runs import Settings, hash_ids, sketch_batches, sketch_docs
+from pipeline.dedupe.seen.snapshot import open_index
 from pipeline.frame.errors import UserError
 from tests.pipeline.dedupe.seen.conftest import SETTINGS, Docs, answers, ask, write_run
 
@@ -231,7 +231,7 @@ def test_nothing_is_pickled(place: str, make_run: MakeRun, monkeypatch: pytest.M
 def test_a_run_that_is_gone_is_an_error(place: str, make_run: MakeRun, tmp_path: Path) -> None:
     index = open_index(place)
     runs = [index.add("one", make_run("one", [("a", TEXT)]), SETTINGS).run._replace(number=77)]
-    with pytest.raises(UserError, match="one is gone from"):
+    with pytest.raises(UserError, match="run one is no longer in"):
         ask(index, [("new", TEXT)], runs=runs)
 
 

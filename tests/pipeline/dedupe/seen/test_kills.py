@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dedupe.seen.__main__ import open_index
+from pipeline.dedupe.seen.snapshot import open_index
 from pipeline.frame.errors import UserError
 from tests.conftest import ROOT
 from tests.pipeline.dedupe.seen.conftest import SETTINGS, Docs, answers, ask
@@ -24,7 +24,7 @@ OTHERS = [(f"{i}", f"{i} {TEXT[i:]} {i}") for i in range(30)]
 @contextmanager
 def writer(place: str, docs: Path, point: str) -> Iterator[subprocess.Popen[str]]:
     """Another process in the middle of its work."""
-    command = [sys.executable, "-m", "tests.pipeline.seen.stopping_writer", place, "two", str(docs), point]
+    command = [sys.executable, "-m", "tests.pipeline.dedupe.seen.stopping_writer", place, "two", str(docs), point]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         try:
             assert child.stdout is not None

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.dedupe import stage as dedupe
 from pipeline.dedupe.params import Dedupe
-from pipeline.dedupe.seen import __main__ as near_index
+from pipeline.dedupe.seen.__main__ import add_run, remove_docs
 from pipeline.params import load_params
 from pipeline.storage.tables import DOCS, ShardWriter, read_docs, read_table
 from tests.conftest import ROOT
@@ -47,7 +47,7 @@ def place(tmp_path: Path) -> str:
     """An index of what the first night kept: texts 0 to 9."""
     first = corpus(tmp_path / "first", {f"a{number}": text(number) for number in range(10)})
     kept = run(tmp_path / "night1", first)
-    near_index.add(str(tmp_path / "seen"), "night1", kept, load_params(ROOT / "params.yaml").dedupe)
+    add_run(str(tmp_path / "seen"), "night1", kept, load_params(ROOT / "params.yaml").dedupe)
     return str(tmp_path / "seen")
 
 
@@ -73,7 +73,7 @@ def test_the_same_corpus_again_stays_whole(place: str, tmp_path: Path) -> None:
 
 
 def test_what_was_removed_is_forgotten(place: str, tmp_path: Path) -> None:
-    near_index.remove(place, ["a0"])
+    remove_docs(place, ["a0"])
     docs = corpus(tmp_path / "second", {"b0": text(0), "b1": text(1)})
     out = run(tmp_path / "night2", docs, index={"place": place, "runs": "all"})
     assert read_docs(out).column("id").to_pylist() == ["b0"]

@@ -1,4 +1,4 @@
-"""The way in: commands, what `dedupe` asks, errors that a person can mend, and the guide's own commands."""
+"""Query snapshots of an index, run its commands, and run the commands that docs/incremental.md shows."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ import pyarrow as pa
 import pytest
 
 from pipeline.dedupe.params import NearIndex
-from pipeline.dedupe.seen.__main__ import add, duplicates_in, lookup, main, record, remove, settings_of, snapshot
+from pipeline.dedupe.seen.__main__ import add_run, main, remove_docs
 from pipeline.dedupe.seen.runs import sketch_docs
+from pipeline.dedupe.seen.snapshot import (
+    describe_snapshot,
+    find_duplicates,
+    make_settings,
+    query_snapshot,
+    take_snapshot,
+)
 from pipeline.frame.errors import UserError
 from pipeline.storage.tables import ShardWriter, read_shard, shard_paths
 from tests.conftest import ROOT
@@ -29,57 +36,65 @@ ALL = "all"
 
 @pytest.fixture
 def place(tmp_path: Path) -> str:
-    """A folder with two runs."""
+    """Return the folder of an index with two runs."""
     place = str(tmp_path / "index")
     for name in ("one", "two"):
-        add(place, name, write_run(tmp_path / name, [(name, f"{name} {TEXT}"), (f"{name}-short", "hi")]), PARAMS)
+        add_run(place, name, write_run(tmp_path / name, [(name, f"{name} {TEXT}"), (f"{name}-short", "hi")]), PARAMS)
     return place
 
 
-def test_dedupe_asks_once_which_runs_count_and_then_by_batch(place: str, tmp_path: Path) -> None:
-    known = snapshot(NearIndex(place=place, runs=ALL), PARAMS)
+def test_a_snapshot_fixes_which_runs_count(place: str, tmp_path: Path) -> None:
+    known = take_snapshot(NearIndex(place=place, runs=ALL), PARAMS)
     (part,) = sketch_docs(write_run(tmp_path / "new", [("new", f"one {TEXT}"), ("other", "nothing like it")]), SETTINGS)
-    seen = lookup(known, part, PARAMS.min_jaccard)
+    seen = query_snapshot(known, part, PARAMS.min_jaccard)
     assert seen.other_id.to_pylist() == ["one", None]
     assert [run.name for run in known.runs] == ["one", "two"]
-    add(place, "three", write_run(tmp_path / "three", [("x", "nothing like it")]), PARAMS)
-    assert lookup(known, part, PARAMS.min_jaccard).other_id.to_pylist() == ["one", None], "as it was when asked"
+    add_run(place, "three", write_run(tmp_path / "three", [("x", "nothing like it")]), PARAMS)
+    assert query_snapshot(known, part, PARAMS.min_jaccard).other_id.to_pylist() == ["one", None], (
+        "runs added later do not count"
+    )
 
 
-def test_a_shard_is_asked_about_as_its_batches_are(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_gives_the_same_duplicates_for_any_batch_size(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = [f"one {TEXT}" if i % 3 == 0 else f"two {TEXT} now" if i % 5 == 0 else f"{i}" for i in range(50)]
     folder = tmp_path / "new"
     empty = dict.fromkeys(("source", "locator", "title", "url", "license"), [""] * 50)
     with ShardWriter(folder) as writer:
         writer.write(pa.table({"id": [f"new{i}" for i in range(50)], "text": texts, **empty}))
-    known = snapshot(NearIndex(place=place, runs=ALL), PARAMS)
-    assert pickle.loads(pickle.dumps(known)) == known, "it travels to workers"
+    known = take_snapshot(NearIndex(place=place, runs=ALL), PARAMS)
+    assert pickle.loads(pickle.dumps(known)) == known, "it is sent to workers"
     (shard,) = shard_paths(folder)
-    whole = duplicates_in(shard, known, 0.5)
+    whole = find_duplicates(shard, known, 0.5)
     assert whole.column("row").to_pylist() == [i for i in range(50) if i % 3 == 0 or i % 5 == 0]
     assert whole.column("is_exact").to_pylist() == [i % 3 == 0 for i in range(50) if i % 3 == 0 or i % 5 == 0]
-    assert {row["other_id"] for row in whole.to_pylist()} == {"one"}, "one came first, and is near to both"
-    monkeypatch.setattr("pipeline.near_index.read_shard", partial(read_shard, batch_rows=7))
-    assert duplicates_in(shard, known, 0.5).equals(whole)
+    assert {row["other_id"] for row in whole.to_pylist()} == {"one"}, "one was added first and is similar to both"
+    monkeypatch.setattr("pipeline.dedupe.seen.snapshot.read_shard", partial(read_shard, batch_rows=7))
+    assert find_duplicates(shard, known, 0.5).equals(whole)
 
 
-def test_named_runs_alone_count(place: str, tmp_path: Path) -> None:
-    known = snapshot(NearIndex(place=place, runs=["two"]), PARAMS)
+def test_only_named_runs_count(place: str, tmp_path: Path) -> None:
+    known = take_snapshot(NearIndex(place=place, runs=["two"]), PARAMS)
     (part,) = sketch_docs(write_run(tmp_path / "new", [("new", f"one {TEXT}")]), SETTINGS)
-    assert lookup(known, part, 0.9).other_id.to_pylist() == [None]
-    assert lookup(known, part, 0.5).other_id.to_pylist() == ["two"]
-    both = snapshot(NearIndex(place=place, runs=["two", "one", "two"]), PARAMS)
-    assert both == snapshot(NearIndex(place=place, runs=ALL), PARAMS), "the order is that of adding"
+    assert query_snapshot(known, part, 0.9).other_id.to_pylist() == [None]
+    assert query_snapshot(known, part, 0.5).other_id.to_pylist() == ["two"]
+    both = take_snapshot(NearIndex(place=place, runs=["two", "one", "two"]), PARAMS)
+    assert both == take_snapshot(NearIndex(place=place, runs=ALL), PARAMS), (
+        "runs are in the order in which they were added"
+    )
 
 
-def test_the_record_says_what_was_asked_and_not_where(place: str) -> None:
-    before = record(snapshot(NearIndex(place=place, runs=["one"]), PARAMS))
+def test_the_description_names_runs_but_not_the_place(place: str) -> None:
+    before = describe_snapshot(take_snapshot(NearIndex(place=place, runs=["one"]), PARAMS))
     assert json.loads(json.dumps(before))["runs"][0]["name"] == "one"
     assert place not in json.dumps(before)
-    remove(place, ["two"])
-    assert record(snapshot(NearIndex(place=place, runs=["one"]), PARAMS)) == before, "another run is another matter"
-    remove(place, ["one"])
-    assert record(snapshot(NearIndex(place=place, runs=["one"]), PARAMS)) != before
+    remove_docs(place, ["two"])
+    assert describe_snapshot(take_snapshot(NearIndex(place=place, runs=["one"]), PARAMS)) == before, (
+        "the other run is not part of it"
+    )
+    remove_docs(place, ["one"])
+    assert describe_snapshot(take_snapshot(NearIndex(place=place, runs=["one"]), PARAMS)) != before
 
 
 @pytest.mark.parametrize(
@@ -90,27 +105,27 @@ def test_the_record_says_what_was_asked_and_not_where(place: str) -> None:
         (NearIndex(place="http://x", runs=ALL), "must be a folder index"),
     ],
 )
-def test_what_is_not_there_is_an_error(place: str, near: NearIndex, message: str) -> None:
+def test_a_missing_index_or_run_is_an_error(place: str, near: NearIndex, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        snapshot(near.model_copy(update={"place": near.place.replace("PLACE", place)}), PARAMS)
+        take_snapshot(near.model_copy(update={"place": near.place.replace("PLACE", place)}), PARAMS)
 
 
 def test_other_settings_are_an_error_before_any_work(place: str) -> None:
     with pytest.raises(UserError, match="ngram_words = 2 there, 3 here"):
-        snapshot(NearIndex(place=place, runs=ALL), PARAMS.model_copy(update={"ngram_words": 3}))
-    assert settings_of(PARAMS) == SETTINGS
+        take_snapshot(NearIndex(place=place, runs=ALL), PARAMS.model_copy(update={"ngram_words": 3}))
+    assert make_settings(PARAMS) == SETTINGS
 
 
 @pytest.mark.parametrize("runs", ["some", [], ["a/b"], [".hidden"], [""]])
-def test_names_of_runs_are_checked(runs: Any) -> None:
+def test_run_names_are_checked(runs: Any) -> None:
     with pytest.raises(ValueError, match="runs"):
         NearIndex.model_validate({"place": "x", "runs": runs})
 
 
-def test_the_commands(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "gone.txt").write_text("two\n\nstranger\n")
+def test_remove_list_and_check(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "gone.txt").write_text("two\n\nunknown\n")
     assert main(["remove", "--index", place, "one", "--ids", str(tmp_path / "gone.txt")]) == 0
-    assert capsys.readouterr().out == "2 documents removed; not in the index: stranger\n"
+    assert capsys.readouterr().out == "2 documents removed; not in the index: unknown\n"
     assert main(["list", "--index", place]) == 0
     assert [line.split()[:5] for line in capsys.readouterr().out.splitlines()] == [
         ["one", "2", "documents", "1", "removed"],
@@ -118,30 +133,30 @@ def test_the_commands(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[
     ]
     assert main(["check", "--index", place]) == 0
     assert main(["list", "--index", str(tmp_path / "none")]) == 0
-    assert capsys.readouterr().out == "the index is whole\nno runs\n"
-    assert not (tmp_path / "none").exists(), "asking makes nothing"
+    assert capsys.readouterr().out == "the index is intact\nno runs\n"
+    assert not (tmp_path / "none").exists(), "queries create nothing"
 
 
 def test_a_redis_url_is_refused_without_its_password(capsys: pytest.CaptureFixture[str]) -> None:
     url = "redis://me:secret@cache.example:6379/0?password=secret"
-    with pytest.raises(UserError, match=r"(?s)dedupe\.index\.place.*folder index.*near_index add") as refused:
-        snapshot(NearIndex(place=url, runs=ALL), PARAMS)
+    with pytest.raises(
+        UserError, match=r"(?s)dedupe\.index\.place.*folder index.*pipeline\.dedupe\.seen add"
+    ) as refused:
+        take_snapshot(NearIndex(place=url, runs=ALL), PARAMS)
     assert main(["remove", "--index", url, "one"]) == 1
     assert "secret" not in f"{refused.value} {capsys.readouterr().err}"
 
 
-def test_errors_of_the_commands_have_no_traceback(
-    tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_errors_have_no_traceback(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["remove", "--index", place, "--ids", str(tmp_path / "none")]) == 1
     assert main(["check", "--index", str(tmp_path / "none")]) == 1
     assert main(["remove", "--index", str(tmp_path / "none"), "one"]) == 1
     assert main(["add", "--index", str(tmp_path / "fresh"), "--run", "x", "--docs", str(tmp_path / "none")]) == 1
-    said = capsys.readouterr().err
-    assert "No such file" in said
-    assert "holds no index" in said
-    assert "nothing was removed" in said
-    assert "no docs-*.parquet" in said
+    errors = capsys.readouterr().err
+    assert "No such file" in errors
+    assert "holds no index" in errors
+    assert "nothing was removed" in errors
+    assert "no docs-*.parquet" in errors
     with pytest.raises(SystemExit):
         main(["add", "--index", place, "--run", "../x", "--docs", "x"])
     assert not list((tmp_path / "index").glob(".partial*"))
@@ -159,7 +174,7 @@ def test_the_commands_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(COMMANDS) >= 5
     for line in COMMANDS:
         words = shlex.split(line)
-        assert words[:3] == ["python", "-m", "pipeline.near_index"], line
+        assert words[:3] == ["python", "-m", "pipeline.dedupe.seen"], line
         assert main(words[3:]) == 0, line
 
 
