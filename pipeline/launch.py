@@ -28,8 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.planning.budget import FEWEST_ROWS
-from pipeline.__main__ import is_rank, parse
-from pipeline.__main__ import main as run_stage_command
+from pipeline.command import is_rank, parse_command, run_stage_command
 from pipeline.frame.environment import BY_NAME, read, read_count
 from pipeline.frame.errors import EXIT_OF_RANK, UserError
 from pipeline.frame.lifetime import follow_parent
@@ -63,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"{argv[at]}: interrupted; run it again to go on", file=sys.stderr)
+        print(f"{argv[at]}: interrupted; run it again to resume", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -88,7 +87,7 @@ def _launch(options: list[str], command: list[str]) -> int:
 
 def _print_command(command: list[str], options: list[str]) -> int:
     """Exit with 2 for an option that torchrun or the stage does not have."""
-    parse(command)
+    parse_command(command)
     if options:
         from torch.distributed import run
 

@@ -1,9 +1,9 @@
-"""The frame around every stage: check the params, hand out a scratch folder, run, check the counts, rename, write metrics.
+"""Run a stage inside the frame: check params, provide a scratch folder, run, check that counts reconcile, rename, write metrics.
 
 A stage is `run(params, *, docs: Path, out: Path) -> Metrics`. Its keyword-only paths are the flags of the command line;
-`out` is a temporary folder that the frame renames on success, so that a half-written stage can't be taken for a finished
-one. A stage that asks for `scratch: Path` gets a folder that outlives a crash and is named by a hash of its params, its
-inputs and its code: what is found there belongs to exactly this run. Clock readings are no metrics: a stage reports them with
+`out` is a temporary folder that the frame renames on success, so that a half-written output can't be mistaken for a finished
+one. A stage that asks for `scratch: Path` gets a folder that survives a crash and is named by a hash of its params, its
+inputs and its code: whatever it contains belongs to exactly this run. Clock readings are not metrics: a stage reports them with
 `report_timings`, and the frame writes them to var/timings/<stage>.json.
 """
 
@@ -39,13 +39,13 @@ def load_stage(name: str) -> ModuleType:
     return importlib.import_module(f"pipeline.{name}.stage")
 
 
-def stage_name(module: ModuleType) -> str:
+def get_stage_name(module: ModuleType) -> str:
     """Return the name of an imported stage: the inverse of `load_stage`."""
     return module.__name__.removesuffix(".stage").rpartition(".")[2]
 
 
-def input_names(run: Callable[..., Metrics]) -> list[str]:
-    """The keyword-only paths a stage reads: its flags, in order."""
+def list_input_names(run: Callable[..., Metrics]) -> list[str]:
+    """Return the names of the keyword-only paths that a stage reads, which are its flags, in order."""
     names = [p.name for p in inspect.signature(run).parameters.values() if p.kind is p.KEYWORD_ONLY]
     return [name for name in names if name not in ("out", "scratch")]
 
@@ -53,8 +53,8 @@ def input_names(run: Callable[..., Metrics]) -> list[str]:
 def run_stage(
     module: ModuleType, *, params_path: Path, inputs: Mapping[str, Path], out: Path, metrics_path: Path
 ) -> Metrics:
-    """Runs one stage for real; after it `out` and `metrics_path` are whole, or nothing has changed but scratch."""
-    name, rank = stage_name(module), int(os.environ.get("RANK", "0"))
+    """Run one stage and return its metrics. Afterwards `out` and `metrics_path` are complete; if it fails, only scratch/ has changed."""
+    name, rank = get_stage_name(module), int(os.environ.get("RANK", "0"))
     section = getattr(load_params(params_path), name)
     for flag, path in inputs.items():
         if not path.exists():
@@ -64,14 +64,14 @@ def run_stage(
     partial = out.with_name(f"{out.name}.{rank}.partial" if rank else f"{out.name}.partial")
     extra = {}
     if "scratch" in inspect.signature(module.run).parameters:
-        extra["scratch"] = SCRATCH / name / run_key(module, section.model_dump_json(), inputs)
+        extra["scratch"] = SCRATCH / name / make_run_key(module, section.model_dump_json(), inputs)
         extra["scratch"].mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, _interrupt)
-    held = _claim(partial, name)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    held = _claim_folder(partial, name)
     try:
         metrics = module.run(section, **inputs, **extra, out=partial)
         check_metrics(name, metrics)
-        if rank:  # under torchrun the first process speaks for all
+        if rank:  # under torchrun only rank 0 writes
             return metrics
         if out.exists():
             shutil.rmtree(out)
@@ -92,9 +92,9 @@ def run_stage(
     return metrics
 
 
-def _claim(partial: Path, name: str) -> int:
-    """An empty folder that is this process's alone, as long as the descriptor returned is open: a second run would empty it
-    under the first one's hands. A killed process holds nothing, so its folder is simply taken over."""
+def _claim_folder(partial: Path, name: str) -> int:
+    """Create or empty `partial` and return the descriptor that keeps it exclusive to this process while it is open: otherwise a second
+    run would empty it while the first one writes. A killed process holds no lock, so its folder is taken over."""
     partial.mkdir(parents=True, exist_ok=True)
     held = lock_folder(partial)
     if held is None:
@@ -106,13 +106,13 @@ def _claim(partial: Path, name: str) -> int:
     return held
 
 
-def run_key(module: ModuleType, section: str, inputs: Mapping[str, Path]) -> str:
-    """32 hex digits that name this very run: the params that matter, every byte of the inputs (of token shards the sha256 in
-    their manifest), the code at work."""
+def make_run_key(module: ModuleType, section: str, inputs: Mapping[str, Path]) -> str:
+    """Return 32 hex digits that identify a run: a hash of its params, of every byte of its inputs (for token shards, of the sha256 in
+    their manifest) and of its code."""
     digest = xxhash.xxh3_128(section.encode())
-    code = sorted(code_files(module))
+    code = sorted(find_code_files(module))
     for place in [*inputs.values(), *code]:
-        stated = _with_stated_sha256(place)
+        stated = _list_files_with_sha256(place)
         for path in sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]:
             digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
             if path in stated:
@@ -122,9 +122,10 @@ def run_key(module: ModuleType, section: str, inputs: Mapping[str, Path]) -> str
     return digest.hexdigest()
 
 
-def _with_stated_sha256(place: Path) -> set[Path]:
-    """Token shards: their manifest, which is read, says what they hold, and whoever reads them checks it (model/data/verified.py). To
-    read hundreds of gigabytes at every start and in every process would take minutes."""
+def _list_files_with_sha256(place: Path) -> set[Path]:
+    """Return the token shards whose sha256 the manifest of the folder states. They need not be hashed here: the manifest is, and every
+    reader verifies them against it (model/data/verified.py). Reading hundreds of gigabytes at every start and in every process would
+    take minutes."""
     manifest = place / "manifest.json"
     if not manifest.is_file():
         return set()
@@ -132,24 +133,24 @@ def _with_stated_sha256(place: Path) -> set[Path]:
     return {place / file["name"] for part in parts for file in part.get("files", []) if "sha256" in file}
 
 
-def code_files(module: ModuleType) -> set[Path]:
-    """The files of ours whose names stand in the module, directly or by way of the modules they come from."""
-    found: set[str] = set()
+def find_code_files(module: ModuleType) -> set[Path]:
+    """Return the source files of `pipeline` and `model` that the module refers to, directly or through the modules it imports from."""
+    names: set[str] = set()
     waiting = [module.__name__]
     while waiting:
         name = waiting.pop()
-        if name in found or name.partition(".")[0] not in ("pipeline", "model") or name not in sys.modules:
+        if name in names or name.partition(".")[0] not in ("pipeline", "model") or name not in sys.modules:
             continue
-        found.add(name)
+        names.add(name)
         values = vars(sys.modules[name]).values()
         waiting += [
             each.__name__ if isinstance(each, ModuleType) else str(getattr(each, "__module__", "")) for each in values
         ]
-    files = [getattr(sys.modules[name], "__file__", None) for name in found]
-    if any(name.startswith("model.") for name in found):  # which loads some of its modules when they are needed
+    files = [getattr(sys.modules[name], "__file__", None) for name in names]
+    if any(name.startswith("model.") for name in names):  # some modules of `model` are imported lazily
         files += sorted(map(str, (Path(__file__).parent.parent / "model").rglob("*.py")))
     return {Path(file) for file in (*files, inspect.getfile(module)) if file}
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    sys.exit(143)  # SystemExit unwinds, so that the half-written folder goes
+def _exit_on_signal(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(143)  # SystemExit unwinds the stack, so that the half-written folder is removed

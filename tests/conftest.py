@@ -1,4 +1,4 @@
-"""The smoke road: every stage run once on a tiny corpus, by the commands of dvc.yaml, shared by all tests of a session."""
+"""Run every stage once on a tiny corpus with the commands of dvc.yaml, shared by all tests of a session."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 from hypothesis import settings
 from ruamel.yaml import YAML
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests share the cores, and waiting threads spin
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests share the cores, and idle OpenMP threads spin
 
-from pipeline.__main__ import main
+from pipeline.command import run_stage_command
 
-# The same examples at every run: a change is judged by what it changed. `--hypothesis-profile search` looks for new ones.
+# The same examples in every run, so that a failure is due to the change at hand. `--hypothesis-profile search` tries new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("search", max_examples=1000, deadline=None)
 settings.load_profile("repeatable")
@@ -27,29 +27,30 @@ ROOT = Path(__file__).parent.parent
 
 
 def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML 1.2 file."""
     return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
 
 
 def stage_commands() -> dict[str, list[str]]:
-    """Stage → the arguments that dvc.yaml gives to `python -m pipeline`, in the order of the graph."""
+    """Return for each stage the arguments that dvc.yaml gives to `python -m pipeline`, in the order of the graph."""
     stages = read_yaml(ROOT / "dvc.yaml")["stages"]
     return {name: shlex.split(stage["cmd"])[3:] for name, stage in stages.items()}
 
 
 def run_command(workspace: Path, argv: list[str], **environment: str) -> int:
-    """One stage, in this process, as if the shell stood in `workspace`."""
+    """Run one stage in this process with `workspace` as the working directory; return the exit code."""
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
         with contextlib.chdir(workspace):
-            return main(argv)
+            return run_stage_command(argv)
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
 
 def new_workspace(folder: Path, recipe: str = "smoke") -> Path:
-    """An empty workspace with the recipe as its params.yaml, and the seed texts."""
+    """Create a workspace with the recipe as its params.yaml and the seed texts, but no data; return its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "docs" / "recipes" / f"{recipe}.yaml", folder / "params.yaml")
     shutil.copytree(ROOT / "data" / "seed", folder / "data" / "seed")
@@ -62,7 +63,7 @@ def new_workspace(folder: Path, recipe: str = "smoke") -> Path:
 
 @pytest.fixture(scope="session")
 def quiet_training() -> Iterator[None]:
-    """Compiling costs more than these tiny runs; the compiled path has tests of its own."""
+    """Disable torch.compile: compiling costs more than these tiny runs, and the compiled path has tests of its own."""
     os.environ["MINIGPT_COMPILE"] = "0"
     yield
     os.environ.pop("MINIGPT_COMPILE")
@@ -70,7 +71,7 @@ def quiet_training() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def road(tmp_path_factory: pytest.TempPathFactory, quiet_training: None) -> Path:
-    """A workspace in which every stage has run. Read it, never write to it."""
+    """Return a workspace in which every stage has run. Read it, never write to it."""
     workspace = new_workspace(tmp_path_factory.mktemp("road"))
     for name, argv in stage_commands().items():
         assert run_command(workspace, argv) == 0, name

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.params import STAGES, Params
-from pipeline.run import input_names
+from pipeline.run import list_input_names
 from tests.conftest import ROOT, read_yaml, stage_commands
 
 PACKAGES = ("pipeline", "model", "flows", "assistant")
@@ -48,7 +48,7 @@ def test_the_command_has_a_flag_for_each_input_and_no_other(stage: str) -> None:
     argv = stage_commands()[stage]
     flags = [word for word in argv if word.startswith("--")]
     assert argv[0] == stage
-    assert flags == [*(f"--{name.replace('_', '-')}" for name in input_names(module.run)), "--out", "--metrics"]
+    assert flags == [*(f"--{name.replace('_', '-')}" for name in list_input_names(module.run)), "--out", "--metrics"]
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 
 from model.network.folder import load_model
 from pipeline import launch
-from pipeline.__main__ import main as run_stage_command
+from pipeline.command import run_stage_command
 from pipeline.frame.errors import UserError
 from pipeline.launch import default_processes, main, torchrun_options
 from pipeline.params import STAGES
@@ -350,7 +350,7 @@ def test_ctrl_c_leaves_no_process(number: signal.Signals, code: int, road: Path,
     _, alive = psutil.wait_procs(processes, timeout=30)
     assert not alive
     log = (folder / "log").read_text()
-    assert log.count("run it again to go on") == (number == signal.SIGINT)
+    assert log.count("run it again to resume") == (number == signal.SIGINT)
     assert "Traceback" not in log
     assert "death signal" not in log
     assert "closing signal" not in log

@@ -17,7 +17,7 @@ import pytest
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics, check_metrics, write_json
 from pipeline.frame.timings import read_timings, report_timings
-from pipeline.run import run_key, run_stage
+from pipeline.run import make_run_key, run_stage
 from tests.conftest import ROOT, new_workspace
 
 
@@ -148,11 +148,11 @@ def test_scratch_survives_a_failure_and_goes_with_success(workspace: Path) -> No
 
 def test_another_input_is_another_run(workspace: Path) -> None:
     module = stage_of(test_another_input_is_another_run)
-    first = run_key(module, "{}", {"docs": Path("in")})
-    assert first == run_key(module, "{}", {"docs": Path("in")})
+    first = make_run_key(module, "{}", {"docs": Path("in")})
+    assert first == make_run_key(module, "{}", {"docs": Path("in")})
     (workspace / "in" / "file").write_text("other")
-    assert run_key(module, "{}", {"docs": Path("in")}) != first
-    assert run_key(module, '{"a":1}', {"docs": Path("in")}) != first
+    assert make_run_key(module, "{}", {"docs": Path("in")}) != first
+    assert make_run_key(module, '{"a":1}', {"docs": Path("in")}) != first
 
 
 def test_the_key_takes_the_manifests_word_for_token_shards(tmp_path: Path) -> None:
@@ -163,16 +163,16 @@ def test_the_key_takes_the_manifests_word_for_token_shards(tmp_path: Path) -> No
     write_json(tmp_path / "manifest.json", manifest)
     for name in ("a.arrow", "docs.parquet"):
         (tmp_path / name).write_bytes(b"1234")
-    keys = [run_key(module, "{}", shards)]
+    keys = [make_run_key(module, "{}", shards)]
     (tmp_path / "a.arrow").write_bytes(b"1235")
-    assert run_key(module, "{}", shards) == keys[0]
+    assert make_run_key(module, "{}", shards) == keys[0]
     (tmp_path / "a.arrow").write_bytes(b"12345")
-    keys.append(run_key(module, "{}", shards))
+    keys.append(make_run_key(module, "{}", shards))
     (tmp_path / "docs.parquet").write_bytes(b"1235")
-    keys.append(run_key(module, "{}", shards))
+    keys.append(make_run_key(module, "{}", shards))
     file["sha256"] = "34"
     write_json(tmp_path / "manifest.json", manifest)
-    keys.append(run_key(module, "{}", shards))
+    keys.append(make_run_key(module, "{}", shards))
     assert len(set(keys)) == 4
 
 

@@ -12,7 +12,7 @@ import pytest
 from pipeline.filter import stage
 from pipeline.frame.errors import ParamError, UserError
 from pipeline.params import check_params
-from pipeline.run import run_key
+from pipeline.run import make_run_key
 from pipeline.storage.files import find_below
 from tests.conftest import ROOT, read_yaml
 
@@ -72,10 +72,10 @@ def test_a_changed_file_of_an_input_folder_makes_another_run_of_filter(flag: str
     file = tmp_path / "nested" / "bad.jsonl"
     file.parent.mkdir()
     file.write_text('{"text": "one"}\n')
-    key = run_key(module, "{}", {flag: tmp_path})
-    assert run_key(module, "{}", {flag: tmp_path}) == key
+    key = make_run_key(module, "{}", {flag: tmp_path})
+    assert make_run_key(module, "{}", {flag: tmp_path}) == key
     file.write_text('{"text": "two"}\n')
-    assert run_key(module, "{}", {flag: tmp_path}) != key
+    assert make_run_key(module, "{}", {flag: tmp_path}) != key
 
 
 def test_filter_reaches_no_reader_of_download() -> None:
