@@ -70,9 +70,9 @@ def quiet_training() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def road(tmp_path_factory: pytest.TempPathFactory, quiet_training: None) -> Path:
+def finished_workspace(tmp_path_factory: pytest.TempPathFactory, quiet_training: None) -> Path:
     """Return a workspace in which every stage has run. Read it, never write to it."""
-    workspace = new_workspace(tmp_path_factory.mktemp("road"))
+    workspace = new_workspace(tmp_path_factory.mktemp("finished_workspace"))
     for name, argv in stage_commands().items():
         assert run_command(workspace, argv) == 0, name
     return workspace

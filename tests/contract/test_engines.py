@@ -16,9 +16,9 @@ STAGES = ("dedupe", "filter", "shard")
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["dask", "ray"])
 def test_the_same_bytes_on_a_cluster_without_shared_files(
-    engine: str, road: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: str, finished_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(road, tmp_path / "work", symlinks=True)
+    shutil.copytree(finished_workspace, tmp_path / "work", symlinks=True)
     monkeypatch.setattr("pipeline.workers.results.N_HERE", 0)
     cluster = {"MINIGPT_ENGINE": engine, "MINIGPT_WORKERS": "2", "MINIGPT_SHARE": str(tmp_path / "share")}
     for stage in STAGES:

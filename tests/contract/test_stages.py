@@ -24,15 +24,15 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def workspace(road: Path, tmp_path: Path) -> Path:
-    """A copy of the finished road that a test may break."""
-    shutil.copytree(road, tmp_path / "work", symlinks=True)
+def workspace(finished_workspace: Path, tmp_path: Path) -> Path:
+    """Return a copy of the finished workspace that a test may break."""
+    shutil.copytree(finished_workspace, tmp_path / "work", symlinks=True)
     return tmp_path / "work"
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_same_bytes_again_with_one_worker_and_nothing_written_elsewhere(
-    stage: str, road: Path, workspace: Path
+    stage: str, finished_workspace: Path, workspace: Path
 ) -> None:
     before = digests(workspace)
     shutil.rmtree(workspace / "data" / stage)
@@ -87,19 +87,22 @@ def test_an_empty_corpus_is_a_clear_error_and_leaves_nothing(
     assert not list((workspace / "data").glob("*.partial"))
 
 
-def test_a_text_stage_keeps_books(road: Path) -> None:
+def test_a_text_stage_keeps_books(finished_workspace: Path) -> None:
     for stage in ("download", "dedupe", "filter"):
-        metrics = json.loads((road / f"data/metrics/{stage}.json").read_text())
+        metrics = json.loads((finished_workspace / f"data/metrics/{stage}.json").read_text())
         dropped = sum(value for name, value in metrics.items() if name.startswith("dropped_"))
         assert metrics["docs_in"] == metrics["docs_out"] + dropped, stage
 
 
-def test_every_dropped_document_has_a_row_in_the_ledger(road: Path) -> None:
+def test_every_dropped_document_has_a_row_in_the_ledger(finished_workspace: Path) -> None:
     from pipeline.storage.tables import read_docs, read_table
 
     for stage, before in (("dedupe", "download"), ("filter", "dedupe")):
-        was, now = (set(read_docs(road / "data" / name, ["id"]).column("id").to_pylist()) for name in (before, stage))
-        ledger = read_table(road / "data" / stage / "ledger.parquet").to_pylist()
+        was, now = (
+            set(read_docs(finished_workspace / "data" / name, ["id"]).column("id").to_pylist())
+            for name in (before, stage)
+        )
+        ledger = read_table(finished_workspace / "data" / stage / "ledger.parquet").to_pylist()
         assert {row["id"] for row in ledger if row["decision"] == "dropped"} == was - now
         assert all(row["stage"] == stage and row["reason"] for row in ledger)
 

@@ -18,11 +18,11 @@ CODE = ("pipeline", "model", "assistant", "flows")
 
 
 class RealRepo(FakeRepo):
-    """The smoke road as a repository in which `dvc repro` would find nothing to do."""
+    """The finished workspace as a repository in which `dvc repro` would find nothing to do."""
 
-    def __init__(self, root: Path, road: Path) -> None:
+    def __init__(self, root: Path, finished_workspace: Path) -> None:
         self.root = root
-        shutil.copytree(road, root, dirs_exist_ok=True)
+        shutil.copytree(finished_workspace, root, dirs_exist_ok=True)
         for name in (*CODE, "data/raw"):
             shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
         for name in ("dvc.yaml", "requirements.lock", ".dvcignore"):
@@ -34,14 +34,18 @@ class RealRepo(FakeRepo):
         return super().environment() | {"PYTHONPATH": ""}
 
 
-def test_the_flow_publishes_and_promotes_a_real_model_which_is_served(road: Path, tmp_path: Path) -> None:
-    repo = RealRepo(tmp_path / "repo", road)
+def test_the_flow_publishes_and_promotes_a_real_model_which_is_served(finished_workspace: Path, tmp_path: Path) -> None:
+    repo = RealRepo(tmp_path / "repo", finished_workspace)
     said = repo.run("flows", "retrain")
     assert said.count("Cached: nothing has changed") == len(STAGES)
     assert "Version 1 of minigpt (champion)" in said
     folder = repo.root / "var/champion"
-    assert (folder / "model/model.safetensors").read_bytes() == (road / "data/sft/model.safetensors").read_bytes()
-    assert (folder / "index/passages.sqlite").read_bytes() == (road / "data/index/passages.sqlite").read_bytes()
+    assert (folder / "model/model.safetensors").read_bytes() == (
+        finished_workspace / "data/sft/model.safetensors"
+    ).read_bytes()
+    assert (folder / "index/passages.sqlite").read_bytes() == (
+        finished_workspace / "data/index/passages.sqlite"
+    ).read_bytes()
     assert json.loads((folder / "version.json").read_text())["alias"] == "champion"
     assert "<html" in (repo.root / "var/report.html").read_text()
 

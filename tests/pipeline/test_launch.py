@@ -197,15 +197,20 @@ def test_the_kubernetes_example_is_accepted(
 
 
 @pytest.mark.slow
-def test_an_error_of_all_processes_is_said_once(road: Path, tmp_path: Path) -> None:
+def test_an_error_of_all_processes_is_said_once(finished_workspace: Path, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(
-        (road / "params.yaml").read_text().replace("seq_len: 384", "seq_len: 1000000")
+        (finished_workspace / "params.yaml").read_text().replace("seq_len: 384", "seq_len: 1000000")
     )
     argv = [*stage_commands()["pretrain"], "--params", str(tmp_path / "params.yaml")]
     argv[argv.index("--out") + 1], argv[argv.index("--metrics") + 1] = str(tmp_path / "out"), str(tmp_path / "m.json")
     env = {**os.environ, "PYTHONPATH": str(ROOT), "MINIGPT_PROCESSES": "2", "MINIGPT_DEVICE": "cpu"}
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.launch", *argv], cwd=road, env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pipeline.launch", *argv],
+        cwd=finished_workspace,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     assert done.stderr.count("does not fill one row") == 1
@@ -215,11 +220,11 @@ def test_an_error_of_all_processes_is_said_once(road: Path, tmp_path: Path) -> N
 STEPS = 24
 
 
-def short_run(road: Path, folder: Path) -> list[str]:
-    """A workspace of its own with the road's inputs and a checkpoint at every second step; the command of pretraining there."""
+def short_run(finished_workspace: Path, folder: Path) -> list[str]:
+    """A workspace of its own with the inputs of the finished one and a checkpoint at every second step; the command of pretraining there."""
     folder.mkdir()
-    (folder / "data").symlink_to(road / "data")
-    params = (road / "params.yaml").read_text().replace("total_steps: 60", f"total_steps: {STEPS}")
+    (folder / "data").symlink_to(finished_workspace / "data")
+    params = (finished_workspace / "params.yaml").read_text().replace("total_steps: 60", f"total_steps: {STEPS}")
     (folder / "params.yaml").write_text(params.replace("eval_every: 30", "eval_every: 12"))
     argv = stage_commands()["pretrain"]
     argv[argv.index("--out") + 1], argv[argv.index("--metrics") + 1] = str(folder / "out"), str(folder / "metrics.json")
@@ -272,12 +277,12 @@ def workers(*launchers: subprocess.Popen[bytes]) -> dict[str, psutil.Process]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(road: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def undisturbed(finished_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Sharding → what two processes make."""
     made: dict[str, Path] = {}
     for sharding in ("none", "full"):
         folder = tmp_path_factory.mktemp("launch") / sharding
-        command = short_run(road, folder)
+        command = short_run(finished_workspace, folder)
         launcher = start(folder, ["--nproc-per-node=2", "--sharding", sharding], command)
         assert launcher.wait() == 0, (folder / "log").read_text()
         made[sharding] = folder
@@ -291,7 +296,7 @@ def history_of(folder: Path) -> list[dict[str, float]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["none", "full"])
 def test_two_processes_give_the_loss_of_one(
-    road: Path,
+    finished_workspace: Path,
     undisturbed: dict[str, Path],
     sharding: str,
     tmp_path: Path,
@@ -299,7 +304,7 @@ def test_two_processes_give_the_loss_of_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Real torchrun, two CPU processes: the same losses up to the order of sums, and what bf16 makes of it."""
-    command = short_run(road, tmp_path / "alone")
+    command = short_run(finished_workspace, tmp_path / "alone")
     monkeypatch.chdir(tmp_path / "alone")
     monkeypatch.setenv("MINIGPT_SHARDING", sharding)
     assert run_stage_command(command) == 0
@@ -318,11 +323,11 @@ def test_two_processes_give_the_loss_of_one(
 @pytest.mark.slow
 @pytest.mark.parametrize(("sharding", "rank"), [("none", "1"), ("full", "0")])
 def test_a_killed_process_costs_less_than_a_checkpoint_interval(
-    road: Path, undisturbed: dict[str, Path], sharding: str, rank: str, tmp_path: Path
+    finished_workspace: Path, undisturbed: dict[str, Path], sharding: str, rank: str, tmp_path: Path
 ) -> None:
     """kill -9 of one of two: both start again from the newest checkpoint, and every byte of the result is the same."""
     folder = tmp_path / "killed"
-    command = short_run(road, folder)
+    command = short_run(finished_workspace, folder)
     launcher = start(folder, ["--nproc-per-node=2", "--sharding", sharding], command)
     n_done = wait_for_steps(folder, launcher, 7)
     workers(launcher)[rank].kill()
@@ -339,9 +344,9 @@ def test_a_killed_process_costs_less_than_a_checkpoint_interval(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_leaves_no_process(number: signal.Signals, code: int, road: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_process(number: signal.Signals, code: int, finished_workspace: Path, tmp_path: Path) -> None:
     folder = tmp_path / "interrupted"
-    command = short_run(road, folder)
+    command = short_run(finished_workspace, folder)
     launcher = start(folder, ["--nproc-per-node=2", "--sharding=full"], command)
     wait_for_steps(folder, launcher, 2)
     processes = list(workers(launcher).values())
@@ -359,11 +364,13 @@ def test_ctrl_c_leaves_no_process(number: signal.Signals, code: int, road: Path,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", ["", "0", "1"])
-def test_two_machines_are_one_run(road: Path, undisturbed: dict[str, Path], killed: str, tmp_path: Path) -> None:
+def test_two_machines_are_one_run(
+    finished_workspace: Path, undisturbed: dict[str, Path], killed: str, tmp_path: Path
+) -> None:
     """Two launchers that meet on this machine, a process each: what two processes under one launcher make, to the byte, also when
     one of the processes is killed and both launchers start again."""
     folder = tmp_path / "machines"
-    command = short_run(road, folder)
+    command = short_run(finished_workspace, folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         endpoint = f"127.0.0.1:{free.getsockname()[1]}"
@@ -378,9 +385,9 @@ def test_two_machines_are_one_run(road: Path, undisturbed: dict[str, Path], kill
 
 
 @pytest.mark.slow
-def test_a_machine_that_does_not_come_is_worth_another_try(road: Path, tmp_path: Path) -> None:
+def test_a_machine_that_does_not_come_is_worth_another_try(finished_workspace: Path, tmp_path: Path) -> None:
     folder = tmp_path / "lonely"
-    command = short_run(road, folder)
+    command = short_run(finished_workspace, folder)
     options = ["--nnodes=2", "--rdzv-endpoint=127.0.0.1:0", "--rdzv-conf=join_timeout=1", "--nproc-per-node=1"]
     assert start(folder, options, command).wait() == 75
     assert "do not find each other" in (folder / "log").read_text()

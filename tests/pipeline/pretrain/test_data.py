@@ -1,4 +1,4 @@
-"""pretrain.data: what a mixture, packing and masks make of the smoke road's shards."""
+"""pretrain.data: what a mixture, packing and masks make of the finished workspace's shards."""
 
 from __future__ import annotations
 
@@ -31,35 +31,37 @@ TOOLKIT, SKETCH, SPEC = (f"python_docs/{name}" for name in ("prompt_toolkit", "d
 MIXTURE = {TOOLKIT: 0.5, "python_docs/": 0.2, SKETCH: 0.3}
 
 
-def plan_of(road: Path, seq_len: int = 128, n_steps: int = 25, **data: Any) -> DataPlan:
+def plan_of(finished_workspace: Path, seq_len: int = 128, n_steps: int = 25, **data: Any) -> DataPlan:
     """25 steps of 8 rows, 200 rows in all, if nothing else is said."""
-    stream = TokenStream(road / "data/shard", "train")
-    table = road / "data/shard/docs.parquet"
+    stream = TokenStream(finished_workspace / "data/shard", "train")
+    table = finished_workspace / "data/shard/docs.parquet"
     return plan_data(Data(**data), stream, table, seq_len=seq_len, pad_id=0, n_steps=n_steps, batch_rows=8, seed=1)
 
 
-def train_documents(road: Path) -> list[dict[str, Any]]:
-    rows = read_table(road / "data/shard/docs.parquet").to_pylist()
+def train_documents(finished_workspace: Path) -> list[dict[str, Any]]:
+    rows = read_table(finished_workspace / "data/shard/docs.parquet").to_pylist()
     return [row for row in rows if row["split"] == "train"]
 
 
-def test_documents_are_found_by_the_longest_beginning_of_their_source(road: Path) -> None:
-    found = read_documents(road / "data/shard/docs.parquet", MIXTURE)
+def test_documents_are_found_by_the_longest_beginning_of_their_source(finished_workspace: Path) -> None:
+    found = read_documents(finished_workspace / "data/shard/docs.parquet", MIXTURE)
     assert [part.name for part in found] == list(MIXTURE)
     for part, source in zip(found, (TOOLKIT, SPEC, SKETCH), strict=True):
-        expected = [(row["start"], row["n_tokens"]) for row in train_documents(road) if row["source"] == source]
+        expected = [
+            (row["start"], row["n_tokens"]) for row in train_documents(finished_workspace) if row["source"] == source
+        ]
         assert list(zip(part.starts.tolist(), part.lengths.tolist(), strict=True)) == expected
-    (whole,) = read_documents(road / "data/shard/docs.parquet", None)
-    assert len(whole.starts) == len(train_documents(road))
+    (whole,) = read_documents(finished_workspace / "data/shard/docs.parquet", None)
+    assert len(whole.starts) == len(train_documents(finished_workspace))
     assert match_sources(["a", "ab/c", "abc"], ["", "ab", "abc"]) == {"a": 0, "ab/c": 1, "abc": 2}
 
 
 @pytest.mark.parametrize("packing", ["stream", "best_fit"])
-def test_every_row_is_of_one_source_and_shares_are_met_within_a_row(road: Path, packing: str) -> None:
+def test_every_row_is_of_one_source_and_shares_are_met_within_a_row(finished_workspace: Path, packing: str) -> None:
     """Counted from the documents that the batches' spans touch, not from what the plan says."""
-    plan = plan_of(road, packing=packing, mixture=MIXTURE)
-    ends = np.cumsum([row["n_tokens"] for row in train_documents(road)])
-    sources = [row["source"] for row in train_documents(road)]
+    plan = plan_of(finished_workspace, packing=packing, mixture=MIXTURE)
+    ends = np.cumsum([row["n_tokens"] for row in train_documents(finished_workspace)])
+    sources = [row["source"] for row in train_documents(finished_workspace)]
     drawn = Counter[str]()
     for step in range(25):
         for place in plan.batches.order.of_step(step, 8):
@@ -81,8 +83,11 @@ def test_every_row_is_of_one_source_and_shares_are_met_within_a_row(road: Path, 
     assert ("row_fill_frac" in plan.metrics) == (packing == "best_fit")
 
 
-def test_packed_rows_of_the_road_hold_every_token_once(road: Path) -> None:
-    plan, stream = plan_of(road, packing="best_fit"), TokenStream(road / "data/shard", "train")
+def test_packed_rows_of_the_road_hold_every_token_once(finished_workspace: Path) -> None:
+    plan, stream = (
+        plan_of(finished_workspace, packing="best_fit"),
+        TokenStream(finished_workspace / "data/shard", "train"),
+    )
     seen, learned = np.zeros(len(stream), dtype=np.int64), Counter[int]()
     (rows,) = plan.batches.sources
     for row in range(rows.n_rows):
@@ -96,15 +101,15 @@ def test_packed_rows_of_the_road_hold_every_token_once(road: Path) -> None:
     bad = plan.batches.spans(3)
     expected = [
         row["id"]
-        for row in train_documents(road)
+        for row in train_documents(finished_workspace)
         if any(start < row["start"] + row["n_tokens"] and stop > row["start"] for start, stop in bad)
     ]
-    assert pretrain.documents_in(road / "data/shard/docs.parquet", bad) == expected
+    assert pretrain.documents_in(finished_workspace / "data/shard/docs.parquet", bad) == expected
 
 
-def test_weights_need_no_sum_and_zero_leaves_out(road: Path) -> None:
+def test_weights_need_no_sum_and_zero_leaves_out(finished_workspace: Path) -> None:
     plans = [
-        plan_of(road, mixture={TOOLKIT: 3 * scale, SPEC: scale, SKETCH: 0.0}, mask_documents=True)
+        plan_of(finished_workspace, mixture={TOOLKIT: 3 * scale, SPEC: scale, SKETCH: 0.0}, mask_documents=True)
         for scale in (0.25, 1.0, 50.0)
     ]
     for step in range(25):
@@ -127,23 +132,23 @@ def test_weights_need_no_sum_and_zero_leaves_out(road: Path) -> None:
         ({"packing": "best_fit", "max_epochs": 0.1}, "all would be repeated"),
     ],
 )
-def test_what_does_not_fit_the_data_is_refused(road: Path, data: dict[str, Any], message: str) -> None:
+def test_what_does_not_fit_the_data_is_refused(finished_workspace: Path, data: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        plan_of(road, **data)
+        plan_of(finished_workspace, **data)
 
 
-def test_the_share_that_is_named_is_the_largest_that_passes(road: Path) -> None:
+def test_the_share_that_is_named_is_the_largest_that_passes(finished_workspace: Path) -> None:
     """In a run so short that the other sources, which are larger, stay below the bound."""
-    rows = {share.name: share.n_rows for share in plan_of(road, mixture=MIXTURE).shares}
+    rows = {share.name: share.n_rows for share in plan_of(finished_workspace, mixture=MIXTURE).shares}
     others, bound = rows[TOOLKIT], 0.5 * 200 / rows[SKETCH]
     assert others > 2 * rows[SKETCH]
     with pytest.raises(UserError) as error:
-        plan_of(road, mixture={SPEC: 0.0, TOOLKIT: 0.4, SKETCH: 0.6}, max_epochs=bound)
+        plan_of(finished_workspace, mixture={SPEC: 0.0, TOOLKIT: 0.4, SKETCH: 0.6}, max_epochs=bound)
     named = float(error.value.do.partition("at most ")[2].partition("%")[0]) / 100
     assert named == pytest.approx(0.5, abs=0.0001)
-    plan_of(road, mixture={SPEC: 0.0, TOOLKIT: 0.5, SKETCH: 0.5}, max_epochs=bound)
+    plan_of(finished_workspace, mixture={SPEC: 0.0, TOOLKIT: 0.5, SKETCH: 0.5}, max_epochs=bound)
     with pytest.raises(UserError):
-        plan_of(road, mixture={SPEC: 0.0, TOOLKIT: 0.49, SKETCH: 0.51}, max_epochs=bound)
+        plan_of(finished_workspace, mixture={SPEC: 0.0, TOOLKIT: 0.49, SKETCH: 0.51}, max_epochs=bound)
 
 
 @pytest.mark.parametrize(
@@ -166,35 +171,37 @@ def test_settings_that_say_nothing_are_refused(data: dict[str, Any], name: str) 
         check_params(values)
 
 
-def test_without_settings_the_data_is_one_stream(road: Path) -> None:
-    """The default is what the road was made with: rows of the plain stream, masked, no table read, no metric more."""
-    plan = plan_of(road)
-    assert load_params(road / "params.yaml").pretrain.data == Data()
+def test_without_settings_the_data_is_one_stream(finished_workspace: Path) -> None:
+    """The default is what the finished workspace was made with: rows of the plain stream, masked, no table read, no metric more."""
+    plan = plan_of(finished_workspace)
+    assert load_params(finished_workspace / "params.yaml").pretrain.data == Data()
     assert (plan.metrics, str(plan)) == ({}, "")
     assert plan.batches.at(0).documents is not None
-    metrics = json.loads((road / "data/metrics/pretrain.json").read_text())
+    metrics = json.loads((finished_workspace / "data/metrics/pretrain.json").read_text())
     assert not [name for name in metrics if name.startswith("epochs_")]
 
 
-def test_damage_is_named_before_its_tokens_are_trained_on(road: Path, tmp_path: Path) -> None:
-    for path in (road / "data/shard").iterdir():
+def test_damage_is_named_before_its_tokens_are_trained_on(finished_workspace: Path, tmp_path: Path) -> None:
+    for path in (finished_workspace / "data/shard").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     name = json.loads((tmp_path / "manifest.json").read_text())["train"]["files"][-1]["name"]
     content = bytearray((tmp_path / name).read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / name).write_bytes(content)
-    params = load_params(road / "params.yaml").pretrain
+    params = load_params(finished_workspace / "params.yaml").pretrain
     scratch, out = tmp_path / "scratch", tmp_path / "out"
     scratch.mkdir()
     with pytest.raises(ValueError, match=f"damaged.*{name}"):
-        pretrain.run(params, shards=tmp_path, tokenizer=road / "data/train_tokenizer", scratch=scratch, out=out)
+        pretrain.run(
+            params, shards=tmp_path, tokenizer=finished_workspace / "data/train_tokenizer", scratch=scratch, out=out
+        )
     assert not out.exists()
 
 
 @pytest.mark.slow
-def test_kill_9_with_a_mixture_ends_as_if_nothing_had_been(road: Path, tmp_path: Path) -> None:
+def test_kill_9_with_a_mixture_ends_as_if_nothing_had_been(finished_workspace: Path, tmp_path: Path) -> None:
     """Packed, masked, mixed: a real process killed in mid-training, started again, beside one left alone."""
-    values = read_yaml(road / "params.yaml")
+    values = read_yaml(finished_workspace / "params.yaml")
     values["pretrain"]["data"] = {"packing": "best_fit", "mask_documents": True, "mixture": MIXTURE}
     values["pretrain"]["training"] |= {"total_steps": 24, "eval_every": 12}
     argv, digests = stage_commands()["pretrain"], []
@@ -210,7 +217,7 @@ def test_kill_9_with_a_mixture_ends_as_if_nothing_had_been(road: Path, tmp_path:
         folder = tmp_path / name
         (folder / "data").mkdir(parents=True)
         for stage in ("shard", "train_tokenizer"):
-            (folder / "data" / stage).symlink_to(road / "data" / stage)
+            (folder / "data" / stage).symlink_to(finished_workspace / "data" / stage)
         with (folder / "params.yaml").open("w") as file:
             YAML().dump(values, file)
         if name == "killed":

@@ -19,9 +19,11 @@ from pipeline.pretrain.stage import run
 from tests.conftest import ROOT, stage_commands
 
 
-def test_it_learns_and_writes_a_whole_model_folder(road: Path) -> None:
-    model, tokenizer, about = load_model(road / "data/pretrain")
-    history = [json.loads(line) for line in (road / "data/pretrain/history.jsonl").read_text().splitlines()]
+def test_it_learns_and_writes_a_whole_model_folder(finished_workspace: Path) -> None:
+    model, tokenizer, about = load_model(finished_workspace / "data/pretrain")
+    history = [
+        json.loads(line) for line in (finished_workspace / "data/pretrain/history.jsonl").read_text().splitlines()
+    ]
     assert about["phase"] == "pretrain"
     assert model.config.vocab_size >= tokenizer.vocab_size
     assert history[-1]["loss_nats"] < history[0]["loss_nats"] - 1
@@ -29,20 +31,26 @@ def test_it_learns_and_writes_a_whole_model_folder(road: Path) -> None:
     assert not {"seconds", "tokens_per_second"} & history[-1].keys()
 
 
-def test_a_corpus_too_small_for_one_row_is_refused(road: Path, tmp_path: Path) -> None:
-    params = load_params(road / "params.yaml").pretrain
+def test_a_corpus_too_small_for_one_row_is_refused(finished_workspace: Path, tmp_path: Path) -> None:
+    params = load_params(finished_workspace / "params.yaml").pretrain
     large = params.model_copy(update={"model": params.model.model_copy(update={"seq_len": 10**6})})
     with pytest.raises(UserError, match="does not fill one row"):
-        run(large, shards=road / "data/shard", tokenizer=road / "data/train_tokenizer", scratch=tmp_path, out=tmp_path)
+        run(
+            large,
+            shards=finished_workspace / "data/shard",
+            tokenizer=finished_workspace / "data/train_tokenizer",
+            scratch=tmp_path,
+            out=tmp_path,
+        )
 
 
-def test_shards_of_another_tokenizer_are_refused(road: Path, tmp_path: Path) -> None:
-    text = (road / "data/train_tokenizer/tokenizer.json").read_text()
+def test_shards_of_another_tokenizer_are_refused(finished_workspace: Path, tmp_path: Path) -> None:
+    text = (finished_workspace / "data/train_tokenizer/tokenizer.json").read_text()
     (tmp_path / "tokenizer.json").write_text(text + "\n")
     with pytest.raises(UserError, match="another tokenizer"):
         run(
-            load_params(road / "params.yaml").pretrain,
-            shards=road / "data/shard",
+            load_params(finished_workspace / "params.yaml").pretrain,
+            shards=finished_workspace / "data/shard",
             tokenizer=tmp_path,
             scratch=tmp_path,
             out=tmp_path,
@@ -51,10 +59,10 @@ def test_shards_of_another_tokenizer_are_refused(road: Path, tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pretrain", "sft"])
-def test_kill_9_and_start_again_gives_the_same_weights(stage: str, road: Path, tmp_path: Path) -> None:
+def test_kill_9_and_start_again_gives_the_same_weights(stage: str, finished_workspace: Path, tmp_path: Path) -> None:
     """A real process, killed twice in mid-training; scratch/ is beside the workspace's data."""
-    (tmp_path / "data").symlink_to(road / "data")
-    (tmp_path / "params.yaml").write_bytes((road / "params.yaml").read_bytes())
+    (tmp_path / "data").symlink_to(finished_workspace / "data")
+    (tmp_path / "params.yaml").write_bytes((finished_workspace / "params.yaml").read_bytes())
     argv = stage_commands()[stage]
     out = tmp_path / "out" / stage
     argv[argv.index("--out") + 1], argv[argv.index("--metrics") + 1] = str(out), str(tmp_path / "out" / "metrics.json")
@@ -80,7 +88,7 @@ def test_kill_9_and_start_again_gives_the_same_weights(stage: str, road: Path, t
     names = ["model.safetensors", "history.jsonl"]
     digests = [
         [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
-        for folder in (out, road / "data" / stage)
+        for folder in (out, finished_workspace / "data" / stage)
     ]
     assert digests[0] == digests[1]
     assert not (tmp_path / "scratch" / stage).exists()

@@ -15,20 +15,20 @@ from pipeline.sft.stage import read_conversations, run
 from pipeline.storage.tables import CONVERSATIONS, read_table, write_table
 
 
-def test_the_folder_is_a_model_and_its_history(road: Path) -> None:
-    _, _, about = load_model(road / "data/sft")
+def test_the_folder_is_a_model_and_its_history(finished_workspace: Path) -> None:
+    _, _, about = load_model(finished_workspace / "data/sft")
     assert about["phase"] == "sft"
-    assert not (road / "data/sft/passages.sqlite").exists()
-    history = [json.loads(line) for line in (road / "data/sft/history.jsonl").read_text().splitlines()]
+    assert not (finished_workspace / "data/sft/passages.sqlite").exists()
+    history = [json.loads(line) for line in (finished_workspace / "data/sft/history.jsonl").read_text().splitlines()]
     assert history[-1]["loss_nats"] < history[0]["loss_nats"]
     assert "heldout_loss_nats" in history[-1]
 
 
-def test_targets_are_the_assistant_s_tokens_only(road: Path) -> None:
-    tokenizer = Tokenizer.load(road / "data/sft")
-    rows = read_table(road / "data/conversations/train.parquet").to_pylist()[:50]
+def test_targets_are_the_assistant_s_tokens_only(finished_workspace: Path) -> None:
+    tokenizer = Tokenizer.load(finished_workspace / "data/sft")
+    rows = read_table(finished_workspace / "data/conversations/train.parquet").to_pylist()[:50]
     for row, conversation in zip(
-        rows, read_conversations(road / "data/conversations/train.parquet", tokenizer), strict=False
+        rows, read_conversations(finished_workspace / "data/conversations/train.parquet", tokenizer), strict=False
     ):
         said = [message for message in json.loads(row["messages"]) if message["role"] == "assistant"]
         scored = [id_ for id_, is_target in zip(conversation.ids, conversation.mask, strict=True) if is_target]
@@ -38,14 +38,14 @@ def test_targets_are_the_assistant_s_tokens_only(road: Path) -> None:
             assert message.get("call", {}).get("argument", message["content"]) in text.replace('\\"', '"')
 
 
-def test_nothing_to_learn_from_is_refused(road: Path, tmp_path: Path) -> None:
-    empty = read_table(road / "data/conversations/train.parquet").slice(0, 0).cast(CONVERSATIONS)
+def test_nothing_to_learn_from_is_refused(finished_workspace: Path, tmp_path: Path) -> None:
+    empty = read_table(finished_workspace / "data/conversations/train.parquet").slice(0, 0).cast(CONVERSATIONS)
     write_table(tmp_path / "train.parquet", empty)
     write_table(tmp_path / "heldout.parquet", empty)
     with pytest.raises(UserError, match="no conversation"):
         run(
-            load_params(road / "params.yaml").sft,
-            base=road / "data/pretrain",
+            load_params(finished_workspace / "params.yaml").sft,
+            base=finished_workspace / "data/pretrain",
             conversations=tmp_path,
             scratch=tmp_path,
             out=tmp_path,

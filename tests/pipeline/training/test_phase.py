@@ -34,9 +34,9 @@ def restless(params: Any, **spikes: Any) -> Any:
     return params.model_copy(update={"training": training})
 
 
-def test_documents_of_a_batch_are_those_whose_tokens_it_has(road: Path) -> None:
+def test_documents_of_a_batch_are_those_whose_tokens_it_has(finished_workspace: Path) -> None:
     """Against each document's own tokens, in the first batches of three epochs."""
-    shards = road / "data/shard"
+    shards = finished_workspace / "data/shard"
     stream = TokenStream(shards, "train")
     batches = StreamBatches(stream, seq_len=384, batch_rows=2, seed=1)
     table = read_table(shards / "docs.parquet").to_pylist()
@@ -50,25 +50,25 @@ def test_documents_of_a_batch_are_those_whose_tokens_it_has(road: Path) -> None:
         assert found == [row["id"] for row in train if touched[row["start"] : row["start"] + row["n_tokens"]].any()]
 
 
-def test_pretrain_names_the_documents_of_what_it_left_out(road: Path, tmp_path: Path) -> None:
-    params = restless(load_params(road / "params.yaml").pretrain, max_skips=100)
+def test_pretrain_names_the_documents_of_what_it_left_out(finished_workspace: Path, tmp_path: Path) -> None:
+    params = restless(load_params(finished_workspace / "params.yaml").pretrain, max_skips=100)
     (tmp_path / "out").mkdir()
-    inputs = {"shards": road / "data/shard", "tokenizer": road / "data/train_tokenizer"}
+    inputs = {"shards": finished_workspace / "data/shard", "tokenizer": finished_workspace / "data/train_tokenizer"}
     metrics = pretrain.run(params, **inputs, scratch=tmp_path, out=tmp_path / "out")
     events = [json.loads(line) for line in (tmp_path / "out/events.jsonl").read_text().splitlines()]
     assert events
     assert metrics["batches_left_out"] == len({number for event in events for number in event["left_out"]})
-    known = set(read_table(road / "data/shard/docs.parquet", ["id"]).column("id").to_pylist())
+    known = set(read_table(finished_workspace / "data/shard/docs.parquet", ["id"]).column("id").to_pylist())
     for event in events:
         assert event["documents"]
         assert set(event["documents"]) <= known
 
 
-def test_samples_are_in_the_history_and_change_no_weight(road: Path, tmp_path: Path) -> None:
-    params = load_params(road / "params.yaml").pretrain
+def test_samples_are_in_the_history_and_change_no_weight(finished_workspace: Path, tmp_path: Path) -> None:
+    params = load_params(finished_workspace / "params.yaml").pretrain
     samples = Samples(prompts=["", "Returns the"], max_tokens=7)
     (tmp_path / "out").mkdir()
-    inputs = {"shards": road / "data/shard", "tokenizer": road / "data/train_tokenizer"}
+    inputs = {"shards": finished_workspace / "data/shard", "tokenizer": finished_workspace / "data/train_tokenizer"}
     params = params.model_copy(update={"samples": samples})
     pretrain.run(params, **inputs, scratch=tmp_path, out=tmp_path / "out")
     history = [json.loads(line) for line in (tmp_path / "out/history.jsonl").read_text().splitlines()]
@@ -77,22 +77,22 @@ def test_samples_are_in_the_history_and_change_no_weight(road: Path, tmp_path: P
         assert ("samples" in row) == ("bpb" in row)
     assert all(isinstance(text, str) and text for text in history[-1]["samples"])
     assert len(history[-1]["samples"]) == 2
-    ours, theirs = (folder / "model.safetensors" for folder in (tmp_path / "out", road / "data/pretrain"))
+    ours, theirs = (folder / "model.safetensors" for folder in (tmp_path / "out", finished_workspace / "data/pretrain"))
     assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_sft_stops_and_names_the_conversations(road: Path, tmp_path: Path) -> None:
-    params = restless(load_params(road / "params.yaml").sft)
-    inputs = {"base": road / "data/pretrain", "conversations": road / "data/conversations"}
+def test_sft_stops_and_names_the_conversations(finished_workspace: Path, tmp_path: Path) -> None:
+    params = restless(load_params(finished_workspace / "params.yaml").sft)
+    inputs = {"base": finished_workspace / "data/pretrain", "conversations": finished_workspace / "data/conversations"}
     with pytest.raises(DivergedError, match=r"diverged at step \d+; .*\(of ") as error:
         sft.run(params, **inputs, scratch=tmp_path, out=tmp_path)
     named = str(error.value).partition("(of ")[2].split(", ")[0]
-    assert named in read_table(road / "data/conversations/train.parquet", ["id"]).column("id").to_pylist()
+    assert named in read_table(finished_workspace / "data/conversations/train.parquet", ["id"]).column("id").to_pylist()
 
 
-def test_conversations_of_a_batch_are_those_packed_into_it(road: Path) -> None:
-    path = road / "data/conversations/train.parquet"
-    tokenizer = Tokenizer.load(road / "data/train_tokenizer")
+def test_conversations_of_a_batch_are_those_packed_into_it(finished_workspace: Path) -> None:
+    path = finished_workspace / "data/conversations/train.parquet"
+    tokenizer = Tokenizer.load(finished_workspace / "data/train_tokenizer")
     batches = ConversationBatches(
         sft.read_conversations(path, tokenizer), seq_len=384, batch_rows=2, seed=1, pad_id=tokenizer.special("pad")
     )
@@ -108,8 +108,8 @@ def test_a_long_list_is_cut_short_in_messages() -> None:
     assert name_documents([str(n) for n in range(10)]).endswith("6, 7 and 2 more)")
 
 
-def test_how_many_checkpoints_stay_is_no_param(road: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    training = load_params(road / "params.yaml").sft.training
+def test_how_many_checkpoints_stay_is_no_param(finished_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = load_params(finished_workspace / "params.yaml").sft.training
     assert (settings_of(training).keep_checkpoints, settings_of(training).keep_best) == (2, False)
     for name, value in (("CHECKPOINTS", "5"), ("EVERY", "100"), ("BEST", "1")):
         monkeypatch.setenv(f"MINIGPT_KEEP_{name}", value)

@@ -1,4 +1,4 @@
-"""Files to files: the same results on every engine, by every road, and nothing made twice."""
+"""Files to files: the same results on every engine, by every finished_workspace, and nothing made twice."""
 
 from __future__ import annotations
 
