@@ -33,7 +33,7 @@ from pipeline.frame.environment import BY_NAME, read, read_count
 from pipeline.frame.errors import EXIT_OF_RANK, UserError
 from pipeline.frame.lifetime import follow_parent
 from pipeline.params import STAGES, Params, load_params
-from pipeline.workers.map import worker_count
+from pipeline.workers.map import count_workers
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     if is_rank():
         return run_stage_command(argv)
     if argv[:1] == ["plan"]:
-        return _plan(argv[1:])
+        return _run_plan(argv[1:])
     at = next((index for index, word in enumerate(argv) if word in STAGES), None)
     if at is None:
         print(__doc__, file=sys.stderr)
@@ -68,19 +68,19 @@ def main(argv: list[str] | None = None) -> int:
 
 def _launch(options: list[str], command: list[str]) -> int:
     ours, options = _take_own(options)
-    if not trains(command[0]) and not (options or ours.dry_run):
+    if not is_training_stage(command[0]) and not (options or ours.dry_run):
         return run_stage_command(command)
     if {"-h", "--help"} & set(command):
         return run_stage_command(command)
-    n_processes = default_processes(max(batch_rows_of(command) // _nodes_of(options), 1)) if trains(command[0]) else 1
-    torchrun = torchrun_options(options, n_processes)
+    n_processes = choose_n_processes(max(read_batch_rows(command) // _count_nodes(options), 1)) if is_training_stage(command[0]) else 1
+    torchrun = make_torchrun_options(options, n_processes)
     is_alone = not options and n_processes == 1
     if ours.dry_run:
         return _print_command(command, [] if is_alone else torchrun)
     if is_alone:
         return run_stage_command(command)
-    if not _has(options, "nproc-per-node"):
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(worker_count() // n_processes, 1)))
+    if not _has_option(options, "nproc-per-node"):
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(count_workers() // n_processes, 1)))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     return _run_until_done(torchrun, command, read_count("MINIGPT_MAX_RESTARTS"))
 
@@ -97,13 +97,13 @@ def _print_command(command: list[str], options: list[str]) -> int:
     return 0
 
 
-def trains(stage: str) -> bool:
+def is_training_stage(stage: str) -> bool:
     """Return whether a stage is one that several processes share."""
     section = Params.model_fields[stage].annotation
     return "training" in getattr(section, "model_fields", {})
 
 
-def _plan(argv: list[str]) -> int:
+def _run_plan(argv: list[str]) -> int:
     from pipeline import plan as plan
 
     try:
@@ -113,7 +113,7 @@ def _plan(argv: list[str]) -> int:
         return 1
 
 
-def default_processes(batch_rows: int) -> int:
+def choose_n_processes(batch_rows: int) -> int:
     """Return MINIGPT_PROCESSES, else one per CUDA device, else a power of two of cores that divides the batch."""
     if read("MINIGPT_PROCESSES"):
         return read_count("MINIGPT_PROCESSES", least=1)
@@ -121,15 +121,15 @@ def default_processes(batch_rows: int) -> int:
 
     if torch.cuda.is_available() and read("MINIGPT_DEVICE") != "cpu":
         return torch.cuda.device_count()
-    return math.gcd(1 << (min(worker_count(), MOST_CPU_PROCESSES).bit_length() - 1), batch_rows)
+    return math.gcd(1 << (min(count_workers(), MOST_CPU_PROCESSES).bit_length() - 1), batch_rows)
 
 
-def batch_rows_of(command: list[str]) -> int:
+def read_batch_rows(command: list[str]) -> int:
     """Return the rows that the processes of a training stage share; 1 for a stage that does not train. A batch that follows from a
     budget is a power of two, and at least `FEWEST_ROWS`."""
     path = Path(command[command.index("--params") + 1]) if "--params" in command[:-1] else Path("params.yaml")
     section = getattr(load_params(path), command[0])
-    if not trains(command[0]):
+    if not is_training_stage(command[0]):
         return 1
     return section.training.batch_rows or FEWEST_ROWS
 
@@ -151,32 +151,32 @@ def _take_own(options: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return ours, options
 
 
-def torchrun_options(options: list[str], n_processes: int) -> list[str]:
+def make_torchrun_options(options: list[str], n_processes: int) -> list[str]:
     """Return what torchrun gets: the given options, and what they leave out. The restarts are ours."""
-    if not _has(options, "nproc-per-node"):
+    if not _has_option(options, "nproc-per-node"):
         options = [f"--nproc-per-node={n_processes}", *options]
     options = ["--max-restarts=0", *options]
-    if _has(options, "rdzv-endpoint") and not _has(options, "rdzv-backend", "node-rank"):
+    if _has_option(options, "rdzv-endpoint") and not _has_option(options, "rdzv-backend", "node-rank"):
         options = ["--rdzv-backend=c10d", *options]
-    if not _has(options, "nnodes", "rdzv"):
+    if not _has_option(options, "nnodes", "rdzv"):
         options = ["--standalone", *options]
     return options
 
 
-def _nodes_of(options: list[str]) -> int:
+def _count_nodes(options: list[str]) -> int:
     """Return how many machines there are at most: `--nnodes 2`, `--nnodes=1:4`."""
-    found = _value_of(options, "nnodes", "1").rpartition(":")[2]
+    found = _get_option(options, "nnodes", "1").rpartition(":")[2]
     return int(found) if found.isdigit() and int(found) > 0 else 1  # torchrun reports what is wrong
 
 
-def _value_of(options: list[str], name: str, otherwise: str) -> str:
+def _get_option(options: list[str], name: str, otherwise: str) -> str:
     """Return the value of an option, given as `--name value` or `--name=value`."""
     words = [word for option in options for word in option.split("=", 1)]
     names = [word.replace("_", "-") for word in words[:-1]]
     return words[names.index(f"--{name}") + 1] if f"--{name}" in names else otherwise
 
 
-def _has(options: list[str], *names: str) -> bool:
+def _has_option(options: list[str], *names: str) -> bool:
     """Return whether an option begins with one of these names; torchrun takes - and _ in names alike."""
     return any(option.replace("_", "-").startswith(tuple(f"--{name}" for name in names)) for option in options)
 
@@ -195,7 +195,7 @@ def _run_until_done(options: list[str], command: list[str], n_restarts: int) -> 
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("torch.distributed.elastic"):  # what happened is reported below, in one line
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    stage, run_id = command[0], _value_of(options, "rdzv-id", "none")
+    stage, run_id = command[0], _get_option(options, "rdzv-id", "none")
     failed: list[
         ChildFailedError
     ] = []  # whose frames hold the store of the first attempt, where other machines may wait already

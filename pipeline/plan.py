@@ -21,14 +21,14 @@ from rich.table import Table
 
 from model.network.config import ModelConfig
 from model.planning.budget import COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER
-from model.planning.memory import PhaseRun, memory
+from model.planning.memory import PhaseRun, plan_memory
 from pipeline.frame.environment import BY_NAME
 from pipeline.frame.errors import UserError
 from pipeline.frame.progress import clock, short
 from pipeline.params import Params, load_params
-from pipeline.pretrain.budgeted import settle
-from pipeline.training.peak import DEVICES, measured_peak
-from pipeline.workers.map import worker_count
+from pipeline.pretrain.budgeted import complete_training
+from pipeline.training.peak import DEVICES, measure_peak
+from pipeline.workers.map import count_workers
 
 RECIPES = Path(__file__).parent.parent / "docs" / "recipes"
 GPU_MFU = 0.4  # nanochat reaches 0.41 to 0.46 in bf16, torchtitan 0.33 to 0.39
@@ -53,33 +53,33 @@ class Device:
 
 def main(argv: Sequence[str]) -> int:
     """Print the plan. Raises: `UserError` and ValueError for what can't run."""
-    args = _parser().parse_args(argv)
-    path = recipe_path(args.recipe)
+    args = _make_parser().parse_args(argv)
+    path = find_recipe(args.recipe)
     params, n_devices = load_params(path), args.devices
-    device = device_of(args.device, n_devices, tflops=args.tflops, memory_gb=args.device_memory_gb, mfu=args.mfu)
+    device = make_device(args.device, n_devices, tflops=args.tflops, memory_gb=args.device_memory_gb, mfu=args.mfu)
     if args.measure:
-        device = measured(params, device, n_devices)
+        device = measure_mfu(params, device, n_devices)
     how: dict[str, Any] = {
         "is_sharded": args.sharding == "full",
         "activation_checkpointing": args.activation_checkpointing,
     }
-    plan = {"recipe": str(path), **plan_of(params, device, n_devices, **how)}
+    plan = {"recipe": str(path), **make_plan(params, device, n_devices, **how)}
     if args.price_per_hour is not None:
         plan["cost"] = plan["hours"] * n_devices * args.price_per_hour
     if args.json:
         print(json.dumps(plan))
     else:
-        show(plan, Console())
+        print_plan(plan, Console())
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.launch plan", description="What a training run takes, before it runs."
     )
     add = parser.add_argument
     add("--recipe", default="params.yaml", help="a name in docs/recipes, or a file (params.yaml)")
-    add("--devices", type=_positive, default=1, help="number of GPUs, or of processes on a CPU (1)")
+    add("--devices", type=_parse_positive, default=1, help="number of GPUs, or of processes on a CPU (1)")
     add("--device", choices=["cpu", *DEVICES], default="cpu", help="their kind (cpu)")
     add("--device-memory-gb", type=float, help="memory of one device (default: that of its kind)")
     add("--tflops", type=float, help="bf16 peak of one device (default: that of its kind; a CPU's is measured)")
@@ -94,13 +94,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
+def _parse_positive(text: str) -> int:
     if not (text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
     return int(text)
 
 
-def recipe_path(name: str) -> Path:
+def find_recipe(name: str) -> Path:
     """Return the file of a recipe, given as a file or by its name."""
     known = sorted(path.stem for path in RECIPES.glob("*.yaml"))
     if name in known:
@@ -110,7 +110,7 @@ def recipe_path(name: str) -> Path:
     raise UserError(f"plan: no recipe {name}", f"docs/recipes has {', '.join(known)}", "name one of them, or a file")
 
 
-def device_of(
+def make_device(
     kind: str, n_devices: int, *, tflops: float | None = None, memory_gb: float | None = None, mfu: float | None = None
 ) -> Device:
     """Return a kind of device, with the given numbers in place of its own."""
@@ -124,34 +124,34 @@ def device_of(
         return Device(name=kind, tflops=tflops or known_tflops, memory_gb=memory_gb or known_gb, mfu=mfu or GPU_MFU)
     import torch  # a second, which a plan for GPUs does not need
 
-    from model.machine.hardware import compiler_problem, has_fast_bf16, kernel_problem
+    from model.machine.hardware import find_compiler_problem, find_kernel_problem, has_fast_bf16
 
     cpu = torch.device("cpu")
-    is_bf16, n_threads = has_fast_bf16(cpu), max(worker_count() // n_devices, 1)
+    is_bf16, n_threads = has_fast_bf16(cpu), max(count_workers() // n_devices, 1)
     return Device(
         name="cpu",
-        tflops=tflops or measured_peak(cpu, is_bf16=is_bf16, n_threads=n_threads),
+        tflops=tflops or measure_peak(cpu, is_bf16=is_bf16, n_threads=n_threads),
         memory_gb=memory_gb or psutil.virtual_memory().total / 1e9 / n_devices,
         mfu=mfu or CPU_MFU,
-        compute="kernels" if is_bf16 and kernel_problem() is None else "torch",
+        compute="kernels" if is_bf16 and find_kernel_problem() is None else "torch",
         is_cuda=False,
-        is_compiled=compiler_problem("cpu") is None,
+        is_compiled=find_compiler_problem("cpu") is None,
         is_bf16=is_bf16,
     )
 
 
-def measured(params: Params, device: Device, n_devices: int) -> Device:
+def measure_mfu(params: Params, device: Device, n_devices: int) -> Device:
     """Return the device with the MFU that pretraining reaches on it. Raises: `UserError` if it is not this machine's CPU."""
     if device.is_cuda:
         raise UserError("plan: --measure is for this machine's CPU", device.name, "give --mfu")
-    config = config_of(params)
-    training = settle(params.pretrain, config)
-    rows, n_threads = training.batch_rows // n_devices, max(worker_count() // n_devices, 1)
-    speed = measured_tokens_per_second(config, rows, training.micro_rows, n_threads)
-    return replace(device, mfu=speed * config.flops_per_token() / (device.tflops * 1e12))
+    config = make_config(params)
+    training = complete_training(params.pretrain, config)
+    rows, n_threads = training.batch_rows // n_devices, max(count_workers() // n_devices, 1)
+    speed = measure_tokens_per_second(config, rows, training.micro_rows, n_threads)
+    return replace(device, mfu=speed * config.count_flops_per_token() / (device.tflops * 1e12))
 
 
-def measured_tokens_per_second(config: ModelConfig, rows: int, micro_rows: int, n_threads: int) -> float:
+def measure_tokens_per_second(config: ModelConfig, rows: int, micro_rows: int, n_threads: int) -> float:
     """Return the speed of the best of a few real steps on random tokens, in one process of so many threads. Processes beside it
     would also take their share of the machine's memory bandwidth."""
     import torch
@@ -182,12 +182,12 @@ def measured_tokens_per_second(config: ModelConfig, rows: int, micro_rows: int, 
     return max(record.tokens_per_second for record in history)
 
 
-def config_of(params: Params) -> ModelConfig:
+def make_config(params: Params) -> ModelConfig:
     """Return the model's sizes; a vocabulary of characters may turn out smaller than its setting."""
     return ModelConfig(vocab_size=params.train_tokenizer.vocab_size, **params.pretrain.model.model_dump())
 
 
-def plan_of(
+def make_plan(
     params: Params,
     device: Device,
     n_devices: int,
@@ -196,10 +196,10 @@ def plan_of(
     activation_checkpointing: Checkpointing = "none",
 ) -> dict[str, Any]:
     """Return flat numbers, and one dict per phase."""
-    config = config_of(params)
+    config = make_config(params)
     computation = {name: getattr(device, name) for name in ("compute", "is_cuda", "is_compiled", "is_bf16")}
     phases: dict[str, dict[str, Any]] = {}
-    for stage, training in (("pretrain", settle(params.pretrain, config)), ("sft", params.sft.training)):
+    for stage, training in (("pretrain", complete_training(params.pretrain, config)), ("sft", params.sft.training)):
         run = PhaseRun(
             config=config,
             n_devices=n_devices,
@@ -221,7 +221,7 @@ def plan_of(
         "n_params": config.n_parameters,
         "vocab_size": config.vocab_size,
         "seq_len": config.seq_len,
-        "flops_per_token": config.flops_per_token(),
+        "flops_per_token": config.count_flops_per_token(),
         "compute_optimal_tokens": COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER * config.n_parameters,
         "phases": phases,
         "hours": sum(phase["hours"] for phase in phases.values()),
@@ -231,7 +231,7 @@ def plan_of(
 
 
 def _plan_phase(run: PhaseRun, device: Device) -> dict[str, Any]:
-    seconds = run.seconds(device.tflops, device.mfu)
+    seconds = run.estimate_seconds(device.tflops, device.mfu)
     return {
         "steps": run.total_steps,
         "batch_rows": run.batch_rows,
@@ -240,13 +240,13 @@ def _plan_phase(run: PhaseRun, device: Device) -> dict[str, Any]:
         "tokens": run.tokens,
         "tokens_per_parameter": run.tokens / run.config.n_parameters,
         "flops": run.flops,
-        "bytes": asdict(memory(run)),
+        "bytes": asdict(plan_memory(run)),
         "tokens_per_second": run.tokens / seconds,
         "hours": seconds / 3600,
     }
 
 
-def show(plan: dict[str, Any], console: Console) -> None:
+def print_plan(plan: dict[str, Any], console: Console) -> None:
     """Print the plan as a table, a column per phase."""
     table = Table(
         "", title=f"{Path(plan['recipe']).stem} on {plan['devices']} × {plan['device']}", title_justify="left"
@@ -262,18 +262,18 @@ def show(plan: dict[str, Any], console: Console) -> None:
     table.add_row(f"tokens/s at {plan['mfu']:.0%} MFU", *(short(phase["tokens_per_second"]) for phase in phases))
     table.add_row("time", *(clock(phase["hours"] * 3600) for phase in phases), end_section=True)
     for kind in phases[0]["bytes"]:
-        row = (gigabytes(phase["bytes"][kind]) for phase in phases)
+        row = (format_gigabytes(phase["bytes"][kind]) for phase in phases)
         table.add_row(f"{kind} per device", *row, end_section=kind == "update")
     console.print(table)
     fits = "fits" if plan["fits"] else "does not fit: lower micro_rows, checkpoint activations, or take other devices"
     how = f"sharding: {plan['sharding']}, activation checkpointing: {plan['activation_checkpointing']}"
-    console.print(f"memory: {gigabytes(plan['device_memory_bytes'])} on each device, {fits} ({how})")
+    console.print(f"memory: {format_gigabytes(plan['device_memory_bytes'])} on each device, {fits} ({how})")
     speed = f"{plan['tflops']:.3g} TFLOP/s per device and {plan['mfu']:.0%} MFU"
     console.print(f"total time: {clock(plan['hours'] * 3600)} at {speed}")
     if "cost" in plan:
         console.print(f"cost: {plan['cost']:,.2f}")
 
 
-def gigabytes(n_bytes: int) -> str:
+def format_gigabytes(n_bytes: int) -> str:
     """Format a size: 1234567890 → '1.23 GB'."""
     return f"{n_bytes / 1e9:.3g} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.3g} MB"

@@ -9,7 +9,6 @@ byte, the tuned one in skills. `python -m pipeline.report` renders the report. M
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from pipeline.evaluate import measure
 from pipeline.evaluate.params import Evaluate
 from pipeline.evaluate.tasks.bits_per_byte import bits_per_byte, by_source
 from pipeline.evaluate.tasks.fraction import fraction
+from pipeline.frame.environment import read
 from pipeline.frame.metrics import Metrics
 from pipeline.frame.progress import Bar
 from pipeline.frame.timings import report_timings
@@ -73,7 +73,7 @@ class Loaded(NamedTuple):
 
 
 def run(params: Evaluate, *, base: Path, chat: Path, shards: Path, conversations: Path, out: Path) -> Metrics:
-    device = measure.device_of(os.environ.get("MINIGPT_DEVICE", "auto"))
+    device = measure.device_of(read("MINIGPT_DEVICE"))
     pretrained, tuned = (Loaded(*load_model(folder, device=device)[:2]) for folder in (base, chat))
     documents = measure.read_documents(shards, params.eval_tokens, params.seed)
     items = read_items(conversations / "heldout.parquet", tuned)

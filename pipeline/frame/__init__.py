@@ -1,1 +1,1 @@
-"""What every stage and command stands on: errors, progress, metrics, settings, locks. Imports nothing else of ours."""
+"""Provide what every stage and command uses: errors, progress, metrics, settings, locks. Imports no other package of ours."""

@@ -1,18 +1,18 @@
-"""Errors that are shown to a person without a traceback.
+"""Define the errors that are shown to users without a traceback.
 
-Everything a user can cause (a setting, a file, a disk) is raised as `UserError` or `ParamError`; the command line prints
+Everything that a user can cause (a setting, a file, a disk) is raised as `UserError` or `ParamError`; the command line prints
 its three parts and exits with 1. `assert` is for our own invariants and does show a traceback.
 """
 
 from __future__ import annotations
 
 EXIT_OF_RANK = (
-    78  # sysexits' EX_CONFIG: what one of several processes leaves with, so that launch does not start it again
+    78  # sysexits' EX_CONFIG: exit code of a torchrun process after a user error, so that launch does not restart it
 )
 
 
 class UserError(ValueError):
-    """A person can mend this: what is wrong, what was found, what to do."""
+    """Report something that the user can fix: what is wrong, what was found, what to do."""
 
     def __init__(self, what: str, found: str, do: str) -> None:
         super().__init__(f"{what}\n  found: {found}\n  to do: {do}")
@@ -23,4 +23,4 @@ class UserError(ValueError):
 
 
 class ParamError(UserError):
-    """A setting in params.yaml is unknown, of the wrong type or out of range."""
+    """Report settings in params.yaml that are unknown, of the wrong type or out of range."""

@@ -1,4 +1,4 @@
-"""End child processes together with their parent, also if the parent is killed with SIGKILL (Linux)."""
+"""Terminate child processes together with their parent, even if the parent is killed with SIGKILL (Linux)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import os
 import signal
 import sys
 
+from pipeline.frame.environment import read
+
 PR_SET_PDEATHSIG = 1
 
 
 def follow_parent() -> None:
-    """Unblock signals and tie this process to the parent that MINIGPT_PARENT names.
+    """Unblock signals and tie this process to the parent that MINIGPT_PARENT names; do nothing if it is unset.
 
     The parent sets MINIGPT_PARENT=pid and starts this process with its signals blocked. Doing this here instead of in a
-    `preexec_fn` keeps all code out of the time between fork and exec, when another thread may hold a lock forever.
+    `preexec_fn` runs no Python code between fork and exec, when another thread of the parent may hold a lock forever.
     """
-    parent = os.environ.pop("MINIGPT_PARENT", "")
+    parent = read("MINIGPT_PARENT")
+    os.environ.pop("MINIGPT_PARENT", None)  # children of this process follow this process
     if parent:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
         die_with_parent(int(parent))

@@ -1,7 +1,7 @@
-"""Progress a person can read: a live bar on a terminal, one plain line every few seconds in a pipe or a log file.
+"""Show progress: a live bar on a terminal, one plain line every few seconds in a pipe or a log file.
 
-The plain line carries the same bar, count, rate and time left, and never a carriage return, so nothing is garbled when the
-output goes through Prefect or into a file.
+The plain line has the same bar, count, rate and time left, and never a carriage return, so that the output stays readable in
+Prefect and in files.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 LINE_SECONDS = 5.0
 BAR_WIDTH = 24
-LEAST_SECONDS = 0.05  # a shorter time says nothing about the rate
+LEAST_SECONDS = 0.05  # a rate over a shorter time would be meaningless
 
 
 class Bar:
-    """`with Bar("dedupe", total, "docs") as bar: bar.advance(n)`; `total` 0 means unknown."""
+    """Report the progress of one stage: `with Bar("dedupe", total, "docs") as bar: bar.advance(n)`; a `total` of 0 means unknown."""
 
     def __init__(
         self, stage: str, total: int, unit: str, line_seconds: float = LINE_SECONDS, *, is_shown: bool = True
@@ -45,12 +45,12 @@ class Bar:
         return self
 
     def start_at(self, done: int) -> None:
-        """Work that an earlier run already did: counted, but not in the rate."""
+        """Count `done` units that an earlier run completed; they are not part of the rate."""
         self.done = self._resumed = done
         self._started = time.monotonic()
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        """`n` more are done; `note` is a short free text such as the loss."""
+        """Count `n` more completed units; `note` is a short text such as the loss."""
         self.done += n
         self.note = note or self.note
         self._show(force=self.done == self.total)
@@ -64,14 +64,14 @@ class Bar:
             return
         if force or now - self._last_line >= self.line_seconds:
             self._last_line = now
-            print(self.line(), flush=True)
+            print(self.format_line(), flush=True)
 
     def _rate(self) -> str:
         seconds = time.monotonic() - self._started
         return f"{short((self.done - self._resumed) / seconds)} {self.unit}/s" if seconds > LEAST_SECONDS else ""
 
-    def line(self) -> str:
-        """One line: bar, share, count, rate, time left, note."""
+    def format_line(self) -> str:
+        """Return one line: bar, percentage, count, rate, time left, note."""
         seconds = max(time.monotonic() - self._started, 1e-9)
         parts = [f"{short(self.done)} {self.unit}", self._rate()]
         bar = ""
@@ -93,7 +93,7 @@ class Bar:
 
 
 def short(number: float) -> str:
-    """1234567 → '1.23M'."""
+    """Format a number with a unit prefix: 1234567 → '1.23M'."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
             return f"{number / size:.3g}{letter}"
@@ -101,7 +101,7 @@ def short(number: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """185 → '3:05'."""
+    """Format a duration: 185 → '3:05'."""
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

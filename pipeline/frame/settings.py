@@ -1,4 +1,4 @@
-"""What sections of params.yaml are made of."""
+"""Provide the base class and the types of the sections of params.yaml, and validate them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ NgramWords = Annotated[int, Field(ge=1, le=50)]
 
 
 def _check_relative(path: str) -> str:
-    """Refuse a path that may leave the input folder which it is relative to."""
+    """Return `path`. Raises ValueError if it may leave the input folder that it is relative to."""
     if "://" in path or "::" in path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise ValueError(
-            "a path relative to the stage's input folder is needed, without '..': DVC must see what a stage reads"
+            "must be a path relative to the stage's input folder, without '..': DVC must see what a stage reads"
         )
     return path
 
@@ -32,7 +32,7 @@ InputPath = Annotated[str, Field(min_length=1), AfterValidator(_check_relative)]
 
 
 class Section(BaseModel):
-    """A part of params.yaml: frozen, no unknown keys, no silent conversion of text to numbers."""
+    """Hold one part of params.yaml: frozen, without unknown keys or silent conversion of text to numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -41,25 +41,27 @@ S = TypeVar("S", bound=Section)
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML 1.2 file holds. Raises: `UserError`."""
+    """Return the content of a YAML 1.2 file. Raises `UserError` for a missing file or broken YAML."""
     try:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file", "nothing", "run in the repository's root, or give --params") from error
+        raise UserError(
+            f"{path}: no such file", "nothing", "run this in the root of the repository, or give --params"
+        ) from error
     except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML", str(error), "mend the line it names") from error
+        raise UserError(f"{path}: not valid YAML", str(error), "fix the line that it names") from error
 
 
 def load_section(kind: type[S], name: str, path: Path) -> S:
-    """Read one section of params.yaml, for a command that needs no other. Raises: `UserError`, `ParamError`."""
+    """Read one section of params.yaml, for a command that needs no other. Raises `UserError` or `ParamError`."""
     return check_section(kind, (read_yaml(path) or {}).get(name), str(path), prefix=f"{name}.")
 
 
 def check_section(
     kind: type[S], values: object, path: str, renamed: Mapping[str, str] = MappingProxyType({}), prefix: str = ""
 ) -> S:
-    """Return a typed section. Raises `ParamError` that names every wrong setting by its dotted name, which begins with `prefix`;
-    a setting in `renamed` (old dotted name → new one) is refused with its new name."""
+    """Return a validated section. Raises `ParamError` that lists every wrong setting by its dotted name, which begins with `prefix`;
+    for a setting in `renamed` (old dotted name → new one) the error names the new one."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -70,11 +72,15 @@ def check_section(
 
 
 def _describe_problem(detail: Any, renamed: Mapping[str, str], prefix: str) -> tuple[str, str, str]:
-    """Return the dotted name, the value found, and what to do."""
+    """Return (dotted name, value found, what to do)."""
     name = (prefix + ".".join(str(part) for part in detail["loc"])).removesuffix(".") or "params.yaml"
-    plain = prefix + ".".join(part for part in detail["loc"] if isinstance(part, str))  # without positions in lists
+    plain = prefix + ".".join(part for part in detail["loc"] if isinstance(part, str))  # without indices of lists
     value = "(missing)" if detail["type"] == "missing" else repr(detail["input"])[:80]
     do = detail["msg"]
     if detail["type"] == "extra_forbidden":
-        do = f"it is {renamed[plain]} now" if plain in renamed else "unknown setting, remove it or correct its spelling"
+        do = (
+            f"renamed: use {renamed[plain]}"
+            if plain in renamed
+            else "unknown setting; remove it or correct its spelling"
+        )
     return name, value, do

@@ -18,6 +18,7 @@ from pathlib import Path
 from polars.exceptions import ComputeError
 
 from pipeline.download.tombstones import Tombstone, tombstone
+from pipeline.frame.environment import read_flag
 from pipeline.frame.errors import UserError
 from pipeline.ledger import show, takedown
 from pipeline.ledger.diff import diff
@@ -209,7 +210,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ComputeError as error:  # a broken file, which polars does not name
-        if os.environ.get("MINIGPT_TRACEBACK"):
+        if read_flag("MINIGPT_TRACEBACK"):
             raise
         todo = (
             "make the data again (dvc repro) or get it from the cache (dvc checkout); MINIGPT_TRACEBACK=1 shows where"

@@ -34,16 +34,16 @@ from pipeline.sweep.space import (
     Choice,
     Sweep,
     Values,
-    baseline,
     check_sweep,
     count_trials,
-    grid,
+    find_baseline,
     load_sweep,
-    rounded,
-    with_values,
+    make_grid,
+    round_values,
+    set_values,
 )
 from pipeline.sweep.trial import Outcome, Trial
-from pipeline.workers.map import worker_count
+from pipeline.workers.map import count_workers
 
 if TYPE_CHECKING:
     from pipeline.sweep.study import Study, TrialRow
@@ -85,25 +85,25 @@ def _sweep(args: argparse.Namespace) -> int:
     check_sweep(sweep, values, args.params)
     shards, tokenizer = _require(args.shards, "shards"), _require(args.tokenizer, "tokenizer")
     manifest = json.loads(_require(args.shards / "manifest.json", "shards").read_text(encoding="utf-8"))
-    values = with_values(values, sweep.set)
+    values = set_values(values, sweep.set)
     place = PLACE / (args.name or args.space.stem)
-    first = baseline(sweep, values) if sweep.use_baseline else None
+    first = find_baseline(sweep, values) if sweep.use_baseline else None
     if sweep.use_baseline and first is None:
         print("sweep: the space does not hold the values of params.yaml, so no trial has them", flush=True)
-    n_workers = max(worker_count() // args.jobs, 1)
+    n_workers = max(count_workers() // args.jobs, 1)
 
     def start(trial: Trial, changed: Values) -> None:
-        trial.start(with_values(values, changed), shards, tokenizer, n_workers)
+        trial.start(set_values(values, changed), shards, tokenizer, n_workers)
 
     lock, do = place.with_name(f"{place.name}.lock"), "wait for it, or give another --name"
     is_alone = try_lock(lock, f"sweep: {place} is in use by another sweep", do)
     with is_alone, _open_study(place, sweep, first, [values["pretrain"], manifest]) as study:
         run_trials(study, place, start, args.jobs)
-        rows = study.rows()
+        rows = study.list_rows()
     write_rows(place, rows)
     console = Console()
     wanted = 50 + 12 * len(sweep.space)  # a file has no edge
-    show(console if console.is_terminal else Console(width=max(console.width, wanted)), sweep, rows, first)
+    print_trials(console if console.is_terminal else Console(width=max(console.width, wanted)), sweep, rows, first)
     print(f"written to {place / 'trials.csv'}; log and curve of each trial beside it")
     return 0 if rows and rows[0].state == "complete" else 1
 
@@ -116,15 +116,15 @@ def _require(path: Path, flag: str) -> Path:
 
 def _open_study(place: Path, sweep: Sweep, first: Values | None, about: Sequence[Any]) -> Study:
     try:
-        from pipeline.sweep.study import Study, fingerprint_of
+        from pipeline.sweep.study import Study, compute_fingerprint
     except ImportError as error:
         raise UserError("sweep: Optuna is missing", str(error), 'pip install ".[sweep]"') from error
     path = place.with_name(f"{place.name}.db")
     if not path.exists():
         shutil.rmtree(place, ignore_errors=True)  # trials of a study that was deleted
     place.mkdir(parents=True, exist_ok=True)
-    start = grid(sweep) if sweep.sampler == "grid" else [first] if first else []
-    return Study(path, sweep, fingerprint_of(sweep.model_dump(mode="json", exclude={"trials"}), *about), start)
+    start = make_grid(sweep) if sweep.sampler == "grid" else [first] if first else []
+    return Study(path, sweep, compute_fingerprint(sweep.model_dump(mode="json", exclude={"trials"}), *about), start)
 
 
 def run_trials(study: Study, place: Path, start: Callable[[Trial, Values], None], jobs: int) -> None:
@@ -134,8 +134,8 @@ def run_trials(study: Study, place: Path, start: Callable[[Trial, Values], None]
     while proposed := study.propose(jobs):
         for at in range(0, len(proposed), jobs):  # a sweep that ran more jobs may have left more
             _run_round(study, place, start, dict(proposed[at : at + jobs]))
-        best = study.rows()[0]
-        n_done = sum(row.state != "running" for row in study.rows())
+        best = study.list_rows()[0]
+        n_done = sum(row.state != "running" for row in study.list_rows())
         shown = f", best {best.bpb:.4f} (trial {best.number})" if best.state == "complete" else ""
         print(f"sweep: {n_done}/{n_trials} trials{shown}", flush=True)
 
@@ -153,11 +153,11 @@ def _run_round(
                 trial = trials[number]
                 is_over = not trial.is_running()  # asked before reading: the last points are not missed
                 # A point counts once another follows: after its last one a trial is complete, however late that is seen.
-                behind = study.falls_behind(number, trial.curve()[:-1])
+                behind = study.find_step_behind(number, trial.read_curve()[:-1])
                 if behind is not None:
                     trial.stop()
                 if behind is not None or is_over:
-                    ended[number] = behind, trial.outcome()
+                    ended[number] = behind, trial.collect_outcome()
             if len(ended) == len(trials):
                 break
             time.sleep(POLL_SECONDS)
@@ -194,10 +194,10 @@ def write_rows(place: Path, rows: Sequence[TrialRow]) -> None:
         writer.writerows(flat)
 
 
-def show(console: Console, sweep: Sweep, rows: Sequence[TrialRow], first: Mapping[str, Choice] | None) -> None:
+def print_trials(console: Console, sweep: Sweep, rows: Sequence[TrialRow], first: Mapping[str, Choice] | None) -> None:
     """Print the table, and the best trial as a command."""
     complete = [row for row in rows if row.state == "complete"]
-    at_start = next((row for row in complete if first and row.values == rounded(first)), None)
+    at_start = next((row for row in complete if first and row.values == round_values(first)), None)
     start = at_start.bpb if at_start else None
     table = Table(title="Held-out bits per byte of short runs (less is better)", box=box.SIMPLE)
     names = [name.rpartition(".")[2].replace("_", "\n") for name in sweep.space]  # numbers are narrow
@@ -219,10 +219,10 @@ def show(console: Console, sweep: Sweep, rows: Sequence[TrialRow], first: Mappin
         for row in ended:
             console.print(f"  {row.number}: {row.about.get('why', '')}", markup=False, highlight=False, soft_wrap=True)
     if complete:
-        print(f"\nthe best of them in full:\n  {command(complete[0].values)}")
+        print(f"\nthe best of them in full:\n  {format_command(complete[0].values)}")
 
 
-def command(values: Values) -> str:
+def format_command(values: Values) -> str:
     """Return the command that runs these values with the budget of params.yaml."""
     words = [f"{name}={json.dumps(value)}" for name, value in values.items()]
     return "dvc exp run " + " ".join(f"-S {shlex.quote(word)}" for word in words)

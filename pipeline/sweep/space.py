@@ -42,7 +42,7 @@ class Range(Section):
     def is_whole(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
-    def holds(self, value: Choice) -> bool:
+    def contains(self, value: Choice) -> bool:
         is_number = isinstance(value, int if self.is_whole else int | float) and not isinstance(value, bool)
         return is_number and self.low <= value <= self.high  # pyright: ignore[reportOperatorIssue]
 
@@ -83,11 +83,11 @@ def load_sweep(path: Path) -> Sweep:
 def count_trials(sweep: Sweep) -> int:
     """Return how many trials there will be."""
     if sweep.sampler == "grid":
-        return min(sweep.trials or len(grid(sweep)), len(grid(sweep)))
+        return min(sweep.trials or len(make_grid(sweep)), len(make_grid(sweep)))
     return sweep.trials or DEFAULT_TRIALS
 
 
-def with_values(params: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def set_values(params: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of `params` with these dotted names set."""
     changed = copy.deepcopy(dict(params))
     for name, value in values.items():
@@ -101,7 +101,7 @@ def with_values(params: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
     return changed
 
 
-def value_at(params: Mapping[str, Any], name: str) -> Any:
+def get_value(params: Mapping[str, Any], name: str) -> Any:
     """Return the value of a dotted name, None where it is not given."""
     place: Any = params
     for part in name.split("."):
@@ -109,22 +109,22 @@ def value_at(params: Mapping[str, Any], name: str) -> Any:
     return place
 
 
-def baseline(sweep: Sweep, params: Mapping[str, Any]) -> dict[str, Choice] | None:
+def find_baseline(sweep: Sweep, params: Mapping[str, Any]) -> dict[str, Choice] | None:
     """Return the values of params.yaml, or None if the space does not hold them."""
-    values = {name: value_at(params, name) for name in sweep.space}
+    values = {name: get_value(params, name) for name in sweep.space}
     inside = (
-        of.holds(values[name]) if isinstance(of, Range) else values[name] in of for name, of in sweep.space.items()
+        of.contains(values[name]) if isinstance(of, Range) else values[name] in of for name, of in sweep.space.items()
     )
     return values if all(inside) else None
 
 
-def grid(sweep: Sweep) -> list[dict[str, Choice]]:
+def make_grid(sweep: Sweep) -> list[dict[str, Choice]]:
     """Return every combination of the choices."""
     choices = [list(of) for of in sweep.space.values() if not isinstance(of, Range)]
     return [dict(zip(sweep.space, values, strict=True)) for values in itertools.product(*choices)]
 
 
-def rounded(values: Values) -> dict[str, Choice]:
+def round_values(values: Values) -> dict[str, Choice]:
     """Return the values with numbers rounded to `DIGITS` digits, so that the printed command has exactly what was run."""
     return {name: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value for name, value in values.items()}
 
@@ -134,13 +134,13 @@ def check_sweep(sweep: Sweep, params: Mapping[str, Any], path: Path) -> Params:
 
     Raises: `ParamError` that names the setting. What only some combinations break is found by the trials.
     """
-    base = with_values(params, sweep.set)
+    base = set_values(params, sweep.set)
     ends = {name: (of.low, of.high) if isinstance(of, Range) else of for name, of in sweep.space.items()}
-    start = baseline(sweep, base) or {name: values[0] for name, values in ends.items()}
+    start = find_baseline(sweep, base) or {name: values[0] for name, values in ends.items()}
     for name, value in ((name, value) for name, values in ends.items() for value in values):
         try:
-            check_params(with_values(base, {**start, name: value}), str(path))
+            check_params(set_values(base, {**start, name: value}), str(path))
         except ParamError as error:
             if name in error.what:
                 raise
-    return check_params(with_values(base, start), str(path))
+    return check_params(set_values(base, start), str(path))

@@ -19,7 +19,7 @@ import optuna
 from optuna.trial import TrialState
 
 from pipeline.frame.errors import UserError
-from pipeline.sweep.space import Choice, Range, Sweep, Values, count_trials, rounded
+from pipeline.sweep.space import Choice, Range, Sweep, Values, count_trials, round_values
 
 STARTUP_TRIALS = 6  # drawn at random before TPE has data; none of the first of them ends early
 PRUNED_FROM = 4
@@ -104,9 +104,9 @@ class Study:
             else:
                 trial.suggest_float(name, of.low, of.high, log=of.log)
         self._trials[trial.number] = trial
-        return trial.number, rounded(trial.params)
+        return trial.number, round_values(trial.params)
 
-    def falls_behind(self, number: int, curve: Sequence[tuple[int, float]]) -> int | None:
+    def find_step_behind(self, number: int, curve: Sequence[tuple[int, float]]) -> int | None:
         """Return the first step at which the median of the finished trials was better, if any; store the points."""
         trial, known = self._trials[number], self._study.get_trials(deepcopy=False)[number].intermediate_values
         last = max(known, default=-1)
@@ -131,18 +131,18 @@ class Study:
             self._trials[number].set_user_attr(name, value)
         self._study.tell(number, bpb, state=state)
 
-    def rows(self) -> list[TrialRow]:
+    def list_rows(self) -> list[TrialRow]:
         """Return the trials, the best first, then those that ended early, then those that failed."""
         trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state in STATES]
         rows: list[TrialRow] = []
         for trial in trials:
             points = trial.intermediate_values
             bpb = trial.value if trial.state is TrialState.COMPLETE else points[max(points)] if points else None
-            rows.append(TrialRow(trial.number, STATES[trial.state], bpb, rounded(trial.params), dict(trial.user_attrs)))
+            rows.append(TrialRow(trial.number, STATES[trial.state], bpb, round_values(trial.params), dict(trial.user_attrs)))
         order = list(STATES.values())
         return sorted(rows, key=lambda row: (order.index(row.state), row.bpb or 0.0, row.number))
 
 
-def fingerprint_of(*parts: object) -> str:
+def compute_fingerprint(*parts: object) -> str:
     """Return a hash of everything that makes trials comparable."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

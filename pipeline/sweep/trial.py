@@ -47,7 +47,7 @@ class Trial:
         if not path.exists() or yaml.load(path.read_text(encoding="utf-8")) != dict(params):
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self._metrics() is not None:
+        if self._read_metrics() is not None:
             return
         with path.open("w", encoding="utf-8") as file:
             yaml.dump(dict(params), file)
@@ -98,31 +98,31 @@ class Trial:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(seconds)
 
-    def curve(self) -> list[tuple[int, float]]:
+    def read_curve(self) -> list[tuple[int, float]]:
         """Return step and held-out bits per byte, as far as the trial has come."""
         live = sorted(self.folder.glob("scratch/pretrain/*/steps.jsonl"))  # gone once the stage is done
         whole = [self.folder / "model" / "history.jsonl", self.folder / "history.jsonl"]
-        rows = [json.loads(line) for path in [*live, *whole] for line in _whole_lines(path)]
+        rows = [json.loads(line) for path in [*live, *whole] for line in _read_whole_lines(path)]
         return sorted({row["step"]: float(row["bpb"]) for row in rows if "bpb" in row}.items())
 
-    def outcome(self) -> Outcome:
+    def collect_outcome(self) -> Outcome:
         """Return the result of a trial that has ended; weights and checkpoints are removed, the curve stays."""
         history = self.folder / "model" / "history.jsonl"
         if history.exists():
             shutil.copy(history, self.folder / "history.jsonl")
         for name in ("model", "scratch"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        metrics = self._metrics()
+        metrics = self._read_metrics()
         if metrics is None:
-            return Outcome(None, self._why())
+            return Outcome(None, self._find_reason())
         timings = read_timings(self.folder / TIMINGS / "pretrain.json", self.folder / "metrics.json")
         return Outcome(metrics, timings=timings)
 
-    def _metrics(self) -> dict[str, float] | None:
+    def _read_metrics(self) -> dict[str, float] | None:
         path = self.folder / "metrics.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
-    def _why(self) -> str:
+    def _find_reason(self) -> str:
         """Return the error of the stage as one line, or the signal that ended it."""
         path = self.folder / "log.txt"
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
@@ -134,7 +134,7 @@ class Trial:
         return f"killed by signal {-code}" if code and code < 0 else f"exit code {code}; see {path}"
 
 
-def _whole_lines(path: Path) -> list[str]:
+def _read_whole_lines(path: Path) -> list[str]:
     """Return the whole lines of a file that may still be growing, or be gone."""
     try:
         return [line for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line]

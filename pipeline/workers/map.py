@@ -27,6 +27,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
+from pipeline.frame.environment import BY_NAME, read, read_count
 from pipeline.frame.errors import UserError
 from pipeline.frame.lifetime import die_with_parent
 
@@ -44,7 +45,7 @@ def map_shards(function: Callable[[Item], Result], items: Iterable[Item]) -> Ite
 
     Raises: `UserError` for an unknown engine, or when workers keep being killed (most often because memory ran out).
     """
-    engine, workers = chosen_engine(), worker_count()
+    engine, workers = get_engine(), count_workers()
     if engine == "serial" or (engine == "process" and workers == 1):
         yield from map(function, items)
         return
@@ -79,32 +80,24 @@ def _map_ordered(submit: Submit, started: deque[Any], rest: Iterator[Any], n_tas
 
 def check_environment() -> None:
     """Raise `UserError` for an unknown engine or number of workers, before any work is done."""
-    chosen_engine()
-    worker_count()
+    get_engine()
+    count_workers()
 
 
-def chosen_engine() -> str:
+def get_engine() -> str:
     """Return the engine that MINIGPT_ENGINE names."""
-    engine = os.environ.get("MINIGPT_ENGINE", "process")
-    if engine not in ENGINES:
-        raise UserError("MINIGPT_ENGINE: unknown engine", repr(engine), f"use one of {', '.join(ENGINES)}")
-    return engine
+    return read("MINIGPT_ENGINE")
 
 
-def worker_count() -> int:
+def count_workers() -> int:
     """Return the number of processes to use: MINIGPT_WORKERS, or else the cores that this process may run on."""
-    value = os.environ.get("MINIGPT_WORKERS", "")
-    if not value:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not (value.isdigit() and int(value) > 0):
-        raise UserError(
-            "MINIGPT_WORKERS: not a positive number", repr(value), "give a number of processes, or unset it"
-        )
-    return int(value)
+    if read("MINIGPT_WORKERS"):
+        return read_count("MINIGPT_WORKERS", least=1)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
-def _process_pool(workers: int, function: Callable[[Any], Any]) -> Generator[Submit]:
+def _open_process_pool(workers: int, function: Callable[[Any], Any]) -> Generator[Submit]:
     """Run tasks in processes of this machine. Raises `BrokenProcessPool` when one of them is killed."""
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(),))
@@ -120,7 +113,7 @@ def _start_worker(parent: int) -> None:
 
 
 @contextmanager
-def _dask_pool(workers: int, function: Callable[[Any], Any]) -> Generator[Submit]:
+def _open_dask_pool(workers: int, function: Callable[[Any], Any]) -> Generator[Submit]:
     """Run tasks on Dask, which itself runs the tasks of a killed worker again."""
     dask, distributed = _import_extra("dask"), _import_extra("dask", "distributed")
     local = {
@@ -130,7 +123,7 @@ def _dask_pool(workers: int, function: Callable[[Any], Any]) -> Generator[Submit
         "dashboard_address": "127.0.0.1:0",
         "set_as_default": False,
     }
-    address = os.environ.get("MINIGPT_CLUSTER", "")
+    address = read("MINIGPT_CLUSTER")
     with dask.config.set({"distributed.scheduler.allowed-failures": MAX_DEATHS}):
         try:
             with distributed.Client(address) if address else distributed.Client(**local) as client:
@@ -142,7 +135,7 @@ def _dask_pool(workers: int, function: Callable[[Any], Any]) -> Generator[Submit
 
 
 @contextmanager
-def _ray_pool(workers: int, function: Callable[[Any], Any]) -> Generator[Submit]:
+def _open_ray_pool(workers: int, function: Callable[[Any], Any]) -> Generator[Submit]:
     """Run tasks on Ray, which itself runs the tasks of a killed worker again."""
     ray = _import_extra("ray")
     local = {
@@ -150,7 +143,7 @@ def _ray_pool(workers: int, function: Callable[[Any], Any]) -> Generator[Submit]
         "include_dashboard": False,
         "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}},
     }
-    address = os.environ.get("MINIGPT_CLUSTER", "")
+    address = read("MINIGPT_CLUSTER")
     ray.init(log_to_driver=False, logging_level="ERROR", **({"address": address} if address else local))
 
     def apply(item: Any) -> Any:
@@ -177,5 +170,9 @@ def _import_extra(extra: str, module: str = "") -> Any:
         raise UserError(f"MINIGPT_ENGINE: {extra} is not installed", str(error), f'pip install ".[{extra}]"') from error
 
 
-POOLS: dict[str, Pool] = {"process": _process_pool, "dask": _dask_pool, "ray": _ray_pool}
-ENGINES = ("serial", *POOLS)
+ENGINES = BY_NAME["MINIGPT_ENGINE"].choices
+POOLS: dict[str, Pool] = {
+    "process": _open_process_pool,
+    "dask": _open_dask_pool,
+    "ray": _open_ray_pool,
+}  # all engines but serial

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import email.utils
 import logging
-import os
 import re
 import threading
 import time
@@ -29,6 +28,7 @@ import httpx
 import xxhash
 
 from pipeline.download.readers.fetched_file import Entry, Fetched, Half, Validators
+from pipeline.frame.environment import read
 from pipeline.frame.errors import UserError
 from pipeline.frame.progress import Bar
 
@@ -106,7 +106,7 @@ class ByteTally:
 
 
 def fetched_folder() -> Path:
-    return Path(os.environ.get("MINIGPT_FETCHED") or "var/fetched")
+    return Path(read("MINIGPT_FETCHED"))
 
 
 def masked(url: str) -> str:

@@ -37,7 +37,7 @@ from pipeline.frame.errors import UserError
 from pipeline.storage.files import FoundFile, find_files, is_hidden
 from pipeline.storage.streams import ARCHIVES, BombError, CountedFile, Member, members, split_name, unpacked
 from pipeline.storage.streams import BROKEN as BROKEN_STREAM
-from pipeline.workers.results import file_key
+from pipeline.workers.results import hash_file
 
 BROKEN = (*BROKEN_STREAM, pa.ArrowException)
 BATCH_DOCS = 2_048
@@ -92,7 +92,7 @@ def content_key(system: Any, file: FoundFile) -> str:
     if not isinstance(system, LocalFileSystem):
         return file.version
     try:
-        return file_key(Path(file.path), "")
+        return hash_file(Path(file.path), "")
     except OSError:
         return ""  # a reject, when it is read
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.frame.errors import UserError
-from pipeline.workers.map import TASKS_PER_WORKER, map_shards, worker_count
+from pipeline.workers.map import TASKS_PER_WORKER, map_shards, count_workers
 from tests.conftest import ROOT
 
 
@@ -112,7 +112,7 @@ def test_ctrl_c_ends_parent_and_workers_without_tracebacks_of_workers() -> None:
 def test_a_wrong_number_of_workers_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIGPT_WORKERS", value)
     with pytest.raises(UserError, match="MINIGPT_WORKERS"):
-        worker_count()
+        count_workers()
 
 
 def test_an_unknown_engine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Files to files: the same results on every engine, by every finished_workspace, and nothing made twice."""
+"""Map files to files: the same results on every engine, by every route, and nothing is computed twice."""
 
 from __future__ import annotations
 
