@@ -21,9 +21,9 @@ from benchmarks.training.training_step import RandomBatches
 from model.machine.distributed import World
 from model.network.config import ModelConfig
 from model.network.transformer import Transformer
-from model.planning.memory import PhaseRun, memory
+from model.planning.memory import PhaseRun, plan_memory
 from model.training.loop import StepRecord, TrainSettings, train
-from pipeline.training.peak import peak_tflops
+from pipeline.training.peak import get_peak_tflops
 
 WARM_STEPS, STEPS = 4, 8
 SMALL = ModelConfig(
@@ -83,7 +83,7 @@ def compare(
     works: tuple[Work, ...], device: torch.device, *, steps: int = STEPS, checkouts: Checkouts | None = None
 ) -> Result:
     """Compare on every work; the last one is the claim, the details have all."""
-    peak, name = peak_tflops(device)
+    peak, name = get_peak_tflops(device)
     rows: list[dict[str, float | str | None]] = []
     ours, best = 0.0, None
     for work in works:
@@ -115,7 +115,7 @@ def describe(
 
 def flops_per_token(config: ModelConfig) -> tuple[int, int]:
     """Return FLOPs per token of a training step, with full and with causal attention."""
-    causal = config.flops_per_token()
+    causal = config.count_flops_per_token()
     return causal + 6 * config.n_layer * config.n_head * config.d_head * config.seq_len, causal
 
 
@@ -157,7 +157,7 @@ def ours_on(work: Work, device: torch.device, *, steps: int = STEPS) -> Speed:
             world=World(device=device),
         )
     first, last = records[WARM_STEPS - 1], records[-1]
-    plan = memory(
+    plan = plan_memory(
         PhaseRun(
             config=work.config,
             total_steps=1,

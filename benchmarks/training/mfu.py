@@ -14,8 +14,8 @@ import torch
 
 from benchmarks.measure import Result, Row
 from model.network.config import ModelConfig
-from pipeline.plan import measured_tokens_per_second
-from pipeline.training.peak import measured_peak
+from pipeline.plan import measure_tokens_per_second
+from pipeline.training.peak import measure_peak
 
 ROWS, MICRO_ROWS, SEQ_LEN = 48, 12, 512
 SHAPES = {  # name: vocab_size, n_layer, n_head, d_model, d_ff
@@ -40,9 +40,9 @@ def run(*, sizes: tuple[str, ...] = ("4M", "12M", "30M")) -> Result:
             "d_ff": d_ff,
         }
         config = ModelConfig(vocab_size=vocab_size, seq_len=SEQ_LEN, **shape)
-        before = measured_peak(cpu)
-        rate = measured_tokens_per_second(config, ROWS, MICRO_ROWS, torch.get_num_threads())
-        peak, reached = 1e3 * max(before, measured_peak(cpu)), rate * config.flops_per_token() / 1e9
+        before = measure_peak(cpu)
+        rate = measure_tokens_per_second(config, ROWS, MICRO_ROWS, torch.get_num_threads())
+        peak, reached = 1e3 * max(before, measure_peak(cpu)), rate * config.count_flops_per_token() / 1e9
         work = f"steps of {ROWS} x {SEQ_LEN} tokens, {config.n_parameters / 1e6:.1f} M parameters: the lowest MFU"
         results.append(Result(work, "GFLOP/s", reached, peak, "the fastest bf16 product of square matrices"))
         million = config.n_parameters / 1e6

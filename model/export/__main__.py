@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from model.network.config import ModelConfig
-from model.network.folder import load_model, model_tensors
+from model.network.folder import get_model_tensors, load_model
 from model.network.transformer import Transformer
 from model.tokenizer.autotokenizer import CHAT_TEMPLATE, save_tokenizer
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
@@ -81,7 +81,7 @@ def export_hf(source: Path, target: Path) -> None:
     half = target.with_name(target.name + ".partial")
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
-    tensors = {renamed(name, HF_NAMES): tensor.float().contiguous() for name, tensor in model_tensors(model).items()}
+    tensors = {renamed(name, HF_NAMES): tensor.float().contiguous() for name, tensor in get_model_tensors(model).items()}
     save_file(tensors, half / "model.safetensors", metadata={"format": "pt"})
     save_tokenizer(half, tokenizer, model.config.seq_len)
     files: dict[str, object] = {
@@ -239,7 +239,7 @@ def split_name(tokenizer: Tokenizer) -> str:
 
 
 def _gguf_tensors(model: Transformer) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    for name, tensor in model_tensors(model).items():
+    for name, tensor in get_model_tensors(model).items():
         yield renamed(name, GGUF_NAMES), tensor.float().contiguous().numpy()
 
 

@@ -157,8 +157,8 @@ class TorchEngine:
         device = self._cache.keys.device
         last: list[Tensor] = []
         for place, prompt in zip(places, prompts, strict=True):
-            last.append(self.model(torch.tensor([list(prompt)], device=device), self._cache.row_of(place))[:, -1])
-        return self.model.logits(torch.cat(last))
+            last.append(self.model(torch.tensor([list(prompt)], device=device), self._cache.make_row_cache(place))[:, -1])
+        return self.model.compute_logits(torch.cat(last))
 
     @torch.no_grad()
     def decode(self, ids: Sequence[int], places: Sequence[int], positions: Sequence[int]) -> Float[Tensor, "B V"]:
@@ -183,4 +183,4 @@ class TorchEngine:
             y = torch.nn.functional.scaled_dot_product_attention(q, *past, attn_mask=mask)
             x = x + attention.out(y.reshape(len(ids), -1))
             x = x + layer.feed_forward(layer.feed_forward_norm(x))
-        return self.model.logits(self.model.norm(x))
+        return self.model.compute_logits(self.model.norm(x))

@@ -120,7 +120,7 @@ class TorchPrefix(Prefix):
     @torch.no_grad()
     def _compute(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 V"]:
         self._cache.n_filled = position
-        return self._model.logits(self._model(torch.tensor([list(ids)], device=self._device), self._cache)[:, -1])
+        return self._model.compute_logits(self._model(torch.tensor([list(ids)], device=self._device), self._cache)[:, -1])
 
 
 def stream(
@@ -199,7 +199,7 @@ def _greedy(
     active = list(range(len(prompts)))
     room = [model.config.seq_len - len(prompt) for prompt in prompts]
     for _ in range(max_new_tokens):
-        ids = model.logits(model(ids, cache)[:, -1]).argmax(-1, keepdim=True)
+        ids = model.compute_logits(model(ids, cache)[:, -1]).argmax(-1, keepdim=True)
         kept = []
         for place, (row, index) in enumerate(zip(active, ids[:, 0].tolist(), strict=True)):
             if index not in stop_ids:

@@ -51,14 +51,14 @@ class World:
         """In place, in buckets: one call per 64 MiB instead of one per tensor."""
         if self.n_ranks == 1:
             return
-        for bucket in _buckets(tensors):
+        for bucket in _group_into_buckets(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
             dist.all_reduce(flat)
             parts = flat.split([tensor.numel() for tensor in bucket])
             for tensor, part in zip(bucket, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def from_main(self, values: Sequence[float]) -> list[float]:
+    def broadcast(self, values: Sequence[float]) -> list[float]:
         """What the main process gives, whatever the others give."""
         if self.n_ranks == 1:
             return list(values)
@@ -77,23 +77,23 @@ class World:
             dist.barrier()
 
 
-def local(tensor: Any) -> Tensor:
+def get_local(tensor: Any) -> Tensor:
     """This rank's rows of a sharded tensor, in the same memory; any other tensor as it is."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor  # a DTensor, whose import takes half a second
 
 
-def whole_of(tensor: Any) -> Tensor:
+def gather_whole(tensor: Any) -> Tensor:
     """A sharded tensor whole, of all ranks together; any other tensor as it is."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-def rows_of(n_rows: int, n_ranks: int) -> list[int]:
+def count_rows_by_rank(n_rows: int, n_ranks: int) -> list[int]:
     """How many rows of a matrix each rank holds: as torch.chunk cuts, the last ranks may hold fewer or none."""
     most = -(-n_rows // n_ranks)
     return [max(min(most, n_rows - rank * most), 0) for rank in range(n_ranks)]
 
 
-def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+def _group_into_buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     bucket: list[Tensor] = []
     n_bytes = 0
     for tensor in tensors:

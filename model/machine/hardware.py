@@ -30,7 +30,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 @cache
-def compiler_problem(device_type: str) -> str | None:
+def find_compiler_problem(device_type: str) -> str | None:
     """Why torch.compile can't work here, or None. On a CPU it needs a C++ compiler with OpenMP and Python's headers; a program
     with both is built to find out (0.3 s), because a compiler that is there but broken would fail in mid-run."""
     if device_type == "cuda":
@@ -58,10 +58,10 @@ def compiler_problem(device_type: str) -> str | None:
 
 
 @cache
-def kernel_problem() -> str | None:
+def find_kernel_problem() -> str | None:
     """Why model.machine.kernels can't run here, or None."""
     try:
         from model.machine import kernels
     except ImportError as error:
         return f"{error.name} can't be imported"
-    return kernels.problem()
+    return kernels.find_problem()

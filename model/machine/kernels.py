@@ -415,7 +415,7 @@ KERNELS = (
 
 
 @cache
-def _openmp() -> ctypes.CDLL:
+def _load_openmp() -> ctypes.CDLL:
     """The OpenMP library that torch brought and has loaded: its threads are the ones to use."""
     found = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
     found += sorted((Path(torch.__file__).parents[1] / "torch.libs").glob("libgomp*.so*"))
@@ -425,26 +425,26 @@ def _openmp() -> ctypes.CDLL:
 
 
 @cache
-def _thread_functions() -> tuple[int, int]:
+def _find_thread_functions() -> tuple[int, int]:
     names = ("omp_get_thread_num", "omp_get_num_threads")
-    first, second = (ctypes.cast(getattr(_openmp(), name), ctypes.c_void_p).value for name in names)
+    first, second = (ctypes.cast(getattr(_load_openmp(), name), ctypes.c_void_p).value for name in names)
     assert first
     assert second
     return first, second
 
 
 @cache
-def problem() -> str | None:
+def find_problem() -> str | None:
     """Why these kernels can't run here, or None."""
     try:
-        _thread_functions()
+        _find_thread_functions()
     except (IndexError, OSError, AttributeError, ValueError):
         return "torch does not use GNU OpenMP here"
     return None
 
 
 @cache
-def _compiled(kernel: Callable[..., None]) -> int:
+def _compile(kernel: Callable[..., None]) -> int:
     """Address of the machine code."""
     signature = types.void(types.CPointer(types.int64))
     try:
@@ -461,7 +461,7 @@ _KEEP: list[Any] = []  # machine code lives as long as its object
 
 def launch(kernel: Callable[..., None], *arguments: int | float | Tensor | None) -> None:
     """Runs one kernel on torch's threads; tensors must be contiguous."""
-    values = (ctypes.c_int64 * N_ARGUMENTS)(*[0] * (N_ARGUMENTS - 2), *_thread_functions())
+    values = (ctypes.c_int64 * N_ARGUMENTS)(*[0] * (N_ARGUMENTS - 2), *_find_thread_functions())
     assert len(arguments) <= N_ARGUMENTS - 2
     for place, argument in enumerate(arguments):
         if isinstance(argument, Tensor):
@@ -470,4 +470,4 @@ def launch(kernel: Callable[..., None], *arguments: int | float | Tensor | None)
             values[place] = int(np.float32(argument).view(np.uint32))
         else:
             values[place] = argument or 0
-    _openmp().GOMP_parallel(_compiled(kernel), ctypes.addressof(values), torch.get_num_threads(), 0)
+    _load_openmp().GOMP_parallel(_compile(kernel), ctypes.addressof(values), torch.get_num_threads(), 0)

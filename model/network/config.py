@@ -67,7 +67,7 @@ class ModelConfig:
         tables = self.n_embedding_parameters * (1 if self.is_tied else 2)
         return tables + self.n_layer * self.n_layer_parameters + self.d_model
 
-    def flops_per_token(self, seq_len: int | None = None, *, is_training: bool = True) -> int:
+    def count_flops_per_token(self, seq_len: int | None = None, *, is_training: bool = True) -> int:
         """Of the matrix products: 2 per weight and token forward, 6 with the backward pass; attention counted causal.
 
         The embedding look-up is free, the output projection is not (PaLM, Chowdhery et al. 2022, appendix B, with the
@@ -78,7 +78,7 @@ class ModelConfig:
         attention = self.n_layer * self.n_head * self.d_head * (self.seq_len if seq_len is None else seq_len)
         return (2 * weights + 2 * attention) * (3 if is_training else 1)
 
-    def cache_bytes(self, n_rows: int = 1, n_tokens: int | None = None, bytes_per_value: int = 4) -> int:
+    def count_cache_bytes(self, n_rows: int = 1, n_tokens: int | None = None, bytes_per_value: int = 4) -> int:
         """Of the keys and values kept while generating."""
         n_tokens = self.seq_len if n_tokens is None else n_tokens
         return 2 * self.n_layer * self.n_kv_head * self.d_head * n_rows * n_tokens * bytes_per_value

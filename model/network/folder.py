@@ -19,7 +19,7 @@ from model.tokenizer.tokenizer import Tokenizer
 from model.training.checkpoints import Tensors
 
 
-def model_tensors(model: Transformer) -> Tensors:
+def get_model_tensors(model: Transformer) -> Tensors:
     """Its weights by name; a tied head is left out, because it is the embedding."""
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
@@ -48,7 +48,7 @@ def save_model(
     folder.mkdir(parents=True, exist_ok=True)
     config = {"kind": "minigpt", "phase": phase, **model.config.to_dict()}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    found = model_tensors(model) if weights is None else weights
+    found = get_model_tensors(model) if weights is None else weights
     tensors = {name: tensor.float().cpu().contiguous() for name, tensor in found.items()}
     save_file(tensors, folder / "model.safetensors")
     save_tokenizer(folder, tokenizer, model.config.seq_len)

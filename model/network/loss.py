@@ -22,7 +22,7 @@ CHUNK_TOKENS = 512
 GPU_CHUNK_TOKENS = 4096
 
 
-def chunk_gradients(
+def compute_chunk_gradients(
     hidden: Float[Tensor, "N D"], weight: Float[Tensor, "V D"], targets: Int[Tensor, " N"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "N D"], Float[Tensor, "V D"]]:
     """The sum of nats of one chunk and its gradients for hidden and weight: (softmax - one hot) times the other factor."""
@@ -59,7 +59,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return hidden_grad * grads[0], weight_grad * grads[0], None, None, None
 
 
-def scored_tokens(targets: Int[Tensor, "*B"]) -> Int[Tensor, " N"] | None:
+def find_scored_tokens(targets: Int[Tensor, "*B"]) -> Int[Tensor, " N"] | None:
     """Which of the flattened targets count; None where all do. To be asked where the targets lie on the CPU: how many there are
     decides shapes, and a GPU would have to be waited for."""
     rows = (targets.reshape(-1) != IGNORE).nonzero()[:, 0]
@@ -72,10 +72,10 @@ def sum_nats(
     targets: Int[Tensor, "*B"],
     scored: Int[Tensor, " N"] | None,
     *,
-    gradients: Callable[..., Any] = chunk_gradients,
+    gradients: Callable[..., Any] = compute_chunk_gradients,
     chunk_tokens: int = CHUNK_TOKENS,
 ) -> Float[Tensor, ""]:
-    """The sum of nats, differentiable; nothing here looks at a value and waits. `gradients` may be a compiled `chunk_gradients`."""
+    """The sum of nats, differentiable; nothing here looks at a value and waits. `gradients` may be a compiled `compute_chunk_gradients`."""
     targets = targets.reshape(-1)
     hidden = hidden.reshape(len(targets), -1)
     if scored is not None:
@@ -96,13 +96,13 @@ def cross_entropy(
     chunk_tokens: int = CHUNK_TOKENS,
 ) -> tuple[Float[Tensor, ""], int]:
     """The sum of nats (differentiable) and the number of targets."""
-    scored = scored_tokens(targets)
+    scored = find_scored_tokens(targets)
     nats = sum_nats(hidden, weight, targets, scored, chunk_tokens=chunk_tokens)
     return nats, targets.numel() if scored is None else len(scored)
 
 
 @torch.no_grad()
-def token_nats(
+def compute_token_nats(
     hidden: Float[Tensor, "*B D"],
     weight: Float[Tensor, "V D"],
     targets: Int[Tensor, "*B"],

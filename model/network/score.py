@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from model.network.loss import IGNORE, token_nats
+from model.network.loss import IGNORE, compute_token_nats
 from model.network.transformer import Transformer
 
 
-def windows(n_tokens: int, seq_len: int, overlap_frac: float) -> list[tuple[int, int, int]]:
+def cut_windows(n_tokens: int, seq_len: int, overlap_frac: float) -> list[tuple[int, int, int]]:
     """(start, stop, first scored target) of each window over a document; targets are tokens 1 … n_tokens - 1."""
     stride = max(1, round(seq_len * (1 - overlap_frac)))
     parts = []
@@ -31,7 +31,7 @@ def windows(n_tokens: int, seq_len: int, overlap_frac: float) -> list[tuple[int,
 
 
 @torch.no_grad()
-def document_nats(
+def compute_document_nats(
     model: Transformer,
     documents: Sequence[Sequence[int]],
     *,
@@ -42,7 +42,7 @@ def document_nats(
     """The sum of nats of each document's tokens after its first. Documents of one token have 0."""
     seq_len = model.config.seq_len
     device = model.embedding.weight.device
-    jobs = [(n, *part) for n, ids in enumerate(documents) for part in windows(len(ids), seq_len, overlap_frac)]
+    jobs = [(n, *part) for n, ids in enumerate(documents) for part in cut_windows(len(ids), seq_len, overlap_frac)]
     jobs.sort(key=lambda job: job[1] - job[2])  # longest first: rows of like length share a batch
     totals = np.zeros(len(documents), dtype=np.float64)
     while jobs:
@@ -55,7 +55,7 @@ def document_nats(
             ids[row, : stop - start] = tokens[:-1]
             targets[row, scored - 1 - start : stop - start] = tokens[scored - start :]
         hidden = model(torch.from_numpy(ids).to(device))
-        nats = token_nats(hidden, model.head.weight, torch.from_numpy(targets).to(device))
+        nats = compute_token_nats(hidden, model.head.weight, torch.from_numpy(targets).to(device))
         np.add.at(totals, [number for number, *_ in group], nats.double().sum(-1).cpu().numpy())
         on_progress(len(group))
     return totals

@@ -54,7 +54,7 @@ class KVCache:
         self.values = self.values[:, rows]
         self._set_pad(None if self.n_pad is None else self.n_pad[rows])
 
-    def row_of(self, row: int) -> KVCache:
+    def make_row_cache(self, row: int) -> KVCache:
         """An empty cache of one row that fills this one's row."""
         one = copy.copy(self)
         one.keys, one.values = self.keys[:, row : row + 1], self.values[:, row : row + 1]
@@ -79,7 +79,7 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
-def rope_tables(config: ModelConfig, n_tokens: int) -> tuple[Float[Tensor, "T K"], Float[Tensor, "T K"]]:
+def make_rope_tables(config: ModelConfig, n_tokens: int) -> tuple[Float[Tensor, "T K"], Float[Tensor, "T K"]]:
     """Cosines and sines of position × θ^(-2i/K), each frequency twice: pair i turns (x[i], x[i + K/2])."""
     exponents = torch.arange(0, config.d_head, 2, dtype=torch.float64) / config.d_head
     angles = torch.arange(n_tokens, dtype=torch.float64)[:, None] * config.rope_theta**-exponents
@@ -202,20 +202,20 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.run_layer: RunLayer = run_layer
-        self.mask_documents: Callable[[Tensor], Tensor | Attend] = documents_mask
+        self.mask_documents: Callable[[Tensor], Tensor | Attend] = make_document_mask
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layer))  # pyright: ignore[reportAttributeAccessIssue]
         self.norm = RMSNorm(config.d_model, config.norm_eps)
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         if config.is_tied:
             self.head.weight = self.embedding.weight
-        cos, sin = rope_tables(config, config.seq_len)
+        cos, sin = make_rope_tables(config, config.seq_len)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
-        self.initialise(seed)
+        self.initialize(seed)
 
     @torch.no_grad()
-    def initialise(self, seed: int) -> None:
+    def initialize(self, seed: int) -> None:
         """Matrices normal with variance 1/fan-in, the projections back into the residual stream zero: every layer starts
         as the identity, and depth needs no scale of its own (ReZero, Bachlechner et al. 2020; used by muP, Yang et al. 2022).
         """
@@ -254,7 +254,7 @@ class Transformer(nn.Module):
             positions = (torch.arange(past, past + n_tokens, device=ids.device) - cache.n_pad[:, None]).clamp(min=0)
             cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]  # B 1 T K
         if cache is not None and (cache.n_pad is not None or (past and n_tokens > 1)):
-            mask = cache_mask(cache, n_tokens, ids.device)
+            mask = make_cache_mask(cache, n_tokens, ids.device)
         x = self.embedding(ids)
         for index, layer in enumerate(self.layers):
             store = None if cache is None else (cache.keys[index], cache.values[index], past)
@@ -263,17 +263,17 @@ class Transformer(nn.Module):
             cache.n_filled = past + n_tokens
         return self.norm(x)
 
-    def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
+    def compute_logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
         return self.head(hidden)
 
 
-def documents_mask(documents: Int[Tensor, "B T"]) -> Bool[Tensor, "B 1 T T"]:
+def make_document_mask(documents: Int[Tensor, "B T"]) -> Bool[Tensor, "B 1 T T"]:
     n_tokens = documents.shape[1]
     causal = torch.ones(n_tokens, n_tokens, dtype=torch.bool, device=documents.device).tril()
     return ((documents[:, :, None] == documents[:, None, :]) & causal)[:, None]
 
 
-def cache_mask(cache: KVCache, n_tokens: int, device: torch.device) -> Bool[Tensor, "#B 1 T S"]:
+def make_cache_mask(cache: KVCache, n_tokens: int, device: torch.device) -> Bool[Tensor, "#B 1 T S"]:
     """Causal, and blind to the padding at the left (a padding token sees itself, or its softmax would be 0/0)."""
     last = torch.arange(cache.n_filled, cache.n_filled + n_tokens, device=device)
     columns = torch.arange(cache.n_filled + n_tokens, device=device)

@@ -34,7 +34,7 @@ class Derived:
     eval_every: int
 
 
-def tokens_for(
+def compute_tokens(
     config: ModelConfig,
     *,
     tokens: int | None = None,
@@ -53,14 +53,14 @@ def tokens_for(
     if tokens is not None:
         return tokens
     if flops is not None:
-        return max(int(flops / config.flops_per_token()), 1)
+        return max(int(flops / config.count_flops_per_token()), 1)
     if minutes is not None and tokens_per_second is not None:
         return max(int(minutes * 60 * tokens_per_second), 1)
     assert tokens_per_parameter is not None
     return max(int(tokens_per_parameter * config.n_parameters), 1)
 
 
-def derive(
+def derive_settings(
     config: ModelConfig,
     n_tokens: int,
     *,
@@ -70,33 +70,33 @@ def derive(
 ) -> Derived:
     """What was given stays, the rest follows; the run's tokens differ from `n_tokens` by less than half a batch, or, where
     `total_steps` was given, by the rounding of the rows."""
-    flops = float(config.flops_per_token() * n_tokens)
+    flops = float(config.count_flops_per_token() * n_tokens)
     if batch_rows is None:
         steps = total_steps or FEWEST_STEPS
-        wanted = n_tokens / steps if total_steps else min(batch_tokens(flops), n_tokens / steps)
+        wanted = n_tokens / steps if total_steps else min(compute_batch_tokens(flops), n_tokens / steps)
         batch_rows = max(1 << round(math.log2(max(wanted / config.seq_len, 1))), FEWEST_ROWS)
     if total_steps is None:
         total_steps = max(round(n_tokens / (batch_rows * config.seq_len)), 1)
-    rate = matrix_lr if matrix_lr is not None else matrix_rate(flops)
+    rate = matrix_lr if matrix_lr is not None else compute_matrix_rate(flops)
     return Derived(
         total_steps=total_steps,
         batch_rows=batch_rows,
         matrix_lr=rate,
-        embedding_lr=_rounded(rate * EMBEDDING_RATE),
-        head_lr=_rounded(rate * EMBEDDING_RATE),
-        norm_lr=_rounded(rate * NORM_RATE),
+        embedding_lr=_round_rate(rate * EMBEDDING_RATE),
+        head_lr=_round_rate(rate * EMBEDDING_RATE),
+        norm_lr=_round_rate(rate * NORM_RATE),
         eval_every=max(total_steps // CURVE_POINTS, 1),
     )
 
 
-def batch_tokens(flops: float) -> float:
+def compute_batch_tokens(flops: float) -> float:
     return 0.2920 * flops**0.3271
 
 
-def matrix_rate(flops: float) -> float:
-    return _rounded(0.3118 * flops**-0.1250)
+def compute_matrix_rate(flops: float) -> float:
+    return _round_rate(0.3118 * flops**-0.1250)
 
 
-def _rounded(rate: float) -> float:
+def _round_rate(rate: float) -> float:
     """Three digits, at most 1."""
     return min(float(f"{rate:.3g}"), 1.0)

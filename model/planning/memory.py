@@ -80,9 +80,9 @@ class PhaseRun:
     @property
     def flops(self) -> int:
         """Of the matrix products, forward and backward."""
-        return self.tokens * self.config.flops_per_token()
+        return self.tokens * self.config.count_flops_per_token()
 
-    def seconds(self, tflops: float, mfu: float) -> float:
+    def estimate_seconds(self, tflops: float, mfu: float) -> float:
         """`tflops` is one device's peak, `mfu` the share of it that the model's products reach."""
         return self.flops / (self.n_devices * tflops * 1e12 * mfu)
 
@@ -103,32 +103,32 @@ class MemoryPlan:
     peak: int
 
 
-def memory(run: PhaseRun) -> MemoryPlan:
+def plan_memory(run: PhaseRun) -> MemoryPlan:
     """What one device holds, by kind and at its worst moment."""
     c = run.config
-    n, matrices = c.n_parameters, n_matrix_values(c)
+    n, matrices = c.n_parameters, count_matrix_values(c)
     low = 2 if run.is_bf16 else 0  # of a second copy
     if run.compute == "kernels":  # bf16 copies of matrices and head, and the whole copy that evaluation uses
         weights = 4 * n + 2 * (matrices + c.n_embedding_parameters) + 2 * n
         gradients = 4 * n + 2 * matrices
-        activations = fused_activation_bytes(c, run.rows_at_once)
+        activations = count_fused_activation_bytes(c, run.rows_at_once)
     else:
         weights, gradients = (4 + low) * n, (4 + low) * n
-        activations = torch_activation_bytes(run) + loss_bytes(run)
-    masters, optimizer, update = 4 * n, optimizer_bytes(c), update_bytes(run)
+        activations = count_torch_activation_bytes(run) + count_loss_bytes(run)
+    masters, optimizer, update = 4 * n, count_optimizer_bytes(c), count_update_bytes(run)
     if run.is_sharded:
         width, layer, root = low or 4, c.n_layer_parameters, n - c.n_layer * c.n_layer_parameters
         # Whole at a time: the layer that computes, the next one, and embedding, head and last norm; there is no low copy.
-        weights = _share(4 * n, run) + width * (2 * layer + root)
+        weights = _divide_among_devices(4 * n, run) + width * (2 * layer + root)
         # A layer's and the rest's in the low dtype, and the larger of them in fp32 as it is reduced.
-        gradients = _share(4 * n, run) + width * (layer + root) + 4 * max(layer, root)
-        masters, optimizer, update = _share(4 * n, run), _share(optimizer, run), sharded_update_bytes(run)
+        gradients = _divide_among_devices(4 * n, run) + width * (layer + root) + 4 * max(layer, root)
+        masters, optimizer, update = _divide_among_devices(4 * n, run), _divide_among_devices(optimizer, run), count_sharded_update_bytes(run)
     if run.compute == "kernels":  # its buffers stay
         busiest = gradients + activations + update
     else:
         # Gradients appear as activations go, except where an earlier micro-batch has left some.
         earlier = masters if run.accumulates else 0
-        busiest = max(earlier + activations, earlier + again_bytes(run), gradients, masters + update)
+        busiest = max(earlier + activations, earlier + count_recomputation_bytes(run), gradients, masters + update)
     return MemoryPlan(
         weights=weights,
         gradients=gradients,
@@ -139,11 +139,11 @@ def memory(run: PhaseRun) -> MemoryPlan:
     )
 
 
-def _share(n_bytes: int, run: PhaseRun) -> int:
+def _divide_among_devices(n_bytes: int, run: PhaseRun) -> int:
     return -(-n_bytes // run.n_devices)
 
 
-def matrix_shapes(config: ModelConfig) -> Counter[tuple[int, int]]:
+def count_matrix_shapes(config: ModelConfig) -> Counter[tuple[int, int]]:
     """(smaller side, larger side) → how many matrices Muon moves together."""
     c = config
     wide, narrow = c.n_head * c.d_head, c.n_kv_head * c.d_head
@@ -154,57 +154,57 @@ def matrix_shapes(config: ModelConfig) -> Counter[tuple[int, int]]:
     return counts
 
 
-def n_matrix_values(config: ModelConfig) -> int:
-    return sum(count * m * n for (m, n), count in matrix_shapes(config).items())
+def count_matrix_values(config: ModelConfig) -> int:
+    return sum(count * m * n for (m, n), count in count_matrix_shapes(config).items())
 
 
-def optimizer_bytes(config: ModelConfig) -> int:
+def count_optimizer_bytes(config: ModelConfig) -> int:
     """One fp32 momentum a matrix, two fp32 moments for all else. Every rank holds them all: only the work is shared."""
-    matrices = n_matrix_values(config)
+    matrices = count_matrix_values(config)
     return 4 * matrices + 8 * (config.n_parameters - matrices)
 
 
-def update_bytes(run: PhaseRun) -> int:
+def count_update_bytes(run: PhaseRun) -> int:
     """The largest that Muon's step needs beside its state: every group's directions, and the fp32 updates, their stack, two
     versions and two products of the group that is being orthogonalised."""
     width = 2 if run.is_bf16 else 4
     done = largest = 0
-    for (m, n), count in matrix_shapes(run.config).items():
+    for (m, n), count in count_matrix_shapes(run.config).items():
         mine = -(-count // run.n_devices)
         directions = count * m * n * width if run.n_devices > 1 else 0
         busy = directions + mine * (m * n * (8 + 2 * width) + 2 * m * m * width)
         largest = max(largest, done + busy)
         done += count * m * n * width
-    moving = max(4 * count * m * n for (m, n), count in matrix_shapes(run.config).items())
+    moving = max(4 * count * m * n for (m, n), count in count_matrix_shapes(run.config).items())
     return max(largest, done + moving)
 
 
-def torch_activation_bytes(run: PhaseRun) -> int:
+def count_torch_activation_bytes(run: PhaseRun) -> int:
     """What autograd saves for the backward pass of model.network.transformer: of each layer, and the last norm and the ids."""
-    c, norm = run.config, _norm_width(run)
+    c, norm = run.config, _get_norm_width(run)
     n_tokens = run.rows_at_once * c.seq_len
-    kept = _layer_bytes(run) if run.activation_checkpointing == "none" else _checkpoint_bytes(run)
-    mask = 0 if run.activation_checkpointing == "none" else run.rows_at_once * _mask_bytes(run, 1)
+    kept = _count_layer_bytes(run) if run.activation_checkpointing == "none" else _count_checkpoint_bytes(run)
+    mask = 0 if run.activation_checkpointing == "none" else run.rows_at_once * _count_mask_bytes(run, 1)
     return c.n_layer * kept + mask + n_tokens * (norm * c.d_model + 4 + 8)
 
 
-def _norm_width(run: PhaseRun) -> int:
+def _get_norm_width(run: PhaseRun) -> int:
     """Bytes a value that a norm keeps: a fused one its input alone, the CPU's input and normalised values in fp32."""
     return (2 if run.is_bf16 else 4) if run.is_cuda or run.is_compiled else 8
 
 
-def _mask_bytes(run: PhaseRun, width: int) -> int:
+def _count_mask_bytes(run: PhaseRun, width: int) -> int:
     """Of one row's mask between documents; a compiled step on a GPU has blocks instead (model.training.document_blocks)."""
     is_written = run.masks_documents and not (run.is_cuda and run.is_compiled)
     return width * run.config.seq_len**2 if is_written else 0
 
 
-def _layer_bytes(run: PhaseRun) -> int:
+def _count_layer_bytes(run: PhaseRun) -> int:
     """What one layer keeps where nothing is computed again. The CPU copies the attention's output; in bf16 a GPU's kernel shares
     keys between heads; a compiled step makes one product again."""
-    c, width, norm = run.config, 2 if run.is_bf16 else 4, _norm_width(run)
+    c, width, norm = run.config, 2 if run.is_bf16 else 4, _get_norm_width(run)
     wide, narrow, heads = c.n_head * c.d_head, c.n_kv_head * c.d_head, c.n_head + c.n_kv_head
-    is_shared = run.is_cuda and run.is_bf16 and not _mask_bytes(run, 1)
+    is_shared = run.is_cuda and run.is_bf16 and not _count_mask_bytes(run, 1)
     keys = 2 * (narrow if is_shared else wide)
     per_token = (
         norm * (2 * c.d_model + heads * c.d_head)  # inputs of the four norms
@@ -214,10 +214,10 @@ def _layer_bytes(run: PhaseRun) -> int:
         + 4 * c.n_head  # log-sum-exp
         + width * (3 if run.is_compiled else 4) * c.d_ff  # gate, silu(gate), up, their product
     )
-    return run.rows_at_once * (per_token * c.seq_len + _mask_bytes(run, width))
+    return run.rows_at_once * (per_token * c.seq_len + _count_mask_bytes(run, width))
 
 
-def _checkpoint_bytes(run: PhaseRun) -> int:
+def _count_checkpoint_bytes(run: PhaseRun) -> int:
     """What one layer keeps where the rest is computed again: its input; with selective also what products and attention gave."""
     c, width = run.config, 2 if run.is_bf16 else 4
     per_token = width * c.d_model
@@ -228,18 +228,18 @@ def _checkpoint_bytes(run: PhaseRun) -> int:
     return run.rows_at_once * per_token * c.seq_len
 
 
-def again_bytes(run: PhaseRun) -> int:
+def count_recomputation_bytes(run: PhaseRun) -> int:
     """With activation checkpointing, the most while layers go backward: what one keeps while it does, its gradients, and either
     what the others keep (at the last layer) or the gradients of their weights (at the first)."""
     if run.activation_checkpointing == "none":
         return 0
     c, width = run.config, 2 if run.is_bf16 else 4
-    busy = _layer_bytes(run) + run.rows_at_once * c.seq_len * width * (3 * c.d_ff + c.d_model)
-    kept, weights = (c.n_layer - 1) * _checkpoint_bytes(run), (c.n_layer - 1) * c.n_layer_parameters
+    busy = _count_layer_bytes(run) + run.rows_at_once * c.seq_len * width * (3 * c.d_ff + c.d_model)
+    kept, weights = (c.n_layer - 1) * _count_checkpoint_bytes(run), (c.n_layer - 1) * c.n_layer_parameters
     return busy + width * c.n_embedding_parameters + max(kept, width * weights)
 
 
-def loss_bytes(run: PhaseRun) -> int:
+def count_loss_bytes(run: PhaseRun) -> int:
     """Hidden states and their gradient, the projection's gradient twice and of a chunk, and one chunk's fp32 logits four times."""
     c, width = run.config, 2 if run.is_bf16 else 4
     n_tokens = run.rows_at_once * c.seq_len
@@ -248,18 +248,18 @@ def loss_bytes(run: PhaseRun) -> int:
     return 2 * width * n_tokens * c.d_model + table + 4 * 4 * chunk
 
 
-def sharded_update_bytes(run: PhaseRun) -> int:
+def count_sharded_update_bytes(run: PhaseRun) -> int:
     """Of model.training.optim.ShardedMuon, one group at a time: a device's rows as they are sent and as they come back, low and in fp32, and
     of the matrices that it orthogonalises the parts, the whole, their stack, two versions and two products."""
     width = 2 if run.is_bf16 else 4
     largest = 0
-    for (m, n), count in matrix_shapes(run.config).items():
-        rows, mine = _share(count * m * n, run), -(-count // run.n_devices)
+    for (m, n), count in count_matrix_shapes(run.config).items():
+        rows, mine = _divide_among_devices(count * m * n, run), -(-count // run.n_devices)
         largest = max(largest, rows * (3 * width + 8) + mine * (5 * m * n + 2 * m * m) * width)
     return largest
 
 
-def fused_activation_bytes(config: ModelConfig, rows: int, n_threads: int = 1) -> int:
+def count_fused_activation_bytes(config: ModelConfig, rows: int, n_threads: int = 1) -> int:
     """The buffers of model.training.fused for one shape of batch: what each layer keeps, and what the layers share."""
     c, n = config, rows * config.seq_len
     wide, narrow = c.n_head * c.d_head, c.n_kv_head * c.d_head

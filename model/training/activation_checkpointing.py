@@ -25,32 +25,32 @@ Kind = Literal["none", "selective", "full"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-def layer_runner(kind: Kind) -> RunLayer:
+def get_layer_runner(kind: Kind) -> RunLayer:
     """Raises: ValueError for another kind."""
-    runners: dict[str, RunLayer] = {"none": run_layer, "selective": _run_selectively, "full": _run_again}
+    runners: dict[str, RunLayer] = {"none": run_layer, "selective": _recompute_cheap_operators, "full": _recompute_all}
     if kind not in runners:
         raise ValueError(f"activation_checkpointing must be one of {', '.join(KINDS)}; found {kind!r}; choose one.")
     return runners[kind]
 
 
-def _run_again(layer: Any, *inputs: Any) -> Tensor:
+def _recompute_all(layer: Any, *inputs: Any) -> Tensor:
     if not torch.is_grad_enabled():
         return layer(*inputs)
     # There is no dropout: no state of a random generator has to be put back.
     return checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
-def _run_selectively(layer: Any, *inputs: Any) -> Tensor:
+def _recompute_cheap_operators(layer: Any, *inputs: Any) -> Tensor:
     if not torch.is_grad_enabled():
         return layer(*inputs)
-    return checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=_contexts)
+    return checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=_make_contexts)
 
 
-def _contexts() -> Any:
-    return create_selective_checkpoint_contexts(_policy)
+def _make_contexts() -> Any:
+    return create_selective_checkpoint_contexts(_choose_policy)
 
 
-def _policy(context: Any, operator: Any, *args: Any, **options: Any) -> CheckpointPolicy:
+def _choose_policy(context: Any, operator: Any, *args: Any, **options: Any) -> CheckpointPolicy:
     """What costs D or T operations a value is kept."""
     aten, higher = torch.ops.aten, torch.ops.higher_order
     kept = (

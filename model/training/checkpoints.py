@@ -53,7 +53,7 @@ class RetentionPolicy:
     best_step: int = -1
     back_steps: int = 0
 
-    def kept(self, steps: Iterable[int]) -> set[int]:
+    def choose_kept(self, steps: Iterable[int]) -> set[int]:
         """Of these steps' checkpoints, the last of which was just written."""
         ordered = sorted(steps)
         limit = max(ordered[-1] - self.back_steps, 0)
@@ -64,36 +64,36 @@ class RetentionPolicy:
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, policy: RetentionPolicy | None = None) -> Path:
     """When the new one is safe, those go that the policy does not keep, and any of a later step: the run went back behind it."""
-    unfinished = begin(folder, checkpoint.step)
+    unfinished = begin_checkpoint(folder, checkpoint.step)
     parts = {"model.safetensors": checkpoint.model, "optimizer.safetensors": checkpoint.optimizer}
     for name, tensors in parts.items():
         save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, unfinished / name)
-    return finish(
-        unfinished, checkpoint, {name: seal(unfinished / name) for name in parts}, policy or RetentionPolicy()
+    return finish_checkpoint(
+        unfinished, checkpoint, {name: sync_and_hash(unfinished / name) for name in parts}, policy or RetentionPolicy()
     )
 
 
-def begin(folder: Path, step: int) -> Path:
+def begin_checkpoint(folder: Path, step: int) -> Path:
     """An empty folder for the tensors of a new checkpoint; what a killed run left goes."""
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob("unfinished-*"):
         shutil.rmtree(leftover)
-    unfinished = unfinished_folder(folder, step)
+    unfinished = get_unfinished_folder(folder, step)
     unfinished.mkdir()
     return unfinished
 
 
-def unfinished_folder(folder: Path, step: int) -> Path:
+def get_unfinished_folder(folder: Path, step: int) -> Path:
     return folder / f"unfinished-{step:08d}"
 
 
-def seal(path: Path) -> str:
+def sync_and_hash(path: Path) -> str:
     """Brings a file safely to the disk; its sha256."""
     _sync(path)
-    return _sha256(path)
+    return _hash_file(path)
 
 
-def finish(unfinished: Path, checkpoint: Checkpoint, sha256: Mapping[str, str], policy: RetentionPolicy) -> Path:
+def finish_checkpoint(unfinished: Path, checkpoint: Checkpoint, sha256: Mapping[str, str], policy: RetentionPolicy) -> Path:
     """With everything but the tensors, which lie there sealed; then the name that makes it a checkpoint."""
     folder = unfinished.parent
     state = {
@@ -111,14 +111,14 @@ def finish(unfinished: Path, checkpoint: Checkpoint, sha256: Mapping[str, str], 
         shutil.rmtree(final)
     unfinished.rename(final)
     _sync(folder)
-    there = {_step_of(path): path for path in folder.glob("step-*")}
-    kept = policy.kept(step for step in there if step <= checkpoint.step)
+    there = {_parse_step(path): path for path in folder.glob("step-*")}
+    kept = policy.choose_kept(step for step in there if step <= checkpoint.step)
     for step in there.keys() - kept:
         shutil.rmtree(there[step])
     return final
 
 
-def _step_of(path: Path) -> int:
+def _parse_step(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
 
 
@@ -134,8 +134,8 @@ def load_newest(
     """The newest whole checkpoint of this run (of at most `up_to` steps); damaged ones and those of other runs are named and passed
     over. All ranks come to the same one: they see the main process's list, share the checking, and go on when all have read."""
     world, read = world or World(), read or read_tensors
-    steps = [_step_of(path) for path in folder.glob("step-*")] if folder.is_dir() else []
-    for step in sorted((int(step) for step in world.from_main(steps) if up_to is None or step <= up_to), reverse=True):
+    steps = [_parse_step(path) for path in folder.glob("step-*")] if folder.is_dir() else []
+    for step in sorted((int(step) for step in world.broadcast(steps) if up_to is None or step <= up_to), reverse=True):
         name = f"step-{step:08d}"
         try:
             checkpoint = _load(folder / name, world, read)
@@ -151,25 +151,25 @@ def load_newest(
 def _load(path: Path, world: World, read: Read) -> Checkpoint:
     """Raises on all ranks, whichever found something."""
     state: dict[str, Any] = {}
-    with _together(world, path):
+    with _fail_together(world, path):
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     files = sorted(state["sha256"].items())
     is_bad = [0.0] * len(files)
     for index in range(world.rank, len(files), world.n_ranks):
         name, expected = files[index]
-        is_bad[index] = float(not (path / name).is_file() or _sha256(path / name) != expected)
+        is_bad[index] = float(not (path / name).is_file() or _hash_file(path / name) != expected)
     for (name, _), found in zip(files, world.sum(*is_bad), strict=True):
         if found:
             raise ValueError(f"{name} does not have the sha256 that state.json says")
     tensors: Tensors = {}
-    with _together(world, path):
+    with _fail_together(world, path):
         tensors = read(path)
-    model, optimizer = ({key: t for key, t in tensors.items() if is_state(key) == wanted} for wanted in (False, True))
+    model, optimizer = ({key: t for key, t in tensors.items() if is_optimizer_state(key) == wanted} for wanted in (False, True))
     return Checkpoint(state["step"], model, optimizer, state["fingerprint"], state["history"], state["events"])
 
 
 @contextmanager
-def _together(world: World, path: Path) -> Generator[None]:
+def _fail_together(world: World, path: Path) -> Generator[None]:
     """What one rank can't read, none has read."""
     problem: Exception | None = None
     try:
@@ -188,12 +188,12 @@ def read_tensors(path: Path) -> Tensors:
     return load_file(path / "model.safetensors") | load_file(path / "optimizer.safetensors")
 
 
-def is_state(name: str) -> bool:
+def is_optimizer_state(name: str) -> bool:
     """Whether a tensor of a checkpoint is the optimizer's; no weight is called so."""
     return name.partition(".")[0] in STATE_KINDS
 
 
-def _sha256(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

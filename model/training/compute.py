@@ -25,12 +25,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.data.batches import Batch
-from model.machine.hardware import compiler_problem, has_fast_bf16, kernel_problem
-from model.network.loss import CHUNK_TOKENS, GPU_CHUNK_TOKENS, chunk_gradients, scored_tokens, sum_nats
-from model.network.transformer import Transformer, documents_mask
-from model.training.activation_checkpointing import Kind, layer_runner
+from model.machine.hardware import find_compiler_problem, find_kernel_problem, has_fast_bf16
+from model.network.loss import CHUNK_TOKENS, GPU_CHUNK_TOKENS, compute_chunk_gradients, find_scored_tokens, sum_nats
+from model.network.transformer import Transformer, make_document_mask
+from model.training.activation_checkpointing import Kind, get_layer_runner
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 COMPILERS = ("torch._dynamo", "torch._inductor", "triton")  # whose exceptions mean that nothing can be built
 
 
@@ -47,33 +47,33 @@ class Compute(Protocol):
     def model_for_evaluation(self) -> Transformer: ...
 
 
-def choose(
+def choose_compute(
     model: Transformer,
     *,
     precision: str,
     use_kernels: bool,
     use_compile: bool,
-    say: Say,
+    log: Log,
     activation_checkpointing: Kind = "none",
 ) -> Compute:
     """`precision` is auto (bf16 where it is fast), bf16 or fp32."""
     device = model.embedding.weight.device
     is_bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
-    problem = kernel_problem() if use_kernels else "switched off"
+    problem = find_kernel_problem() if use_kernels else "switched off"
     if device.type == "cpu" and is_bf16:
         if problem is None:
             if activation_checkpointing != "none":  # plain torch would be another result, in last digits
-                say("activation checkpointing is not used: the CPU kernels keep all activations")
+                log("activation checkpointing is not used: the CPU kernels keep all activations")
             return KernelCompute(model)
-        say(f"training runs without the CPU kernels: {problem}")
+        log(f"training runs without the CPU kernels: {problem}")
     dtype = torch.bfloat16 if is_bf16 else torch.float32
-    run_layer = layer_runner(activation_checkpointing)
-    compute = TorchCompute(model, dtype, use_compile=use_compile, say=say)
+    run_layer = get_layer_runner(activation_checkpointing)
+    compute = TorchCompute(model, dtype, use_compile=use_compile, log=log)
     compute.copy.model.run_layer = run_layer
     return compute
 
 
-class _LowCopy:
+class _LowPrecisionCopy:
     """A copy of the model in another dtype, or the model itself where the dtype is its own."""
 
     def __init__(self, model: Transformer, dtype: torch.dtype) -> None:
@@ -96,7 +96,7 @@ class KernelCompute:
 
         self.dtype = torch.bfloat16
         self.step = FusedStep(model)
-        self._copy: _LowCopy | None = None
+        self._copy: _LowPrecisionCopy | None = None
 
     def update(self) -> None:
         self.step.update()
@@ -106,7 +106,7 @@ class KernelCompute:
         return torch.tensor(nats, dtype=torch.float64)
 
     def model_for_evaluation(self) -> Transformer:
-        self._copy = self._copy or _LowCopy(self.step.model, self.dtype)
+        self._copy = self._copy or _LowPrecisionCopy(self.step.model, self.dtype)
         self._copy.update()
         return self._copy.model
 
@@ -114,39 +114,39 @@ class KernelCompute:
 class TorchCompute:
     """Autograd over the model, compiled where a compiler works; each fallback is announced."""
 
-    def __init__(self, model: Transformer, dtype: torch.dtype, *, use_compile: bool, say: Say) -> None:
-        self.dtype, self.say = dtype, say
+    def __init__(self, model: Transformer, dtype: torch.dtype, *, use_compile: bool, log: Log) -> None:
+        self.dtype, self.log = dtype, log
         self.device = model.embedding.weight.device
-        self.copy = _LowCopy(model, dtype)
+        self.copy = _LowPrecisionCopy(model, dtype)
         self.chunk_tokens = GPU_CHUNK_TOKENS if self.device.type == "cuda" else CHUNK_TOKENS
         self._use_plain()
-        problem = compiler_problem(self.device.type) if use_compile else "switched off"
+        problem = find_compiler_problem(self.device.type) if use_compile else "switched off"
         if problem is None:
             self._use_compiled()
             if self.device.type == "cuda":
                 self._use_blocks()
         else:
             masks = "; masks of documents are written out in full" if self.device.type == "cuda" else ""
-            say(f"training runs without torch.compile: {problem}{masks}")
+            log(f"training runs without torch.compile: {problem}{masks}")
 
     def _use_blocks(self) -> None:
-        from model.training.document_blocks import attention_within
+        from model.training.document_blocks import make_block_attention
 
-        self.copy.model.mask_documents = attention_within
+        self.copy.model.mask_documents = make_block_attention
         self.has_blocks = True
 
     def _use_compiled(self) -> None:
-        self.copy.model.mask_documents, self.has_blocks = documents_mask, False
+        self.copy.model.mask_documents, self.has_blocks = make_document_mask, False
         self.forward = torch.compile(self.copy.model.forward)
         self.gradients = torch.compile(
-            chunk_gradients, dynamic=False
+            compute_chunk_gradients, dynamic=False
         )  # a shorter last chunk must not slow the others down
         self.is_compiled = True
 
     def _use_plain(self) -> None:
-        self.copy.model.mask_documents, self.has_blocks = documents_mask, False
+        self.copy.model.mask_documents, self.has_blocks = make_document_mask, False
         self.forward: Callable[..., Tensor] = self.copy.model.forward
-        self.gradients: Callable[..., Any] = chunk_gradients
+        self.gradients: Callable[..., Any] = compute_chunk_gradients
         self.is_compiled = False
 
     def update(self) -> None:
@@ -166,25 +166,25 @@ class TorchCompute:
                 # Only the first step can end here: later ones run code that is already built.
                 if not self.is_compiled or not type(error).__module__.startswith(COMPILERS):
                     raise
-                self._step_down(batch, error)
+                self._fall_back(batch, error)
                 for parameter, grad in zip(self.copy.parameters, before, strict=True):
                     parameter.grad = grad
         if self.copy.is_copy:
-            self._collect()
+            self._collect_gradients()
         return nats
 
-    def _step_down(self, batch: Batch, error: Exception) -> None:
+    def _fall_back(self, batch: Batch, error: Exception) -> None:
         reason = str(error).strip().splitlines()[0]
         if self.has_blocks and batch.documents is not None:
-            self.say(f"masks of documents are written out in full: FlexAttention failed here ({reason})")
+            self.log(f"masks of documents are written out in full: FlexAttention failed here ({reason})")
             self._use_compiled()
         else:
-            self.say(f"training runs without torch.compile: it failed here ({reason})")
+            self.log(f"training runs without torch.compile: it failed here ({reason})")
             self._use_plain()
 
     def _backward(self, batch: Batch, n_targets: Float[Tensor, ""]) -> Float[Tensor, ""]:
-        scored = scored_tokens(batch.targets)  # on the CPU
-        ids, targets, documents, scored = moved(self.device, batch.ids, batch.targets, batch.documents, scored)
+        scored = find_scored_tokens(batch.targets)  # on the CPU
+        ids, targets, documents, scored = move_to_device(self.device, batch.ids, batch.targets, batch.documents, scored)
         hidden = self.forward(ids, None, documents)
         weight = self.copy.model.head.weight
         nats = sum_nats(hidden, weight, targets, scored, gradients=self.gradients, chunk_tokens=self.chunk_tokens)
@@ -192,7 +192,7 @@ class TorchCompute:
         return nats.detach().double()
 
     @torch.no_grad()
-    def _collect(self) -> None:
+    def _collect_gradients(self) -> None:
         """Moves the copy's gradients to the model's parameters, in fp32."""
         for master, low in zip(self.copy.masters, self.copy.parameters, strict=True):
             assert low.grad is not None
@@ -203,7 +203,7 @@ class TorchCompute:
             low.grad = None
 
 
-def moved(device: torch.device, *tensors: Tensor | None) -> list[Any]:
+def move_to_device(device: torch.device, *tensors: Tensor | None) -> list[Any]:
     """To the device, without waiting for it: only pinned memory is copied beside a computation."""
     if device.type == "cuda":  # contiguous, because gaps would be copied through memory that is not pinned
         tensors = tuple(None if tensor is None else tensor.contiguous().pin_memory() for tensor in tensors)

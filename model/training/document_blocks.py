@@ -1,7 +1,7 @@
 """Attention within the documents of a row by blocks: a GPU writes no B × T × T mask, and skips the blocks that nobody sees.
 
 In: the number of each token's document. Out: a function of queries, keys and values, to be called inside what torch.compile builds:
-without it mask and scores would be written out after all (and model.network.transformer.documents_mask needs less). Memory: a few numbers
+without it mask and scores would be written out after all (and model.network.transformer.make_document_mask needs less). Memory: a few numbers
 for each 128 × 128 block. Time: that of the blocks that are not empty.
 
 Paper: FlexAttention (Dong et al. 2024).
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 
-def attention_within(documents: Int[Tensor, "B T"]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def make_block_attention(documents: Int[Tensor, "B T"]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """(B H T K, B G T K, B G T K) → B H T K; a token sees what came before it in its own document."""
     n_rows, n_tokens = documents.shape
 

@@ -26,7 +26,7 @@ from model.machine import kernels
 from model.machine.kernels import launch
 from model.network.loss import IGNORE
 from model.network.transformer import Layer, Transformer
-from model.training.optim import grad_of
+from model.training.optim import get_grad
 
 BF16 = torch.bfloat16
 CHUNK_TOKENS = 1024
@@ -64,12 +64,12 @@ class _Block(NamedTuple):
     first_row: int  # of q, which has `n_group` rows a token
     last_row: int
 
-    def chance(self, batch: int) -> tuple[int, int, int]:
+    def get_shape(self, batch: int) -> tuple[int, int, int]:
         """The shape of its probabilities."""
         return batch, self.last_row - self.first_row, self.stop
 
 
-def query_blocks(n_tokens: int, n_group: int) -> list[_Block]:
+def make_query_blocks(n_tokens: int, n_group: int) -> list[_Block]:
     ends = [*range(BLOCK_TOKENS, n_tokens, BLOCK_TOKENS), n_tokens]
     return [_Block(a, b, a * n_group, b * n_group) for a, b in zip([0, *ends], ends, strict=False)]
 
@@ -87,7 +87,7 @@ class _Activations:
         batch = rows * c.n_kv_head
         self.q = torch.empty(batch, tokens * c.n_group, c.d_head, dtype=BF16)
         self.k, self.v = (torch.empty(batch, tokens, c.d_head, dtype=BF16) for _ in range(2))
-        self.chances = [torch.empty(b.chance(batch), dtype=BF16) for b in query_blocks(tokens, c.n_group)]
+        self.probabilities = [torch.empty(b.get_shape(batch), dtype=BF16) for b in make_query_blocks(tokens, c.n_group)]
         self.y = torch.empty(n, wide, dtype=BF16)
         self.both, self.gated = torch.empty(n, 2 * c.d_ff, dtype=BF16), torch.empty(n, c.d_ff, dtype=BF16)
 
@@ -131,7 +131,7 @@ class FusedStep:
                 parameter.grad = grad
             torch._foreach_zero_(self.added_to)
         ids = ids.contiguous()
-        first = first_visible(ids, documents)
+        first = compute_first_visible(ids, documents)
         hidden = self._forward(ids, first)
         nats = self._loss(hidden, targets.reshape(-1), scale)
         self._backward(ids, first)
@@ -153,9 +153,9 @@ class FusedStep:
         like = self.kept[0]
         self.dq, self.dk, self.dv = torch.empty_like(like.q), torch.empty_like(like.k), torch.empty_like(like.v)
         self.dqkv, self.dy = torch.empty_like(like.qkv), torch.empty_like(like.y)
-        self.blocks = query_blocks(tokens, c.n_group)
+        self.blocks = make_query_blocks(tokens, c.n_group)
         batch, widest = rows * c.n_kv_head, min(tokens, BLOCK_TOKENS) * c.n_group
-        self.dchance = torch.empty(max(chance.numel() for chance in like.chances), dtype=BF16)
+        self.dprobabilities = torch.empty(max(block_probabilities.numel() for block_probabilities in like.probabilities), dtype=BF16)
         self.heads = torch.empty(batch * widest * c.d_head, dtype=BF16)
         self.chunk = min(n, CHUNK_TOKENS)
         self.logits = torch.empty(self.chunk, c.vocab_size, dtype=BF16)
@@ -197,23 +197,23 @@ class FusedStep:
         """q, k, v → y, and the probabilities for the way back."""
         rows, tokens = first.shape
         c = self.config
-        for block, chance in zip(self.blocks, kept.chances, strict=True):
-            torch.bmm(kept.q[:, block.first_row : block.last_row], kept.k[:, : block.stop].mT, out=chance)
-            sizes = (chance.shape[0] * chance.shape[1], tokens, c.n_kv_head, c.n_group, block.start, block.stop)
-            launch(kernels.causal_softmax, *sizes, chance, first, self.scratch)
-            heads = self._heads_of(block, len(kept.q))
-            torch.bmm(chance, kept.v[:, : block.stop], out=heads)
-            self._by_token(kept.y, rows, block).copy_(self._by_head(heads, rows))
+        for block, block_probabilities in zip(self.blocks, kept.probabilities, strict=True):
+            torch.bmm(kept.q[:, block.first_row : block.last_row], kept.k[:, : block.stop].mT, out=block_probabilities)
+            sizes = (block_probabilities.shape[0] * block_probabilities.shape[1], tokens, c.n_kv_head, c.n_group, block.start, block.stop)
+            launch(kernels.causal_softmax, *sizes, block_probabilities, first, self.scratch)
+            heads = self._get_head_buffer(block, len(kept.q))
+            torch.bmm(block_probabilities, kept.v[:, : block.stop], out=heads)
+            self._view_by_token(kept.y, rows, block).copy_(self._view_by_head(heads, rows))
 
-    def _heads_of(self, block: _Block, batch: int) -> Tensor:
+    def _get_head_buffer(self, block: _Block, batch: int) -> Tensor:
         """Room for one block's output by head."""
         n_rows = block.last_row - block.first_row
         return self.heads[: batch * n_rows * self.config.d_head].view(batch, n_rows, self.config.d_head)
 
-    def _by_head(self, heads: Tensor, rows: int) -> Tensor:
+    def _view_by_head(self, heads: Tensor, rows: int) -> Tensor:
         return heads.view(rows, self.config.n_kv_head, -1, self.config.n_group, self.config.d_head)  # B G t H/G K
 
-    def _by_token(self, y: Tensor, rows: int, block: _Block) -> Tensor:
+    def _view_by_token(self, y: Tensor, rows: int, block: _Block) -> Tensor:
         c = self.config
         return y.view(rows, -1, c.n_kv_head, c.n_group, c.d_head)[:, block.start : block.stop].transpose(1, 2)
 
@@ -221,28 +221,28 @@ class FusedStep:
         """dy → dq, dk, dv. The last block has all keys: it goes first and fills what the others add to."""
         rows, tokens = first.shape
         c = self.config
-        for block, chance in zip(self.blocks[::-1], kept.chances[::-1], strict=True):
+        for block, block_probabilities in zip(self.blocks[::-1], kept.probabilities[::-1], strict=True):
             part, keys = slice(block.first_row, block.last_row), slice(block.stop)
-            heads = self._heads_of(block, len(kept.q))
-            self._by_head(heads, rows).copy_(self._by_token(self.dy, rows, block))
-            dchance = self.dchance[: chance.numel()].view_as(chance)
-            torch.bmm(heads, kept.v[:, keys].mT, out=dchance)
+            heads = self._get_head_buffer(block, len(kept.q))
+            self._view_by_head(heads, rows).copy_(self._view_by_token(self.dy, rows, block))
+            dprobabilities = self.dprobabilities[: block_probabilities.numel()].view_as(block_probabilities)
+            torch.bmm(heads, kept.v[:, keys].mT, out=dprobabilities)
             if block.stop == tokens:
-                torch.bmm(chance.mT, heads, out=self.dv)
+                torch.bmm(block_probabilities.mT, heads, out=self.dv)
             else:
-                self.dv[:, keys].baddbmm_(chance.mT, heads)
-            sizes = (chance.shape[0] * chance.shape[1], tokens, c.n_kv_head, c.n_group, block.start, block.stop)
-            launch(kernels.causal_softmax_backward, *sizes, chance, dchance, first)
-            torch.bmm(dchance, kept.k[:, keys], out=heads)
+                self.dv[:, keys].baddbmm_(block_probabilities.mT, heads)
+            sizes = (block_probabilities.shape[0] * block_probabilities.shape[1], tokens, c.n_kv_head, c.n_group, block.start, block.stop)
+            launch(kernels.causal_softmax_backward, *sizes, block_probabilities, dprobabilities, first)
+            torch.bmm(dprobabilities, kept.k[:, keys], out=heads)
             self.dq[:, part].copy_(heads)
             if block.stop == tokens:
-                torch.bmm(dchance.mT, kept.q[:, part], out=self.dk)
+                torch.bmm(dprobabilities.mT, kept.q[:, part], out=self.dk)
             else:
-                self.dk[:, keys].baddbmm_(dchance.mT, kept.q[:, part])
+                self.dk[:, keys].baddbmm_(dprobabilities.mT, kept.q[:, part])
 
     def _loss(self, hidden: Float[Tensor, "N D"], targets: Int[Tensor, " N"], scale: float) -> float:
         """Leaves the gradient of the final hidden state in self.dh. Only positions with a target meet the projection."""
-        head_grad = grad_of(self.model.head.weight)
+        head_grad = get_grad(self.model.head.weight)
         is_scored = targets != IGNORE
         n_scored = int(is_scored.sum())
         rows = None if n_scored == len(targets) else is_scored.nonzero()[:, 0]
@@ -267,7 +267,7 @@ class FusedStep:
     def _norm_backward(self, x: Tensor, inverse: Tensor, weight: Tensor) -> None:
         dx = (self.dx, self.dx_bf16, self.dnorm)
         launch(kernels.norm_backward, len(x), self.config.d_model, self.dh, x, inverse, weight, *dx)
-        grad_of(weight).add_(self.dnorm.sum(0))
+        get_grad(weight).add_(self.dnorm.sum(0))
 
     def _backward(self, ids: Int[Tensor, "B T"], first: Int[Tensor, "B T"]) -> None:
         c, n, tokens = self.config, ids.numel(), ids.shape[1]
@@ -288,12 +288,12 @@ class FusedStep:
             norms = (attention.query_norm.weight, attention.key_norm.weight, self.model.cos, self.model.sin)
             sums = (self.dqkv, self.dquery, self.dkey, self.scratch)
             launch(kernels.split_heads_backward, *shape, kept.qkv, self.dq, self.dk, self.dv, *norms, *sums)
-            grad_of(attention.query_norm.weight).add_(self.dquery.sum(0))
-            grad_of(attention.key_norm.weight).add_(self.dkey.sum(0))
+            get_grad(attention.query_norm.weight).add_(self.dquery.sum(0))
+            get_grad(attention.key_norm.weight).add_(self.dkey.sum(0))
             torch.mm(self.dqkv, weights.qkv, out=self.dh)
             torch.mm(self.dqkv.T, kept.h, out=weights.dqkv)
             self._norm_backward(kept.x, kept.inverse, layer.attention_norm.weight)
-            targets = [grad_of(p) for parts in weights.joined for p in parts]
+            targets = [get_grad(p) for parts in weights.joined for p in parts]
             if self._is_first:
                 torch._foreach_copy_(targets, weights.parts(weights.grads))
                 continue
@@ -302,7 +302,7 @@ class FusedStep:
         launch(kernels.add_rows, n, c.d_model, ids, self.dx, self.model.embedding.weight.grad)
 
 
-def first_visible(ids: Int[Tensor, "B T"], documents: Int[Tensor, "B T"] | None) -> Int[Tensor, "B T"]:
+def compute_first_visible(ids: Int[Tensor, "B T"], documents: Int[Tensor, "B T"] | None) -> Int[Tensor, "B T"]:
     """The first position that each token may look at: 0, or where its document starts."""
     if documents is None:
         return torch.zeros_like(ids)

@@ -20,15 +20,22 @@ import torch
 
 from model.data.batches import Batch, Batches
 from model.machine.distributed import World
-from model.network.folder import model_tensors
+from model.network.folder import get_model_tensors
 from model.network.transformer import Transformer
 from model.training.activation_checkpointing import KINDS, Kind
 from model.training.checkpoints import RetentionPolicy
-from model.training.compute import Compute, Say, choose
-from model.training.optim import Optimizer, OptimSettings, clip_gradients, grad_of
+from model.training.compute import Compute, Log, choose_compute
+from model.training.optim import Optimizer, OptimSettings, clip_gradients, get_grad
 from model.training.saver import Saver, StepRecord
 from model.training.schedule import Schedule
-from model.training.spikes import DivergedError, TrainingEvent, WatchSettings, batch_of, leave_out, problem
+from model.training.spikes import (
+    DivergedError,
+    TrainingEvent,
+    WatchSettings,
+    compute_batch_number,
+    find_problem,
+    plan_rollback,
+)
 
 Evaluate = Callable[[Transformer], Mapping[str, Any]]
 
@@ -105,9 +112,9 @@ def train(
     """
     world = world or World()
     schedule: Schedule = settings
-    say = on_message if world.is_main else lambda text: None
-    fingerprint = _fingerprint(model, batches, settings)
-    compute = _compute_of(model, settings, world, say)
+    log = on_message if world.is_main else lambda text: None
+    fingerprint = _compute_fingerprint(model, batches, settings)
+    compute = _make_compute(model, settings, world, log)
     optimizer = Optimizer(model, settings.optim, muon_dtype=compute.dtype, world=world)
     saver = Saver(
         checkpoints,
@@ -115,10 +122,10 @@ def train(
         model,
         optimizer,
         world,
-        say,
+        log,
         every=(settings.checkpoint_every, settings.keep_every),
         every_seconds=settings.checkpoint_every_seconds,
-        keeps_best=settings.keep_best,
+        keep_best=settings.keep_best,
         policy=RetentionPolicy(
             last=settings.keep_checkpoints,
             every=settings.keep_every,
@@ -127,7 +134,7 @@ def train(
     )
     history, events = saver.load()
     if history:
-        say(f"continuing after step {history[-1].step} of {settings.total_steps}")
+        log(f"continuing after step {history[-1].step} of {settings.total_steps}")
     elif settings.watch.max_skips and settings.watch.back_steps:
         saver.save(history, events)  # to have something to go back to
     for event in events:
@@ -135,19 +142,19 @@ def train(
     seconds = history[-1].seconds if history else 0.0
     started_at = time.perf_counter()
     while (step := len(history)) < settings.total_steps:
-        number = batch_of(step, events)
-        loss, grad_norm, n_tokens, rows = _gradients(number, model, compute, batches, settings, world)
-        reason = problem(
+        number = compute_batch_number(step, events)
+        loss, grad_norm, n_tokens, rows = _accumulate_gradients(number, model, compute, batches, settings, world)
+        reason = find_problem(
             loss, grad_norm, [record.loss_nats for record in history[-settings.watch.window_steps :]], settings.watch
         )
         if reason:
-            event = leave_out(step, reason, events, settings.watch)
+            event = plan_rollback(step, reason, events, settings.watch)
             made_of = name_batch(number) if world.is_main else ""
             if len(events) >= settings.watch.max_skips:
-                raise DivergedError(_trouble(event, rows, made_of))
+                raise DivergedError(_describe_divergence(event, rows, made_of))
             events.append(event)
             on_event(event)
-            say(
+            log(
                 f"step {step}: {reason}; going on from step {event.resumed_step} without batches {event.left_out}{made_of}"
             )
             if event.resumed_step < step:
@@ -184,7 +191,7 @@ def train(
     return history
 
 
-def _compute_of(model: Transformer, settings: TrainSettings, world: World, say: Say) -> Compute:
+def _make_compute(model: Transformer, settings: TrainSettings, world: World, log: Log) -> Compute:
     if world.is_sharded:
         from model.training.sharding import ShardedCompute  # whose libraries take a second to import
 
@@ -194,19 +201,19 @@ def _compute_of(model: Transformer, settings: TrainSettings, world: World, say: 
             precision=settings.precision,
             use_compile=settings.use_compile,
             activation_checkpointing=settings.activation_checkpointing,
-            say=say,
+            log=log,
         )
-    return choose(
+    return choose_compute(
         model.to(world.device),
         precision=settings.precision,
         use_kernels=settings.use_kernels,
         use_compile=settings.use_compile,
         activation_checkpointing=settings.activation_checkpointing,
-        say=say,
+        log=log,
     )
 
 
-def _gradients(
+def _accumulate_gradients(
     number: int,
     model: Transformer,
     compute: Compute,
@@ -225,10 +232,10 @@ def _gradients(
         parameter.grad = None
     divisor = n_targets.clamp(min=1)
     nats = torch.zeros_like(n_targets)
-    for part in _micro_batches(batch, settings):
+    for part in _split_batch(batch, settings):
         nats += compute.add_gradients(part, divisor)
     grads = [
-        grad_of(parameter) for parameter in parameters if not world.is_sharded
+        get_grad(parameter) for parameter in parameters if not world.is_sharded
     ]  # else the backward pass summed them
     world.sum_tensors([*grads, nats])
     limit = settings.max_grad_norm or float("inf")
@@ -239,14 +246,14 @@ def _gradients(
     return loss, grad_norm, batch.ids.numel() * world.n_ranks, batch.rows
 
 
-def _trouble(event: TrainingEvent, rows: tuple[int, ...], made_of: str) -> str:
+def _describe_divergence(event: TrainingEvent, rows: tuple[int, ...], made_of: str) -> str:
     return (
         f"training diverged at step {event.step}; found {event.reason} on rows {rows}{made_of}; lower the learning rates, look "
         "at these rows, or allow training to go on without them (spikes.max_skips)."
     )
 
 
-def _micro_batches(batch: Batch, settings: TrainSettings) -> Iterator[Batch]:
+def _split_batch(batch: Batch, settings: TrainSettings) -> Iterator[Batch]:
     n_rows = len(batch.ids)
     size = min(settings.micro_rows or n_rows, n_rows)
     if n_rows % size:
@@ -257,7 +264,7 @@ def _micro_batches(batch: Batch, settings: TrainSettings) -> Iterator[Batch]:
         yield Batch(batch.ids[part], batch.targets[part], documents)
 
 
-def _fingerprint(model: Transformer, batches: Batches, settings: TrainSettings) -> str:
+def _compute_fingerprint(model: Transformer, batches: Batches, settings: TrainSettings) -> str:
     """Of what decides the result: sizes, first weights, data's shape and first batch, settings. The number of ranks does not."""
     matters = asdict(settings)
     for name in ("eval_every", "checkpoint_every", "checkpoint_every_seconds", "micro_rows"):
@@ -265,6 +272,6 @@ def _fingerprint(model: Transformer, batches: Batches, settings: TrainSettings) 
     for name in ("keep_checkpoints", "keep_every", "keep_best", "activation_checkpointing"):
         del matters[name]
     digest = hashlib.sha256(repr((sorted(matters.items()), model.config, batches.n_rows, batches.batch_rows)).encode())
-    for tensor in (*model_tensors(model).values(), *(part for part in batches.at(0)[:3] if part is not None)):
+    for tensor in (*get_model_tensors(model).values(), *(part for part in batches.at(0)[:3] if part is not None)):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

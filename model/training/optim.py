@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.machine.distributed import World, local, rows_of, whole_of
+from model.machine.distributed import World, count_rows_by_rank, gather_whole, get_local
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
@@ -52,7 +52,7 @@ class OptimSettings:
             raise ValueError(f"optim.scale must be rms or spectral; found {self.scale!r}; choose one.")
 
 
-def grad_of(parameter: Tensor) -> Tensor:
+def get_grad(parameter: Tensor) -> Tensor:
     assert parameter.grad is not None
     return parameter.grad
 
@@ -60,12 +60,12 @@ def grad_of(parameter: Tensor) -> Tensor:
 @torch.no_grad()
 def clip_gradients(parameters: list[nn.Parameter], limit: float) -> Tensor:
     """The norm of all gradients together, which are scaled down to `limit` where it is larger. Sharded: of all ranks' rows."""
-    norm = whole_of(torch.nn.utils.get_total_norm([grad_of(parameter) for parameter in parameters]))
+    norm = gather_whole(torch.nn.utils.get_total_norm([get_grad(parameter) for parameter in parameters]))
     torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
     return norm
 
 
-def orthogonalise(
+def orthogonalize(
     matrices: Float[Tensor, "N m n"], steps: int = 5, dtype: torch.dtype = torch.bfloat16
 ) -> Float[Tensor, "N m n"]:
     """Each matrix's nearest semi-orthogonal one, roughly: singular values to about 1 by an odd polynomial (m ≤ n is cheapest)."""
@@ -80,7 +80,7 @@ def orthogonalise(
 
 
 class Muon:
-    """Momentum, Nesterov, orthogonalise, decoupled weight decay. Names keep the state readable and independent of order.
+    """Momentum, Nesterov, orthogonalize, decoupled weight decay. Names keep the state readable and independent of order.
 
     With several ranks each orthogonalises its share of every stack, and one sum puts the shares together (2.4 ms for 1.5 M bf16
     values between two CPU processes, where the whole of Newton-Schulz takes each of them 26).
@@ -103,14 +103,14 @@ class Muon:
 
     @torch.no_grad()
     def step(self, multiplier: float) -> None:
-        stacks = [self._directions(names) for names in self.groups.values()]
+        stacks = [self._compute_directions(names) for names in self.groups.values()]
         self.world.sum_tensors(stacks)
         for names, stack in zip(self.groups.values(), stacks, strict=True):
-            self._move(names, self._upright(names, stack.float()), multiplier * self.settings.matrix_lr)
+            self._apply_updates(names, self._restore_orientation(names, stack.float()), multiplier * self.settings.matrix_lr)
 
-    def _directions(self, names: list[str]) -> Float[Tensor, "N m n"]:
+    def _compute_directions(self, names: list[str]) -> Float[Tensor, "N m n"]:
         """The orthogonalised updates of a group, m ≤ n; zeros where they are another rank's to compute."""
-        momenta, grads = self._momenta(names)
+        momenta, grads = self._update_momenta(names)
         rank, n_ranks = self.world.rank, self.world.n_ranks
         mine = slice(len(names) * rank // n_ranks, len(names) * (rank + 1) // n_ranks)
         updates = (
@@ -118,27 +118,27 @@ class Muon:
         )  # Nesterov
         wide = [update if update.shape[0] <= update.shape[1] else update.T for update in updates]
         if n_ranks == 1:
-            return orthogonalise(torch.stack(wide), self.settings.newton_schulz_steps, self.dtype)
+            return orthogonalize(torch.stack(wide), self.settings.newton_schulz_steps, self.dtype)
         m, n = sorted(grads[0].shape)
         stack = torch.zeros(len(names), m, n, dtype=self.dtype, device=grads[0].device)
         if wide:
-            stack[mine] = orthogonalise(torch.stack(wide), self.settings.newton_schulz_steps, self.dtype)
+            stack[mine] = orthogonalize(torch.stack(wide), self.settings.newton_schulz_steps, self.dtype)
         return stack
 
-    def _momenta(self, names: list[str]) -> tuple[list[Tensor], list[Tensor]]:
+    def _update_momenta(self, names: list[str]) -> tuple[list[Tensor], list[Tensor]]:
         """The group's momenta, moved towards the gradients, and these; this rank's rows where they are sharded."""
-        momenta = [local(self.momentum[name]) for name in names]
-        grads = [local(grad_of(self.parameters[name])) for name in names]
+        momenta = [get_local(self.momentum[name]) for name in names]
+        grads = [get_local(get_grad(self.parameters[name])) for name in names]
         torch._foreach_lerp_(momenta, grads, 1 - self.settings.momentum)
         return momenta, grads
 
-    def _upright(self, names: list[str], wide: Iterable[Tensor]) -> list[Tensor]:
+    def _restore_orientation(self, names: list[str], wide: Iterable[Tensor]) -> list[Tensor]:
         """Each matrix in the shape of its parameter."""
         shapes = [self.parameters[name].shape for name in names]
         return [update if m <= n else update.T for update, (m, n) in zip(wide, shapes, strict=True)]
 
-    def _move(self, names: list[str], updates: list[Tensor], lr: float) -> None:
-        parameters: list[Tensor] = [local(self.parameters[name]) for name in names]
+    def _apply_updates(self, names: list[str], updates: list[Tensor], lr: float) -> None:
+        parameters: list[Tensor] = [get_local(self.parameters[name]) for name in names]
         if self.settings.weight_decay:
             torch._foreach_mul_(parameters, 1 - lr * self.settings.weight_decay)
         for name, parameter, update in zip(names, parameters, updates, strict=True):
@@ -156,38 +156,38 @@ class ShardedMuon(Muon):
     @torch.no_grad()
     def step(self, multiplier: float) -> None:
         for names in self.groups.values():
-            momenta, grads = self._momenta(names)
+            momenta, grads = self._update_momenta(names)
             rows = [each.to(self.dtype) for each in torch._foreach_lerp(grads, momenta, self.settings.momentum)]
-            self._move(names, self._orthogonal_rows(names, rows), multiplier * self.settings.matrix_lr)
+            self._apply_updates(names, self._orthogonalize_rows(names, rows), multiplier * self.settings.matrix_lr)
 
-    def _orthogonal_rows(self, names: list[str], rows: list[Tensor]) -> list[Tensor]:
+    def _orthogonalize_rows(self, names: list[str], rows: list[Tensor]) -> list[Tensor]:
         """From this rank's rows of each update to its rows of the orthogonalised ones."""
         rank, n_ranks = self.world.rank, self.world.n_ranks
         owned = [names[len(names) * r // n_ranks : len(names) * (r + 1) // n_ranks] for r in range(n_ranks)]
         mine, by_name = owned[rank], dict(zip(names, rows, strict=True))
-        parts = self._swap([[by_name[name] for name in part] for part in owned], [mine] * n_ranks, range(n_ranks))
+        parts = self._exchange_rows([[by_name[name] for name in part] for part in owned], [mine] * n_ranks, range(n_ranks))
         gathered = [torch.cat(pieces) for pieces in zip(*parts, strict=True)]
         whole = [flat.view(self.parameters[name].shape) for name, flat in zip(mine, gathered, strict=True)]
         results: list[Tensor] = []
         if whole:
             stack = torch.stack([each if each.shape[0] <= each.shape[1] else each.T for each in whole])
-            results = self._upright(mine, orthogonalise(stack, self.settings.newton_schulz_steps, self.dtype))
-        back = [result.reshape(-1).split(self._sizes(name)) for name, result in zip(mine, results, strict=True)]
-        parts = self._swap([[pieces[r] for pieces in back] for r in range(n_ranks)], owned, [rank] * n_ranks)
+            results = self._restore_orientation(mine, orthogonalize(stack, self.settings.newton_schulz_steps, self.dtype))
+        back = [result.reshape(-1).split(self._count_values(name)) for name, result in zip(mine, results, strict=True)]
+        parts = self._exchange_rows([[pieces[r] for pieces in back] for r in range(n_ranks)], owned, [rank] * n_ranks)
         flat = [piece for part in parts for piece in part]
         return [piece.view(row.shape).float() for piece, row in zip(flat, rows, strict=True)]
 
-    def _swap(self, sent: list[list[Tensor]], names: list[list[str]], whose: Iterable[int]) -> list[list[Tensor]]:
+    def _exchange_rows(self, sent: list[list[Tensor]], names: list[list[str]], whose: Iterable[int]) -> list[list[Tensor]]:
         """`sent[r]` goes to rank r; gives what rank r sent: of each of `names[r]` the rows that rank `whose[r]` holds, flat."""
-        sizes = [[self._sizes(name)[holder] for name in each] for each, holder in zip(names, whose, strict=True)]
+        sizes = [[self._count_values(name)[holder] for name in each] for each, holder in zip(names, whose, strict=True)]
         empty = torch.empty(0, dtype=self.dtype, device=self.world.device)
         flat = [torch.cat([empty, *(tensor.reshape(-1) for tensor in part)]) for part in sent]
         received = self.world.exchange(flat, [sum(size) for size in sizes])
         return [list(part.split(size)) if size else [] for part, size in zip(received, sizes, strict=True)]
 
-    def _sizes(self, name: str) -> list[int]:
+    def _count_values(self, name: str) -> list[int]:
         m, n = self.parameters[name].shape
-        return [count * n for count in rows_of(m, self.world.n_ranks)]
+        return [count * n for count in count_rows_by_rank(m, self.world.n_ranks)]
 
 
 class Optimizer:
@@ -203,7 +203,7 @@ class Optimizer:
     ) -> None:
         self.settings = settings
         self.named = dict(model.named_parameters())  # a tied table appears once
-        kinds = {name: kind_of(name, parameter) for name, parameter in self.named.items()}
+        kinds = {name: classify_parameter(name, parameter) for name, parameter in self.named.items()}
         matrices = [(name, p) for name, p in self.named.items() if kinds[name] == "matrix"]
         muon = ShardedMuon if world is not None and world.is_sharded else Muon
         self.muon = muon(matrices, settings, muon_dtype, world)
@@ -251,7 +251,7 @@ class Optimizer:
                 self.adam.state[self.named[name]][kind] = tensor.detach().clone().to(device)
 
 
-def kind_of(name: str, parameter: Tensor) -> Literal["matrix", "embedding", "head", "norm"]:
+def classify_parameter(name: str, parameter: Tensor) -> Literal["matrix", "embedding", "head", "norm"]:
     if parameter.ndim < 2:
         return "norm"
     if name.startswith("embedding."):

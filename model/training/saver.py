@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from model.machine.distributed import World
-from model.network.folder import model_tensors, restore
+from model.network.folder import get_model_tensors, restore
 from model.network.transformer import Transformer
 from model.training.checkpoints import Checkpoint, RetentionPolicy, Tensors, load_newest, read_tensors, save_checkpoint
 from model.training.optim import Optimizer
@@ -48,7 +48,7 @@ class StepRecord:
 
 class Saver:
     """The checkpoints of one run: one at a multiple of each of `every` (0 = never), one each `every_seconds`, and with
-    `keeps_best` one at each new best evaluation."""
+    `keep_best` one at each new best evaluation."""
 
     def __init__(
         self,
@@ -57,27 +57,27 @@ class Saver:
         model: Transformer,
         optimizer: Optimizer,
         world: World,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         *,
         every: Sequence[int],
         every_seconds: float,
-        keeps_best: bool,
+        keep_best: bool,
         policy: RetentionPolicy,
     ) -> None:
-        self.folder, self.fingerprint, self.world, self.say = folder, fingerprint, world, say
+        self.folder, self.fingerprint, self.world, self.log = folder, fingerprint, world, log
         self.model, self.optimizer = model, optimizer
-        self.every, self.every_seconds, self.keeps_best, self.policy = every, every_seconds, keeps_best, policy
+        self.every, self.every_seconds, self.keep_best, self.policy = every, every_seconds, keep_best, policy
         self.saved_at = time.perf_counter()
 
     def load(self, up_to: int | None = None) -> tuple[list[StepRecord], list[TrainingEvent]]:
         """Model and optimizer as the newest checkpoint (of at most `up_to` steps) has them; its history and events."""
-        read = read_any
+        read = read_checkpoint
         if self.world.is_sharded:
-            from model.training.sharded_checkpoint import reader_into  # whose libraries take a second to import
+            from model.training.sharded_checkpoint import make_reader  # whose libraries take a second to import
 
-            read = reader_into(model_tensors(self.model))
+            read = make_reader(get_model_tensors(self.model))
         saved = load_newest(
-            self.folder, fingerprint=self.fingerprint, on_message=self.say, up_to=up_to, world=self.world, read=read
+            self.folder, fingerprint=self.fingerprint, on_message=self.log, up_to=up_to, world=self.world, read=read
         )
         if saved is None:
             if up_to is not None:
@@ -95,21 +95,21 @@ class Saver:
     def is_due(self, history: Sequence[StepRecord]) -> bool:
         """As the main process sees it, whose clock and evaluations count. Where nobody else saves, the others say no unasked."""
         is_due = self.world.is_main and self._is_due(history)
-        return bool(self.world.from_main([is_due])[0]) if self.world.is_sharded else is_due
+        return bool(self.world.broadcast([is_due])[0]) if self.world.is_sharded else is_due
 
     def _is_due(self, history: Sequence[StepRecord]) -> bool:
         step = history[-1].step
         return (
             any(every and step % every == 0 for every in self.every)
             or 0 < self.every_seconds <= time.perf_counter() - self.saved_at
-            or (self.keeps_best and best_step(history) == step)
+            or (self.keep_best and find_best_step(history) == step)
         )
 
     def save(self, history: Sequence[StepRecord], events: Sequence[TrainingEvent]) -> None:
         """Of all ranks where they are sharded; else of the main process, which waits for nobody."""
         records, decisions = [record.to_dict() for record in history], [event.to_dict() for event in events]
-        tensors, state = model_tensors(self.model), self.optimizer.state_dict()
-        policy = replace(self.policy, best_step=best_step(history) if self.keeps_best else -1)
+        tensors, state = get_model_tensors(self.model), self.optimizer.state_dict()
+        policy = replace(self.policy, best_step=find_best_step(history) if self.keep_best else -1)
         checkpoint = Checkpoint(len(history), tensors, state, self.fingerprint, records, decisions)
         if self.world.is_sharded:
             from model.training.sharded_checkpoint import save_sharded
@@ -120,14 +120,14 @@ class Saver:
         self.saved_at = time.perf_counter()
 
 
-def best_step(history: Sequence[StepRecord]) -> int:
+def find_best_step(history: Sequence[StepRecord]) -> int:
     """The step whose first held-out figure is lowest; -1 where nothing was evaluated."""
     figures = [(record.step, [v for v in record.evaluation.values() if isinstance(v, float)]) for record in history]
     measured = [(values[0], step) for step, values in figures if values]
     return min(measured)[1] if measured else -1
 
 
-def read_any(path: Path) -> Tensors:
+def read_checkpoint(path: Path) -> Tensors:
     """Read all tensors of a checkpoint, whole, whichever way they were saved."""
     if (path / "model.safetensors").is_file():
         return read_tensors(path)

@@ -28,11 +28,11 @@ from model.training.checkpoints import (
     Read,
     RetentionPolicy,
     Tensors,
-    begin,
-    finish,
-    is_state,
-    seal,
-    unfinished_folder,
+    begin_checkpoint,
+    finish_checkpoint,
+    get_unfinished_folder,
+    is_optimizer_state,
+    sync_and_hash,
 )
 
 DIGEST_BYTES = 32
@@ -41,25 +41,25 @@ DIGEST_BYTES = 32
 def save_sharded(folder: Path, checkpoint: Checkpoint, policy: RetentionPolicy, world: World) -> None:
     """Of all ranks together. Steps as in model.training.checkpoints.save_checkpoint."""
     if world.is_main:
-        begin(folder, checkpoint.step)
+        begin_checkpoint(folder, checkpoint.step)
     world.barrier()
-    unfinished = unfinished_folder(folder, checkpoint.step)
+    unfinished = get_unfinished_folder(folder, checkpoint.step)
     writer = HuggingFaceStorageWriter(str(unfinished), save_distributed=True)
-    with own_errors():
+    with unwrap_errors():
         save({**checkpoint.model, **checkpoint.optimizer}, storage_writer=writer)
     names = sorted(path.name for path in unfinished.glob(f"shard-{world.rank + 1:05d}-*"))
     assert len(names) <= 1, names  # a rank may hold no row of anything
-    digest = bytes.fromhex(seal(unfinished / names[0])) if names else bytes(DIGEST_BYTES)
+    digest = bytes.fromhex(sync_and_hash(unfinished / names[0])) if names else bytes(DIGEST_BYTES)
     digests = [0.0] * DIGEST_BYTES * world.n_ranks
     digests[world.rank * DIGEST_BYTES : (world.rank + 1) * DIGEST_BYTES] = list(digest)
     n_written, *gathered = (int(value) for value in world.sum(len(names), *digests))
     if world.is_main:
-        finish(unfinished, checkpoint, sha256_by_name(unfinished, bytes(gathered), n_written), policy)
+        finish_checkpoint(unfinished, checkpoint, name_digests(unfinished, bytes(gathered), n_written), policy)
     world.barrier()  # nobody is ahead of a checkpoint that may still fail
 
 
 @contextmanager
-def own_errors() -> Generator[None]:
+def unwrap_errors() -> Generator[None]:
     """What went wrong in some rank as itself (a full disk, a Ctrl-C) and not wrapped in an exception that nobody waits for."""
     try:
         yield
@@ -68,7 +68,7 @@ def own_errors() -> Generator[None]:
         raise next((cause for cause in causes if isinstance(cause, KeyboardInterrupt)), causes[0]) from None
 
 
-def sha256_by_name(folder: Path, digests: bytes, n_written: int) -> dict[str, str]:
+def name_digests(folder: Path, digests: bytes, n_written: int) -> dict[str, str]:
     """Of each rank's file; `digests` has one after the other, by rank. Raises: ValueError where one wrote into another folder."""
     names = sorted(path.name for path in folder.glob("shard-*"))
     if len(names) != n_written:
@@ -83,16 +83,16 @@ def sha256_by_name(folder: Path, digests: bytes, n_written: int) -> dict[str, st
     }
 
 
-def reader_into(like: Mapping[str, Tensor]) -> Read:
+def make_reader(like: Mapping[str, Tensor]) -> Read:
     """Reads the rows that this rank holds of these weights, and of their state: as many ranks as there are, whoever wrote."""
     return partial(_read_rows, like)
 
 
 def _read_rows(like: Mapping[str, Tensor], path: Path) -> Tensors:
     tensors: Tensors = {}
-    for name, (size, dtype) in _contents(path).items():
+    for name, (size, dtype) in _read_metadata(path).items():
         kind, _, of = name.partition(".")
-        whose = of if is_state(name) else name
+        whose = of if is_optimizer_state(name) else name
         if whose not in like or (kind != "step" and size != like[whose].shape):
             raise ValueError(f"{name} of shape {tuple(size)} is of another model")
         tensors[name] = torch.empty(size, dtype=dtype) if kind == "step" else torch.empty_like(like[whose], dtype=dtype)
@@ -101,16 +101,16 @@ def _read_rows(like: Mapping[str, Tensor], path: Path) -> Tensors:
 
 def read_whole(path: Path) -> Tensors:
     """Every tensor, in this process alone."""
-    return _read({name: torch.empty(size, dtype=dtype) for name, (size, dtype) in _contents(path).items()}, path)
+    return _read({name: torch.empty(size, dtype=dtype) for name, (size, dtype) in _read_metadata(path).items()}, path)
 
 
-def _contents(path: Path) -> dict[str, tuple[torch.Size, torch.dtype]]:
+def _read_metadata(path: Path) -> dict[str, tuple[torch.Size, torch.dtype]]:
     found = HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
     return {name: (each.size, each.properties.dtype) for name, each in found.items()}  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _read(tensors: Tensors, path: Path) -> Tensors:
-    with warnings.catch_warnings(), own_errors():
+    with warnings.catch_warnings(), unwrap_errors():
         # Each reads for itself: that is meant.
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         load(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=True)

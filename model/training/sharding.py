@@ -23,13 +23,13 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from model.data.batches import Batch
-from model.machine.distributed import World, whole_of
-from model.machine.hardware import compiler_problem, has_fast_bf16
+from model.machine.distributed import World, gather_whole
+from model.machine.hardware import find_compiler_problem, has_fast_bf16
 from model.network.folder import restore
-from model.network.loss import CHUNK_TOKENS, GPU_CHUNK_TOKENS, chunk_gradients, scored_tokens, sum_nats
+from model.network.loss import CHUNK_TOKENS, GPU_CHUNK_TOKENS, compute_chunk_gradients, find_scored_tokens, sum_nats
 from model.network.transformer import Transformer
-from model.training.activation_checkpointing import Kind, layer_runner
-from model.training.compute import Say, moved
+from model.training.activation_checkpointing import Kind, get_layer_runner
+from model.training.compute import Log, move_to_device
 
 
 class _WithLoss(nn.Module):
@@ -55,23 +55,23 @@ class ShardedCompute:
         *,
         precision: str,
         use_compile: bool,
-        say: Say,
+        log: Log,
         activation_checkpointing: Kind = "none",
     ) -> None:
         is_bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(world.device))
         self.dtype = torch.bfloat16 if is_bf16 else torch.float32
         self.model, self.world = model, world
         if world.device.type == "cpu" and is_bf16:
-            say("training runs without the CPU kernels: they need whole weights, and sharding is full")
-        problem = compiler_problem(world.device.type) if use_compile else "switched off"
+            log("training runs without the CPU kernels: they need whole weights, and sharding is full")
+        problem = find_compiler_problem(world.device.type) if use_compile else "switched off"
         if problem is None:
             for layer in model.layers:
                 layer.compile()  # each by itself: the fetching between them stays outside
-            gradients: Any = torch.compile(chunk_gradients, dynamic=False)
+            gradients: Any = torch.compile(compute_chunk_gradients, dynamic=False)
         else:
-            say(f"training runs without torch.compile: {problem}")
-            gradients = chunk_gradients
-        model.run_layer = layer_runner(activation_checkpointing)
+            log(f"training runs without torch.compile: {problem}")
+            gradients = compute_chunk_gradients
+        model.run_layer = get_layer_runner(activation_checkpointing)
         mesh = init_device_mesh(world.device.type, (world.n_ranks,))
         policy = MixedPrecisionPolicy(param_dtype=self.dtype, reduce_dtype=torch.float32)
         self.whole = _WithLoss(model, gradients)
@@ -86,14 +86,14 @@ class ShardedCompute:
         """Nothing: weights are cast as they are fetched."""
 
     def add_gradients(self, batch: Batch, n_targets: Float[Tensor, ""]) -> Float[Tensor, ""]:
-        scored = scored_tokens(batch.targets)  # on the CPU
-        nats = self.whole(*moved(self.world.device, batch.ids, batch.targets, batch.documents, scored))
+        scored = find_scored_tokens(batch.targets)  # on the CPU
+        nats = self.whole(*move_to_device(self.world.device, batch.ids, batch.targets, batch.documents, scored))
         (nats / n_targets.to(nats.dtype)).backward()
         return nats.detach().double()
 
     def model_for_evaluation(self) -> Transformer:
         """Of all ranks together: a whole copy in the low dtype on the main process; the others get the sharded model back."""
-        weights = dict(whole_weights(self.model, self.world, dtype=self.dtype))
+        weights = dict(gather_weights(self.model, self.world, dtype=self.dtype))
         if not self.world.is_main:
             return self.model
         copy = Transformer(self.model.config).to(self.world.device, self.dtype)
@@ -102,12 +102,12 @@ class ShardedCompute:
 
 
 @torch.no_grad()
-def whole_weights(
+def gather_weights(
     model: Transformer, world: World, *, dtype: torch.dtype = torch.float32
 ) -> Iterator[tuple[str, Tensor]]:
     """Of all ranks together, one weight at a time: name and whole value, on the main process alone. A weight that is not sharded
     comes as it is."""
     for name, parameter in model.named_parameters():
-        whole = whole_of(parameter.detach().to(dtype))
+        whole = gather_whole(parameter.detach().to(dtype))
         if world.is_main:
             yield name, whole

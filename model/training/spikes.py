@@ -59,14 +59,14 @@ class TrainingEvent:
         return cls(**known)
 
 
-def batch_of(step: int, events: Sequence[TrainingEvent]) -> int:
+def compute_batch_number(step: int, events: Sequence[TrainingEvent]) -> int:
     """The number of a step's batch: the step's own, moved on by the batches left out up to there."""
     for number in sorted(number for event in events for number in event.left_out):
         step += number <= step
     return step
 
 
-def problem(loss: float, grad_norm: float, losses: Sequence[float], settings: WatchSettings) -> str:
+def find_problem(loss: float, grad_norm: float, losses: Sequence[float], settings: WatchSettings) -> str:
     """What is wrong with a step, in words; empty where nothing is. `losses` are those of the steps before, newest last."""
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         return f"loss {loss} and gradient norm {grad_norm}"
@@ -81,8 +81,8 @@ def problem(loss: float, grad_norm: float, losses: Sequence[float], settings: Wa
     return f"loss {loss:.4g}, {robust_z:.1f} robust standard deviations above the median {middle:.4g}"
 
 
-def leave_out(step: int, reason: str, events: Sequence[TrainingEvent], settings: WatchSettings) -> TrainingEvent:
+def plan_rollback(step: int, reason: str, events: Sequence[TrainingEvent], settings: WatchSettings) -> TrainingEvent:
     """The decision about a bad step: from where to go on, and without which batches."""
     start = max(step - settings.back_steps, 0)
-    batches = tuple(batch_of(each, events) for each in range(start, step + 1))
+    batches = tuple(compute_batch_number(each, events) for each in range(start, step + 1))
     return TrainingEvent(step=step, batch=batches[-1], reason=reason, resumed_step=start, left_out=batches)

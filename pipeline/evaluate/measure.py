@@ -22,7 +22,7 @@ import torch
 from model.data.batches import TokenStream
 from model.inference.generate import generate_batch, stream
 from model.inference.sampling import Sampling
-from model.network.score import document_nats
+from model.network.score import compute_document_nats
 from model.network.transformer import Transformer
 from model.tokenizer.chat import Message, parse_reply, prompt_ids
 from model.tokenizer.tokenizer import Tokenizer
@@ -99,7 +99,7 @@ def first_documents(documents: HeldoutDocuments, max_tokens: int) -> HeldoutDocu
 
 def nats_of(model: Transformer, documents: HeldoutDocuments, on_progress: Progress) -> list[float]:
     """Of each document; progress is counted in documents, as far as windows tell."""
-    return document_nats(model, documents.tokens, on_progress=on_progress).tolist()
+    return compute_document_nats(model, documents.tokens, on_progress=on_progress).tolist()
 
 
 def replies(

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from model.network.config import ModelConfig
-from model.planning.budget import derive, tokens_for
+from model.planning.budget import compute_tokens, derive_settings
 from pipeline.pretrain.params import Pretrain
 from pipeline.training.params import Optimization
 
 
-def settle(params: Pretrain, config: ModelConfig) -> Optimization:
+def complete_training(params: Pretrain, config: ModelConfig) -> Optimization:
     """Return all settings of pretraining: those of params.yaml, and for the rest what follows from the budget."""
     values = params.training.model_dump()
     if params.budget is not None:
         given = {name: values[name] for name in ("total_steps", "batch_rows", "matrix_lr")}
-        derived = derive(config, tokens_for(config, **params.budget.model_dump()), **given)
+        derived = derive_settings(config, compute_tokens(config, **params.budget.model_dump()), **given)
         values |= {name: value for name, value in asdict(derived).items() if values[name] is None}
     return Optimization(**values)

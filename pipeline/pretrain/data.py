@@ -87,7 +87,7 @@ def plan_data(
             stream, seq_len=seq_len, batch_rows=batch_rows, seed=seed, mask_documents=data.mask_documents
         )
         n_docs, n_drawn = stream.manifest["train"]["n_docs"], n_steps * batch_rows
-        check_epochs([_share(ALL, n_docs, len(stream), plain.n_rows, n_drawn, n_drawn)], data.max_epochs, n_drawn)
+        check_epochs([_make_share(ALL, n_docs, len(stream), plain.n_rows, n_drawn, n_drawn)], data.max_epochs, n_drawn)
         return DataPlan(plain, [])
     weights = None if data.mixture is None else {key: weight for key, weight in data.mixture.items() if weight}
     parts = read_documents(table, data.mixture)
@@ -98,23 +98,23 @@ def plan_data(
             "run dvc repro from shard on",
         )
     parts = [part for part in parts if weights is None or part.name in weights]
-    sources = [_rows_of(data, part, stream, seq_len, pad_id) for part in parts]
+    sources = [_make_rows(data, part, stream, seq_len, pad_id) for part in parts]
     cycle = [0] if weights is None else fair_cycle([weights[part.name] for part in parts])
     batches = RowBatches(sources, batch_rows=batch_rows, seed=seed, cycle=cycle)
     n_drawn = n_steps * batch_rows
     shares = [
-        _share(part.name or REST, len(part.starts), int(part.lengths.sum()), rows.n_rows, drawn, n_drawn)
+        _make_share(part.name or REST, len(part.starts), int(part.lengths.sum()), rows.n_rows, drawn, n_drawn)
         for part, rows, drawn in zip(parts, sources, batches.order.n_drawn(n_drawn), strict=True)
     ]
     check_epochs(shares, data.max_epochs, n_drawn)
     return DataPlan(batches, shares)
 
 
-def _share(name: str, n_docs: int, n_tokens: int, n_rows: int, drawn: int, n_drawn: int) -> Share:
+def _make_share(name: str, n_docs: int, n_tokens: int, n_rows: int, drawn: int, n_drawn: int) -> Share:
     return Share(name, n_docs, n_tokens, n_rows, drawn, drawn / n_drawn, drawn / n_rows)
 
 
-def _rows_of(data: Data, part: DocumentSpans, stream: TokenStream, seq_len: int, pad_id: int) -> TokenRows:
+def _make_rows(data: Data, part: DocumentSpans, stream: TokenStream, seq_len: int, pad_id: int) -> TokenRows:
     n_tokens, name = int(part.lengths.sum()), f"{stream.name}: {part.name or REST}"
     if data.packing == "best_fit":
         return PackedRows(stream, part.starts, part.lengths, seq_len, pad_id=pad_id, mask_documents=data.mask_documents)

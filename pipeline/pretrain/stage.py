@@ -17,16 +17,16 @@ import torch
 from model.data.batches import TokenStream
 from model.inference.generate import generate_batch
 from model.network.config import ModelConfig
-from model.network.loss import token_nats
+from model.network.loss import compute_token_nats
 from model.network.transformer import Transformer
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics
-from pipeline.pretrain.budgeted import settle
+from pipeline.pretrain.budgeted import complete_training
 from pipeline.pretrain.data import plan_data
 from pipeline.pretrain.params import Pretrain, Samples
 from pipeline.storage.tables import read_shard
-from pipeline.training.phase import run_training, world_wanted
+from pipeline.training.phase import open_world, run_training
 
 EVAL_TOKENS = 6_144  # at a time
 
@@ -50,7 +50,7 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
                 f"{len(split)} tokens, pretrain.model.seq_len = {config.seq_len}",
                 "bring more text, raise shard.val_frac, or lower seq_len",
             )
-    settings = settle(params, config)
+    settings = complete_training(params, config)
     plan = plan_data(
         params.data,
         stream,
@@ -63,10 +63,10 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
     )
     model = Transformer(config, seed=settings.seed)
     mask_documents = params.data.mask_documents
-    evaluate = bits_per_byte_of(held_out, reader, config.seq_len, params.eval_tokens, mask_documents=mask_documents)
+    evaluate = make_evaluation(held_out, reader, config.seq_len, params.eval_tokens, mask_documents=mask_documents)
     if params.samples is not None:
-        evaluate = with_samples(evaluate, reader, params.samples)
-    with world_wanted() as world:
+        evaluate = add_samples(evaluate, reader, params.samples)
+    with open_world() as world:
         if world.is_main and plan.shares:
             print(f"pretrain: what the run is made of\n{plan}", flush=True)
         metrics = run_training(
@@ -76,7 +76,7 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
             plan.batches,
             settings,
             evaluate=evaluate,
-            documents_of=lambda batch: documents_in(shards / "docs.parquet", plan.batches.spans(batch)),
+            documents_of=lambda batch: find_documents(shards / "docs.parquet", plan.batches.spans(batch)),
             world=world,
             scratch=scratch,
             out=out,
@@ -85,7 +85,7 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
         return metrics | plan.metrics if world.is_main else metrics
 
 
-def with_samples(
+def add_samples(
     evaluate: Callable[[Transformer], dict[str, float]], tokenizer: Tokenizer, samples: Samples
 ) -> Callable[[Transformer], dict[str, Any]]:
     """The same figures, and what the model makes of each prompt. Raises: ValueError for a prompt that fills the window."""
@@ -99,7 +99,7 @@ def with_samples(
     return evaluate_and_write
 
 
-def documents_in(table: Path, spans: Sequence[tuple[int, int]]) -> list[str]:
+def find_documents(table: Path, spans: Sequence[tuple[int, int]]) -> list[str]:
     """The ids of the documents of the train split that have a token in one of these spans, in the order of the stream."""
     found: list[str] = []
     ranges = np.array(sorted(spans), dtype=np.int64)
@@ -114,7 +114,7 @@ def documents_in(table: Path, spans: Sequence[tuple[int, int]]) -> list[str]:
     return found
 
 
-def bits_per_byte_of(
+def make_evaluation(
     stream: TokenStream, tokenizer: Tokenizer, seq_len: int, max_tokens: int, *, mask_documents: bool = False
 ) -> Callable[[Transformer], dict[str, float]]:
     """A quick held-out figure for the curve: rows side by side, the first `max_tokens`, masked as training's are. The evaluate
@@ -131,7 +131,7 @@ def bits_per_byte_of(
         for part in rows.split(max(EVAL_TOKENS // seq_len, 1)):
             part = part.to(weight.device)
             documents = (part[:, :-1] == bos).cumsum(1) if mask_documents else None
-            per_token = token_nats(model(part[:, :-1], None, documents), weight, part[:, 1:])
+            per_token = compute_token_nats(model(part[:, :-1], None, documents), weight, part[:, 1:])
             nats += float(per_token[part[:, 1:] != bos].double().sum())
         return {"bpb": nats / math.log(2) / n_bytes}
 

@@ -15,7 +15,7 @@ import torch
 
 from model.data.batches import Conversation, ConversationBatches
 from model.network.folder import load_model
-from model.network.loss import token_nats
+from model.network.loss import compute_token_nats
 from model.network.transformer import Transformer
 from model.tokenizer.chat import messages_from_json, render
 from model.tokenizer.tokenizer import Tokenizer
@@ -23,7 +23,7 @@ from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics
 from pipeline.sft.params import Sft
 from pipeline.storage.tables import read_table
-from pipeline.training.phase import run_training, world_wanted
+from pipeline.training.phase import open_world, run_training
 
 EVAL_CONVERSATIONS = 128
 
@@ -45,10 +45,10 @@ def run(params: Sft, *, base: Path, conversations: Path, scratch: Path, out: Pat
         seed=settings.seed,
         pad_id=tokenizer.special("pad"),
     )
-    evaluate = heldout_nats(
+    evaluate = make_evaluation(
         read_conversations(conversations / "heldout.parquet", tokenizer), tokenizer, model.config.seq_len
     )
-    with world_wanted() as world:
+    with open_world() as world:
         metrics = run_training(
             "sft",
             model,
@@ -56,7 +56,7 @@ def run(params: Sft, *, base: Path, conversations: Path, scratch: Path, out: Pat
             batches,
             settings,
             evaluate=evaluate,
-            documents_of=lambda batch: conversations_in(conversations / "train.parquet", batches, batch),
+            documents_of=lambda batch: find_conversations(conversations / "train.parquet", batches, batch),
             world=world,
             scratch=scratch,
             out=out,
@@ -79,13 +79,13 @@ def read_conversations(path: Path, tokenizer: Tokenizer) -> list[Conversation]:
     return conversations
 
 
-def conversations_in(path: Path, batches: ConversationBatches, number: int) -> list[str]:
+def find_conversations(path: Path, batches: ConversationBatches, number: int) -> list[str]:
     """The ids of the conversations that a batch is made of."""
     ids = read_table(path, ["id"]).column("id")
     return [ids[piece].as_py() for row in batches.at(number).rows for piece in batches.packing.rows[row]]
 
 
-def heldout_nats(
+def make_evaluation(
     conversations: list[Conversation], tokenizer: Tokenizer, seq_len: int
 ) -> Callable[[Transformer], dict[str, float]]:
     """Mean nats of the assistant's tokens on a fixed part of the held-out conversations, for the curve."""
@@ -103,7 +103,7 @@ def heldout_nats(
         for row in range(batches.n_rows):
             batch = batches.at(row)
             documents = batch.documents.to(device) if batch.documents is not None else None
-            nats = token_nats(model(batch.ids.to(device), None, documents), model.head.weight, batch.targets.to(device))
+            nats = compute_token_nats(model(batch.ids.to(device), None, documents), model.head.weight, batch.targets.to(device))
             totals = [totals[0] + float(nats.double().sum()), totals[1] + int((batch.targets >= 0).sum())]
         return {"heldout_loss_nats": totals[0] / totals[1]}
 

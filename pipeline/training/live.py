@@ -49,7 +49,7 @@ class Curves:
     def _open(self, key: str) -> None:
         try:
             # By name: what a server shows changes no artifact, so that the registry is no code dependency of training.
-            self._run = importlib.import_module("pipeline.registry.__main__").open_live_run(self.name, key)
+            self._run = importlib.import_module("pipeline.registry.store").open_live_run(self.name, key)
         except Exception as error:  # whatever a client may raise, training goes on
             self._error = error
 
@@ -69,7 +69,7 @@ class Curves:
         while self._steps and len(self._pending) < MOST_PENDING:
             step = self._steps.popleft()
             try:
-                self._pending.append(self._run.log(points_of(step), step.step))
+                self._pending.append(self._run.log(get_points(step), step.step))
             except Exception as error:
                 self._error, self._n_lost = error, self._n_lost + 1
 
@@ -114,7 +114,7 @@ class Curves:
             )
 
 
-def points_of(record: StepRecord) -> dict[str, float]:
+def get_points(record: StepRecord) -> dict[str, float]:
     """Return the metrics of a step by name: all its numbers except its own number."""
     values = record.to_dict()
     return {name: float(value) for name, value in values.items() if isinstance(value, int | float) and name != "step"}

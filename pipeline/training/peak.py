@@ -28,25 +28,25 @@ CPU_SIZE, GPU_SIZE = 1024, 8192
 ROUNDS = 20
 
 
-def peak_tflops(device: torch.device, *, is_bf16: bool = True, n_threads: int = 0) -> tuple[float, str]:
+def get_peak_tflops(device: torch.device, *, is_bf16: bool = True, n_threads: int = 0) -> tuple[float, str]:
     """Return TFLOP/s and the name of the device, which notes where the peak was measured."""
     import torch
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    known = known_peak(name)
+    known = look_up_peak(name)
     if known is not None:
         return known, name
-    return measured_peak(device, is_bf16=is_bf16, n_threads=n_threads), f"{name}, its peak measured"
+    return measure_peak(device, is_bf16=is_bf16, n_threads=n_threads), f"{name}, its peak measured"
 
 
-def known_peak(name: str) -> float | None:
+def look_up_peak(name: str) -> float | None:
     """Look a peak up by the driver's name, such as NVIDIA H100 80GB HBM3; a PCIe or NVL card of that name reaches less."""
     words = name.lower().replace("geforce ", "").replace("rtx ", "rtx").replace("-", " ").split()
     found = [tflops for kind, (tflops, _) in DEVICES.items() if kind in words]
     return None if {"pcie", "nvl"} & set(words) or not found else found[0]
 
 
-def measured_peak(device: torch.device, *, is_bf16: bool = True, n_threads: int = 0) -> float:
+def measure_peak(device: torch.device, *, is_bf16: bool = True, n_threads: int = 0) -> float:
     """Return TFLOP/s of the fastest of some products of two square matrices; on a CPU with `n_threads` threads (0 = as it is)."""
     import torch
 

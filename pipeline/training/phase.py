@@ -32,7 +32,7 @@ from pipeline.frame.progress import Bar, short
 from pipeline.frame.timings import report_timings
 from pipeline.training.live import Live
 from pipeline.training.params import Optimization
-from pipeline.training.peak import peak_tflops
+from pipeline.training.peak import get_peak_tflops
 
 Evaluation = Callable[[Transformer], Mapping[str, Any]]
 DocumentsOf = Callable[[int], Sequence[str]]  # the number of a batch → ids
@@ -40,7 +40,7 @@ SHOWN_DOCUMENTS = 8
 CLOCKS = ("seconds", "tokens_per_second")  # what differs between two runs of the same thing
 
 
-def world_wanted() -> AbstractContextManager[World]:
+def open_world() -> AbstractContextManager[World]:
     """Return the World that the environment asks for: device and sharding change no more than last digits of a result.
 
     MINIGPT_TIMEOUT_SECONDS has to be longer than the main process takes for an evaluation, during which the others wait."""
@@ -48,12 +48,12 @@ def world_wanted() -> AbstractContextManager[World]:
     return connect(read("MINIGPT_DEVICE"), sharding=read("MINIGPT_SHARDING"), timeout_seconds=timeout)
 
 
-def settings_of(params: Optimization) -> TrainSettings:
+def make_settings(params: Optimization) -> TrainSettings:
     """Return the loop's settings: the params of one training run by their names, and what the environment decides."""
     values = params.model_dump(exclude={"spikes"})
     return TrainSettings(
-        **_values_of(TrainSettings, values),
-        optim=OptimSettings(**_values_of(OptimSettings, values)),
+        **_select_values(TrainSettings, values),
+        optim=OptimSettings(**_select_values(OptimSettings, values)),
         watch=WatchSettings(**params.spikes.model_dump()) if params.spikes else WatchSettings(),
         keep_checkpoints=read_count("MINIGPT_KEEP_CHECKPOINTS"),
         keep_every=read_count("MINIGPT_KEEP_EVERY"),
@@ -64,7 +64,7 @@ def settings_of(params: Optimization) -> TrainSettings:
     )
 
 
-def _values_of(settings: type, values: Mapping[str, Any]) -> dict[str, Any]:
+def _select_values(settings: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that a settings dataclass has a field for."""
     return {field.name: values[field.name] for field in fields(settings) if field.name in values}
 
@@ -89,14 +89,14 @@ def run_training(
     loss of each step is shown in bits per byte too.
     """
     epochs = params.total_steps * batches.batch_rows / batches.n_rows
-    say = print if world.is_main else (lambda _: None)
-    say(
+    log = print if world.is_main else (lambda _: None)
+    log(
         f"{stage}: {short(model.config.n_parameters)} parameters, {params.total_steps} steps of {batches.batch_rows} x "
         f"{model.config.seq_len} tokens, {epochs:.2f} epochs, {world.n_ranks} process(es) on {world.device}"
     )
     if read("MINIGPT_SHARDING") == "full" and not world.is_sharded:
-        say(f"{stage}: MINIGPT_SHARDING=full has no effect: a single process has nothing to share out")
-    peak = measured_peak_of(world)
+        log(f"{stage}: MINIGPT_SHARDING=full has no effect: a single process has nothing to share out")
+    peak = measure_peak_flops(world)
     events: list[TrainingEvent] = []
     bar = Bar(stage, params.total_steps, "steps", is_shown=world.is_main)
     with bar, Live(stage, scratch) as live, Prefetched(batches) as ahead:
@@ -104,31 +104,31 @@ def run_training(
         def on_step(record: StepRecord) -> None:
             if not bar.done:
                 bar.start_at(record.step - 1)
-            bar.advance(note=describe(record, mfu_of(record.tokens_per_second, model, peak), bytes_per_token))
+            bar.advance(note=describe_step(record, compute_mfu(record.tokens_per_second, model, peak), bytes_per_token))
             live.on_step(record)
 
         history = train(
             model,
             ahead,
-            settings=settings_of(params),
+            settings=make_settings(params),
             checkpoints=scratch / "checkpoints",
             evaluate=evaluate,
             on_step=on_step,
-            on_message=lambda text: say(f"{stage}: {text}"),
+            on_message=lambda text: log(f"{stage}: {text}"),
             on_event=events.append,
             name_batch=lambda batch: name_documents(documents_of(batch)),
             world=world,
         )
     weights = None
     if world.is_sharded:
-        from model.training.sharding import whole_weights
+        from model.training.sharding import gather_weights
 
-        weights = {name: weight.cpu() for name, weight in whole_weights(model, world)}
+        weights = {name: weight.cpu() for name, weight in gather_weights(model, world)}
     if not world.is_main:
         return {}
     save_model(out, model, tokenizer, phase=stage, weights=weights)
     write_history(out / "history.jsonl", history)
-    metrics = summarise(history, model, epochs)
+    metrics = summarize_run(history, model, epochs)
     report_speed(history[-1], model, peak)
     if params.spikes or events:
         metrics["batches_left_out"] = sum(len(event.left_out) for event in events)
@@ -149,34 +149,34 @@ def write_events(path: Path, events: list[TrainingEvent], documents_of: Document
     path.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
 
 
-def describe(record: StepRecord, mfu: float, bytes_per_token: float = 0.0) -> str:
+def describe_step(record: StepRecord, mfu: float, bytes_per_token: float = 0.0) -> str:
     """The note beside the bar: loss, speed, and held-out bits per byte where they were just measured."""
     parts = [f"loss {record.loss_nats:.3f}"]
     if bytes_per_token:
         parts.append(f"bpb {record.loss_nats / math.log(2) / bytes_per_token:.3f}")
     parts += [f"{short(record.tokens_per_second)} tokens/s", f"MFU {mfu:.1%}"]
-    held_out = [f"held-out {name.removeprefix('heldout_')} {value:.3f}" for name, value in figures_of(record).items()]
+    held_out = [f"held-out {name.removeprefix('heldout_')} {value:.3f}" for name, value in get_measurements(record).items()]
     return ", ".join([*parts, *held_out])
 
 
-def measured_peak_of(world: World) -> float:
+def measure_peak_flops(world: World) -> float:
     """FLOP/s of all processes together, at the precision that training takes; each has its own cores or its own GPU."""
     is_bf16 = has_fast_bf16(world.device)
-    return peak_tflops(world.device, is_bf16=is_bf16)[0] * 1e12 * world.n_ranks if world.is_main else math.inf
+    return get_peak_tflops(world.device, is_bf16=is_bf16)[0] * 1e12 * world.n_ranks if world.is_main else math.inf
 
 
-def mfu_of(tokens_per_second: float, model: Transformer, peak: float) -> float:
+def compute_mfu(tokens_per_second: float, model: Transformer, peak: float) -> float:
     """Model FLOPs a second as a share of the peak (PaLM, Chowdhery et al. 2022, appendix B; the causal half of attention)."""
-    return tokens_per_second * model.config.flops_per_token() / peak
+    return tokens_per_second * model.config.count_flops_per_token() / peak
 
 
 def report_speed(last: StepRecord, model: Transformer, peak: float) -> None:
     """Report the time of the whole run, resumed or not, to the frame."""
     rate = last.tokens / last.seconds
-    report_timings(train_seconds=last.seconds, tokens_per_second=rate, mfu=mfu_of(rate, model, peak))
+    report_timings(train_seconds=last.seconds, tokens_per_second=rate, mfu=compute_mfu(rate, model, peak))
 
 
-def figures_of(record: StepRecord) -> dict[str, float]:
+def get_measurements(record: StepRecord) -> dict[str, float]:
     """What was measured at this step, without samples."""
     return {name: value for name, value in record.evaluation.items() if isinstance(value, float)}
 
@@ -187,7 +187,7 @@ def write_history(path: Path, history: list[StepRecord]) -> None:
     path.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
 
 
-def summarise(history: list[StepRecord], model: Transformer, epochs: float) -> Metrics:
+def summarize_run(history: list[StepRecord], model: Transformer, epochs: float) -> Metrics:
     """Flat figures of a finished run; the loss is the mean over the last tenth of the steps."""
     tail = history[-max(len(history) // 10, 1) :]
     last = history[-1]
@@ -198,4 +198,4 @@ def summarise(history: list[StepRecord], model: Transformer, epochs: float) -> M
         "epochs": epochs,
         "train_loss_nats": math.fsum(record.loss_nats for record in tail) / len(tail),
     }
-    return metrics | {f"heldout_{name.removeprefix('heldout_')}": value for name, value in figures_of(last).items()}
+    return metrics | {f"heldout_{name.removeprefix('heldout_')}": value for name, value in get_measurements(last).items()}

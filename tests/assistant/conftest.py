@@ -84,7 +84,7 @@ def learn(model: Transformer, examples: list[tuple[list[int], list[bool]]]) -> N
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     torch.set_num_threads(1)  # two cost more than they give at this size
     for _ in range(150):
-        logits = model.logits(model(ids[:, :-1]))
+        logits = model.compute_logits(model(ids[:, :-1]))
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
         optimizer.zero_grad()
         loss.backward()

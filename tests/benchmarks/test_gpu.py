@@ -58,7 +58,7 @@ def test_the_whole_way_on_a_cpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     flops, _ = flops_per_token(TINY.config)
     peers = [PeerSpeed("slow", 1.0, flops, 0), PeerSpeed("fast", 2.0, flops, 10**9)]
     monkeypatch.setattr(gpu, "peers_on", lambda *what: peers)
-    monkeypatch.setattr(gpu, "peak_tflops", lambda device: (1.0, "a CPU"))
+    monkeypatch.setattr(gpu, "get_peak_tflops", lambda device: (1.0, "a CPU"))
     result = compare((TINY,), CPU, steps=2)
     assert result.ours > 0
     assert (result.peer, result.peer_name) == (mfu(2.0, flops, 1.0), "fast")

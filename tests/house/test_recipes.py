@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.params import check_params, load_params
-from pipeline.plan import Device, device_of, plan_of
+from pipeline.plan import Device, make_device, make_plan
 from tests.conftest import ROOT, read_yaml
 
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.yaml"))
@@ -27,10 +27,10 @@ def test_is_planned(path: Path) -> None:
     )
     if said:
         assert said[1] == path.stem
-        device, n_devices = device_of(said[2], 1), int(said[3] or 1)
+        device, n_devices = make_device(said[2], 1), int(said[3] or 1)
     else:
         device, n_devices = Device(name="small", tflops=0.5, memory_gb=8.0, mfu=0.5, is_cuda=False), 1
-    plan = plan_of(load_params(path), device, n_devices)
+    plan = make_plan(load_params(path), device, n_devices)
     assert plan["fits"]
     size = re.fullmatch(r"(?:.*-)?(\d+(?:\.\d+)?)([mb])", path.stem)
     if size:  # the name says how large the model is

@@ -11,10 +11,9 @@ import jaxtyping
 import pytest
 
 if "model.network.transformer" not in sys.modules:  # what takes tensors; settings and messages have checks of their own
-    modules = [
-        f"model.{name}"
-        for name in ("transformer", "loss", "generate", "batches", "score", "documents", "packing", "order")
-    ]
+    names = ("network.transformer", "network.loss", "network.score", "inference.generate")
+    names += ("data.batches", "data.documents", "data.packing", "data.order")
+    modules = [f"model.{name}" for name in names]
     jaxtyping.install_import_hook(modules, "beartype.beartype")
 
 import numpy as np

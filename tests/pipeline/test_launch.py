@@ -23,7 +23,7 @@ from model.network.folder import load_model
 from pipeline import launch
 from pipeline.command import run_stage_command
 from pipeline.frame.errors import UserError
-from pipeline.launch import default_processes, main, torchrun_options
+from pipeline.launch import choose_n_processes, main, make_torchrun_options
 from pipeline.params import STAGES
 from tests.conftest import ROOT, stage_commands
 
@@ -36,7 +36,7 @@ def test_no_stage_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_wrong_number_of_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIGPT_PROCESSES", "zero")
     with pytest.raises(UserError, match="MINIGPT_PROCESSES"):
-        default_processes(16)
+        choose_n_processes(16)
 
 
 @pytest.mark.parametrize(
@@ -47,15 +47,15 @@ def test_processes_on_a_cpu_divide_the_batch(
 ) -> None:
     monkeypatch.setenv("MINIGPT_DEVICE", "cpu")
     monkeypatch.setenv("MINIGPT_WORKERS", str(cores))
-    assert default_processes(batch_rows) == expected
+    assert choose_n_processes(batch_rows) == expected
 
 
 def test_what_torchrun_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MINIGPT_MAX_RESTARTS", raising=False)
-    assert torchrun_options([], 4) == ["--standalone", "--max-restarts=0", "--nproc-per-node=4"]
-    assert torchrun_options(["--nproc_per_node=2"], 4) == ["--standalone", "--max-restarts=0", "--nproc_per_node=2"]
+    assert make_torchrun_options([], 4) == ["--standalone", "--max-restarts=0", "--nproc-per-node=4"]
+    assert make_torchrun_options(["--nproc_per_node=2"], 4) == ["--standalone", "--max-restarts=0", "--nproc_per_node=2"]
     meeting = ["--nnodes=2", "--rdzv-endpoint=a:1", "--nproc-per-node=8"]
-    assert torchrun_options(meeting, 4) == ["--rdzv-backend=c10d", "--max-restarts=0", *meeting]
+    assert make_torchrun_options(meeting, 4) == ["--rdzv-backend=c10d", "--max-restarts=0", *meeting]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_stage_that_does_not_train_is_one_process(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("MINIGPT_PROCESSES", "4")
     monkeypatch.setattr(launch, "run_stage_command", lambda command: len(command))
     assert main(stage_commands()["shard"]) == len(stage_commands()["shard"])
-    assert [stage for stage in STAGES if launch.trains(stage)] == ["pretrain", "sft"]
+    assert [stage for stage in STAGES if launch.is_training_stage(stage)] == ["pretrain", "sft"]
 
 
 def dry_run(

@@ -10,7 +10,7 @@ import pytest
 from pipeline.frame.errors import UserError
 from pipeline.launch import main
 from pipeline.params import load_params
-from pipeline.plan import Device, device_of, plan_of, recipe_path
+from pipeline.plan import Device, find_recipe, make_device, make_plan
 from pipeline.training.peak import DEVICES
 from tests.conftest import ROOT, read_yaml
 
@@ -67,7 +67,7 @@ def test_activation_checkpointing_takes_less_memory_where_it_runs(capsys: pytest
     params = load_params(ROOT / "params.yaml")
     kernels = Device(name="cpu", tflops=0.1, memory_gb=8.0, mfu=0.5, compute="kernels", is_cuda=False)
     same = [
-        plan_of(params, kernels, 1, activation_checkpointing=kind)["phases"]["pretrain"]["bytes"]
+        make_plan(params, kernels, 1, activation_checkpointing=kind)["phases"]["pretrain"]["bytes"]
         for kind in ("none", "full")
     ]
     assert same[0] == same[1]
@@ -75,13 +75,13 @@ def test_activation_checkpointing_takes_less_memory_where_it_runs(capsys: pytest
 
 def test_too_little_memory_is_said() -> None:
     params = load_params(ROOT / "params.yaml")
-    assert not plan_of(params, Device(name="small", tflops=1.0, memory_gb=0.01, mfu=0.4), 1)["fits"]
-    assert plan_of(params, A_DEVICE, 1)["fits"]
+    assert not make_plan(params, Device(name="small", tflops=1.0, memory_gb=0.01, mfu=0.4), 1)["fits"]
+    assert make_plan(params, A_DEVICE, 1)["fits"]
 
 
 def test_twice_the_devices_take_half_the_time() -> None:
     params = load_params(ROOT / "params.yaml")
-    one, two = (plan_of(params, A_DEVICE, n) for n in (1, 2))
+    one, two = (make_plan(params, A_DEVICE, n) for n in (1, 2))
     assert two["hours"] == pytest.approx(one["hours"] / 2)
     assert two["phases"]["sft"]["tokens"] == one["phases"]["sft"]["tokens"]
 
@@ -101,12 +101,12 @@ def test_what_can_not_be_planned_is_said(argv: list[str], said: str, capsys: pyt
 
 
 def test_given_figures_take_the_place_of_known_ones() -> None:
-    device = device_of("h100", 8, tflops=500.0, memory_gb=40.0, mfu=0.3)
+    device = make_device("h100", 8, tflops=500.0, memory_gb=40.0, mfu=0.3)
     assert (device.tflops, device.memory_gb, device.mfu) == (500.0, 40.0, 0.3)
 
 
 def test_a_recipe_is_a_name_or_a_file(tmp_path: Path) -> None:
-    assert recipe_path("smoke") == ROOT / "docs/recipes/smoke.yaml"
-    assert recipe_path(str(ROOT / "params.yaml")) == ROOT / "params.yaml"
+    assert find_recipe("smoke") == ROOT / "docs/recipes/smoke.yaml"
+    assert find_recipe(str(ROOT / "params.yaml")) == ROOT / "params.yaml"
     with pytest.raises(UserError, match="smoke"):
-        recipe_path(str(tmp_path / "nothing.yaml"))
+        find_recipe(str(tmp_path / "nothing.yaml"))

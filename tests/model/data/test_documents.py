@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from model.data.batches import Batch, RowBatches, StreamRows, TokenStream
 from model.data.documents import PackedRows, Selection
-from model.network.loss import IGNORE
 from model.data.order import fair_cycle
-from model.training.loop import TrainSettings, train
+from model.network.loss import IGNORE
 from model.network.transformer import Transformer
+from model.training.loop import TrainSettings, train
 from tests.model.conftest import TINY, awake, write_shards
 
 BOS = 1
@@ -141,10 +141,10 @@ def test_a_document_in_a_packed_row_is_computed_as_if_it_were_alone() -> None:
     n_shared = 0
     for batch in every(batches):
         assert batch.documents is not None
-        together = model.logits(model(batch.ids, documents=batch.documents))
+        together = model.compute_logits(model(batch.ids, documents=batch.documents))
         for number in range(int(batch.documents.max()) + 1):
             piece = batch.documents[0] == number
-            alone = model.logits(model(batch.ids[:, piece]))
+            alone = model.compute_logits(model(batch.ids[:, piece]))
             torch.testing.assert_close(together[:, piece], alone, atol=1e-5, rtol=1e-5)
             n_shared += number > 0
     assert n_shared > 1

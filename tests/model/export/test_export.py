@@ -71,7 +71,7 @@ def test_transformers_gives_the_same_logits_and_tokens(is_tied: bool, tmp_path: 
     assert type(theirs).__name__ == "Qwen3ForCausalLM"
     ids = torch.tensor([prompt_ids(TALK, tokenizer)])
     with torch.no_grad():
-        ours = model.logits(model(ids))
+        ours = model.compute_logits(model(ids))
         assert torch.allclose(theirs(ids).logits, ours, atol=1e-4)
     new = generate(model, ids[0].tolist(), Sampling(max_tokens=20, temperature=0.0), stop_ids=[])
     found = theirs.generate(ids, max_new_tokens=20, do_sample=False, eos_token_id=None)[0, ids.shape[1] :].tolist()
@@ -111,7 +111,7 @@ def test_llama_cpp_gives_the_same_greedy_tokens(kind: str, pattern: str, tmp_pat
         assert theirs.tokenize(text.encode(), add_bos=False, special=False) == tokenizer.encode(text)
     ids = prompt_ids(TALK, tokenizer)
     theirs.eval(ids)
-    logits = model.logits(model(torch.tensor([ids])))[0].numpy()
+    logits = model.compute_logits(model(torch.tensor([ids])))[0].numpy()
     found = np.array(theirs.scores[: len(ids)])
     tolerance = {"f32": 0.002, "f16": 0.01, "q8_0": 0.1}[kind] * logits.std()
     assert np.sqrt(np.mean((found - logits) ** 2)) < tolerance

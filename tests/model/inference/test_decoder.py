@@ -46,7 +46,7 @@ def test_logits_are_those_of_the_model(shape: tuple[int, int, int, bool], weight
     model = make(*shape)
     exact = model if weights == "float32" else rounded(model)
     ids = torch.randint(51, (3, 140), generator=torch.Generator().manual_seed(5))
-    wanted = exact.logits(exact(ids))
+    wanted = exact.compute_logits(exact(ids))
     decoder = Decoder(model, n_places=3, weights=weights)
     for place, row in enumerate(ids.tolist()):
         assert torch.allclose(decoder.prefill([place], [row[:131]])[0], wanted[place, 130], atol=2e-4)
@@ -64,7 +64,7 @@ def test_rows_of_different_lengths_and_threads_do_not_meet() -> None:
         decoder.prefill([place], [row[:-1]])
     found = decoder.decode([row[-1] for row in rows], list(range(12)), [len(row) - 1 for row in rows])
     for place, row in enumerate(rows):
-        assert torch.allclose(found[place], model.logits(model(torch.tensor([row]))[0, -1]), atol=2e-4)
+        assert torch.allclose(found[place], model.compute_logits(model(torch.tensor([row]))[0, -1]), atol=2e-4)
 
 
 @settings(max_examples=20, deadline=None)

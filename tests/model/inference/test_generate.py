@@ -16,7 +16,7 @@ GREEDY = Sampling(max_tokens=12, temperature=0.0)
 def uncached(prompt: list[int], n_new: int) -> list[int]:
     ids = list(prompt)
     for _ in range(n_new):
-        ids.append(int(MODEL.logits(MODEL(torch.tensor([ids])))[0, -1].argmax()))
+        ids.append(int(MODEL.compute_logits(MODEL(torch.tensor([ids])))[0, -1].argmax()))
     return ids[len(prompt) :]
 
 

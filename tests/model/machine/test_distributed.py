@@ -19,7 +19,7 @@ from model.machine.distributed import connect
 from model.training.loop import train
 from model.network.transformer import Transformer
 from tests.model.conftest import TINY
-from tests.model.test_train import batches, settings
+from tests.model.training.test_loop import batches, settings
 folder = Path(sys.argv[1])
 with connect("cpu") as world:
     n, rank = world.n_ranks, world.rank
@@ -27,8 +27,8 @@ with connect("cpu") as world:
     tensors = [torch.ones(3), torch.full((2, 2), float(rank))]
     world.sum_tensors(tensors)
     assert tensors[0].tolist() == [n] * 3 and tensors[1].sum() == 4 * n * (n - 1) / 2
-    assert world.from_main([3.5, 2] if rank == 0 else [rank]) == [3.5, 2]
-    assert world.from_main([] if rank == 0 else [rank]) == []
+    assert world.broadcast([3.5, 2] if rank == 0 else [rank]) == [3.5, 2]
+    assert world.broadcast([] if rank == 0 else [rank]) == []
     parts = world.exchange([torch.full((rank + 1,), 10.0 * rank + to) for to in range(n)], range(1, n + 1))
     assert [part.tolist() for part in parts] == [[10.0 * source + rank] * (source + 1) for source in range(n)]
     seen = []
@@ -44,7 +44,7 @@ def test_one_process_is_a_world_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     with connect("cpu") as world:
         assert world == World()
         assert world.sum(1.5, 2) == (1.5, 2)
-        assert world.from_main([1, 2]) == [1, 2]
+        assert world.broadcast([1, 2]) == [1, 2]
         world.barrier()
     with connect("cpu", sharding="full") as world:
         assert not world.is_sharded  # there is nobody to share with

@@ -29,12 +29,12 @@ def test_flops_are_six_per_matrix_weight_and_token() -> None:
     config = ModelConfig(**SIZES)
     matrices = sum(p.numel() for p in Transformer(config).parameters() if p.ndim > 1)
     attention = 2 * config.n_layer * config.n_head * config.d_head * 10
-    assert config.flops_per_token(10) == 6 * matrices + 3 * attention
-    assert config.flops_per_token(10, is_training=False) * 3 == config.flops_per_token(10)
+    assert config.count_flops_per_token(10) == 6 * matrices + 3 * attention
+    assert config.count_flops_per_token(10, is_training=False) * 3 == config.count_flops_per_token(10)
 
 
 def test_the_cache_holds_keys_and_values() -> None:
-    assert ModelConfig(**SIZES).cache_bytes(2, 10) == 2 * 2 * 2 * 8 * 2 * 10 * 4
+    assert ModelConfig(**SIZES).count_cache_bytes(2, 10) == 2 * 2 * 2 * 8 * 2 * 10 * 4
 
 
 def test_round_trip() -> None:

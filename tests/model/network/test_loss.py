@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.network.loss import IGNORE, cross_entropy, token_nats
+from model.network.loss import IGNORE, compute_token_nats, cross_entropy
 
 
 def data(ignored: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -33,7 +33,7 @@ def test_equals_the_unchunked_loss_and_its_gradients(ignored: bool, chunk_tokens
 
 def test_nats_per_token_add_up() -> None:
     hidden, weight, targets = data(True)
-    each = token_nats(hidden, weight, targets, chunk_tokens=7)
+    each = compute_token_nats(hidden, weight, targets, chunk_tokens=7)
     torch.testing.assert_close(each.sum(), cross_entropy(hidden, weight, targets)[0].detach())
     assert (each[targets == IGNORE] == 0).all()
 

@@ -6,14 +6,14 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.network.score import document_nats, windows
+from model.network.score import compute_document_nats, cut_windows
 from tests.model.conftest import TINY, awake
 
 
 @given(st.integers(1, 200), st.integers(2, 40), st.sampled_from([0.0, 0.25, 0.5, 0.9]))
 def test_windows_score_each_token_once(n_tokens: int, seq_len: int, overlap_frac: float) -> None:
     targets: list[int] = []
-    for start, stop, scored in windows(n_tokens, seq_len, overlap_frac):
+    for start, stop, scored in cut_windows(n_tokens, seq_len, overlap_frac):
         assert 0 <= start < scored <= stop < n_tokens
         assert stop - start <= seq_len
         targets += range(scored, stop + 1)
@@ -25,10 +25,10 @@ def test_equals_one_document_at_a_time(batch_tokens: int) -> None:
     model = awake()
     generator = torch.Generator().manual_seed(0)
     documents = [torch.randint(0, 300, (n,), generator=generator).tolist() for n in (5, 33, 1, 90, 2, 32)]
-    nats = document_nats(model, documents, batch_tokens=batch_tokens)
+    nats = compute_document_nats(model, documents, batch_tokens=batch_tokens)
     for ids, value in zip(documents, nats, strict=True):
         if 1 < len(ids) <= TINY.seq_len + 1:
-            logits = model.logits(model(torch.tensor([ids[:-1]])))[0]
+            logits = model.compute_logits(model(torch.tensor([ids[:-1]])))[0]
             assert value == pytest.approx(
                 F.cross_entropy(logits, torch.tensor(ids[1:]), reduction="sum").item(), rel=1e-4
             )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.network.transformer import KVCache, Transformer, rope_tables
+from model.network.transformer import KVCache, Transformer, make_rope_tables
 from tests.model.conftest import TINY, awake
 
 
@@ -57,7 +57,7 @@ def test_equals_a_plain_reference() -> None:
         up = h @ weights[name + "feed_forward.up.weight"].T
         x = x + (gate * torch.sigmoid(gate) * up) @ weights[name + "feed_forward.down.weight"].T
     expected = _norm(x, weights["norm.weight"]) @ weights["embedding.weight"].T
-    torch.testing.assert_close(model.logits(model(ids))[0], expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model.compute_logits(model(ids))[0], expected, atol=1e-4, rtol=1e-4)
 
 
 def _norm(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -93,7 +93,7 @@ def _attention(h: torch.Tensor, weights: dict[str, torch.Tensor], name: str) -> 
 
 
 def test_rotary_tables_depend_on_the_distance_alone() -> None:
-    cos, sin = rope_tables(TINY, 16)
+    cos, sin = make_rope_tables(TINY, 16)
     torch.testing.assert_close(cos**2 + sin**2, torch.ones_like(cos))
 
 

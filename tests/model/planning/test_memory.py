@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 from model.data.batches import StreamBatches, TokenStream
-from model.machine.hardware import kernel_problem
+from model.machine.hardware import find_kernel_problem
 from model.network import loss
 from model.network.config import ModelConfig
 from model.network.transformer import Transformer
 from model.planning import memory as plan
-from model.planning.memory import MemoryPlan, PhaseRun, memory
+from model.planning.memory import MemoryPlan, PhaseRun, plan_memory
 from model.training import fused
 from model.training.activation_checkpointing import KINDS
 from model.training.compute import KernelCompute, TorchCompute
 from model.training.loop import TrainSettings, train
-from model.training.optim import Optimizer, OptimSettings, grad_of
+from model.training.optim import Optimizer, OptimSettings, get_grad
 from tests.model.conftest import write_shards
 from tests.model.training.test_loop import ROOT
 
@@ -58,7 +58,7 @@ def storages(tensors: Any) -> dict[int, int]:
 
 def planned(config: ModelConfig, **changes: Any) -> MemoryPlan:
     values: dict[str, Any] = {"total_steps": 1, "batch_rows": ROWS, "is_cuda": False, **changes}
-    return memory(PhaseRun(config=config, **values))
+    return plan_memory(PhaseRun(config=config, **values))
 
 
 def batch_of(config: ModelConfig) -> Tensor:
@@ -84,23 +84,23 @@ def test_activations_are_what_autograd_saves(config: ModelConfig, dtype: torch.d
         is_bf16=dtype == torch.bfloat16,
         masks_documents=masks_documents,
     )
-    assert plan.torch_activation_bytes(how) == pytest.approx(measured, rel=0.01)
+    assert plan.count_torch_activation_bytes(how) == pytest.approx(measured, rel=0.01)
 
 
 COMPILED = """
 import json, sys, torch
-from model.training.activation_checkpointing import KINDS, layer_runner
-from model.config import ModelConfig
+from model.training.activation_checkpointing import KINDS, get_layer_runner
+from model.network.config import ModelConfig
 from model.network.transformer import Transformer
 for values in json.loads(sys.argv[1]):
     config = ModelConfig(**values)
     for dtype, kind in [(dtype, kind) for dtype in (torch.float32, torch.bfloat16) for kind in KINDS]:
         torch.compiler.reset()
         model = Transformer(config).to(dtype)
-        model.run_layer = layer_runner(kind)
+        model.run_layer = get_layer_runner(kind)
         own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
         ids = torch.randint(0, config.vocab_size, (3, config.seq_len))
-        hidden = torch.compile(model.inference.forward, backend="aot_eager_decomp_partition")(ids)
+        hidden = torch.compile(model.forward, backend="aot_eager_decomp_partition")(ids)
         storages = [tensor.untyped_storage() for tensor in hidden.grad_fn.saved_tensors]
         print(sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in own}.values()), flush=True)
 """
@@ -118,7 +118,7 @@ def test_compiled_activations_are_what_the_partitioner_keeps() -> None:
     how: dict[str, Any] = {"total_steps": 1, "batch_rows": ROWS, "is_cuda": False, "is_compiled": True}
     for config, is_bf16 in itertools.product(configs, (False, True)):
         told = [
-            plan.torch_activation_bytes(PhaseRun(config=config, is_bf16=is_bf16, activation_checkpointing=kind, **how))
+            plan.count_torch_activation_bytes(PhaseRun(config=config, is_bf16=is_bf16, activation_checkpointing=kind, **how))
             for kind in KINDS
         ]
         kept = [measured.pop(0) for _ in KINDS]
@@ -131,12 +131,12 @@ def test_compiled_activations_are_what_the_partitioner_keeps() -> None:
 @pytest.mark.parametrize("config", MODELS)
 def test_plain_torch_holds_what_the_plan_says(config: ModelConfig) -> None:
     model = Transformer(config)
-    low = TorchCompute(model, torch.bfloat16, use_compile=False, say=lambda text: None).copy
+    low = TorchCompute(model, torch.bfloat16, use_compile=False, log=lambda text: None).copy
     for parameter in [*low.parameters, *low.masters]:
         parameter.grad = torch.zeros_like(parameter)
     told = planned(config)
     assert told.weights == sum(storages([*low.parameters, *low.masters]).values())
-    assert told.gradients == sum(storages([grad_of(p) for p in [*low.parameters, *low.masters]]).values())
+    assert told.gradients == sum(storages([get_grad(p) for p in [*low.parameters, *low.masters]]).values())
 
 
 @pytest.mark.parametrize("config", MODELS)
@@ -152,7 +152,7 @@ def test_the_optimizers_state_is_what_the_plan_says(config: ModelConfig) -> None
 
 @pytest.mark.parametrize("config", MODELS)
 @pytest.mark.parametrize("block_tokens", [128, 20])
-@pytest.mark.skipif(kernel_problem() is not None, reason="the CPU kernels can't run here")
+@pytest.mark.skipif(find_kernel_problem() is not None, reason="the CPU kernels can't run here")
 def test_the_kernels_hold_what_the_plan_says(
     config: ModelConfig, block_tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,9 +166,9 @@ def test_the_kernels_hold_what_the_plan_says(
     low = compute.model_for_evaluation()
     step = compute.step
     weights = [*model.parameters(), *low.parameters(), step.head, *(t for w in step.weights for t in w.copies)]
-    gradients = [*map(grad_of, model.parameters()), *(t for w in step.weights for t in w.grads)]
+    gradients = [*map(get_grad, model.parameters()), *(t for w in step.weights for t in w.grads)]
     buffers = [t for kept in step.kept for t in vars(kept).values() if isinstance(t, Tensor)]
-    buffers += [chance for kept in step.kept for chance in kept.chances]
+    buffers += [chance for kept in step.kept for chance in kept.probabilities]
     buffers += [t for name, t in vars(step).items() if isinstance(t, Tensor) and name != "head"]
     told = planned(config, compute="kernels")
     assert told.weights == sum(storages(weights).values())
@@ -185,7 +185,7 @@ def test_chunks_and_blocks_are_those_of_the_code() -> None:
 def test_matrices_are_those_of_muon() -> None:
     for config in MODELS:
         muon = Optimizer(Transformer(config), OptimSettings()).muon
-        assert plan.matrix_shapes(config) == {shape: len(names) for shape, names in muon.groups.items()}
+        assert plan.count_matrix_shapes(config) == {shape: len(names) for shape, names in muon.groups.items()}
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
@@ -208,7 +208,7 @@ def test_a_real_run_takes_what_the_plan_says(
     config: ModelConfig, precision: str, checkpointing: Any, micro_rows: int, tmp_path: Path
 ) -> None:
     """Whole steps of the training loop, the allocator watched."""
-    if precision == "kernels" and kernel_problem() is not None:
+    if precision == "kernels" and find_kernel_problem() is not None:
         pytest.skip("the CPU kernels can't run here")
     rows = 12 if config in MANY_TOKENS else 4
     write_shards(tmp_path / "shards", vocab_size=config.vocab_size)
@@ -223,7 +223,7 @@ def test_a_real_run_takes_what_the_plan_says(
         activation_checkpointing=checkpointing,
     )
     model = Transformer(config)
-    told = memory(
+    told = plan_memory(
         PhaseRun(
             config=config,
             total_steps=2,
@@ -248,20 +248,20 @@ def test_a_run_has_the_tokens_of_its_plan(tmp_path: Path) -> None:
     history = train(Transformer(config), batches, settings=settings, checkpoints=tmp_path / "run")
     run = PhaseRun(config=config, total_steps=5, batch_rows=4)
     assert history[-1].tokens == run.tokens
-    assert run.flops == run.tokens * config.flops_per_token()
-    assert run.seconds(tflops=1.0, mfu=0.5) == pytest.approx(run.flops / 0.5e12)
+    assert run.flops == run.tokens * config.count_flops_per_token()
+    assert run.estimate_seconds(tflops=1.0, mfu=0.5) == pytest.approx(run.flops / 0.5e12)
 
 
 def test_devices_share_rows_time_and_on_demand_state() -> None:
     one, four = (PhaseRun(config=MODELS[0], total_steps=10, batch_rows=8, n_devices=n) for n in (1, 4))
     assert four.tokens == one.tokens
-    assert four.seconds(1.0, 0.4) == pytest.approx(one.seconds(1.0, 0.4) / 4)
+    assert four.estimate_seconds(1.0, 0.4) == pytest.approx(one.estimate_seconds(1.0, 0.4) / 4)
     assert (one.rows_at_once, four.rows_at_once) == (8, 2)
-    assert memory(four).activations < memory(one).activations
-    assert memory(four).optimizer == memory(one).optimizer
-    sharded = memory(PhaseRun(config=MODELS[0], total_steps=10, batch_rows=8, n_devices=4, is_sharded=True))
-    assert sharded.optimizer == pytest.approx(memory(one).optimizer / 4, rel=0.01)
-    assert sharded.peak < memory(four).peak
+    assert plan_memory(four).activations < plan_memory(one).activations
+    assert plan_memory(four).optimizer == plan_memory(one).optimizer
+    sharded = plan_memory(PhaseRun(config=MODELS[0], total_steps=10, batch_rows=8, n_devices=4, is_sharded=True))
+    assert sharded.optimizer == pytest.approx(plan_memory(one).optimizer / 4, rel=0.01)
+    assert sharded.peak < plan_memory(four).peak
 
 
 @pytest.mark.parametrize("bad", [{"batch_rows": 6}, {"micro_rows": 3}, {"total_steps": 0}])

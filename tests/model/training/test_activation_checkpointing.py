@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.data.batches import Batch
 from model.network.transformer import Transformer
-from model.training.activation_checkpointing import KINDS, Kind, layer_runner
-from model.training.compute import TorchCompute, choose
-from model.training.optim import grad_of
+from model.training.activation_checkpointing import KINDS, Kind, get_layer_runner
+from model.training.compute import TorchCompute, choose_compute
+from model.training.optim import get_grad
 from tests.model.conftest import TINY, awake
 from tests.model.training.test_loop import ROOT
 
@@ -30,11 +30,11 @@ def batch(documents: bool = True) -> Batch:
 
 def gradients(kind: Kind, dtype: torch.dtype, documents: bool) -> list[Tensor]:
     model = awake()
-    compute = TorchCompute(model, dtype, use_compile=False, say=lambda text: None)
-    compute.copy.model.run_layer = layer_runner(kind)
+    compute = TorchCompute(model, dtype, use_compile=False, log=lambda text: None)
+    compute.copy.model.run_layer = get_layer_runner(kind)
     compute.update()
     nats = compute.add_gradients(batch(documents), COUNT)
-    return [nats, *map(grad_of, model.parameters())]
+    return [nats, *map(get_grad, model.parameters())]
 
 
 @pytest.mark.parametrize("kind", ["selective", "full"])
@@ -62,7 +62,7 @@ def test_selective_makes_no_product_again_and_full_all_but_the_last() -> None:
     counts = {}
     for kind in KINDS:
         model = awake()
-        model.run_layer = layer_runner(kind)
+        model.run_layer = get_layer_runner(kind)
         with Products() as counted:
             model(batch().ids).sum().backward()
         counts[kind] = (counted.products, counted.attentions)
@@ -76,14 +76,14 @@ def test_evaluation_computes_nothing_again() -> None:
     model = awake()
     expected = model(batch().ids).detach()
     for kind in KINDS:
-        model.run_layer = layer_runner(kind)
+        model.run_layer = get_layer_runner(kind)
         with torch.no_grad():
             assert torch.equal(model(batch().ids), expected)
 
 
 def test_another_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="none, selective, full"):
-        layer_runner("some")  # pyright: ignore[reportArgumentType]
+        get_layer_runner("some")  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("problem", [None, "broken"])
@@ -92,8 +92,8 @@ def test_the_cpu_kernels_say_that_they_keep_everything(problem: str | None, monk
     monkeypatch.setattr("model.training.compute.KernelCompute", lambda model: "kernels")
     said: list[str] = []
     model = Transformer(TINY)
-    compute = choose(
-        model, precision="bf16", use_kernels=True, use_compile=False, say=said.append, activation_checkpointing="full"
+    compute = choose_compute(
+        model, precision="bf16", use_kernels=True, use_compile=False, log=said.append, activation_checkpointing="full"
     )
     assert (compute == "kernels") == (problem is None)
     assert any("activation checkpointing is not used" in text for text in said) == (problem is None)
@@ -102,16 +102,16 @@ def test_the_cpu_kernels_say_that_they_keep_everything(problem: str | None, monk
 COMPILED = """
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
-from model.training.activation_checkpointing import layer_runner
-from tests.model.test_activation_checkpointing import batch
+from model.training.activation_checkpointing import get_layer_runner
+from tests.model.training.test_activation_checkpointing import batch
 from tests.model.conftest import awake
 found = {}
 for kind in ("none", "selective", "full"):
     torch.compiler.reset()
     model = awake()
-    model.run_layer = layer_runner(kind)
+    model.run_layer = get_layer_runner(kind)
     counter = CompileCounterWithBackend("aot_eager_decomp_partition")
-    hidden = torch.compile(model.inference.forward, backend=counter, fullgraph=True)(batch().ids, None, batch().documents)
+    hidden = torch.compile(model.forward, backend=counter, fullgraph=True)(batch().ids, None, batch().documents)
     assert counter.frame_count == 1
     kept = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in hidden.grad_fn.saved_tensors}
     for tensor in (*model.parameters(), *model.buffers()):

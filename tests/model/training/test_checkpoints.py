@@ -47,7 +47,7 @@ def test_there_is_always_one_to_go_back_to(steps: set[int], last: int, back_step
     """However they lie: kept step by step, as a run does, and never much farther back than asked for."""
     there, gap = {0}, max(b - a for a, b in itertools.pairwise(sorted({0} | steps)))
     for step in sorted(steps):
-        there = RetentionPolicy(last=last, back_steps=back_steps).kept(there | {step})
+        there = RetentionPolicy(last=last, back_steps=back_steps).choose_kept(there | {step})
         assert len(there) <= last + 2
         target = max(step - back_steps, 0)
         assert target - max(each for each in there if each <= target) <= back_steps + gap
@@ -98,7 +98,7 @@ def test_a_model_folder_round_trips(tmp_path: Path, tokenizer: Tokenizer, is_tie
     assert about == {"kind": "minigpt", "phase": "sft"}
     assert (loaded.config, its_tokenizer.sha256) == (model.config, tokenizer.sha256)
     ids = torch.arange(20)[None]
-    assert torch.equal(loaded.logits(loaded(ids)), model.logits(model(ids)))
+    assert torch.equal(loaded.compute_logits(loaded(ids)), model.compute_logits(model(ids)))
 
 
 def test_a_broken_model_folder_is_named(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.data.batches import Batch
 from model.machine.distributed import World
-from model.machine.hardware import compiler_problem
+from model.machine.hardware import find_compiler_problem
 from model.network.transformer import Transformer
 from model.training.compute import TorchCompute
 from model.training.loop import train
@@ -43,7 +43,7 @@ def scored_in_part() -> Batch:
 @pytest.mark.parametrize("part", [batch(False), batch(), scored_in_part()], ids=["plain", "documents", "scored"])
 def test_the_passes_and_the_update_wait_for_no_value(dtype: torch.dtype, part: Batch) -> None:
     model = Transformer(TINY).to(META)
-    compute = TorchCompute(model, dtype, use_compile=False, say=lambda text: None)
+    compute = TorchCompute(model, dtype, use_compile=False, log=lambda text: None)
     optimizer = Optimizer(model, OptimSettings(weight_decay=0.1), muon_dtype=dtype)
     compute.update()
     nats = sum(compute.add_gradients(part, COUNT.to(META)) for _ in range(2))
@@ -67,9 +67,9 @@ def test_a_step_of_training_waits_once(tmp_path: Path, monkeypatch: pytest.Monke
         return [3.0, 64.0, 1.0]
 
     monkeypatch.setattr(Tensor, "tolist", values)
-    monkeypatch.setattr("model.training.checkpoints._sha256", lambda path: "")
+    monkeypatch.setattr("model.training.checkpoints._hash_file", lambda path: "")
     monkeypatch.setattr(Optimizer, "step", lambda optimizer, multiplier: optimizer.muon.step(multiplier))
-    monkeypatch.setattr("model.training.loop._fingerprint", lambda *things: "")
+    monkeypatch.setattr("model.training.loop._compute_fingerprint", lambda *things: "")
     monkeypatch.setattr("model.training.loop.Saver.save", lambda *things: None)
     records = train(
         Transformer(TINY),
@@ -91,7 +91,7 @@ def test_parts_add_up_to_the_whole() -> None:
     results = []
     for parts in ([whole], halves):
         model = awake()
-        compute = TorchCompute(model, torch.float32, use_compile=False, say=lambda text: None)
+        compute = TorchCompute(model, torch.float32, use_compile=False, log=lambda text: None)
         nats = sum(compute.add_gradients(part, COUNT) for part in parts)
         results.append([nats, *(parameter.grad for parameter in model.parameters())])
     for mine, other in zip(*results, strict=True):
@@ -100,17 +100,17 @@ def test_parts_add_up_to_the_whole() -> None:
 
 COMPILED = """
 import torch
-from model.training.activation_checkpointing import layer_runner
+from model.training.activation_checkpointing import get_layer_runner
 from model.training.compute import TorchCompute
 from tests.model.conftest import awake
-from tests.model.test_activation_checkpointing import COUNT
-from tests.model.test_compute import scored_in_part
+from tests.model.training.test_activation_checkpointing import COUNT
+from tests.model.training.test_compute import scored_in_part
 torch.set_num_threads(1)
 found = []
 for use_compile in (False, True):
     said, model = [], awake()
-    compute = TorchCompute(model, torch.bfloat16, use_compile=use_compile, say=said.append)
-    compute.copy.model.run_layer = layer_runner("selective")
+    compute = TorchCompute(model, torch.bfloat16, use_compile=use_compile, log=said.append)
+    compute.copy.model.run_layer = get_layer_runner("selective")
     compute.chunk_tokens = 20  # two chunks of 20 for 32 targets
     compute.update()
     nats = [compute.add_gradients(scored_in_part(), COUNT).item() for _ in range(2)]
@@ -125,7 +125,7 @@ print("equal")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(compiler_problem("cpu") is not None, reason="torch.compile can't build anything here")
+@pytest.mark.skipif(find_compiler_problem("cpu") is not None, reason="torch.compile can't build anything here")
 def test_compiled_equals_plain() -> None:
     """What a GPU runs, built for the CPU: documents, targets in part, activation checkpointing; up to bf16's rounding. Apart,
     where no shapes are checked."""

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 from torch.nn.attention import flex_attention as torch_flex
 
-from model.network.transformer import attend, documents_mask
+from model.network.transformer import attend, make_document_mask
 from model.training.compute import TorchCompute
-from model.training.document_blocks import attention_within
-from model.training.optim import grad_of
+from model.training.document_blocks import make_block_attention
+from model.training.optim import get_grad
 from tests.model.conftest import TINY, awake
 from tests.model.training.test_activation_checkpointing import COUNT, batch
 from tests.model.training.test_loop import ROOT
@@ -47,8 +47,8 @@ def heads(n_head: int, n_kv_head: int, n_tokens: int) -> tuple[list[Tensor], Ten
 @pytest.mark.parametrize("n_tokens", [24, 128, 200])
 def test_blocks_equal_the_dense_mask(n_head: int, n_kv_head: int, n_tokens: int) -> None:
     inputs, documents = heads(n_head, n_kv_head, n_tokens)
-    by_blocks = attention_within(documents)(*inputs)
-    dense = attend(inputs[0], inputs[1], inputs[2], documents_mask(documents), is_causal=False)
+    by_blocks = make_block_attention(documents)(*inputs)
+    dense = attend(inputs[0], inputs[1], inputs[2], make_document_mask(documents), is_causal=False)
     torch.testing.assert_close(by_blocks, dense)
     slopes = [torch.autograd.grad(y.square().sum(), inputs) for y in (by_blocks, dense)]
     for mine, other in zip(*slopes, strict=True):
@@ -59,10 +59,10 @@ def test_a_model_learns_the_same_from_blocks() -> None:
     results = []
     for has_blocks in (True, False):
         model = awake()
-        compute = TorchCompute(model, torch.float32, use_compile=False, say=lambda text: None)
+        compute = TorchCompute(model, torch.float32, use_compile=False, log=lambda text: None)
         if has_blocks:
             compute._use_blocks()  # pyright: ignore[reportPrivateUsage]
-        results.append([compute.add_gradients(batch(), COUNT), *map(grad_of, model.parameters())])
+        results.append([compute.add_gradients(batch(), COUNT), *map(get_grad, model.parameters())])
     for mine, other in zip(*results, strict=True):
         torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
 
@@ -75,12 +75,12 @@ def test_where_blocks_fail_the_mask_is_written_out_and_that_is_said(monkeypatch:
     monkeypatch.setattr(torch, "compile", lambda function, **how: function)
     said: list[str] = []
     model = awake()
-    compute = TorchCompute(model, torch.float32, use_compile=True, say=said.append)
+    compute = TorchCompute(model, torch.float32, use_compile=True, log=said.append)
     model.mask_documents, compute.has_blocks = fail, True  # as on a GPU
     nats = compute.add_gradients(batch(), COUNT)
     assert said == ["masks of documents are written out in full: FlexAttention failed here (no room)"]
     assert compute.is_compiled
-    plain = TorchCompute(awake(), torch.float32, use_compile=False, say=lambda text: None)
+    plain = TorchCompute(awake(), torch.float32, use_compile=False, log=lambda text: None)
     assert nats == plain.add_gradients(batch(), COUNT)
 
 
@@ -88,9 +88,9 @@ COMPILED = """
 import torch
 from torch.nn.attention import flex_attention as torch_flex
 from torch._dynamo.testing import CompileCounterWithBackend
-from model.training.activation_checkpointing import layer_runner
-from model.training.document_blocks import attention_within
-from tests.model.test_activation_checkpointing import batch
+from model.training.activation_checkpointing import get_layer_runner
+from model.training.document_blocks import make_block_attention
+from tests.model.training.test_activation_checkpointing import batch
 from tests.model.conftest import awake
 torch_flex._validate_device = lambda *tensors: None
 plain = awake()
@@ -98,9 +98,9 @@ plain(batch().ids, None, batch().documents).sum().backward()
 for kind in ("none", "selective", "full"):
     torch.compiler.reset()
     model = awake()
-    model.run_layer, model.mask_documents = layer_runner(kind), attention_within
+    model.run_layer, model.mask_documents = get_layer_runner(kind), make_block_attention
     counter = CompileCounterWithBackend("aot_eager")
-    forward = torch.compile(model.inference.forward, backend=counter, fullgraph=True)
+    forward = torch.compile(model.forward, backend=counter, fullgraph=True)
     for roll in (1, 0):  # other documents: the same code
         model.zero_grad()
         forward(batch().ids, None, batch().documents.roll(roll, 1)).sum().backward()

@@ -3,15 +3,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.machine.hardware import kernel_problem
+from model.machine.hardware import find_kernel_problem
 from model.network.config import ModelConfig
 from model.network.loss import cross_entropy
 from model.network.transformer import Transformer
 from model.training import fused
-from model.training.fused import FusedStep, first_visible
+from model.training.fused import FusedStep, compute_first_visible
 from tests.model.conftest import TINY, awake
 
-pytestmark = pytest.mark.skipif(kernel_problem() is not None, reason=f"no CPU kernels: {kernel_problem()}")
+pytestmark = pytest.mark.skipif(find_kernel_problem() is not None, reason=f"no CPU kernels: {find_kernel_problem()}")
 UNTIED = ModelConfig.from_dict(TINY.to_dict() | {"is_tied": False, "n_kv_head": 4})
 DOCUMENTS = torch.tensor([[0] * 9 + [1] * 23, [0] * 32, [0, 1, *[2] * 29, -1]])
 
@@ -90,7 +90,7 @@ def test_a_batch_without_targets_has_no_gradient() -> None:
 
 def test_first_visible_is_where_the_document_starts() -> None:
     ids = torch.zeros(3, 32, dtype=torch.long)
-    first = first_visible(ids, DOCUMENTS)
+    first = compute_first_visible(ids, DOCUMENTS)
     assert first[0].tolist() == [0] * 9 + [9] * 23
     assert first[2].tolist() == [0, 1, *[2] * 29, 31]
-    assert first_visible(ids, None).sum() == 0
+    assert compute_first_visible(ids, None).sum() == 0

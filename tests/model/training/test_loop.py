@@ -198,7 +198,7 @@ from pathlib import Path
 from model.network.transformer import Transformer
 from model.training.loop import train
 from tests.model.conftest import TINY
-from tests.model.test_train import batches, settings
+from tests.model.training.test_loop import batches, settings
 folder = Path(sys.argv[1])
 def slow(record):
     print(record.step, flush=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.training.optim import Muon, Optimizer, OptimSettings, orthogonalise
+from model.training.optim import Muon, Optimizer, OptimSettings, orthogonalize
 from tests.model.conftest import awake
 
 SHAPES = [(24, 48), (48, 24), (24, 48), (32, 32)]
@@ -53,7 +53,7 @@ def test_batched_equals_one_by_one() -> None:
 
 
 def test_singular_values_come_near_one() -> None:
-    values = torch.linalg.svdvals(orthogonalise(torch.randn(2, 24, 48), 5, torch.float32))
+    values = torch.linalg.svdvals(orthogonalize(torch.randn(2, 24, 48), 5, torch.float32))
     assert values.min() > 0.5
     assert values.max() < 1.3
 

@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 
-from model.machine.distributed import rows_of
+from model.machine.distributed import count_rows_by_rank
 from model.network.config import ModelConfig
 from model.network.transformer import Transformer
 from model.training.loop import StepRecord, TrainSettings, train
-from model.training.saver import read_any
-from model.training.sharded_checkpoint import own_errors, read_whole, sha256_by_name
+from model.training.saver import read_checkpoint
+from model.training.sharded_checkpoint import name_digests, read_whole, unwrap_errors
 from tests.model.conftest import TINY
 from tests.model.ranks import run_ranks
 from tests.model.training.test_loop import StopError, batches, settings
@@ -34,15 +34,16 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 from safetensors.torch import save_file
-from model.training.checkpoints import Policy, load_newest, model_tensors
-from model.machine.distributed import connect, local
-from model.training.sharded_checkpoint import reader_into, save_sharded
-from model.training.sharding import ShardedCompute, whole_weights
+from model.network.folder import get_model_tensors
+from model.training.checkpoints import RetentionPolicy, load_newest
+from model.machine.distributed import connect, get_local
+from model.training.sharded_checkpoint import make_reader, save_sharded
+from model.training.sharding import ShardedCompute, gather_weights
 from model.training.loop import train
 from model.network.transformer import Transformer
-from tests.model.test_sharding import ODD, figure, run_settings
-from tests.model.test_train import batches
-from tests.model.test_watch import garbled
+from tests.model.training.test_sharding import ODD, figure, run_settings
+from tests.model.training.test_loop import batches
+from tests.model.training.test_spikes import garbled
 
 folder, messages, events = Path(sys.argv[1]), [], []
 with connect("cpu", sharding="full", timeout_seconds=200) as world:
@@ -54,9 +55,9 @@ with connect("cpu", sharding="full", timeout_seconds=200) as world:
             model, data, settings=run_settings(**changes), checkpoints=folder / checkpoints, evaluate=figure,
             on_message=messages.append, on_event=events.append, world=world,
         )
-        weights = {key: weight.clone() for key, weight in whole_weights(model, world)}
+        weights = {key: weight.clone() for key, weight in gather_weights(model, world)}
         assert bool(weights) == world.is_main
-        held = sum(local(parameter).numel() for parameter in model.parameters())
+        held = sum(get_local(parameter).numel() for parameter in model.parameters())
         assert held < 1.1 * ODD.n_parameters / world.n_ranks, held
         if world.is_main:
             save_file(weights, folder / f"{checkpoints}.safetensors")
@@ -84,12 +85,12 @@ with connect("cpu", sharding="full", timeout_seconds=200) as world:
     else:
         go(batches(folder), "stopped")  # whose checkpoint one process has written, not sharded
         like = Transformer(ODD)
-        ShardedCompute(like, world, precision="fp32", use_compile=False, say=print)
+        ShardedCompute(like, world, precision="fp32", use_compile=False, log=print)
         fingerprint = json.loads((folder / "ranks2/step-00000006/state.json").read_text())["fingerprint"]
         saved = load_newest(
-            folder / "ranks2", fingerprint=fingerprint, on_message=print, world=world, read=reader_into(model_tensors(like))
+            folder / "ranks2", fingerprint=fingerprint, on_message=print, world=world, read=make_reader(get_model_tensors(like))
         )
-        save_sharded(folder / "copy", saved, Policy(), world)  # what two ranks wrote, through four
+        save_sharded(folder / "copy", saved, RetentionPolicy(), world)  # what two ranks wrote, through four
     if world.is_main:
         about = {"losses": losses, "evaluations": evaluations, "said": said, "events": [e.to_dict() for e in events]}
         (folder / f"{name}.json").write_text(json.dumps(about))
@@ -105,7 +106,7 @@ def figure(model: Transformer) -> dict[str, float]:
     """Of a whole model, as an evaluation has it."""
     ids = torch.arange(16)[None]
     with torch.no_grad():
-        return {"logit": float(model.logits(model(ids))[0, -1, 5])}
+        return {"logit": float(model.compute_logits(model(ids))[0, -1, 5])}
 
 
 def alone(folder: Path, name: str, stop_after: int = 99) -> tuple[Transformer, list[StepRecord], list[str]]:
@@ -203,7 +204,7 @@ def test_a_checkpoint_of_two_ranks_is_read_exactly_by_four_and_by_one(folder: Pa
         "exp_avg_sq",
         "step",
     }
-    through_four = read_any(folder / "copy" / "step-00000006")
+    through_four = read_checkpoint(folder / "copy" / "step-00000006")
     assert len(list((folder / "copy" / "step-00000006").glob("shard-*"))) == 4
     for found in (read_whole(path), through_four):
         assert found.keys() == by_hand.keys()
@@ -242,21 +243,21 @@ def test_machines_that_share_no_folder_are_told(tmp_path: Path) -> None:
     for rank in (1, 3):
         (tmp_path / f"shard-{rank:05d}-model-00001-of-00001.safetensors").touch()
     digests = bytes([1] * 32 + [0] * 32 + [3] * 32)
-    found = sha256_by_name(tmp_path, digests, 2)  # the second holds no row of anything
+    found = name_digests(tmp_path, digests, 2)  # the second holds no row of anything
     assert [digest[:2] for _, digest in sorted(found.items())] == ["01", "03"]
     with pytest.raises(ValueError, match="all machines share; found 2 of the 3 files"):
-        sha256_by_name(tmp_path, digests, 3)
+        name_digests(tmp_path, digests, 3)
 
 
 @given(st.integers(1, 40), st.integers(1, 9))
 def test_rows_are_cut_as_torch_cuts_them(n_rows: int, n_ranks: int) -> None:
     """FSDP2 uses torch.chunk, which gives fewer parts where there is nothing left."""
     parts = [len(part) for part in torch.arange(n_rows).chunk(n_ranks)]
-    assert rows_of(n_rows, n_ranks) == parts + [0] * (n_ranks - len(parts))
+    assert count_rows_by_rank(n_rows, n_ranks) == parts + [0] * (n_ranks - len(parts))
 
 
 @pytest.mark.parametrize("cause", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_an_error_of_one_rank_is_told_as_what_it_is(cause: BaseException) -> None:
     failures: dict[int, Any] = {0: (cause, None)}
-    with pytest.raises(type(cause)), own_errors():
+    with pytest.raises(type(cause)), unwrap_errors():
         raise CheckpointException("wrapped", failures)

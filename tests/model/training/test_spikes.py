@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from model.data.batches import Batch, StreamBatches
 from model.network.transformer import Transformer
 from model.training.loop import DivergedError, StepRecord, train
-from model.training.spikes import TrainingEvent, WatchSettings, batch_of, leave_out, problem
+from model.training.spikes import TrainingEvent, WatchSettings, compute_batch_number, find_problem, plan_rollback
 from tests.model.conftest import TINY
 from tests.model.training.test_loop import ROOT, StopError, batches, same, settings
 
@@ -27,8 +27,8 @@ from tests.model.training.test_loop import ROOT, StopError, batches, same, setti
 def test_every_batch_is_used_once_or_left_out(troubles: list[tuple[int, int]]) -> None:
     events: list[TrainingEvent] = []
     for step, back_steps in troubles:
-        events.append(leave_out(step, "bad", events, WatchSettings(back_steps=back_steps, max_skips=9)))
-    used = [batch_of(step, events) for step in range(60)]
+        events.append(plan_rollback(step, "bad", events, WatchSettings(back_steps=back_steps, max_skips=9)))
+    used = [compute_batch_number(step, events) for step in range(60)]
     left_out = [number for event in events for number in event.left_out]
     assert used == sorted(set(used))
     assert not set(used) & set(left_out)
@@ -38,16 +38,16 @@ def test_every_batch_is_used_once_or_left_out(troubles: list[tuple[int, int]]) -
 
 @given(st.integers(0, 40), st.integers(0, 10))
 def test_steps_before_a_rollback_keep_their_batches(step: int, back_steps: int) -> None:
-    first = leave_out(3, "bad", [], WatchSettings(max_skips=2))
-    second = leave_out(step, "bad", [first], WatchSettings(back_steps=back_steps, max_skips=2))
+    first = plan_rollback(3, "bad", [], WatchSettings(max_skips=2))
+    second = plan_rollback(step, "bad", [first], WatchSettings(back_steps=back_steps, max_skips=2))
     for each in range(second.resumed_step):
-        assert batch_of(each, [first]) == batch_of(each, [first, second])
+        assert compute_batch_number(each, [first]) == compute_batch_number(each, [first, second])
 
 
 def test_what_is_no_number_is_always_a_problem() -> None:
     for loss, grad_norm in ((float("nan"), 1.0), (float("inf"), 1.0), (1.0, float("nan")), (1.0, float("inf"))):
-        assert problem(loss, grad_norm, [], WatchSettings())
-    assert not problem(1e9, 1e9, [1.0] * 100, WatchSettings())
+        assert find_problem(loss, grad_norm, [], WatchSettings())
+    assert not find_problem(1e9, 1e9, [1.0] * 100, WatchSettings())
 
 
 @given(st.floats(0.5, 10), st.floats(0.001, 0.2), st.integers(0, 2**32 - 1))
@@ -55,10 +55,10 @@ def test_a_spike_stands_out_of_noise_and_noise_does_not(level: float, noise: flo
     generator = torch.Generator().manual_seed(seed)
     losses = (level * (1 + noise * torch.randn(100, generator=generator).clamp(-3, 3))).tolist()
     how = WatchSettings(max_robust_z=8.0)
-    assert not problem(level * (1 + 3 * noise), 1.0, losses, how)
-    assert not problem(0.0, 1.0, losses, how)  # a fall is no spike
-    assert "robust" in problem(level * (1 + 20 * noise), 1.0, losses, how)
-    assert not problem(level * 100, 1.0, losses[:50], how)  # too early to tell
+    assert not find_problem(level * (1 + 3 * noise), 1.0, losses, how)
+    assert not find_problem(0.0, 1.0, losses, how)  # a fall is no spike
+    assert "robust" in find_problem(level * (1 + 20 * noise), 1.0, losses, how)
+    assert not find_problem(level * 100, 1.0, losses[:50], how)  # too early to tell
 
 
 @pytest.mark.parametrize("bad", [{"max_robust_z": -1.0}, {"window_steps": 2}, {"back_steps": -1}, {"max_skips": -1}])
@@ -165,7 +165,7 @@ from model.machine.distributed import connect
 from model.training.loop import train
 from model.network.transformer import Transformer
 from tests.model.conftest import TINY
-from tests.model.test_watch import garbled, settings, watching
+from tests.model.training.test_spikes import garbled, settings, watching
 folder, events = Path(sys.argv[1]), []
 with connect("cpu", timeout_seconds=60) as world:
     model = Transformer(TINY, seed=1)

@@ -8,9 +8,9 @@ import pytest
 
 from model.network.config import ModelConfig
 from pipeline.frame.errors import ParamError
-from pipeline.launch import batch_rows_of
+from pipeline.launch import read_batch_rows
 from pipeline.params import check_params, load_params
-from pipeline.plan import Device, plan_of, settle
+from pipeline.plan import Device, complete_training, make_plan
 from pipeline.pretrain.params import Pretrain
 from tests.conftest import ROOT, read_yaml
 
@@ -31,12 +31,12 @@ def config_of(section: Pretrain) -> ModelConfig:
 
 def test_without_a_budget_nothing_changes() -> None:
     section = load_params(ROOT / "params.yaml").pretrain
-    assert settle(section, config_of(section)).model_dump() == section.training.model_dump()
+    assert complete_training(section, config_of(section)).model_dump() == section.training.model_dump()
 
 
 def test_one_number_is_enough() -> None:
     section = params({"tokens": 4_608_000})
-    settled = settle(section, config_of(section))
+    settled = complete_training(section, config_of(section))
     assert settled.total_steps * settled.batch_rows * 384 == pytest.approx(4_608_000, rel=0.01)
     tuned = load_params(ROOT / "params.yaml").pretrain.training
     assert settled.matrix_lr == pytest.approx(tuned.matrix_lr, rel=0.25)
@@ -45,7 +45,7 @@ def test_one_number_is_enough() -> None:
 
 def test_what_is_given_stays() -> None:
     section = params({"minutes": 3.0, "tokens_per_second": 24_000.0}, without=("total_steps", "matrix_lr"))
-    settled = settle(section, config_of(section))
+    settled = complete_training(section, config_of(section))
     assert (settled.batch_rows, settled.embedding_lr, settled.eval_every) == (12, 0.03, 250)
     assert settled.total_steps == round(3 * 60 * 24_000 / (12 * 384))
 
@@ -54,7 +54,7 @@ def test_a_plan_follows_the_budget() -> None:
     values = read_yaml(ROOT / "params.yaml")
     values["pretrain"]["budget"] = {"tokens_per_parameter": 20}
     del values["pretrain"]["training"]["total_steps"]
-    plan = plan_of(check_params(values), Device(name="one", tflops=1.0, memory_gb=8.0, mfu=0.5), 1)
+    plan = make_plan(check_params(values), Device(name="one", tflops=1.0, memory_gb=8.0, mfu=0.5), 1)
     assert plan["phases"]["pretrain"]["tokens_per_parameter"] == pytest.approx(20, rel=1e-3)
 
 
@@ -76,6 +76,6 @@ def test_what_makes_no_sense_is_refused(budget: dict[str, Any] | None, without: 
 def test_processes_divide_a_batch_that_is_not_known_yet(tmp_path: Any) -> None:
     text = (ROOT / "params.yaml").read_text().replace("    total_steps: 1000\n    batch_rows: 12\n", "", 1)
     (tmp_path / "params.yaml").write_text(text.replace("  budget: null", "  budget: {tokens: 9000000}", 1))
-    rows = batch_rows_of(["pretrain", "--params", str(tmp_path / "params.yaml")])
+    rows = read_batch_rows(["pretrain", "--params", str(tmp_path / "params.yaml")])
     section = load_params(tmp_path / "params.yaml").pretrain
-    assert settle(section, config_of(section)).batch_rows % rows == 0
+    assert complete_training(section, config_of(section)).batch_rows % rows == 0

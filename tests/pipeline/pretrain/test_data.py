@@ -104,7 +104,7 @@ def test_packed_rows_of_the_road_hold_every_token_once(finished_workspace: Path)
         for row in train_documents(finished_workspace)
         if any(start < row["start"] + row["n_tokens"] and stop > row["start"] for start, stop in bad)
     ]
-    assert pretrain.documents_in(finished_workspace / "data/shard/docs.parquet", bad) == expected
+    assert pretrain.find_documents(finished_workspace / "data/shard/docs.parquet", bad) == expected
 
 
 def test_weights_need_no_sum_and_zero_leaves_out(finished_workspace: Path) -> None:

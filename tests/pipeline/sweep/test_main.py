@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.params import load_params
-from pipeline.sweep.__main__ import command, show
+from pipeline.sweep.__main__ import format_command, print_trials
 from pipeline.sweep.space import Sweep
 from pipeline.sweep.study import TrialRow
 from tests.conftest import ROOT
@@ -201,11 +201,11 @@ def test_the_table_and_the_line_to_copy() -> None:
         TrialRow(2, "failed", None, {RATE: 0.001, "pretrain.training.spikes": None}, {"why": "a [b] c"}),
     ]
     console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: PTH123, SIM115
-    show(console, search, rows, {RATE: 0.001, "pretrain.training.spikes": None})
+    print_trials(console, search, rows, {RATE: 0.001, "pretrain.training.spikes": None})
     console.file.close()
     text = console.export_text()
     assert "-0.2500" in text
     assert "a [b] c" in text
     assert "params" in text
     assert "1 of 3 trials failed" in text
-    assert command(rows[0].values) == f"dvc exp run -S {RATE}=0.01 -S pretrain.training.spikes=null"
+    assert format_command(rows[0].values) == f"dvc exp run -S {RATE}=0.01 -S pretrain.training.spikes=null"

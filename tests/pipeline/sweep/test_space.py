@@ -13,14 +13,14 @@ from pipeline.frame.settings import read_yaml
 from pipeline.params import check_params
 from pipeline.sweep.space import (
     Sweep,
-    baseline,
     check_sweep,
     count_trials,
-    grid,
+    find_baseline,
+    get_value,
     load_sweep,
-    rounded,
-    value_at,
-    with_values,
+    make_grid,
+    round_values,
+    set_values,
 )
 from tests.conftest import ROOT
 
@@ -37,18 +37,18 @@ def test_the_example_validates_and_starts_from_params_yaml() -> None:
     search = load_sweep(ROOT / "docs/sweep.yaml")
     params = check_sweep(search, PARAMS, Path("params.yaml"))
     assert params.pretrain.budget is not None
-    first = baseline(search, PARAMS)
+    first = find_baseline(search, PARAMS)
     assert first is not None
-    assert check_params(with_values(PARAMS, first)) == check_params(PARAMS)
+    assert check_params(set_values(PARAMS, first)) == check_params(PARAMS)
 
 
 def test_values_are_set_in_a_copy() -> None:
     before = copy.deepcopy(PARAMS)
-    changed = with_values(PARAMS, {RATE: 0.5, "pretrain.budget.tokens": 7, "pretrain.training.total_steps": None})
+    changed = set_values(PARAMS, {RATE: 0.5, "pretrain.budget.tokens": 7, "pretrain.training.total_steps": None})
     assert before == PARAMS
-    assert value_at(changed, RATE) == 0.5
-    assert value_at(changed, "pretrain.budget") == {"tokens": 7}
-    assert value_at(changed, "pretrain.nowhere.at.all") is None
+    assert get_value(changed, RATE) == 0.5
+    assert get_value(changed, "pretrain.budget") == {"tokens": 7}
+    assert get_value(changed, "pretrain.nowhere.at.all") is None
     assert {name for name in PARAMS if changed[name] != PARAMS[name]} == {"pretrain"}
 
 
@@ -92,7 +92,7 @@ def test_a_setting_that_params_refuse_is_named_before_any_trial(name: str, of: A
 
 def test_a_grid_is_every_combination() -> None:
     search = space(space={ROWS: [4, 12], "pretrain.model.n_layer": [2, 3, 4]}, sampler="grid")
-    found = [tuple(values.values()) for values in grid(search)]
+    found = [tuple(values.values()) for values in make_grid(search)]
     assert found == [(4, 2), (4, 3), (4, 4), (12, 2), (12, 3), (12, 4)]
     assert count_trials(search) == 6
     assert count_trials(search.model_copy(update={"trials": 4})) == 4
@@ -100,13 +100,13 @@ def test_a_grid_is_every_combination() -> None:
 
 
 def test_the_baseline_is_there_if_it_lies_inside() -> None:
-    assert baseline(space(), PARAMS) == {RATE: 0.005, ROWS: 12}
-    assert baseline(space(space={RATE: [0.1]}), PARAMS) is None
-    assert baseline(space(space={ROWS: {"low": 1, "high": 11}}), PARAMS) is None
+    assert find_baseline(space(), PARAMS) == {RATE: 0.005, ROWS: 12}
+    assert find_baseline(space(space={RATE: [0.1]}), PARAMS) is None
+    assert find_baseline(space(space={ROWS: {"low": 1, "high": 11}}), PARAMS) is None
 
 
 def test_numbers_are_rounded_and_nothing_else() -> None:
-    assert rounded({"a": 0.012345, "b": 123456, "c": None, "d": "x", "e": True}) == {
+    assert round_values({"a": 0.012345, "b": 123456, "c": None, "d": "x", "e": True}) == {
         "a": 0.0123,
         "b": 123456,
         "c": None,

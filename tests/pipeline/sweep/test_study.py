@@ -87,17 +87,17 @@ def test_a_trial_that_falls_behind_the_median_ends_early(tmp_path: Path) -> None
     with Study(tmp_path / "s.db", make(trials=9), "same", []) as study:
         first = [number for number, _ in study.propose(5)]
         for number in first:
-            assert study.falls_behind(number, [(10, 3.0 + number), (20, 2.0 + number)]) is None
+            assert study.find_step_behind(number, [(10, 3.0 + number), (20, 2.0 + number)]) is None
         for number in first:
             study.complete(number, 1.0 + number, {})
         number, _ = study.propose(1)[0]
-        assert study.falls_behind(number, [(10, 4.9)]) is None
-        assert study.falls_behind(number, [(10, 4.9), (20, 4.5), (30, 1.0)]) == 20
-        assert study.falls_behind(number, [(10, 4.9), (20, 4.5)]) == 20  # also when it is asked again
+        assert study.find_step_behind(number, [(10, 4.9)]) is None
+        assert study.find_step_behind(number, [(10, 4.9), (20, 4.5), (30, 1.0)]) == 20
+        assert study.find_step_behind(number, [(10, 4.9), (20, 4.5)]) == 20  # also when it is asked again
         study.prune(number, {"why": "slow"})
-        states = [row.state for row in study.rows()]
+        states = [row.state for row in study.list_rows()]
         assert states == ["complete"] * 5 + ["pruned"]
-        assert study.rows()[-1].bpb == 4.5
+        assert study.list_rows()[-1].bpb == 4.5
 
 
 def test_trials_of_something_else_are_not_mixed(tmp_path: Path) -> None:

@@ -20,17 +20,17 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.registry.__main__ import LIVE_EXPERIMENT, LIVE_SETTINGS
+from pipeline.registry.store import LIVE_EXPERIMENT, LIVE_SETTINGS
 from pipeline.training import live as live_module
-from pipeline.training.live import MOST_PENDING, Live, points_of
+from pipeline.training.live import MOST_PENDING, Live, get_points
 from tests.conftest import ROOT
 from tests.pipeline.training.test_live import record
 
 
 def test_samples_are_no_points() -> None:
     with_text = dataclasses.replace(record(2), evaluation={"bpb": 2.0, "samples": ["a", "b"]})
-    assert points_of(with_text) == points_of(record(2))
-    assert points_of(record(2)).keys() >= {"loss_nats", "grad_norm", "tokens_per_second", "bpb"}
+    assert get_points(with_text) == get_points(record(2))
+    assert get_points(record(2)).keys() >= {"loss_nats", "grad_norm", "tokens_per_second", "bpb"}
 
 
 class SlowRun:
@@ -55,7 +55,7 @@ def test_what_a_slow_server_does_not_take_is_bounded_and_counted(
 ) -> None:
     run = SlowRun()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setattr("pipeline.registry.open_live_run", lambda name, key: run)
+    monkeypatch.setattr("pipeline.registry.store.open_live_run", lambda name, key: run)
     monkeypatch.setattr(live_module, "CLOSE_SECONDS", 0.5)
     with Live("pretrain", tmp_path) as live:
         live.on_step(record(1))
@@ -140,8 +140,8 @@ def test_a_real_server_shows_the_curve(tmp_path: Path, monkeypatch: pytest.Monke
 TRAIN = """
 import os, signal, sys, time
 from pathlib import Path
-from pipeline.training.phase.live import Live
-from tests.pipeline.test_live import record
+from pipeline.training.live import Live
+from tests.pipeline.training.test_live import record
 slowest, n_steps, stopped = 0.0, int(sys.argv[2]), [int(pid) for pid in sys.argv[3:]]
 with Live("pretrain", Path(sys.argv[1])) as live:
     for step in range(1, n_steps + 1):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.training.peak import known_peak, measured_peak, peak_tflops
+from pipeline.training.peak import get_peak_tflops, look_up_peak, measure_peak
 
 CPU = torch.device("cpu")
 
@@ -24,16 +24,16 @@ CPU = torch.device("cpu")
     ],
 )
 def test_a_device_is_known_by_its_name(name: str, tflops: float | None) -> None:
-    assert known_peak(name) == tflops
+    assert look_up_peak(name) == tflops
 
 
 def test_the_peak_of_another_device_is_measured() -> None:
-    peak, name = peak_tflops(CPU)
+    peak, name = get_peak_tflops(CPU)
     assert peak > 0
     assert name == "cpu, its peak measured"
 
 
 def test_measuring_leaves_the_threads_as_they_were() -> None:
     before = torch.get_num_threads()
-    assert measured_peak(CPU, is_bf16=False, n_threads=before + 1) > 0
+    assert measure_peak(CPU, is_bf16=False, n_threads=before + 1) > 0
     assert torch.get_num_threads() == before

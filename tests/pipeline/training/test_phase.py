@@ -22,7 +22,7 @@ from pipeline.pretrain.params import Budget, Data, Samples
 from pipeline.sft import stage as sft
 from pipeline.storage.tables import read_table
 from pipeline.training.params import Spikes
-from pipeline.training.phase import describe, name_documents, settings_of
+from pipeline.training.phase import describe_step, make_settings, name_documents
 from tests.conftest import ROOT
 
 
@@ -42,7 +42,7 @@ def test_documents_of_a_batch_are_those_whose_tokens_it_has(finished_workspace: 
     table = read_table(shards / "docs.parquet").to_pylist()
     for step in (0, batches.n_rows // 2, batches.n_rows):
         spans = batches.spans(step)
-        found = pretrain.documents_in(shards / "docs.parquet", spans)
+        found = pretrain.find_documents(shards / "docs.parquet", spans)
         touched = np.zeros(len(stream), dtype=bool)
         for start, stop in spans:
             touched[start:stop] = True
@@ -96,7 +96,7 @@ def test_conversations_of_a_batch_are_those_packed_into_it(finished_workspace: P
     batches = ConversationBatches(
         sft.read_conversations(path, tokenizer), seq_len=384, batch_rows=2, seed=1, pad_id=tokenizer.special("pad")
     )
-    every = [each for number in range(-(-batches.n_rows // 2)) for each in sft.conversations_in(path, batches, number)]
+    every = [each for number in range(-(-batches.n_rows // 2)) for each in sft.find_conversations(path, batches, number)]
     ids = read_table(path, ["id"]).column("id")
     packed = {ids[piece].as_py() for row in batches.packing.rows for piece in row}
     assert set(every) == packed
@@ -110,14 +110,14 @@ def test_a_long_list_is_cut_short_in_messages() -> None:
 
 def test_how_many_checkpoints_stay_is_no_param(finished_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = load_params(finished_workspace / "params.yaml").sft.training
-    assert (settings_of(training).keep_checkpoints, settings_of(training).keep_best) == (2, False)
+    assert (make_settings(training).keep_checkpoints, make_settings(training).keep_best) == (2, False)
     for name, value in (("CHECKPOINTS", "5"), ("EVERY", "100"), ("BEST", "1")):
         monkeypatch.setenv(f"MINIGPT_KEEP_{name}", value)
-    found = settings_of(training)
+    found = make_settings(training)
     assert (found.keep_checkpoints, found.keep_every, found.keep_best) == (5, 100, True)
     monkeypatch.setenv("MINIGPT_KEEP_EVERY", "often")
     with pytest.raises(UserError, match="MINIGPT_KEEP_EVERY"):
-        settings_of(training)
+        make_settings(training)
 
 
 def test_the_settings_of_the_guide_are_valid() -> None:
@@ -133,19 +133,19 @@ def test_the_settings_of_the_guide_are_valid() -> None:
 
 def test_activation_checkpointing_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     params = load_params(ROOT / "params.yaml").sft.training
-    assert settings_of(params).activation_checkpointing == "none"
+    assert make_settings(params).activation_checkpointing == "none"
     monkeypatch.setenv("MINIGPT_ACTIVATION_CHECKPOINTING", "selective")
-    assert settings_of(params).activation_checkpointing == "selective"
+    assert make_settings(params).activation_checkpointing == "selective"
     monkeypatch.setenv("MINIGPT_ACTIVATION_CHECKPOINTING", "some")
     with pytest.raises(UserError, match="MINIGPT_ACTIVATION_CHECKPOINTING"):
-        settings_of(params)
+        make_settings(params)
 
 
 def test_the_bar_tells_loss_bits_speed_and_share_of_the_peak() -> None:
     record = StepRecord(step=3, loss_nats=2.0, lr=1.0, tokens=9, seconds=1.0, tokens_per_second=31_000.0, grad_norm=1.0)
-    assert describe(record, 0.614, bytes_per_token=4.0) == "loss 2.000, bpb 0.721, 31k tokens/s, MFU 61.4%"
+    assert describe_step(record, 0.614, bytes_per_token=4.0) == "loss 2.000, bpb 0.721, 31k tokens/s, MFU 61.4%"
     measured = replace(record, evaluation={"bpb": 1.4, "samples": ["x"]})
-    assert describe(measured, 0.5) == "loss 2.000, 31k tokens/s, MFU 50.0%, held-out bpb 1.400"
+    assert describe_step(measured, 0.5) == "loss 2.000, 31k tokens/s, MFU 50.0%, held-out bpb 1.400"
 
 
 def test_every_param_of_training_reaches_the_settings_by_its_name() -> None:
@@ -154,7 +154,7 @@ def test_every_param_of_training_reaches_the_settings_by_its_name() -> None:
     numbers = {name: value for name, value in training.model_dump().items() if name != "spikes"}
     changed = {name: value + 1 if isinstance(value, int) else value / 2 + 0.001 for name, value in numbers.items()}
     spikes = Spikes(max_robust_z=7.5, window_steps=9, back_steps=3, max_skips=2)
-    found = asdict(settings_of(training.model_copy(update={**changed, "spikes": spikes})))
+    found = asdict(make_settings(training.model_copy(update={**changed, "spikes": spikes})))
     assert found["watch"] == spikes.model_dump()
     assert changed.keys() - {"seed", "batch_rows"} <= found.keys() | found["optim"].keys()
     for name in changed.keys() - {"seed", "batch_rows"}:
