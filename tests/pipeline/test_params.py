@@ -1,4 +1,4 @@
-"""Settings that have two forms, and settings that contradict each other."""
+"""Test settings that have two forms, contradict each other, or have been renamed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from pydantic import ValidationError
 
 from pipeline.filter.params import PII_KINDS, Decontamination, Licenses, Pii
 from pipeline.filter.pii.redact import KINDS
+from pipeline.frame.errors import ParamError
+from pipeline.params import check_params
+from tests.conftest import ROOT, read_yaml
 
 
-def test_a_list_of_licenses_is_what_may_stay() -> None:
+def test_a_list_of_licenses_is_an_allow_list() -> None:
     assert Licenses.model_validate(["MIT", "ISC"]) == Licenses(allow=["MIT", "ISC"])
     assert Licenses.model_validate(["MIT", "unknown"]) == Licenses(allow=["MIT", "unknown"], unknown="keep")
 
@@ -28,20 +31,39 @@ def test_a_list_of_licenses_is_what_may_stay() -> None:
         {"allow": ["MIT"], "unknown": "yes"},
     ],
 )
-def test_a_policy_that_says_nothing_or_two_things_is_refused(value: Any) -> None:
+def test_an_empty_or_contradictory_policy_is_refused(value: Any) -> None:
     with pytest.raises(ValidationError):
         Licenses.model_validate(value)
 
 
-def test_the_kinds_of_personal_data_are_those_that_are_looked_for() -> None:
+def test_the_kinds_of_personal_data_are_those_that_are_detected() -> None:
     assert tuple(Pii().kinds) == PII_KINDS == KINDS
     with pytest.raises(ValidationError):
         Pii(kinds=["name"])  # pyright: ignore[reportArgumentType]
 
 
-def test_evaluation_sets_have_names_of_their_own() -> None:
+def test_evaluation_sets_have_unique_names() -> None:
     one = {"name": "blimp", "path": "x.jsonl", "fields": ["sentence_good"]}
     assert Decontamination.model_validate({"sets": [one]}).ngram_words == 13
     for sets in ([], [one, one], [{**one, "name": "Two words"}]):
         with pytest.raises(ValidationError):
             Decontamination.model_validate({"sets": sets})
+
+
+@pytest.mark.parametrize(
+    ("section", "old", "new", "dotted"),
+    [
+        ("download", "licence", "license", "download.sources.0.text.licence"),
+        ("filter", "licences", "filter.licenses", "filter.licences"),
+    ],
+)
+def test_a_renamed_setting_is_refused_with_its_new_name(section: str, old: str, new: str, dotted: str) -> None:
+    values = read_yaml(ROOT / "params.yaml")
+    if section == "download":
+        values["download"]["sources"][0] = {"kind": "text", "name": "books", "path": "data/raw", old: "MIT"}
+    else:
+        values["filter"][old] = values["filter"].pop("licenses")
+    with pytest.raises(ParamError) as caught:
+        check_params(values)
+    assert dotted in caught.value.what
+    assert f"{dotted}: renamed: use {new}" in caught.value.do.split("; ")

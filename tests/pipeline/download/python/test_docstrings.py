@@ -1,4 +1,4 @@
-"""The symbols of one file."""
+"""Test reading the symbols of one file."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.download.python.docstrings import Parsed, Symbol, UnreadableError, clean, parse_file
+from pipeline.download.python.docstrings import Parsed, Symbol, UnreadableError, clean_docstring, parse_file
 
 
-def parsed(source: str, module: str = "pkg.mod", is_package: bool = False) -> Parsed:
+def parse(source: str, module: str = "pkg.mod", is_package: bool = False) -> Parsed:
     return parse_file(textwrap.dedent(source).encode(), module, is_package)
 
 
-def symbols(source: str, module: str = "pkg.mod") -> dict[str, Symbol]:
-    return {f"{symbol.module}:{symbol.qualname}".lstrip(":"): symbol for symbol in parsed(source, module).symbols}
+def parse_symbols(source: str, module: str = "pkg.mod") -> dict[str, Symbol]:
+    return {f"{symbol.module}:{symbol.qualname}".lstrip(":"): symbol for symbol in parse(source, module).symbols}
 
 
-def test_module_class_function_and_method() -> None:
-    found = symbols('''
+def test_module_class_function_and_method_become_symbols() -> None:
+    symbols = parse_symbols('''
         """The module."""
         def run(a, b=1) -> int:
             """Runs."""
@@ -38,7 +38,7 @@ def test_module_class_function_and_method() -> None:
             class Lid:
                 """Its lid."""
     ''')
-    assert {name: (symbol.kind, symbol.prefix, symbol.signature, symbol.doc) for name, symbol in found.items()} == {
+    assert {name: (symbol.kind, symbol.prefix, symbol.signature, symbol.doc) for name, symbol in symbols.items()} == {
         "": ("module", "", "", "The module."),
         "run": ("function", "", "(a, b=1) -> int", "Runs."),
         "Box": ("class", "", "", "A box."),
@@ -46,11 +46,11 @@ def test_module_class_function_and_method() -> None:
         "Box.size": ("method", "property ", " -> int", "Its size."),
         "Box.Lid": ("class", "", "", "Its lid."),
     }
-    assert found["run"].line == 3
+    assert symbols["run"].line == 3
 
 
-def test_private_names_are_left_out_and_undocumented_ones_counted() -> None:
-    result = parsed('''
+def test_private_names_are_skipped_and_undocumented_ones_counted() -> None:
+    result = parse('''
         def _hidden(): """No."""
         class _Hidden:
             """No."""
@@ -64,8 +64,8 @@ def test_private_names_are_left_out_and_undocumented_ones_counted() -> None:
     assert result.undocumented == 4  # the module, Plain, Plain.bare, bare
 
 
-def test_class_text_takes_that_of_init() -> None:
-    found = symbols('''
+def test_a_class_includes_the_docstring_of_init() -> None:
+    symbols = parse_symbols('''
         class A:
             """A thing."""
             def __init__(self, size):
@@ -74,12 +74,12 @@ def test_class_text_takes_that_of_init() -> None:
             def __init__(self, size):
                 """Only here."""
     ''')
-    assert found["A"].doc == "A thing.\n\nsize: how large."
-    assert (found["B"].doc, found["B"].signature) == ("Only here.", "(size)")
+    assert symbols["A"].doc == "A thing.\n\nsize: how large."
+    assert (symbols["B"].doc, symbols["B"].signature) == ("Only here.", "(size)")
 
 
 def test_conditional_definitions_and_overloads_count_once() -> None:
-    found = parsed('''
+    result = parse('''
         if True:
             def run(): """First."""
         else:
@@ -90,14 +90,14 @@ def test_conditional_definitions_and_overloads_count_once() -> None:
         def load(a: str) -> str: ...
         def load(a): """Loads."""
     ''')
-    assert [(symbol.qualname, symbol.signature, symbol.doc) for symbol in found.symbols] == [
+    assert [(symbol.qualname, symbol.signature, symbol.doc) for symbol in result.symbols] == [
         ("run", "()", "First."),
         ("load", "(a)", "Loads."),
     ]
 
 
-def test_documentation_attached_to_compiled_functions() -> None:
-    found = symbols(
+def test_documentation_attached_by_calls_is_read() -> None:
+    symbols = parse_symbols(
         '''
         args = parse_kwargs("""
             x (Tensor): the input
@@ -120,7 +120,7 @@ def test_documentation_attached_to_compiled_functions() -> None:
         ''',
         "pkg.docs",
     )
-    assert {name: (symbol.kind, symbol.signature, symbol.doc) for name, symbol in found.items()} == {
+    assert {name: (symbol.kind, symbol.signature, symbol.doc) for name, symbol in symbols.items()} == {
         "pkg.core:array": ("class", "(x)", "Makes an array."),
         "pkg.core:array.T": ("method", "", "Transposed."),
         "pkg:abs": ("function", "(x) -> Tensor", "Absolute.\n\nArgs:\n    x (Tensor): the input"),
@@ -129,8 +129,8 @@ def test_documentation_attached_to_compiled_functions() -> None:
     }
 
 
-def test_instances_are_documented_by_their_class_and_its_call() -> None:
-    result = parsed('''
+def test_an_instance_is_documented_by_its_class_and_call_method() -> None:
+    result = parse('''
         class Flow:
             def __call__(self, fn, name=None):
                 """Makes a flow."""
@@ -143,8 +143,8 @@ def test_instances_are_documented_by_their_class_and_its_call() -> None:
 
 
 @pytest.mark.parametrize(("module", "is_package"), [("pkg.sub", True), ("pkg.sub.mod", False)])
-def test_imports_are_resolved_against_the_package(module: str, is_package: bool) -> None:
-    exports = parsed("from .a import b as c\nfrom ..x import *\nfrom os import path", module, is_package).exports
+def test_relative_imports_are_resolved_against_the_package(module: str, is_package: bool) -> None:
+    exports = parse("from .a import b as c\nfrom ..x import *\nfrom os import path", module, is_package).exports
     assert exports.names == {"c": ("pkg.sub.a", "b"), "path": ("os", "path")}
     assert exports.stars == ["pkg.x"]
 
@@ -160,8 +160,8 @@ def test_imports_are_resolved_against_the_package(module: str, is_package: bool)
         ("x = 1", None),
     ],
 )
-def test_all_counts_while_it_is_a_literal(source: str, listed: list[str] | None) -> None:
-    assert parsed(source).exports.listed == listed
+def test_all_is_used_only_while_it_is_a_literal(source: str, listed: list[str] | None) -> None:
+    assert parse(source).exports.listed == listed
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_all_counts_while_it_is_a_literal(source: str, listed: list[str] | None)
         (b"(" * 3000, "not_python"),
     ],
 )
-def test_what_is_no_python_says_why(data: bytes, reason: str) -> None:
+def test_invalid_python_is_rejected_with_a_reason(data: bytes, reason: str) -> None:
     with pytest.raises(UnreadableError) as caught:
         parse_file(data, "m", False)
     assert caught.value.reason == reason
@@ -188,16 +188,16 @@ def test_declared_encodings_are_respected(head: bytes) -> None:
     assert (symbol.signature, symbol.doc) == ("(a='é', b=2)", "Café.")
 
 
-def test_invalid_escapes_are_the_files_business() -> None:
+def test_invalid_escapes_are_ignored() -> None:
     [symbol] = parse_file(b'def f():\n    "A \\d."\n', "m", False).symbols
     assert symbol.doc == "A \\d."
 
 
-def test_clean_drops_indentation_placeholders_and_control_characters() -> None:
-    assert clean("  Normal.\n\n    %(before_notes)s\n\n    \b\n    Text.  \n    ") == "Normal.\n\n\n\nText."
+def test_cleaning_removes_indentation_placeholders_and_control_characters() -> None:
+    assert clean_docstring("  Normal.\n\n    %(before_notes)s\n\n    \b\n    Text.  \n    ") == "Normal.\n\n\n\nText."
 
 
-def test_clean_drops_directives_to_checkers() -> None:
+def test_cleaning_removes_directives_for_checkers() -> None:
     doc = """Runs.
 
     >>> # xdoctest: +REQUIRES(env:CUDA)
@@ -205,10 +205,10 @@ def test_clean_drops_directives_to_checkers() -> None:
     1
     See `here <https://x>`__  # noqa: B950
     """
-    assert clean(doc) == "Runs.\n\n>>> run()\n1\nSee `here <https://x>`__"
+    assert clean_docstring(doc) == "Runs.\n\n>>> run()\n1\nSee `here <https://x>`__"
 
 
 @given(st.text())
-def test_clean_is_idempotent_but_for_blank_lines(text: str) -> None:
-    once = clean(text)
-    assert clean(once) == once or "{" in text or "%" in text
+def test_cleaning_is_idempotent_without_placeholders(text: str) -> None:
+    once = clean_docstring(text)
+    assert clean_docstring(once) == once or "{" in text or "%" in text

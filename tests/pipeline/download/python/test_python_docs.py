@@ -1,4 +1,4 @@
-"""The documentation of an environment: a made-up one, and the standard library's `json`."""
+"""Test reading the documentation of an environment: a synthetic one, and the standard library's `json`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.download.params import PythonDocs
-from pipeline.download.python.python_docs import is_documented, module_name, open_source
+from pipeline.download.python.python_docs import get_module_name, open_source
 from pipeline.download.readers.document import Document, DocumentBatch, Reject
 from pipeline.frame.errors import UserError
 
@@ -63,34 +63,34 @@ def read(site: Path, params: PythonDocs = PARAMS) -> list[DocumentBatch]:
     return list(open_source(params, "download.sources.0", [str(site)]).batches)
 
 
-def documents(batches: list[DocumentBatch]) -> dict[str, Document]:
+def get_documents(batches: list[DocumentBatch]) -> dict[str, Document]:
     return {document.title: document for batch in batches for document in batch.docs}
 
 
-def rejects(batches: list[DocumentBatch]) -> dict[str, Reject]:
+def get_rejects(batches: list[DocumentBatch]) -> dict[str, Reject]:
     return {json.loads(reject.locator)["file"]: reject for batch in batches for reject in batch.rejects}
 
 
-def test_documents_carry_public_names_texts_places_and_license(site: Path) -> None:
-    found = documents(read(site))
-    assert {title: document.text for title, document in found.items()} == {
+def test_documents_have_public_name_text_locator_and_license(site: Path) -> None:
+    documents = get_documents(read(site))
+    assert {title: document.text for title, document in documents.items()} == {
         "boxlib": "boxlib\n\nBoxes.",
         "boxlib.Box": "boxlib.Box\n\nA box.",
         "boxlib.Box.open": 'boxlib.Box.open(key: str = "k") -> None\n\nOpens it.',
         "boxlib.pack": "boxlib.pack(things, *, tight=False)\n\nPacks things.\n\nTightly, maybe.",
         "boxlib._fast.weigh": "boxlib._fast.weigh(box: Box) -> float\n\nWeighs a box.",
     }
-    assert {document.source for document in found.values()} == {"python_docs/box-lib"}
-    assert {document.license for document in found.values()} == {"MIT"}
-    assert found["boxlib.Box.open"].locator == (
+    assert {document.source for document in documents.values()} == {"python_docs/box-lib"}
+    assert {document.license for document in documents.values()} == {"MIT"}
+    assert documents["boxlib.Box.open"].locator == (
         '{"file":"boxlib/_impl.py","kind":"method","line":4,"module":"boxlib._impl","package":"box-lib",'
         '"qualname":"Box.open","signature":"(key: str = \\"k\\") -> None","version":"1.2"}'
     )
 
 
-def test_unreadable_files_are_rejects_and_undocumented_symbols_a_count(site: Path) -> None:
+def test_unreadable_files_become_rejects_and_undocumented_symbols_are_counted(site: Path) -> None:
     batches = read(site)
-    assert {name: reject.reason for name, reject in rejects(batches).items()} == {
+    assert {name: reject.reason for name, reject in get_rejects(batches).items()} == {
         "boxlib/bad.py": "not_python",
         "boxlib/latin.py": "not_utf8",
         "boxlib/lone.py": "not_unicode",
@@ -100,33 +100,33 @@ def test_unreadable_files_are_rejects_and_undocumented_symbols_a_count(site: Pat
     assert sum(batch.counts.get("undocumented_symbols", 0) for batch in batches) == 4
 
 
-def test_the_place_and_the_workers_make_no_difference(
+def test_documents_do_not_depend_on_the_folder_or_the_number_of_workers(
     site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved = shutil.copytree(site, tmp_path / "elsewhere" / "deep")
-    monkeypatch.setattr("pipeline.download.stage.python.python_docs.CHUNK_BYTES", 1)
-    one = documents(read(site))
+    monkeypatch.setattr("pipeline.download.python.python_docs.CHUNK_BYTES", 1)
+    one = get_documents(read(site))
     monkeypatch.setenv("MINIGPT_WORKERS", "2")
-    assert list(documents(read(moved)).items()) == list(one.items())
+    assert list(get_documents(read(moved)).items()) == list(one.items())
 
 
-def test_progress_adds_up(site: Path) -> None:
+def test_progress_sums_to_the_total_bytes(site: Path) -> None:
     reading = open_source(PARAMS, "download.sources.0", [str(site)])
     assert sum(batch.n_bytes for batch in reading.batches) == reading.total_bytes > 0
 
 
 @pytest.mark.parametrize(
-    ("packages", "say"),
+    ("packages", "message"),
     [(["not-there"], "download.sources.0.packages.0: the package is not installed"), (["empty"], "no Python sources")],
 )
-def test_a_package_that_is_not_there_is_named(packages: list[str], say: str, site: Path) -> None:
+def test_a_missing_package_is_reported_by_its_setting(packages: list[str], message: str, site: Path) -> None:
     (site / "empty-1.dist-info").mkdir()
     (site / "empty-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: empty\nVersion: 1\n")
-    with pytest.raises(UserError, match=say):
+    with pytest.raises(UserError, match=message):
         read(site, PythonDocs(kind="python_docs", packages=packages))
 
 
-def test_json_of_the_real_standard_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_of_the_real_standard_library_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIGPT_WORKERS", "1")
     real = Path(sysconfig.get_path("stdlib"))
     root = tmp_path / "lib"
@@ -136,41 +136,22 @@ def test_json_of_the_real_standard_library(tmp_path: Path, monkeypatch: pytest.M
     (root / "site-packages").mkdir()
     (root / "site-packages/other.py").write_text('"""Not the standard library."""\n')
     reading = open_source(PythonDocs(kind="python_docs", packages=["stdlib"]), "s", stdlib=root)
-    found = documents(list(reading.batches))
-    assert found["json.dumps"].text.startswith("json.dumps(obj, *, skipkeys=False, ensure_ascii=True")
-    assert "Serialize ``obj``" in found["json.dumps"].text
-    assert found["json.JSONDecoder.raw_decode"].source == "python_docs/stdlib"
-    assert json.loads(found["for"].locator)["kind"] == "topic"
-    assert {document.license for document in found.values()} == {"PSF-2.0"}
-    assert not any("other" in title for title in found)
-
-
-@pytest.mark.parametrize(
-    ("relative", "expected"),
-    [
-        ("numpy/linalg/_linalg.py", True),
-        ("numpy/testing/_private/utils.py", True),
-        ("numpy/tests/test_x.py", False),
-        ("torch/testing/_internal/common.py", False),
-        ("pkg/test_x.py", False),
-        ("pkg/conftest.py", False),
-        ("pkg/__main__.py", False),
-        ("pkg/config-3.11/x.py", False),
-        ("pkg/some-script.py", False),
-        ("pkg/_vendor/six.py", False),
-    ],
-)
-def test_which_files_hold_documentation(relative: str, expected: bool) -> None:
-    assert is_documented(relative) is expected
+    documents = get_documents(list(reading.batches))
+    assert documents["json.dumps"].text.startswith("json.dumps(obj, *, skipkeys=False, ensure_ascii=True")
+    assert "Serialize ``obj``" in documents["json.dumps"].text
+    assert documents["json.JSONDecoder.raw_decode"].source == "python_docs/stdlib"
+    assert json.loads(documents["for"].locator)["kind"] == "topic"
+    assert {document.license for document in documents.values()} == {"PSF-2.0"}
+    assert not any("other" in title for title in documents)
 
 
 @pytest.mark.parametrize(("relative", "name"), [("a/b/__init__.py", "a.b"), ("a/b.pyi", "a.b"), ("a.py", "a")])
-def test_module_name(relative: str, name: str) -> None:
-    assert module_name(relative) == name
+def test_a_path_becomes_a_module_name(relative: str, name: str) -> None:
+    assert get_module_name(relative) == name
 
 
-def test_nothing_is_imported(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_package_is_imported(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (site / "boxlib/__init__.py").write_text('"""Boxes."""\nraise SystemExit("imported")\n')
     monkeypatch.syspath_prepend(str(site))
-    assert "boxlib" in documents(read(site))
+    assert "boxlib" in get_documents(read(site))
     assert "boxlib" not in sys.modules

@@ -1,4 +1,4 @@
-"""The value of text expressions, told without running them."""
+"""Test evaluating text expressions without running them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from pipeline.download.python.static_text import MAX_TEXT, Names, argument_table, static_text
+from pipeline.download.python.static_text import MAX_TEXT, Names, evaluate_text, parse_argument_table
 
 NAMES: Names = {"name": "MODEL", "table": {"dim": "dim (int): the axis", "out": "out: where"}}
 
@@ -29,17 +29,17 @@ NAMES: Names = {"name": "MODEL", "table": {"dim": "dim (int): the axis", "out": 
         ("1 + 2", None),
     ],
 )
-def test_value_is_told_or_not_told(expression: str, expected: str | None) -> None:
-    assert static_text(ast.parse(expression, mode="eval").body, NAMES) == expected
+def test_an_expression_is_evaluated_or_none(expression: str, expected: str | None) -> None:
+    assert evaluate_text(ast.parse(expression, mode="eval").body, NAMES) == expected
 
 
 def test_a_format_string_cannot_grow_without_bound() -> None:
     names: Names = {"big": "x" * MAX_TEXT}
-    text = static_text(ast.parse("'{big}{big}{big}'.format(big=big)", mode="eval").body, names)
+    text = evaluate_text(ast.parse("'{big}{big}{big}'.format(big=big)", mode="eval").body, names)
     assert text is not None
     assert len(text) <= MAX_TEXT
 
 
-def test_argument_table_keys_descriptions_by_name() -> None:
-    table = argument_table("\n    input (Tensor): the input\n        over two lines\n    dim (int): the axis\n")
+def test_argument_descriptions_are_keyed_by_name() -> None:
+    table = parse_argument_table("\n    input (Tensor): the input\n        over two lines\n    dim (int): the axis\n")
     assert table == {"input": "input (Tensor): the input\n        over two lines", "dim": "dim (int): the axis"}

@@ -1,4 +1,4 @@
-"""Signatures as a person would write them."""
+"""Test rendering signatures from the syntax tree."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pipeline.download.python.symbol_signatures import (
     DEFINITIONS,
     MAX_SIGNATURE,
     SourceLines,
-    class_signature,
-    decorator_names,
-    function_signature,
-    shortened,
+    get_decorator_names,
+    join_parameters,
+    render_class_signature,
+    render_function_signature,
     split_signature,
 )
 
 
-def rendered(source: str, is_method: bool = False) -> str:
+def render(source: str, is_method: bool = False) -> str:
     node = ast.parse(source).body[0]
     assert isinstance(node, DEFINITIONS)
-    prefix, signature = function_signature(
-        node, decorator_names(node), is_method, SourceLines(source.encode().splitlines())
+    prefix, signature = render_function_signature(
+        node, get_decorator_names(node), is_method, SourceLines(source.encode().splitlines())
     )
     return f"{prefix}f{signature}"
 
@@ -47,8 +47,8 @@ def rendered(source: str, is_method: bool = False) -> str:
         ("def f(a=(1, 2), b='é', c=[\n  1,\n  2]): pass", False, "f(a=(1, 2), b='é', c=[1, 2])"),
     ],
 )
-def test_signature(source: str, is_method: bool, expected: str) -> None:
-    assert rendered(source, is_method) == expected
+def test_a_function_signature_is_rendered(source: str, is_method: bool, expected: str) -> None:
+    assert render(source, is_method) == expected
 
 
 @pytest.mark.parametrize(
@@ -63,18 +63,18 @@ def test_signature(source: str, is_method: bool, expected: str) -> None:
         ("class C:\n  a: int = 1", ""),
     ],
 )
-def test_class_is_called_like_this(source: str, expected: str) -> None:
+def test_a_class_signature_is_that_of_its_constructor(source: str, expected: str) -> None:
     node = ast.parse(source).body[0]
     assert isinstance(node, ast.ClassDef)
-    assert class_signature(node, node.body, SourceLines(source.encode().splitlines())) == expected
+    assert render_class_signature(node, node.body, SourceLines(source.encode().splitlines())) == expected
 
 
 @given(st.lists(st.from_regex(r"[a-z]{1,40}=[0-9]{1,40}", fullmatch=True), max_size=40))
-def test_long_signatures_lose_whole_parameters_only(shown: list[str]) -> None:
-    text = shortened(shown, " -> int")
-    kept = text.removeprefix("(").removesuffix(" -> int").removesuffix(")").split(", ") if shown else []
+def test_long_signatures_are_cut_after_whole_parameters(rendered: list[str]) -> None:
+    text = join_parameters(rendered, " -> int")
+    kept = text.removeprefix("(").removesuffix(" -> int").removesuffix(")").split(", ") if rendered else []
     assert len(text) <= MAX_SIGNATURE
-    assert kept in (shown, [*shown[: len(kept) - 1], "..."])
+    assert kept in (rendered, [*rendered[: len(kept) - 1], "..."])
 
 
 @pytest.mark.parametrize(
@@ -89,5 +89,5 @@ def test_long_signatures_lose_whole_parameters_only(shown: list[str]) -> None:
         ("", ("", "")),
     ],
 )
-def test_docstring_that_opens_with_its_signature(doc: str, expected: tuple[str, str]) -> None:
+def test_a_leading_signature_is_split_from_the_docstring(doc: str, expected: tuple[str, str]) -> None:
     assert split_signature(inspect.cleandoc(doc), "f") == expected

@@ -1,9 +1,9 @@
-"""The public name of each symbol: `numpy.linalg.norm`, not `numpy.linalg._linalg.norm`.
+"""Find the public name of each symbol: `numpy.linalg.norm`, not `numpy.linalg._linalg.norm`.
 
-In: what each module of a distribution defines and re-exports, as its source says. Out: for each module and top-level name
-the best path a person would import it by. A path counts where a package's `__init__` imports the name, or a module lists
-it in `__all__`, or a public module star-imports a private one. Best: no private part, then fewest parts, then the name it
-was defined under, then the shortest, then alphabetical. Order n in the number of exported names.
+In: what each module of a distribution defines and re-exports according to its source. Out: for each module and top-level name
+the best import path. A path counts where a package's `__init__` imports the name, or a module lists it in `__all__`, or a
+public module star-imports a private one. Best: no private part, then fewest parts, then the name it was defined under, then the
+shortest, then alphabetical. Time: O(n) in the number of exported names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TypeAlias
 from pipeline.download.python.docstrings import Exports
 
 Definition: TypeAlias = tuple[str, str]  # module, top-level name
-# What only running the package would tell: the name that people know the module or class by.
+# Public names that are set at run time, which the source does not show.
 ALIASES = {
     "posixpath": "os.path",
     "genericpath": "os.path",
@@ -29,27 +29,29 @@ MAX_DEPTH = 30  # of chained re-exports
 
 @dataclass(frozen=True)
 class Module:
+    """What one module defines and re-exports."""
+
     is_package: bool
     exports: Exports
     defined: frozenset[str]
 
 
 class PublicNames:
-    """Public names of one distribution's symbols."""
+    """The public names of one distribution's symbols."""
 
     def __init__(self, modules: Mapping[str, Module]) -> None:
         self.modules = modules
-        self._found: dict[tuple[str, str], Definition | None] = {}
+        self._definitions: dict[tuple[str, str], Definition | None] = {}
         self._best: dict[Definition, str] = {}
         self._chosen: dict[Definition, str] = {}
         for module in sorted(modules):
-            for name in sorted(self._shown(module)):
-                definition = self._origin(module, name, 0)
+            for name in sorted(self._find_reexports(module)):
+                definition = self._find_definition(module, name, 0)
                 if definition is not None:
                     self._offer(definition, f"{ALIASES.get(module, module)}.{name}")
 
-    def of(self, module: str, qualname: str) -> str:
-        """The best public name; the module's own name where `qualname` is empty."""
+    def get_name(self, module: str, qualname: str) -> str:
+        """Return the best public name; the module's own name where `qualname` is empty."""
         if not qualname:
             return module
         top, dot, rest = qualname.partition(".")
@@ -65,63 +67,64 @@ class PublicNames:
         if before is None or _rank(path, definition[1]) < _rank(before, definition[1]):
             self._best[definition] = path
 
-    def _shown(self, name: str) -> Set[str]:
-        """The names by which `name` re-exports something."""
+    def _find_reexports(self, name: str) -> Set[str]:
+        """Return the names under which the module `name` re-exports something."""
         module = self.modules[name]
-        listed = self._listed(name, 0)
+        listed = self._find_all(name, 0)
         if listed is not None:
             return listed
         if module.is_package:
-            return {shown for shown in self._visible(name, 0) if not shown.startswith("_")}
+            return {export for export in self._find_star_names(name, 0) if not export.startswith("_")}
         private = [star for star in module.exports.stars if _is_private(star) and not _is_private(name)]
-        return {shown for star in private for shown in self._visible(star, 1)}
+        return {export for star in private for export in self._find_star_names(star, 1)}
 
-    def _listed(self, name: str, depth: int) -> Set[str] | None:
+    def _find_all(self, name: str, depth: int) -> Set[str] | None:
+        """Return the module's `__all__`, or None where it is not a literal."""
         exports = self.modules[name].exports
         if exports.listed_from in self.modules and depth < MAX_DEPTH:
-            return self._listed(exports.listed_from, depth + 1)
+            return self._find_all(exports.listed_from, depth + 1)
         return None if exports.listed is None else set(exports.listed)
 
-    def _visible(self, name: str, depth: int) -> Set[str]:
-        """The names a star import of the module gives."""
+    def _find_star_names(self, name: str, depth: int) -> Set[str]:
+        """Return the names that a star import of the module binds."""
         if name not in self.modules or depth > MAX_DEPTH:
             return set()
-        listed = self._listed(name, depth)
+        listed = self._find_all(name, depth)
         if listed is not None:
             return listed
         module = self.modules[name]
-        stars = [self._visible(star, depth + 1) for star in module.exports.stars]
+        stars = [self._find_star_names(star, depth + 1) for star in module.exports.stars]
         own = set(module.defined).union(module.exports.names, module.exports.instances, *stars)
-        return {shown for shown in own if not shown.startswith("_")}
+        return {export for export in own if not export.startswith("_")}
 
-    def _origin(self, module: str, name: str, depth: int) -> Definition | None:
-        """Where a name that `module` shows is defined in this distribution."""
+    def _find_definition(self, module: str, name: str, depth: int) -> Definition | None:
+        """Return where a name that `module` exports is defined in this distribution."""
         key = (module, name)
-        if key not in self._found:
-            self._found[key] = None  # a circle of re-exports ends here
-            self._found[key] = self._search(module, name, depth)
-        return self._found[key]
+        if key not in self._definitions:
+            self._definitions[key] = None  # a cycle of re-exports ends here
+            self._definitions[key] = self._search(module, name, depth)
+        return self._definitions[key]
 
     def _search(self, module: str, name: str, depth: int) -> Definition | None:
         if module not in self.modules or depth > MAX_DEPTH:
             return None
-        found = self.modules[module]
-        if name in found.defined:
+        defined, exports = self.modules[module].defined, self.modules[module].exports
+        if name in defined:
             return module, name
-        if found.exports.instances.get(name) in found.defined:
-            return module, found.exports.instances[name]
-        if name in found.exports.names:
-            origin, original = found.exports.names[name]
-            return self._origin(origin, original, depth + 1)
-        for star in reversed(found.exports.stars):
-            definition = self._origin(star, name, depth + 1)
+        if exports.instances.get(name) in defined:
+            return module, exports.instances[name]
+        if name in exports.names:
+            origin, original = exports.names[name]
+            return self._find_definition(origin, original, depth + 1)
+        for star in reversed(exports.stars):
+            definition = self._find_definition(star, name, depth + 1)
             if definition is not None:
                 return definition
         return None
 
 
 def is_alias(module: str, qualname: str) -> bool:
-    """Whether the symbol stands in a module or class that people know by another name."""
+    """Return whether the symbol belongs to a module or class with another public name."""
     return module in ALIASES or f"{module}.{qualname.partition('.')[0]}" in ALIASES
 
 
