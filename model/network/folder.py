@@ -16,10 +16,9 @@ from model.network.config import ModelConfig
 from model.network.transformer import Transformer
 from model.tokenizer.autotokenizer import save_tokenizer
 from model.tokenizer.tokenizer import Tokenizer
-from model.training.checkpoints import Tensors
 
 
-def get_model_tensors(model: Transformer) -> Tensors:
+def get_model_tensors(model: Transformer) -> dict[str, Tensor]:
     """Its weights by name; a tied head is left out, because it is the embedding."""
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
@@ -41,7 +40,7 @@ def restore(model: Transformer, tensors: Mapping[str, Tensor]) -> None:
 
 
 def save_model(
-    folder: Path, model: Transformer, tokenizer: Tokenizer, *, phase: str, weights: Tensors | None = None
+    folder: Path, model: Transformer, tokenizer: Tokenizer, *, phase: str, weights: dict[str, Tensor] | None = None
 ) -> None:
     """config.json, model.safetensors (fp32) and the tokenizer's files: all that it takes to run the model. `phase` is pretrain
     or sft; `weights` are the whole ones of a model that is sharded."""
