@@ -1,6 +1,6 @@
 """The language of lines: ours against fastText's own predict on the same lines, on one core; labels and probabilities are equal.
 
-Lines are what `prose` extracts from documents: lower-case words. The details have the speed from whole documents on, and with
+Lines are what `extract_prose` extracts from documents: lower-case words. The details have the speed from whole documents on, and with
 `--pages FOLDER` how many Markdown pages in `pages.<language>/` are right and how many in other languages pass as wanted. How
 good the model is on sentences that it has not seen is a test: tests/pipeline/test_language_quality.py.
 """
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from benchmarks.measure import ROOT, Result, Row, Work, compare, rate
 from pipeline.filter.classifiers.fasttext import check_same, read_model
-from pipeline.filter.classifiers.language import judge, prose
+from pipeline.filter.classifiers.language import extract_prose, judge
 from pipeline.filter.classifiers.language_training import judge_texts, load_model, read_sentences, train_language
 from pipeline.filter.params import Language
 from pipeline.params import load_params
@@ -32,7 +32,7 @@ def run(*, n_docs: int = 4_000, pages: Path | None = None) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "language.bin"
         train_language(params, LANGUAGES, path.parent, path)
-        model, fasttext_model, lines = load_model(path), read_model(path), prose(texts, params.max_prose_bytes)
+        model, fasttext_model, lines = load_model(path), read_model(path), extract_prose(texts, params.max_prose_bytes)
         lines_list: list[str] = lines.to_pylist()
 
         def ours() -> Any:

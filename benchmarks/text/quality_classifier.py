@@ -16,7 +16,7 @@ import pyarrow as pa
 from benchmarks.measure import Result, Work, compare
 from benchmarks.text.generated import random_words
 from pipeline.filter.classifiers.fasttext import check_same, read_model
-from pipeline.filter.classifiers.quality import quality_words
+from pipeline.filter.classifiers.quality import extract_quality_words
 from pipeline.filter.classifiers.quality_training import score_texts, train_quality
 from pipeline.filter.params import QualityClassifier
 
@@ -36,7 +36,7 @@ def run(*, n_docs: int = 4_000) -> Result:
         params = QualityClassifier.model_validate({"positives": sides[0], "negatives": sides[1], "keep_frac": 0.1})
         model = folder / "quality.bin"
         train_quality(params, folder, folder, model)
-        fasttext_model, lines = read_model(model), quality_words(column, params.max_chars)
+        fasttext_model, lines = read_model(model), extract_quality_words(column, params.max_chars)
         lines_list: list[str] = lines.to_pylist()
 
         def ours() -> Any:

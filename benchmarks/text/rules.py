@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from benchmarks.measure import ROOT, Result, Row, Work, compare, rate
 from pipeline.filter import steps
-from pipeline.filter.decisions import PASSES, FilterStep, first_broken, run_steps
+from pipeline.filter.decisions import PASSES, FilterStep, find_first_broken, run_steps
 from pipeline.filter.params import C4, FineWeb
 from pipeline.params import load_params
 
@@ -58,10 +58,10 @@ def paper_filters() -> Filters:
     """Return each set of rules as a step of its own, Gopher's with the thresholds of the recipe for web pages."""
     quality, repetition = gopher_thresholds()
     return Filters(
-        present(steps.gopher(quality, None)),
-        present(steps.gopher(None, repetition)),
-        present(steps.web(C4().model_dump(), None)),
-        present(steps.web(None, FineWeb().model_dump())),
+        present(steps.make_gopher_step(quality, None)),
+        present(steps.make_gopher_step(None, repetition)),
+        present(steps.make_web_step(C4().model_dump(), None)),
+        present(steps.make_web_step(None, FineWeb().model_dump())),
     )
 
 
@@ -108,7 +108,7 @@ def decisions(texts: pa.StringArray, step: FilterStep) -> np.ndarray[Any, np.dty
     """Return for each document whether it passes the step's rules."""
     ids = pa.array([""] * len(texts))
     scores = pa.Table.from_batches([run_steps(pa.record_batch({"id": ids, "text": texts}), [step])])
-    return first_broken(scores, step.rules) == PASSES
+    return find_first_broken(scores, step.rules) == PASSES
 
 
 def peer_filters() -> list[Any]:
@@ -138,7 +138,7 @@ def run(*, n_docs: int = 400) -> Result:
     """Return kilobytes of text per second through all rules. Raises: `UserError` if over 0.5 % of the decisions differ."""
     texts = documents(n_docs)
     column, filters, peers = pa.array(texts, pa.string()), paper_filters(), peer_filters()
-    both = present(steps.gopher(*gopher_thresholds()))
+    both = present(steps.make_gopher_step(*gopher_thresholds()))
     kilobytes = sum(len(text.encode()) for text in texts) / 1e3
 
     def ours() -> Any:

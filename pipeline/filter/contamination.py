@@ -52,7 +52,7 @@ class Leaks(NamedTuple):
     bits: Bytes
 
 
-def build(
+def build_leaks(
     words: pa.StringArray,
     labels: Sequence[str],
     set_of_row: Rows,
@@ -64,17 +64,17 @@ def build(
     """From the items' words, one row an item (or a field of it, with the same label)."""
     assert min_words <= ngram_words < _RING, "a shorter item counts as a whole, never a longer one"
     data, offsets = to_utf8(words)
-    keys, checks, sizes, ends, rows = _item_ngrams(data, offsets, ngram_words, min_words)
+    keys, checks, sizes, ends, rows = _hash_item_ngrams(data, offsets, ngram_words, min_words)
     has_ngram = np.zeros(len(words), np.bool_)
     has_ngram[rows] = True
-    slots, bits = _tables(len(keys))
+    slots, bits = _make_tables(len(keys))
     is_first = _fill(keys, checks, ends, slots, bits)
     n_too_short = np.bincount(set_of_row[~has_ngram], minlength=len(sets)).astype(np.int64)
     keys, checks, sizes, ends, rows = (column[is_first] for column in (keys, checks, sizes, ends, rows))
-    return _indexed(keys, checks, sizes, ends, rows, list(labels), set_of_row, tuple(sets), min_words, n_too_short)
+    return _index_ngrams(keys, checks, sizes, ends, rows, list(labels), set_of_row, tuple(sets), min_words, n_too_short)
 
 
-def _indexed(
+def _index_ngrams(
     keys: Hashes,
     checks: Hashes,
     sizes: Rows,
@@ -86,7 +86,7 @@ def _indexed(
     end_words: int,
     n_too_short: Rows,
 ) -> Leaks:
-    slots, bits = _tables(len(keys))
+    slots, bits = _make_tables(len(keys))
     _fill(keys, checks, ends, slots, bits)
     return Leaks(
         keys,
@@ -105,7 +105,7 @@ def _indexed(
     )
 
 
-def _tables(n: int) -> tuple[npt.NDArray[np.int32], Bytes]:
+def _make_tables(n: int) -> tuple[npt.NDArray[np.int32], Bytes]:
     """At most half of the slots get used, and one in 16 of the bits."""
     n_slots = 1 << max(n * 2, 8).bit_length()
     return np.full(n_slots, -1, np.int32), np.zeros(n_slots, np.uint8)
@@ -136,15 +136,15 @@ def from_table(table: pa.Table) -> Leaks:
     n_sets = int(np.count_nonzero(sizes == 0))
     items = table.column("item").combine_chunks()
     encoded = items[n_sets:].dictionary_encode()
-    places = encoded.indices.to_numpy().astype(np.int64)
+    indices = encoded.indices.to_numpy().astype(np.int64)
     set_of_item = np.zeros(len(encoded.dictionary), np.int64)
-    set_of_item[places] = sets[n_sets:]
-    return _indexed(
+    set_of_item[indices] = sets[n_sets:]
+    return _index_ngrams(
         keys[n_sets:],
         checks[n_sets:],
         sizes[n_sets:],
         ends[n_sets:],
-        places,
+        indices,
         encoded.dictionary.to_pylist(),
         set_of_item,
         tuple(items[:n_sets].to_pylist()),
@@ -153,30 +153,33 @@ def from_table(table: pa.Table) -> Leaks:
     )
 
 
-def rules(max_overlap_ngrams: int) -> list[Rule]:
-    """The rule on the figures of `overlap`."""
-    return [Rule("contaminated", "leak_ngrams", "max", float(max_overlap_ngrams))]
+def make_overlap_rule(max_overlap_ngrams: int) -> Rule:
+    """Return the rule on the scores of `measure_overlap`. The ledger's `other_id` is `leak_item`."""
+    param = "filter.decontamination.max_overlap_ngrams"
+    return Rule("contaminated", "leak_ngrams", "max", float(max_overlap_ngrams), param, "leak_item")
 
 
-def overlap(words: pa.StringArray, leaks: Leaks) -> pa.RecordBatch:
+def measure_overlap(words: pa.StringArray, leaks: Leaks) -> pa.RecordBatch:
     """`leak_ngrams`, `leak_word_frac`, `leak_item` ("" if none), and `leak_ngrams_<set>` for each set."""
     data, offsets = to_utf8(words)
     columns = leaks.keys, leaks.checks, leaks.sizes, leaks.items, leaks.set_of_item
     tables = leaks.slots, leaks.bits
-    counts, fracs, first = _overlap(data, offsets, leaks.lengths, *columns, *tables, leaks.end_words, len(leaks.sets))
+    counts, fracs, first = _measure_overlap(
+        data, offsets, leaks.lengths, *columns, *tables, leaks.end_words, len(leaks.sets)
+    )
     labels = [leaks.labels[item] if item >= 0 else "" for item in first.tolist()]
     return pa.record_batch(
         {
             "leak_ngrams": pa.array(counts.sum(axis=1)),
             "leak_word_frac": pa.array(fracs),
             "leak_item": pa.array(labels, pa.string()),
-            **{f"leak_ngrams_{name}": pa.array(counts[:, place].copy()) for place, name in enumerate(leaks.sets)},
+            **{f"leak_ngrams_{name}": pa.array(counts[:, index].copy()) for index, name in enumerate(leaks.sets)},
         }
     )
 
 
 @numba.njit(nogil=True)
-def _powers(longest: int) -> Hashes:  # pragma: no cover (compiled)
+def _compute_powers(longest: int) -> Hashes:  # pragma: no cover (compiled)
     powers = np.ones(longest + 1, np.uint64)
     for n in range(longest):
         powers[n + 1] = powers[n] * _BASE
@@ -194,7 +197,7 @@ def _hash_word(data: Bytes, i: int, stop: int) -> tuple[np.uint64, int]:  # prag
 
 
 @numba.njit(cache=True, nogil=True)
-def _item_ngrams(
+def _hash_item_ngrams(
     data: Bytes, offsets: Offsets, n: int, min_words: int
 ) -> tuple[Hashes, Hashes, Rows, Hashes, Rows]:  # pragma: no cover (compiled)
     n_rows, total = len(offsets) - 1, 0
@@ -205,7 +208,7 @@ def _item_ngrams(
     sizes, rows = np.empty(total + n_rows, np.int64), np.empty(total + n_rows, np.int64)
     starts, rolled = np.zeros(_RING, np.int64), np.zeros(_RING, np.uint64)
     numbers = np.zeros(_RING, np.int64)  # how many of the words before are numbers
-    powers = _powers(n)
+    powers = _compute_powers(n)
     used = 0
     for row in range(n_rows):
         n_words, i, stop = 0, offsets[row], offsets[row + 1]
@@ -234,7 +237,7 @@ def _item_ngrams(
 
 
 @numba.njit(nogil=True)
-def _spread(key: np.uint64) -> np.uint64:  # pragma: no cover (compiled)
+def _mix_bits(key: np.uint64) -> np.uint64:  # pragma: no cover (compiled)
     key = (key ^ (key >> np.uint64(33))) * _MIX
     return key ^ (key >> np.uint64(29))
 
@@ -246,14 +249,14 @@ def _fill(
     """Enters each n-gram once; returns which ones are the first of their kind."""
     mask, bit_mask = np.uint64(len(slots) - 1), np.uint64(8 * len(bits) - 1)
     is_first = np.zeros(len(keys), np.bool_)
-    for place in range(len(keys)):
-        bit = _spread(ends[place]) & bit_mask
+    for index in range(len(keys)):
+        bit = _mix_bits(ends[index]) & bit_mask
         bits[bit >> np.uint64(3)] |= np.uint8(1 << (bit & np.uint64(7)))
-        slot = _spread(keys[place]) & mask
-        while slots[slot] >= 0 and (keys[slots[slot]] != keys[place] or checks[slots[slot]] != checks[place]):
+        slot = _mix_bits(keys[index]) & mask
+        while slots[slot] >= 0 and (keys[slots[slot]] != keys[index] or checks[slots[slot]] != checks[index]):
             slot = (slot + np.uint64(1)) & mask
         if slots[slot] < 0:
-            slots[slot], is_first[place] = place, True
+            slots[slot], is_first[index] = index, True
     return is_first
 
 
@@ -263,14 +266,14 @@ def _look_up(
 ) -> int:  # pragma: no cover (compiled)
     """The place of the n-gram, or -1."""
     mask = np.uint64(len(slots) - 1)
-    slot = _spread(key) & mask
+    slot = _mix_bits(key) & mask
     while slots[slot] >= 0 and (keys[slots[slot]] != key or sizes[slots[slot]] != size):
         slot = (slot + np.uint64(1)) & mask
     return slots[slot]
 
 
 @numba.njit(cache=True, nogil=True)
-def _overlap(
+def _measure_overlap(
     data: Bytes,
     offsets: Offsets,
     lengths: Rows,
@@ -287,7 +290,7 @@ def _overlap(
     n_rows = len(offsets) - 1
     counts, fracs, firsts = np.zeros((n_rows, n_sets), np.int64), np.zeros(n_rows), np.full(n_rows, -1, np.int64)
     starts, rolled = np.zeros(_RING, np.int64), np.zeros(_RING, np.uint64)
-    powers, bit_mask = _powers(_RING), np.uint64(8 * len(bits) - 1)
+    powers, bit_mask = _compute_powers(_RING), np.uint64(8 * len(bits) - 1)
     for row in range(n_rows):
         n_words, n_leaked, hashed = 0, 0, np.uint64(0)
         leaked = np.uint64(0)  # which of the last 64 words lie in a leak, the last one in the lowest bit
@@ -299,7 +302,7 @@ def _overlap(
             n_words += 1
             leaked <<= np.uint64(1)
             end = np.uint64(hashed - rolled[(n_words - end_words) % _RING] * powers[end_words])
-            bit = _spread(end) & bit_mask
+            bit = _mix_bits(end) & bit_mask
             is_new = n_words < end_words or not bits[bit >> np.uint64(3)] >> (bit & np.uint64(7)) & np.uint64(1)
             for k in range(0 if is_new else len(lengths)):
                 size = lengths[k]
@@ -307,9 +310,9 @@ def _overlap(
                     break
                 at = (n_words - size) % _RING
                 key = np.uint64(hashed - rolled[at] * powers[size])
-                place = _look_up(key, size, keys, sizes, slots)
-                if place >= 0 and checks[place] == xxh64(data, int(starts[at]), i):
-                    item = items[place]
+                index = _look_up(key, size, keys, sizes, slots)
+                if index >= 0 and checks[index] == xxh64(data, int(starts[at]), i):
+                    item = items[index]
                     counts[row, set_of_item[item]] += 1
                     firsts[row] = item if firsts[row] < 0 else firsts[row]
                     added = ((np.uint64(1) << np.uint64(size)) - np.uint64(1)) & ~leaked

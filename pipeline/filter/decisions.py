@@ -1,11 +1,10 @@
-"""Scores and thresholds to decisions: the first rule that a document breaks is the reason it goes.
+"""Turn scores and thresholds into decisions: a document is dropped for the first rule that it breaks.
 
-In: a table of scores, one row a document. Out: the place of the broken rule (-1: none) for each, and the rows of the ledger.
-Nothing but the steps reads a text, so another threshold can be tried on stored scores. Memory and time: the scores.
+In: a table of scores, one row per document. Out: for each document the index of the broken rule (-1: none), and the ledger rows.
+Only the steps read texts, so another threshold can be tried on stored scores. Memory and time: linear in the scores.
 
-A step looks at a batch of documents once. It gives back the texts (others where it rewrites them, for the steps after it),
-its figures, one column a score, and names the rules that these figures can break. What a step changes in a text it counts in
-a column `changed_<reason>`.
+A step sees each batch of documents once. It returns the texts (rewritten ones for the steps after it), one column per score, and
+lists the rules on these scores. A column `changed_<reason>` counts how often a step rewrote a text.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -19,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.frame.errors import UserError
 from pipeline.text.columns import Rows, one_array
 
 PASSES = -1
@@ -27,8 +25,10 @@ CHANGED = "changed_"
 
 
 class Rule(NamedTuple):
-    """Documents stay whose `score` is at least (`min`) or at most (`max`) the threshold; `param`: its dotted name.
-    `other`: the figure that says what stands against the document, if there is one."""
+    """A threshold: documents survive whose `score` is at least (`min`) or at most (`max`) the threshold.
+
+    `param` is the threshold's dotted name. `other` is the score column that names the other document or item, if there is one.
+    """
 
     reason: str
     score: str
@@ -39,84 +39,89 @@ class Rule(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """What a step found: the texts as it leaves them, and a column a figure."""
+    """The result of a step: the texts as it leaves them, and one column per score."""
 
     texts: pa.StringArray
-    figures: pa.RecordBatch
+    scores: pa.RecordBatch
 
 
 class FilterStep(NamedTuple):
-    """The rules of one part of the filter, and how it scores: `score(texts, batch)`, the batch as the stage read it."""
+    """The rules of one part of the filter, and its function `score(texts, batch)`; `batch` is as the stage read it."""
 
     rules: Sequence[Rule]
     score: Callable[[pa.StringArray, pa.RecordBatch], Scored]
 
 
-def rule(name: str, threshold: float, section: str = "") -> Rule:
-    """`min_words` → the rule on the score `words`, named as it is."""
+def make_rule(name: str, threshold: float, section: str = "") -> Rule:
+    """Return the rule of a threshold: `min_words` is a rule on the score `words` whose reason is `min_words`."""
     side, _, score = name.partition("_")
-    assert side in ("min", "max"), f"{name}: a threshold says which side stays"
+    assert side in ("min", "max"), f"{name}: a threshold's name begins with min_ or max_"
     return Rule(name, score, side, float(threshold), f"{section}.{name}" if section else "")
 
 
 def list_rules(section: str, thresholds: Mapping[str, Any]) -> list[Rule]:
-    """The rules of a section of the params. A dictionary has one for each n: `max_top_ngram_char_frac: {2: …}`."""
+    """Return the rules of a section of the params; a threshold of None is off.
+
+    A dictionary has one rule for each n: `max_top_ngram_char_frac: {2: …}`.
+    """
     rules: list[Rule] = []
     for name, value in thresholds.items():
         if isinstance(value, dict):
-            steps = [(rule(name.replace("ngram", f"{n}gram"), value[n]), n) for n in sorted(value)]
-            rules += [step._replace(param=f"{section}.{name}.{n}") for step, n in steps]
-        else:
-            rules.append(rule(name, value, section))
+            named = [(make_rule(name.replace("ngram", f"{n}gram"), value[n]), n) for n in sorted(value)]
+            rules += [rule._replace(param=f"{section}.{name}.{n}") for rule, n in named]
+        elif value is not None:
+            rules.append(make_rule(name, value, section))
     return rules
 
 
 def run_steps(batch: pa.RecordBatch, steps: Sequence[FilterStep]) -> pa.RecordBatch:
-    """`id`, all figures of all steps, and `text`: the rewritten text, null where the steps left it as it was."""
+    """Return `id`, all scores of all steps, and `text`: the rewritten text, null where no step changed it."""
     original = texts = batch.column("text")
     columns: dict[str, pa.Array] = {"id": batch.column("id")}
     for step in steps:
-        texts, figures = step.score(texts, batch)
-        assert not columns.keys() & set(figures.schema.names), "two figures of one name"
-        columns |= {name: figures.column(name) for name in figures.schema.names}
+        texts, scores = step.score(texts, batch)
+        assert not columns.keys() & set(scores.schema.names), "two scores have the same name"
+        columns |= {name: scores.column(name) for name in scores.schema.names}
     is_same = pa.repeat(True, len(texts)) if texts is original else pc.equal(texts, original)
     columns["text"] = one_array(pc.if_else(is_same, pa.scalar(None, pa.string()), texts))
     return pa.record_batch(columns)
 
 
-def first_broken(scores: pa.Table, rules: Sequence[Rule]) -> Rows:
+def find_first_broken(scores: pa.Table, rules: Sequence[Rule]) -> Rows:
     """For each document the place in `rules` of the first one that it breaks, or `PASSES`."""
     broken = np.full(scores.num_rows, PASSES, np.int64)
-    for place, each in reversed(list(enumerate(rules))):
+    for index, each in reversed(list(enumerate(rules))):
         values = scores.column(each.score).to_numpy()
-        broken[values < each.threshold if each.side == "min" else values > each.threshold] = place
+        broken[values < each.threshold if each.side == "min" else values > each.threshold] = index
     return broken
 
 
-def explain(scores: pa.Table, broken: Rows, rules: Sequence[Rule], stage: str) -> pa.Table:
-    """The ledger's rows by id and reason: one for each document dropped, and for each that stays one for each reason that
-    changed it (its value: how many places)."""
+def make_ledger_rows(scores: pa.Table, broken: Rows, rules: Sequence[Rule], stage: str) -> pa.Table:
+    """Return the ledger rows, sorted by id and reason.
+
+    There is one for each dropped document, and one per reason for each survivor that was changed (its value: how many times).
+    """
     ids = scores.column("id")
-    parts = [_rows(ids[:0], stage, "dropped", "", np.zeros(0), 0.0)]
-    for place in np.unique(broken[broken != PASSES]).tolist():
-        is_here, each = pa.array(broken == place), rules[place]
+    parts = [_make_rows(ids[:0], stage, "dropped", "", np.zeros(0), 0.0)]
+    for index in np.unique(broken[broken != PASSES]).tolist():
+        is_here, each = pa.array(broken == index), rules[index]
         values = scores.column(each.score).filter(is_here)
-        rows = _rows(ids.filter(is_here), stage, "dropped", each.reason, values, each.threshold)
+        rows = _make_rows(ids.filter(is_here), stage, "dropped", each.reason, values, each.threshold)
         if each.other:
             others = scores.column(each.other).filter(is_here)
             rows = rows.set_column(rows.schema.get_field_index("other_id"), "other_id", others)
         parts.append(rows)
-    for name in change_names(scores.column_names):
+    for name in list_change_columns(scores.column_names):
         is_here = pa.array((scores.column(name).to_numpy() > 0) & (broken == PASSES))
         reason, values = name.removeprefix(CHANGED), scores.column(name).filter(is_here)
-        parts.append(_rows(ids.filter(is_here), stage, "changed", reason, values, 0.0))
+        parts.append(_make_rows(ids.filter(is_here), stage, "changed", reason, values, 0.0))
     return pa.concat_tables(parts).sort_by([("id", "ascending"), ("reason", "ascending")])
 
 
-def tally(scores: pa.Table, explained: pa.Table, rules: Sequence[Rule]) -> dict[str, int]:
-    """Documents in, out, dropped by each rule; changed by each reason, and in how many places."""
+def count_decisions(scores: pa.Table, explained: pa.Table, rules: Sequence[Rule]) -> dict[str, int]:
+    """Count documents in, out and dropped by each rule, documents changed for each reason, and the changes in them."""
     counts = {f"dropped_{each.reason}": 0 for each in rules}
-    for name in change_names(scores.column_names):
+    for name in list_change_columns(scores.column_names):
         counts |= {f"{name}_docs": 0, f"{name}_places": 0}
     groups = explained.group_by(["decision", "reason"], use_threads=False).aggregate(
         [("value", "sum"), ([], "count_all")]
@@ -131,23 +136,12 @@ def tally(scores: pa.Table, explained: pa.Table, rules: Sequence[Rule]) -> dict[
     return {"docs_in": scores.num_rows, "docs_out": scores.num_rows - n_dropped, **counts}
 
 
-def check_some_stay(counts: Mapping[str, float], rules: Sequence[Rule]) -> None:
-    """Raises `UserError` that names the commonest reason if no document is left."""
-    if counts["docs_out"] == 0:
-        most = max(rules, key=lambda each: counts[f"dropped_{each.reason}"])
-        raise UserError(
-            "filter: no document is left",
-            f"{counts[f'dropped_{most.reason}']} of {counts['docs_in']} were dropped by {most.reason}",
-            f"look at {most.param} in params.yaml",
-        )
-
-
-def change_names(names: Sequence[str]) -> list[str]:
-    """The figures that count what was changed in texts."""
+def list_change_columns(names: Sequence[str]) -> list[str]:
+    """Return the names of the columns that count changes in texts."""
     return [name for name in names if name.startswith(CHANGED)]
 
 
-def _rows(ids: pa.ChunkedArray, stage: str, decision: str, reason: str, values: Any, threshold: float) -> pa.Table:
+def _make_rows(ids: pa.ChunkedArray, stage: str, decision: str, reason: str, values: Any, threshold: float) -> pa.Table:
     n = len(ids)
     constant = {"stage": stage, "decision": decision, "reason": reason, "other_id": ""}
     return pa.table(

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,13 +31,15 @@ from license_expression import (
 )
 
 from pipeline.filter.decisions import Rule
+from pipeline.filter.params import Licenses
 from pipeline.frame.errors import UserError
+from pipeline.storage.tables import read_shard
 
 # From worst to best: an AND takes the smallest, an OR the largest.
 DENIED, NOT_ALLOWED, UNKNOWN, ALLOWED = 0, 1, 2, 3
 REASONS = ("license_denied", "license_not_allowed", "license_unknown")
 UNKNOWN_NAMES = frozenset({"", "unknown", "noassertion", "none"})
-RULES = tuple(Rule(reason, reason, "max", 0.0) for reason in REASONS)
+RULES = tuple(Rule(reason, reason, "max", 0.0, "filter.licenses") for reason in REASONS)
 N_EXAMPLES = 3
 
 Verdicts = npt.NDArray[np.int8]
@@ -61,38 +64,43 @@ class Violation(NamedTuple):
 
 def make_policy(allow: Sequence[str], deny: Sequence[str] = (), *, is_unknown_kept: bool = False) -> LicensePolicy:
     """A policy of ids in any spelling ("mit", "GPL-3.0+"). "unknown" in `allow` keeps what has no license."""
-    names = [_canonical(name) for name in allow if name.lower() not in UNKNOWN_NAMES]
+    names = [_canonicalize(name) for name in allow if name.lower() not in UNKNOWN_NAMES]
     is_listed = len(names) < len(allow)
     # A list of nothing but "unknown" allows nothing else.
     allowed = frozenset(names) if names or not is_listed else frozenset({"unknown"})
-    return LicensePolicy(allowed, frozenset(_canonical(name) for name in deny), is_unknown_kept or is_listed)
+    return LicensePolicy(allowed, frozenset(_canonicalize(name) for name in deny), is_unknown_kept or is_listed)
 
 
-def verdicts(licenses: pa.StringArray, policy: LicensePolicy) -> Verdicts:
+def make_license_policy(params: Licenses) -> LicensePolicy:
+    """Return the policy of `filter.licenses`."""
+    return make_policy(params.allow, params.deny, is_unknown_kept=params.unknown == "keep")
+
+
+def judge_licenses(licenses: pa.StringArray, policy: LicensePolicy) -> Verdicts:
     """DENIED, NOT_ALLOWED, UNKNOWN (and not kept) or ALLOWED for each document."""
     encoded = licenses.dictionary_encode()
-    known = np.array([verdict(name, policy) for name in encoded.dictionary.to_pylist()], np.int8)
+    known = np.array([judge_license(name, policy) for name in encoded.dictionary.to_pylist()], np.int8)
     return known[encoded.indices.to_numpy()] if len(licenses) else np.zeros(0, np.int8)
 
 
-def license_figures(licenses: pa.StringArray, policy: LicensePolicy) -> pa.RecordBatch:
+def measure_licenses(licenses: pa.StringArray, policy: LicensePolicy) -> pa.RecordBatch:
     """One column of 0 and 1 for each of `REASONS`, as `RULES` reads them."""
-    found = verdicts(licenses, policy)
-    return pa.record_batch({name: (found == place).astype(np.float64) for place, name in enumerate(REASONS)})
+    found = judge_licenses(licenses, policy)
+    return pa.record_batch({name: (found == index).astype(np.float64) for index, name in enumerate(REASONS)})
 
 
-def violations(ids: pa.StringArray, licenses: pa.StringArray, policy: LicensePolicy) -> list[Violation]:
+def find_violations(ids: pa.StringArray, licenses: pa.StringArray, policy: LicensePolicy) -> list[Violation]:
     """What the policy does not let pass, the commonest license first, with the first documents of each."""
     encoded = licenses.dictionary_encode()
     names: list[str] = encoded.dictionary.to_pylist()
-    places = encoded.indices.to_numpy() if len(licenses) else np.zeros(0, np.int64)
-    counts = np.bincount(places, minlength=len(names))
+    indices = encoded.indices.to_numpy() if len(licenses) else np.zeros(0, np.int64)
+    counts = np.bincount(indices, minlength=len(names))
     out: list[Violation] = []
-    for place, name in enumerate(names):
-        found = verdict(name, policy)
+    for index, name in enumerate(names):
+        found = judge_license(name, policy)
         if found != ALLOWED:
-            first = ids.take(pa.array(np.flatnonzero(places == place)[:N_EXAMPLES])).to_pylist()
-            out.append(Violation(name, REASONS[found], int(counts[place]), tuple(first)))
+            first = ids.take(pa.array(np.flatnonzero(indices == index)[:N_EXAMPLES])).to_pylist()
+            out.append(Violation(name, REASONS[found], int(counts[index]), tuple(first)))
     return sorted(out, key=lambda each: (-each.n_docs, each.license))
 
 
@@ -106,7 +114,7 @@ def merge_violations(found: Iterable[Violation]) -> list[Violation]:
     return sorted(merged.values(), key=lambda each: (-each.n_docs, each.license))
 
 
-def refuse(found: Iterable[Violation], setting: str = "filter.licenses") -> None:
+def refuse_violations(found: Iterable[Violation], setting: str = "filter.licenses") -> None:
     """Raises `UserError` that names licenses, counts and first documents, if there are any."""
     refused = list(found)
     lines = [
@@ -124,35 +132,50 @@ def refuse(found: Iterable[Violation], setting: str = "filter.licenses") -> None
     raise UserError(f"{setting}: licenses that are not permitted: {len(lines)}", "; ".join(lines), ", or ".join(ways))
 
 
+def check_licenses(params: Licenses, paths: Sequence[Path]) -> None:
+    """Raise `UserError` for documents in these shards that `on_violation: stop` or `unknown: stop` does not permit."""
+    stops = {"license_unknown": params.unknown == "stop"}
+    if params.on_violation == "drop" and not any(stops.values()):
+        return
+    policy = make_license_policy(params)
+    merged = merge_violations(
+        violation
+        for path in paths
+        for batch in read_shard(path, ["id", "license"])
+        for violation in find_violations(batch.column("id"), batch.column("license"), policy)
+    )
+    refuse_violations(each for each in merged if stops.get(each.reason, params.on_violation == "stop"))
+
+
 @lru_cache(maxsize=1 << 16)
-def verdict(expression: str, policy: LicensePolicy) -> int:
+def judge_license(expression: str, policy: LicensePolicy) -> int:
     """The verdict on one expression."""
     if expression.lower().strip() in UNKNOWN_NAMES:
         return ALLOWED if policy.is_unknown_kept else UNKNOWN
     try:
-        parsed: Any = _spdx().parse(expression)
+        parsed: Any = _load_spdx().parse(expression)
     except (ExpressionError, ExpressionParseError):
         parsed = None
-    listed = _leaf(expression, expression, policy)
+    listed = _judge_id(expression, expression, policy)
     if parsed is None or (listed == DENIED) or expression in policy.allow:
         return listed
-    return _judge(parsed, policy)
+    return _judge_node(parsed, policy)
 
 
 @cache
-def _spdx() -> Licensing:
+def _load_spdx() -> Licensing:
     return get_spdx_licensing()
 
 
-def _judge(node: Any, policy: LicensePolicy) -> int:
+def _judge_node(node: Any, policy: LicensePolicy) -> int:
     if node.args:
-        parts = [_judge(child, policy) for child in node.args]
+        parts = [_judge_node(child, policy) for child in node.args]
         return min(parts) if node.operator.strip() == "AND" else max(parts)
     is_exception = isinstance(node, LicenseWithExceptionSymbol)
-    return _leaf(str(node.render()), str(node.license_symbol.render() if is_exception else node.render()), policy)
+    return _judge_id(str(node.render()), str(node.license_symbol.render() if is_exception else node.render()), policy)
 
 
-def _leaf(whole: str, base: str, policy: LicensePolicy) -> int:
+def _judge_id(whole: str, base: str, policy: LicensePolicy) -> int:
     if whole.lower() in UNKNOWN_NAMES:
         return ALLOWED if policy.is_unknown_kept else UNKNOWN
     for name in (whole, base):
@@ -167,9 +190,9 @@ def _is_listed(name: str, names: frozenset[str]) -> bool:
     return name in names or any(each[-1:] == "*" and name.startswith(each[:-1]) for each in names)
 
 
-def _canonical(name: str) -> str:
+def _canonicalize(name: str) -> str:
     try:
-        parsed: Any = _spdx().parse(name)
+        parsed: Any = _load_spdx().parse(name)
     except (ExpressionError, ExpressionParseError):
         return name
     return name if parsed is None else str(parsed.render())

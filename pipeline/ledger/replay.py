@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.filter.decisions import PASSES, Rule, first_broken
+from pipeline.filter.decisions import PASSES, Rule, find_first_broken
 from pipeline.frame.errors import UserError
 from pipeline.storage.tables import read_shard
 
@@ -62,15 +62,15 @@ def _score_of_share(folder: Path, score: str, name: str, keep_frac: float) -> fl
     if not 0 < keep_frac <= 1:
         raise UserError(f"replay: {name} is a share of all documents", f"{keep_frac:g}", f"give one: --set {name}=0.5")
     from pipeline.filter.classifiers.quality import (
-        top_frac_threshold,  # brings kernels, half a second no other question needs
+        find_top_frac_threshold,  # brings kernels, half a second no other question needs
     )
 
     columns = [batch.column(0).to_numpy() for batch in read_shard(folder / "scores.parquet", [score], BATCH_ROWS)]
-    return top_frac_threshold(np.concatenate([np.zeros(0), *columns]), keep_frac)
+    return find_top_frac_threshold(np.concatenate([np.zeros(0), *columns]), keep_frac)
 
 
 def _add(made: Replay, scores: pa.Table, others: Sequence[Rule], n_listed: int) -> None:
-    now, then = first_broken(scores, made.rules), first_broken(scores, others)
+    now, then = find_first_broken(scores, made.rules), find_first_broken(scores, others)
     made.n_docs += scores.num_rows
     for counts, broken in ((made.now, now), (made.then, then)):
         for place, n in enumerate(np.bincount(broken + 1, minlength=len(made.rules) + 1).tolist()):

@@ -16,7 +16,7 @@ import fasttext
 import numpy as np
 import pyarrow as pa
 
-from pipeline.filter.classifiers.ngram_classifier import Classifier, classifier, predict
+from pipeline.filter.classifiers.ngram_classifier import Classifier, make_classifier, predict
 from pipeline.frame.errors import UserError
 from pipeline.text.columns import Fractions
 
@@ -33,7 +33,7 @@ class FastTextModel(Protocol):
     def judge(self, lines: pa.StringArray, wanted: Sequence[str]) -> tuple[pa.StringArray, Fractions]: ...
 
 
-class OwnPredict(NamedTuple):
+class NativeFastText(NamedTuple):
     """A model that our kernel can't read (quantised, or a tree of labels, as lid.176 is): fastText predicts."""
 
     model: Any
@@ -83,8 +83,8 @@ def _load(path: Path, *_state: int) -> FastTextModel:
     model = read_model(path)
     arguments = model.f.getArgs()
     if arguments.loss != fasttext.FastText.loss_name.softmax or model.is_quantized():
-        return OwnPredict(model, tuple(model.get_labels()))
-    return classifier(
+        return NativeFastText(model, tuple(model.get_labels()))
+    return make_classifier(
         model.get_words(),
         model.get_labels(),
         model.get_input_matrix(),
@@ -112,8 +112,8 @@ def check_same(path: Path, lines: pa.StringArray) -> None:
     if not isinstance(ours, Classifier) or not texts:
         return
     chances = predict(ours, pa.array(texts, pa.string())) + ADDED
-    places = {label: place for place, label in enumerate(ours.labels)}
+    indices = {label: index for index, label in enumerate(ours.labels)}
     for row, labels, theirs in zip(chances, *read_model(path).predict(texts, k=-1), strict=True):
-        apart = np.abs(row[[places[label] for label in labels]] - theirs).max()
+        apart = np.abs(row[[indices[label] for label in labels]] - theirs).max()
         if apart > TOLERANCE:
             raise ValueError(f"{path}: the kernel and fastText disagree by {apart:.2g}")

@@ -53,25 +53,25 @@ class Sentence(NamedTuple):
     text: str
 
 
-class Judgement(NamedTuple):
+class Judgment(NamedTuple):
     """For each document the likeliest language and the probability of the wanted ones together."""
 
     language: pa.StringArray
     score: Fractions
 
 
-def prose(texts: pa.StringArray, max_bytes: int = MAX_PROSE_BYTES) -> pa.StringArray:
+def extract_prose(texts: pa.StringArray, max_bytes: int = MAX_PROSE_BYTES) -> pa.StringArray:
     """The words of each text's prose lines on one line, in lower case, letters of scripts without spaces one by one: what
     our own model reads. Of a longer text about the first `max_bytes` of it: up to the end of a line, at most twice as much."""
-    return split_words(fold(plain_prose(texts, max_bytes)))
+    return split_words(fold(extract_plain_prose(texts, max_bytes)))
 
 
-def plain_prose(texts: pa.StringArray, max_bytes: int = MAX_PROSE_BYTES) -> pa.StringArray:
+def extract_plain_prose(texts: pa.StringArray, max_bytes: int = MAX_PROSE_BYTES) -> pa.StringArray:
     """The same words as they are written: what models of others read."""
-    lines = from_utf8(*_prose(*to_utf8(texts), _marks(), MIN_LINE_LETTERS, 2, max_bytes))
+    lines = from_utf8(*_prose(*to_utf8(texts), _make_byte_flags(), MIN_LINE_LETTERS, 2, max_bytes))
     is_empty = pc.equal(pc.binary_length(lines), 0)
     if pc.any(is_empty).as_py():
-        rest = from_utf8(*_prose(*to_utf8(texts.filter(is_empty)), _marks(), 1, ANY_SHARE, max_bytes))
+        rest = from_utf8(*_prose(*to_utf8(texts.filter(is_empty)), _make_byte_flags(), 1, ANY_SHARE, max_bytes))
         lines = pc.replace_with_mask(lines, is_empty, rest)
     return lines
 
@@ -87,7 +87,7 @@ def split_heldout(sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[S
     return learn, heldout
 
 
-def training_lines(
+def make_training_lines(
     sentences: Sequence[Sentence], keep: Sequence[str], n_spans: int, n_mixed: int, keep_weight: int, seed: int
 ) -> list[str]:
     """fastText's input in random order: a label and a sentence a line, cleaned as documents are.
@@ -97,7 +97,7 @@ def training_lines(
     does, and stays foreign. Wanted languages are seen `keep_weight` times as often, with other pieces each time.
     """
     chance = random.Random(seed)
-    cleaned: list[str] = prose(pa.array([sentence.text for sentence in sentences], pa.string())).to_pylist()
+    cleaned: list[str] = extract_prose(pa.array([sentence.text for sentence in sentences], pa.string())).to_pylist()
     lines: list[str] = []
     wanted = [
         word
@@ -110,31 +110,31 @@ def training_lines(
         is_wanted = sentence.language in keep
         for _ in range(keep_weight if is_wanted else 1):
             lines.append(f"{label} {line}")
-            lines += [f"{label} {' '.join(_piece(words, SPAN_WORDS, chance))}" for _ in range(n_spans)]
+            lines += [f"{label} {' '.join(_draw_piece(words, SPAN_WORDS, chance))}" for _ in range(n_spans)]
         for _ in range(0 if is_wanted else n_mixed):
-            piece = _piece(words, (2, max(len(words), 2)), chance)
+            piece = _draw_piece(words, (2, max(len(words), 2)), chance)
             at = chance.randint(0, len(piece))
-            mixed = [*piece[:at], *_piece(wanted, MIXED_WORDS, chance), *piece[at:]]
+            mixed = [*piece[:at], *_draw_piece(wanted, MIXED_WORDS, chance), *piece[at:]]
             lines.append(f"{label} {' '.join(mixed)}")
     chance.shuffle(lines)
     return lines
 
 
-def _piece(words: Sequence[str], sizes: tuple[int, int], chance: random.Random) -> Sequence[str]:
+def _draw_piece(words: Sequence[str], sizes: tuple[int, int], chance: random.Random) -> Sequence[str]:
     """Some neighbouring words, as many as `sizes` says (from, to)."""
     n = min(chance.randint(*sizes), len(words))
     start = chance.randint(0, len(words) - n)
     return words[start : start + n]
 
 
-def judge(model: LanguageModel, lines: pa.StringArray, keep: Sequence[str]) -> Judgement:
-    """Judges lines that `prose` or `plain_prose` made. A line without words has language "" and score 0."""
+def judge(model: LanguageModel, lines: pa.StringArray, keep: Sequence[str]) -> Judgment:
+    """Judges lines that `extract_prose` or `extract_plain_prose` made. A line without words has language "" and score 0."""
     labels, score = model.judge(lines, [LABEL + language for language in keep])
-    return Judgement(pc.replace_substring(labels, LABEL, ""), np.clip(score, 0.0, 1.0))
+    return Judgment(pc.replace_substring(labels, LABEL, ""), np.clip(score, 0.0, 1.0))
 
 
-def measure(
-    found: Judgement, heldout: Sequence[Sentence], keep: Sequence[str], min_score: float
+def measure_accuracy(
+    found: Judgment, heldout: Sequence[Sentence], keep: Sequence[str], min_score: float
 ) -> tuple[float, float]:
     """Share of sentences whose language is found, and share of the foreign ones that would pass as wanted."""
     is_right = [guess == sentence.language for guess, sentence in zip(found.language.to_pylist(), heldout, strict=True)]
@@ -144,9 +144,9 @@ def measure(
 
 
 @cache
-def _marks() -> Bytes:
+def _make_byte_flags() -> Bytes:
     """What each byte of a token may be, as bits."""
-    marks = np.zeros(256, np.uint8)
+    flags = np.zeros(256, np.uint8)
     for bit, letters in (
         (_OPENS, "\"'(["),
         (_CLOSES, ".,;:!?)]\"'"),
@@ -155,25 +155,25 @@ def _marks() -> Bytes:
         (_SPACE, string.whitespace),
     ):
         for letter in letters:
-            marks[ord(letter)] |= bit
-    marks[128:0xF0] = _LETTER
-    marks[0xF0:] = _PICTURE  # four bytes: nearly all of them emoji, which are in no language
-    return marks
+            flags[ord(letter)] |= bit
+    flags[128:0xF0] = _LETTER
+    flags[0xF0:] = _PICTURE  # four bytes: nearly all of them emoji, which are in no language
+    return flags
 
 
 @numba.njit(nogil=True)
 def _add_word(
-    data: Bytes, start: int, stop: int, marks: Bytes, out: Bytes, n: int
+    data: Bytes, start: int, stop: int, flags: Bytes, out: Bytes, n: int
 ) -> int:  # pragma: no cover (compiled)
     """Copies the word inside quotes, brackets and punctuation, without emoji, to `out[n:]`; returns its length, 0 for no word."""
-    while start < stop and marks[data[start]] & _OPENS:
+    while start < stop and flags[data[start]] & _OPENS:
         start += 1
-    while start < stop and marks[data[stop - 1]] & _CLOSES:
+    while start < stop and flags[data[stop - 1]] & _CLOSES:
         stop -= 1
     i, size = start, 0
     while i < stop:
         byte = data[i]
-        mark = marks[byte]
+        mark = flags[byte]
         if mark & _PICTURE:
             i += 4
             continue
@@ -192,7 +192,7 @@ def _starts_with_three(data: Bytes, start: int, stop: int, byte: int) -> bool:  
 
 @numba.njit(cache=True, nogil=True)
 def _prose(
-    data: Bytes, offsets: Offsets, marks: Bytes, min_letters: int, tokens_per_word: int, max_bytes: int
+    data: Bytes, offsets: Offsets, flags: Bytes, min_letters: int, tokens_per_word: int, max_bytes: int
 ) -> tuple[Bytes, Offsets]:  # pragma: no cover (compiled)
     n_rows = len(offsets) - 1
     out = np.empty(offsets[n_rows] - offsets[0] + n_rows, np.uint8)
@@ -206,11 +206,11 @@ def _prose(
             is_prompt, is_fence = False, False
             while i < stop and data[i] != 10 and n - line < max_bytes:  # a token, or a space before it
                 start, gap = i, n > first
-                while i < stop and marks[data[i]] == _LETTER:  # most tokens are words as they stand
+                while i < stop and flags[data[i]] == _LETTER:  # most tokens are words as they stand
                     out[n + gap + i - start] = data[i]
                     i += 1
-                size, is_whole = i - start, i == stop or marks[data[i]] & _SPACE
-                while i < stop and not marks[data[i]] & _SPACE:
+                size, is_whole = i - start, i == stop or flags[data[i]] & _SPACE
+                while i < stop and not flags[data[i]] & _SPACE:
                     i += 1
                 if i == start:
                     i += 1
@@ -220,7 +220,7 @@ def _prose(
                     is_fence = _starts_with_three(data, start, i, 96)  # three backticks
                 n_tokens += 1
                 if not is_whole:
-                    size = _add_word(data, start, i, marks, out, n + gap)
+                    size = _add_word(data, start, i, flags, out, n + gap)
                 if size:
                     out[n] = 32 if gap else out[n]
                     n += gap + size

@@ -19,14 +19,14 @@ import pyarrow as pa
 from pipeline.filter.classifiers.fasttext import check_same, load_model, train
 from pipeline.filter.classifiers.language import (
     LABEL,
-    Judgement,
+    Judgment,
     Sentence,
+    extract_plain_prose,
+    extract_prose,
     judge,
-    measure,
-    plain_prose,
-    prose,
+    make_training_lines,
+    measure_accuracy,
     split_heldout,
-    training_lines,
 )
 from pipeline.filter.params import Language, ModelFile
 from pipeline.frame.errors import UserError
@@ -44,7 +44,7 @@ def train_language(params: Language, folder: Path, examples: Path, model: Path) 
         _check_labels(params, model)
     else:
         train(
-            training_lines(learn, params.keep, params.n_spans, params.n_mixed, params.keep_weight, params.seed),
+            make_training_lines(learn, params.keep, params.n_spans, params.n_mixed, params.keep_weight, params.seed),
             model,
             label=LABEL,
             minn=params.min_char_ngram,
@@ -56,18 +56,22 @@ def train_language(params: Language, folder: Path, examples: Path, model: Path) 
             seed=params.seed,
         )
     texts = pa.array([sentence.text for sentence in heldout], pa.string())
-    check_same(model, _lines(params, texts))
-    return measure(judge_texts(params, model, texts), heldout, params.keep, params.min_score)
+    check_same(model, _extract_lines(params, texts))
+    return measure_accuracy(judge_texts(params, model, texts), heldout, params.keep, params.min_score)
 
 
-def judge_texts(params: Language, model: Path, texts: pa.StringArray) -> Judgement:
+def judge_texts(params: Language, model: Path, texts: pa.StringArray) -> Judgment:
     """The language of each text and its score, by the model that `train_language` wrote."""
-    return judge(load_model(model), _lines(params, texts), params.keep)
+    return judge(load_model(model), _extract_lines(params, texts), params.keep)
 
 
-def _lines(params: Language, texts: pa.StringArray) -> pa.StringArray:
+def _extract_lines(params: Language, texts: pa.StringArray) -> pa.StringArray:
     """Our model learnt lower-case words; those of others know text as people write it."""
-    return prose(texts, params.max_prose_bytes) if params.model is None else plain_prose(texts, params.max_prose_bytes)
+    return (
+        extract_prose(texts, params.max_prose_bytes)
+        if params.model is None
+        else extract_plain_prose(texts, params.max_prose_bytes)
+    )
 
 
 def copy_model(wanted: ModelFile, folder: Path, model: Path) -> None:

@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class Classifier(NamedTuple):
-    """A fastText model as arrays. `rows`: sums of `counts` rows for each word, then hashed n-grams. `keys` and `places`: an open
+    """A fastText model as arrays. `rows`: sums of `counts` rows for each word, then hashed n-grams. `keys` and `word_rows`: an open
     hash table of the words."""
 
     labels: tuple[str, ...]
@@ -39,7 +39,7 @@ class Classifier(NamedTuple):
     counts: Rows
     output: Floats
     keys: Hashes
-    places: Rows
+    word_rows: Rows
     n_words: int
     end_row: int
     n_buckets: int
@@ -50,11 +50,11 @@ class Classifier(NamedTuple):
         """Of each line the likeliest label, and the probability of the wanted ones together; "" and 0 where no word is known."""
         chances = predict(self, lines)
         best = np.where(chances.any(axis=1), chances.argmax(axis=1), len(self.labels))
-        columns = [place for place, label in enumerate(self.labels) if label in wanted]
+        columns = [index for index, label in enumerate(self.labels) if label in wanted]
         return pa.array([*self.labels, ""], pa.string()).take(pa.array(best)), chances[:, columns].sum(axis=1)
 
 
-def classifier(
+def make_classifier(
     words: Sequence[str],
     labels: Sequence[str],
     rows: Floats,
@@ -68,7 +68,7 @@ def classifier(
     if len(labels) < rows.shape[1]:
         rows, output = rows @ output.T, np.eye(len(labels), dtype=np.float32)
     data, offsets = to_utf8(pa.array(list(words), pa.string()))
-    keys, places = _table(data, offsets)
+    keys, word_rows = _build_table(data, offsets)
     end_row = words.index(END) if END in words else -1
     rows = np.array(rows, np.float32, order="C")
     counts = _sum_words(data, offsets, rows, (len(words), max(n_buckets, 1), *char_ngrams), end_row)
@@ -78,7 +78,7 @@ def classifier(
         counts,
         np.ascontiguousarray(output, np.float32),
         keys,
-        places,
+        word_rows,
         len(words),
         end_row,
         max(n_buckets, 1),
@@ -98,7 +98,7 @@ def predict(model: Classifier, lines: pa.StringArray) -> Fractions:
         model.counts,
         model.output,
         model.keys,
-        model.places,
+        model.word_rows,
         (
             model.n_words,
             model.n_buckets,
@@ -116,13 +116,13 @@ def _mix(key: np.uint64, byte: int) -> np.uint64:  # pragma: no cover (compiled)
 
 
 @numba.njit(nogil=True)
-def _slot(key: np.uint64, n_slots: int) -> int:  # pragma: no cover (compiled)
+def _compute_slot(key: np.uint64, n_slots: int) -> int:  # pragma: no cover (compiled)
     """Where a word of this key belongs in a table of a power of two of slots."""
     return int(((key ^ (key >> np.uint64(32))) * np.uint64(KEY_FACTOR)) >> np.uint64(33)) & (n_slots - 1)
 
 
 @numba.njit(nogil=True)
-def _fnv(total: np.uint32, byte: int) -> np.uint32:  # pragma: no cover (compiled)
+def _update_fnv(total: np.uint32, byte: int) -> np.uint32:  # pragma: no cover (compiled)
     """One more byte of fastText's hash: FNV-1a, but over signed bytes."""
     signed = np.uint32(byte) if byte < 128 else np.uint32(0xFFFFFF00) | np.uint32(byte)
     return np.uint32((total ^ signed) * np.uint32(FNV_FACTOR))
@@ -132,25 +132,25 @@ def _fnv(total: np.uint32, byte: int) -> np.uint32:  # pragma: no cover (compile
 def _hash(data: Bytes, start: int, stop: int) -> np.uint32:  # pragma: no cover (compiled)
     total = np.uint32(FNV_START)
     for i in range(start, stop):
-        total = _fnv(total, int(data[i]))
+        total = _update_fnv(total, int(data[i]))
     return total
 
 
 @numba.njit(cache=True, nogil=True)
-def _table(data: Bytes, offsets: Offsets) -> tuple[Hashes, Rows]:  # pragma: no cover (compiled)
+def _build_table(data: Bytes, offsets: Offsets) -> tuple[Hashes, Rows]:  # pragma: no cover (compiled)
     n_slots = 16
     while n_slots < 2 * len(offsets):
         n_slots *= 2
-    keys, places = np.zeros(n_slots, np.uint64), np.full(n_slots, -1, np.int64)
+    keys, word_rows = np.zeros(n_slots, np.uint64), np.full(n_slots, -1, np.int64)
     for word in range(len(offsets) - 1):
         key = np.uint64(KEY_START)
         for i in range(offsets[word], offsets[word + 1]):
             key = _mix(key, int(data[i]))
-        slot = _slot(key, n_slots)
+        slot = _compute_slot(key, n_slots)
         while keys[slot]:
             slot = (slot + 1) & (n_slots - 1)
-        keys[slot], places[slot] = key, word
-    return keys, places
+        keys[slot], word_rows[slot] = key, word
+    return keys, word_rows
 
 
 @numba.njit(cache=True, nogil=True)
@@ -182,26 +182,26 @@ def _add_ngrams(
         while j < last and n <= longest:
             while True:  # the bytes of one letter
                 byte = 60 if j < start else 62 if j >= stop else int(data[j])
-                narrow = _fnv(narrow, byte)
+                narrow = _update_fnv(narrow, byte)
                 j += 1
                 if not (start <= j < stop and data[j] & 0xC0 == 0x80):
                     break
             if n >= shortest and not (n == 1 and (i == first or j == last)):
-                place = n_words + np.int64(narrow) % n_buckets
+                index = n_words + np.int64(narrow) % n_buckets
                 for d in range(dim):
-                    total[d] += rows[place, d]
+                    total[d] += rows[index, d]
                 n_added += 1
             n += 1
     return n_added
 
 
 @numba.njit(nogil=True)
-def _place(key: np.uint64, keys: Hashes, places: Rows) -> int:  # pragma: no cover (compiled)
+def _find_row(key: np.uint64, keys: Hashes, word_rows: Rows) -> int:  # pragma: no cover (compiled)
     """The row of the word of this key; -1 where it is unknown."""
-    slot = _slot(key, len(keys))
+    slot = _compute_slot(key, len(keys))
     while keys[slot] and keys[slot] != key:
         slot = (slot + 1) & (len(keys) - 1)
-    return places[slot]
+    return word_rows[slot]
 
 
 @numba.njit(nogil=True)
@@ -216,9 +216,9 @@ def _add_word_ngrams(
         for k in range(n_seen - n, n_seen):
             gram = gram * np.uint64(NGRAM_FACTOR) + recent[k % longest]
         gram = gram * np.uint64(NGRAM_FACTOR) + wide
-        place = n_words + np.int64(gram % np.uint64(n_buckets))
+        index = n_words + np.int64(gram % np.uint64(n_buckets))
         for d in range(len(line)):
-            line[d] += rows[place, d]
+            line[d] += rows[index, d]
     return n_added
 
 
@@ -230,7 +230,7 @@ def _predict(
     counts: Rows,
     output: Floats,
     keys: Hashes,
-    places: Rows,
+    word_rows: Rows,
     sizes: tuple[int, ...],
 ) -> Fractions:  # pragma: no cover (compiled)
     longest, end_row = sizes[4], sizes[5]
@@ -260,12 +260,12 @@ def _predict(
                     n_added += 1
                 i += 1
             else:
-                at = _slot(key, N_KEPT)
+                at = _compute_slot(key, N_KEPT)
                 if kept_keys[at] != key:
                     kept_keys[at], kept_hashes[at] = key, _hash(data, start, i)
-                    place = _place(key, keys, places)
-                    if place >= 0:
-                        kept[at], kept_counts[at] = rows[place], counts[place]
+                    index = _find_row(key, keys, word_rows)
+                    if index >= 0:
+                        kept[at], kept_counts[at] = rows[index], counts[index]
                     else:
                         kept[at] = 0
                         kept_counts[at] = _add_ngrams(data, start, i, rows, sizes, kept[at])
@@ -279,12 +279,14 @@ def _predict(
             recent[n_seen % len(recent)] = wide
             n_seen += 1
         if n_added:
-            _softmax(line, np.float32(1.0) / np.float32(n_added), output, out[row])
+            _apply_softmax(line, np.float32(1.0) / np.float32(n_added), output, out[row])
     return out
 
 
 @numba.njit(nogil=True)
-def _softmax(line: Floats, scale: np.float32, output: Floats, out: Fractions) -> None:  # pragma: no cover (compiled)
+def _apply_softmax(
+    line: Floats, scale: np.float32, output: Floats, out: Fractions
+) -> None:  # pragma: no cover (compiled)
     for label in range(len(out)):
         total = 0.0
         for d in range(len(line)):

@@ -20,7 +20,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.filter.decisions import Rule
 from pipeline.text.columns import Fractions, Rows
 from pipeline.text.normalize import fold, split_words
 
@@ -45,62 +44,55 @@ class Calibration(NamedTuple):
     auc: float
 
 
-def quality_words(texts: pa.StringArray, max_chars: int) -> pa.StringArray:
+def extract_quality_words(texts: pa.StringArray, max_chars: int) -> pa.StringArray:
     """The words of the first `max_chars` characters of each text, one line each."""
     return split_words(fold(pc.utf8_slice_codeunits(texts, 0, max_chars)))
 
 
 def score_quality(model: QualityModel, texts: pa.StringArray, max_chars: int) -> Fractions:
     """The probability that each text is a positive; 0 for one without words."""
-    return model.judge(quality_words(texts, max_chars), [POSITIVE])[1]
+    return model.judge(extract_quality_words(texts, max_chars), [POSITIVE])[1]
 
 
-def training_lines(positives: Sequence[str], negatives: Sequence[str], seed: int) -> Iterator[str]:
+def make_training_lines(positives: Sequence[str], negatives: Sequence[str], seed: int) -> Iterator[str]:
     """fastText's input in random order. The smaller side is repeated until it is as large as the other."""
     n = max(len(positives), len(negatives))
     order = list(range(2 * n))
     random.Random(seed).shuffle(order)
-    for place in order:
-        label, lines = (POSITIVE, positives) if place < n else (NEGATIVE, negatives)
-        yield f"{label} {lines[place % n % len(lines)]}"
+    for index in order:
+        label, lines = (POSITIVE, positives) if index < n else (NEGATIVE, negatives)
+        yield f"{label} {lines[index % n % len(lines)]}"
 
 
-def top_frac_threshold(scores: Fractions, keep_frac: float) -> float:
+def find_top_frac_threshold(scores: Fractions, keep_frac: float) -> float:
     """The score at or above which `keep_frac` of the documents lie; more where several have this very score."""
     if not len(scores):
         return 0.0
-    place = len(scores) - math.ceil(keep_frac * len(scores))
-    return float(np.partition(scores, place)[place])
-
-
-def quality_rule(scores: Fractions, min_score: float | None, keep_frac: float | None) -> Rule:
-    """The rule over the column `quality_score`: a threshold, or the one that the scores of all documents give."""
-    threshold = top_frac_threshold(scores, keep_frac) if keep_frac is not None else min_score
-    assert threshold is not None, "params give one of the two"
-    return Rule("quality_classifier", SCORE, "min", threshold)
+    index = len(scores) - math.ceil(keep_frac * len(scores))
+    return float(np.partition(scores, index)[index])
 
 
 def calibrate(scores: Fractions, is_positive: npt.NDArray[np.bool_]) -> Calibration:
     """How often a score is right, of texts that the model did not see."""
     bins = np.minimum((scores * N_BINS).astype(np.int64), N_BINS - 1)
     counts = np.bincount(bins, minlength=N_BINS), np.bincount(bins[is_positive], minlength=N_BINS)
-    return Calibration(*counts, area_under_curve(scores, is_positive))
+    return Calibration(*counts, compute_auc(scores, is_positive))
 
 
-def area_under_curve(scores: Fractions, is_positive: npt.NDArray[np.bool_]) -> float:
+def compute_auc(scores: Fractions, is_positive: npt.NDArray[np.bool_]) -> float:
     """The chance that a positive scores above a negative, ties half (Mann-Whitney); 0.5 where one side is empty."""
     n_positive, n_negative = int(is_positive.sum()), int((~is_positive).sum())
     if not n_positive or not n_negative:
         return 0.5
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]  # the mean rank of equal scores, from 1
+    _, index, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[index]  # the mean rank of equal scores, from 1
     return float((ranks[is_positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
-def calibration_metrics(found: Calibration) -> dict[str, float | int]:
+def flatten_calibration(found: Calibration) -> dict[str, float | int]:
     """As flat figures: `quality_auc_frac`, and of each bin its texts and the positives among them."""
     metrics: dict[str, float | int] = {"quality_auc_frac": found.auc}
-    for place in range(N_BINS):
-        name = f"quality_bin_{100 * place // N_BINS:02d}"
-        metrics |= {f"{name}_docs": int(found.n_docs[place]), f"{name}_positives": int(found.n_positive[place])}
+    for index in range(N_BINS):
+        name = f"quality_bin_{100 * index // N_BINS:02d}"
+        metrics |= {f"{name}_docs": int(found.n_docs[index]), f"{name}_positives": int(found.n_positive[index])}
     return metrics

@@ -27,9 +27,9 @@ from pipeline.filter.classifiers.quality import (
     POSITIVE,
     Calibration,
     calibrate,
-    quality_words,
+    extract_quality_words,
+    make_training_lines,
     score_quality,
-    training_lines,
 )
 from pipeline.filter.params import ExampleFiles, Examples, QualityClassifier
 from pipeline.frame.errors import UserError
@@ -54,8 +54,8 @@ def train_quality(params: QualityClassifier, docs: Path, examples: Path, model: 
     }
     for hash_ in sides["positives"].keys() & sides["negatives"].keys():
         del sides["negatives"][hash_]
-    learn = {name: _part(drawn, is_heldout=False) for name, drawn in sides.items()}
-    heldout = {name: _part(drawn, is_heldout=True) for name, drawn in sides.items()}
+    learn = {name: _select_part(drawn, is_heldout=False) for name, drawn in sides.items()}
+    heldout = {name: _select_part(drawn, is_heldout=True) for name, drawn in sides.items()}
     for name, drawn in sides.items():
         if len(learn[name]) < MIN_EXAMPLES or not heldout[name]:
             raise UserError(
@@ -64,7 +64,7 @@ def train_quality(params: QualityClassifier, docs: Path, examples: Path, model: 
                 f"name sources or files with at least {int(MIN_EXAMPLES / HELDOUT_FRAC)}",
             )
     train(
-        training_lines(learn["positives"], learn["negatives"], params.seed),
+        make_training_lines(learn["positives"], learn["negatives"], params.seed),
         model,
         label=LABEL,
         minCount=params.min_word_count,
@@ -89,7 +89,7 @@ def score_texts(params: QualityClassifier, model: Path, texts: pa.StringArray) -
 def _read_words(params: QualityClassifier, side: str, docs: Path, examples: Path) -> Iterator[Sequence[str]]:
     """Yield the words of each example of a side, batch by batch."""
     wanted: Examples = getattr(params, side)
-    cut = partial(quality_words, max_chars=params.max_chars)
+    cut = partial(extract_quality_words, max_chars=params.max_chars)
     if wanted.sources:
         rivals = params.positives.sources if side == "negatives" else []
         for batch in read_batches(docs, ["text", "source"]):
@@ -98,8 +98,8 @@ def _read_words(params: QualityClassifier, side: str, docs: Path, examples: Path
                 for source in batch.column("source").to_pylist()
             ]
             yield cut(batch.column("text").filter(pa.array(is_wanted, pa.bool_()))).to_pylist()
-    for place, files in enumerate(wanted.files):
-        texts = read_examples(files, examples, f"{SETTING}.{side}.files.{place}")
+    for index, files in enumerate(wanted.files):
+        texts = read_examples(files, examples, f"{SETTING}.{side}.files.{index}")
         while batch := list(islice(texts, BATCH_TEXTS)):
             yield cut(pa.array(batch, pa.string())).to_pylist()
 
@@ -141,7 +141,7 @@ def _draw(batches: Iterable[Sequence[str]], params: QualityClassifier) -> Drawn:
     return {hash_: drawn[hash_] for hash_ in sorted(drawn)[: params.max_docs]}
 
 
-def _part(drawn: Drawn, *, is_heldout: bool) -> list[str]:
+def _select_part(drawn: Drawn, *, is_heldout: bool) -> list[str]:
     """The examples to measure with, or those to learn from: by the low digits, as the high ones have drawn them."""
     every = round(1 / HELDOUT_FRAC)
     return [words for hash_, words in drawn.items() if (hash_ % every == 0) == is_heldout]

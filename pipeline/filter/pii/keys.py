@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from pipeline.filter.pii.numbers import Span
+from pipeline.filter.pii.spans import Span
 
 MAX_KEY_BYTES = 16_384  # a private RSA key of 16,384 bits takes 12,500
 LONG_STARTS = b"Peyp"  # PRIVATE KEY, eyJ…, ya29…, pypi-…: the ones that may be longer than a few hundred bytes
@@ -60,19 +60,19 @@ _FAKE = re.compile(
 _PEM_HEAD = re.compile(rb"-----BEGIN [A-Z ]{0,24}\Z")
 
 
-def prefixes() -> tuple[bytes, ...]:
+def list_prefixes() -> tuple[bytes, ...]:
     """What `pii_scan.scan` is to look for: the first word, which must have three bytes at least."""
     return tuple(prefix if len(prefix) >= 3 else prefix + b"." for prefix in _TOKENS)
 
 
 @cache
-def _patterns() -> tuple[tuple[bytes, re.Pattern[bytes]], ...]:
+def _compile_patterns() -> tuple[tuple[bytes, re.Pattern[bytes]], ...]:
     return tuple((prefix, re.compile(pattern)) for prefix, pattern in _TOKENS.items())
 
 
 def find_key(window: bytes, at: int) -> Span | None:
     """A token, where `at` is the first letter of its prefix; a block of a private key from its first dash to its last."""
-    known = next((known for known in _patterns() if window.startswith(known[0], at)), None)
+    known = next((known for known in _compile_patterns() if window.startswith(known[0], at)), None)
     if known is None:
         return None
     prefix, pattern = known

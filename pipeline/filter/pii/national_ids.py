@@ -26,7 +26,7 @@ from stdnum.nl import bsn
 from stdnum.pl import pesel
 from stdnum.us import ssn
 
-from pipeline.filter.pii.numbers import Span, ends_here
+from pipeline.filter.pii.spans import Span, ends_here
 
 _AS_DIGITS = str.maketrans("XYZ", "012")
 

@@ -29,9 +29,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.filter.pii import scan as pii_scan
-from pipeline.filter.pii.keys import LONG_STARTS, MAX_KEY_BYTES, find_key, prefixes
+from pipeline.filter.pii.emails import find_email
+from pipeline.filter.pii.ip_addresses import find_ipv4, find_ipv6
+from pipeline.filter.pii.keys import LONG_STARTS, MAX_KEY_BYTES, find_key, list_prefixes
 from pipeline.filter.pii.national_ids import find_id
-from pipeline.filter.pii.numbers import Span, find_card, find_email, find_iban, find_ipv4, find_ipv6, find_phone
+from pipeline.filter.pii.payment_numbers import find_card, find_iban
+from pipeline.filter.pii.phones import find_phone
+from pipeline.filter.pii.spans import Span
 from pipeline.text.columns import Bytes, Offsets, to_utf8
 
 Finder: TypeAlias = Callable[[bytes, int], Span | None]
@@ -67,7 +71,7 @@ class Redacted(NamedTuple):
     counts: pa.RecordBatch
 
 
-def placeholder(kind: str) -> str:
+def make_placeholder(kind: str) -> str:
     return f"<{kind.upper()}>"
 
 
@@ -78,12 +82,12 @@ def redact(texts: pa.StringArray, kinds: Sequence[str] = KINDS) -> Redacted:
     part = texts
     for _ in range(MAX_ROUNDS):  # nearly always two, the second over the rows that changed: what an overlap had hidden
         data, offsets = to_utf8(part)
-        found = find(data, offsets, kinds)
+        found = find_spans(data, offsets, kinds)
         if not found:
             break
         for each in found:
             counts[KINDS.index(each.kind), rows[each.row]] += 1
-        changed, part = _replaced(data, offsets, found)
+        changed, part = _replace_spans(data, offsets, found)
         rows = rows[changed]
         is_changed = np.zeros(len(texts), np.bool_)
         is_changed[rows] = True
@@ -92,13 +96,13 @@ def redact(texts: pa.StringArray, kinds: Sequence[str] = KINDS) -> Redacted:
     return Redacted(texts, pa.record_batch(columns))
 
 
-def find(data: Bytes, offsets: Offsets, kinds: Sequence[str] = KINDS) -> list[FoundSpan]:
+def find_spans(data: Bytes, offsets: Offsets, kinds: Sequence[str] = KINDS) -> list[FoundSpan]:
     """What is of these kinds, in the order of the text, without overlaps."""
     wanted = {what: [(kind, finder) for kind, finder in finders if kind in kinds] for what, finders in _FINDERS.items()}
-    places = pii_scan.scan(data, offsets, prefixes() if "key" in kinds else ())
+    candidates = pii_scan.scan(data, offsets, list_prefixes() if "key" in kinds else ())
     found: list[FoundSpan] = []
     open_at = 0  # a token of many kilobytes is looked at once, not again at each word in it
-    for row, at, what in zip(places.rows.tolist(), places.at.tolist(), places.what.tolist(), strict=True):
+    for row, at, what in zip(candidates.rows.tolist(), candidates.at.tolist(), candidates.what.tolist(), strict=True):
         if at < open_at or not wanted[what]:
             continue
         first = max(int(offsets[row]), at - BACK_BYTES)
@@ -111,10 +115,10 @@ def find(data: Bytes, offsets: Offsets, kinds: Sequence[str] = KINDS) -> list[Fo
                 found.append(FoundSpan(row, first + span[0], first + span[1], kind))
                 open_at = first + span[1] if kind == "key" else open_at
                 break
-    return _without_overlaps(found)
+    return _drop_overlaps(found)
 
 
-def _without_overlaps(found: list[FoundSpan]) -> list[FoundSpan]:
+def _drop_overlaps(found: list[FoundSpan]) -> list[FoundSpan]:
     out: list[FoundSpan] = []
     for each in sorted(found, key=lambda each: (each.start, -each.stop)):
         if not out or each.start >= out[-1].stop:
@@ -124,16 +128,16 @@ def _without_overlaps(found: list[FoundSpan]) -> list[FoundSpan]:
     return out
 
 
-def _replaced(data: Bytes, offsets: Offsets, found: Sequence[FoundSpan]) -> tuple[list[int], pa.StringArray]:
+def _replace_spans(data: Bytes, offsets: Offsets, found: Sequence[FoundSpan]) -> tuple[list[int], pa.StringArray]:
     """The rows that hold something, and their new texts."""
     rows: list[int] = []
     texts: list[bytes] = []
     pieces: list[bytes] = []
-    for place, (row, start, stop, kind) in enumerate(found):
-        is_first = place == 0 or found[place - 1].row != row
-        since = int(offsets[row]) if is_first else found[place - 1].stop
-        pieces += (data[since:start].tobytes(), placeholder(kind).encode())
-        if place + 1 == len(found) or found[place + 1].row != row:
+    for index, (row, start, stop, kind) in enumerate(found):
+        is_first = index == 0 or found[index - 1].row != row
+        since = int(offsets[row]) if is_first else found[index - 1].stop
+        pieces += (data[since:start].tobytes(), make_placeholder(kind).encode())
+        if index + 1 == len(found) or found[index + 1].row != row:
             pieces.append(data[stop : int(offsets[row + 1])].tobytes())
             rows.append(row)
             texts.append(b"".join(pieces))

@@ -32,7 +32,7 @@ CUES = (
 )
 
 
-class Places(NamedTuple):
+class Candidates(NamedTuple):
     """Where something may be, in order; `what` is one of AT … KEY."""
 
     rows: Rows
@@ -40,15 +40,15 @@ class Places(NamedTuple):
     what: npt.NDArray[np.int8]
 
 
-def scan(data: Bytes, offsets: Offsets, prefixes: Sequence[bytes]) -> Places:
+def scan(data: Bytes, offsets: Offsets, prefixes: Sequence[bytes]) -> Candidates:
     """`prefixes`: what a key begins with, each at least three bytes; a place of a key is where its word begins."""
-    tables = (_byte_kinds(), *_prefix_table(tuple(prefixes)), _cue_table())
+    tables = (_make_byte_kinds(), *_make_prefix_table(tuple(prefixes)), _make_cue_table())
     size = 1024 + len(data) // 256
     while True:  # a second time where there are more: web text has one place in 2,000 bytes
         rows, at, what = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int8)
         n = int(_scan(data, offsets, *tables, rows, at, what))
         if n <= size:
-            return Places(rows[:n], at[:n], what[:n])
+            return Candidates(rows[:n], at[:n], what[:n])
         size = n
 
 
@@ -56,7 +56,7 @@ _OTHER, _LETTER, _DIGIT, _IN_WORD, _AT = 0, 1, 2, 3, 4
 
 
 @cache
-def _byte_kinds() -> Bytes:
+def _make_byte_kinds() -> Bytes:
     kinds = np.zeros(256, np.uint8)
     for byte in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_":
         kinds[byte] = _LETTER
@@ -66,19 +66,19 @@ def _byte_kinds() -> Bytes:
 
 
 @cache
-def _prefix_table(prefixes: tuple[bytes, ...]) -> tuple[npt.NDArray[np.bool_], Bytes, Rows]:
+def _make_prefix_table(prefixes: tuple[bytes, ...]) -> tuple[npt.NDArray[np.bool_], Bytes, Rows]:
     """Which hashes of three bytes begin a prefix; the prefixes, padded; their lengths."""
     longest = max((len(prefix) for prefix in prefixes), default=3)
     begins = np.zeros(1 << 15, np.bool_)
     padded = np.zeros((len(prefixes), longest), np.uint8)
-    for place, prefix in enumerate(prefixes):
+    for index, prefix in enumerate(prefixes):
         begins[(prefix[0] << 10 ^ prefix[1] << 5 ^ prefix[2]) & 0x7FFF] = True
-        padded[place, : len(prefix)] = np.frombuffer(prefix, np.uint8)
+        padded[index, : len(prefix)] = np.frombuffer(prefix, np.uint8)
     return begins, padded, np.array([len(prefix) for prefix in prefixes], np.int64)
 
 
 @cache
-def _cue_table() -> npt.NDArray[np.bool_]:
+def _make_cue_table() -> npt.NDArray[np.bool_]:
     table = np.zeros(1 << 15, np.bool_)
     for first, second, third in (cue.encode() for cue in CUES):
         table[(first & 31) << 10 | (second & 31) << 5 | third & 31] = True
@@ -125,7 +125,11 @@ def _scan(
                     found = KEY
                 elif held & _DIGIT:
                     is_number = kind == _DIGIT
-                    found = _number(data, start, stop, i, j, kinds, cues) if is_number else _word(data, stop, i, j)
+                    found = (
+                        _match_number(data, start, stop, i, j, kinds, cues)
+                        if is_number
+                        else _match_word(data, stop, i, j)
+                    )
             if found:
                 if n < len(rows):
                     rows[n], at[n], what[n] = row, i, found
@@ -170,7 +174,7 @@ def _is_digit(byte: int) -> bool:  # pragma: no cover (compiled)
 
 
 @numba.njit(nogil=True)
-def _word(data: Bytes, stop: int, i: int, j: int) -> int:  # pragma: no cover (compiled)
+def _match_word(data: Bytes, stop: int, i: int, j: int) -> int:  # pragma: no cover (compiled)
     """Letters, then digits: IBAN, National Insurance number, NIE, codice fiscale."""
     n_upper = 0
     while i + n_upper < j and _is_upper(data[i + n_upper]):
@@ -187,7 +191,7 @@ def _word(data: Bytes, stop: int, i: int, j: int) -> int:  # pragma: no cover (c
 
 
 @numba.njit(nogil=True)
-def _number(
+def _match_number(
     data: Bytes, start: int, stop: int, i: int, j: int, kinds: Bytes, cues: npt.NDArray[np.bool_]
 ) -> int:  # pragma: no cover (compiled)
     """A word from `i` to `j` that begins with a digit."""
@@ -218,7 +222,7 @@ def _number(
         return IPV4
     if size == 8 and after == 45 and j + 1 < stop and _is_upper(data[j + 1]):
         return WORD
-    return _groups(data, start, stop, i, before, cues)
+    return _match_groups(data, start, stop, i, before, cues)
 
 
 @numba.njit(nogil=True)
@@ -239,7 +243,7 @@ def _is_dotted_quad(data: Bytes, stop: int, i: int) -> bool:  # pragma: no cover
 
 
 @numba.njit(nogil=True)
-def _groups(
+def _match_groups(
     data: Bytes, start: int, stop: int, i: int, before: int, cues: npt.NDArray[np.bool_]
 ) -> int:  # pragma: no cover (compiled)
     """Digits in groups, as cards, national ids and telephone numbers are written. A shape is the groups' sizes as hex digits."""
@@ -253,7 +257,7 @@ def _groups(
         total += j - first
         shape = shape << 4 | min(j - first, 15)
         is_card = 12 <= total <= 19 and (n_groups == 1 or shape in (0x4444, 0x465, 0x464, 0x44443))
-        if is_card and _luhn(data, i, j):
+        if is_card and _passes_luhn(data, i, j):
             return NUMBER
         if shape in (0x324, 0x334, 0x3332, 0x1334, 0x1222332):  # social security, telephone, CPF, telephone, NIR
             return NUMBER
@@ -272,7 +276,7 @@ def _groups(
 
 
 @numba.njit(nogil=True)
-def _luhn(data: Bytes, i: int, j: int) -> bool:  # pragma: no cover (compiled)
+def _passes_luhn(data: Bytes, i: int, j: int) -> bool:  # pragma: no cover (compiled)
     total, is_second = 0, False
     for k in range(j - 1, i - 1, -1):
         if _is_digit(data[k]):

@@ -23,13 +23,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.filter.decisions import CHANGED, Scored
-from pipeline.filter.words.known_words import known
-from pipeline.filter.words.punctuation import BREAKS_LINE, NUMERAL, SPACE, Marks, marks
-from pipeline.filter.words.words import IS_END, IS_PUNCTUATION, cut_words, strip
+from pipeline.filter.words.char_flags import BREAKS_LINE, NUMERAL, SPACE, CharFlags, load_char_flags
+from pipeline.filter.words.known_words import load_known_words
+from pipeline.filter.words.words import IS_END, IS_PUNCTUATION, cut_words, strip_whitespace
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, Rows, from_utf8, to_utf8
 from pipeline.text.compiled import decode, leaf
 
-FIGURES = ("sentences", "lorem_ipsum_lines", "curly_bracket_lines", "words_left")
+SCORES = ("sentences", "lorem_ipsum_lines", "curly_bracket_lines", "words_left")
 CHANGES = (
     "c4_long_word_lines",
     "c4_unended_lines",
@@ -61,17 +61,19 @@ class Lines(NamedTuple):
     use_citations: bool = True
 
 
-def clean(texts: pa.StringArray, lines: Lines) -> Scored:
-    """The texts of the lines that stay; `FIGURES`, and a column `changed_…` for each of `CHANGES`."""
+def clean_lines(texts: pa.StringArray, lines: Lines) -> Scored:
+    """The texts of the lines that stay; `SCORES`, and a column `changed_…` for each of `CHANGES`."""
     data, offsets = to_utf8(texts)
-    cleaned, ends, figures = _clean(data, offsets, marks(), *known(), *_phrases(), np.array(lines, np.int64))
-    names = [*FIGURES, *(CHANGED + name for name in CHANGES)]
-    columns = [pa.array(column) for column in figures.T.copy()]
+    cleaned, ends, scores = _clean(
+        data, offsets, load_char_flags(), *load_known_words(), *_load_phrases(), np.array(lines, np.int64)
+    )
+    names = [*SCORES, *(CHANGED + name for name in CHANGES)]
+    columns = [pa.array(column) for column in scores.T.copy()]
     return Scored(from_utf8(cleaned, ends), pa.record_batch(columns, names=names))
 
 
 @cache
-def _phrases() -> tuple[Bytes, Offsets, Rows, Bytes]:
+def _load_phrases() -> tuple[Bytes, Offsets, Rows, Bytes]:
     """The phrases' bytes and offsets, their anchors, and which bytes are an anchor (1) or a curly bracket (2)."""
     hints = np.zeros(256, np.uint8)
     for phrase, at in zip(_PHRASES[_LOREM:], _ANCHORS[_LOREM:], strict=True):
@@ -81,8 +83,8 @@ def _phrases() -> tuple[Bytes, Offsets, Rows, Bytes]:
 
 
 @leaf
-def _phrases_in(
-    text: Bytes, start: int, stop: int, phrases: Bytes, places: Offsets, anchors: Rows, hints: Bytes
+def _find_phrases(
+    text: Bytes, start: int, stop: int, phrases: Bytes, phrase_offsets: Offsets, anchors: Rows, hints: Bytes
 ) -> int:  # pragma: no cover (compiled)
     """Which phrases are in the text in any case, and whether a curly bracket is (bit 0): one bit each."""
     found = 0
@@ -94,7 +96,7 @@ def _phrases_in(
             found |= 1
             continue
         for phrase in range(_LOREM, len(anchors)):
-            first, last = places[phrase], places[phrase + 1]
+            first, last = phrase_offsets[phrase], phrase_offsets[phrase + 1]
             at = i - anchors[phrase]
             if phrases[first + anchors[phrase]] != text[i] | 32 or at < start or at + last - first > stop:
                 continue
@@ -110,8 +112,8 @@ def _phrases_in(
 
 
 @leaf
-def _citation(
-    data: Bytes, i: int, stop: int, table: Marks, phrases: Bytes, places: Offsets
+def _match_citation(
+    data: Bytes, i: int, stop: int, table: CharFlags, phrases: Bytes, phrase_offsets: Offsets
 ) -> int:  # pragma: no cover (compiled)
     """Bytes of the citation mark that starts with the bracket at i, or 0."""
     k = i + 1
@@ -123,7 +125,7 @@ def _citation(
     if k < stop and data[k] == 93:
         return k + 1 - i
     for phrase in (_EDIT, _NEEDED):
-        first, n = places[phrase], places[phrase + 1] - places[phrase]
+        first, n = phrase_offsets[phrase], phrase_offsets[phrase + 1] - phrase_offsets[phrase]
         if i + n <= stop:
             k = 0
             while k < n and data[i + k] == phrases[first + k]:
@@ -151,7 +153,7 @@ def count_sentences(
 
 @leaf
 def _scan_words(
-    data: Bytes, start: int, stop: int, table: Marks, lines: Rows
+    data: Bytes, start: int, stop: int, table: CharFlags, lines: Rows
 ) -> tuple[int, int]:  # pragma: no cover (compiled)
     """Words between white space, and the code points of the longest; stops where no more can matter."""
     n, chars, longest = 0, 0, 0
@@ -175,7 +177,7 @@ def _scan_words(
 
 
 @leaf
-def _line_end(data: Bytes, i: int, stop: int, table: Marks) -> tuple[int, int]:  # pragma: no cover (compiled)
+def _find_line_end(data: Bytes, i: int, stop: int, table: CharFlags) -> tuple[int, int]:  # pragma: no cover (compiled)
     """Where the line ends, and where the next one starts (-1: there is none)."""
     while i < stop:
         byte = data[i]
@@ -191,17 +193,17 @@ def _line_end(data: Bytes, i: int, stop: int, table: Marks) -> tuple[int, int]: 
 
 
 @leaf
-def _verdict(
+def _judge_line(
     out: Bytes,
     first: int,
     n: int,
     n_words: int,
     phrases: Bytes,
-    places: Offsets,
+    phrase_offsets: Offsets,
     anchors: Rows,
     hints: Bytes,
     lines: Rows,
-    figures: Fractions,
+    scores: Fractions,
 ) -> int:  # pragma: no cover (compiled)
     """The place of the figure that counts why this line goes, or 0 if it stays. `out[first:n]` has no citations any more."""
     if lines[2]:
@@ -211,11 +213,11 @@ def _verdict(
             return _UNENDED
     if n_words < lines[1]:
         return _SHORT
-    found = _phrases_in(out, first, n, phrases, places, anchors, hints)
-    figures[1] += (found >> _LOREM) & 1
+    found = _find_phrases(out, first, n, phrases, phrase_offsets, anchors, hints)
+    scores[1] += (found >> _LOREM) & 1
     if lines[3] and (found >> _SCRIPT) & 1:
         return _JAVASCRIPT
-    figures[2] += found & 1
+    scores[2] += found & 1
     return _POLICY if lines[4] and found >> _POLICIES else 0
 
 
@@ -233,17 +235,17 @@ def _is_same(
 def _clean(
     data: Bytes,
     offsets: Offsets,
-    table: Marks,
+    table: CharFlags,
     known_keys: Hashes,
     pieces: npt.NDArray[np.uint32],
     phrases: Bytes,
-    places: Offsets,
+    phrase_offsets: Offsets,
     anchors: Rows,
     hints: Bytes,
     lines: Rows,
 ) -> tuple[Bytes, Offsets, Fractions]:  # pragma: no cover (compiled)
     n_rows = len(offsets) - 1
-    figures = np.zeros((n_rows, 12), np.float64)
+    scores = np.zeros((n_rows, 12), np.float64)
     out, ends = np.empty(offsets[n_rows] - offsets[0] + n_rows + 8, np.uint8), np.zeros(n_rows + 1, np.int64)
     longest = 0
     for row in range(n_rows):
@@ -259,37 +261,39 @@ def _clean(
         following, stop = offsets[row], offsets[row + 1]
         while 0 <= following < stop:
             i = following
-            end, following = _line_end(data, i, stop, table)
-            start, last = strip(data, i, end, table)
+            end, following = _find_line_end(data, i, stop, table)
+            start, last = strip_whitespace(data, i, end, table)
             if start == last:
-                figures[row, _BLANK] += 1
+                scores[row, _BLANK] += 1
                 continue
             n_words, n_longest = _scan_words(data, start, last, table, lines)
             if n_longest > lines[0]:
-                figures[row, _LONG] += 1
+                scores[row, _LONG] += 1
                 continue
             line = n + (n > ends[row])  # after a newline
             n_citations, k, m = 0, start, line
             while k < last:
-                width = _citation(data, k, last, table, phrases, places) if lines[5] and data[k] == 91 else 0
+                width = (
+                    _match_citation(data, k, last, table, phrases, phrase_offsets) if lines[5] and data[k] == 91 else 0
+                )
                 if width:
                     n_citations, k = n_citations + 1, k + width
                 else:
                     out[m] = data[k]
                     m, k = m + 1, k + 1
-            verdict = _verdict(out, line, m, n_words, phrases, places, anchors, hints, lines, figures[row])
+            verdict = _judge_line(out, line, m, n_words, phrases, phrase_offsets, anchors, hints, lines, scores[row])
             if verdict:
-                figures[row, verdict] += 1
+                scores[row, verdict] += 1
                 continue
             if line > n:
                 out[n] = 10
             n = m
-            figures[row, _TRIMMED] += start > i or last < end
-            figures[row, _CITATIONS] += n_citations
+            scores[row, _TRIMMED] += start > i or last < end
+            scores[row, _CITATIONS] += n_citations
             n_cut = cut_words(out, line, m, table, known_keys, pieces, starts, stops, hashes, chars, kinds)
-            figures[row, 0] += count_sentences(out, n_cut, starts, stops, kinds)
-            figures[row, 3] += n_cut
+            scores[row, 0] += count_sentences(out, n_cut, starts, stops, kinds)
+            scores[row, 3] += n_cut
         ends[row + 1] = n
-        if not np.any(figures[row, 4:]) and not _is_same(data, offsets[row], stop, out, ends[row], n):
-            figures[row, _TRIMMED] = 1  # a newline at the end, or another kind of line break
-    return out[:n], ends, figures
+        if not np.any(scores[row, 4:]) and not _is_same(data, offsets[row], stop, out, ends[row], n):
+            scores[row, _TRIMMED] = 1  # a newline at the end, or another kind of line break
+    return out[:n], ends, scores

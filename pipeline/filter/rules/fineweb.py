@@ -18,29 +18,31 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.filter.rules.gopher_repetition import count_byte, count_chars, is_first, table_size
-from pipeline.filter.words.affixes import before
-from pipeline.filter.words.known_words import hash_word, known
-from pipeline.filter.words.punctuation import ENDS_LINE, Marks, marks
-from pipeline.filter.words.words import cut_words, strip
+from pipeline.filter.rules.gopher_repetition import compute_table_size, count_byte, count_chars, insert_key
+from pipeline.filter.words.affixes import find_previous_char
+from pipeline.filter.words.char_flags import ENDS_LINE, CharFlags, load_char_flags
+from pipeline.filter.words.known_words import hash_word, load_known_words
+from pipeline.filter.words.words import cut_words, strip_whitespace
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, to_utf8
 from pipeline.text.compiled import decode, find_newline
 
-FIGURES = ("punctuated_line_frac", "short_line_frac", "repeated_line_char_frac", "newline_word_frac")
+SCORES = ("punctuated_line_frac", "short_line_frac", "repeated_line_char_frac", "newline_word_frac")
 
 
-def fineweb(texts: pa.StringArray, short_line_chars: int = 30, words: pa.DoubleArray | None = None) -> pa.RecordBatch:
-    """One column of `FIGURES` each, one row a document. `words`: how many each has, where that is known."""
+def measure_fineweb(
+    texts: pa.StringArray, short_line_chars: int = 30, words: pa.DoubleArray | None = None
+) -> pa.RecordBatch:
+    """One column of `SCORES` each, one row a document. `words`: how many each has, where that is known."""
     counts = np.zeros(0, np.float64) if words is None else words.to_numpy()
-    figures = _fineweb(*to_utf8(texts), marks(), *known(), short_line_chars, counts)
-    return pa.record_batch([pa.array(column) for column in figures.T.copy()], names=list(FIGURES))
+    scores = _fineweb(*to_utf8(texts), load_char_flags(), *load_known_words(), short_line_chars, counts)
+    return pa.record_batch([pa.array(column) for column in scores.T.copy()], names=list(SCORES))
 
 
 @numba.njit(cache=True, nogil=True)
 def _fineweb(
     data: Bytes,
     offsets: Offsets,
-    table: Marks,
+    table: CharFlags,
     known_keys: Hashes,
     pieces: npt.NDArray[np.uint32],
     short_line_chars: int,
@@ -61,7 +63,7 @@ def _fineweb(
     for row in range(n_rows):
         start, stop = offsets[row], offsets[row + 1]
         n_breaks = count_byte(data, start, stop, 10)
-        size = table_size(n_breaks + 1)
+        size = compute_table_size(n_breaks + 1)
         if size > len(keys):
             keys, stamps = np.empty(size, np.uint64), np.zeros(size, np.int64)
         n_lines, n_punctuated, n_short, n_repeated = 0, 0, 0, 0
@@ -69,13 +71,13 @@ def _fineweb(
         while i <= stop:
             line = i
             i = find_newline(data, i, stop)
-            first, last = strip(data, line, i, table)
+            first, last = strip_whitespace(data, line, i, table)
             if first < last:
                 n_chars = count_chars(data, line, i)
                 n_lines += 1
-                n_punctuated += table[decode(data, before(data, i))[0]] & ENDS_LINE != 0
+                n_punctuated += table[decode(data, find_previous_char(data, i))[0]] & ENDS_LINE != 0
                 n_short += n_chars <= short_line_chars
-                if not is_first(keys, stamps, row + 1, np.uint64(size - 1), hash_word(data, line, i)):
+                if not insert_key(keys, stamps, row + 1, np.uint64(size - 1), hash_word(data, line, i)):
                     n_repeated += n_chars
             i += 1
         if n_lines:

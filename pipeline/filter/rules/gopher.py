@@ -15,35 +15,42 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.filter.rules.gopher_quality import FIGURES, STOP_WORDS, measure_marks, measure_words
+from pipeline.filter.rules.gopher_quality import SCORES, STOP_WORDS, measure_symbols, measure_words
 from pipeline.filter.rules.gopher_repetition import (
-    LINE_FIGURES,
+    LINE_SCORES,
+    compute_table_size,
     count_byte,
     count_chars,
     measure_lines,
     measure_ngrams,
-    table_size,
 )
-from pipeline.filter.words.known_words import hash_words, known
-from pipeline.filter.words.punctuation import Marks, marks
+from pipeline.filter.words.char_flags import CharFlags, load_char_flags
+from pipeline.filter.words.known_words import hash_words, load_known_words
 from pipeline.filter.words.words import cut_words
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, Rows, to_utf8
 
 
-def gopher(
+def measure_gopher(
     texts: pa.StringArray, top_ngrams: Sequence[int] = (), dup_ngrams: Sequence[int] = (), top_ngram_from_count: int = 1
 ) -> pa.RecordBatch:
     """One row a document. `top_ngrams`, `dup_ngrams`: the n to look at."""
-    names = [*FIGURES, *LINE_FIGURES]
-    places = np.full((2, max([0, *top_ngrams, *dup_ngrams]) + 1), -1, np.int64)
+    names = [*SCORES, *LINE_SCORES]
+    positions = np.full((2, max([0, *top_ngrams, *dup_ngrams]) + 1), -1, np.int64)
     for kind, (prefix, sizes) in enumerate((("top", top_ngrams), ("dup", dup_ngrams))):
         for n in sizes:
-            places[kind, n] = len(names)
+            positions[kind, n] = len(names)
             names.append(f"{prefix}_{n}gram_char_frac")
-    figures = _gopher(
-        *to_utf8(texts), marks(), *known(), _stop_hashes(), places[0], places[1], top_ngram_from_count, len(names)
+    scores = _gopher(
+        *to_utf8(texts),
+        load_char_flags(),
+        *load_known_words(),
+        _stop_hashes(),
+        positions[0],
+        positions[1],
+        top_ngram_from_count,
+        len(names),
     )
-    return pa.record_batch([pa.array(column) for column in figures.T.copy()], names=names)
+    return pa.record_batch([pa.array(column) for column in scores.T.copy()], names=names)
 
 
 @cache
@@ -55,22 +62,22 @@ def _stop_hashes() -> Hashes:
 def _gopher(
     data: Bytes,
     offsets: Offsets,
-    table: Marks,
+    table: CharFlags,
     known_keys: Hashes,
     pieces: npt.NDArray[np.uint32],
     stop_words: Hashes,
     tops: Rows,
     dups: Rows,
     from_count: int,
-    n_figures: int,
+    n_scores: int,
 ) -> Fractions:  # pragma: no cover (compiled)
     n_rows = len(offsets) - 1
-    out = np.zeros((n_rows, n_figures), np.float64)
+    out = np.zeros((n_rows, n_scores), np.float64)
     longest = 0
     for row in range(n_rows):
         longest = max(longest, offsets[row + 1] - offsets[row])
     size = longest + 8  # only as much of these arrays as there are words is ever touched, and so taken
-    starts, ends, places, slots = (
+    starts, ends, positions, slots = (
         np.empty(size, np.int64),
         np.empty(size, np.int64),
         np.empty(size, np.int64),
@@ -85,13 +92,13 @@ def _gopher(
         start, stop = offsets[row], offsets[row + 1]
         n_words = cut_words(data, start, stop, table, known_keys, pieces, starts, ends, hashes, chars, kinds)
         n_breaks = count_byte(data, start, stop, 10)
-        wanted = table_size(max(n_words, n_breaks + 2))
+        wanted = compute_table_size(max(n_words, n_breaks + 2))
         if wanted > n_slots:
             n_slots = wanted
             keys, stamps = np.empty(wanted, np.uint64), np.zeros(wanted, np.int64)
             counts, firsts = np.empty(wanted, np.int64), np.empty(wanted, np.int64)
         measure_words(n_words, hashes, chars, kinds, stop_words, out[row])
-        measure_marks(data, start, stop, table, n_words, out[row])
+        measure_symbols(data, start, stop, table, n_words, out[row])
         measure_lines(data, start, stop, table, keys, stamps, stamp, n_breaks, out[row, 7:11])
         stamp += 2
         n_chars = max(count_chars(data, start, stop), 1)
@@ -108,7 +115,7 @@ def _gopher(
             stamp,
             counts,
             firsts,
-            places,
+            positions,
             slots,
             out[row],
         )

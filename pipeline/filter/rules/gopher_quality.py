@@ -14,13 +14,13 @@ Where the paper leaves room, datatrove's reading is taken, so that decisions agr
 
 from __future__ import annotations
 
-from pipeline.filter.words.punctuation import BREAKS_LINE, SPACE, Marks
+from pipeline.filter.words.char_flags import BREAKS_LINE, SPACE, CharFlags
 from pipeline.filter.words.words import HAS_LETTER, IS_WORDY
 from pipeline.text.columns import Bytes, Fractions, Hashes, Rows
 from pipeline.text.compiled import count_letters, decode, leaf
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
-FIGURES = (
+SCORES = (
     "words",
     "mean_word_chars",
     "symbol_word_frac",
@@ -58,8 +58,8 @@ def measure_words(
 
 
 @leaf
-def measure_marks(
-    data: Bytes, start: int, stop: int, table: Marks, n_words: int, out: Fractions
+def measure_symbols(
+    data: Bytes, start: int, stop: int, table: CharFlags, n_words: int, out: Fractions
 ) -> None:  # pragma: no cover (compiled)
     """Fills the figures of symbols and lines."""
     n_hashes, n_ellipses, n_dots = 0, 0, 0

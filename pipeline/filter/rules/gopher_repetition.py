@@ -19,19 +19,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.filter.words.char_flags import CharFlags
 from pipeline.filter.words.known_words import hash_word
-from pipeline.filter.words.punctuation import Marks
-from pipeline.filter.words.words import strip
+from pipeline.filter.words.words import strip_whitespace
 from pipeline.text.columns import Bytes, Fractions, Hashes, Rows
 from pipeline.text.compiled import find_newline, leaf
 
-LINE_FIGURES = ("dup_line_frac", "dup_line_char_frac", "dup_paragraph_frac", "dup_paragraph_char_frac")
+LINE_SCORES = ("dup_line_frac", "dup_line_char_frac", "dup_paragraph_frac", "dup_paragraph_char_frac")
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @leaf
-def table_size(n_items: int) -> int:  # pragma: no cover (compiled)
+def compute_table_size(n_items: int) -> int:  # pragma: no cover (compiled)
     """Slots for so many items: a power of two, at most half of them taken."""
     size = 16
     while size < 2 * n_items:
@@ -51,7 +51,7 @@ def find_slot(
 
 
 @leaf
-def is_first(
+def insert_key(
     keys: Hashes, stamps: Rows, stamp: int, mask: np.uint64, key: np.uint64
 ) -> bool:  # pragma: no cover (compiled)
     """Adds the key; False if it was there."""
@@ -79,7 +79,7 @@ def count_byte(data: Bytes, start: int, stop: int, byte: int) -> int:  # pragma:
 
 
 @leaf
-def _repeated_parts(
+def _measure_repeated_parts(
     data: Bytes, start: int, stop: int, min_breaks: int, keys: Hashes, stamps: Rows, stamp: int, mask: np.uint64
 ) -> tuple[int, int, int]:  # pragma: no cover (compiled)
     """Of what runs of at least so many newlines part: how many, how many occurred before, and their characters."""
@@ -96,7 +96,7 @@ def _repeated_parts(
                 first = part if extra == 0 else stop
                 last = end if extra == 0 else stop
                 n += 1
-                if not is_first(keys, stamps, stamp, mask, hash_word(data, first, last)):
+                if not insert_key(keys, stamps, stamp, mask, hash_word(data, first, last)):
                     n_repeated += 1
                     n_chars += count_chars(data, first, last)
             part = i
@@ -109,25 +109,25 @@ def measure_lines(
     data: Bytes,
     start: int,
     stop: int,
-    table: Marks,
+    table: CharFlags,
     keys: Hashes,
     stamps: Rows,
     stamp: int,
     n_breaks: int,
     out: Fractions,
 ) -> None:  # pragma: no cover (compiled)
-    """Fills `LINE_FIGURES`. Uses the stamps `stamp` and `stamp + 1`."""
-    mask = np.uint64(table_size(n_breaks + 2) - 1)
+    """Fills `LINE_SCORES`. Uses the stamps `stamp` and `stamp + 1`."""
+    mask = np.uint64(compute_table_size(n_breaks + 2) - 1)
     n_chars = max(count_chars(data, start, stop), 1)
-    n, n_repeated, chars = _repeated_parts(data, start, stop, 1, keys, stamps, stamp, mask)
+    n, n_repeated, chars = _measure_repeated_parts(data, start, stop, 1, keys, stamps, stamp, mask)
     out[0], out[1] = n_repeated / n, chars / n_chars
-    start, stop = strip(data, start, stop, table)
-    n, n_repeated, chars = _repeated_parts(data, start, stop, 2, keys, stamps, stamp + 1, mask)
+    start, stop = strip_whitespace(data, start, stop, table)
+    n, n_repeated, chars = _measure_repeated_parts(data, start, stop, 2, keys, stamps, stamp + 1, mask)
     out[2], out[3] = n_repeated / n, chars / n_chars
 
 
 @leaf
-def _gram_chars(chars: Rows, i: int, n: int) -> int:  # pragma: no cover (compiled)
+def _count_ngram_chars(chars: Rows, i: int, n: int) -> int:  # pragma: no cover (compiled)
     total = 0
     for k in range(i, i + n):
         total += chars[k]
@@ -135,15 +135,17 @@ def _gram_chars(chars: Rows, i: int, n: int) -> int:  # pragma: no cover (compil
 
 
 @leaf
-def _walk(n: int, places: Rows, slots: Rows, m: int, firsts: Rows, chars: Rows) -> int:  # pragma: no cover (compiled)
+def _count_repeated_chars(
+    n: int, positions: Rows, slots: Rows, m: int, firsts: Rows, chars: Rows
+) -> int:  # pragma: no cover (compiled)
     """Characters of n-grams that were seen before, none counted twice."""
     repeated, free = 0, 0
     for k in range(m):
-        i, at = places[k], slots[k]
+        i, at = positions[k], slots[k]
         if i < free:
             continue
         if firsts[at] < 0:
-            repeated += _gram_chars(chars, i, n)
+            repeated += _count_ngram_chars(chars, i, n)
             free = i + n
         else:
             firsts[at] = -1
@@ -164,14 +166,14 @@ def measure_ngrams(
     stamp: int,
     counts: Rows,
     firsts: Rows,
-    places: Rows,
+    positions: Rows,
     slots: Rows,
     out: Fractions,
 ) -> None:  # pragma: no cover (compiled)
     """Fills the figures of n-grams. `tops`, `dups`: for each n the place of its figure in `out`, or -1. Uses `len(tops)` stamps."""
     n_max = len(tops) - 1
     m, n = n_words, 0
-    mask = np.uint64(table_size(n_words) - 1)
+    mask = np.uint64(compute_table_size(n_words) - 1)
     while n < n_max:
         n += 1
         if n == 1 and n_max > 1 and tops[1] < 0 and dups[1] < 0:
@@ -183,8 +185,8 @@ def measure_ngrams(
                 i = k
                 key = hashes[i] if n == 1 else hashes[i] * _MIX + hashes[i + 1]
             else:
-                i = places[k]
-                if places[k + 1] != i + 1:
+                i = positions[k]
+                if positions[k + 1] != i + 1:
                     continue
                 key = (np.uint64(slots[k]) << np.uint64(32) | np.uint64(slots[k + 1])) * _MIX
             at = find_slot(keys, stamps, stamp + n, mask, key)
@@ -193,14 +195,14 @@ def measure_ngrams(
             counts[at] += 1
             if counts[at] > most or (counts[at] == most and firsts[at] < earliest):
                 most, earliest = counts[at], firsts[at]
-            places[n_grams], slots[n_grams] = i, at
+            positions[n_grams], slots[n_grams] = i, at
             n_grams += 1
         if tops[n] >= 0 and n_words >= n and most >= from_count:
-            out[tops[n]] = min(most * (_gram_chars(chars, earliest, n) + n - 1) / n_chars, 1.0)
+            out[tops[n]] = min(most * (_count_ngram_chars(chars, earliest, n) + n - 1) / n_chars, 1.0)
         if dups[n] >= 0 and most > 1:
-            out[dups[n]] = _walk(n, places, slots, n_grams, firsts, chars) / n_chars
+            out[dups[n]] = _count_repeated_chars(n, positions, slots, n_grams, firsts, chars) / n_chars
         m = 0
         for k in range(n_grams):
             if counts[slots[k]] > 1:
-                places[m], slots[m] = places[k], slots[k]
+                positions[m], slots[m] = positions[k], slots[k]
                 m += 1

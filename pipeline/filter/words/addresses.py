@@ -6,7 +6,7 @@ domain in small letters or four numbers, a port, a path; all but the host may be
 
 from __future__ import annotations
 
-from pipeline.filter.words.punctuation import DIGIT, HOST, LETTER, LOWER, Marks
+from pipeline.filter.words.char_flags import DIGIT, HOST, LETTER, LOWER, CharFlags
 from pipeline.text.columns import Bytes
 from pipeline.text.compiled import decode, leaf
 
@@ -14,7 +14,7 @@ MAX_LABEL = 64
 
 
 @leaf
-def is_address(data: Bytes, i: int, j: int, table: Marks) -> bool:  # pragma: no cover (compiled)
+def is_address(data: Bytes, i: int, j: int, table: CharFlags) -> bool:  # pragma: no cover (compiled)
     if _is_host(data, i, j, table):
         return True
     is_scheme, k = True, i
@@ -31,7 +31,7 @@ def is_address(data: Bytes, i: int, j: int, table: Marks) -> bool:  # pragma: no
 
 
 @leaf
-def _is_host(data: Bytes, i: int, j: int, table: Marks) -> bool:  # pragma: no cover (compiled)
+def _is_host(data: Bytes, i: int, j: int, table: CharFlags) -> bool:  # pragma: no cover (compiled)
     """A host, perhaps a port and a path, and nothing else."""
     n_labels, n_numbers = 0, 0
     while True:

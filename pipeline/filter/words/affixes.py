@@ -5,8 +5,7 @@ In: bytes i to j of a text. Out: how many bytes come off or part here, 0 for non
 
 from __future__ import annotations
 
-from pipeline.filter.words.known_words import Lengths, find_known, hash_word
-from pipeline.filter.words.punctuation import (
+from pipeline.filter.words.char_flags import (
     BEFORE_DOT,
     CLOSES,
     CURRENCY,
@@ -17,8 +16,9 @@ from pipeline.filter.words.punctuation import (
     OPENS,
     QUOTE,
     UPPER,
-    Marks,
+    CharFlags,
 )
+from pipeline.filter.words.known_words import Lengths, find_known, hash_word
 from pipeline.text.columns import Bytes, Hashes
 from pipeline.text.compiled import decode, leaf
 
@@ -26,7 +26,7 @@ MAX_UNIT = 5
 
 
 @leaf
-def before(data: Bytes, i: int) -> int:  # pragma: no cover (compiled)
+def find_previous_char(data: Bytes, i: int) -> int:  # pragma: no cover (compiled)
     """Where the letter that ends before byte i starts."""
     i -= 1
     while data[i] & 0xC0 == 0x80:
@@ -35,7 +35,7 @@ def before(data: Bytes, i: int) -> int:  # pragma: no cover (compiled)
 
 
 @leaf
-def opening_bytes(data: Bytes, i: int, j: int, table: Marks) -> int:  # pragma: no cover (compiled)
+def count_opening_bytes(data: Bytes, i: int, j: int, table: CharFlags) -> int:  # pragma: no cover (compiled)
     """How many bytes come off the start."""
     point, width = decode(data, i)
     if point == 46:
@@ -53,35 +53,35 @@ def opening_bytes(data: Bytes, i: int, j: int, table: Marks) -> int:  # pragma: 
 
 
 @leaf
-def _closing_dot(data: Bytes, i: int, j: int, table: Marks) -> int:  # pragma: no cover (compiled)
+def _count_closing_dots(data: Bytes, i: int, j: int, table: CharFlags) -> int:  # pragma: no cover (compiled)
     k = j
     while k > i and data[k - 1] == 46:
         k -= 1
     if j - k > 1 or k == i:
         return j - k if j - k > 1 else 0
-    last = before(data, k)
+    last = find_previous_char(data, k)
     point, _ = decode(data, last)
     if table[point] & BEFORE_DOT:
         return 1
     if last == i:
         return 0
-    other, _ = decode(data, before(data, last))
+    other, _ = decode(data, find_previous_char(data, last))
     if table[point] & UPPER and table[other] & UPPER:
         return 1
     return 1 if other == 0xB0 and (point | 32) in (99, 102, 107) else 0
 
 
 @leaf
-def closing_bytes(
-    data: Bytes, i: int, j: int, table: Marks, keys: Hashes, pieces: Lengths
+def count_closing_bytes(
+    data: Bytes, i: int, j: int, table: CharFlags, keys: Hashes, pieces: Lengths
 ) -> int:  # pragma: no cover (compiled)
     """How many bytes come off the end."""
     if i >= j:
         return 0
-    last = before(data, j)
+    last = find_previous_char(data, j)
     point, width = decode(data, last)
     if point == 46:
-        return _closing_dot(data, i, j, table)
+        return _count_closing_dots(data, i, j, table)
     if point == 115 or point == 83:  # 's
         if last - i >= 1 and data[last - 1] == 39:
             return 2
@@ -104,12 +104,12 @@ def closing_bytes(
             if 48 <= data[k - 1] <= 57:
                 key = ~hash_word(data, k, j)
                 return j - k if find_known(keys, pieces, key) else 0
-            k = before(data, k)
+            k = find_previous_char(data, k)
     return 0
 
 
 @leaf
-def _hyphens(data: Bytes, i: int, j: int) -> int:  # pragma: no cover (compiled)
+def _count_hyphen_bytes(data: Bytes, i: int, j: int) -> int:  # pragma: no cover (compiled)
     """Bytes of the hyphens or dashes here, longest first; a letter must follow."""
     byte = data[i]
     if byte == 126:
@@ -125,7 +125,7 @@ def _hyphens(data: Bytes, i: int, j: int) -> int:  # pragma: no cover (compiled)
 
 
 @leaf
-def parting_bytes(data: Bytes, i: int, start: int, j: int, table: Marks) -> int:  # pragma: no cover (compiled)
+def count_infix_bytes(data: Bytes, i: int, start: int, j: int, table: CharFlags) -> int:  # pragma: no cover (compiled)
     """Bytes of the mark at i that parts the word from `start` to j, or 0."""
     point, width = decode(data, i)
     if point == 46 and i + 1 < j and data[i + 1] == 46:
@@ -138,7 +138,7 @@ def parting_bytes(data: Bytes, i: int, start: int, j: int, table: Marks) -> int:
         return width
     if i == start or i + width >= j:
         return 0
-    left = table[decode(data, before(data, i))[0]]
+    left = table[decode(data, find_previous_char(data, i))[0]]
     after = decode(data, i + width)[0]
     if left & DIGIT and (point in (43, 45, 42, 94)) and (table[after] & DIGIT or after == 45):
         return 1
@@ -149,7 +149,7 @@ def parting_bytes(data: Bytes, i: int, start: int, j: int, table: Marks) -> int:
     if left & (LOWER | UPPER | DIGIT):
         if bits & JOINS:
             return 1 if table[after] & (LOWER | UPPER) else 0
-        n = _hyphens(data, i, j)
+        n = _count_hyphen_bytes(data, i, j)
         if n and i + n < j and table[decode(data, i + n)[0]] & (LOWER | UPPER):
             return n
     return 0

@@ -58,7 +58,7 @@ _NOSED = ":) :)) :))) :] :} ;) :( :(( :((( :/ :| :P :p :O :o :0 :* :3 :> :X :x :
 
 
 @cache
-def special_words() -> dict[str, tuple[str, ...]]:
+def list_special_words() -> dict[str, tuple[str, ...]]:
     """Every word that is cut, or kept whole, by being known."""
     found: dict[str, tuple[str, ...]] = {}
     for pieces in _compose():
@@ -69,7 +69,7 @@ def special_words() -> dict[str, tuple[str, ...]]:
 
 
 def _compose() -> Iterator[tuple[str, ...]]:
-    for small in _contracted():
+    for small in _compose_contractions():
         for pieces in (small, (small[0].title(), *small[1:])):
             yield pieces
             bare = tuple(piece.replace("'", "") for piece in pieces)
@@ -92,7 +92,7 @@ def _compose() -> Iterator[tuple[str, ...]]:
         yield ("°", scale, ".")
 
 
-def _contracted() -> Iterator[tuple[str, ...]]:
+def _compose_contractions() -> Iterator[tuple[str, ...]]:
     """A word and what hangs on it, with the apostrophe."""
     for word in (*_BOTH, *_ASKING, *_POINTING):
         yield from ((word, *rest) for rest in _WOULD)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.filter.words.contractions import special_words
+from pipeline.filter.words.contractions import list_special_words
 from pipeline.text.columns import Bytes, Hashes, Offsets, to_utf8
 from pipeline.text.compiled import leaf, load64
 
@@ -32,7 +32,7 @@ _UNITS = (
 Lengths: TypeAlias = npt.NDArray[np.uint32]
 
 
-class Known(NamedTuple):
+class KnownWords(NamedTuple):
     """Hash tables of words that are known whole: `keys` (0: free) and the lengths of the pieces, a byte each (0 of units)."""
 
     keys: Hashes
@@ -40,9 +40,9 @@ class Known(NamedTuple):
 
 
 @cache
-def known() -> Known:
+def load_known_words() -> KnownWords:
     """Special words and units of measure in one table; a unit's key is the complement of its hash."""
-    special, units = special_words(), _UNITS.split()
+    special, units = list_special_words(), _UNITS.split()
     hashes = hash_words([*special, *units])
     entries = [sum(len(piece.encode()) << 8 * i for i, piece in enumerate(pieces)) for pieces in special.values()]
     size = 1 << TABLE_BITS
@@ -53,7 +53,7 @@ def known() -> Known:
         while keys[at] and keys[at] != key:
             at = (at + 1) % size
         keys[at], pieces[at] = key, entry
-    return Known(keys, pieces)
+    return KnownWords(keys, pieces)
 
 
 def hash_words(words: Sequence[str]) -> Hashes:
@@ -70,7 +70,7 @@ def _hash_rows(data: Bytes, offsets: Offsets) -> Hashes:  # pragma: no cover (co
 
 
 @leaf
-def _word64(data: Bytes, start: int, stop: int) -> np.uint64:  # pragma: no cover (compiled)
+def _load_word64(data: Bytes, start: int, stop: int) -> np.uint64:  # pragma: no cover (compiled)
     """Up to eight bytes as a number."""
     n = stop - start
     if start + 8 <= len(data):
@@ -88,7 +88,7 @@ def hash_word(data: Bytes, start: int, stop: int) -> np.uint64:  # pragma: no co
     h = np.uint64(stop - start) * np.uint64(0x9E3779B97F4A7C15)
     i = start
     while i < stop:
-        h = (h ^ _word64(data, i, stop)) * np.uint64(0xD6E8FEB86659FD93)
+        h = (h ^ _load_word64(data, i, stop)) * np.uint64(0xD6E8FEB86659FD93)
         h ^= h >> np.uint64(32)
         i += 8
     h *= np.uint64(0xD6E8FEB86659FD93)

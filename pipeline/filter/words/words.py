@@ -6,7 +6,7 @@ In: the bytes of a text. Out: for each word where it starts and ends, its hash a
 Other languages are cut by the same rule. Time: linear, about 5 ns a byte of prose.
 
 Memory: arrays as long as the longest text, reused. Numba's cache looks at the file that a kernel is in, not at the files of the
-functions it calls: after an edit of `marks`, `letters` or this file, delete `pipeline/text/__pycache__`.
+functions it calls: after an edit of `load_char_flags`, `letters` or this file, delete `pipeline/text/__pycache__`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,25 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.filter.words.addresses import is_address
-from pipeline.filter.words.affixes import closing_bytes, opening_bytes, parting_bytes
-from pipeline.filter.words.known_words import MAX_SPECIAL, Lengths, find_known, find_special, hash_word, known
-from pipeline.filter.words.punctuation import ENDS_SENTENCE, INNER, LETTER, PUNCTUATION, SPACE, SYMBOL, Marks, marks
+from pipeline.filter.words.affixes import count_closing_bytes, count_infix_bytes, count_opening_bytes
+from pipeline.filter.words.char_flags import (
+    ENDS_SENTENCE,
+    INNER,
+    LETTER,
+    PUNCTUATION,
+    SPACE,
+    SYMBOL,
+    CharFlags,
+    load_char_flags,
+)
+from pipeline.filter.words.known_words import (
+    MAX_SPECIAL,
+    Lengths,
+    find_known,
+    find_special,
+    hash_word,
+    load_known_words,
+)
 from pipeline.text.columns import Bytes, Hashes, Offsets, Rows, to_utf8
 from pipeline.text.compiled import count_letters, decode, leaf
 
@@ -27,15 +43,15 @@ HAS_LETTER, IS_WORDY, IS_PUNCTUATION, IS_END = 1, 2, 4, 8
 COMMON_MARKS = (44, 46, 58, 59, 33, 63, 41)  # , . : ; ! ? )
 
 
-def split(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """The words of one text: for tests and for a look."""
     data, offsets = to_utf8(pa.array([text]))
-    starts, ends, _, _, _ = _split(data, offsets, marks(), *known())
+    starts, ends, _, _, _ = _split(data, offsets, load_char_flags(), *load_known_words())
     return [bytes(data[i:j]).decode() for i, j in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 @leaf
-def _pieces(lengths: np.uint32, i: int, starts: Rows, ends: Rows, n: int) -> int:  # pragma: no cover (compiled)
+def _add_pieces(lengths: np.uint32, i: int, starts: Rows, ends: Rows, n: int) -> int:  # pragma: no cover (compiled)
     """Adds the pieces of a special word that starts at i; returns the number of words."""
     while lengths:
         starts[n] = i
@@ -48,7 +64,7 @@ def _pieces(lengths: np.uint32, i: int, starts: Rows, ends: Rows, n: int) -> int
 
 @leaf
 def _cut_middle(
-    data: Bytes, i: int, j: int, table: Marks, starts: Rows, ends: Rows, n: int
+    data: Bytes, i: int, j: int, table: CharFlags, starts: Rows, ends: Rows, n: int
 ) -> int:  # pragma: no cover (compiled)
     """Adds the parts of a word without its ends' marks: parted by what `_inner` finds, unless it is an address."""
     is_checked, word, k = False, i, i
@@ -57,7 +73,7 @@ def _cut_middle(
         if byte < 128 and not table[byte] & INNER:
             k += 1
             continue
-        width = parting_bytes(data, k, i, j, table)
+        width = count_infix_bytes(data, k, i, j, table)
         if width == 0 or k == i:
             k += width or decode(data, k)[1]
             continue
@@ -82,7 +98,7 @@ def _cut(
     data: Bytes,
     i: int,
     j: int,
-    table: Marks,
+    table: CharFlags,
     keys: Hashes,
     pieces: Lengths,
     starts: Rows,
@@ -94,14 +110,14 @@ def _cut(
     lengths = find_special(data, i, j, keys, pieces)
     while lengths == 0 and i < j and j - i != size:
         size = j - i
-        opening = opening_bytes(data, i, j, table)
+        opening = count_opening_bytes(data, i, j, table)
         if opening and opening < size:
             lengths = find_special(data, i + opening, j, keys, pieces)
             if lengths:
                 starts[n], ends[n] = i, i + opening
                 n, i = n + 1, i + opening
                 break
-        closing = closing_bytes(data, i + opening, j, table, keys, pieces)
+        closing = count_closing_bytes(data, i + opening, j, table, keys, pieces)
         if closing and closing < size:
             lengths = find_special(data, i, j - closing, keys, pieces)
             if lengths:
@@ -118,7 +134,7 @@ def _cut(
             starts[-n_waiting] = j
         if opening or closing:
             lengths = find_special(data, i, j, keys, pieces)
-    n = _pieces(lengths, i, starts, ends, n) if lengths else _cut_middle(data, i, j, table, starts, ends, n)
+    n = _add_pieces(lengths, i, starts, ends, n) if lengths else _cut_middle(data, i, j, table, starts, ends, n)
     for k in range(n_waiting, 0, -1):
         starts[n], ends[n] = starts[-k], starts[-(k - 1)] if k > 1 else stop
         n += 1
@@ -139,7 +155,7 @@ def _join(
         for m in range(min(n, k + 4) - 1, k, -1):
             lengths = find_special(data, starts[k], ends[m], keys, pieces)
             if lengths and lengths >> np.uint32(8):  # several pieces: 12p.m, . → 12, p.m.
-                _pieces(lengths, starts[k], starts, ends, k)
+                _add_pieces(lengths, starts[k], starts, ends, k)
                 k = m
                 break
             if lengths:
@@ -153,7 +169,7 @@ def _join(
 
 
 @leaf
-def describe(data: Bytes, i: int, j: int, table: Marks) -> tuple[int, int]:  # pragma: no cover (compiled)
+def describe_word(data: Bytes, i: int, j: int, table: CharFlags) -> tuple[int, int]:  # pragma: no cover (compiled)
     """Letters (code points) of a word, and what it is, as bits."""
     if count_letters(data, i, j) == j - i:
         return j - i, HAS_LETTER | IS_WORDY
@@ -175,7 +191,7 @@ def cut_words(
     data: Bytes,
     start: int,
     stop: int,
-    table: Marks,
+    table: CharFlags,
     keys: Hashes,
     pieces: Lengths,
     starts: Rows,
@@ -221,14 +237,16 @@ def cut_words(
             n = _cut(data, first, i, table, keys, pieces, starts, ends, n)
             for word in range(last, n):
                 hashes[word] = hash_word(data, starts[word], ends[word])
-                chars[word], kinds[word] = describe(data, starts[word], ends[word], table)
+                chars[word], kinds[word] = describe_word(data, starts[word], ends[word], table)
         else:
             i += decode(data, i)[1]
     return n
 
 
 @leaf
-def strip(data: Bytes, start: int, stop: int, table: Marks) -> tuple[int, int]:  # pragma: no cover (compiled)
+def strip_whitespace(
+    data: Bytes, start: int, stop: int, table: CharFlags
+) -> tuple[int, int]:  # pragma: no cover (compiled)
     """The bytes without white space around them."""
     while start < stop:
         point, width = decode(data, start)
@@ -247,7 +265,7 @@ def strip(data: Bytes, start: int, stop: int, table: Marks) -> tuple[int, int]: 
 
 @numba.njit(cache=True, nogil=True)
 def _split(
-    data: Bytes, offsets: Offsets, table: Marks, keys: Hashes, pieces: Lengths
+    data: Bytes, offsets: Offsets, table: CharFlags, keys: Hashes, pieces: Lengths
 ) -> tuple[Rows, Rows, Hashes, Rows, Bytes]:  # pragma: no cover (compiled)
     """The words of the first row."""
     size = offsets[1] - offsets[0] + 8

@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.filter.contamination import Leaks, build, from_table, overlap, to_table
+from pipeline.filter.contamination import Leaks, build_leaks, from_table, measure_overlap, to_table
 from pipeline.text.normalize import fold, split_words
 
 N, SHORTEST = 4, 2
@@ -19,10 +19,10 @@ def words(texts: list[str]) -> pa.StringArray:
 
 
 def leaks_of(texts: list[str], sets: list[int] | None = None, n: int = N, shortest: int = SHORTEST) -> Leaks:
-    places = np.array(sets or [0] * len(texts), np.int64)
-    names = [f"set{i}" for i in range(int(places.max(initial=0)) + 1)]
-    labels = [f"{names[place]}:{row}" for row, place in enumerate(places)]
-    return build(words(texts), labels, places, names, ngram_words=n, min_words=shortest)
+    indices = np.array(sets or [0] * len(texts), np.int64)
+    names = [f"set{i}" for i in range(int(indices.max(initial=0)) + 1)]
+    labels = [f"{names[index]}:{row}" for row, index in enumerate(indices)]
+    return build_leaks(words(texts), labels, indices, names, ngram_words=n, min_words=shortest)
 
 
 def grams_of(item: str) -> set[tuple[str, ...]]:
@@ -53,7 +53,7 @@ def naive(text: str, items: list[str]) -> tuple[int, float, str]:
 @settings(max_examples=150)
 def test_equals_the_plain_reading(items: list[str], texts: list[str]) -> None:
     leaks = leaks_of(items)
-    got = overlap(words(texts), leaks)
+    got = measure_overlap(words(texts), leaks)
     for text, row in zip(texts, got.to_pylist(), strict=True):
         n, frac, first = naive(text, items)
         assert (row["leak_ngrams"], row["leak_item"]) == (n, first)
@@ -66,7 +66,7 @@ def test_what_a_worker_reads_is_what_was_built(items: list[str], texts: list[str
     sets = data.draw(st.lists(st.integers(0, 2), min_size=len(items), max_size=len(items)))
     leaks = leaks_of(items, sorted(sets))
     read = from_table(to_table(leaks))
-    assert overlap(words(texts), read).equals(overlap(words(texts), leaks))
+    assert measure_overlap(words(texts), read).equals(measure_overlap(words(texts), leaks))
     assert (read.sets, read.n_too_short.tolist()) == (leaks.sets, leaks.n_too_short.tolist())
     assert to_table(read).equals(to_table(leaks))
 
@@ -79,7 +79,7 @@ def test_a_planted_leak_is_found_whatever_its_case_and_spacing() -> None:
     leaks = leaks_of([QUESTION, SHORT], [0, 1], n=13, shortest=8)
     planted = f"Homework:\n{QUESTION.upper().replace(' ', chr(10))} Show your work."
     texts = [planted, f"She said: “{SHORT}”", "A train leaves Springfield and nobody is on it.", ""]
-    got = overlap(words(texts), leaks).to_pylist()
+    got = measure_overlap(words(texts), leaks).to_pylist()
     assert [row["leak_item"] for row in got] == ["set0:0", "set1:1", "", ""]
     assert [row["leak_ngrams_set0"] > 0 for row in got] == [True, False, False, False]
     assert [row["leak_ngrams_set1"] for row in got] == [0, 1, 0, 0]
@@ -88,7 +88,7 @@ def test_a_planted_leak_is_found_whatever_its_case_and_spacing() -> None:
 
 def test_an_ngram_belongs_to_the_first_set_that_has_it() -> None:
     leaks = leaks_of([QUESTION, QUESTION], [0, 1], n=13, shortest=8)
-    row = overlap(words([QUESTION]), leaks).to_pylist()[0]
+    row = measure_overlap(words([QUESTION]), leaks).to_pylist()[0]
     assert row["leak_ngrams_set0"] > 0
     assert row["leak_ngrams_set1"] == 0
 
@@ -97,20 +97,20 @@ def test_numbers_are_no_evidence() -> None:
     numbers = "Thus 1 2 2 2 2 2 2 2 2 2 2 2 2 2 cells"
     leaks = leaks_of([numbers], n=13, shortest=8)
     assert leaks.n_too_short.tolist() == [1]
-    assert overlap(words([numbers]), leaks).to_pylist()[0]["leak_ngrams"] == 0
+    assert measure_overlap(words([numbers]), leaks).to_pylist()[0]["leak_ngrams"] == 0
 
 
 def test_twelve_words_in_a_row_are_no_leak_and_thirteen_are() -> None:
     item = " ".join(f"w{chr(97 + i)}" for i in range(20))
     leaks = leaks_of([item], n=13, shortest=8)
     texts = [" ".join(item.split()[3:15]), " ".join(item.split()[3:16])]
-    assert overlap(words(texts), leaks).column("leak_ngrams").to_pylist() == [0, 1]
+    assert measure_overlap(words(texts), leaks).column("leak_ngrams").to_pylist() == [0, 1]
 
 
 def test_a_million_ngrams_find_each_other() -> None:
     rng = np.random.default_rng(1)
     items = [" ".join(f"x{value}" for value in row) for row in rng.integers(0, 5_000, (2_000, 40)).tolist()]
     leaks = leaks_of(items, n=13, shortest=8)
-    assert overlap(words(items), leaks).column("leak_word_frac").to_pylist() == [1.0] * len(items)
+    assert measure_overlap(words(items), leaks).column("leak_word_frac").to_pylist() == [1.0] * len(items)
     other = [" ".join(f"x{value}" for value in row) for row in rng.integers(0, 5_000, (2_000, 40)).tolist()]
-    assert sum(overlap(words(other), leaks).column("leak_ngrams").to_pylist()) == 0
+    assert sum(measure_overlap(words(other), leaks).column("leak_ngrams").to_pylist()) == 0

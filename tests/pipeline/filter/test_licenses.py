@@ -13,12 +13,12 @@ from pipeline.filter.licenses import (
     NOT_ALLOWED,
     RULES,
     UNKNOWN,
-    license_figures,
+    find_violations,
+    judge_license,
+    judge_licenses,
     make_policy,
-    refuse,
-    verdict,
-    verdicts,
-    violations,
+    measure_licenses,
+    refuse_violations,
 )
 from pipeline.frame.errors import UserError
 
@@ -50,15 +50,15 @@ from pipeline.frame.errors import UserError
     ],
 )
 def test_license(license: str, allowed: list[str], stays: bool) -> None:
-    assert (verdict(license, make_policy(allowed)) == ALLOWED) is stays
+    assert (judge_license(license, make_policy(allowed)) == ALLOWED) is stays
 
 
 def test_a_column_keeps_its_order() -> None:
     column = pa.array(["MIT", "unknown", "MIT", "0BSD"])
     policy = make_policy(["MIT"])
-    assert verdicts(column, policy).tolist() == [ALLOWED, UNKNOWN, ALLOWED, NOT_ALLOWED]
-    assert verdicts(column.slice(1, 2), policy).tolist() == [UNKNOWN, ALLOWED]
-    assert verdicts(pa.array([], pa.string()), policy).tolist() == []
+    assert judge_licenses(column, policy).tolist() == [ALLOWED, UNKNOWN, ALLOWED, NOT_ALLOWED]
+    assert judge_licenses(column.slice(1, 2), policy).tolist() == [UNKNOWN, ALLOWED]
+    assert judge_licenses(pa.array([], pa.string()), policy).tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -99,15 +99,15 @@ def test_a_column_keeps_its_order() -> None:
     ],
 )
 def test_allow_and_deny(license: str, allow: list[str], deny: list[str], expected: int) -> None:
-    assert verdicts(pa.array([license]), make_policy(allow, deny)).tolist() == [expected]
-    figures = license_figures(pa.array([license]), make_policy(allow, deny)).to_pylist()[0]
-    assert [figures[rule.score] for rule in RULES] == [float(expected == place) for place in range(3)]
+    assert judge_licenses(pa.array([license]), make_policy(allow, deny)).tolist() == [expected]
+    scores = measure_licenses(pa.array([license]), make_policy(allow, deny)).to_pylist()[0]
+    assert [scores[rule.score] for rule in RULES] == [float(expected == index) for index in range(3)]
 
 
 def test_what_is_unknown_may_be_kept() -> None:
     kept = make_policy(["MIT"], is_unknown_kept=True)
     licenses = pa.array(["", "unknown", "NONE", "MIT AND NOASSERTION", "GPL-3.0-only AND unknown"])
-    assert verdicts(licenses, kept).tolist() == [ALLOWED] * 4 + [NOT_ALLOWED]
+    assert judge_licenses(licenses, kept).tolist() == [ALLOWED] * 4 + [NOT_ALLOWED]
     assert kept == make_policy(["MIT", "unknown"])
 
 
@@ -122,22 +122,24 @@ EXPRESSIONS = st.recursive(
 @given(EXPRESSIONS, EXPRESSIONS, st.sets(IDS), st.sets(IDS))
 def test_the_worse_part_of_an_and_the_better_of_an_or(left: str, right: str, allow: set[str], deny: set[str]) -> None:
     policy = make_policy(sorted(allow), sorted(deny))
-    a, b, both, one = (verdict(text, policy) for text in (left, right, f"{left} AND {right}", f"{left} OR {right}"))
+    a, b, both, one = (
+        judge_license(text, policy) for text in (left, right, f"{left} AND {right}", f"{left} OR {right}")
+    )
     assert both == min(a, b)
     assert one == max(a, b)
 
 
 @given(EXPRESSIONS, st.sets(IDS, min_size=1), st.sets(IDS), IDS)
 def test_to_deny_more_never_lets_more_pass(license: str, allow: set[str], deny: set[str], another: str) -> None:
-    before = verdict(license, make_policy(sorted(allow), sorted(deny)))
-    assert verdict(license, make_policy(sorted(allow), sorted(deny | {another}))) <= before
+    before = judge_license(license, make_policy(sorted(allow), sorted(deny)))
+    assert judge_license(license, make_policy(sorted(allow), sorted(deny | {another}))) <= before
 
 
 def test_a_violation_names_licenses_counts_and_first_documents() -> None:
     ids = pa.array([f"d{i}" for i in range(8)])
     licenses = pa.array(["MIT", "GPL-3.0-only", "", "GPL-3.0-only", "ISC", "GPL-3.0-only", "GPL-3.0-only", "MIT"])
     policy = make_policy(["MIT"], ["GPL-*"])
-    found = violations(ids, licenses, policy)
+    found = find_violations(ids, licenses, policy)
     assert found == [
         ("GPL-3.0-only", "license_denied", 4, ("d1", "d3", "d5")),
         ("", "license_unknown", 1, ("d2",)),
@@ -147,6 +149,6 @@ def test_a_violation_names_licenses_counts_and_first_documents() -> None:
         UserError,
         match=r"4 documents under GPL-3.0-only \(license_denied\): d1, d3, d5 …; 1 documents under \(none\)",
     ):
-        refuse(found)
-    refuse(violations(ids, pa.array(["MIT"] * 8), policy))
-    assert violations(pa.array([], pa.string()), pa.array([], pa.string()), policy) == []
+        refuse_violations(found)
+    refuse_violations(find_violations(ids, pa.array(["MIT"] * 8), policy))
+    assert find_violations(pa.array([], pa.string()), pa.array([], pa.string()), policy) == []

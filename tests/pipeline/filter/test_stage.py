@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pytest
 
 from pipeline.filter import stage
-from pipeline.filter.decisions import PASSES, FilterStep, Rule, Scored, first_broken
+from pipeline.filter.decisions import PASSES, FilterStep, Rule, Scored, find_first_broken
 from pipeline.filter.params import C4, Decontamination, Filter, FineWeb, Licenses, Pii, QualityClassifier
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import check_metrics
@@ -128,8 +128,8 @@ def test_every_rule_has_a_metric_and_a_score_for_every_document(planted: dict[st
 def test_the_stored_scores_and_rules_are_enough_to_decide_again(planted: dict[str, Any]) -> None:
     scores = read_table(planted["out"] / "scores.parquet")
     rules = [Rule(**each) for each in json.loads((planted["out"] / "rules.json").read_text())]
-    broken = first_broken(scores, rules).tolist()
-    kept = [doc_id for doc_id, place in zip(scores.column("id").to_pylist(), broken, strict=True) if place == PASSES]
+    broken = find_first_broken(scores, rules).tolist()
+    kept = [doc_id for doc_id, index in zip(scores.column("id").to_pylist(), broken, strict=True) if index == PASSES]
     assert kept == read_docs(planted["out"]).column("id").to_pylist()
 
 

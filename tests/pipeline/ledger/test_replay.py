@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.filter.decisions import PASSES, first_broken
+from pipeline.filter.decisions import PASSES, find_first_broken
 from pipeline.frame.errors import UserError
 from pipeline.ledger.__main__ import main
 from pipeline.ledger.replay import dotted, read_rules, replay
@@ -60,7 +60,7 @@ def test_a_replay_is_the_filter_with_other_thresholds(
     others = [
         rule._replace(threshold=asked.get(name, rule.threshold)) for rule, name in zip(rules, [*NAMES, ""], strict=True)
     ]
-    now, then = first_broken(scores, rules), first_broken(scores, others)
+    now, then = find_first_broken(scores, rules), find_first_broken(scores, others)
     for counts, broken in ((found.now, now), (found.then, then)):
         assert [counts[rule.reason] for rule in rules] == [int((broken == i).sum()) for i in range(len(rules))]
     ids = np.array(scores.column("id").to_pylist())
@@ -139,7 +139,7 @@ def test_a_share_is_replayed_as_a_share_and_a_score_as_a_score(
     for setting, threshold in ((f"{section}.keep_frac=0.25", scores[375]), (f"{section}.min_score=0.15", 0.15)):
         made = replay(tmp_path / "filter", [setting])
         assert made.changed == {f"{section}.min_score": (0.1, threshold)}
-        by_hand = first_broken(
+        by_hand = find_first_broken(
             read_table(tmp_path / "filter" / "scores.parquet"),
             [*made.rules[:-1], made.rules[-1]._replace(threshold=threshold)],
         )

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.filter.classifiers import fasttext as fasttext_models
-from pipeline.filter.classifiers.fasttext import OwnPredict, check_same, load_model, read_model, train
+from pipeline.filter.classifiers.fasttext import NativeFastText, check_same, load_model, read_model, train
 from pipeline.filter.classifiers.ngram_classifier import Classifier
 from pipeline.frame.errors import UserError
 
@@ -41,7 +41,7 @@ def test_a_learning_rate_that_is_too_high_is_named(tmp_path: Path) -> None:
 
 def test_a_tree_of_labels_is_left_to_fasttext_and_judged_alike(tmp_path: Path) -> None:
     tree, flat = load_model(write(tmp_path / "tree.bin", loss="hs")), load_model(write(tmp_path / "flat.bin"))
-    assert isinstance(tree, OwnPredict)
+    assert isinstance(tree, NativeFastText)
     assert isinstance(flat, Classifier)
     assert set(tree.labels) == set(flat.labels) == {"__label__en", "__label__de"}
     lines = pa.array(["the and of", "der die das", "", "in the von zu"])
@@ -50,7 +50,7 @@ def test_a_tree_of_labels_is_left_to_fasttext_and_judged_alike(tmp_path: Path) -
         assert labels.to_pylist()[:3] == ["__label__en", "__label__de", ""]
         assert labels.to_pylist() == flat.judge(lines, wanted)[0].to_pylist()
         assert score == pytest.approx(flat.judge(lines, wanted)[1], abs=0.1)
-        own = OwnPredict(read_model(tmp_path / "flat.bin"), flat.labels)
+        own = NativeFastText(read_model(tmp_path / "flat.bin"), flat.labels)
         assert own.judge(lines, wanted)[1] == pytest.approx(flat.judge(lines, wanted)[1], abs=1e-5)
     check_same(tmp_path / "tree.bin", lines)  # nothing to compare
 
@@ -61,7 +61,7 @@ def test_a_quantised_model_is_left_to_fasttext(tmp_path: Path) -> None:
     small.quantize()
     small.save_model(str(tmp_path / "small.ftz"))
     model = load_model(tmp_path / "small.ftz")
-    assert isinstance(model, OwnPredict)
+    assert isinstance(model, NativeFastText)
     labels, score = model.judge(pa.array(["the and of", "der die das"]), ["__label__en"])
     assert labels.to_pylist() == ["__label__en", "__label__de"]
     assert score == pytest.approx([1.0, 0.0], abs=0.2)
@@ -70,7 +70,7 @@ def test_a_quantised_model_is_left_to_fasttext(tmp_path: Path) -> None:
 def test_a_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
     first = load_model(write(tmp_path / "model.bin"))
     assert load_model(tmp_path / "model.bin") is first
-    assert isinstance(load_model(write(tmp_path / "model.bin", loss="hs")), OwnPredict)
+    assert isinstance(load_model(write(tmp_path / "model.bin", loss="hs")), NativeFastText)
 
 
 def test_other_files_are_named(tmp_path: Path) -> None:

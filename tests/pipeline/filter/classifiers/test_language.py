@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from pipeline.filter.classifiers.language import (
     LABEL,
     Sentence,
+    extract_plain_prose,
+    extract_prose,
     judge,
-    measure,
-    plain_prose,
-    prose,
+    make_training_lines,
+    measure_accuracy,
     split_heldout,
-    training_lines,
 )
 from pipeline.text.columns import Fractions
 
@@ -47,7 +47,7 @@ The norm is computed by a well-known formula, isn't it?
 
 
 def one(text: str) -> str:
-    return prose(pa.array([text]))[0].as_py()
+    return extract_prose(pa.array([text]))[0].as_py()
 
 
 def test_prose_is_what_a_person_wrote_for_people() -> None:
@@ -82,15 +82,15 @@ def test_prose(text: str, words: str) -> None:
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=80), max_size=6))
 def test_prose_is_one_line_a_document(texts: list[str]) -> None:
-    lines = prose(pa.array(texts, pa.string())).to_pylist()
+    lines = extract_prose(pa.array(texts, pa.string())).to_pylist()
     assert len(lines) == len(texts)
     assert not any("\n" in line for line in lines)
-    assert prose(pa.array(texts, pa.string()).slice(1)).to_pylist() == lines[1:]
+    assert extract_prose(pa.array(texts, pa.string()).slice(1)).to_pylist() == lines[1:]
 
 
 def test_the_prose_of_others_is_left_as_it_is_written() -> None:
     text = "norm(x)\n\nDie Norm einer Matrix, nach Frobenius.\nx = 2 * (a + b)\n"
-    assert plain_prose(pa.array([text, "这是一个句子。"])).to_pylist() == [
+    assert extract_plain_prose(pa.array([text, "这是一个句子。"])).to_pylist() == [
         "Die Norm einer Matrix nach Frobenius",
         "这是一个句子。",
     ]
@@ -99,7 +99,7 @@ def test_the_prose_of_others_is_left_as_it_is_written() -> None:
 @given(st.lists(st.sampled_from(["plain words of a line", "x = 2 ** y", "a b", ""]), max_size=30), st.integers(40, 200))
 def test_a_long_text_is_judged_by_the_beginning_of_its_prose(lines: list[str], max_bytes: int) -> None:
     text = "\n".join(lines)
-    whole, part = (prose(pa.array([text]), size)[0].as_py() for size in (1 << 40, max_bytes))
+    whole, part = (extract_prose(pa.array([text]), size)[0].as_py() for size in (1 << 40, max_bytes))
     assert whole.startswith(part)
     assert len(part) >= min(len(whole), max_bytes)
     assert len(part) <= 2 * max_bytes + len(" words")
@@ -107,7 +107,10 @@ def test_a_long_text_is_judged_by_the_beginning_of_its_prose(lines: list[str], m
 
 def test_a_long_line_is_cut_between_words() -> None:
     line = "some words without an end and no line break " * 1_000
-    assert prose(pa.array([line]), 60)[0].as_py() == "some words without an end and no line break some words without"
+    assert (
+        extract_prose(pa.array([line]), 60)[0].as_py()
+        == "some words without an end and no line break some words without"
+    )
 
 
 SENTENCES = [
@@ -122,9 +125,9 @@ def test_every_tenth_sentence_of_each_language_is_held_out() -> None:
 
 
 def test_training_lines() -> None:
-    lines = training_lines(SENTENCES, ["en"], n_spans=3, n_mixed=2, keep_weight=4, seed=1)
-    assert lines == training_lines(SENTENCES, ["en"], n_spans=3, n_mixed=2, keep_weight=4, seed=1)
-    assert lines != training_lines(SENTENCES, ["en"], n_spans=3, n_mixed=2, keep_weight=4, seed=2)
+    lines = make_training_lines(SENTENCES, ["en"], n_spans=3, n_mixed=2, keep_weight=4, seed=1)
+    assert lines == make_training_lines(SENTENCES, ["en"], n_spans=3, n_mixed=2, keep_weight=4, seed=1)
+    assert lines != make_training_lines(SENTENCES, ["en"], n_spans=3, n_mixed=2, keep_weight=4, seed=2)
     wanted = [line for line in lines if line.startswith(f"{LABEL}en ")]
     assert len(wanted) == 25 * 4 * (1 + 3)
     assert len(lines) - len(wanted) == 25 * (1 + 3 + 2)
@@ -158,4 +161,4 @@ def test_the_score_is_the_probability_of_the_wanted_languages() -> None:
 def test_measure_counts_foreign_sentences_that_pass() -> None:
     heldout = [Sentence("en", "good"), Sentence("de", "mixed"), Sentence("de", "bad"), Sentence("de", "good")]
     found = judge(Guesser(), pa.array([sentence.text for sentence in heldout]), ["en"])
-    assert measure(found, heldout, ["en"], 0.65) == (0.75, 1 / 3)
+    assert measure_accuracy(found, heldout, ["en"], 0.65) == (0.75, 1 / 3)

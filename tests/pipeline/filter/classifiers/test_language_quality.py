@@ -1,4 +1,8 @@
-"""The language model is right about sentences that it has not seen: cross-validation over all of data/seed/languages."""
+"""The language model is accurate on sentences that it has not seen: cross-validation over all of data/seed/languages.
+
+Four folds instead of ten: 10 seconds of processor time. A model then learns from three quarters of the sentences, not nine tenths,
+and still reaches the thresholds.
+"""
 
 from __future__ import annotations
 
@@ -11,50 +15,49 @@ import pytest
 
 from pipeline.filter.classifiers.fasttext import train
 from pipeline.filter.classifiers.language import (
-    HELDOUT_EVERY,
     LABEL,
     Sentence,
+    extract_prose,
     judge,
-    prose,
-    split_heldout,
-    training_lines,
+    make_training_lines,
 )
 from pipeline.filter.classifiers.language_training import load_model, read_sentences
 from pipeline.filter.params import Language
 from pipeline.params import load_params
 from tests.conftest import ROOT
 
-SAME = {"nb": {"no"}, "bs": {"hr", "sr"}}  # other names for the languages of our sentences
+N_FOLDS = 4
+SAME = {"nb": {"no"}, "bs": {"hr", "sr"}}  # other codes for languages of our sentences
 Judged = list[tuple[str, str, float]]  # true language, judged language, score
 
 
 def cross_validate(params: Language, folder: Path) -> Judged:
-    """Hold out every sentence once, every tenth one at a time."""
+    """Judge every sentence by a model that was trained without it, in `N_FOLDS` folds."""
     by_language: dict[str, list[Sentence]] = defaultdict(list)
     for sentence in read_sentences(ROOT / "data" / "seed" / "languages", params.keep):
         by_language[sentence.language].append(sentence)
     judged = Judged()
-    for fold in range(HELDOUT_EVERY):
-        learn, heldout = split_heldout([s for group in by_language.values() for s in (*group[fold:], *group[:fold])])
+    for fold in range(N_FOLDS):
+        numbered = [(i, sentence) for group in by_language.values() for i, sentence in enumerate(group)]
+        heldout = [sentence for i, sentence in numbered if i % N_FOLDS == fold]
         model = folder / f"{fold}.bin"
-        train_as_the_stage_does(params, learn, model)
-        lines = prose(pa.array([sentence.text for sentence in heldout]), params.max_prose_bytes)
-        found = judge(load_model(model), lines, params.keep)
+        train_like_the_stage(params, [sentence for i, sentence in numbered if i % N_FOLDS != fold], model)
+        lines = extract_prose(pa.array([sentence.text for sentence in heldout]), params.max_prose_bytes)
+        judgment = judge(load_model(model), lines, params.keep)
         names = [sentence.language for sentence in heldout]
-        judged += zip(names, found.language.to_pylist(), found.score.tolist(), strict=True)
+        judged += zip(names, judgment.language.to_pylist(), judgment.score.tolist(), strict=True)
     return judged
 
 
-def train_as_the_stage_does(params: Language, learn: list[Sentence], model: Path) -> None:
-    lines = training_lines(learn, params.keep, params.n_spans, params.n_mixed, params.keep_weight, params.seed)
+def train_like_the_stage(params: Language, learn: list[Sentence], model: Path) -> None:
+    lines = make_training_lines(learn, params.keep, params.n_spans, params.n_mixed, params.keep_weight, params.seed)
     shape = {"minn": params.min_char_ngram, "maxn": params.max_char_ngram, "dim": params.dim}
     shape |= {"bucket": params.n_buckets, "epoch": params.n_epochs, "seed": params.seed}
     train(lines, model, label=LABEL, lr=params.learning_rate, **shape)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_languages_of_unseen_sentences_are_right_and_no_foreign_one_passes(tmp_path: Path) -> None:
+def test_unseen_sentences_get_their_language_and_foreign_ones_do_not_pass(tmp_path: Path) -> None:
     params = load_params(ROOT / "params.yaml").filter.language
     judged = cross_validate(params, tmp_path)
     is_right = np.array([guess == name or guess in SAME.get(name, ()) for name, guess, _ in judged])

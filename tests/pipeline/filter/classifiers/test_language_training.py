@@ -67,7 +67,7 @@ def test_a_model_of_others_is_copied_and_reads_text_as_it_is_written(
     assert accuracy > 0.5
     found = judge_texts(params, tmp_path / "language.bin", pa.array([DOC, GERMAN]))
     assert found.language.to_pylist() == ["en", "de"]
-    plain = language_model.plain_prose(pa.array([DOC]))[0].as_py()
+    plain = language_model.extract_plain_prose(pa.array([DOC]))[0].as_py()
     assert plain == "The norm of a Matrix along the axis"
 
 

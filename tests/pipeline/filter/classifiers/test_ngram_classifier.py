@@ -40,7 +40,7 @@ LINES = st.lists(
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     rng, folder = random.Random(1), tmp_path_factory.mktemp("models")
     lines = [f"#{rng.choice('abc')} {' '.join(rng.choices(VOCABULARY, k=rng.randint(1, 9)))}" for _ in range(300)]
-    paths = {name: folder / f"{place}.bin" for place, name in enumerate(SETTINGS)}
+    paths = {name: folder / f"{index}.bin" for index, name in enumerate(SETTINGS)}
     for name, path in paths.items():
         train(lines, path, label="#", lr=0.5, epoch=20, seed=1, **SETTINGS[name])
     return paths

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from pipeline.filter.classifiers.quality import (
     NEGATIVE,
     POSITIVE,
-    area_under_curve,
     calibrate,
-    calibration_metrics,
-    quality_rule,
-    quality_words,
+    compute_auc,
+    extract_quality_words,
+    find_top_frac_threshold,
+    flatten_calibration,
+    make_training_lines,
     score_quality,
-    top_frac_threshold,
-    training_lines,
 )
+from pipeline.filter.steps import make_quality_step
 from pipeline.text.columns import Fractions
 
 SCORES = st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.99, 1.0]), st.booleans()), max_size=30)
@@ -30,7 +30,7 @@ SCORES = st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.99, 1.0]), s
 
 def test_words_are_those_of_the_beginning_and_none_is_a_label() -> None:
     texts = pa.array(["#positive  The  Norm, of a Matrix", "#negative\n</s> ÉLAN __label__x", "", "größe" * 100])
-    words = quality_words(texts, 30).to_pylist()
+    words = extract_quality_words(texts, 30).to_pylist()
     assert words == ["positive the norm of a mat", "negative s élan __label__x", "", "größe" * 6]
 
 
@@ -39,27 +39,28 @@ def test_words_are_those_of_the_beginning_and_none_is_a_label() -> None:
     st.lists(st.sampled_from("uvwxyz"), min_size=1, max_size=9),
 )
 def test_both_sides_are_as_large_and_nothing_is_left_out(positives: list[str], negatives: list[str]) -> None:
-    lines = list(training_lines(positives, negatives, seed=1))
+    lines = list(make_training_lines(positives, negatives, seed=1))
     n = max(len(positives), len(negatives))
     assert Counter(line.split()[0] for line in lines) == {POSITIVE: n, NEGATIVE: n}
     assert {line.removeprefix(f"{POSITIVE} ") for line in lines if line.startswith(POSITIVE)} == set(positives)
     assert {line.removeprefix(f"{NEGATIVE} ") for line in lines if line.startswith(NEGATIVE)} == set(negatives)
-    assert lines == list(training_lines(positives, negatives, seed=1))
+    assert lines == list(make_training_lines(positives, negatives, seed=1))
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.floats(0.01, 1.0))
 def test_the_best_share_stays_and_no_more_than_ties_demand(scores: list[float], keep_frac: float) -> None:
     column = np.array(scores)
-    threshold = top_frac_threshold(column, keep_frac)
+    threshold = find_top_frac_threshold(column, keep_frac)
     assert (column >= threshold).mean() >= keep_frac - 1e-12
     assert (column > threshold).sum() < keep_frac * len(column)
 
 
-def test_the_rule_is_over_the_stored_score() -> None:
+def test_the_rule_uses_the_stored_score() -> None:
     scores = np.arange(100) / 100
-    assert quality_rule(scores, 0.3, None)[:4] == ("quality_classifier", "quality_score", "min", 0.3)
-    assert quality_rule(scores, None, 0.1).threshold == 0.9
-    assert quality_rule(scores[:0], None, 0.1).threshold == 0.0
+    step = make_quality_step(lambda texts: np.zeros(len(texts)), 0.3)
+    assert step.rules[0][:4] == ("quality_classifier", "quality_score", "min", 0.3)
+    assert find_top_frac_threshold(scores, 0.1) == 0.9
+    assert find_top_frac_threshold(scores[:0], 0.1) == 0.0
 
 
 @given(SCORES)
@@ -67,7 +68,7 @@ def test_the_area_is_the_chance_that_a_positive_scores_above_a_negative(rows: li
     scores, is_positive = np.array([s for s, _ in rows]), np.array([p for _, p in rows], bool)
     pairs = [(p > n) + (p == n) / 2 for p in scores[is_positive] for n in scores[~is_positive]]
     expected = sum(pairs) / len(pairs) if pairs else 0.5
-    assert area_under_curve(scores, is_positive) == pytest.approx(expected)
+    assert compute_auc(scores, is_positive) == pytest.approx(expected)
 
 
 @given(SCORES)
@@ -78,7 +79,7 @@ def test_every_text_is_in_one_bin(rows: list[tuple[float, bool]]) -> None:
     assert sum(found.n_positive) == sum(is_positive)
     assert all(found.n_positive <= found.n_docs)
     assert found.n_docs[9] == sum(s >= 0.9 for s, _ in rows)
-    metrics = calibration_metrics(found)
+    metrics = flatten_calibration(found)
     assert metrics["quality_bin_10_docs"] == sum(0.1 <= s < 0.2 for s, _ in rows)
     assert len(metrics) == 21
     assert all(type(value) in (int, float) for value in metrics.values())

@@ -21,7 +21,7 @@ from stdnum.pl import pesel
 from stdnum.us import ssn
 
 from pipeline.filter.pii.national_ids import find_id
-from pipeline.filter.pii.numbers import find_card, find_iban
+from pipeline.filter.pii.payment_numbers import find_card, find_iban
 from pipeline.filter.pii.redact import redact
 
 

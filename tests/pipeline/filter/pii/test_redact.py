@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from stdnum import iban, luhn
 
-from pipeline.filter.pii.redact import KINDS, placeholder, redact
+from pipeline.filter.pii.redact import KINDS, make_placeholder, redact
 
 AROUND = (
     "{}",
@@ -139,7 +139,7 @@ def test_what_is_planted_is_found(kind: str, around: str) -> None:
     @settings(max_examples=25)
     def check(planted: str) -> None:
         said = planted.startswith("Tel. ")
-        expected = around.format("Tel. " * said + placeholder(kind))
+        expected = around.format("Tel. " * said + make_placeholder(kind))
         got = redact(pa.array([around.format(planted)]))
         assert got.texts.to_pylist() == [expected]
         assert {name: n for name, n in got.counts.to_pylist()[0].items() if n} == {f"pii_{kind}": 1}

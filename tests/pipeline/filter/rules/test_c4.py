@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.filter.rules.c4 import CHANGES, Lines, clean
+from pipeline.filter.rules.c4 import CHANGES, Lines, clean_lines
 
 GOOD = "This line says something."
 PIECES = [
@@ -32,8 +32,8 @@ LINES = st.lists(st.sampled_from(PIECES) | st.text(st.characters(codec="utf-8"),
 
 
 def one(text: str, lines: Lines | None = None) -> dict[str, Any]:
-    texts, figures = clean(pa.array([text]), lines or Lines())
-    return {"text": texts[0].as_py(), **figures.to_pylist()[0]}
+    texts, scores = clean_lines(pa.array([text]), lines or Lines())
+    return {"text": texts[0].as_py(), **scores.to_pylist()[0]}
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,10 @@ def test_what_decides_on_the_document_is_counted() -> None:
 
 @given(st.lists(LINES.map("\n".join), min_size=1, max_size=4))
 def test_every_line_stays_or_is_counted_and_cleaning_twice_changes_nothing(texts: list[str]) -> None:
-    cleaned, figures = clean(pa.array(texts), Lines())
-    for text, left, row in zip(texts, cleaned.to_pylist(), figures.to_pylist(), strict=True):
+    cleaned, scores = clean_lines(pa.array(texts), Lines())
+    for text, left, row in zip(texts, cleaned.to_pylist(), scores.to_pylist(), strict=True):
         n_gone = sum(row[f"changed_{name}"] for name in CHANGES if name not in ("c4_trimmed_lines", "c4_citations"))
         assert len(left.splitlines()) + n_gone == len(text.splitlines())
         assert (left != text) == (sum(row[f"changed_{name}"] for name in CHANGES) > 0)
-    once = clean(cleaned, Lines(use_citations=False))
+    once = clean_lines(cleaned, Lines(use_citations=False))
     assert once.texts.equals(cleaned)

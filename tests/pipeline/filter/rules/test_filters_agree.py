@@ -8,12 +8,12 @@ import pytest
 
 from pipeline.filter import steps
 from pipeline.filter.params import C4
-from pipeline.filter.rules.c4 import Lines, clean
+from pipeline.filter.rules.c4 import Lines, clean_lines
 
 pytest.importorskip("datatrove")
 
 from benchmarks.text import rules as bench
-from pipeline.filter.decisions import PASSES, first_broken
+from pipeline.filter.decisions import PASSES, find_first_broken
 
 N_DOCS = 300
 
@@ -38,12 +38,12 @@ def test_c4_leaves_the_same_texts(use_terminal_punctuation: bool) -> None:
     peer = C4QualityFilter(filter_no_terminal_punct=use_terminal_punctuation)
     theirs = [Document(text=text, id="") for text in texts]
     is_kept = np.array([peer.filter(document) is True for document in theirs])
-    found = clean(pa.array(texts), Lines(use_terminal_punctuation=use_terminal_punctuation))
-    rules = bench.present(steps.web(C4().model_dump(), None)).rules
-    ours = first_broken(pa.Table.from_batches([found.figures]), rules) == PASSES
+    found = clean_lines(pa.array(texts), Lines(use_terminal_punctuation=use_terminal_punctuation))
+    rules = bench.present(steps.make_web_step(C4().model_dump(), None)).rules
+    ours = find_first_broken(pa.Table.from_batches([found.scores]), rules) == PASSES
     assert np.mean(ours == is_kept) >= 0.995
     both = np.flatnonzero(ours & is_kept).tolist()
-    alike = sum(found.texts[place].as_py() == theirs[place].text for place in both)
+    alike = sum(found.texts[index].as_py() == theirs[index].text for index in both)
     assert alike >= 0.995 * len(both) > 50
 
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.filter.rules.c4 import Lines, clean
-from pipeline.filter.rules.fineweb import FIGURES, fineweb
-from pipeline.filter.words.punctuation import ENDS_LINE, marks
-from pipeline.filter.words.words import split
+from pipeline.filter.rules.c4 import Lines, clean_lines
+from pipeline.filter.rules.fineweb import SCORES, measure_fineweb
+from pipeline.filter.words.char_flags import ENDS_LINE, load_char_flags
+from pipeline.filter.words.words import tokenize
 
 PIECES = [
     "A line that ends well.\n",
@@ -32,20 +32,20 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=15).map("".join) | st.text(st
 def naive(text: str) -> dict[str, float]:
     lines = [line for line in text.split("\n") if line.strip()]
     if not lines:
-        return dict.fromkeys(FIGURES, 0.0)
-    repeated = [line for place, line in enumerate(lines) if line in lines[:place]]
+        return dict.fromkeys(SCORES, 0.0)
+    repeated = [line for index, line in enumerate(lines) if line in lines[:index]]
     return {
-        "punctuated_line_frac": sum(bool(marks()[min(ord(line[-1]), 0x10000)] & ENDS_LINE) for line in lines)
+        "punctuated_line_frac": sum(bool(load_char_flags()[min(ord(line[-1]), 0x10000)] & ENDS_LINE) for line in lines)
         / len(lines),
         "short_line_frac": sum(len(line) <= 30 for line in lines) / len(lines),
         "repeated_line_char_frac": sum(map(len, repeated)) / len(text.replace("\n", "")),
-        "newline_word_frac": text.count("\n") / max(len(split(text)), 1),
+        "newline_word_frac": text.count("\n") / max(len(tokenize(text)), 1),
     }
 
 
 @given(st.lists(TEXTS, max_size=5))
 def test_equals_the_plain_reading(texts: list[str]) -> None:
-    got = fineweb(pa.array(texts, pa.string()))
+    got = measure_fineweb(pa.array(texts, pa.string()))
     for text, row in zip(texts, got.to_pylist(), strict=True):
         expected = naive(text)
         assert row.keys() == expected.keys()
@@ -55,10 +55,15 @@ def test_equals_the_plain_reading(texts: list[str]) -> None:
 
 def test_the_length_of_a_short_line_is_a_setting() -> None:
     texts = pa.array(["twelve chars\nfifteen letters"])
-    assert [fineweb(texts, n).column("short_line_frac")[0].as_py() for n in (11, 12, 14, 15)] == [0, 0.5, 0.5, 1]
+    assert [measure_fineweb(texts, n).column("short_line_frac")[0].as_py() for n in (11, 12, 14, 15)] == [
+        0,
+        0.5,
+        0.5,
+        1,
+    ]
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=4))
 def test_the_words_that_cleaning_counted_are_those_of_the_cleaned_texts(texts: list[str]) -> None:
-    cleaned, figures = clean(pa.array(texts, pa.string()), Lines(min_line_words=1))
-    assert fineweb(cleaned, 30, figures.column("words_left")).equals(fineweb(cleaned))
+    cleaned, scores = clean_lines(pa.array(texts, pa.string()), Lines(min_line_words=1))
+    assert measure_fineweb(cleaned, 30, scores.column("words_left")).equals(measure_fineweb(cleaned))

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.filter.rules.gopher import gopher
-from pipeline.filter.rules.gopher_quality import FIGURES, STOP_WORDS
-from pipeline.filter.words.punctuation import SYMBOL, marks
-from pipeline.filter.words.words import split
+from pipeline.filter.rules.gopher import measure_gopher
+from pipeline.filter.rules.gopher_quality import SCORES, STOP_WORDS
+from pipeline.filter.words.char_flags import SYMBOL, load_char_flags
+from pipeline.filter.words.words import tokenize
 
 PIECES = [
     "the ",
@@ -44,8 +44,10 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=25).map("".join) | st.text(st
 
 
 def naive(text: str) -> dict[str, float]:
-    words, lines = split(text), text.splitlines()
-    wordy = [word for word in words if any(not marks()[min(ord(letter), 0x10000)] & SYMBOL for letter in word)]
+    words, lines = tokenize(text), text.splitlines()
+    wordy = [
+        word for word in words if any(not load_char_flags()[min(ord(letter), 0x10000)] & SYMBOL for letter in word)
+    ]
     ellipses = text.count("...") + text.count("…")
     n_words, n_lines = max(len(words), 1), max(len(lines), 1)
     return {
@@ -61,7 +63,7 @@ def naive(text: str) -> dict[str, float]:
 
 @given(st.lists(TEXTS, max_size=5))
 def test_equals_the_plain_reading(texts: list[str]) -> None:
-    got = gopher(pa.array(texts, pa.string())).select(list(FIGURES))
+    got = measure_gopher(pa.array(texts, pa.string())).select(list(SCORES))
     for text, row in zip(texts, got.to_pylist(), strict=True):
         for name, value in naive(text).items():
             assert math.isclose(row[name], value), (name, text)
@@ -79,4 +81,4 @@ def test_equals_the_plain_reading(texts: list[str]) -> None:
     ],
 )
 def test_figures(text: str, name: str, value: float) -> None:
-    assert gopher(pa.array([text])).column(name)[0].as_py() == value
+    assert measure_gopher(pa.array([text])).column(name)[0].as_py() == value

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.filter.rules.gopher import gopher
-from pipeline.filter.rules.gopher_quality import FIGURES
-from pipeline.filter.words.words import split
+from pipeline.filter.rules.gopher import measure_gopher
+from pipeline.filter.rules.gopher_quality import SCORES
+from pipeline.filter.words.words import tokenize
 
 TOP, DUP = [1, 2, 3, 4], [2, 5]
 PIECES = [
@@ -36,22 +36,22 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(st
 
 
 def repetition(texts: pa.StringArray, tops: list[int], dups: list[int], from_count: int = 2) -> pa.RecordBatch:
-    figures = gopher(texts, tops, dups, from_count)
-    return figures.select([name for name in figures.schema.names if name not in FIGURES])
+    scores = measure_gopher(texts, tops, dups, from_count)
+    return scores.select([name for name in scores.schema.names if name not in SCORES])
 
 
 def naive(text: str, from_count: int) -> dict[str, float]:
     n_chars = max(len(text), 1)
-    figures = {}
+    scores = {}
     for name, parts in (("line", re.split("\n+", text)), ("paragraph", re.split("\n{2,}", text.strip()))):
         repeated = [part for i, part in enumerate(parts) if part in parts[:i]]
-        figures[f"dup_{name}_frac"] = len(repeated) / max(len(parts), 1)
-        figures[f"dup_{name}_char_frac"] = sum(map(len, repeated)) / n_chars
-    words = split(text)
+        scores[f"dup_{name}_frac"] = len(repeated) / max(len(parts), 1)
+        scores[f"dup_{name}_char_frac"] = sum(map(len, repeated)) / n_chars
+    words = tokenize(text)
     for n in TOP:
         grams = [" ".join(words[i : i + n]) for i in range(len(words) - n + 1)]
         gram, count = Counter(grams).most_common(1)[0] if grams else ("", -1)
-        figures[f"top_{n}gram_char_frac"] = min(len(gram) * count / n_chars, 1.0) if count >= from_count else 0.0
+        scores[f"top_{n}gram_char_frac"] = min(len(gram) * count / n_chars, 1.0) if count >= from_count else 0.0
     for n in DUP:
         seen, repeated_chars, i = set(), 0, 0
         while i + n <= len(words):
@@ -62,8 +62,8 @@ def naive(text: str, from_count: int) -> dict[str, float]:
             else:
                 seen.add(gram)
                 i += 1
-        figures[f"dup_{n}gram_char_frac"] = repeated_chars / n_chars
-    return figures
+        scores[f"dup_{n}gram_char_frac"] = repeated_chars / n_chars
+    return scores
 
 
 @given(st.lists(TEXTS, max_size=5), st.sampled_from([[1, 2, 3], [2, 3], [4]]), st.integers(1, 2))
@@ -88,20 +88,20 @@ def test_a_short_text_that_repeats_nothing_has_no_repetition() -> None:
 
 
 def test_a_lone_ngram_is_the_commonest_where_one_occurrence_is_enough() -> None:
-    figures = repetition(pa.array(["Returns the norm."]), [2], [], 1).to_pylist()[0]
-    assert figures["top_2gram_char_frac"] == len("Returns the") / len("Returns the norm.")
+    scores = repetition(pa.array(["Returns the norm."]), [2], [], 1).to_pylist()[0]
+    assert scores["top_2gram_char_frac"] == len("Returns the") / len("Returns the norm.")
 
 
 def test_one_line_over_and_over_is_all_repetition() -> None:
-    figures = one("buy now, pay later today\n" * 100)
-    assert figures["dup_line_frac"] == 99 / 101  # the last newline ends with an empty line
-    assert figures["dup_5gram_char_frac"] > 0.75
+    scores = one("buy now, pay later today\n" * 100)
+    assert scores["dup_line_frac"] == 99 / 101  # the last newline ends with an empty line
+    assert scores["dup_5gram_char_frac"] > 0.75
 
 
 @pytest.mark.parametrize("n_words", [200_000])
 def test_a_huge_document_takes_linear_time(n_words: int) -> None:
-    figures = one(" ".join(f"w{i}" for i in range(n_words)))
-    assert set(figures.values()) == {0.0}
+    scores = one(" ".join(f"w{i}" for i in range(n_words)))
+    assert set(scores.values()) == {0.0}
 
 
 def test_no_documents_at_all() -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.filter.words.contractions import special_words
+from pipeline.filter.words.contractions import list_special_words
 from pipeline.filter.words.known_words import MAX_PIECES, MAX_SPECIAL
-from pipeline.filter.words.words import split
+from pipeline.filter.words.words import tokenize
 
 spacy = pytest.importorskip("spacy")
 
@@ -43,22 +43,22 @@ def chunks(n: int, seed: int) -> list[str]:
 def test_all_but_one_in_a_hundred_odd_words_are_cut_alike(tokens: object) -> None:
     assert callable(tokens)
     made = chunks(5_000, 1)
-    unlike = [chunk for chunk in made if split(chunk) != tokens(chunk)]
+    unlike = [chunk for chunk in made if tokenize(chunk) != tokens(chunk)]
     assert len(unlike) <= len(made) / 100, unlike
 
 
 def test_what_is_between_words_does_not_matter(tokens: object) -> None:
     assert callable(tokens)
     chance = random.Random(2)
-    words = [chunk for chunk in chunks(2_000, 3) if split(chunk) == tokens(chunk)]
+    words = [chunk for chunk in chunks(2_000, 3) if tokenize(chunk) == tokens(chunk)]
     text = "".join(word + chance.choice(SPACES) for word in words)
-    assert split(text) == [piece for word in words for piece in split(word)]
+    assert tokenize(text) == [piece for word in words for piece in tokenize(word)]
 
 
 def test_known_words_are_spacys(tokens: object) -> None:
     assert callable(tokens)
-    for word, pieces in special_words().items():
-        assert split(word) == list(pieces) == tokens(word)
+    for word, pieces in list_special_words().items():
+        assert tokenize(word) == list(pieces) == tokens(word)
         assert len(word.encode()) <= MAX_SPECIAL
         assert len(pieces) <= MAX_PIECES
 
@@ -75,9 +75,9 @@ def test_known_words_are_spacys(tokens: object) -> None:
     ],
 )
 def test_examples(text: str, words: list[str]) -> None:
-    assert split(text) == words
+    assert tokenize(text) == words
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=80))
 def test_no_letter_is_lost_or_made(text: str) -> None:
-    assert "".join(split(text)) == "".join(text.split())
+    assert "".join(tokenize(text)) == "".join(text.split())

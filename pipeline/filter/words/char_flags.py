@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pipeline.text.letters import ABOVE
 
-Marks = npt.NDArray[np.uint32]
+CharFlags = npt.NDArray[np.uint32]
 
 SPACE, LOWER, UPPER, DIGIT = 1, 2, 4, 8  # str.isspace; letters of scripts without case are both lower and upper; 0 to 9
 OPENS, CLOSES, QUOTE, ICON = 16, 32, 64, 128  # comes off the start of a word; off its end; quotation marks; pictures
@@ -66,11 +66,11 @@ _LINE_ENDS = (
 
 
 @cache
-def marks() -> Marks:
+def load_char_flags() -> CharFlags:
     """The bits of each of the first 65,536 code points, and at `ABOVE` those of all others (pictures, mostly)."""
     table = np.zeros(ABOVE + 1, np.uint32)
     for point in range(ABOVE):
-        table[point] = _of(chr(point))
+        table[point] = _classify_char(chr(point))
     for first, last in _UNCASED:
         table[first : last + 1] |= LOWER | UPPER
     for signs, bits in (
@@ -95,7 +95,7 @@ def marks() -> Marks:
     return table
 
 
-def _of(letter: str) -> int:
+def _classify_char(letter: str) -> int:
     """What Unicode says."""
     category = unicodedata.category(letter)
     bits = SPACE if letter.isspace() else 0

@@ -11,16 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.filter.contamination import Leaks, overlap, rules
-from pipeline.filter.contamination_sets import (
-    contaminated_metrics,
-    leak_metrics,
+from pipeline.filter.contamination import Leaks, make_overlap_rule, measure_overlap
+from pipeline.filter.decisions import find_first_broken
+from pipeline.filter.evaluation_sets import (
+    count_contaminated_docs,
+    count_leak_ngrams,
     load_leaks,
     read_leaks,
     read_set,
     write_leaks,
 )
-from pipeline.filter.decisions import first_broken
 from pipeline.filter.params import Decontamination, EvaluationSet
 from pipeline.frame.errors import UserError
 from pipeline.text.normalize import fold, split_words
@@ -69,8 +69,8 @@ def test_each_kind_of_file_gives_the_same_items(tmp_path: Path, kind: str) -> No
     assert found == [(f"ours:test{kind}#{row}", each["question"]) for row, each in zip(rows, ROWS, strict=True)]
     leaks = leaks_of(path, [] if kind == ".txt" else ["question"])
     text = split_words(fold(pa.array([f"Quiz. {ROWS[1]['question']}", "Nothing to see here."])))
-    assert overlap(text, leaks).column("leak_item").to_pylist() == [found[1][0], ""]
-    assert leak_metrics(leaks) == {"decontamination_ours_ngrams": 10, "decontamination_ours_too_short": 0}
+    assert measure_overlap(text, leaks).column("leak_item").to_pylist() == [found[1][0], ""]
+    assert count_leak_ngrams(leaks) == {"decontamination_ours_ngrams": 10, "decontamination_ours_too_short": 0}
 
 
 def test_dotted_fields_and_folders(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_the_file_of_a_worker_is_the_same_each_time(tmp_path: Path) -> None:
     write_leaks(tmp_path / "a.parquet", leaks)
     write_leaks(tmp_path / "b.parquet", load_leaks(tmp_path / "a.parquet"))
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
-    assert leak_metrics(load_leaks(tmp_path / "b.parquet")) == leak_metrics(leaks)
-    assert leak_metrics(leaks)["decontamination_ours_too_short"] == 2
+    assert count_leak_ngrams(load_leaks(tmp_path / "b.parquet")) == count_leak_ngrams(leaks)
+    assert count_leak_ngrams(leaks)["decontamination_ours_too_short"] == 2
 
 
 def test_what_went_is_counted_by_set(tmp_path: Path) -> None:
@@ -100,13 +100,13 @@ def test_what_went_is_counted_by_set(tmp_path: Path) -> None:
     leaks = read_leaks(Decontamination.model_validate({"sets": sets}), tmp_path)
     one, two, cat = ROWS[0]["question"], ROWS[1]["question"], "a cat that sat on the mat of a hat never saw a rat"
     texts = [f"{one} {two}", f"{cat}. {one}", f"It is said: {cat}", "A cat sat on the mat.", two]
-    figures = pa.Table.from_batches([overlap(split_words(fold(pa.array(texts))), leaks)])
-    broken = first_broken(figures, rules(0)) == 0
+    scores = pa.Table.from_batches([measure_overlap(split_words(fold(pa.array(texts))), leaks)])
+    broken = find_first_broken(scores, [make_overlap_rule(0)]) == 0
     assert broken.tolist() == [True, True, True, False, True]
-    assert contaminated_metrics(figures, broken) == {"contaminated_quiz_docs": 3, "contaminated_cats_docs": 2}
+    assert count_contaminated_docs(scores, broken) == {"contaminated_quiz_docs": 3, "contaminated_cats_docs": 2}
     broken[0] = False
-    assert contaminated_metrics(figures, broken) == {"contaminated_quiz_docs": 2, "contaminated_cats_docs": 2}
-    few = first_broken(figures, rules(5)) == 0
+    assert count_contaminated_docs(scores, broken) == {"contaminated_quiz_docs": 2, "contaminated_cats_docs": 2}
+    few = find_first_broken(scores, [make_overlap_rule(5)]) == 0
     assert few.tolist() == [True, True, False, False, False]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.filter.contamination import Leaks, build, from_table, to_table
+from pipeline.filter.contamination import Leaks, build_leaks, from_table, to_table
 from pipeline.filter.params import Decontamination, EvaluationSet
 from pipeline.frame.errors import UserError
 from pipeline.storage.files import TEXT, FoundFile, find_below, find_texts, open_local, read_lines, read_rows
@@ -33,18 +33,18 @@ def read_leaks(params: Decontamination, folder: Path) -> Leaks:
     texts: list[str] = []
     labels: list[str] = []
     sets: list[int] = []
-    for place, each in enumerate(params.sets):
+    for index, each in enumerate(params.sets):
         n_before = len(texts)
-        for label, text in read_set(each, folder, f"filter.decontamination.sets.{place}"):
+        for label, text in read_set(each, folder, f"filter.decontamination.sets.{index}"):
             texts.append(text)
             labels.append(label)
-            sets.append(place)
+            sets.append(index)
         if len(texts) == n_before:
             raise UserError(f"evaluation set {each.name}: no texts", repr(each.path), "correct its path and fields")
     words = split_words(fold(pa.array(texts, pa.string())))
     names = [each.name for each in params.sets]
     n, shortest = params.ngram_words, min(params.min_words, params.ngram_words)
-    return build(words, labels, np.array(sets, np.int64), names, ngram_words=n, min_words=shortest)
+    return build_leaks(words, labels, np.array(sets, np.int64), names, ngram_words=n, min_words=shortest)
 
 
 def read_set(params: EvaluationSet, folder: Path, setting: str) -> Iterator[tuple[str, str]]:
@@ -89,21 +89,21 @@ def load_leaks(path: Path) -> Leaks:
     return from_table(read_table(path))
 
 
-def leak_metrics(leaks: Leaks) -> dict[str, int]:
+def count_leak_ngrams(leaks: Leaks) -> dict[str, int]:
     """Of each set: how many different n-grams are looked for, and how many texts are too short to be."""
     n_ngrams = np.bincount(leaks.set_of_item[leaks.items], minlength=len(leaks.sets))
-    found = {f"decontamination_{name}_ngrams": int(n_ngrams[place]) for place, name in enumerate(leaks.sets)}
+    found = {f"decontamination_{name}_ngrams": int(n_ngrams[index]) for index, name in enumerate(leaks.sets)}
     short = {
-        f"decontamination_{name}_too_short": int(leaks.n_too_short[place]) for place, name in enumerate(leaks.sets)
+        f"decontamination_{name}_too_short": int(leaks.n_too_short[index]) for index, name in enumerate(leaks.sets)
     }
     return found | short
 
 
-def contaminated_metrics(figures: pa.Table, is_dropped: npt.NDArray[np.bool_]) -> dict[str, int]:
+def count_contaminated_docs(scores: pa.Table, is_dropped: npt.NDArray[np.bool_]) -> dict[str, int]:
     """By set, how many of the documents dropped as contaminated hold n-grams of it; one document may count for several sets."""
     prefix = "leak_ngrams_"
-    names = [name.removeprefix(prefix) for name in figures.column_names if name.startswith(prefix)]
+    names = [name.removeprefix(prefix) for name in scores.column_names if name.startswith(prefix)]
     return {
-        f"contaminated_{name}_docs": int(np.count_nonzero(is_dropped & (figures.column(prefix + name).to_numpy() > 0)))
+        f"contaminated_{name}_docs": int(np.count_nonzero(is_dropped & (scores.column(prefix + name).to_numpy() > 0)))
         for name in names
     }

@@ -1,0 +1,80 @@
+"""Find payment card numbers and IBANs: does one start here?
+
+In: a window of bytes and the position of the first character. Out: the span of the number, or None.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from stdnum import iban, luhn, numdb
+
+from pipeline.filter.pii.spans import Span, ends_here, extract_digits
+
+_CARD = re.compile(rb"\d{4}([ -])(?:\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{6}\1\d{4,5})|\d{12,19}")
+_CARD_CUE = re.compile(
+    rb"(?i)(?<![<\w])(?:cards?|visa|master ?card|amex|american express|discover|maestro|debit|credit)\W"
+)
+
+
+_CALL = re.compile(rb"\w\(\Z")
+
+
+def find_card(window: bytes, at: int) -> Span | None:
+    """13 to 19 digits that an issuer uses (ISO/IEC 7812 prefix and length), whose Luhn sum comes out.
+
+    In one piece (an identifier may look like it: one in ten has a right sum) only 15 and 16 digits are taken, not behind `=`
+    or `/` or as an argument, and none that is one digit over and over, unless a word like "card" stands shortly before.
+    """
+    found = _CARD.match(window, at)
+    if found is None or not ends_here(window, found.end()):
+        return None
+    number = extract_digits(found.group())
+    if not _has_issuer(number) or not luhn.is_valid(number.decode()):
+        return None
+    if found.group(1) is None and not _CARD_CUE.search(window, max(0, at - 40), at):
+        if len(number) not in (15, 16) or window[max(0, at - 1) : at] in (b"=", b"/", b"+", b"."):
+            return None
+        if len(set(number[1:])) < 3 or number.endswith(b"000000") or _CALL.search(window, 0, at):
+            return None
+    return found.span()
+
+
+def _has_issuer(number: bytes) -> bool:
+    size, two, three, four = len(number), int(number[:2]), int(number[:3]), int(number[:4])
+    return (
+        (number[:1] == b"4" and size in (13, 16, 19))  # Visa
+        or ((51 <= two <= 55 or 2221 <= four <= 2720) and size == 16)  # Mastercard
+        or (two in (34, 37) and size == 15)  # American Express
+        or ((four == 6011 or 644 <= three <= 649 or two == 65) and 16 <= size <= 19)  # Discover
+        or (3528 <= four <= 3589 and 16 <= size <= 19)  # JCB
+        or ((300 <= three <= 305 or two in (36, 38, 39)) and 14 <= size <= 19)  # Diners Club
+        or (two == 62 and 16 <= size <= 19)  # UnionPay
+        or (two in (50, 56, 57, 58) and 12 <= size <= 19)  # Maestro
+    )
+
+
+_IBAN = re.compile(rb"[A-Z]{2}\d{2}(?:[A-Z0-9]{11,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?)")
+
+
+def find_iban(window: bytes, at: int) -> Span | None:
+    """Return the span of an IBAN (ISO 13616) in one piece or in fours: length and form by country, check digits mod 97."""
+    found = _IBAN.match(window, at)
+    size = _get_iban_size(found.group()[:2].decode()) if found is not None else 0
+    if found is None or not size:
+        return None
+    text, stop = found.group(), found.end()
+    if b" " in text:  # what follows in capitals may have been taken for a part of it
+        text = text[: size + (size - 1) // 4]
+        stop = at + len(text)
+    number = text.replace(b" ", b"").decode()
+    is_whole = len(number) == size and not text.endswith(b" ") and not window[stop : stop + 1].isalnum()
+    return (at, stop) if is_whole and iban.is_valid(number, check_country=False) else None
+
+
+@cache
+def _get_iban_size(country: str) -> int:
+    """Return the length of a country's IBANs by SWIFT's registry, or 0 for a country that has none."""
+    [(_, entry)] = numdb.get("iban").info(country)
+    return 4 + sum(map(int, re.findall(r"\d+", entry["bban"]))) if entry else 0
