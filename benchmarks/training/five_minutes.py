@@ -74,7 +74,7 @@ def run_ours(place: Path, seconds: float) -> float:
         data = ROOT / "data"
         inputs = f"--shards {data / 'shard'} --tokenizer {data / 'train_tokenizer'} --out out --metrics metrics.json"
         started = time.perf_counter()
-        run_python(["-m", "pipeline.launch", "pretrain", *inputs.split()], place, PYTHONPATH=str(ROOT))
+        run_python(["-m", "pipeline", "pretrain", *inputs.split()], place, PYTHONPATH=str(ROOT))
         spent = time.perf_counter() - started
         return spent, json.loads((place / "metrics.json").read_text(encoding="utf-8"))
 

@@ -159,7 +159,7 @@ def test_the_slurm_example_is_accepted(monkeypatch: pytest.MonkeyPatch, capsys: 
     filled = found[0].replace("$SLURM_NNODES", "2").replace("$SLURM_JOB_ID", "17").replace("$first", "node1")
     assert "$" not in filled
     words = shlex.split(filled.replace("\\\n", " "))
-    at = words.index("pipeline.launch") + 1
+    at = words.index("pipeline") + 1
     stage = words.index("pretrain")
     said = dry_run(words[at:stage], words[stage:], monkeypatch, capsys)
     assert "--nnodes=2" in said
@@ -178,7 +178,7 @@ def test_the_kubernetes_example_is_accepted(
     assert (service["kind"], job["kind"], job["spec"]["completionMode"]) == ("Service", "Job", "Indexed")
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    assert container["command"] == ["python", "-m", "pipeline.launch"]
+    assert container["command"] == ["python", "-m", "pipeline"]
     arguments = container["args"]
     stage = arguments.index("pretrain")
     dry_run(arguments[:stage], arguments[stage:], monkeypatch, capsys)
@@ -205,7 +205,7 @@ def test_an_error_of_all_processes_is_said_once(finished_workspace: Path, tmp_pa
     argv[argv.index("--out") + 1], argv[argv.index("--metrics") + 1] = str(tmp_path / "out"), str(tmp_path / "m.json")
     env = {**os.environ, "PYTHONPATH": str(ROOT), "MINIGPT_PROCESSES": "2", "MINIGPT_DEVICE": "cpu"}
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.launch", *argv],
+        [sys.executable, "-m", "pipeline", *argv],
         cwd=finished_workspace,
         env=env,
         capture_output=True,

@@ -205,7 +205,7 @@ def test_kill_9_with_a_mixture_ends_as_if_nothing_had_been(finished_workspace: P
     values["pretrain"]["data"] = {"packing": "best_fit", "mask_documents": True, "mixture": MIXTURE}
     values["pretrain"]["training"] |= {"total_steps": 24, "eval_every": 12}
     argv, digests = stage_commands()["pretrain"], []
-    command = [sys.executable, "-m", "pipeline.launch", *argv]
+    command = [sys.executable, "-m", "pipeline", *argv]
     env = {
         **os.environ,
         "PYTHONPATH": str(ROOT),

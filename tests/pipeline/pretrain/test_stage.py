@@ -73,7 +73,7 @@ def test_kill_9_and_start_again_gives_the_same_weights(stage: str, finished_work
         "MINIGPT_CHECKPOINT_SECONDS": "0.2",
         "MINIGPT_PROCESSES": "1",
     }
-    command = [sys.executable, "-m", "pipeline.launch", *argv]
+    command = [sys.executable, "-m", "pipeline", *argv]
     for n_checkpoints in (1, 2):
         with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL) as child:
             seen: set[str] = set()
