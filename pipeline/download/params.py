@@ -1,4 +1,4 @@
-"""`download` in params.yaml: the kinds of sources and their settings (docs/sources.md)."""
+"""Define the section `download` of params.yaml: the kinds of sources and their settings (docs/sources.md)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ SourceName = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 
 
 class TextSettings(Section):
-    """How files of text are read, wherever they come from."""
+    """Settings for reading text files, shared by local and fetched sources."""
 
-    license: str = "unknown"  # SPDX, for files that carry none
+    license: str = "unknown"  # SPDX, for files that declare none
     split_on: str = ""  # cut one file into documents at this separator; empty: one file, one document
-    max_member_bytes: Count = 64_000_000  # a longer text is a reject: what one document may take of memory
+    max_member_bytes: Count = 64_000_000  # a longer text becomes a reject; bounds the memory of one document
     text_column: Annotated[str, Field(min_length=1)] = "text"  # of JSON lines and Parquet, like the four below
     id_column: str = ""
     title_column: str = ""
@@ -42,17 +42,17 @@ class Text(TextSettings):
 
 
 class HttpFile(Section):
-    """One address. With a `sha256` the file is checked, and never asked for again once it is here."""
+    """One URL. With a `sha256` the file is verified, and never requested again once it is in the cache."""
 
     url: Annotated[str, Field(pattern=r"^https?://[^/\s]+\S*$")]
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
     file_name: Annotated[str, Field(pattern=r"^[\w.-]*$")] = (
-        ""  # where the address does not end in one: its ending counts
+        ""  # if the URL does not end in one: its suffix is the format
     )
 
 
 class Http(TextSettings):
-    """Files behind http(s) addresses, kept below var/fetched."""
+    """Files behind http(s) URLs, cached below var/fetched."""
 
     kind: Literal["http"]
     name: SourceName
@@ -67,9 +67,7 @@ class HuggingFace(TextSettings):
     name: SourceName
     repo: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")]
     repo_type: Literal["dataset", "model"] = "dataset"
-    revision: Annotated[
-        str, Field(min_length=1)
-    ]  # a commit; the commit that a branch or tag means today is put on record
+    revision: Annotated[str, Field(min_length=1)]  # a commit; for a branch or tag, the current commit is recorded
     files: Annotated[list[str], Field(min_length=1)]  # globs, such as data/CC-MAIN-2024-10/*.parquet
     format: SourceFormat = "text"
 
@@ -80,8 +78,8 @@ class Wikipedia(Section):
     kind: Literal["wikipedia"]
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     path: str
-    license: str = "CC-BY-SA-4.0"  # SPDX; dumps don't name it
-    max_member_bytes: Count = 16_000_000  # of one page's wikitext; a longer one is a reject
+    license: str = "CC-BY-SA-4.0"  # SPDX; dumps do not declare it
+    max_member_bytes: Count = 16_000_000  # of one page's wikitext; a longer one becomes a reject
 
 
 class Warc(Section):
@@ -90,11 +88,13 @@ class Warc(Section):
     kind: Literal["warc"]
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     path: str
-    license: str = "unknown"  # SPDX, for pages that name none themselves
-    max_member_bytes: Count = 16_000_000  # of one page, packed and unpacked; a longer one is a reject
+    license: str = "unknown"  # SPDX, for pages that declare none
+    max_member_bytes: Count = 16_000_000  # of one page, compressed and decompressed; a longer one becomes a reject
 
 
 class Download(Section):
+    """The settings of the stage."""
+
     sources: Annotated[
         list[Annotated[PythonDocs | Text | Http | HuggingFace | Wikipedia | Warc, Field(discriminator="kind")]],
         Field(min_length=1),

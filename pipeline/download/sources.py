@@ -1,6 +1,6 @@
-"""Readers of raw text, one file per kind of input: the settings of a source in, documents and rejects out.
+"""Open sources of raw text, with one reader per kind of input.
 
-`open_source` looks a reader up by the source's `kind`, checks that the source exists and gives its size and its batches.
+In: the settings of a source. Out: a `Reading` with its size and its batches of documents and rejects.
 To add a kind: a section in `params.py`, a module in `readers/` with `open_source(params, setting)`, a line in `READERS`.
 """
 
@@ -24,5 +24,8 @@ READERS: dict[str, Callable[[Any, str], Reading]] = {
 
 
 def open_source(params: Any, setting: str) -> Reading:
-    """`setting` is the dotted name of the source in params.yaml, for messages. Raises `UserError` if it can't be found."""
+    """Open a source with the reader of its kind. Raise `UserError` if it does not exist.
+
+    `setting` is the dotted name of the source in params.yaml, for error messages.
+    """
     return READERS[params.kind](params, setting)

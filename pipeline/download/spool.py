@@ -1,8 +1,8 @@
-"""What a source yields, spooled to folders of sorted runs: one folder a part, whole or not there at all.
+"""Spool what a source yields to folders of sorted runs: one folder per part, either complete or absent.
 
 In: the parts or batches of a reading, and the function that makes record batches of documents. Out: folders with runs
-(pipeline/storage/sort.py) and a summary: counts, what was read. A part's folder is named by its bytes, its settings and the code
-that reads it, so a run that was stopped finds it again wherever the part stands now. Memory: one run a process.
+(pipeline/storage/sort.py) and a summary (counts and provenance). A part's folder is named by a hash of its bytes, its settings and
+the code that reads it, so a resumed run finds it again even if the part has moved. Memory: one run per process.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from pipeline.workers.map import map_shards
 MakeTables: TypeAlias = Callable[[list[Document]], Iterator[pa.RecordBatch]]
 Advance: TypeAlias = Callable[[int], None]
 
-N_HERE = 2  # so few parts, or so little of them, this process reads itself: starting workers takes as long
+N_HERE = 2  # up to so many parts or bytes are read in this process: starting workers takes as long
 HERE_BYTES = 32_000_000
 SUMMARY = "summary.json"
-CODE = ("download", "storage", "text")  # rooms whose code decides what is read
+CODE = ("download", "storage", "text")  # rooms whose code determines what is read
 
 
 class Summary(NamedTuple):
-    """What a folder holds besides its runs. `reject` is the first one, as a person would read it."""
+    """What a folder holds besides its runs. `reject` describes the first reject."""
 
     counts: Counter[str]
     reasons: Counter[str]
@@ -42,11 +42,12 @@ class Summary(NamedTuple):
     origins: list[dict[str, object]]
     reject: str
 
-    def plus(self, other: Summary) -> Summary:
+    def merge(self, other: Summary) -> Summary:
+        """Return the sum of both."""
         return Summary(
             self.counts + other.counts,
             self.reasons + other.reasons,
-            self.rows.plus(other.rows),
+            self.rows.merge(other.rows),
             self.origins + other.origins,
             self.reject or other.reject,
         )
@@ -56,14 +57,14 @@ EMPTY = Summary(Counter(), Counter(), RowFormat(), [], "")
 
 
 def clear_unfinished(scratch: Path) -> None:
-    """Removes what a stopped run has left half-written or without a name."""
+    """Remove folders that an interrupted run has left incomplete or unnamed."""
     for path in scratch.iterdir() if scratch.exists() else []:
         if not path.name.startswith("part-"):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def spool_reading(reading: Reading, scratch: Path, make: MakeTables, advance: Advance) -> list[Path]:
-    """The reading's folders in its order."""
+    """Read a source into folders and return them in its order."""
     scratch.mkdir(parents=True, exist_ok=True)
     if not reading.parts:
         return [_spool_batches(reading.batches, scratch, make, advance)]
@@ -77,20 +78,20 @@ def spool_reading(reading: Reading, scratch: Path, make: MakeTables, advance: Ad
 
 
 def _spool_part(scratch: Path, make: MakeTables, part: SourcePart, advance: Advance | None = None) -> Path:
-    """The folder of one part, found or made; runs in a worker."""
+    """Return the folder of one part, and create it if it does not exist; runs in a worker."""
     opened = part.open()
     if not opened.key:
         return _spool_batches(opened.batches, scratch, make, advance)
-    folder = scratch / f"part-{xxhash.xxh3_128_hexdigest((opened.key + code_key()).encode())}"
+    folder = scratch / f"part-{xxhash.xxh3_128_hexdigest((opened.key + hash_code()).encode())}"
     if folder.exists():
         if advance:
             advance(part.n_bytes)
         return folder
-    made = _spool_batches(opened.batches, scratch, make, advance)
+    unnamed = _spool_batches(opened.batches, scratch, make, advance)
     try:
-        made.rename(folder)
-    except OSError:  # the same part twice, by two workers at the same time
-        shutil.rmtree(made)
+        unnamed.rename(folder)
+    except OSError:  # two workers have read the same part at the same time
+        shutil.rmtree(unnamed)
     return folder
 
 
@@ -103,7 +104,7 @@ def _spool_batches(batches: Iterator[DocumentBatch], scratch: Path, make: MakeTa
             docs.write(table)
         if batch.rejects:
             rejects.write(pa.RecordBatch.from_pylist([reject._asdict() for reject in batch.rejects], REJECTS))
-        summary = summary.plus(_summary(batch))
+        summary = summary.merge(_summarize(batch))
         if advance and batch.n_bytes:
             advance(batch.n_bytes)
     docs.flush()
@@ -112,25 +113,25 @@ def _spool_batches(batches: Iterator[DocumentBatch], scratch: Path, make: MakeTa
     return folder
 
 
-def _summary(batch: DocumentBatch) -> Summary:
+def _summarize(batch: DocumentBatch) -> Summary:
     reject = f"{batch.rejects[0].reason}: {batch.rejects[0].locator}" if batch.rejects else ""
     reasons = Counter(reject.reason for reject in batch.rejects)
     return Summary(Counter(batch.counts), reasons, batch.rows, [dict(origin) for origin in batch.origins], reject)
 
 
 def read_summary(folders: Sequence[Path]) -> Summary:
-    """The summaries of these folders, added up."""
-    whole = EMPTY
+    """Read the summaries of these folders and return their sum."""
+    total = EMPTY
     for folder in folders:
         counts, reasons, rows, origins, reject = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         n_rows, n_found, names = rows
         part = Summary(Counter(counts), Counter(reasons), RowFormat(n_rows, n_found, tuple(names)), origins, reject)
-        whole = whole.plus(part)
-    return whole
+        total = total.merge(part)
+    return total
 
 
-def code_key() -> str:
-    """Return a hash of the code that reads sources: parts spooled by other code are not reused."""
+def hash_code() -> str:
+    """Return a hash of the code that reads sources: parts spooled by different code are not reused."""
     pipeline = Path(__file__).parent.parent
     digest = xxhash.xxh3_128()
     for path in sorted(path for room in CODE for path in (pipeline / room).rglob("*.py")):

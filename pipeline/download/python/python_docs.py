@@ -26,7 +26,7 @@ from pipeline.download.python.distributions import (
 from pipeline.download.python.docstrings import Exports, Parsed, Symbol, UnreadableError
 from pipeline.download.python.public_names import Module, PublicNames, is_alias
 from pipeline.download.python.static_text import evaluate_value
-from pipeline.download.readers.document import Document, DocumentBatch, Reading, Reject, canonical_json
+from pipeline.download.readers.document import Document, DocumentBatch, Reading, Reject, dump_canonical_json
 from pipeline.workers.map import map_shards
 
 TOPICS = "pydoc_data/topics.py"
@@ -140,7 +140,9 @@ def _make_batches(package: Package, results: Sequence[FileResult]) -> Iterator[D
     source = f"python_docs/{package.name}"
     rejects = [
         Reject(
-            source, canonical_json({"package": package.name, "version": package.version, "file": file.relative}), *error
+            source,
+            dump_canonical_json({"package": package.name, "version": package.version, "file": file.relative}),
+            *error,
         )
         for file, _, parsed, error in results
         if parsed is None
@@ -211,13 +213,13 @@ def _make_document(package: Package, source: str, location: SymbolLocation) -> D
     file, module, symbol, title = location
     where = {"package": package.name, "version": package.version, "file": file.relative, "line": symbol.line}
     what = {"module": module, "qualname": symbol.qualname, "kind": symbol.kind, "signature": symbol.signature.strip()}
-    locator = canonical_json({**where, **what})
+    locator = dump_canonical_json({**where, **what})
     doc = symbol.doc.removeprefix(f"{title}\n").strip()  # some docstrings begin with their own name as a heading
     text = f"{symbol.prefix}{title}{symbol.signature}\n\n{doc}"
     try:
         (text + locator).encode()
     except UnicodeEncodeError as error:
-        return Reject(source, canonical_json(where), "not_unicode", str(error))
+        return Reject(source, dump_canonical_json(where), "not_unicode", str(error))
     return Document(source, locator, text, title, "", package.license)
 
 

@@ -22,7 +22,7 @@ from pipeline.download.readers.document import (
     Reading,
     Reject,
     SourcePart,
-    canonical_json,
+    dump_canonical_json,
     read_parts,
 )
 from pipeline.download.readers.text import content_key, file_origin
@@ -92,7 +92,7 @@ def _open_file(params: Any, system: Any, found: FoundFile, read: Read, make: Mak
     first = DocumentBatch([], [], {"hidden_files": n_hidden} if n_hidden else {}, 0, [file_origin((found,), [content])])
     chunks = _file_chunks(system, found, lambda file: read(file, found.name, params.max_member_bytes))
     batches = chain([first], _in_order(partial(_make, make, params), chunks))
-    return Opened(canonical_json(named) if content else "", batches)
+    return Opened(dump_canonical_json(named) if content else "", batches)
 
 
 def _make(make: Make, params: Any, chunk: Chunk) -> DocumentBatch:
@@ -111,7 +111,7 @@ def reject(source: str, file: str, where: Mapping[str, object], reason: str, det
 
 def locator(file: str, where: Mapping[str, object]) -> str:
     """File names need not be UTF-8: what is not is shown as `\\udc80`."""
-    return canonical_json({**where, "file": file}).encode("utf-8", "backslashreplace").decode()
+    return dump_canonical_json({**where, "file": file}).encode("utf-8", "backslashreplace").decode()
 
 
 def make_document(

@@ -1,4 +1,4 @@
-"""What every reader yields: documents, rejects and counts, in batches; and the parts that can be read apart."""
+"""Define what every reader yields: documents, rejects and counts, in batches; and parts that can be read separately."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Document(NamedTuple):
-    """One text with where it comes from; `locator` is canonical JSON, `license` SPDX or `unknown`."""
+    """One text with its provenance; `locator` is canonical JSON, `license` an SPDX expression or `unknown`."""
 
     source: str
     locator: str
@@ -19,7 +19,7 @@ class Document(NamedTuple):
 
 
 class Reject(NamedTuple):
-    """What could not become a document: where, a reason that is counted, and the detail for a person."""
+    """An input that could not become a document: its location, a reason that is counted, and a detail for the user."""
 
     source: str
     locator: str
@@ -28,19 +28,20 @@ class Reject(NamedTuple):
 
 
 class RowFormat(NamedTuple):
-    """Rows read, rows that have the text column, and the columns of the first one without: a wrong setting or a bad row?"""
+    """Rows read, rows with the text column, and the columns of the first row without it: tells a wrong setting from a bad row."""
 
     n_rows: int = 0
     n_found: int = 0
     names: tuple[str, ...] = ()
 
-    def plus(self, other: RowFormat) -> RowFormat:
+    def merge(self, other: RowFormat) -> RowFormat:
+        """Return the sum of both."""
         return RowFormat(self.n_rows + other.n_rows, self.n_found + other.n_found, self.names or other.names)
 
 
 class DocumentBatch(NamedTuple):
-    """A few documents. `n_bytes` of the source's `Reading.total_bytes` have been read for them; `origins` say what was
-    read (a package and its version, a file and its hash), for the record."""
+    """A few documents. `n_bytes` of the source's `Reading.total_bytes` have been read for them; `origins` record what was
+    read (a package and its version, a file and its hash)."""
 
     docs: list[Document]
     rejects: list[Reject]
@@ -51,25 +52,25 @@ class DocumentBatch(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """`key` names every byte of a part and the settings that it is read with; empty where the bytes can't be named."""
+    """An opened part. `key` identifies its bytes and the settings that it is read with; empty where the bytes cannot be identified."""
 
     key: str
     batches: Iterator[DocumentBatch]
 
 
 class SourcePart(NamedTuple):
-    """A share of a source that can be read alone; in any process (`open` is picklable), if it has no workers of its own."""
+    """A part of a source that can be read separately; in any process (`open` is picklable) if it has no workers of its own."""
 
     n_bytes: int
     open: Callable[[], Opened]
 
 
 class Reading(NamedTuple):
-    """A source that was found and opened; `total_bytes` 0 where the size is not known before reading.
+    """An opened source; `total_bytes` is 0 where the size is unknown before reading.
 
-    `parts` are the same documents as `batches`, in the same order, where a source can be read in shares; with `has_workers`
-    each part has workers of its own, and they are read one after the other. `check` raises `UserError` for what shows only
-    after all of them: rows that never have the text column."""
+    `parts` yield the same documents as `batches`, in the same order, where a source can be read in parts; with `has_workers`
+    each part has workers of its own, and they are read one after the other. `check` raises `UserError` for errors that show only
+    after all of them have been read: no row has the text column."""
 
     total_bytes: int
     batches: Iterator[DocumentBatch]
@@ -78,19 +79,19 @@ class Reading(NamedTuple):
     has_workers: bool = False
 
 
-def canonical_json(values: Mapping[str, object]) -> str:
-    """The same values give the same bytes."""
+def dump_canonical_json(values: Mapping[str, object]) -> str:
+    """Serialize values so that the same values give the same bytes."""
     return json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def read_parts(
     parts: Sequence[SourcePart], check: Callable[[RowFormat], None] | None = None
 ) -> Iterator[DocumentBatch]:
-    """Yield the batches of all parts, then check the rows that they had."""
+    """Yield the batches of all parts, then check their rows."""
     rows = RowFormat()
     for part in parts:
         for batch in part.open().batches:
-            rows = rows.plus(batch.rows)
+            rows = rows.merge(batch.rows)
             yield batch
     if check:
         check(rows)

@@ -22,7 +22,7 @@ from pipeline.download.readers.document import (
     Reading,
     RowFormat,
     SourcePart,
-    canonical_json,
+    dump_canonical_json,
     read_parts,
 )
 from pipeline.frame.errors import UserError
@@ -65,7 +65,7 @@ def open_local(params: Http | HuggingFace, setting: str, files: Sequence[Local])
 def _whole(settings: Section, file: Local, reading: Reading) -> Opened:
     """A file that its reader takes as a whole, under the name of its hash."""
     content = {"settings": settings.model_dump(exclude={"path"}), "origin": file.origin}
-    return Opened(canonical_json(content), reading.batches)
+    return Opened(dump_canonical_json(content), reading.batches)
 
 
 def _settings(params: Http | HuggingFace, setting: str, section: type[Section], path: Path) -> Section:
@@ -83,7 +83,7 @@ def _settings(params: Http | HuggingFace, setting: str, section: type[Section], 
 
 def _open_part(open_part: Callable[[], Opened], source: str, file: Local) -> Opened:
     opened = open_part()
-    key = canonical_json({"inner": opened.key, "source": source, "where": file.where, "url": file.url})
+    key = dump_canonical_json({"inner": opened.key, "source": source, "where": file.where, "url": file.url})
     return Opened(key if opened.key else "", _placed(opened.batches, source, file))
 
 
@@ -91,7 +91,7 @@ def _placed(batches: Iterator[DocumentBatch], source: str, file: Local) -> Itera
     """The batches with the place that the file is from."""
 
     def locator(inner: str) -> str:
-        return canonical_json({**json.loads(inner), **file.where})
+        return dump_canonical_json({**json.loads(inner), **file.where})
 
     for batch in batches:
         docs = [

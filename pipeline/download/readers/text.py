@@ -29,7 +29,7 @@ from pipeline.download.readers.document import (
     Reject,
     RowFormat,
     SourcePart,
-    canonical_json,
+    dump_canonical_json,
     read_parts,
 )
 from pipeline.download.readers.records import PARQUET, PLAIN, ROWS, Columns, Piece, read_pieces
@@ -83,7 +83,7 @@ def _open_part(params: Text, system: Any, files: tuple[FoundFile, ...], n_hidden
     hashes = [content_key(system, file) for file in files]
     settings = params.model_dump(exclude={"path"})  # where the files lie makes no difference
     content = [[_printable(file.name), file.n_bytes, key] for file, key in zip(files, hashes, strict=True)]
-    key = canonical_json({"settings": settings, "hidden": n_hidden, "content": content})
+    key = dump_canonical_json({"settings": settings, "hidden": n_hidden, "content": content})
     return Opened(key if all(hashes) else "", _read(params, system, files, n_hidden, file_origin(files, hashes)))
 
 
@@ -212,7 +212,7 @@ def _batch(params: Text, name: str, pieces: list[Piece], n_bytes: int) -> Docume
     docs: list[Document] = []
     rejects: list[Reject] = []
     for piece in pieces:
-        locator = canonical_json(
+        locator = dump_canonical_json(
             {"path": _printable(name), **{key: _printable(value) for key, value in piece.where.items()}}
         )
         if piece.reason:

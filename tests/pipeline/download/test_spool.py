@@ -19,7 +19,7 @@ from pipeline.storage.arrow import map_batches
 from pipeline.storage.sort import run_paths
 from tests.conftest import ROOT
 
-make = download._tables  # pyright: ignore[reportPrivateUsage]
+make = download.make_tables
 
 
 def batches(text: str) -> Iterator[DocumentBatch]:
@@ -91,7 +91,7 @@ def test_the_same_part_twice_at_once_is_one(tmp_path: Path, monkeypatch: pytest.
 def test_what_other_code_has_read_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reading = Reading(1, iter(()), [SourcePart(1, partial(open_text, "k", "one"))])
     [before] = spool_reading(reading, tmp_path, make, lambda n: None)
-    monkeypatch.setattr(spooled, "code_key", lambda: "later")
+    monkeypatch.setattr(spooled, "hash_code", lambda: "later")
     [after] = spool_reading(reading, tmp_path, make, lambda n: None)
     assert before != after
 
