@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.measure import Result, Row, seconds
-from pipeline.download.tombstones import tombstone
+from pipeline.download.tombstones import make_tombstone
 from pipeline.ledger import takedown
 from pipeline.ledger.diff import diff
 from pipeline.ledger.places import STAGES, DataSnapshot, DvcCache
@@ -226,7 +226,7 @@ def measure_commands(before: DataSnapshot, after: DataSnapshot, n_docs: int) -> 
         return lambda: why(before, query, [], registry, Path("none"))
 
     def take(kind: str, value: str) -> Callable[[], object]:
-        return lambda: takedown.plan(before, [tombstone(kind, value, "asked")], registry, with_duplicates=False)
+        return lambda: takedown.plan(before, [make_tombstone(kind, value, "asked")], registry, with_duplicates=False)
 
     words, domain, license = doc["text"][20:90], "site77.example.org", "CC-BY-NC-4.0"
     commands: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {

@@ -1,15 +1,15 @@
-"""Tombstones: which documents have been taken down, by id, URL, domain or license.
+"""Match documents against tombstones: takedowns by id, URL, domain or license.
 
 In: the lines of data/takedowns.jsonl, and columns of documents (id, url, license). Out: for each document the key of the
-tombstone that covers it, or null. Memory: one batch of columns. Time: 2 µs a document, nothing without tombstones.
+tombstone that covers it, or null. Memory: one batch of columns. Time: 2 µs per document, none without tombstones.
 
-A URL is compared without scheme, user, default port, `www.`, fragment and closing slash, its host in lower case and its
-percent signs as RFC 3986 (6.2.2) normalises them. A domain covers its subdomains. A license covers every document that may
-not be used without it: `A AND B` needs both, `A OR B` neither. All but an id also cover what is collected later.
+A URL is compared without scheme, user, default port, `www.`, fragment and trailing slash, with its host in lower case and
+percent-encoding normalized as in RFC 3986 (6.2.2). A domain covers its subdomains. A license covers every document that may
+not be used without it: `A AND B` needs both, `A OR B` neither. All kinds but an id also cover documents that are collected later.
 """
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time)
+# (pyarrow.compute defines its functions at run time)
 from __future__ import annotations
 
 import json
@@ -38,7 +38,7 @@ ENDS = r"[\s/]+$"
 
 
 class Tombstone(NamedTuple):
-    """One line of the file: what is taken down, why, and when as far as somebody said so."""
+    """One line of the file: what is taken down, the reason, and the date if one was given."""
 
     kind: str
     value: str
@@ -47,7 +47,7 @@ class Tombstone(NamedTuple):
 
     @property
     def key(self) -> str:
-        """How the ledger names it."""
+        """The name of the tombstone in the ledger."""
         return f"{self.kind}:{self.value}"
 
 
@@ -61,26 +61,26 @@ class Tombstones(NamedTuple):
 
 
 def parse(text: str, name: str = "takedowns.jsonl") -> list[Tombstone]:
-    """The tombstones in a file's text. Raises `UserError` that names the line."""
-    found: list[Tombstone] = []
-    for number, line in enumerate(text.split("\n"), start=1):  # and nothing else ends a line
+    """Parse the text of the file. Raise `UserError` that names the line."""
+    stones: list[Tombstone] = []
+    for number, line in enumerate(text.split("\n"), start=1):  # the only line ending of the format
         if not line.strip():
             continue
         try:
             row: Any = json.loads(line)
-            stone = tombstone(row["kind"], row["value"], row.get("reason", ""), row.get("date", ""))
+            stone = make_tombstone(row["kind"], row["value"], row.get("reason", ""), row.get("date", ""))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{name}:{number}: not a tombstone",
                 f"{line[:80]} ({error!r})" if not isinstance(error, UserError) else f"{line[:80]} ({error.found})",
-                'a line is {"kind": "id, url, domain or license", "value": "…", "reason": "…"}',
+                'write each line as {"kind": "id, url, domain or license", "value": "…", "reason": "…"}',
             ) from error
-        found.append(stone)
-    return found
+        stones.append(stone)
+    return stones
 
 
 def render(tombstones: Iterable[Tombstone]) -> str:
-    """The file's text: sorted, one JSON object a line, each tombstone once (the first one's reason stays)."""
+    """Return the text of the file: sorted, one JSON object per line, each tombstone once (with the reason of the first one)."""
     first: dict[str, Tombstone] = {}
     for stone in tombstones:
         first.setdefault(stone.key, stone)
@@ -88,29 +88,29 @@ def render(tombstones: Iterable[Tombstone]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def tombstone(kind: str, value: str, reason: str, date: str = "") -> Tombstone:
-    """A tombstone with its value in the one spelling that is compared. Raises `UserError` for a kind or value that can't be."""
+def make_tombstone(kind: str, value: str, reason: str, date: str = "") -> Tombstone:
+    """Return a tombstone with its value in canonical form. Raise `UserError` for an invalid kind or value."""
     if kind not in KINDS:
         raise UserError("takedown: unknown kind", repr(kind), f"use one of {', '.join(KINDS)}")
-    written: dict[str, Callable[[str], str]] = {
+    canonicalize: dict[str, Callable[[str], str]] = {
         "id": str.lower,
-        "url": lambda url: str(canonical_urls(pa.array([url]))[0].as_py()),
-        "domain": _domain,
-        "license": _license,
+        "url": lambda url: str(canonicalize_urls(pa.array([url]))[0].as_py()),
+        "domain": _canonicalize_domain,
+        "license": _canonicalize_license,
     }
-    canonical = written[kind](value.strip())
-    is_good = {
+    canonical = canonicalize[kind](value.strip())
+    is_valid = {
         "id": re.fullmatch(r"[0-9a-f]{32}", canonical),
-        "url": hosts(pa.array([canonical]))[0].as_py(),
+        "url": extract_hosts(pa.array([canonical]))[0].as_py(),
         "domain": re.fullmatch(r"[^\s/:?#@]+", canonical),
     }
-    if not canonical or not is_good.get(kind, True):
-        raise UserError(f"takedown: not {'an' if kind == 'id' else 'a'} {kind}", repr(value), "look at its spelling")
+    if not canonical or not is_valid.get(kind, True):
+        raise UserError(f"takedown: not {'an' if kind == 'id' else 'a'} {kind}", repr(value), "correct its spelling")
     return Tombstone(kind, canonical, reason.strip(), date.strip())
 
 
 def prepare(tombstones: Sequence[Tombstone]) -> Tombstones:
-    """Sorted into kinds."""
+    """Group tombstones by kind for `match`."""
     values = {kind: [stone.value for stone in tombstones if stone.kind == kind] for kind in KINDS}
     return Tombstones(
         pa.array(values["id"], pa.string()),
@@ -121,35 +121,37 @@ def prepare(tombstones: Sequence[Tombstone]) -> Tombstones:
 
 
 def match(docs: pa.RecordBatch | pa.Table, stones: Tombstones) -> pa.StringArray:
-    """For each document (columns id, url, license) the key of the tombstone that covers it, or null."""
+    """Return for each document (columns id, url, license) the key of the tombstone that covers it, or null."""
     keys = [pa.nulls(docs.num_rows, pa.string())]
     if len(stones.ids):
-        keys.append(_keys("id", stones.ids, one_array(docs.column("id"))))
+        keys.append(_find_keys("id", stones.ids, one_array(docs.column("id"))))
     if len(stones.urls):
-        keys.append(_keys("url", stones.urls, canonical_urls(one_array(docs.column("url")))))
+        keys.append(_find_keys("url", stones.urls, canonicalize_urls(one_array(docs.column("url")))))
     if stones.domains:
-        keys.append(_by_value(hosts(one_array(docs.column("url"))), lambda host: _covering(host, stones.domains)))
+        hosts = extract_hosts(one_array(docs.column("url")))
+        keys.append(_map_distinct(hosts, lambda host: _match_domain(host, stones.domains)))
     if stones.licenses:
-        keys.append(_by_value(one_array(docs.column("license")), lambda name: _needed(name, stones.licenses)))
+        licenses = one_array(docs.column("license"))
+        keys.append(_map_distinct(licenses, lambda expression: _match_license(expression, stones.licenses)))
     return pc.coalesce(*keys)
 
 
-def _keys(kind: str, values: pa.StringArray, column: pa.StringArray) -> pa.StringArray:
+def _find_keys(kind: str, values: pa.StringArray, column: pa.StringArray) -> pa.StringArray:
     names = pa.array([f"{kind}:{value}" for value in values.to_pylist()], pa.string())
     return names.take(pc.index_in(column, value_set=values))
 
 
-def _by_value(column: pa.StringArray, judge: Callable[[str], str | None]) -> pa.StringArray:
-    """Each value of a column is judged once."""
+def _map_distinct(column: pa.StringArray, function: Callable[[str], str | None]) -> pa.StringArray:
+    """Apply a function to a column, once per distinct value."""
     encoded = column.dictionary_encode()
-    verdicts = pa.array([judge(value) for value in encoded.dictionary.to_pylist()], pa.string())
-    return verdicts.take(encoded.indices)
+    results = pa.array([function(value) for value in encoded.dictionary.to_pylist()], pa.string())
+    return results.take(encoded.indices)
 
 
-def canonical_urls(urls: pa.StringArray) -> pa.StringArray:
-    """host[:port]/path?query, each in the one spelling that is compared; what has no host is only trimmed.
+def canonicalize_urls(urls: pa.StringArray) -> pa.StringArray:
+    """Return host[:port]/path?query in canonical form; a value without a host is only trimmed.
 
-    What has this spelling keeps it: the file of tombstones may be read and written any number of times.
+    Idempotent: the file of tombstones may be read and written any number of times.
     """
     trimmed = pc.utf8_trim_whitespace(urls)
     parts = pc.extract_regex(trimmed, URL)
@@ -160,13 +162,13 @@ def canonical_urls(urls: pa.StringArray) -> pa.StringArray:
     )
     path = pc.replace_substring_regex(path, ENDS, "")
     query = pc.replace_substring_regex(query, r"^\?\s*$|\s+$", "")
-    joined = _percent(pc.binary_join_element_wise(host, port, path, query, ""))
+    joined = _normalize_percents(pc.binary_join_element_wise(host, port, path, query, ""))
     is_host = pc.fill_null(pc.match_substring_regex(host, HOST), False)
     return pc.if_else(is_host, joined, trimmed)
 
 
-def hosts(urls: pa.StringArray) -> pa.StringArray:
-    """The host of each URL in lower case, ASCII form; empty where there is none."""
+def extract_hosts(urls: pa.StringArray) -> pa.StringArray:
+    """Return the host of each URL in lower case and ASCII form; empty where there is none."""
     return pc.fill_null(_lower_hosts(pc.struct_field(pc.extract_regex(pc.utf8_trim_whitespace(urls), URL), 0)), "")
 
 
@@ -174,41 +176,41 @@ def _lower_hosts(host: pa.StringArray) -> pa.StringArray:
     lower = pc.utf8_rtrim(pc.utf8_lower(host), ".")
     if pc.all(pc.string_is_ascii(lower)).as_py() in (True, None):
         return lower
-    return pa.array([name and _ascii_host(name) for name in lower.to_pylist()], pa.string())
+    return pa.array([name and _to_ascii_host(name) for name in lower.to_pylist()], pa.string())
 
 
-def _ascii_host(name: str) -> str:
+def _to_ascii_host(name: str) -> str:
     try:
         return name if name.isascii() else name.encode("idna").decode("ascii")
     except UnicodeError:
         return name
 
 
-def _percent(urls: pa.StringArray) -> pa.StringArray:
-    """Percent signs only where they must be, in capitals; other letters than ASCII always behind them."""
-    is_odd = pc.or_(pc.match_substring(urls, "%"), pc.invert(pc.string_is_ascii(urls)))
-    if not pc.any(is_odd).as_py():
+def _normalize_percents(urls: pa.StringArray) -> pa.StringArray:
+    """Decode percent-encoded unreserved characters, write the other codes in upper case, and encode all non-ASCII characters."""
+    is_affected = pc.or_(pc.match_substring(urls, "%"), pc.invert(pc.string_is_ascii(urls)))
+    if not pc.any(is_affected).as_py():
         return urls
-    mended = pa.array([url and _percent_one(url) for url in urls.filter(is_odd).to_pylist()], pa.string())
-    return pc.replace_with_mask(urls, is_odd, mended)
+    normalized = pa.array([url and _normalize_url(url) for url in urls.filter(is_affected).to_pylist()], pa.string())
+    return pc.replace_with_mask(urls, is_affected, normalized)
 
 
-def _percent_one(url: str) -> str:
+def _normalize_url(url: str) -> str:
     ascii_url = quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", url), safe="%!$&'()*+,;=:@/?[]\"<>\\^`{|} #~")
 
-    def one(found: re.Match[str]) -> str:
-        letter = chr(int(found[1], 16))
-        return letter if letter in UNRESERVED else found[0].upper()
+    def decode_unreserved(code: re.Match[str]) -> str:
+        character = chr(int(code[1], 16))
+        return character if character in UNRESERVED else code[0].upper()
 
-    return re.sub(r"%([0-9A-Fa-f]{2})", one, ascii_url)
-
-
-def _domain(value: str) -> str:
-    return _ascii_host(value.lower().removeprefix("*").strip("."))
+    return re.sub(r"%([0-9A-Fa-f]{2})", decode_unreserved, ascii_url)
 
 
-def _covering(host: str, domains: frozenset[str]) -> str | None:
-    """`domain:…` for the host itself or the nearest domain above it."""
+def _canonicalize_domain(value: str) -> str:
+    return _to_ascii_host(value.lower().removeprefix("*").strip("."))
+
+
+def _match_domain(host: str, domains: frozenset[str]) -> str | None:
+    """Return `domain:…` for the host itself or its nearest parent domain, or None."""
     while host:
         if host in domains:
             return f"domain:{host}"
@@ -216,41 +218,41 @@ def _covering(host: str, domains: frozenset[str]) -> str | None:
     return None
 
 
-def _needed(expression: str, licenses: Sequence[str]) -> str | None:
+def _match_license(expression: str, licenses: Sequence[str]) -> str | None:
     return next((f"license:{license}" for license in licenses if needs(expression, license)), None)
 
 
 def needs(expression: str, license: str) -> bool:
-    """Whether an SPDX expression does not hold without `license`. What is no SPDX is compared letter for letter."""
+    """Return whether an SPDX expression is unsatisfiable without `license`. Anything but SPDX is compared literally."""
     if expression == license:
         return True
-    parsed = _parsed(expression)
-    return parsed is not None and _falls(parsed, license)
+    parsed = _parse_spdx(expression)
+    return parsed is not None and _node_needs(parsed, license)
 
 
-def _falls(node: Any, license: str) -> bool:
+def _node_needs(node: Any, license: str) -> bool:
     rendered = str(node.render())
     if rendered == license:
         return True
     if node.args:
-        verdicts = [_falls(child, license) for child in node.args]
-        return any(verdicts) if node.operator.strip() == "AND" else all(verdicts)
+        children = [_node_needs(child, license) for child in node.args]
+        return any(children) if node.operator.strip() == "AND" else all(children)
     return hasattr(node, "license_symbol") and str(node.license_symbol.render()) == license
 
 
-def _license(value: str) -> str:
-    parsed = _parsed(value)
+def _canonicalize_license(value: str) -> str:
+    parsed = _parse_spdx(value)
     return value if parsed is None else str(parsed.render())
 
 
 @cache
-def _parsed(expression: str) -> Any:
+def _parse_spdx(expression: str) -> Any:
     try:
-        return _spdx().parse(expression)
+        return _load_spdx().parse(expression)
     except (ExpressionError, ExpressionParseError):
         return None
 
 
 @cache
-def _spdx() -> Licensing:
+def _load_spdx() -> Licensing:
     return get_spdx_licensing()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from polars.exceptions import ComputeError
 
-from pipeline.download.tombstones import Tombstone, tombstone
+from pipeline.download.tombstones import Tombstone, make_tombstone
 from pipeline.frame.environment import read_flag
 from pipeline.frame.errors import UserError
 from pipeline.ledger import show, takedown
@@ -115,7 +115,7 @@ def _takedown(args: argparse.Namespace) -> None:
 def _asked(args: argparse.Namespace, data: DataSnapshot) -> list[Tombstone]:
     values = [("id", takedown.whole_id(data, query)) for query in args.id]
     values += [(kind, value) for kind in ("url", "domain", "license") for value in getattr(args, kind)]
-    stones = [tombstone(kind, value, args.reason, args.date) for kind, value in values]
+    stones = [make_tombstone(kind, value, args.reason, args.date) for kind, value in values]
     return stones + [stone for path in args.file for stone in takedown.read_list(path, args.reason, args.date)]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from pipeline.download.tombstones import KINDS, REASON, Tombstone, match, needs, parse, prepare, render, tombstone
+from pipeline.download.tombstones import KINDS, REASON, Tombstone, make_tombstone, match, needs, parse, prepare, render
 from pipeline.frame.errors import UserError
 from pipeline.ledger.find import COLUMNS, ID, by_ids, by_prefix
 from pipeline.ledger.life import members
@@ -70,11 +70,11 @@ def _listed(line: str, place: str, reason: str, date: str) -> Tombstone:
         return stone._replace(reason=stone.reason or reason, date=stone.date or date)
     kind, has_kind, value = line.partition(":")
     if has_kind and kind in KINDS:
-        return tombstone(kind, value, reason, date)
+        return make_tombstone(kind, value, reason, date)
     if re.fullmatch(r"[0-9a-fA-F]{32}", line):
-        return tombstone("id", line, reason, date)
+        return make_tombstone("id", line, reason, date)
     if "://" in line:
-        return tombstone("url", line, reason, date)
+        return make_tombstone("url", line, reason, date)
     raise UserError(f"takedown: {place}: what is it?", line[:80], "write an id, a URL, domain:NAME or license:NAME")
 
 
@@ -108,7 +108,7 @@ def plan(
     cluster = clusters(data, documents["id"].to_list())
     if with_duplicates and stones and cluster:
         reason, date = stones[0].reason, stones[0].date
-        stones += [tombstone("id", doc_id, reason, date) for doc_id in cluster]
+        stones += [make_tombstone("id", doc_id, reason, date) for doc_id in cluster]
         documents = pl.concat([documents, by_ids(data.collected, cluster, ASKED)]).unique("id").sort("id")
         cluster = []
     elif cluster:

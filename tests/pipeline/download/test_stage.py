@@ -80,7 +80,9 @@ def test_an_id_names_text_and_place() -> None:
     document = Document("text/a", '{"path":"x"}', "words", "x", "", "unknown")
     other = [document._replace(source="text/b"), document._replace(locator="{}"), document._replace(text="word")]
     assert len({download.compute_document_id(each) for each in [document, *other]}) == 4
-    assert download.compute_document_id(document._replace(title="y", license="MIT")) == download.compute_document_id(document)
+    assert download.compute_document_id(document._replace(title="y", license="MIT")) == download.compute_document_id(
+        document
+    )
 
 
 def test_an_empty_corpus_is_an_error_that_names_a_reject(tmp_path: Path) -> None:

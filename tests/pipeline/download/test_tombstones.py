@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from pipeline.download.tombstones import (
     KINDS,
     Tombstone,
-    canonical_urls,
-    hosts,
+    canonicalize_urls,
+    extract_hosts,
+    make_tombstone,
     match,
     needs,
     parse,
     prepare,
     render,
-    tombstone,
 )
 from pipeline.frame.errors import UserError
 
@@ -40,7 +40,7 @@ STONE = st.sampled_from(KINDS).flatmap(
 
 
 def one(url: str) -> str:
-    return canonical_urls(pa.array([url]))[0].as_py()
+    return canonicalize_urls(pa.array([url]))[0].as_py()
 
 
 def docs(*rows: tuple[str, str, str]) -> pa.RecordBatch:
@@ -81,7 +81,7 @@ def test_letters_of_all_alphabets() -> None:
     assert one("https://bücher.example/straße") == one("https://xn--bcher-kva.example/stra%c3%9fe")
     assert one("https://x.org/a%2fb") == "x.org/a%2Fb" != one("https://x.org/a/b")
     assert one("") == ""
-    assert len(canonical_urls(pa.array([], pa.string()))) == 0
+    assert len(canonicalize_urls(pa.array([], pa.string()))) == 0
 
 
 @given(VALUES["url"])
@@ -95,14 +95,14 @@ def test_canonical_twice_is_canonical_once(url: str) -> None:
 @example("%%361")
 def test_no_text_is_too_odd_for_a_url(text: str) -> None:
     assert one(one(text)) == one(text)
-    assert hosts(pa.array([text]))[0].as_py() is not None
+    assert extract_hosts(pa.array([text]))[0].as_py() is not None
 
 
 @given(HOST, LABEL)
 def test_a_domain_covers_itself_and_what_is_below_and_nothing_else(domain: str, label: str) -> None:
     rows = [f"https://{domain}/x", f"http://{label}.{domain}", f"https://{label}{domain}/", f"https://x.yz/{domain}"]
     batch = docs(*((f"{i:032x}", url, "MIT") for i, url in enumerate(rows)))
-    found = match(batch, prepare([tombstone("domain", domain, "r")])).to_pylist()
+    found = match(batch, prepare([make_tombstone("domain", domain, "r")])).to_pylist()
     assert found == [f"domain:{domain}", f"domain:{domain}", None, None]
 
 
@@ -175,7 +175,7 @@ def test_every_tombstone_covers_its_own_document(stones: list[Tombstone], chosen
 )
 def test_what_is_no_tombstone_is_refused(kind: str, value: str) -> None:
     with pytest.raises(UserError, match="takedown"):
-        tombstone(kind, value, "r")
+        make_tombstone(kind, value, "r")
 
 
 @pytest.mark.parametrize(

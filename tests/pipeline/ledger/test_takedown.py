@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.download.tombstones import parse, tombstone
+from pipeline.download.tombstones import make_tombstone, parse
 from pipeline.ledger import takedown
 from pipeline.ledger.__main__ import main
 from pipeline.ledger.places import DataSnapshot, DvcCache
@@ -69,7 +69,7 @@ def collect(root: Path, out: str, takedowns: str = "", code: int = 0) -> tuple[d
 )
 def test_what_is_foreseen_goes_and_nothing_else(corpus: Path, kind: str, value: str, n: int) -> None:
     collect(corpus, "before")
-    stones = [tombstone(kind, value, "asked")]
+    stones = [make_tombstone(kind, value, "asked")]
     foreseen = takedown.covered(corpus / "before/download", stones)["id"].to_list()
     assert len(foreseen) == n
     metrics, after = collect(corpus, "after", takedown.render(stones))
@@ -85,7 +85,7 @@ def test_what_is_foreseen_goes_and_nothing_else(corpus: Path, kind: str, value: 
 
 
 def test_a_corpus_of_tombstones_is_empty(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stones = [tombstone("license", name, "asked") for name in ("MIT", "unknown", "CC-BY-NC-4.0", "Zlib")]
+    stones = [make_tombstone("license", name, "asked") for name in ("MIT", "unknown", "CC-BY-NC-4.0", "Zlib")]
     (corpus / "pages.jsonl").write_text('{"text": "One.", "license": "MIT"}\n')
     collect(corpus, "after", takedown.render(stones), code=1)
     assert "the corpus is empty" in capsys.readouterr().err
@@ -102,7 +102,7 @@ def data(tmp_path: Path) -> DataSnapshot:
 def test_the_other_members_of_a_cluster(data: DataSnapshot, number: int, others: set[int]) -> None:
     assert takedown.clusters(data, [an_id(number)]) == sorted(an_id(other) for other in others)
     registry = RegisteredVersions(Path("nowhere"), DvcCache(Path("nowhere")))
-    made = takedown.plan(data, [tombstone("id", an_id(number), "r")], registry, with_duplicates=True)
+    made = takedown.plan(data, [make_tombstone("id", an_id(number), "r")], registry, with_duplicates=True)
     assert {stone.value for stone in made.stones} == {an_id(each) for each in {number, *others}}
     assert made.documents["id"].to_list() == sorted(an_id(each) for each in {number, *others})
     assert made.cluster == []
@@ -112,9 +112,12 @@ def test_what_is_taken_down_already_or_of_an_earlier_run_does_not_return(tmp_pat
     ledger = [dropped(an_id(number), "dedupe", "near_duplicate", an_id(1)) for number in (2, 3)]
     ledger.append(dropped(an_id(4), "dedupe", "seen_before", an_id(99)))
     data = write_corpus(tmp_path / "data", [doc(number) for number in range(1, 9)], ledger)
-    registry, before = RegisteredVersions(Path("nowhere"), DvcCache(Path("nowhere"))), [tombstone("id", an_id(2), "r")]
+    registry, before = (
+        RegisteredVersions(Path("nowhere"), DvcCache(Path("nowhere"))),
+        [make_tombstone("id", an_id(2), "r")],
+    )
     for number, others in ((1, [3]), (4, [])):
-        stones = [tombstone("id", an_id(number), "r")]
+        stones = [make_tombstone("id", an_id(number), "r")]
         made = takedown.plan(data, stones, registry, before, with_duplicates=False)
         assert made.cluster == [an_id(other) for other in others]
 
@@ -223,7 +226,7 @@ def test_a_line_of_a_list_that_means_nothing_is_named(
 
 def test_why_knows_what_was_taken_down(data: DataSnapshot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "after"
-    stones = [tombstone("domain", "example.com", "a court"), tombstone("id", an_id(1), "asked")]
+    stones = [make_tombstone("domain", "example.com", "a court"), make_tombstone("id", an_id(1), "asked")]
     (tmp_path / "takedowns.jsonl").write_text(takedown.render(stones))
     write_corpus(root, [doc(1), doc(2)], [dropped(an_id(1), "download", "takedown", f"id:{an_id(1)}")])
     asked = ["--data", str(root), "--takedowns", str(tmp_path / "takedowns.jsonl")]
@@ -231,6 +234,6 @@ def test_why_knows_what_was_taken_down(data: DataSnapshot, tmp_path: Path, capsy
     assert f"taken down by id {an_id(1)} (asked)" in capsys.readouterr().out
     assert main(["why", "https://www.example.com/some/page", *asked]) == 0
     assert "taken down: domain example.com (a court), not committed yet" in capsys.readouterr().out
-    (tmp_path / "takedowns.jsonl").write_text(takedown.render([tombstone("id", an_id(2), "asked too")]))
+    (tmp_path / "takedowns.jsonl").write_text(takedown.render([make_tombstone("id", an_id(2), "asked too")]))
     assert main(["why", "Page 2", *asked]) == 0
     assert "pending" in capsys.readouterr().out
