@@ -33,7 +33,7 @@ from model.inference.decoder import Decoder
 from model.inference.generate import Prefix, TorchPrefix
 from model.network.folder import load_model
 from model.network.transformer import Transformer
-from model.tokenizer.chat import EncodeTurn, Part, ToolCall, fit, parse_reply, prompt_ids, turn_ids
+from model.tokenizer.chat import EncodeTurn, Part, ToolCall, encode_prompt, encode_turn, fit, parse_reply
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 MAX_CHARS_PER_TOKEN = 64  # a longer text than window × this is cut before it is even tokenized
@@ -64,7 +64,7 @@ class ModelEngine:
     def __init__(self, model: Transformer, tokenizer: Tokenizer, info: ModelInfo) -> None:
         self._tokenizer, self.info = tokenizer, info
         self.is_chat = info.phase != "pretrain"
-        self._call = tokenizer.special("call")
+        self._call = tokenizer.get_special_id("call")
         self._stops = frozenset(range(len(SPECIAL_TOKENS))) - {self._call}
         background = ThreadPoolExecutor(1)
         self._writer = background.submit(_writer, model, info.weights)
@@ -118,7 +118,7 @@ class ModelEngine:
             )
         elif _n_chars(kept) < _n_chars(messages):
             yield Notice(f"too long for the window of {self.info.seq_len} tokens; the middle of a message is left out")
-        prompt = prompt_ids(kept, self._tokenizer, encode)
+        prompt = encode_prompt(kept, self._tokenizer, encode)
         memory.turns = {message: memory.turns[message] for message in dict.fromkeys([*cleaned, *kept])}
         yield from self._notice_of_delay()
         with closing(self._run(prompt, sampling, self._stops, memory)) as run:
@@ -136,7 +136,7 @@ class ModelEngine:
         ids = self._tokenizer.encode(self._cleaned_text(text))
         if len(ids) > n_room:
             yield Notice(f"too long for the window of {self.info.seq_len} tokens; its beginning is left out")
-        prompt = [self._tokenizer.special("bos"), *ids[max(len(ids) - n_room, 0) :]]
+        prompt = [self._tokenizer.get_special_id("bos"), *ids[max(len(ids) - n_room, 0) :]]
         yield from self._notice_of_delay()
         with closing(self._run(prompt, sampling, self._stops | {self._call}, ConversationCache())) as run:
             yield from self._pieces(run)
@@ -151,7 +151,7 @@ class ModelEngine:
     def _encoder(self, memory: ConversationCache) -> EncodeTurn:
         def encode(message: Message) -> list[int]:
             if message not in memory.turns:
-                memory.turns[message] = turn_ids(message, self._tokenizer)
+                memory.turns[message] = encode_turn(message, self._tokenizer)
             return memory.turns[message]
 
         return encode
@@ -206,7 +206,7 @@ def _writer(model: Transformer, weights: str) -> Writer:
     """Ready to write: on a CPU the kernel is compiled, and keeps its own copy of the weights in the place of the model's."""
     if model.embedding.weight.device.type != "cpu":
         return partial(TorchPrefix, model)
-    return Decoder(model, n_places=0, weights=weights).new_prefix
+    return Decoder(model, n_slots=0, weights=weights).new_prefix
 
 
 def _n_chars(messages: Sequence[Message]) -> int:

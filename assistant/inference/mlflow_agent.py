@@ -26,7 +26,7 @@ from mlflow.types.responses import ResponsesAgentRequest, ResponsesAgentResponse
 from assistant.conversation.events import Done, Event, Message, Notice, Sampling, TextPiece, ToolCall, ToolResult
 from assistant.conversation.session import Session
 from assistant.inference.local import ModelEngine
-from assistant.tools.toolbox import Tools, tools_of
+from assistant.tools.toolbox import Tools, make_tools
 
 Item = dict[str, Any]
 
@@ -42,7 +42,7 @@ class MiniGPTAgent(ResponsesAgent):
         folder = Path(str(context.artifacts["model"]))
         engine = ModelEngine.load(folder)
         engine.wait()  # the server says that it is up when it is
-        self._loaded = engine, tools_of(Path(str(context.artifacts["index"])))
+        self._loaded = engine, make_tools(Path(str(context.artifacts["index"])))
 
     def predict(self, request: ResponsesAgentRequest) -> ResponsesAgentResponse:
         answer = _Answer()

@@ -22,7 +22,7 @@ from assistant.conversation.session import Session
 from assistant.inference.choice import choose
 from assistant.knowledge.lexical import Passages
 from assistant.terminal.screen import Interruption, Screen
-from assistant.tools.toolbox import tools_of
+from assistant.tools.toolbox import make_tools
 
 if TYPE_CHECKING:
     from assistant.inference.local import ModelInfo
@@ -147,7 +147,7 @@ def _start(args: argparse.Namespace) -> Chat:
     screen = Screen(is_terminal=sys.stdin.isatty() and sys.stdout.isatty(), history_file=history)
     for line in banner(engine.info, choice.index, choice.why):
         screen.remark(line)
-    return Chat(Session(engine, tools_of(choice.index), system=args.system), sampling, screen)
+    return Chat(Session(engine, make_tools(choice.index), system=args.system), sampling, screen)
 
 
 def banner(info: ModelInfo, index: Path | None, why: str) -> list[str]:

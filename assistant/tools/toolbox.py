@@ -38,7 +38,7 @@ class Tools:
             return f"error: {name} failed ({type(error).__name__}: {error})"[:MAX_RESULT_CHARS]
 
 
-def tools_of(index: Path | None) -> Tools:
+def make_tools(index: Path | None) -> Tools:
     """Return the calculator and, over an index folder, search_docs."""
     tools: dict[str, Tool] = {"calculator": calculate}
     if index is not None:

@@ -19,7 +19,7 @@ def run(*, n_requests: int = 16, n_new: int = 100) -> Result:
     model = default_model()
     prompts = [PROMPT[number:] for number in range(n_requests)]
     sampling = Sampling(max_tokens=n_new, temperature=0.0)
-    engine, decoder = Decoder(model, n_places=n_requests, n_threads=torch.get_num_threads()), Decoder(model)
+    engine, decoder = Decoder(model, n_slots=n_requests, n_threads=torch.get_num_threads()), Decoder(model)
 
     def ours() -> list[list[int]]:
         batcher = Batcher(model, n_requests, engine=engine)

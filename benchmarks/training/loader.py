@@ -21,7 +21,7 @@ from benchmarks.measure import Result, Row, Work, compare, rate
 from benchmarks.serving.models import VOCAB_SIZE, default_model
 from model.data.batches import Batch, Batches, RowBatches, StreamBatches, TokenStream
 from model.data.documents import PackedRows
-from model.data.prefetch import Prefetched
+from model.data.prefetch import Prefetcher
 from model.network.transformer import Transformer
 from model.training.loop import StepRecord, TrainSettings, train
 from pipeline.storage.arrow import TokenFile
@@ -104,7 +104,7 @@ def run(*, n_tokens: int = 20_000_000, n_batches: int = 500, n_steps: int = 24) 
         peer = RandomWindows(folder / "train.bin", config.seq_len)
 
         def details() -> list[Row]:
-            with Prefetched(packed) as ahead:
+            with Prefetcher(packed) as ahead:
                 wait, step = measure_waiting(Transformer(config), ahead, n_steps, folder / "checkpoints")
             seconds_per_batch = {
                 "waiting for a batch": wait,

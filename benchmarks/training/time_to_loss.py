@@ -93,7 +93,7 @@ def write_shards(text: str, place: Path) -> None:
         "vocab_size": tokenizer.vocab_size,
         "tokenizer_sha256": tokenizer.sha256,
         "dtype": "uint16",
-        "bos_id": tokenizer.special("bos"),
+        "bos_id": tokenizer.get_special_id("bos"),
         "seed": 0,
     }
     with TableWriter(shards / "docs.parquet", TOKEN_DOCS) as table:
@@ -104,7 +104,7 @@ def write_shards(text: str, place: Path) -> None:
 
 def _write_split(shards: Path, split: str, text: str, tokenizer: Tokenizer, table: TableWriter) -> dict[str, Any]:
     file = TokenFile(shards / f"{split}-00000.arrow", pa.uint16())
-    ids = [tokenizer.special("bos"), *tokenizer.encode(text)]
+    ids = [tokenizer.get_special_id("bos"), *tokenizer.encode(text)]
     file.write(pa.array(ids, pa.uint16()))
     file.close()
     size = {"n_tokens": len(ids), "n_bytes": len(text.encode())}

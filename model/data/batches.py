@@ -25,10 +25,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from model.network.loss import IGNORE
 from model.data.order import Order
 from model.data.packing import pack
 from model.data.verified import VerifiedFiles
+from model.network.loss import IGNORE
 
 DTYPES = {"uint16": pa.uint16(), "uint32": pa.uint32()}
 
@@ -60,7 +60,7 @@ class Tokens(Protocol):
 
     def read(self, start: int, stop: int) -> Int[np.ndarray, " N"]: ...
 
-    def spans(self, start: int, stop: int) -> list[tuple[int, int]]:
+    def find_spans(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Where these tokens are in the split's stream."""
         ...
 
@@ -118,7 +118,7 @@ class TokenStream:
             index += 1
         return out
 
-    def spans(self, start: int, stop: int) -> list[tuple[int, int]]:
+    def find_spans(self, start: int, stop: int) -> list[tuple[int, int]]:
         return [(start, stop)]
 
     def _verify(self, path: Path) -> None:
@@ -157,7 +157,7 @@ class TokenRows(Protocol):
 
     def row(self, epoch: int, row: int) -> PackedRow: ...
 
-    def spans(self, epoch: int, row: int) -> list[tuple[int, int]]:
+    def find_spans(self, epoch: int, row: int) -> list[tuple[int, int]]:
         """From where to where in the split's stream the row's tokens are."""
         ...
 
@@ -180,8 +180,8 @@ class StreamRows:
         documents = (tokens[:-1] == self.stream.bos_id).cumsum() if self.mask_documents else None
         return PackedRow(tokens[:-1], tokens[1:], documents)
 
-    def spans(self, epoch: int, row: int) -> list[tuple[int, int]]:
-        return [span for part in self._parts(epoch, row) for span in self.stream.spans(*part)]
+    def find_spans(self, epoch: int, row: int) -> list[tuple[int, int]]:
+        return [span for part in self._parts(epoch, row) for span in self.stream.find_spans(*part)]
 
     def _parts(self, epoch: int, row: int) -> list[tuple[int, int]]:
         """Of the ring; a row that goes around the end is two."""
@@ -194,14 +194,16 @@ class StreamRows:
 class RowBatches:
     """Batches of rows of one or more sources; `cycle` (see Order) says from which source the next row is."""
 
-    def __init__(self, sources: Sequence[TokenRows], *, batch_rows: int, seed: int, cycle: Sequence[int] = (0,)) -> None:
+    def __init__(
+        self, sources: Sequence[TokenRows], *, batch_rows: int, seed: int, cycle: Sequence[int] = (0,)
+    ) -> None:
         self.sources, self.batch_rows = sources, batch_rows
         sizes = [rows.n_rows for rows in sources]
         self.order, self.n_rows = Order(sizes, seed, cycle), sum(sizes)
         self._first = np.cumsum([0, *sizes])  # number of each source's first row
 
     def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch:
-        places = self.order.of_step(step, self.batch_rows, rank, n_ranks)
+        places = self.order.list_step_rows(step, self.batch_rows, rank, n_ranks)
         rows = [self.sources[place.source].row(place.epoch, place.row) for place in places]
         ids, targets = np.stack([row.ids for row in rows]), np.stack([row.targets for row in rows])
         pieces = [row.documents for row in rows if row.documents is not None]
@@ -209,10 +211,10 @@ class RowBatches:
         numbers = tuple(int(self._first[place.source]) + place.row for place in places)
         return Batch(torch.from_numpy(ids), torch.from_numpy(targets), documents, numbers)
 
-    def spans(self, step: int) -> list[tuple[int, int]]:
+    def find_spans(self, step: int) -> list[tuple[int, int]]:
         """From where to where in the stream the rows of a global batch are, row by row."""
-        places = self.order.of_step(step, self.batch_rows)
-        return [span for source, epoch, row in places for span in self.sources[source].spans(epoch, row)]
+        places = self.order.list_step_rows(step, self.batch_rows)
+        return [span for source, epoch, row in places for span in self.sources[source].find_spans(epoch, row)]
 
 
 class StreamBatches(RowBatches):
@@ -274,7 +276,7 @@ class ConversationBatches:
         self._order = Order([self.n_rows], seed)
 
     def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch:
-        rows = [place.row for place in self._order.of_step(step, self.batch_rows, rank, n_ranks)]
+        rows = [place.row for place in self._order.list_step_rows(step, self.batch_rows, rank, n_ranks)]
         shape = (len(rows), self.seq_len)
         ids = np.full(shape, self.pad_id, dtype=np.int64)
         targets = np.full(shape, IGNORE, dtype=np.int64)

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Int
 
 from model.data.batches import PackedRow, Tokens
-from model.network.loss import IGNORE
 from model.data.packing import pack_documents
+from model.network.loss import IGNORE
 
 
 class Selection:
@@ -29,10 +29,10 @@ class Selection:
 
     def read(self, start: int, stop: int) -> Int[np.ndarray, " N"]:
         """Tokens start … stop as int64."""
-        parts = [self._stream.read(*span) for span in self.spans(start, stop)]
+        parts = [self._stream.read(*span) for span in self.find_spans(start, stop)]
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
-    def spans(self, start: int, stop: int) -> list[tuple[int, int]]:
+    def find_spans(self, start: int, stop: int) -> list[tuple[int, int]]:
         assert 0 <= start <= stop <= len(self)
         spans, position = list[tuple[int, int]](), start
         document = int(np.searchsorted(self._ends, start, side="right"))
@@ -88,7 +88,7 @@ class PackedRows:
             place += length
         return PackedRow(ids, targets, documents)
 
-    def spans(self, epoch: int, row: int) -> list[tuple[int, int]]:
+    def find_spans(self, epoch: int, row: int) -> list[tuple[int, int]]:
         part = slice(self._pieces.first[row], self._pieces.first[row + 1])
         starts, lengths = self._pieces.starts[part], self._pieces.lengths[part]
         return list(zip(starts.tolist(), (starts + lengths).tolist(), strict=True))

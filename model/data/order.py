@@ -50,12 +50,12 @@ class Order:
         epoch, place = divmod(cycle * int(self._counts[source]) + int(self._earlier[position]), n_rows)
         return EpochRow(source, epoch, int(self._permutation(n_rows, self._seed, epoch, source)[place]))
 
-    def of_step(self, step: int, batch_rows: int, rank: int = 0, n_ranks: int = 1) -> list[EpochRow]:
+    def list_step_rows(self, step: int, batch_rows: int, rank: int = 0, n_ranks: int = 1) -> list[EpochRow]:
         """The rows of a rank's part of a global batch."""
-        share = rank_slice(batch_rows, rank, n_ranks)
+        share = get_rank_slice(batch_rows, rank, n_ranks)
         return [self.at(step * batch_rows + index) for index in range(share.start, share.stop)]
 
-    def n_drawn(self, number: int) -> list[int]:
+    def count_drawn(self, number: int) -> list[int]:
         """How many of the first `number` rows of the run are of each source."""
         cycles, rest = divmod(number, len(self._cycle))
         return (cycles * self._counts + np.bincount(self._cycle[:rest], minlength=len(self._n_rows))).tolist()
@@ -66,7 +66,7 @@ def _permutation(n: int, seed: int, epoch: int, source: int) -> Int[np.ndarray, 
     return np.random.Generator(np.random.PCG64(key)).permutation(n)
 
 
-def rank_slice(batch_rows: int, rank: int, n_ranks: int) -> slice:
+def get_rank_slice(batch_rows: int, rank: int, n_ranks: int) -> slice:
     if batch_rows % n_ranks:
         raise ValueError(
             f"batch_rows must be a multiple of the number of processes; found {batch_rows} and {n_ranks}; change one."
@@ -75,7 +75,7 @@ def rank_slice(batch_rows: int, rank: int, n_ranks: int) -> slice:
     return slice(rank * share, (rank + 1) * share)
 
 
-def fair_cycle(weights: Sequence[float]) -> list[int]:
+def make_fair_cycle(weights: Sequence[float]) -> list[int]:
     """The shortest cycle with these shares of rows, or one of CYCLE_ROWS with about these; none of them gets less than a row.
 
     Raises: ValueError for a weight that is not above 0, or too many of them.

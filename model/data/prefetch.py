@@ -12,8 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from model.data.batches import Batch, Batches
 
 
-class Prefetched:
-    """`with Prefetched(batches) as ahead:`; at the end of the block, also by an error or Ctrl-C, the thread is gone."""
+class Prefetcher:
+    """`with Prefetcher(batches) as ahead:`; at the end of the block, also by an error or Ctrl-C, the thread is gone."""
 
     def __init__(self, batches: Batches) -> None:
         self.n_rows, self.batch_rows = batches.n_rows, batches.batch_rows
@@ -22,7 +22,7 @@ class Prefetched:
         self._wanted: tuple[int, int, int] | None = None
         self._next: Future[Batch] | None = None
 
-    def __enter__(self) -> Prefetched:
+    def __enter__(self) -> Prefetcher:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -81,15 +81,17 @@ def export_hf(source: Path, target: Path) -> None:
     half = target.with_name(target.name + ".partial")
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
-    tensors = {renamed(name, HF_NAMES): tensor.float().contiguous() for name, tensor in get_model_tensors(model).items()}
+    tensors = {
+        renamed(name, HF_NAMES): tensor.float().contiguous() for name, tensor in get_model_tensors(model).items()
+    }
     save_file(tensors, half / "model.safetensors", metadata={"format": "pt"})
     save_tokenizer(half, tokenizer, model.config.seq_len)
     files: dict[str, object] = {
         "config.json": hf_config(model.config, tokenizer),
         "generation_config.json": {
-            "bos_token_id": tokenizer.special("bos"),
-            "eos_token_id": tokenizer.special("end"),
-            "pad_token_id": tokenizer.special("pad"),
+            "bos_token_id": tokenizer.get_special_id("bos"),
+            "eos_token_id": tokenizer.get_special_id("end"),
+            "pad_token_id": tokenizer.get_special_id("pad"),
             "do_sample": False,
         },
     }
@@ -120,9 +122,9 @@ def hf_config(config: ModelConfig, tokenizer: Tokenizer) -> dict[str, object]:
         "attention_dropout": 0.0,
         "use_sliding_window": False,
         "torch_dtype": "float32",
-        "bos_token_id": tokenizer.special("bos"),
-        "eos_token_id": tokenizer.special("end"),
-        "pad_token_id": tokenizer.special("pad"),
+        "bos_token_id": tokenizer.get_special_id("bos"),
+        "eos_token_id": tokenizer.get_special_id("end"),
+        "pad_token_id": tokenizer.get_special_id("pad"),
     }
 
 
@@ -224,9 +226,9 @@ def _describe(writer: Any, gguf: Any, config: ModelConfig, tokenizer: Tokenizer,
     writer.add_token_types([control if index < n_special else normal for index in range(config.vocab_size)])
     merges = description["model"]["merges"]
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
-    writer.add_bos_token_id(tokenizer.special("bos"))
-    writer.add_eos_token_id(tokenizer.special("end"))
-    writer.add_pad_token_id(tokenizer.special("pad"))
+    writer.add_bos_token_id(tokenizer.get_special_id("bos"))
+    writer.add_eos_token_id(tokenizer.get_special_id("end"))
+    writer.add_pad_token_id(tokenizer.get_special_id("pad"))
     writer.add_add_bos_token(False)
     writer.add_chat_template(CHAT_TEMPLATE)
 

@@ -4,7 +4,7 @@ In: prompts with their sampling, in any number, at any time. Out: after each ste
 computed when they get their places, all that came since the last step at once; from then on one pass over the weights serves
 all rows, which is what makes sixteen requests cost little more than a few. Each request has its own random numbers, so its ids
 do not depend on who else is there.
-Memory: `n_places` rows of keys and values for the whole window, allocated once (ModelConfig.cache_bytes).
+Memory: `n_slots` rows of keys and values for the whole window, allocated once (ModelConfig.cache_bytes).
 Paper: Yu et al. 2022 (Orca).
 """
 
@@ -61,19 +61,17 @@ class Batcher:
     fp32 weights on a CPU are computed by model.inference.decoder's kernel, others by torch.
     """
 
-    def __init__(self, model: Transformer, n_places: int = 16, *, engine: BatchEngine | None = None) -> None:
-        if n_places < 1:
-            raise ValueError(f"n_places must be at least 1; found {n_places}; raise it.")
+    def __init__(self, model: Transformer, n_slots: int = 16, *, engine: BatchEngine | None = None) -> None:
+        if n_slots < 1:
+            raise ValueError(f"n_slots must be at least 1; found {n_slots}; raise it.")
         weight = model.embedding.weight
         is_plain = weight.device.type == "cpu" and weight.dtype == torch.float32
         if engine is None:
             n_threads = torch.get_num_threads()
-            engine = (
-                Decoder(model, n_places=n_places, n_threads=n_threads) if is_plain else TorchEngine(model, n_places)
-            )
+            engine = Decoder(model, n_slots=n_slots, n_threads=n_threads) if is_plain else TorchEngine(model, n_slots)
         self._engine = engine
         self._device = weight.device
-        self._at_work: list[_Request | None] = [None] * n_places
+        self._at_work: list[_Request | None] = [None] * n_slots
         self._waiting: deque[_Request] = deque()
         self._n_tickets = 0
 
@@ -147,17 +145,19 @@ def _draw(request: _Request, logits: Float[Tensor, "1 V"]) -> int:
 class TorchEngine:
     """Any device and precision: one row of a Cache a place."""
 
-    def __init__(self, model: Transformer, n_places: int) -> None:
+    def __init__(self, model: Transformer, n_slots: int) -> None:
         self.model, self.config = model, model.config
         weight = model.embedding.weight
-        self._cache = KVCache(model.config, n_places, model.config.seq_len, dtype=weight.dtype, device=weight.device)
+        self._cache = KVCache(model.config, n_slots, model.config.seq_len, dtype=weight.dtype, device=weight.device)
 
     @torch.no_grad()
     def prefill(self, places: Sequence[int], prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]:
         device = self._cache.keys.device
         last: list[Tensor] = []
         for place, prompt in zip(places, prompts, strict=True):
-            last.append(self.model(torch.tensor([list(prompt)], device=device), self._cache.make_row_cache(place))[:, -1])
+            last.append(
+                self.model(torch.tensor([list(prompt)], device=device), self._cache.make_row_cache(place))[:, -1]
+            )
         return self.model.compute_logits(torch.cat(last))
 
     @torch.no_grad()

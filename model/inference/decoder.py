@@ -69,22 +69,22 @@ class Past(NamedTuple):
     values: Floats
 
     @classmethod
-    def empty(cls, config: ModelConfig, n_places: int, n_tokens: int) -> Past:
-        shape, n_tokens = (n_places, config.n_layer, config.n_kv_head), padded(n_tokens)
+    def empty(cls, config: ModelConfig, n_slots: int, n_tokens: int) -> Past:
+        shape, n_tokens = (n_slots, config.n_layer, config.n_kv_head), padded(n_tokens)
         keys = np.zeros((*shape, n_tokens // LANES, config.d_head, LANES), np.float32)
         return cls(keys, np.zeros((*shape, n_tokens, padded(config.d_head)), np.float32))
 
 
 class Decoder:
-    """Holds its own copy of the weights, and `n_places` rows of keys and values, which are not for several callers at once. Streams
+    """Holds its own copy of the weights, and `n_slots` rows of keys and values, which are not for several callers at once. Streams
     are: each has keys and values of its own."""
 
-    def __init__(self, model: Transformer, *, n_places: int = 1, weights: str = "float32", n_threads: int = 1) -> None:
+    def __init__(self, model: Transformer, *, n_slots: int = 1, weights: str = "float32", n_threads: int = 1) -> None:
         if weights not in ("float32", "int8"):
             raise ValueError(f"weights are float32 or int8; found {weights!r}; choose one.")
         self.config = model.config
         self._weights = _collect(model, weights)
-        self._past = Past.empty(self.config, n_places, self.config.seq_len)
+        self._past = Past.empty(self.config, n_slots, self.config.seq_len)
         self._n_threads = n_threads
         self._threads = ThreadPoolExecutor(n_threads - 1) if n_threads > 1 else None
         with _COMPILING:  # or read from Numba's cache: here, because two threads at once break its type inference

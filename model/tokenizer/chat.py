@@ -213,7 +213,7 @@ def _checked_keys(row: JSON, name: str, required: set[str], optional: set[str]) 
     return row
 
 
-def call_text(call: ToolCall) -> str:
+def format_call(call: ToolCall) -> str:
     """Return the trained format `name("argument")`. Raises: ValueError where the arguments are not one string."""
     return f"{call.name}({json.dumps(call.argument, ensure_ascii=False)})"
 
@@ -230,40 +230,40 @@ def parse_call(text: str, id: str = "") -> ToolCall | None:
     return ToolCall.of(match[1], argument, id) if isinstance(argument, str) else None
 
 
-def written_text(message: Message) -> str:
+def format_content(message: Message) -> str:
     """Return what the template encodes between a turn's special tokens."""
-    return message.text if message.call is None else call_text(message.call)
+    return message.text if message.call is None else format_call(message.call)
 
 
-def turn_ids(message: Message, tokenizer: Tokenizer) -> list[int]:
+def encode_turn(message: Message, tokenizer: Tokenizer) -> list[int]:
     """Return <|role|> content <|end|>. A turn's ids do not depend on other turns, so they can be kept."""
-    content = tokenizer.encode(written_text(message))
+    content = tokenizer.encode(format_content(message))
     if message.call is not None:
-        content = [tokenizer.special("call"), *content]
-    return [tokenizer.special(message.role), *content, tokenizer.special("end")]
+        content = [tokenizer.get_special_id("call"), *content]
+    return [tokenizer.get_special_id(message.role), *content, tokenizer.get_special_id("end")]
 
 
 def render(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[int], list[bool]]:
     """Return ids and loss mask of a conversation."""
-    ids, mask = [tokenizer.special("bos")], [False]
+    ids, mask = [tokenizer.get_special_id("bos")], [False]
     for message in messages:
-        turn = turn_ids(message, tokenizer)
+        turn = encode_turn(message, tokenizer)
         ids += turn
         mask += [False, *[message.role == "assistant"] * (len(turn) - 1)]
     return ids, mask
 
 
-def prompt_ids(messages: Sequence[Message], tokenizer: Tokenizer, encode: EncodeTurn | None = None) -> list[int]:
-    """Return the ids that ask for a reply. `encode` may be a `turn_ids` that remembers."""
-    encode = encode or (lambda message: turn_ids(message, tokenizer))
+def encode_prompt(messages: Sequence[Message], tokenizer: Tokenizer, encode: EncodeTurn | None = None) -> list[int]:
+    """Return the ids that ask for a reply. `encode` may be a `encode_turn` that remembers."""
+    encode = encode or (lambda message: encode_turn(message, tokenizer))
     turns = [index for message in messages for index in encode(message)]
-    return [tokenizer.special("bos"), *turns, tokenizer.special("assistant")]
+    return [tokenizer.get_special_id("bos"), *turns, tokenizer.get_special_id("assistant")]
 
 
 def parse_reply(ids: Sequence[int], tokenizer: Tokenizer, call_id: str = "") -> Message:
     """Return the assistant's message from what it generated, up to its first <|end|>. A malformed call is text."""
     ids = list(ids)
-    end, call = tokenizer.special("end"), tokenizer.special("call")
+    end, call = tokenizer.get_special_id("end"), tokenizer.get_special_id("call")
     if end in ids:
         ids = ids[: ids.index(end)]
     text = tokenizer.decode(ids)
@@ -284,7 +284,7 @@ def fit(
     middle (an ellipsis marks the cut), again and again, until it fits.
     Raises: ValueError when not even the turns' own tokens fit.
     """
-    encode = encode or (lambda message: turn_ids(message, tokenizer))
+    encode = encode or (lambda message: encode_turn(message, tokenizer))
     budget = max_tokens - reserve
     sizes = [len(encode(message)) for message in messages]
     n_system = next((n for n, message in enumerate(messages) if message.role != "system"), len(messages))
@@ -293,7 +293,7 @@ def fit(
     while starts and 2 + sum(sizes[:n_system]) + sum(sizes[first:]) > budget:
         first = starts.pop(0)
     kept = [*messages[:n_system], *messages[first:]]
-    while (excess := len(prompt_ids(kept, tokenizer, encode)) - budget) > 0:
+    while (excess := len(encode_prompt(kept, tokenizer, encode)) - budget) > 0:
         _shorten_longest(kept, tokenizer, excess)
     return kept
 

@@ -34,7 +34,7 @@ SPECIAL_TOKENS: tuple[str, ...] = (
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 SPLIT_PATTERNS: dict[str, str | None] = {
-    "gpt2": None,  # built into the byte-level splitter
+    "gpt2": None,  # built into the byte-level make_splitter
     "cl100k": _WORDS + r"\p{N}{1,3}" + _REST,
     "qwen2": _WORDS + r"\p{N}" + _REST,
 }
@@ -100,7 +100,7 @@ class Tokenizer:
         """Of the bytes of tokenizer.json."""
         return hashlib.sha256(self._text.encode()).hexdigest()
 
-    def special(self, name: str) -> int:
+    def get_special_id(self, name: str) -> int:
         """The id of a special token, named with or without its brackets: `user` or `<|user|>`."""
         name = name if name.startswith("<|") else f"<|{name}|>"
         if name not in self._special:
@@ -140,7 +140,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int, pattern: str = "cl100k") ->
     if vocab_size < least:
         raise ValueError(f"train_tokenizer.vocab_size must be at least {least}; found {vocab_size}; raise it.")
     tokenizer = tokenizers.Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = splitter(pattern)
+    tokenizer.pre_tokenizer = make_splitter(pattern)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -152,7 +152,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int, pattern: str = "cl100k") ->
     return Tokenizer(tokenizer.to_str(pretty=True))
 
 
-def splitter(pattern: str) -> pre_tokenizers.PreTokenizer:
+def make_splitter(pattern: str) -> pre_tokenizers.PreTokenizer:
     """Text → words in the byte-level alphabet. Raises: ValueError for an unknown pattern."""
     if pattern not in SPLIT_PATTERNS:
         raise ValueError(

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer, splitter, train_bpe
+from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer, make_splitter, train_bpe
 
 KINDS = ("bpe", "wordpiece", "char")
 # Of a piece inside a word. WordPiece's own "##" is also text, and could not be told from it.
@@ -43,7 +43,7 @@ def train_wordpiece(texts: Iterable[str], vocab_size: int, pattern: str = "cl100
     _check_size(vocab_size, len(first))
     tokenizer = _wordpiece({})
     words = pre_tokenizers.Split(tokenizers.Regex(rf"[\s\S]{{1,{MAX_WORD_CHARS}}}"), behavior="isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([splitter(pattern), words])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([make_splitter(pattern), words])
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         special_tokens=[

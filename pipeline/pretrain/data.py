@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from model.data.batches import RowBatches, StreamBatches, StreamRows, TokenRows, TokenStream
 from model.data.documents import PackedRows, Selection
-from model.data.order import fair_cycle
+from model.data.order import make_fair_cycle
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics
 from pipeline.frame.progress import short
@@ -99,12 +99,12 @@ def plan_data(
         )
     parts = [part for part in parts if weights is None or part.name in weights]
     sources = [_make_rows(data, part, stream, seq_len, pad_id) for part in parts]
-    cycle = [0] if weights is None else fair_cycle([weights[part.name] for part in parts])
+    cycle = [0] if weights is None else make_fair_cycle([weights[part.name] for part in parts])
     batches = RowBatches(sources, batch_rows=batch_rows, seed=seed, cycle=cycle)
     n_drawn = n_steps * batch_rows
     shares = [
         _make_share(part.name or REST, len(part.starts), int(part.lengths.sum()), rows.n_rows, drawn, n_drawn)
-        for part, rows, drawn in zip(parts, sources, batches.order.n_drawn(n_drawn), strict=True)
+        for part, rows, drawn in zip(parts, sources, batches.order.count_drawn(n_drawn), strict=True)
     ]
     check_epochs(shares, data.max_epochs, n_drawn)
     return DataPlan(batches, shares)

@@ -56,7 +56,7 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
         stream,
         shards / "docs.parquet",
         seq_len=config.seq_len,
-        pad_id=reader.special("pad"),
+        pad_id=reader.get_special_id("pad"),
         n_steps=settings.total_steps,
         batch_rows=settings.batch_rows,
         seed=settings.seed,
@@ -76,7 +76,7 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
             plan.batches,
             settings,
             evaluate=evaluate,
-            documents_of=lambda batch: find_documents(shards / "docs.parquet", plan.batches.spans(batch)),
+            documents_of=lambda batch: find_documents(shards / "docs.parquet", plan.batches.find_spans(batch)),
             world=world,
             scratch=scratch,
             out=out,
@@ -89,7 +89,7 @@ def add_samples(
     evaluate: Callable[[Transformer], dict[str, float]], tokenizer: Tokenizer, samples: Samples
 ) -> Callable[[Transformer], dict[str, Any]]:
     """The same figures, and what the model makes of each prompt. Raises: ValueError for a prompt that fills the window."""
-    bos = tokenizer.special("bos")
+    bos = tokenizer.get_special_id("bos")
     prompts = [[bos, *tokenizer.encode(text)] for text in samples.prompts]
 
     def evaluate_and_write(model: Transformer) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def make_evaluation(
     tokens = stream.read(0, n_rows * seq_len + 1)
     rows = torch.from_numpy(np.stack([tokens[row * seq_len : (row + 1) * seq_len + 1] for row in range(n_rows)]))
     n_bytes = len(tokenizer.decode_bytes(tokens[1:].tolist()))
-    bos = tokenizer.special("bos")
+    bos = tokenizer.get_special_id("bos")
 
     @torch.no_grad()
     def evaluate(model: Transformer) -> dict[str, float]:

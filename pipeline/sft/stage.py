@@ -43,7 +43,7 @@ def run(params: Sft, *, base: Path, conversations: Path, scratch: Path, out: Pat
         seq_len=model.config.seq_len,
         batch_rows=settings.batch_rows,
         seed=settings.seed,
-        pad_id=tokenizer.special("pad"),
+        pad_id=tokenizer.get_special_id("pad"),
     )
     evaluate = make_evaluation(
         read_conversations(conversations / "heldout.parquet", tokenizer), tokenizer, model.config.seq_len
@@ -93,7 +93,7 @@ def make_evaluation(
         return lambda model: {}
     step = max(len(conversations) // EVAL_CONVERSATIONS, 1)
     batches = ConversationBatches(
-        conversations[::step], seq_len=seq_len, batch_rows=1, seed=0, pad_id=tokenizer.special("pad")
+        conversations[::step], seq_len=seq_len, batch_rows=1, seed=0, pad_id=tokenizer.get_special_id("pad")
     )
 
     @torch.no_grad()
@@ -103,7 +103,9 @@ def make_evaluation(
         for row in range(batches.n_rows):
             batch = batches.at(row)
             documents = batch.documents.to(device) if batch.documents is not None else None
-            nats = compute_token_nats(model(batch.ids.to(device), None, documents), model.head.weight, batch.targets.to(device))
+            nats = compute_token_nats(
+                model(batch.ids.to(device), None, documents), model.head.weight, batch.targets.to(device)
+            )
             totals = [totals[0] + float(nats.double().sum()), totals[1] + int((batch.targets >= 0).sum())]
         return {"heldout_loss_nats": totals[0] / totals[1]}
 

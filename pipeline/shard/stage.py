@@ -65,7 +65,7 @@ def run(params: Shard, *, docs: Path, tokenizer: Path, scratch: Path, out: Path)
         "vocab_size": reader.vocab_size,
         "tokenizer_sha256": reader.sha256,
         "dtype": str(dtype),
-        "bos_id": reader.special("bos"),
+        "bos_id": reader.get_special_id("bos"),
         "seed": params.seed,
     }
     with TableWriter(out / "docs.parquet", TOKEN_DOCS) as table:
@@ -88,7 +88,7 @@ def run(params: Shard, *, docs: Path, tokenizer: Path, scratch: Path, out: Path)
 def encode_shard(path: Path, result: Path, tokenizer: Path, *, seed: int) -> None:
     """The ids of each document, behind its <|bos|>, and the key of its place in the order: runs in a worker."""
     reader, encode = load_reader(tokenizer.read_text(encoding="utf-8"))
-    bos = reader.special("bos")
+    bos = reader.get_special_id("bos")
     append_stream(result, ENCODED.empty_table())
     is_proved = False
     for batch in read_shard(path, ["id", "text", "source", "license", "title"]):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from model.data.batches import Batches
-from model.data.prefetch import Prefetched
+from model.data.prefetch import Prefetcher
 from model.machine.distributed import World, connect
 from model.machine.hardware import has_fast_bf16
 from model.network.folder import save_model
@@ -99,7 +99,7 @@ def run_training(
     peak = measure_peak_flops(world)
     events: list[TrainingEvent] = []
     bar = Bar(stage, params.total_steps, "steps", is_shown=world.is_main)
-    with bar, Live(stage, scratch) as live, Prefetched(batches) as ahead:
+    with bar, Live(stage, scratch) as live, Prefetcher(batches) as ahead:
 
         def on_step(record: StepRecord) -> None:
             if not bar.done:
@@ -155,7 +155,9 @@ def describe_step(record: StepRecord, mfu: float, bytes_per_token: float = 0.0) 
     if bytes_per_token:
         parts.append(f"bpb {record.loss_nats / math.log(2) / bytes_per_token:.3f}")
     parts += [f"{short(record.tokens_per_second)} tokens/s", f"MFU {mfu:.1%}"]
-    held_out = [f"held-out {name.removeprefix('heldout_')} {value:.3f}" for name, value in get_measurements(record).items()]
+    held_out = [
+        f"held-out {name.removeprefix('heldout_')} {value:.3f}" for name, value in get_measurements(record).items()
+    ]
     return ", ".join([*parts, *held_out])
 
 
@@ -198,4 +200,6 @@ def summarize_run(history: list[StepRecord], model: Transformer, epochs: float) 
         "epochs": epochs,
         "train_loss_nats": math.fsum(record.loss_nats for record in tail) / len(tail),
     }
-    return metrics | {f"heldout_{name.removeprefix('heldout_')}": value for name, value in get_measurements(last).items()}
+    return metrics | {
+        f"heldout_{name.removeprefix('heldout_')}": value for name, value in get_measurements(last).items()
+    }

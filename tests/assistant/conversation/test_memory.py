@@ -12,7 +12,7 @@ import model.tokenizer.tokenizer
 from assistant.conversation.events import ConversationCache, Done, Event, Message, Notice, Sampling, TextPiece, ToolCall
 from assistant.conversation.session import Session
 from assistant.inference.local import ModelEngine
-from assistant.tools.toolbox import Tools, tools_of
+from assistant.tools.toolbox import Tools, make_tools
 from model.inference.generate import TorchPrefix
 from model.tokenizer.tokenizer import Tokenizer
 from tests.assistant.conftest import LOOK_UP, SUM, random_model
@@ -56,7 +56,7 @@ def test_cached_is_full_over_a_conversation_with_tools(
 ) -> None:
     """Tools, an interrupted answer, /system, /reset, and a window that overflows."""
     engine = load(learned, writer, monkeypatch)
-    cached, full = (Session(one, tools_of(learned)) for one in (engine, Forgetful(engine)))
+    cached, full = (Session(one, make_tools(learned)) for one in (engine, Forgetful(engine)))
     n_calls = n_notices = 0
     first = [SUM[0].text, LOOK_UP[0].text, "stop", SUM[0].text, "system", SUM[0].text, "system"]
     script = [*first, "reset", LOOK_UP[0].text, *[SUM[0].text] * 3]
@@ -107,7 +107,7 @@ def test_a_turn_computes_and_tokenizes_what_is_new_only(learned: Path, monkeypat
         return encode(self, text)
 
     monkeypatch.setattr(model.tokenizer.Tokenizer, "encode", counted)
-    session = Session(engine, tools_of(learned))
+    session = Session(engine, make_tools(learned))
     first, second = [event for event in session.send(SUM[0].text, Sampling()) if isinstance(event, Done)]
     n_asked, n_result, n_word = (
         2 + len(encode(engine._tokenizer, text)) for text in (SUM[0].text, SUM[2].text, "word")
@@ -126,7 +126,7 @@ def test_a_turn_computes_and_tokenizes_what_is_new_only(learned: Path, monkeypat
 
 def test_sessions_share_an_engine_and_nothing_else(learned: Path, base: Path) -> None:
     engine, other = ModelEngine.load(learned, device="cpu"), ModelEngine.load(learned, device="cpu")
-    sessions = [Session(engine, tools_of(learned)) for _ in range(2)]
+    sessions = [Session(engine, make_tools(learned)) for _ in range(2)]
     turns = [SUM[0].text, LOOK_UP[0].text]
     streams = [session.send(text, Sampling()) for session, text in zip(sessions, turns, strict=True)]
     said = ["", ""]

@@ -18,10 +18,10 @@ import assistant.inference.local
 from assistant.conversation.events import ConversationCache, Done, Event, Message, Notice, Sampling, TextPiece, ToolCall
 from assistant.conversation.session import Session
 from assistant.inference.local import ModelEngine
-from assistant.tools.toolbox import tools_of
+from assistant.tools.toolbox import make_tools
 from model.inference.generate import generate
 from model.network.folder import load_model
-from model.tokenizer.chat import prompt_ids
+from model.tokenizer.chat import encode_prompt
 from model.tokenizer.tokenizer import Tokenizer
 from tests.assistant.conftest import LOOK_UP, SUM, random_model, read_config
 
@@ -48,7 +48,7 @@ def text(events: list[Event]) -> str:
 
 @pytest.mark.parametrize("conversation", [SUM, LOOK_UP])
 def test_it_calls_its_tools_and_answers(chat: ModelEngine, learned: Path, conversation: list[Message]) -> None:
-    session = Session(chat, tools_of(learned.parent / "index"))
+    session = Session(chat, make_tools(learned.parent / "index"))
     events = list(session.send(conversation[0].text, Sampling()))
     assert conversation[1].call in events
     assert session.history == conversation
@@ -69,7 +69,7 @@ def test_the_kernel_writes_what_torch_writes(wild: ModelEngine, temperature: flo
     sampling = Sampling(max_tokens=20, temperature=temperature, top_k=50, top_p=0.9, seed=3)
     for question in ("What is 12 * 7?", "word", "naïve café 😀"):
         messages = [Message.of("user", question)]
-        ids = generate(model, prompt_ids(messages, tokenizer), sampling, stop_ids=wild._stops)
+        ids = generate(model, encode_prompt(messages, tokenizer), sampling, stop_ids=wild._stops)
         assert text(list(wild.reply(messages, sampling))) == tokenizer.decode(ids)
         assert len(ids) > 1
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from assistant.tools.toolbox import MAX_RESULT_CHARS, Tools, tools_of
+from assistant.tools.toolbox import MAX_RESULT_CHARS, Tools, make_tools
 from tests.assistant.conftest import NORM, write_passages
 
 
 def test_the_tools_over_an_index_folder(tmp_path: Path) -> None:
-    tools = tools_of(tmp_path)
+    tools = make_tools(tmp_path)
     assert tools.names == ("calculator", "search_docs")
     assert tools.run("calculator", "12 * 7") == "84"
     assert tools.run("search_docs", "norm") == "No passage found."
@@ -18,7 +18,7 @@ def test_the_tools_over_an_index_folder(tmp_path: Path) -> None:
 
 
 def test_without_an_index_there_is_no_search() -> None:
-    tools = tools_of(None)
+    tools = make_tools(None)
     assert tools.names == ("calculator",)
     assert tools.run("search_docs", "norm") == "error: there is no tool 'search_docs'; there are calculator"
 

@@ -57,7 +57,7 @@ def test_spans_hold_the_tokens_of_a_batch(shards: Path) -> None:
     batches = StreamBatches(stream, seq_len=21, batch_rows=5, seed=1)
     n_pieces = 0
     for step in range(3 * 19):
-        batch, spans = batches.at(step), batches.spans(step)
+        batch, spans = batches.at(step), batches.find_spans(step)
         tokens = np.concatenate([stream.read(start, stop) for start, stop in spans])
         wanted = torch.cat((batch.ids, batch.targets[:, -1:]), dim=1)
         np.testing.assert_array_equal(tokens, wanted.numpy().ravel())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from model.data.batches import Batch, RowBatches, StreamRows, TokenStream
 from model.data.documents import PackedRows, Selection
-from model.data.order import fair_cycle
+from model.data.order import make_fair_cycle
 from model.network.loss import IGNORE
 from model.network.transformer import Transformer
 from model.training.loop import TrainSettings, train
@@ -38,7 +38,7 @@ class Memory:
         assert 0 <= start <= stop <= len(self)
         return self.ids[start:stop]
 
-    def spans(self, start: int, stop: int) -> list[tuple[int, int]]:
+    def find_spans(self, start: int, stop: int) -> list[tuple[int, int]]:
         return [(start, stop)]
 
 
@@ -72,7 +72,7 @@ def test_spans_of_packed_rows_hold_their_tokens(lengths: list[int], seq_len: int
     batches = RowBatches([PackedRows(stream, stream.starts, stream.lengths, seq_len)], batch_rows=2, seed=1)
     for step in range(batches.n_rows):
         batch = batches.at(step)
-        tokens = [int(token) for span in batches.spans(step) for token in stream.read(*span)]
+        tokens = [int(token) for span in batches.find_spans(step) for token in stream.read(*span)]
         assert tokens == batch.ids[batch.targets != IGNORE].tolist()
 
 
@@ -90,7 +90,7 @@ def test_a_selection_is_its_documents_one_behind_the_other(lengths: list[int], k
     stop = data.draw(st.integers(start, len(expected)))
     assert len(selection) == len(expected)
     assert selection.read(start, stop).tolist() == expected[start:stop]
-    assert [token for span in selection.spans(start, stop) for token in stream.read(*span)] == expected[start:stop]
+    assert [token for span in selection.find_spans(start, stop) for token in stream.read(*span)] == expected[start:stop]
 
 
 def test_rows_of_a_selection_name_their_place_in_the_stream() -> None:
@@ -101,7 +101,7 @@ def test_rows_of_a_selection_name_their_place_in_the_stream() -> None:
     batches = RowBatches([StreamRows(selection, 8)], batch_rows=3, seed=1)
     for step in range(20):
         batch = batches.at(step)
-        tokens = [int(token) for span in batches.spans(step) for token in stream.read(*span)]
+        tokens = [int(token) for span in batches.find_spans(step) for token in stream.read(*span)]
         assert tokens == torch.cat((batch.ids, batch.targets[:, -1:]), 1).ravel().tolist()
 
 
@@ -111,7 +111,7 @@ def mixture(seed: int = 1) -> RowBatches:
     packed = PackedRows(stream, stream.starts[:30], stream.lengths[:30], 12, mask_documents=True)
     long = Selection(stream, stream.starts[30:], stream.lengths[30:], name="long")
     rows = StreamRows(long, 12, mask_documents=True)
-    return RowBatches([packed, rows], batch_rows=8, seed=seed, cycle=fair_cycle([1.0, 2.0]))
+    return RowBatches([packed, rows], batch_rows=8, seed=seed, cycle=make_fair_cycle([1.0, 2.0]))
 
 
 @pytest.mark.parametrize("n_ranks", [1, 2, 4])

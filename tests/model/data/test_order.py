@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.data.order import CYCLE_ROWS, Order, fair_cycle
+from model.data.order import CYCLE_ROWS, Order, make_fair_cycle
 
 
 def off_by(weights: list[float], cycle: list[int], n: int) -> float:
@@ -20,20 +20,20 @@ def off_by(weights: list[float], cycle: list[int], n: int) -> float:
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=8))
 def test_shares_are_met_within_one_row_after_every_row(weights: list[int]) -> None:
-    cycle = fair_cycle(list(map(float, weights)))
+    cycle = make_fair_cycle(list(map(float, weights)))
     assert off_by(list(map(float, weights)), cycle, 2 * len(cycle)) < 1
 
 
 @pytest.mark.parametrize("weights", [[0.7, 0.2, 0.1], [70.0, 20.0, 10.0], [1.0, 1.0, 1.0], [0.05] * 20, [3.0]])
 def test_shares_in_decimals_are_exact(weights: list[float]) -> None:
-    cycle = fair_cycle(weights)
+    cycle = make_fair_cycle(weights)
     assert len(cycle) <= 20
     assert off_by(weights, cycle, 200) < 1
 
 
 def test_shares_that_are_no_whole_rows_are_rounded() -> None:
     weights = [0.333333, 0.6666667, 1e-9]
-    cycle = fair_cycle(weights)
+    cycle = make_fair_cycle(weights)
     assert len(cycle) == CYCLE_ROWS
     counts = Counter(cycle)
     assert (counts[0], counts[2]) == (3333, 1)  # none gets nothing
@@ -42,11 +42,11 @@ def test_shares_that_are_no_whole_rows_are_rounded() -> None:
 @pytest.mark.parametrize("weights", [[], [0.0, 1.0], [-1.0], [float("nan")], [float("inf"), 1.0]])
 def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
     with pytest.raises(ValueError, match="weights above 0"):
-        fair_cycle(weights)
+        make_fair_cycle(weights)
 
 
 def test_every_source_shows_every_row_once_an_epoch() -> None:
-    order = Order([5, 40, 1], 3, fair_cycle([0.3, 0.6, 0.1]))
+    order = Order([5, 40, 1], 3, make_fair_cycle([0.3, 0.6, 0.1]))
     places = [order.at(number) for number in range(1000)]
     by_source = [[place for place in places if place.source == source] for source in range(3)]
     assert [len(each) for each in by_source] == [300, 600, 100]
@@ -56,7 +56,7 @@ def test_every_source_shows_every_row_once_an_epoch() -> None:
             assert {place.epoch for place in part} == {epoch}
             assert sorted(place.row for place in part) == list(range(n_rows))
     for number in (0, 1, 9, 10, 333, 1000):
-        assert order.n_drawn(number) == [
+        assert order.count_drawn(number) == [
             sum(place.source == source for place in places[:number]) for source in range(3)
         ]
     epochs = [[place.row for place in by_source[1][epoch * 40 : epoch * 40 + 40]] for epoch in range(2)]
@@ -65,8 +65,8 @@ def test_every_source_shows_every_row_once_an_epoch() -> None:
 
 @pytest.mark.parametrize("n_ranks", [1, 2, 4])
 def test_ranks_share_each_step_and_any_step_comes_first(n_ranks: int) -> None:
-    whole, other = (Order([7, 9], 1, fair_cycle([2.0, 1.0])) for _ in range(2))
+    whole, other = (Order([7, 9], 1, make_fair_cycle([2.0, 1.0])) for _ in range(2))
     expected = [whole.at(number) for number in range(20 * 8)]
     for step in reversed(range(20)):
-        parts = [place for rank in range(n_ranks) for place in other.of_step(step, 8, rank, n_ranks)]
+        parts = [place for rank in range(n_ranks) for place in other.list_step_rows(step, 8, rank, n_ranks)]
         assert parts == expected[step * 8 : step * 8 + 8]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model.data.batches import Batch, StreamBatches, TokenStream
-from model.data.prefetch import Prefetched
+from model.data.prefetch import Prefetcher
 from tests.model.conftest import write_shards
 
 
@@ -42,7 +42,7 @@ def n_threads() -> int:
 
 
 def test_batches_are_the_same_in_any_order(batches: StreamBatches) -> None:
-    with Prefetched(batches) as ahead:
+    with Prefetcher(batches) as ahead:
         assert (ahead.n_rows, ahead.batch_rows) == (batches.n_rows, 4)
         for step in (0, 0, 1, 2, 3, 7, 8, 5, 6, 100):
             assert torch.equal(ahead.at(step).ids, batches.at(step).ids)
@@ -52,7 +52,7 @@ def test_batches_are_the_same_in_any_order(batches: StreamBatches) -> None:
 
 def test_the_next_one_is_made_while_nobody_asks() -> None:
     watched = Watched()
-    with Prefetched(watched) as ahead:
+    with Prefetcher(watched) as ahead:
         ahead.at(3)
         assert watched.is_made[4].wait(10)
         assert watched.made == [3, 4]
@@ -62,7 +62,7 @@ def test_the_next_one_is_made_while_nobody_asks() -> None:
 
 def test_an_error_comes_with_its_step() -> None:
     watched = Watched(bad=(2, 5))
-    with Prefetched(watched) as ahead:
+    with Prefetcher(watched) as ahead:
         assert int(ahead.at(1).ids[0, 0]) == 1
         assert watched.is_made[2].wait(10)
         for _ in range(2):
@@ -75,7 +75,7 @@ def test_an_error_comes_with_its_step() -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
 def test_no_thread_is_left(error: type[BaseException]) -> None:
     def interrupted() -> None:
-        with Prefetched(Watched()) as ahead:
+        with Prefetcher(Watched()) as ahead:
             ahead.at(0)
             assert n_threads() == 1
             raise error

@@ -15,7 +15,7 @@ from model.inference.sampling import Sampling
 from model.network.config import ModelConfig
 from model.network.folder import save_model
 from model.network.transformer import Transformer
-from model.tokenizer.chat import Message, ToolCall, messages_to_json, prompt_ids, render, written_text
+from model.tokenizer.chat import Message, ToolCall, encode_prompt, format_content, messages_to_json, render
 from model.tokenizer.tokenizer import SPLIT_PATTERNS, Tokenizer, train_bpe
 from model.tokenizer.train import train_char
 
@@ -69,7 +69,7 @@ def test_transformers_gives_the_same_logits_and_tokens(is_tied: bool, tmp_path: 
     export_hf(tmp_path / "model", tmp_path / "hf")
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "hf", dtype=torch.float32).eval()
     assert type(theirs).__name__ == "Qwen3ForCausalLM"
-    ids = torch.tensor([prompt_ids(TALK, tokenizer)])
+    ids = torch.tensor([encode_prompt(TALK, tokenizer)])
     with torch.no_grad():
         ours = model.compute_logits(model(ids))
         assert torch.allclose(theirs(ids).logits, ours, atol=1e-4)
@@ -92,12 +92,12 @@ def test_auto_tokenizer_has_the_same_ids_and_template(pattern: str, tmp_path: Pa
     found = theirs.apply_chat_template(
         messages_to_json(TALK), add_generation_prompt=True, tokenize=True, return_dict=True
     )["input_ids"]
-    assert found == prompt_ids(TALK, tokenizer)
+    assert found == encode_prompt(TALK, tokenizer)
     assert (
         theirs.apply_chat_template(messages_to_json(TALK), tokenize=True, return_dict=True)["input_ids"]
         == render(TALK, tokenizer)[0]
     )
-    assert theirs.eos_token_id == tokenizer.special("end")
+    assert theirs.eos_token_id == tokenizer.get_special_id("end")
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def test_llama_cpp_gives_the_same_greedy_tokens(kind: str, pattern: str, tmp_pat
     theirs = llama_cpp.Llama(str(tmp_path / "model.gguf"), n_ctx=96, n_threads=1, verbose=False, logits_all=True)
     for text in TEXTS:
         assert theirs.tokenize(text.encode(), add_bos=False, special=False) == tokenizer.encode(text)
-    ids = prompt_ids(TALK, tokenizer)
+    ids = encode_prompt(TALK, tokenizer)
     theirs.eval(ids)
     logits = model.compute_logits(model(torch.tensor([ids])))[0].numpy()
     found = np.array(theirs.scores[: len(ids)])
@@ -132,7 +132,7 @@ def in_go(template: str, messages: list[Message]) -> str:
     turn, after = rest.split("{{ end }}")
     turns = []
     for message in messages:
-        content = ("<|call|>" if message.call else "") + written_text(message)
+        content = ("<|call|>" if message.call else "") + format_content(message)
         turns.append(turn.replace("{{ .Role }}", message.role).replace("{{ .Content }}", content))
     whole = before + "".join(turns) + after
     assert "{{" not in whole
@@ -155,9 +155,9 @@ def test_ollama_is_told_our_turns_and_what_ends_them(pattern: str, tmp_path: Pat
     found = settings_of(tmp_path / "out" / "m.Modelfile")
     assert found["FROM"] == ["./m.gguf"]
     assert (tmp_path / "out" / "m.gguf").is_file()
-    assert in_go(found["TEMPLATE"][0], TALK) == tokenizer.decode(prompt_ids(TALK, tokenizer), skip_special=False)
-    ends = {tokenizer.special(name) for name in ("pad", "bos", "system", "user", "assistant", "tool", "end")}
-    assert {tokenizer.special(name) for name in found["stop"]} == ends
+    assert in_go(found["TEMPLATE"][0], TALK) == tokenizer.decode(encode_prompt(TALK, tokenizer), skip_special=False)
+    ends = {tokenizer.get_special_id(name) for name in ("pad", "bos", "system", "user", "assistant", "tool", "end")}
+    assert {tokenizer.get_special_id(name) for name in found["stop"]} == ends
     assert found["num_ctx"] == ["96"]
     is_warned = "train_tokenizer.pattern: qwen2" in (tmp_path / "out" / "m.Modelfile").read_text()
     assert is_warned == (pattern != "qwen2")
@@ -174,7 +174,7 @@ def test_llama_cpp_reads_the_turns_of_the_modelfile(tmp_path: Path) -> None:
     export_gguf(tmp_path / "model", tmp_path / "m.gguf")
     theirs = llama_cpp.Llama(str(tmp_path / "m.gguf"), vocab_only=True, verbose=False)
     text = in_go(settings_of(tmp_path / "m.Modelfile")["TEMPLATE"][0], TALK)
-    assert theirs.tokenize(text.encode(), add_bos=True, special=True) == prompt_ids(TALK, tokenizer)
+    assert theirs.tokenize(text.encode(), add_bos=True, special=True) == encode_prompt(TALK, tokenizer)
 
 
 def test_gguf_refuses_characters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,7 +210,7 @@ def test_nothing_is_replaced_and_nothing_half_written(tmp_path: Path, capsys: py
     assert main(["hf", str(tmp_path / "model"), str(tmp_path / "hf")]) == 1
     assert "is there already" in capsys.readouterr().err
     assert main(["hf", str(tmp_path / "nowhere"), str(tmp_path / "new")]) == 1
-    assert "no model folder" in capsys.readouterr().err
+    assert "not a model folder" in capsys.readouterr().err
     assert main(["hf", str(tmp_path / "model"), str(tmp_path / "new")]) == 0
     assert json.loads((tmp_path / "new" / "config.json").read_text())["model_type"] == "qwen3"
     assert not list(tmp_path.glob("*.partial"))

@@ -44,11 +44,9 @@ request = st.tuples(
 
 
 @settings(max_examples=25)
-@given(requests=st.lists(request, min_size=1, max_size=7), n_places=st.integers(1, 4))
-def test_batched_is_single(
-    model: Transformer, requests: list[tuple[list[int], int, float, int]], n_places: int
-) -> None:
-    batcher = Batcher(model, n_places)
+@given(requests=st.lists(request, min_size=1, max_size=7), n_slots=st.integers(1, 4))
+def test_batched_is_single(model: Transformer, requests: list[tuple[list[int], int, float, int]], n_slots: int) -> None:
+    batcher = Batcher(model, n_slots)
     found: dict[int, list[int]] = {}
     ended: set[int] = set()
     alone: dict[int, list[int]] = {}

@@ -47,7 +47,7 @@ def test_logits_are_those_of_the_model(shape: tuple[int, int, int, bool], weight
     exact = model if weights == "float32" else rounded(model)
     ids = torch.randint(51, (3, 140), generator=torch.Generator().manual_seed(5))
     wanted = exact.compute_logits(exact(ids))
-    decoder = Decoder(model, n_places=3, weights=weights)
+    decoder = Decoder(model, n_slots=3, weights=weights)
     for place, row in enumerate(ids.tolist()):
         assert torch.allclose(decoder.prefill([place], [row[:131]])[0], wanted[place, 130], atol=2e-4)
     for position in range(131, 140):
@@ -57,7 +57,7 @@ def test_logits_are_those_of_the_model(shape: tuple[int, int, int, bool], weight
 
 def test_rows_of_different_lengths_and_threads_do_not_meet() -> None:
     model = make(4, 2, 8, True)
-    decoder = Decoder(model, n_places=12, n_threads=2)
+    decoder = Decoder(model, n_slots=12, n_threads=2)
     chance = torch.Generator().manual_seed(7)
     rows = [torch.randint(51, (5 + 3 * place,), generator=chance).tolist() for place in range(12)]
     for place, row in enumerate(rows):
@@ -75,7 +75,7 @@ def test_rows_of_different_lengths_and_threads_do_not_meet() -> None:
 )
 def test_a_row_has_the_same_bits_in_any_company(lengths: list[int], n_threads: int, weights: str) -> None:
     """However many rows, threads, and whatever chunks their prompts are cut into."""
-    decoder = Decoder(MODEL, n_places=15, weights=weights, n_threads=n_threads)
+    decoder = Decoder(MODEL, n_slots=15, weights=weights, n_threads=n_threads)
     chance = np.random.default_rng(len(lengths))
     prompts = [chance.integers(0, 51, length).tolist() for length in lengths]
     ids = chance.integers(0, 51, len(lengths)).tolist()

@@ -16,8 +16,8 @@ from model.inference.sampling import Sampling
 from tests.model.inference.test_decoder import MODEL
 
 WRITERS: dict[str, Callable[[], Prefix]] = {
-    "kernel": Decoder(MODEL, n_places=0).new_prefix,
-    "kernel int8": Decoder(MODEL, n_places=0, weights="int8").new_prefix,
+    "kernel": Decoder(MODEL, n_slots=0).new_prefix,
+    "kernel int8": Decoder(MODEL, n_slots=0, weights="int8").new_prefix,
     "torch": lambda: TorchPrefix(MODEL),
     "torch int8": lambda: TorchPrefix(ROUNDED),
 }
@@ -81,7 +81,7 @@ def test_one_answer_at_a_time(writer: str) -> None:
 
 
 def test_a_break_in_the_middle_of_a_step_leaves_nothing_half_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    prefix, prompt = Decoder(MODEL, n_places=0).new_prefix(), list(range(1, 30))
+    prefix, prompt = Decoder(MODEL, n_slots=0).new_prefix(), list(range(1, 30))
     list(prefix.stream(prompt, GREEDY))
 
     def broken(*given: object) -> None:

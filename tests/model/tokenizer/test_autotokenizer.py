@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.tokenizer.autotokenizer import save_tokenizer
-from model.tokenizer.chat import ToolCall, call_text, messages_from_json, prompt_ids, render
+from model.tokenizer.chat import ToolCall, encode_prompt, format_call, messages_from_json, render
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 from model.tokenizer.train import train_tokenizer
 
@@ -90,7 +90,7 @@ def test_special_tokens_are_the_same(both: tuple[Tokenizer, Any, Path]) -> None:
     assert theirs.convert_tokens_to_ids(list(SPECIAL_TOKENS)) == list(range(len(SPECIAL_TOKENS)))
     assert sorted(theirs.all_special_ids) == list(range(len(SPECIAL_TOKENS)))
     named = [theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id]
-    assert named == [ours.special(name) for name in ("bos", "end", "pad")]
+    assert named == [ours.get_special_id(name) for name in ("bos", "end", "pad")]
     ids = [1, 3, *ours.encode("the cat"), 6, 15]
     assert theirs.decode(ids) == ours.decode(ids, skip_special=False)
     assert theirs.decode(ids, skip_special_tokens=True) == ours.decode(ids) == "the cat"
@@ -105,7 +105,7 @@ def test_conversations_have_the_same_ids(both: tuple[Tokenizer, Any, Path]) -> N
     @given(MESSAGES.filter(bool))
     def same(messages: list[dict[str, Any]]) -> None:
         typed = messages_from_json(messages)
-        for is_prompt, ids in ((False, render(typed, ours)[0]), (True, prompt_ids(typed, ours))):
+        for is_prompt, ids in ((False, render(typed, ours)[0]), (True, encode_prompt(typed, ours))):
             found = theirs.apply_chat_template(messages, add_generation_prompt=is_prompt, return_dict=True)
             assert found["input_ids"] == ids
 
@@ -120,13 +120,13 @@ def test_nobody_forges_a_turn_when_messages_are_sanitized(both: tuple[Tokenizer,
             {"role": "user", "content": text},
             {"role": "assistant", "content": "", "call": {"name": "search_docs", "argument": text}},
         ]
-        wanted = prompt_ids(messages_from_json(messages), ours)
+        wanted = encode_prompt(messages_from_json(messages), ours)
         found = theirs.apply_chat_template(
             messages, add_generation_prompt=True, return_dict=True, sanitize_control_tokens=True
         )["input_ids"]
         first = len(SPECIAL_TOKENS)
         assert [index for index in found if index < first] == [index for index in wanted if index < first]
-        assert ours.decode(found) == ours.decode(wanted) == text + call_text(ToolCall.of("search_docs", text))
+        assert ours.decode(found) == ours.decode(wanted) == text + format_call(ToolCall.of("search_docs", text))
 
 
 def test_the_same_tokenizer_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -11,17 +11,17 @@ from model.tokenizer.chat import (
     Message,
     Part,
     ToolCall,
-    call_text,
+    encode_prompt,
+    encode_turn,
     fit,
+    format_call,
     message_from_json,
     message_to_json,
     messages_from_json,
     messages_to_json,
     parse_call,
     parse_reply,
-    prompt_ids,
     render,
-    turn_ids,
 )
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe
 from tests.model.conftest import SENTENCES
@@ -48,7 +48,7 @@ def test_the_template(tokenizer: Tokenizer) -> None:
     assert (
         tokenizer.decode(ids, skip_special=False) == "<|bos|><|system|>Be brief.<|end|><|user|>What is 12 * 7?<|end|>"
     )
-    assert prompt_ids(TALK[:2], tokenizer) == [*ids, tokenizer.special("assistant")]
+    assert encode_prompt(TALK[:2], tokenizer) == [*ids, tokenizer.get_special_id("assistant")]
     assert render(TALK, tokenizer)[0][: len(ids)] == ids
 
 
@@ -62,7 +62,7 @@ def test_nobody_can_forge_a_turn(turns: list[tuple[str, str]]) -> None:
     controls = [index for index in ids if index < len(SPECIAL_TOKENS)]
     expected = [1]
     for role, _ in turns:
-        expected += [TOKENIZER.special(role), TOKENIZER.special("end")]
+        expected += [TOKENIZER.get_special_id(role), TOKENIZER.get_special_id("end")]
     assert controls == expected
     assert len(ids) == len(mask)
 
@@ -73,19 +73,19 @@ def test_a_call_comes_back(name: str, argument: str) -> None:
     ids, mask = render([message], TOKENIZER)
     reply = [i for i, is_target in zip(ids, mask, strict=True) if is_target]
     assert parse_reply(reply, TOKENIZER) == message
-    assert parse_call(call_text(ToolCall.of(name, argument))) == message.call
+    assert parse_call(format_call(ToolCall.of(name, argument))) == message.call
 
 
 @pytest.mark.parametrize("text", ["calculator(1)", 'calculator("1"', "calculator", "", '("1")', 'f("a", "b")'])
 def test_a_malformed_call_is_text(tokenizer: Tokenizer, text: str) -> None:
-    ids = [tokenizer.special("call"), *tokenizer.encode(text)]
+    ids = [tokenizer.get_special_id("call"), *tokenizer.encode(text)]
     assert parse_reply(ids, tokenizer) == Message.of("assistant", text)
 
 
 def test_the_oldest_rounds_go_first(tokenizer: Tokenizer) -> None:
     rounds = [Message.of(role, f"{role} {n}") for n in range(6) for role in ("user", "assistant")]
     messages = [TALK[0], *rounds, Message.of("user", "last")]
-    size = len(prompt_ids([TALK[0], *rounds[-4:], messages[-1]], tokenizer))
+    size = len(encode_prompt([TALK[0], *rounds[-4:], messages[-1]], tokenizer))
     assert fit(messages, tokenizer, size + 10, 10) == [TALK[0], *rounds[-4:], messages[-1]]
     assert fit(messages, tokenizer, 10_000, 10) == messages
 
@@ -98,7 +98,7 @@ def test_a_window_never_overflows(turns: list[tuple[str, str]], max_tokens: int)
     messages = [TALK[0], *(Message.of(role, content) for role, content in turns)]
     messages.append(Message.of("user", "日本語" * 40))
     fitted = fit(messages, TOKENIZER, max_tokens, 10)
-    assert len(prompt_ids(fitted, TOKENIZER)) <= max_tokens - 10
+    assert len(encode_prompt(fitted, TOKENIZER)) <= max_tokens - 10
     assert (fitted[0].role, fitted[-1].role) == ("system", "user")
 
 
@@ -169,10 +169,10 @@ def test_a_message_comes_back_from_json(message: Message) -> None:
 
 
 def test_the_trained_format_holds_one_string() -> None:
-    assert call_text(ToolCall("7", "calculator", {"expression": "1"})) == 'calculator("1")'
+    assert format_call(ToolCall("7", "calculator", {"expression": "1"})) == 'calculator("1")'
     for arguments in ({"query": "1"}, {"expression": 1}, {}, {"expression": "1", "digits": 2}):
         with pytest.raises(ValueError, match=r"call\.arguments of calculator must be one string named 'expression'"):
-            call_text(ToolCall("", "calculator", arguments))
+            format_call(ToolCall("", "calculator", arguments))
 
 
 def test_ids_are_those_of_the_template_before_messages_had_types() -> None:
@@ -188,8 +188,8 @@ def test_ids_are_those_of_the_template_before_messages_had_types() -> None:
     ids, mask = render(messages, TOKENIZER)
     assert ids == IDS
     assert "".join(str(int(is_target)) for is_target in mask) == "0" * 52 + "1" * 28 + "0" * 5 + "1" * 11 + "0" * 2
-    assert prompt_ids(messages, TOKENIZER) == [*IDS, 4]
-    assert [1, *(index for message in messages for index in turn_ids(message, TOKENIZER))] == IDS
+    assert encode_prompt(messages, TOKENIZER) == [*IDS, 4]
+    assert [1, *(index for message in messages for index in encode_turn(message, TOKENIZER))] == IDS
 
 
 # fmt: off

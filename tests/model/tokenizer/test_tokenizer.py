@@ -43,11 +43,11 @@ def test_a_stream_waits_for_whole_characters(tokenizer: Tokenizer) -> None:
 
 
 def test_special_tokens_have_their_places(tokenizer: Tokenizer) -> None:
-    assert [tokenizer.special(name) for name in SPECIAL_TOKENS] == list(range(16))
-    assert tokenizer.special("user") == 3
+    assert [tokenizer.get_special_id(name) for name in SPECIAL_TOKENS] == list(range(16))
+    assert tokenizer.get_special_id("user") == 3
     assert tokenizer.decode([1, 3], skip_special=False) == "<|bos|><|user|>"
     with pytest.raises(ValueError, match="robot"):
-        tokenizer.special("robot")
+        tokenizer.get_special_id("robot")
 
 
 def test_training_and_saving_are_deterministic(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -64,8 +64,8 @@ def test_every_row_is_of_one_source_and_shares_are_met_within_a_row(finished_wor
     sources = [row["source"] for row in train_documents(finished_workspace)]
     drawn = Counter[str]()
     for step in range(25):
-        for place in plan.batches.order.of_step(step, 8):
-            spans = plan.batches.sources[place.source].spans(place.epoch, place.row)
+        for place in plan.batches.order.list_step_rows(step, 8):
+            spans = plan.batches.sources[place.source].find_spans(place.epoch, place.row)
             touched = {
                 sources[document]
                 for start, stop in spans
@@ -91,14 +91,14 @@ def test_packed_rows_of_the_road_hold_every_token_once(finished_workspace: Path)
     seen, learned = np.zeros(len(stream), dtype=np.int64), Counter[int]()
     (rows,) = plan.batches.sources
     for row in range(rows.n_rows):
-        for start, stop in rows.spans(0, row):
+        for start, stop in rows.find_spans(0, row):
             seen[start:stop] += 1
         learned.update(target for target in rows.row(0, row).targets.tolist() if target != IGNORE)
     assert (seen == 1).all()
     assert learned == Counter(stream.read(0, len(stream)).tolist())
     assert plan.metrics["row_fill_frac"] == len(stream) / (rows.n_rows * 128)
     assert plan.metrics["row_fill_frac"] > 0.98
-    bad = plan.batches.spans(3)
+    bad = plan.batches.find_spans(3)
     expected = [
         row["id"]
         for row in train_documents(finished_workspace)

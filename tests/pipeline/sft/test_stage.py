@@ -32,7 +32,7 @@ def test_targets_are_the_assistant_s_tokens_only(finished_workspace: Path) -> No
     ):
         said = [message for message in json.loads(row["messages"]) if message["role"] == "assistant"]
         scored = [id_ for id_, is_target in zip(conversation.ids, conversation.mask, strict=True) if is_target]
-        assert scored.count(tokenizer.special("end")) == len(said)
+        assert scored.count(tokenizer.get_special_id("end")) == len(said)
         text = tokenizer.decode(scored)
         for message in said:
             assert message.get("call", {}).get("argument", message["content"]) in text.replace('\\"', '"')

@@ -42,7 +42,7 @@ def test_every_document_is_found_whole_in_one_split(made: tuple[Path, Path, Path
     streams = {split: TokenStream(out, split, verify_sha256=True) for split in ("train", "val")}
     for row in rows:
         ids = streams[row["split"]].read(row["start"], row["start"] + row["n_tokens"])
-        assert ids[0] == tokenizer.special("bos")
+        assert ids[0] == tokenizer.get_special_id("bos")
         assert ids[1:].tolist() == tokenizer.encode(texts[row["id"]])
         assert row["n_bytes"] == len(texts[row["id"]].encode())
     for split, stream in streams.items():

@@ -67,7 +67,7 @@ def test_what_it_writes_is_a_tokenizer(make_docs: Callable[..., Path], tmp_path:
     tokenizer = Tokenizer.load(out)
     assert metrics["vocab_size"] == tokenizer.vocab_size <= 500
     assert metrics["bytes_per_token"] > 1
-    assert [tokenizer.special(name) for name in SPECIAL_TOKENS] == list(range(len(SPECIAL_TOKENS)))
+    assert [tokenizer.get_special_id(name) for name in SPECIAL_TOKENS] == list(range(len(SPECIAL_TOKENS)))
 
     @settings(max_examples=200, deadline=None)
     @given(st.text())

@@ -41,7 +41,7 @@ def test_documents_of_a_batch_are_those_whose_tokens_it_has(finished_workspace: 
     batches = StreamBatches(stream, seq_len=384, batch_rows=2, seed=1)
     table = read_table(shards / "docs.parquet").to_pylist()
     for step in (0, batches.n_rows // 2, batches.n_rows):
-        spans = batches.spans(step)
+        spans = batches.find_spans(step)
         found = pretrain.find_documents(shards / "docs.parquet", spans)
         touched = np.zeros(len(stream), dtype=bool)
         for start, stop in spans:
@@ -84,7 +84,7 @@ def test_samples_are_in_the_history_and_change_no_weight(finished_workspace: Pat
 def test_sft_stops_and_names_the_conversations(finished_workspace: Path, tmp_path: Path) -> None:
     params = restless(load_params(finished_workspace / "params.yaml").sft)
     inputs = {"base": finished_workspace / "data/pretrain", "conversations": finished_workspace / "data/conversations"}
-    with pytest.raises(DivergedError, match=r"diverged at step \d+; .*\(of ") as error:
+    with pytest.raises(DivergedError, match=r"diverged at step \d+: .*\(of ") as error:
         sft.run(params, **inputs, scratch=tmp_path, out=tmp_path)
     named = str(error.value).partition("(of ")[2].split(", ")[0]
     assert named in read_table(finished_workspace / "data/conversations/train.parquet", ["id"]).column("id").to_pylist()
@@ -94,9 +94,15 @@ def test_conversations_of_a_batch_are_those_packed_into_it(finished_workspace: P
     path = finished_workspace / "data/conversations/train.parquet"
     tokenizer = Tokenizer.load(finished_workspace / "data/train_tokenizer")
     batches = ConversationBatches(
-        sft.read_conversations(path, tokenizer), seq_len=384, batch_rows=2, seed=1, pad_id=tokenizer.special("pad")
+        sft.read_conversations(path, tokenizer),
+        seq_len=384,
+        batch_rows=2,
+        seed=1,
+        pad_id=tokenizer.get_special_id("pad"),
     )
-    every = [each for number in range(-(-batches.n_rows // 2)) for each in sft.find_conversations(path, batches, number)]
+    every = [
+        each for number in range(-(-batches.n_rows // 2)) for each in sft.find_conversations(path, batches, number)
+    ]
     ids = read_table(path, ["id"]).column("id")
     packed = {ids[piece].as_py() for row in batches.packing.rows for piece in row}
     assert set(every) == packed
