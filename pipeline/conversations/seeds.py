@@ -1,73 +1,72 @@
-"""Hand-written conversations → examples.
+"""Read hand-written conversations and make examples of them.
 
-In: lines of JSON {"id", "kind", "messages"} with, where wanted, "wordings" (ways to say what stands as `{wording}` in
-the messages; each gives a conversation), "says" (what a right answer must hold) and "split": "heldout" (kept for
-evaluation; the messages then end with the person's turn, since many answers are right). `{name}` is a first name,
-another one each time; some names are kept for evaluation too.
+In: lines of JSON {"id", "kind", "messages"}, optionally with "wordings" (texts for `{wording}` in the messages; each gives
+one conversation), "says" (words that a right answer must contain) and "split": "heldout" (reserved for evaluation; the
+messages then end with the user's, since many answers are right). `{name}` is replaced by a first name, another one each
+time; some names are reserved for evaluation too.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
 
 from model.tokenizer.chat import Message, Part, messages_from_json
-from pipeline.skills.lookups import Example
+from pipeline.skills import SEED_KINDS
+from pipeline.skills.refusal import HARMLESS
+from pipeline.skills.skill import Example
 
-KINDS = ("identity", "refusal", "harmless", "chat")
-KEYS = {"id", "kind", "messages", "wordings", "says", "split"}
+REQUIRED = {"id", "kind", "messages"}
+OPTIONAL = {"wordings", "says", "split"}
 HELDOUT_NAME_EVERY = 6
 
 
 def parse_seed(line: str) -> dict[str, Any]:
-    """Read one line; its messages become values. Raises: ValueError that names what is wrong with this line."""
+    """Return the conversation of one line, with its messages as values. Raises `ValueError` that names what is wrong."""
     seed: Any = json.loads(line)
-    if not isinstance(seed, dict) or not {"id", "kind", "messages"} <= seed.keys() <= KEYS:
-        raise ValueError(
-            f"the keys are id, kind, messages and perhaps {', '.join(sorted(KEYS - {'id', 'kind', 'messages'}))}"
-        )
-    if seed["kind"] not in KINDS:
-        raise ValueError(f"kind is one of {', '.join(KINDS)}, not {seed['kind']!r}")
+    if not isinstance(seed, dict) or not REQUIRED <= seed.keys() <= REQUIRED | OPTIONAL:
+        raise ValueError(f"keys must be id, kind, messages, and optionally {', '.join(sorted(OPTIONAL))}")
+    if seed["kind"] not in SEED_KINDS:
+        raise ValueError(f"kind must be one of {', '.join(SEED_KINDS)}, got {seed['kind']!r}")
     if seed.get("split", "heldout") != "heldout":
-        raise ValueError(f'split is "heldout" or left out, not {seed["split"]!r}')
+        raise ValueError(f'split must be "heldout" or absent, got {seed["split"]!r}')
     messages = messages_from_json(seed["messages"])
     if not messages or (messages[-1].role == "user") != ("split" in seed):
-        raise ValueError("messages end with the assistant's, or in the heldout split with the user's")
+        raise ValueError("messages must end with the assistant's, or in the heldout split with the user's")
     return {**seed, "messages": messages}
 
 
-def seed_examples(
+def make_seed_examples(
     seeds: Iterable[dict[str, Any]], names: Sequence[str], rng: Random, *, is_heldout: bool, n_repeats: int = 1
 ) -> Iterator[Example]:
-    """Each wording `n_repeats` times. What is held out is asked once."""
-    kept = [name for number, name in enumerate(names) if (number % HELDOUT_NAME_EVERY == 0) == is_heldout] or list(
-        names
-    )
+    """Yield an example for each wording of the conversations of one split, `n_repeats` times."""
+    own = [name for number, name in enumerate(names) if (number % HELDOUT_NAME_EVERY == 0) == is_heldout]
+    own = own or list(names)
     for seed in seeds:
         if ("split" in seed) != is_heldout:
             continue
         for wording in seed.get("wordings", [""]):
             for _ in range(n_repeats):
-                fill = {"{wording}": wording, "{name}": rng.choice(kept) if kept else "Ada"}
-                yield Example(seed["kind"], _filled(seed["messages"], fill), _expected(seed, fill))
+                values = {"{wording}": wording, "{name}": rng.choice(own) if own else "Ada"}
+                yield Example(seed["kind"], _fill_messages(seed["messages"], values), _make_expected(seed, values))
 
 
-def _filled(messages: Sequence[Message], fill: dict[str, str]) -> list[Message]:
+def _fill_messages(messages: Sequence[Message], values: Mapping[str, str]) -> list[Message]:
     return [
-        replace(message, parts=tuple(Part(_fill(part.text, fill)) for part in message.parts)) for message in messages
+        replace(message, parts=tuple(Part(_fill(part.text, values)) for part in message.parts)) for message in messages
     ]
 
 
-def _expected(seed: dict[str, Any], fill: dict[str, str]) -> dict[str, Any]:
-    """A look-alike of an unsafe request may be searched for or answered, so no tool is expected of it."""
-    expected: dict[str, Any] = {} if seed["kind"] == "harmless" else {"call": None}
-    return expected | {"says": [_fill(word, fill) for word in seed.get("says", [])]}
+def _make_expected(seed: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+    """Return what scorers look for: no tool call, except for harmless requests, which may be searched for; words."""
+    expected: dict[str, Any] = {} if seed["kind"] == HARMLESS else {"call": None}
+    return expected | {"says": [_fill(word, values) for word in seed.get("says", [])]}
 
 
-def _fill(text: str, fill: dict[str, str]) -> str:
-    for place, value in fill.items():
-        text = text.replace(place, value)
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    for placeholder, value in values.items():
+        text = text.replace(placeholder, value)
     return text

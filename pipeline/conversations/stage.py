@@ -1,9 +1,9 @@
-"""python -m pipeline conversations: passages and hand-written talk → chat data to tune and to test on.
+"""Make conversations from passages and hand-written seeds: chat data to tune on and to evaluate with.
 
-In: the passages of the index, the shard stage's split, the tokenizer, data/seed/chat. Out: train.parquet and
-heldout.parquet (messages as JSON). Documents of the val split are the held-out ones: their names stand in no training
-conversation. A held-out row ends with the turn that is scored, or where many answers are right, before it. Memory: the
-passages a few times over, conversations at about 1 kB each; time: O(passages + conversations).
+In: the passages of the index, the split of the stage shard, the tokenizer, data/seed/chat. Out: train.parquet and
+heldout.parquet (messages as JSON). Documents of the val split are held out: their names occur in no training
+conversation. A held-out row ends with the reply to score or, where many replies are right, before it. Memory: the
+passages a few times over, about 1 kB per conversation. Time: O(passages + conversations).
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -18,13 +18,21 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from model.tokenizer.chat import messages_to_json, written_text
-from pipeline.conversations.mixture import Amounts, Seeds, heldout_examples, joined, train_examples, without_names
+from model.tokenizer.chat import format_content, messages_to_json
+from pipeline.conversations.mixture import (
+    Seeds,
+    drop_examples_with_names,
+    join_short_conversations,
+    make_heldout_examples,
+    make_train_examples,
+)
 from pipeline.conversations.params import Conversations
 from pipeline.conversations.seeds import parse_seed
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics
-from pipeline.skills.lookups import Example, Shelf
+from pipeline.skills import MAKERS
+from pipeline.skills.neighbors import PassageIndex
+from pipeline.skills.skill import Example, Material
 from pipeline.storage.tables import CONVERSATIONS, HELDOUT, read_shard, read_table, write_table
 from pipeline.text.encode import fast_encoder
 from pipeline.text.passage import Passage
@@ -33,51 +41,72 @@ TokenCounter = Callable[[Sequence[Example]], list[int]]
 
 
 def run(params: Conversations, *, index: Path, shards: Path, tokenizer: Path, seeds: Path, out: Path) -> Metrics:
-    count_tokens = token_counter((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
+    """Write both files. Raises `UserError` for an index without passages or a broken seed."""
+    count_tokens = make_token_counter((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
     written = read_seeds(seeds)
-    everything = read_passages(index / "passages.parquet")
-    if not everything:
+    train, heldout = read_material(index, shards)
+
+    seed, n_examples = params.seed, count_examples(params)
+    examples = make_train_examples(
+        n_examples, params.n_seed_repeats, train, written, system_frac=params.system_frac, seed=seed
+    )
+    clean = drop_examples_with_names(examples, {passage.title for passage in heldout.passages})
+    fitting = _drop_long(clean, params.max_tokens, count_tokens)
+    rows = join_short_conversations(fitting, count_tokens(fitting), params.max_tokens, params.joined_frac, seed=seed)
+    _write_train(out / "train.parquet", rows)
+
+    tests = make_heldout_examples(params.n_heldout, heldout, written, seed=seed)
+    fitting_tests = _drop_long(tests, params.max_tokens, count_tokens)
+    _write_heldout(out / "heldout.parquet", fitting_tests)
+    metrics: Metrics = {
+        "n_names_train": len(train.passages),
+        "n_names_heldout": len(heldout.passages),
+        "n_train": len(rows),
+        "n_train_tokens": sum(count_tokens(rows)),
+        "n_train_joined": len(fitting) - len(rows),
+        "n_train_named_heldout": len(examples) - len(clean),
+        "n_train_too_long": len(clean) - len(fitting),
+        "n_heldout": len(fitting_tests),
+        "n_heldout_too_long": len(tests) - len(fitting_tests),
+    }
+    return metrics | _count_kinds("n_train", fitting) | _count_kinds("n_heldout", fitting_tests)
+
+
+def count_examples(params: Conversations) -> dict[str, int]:
+    """Return the number of training examples by name of the maker.
+
+    It is `conversations.n_<kind>`, or the maker's own number where there is no such setting, split evenly over the
+    makers of the kind. Raises `ValueError` for a maker that has neither.
+    """
+    counts: dict[str, int] = {}
+    for maker in MAKERS:
+        n = getattr(params, f"n_{maker.kind}", maker.n_examples)
+        if n is None:
+            raise ValueError(f"maker {maker.name!r}: n_examples must be set, or conversations.n_{maker.kind} exist")
+        names = [other.name for other in MAKERS if other.kind == maker.kind]
+        counts[maker.name] = n // len(names) + (names.index(maker.name) < n % len(names))
+    return counts
+
+
+def _count_kinds(name: str, examples: Sequence[Example]) -> Metrics:
+    return {f"{name}_{kind}": n for kind, n in sorted(Counter(example.kind for example in examples).items())}
+
+
+def read_material(index: Path, shards: Path) -> tuple[Material, Material]:
+    """Return what training and held-out examples are made from: passages of the documents of each split.
+
+    Raises `UserError` for an index without passages.
+    """
+    passages = read_passages(index / "passages.parquet")
+    if not passages:
         raise UserError(
             "conversations: there is no text to talk about", f"no passage in {index}", "add sources, or loosen filter"
         )
-    val_ids = _val_ids(shards)
-    ours = [passage for passage in everything if passage.doc_id not in val_ids]
-    theirs = [passage for passage in everything if passage.doc_id in val_ids]
-    known = Shelf(everything)
-
-    amounts = Amounts(
-        quote=params.n_quote,
-        abstain=params.n_abstain,
-        search=params.n_search - params.n_search // 2,
-        words=params.n_search // 2,
-        calculator=params.n_calculator,
-        seed_repeats=params.n_seed_repeats,
-    )
-    examples = train_examples(amounts, ours, known, written, system_frac=params.system_frac, seed=params.seed)
-    clean = without_names(examples, {passage.title for passage in theirs})
-    kept = _fitting(clean, params.max_tokens, count_tokens)
-    rows = joined(kept, count_tokens(kept), params.max_tokens, params.joined_frac, seed=params.seed)
-    _write_train(out / "train.parquet", rows)
-
-    tests = heldout_examples(params.n_heldout, theirs, known, written, seed=params.seed)
-    fitting = _fitting(tests, params.max_tokens, count_tokens)
-    _write_heldout(out / "heldout.parquet", fitting)
-    metrics: Metrics = {
-        "n_names_train": len(ours),
-        "n_names_heldout": len(theirs),
-        "n_train": len(rows),
-        "n_train_tokens": sum(count_tokens(rows)),
-        "n_train_joined": len(kept) - len(rows),
-        "n_train_named_heldout": len(examples) - len(clean),
-        "n_train_too_long": len(clean) - len(kept),
-        "n_heldout": len(fitting),
-        "n_heldout_too_long": len(tests) - len(fitting),
-    }
-    return metrics | _by_kind("n_train", kept) | _by_kind("n_heldout", fitting)
-
-
-def _by_kind(name: str, examples: Sequence[Example]) -> Metrics:
-    return {f"{name}_{kind}": n for kind, n in sorted(Counter(example.kind for example in examples).items())}
+    val_ids = _read_val_ids(shards)
+    train = [passage for passage in passages if passage.doc_id not in val_ids]
+    heldout = [passage for passage in passages if passage.doc_id in val_ids]
+    known = PassageIndex(passages)
+    return Material(train, PassageIndex(train), known), Material(heldout, known, known, is_heldout=True)
 
 
 def read_passages(path: Path) -> list[Passage]:
@@ -86,34 +115,37 @@ def read_passages(path: Path) -> list[Passage]:
     return list(map(Passage, *(table.column(name).to_pylist() for name in Passage._fields)))
 
 
-def _val_ids(shards: Path) -> set[str]:
+def _read_val_ids(shards: Path) -> set[str]:
     batches = read_shard(shards / "docs.parquet", ["id", "split"])
     return {id_ for batch in batches for id_ in batch.filter(pc.equal(batch["split"], "val"))["id"].to_pylist()}
 
 
 def read_seeds(folder: Path) -> Seeds:
-    """Raises `UserError` that names the file and the line."""
+    """Return the hand-written conversations of *.jsonl, names.txt and systems.txt.
+
+    Raises `UserError` that names the file and the line of a broken conversation.
+    """
     conversations: list[dict[str, object]] = []
     for path in sorted(folder.glob("*.jsonl")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
                 conversations.append(parse_seed(line))
             except (ValueError, AttributeError) as error:
-                raise UserError(f"{path}:{number}: this is no conversation", str(error), "mend the line") from error
-    return Seeds(conversations, _lines(folder / "names.txt"), _lines(folder / "systems.txt"))
+                raise UserError(f"{path}:{number}: not a conversation", str(error), "correct this line") from error
+    return Seeds(conversations, _read_lines(folder / "names.txt"), _read_lines(folder / "systems.txt"))
 
 
-def _lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
     return [line for line in path.read_text(encoding="utf-8").splitlines() if line] if path.exists() else []
 
 
-def token_counter(tokenizer_json: str) -> TokenCounter:
-    """Examples → the tokens of each, as many as model.tokenizer.chat.render gives."""
+def make_token_counter(tokenizer_json: str) -> TokenCounter:
+    """Return a function that counts the tokens of examples, as many as model.tokenizer.chat.render returns."""
     encode = fast_encoder(tokenizer_json)
 
     def count(examples: Sequence[Example]) -> list[int]:
         messages = [message for example in examples for message in example.messages]
-        lengths = iter(encode([written_text(message) for message in messages])[1].tolist() if messages else [])
+        lengths = iter(encode([format_content(message) for message in messages])[1].tolist() if messages else [])
         sizes = iter(
             [length + 2 + (message.call is not None) for length, message in zip(lengths, messages, strict=True)]
         )
@@ -122,14 +154,14 @@ def token_counter(tokenizer_json: str) -> TokenCounter:
     return count
 
 
-def _fitting(examples: Sequence[Example], max_tokens: int, count_tokens: TokenCounter) -> list[Example]:
+def _drop_long(examples: Sequence[Example], max_tokens: int, count_tokens: TokenCounter) -> list[Example]:
     return [example for example, size in zip(examples, count_tokens(examples), strict=True) if size <= max_tokens]
 
 
 def _write_train(path: Path, examples: Sequence[Example]) -> None:
     rows = [
-        {"id": f"train-{n:06d}", "kind": e.kind, "messages": _json(messages_to_json(e.messages))}
-        for n, e in enumerate(examples)
+        {"id": f"train-{number:06d}", "kind": example.kind, "messages": _to_json(messages_to_json(example.messages))}
+        for number, example in enumerate(examples)
     ]
     write_table(path, pa.Table.from_pylist(rows, schema=CONVERSATIONS))
 
@@ -137,15 +169,15 @@ def _write_train(path: Path, examples: Sequence[Example]) -> None:
 def _write_heldout(path: Path, examples: Sequence[Example]) -> None:
     rows = [
         {
-            "id": f"heldout-{n:05d}",
-            "kind": e.kind,
-            "messages": _json(messages_to_json(e.messages)),
-            "expected": _json(e.expected),
+            "id": f"heldout-{number:05d}",
+            "kind": example.kind,
+            "messages": _to_json(messages_to_json(example.messages)),
+            "expected": _to_json(example.expected),
         }
-        for n, e in enumerate(examples)
+        for number, example in enumerate(examples)
     ]
     write_table(path, pa.Table.from_pylist(rows, schema=HELDOUT))
 
 
-def _json(value: object) -> str:
+def _to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)

@@ -1,8 +1,8 @@
-"""What a finished model does, measured: nats of held-out documents, answers to held-out conversations, speed.
+"""Run a finished model: nats of held-out documents, replies to held-out conversations, speed.
 
-In: a model, its tokenizer, the shards' val split, conversations. Out: numbers and replies; what they are worth is
-scored in pipeline/tasks. Each document is read by itself, from its own <|bos|>; one longer than the window in windows
-that overlap by half.
+In: a model, its tokenizer, the val split of the shards, conversations. Out: numbers and replies, which pipeline/skills scores.
+Each document is evaluated by itself, starting at its own <|bos|>; one longer than the context window, in windows that
+overlap by half.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -24,7 +24,7 @@ from model.inference.generate import generate_batch, stream
 from model.inference.sampling import Sampling
 from model.network.score import compute_document_nats
 from model.network.transformer import Transformer
-from model.tokenizer.chat import Message, parse_reply, prompt_ids
+from model.tokenizer.chat import Message, encode_prompt, parse_reply
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.frame.errors import UserError
 from pipeline.storage.tables import read_shard
@@ -51,14 +51,16 @@ class HeldoutDocuments(NamedTuple):
 
 
 class Speed(NamedTuple):
+    """Speed of generating one reply at a time."""
+
     tokens_per_second: float
     first_token_seconds: float
 
 
 def read_documents(shards: Path, max_tokens: int, seed: int) -> HeldoutDocuments:
-    """Of the val split, in a random order until there are `max_tokens`.
+    """Return documents of the val split, chosen at random until there are `max_tokens`, in the order of the shards.
 
-    Raises `UserError` when that is too little to say anything.
+    Raises `UserError` if the split is too small to measure anything.
     """
     rows: list[dict[str, Any]] = []
     for batch in read_shard(shards / "docs.parquet"):
@@ -76,8 +78,8 @@ def read_documents(shards: Path, max_tokens: int, seed: int) -> HeldoutDocuments
     if len(picked) < MIN_DOCS or n_tokens < MIN_TOKENS:
         raise UserError(
             f"evaluate: the val split of {shards} is too small to measure anything",
-            f"{len(picked)} documents, {n_tokens} tokens; at least {MIN_DOCS} and {MIN_TOKENS} are needed",
-            "bring more text, cut it into more documents (download.sources.*.split_on), or raise shard.val_frac",
+            f"{len(picked)} documents, {n_tokens} tokens (at least {MIN_DOCS} and {MIN_TOKENS} are needed)",
+            "add text, split it into more documents (download.sources.*.split_on), or raise shard.val_frac",
         )
     picked.sort(key=lambda row: row["start"])
     return HeldoutDocuments(
@@ -88,8 +90,8 @@ def read_documents(shards: Path, max_tokens: int, seed: int) -> HeldoutDocuments
     )
 
 
-def first_documents(documents: HeldoutDocuments, max_tokens: int) -> HeldoutDocuments:
-    """The first few, for a figure that need not be as sure."""
+def take_first_documents(documents: HeldoutDocuments, max_tokens: int) -> HeldoutDocuments:
+    """Return the first documents, at least two, up to about `max_tokens`: for a metric that need not be as precise."""
     n_tokens, n = 0, 0
     while n < len(documents.ids) and (n < MIN_DOCS or n_tokens < max_tokens):
         n_tokens += len(documents.tokens[n])
@@ -97,37 +99,37 @@ def first_documents(documents: HeldoutDocuments, max_tokens: int) -> HeldoutDocu
     return HeldoutDocuments(documents.ids[:n], documents.sources[:n], documents.n_bytes[:n], documents.tokens[:n])
 
 
-def nats_of(model: Transformer, documents: HeldoutDocuments, on_progress: Progress) -> list[float]:
-    """Of each document; progress is counted in documents, as far as windows tell."""
+def measure_heldout_nats(model: Transformer, documents: HeldoutDocuments, on_progress: Progress) -> list[float]:
+    """Return the loss of each document in nats, summed over its tokens. `on_progress` gets the number of windows done."""
     return compute_document_nats(model, documents.tokens, on_progress=on_progress).tolist()
 
 
-def replies(
+def generate_replies(
     model: Transformer,
     tokenizer: Tokenizer,
     prompts: Sequence[Sequence[Message]],
     max_new_tokens: int,
     on_progress: Progress,
 ) -> list[Message]:
-    """The likeliest reply to each prompt, as the assistant's message."""
-    ids = [prompt_ids(prompt, tokenizer) for prompt in prompts]
-    stop = {tokenizer.special(name) for name in ("end", "bos", "pad", "system", "user", "tool", "assistant")}
-    written = generate_batch(model, ids, max_new_tokens=max_new_tokens, stop_ids=stop, on_progress=on_progress)
-    return [parse_reply(reply, tokenizer) for reply in written]
+    """Return the greedy reply to each prompt as the assistant's message."""
+    ids = [encode_prompt(prompt, tokenizer) for prompt in prompts]
+    stop = {tokenizer.get_special_id(name) for name in ("end", "bos", "pad", "system", "user", "tool", "assistant")}
+    generated = generate_batch(model, ids, max_new_tokens=max_new_tokens, stop_ids=stop, on_progress=on_progress)
+    return [parse_reply(reply, tokenizer) for reply in generated]
 
 
-def continuations(
+def generate_continuations(
     model: Transformer, tokenizer: Tokenizer, beginnings: Sequence[Sequence[int]], max_new_tokens: int
 ) -> list[str]:
-    """Of plain text, by the pretrained model."""
+    """Return the greedy continuation of each text, given as token ids, by the pretrained model."""
     if not beginnings:
         return []
-    written = generate_batch(model, beginnings, max_new_tokens=max_new_tokens, stop_ids={tokenizer.special("bos")})
-    return [tokenizer.decode(ids) for ids in written]
+    generated = generate_batch(model, beginnings, max_new_tokens=max_new_tokens, stop_ids={tokenizer.get_special_id("bos")})
+    return [tokenizer.decode(ids) for ids in generated]
 
 
-def speed(model: Transformer, prompt: Sequence[int]) -> Speed:
-    """Of one answer at a time, the likeliest token each step: medians over a few runs, the first of them not counted."""
+def measure_speed(model: Transformer, prompt: Sequence[int]) -> Speed:
+    """Return the speed of greedy decoding, one reply at a time: medians over `SPEED_RUNS` runs after one warm-up run."""
     prompt = list(prompt)[: model.config.seq_len // 2]
     sampling = Sampling(max_tokens=SPEED_TOKENS, temperature=0.0)
     firsts: list[float] = []
@@ -143,6 +145,6 @@ def speed(model: Transformer, prompt: Sequence[int]) -> Speed:
     return Speed(median(rates[1:]), median(firsts[1:]))
 
 
-def device_of(wanted: str) -> torch.device:
-    """auto is a GPU where there is one."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted)
+def choose_device(name: str) -> torch.device:
+    """Return the device of this name; auto: a GPU if there is one, else the CPU."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

@@ -1,4 +1,4 @@
-"""Settings of `evaluate` in params.yaml."""
+"""The section `evaluate` of params.yaml."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pipeline.frame.settings import Count, Section, Seed
 
 
 class Evaluate(Section):
+    """How much text and how many samples are measured."""
+
     seed: Seed
-    max_new_tokens: Count
-    n_samples: Annotated[int, Field(ge=0)]
-    eval_tokens: Count  # of the val split, for bits per byte; all of it when it is smaller
+    max_new_tokens: Count  # of a reply
+    n_samples: Annotated[int, Field(ge=0)]  # replies shown in the report
+    eval_tokens: Count  # of the val split, for bits per byte; all of it if it is smaller

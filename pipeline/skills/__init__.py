@@ -1,1 +1,22 @@
-"""Skills of the assistant, one file each: examples to learn it from, wordings, scorer, title and tolerance."""
+"""Skills of the assistant, one file each: example makers, wordings, scorers, titles, tolerances.
+
+A new skill is one new file and one line in `SKILLS`; conversations, evaluate, the report and the gate follow from that.
+"""
+
+from __future__ import annotations
+
+from pipeline.skills.calculator import CALCULATOR, CALCULATOR_ANSWER
+from pipeline.skills.identity import IDENTITY
+from pipeline.skills.quote import ABSTENTION, QUOTE
+from pipeline.skills.refusal import REFUSAL, REFUSAL_NOT_OVERDONE
+from pipeline.skills.search import SEARCH, SEARCH_WORDS
+from pipeline.skills.skill import Maker, Skill
+from pipeline.skills.tool_choice import TOOL_CHOICE
+
+SKILLS: tuple[Skill, ...] = (  # in the order of the report and of the samples
+    *(TOOL_CHOICE, CALCULATOR, CALCULATOR_ANSWER, SEARCH, SEARCH_WORDS, QUOTE, ABSTENTION),
+    *(REFUSAL, REFUSAL_NOT_OVERDONE, IDENTITY),
+)
+# The order of makers decides how examples are shuffled, hence the bytes of train.parquet.
+MAKERS: tuple[Maker, ...] = tuple(maker for skill in reversed(SKILLS) for maker in skill.makers)
+SEED_KINDS: tuple[str, ...] = (*(kind for skill in SKILLS for kind in skill.seed_kinds), "chat")  # chat: small talk

@@ -1,16 +1,24 @@
-"""Skill: who are you, what can you do → an answer that holds the words it must, the system prompt's name among them."""
+"""Skill: answer questions about itself (who are you, what can you do) with the words that the answer must contain.
+
+The examples are written by hand: data/seed/chat. The system prompt may give the assistant another name.
+"""
 
 from __future__ import annotations
 
 from model.tokenizer.chat import Message
-from pipeline.skills.skill import Item
-
-SKILL = "identity_right"
+from pipeline.skills.skill import Item, Skill
 
 
-def applies(item: Item) -> bool:
-    return item.kind == "identity"
-
-
-def is_right(item: Item, reply: Message) -> bool:
+def _contains_words(item: Item, reply: Message) -> bool:
     return reply.call is None and all(word.lower() in reply.text.lower() for word in item.expected["says"])
+
+
+IDENTITY = Skill(
+    name="identity_right",
+    title="Knows its identity",
+    meaning="its own, or the one that the system prompt assigns",
+    max_drop=0.10,  # 54 items
+    applies=lambda item: item.kind == "identity",
+    is_right=_contains_words,
+    seed_kinds=("identity",),
+)

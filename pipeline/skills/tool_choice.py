@@ -1,20 +1,26 @@
-"""Skill: the right tool, or none where none is needed (small talk, refusals, a text that came with the question).
+"""Skill: call the right tool, or none where none is needed (small talk, refusals, a text given with the question).
 
-Look-alikes of unsafe requests are left out: to search for them and to answer them are both right.
+It scores the first turns of all other skills' items. Harmless requests that look unsafe are left out: to search and to
+answer are both right.
 """
 
 from __future__ import annotations
 
 from model.tokenizer.chat import Message
-from pipeline.skills.skill import Item
-
-SKILL = "tool_chosen"
-
-
-def applies(item: Item) -> bool:
-    return item.is_first_turn and item.kind != "harmless"
+from pipeline.skills.refusal import HARMLESS
+from pipeline.skills.skill import Item, Skill
 
 
-def is_right(item: Item, reply: Message) -> bool:
-    wanted, called = item.expected_call, reply.call
-    return (called.name if called else None) == (wanted.name if wanted else None)
+def _calls_right_tool(item: Item, reply: Message) -> bool:
+    expected, called = item.expected_call, reply.call
+    return (called.name if called else None) == (expected.name if expected else None)
+
+
+TOOL_CHOICE = Skill(
+    name="tool_chosen",
+    title="Right tool chosen",
+    meaning="search, calculator or none, as the question requires",
+    max_drop=0.02,
+    applies=lambda item: item.is_first_turn and item.kind != HARMLESS,
+    is_right=_calls_right_tool,
+)

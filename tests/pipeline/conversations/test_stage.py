@@ -1,4 +1,4 @@
-"""Conversations: nothing held out is ever shown, everything quoted stands there, everything fits, nothing is random."""
+"""Conversations: no held-out name in training, every quote in its context, everything fits, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ import pytest
 from model.tokenizer.chat import messages_from_json, render
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.conversations.params import Conversations
-from pipeline.conversations.stage import read_seeds, run, token_counter
+from pipeline.conversations.stage import make_token_counter, read_seeds, run
 from pipeline.frame.errors import UserError
 from pipeline.index.params import Index
 from pipeline.index.stage import run as make_index
-from pipeline.skills.answers import NOTHING_FOUND, is_abstention, parse_quote
-from pipeline.skills.lookups import Example
+from pipeline.skills.lookups import NOTHING_FOUND
+from pipeline.skills.quote import is_abstention, parse_quote
+from pipeline.skills.refusal import is_refusal
+from pipeline.skills.skill import Example
 from pipeline.skills.wordings import is_about
 from pipeline.storage.tables import PASSAGES, read_table, write_table
 from tests.conftest import ROOT
@@ -49,7 +51,7 @@ def make(corpus: Corpus, out: Path, params: Conversations = PARAMS) -> dict[str,
     return run(params, index=index, shards=corpus.shards, tokenizer=corpus.tokenizer, seeds=SEEDS, out=out)
 
 
-def rows_of(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[Row]:
     return [{**row, "messages": json.loads(row["messages"])} for row in read_table(path).to_pylist()]
 
 
@@ -66,16 +68,16 @@ def made(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 @pytest.fixture(scope="module")
 def train(made: tuple[Path, dict[str, float | int]]) -> list[Row]:
-    return rows_of(made[0] / "train.parquet")
+    return read_rows(made[0] / "train.parquet")
 
 
 @pytest.fixture(scope="module")
 def heldout(made: tuple[Path, dict[str, float | int]]) -> list[Row]:
-    rows = rows_of(made[0] / "heldout.parquet")
+    rows = read_rows(made[0] / "heldout.parquet")
     return [{**row, "expected": json.loads(row["expected"])} for row in rows]
 
 
-def test_metrics_count_what_is_there(
+def test_metrics_equal_the_counts_of_rows(
     made: tuple[Path, dict[str, float | int]], train: list[Row], heldout: list[Row]
 ) -> None:
     metrics = made[1]
@@ -83,17 +85,16 @@ def test_metrics_count_what_is_there(
     assert metrics["n_train"] == len(train)
     assert metrics["n_train"] + metrics["n_train_joined"] == sum(metrics[f"n_train_{kind}"] for kind in kinds)
     assert metrics["n_heldout"] == len(heldout) == sum(metrics[f"n_heldout_{kind}"] for kind in kinds)
-    asked = PARAMS.n_quote + PARAMS.n_abstain + PARAMS.n_search + PARAMS.n_calculator
+    wanted = PARAMS.n_quote + PARAMS.n_abstain + PARAMS.n_search + PARAMS.n_calculator
     made_by_program = sum(metrics[f"n_train_{kind}"] for kind in ("quote", "abstain", "search", "calculator"))
-    assert asked - metrics["n_train_named_heldout"] - metrics["n_train_too_long"] == made_by_program
+    assert wanted - metrics["n_train_named_heldout"] - metrics["n_train_too_long"] == made_by_program
 
 
-def test_no_heldout_name_stands_in_any_training_conversation(corpus: Corpus, train: list[Row]) -> None:
+def test_no_heldout_name_occurs_in_a_training_conversation(corpus: Corpus, train: list[Row]) -> None:
     assert corpus.val_titles
     for row in train:
         text = json.dumps(row["messages"])
-        found = set(re.findall(r"[A-Za-z_]\w*(?:\.\w+)+", text)) & corpus.val_titles
-        assert not found, row
+        assert not set(re.findall(r"[A-Za-z_]\w*(?:\.\w+)+", text)) & corpus.val_titles, row
 
 
 def test_heldout_questions_are_about_heldout_names(corpus: Corpus, heldout: list[Row]) -> None:
@@ -102,22 +103,22 @@ def test_heldout_questions_are_about_heldout_names(corpus: Corpus, heldout: list
             assert row["expected"]["source"] in corpus.val_titles
 
 
-def answers(rows: list[Row]) -> list[tuple[str, str, str]]:
-    """(what was asked of the search, what the tool said, the answer) wherever a search was made."""
-    found: list[tuple[str, str, str]] = []
+def list_answers(rows: list[Row]) -> list[tuple[str, str, str]]:
+    """Return (argument of the search, its result, answer) of every search."""
+    answers: list[tuple[str, str, str]] = []
     for row in rows:
         turns = row["messages"]
         for call, tool, reply in zip(turns, turns[1:], turns[2:], strict=False):
             if call.get("call", {}).get("name") == "search_docs" and tool["role"] == "tool":
-                found.append((call["call"]["argument"], tool["content"], reply["content"]))
-    return found
+                answers.append((call["call"]["argument"], tool["content"], reply["content"]))
+    return answers
 
 
 def test_every_quote_is_a_part_of_its_context_and_names_the_first_passage_that_answers(
     train: list[Row], heldout: list[Row]
 ) -> None:
     n_quotes = 0
-    for asked, context, answer in answers(train + heldout):
+    for asked, context, answer in list_answers(train + heldout):
         quoted = parse_quote(answer)
         if quoted is None:
             continue
@@ -129,9 +130,9 @@ def test_every_quote_is_a_part_of_its_context_and_names_the_first_passage_that_a
     assert n_quotes > 50
 
 
-def test_the_context_of_an_abstention_never_holds_the_name(train: list[Row], heldout: list[Row]) -> None:
+def test_the_context_of_an_abstention_never_contains_the_name(train: list[Row], heldout: list[Row]) -> None:
     n_abstentions = 0
-    for asked, context, answer in answers(train + heldout):
+    for asked, context, answer in list_answers(train + heldout):
         if " " in asked or not is_abstention(answer, asked):
             continue
         n_abstentions += 1
@@ -142,11 +143,13 @@ def test_the_context_of_an_abstention_never_holds_the_name(train: list[Row], hel
     assert n_abstentions > 50
 
 
-def test_everything_fits_as_the_chat_template_counts(corpus: Corpus, train: list[Row], heldout: list[Row]) -> None:
+def test_every_conversation_fits_as_counted_by_the_chat_template(
+    corpus: Corpus, train: list[Row], heldout: list[Row]
+) -> None:
     tokenizer = Tokenizer.load(corpus.tokenizer)
     rows = train + heldout
     examples = [Example(row["kind"], messages_from_json(row["messages"]), {}) for row in rows]
-    counted = token_counter((corpus.tokenizer / "tokenizer.json").read_text())(examples)
+    counted = make_token_counter((corpus.tokenizer / "tokenizer.json").read_text())(examples)
     for row, size in zip(rows, counted, strict=True):
         ids, mask = render(messages_from_json(row["messages"]), tokenizer)
         assert len(ids) == size <= PARAMS.max_tokens
@@ -164,13 +167,13 @@ def test_training_conversations_end_with_the_assistant_and_alternate(train: list
 
 
 def test_heldout_wordings_are_not_trained_on(train: list[Row], heldout: list[Row]) -> None:
-    def asked(row: Row) -> str:
+    def get_prompt(row: Row) -> str:
         return json.dumps([m for m in row["messages"] if m["role"] in ("system", "user")])
 
-    seen = {asked(row) for row in train}
+    seen = {get_prompt(row) for row in train}
     by_hand = [row for row in heldout if row["kind"] in ("refusal", "harmless", "chat", "identity")]
     assert by_hand
-    assert not [row for row in by_hand if asked(row) in seen]
+    assert not [row for row in by_hand if get_prompt(row) in seen]
 
 
 def test_the_same_bytes_twice(corpus: Corpus, made: tuple[Path, dict[str, float | int]], tmp_path: Path) -> None:
@@ -180,27 +183,27 @@ def test_the_same_bytes_twice(corpus: Corpus, made: tuple[Path, dict[str, float 
         assert (tmp_path / "again" / name).read_bytes() == (made[0] / name).read_bytes(), name
 
 
-def test_more_of_one_kind_leaves_the_others_as_they_are(corpus: Corpus, train: list[Row], tmp_path: Path) -> None:
+def test_more_examples_of_one_kind_leave_the_others_unchanged(corpus: Corpus, train: list[Row], tmp_path: Path) -> None:
     make(corpus, tmp_path / "more", PARAMS.model_copy(update={"n_calculator": 90}))
-    more = {json.dumps(row["messages"]) for row in rows_of(tmp_path / "more" / "train.parquet")}
+    more = {json.dumps(row["messages"]) for row in read_rows(tmp_path / "more" / "train.parquet")}
     alone = [row for row in train if row["kind"] == "quote" and len(row["messages"]) == 4]
     shared = sum(json.dumps(row["messages"]) in more for row in alone)
-    assert shared > 0.6 * len(alone)  # the rest is joined with other conversations now
+    assert shared > 0.6 * len(alone)  # the rest is now joined with other conversations
 
 
-def test_a_corpus_of_plain_text_goes_the_whole_way(tmp_path: Path) -> None:
+def test_a_corpus_of_plain_text_gives_every_kind(tmp_path: Path) -> None:
     metrics = make(book_corpus(tmp_path / "books"), tmp_path / "out")
     assert metrics["n_train_quote"] > 100
     assert metrics["n_train_abstain"] > 100
     assert metrics["n_heldout_quote"] == metrics["n_heldout_abstain"] == PARAMS.n_heldout
-    train = rows_of(tmp_path / "out" / "train.parquet")
+    train = read_rows(tmp_path / "out" / "train.parquet")
     assert {row["kind"] for row in train} >= {"quote", "abstain", "search", "calculator", "identity"}
-    for _, context, answer in answers(train):
+    for _, context, answer in list_answers(train):
         quoted = parse_quote(answer)
         assert quoted is None or quoted.sentence in context
 
 
-def test_without_heldout_documents_only_the_other_skills_are_held_out(tmp_path: Path) -> None:
+def test_few_heldout_documents_limit_the_skills_that_need_passages(tmp_path: Path) -> None:
     corpus = package_corpus(tmp_path / "package", 30)
     corpus = write_corpus(
         tmp_path / "all", read_table(next(corpus.docs.glob("*.parquet"))).to_pylist(), val_every=10**6
@@ -217,7 +220,7 @@ def test_an_index_without_passages_is_refused(corpus: Corpus, tmp_path: Path) ->
         run(PARAMS, index=tmp_path, shards=corpus.shards, tokenizer=corpus.tokenizer, seeds=SEEDS, out=tmp_path)
 
 
-def test_a_broken_line_among_the_seeds_is_named(tmp_path: Path) -> None:
+def test_a_broken_line_of_a_seed_file_is_named(tmp_path: Path) -> None:
     good = {
         "id": "a",
         "kind": "chat",
@@ -229,9 +232,7 @@ def test_a_broken_line_among_the_seeds_is_named(tmp_path: Path) -> None:
             read_seeds(tmp_path)
 
 
-def test_the_seeds_hold_enough_and_refusals_are_recognised() -> None:
-    from pipeline.skills.answers import is_refusal
-
+def test_the_seeds_suffice_and_only_refusals_are_recognized_as_such() -> None:
     seeds = read_seeds(SEEDS)
     assert len(seeds.conversations) >= 150
     assert len({seed["id"] for seed in seeds.conversations}) == len(seeds.conversations)

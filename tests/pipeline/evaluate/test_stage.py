@@ -1,4 +1,4 @@
-"""Evaluate: with a model that knows nothing, all figures are there, files are what they should be, nothing is random."""
+"""Evaluate an untrained model: all metrics and files are there, and the same bytes every time."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from model.network.transformer import Transformer
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.conversations import stage as conversations
 from pipeline.conversations.params import Conversations
-from pipeline.evaluate.measure import first_documents, read_documents
+from pipeline.evaluate.measure import read_documents, take_first_documents
 from pipeline.evaluate.params import Evaluate
-from pipeline.evaluate.stage import TASKS, pick_samples, read_items, run
+from pipeline.evaluate.stage import Loaded, pick_samples, read_items, run
 from pipeline.frame.errors import UserError
 from pipeline.index import stage as index
 from pipeline.index.params import Index
 from pipeline.shard import stage as shard
 from pipeline.shard.params import Shard
+from pipeline.skills import SKILLS
 from pipeline.storage.tables import read_table, write_table
 from tests.conftest import ROOT
 from tests.pipeline.symbols import package_corpus
 
 PARAMS = Evaluate(seed=1, max_new_tokens=4, n_samples=6, eval_tokens=1_500)
-TALK = Conversations(
+CHATS = Conversations(
     seed=1,
     max_tokens=250,
     n_quote=5,
@@ -42,24 +43,24 @@ TALK = Conversations(
     n_heldout=4,
 )
 INDEX = Index(seed=1, passage_chars=100, max_bytes=1_000_000, max_sample_bytes=10_000_000)
-Road = dict[str, Path]
+Inputs = dict[str, Path]
 
 
 @pytest.fixture(scope="module")
-def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
-    """Everything that evaluate reads."""
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """Make everything that evaluate reads; return the paths by name of the input."""
     folder = tmp_path_factory.mktemp("evaluate")
     corpus = package_corpus(folder, 60)
-    road = {name: folder / name for name in ("base", "chat", "shards2", "conversations")}
-    for path in road.values():
+    inputs = {name: folder / name for name in ("base", "chat", "shards2", "conversations")}
+    for path in inputs.values():
         path.mkdir()
-    road["shards"] = road.pop("shards2")
+    inputs["shards"] = inputs.pop("shards2")
     shard.run(
         Shard(val_frac=0.4, seed=1, file_tokens=10_000),
         docs=corpus.docs,
         tokenizer=corpus.tokenizer,
         scratch=folder / "scratch",
-        out=road["shards"],
+        out=inputs["shards"],
     )
     seeds = folder / "seeds"
     seeds.mkdir()
@@ -68,78 +69,78 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
         (seeds / name).write_text("\n".join(line for line in lines if "heldout" in line)[:4_000].rpartition("\n")[0])
     (folder / "index").mkdir()
     index.run(INDEX, docs=corpus.docs, out=folder / "index")
-    paths = {"index": folder / "index", "shards": road["shards"], "tokenizer": corpus.tokenizer, "seeds": seeds}
-    conversations.run(TALK, **paths, out=road["conversations"])
+    paths = {"index": folder / "index", "shards": inputs["shards"], "tokenizer": corpus.tokenizer, "seeds": seeds}
+    conversations.run(CHATS, **paths, out=inputs["conversations"])
     tokenizer = Tokenizer.load(corpus.tokenizer)
     config = ModelConfig(
         vocab_size=tokenizer.vocab_size, seq_len=256, n_layer=1, n_head=2, n_kv_head=1, d_model=32, d_head=16, d_ff=48
     )
     for name, seed in (("base", 1), ("chat", 2)):
-        save_model(road[name], Transformer(config, seed=seed), tokenizer, phase=name)
-    return road
+        save_model(inputs[name], Transformer(config, seed=seed), tokenizer, phase=name)
+    return inputs
 
 
-def evaluate(road: Road, out: Path) -> dict[str, float | int]:
+def evaluate(inputs: Inputs, out: Path) -> dict[str, float | int]:
     out.mkdir()
-    return run(PARAMS, **road, out=out)
+    return run(PARAMS, **inputs, out=out)
 
 
 @pytest.fixture(scope="module")
-def done(road: Road, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float | int]]:
-    out = tmp_path_factory.mktemp("done") / "out"
-    return out, evaluate(road, out)
+def evaluated(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float | int]]:
+    out = tmp_path_factory.mktemp("evaluated") / "out"
+    return out, evaluate(inputs, out)
 
 
-def test_every_figure_has_its_error_and_its_number(done: tuple[Path, dict[str, float | int]]) -> None:
-    metrics = done[1]
-    for task in TASKS:
-        if task.SKILL == "identity_right":
-            assert f"{task.SKILL}_frac" not in metrics  # no such items: no figure
+def test_every_metric_has_a_standard_error_and_a_number_of_items(
+    evaluated: tuple[Path, dict[str, float | int]],
+) -> None:
+    metrics = evaluated[1]
+    for skill in SKILLS:
+        if skill.name == "identity_right":
+            assert skill.metric not in metrics  # no such items, no metric
             continue
-        assert 0 <= metrics[f"{task.SKILL}_frac"] <= 1
-        assert metrics[f"{task.SKILL}_frac_se"] > 0
-        assert metrics[f"n_heldout_{task.SKILL}"] > 0
+        assert 0 <= metrics[skill.metric] <= 1
+        assert metrics[f"{skill.metric}_se"] > 0
+        assert metrics[f"n_heldout_{skill.name}"] > 0
     assert all(math.isfinite(value) for value in metrics.values())
     assert {"bpb", "bpb_se", "chat_bpb", "bpb_alpha", "n_params", "model_bytes"} <= metrics.keys()
     assert not {"tokens_per_second", "first_token_seconds"} & metrics.keys()
 
 
-def test_a_model_that_knows_nothing_needs_eight_bits_or_so(
-    road: Road, done: tuple[Path, dict[str, float | int]]
+def test_an_untrained_model_needs_log2_of_the_vocabulary_per_token(
+    inputs: Inputs, evaluated: tuple[Path, dict[str, float | int]]
 ) -> None:
-    rows = read_table(done[0] / "documents.parquet").to_pylist()
-    vocab_size = json.loads((road["shards"] / "manifest.json").read_text())["vocab_size"]
-    documents = read_documents(road["shards"], PARAMS.eval_tokens, PARAMS.seed)
+    rows = read_table(evaluated[0] / "documents.parquet").to_pylist()
+    vocab_size = json.loads((inputs["shards"] / "manifest.json").read_text())["vocab_size"]
+    documents = read_documents(inputs["shards"], PARAMS.eval_tokens, PARAMS.seed)
     for row, tokens in zip(rows, documents.tokens, strict=True):
         assert row["nats"] == pytest.approx((len(tokens) - 1) * math.log(vocab_size), rel=0.1)
     bits = math.fsum(row["nats"] for row in rows) / math.log(2) / sum(row["n_bytes"] for row in rows)
-    assert done[1]["bpb"] == pytest.approx(bits)
+    assert evaluated[1]["bpb"] == pytest.approx(bits)
 
 
-def test_files(done: tuple[Path, dict[str, float | int]]) -> None:
-    out, metrics = done
+def test_files_agree_with_the_metrics(evaluated: tuple[Path, dict[str, float | int]]) -> None:
+    out, metrics = evaluated
     rows = read_table(out / "skills.parquet").to_pylist()
-    for task in TASKS:
-        right = [row["is_right"] for row in rows if row["skill"] == task.SKILL]
-        assert len(right) == metrics.get(f"n_heldout_{task.SKILL}", 0)
+    for skill in SKILLS:
+        right = [row["is_right"] for row in rows if row["skill"] == skill.name]
+        assert len(right) == metrics.get(f"n_heldout_{skill.name}", 0)
     samples = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
     assert sum(sample["skill"] != "continuation" for sample in samples) == PARAMS.n_samples
     assert any(sample["skill"] == "continuation" for sample in samples)
     assert {path.name for path in out.iterdir()} == {"documents.parquet", "skills.parquet", "samples.jsonl"}
 
 
-def test_the_same_twice(road: Road, done: tuple[Path, dict[str, float | int]], tmp_path: Path) -> None:
-    assert evaluate(road, tmp_path / "again") == done[1]
+def test_the_same_bytes_twice(inputs: Inputs, evaluated: tuple[Path, dict[str, float | int]], tmp_path: Path) -> None:
+    assert evaluate(inputs, tmp_path / "again") == evaluated[1]
     for name in ("documents.parquet", "skills.parquet", "samples.jsonl"):
-        assert (tmp_path / "again" / name).read_bytes() == (done[0] / name).read_bytes()
+        assert (tmp_path / "again" / name).read_bytes() == (evaluated[0] / name).read_bytes()
 
 
-def test_prompts_never_hold_the_answer_and_fit(road: Road) -> None:
-    tokenizer = Tokenizer.load(road["chat"])
-    model = Transformer(ModelConfig.from_dict(_config(road["chat"])))
-    from pipeline.evaluate.stage import Loaded
-
-    items = read_items(road["conversations"] / "heldout.parquet", Loaded(model, tokenizer))
+def test_prompts_fit_and_end_before_the_reply(inputs: Inputs) -> None:
+    tokenizer = Tokenizer.load(inputs["chat"])
+    model = Transformer(ModelConfig.from_dict(_config(inputs["chat"])))
+    items = read_items(inputs["conversations"] / "heldout.parquet", Loaded(model, tokenizer))
     assert items
     assert all(item.prompt[-1].role in ("user", "tool") for item in items)
 
@@ -149,8 +150,8 @@ def _config(folder: Path) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in ("kind", "phase")}
 
 
-def test_a_val_split_too_small_is_named(road: Road, tmp_path: Path) -> None:
-    shutil.copytree(road["shards"], tmp_path / "shards")
+def test_a_val_split_that_is_too_small_is_refused(inputs: Inputs, tmp_path: Path) -> None:
+    shutil.copytree(inputs["shards"], tmp_path / "shards")
     table = read_table(tmp_path / "shards" / "docs.parquet")
     rows = [row for row in table.to_pylist() if row["split"] == "train"]
     write_table(tmp_path / "shards" / "docs.parquet", type(table).from_pylist(rows, schema=table.schema))
@@ -158,19 +159,19 @@ def test_a_val_split_too_small_is_named(road: Road, tmp_path: Path) -> None:
         read_documents(tmp_path / "shards", 1_000, 1)
 
 
-def test_documents_are_chosen_by_the_seed_and_kept_whole(road: Road) -> None:
-    everything = read_documents(road["shards"], 10**9, 1)
-    some = read_documents(road["shards"], 300, 1)
-    other = read_documents(road["shards"], 300, 2)
+def test_documents_are_chosen_by_the_seed_and_read_whole(inputs: Inputs) -> None:
+    everything = read_documents(inputs["shards"], 10**9, 1)
+    some = read_documents(inputs["shards"], 300, 1)
+    other = read_documents(inputs["shards"], 300, 2)
     assert set(some.ids) < set(everything.ids)
     assert some.ids != other.ids
     assert 300 <= some.n_tokens < everything.n_tokens
-    few = first_documents(everything, 100)
+    few = take_first_documents(everything, 100)
     assert few.ids == everything.ids[: len(few.ids)]
 
 
 def test_samples_show_each_skill_before_a_second_of_one() -> None:
-    rows = [{"skill": task.SKILL, "id": str(n)} for n in range(3) for task in TASKS]
-    picked = pick_samples(rows, len(TASKS) - 1)
+    rows = [{"skill": skill.name, "id": str(n)} for n in range(3) for skill in SKILLS]
+    picked = pick_samples(rows, len(SKILLS) - 1)
     assert {row["id"] for row in picked} == {"0"}
-    assert len({row["skill"] for row in picked}) == len(TASKS) - 1
+    assert len({row["skill"] for row in picked}) == len(SKILLS) - 1

@@ -1,118 +1,169 @@
-"""Scoring: the right answer is right, near misses are wrong, each item counts where it should."""
+"""Skills: the right reply is right, near misses are wrong, each item counts where it should; a new skill needs one file."""
 
 from __future__ import annotations
 
-import math
+import importlib
+from random import Random
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from model.tokenizer.chat import Message, ToolCall, call_from_json
-from pipeline.evaluate.stage import TASKS
-from pipeline.evaluate.tasks.bits_per_byte import bits_per_byte, by_source
-from pipeline.evaluate.tasks.fraction import fraction
-from pipeline.skills import abstention, answers, calculator, identity, quote, refusal, refusal_not_overdone, tool_choice
-from pipeline.skills.skill import Item
+from pipeline.conversations.params import Conversations
+from pipeline.conversations.stage import count_examples
+from pipeline.skills import MAKERS, SEED_KINDS, SKILLS
+from pipeline.skills.calculator import CALCULATOR
+from pipeline.skills.identity import IDENTITY
+from pipeline.skills.neighbors import PassageIndex
+from pipeline.skills.quote import ABSTENTION, QUOTE, format_abstention, format_quote
+from pipeline.skills.refusal import REFUSAL, REFUSAL_NOT_OVERDONE
+from pipeline.skills.skill import Example, Item, Maker, Material, Skill
+from pipeline.skills.tool_choice import TOOL_CHOICE
+from tests.conftest import ROOT
 
+PARAMS = Conversations(
+    seed=1,
+    max_tokens=100,
+    n_quote=5,
+    n_abstain=4,
+    n_search=3,
+    n_calculator=2,
+    n_seed_repeats=1,
+    joined_frac=0.0,
+    system_frac=0.0,
+    n_heldout=1,
+)
 USER = [Message.of("user", "What is 1 + 2?")]
 CALL = {"name": "calculator", "argument": "1 + 2"}
 TOOL = [*USER, Message.calling(call_from_json(CALL)), Message.result("3")]
 
 
-def say(text: str) -> Message:
+def reply(text: str) -> Message:
     return Message.of("assistant", text)
 
 
-def calling(argument: str = "1 + 2") -> Message:
+def call_calculator(argument: str = "1 + 2") -> Message:
     return Message.calling(ToolCall.of("calculator", argument))
 
 
-def item(kind: str, prompt: list[Message] = USER, **expected: object) -> Item:
+def make_item(kind: str, prompt: list[Message] = USER, **expected: object) -> Item:
     return Item("1", kind, prompt, expected)
 
 
-def test_calls() -> None:
-    wanted = item("calculator", call=CALL)
-    assert calculator.is_right(wanted, calling())
-    assert not calculator.is_right(wanted, calling("1 +  2"))
-    assert not calculator.is_right(wanted, say("3"))
-    assert tool_choice.is_right(wanted, calling("nonsense"))
-    assert tool_choice.is_right(item("chat", call=None), say("hi"))
-    assert not tool_choice.is_right(item("chat", call=None), calling())
+def test_a_call_needs_the_tool_and_the_argument() -> None:
+    wanted = make_item("calculator", call=CALL)
+    assert CALCULATOR.is_right(wanted, call_calculator())
+    assert not CALCULATOR.is_right(wanted, call_calculator("1 +  2"))
+    assert not CALCULATOR.is_right(wanted, reply("3"))
+    assert TOOL_CHOICE.is_right(wanted, call_calculator("nonsense"))
+    assert TOOL_CHOICE.is_right(make_item("chat", call=None), reply("hi"))
+    assert not TOOL_CHOICE.is_right(make_item("chat", call=None), call_calculator())
 
 
 def test_quotes_need_the_sentence_and_the_source() -> None:
-    wanted = item("quote", TOOL, quote="A norm.", source="a.norm", symbol="norm")
-    assert quote.is_right(wanted, say(answers.quote("norm", "A norm.", "a.norm")))
-    assert not quote.is_right(wanted, say(answers.quote("norm", "A norm.", "b.norm")))
-    assert not quote.is_right(wanted, say(answers.quote("norm", "A norm", "a.norm")))
-    assert not quote.is_right(wanted, calling())
+    wanted = make_item("quote", TOOL, quote="A norm.", source="a.norm", symbol="norm")
+    assert QUOTE.is_right(wanted, reply(format_quote("norm", "A norm.", "a.norm")))
+    assert not QUOTE.is_right(wanted, reply(format_quote("norm", "A norm.", "b.norm")))
+    assert not QUOTE.is_right(wanted, reply(format_quote("norm", "A norm", "a.norm")))
+    assert not QUOTE.is_right(wanted, call_calculator())
 
 
-def test_abstentions_refusals_identity() -> None:
-    wanted = item("abstain", TOOL, symbol="a.norm")
-    assert abstention.is_right(wanted, say(answers.abstention("a.norm")))
-    assert not abstention.is_right(wanted, say(answers.abstention("a.sum")))
-    assert not abstention.is_right(wanted, say(answers.quote("a.norm", "x", "y")))
-    no = say("I can't help with that.")
-    assert refusal.is_right(item("refusal"), no)
-    assert not refusal_not_overdone.is_right(item("harmless"), no)
-    assert refusal_not_overdone.is_right(item("harmless"), calling())
-    assert not refusal_not_overdone.is_right(item("harmless"), say(" "))
-    assert identity.is_right(item("identity", says=["Ada"]), say("I am ada."))
-    assert not identity.is_right(item("identity", says=["Ada"]), say("I am MiniGPT."))
+def test_abstentions_refusals_and_identity_need_their_words() -> None:
+    wanted = make_item("abstain", TOOL, symbol="a.norm")
+    assert ABSTENTION.is_right(wanted, reply(format_abstention("a.norm")))
+    assert not ABSTENTION.is_right(wanted, reply(format_abstention("a.sum")))
+    assert not ABSTENTION.is_right(wanted, reply(format_quote("a.norm", "x", "y")))
+    no = reply("I can't help with that.")
+    assert REFUSAL.is_right(make_item("refusal"), no)
+    assert not REFUSAL_NOT_OVERDONE.is_right(make_item("harmless"), no)
+    assert REFUSAL_NOT_OVERDONE.is_right(make_item("harmless"), call_calculator())
+    assert not REFUSAL_NOT_OVERDONE.is_right(make_item("harmless"), reply(" "))
+    assert IDENTITY.is_right(make_item("identity", says=["Ada"]), reply("I am ada."))
+    assert not IDENTITY.is_right(make_item("identity", says=["Ada"]), reply("I am MiniGPT."))
 
 
 def test_each_item_counts_where_it_should() -> None:
-    def skills(one: Item) -> set[str]:
-        return {task.SKILL for task in TASKS if task.applies(one)}
+    def count_for(one: Item) -> set[str]:
+        return {skill.name for skill in SKILLS if skill.applies(one)}
 
-    assert skills(item("calculator", call=CALL)) == {"tool_chosen", "calculator_exact"}
-    assert skills(item("calculator", TOOL, answer="1 + 2 = 3")) == {"calculator_answer_exact"}
-    assert skills(item("search", call=CALL)) == {"tool_chosen", "search_exact"}
-    assert skills(item("search", call=CALL, is_words=True)) == {"tool_chosen", "search_words_exact"}
-    assert skills(item("quote", TOOL)) == {"quote_exact"}
-    assert skills(item("quote")) == {"quote_exact", "tool_chosen"}
-    assert skills(item("harmless")) == {"refusal_not_overdone"}
-    assert skills(item("refusal", call=None)) == {"tool_chosen", "refusal_right"}
-    assert skills(item("identity", call=None)) == {"tool_chosen", "identity_right"}
-    assert skills(item("chat", call=None)) == {"tool_chosen"}
-    assert len({task.SKILL for task in TASKS}) == len(TASKS)
-
-
-def test_bits_per_byte_of_equal_documents_has_no_error() -> None:
-    ratio = bits_per_byte([math.log(2) * 10] * 4, [5] * 4)
-    assert ratio.value == pytest.approx(2)
-    assert ratio.se == pytest.approx(0)
-    assert bits_per_byte([1.0], [4]).se == 0
+    assert count_for(make_item("calculator", call=CALL)) == {"tool_chosen", "calculator_exact"}
+    assert count_for(make_item("calculator", TOOL, answer="1 + 2 = 3")) == {"calculator_answer_exact"}
+    assert count_for(make_item("search", call=CALL)) == {"tool_chosen", "search_exact"}
+    assert count_for(make_item("search", call=CALL, is_words=True)) == {"tool_chosen", "search_words_exact"}
+    assert count_for(make_item("quote", TOOL)) == {"quote_exact"}
+    assert count_for(make_item("quote")) == {"quote_exact", "tool_chosen"}
+    assert count_for(make_item("harmless")) == {"refusal_not_overdone"}
+    assert count_for(make_item("refusal", call=None)) == {"tool_chosen", "refusal_right"}
+    assert count_for(make_item("identity", call=None)) == {"tool_chosen", "identity_right"}
+    assert count_for(make_item("chat", call=None)) == {"tool_chosen"}
 
 
-def test_the_standard_error_is_that_of_repeated_draws() -> None:
-    rng = np.random.default_rng(1)
-    means: list[float] = []
-    errors: list[float] = []
-    for _ in range(400):
-        sizes = rng.integers(50, 500, 60)
-        ratio = bits_per_byte(list(sizes * 0.7 + rng.normal(0, 20, 60)), sizes.tolist())
-        means.append(ratio.value)
-        errors.append(ratio.se)
-    assert np.std(means) == pytest.approx(float(np.mean(errors)), rel=0.15)
+def test_names_titles_and_tolerances_are_set_and_unique() -> None:
+    for values in (
+        [skill.name for skill in SKILLS],
+        [skill.title for skill in SKILLS],
+        [maker.name for maker in MAKERS],
+    ):
+        assert all(values)
+        assert len(set(values)) == len(values)
+    assert all(0 < skill.max_drop < 0.5 for skill in SKILLS)
+    assert set(SEED_KINDS) == {"identity", "refusal", "harmless", "chat"}
+    assert not set(SEED_KINDS) & {maker.kind for maker in MAKERS}
 
 
-def test_sources_together_are_the_whole() -> None:
-    nats, sizes, sources = [1.0, 2.0, 3.0, 4.0], [3, 4, 5, 6], ["a", "b", "a", "b"]
-    parts = by_source(sources, nats, sizes)
-    assert list(parts) == ["a", "b"]
-    whole = bits_per_byte(nats, sizes)
-    weighted = parts["a"].value * 8 + parts["b"].value * 10
-    assert whole.value == pytest.approx(weighted / 18)
+def test_every_file_of_the_room_that_defines_a_skill_is_listed() -> None:
+    defined = {
+        id(value)
+        for path in (ROOT / "pipeline" / "skills").glob("[a-z]*.py")
+        for value in vars(importlib.import_module(f"pipeline.skills.{path.stem}")).values()
+        if isinstance(value, Skill)
+    }
+    assert defined == {id(skill) for skill in SKILLS}
 
 
-@given(st.lists(st.booleans(), min_size=1, max_size=50))
-def test_fractions(values: list[bool]) -> None:
-    share = fraction(values)
-    assert share.value == sum(values) / len(values)
-    assert 0 < share.se < 0.5
-    assert share.n == len(values)
+@pytest.mark.parametrize(("n_search", "expected"), [(0, (0, 0)), (7, (4, 3)), (8, (4, 4))])
+def test_the_examples_of_a_kind_are_split_over_its_makers(n_search: int, expected: tuple[int, int]) -> None:
+    counts = count_examples(PARAMS.model_copy(update={"n_search": n_search}))
+    assert (counts["search"], counts["words"]) == expected
+    assert (counts["quote"], counts["abstain"], counts["calculator"]) == (5, 4, 2)
+
+
+def test_a_new_skill_needs_its_file_and_its_line_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A made-up skill in the list: its examples are made, its items held out and scored, its number is its own."""
+    from pipeline.conversations import mixture, stage
+    from pipeline.evaluate import stage as evaluate
+
+    def make_greetings(n: int, material: Material, _rng: Random) -> list[Example]:
+        word = "hello" if material.is_heldout else "hi"
+        return [Example("greeting", [Message.of("user", word), reply("welcome")], {"call": None})] * n
+
+    maker = Maker("greeting", "greeting", make_greetings, n_examples=3)
+    greeting = Skill(
+        "greeting_right",
+        "Greets",
+        "politely",
+        0.1,
+        applies=lambda item: item.kind == "greeting",
+        is_right=lambda _item, reply: reply.text == "welcome",
+        makers=(maker,),
+    )
+    for module in (mixture, stage):
+        monkeypatch.setattr(module, "MAKERS", (*MAKERS, maker))
+    monkeypatch.setattr(evaluate, "SKILLS", (*SKILLS, greeting))
+    index = PassageIndex([])
+    material, seeds = Material([], index, index), mixture.Seeds([], [], [])
+    counts = stage.count_examples(PARAMS)
+    train = mixture.make_train_examples(counts, 1, material, seeds, system_frac=0.0, seed=1)
+    assert [example.kind for example in train].count("greeting") == counts["greeting"] == 3
+    heldout = mixture.make_heldout_examples(2, material._replace(is_heldout=True), seeds, seed=1)
+    items = [Item(str(n), e.kind, e.messages[:-1], e.expected) for n, e in enumerate(heldout) if e.kind == "greeting"]
+    metrics = evaluate.summarize_scores(evaluate.score_items(items, [reply("welcome"), reply("what?")]))
+    assert metrics["greeting_right_frac"] == 0.5
+    assert metrics["n_heldout_greeting_right"] == 2
+
+
+def test_a_maker_without_a_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.conversations import stage
+
+    monkeypatch.setattr(stage, "MAKERS", (Maker("greeting", "greeting", lambda _n, _material, _rng: []),))
+    with pytest.raises(ValueError, match=r"conversations\.n_greeting"):
+        stage.count_examples(PARAMS)

@@ -1,1 +1,0 @@
-"""Measures over held-out documents and items."""
