@@ -1,17 +1,18 @@
-"""Which documents hold pieces of an evaluation set? n words in a row that both have.
+"""Find documents that share word n-grams with evaluation sets.
 
-In: the words (`normalize.split_words(normalize.fold(texts))`) of evaluation items, then of documents. Out: for each document how
-many n-grams of evaluation sets it holds, in all and by set, the share of its words that lie in them, and the first item found.
-Source: Brown et al. 2020 (GPT-3), appendix C, with n = 13; an item shorter than n words is looked for as a whole if it has
-`min_words`. An n-gram of which more than half are numbers is no evidence ("1 2 2 2 2 …" is in a mathematics exercise and in an
-array's documentation) and is not looked for.
+In: the words (`normalize.split_words(normalize.fold(texts))`) of evaluation items, then of documents. Out: for each document the
+number of n-grams shared with evaluation sets, in total and by set, the fraction of its words inside them, and the first item found.
+Source: Brown et al. 2020 (GPT-3), appendix C, with n = 13; an item shorter than n words is matched as a whole if it has at least
+`min_words`. An n-gram with more than half numbers is no evidence ("1 2 2 2 2 …" occurs in a mathematics exercise and in the
+documentation of an array) and is ignored.
 
-An n-gram found belongs to the first set and item that has it. Two n-grams are the same if 128 bits of hashes are: a rolling hash
-and XXH64 of the words. Nearly every word of a document passes in one look-up: no n-gram ends in the `min_words` words before it.
+A matching n-gram is attributed to the first set and item that contain it. Two n-grams are equal if 128 bits of hashes are: a
+rolling hash and XXH64 of the words. Nearly every word of a document needs a single lookup, which shows that no n-gram ends with
+the last `min_words` words.
 
-Memory: about 60 bytes an n-gram of the sets, none of it a document's. Time: linear in the words. Covered: another case, spacing,
-punctuation, compatible letters. Not covered: translations, rephrasings, other words in between, items shorter than `min_words` or
-of numbers. Mistaken for a leak: a common phrase of n words that an item has too.
+Memory: about 60 bytes per n-gram of the sets, nothing per document. Time: linear in the words. Covers: differences in case,
+spacing, punctuation and compatibility characters. Does not cover: translations, paraphrases, inserted words, items shorter than
+`min_words` or made of numbers. False positives: a common phrase of n words that an item contains too.
 """
 
 from __future__ import annotations
@@ -31,23 +32,23 @@ from pipeline.text.hashing import xxh64
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
 _FNV_START, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
-_RING = 64  # words looked back on: more than the longest n-gram
+_RING = 64  # size of the history in words: more than the longest n-gram
 
 
 class Leaks(NamedTuple):
-    """Different n-grams of evaluation sets, in the order of sets and items, and tables to find them by."""
+    """The distinct n-grams of evaluation sets, in the order of sets and items, and lookup tables for them."""
 
-    keys: Hashes  # the rolling hash
-    checks: Hashes  # XXH64 of the words, one space between two
+    keys: Hashes  # rolling hashes
+    checks: Hashes  # XXH64 of the words joined by single spaces
     sizes: Rows  # in words
-    ends: Hashes  # the rolling hash of its last `end_words` words
-    items: Rows  # places in `labels`
+    ends: Hashes  # rolling hashes of the last `end_words` words
+    items: Rows  # indices into `labels`
     labels: list[str]  # `set:item`
-    set_of_item: Rows  # places in `sets`
+    set_of_item: Rows  # indices into `sets`
     sets: tuple[str, ...]
     end_words: int
-    n_too_short: Rows  # items of each set that can't be looked for, short ones and numbers
-    lengths: Rows  # the different `sizes`, in order
+    n_too_short: Rows  # per set, the items that can't be matched: too short, or numbers
+    lengths: Rows  # the distinct `sizes`, ascending
     slots: npt.NDArray[np.int32]
     bits: Bytes
 
@@ -61,8 +62,10 @@ def build_leaks(
     ngram_words: int,
     min_words: int,
 ) -> Leaks:
-    """From the items' words, one row an item (or a field of it, with the same label)."""
-    assert min_words <= ngram_words < _RING, "a shorter item counts as a whole, never a longer one"
+    """Build the n-grams and tables from the items' words: one row per item, or one per field with the item's label."""
+    assert min_words <= ngram_words < _RING, (
+        "min_words must not exceed ngram_words, which must be less than the history"
+    )
     data, offsets = to_utf8(words)
     keys, checks, sizes, ends, rows = _hash_item_ngrams(data, offsets, ngram_words, min_words)
     has_ngram = np.zeros(len(words), np.bool_)
@@ -86,6 +89,7 @@ def _index_ngrams(
     end_words: int,
     n_too_short: Rows,
 ) -> Leaks:
+    """Return the leaks with their lookup tables filled."""
     slots, bits = _make_tables(len(keys))
     _fill(keys, checks, ends, slots, bits)
     return Leaks(
@@ -106,14 +110,16 @@ def _index_ngrams(
 
 
 def _make_tables(n: int) -> tuple[npt.NDArray[np.int32], Bytes]:
-    """At most half of the slots get used, and one in 16 of the bits."""
+    """Return an empty hash table and Bloom filter for n keys: at most half of the slots and 1 in 16 bits will be used."""
     n_slots = 1 << max(n * 2, 8).bit_length()
     return np.full(n_slots, -1, np.int32), np.zeros(n_slots, np.uint8)
 
 
 def to_table(leaks: Leaks) -> pa.Table:
-    """What a worker needs, as a table: only paths travel. The first rows, of 0 words, name the sets; their key is
-    `n_too_short`, their check `end_words`."""
+    """Return the leaks as a table, to be written to the file that workers read.
+
+    The first rows, of 0 words, name the sets; their key is `n_too_short`, their check is `end_words`.
+    """
     n_sets = len(leaks.sets)
     labels = pa.array([*leaks.sets, *leaks.labels], pa.string())
     return pa.table(
@@ -129,7 +135,7 @@ def to_table(leaks: Leaks) -> pa.Table:
 
 
 def from_table(table: pa.Table) -> Leaks:
-    """The leaks that `to_table` wrote."""
+    """Return the leaks from a table made by `to_table`."""
     keys, checks, ends, sizes, sets = (
         table.column(name).to_numpy() for name in ("key", "check", "end", "n_words", "set")
     )
@@ -160,7 +166,7 @@ def make_overlap_rule(max_overlap_ngrams: int) -> Rule:
 
 
 def measure_overlap(words: pa.StringArray, leaks: Leaks) -> pa.RecordBatch:
-    """`leak_ngrams`, `leak_word_frac`, `leak_item` ("" if none), and `leak_ngrams_<set>` for each set."""
+    """Return `leak_ngrams`, `leak_word_frac`, `leak_item` ("" if none), and `leak_ngrams_<set>` for each set."""
     data, offsets = to_utf8(words)
     columns = leaks.keys, leaks.checks, leaks.sizes, leaks.items, leaks.set_of_item
     tables = leaks.slots, leaks.bits
@@ -180,6 +186,7 @@ def measure_overlap(words: pa.StringArray, leaks: Leaks) -> pa.RecordBatch:
 
 @numba.njit(nogil=True)
 def _compute_powers(longest: int) -> Hashes:  # pragma: no cover (compiled)
+    """Return the powers of the rolling hash's base, from 0 to `longest`."""
     powers = np.ones(longest + 1, np.uint64)
     for n in range(longest):
         powers[n + 1] = powers[n] * _BASE
@@ -188,7 +195,7 @@ def _compute_powers(longest: int) -> Hashes:  # pragma: no cover (compiled)
 
 @numba.njit(nogil=True)
 def _hash_word(data: Bytes, i: int, stop: int) -> tuple[np.uint64, int]:  # pragma: no cover (compiled)
-    """FNV-1a of the word at `i`, and where it ends: enough to find candidates by."""
+    """Return FNV-1a of the word at `i`, enough to find candidates, and where the word ends."""
     hashed = _FNV_START
     while i < stop and data[i] != 32:
         hashed = (hashed ^ np.uint64(data[i])) * _FNV_PRIME
@@ -200,6 +207,7 @@ def _hash_word(data: Bytes, i: int, stop: int) -> tuple[np.uint64, int]:  # prag
 def _hash_item_ngrams(
     data: Bytes, offsets: Offsets, n: int, min_words: int
 ) -> tuple[Hashes, Hashes, Rows, Hashes, Rows]:  # pragma: no cover (compiled)
+    """Return keys, checks, sizes, hashes of the last words and the row of each n-gram that is not mostly numbers."""
     n_rows, total = len(offsets) - 1, 0
     for i in range(offsets[0], offsets[n_rows]):
         total += data[i] == 32
@@ -207,7 +215,7 @@ def _hash_item_ngrams(
     ends = np.empty(total + n_rows, np.uint64)
     sizes, rows = np.empty(total + n_rows, np.int64), np.empty(total + n_rows, np.int64)
     starts, rolled = np.zeros(_RING, np.int64), np.zeros(_RING, np.uint64)
-    numbers = np.zeros(_RING, np.int64)  # how many of the words before are numbers
+    numbers = np.zeros(_RING, np.int64)  # the count of numbers before each word
     powers = _compute_powers(n)
     used = 0
     for row in range(n_rows):
@@ -238,6 +246,7 @@ def _hash_item_ngrams(
 
 @numba.njit(nogil=True)
 def _mix_bits(key: np.uint64) -> np.uint64:  # pragma: no cover (compiled)
+    """Return the key with its entropy in the low bits, which index the tables."""
     key = (key ^ (key >> np.uint64(33))) * _MIX
     return key ^ (key >> np.uint64(29))
 
@@ -246,7 +255,7 @@ def _mix_bits(key: np.uint64) -> np.uint64:  # pragma: no cover (compiled)
 def _fill(
     keys: Hashes, checks: Hashes, ends: Hashes, slots: npt.NDArray[np.int32], bits: Bytes
 ) -> npt.NDArray[np.bool_]:  # pragma: no cover (compiled)
-    """Enters each n-gram once; returns which ones are the first of their kind."""
+    """Insert each distinct n-gram once. Return which n-grams are the first of their kind."""
     mask, bit_mask = np.uint64(len(slots) - 1), np.uint64(8 * len(bits) - 1)
     is_first = np.zeros(len(keys), np.bool_)
     for index in range(len(keys)):
@@ -264,7 +273,7 @@ def _fill(
 def _look_up(
     key: np.uint64, size: int, keys: Hashes, sizes: Rows, slots: npt.NDArray[np.int32]
 ) -> int:  # pragma: no cover (compiled)
-    """The place of the n-gram, or -1."""
+    """Return the index of the n-gram, or -1."""
     mask = np.uint64(len(slots) - 1)
     slot = _mix_bits(key) & mask
     while slots[slot] >= 0 and (keys[slots[slot]] != key or sizes[slots[slot]] != size):
@@ -287,13 +296,14 @@ def _measure_overlap(
     end_words: int,
     n_sets: int,
 ) -> tuple[npt.NDArray[np.int64], Fractions, Rows]:  # pragma: no cover (compiled)
+    """Return per row the shared n-grams by set, the fraction of words inside them, and the first item (-1: none)."""
     n_rows = len(offsets) - 1
     counts, fracs, firsts = np.zeros((n_rows, n_sets), np.int64), np.zeros(n_rows), np.full(n_rows, -1, np.int64)
     starts, rolled = np.zeros(_RING, np.int64), np.zeros(_RING, np.uint64)
     powers, bit_mask = _compute_powers(_RING), np.uint64(8 * len(bits) - 1)
     for row in range(n_rows):
         n_words, n_leaked, hashed = 0, 0, np.uint64(0)
-        leaked = np.uint64(0)  # which of the last 64 words lie in a leak, the last one in the lowest bit
+        leaked = np.uint64(0)  # which of the last 64 words are inside a leak; the lowest bit is the last word
         i, stop = offsets[row], offsets[row + 1]
         while i < stop:
             starts[n_words % _RING], rolled[n_words % _RING] = i, hashed
@@ -303,8 +313,8 @@ def _measure_overlap(
             leaked <<= np.uint64(1)
             end = np.uint64(hashed - rolled[(n_words - end_words) % _RING] * powers[end_words])
             bit = _mix_bits(end) & bit_mask
-            is_new = n_words < end_words or not bits[bit >> np.uint64(3)] >> (bit & np.uint64(7)) & np.uint64(1)
-            for k in range(0 if is_new else len(lengths)):
+            is_absent = n_words < end_words or not bits[bit >> np.uint64(3)] >> (bit & np.uint64(7)) & np.uint64(1)
+            for k in range(0 if is_absent else len(lengths)):
                 size = lengths[k]
                 if n_words < size:
                     break

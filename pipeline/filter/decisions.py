@@ -88,7 +88,7 @@ def run_steps(batch: pa.RecordBatch, steps: Sequence[FilterStep]) -> pa.RecordBa
 
 
 def find_first_broken(scores: pa.Table, rules: Sequence[Rule]) -> Rows:
-    """For each document the place in `rules` of the first one that it breaks, or `PASSES`."""
+    """Return for each document the index in `rules` of the first one that it breaks, or `PASSES`."""
     broken = np.full(scores.num_rows, PASSES, np.int64)
     for index, each in reversed(list(enumerate(rules))):
         values = scores.column(each.score).to_numpy()
@@ -142,6 +142,7 @@ def list_change_columns(names: Sequence[str]) -> list[str]:
 
 
 def _make_rows(ids: pa.ChunkedArray, stage: str, decision: str, reason: str, values: Any, threshold: float) -> pa.Table:
+    """Return one ledger row per id and value, without another document's id."""
     n = len(ids)
     constant = {"stage": stage, "decision": decision, "reason": reason, "other_id": ""}
     return pa.table(

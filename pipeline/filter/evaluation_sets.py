@@ -1,8 +1,8 @@
-"""The texts of evaluation sets, read from files, and the n-grams of them that no document may hold.
+"""Read the texts of evaluation sets from files and index their n-grams, which no document may contain.
 
 In: `filter.decontamination` of params.yaml: sets by name, with the fields that hold text and a path (a file, a folder or a glob)
 relative to the stage's input `sets`. `.jsonl .ndjson` and `.parquet` (one item per row), `.txt` (one item per line), plain or
-compressed. Out: `Leaks`, and the same as a file, which is all that a worker gets. An item is called `<set>:<file>#<row>`.
+compressed. Out: `Leaks`, and a file with the same content for the workers. An item is labeled `<set>:<file>#<row>`.
 Memory: the texts of all sets, once.
 """
 
@@ -26,9 +26,9 @@ from pipeline.text.normalize import fold, split_words
 
 
 def read_leaks(params: Decontamination, folder: Path) -> Leaks:
-    """Return every n-gram of every set; their files are below `folder`.
+    """Return the n-grams of all sets, whose files are below `folder`.
 
-    Raises `UserError` for a file that can't be read, a field that no row has, a set without items.
+    Raises `UserError` for a file that can't be read, a field that no row has, or a set without items.
     """
     texts: list[str] = []
     labels: list[str] = []
@@ -48,7 +48,7 @@ def read_leaks(params: Decontamination, folder: Path) -> Leaks:
 
 
 def read_set(params: EvaluationSet, folder: Path, setting: str) -> Iterator[tuple[str, str]]:
-    """Yield the label and the text of every field of every item. The set's path is relative to `folder`."""
+    """Yield (label, text) for every field of every item. The set's path is relative to `folder`."""
     files = find_below(folder, params.path, f"{setting}.path")
     fields = dict.fromkeys(params.fields, 0)
     names: list[str] = []
@@ -62,14 +62,14 @@ def read_set(params: EvaluationSet, folder: Path, setting: str) -> Iterator[tupl
     missing = [field for field, n in fields.items() if not n]
     if missing or (not fields and any(split_name(file.name)[0] != TEXT for file in files)):
         raise UserError(
-            f"{setting}.fields: {'no row has ' + ', '.join(missing) if missing else 'none are named'}",
+            f"{setting}.fields: {'no row has ' + ', '.join(missing) if missing else 'no fields are named'}",
             f"the first row has {', '.join(names) or 'none'}",
             "name the fields that hold the evaluation's texts",
         )
 
 
 def _read_items(file: FoundFile, fields: Sequence[str], setting: str) -> Iterator[tuple[int, Mapping[str, object]]]:
-    """Yield the number and the fields of each item; an item of a text file has the one field `line`."""
+    """Yield (row number, fields) for each item; an item of a text file has the single field `line`."""
     kind = split_name(file.name)[0]
     with open_local(file, setting) as stream:
         if kind == TEXT:
@@ -79,28 +79,28 @@ def _read_items(file: FoundFile, fields: Sequence[str], setting: str) -> Iterato
 
 
 def write_leaks(path: Path, leaks: Leaks) -> None:
-    """The file that workers read; the same sets give the same bytes."""
+    """Write the file that workers read; the same sets give the same bytes."""
     write_table(path, to_table(leaks))
 
 
 @lru_cache(maxsize=2)
 def load_leaks(path: Path) -> Leaks:
-    """Read once a process."""
+    """Return the leaks from the file, read once per process."""
     return from_table(read_table(path))
 
 
 def count_leak_ngrams(leaks: Leaks) -> dict[str, int]:
-    """Of each set: how many different n-grams are looked for, and how many texts are too short to be."""
+    """Return for each set the number of distinct n-grams, and of texts that are too short to be matched."""
     n_ngrams = np.bincount(leaks.set_of_item[leaks.items], minlength=len(leaks.sets))
-    found = {f"decontamination_{name}_ngrams": int(n_ngrams[index]) for index, name in enumerate(leaks.sets)}
-    short = {
+    n_distinct = {f"decontamination_{name}_ngrams": int(n_ngrams[index]) for index, name in enumerate(leaks.sets)}
+    n_too_short = {
         f"decontamination_{name}_too_short": int(leaks.n_too_short[index]) for index, name in enumerate(leaks.sets)
     }
-    return found | short
+    return n_distinct | n_too_short
 
 
 def count_contaminated_docs(scores: pa.Table, is_dropped: npt.NDArray[np.bool_]) -> dict[str, int]:
-    """By set, how many of the documents dropped as contaminated hold n-grams of it; one document may count for several sets."""
+    """Count by set the dropped documents that contain its n-grams; a document may count for several sets."""
     prefix = "leak_ngrams_"
     names = [name.removeprefix(prefix) for name in scores.column_names if name.startswith(prefix)]
     return {

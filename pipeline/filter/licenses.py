@@ -1,15 +1,15 @@
-"""May a document with this license stay? SPDX expressions against lists of allowed and of denied ids.
+"""Decide whether a license permits training: SPDX expressions against lists of allowed and denied ids.
 
-In: a column of licenses. Out: a verdict each. Time and memory are those of the different licenses, not of the documents.
+In: a column of licenses. Out: one verdict per document. Time and memory: linear in the distinct licenses, not in the documents.
 
-`A AND B` is as good as the worse of the two, `A OR B` as the better: a denied part of an AND denies the whole, an OR is allowed by
-one part that is allowed. What is denied stays denied though it is allowed too. `A WITH exception` is judged by its whole name
-where that is listed, else as A is: an exception only permits more. An empty list of allowed ids allows all that is not denied. A
-listed id may end in `*` (`GPL-*`). An id that SPDX does not know ("proprietary") is an id like any other, and so is a text that is
-no expression: allowed only where it is listed letter for letter, or where everything is.
+`A AND B` gets the worse verdict of the two, `A OR B` the better one: a denied part of an AND denies the whole, one allowed part of
+an OR allows it. Deny takes precedence over allow. `A WITH exception` is judged by its full name if that is listed, otherwise like
+A, since an exception only permits more. An empty list of allowed ids allows everything that is not denied. A listed id may end in
+`*` (`GPL-*`). An id that SPDX does not know ("proprietary") is treated like any other, and so is text that is no expression: it
+must be listed verbatim unless everything is allowed.
 
-Unknown are no license at all, "unknown", and SPDX's NOASSERTION and NONE: what becomes of them is the user's choice. Covers what
-the metadata says; does not read license texts.
+Unknown licenses are an empty string, "unknown", and SPDX's NOASSERTION and NONE; the setting `unknown` decides about them. Covers:
+licenses named in the metadata. Does not cover: license texts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from pipeline.filter.params import Licenses
 from pipeline.frame.errors import UserError
 from pipeline.storage.tables import read_shard
 
-# From worst to best: an AND takes the smallest, an OR the largest.
+# From worst to best: AND takes the minimum, OR the maximum.
 DENIED, NOT_ALLOWED, UNKNOWN, ALLOWED = 0, 1, 2, 3
 REASONS = ("license_denied", "license_not_allowed", "license_unknown")
 UNKNOWN_NAMES = frozenset({"", "unknown", "noassertion", "none"})
@@ -46,7 +46,7 @@ Verdicts = npt.NDArray[np.int8]
 
 
 class LicensePolicy(NamedTuple):
-    """Ids in canonical spelling; patterns end in `*`."""
+    """The allowed and denied ids in canonical spelling; patterns end in `*`."""
 
     allow: frozenset[str]
     deny: frozenset[str]
@@ -54,7 +54,7 @@ class LicensePolicy(NamedTuple):
 
 
 class Violation(NamedTuple):
-    """One license that the policy does not let pass."""
+    """A license that the policy does not permit, and the documents under it."""
 
     license: str
     reason: str
@@ -63,10 +63,10 @@ class Violation(NamedTuple):
 
 
 def make_policy(allow: Sequence[str], deny: Sequence[str] = (), *, is_unknown_kept: bool = False) -> LicensePolicy:
-    """A policy of ids in any spelling ("mit", "GPL-3.0+"). "unknown" in `allow` keeps what has no license."""
+    """Return the policy of ids in any spelling ("mit", "GPL-3.0+"). "unknown" in `allow` keeps documents without a license."""
     names = [_canonicalize(name) for name in allow if name.lower() not in UNKNOWN_NAMES]
     is_listed = len(names) < len(allow)
-    # A list of nothing but "unknown" allows nothing else.
+    # A list that contains only "unknown" allows nothing else.
     allowed = frozenset(names) if names or not is_listed else frozenset({"unknown"})
     return LicensePolicy(allowed, frozenset(_canonicalize(name) for name in deny), is_unknown_kept or is_listed)
 
@@ -77,46 +77,46 @@ def make_license_policy(params: Licenses) -> LicensePolicy:
 
 
 def judge_licenses(licenses: pa.StringArray, policy: LicensePolicy) -> Verdicts:
-    """DENIED, NOT_ALLOWED, UNKNOWN (and not kept) or ALLOWED for each document."""
+    """Return DENIED, NOT_ALLOWED, UNKNOWN (and not kept) or ALLOWED for each document."""
     encoded = licenses.dictionary_encode()
-    known = np.array([judge_license(name, policy) for name in encoded.dictionary.to_pylist()], np.int8)
-    return known[encoded.indices.to_numpy()] if len(licenses) else np.zeros(0, np.int8)
+    by_name = np.array([judge_license(name, policy) for name in encoded.dictionary.to_pylist()], np.int8)
+    return by_name[encoded.indices.to_numpy()] if len(licenses) else np.zeros(0, np.int8)
 
 
 def measure_licenses(licenses: pa.StringArray, policy: LicensePolicy) -> pa.RecordBatch:
-    """One column of 0 and 1 for each of `REASONS`, as `RULES` reads them."""
-    found = judge_licenses(licenses, policy)
-    return pa.record_batch({name: (found == index).astype(np.float64) for index, name in enumerate(REASONS)})
+    """Return the scores of `RULES`: one column of 0 and 1 for each of `REASONS`."""
+    verdicts = judge_licenses(licenses, policy)
+    return pa.record_batch({name: (verdicts == index).astype(np.float64) for index, name in enumerate(REASONS)})
 
 
 def find_violations(ids: pa.StringArray, licenses: pa.StringArray, policy: LicensePolicy) -> list[Violation]:
-    """What the policy does not let pass, the commonest license first, with the first documents of each."""
+    """Return the licenses that the policy does not permit, the most frequent first, with the first documents of each."""
     encoded = licenses.dictionary_encode()
     names: list[str] = encoded.dictionary.to_pylist()
     indices = encoded.indices.to_numpy() if len(licenses) else np.zeros(0, np.int64)
     counts = np.bincount(indices, minlength=len(names))
     out: list[Violation] = []
     for index, name in enumerate(names):
-        found = judge_license(name, policy)
-        if found != ALLOWED:
+        verdict = judge_license(name, policy)
+        if verdict != ALLOWED:
             first = ids.take(pa.array(np.flatnonzero(indices == index)[:N_EXAMPLES])).to_pylist()
-            out.append(Violation(name, REASONS[found], int(counts[index]), tuple(first)))
+            out.append(Violation(name, REASONS[verdict], int(counts[index]), tuple(first)))
     return sorted(out, key=lambda each: (-each.n_docs, each.license))
 
 
-def merge_violations(found: Iterable[Violation]) -> list[Violation]:
-    """Those of several batches as of one."""
+def merge_violations(violations: Iterable[Violation]) -> list[Violation]:
+    """Merge the violations of several batches."""
     merged: dict[str, Violation] = {}
-    for each in found:
+    for each in violations:
         before = merged.get(each.license, each._replace(n_docs=0, first_ids=()))
         ids = (*before.first_ids, *each.first_ids)[:N_EXAMPLES]
         merged[each.license] = each._replace(n_docs=before.n_docs + each.n_docs, first_ids=ids)
     return sorted(merged.values(), key=lambda each: (-each.n_docs, each.license))
 
 
-def refuse_violations(found: Iterable[Violation], setting: str = "filter.licenses") -> None:
-    """Raises `UserError` that names licenses, counts and first documents, if there are any."""
-    refused = list(found)
+def refuse_violations(violations: Iterable[Violation], setting: str = "filter.licenses") -> None:
+    """Raise `UserError` with licenses, counts and first documents if there is any violation."""
+    refused = list(violations)
     lines = [
         f"{each.n_docs} documents under {each.license or '(none)'} ({each.reason}): {', '.join(each.first_ids)}"
         + (" …" if each.n_docs > len(each.first_ids) else "")
@@ -126,9 +126,9 @@ def refuse_violations(found: Iterable[Violation], setting: str = "filter.license
         return
     ways = ["remove these sources"]
     if any(each.reason == "license_unknown" for each in refused):
-        ways.append(f"give a source its license, or set {setting}.unknown to drop or keep")
+        ways.append(f"name the license of the source, or set {setting}.unknown to drop or keep")
     if any(each.reason != "license_unknown" for each in refused):
-        ways.append(f"list the licenses in {setting}.allow; on_violation: drop leaves the documents out")
+        ways.append(f"list the licenses in {setting}.allow, or set {setting}.on_violation to drop")
     raise UserError(f"{setting}: licenses that are not permitted: {len(lines)}", "; ".join(lines), ", or ".join(ways))
 
 
@@ -149,7 +149,7 @@ def check_licenses(params: Licenses, paths: Sequence[Path]) -> None:
 
 @lru_cache(maxsize=1 << 16)
 def judge_license(expression: str, policy: LicensePolicy) -> int:
-    """The verdict on one expression."""
+    """Return the verdict on one expression."""
     if expression.lower().strip() in UNKNOWN_NAMES:
         return ALLOWED if policy.is_unknown_kept else UNKNOWN
     try:
@@ -164,10 +164,12 @@ def judge_license(expression: str, policy: LicensePolicy) -> int:
 
 @cache
 def _load_spdx() -> Licensing:
+    """Return the parser with SPDX's ids, loaded once per process."""
     return get_spdx_licensing()
 
 
 def _judge_node(node: Any, policy: LicensePolicy) -> int:
+    """Return the verdict on a node of a parsed expression."""
     if node.args:
         parts = [_judge_node(child, policy) for child in node.args]
         return min(parts) if node.operator.strip() == "AND" else max(parts)
@@ -176,6 +178,7 @@ def _judge_node(node: Any, policy: LicensePolicy) -> int:
 
 
 def _judge_id(whole: str, base: str, policy: LicensePolicy) -> int:
+    """Return the verdict on a single id; `base` is `whole` without its exception."""
     if whole.lower() in UNKNOWN_NAMES:
         return ALLOWED if policy.is_unknown_kept else UNKNOWN
     for name in (whole, base):
@@ -187,10 +190,12 @@ def _judge_id(whole: str, base: str, policy: LicensePolicy) -> int:
 
 
 def _is_listed(name: str, names: frozenset[str]) -> bool:
+    """Return whether the names contain this one or a pattern that matches it."""
     return name in names or any(each[-1:] == "*" and name.startswith(each[:-1]) for each in names)
 
 
 def _canonicalize(name: str) -> str:
+    """Return the name as SPDX spells it, or unchanged if it is no expression."""
     try:
         parsed: Any = _load_spdx().parse(name)
     except (ExpressionError, ExpressionParseError):

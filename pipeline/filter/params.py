@@ -1,4 +1,4 @@
-"""Settings of `filter` in params.yaml: thresholds are named for the side that is kept (docs/filters.md)."""
+"""The section `filter` of params.yaml. Thresholds are named for the side that is kept (docs/filters.md)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pipeline.frame.settings import Count, Frac, InputPath, NgramWords, Section,
 
 
 class ModelFile(Section):
-    """A third-party model: its file, and the hash that this must have."""
+    """A third-party model: its file, and the hash that the file must have."""
 
     path: InputPath  # below --examples
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Language(Section):
-    """fastText on character n-grams, trained here on data/seed/languages, or a fastText model of others."""
+    """fastText on character n-grams, trained here on data/seed/languages, or a third-party fastText model."""
 
     keep: Annotated[list[str], Field(min_length=1)]
     min_score: Frac
@@ -28,14 +28,16 @@ class Language(Section):
     n_buckets: Annotated[int, Field(ge=1_000)]
     learning_rate: Annotated[float, Field(gt=0.0, le=5.0)]
     n_epochs: Count
-    n_spans: Annotated[int, Field(ge=0, le=100)]  # short pieces that each sentence lends: short texts are judged too
-    n_mixed: Annotated[int, Field(ge=0, le=100)]  # copies of each foreign sentence with kept words inside
-    keep_weight: Annotated[int, Field(ge=1, le=100)]  # how often the kept languages' sentences are shown
+    n_spans: Annotated[int, Field(ge=0, le=100)]  # short spans added per sentence, because short texts are judged too
+    n_mixed: Annotated[
+        int, Field(ge=0, le=100)
+    ]  # copies of each foreign sentence with words of a kept language in them
+    keep_weight: Annotated[int, Field(ge=1, le=100)]  # repetitions of the kept languages' sentences
     max_prose_bytes: Annotated[int, Field(ge=200)] = (
-        4_000  # a longer document is judged by about so much of its prose, from its beginning
+        4_000  # a longer document is judged by about this much of its prose, from the beginning
     )
     model: ModelFile | None = (
-        None  # lid.176, say, instead of one trained here: then all from `seed` to `keep_weight` is unused
+        None  # for example lid.176 instead of a model trained here; `seed` to `keep_weight` are unused then
     )
 
 
@@ -44,29 +46,29 @@ class ExampleFiles(Section):
 
     path: InputPath  # a file, a folder or a glob below --examples
     text_column: Annotated[str, Field(min_length=1)] = (
-        "text"  # of JSON lines and Parquet; `meta.text`: the field inside meta
+        "text"  # of JSON lines and Parquet; `meta.text` is the field `text` in `meta`
     )
     split_on: str = ""  # cut a .txt file into texts at this separator
 
 
 class Examples(Section):
-    """Texts that show one side of a question: documents of the corpus by their source, and files that are not in it."""
+    """Examples of one class: documents of the corpus, selected by source, and files from outside the corpus."""
 
-    sources: list[str] = []  # prefixes of `source`; "" is every document
+    sources: list[str] = []  # prefixes of `source`; "" selects every document
     files: list[ExampleFiles] = []
 
     @model_validator(mode="after")
-    def are_some(self) -> Examples:
+    def _check_not_empty(self) -> Examples:
         if not self.sources and not self.files:
-            raise ValueError("name sources of the corpus, or files")
+            raise ValueError("no examples; name sources of the corpus, or files")
         return self
 
 
 class QualityClassifier(Section):
-    """fastText on words and their n-grams, trained here: texts like the positives stay (DCLM, Li et al. 2024)."""
+    """fastText on words and word n-grams, trained here; texts similar to the positives are kept (DCLM, Li et al. 2024)."""
 
     positives: Examples
-    negatives: Examples  # a document that both name is a positive
+    negatives: Examples  # a document that both select is a positive
     min_score: Frac | None = None  # either this threshold, or …
     keep_frac: Annotated[float, Field(gt=0.0, le=1.0)] | None = (
         None  # … the best-scored share of all documents (DCLM: 0.1)
@@ -74,15 +76,15 @@ class QualityClassifier(Section):
     seed: Seed = 1
     word_ngrams: Annotated[int, Field(ge=1, le=5)] = 2
     dim: Annotated[int, Field(ge=1, le=512)] = 100
-    n_buckets: Annotated[int, Field(ge=1_000)] = 200_000  # of word n-grams: 4 bytes x dim each while it is trained
+    n_buckets: Annotated[int, Field(ge=1_000)] = 200_000  # for word n-grams; each takes 4 * dim bytes during training
     learning_rate: Annotated[float, Field(gt=0.0, le=5.0)] = 0.1
     n_epochs: Count = 5
-    min_word_count: Count = 1  # a rarer word of the examples gets no row
-    max_docs: Count = 200_000  # of each side, drawn by a hash of the text
-    max_chars: Annotated[int, Field(ge=100)] = 10_000  # a longer text is judged by its beginning
+    min_word_count: Count = 1  # a rarer word gets no row of its own
+    max_docs: Count = 200_000  # per class, sampled by a hash of the text
+    max_chars: Annotated[int, Field(ge=100)] = 10_000  # a longer text is judged by its beginning only
 
     @model_validator(mode="after")
-    def one_threshold(self) -> QualityClassifier:
+    def _check_one_threshold(self) -> QualityClassifier:
         if (self.min_score is None) == (self.keep_frac is None):
             raise ValueError("give either min_score or keep_frac")
         return self
@@ -103,31 +105,38 @@ class GopherQuality(Section):
 
 
 class GopherRepetition(Section):
-    """Rae et al. 2021, table A1. Fractions of lines, paragraphs, characters that are repeated."""
+    """Rae et al. 2021, table A1. Fractions of repeated lines, paragraphs and characters."""
 
     max_dup_line_frac: Frac
     max_dup_paragraph_frac: Frac
     max_dup_line_char_frac: Frac
     max_dup_paragraph_char_frac: Frac
-    max_top_ngram_char_frac: dict[NgramWords, Frac]  # n of words → most characters that the commonest n-gram may take
+    max_top_ngram_char_frac: dict[
+        NgramWords, Frac
+    ]  # words per n-gram → largest fraction of the characters in the most frequent n-gram
     top_ngram_from_count: Count = (
-        1  # an n-gram that occurs less often is no commonest one; at 1 every short text has one
+        1  # a less frequent n-gram is not counted as a repetition; at 1 every short text has one
     )
-    max_dup_ngram_char_frac: dict[NgramWords, Frac]  # n of words → most characters in n-grams that occur more than once
+    max_dup_ngram_char_frac: dict[
+        NgramWords, Frac
+    ]  # words per n-gram → largest fraction of the characters in n-grams seen before
 
 
 class C4(Section):
-    """Raffel et al. 2020, section 2.2. Lines that break a rule go, then the document is judged. FineWeb: no terminal marks."""
+    """Raffel et al. 2020, section 2.2. Lines that break a rule are removed, then the document is judged.
 
-    max_lorem_ipsum_lines: Annotated[int, Field(ge=0)] | None = 0  # null: no rule
+    FineWeb uses these rules without `use_terminal_punctuation`.
+    """
+
+    max_lorem_ipsum_lines: Annotated[int, Field(ge=0)] | None = 0  # null turns the rule off
     max_curly_bracket_lines: Annotated[int, Field(ge=0)] | None = 0
     min_sentences: Annotated[int, Field(ge=0)] = 5
-    max_word_chars: Count = 1_000  # a line with a longer word goes
+    max_word_chars: Count = 1_000  # lines with a longer word are removed
     min_line_words: Annotated[int, Field(ge=0)] = 3
     use_terminal_punctuation: bool = True  # lines must end in . ? ! or a quotation mark
-    use_javascript: bool = True  # lines that name it go
-    use_policies: bool = True  # lines on cookies and terms of use go
-    use_citations: bool = True  # [1], [edit], [citation needed] go out of lines
+    use_javascript: bool = True  # remove lines that contain "javascript"
+    use_policies: bool = True  # remove lines about cookies and terms of use
+    use_citations: bool = True  # remove [1], [edit], [citation needed] from lines
 
 
 class FineWeb(Section):
@@ -141,12 +150,12 @@ class FineWeb(Section):
 
 
 class Licenses(Section):
-    """By SPDX id, in any spelling, `*` at the end for a family. A list alone is `allow`, with "unknown" in it for keep."""
+    """SPDX ids in any spelling, `*` at the end for a family. A plain list is `allow`; "unknown" in it means `unknown: keep`."""
 
-    allow: list[str] = []  # none: all that is not denied
-    deny: list[str] = []  # wins over allow; in an OR the other part may still be allowed
-    unknown: Literal["drop", "keep", "stop"] = "drop"  # documents whose source says nothing
-    on_violation: Literal["drop", "stop"] = "drop"  # stop: the stage ends with exit code 1 and names them
+    allow: list[str] = []  # empty: everything that is not denied
+    deny: list[str] = []  # takes precedence over allow; the other part of an OR may still be allowed
+    unknown: Literal["drop", "keep", "stop"] = "drop"  # documents without a known license
+    on_violation: Literal["drop", "stop"] = "drop"  # stop: the stage fails and lists the documents
 
     @model_validator(mode="before")
     @classmethod
@@ -157,11 +166,11 @@ class Licenses(Section):
         return {"allow": names, "unknown": "keep" if "unknown" in names else "drop"}
 
     @model_validator(mode="after")
-    def _is_clear(self) -> Licenses:
+    def _check_unambiguous(self) -> Licenses:
         if not self.allow and not self.deny:
-            raise ValueError("neither allow nor deny lists a license; list some, or allow: ['*']")
+            raise ValueError("neither allow nor deny lists a license; list some, or set allow: ['*']")
         if "unknown" in self.deny or ("unknown" in self.allow and self.unknown != "keep"):
-            raise ValueError("what becomes of unknown is said by unknown: drop, keep or stop")
+            raise ValueError("unknown in a list contradicts the setting unknown; set unknown: drop, keep or stop")
         return self
 
 
@@ -169,7 +178,7 @@ PII_KINDS = ("key", "email", "iban", "card", "national_id", "ip", "phone")
 
 
 class Pii(Section):
-    """Personal data and secrets, replaced by `<EMAIL>`, …; what each kind covers: pipeline/filter/pii/redact.py."""
+    """Kinds of personal data and secrets to replace by `<EMAIL>`, … (coverage: pipeline/filter/pii/redact.py)."""
 
     kinds: Annotated[
         list[Literal["key", "email", "iban", "card", "national_id", "ip", "phone"]], Field(min_length=1)
@@ -177,23 +186,25 @@ class Pii(Section):
 
 
 class EvaluationSet(Section):
-    """Texts that must not be trained on: `.jsonl .ndjson .parquet` (named fields) or `.txt` (one per line), also compressed."""
+    """Texts that must not be trained on: `.jsonl .ndjson .parquet` (the named fields) or `.txt` (one per line), also compressed."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # in metrics and in the ledger
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # appears in metrics and in the ledger
     path: InputPath  # a file, a folder or a glob below --sets
-    fields: list[str] = []  # dotted names (`choices.text`); a list's texts count one by one
+    fields: list[str] = []  # dotted names (`choices.text`); each text in a list is its own item
 
 
 class Decontamination(Section):
     """Brown et al. 2020 (GPT-3), appendix C: no document may share n words in a row with an evaluation set."""
 
     ngram_words: Annotated[int, Field(ge=5, le=50)] = 13
-    min_words: Annotated[int, Field(ge=3, le=50)] = 8  # a shorter item is not looked for; up to ngram_words: as a whole
-    max_overlap_ngrams: Annotated[int, Field(ge=0)] = 0  # of an evaluation set that a document may hold
+    min_words: Annotated[int, Field(ge=3, le=50)] = (
+        8  # a shorter item is not matched; up to ngram_words, the whole item is
+    )
+    max_overlap_ngrams: Annotated[int, Field(ge=0)] = 0  # n-grams of evaluation sets that a document may contain
     sets: Annotated[list[EvaluationSet], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _names_differ(self) -> Decontamination:
+    def _check_unique_names(self) -> Decontamination:
         names = [each.name for each in self.sets]
         if len(set(names)) < len(names):
             raise ValueError("two sets have the same name")
@@ -201,6 +212,8 @@ class Decontamination(Section):
 
 
 class Filter(Section):
+    """The whole section; a rule set that is missing or null is off."""
+
     language: Language
     gopher_quality: GopherQuality | None = None
     gopher_repetition: GopherRepetition | None = None

@@ -1,15 +1,14 @@
-"""C4's cleaning of lines, and the figures of what is left. (Raffel et al. 2020, section 2.2; the lines' rules of its code)
+"""C4's line cleaning, and scores of the remaining lines (Raffel et al. 2020, section 2.2; the line rules are those of C4's code).
 
-In: a column of texts. Out: the texts of the lines that stay, and figures. A line goes that has a word longer than `max_word_chars`,
-does not end in `.`, `?`, `!` or a quotation mark (or ends in `...`), has fewer than `min_line_words` words, names JavaScript, or
-speaks of cookies and terms of use. Citation marks (`[1]`, `[edit]`, `[citation needed]`) go out of the others, space around lines
-goes, lines are joined by one newline. What is dropped by these rules is counted by the first that a line breaks.
+In: a column of texts. Out: the texts of the surviving lines, and scores. A line is removed if it has a word longer than
+`max_word_chars`, does not end in `.`, `?`, `!` or a quotation mark (or ends in `...`), has fewer than `min_line_words` words,
+contains "javascript", or mentions cookies or terms of use. Citations (`[1]`, `[edit]`, `[citation needed]`) and surrounding white
+space are removed from the other lines, which are joined by single newlines. A removed line counts for the first rule that it breaks.
 
-Of the lines left, `sentences` counts as spaCy's sentencizer does (a lone `.`, `!`, `?` and then something else than marks),
-`lorem_ipsum_lines` and `curly_bracket_lines` those with these, before the policies' rule: these decide on the whole document.
-`words_left` spares FineWeb's rules the count.
-Definitions and their order are datatrove's. The list of bad words is not used. Time: about 10 ns a byte; memory: the texts once
-more, 33 bytes a word of the longest document.
+Of the remaining lines, `sentences` counts like spaCy's sentencizer (a single `.`, `!` or `?` followed by anything but punctuation).
+`lorem_ipsum_lines` and `curly_bracket_lines` count the lines with these, before the rule on policies is applied; they decide about
+the whole document. `words_left` saves FineWeb's rules from counting words again. Definitions and their order are datatrove's. The
+list of bad words is not used. Time: about 10 ns per byte. Memory: a copy of the texts, 33 bytes per word of the longest document.
 """
 
 from __future__ import annotations
@@ -46,12 +45,12 @@ _PHRASES = (
     *("[edit]", "[citation needed]", "lorem ipsum", "javascript"),
     *("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies"),
 )
-# Where the rarest letter of each phrase is: only there the rest is looked at.
+# The position of the rarest character of each phrase; the rest is compared only where this one matches.
 _ANCHORS = (0, 0, 7, 0, 7, 3, 3, 8, 10, 7)
 
 
 class Lines(NamedTuple):
-    """Which lines stay; `False` switches a rule off, so does 0 words and a word of any length."""
+    """Which lines are kept. `False`, 0 words or a huge word length turns a rule off."""
 
     max_word_chars: int = 1000
     min_line_words: int = 3
@@ -62,9 +61,9 @@ class Lines(NamedTuple):
 
 
 def clean_lines(texts: pa.StringArray, lines: Lines) -> Scored:
-    """The texts of the lines that stay; `SCORES`, and a column `changed_…` for each of `CHANGES`."""
+    """Return the texts of the surviving lines, and the columns `SCORES` and a `changed_…` for each of `CHANGES`."""
     data, offsets = to_utf8(texts)
-    cleaned, ends, scores = _clean(
+    cleaned, ends, scores = _clean_rows(
         data, offsets, load_char_flags(), *load_known_words(), *_load_phrases(), np.array(lines, np.int64)
     )
     names = [*SCORES, *(CHANGED + name for name in CHANGES)]
@@ -74,7 +73,7 @@ def clean_lines(texts: pa.StringArray, lines: Lines) -> Scored:
 
 @cache
 def _load_phrases() -> tuple[Bytes, Offsets, Rows, Bytes]:
-    """The phrases' bytes and offsets, their anchors, and which bytes are an anchor (1) or a curly bracket (2)."""
+    """Return the phrases' bytes, offsets and anchors, and for each byte whether it is an anchor (1) or a curly bracket (2)."""
     hints = np.zeros(256, np.uint8)
     for phrase, at in zip(_PHRASES[_LOREM:], _ANCHORS[_LOREM:], strict=True):
         hints[[ord(phrase[at]), ord(phrase[at].upper())]] = 1
@@ -86,7 +85,7 @@ def _load_phrases() -> tuple[Bytes, Offsets, Rows, Bytes]:
 def _find_phrases(
     text: Bytes, start: int, stop: int, phrases: Bytes, phrase_offsets: Offsets, anchors: Rows, hints: Bytes
 ) -> int:  # pragma: no cover (compiled)
-    """Which phrases are in the text in any case, and whether a curly bracket is (bit 0): one bit each."""
+    """Return a bit for each phrase that occurs in any case, and bit 0 for a curly bracket."""
     found = 0
     for i in range(start, stop):
         hint = hints[text[i]]
@@ -115,7 +114,7 @@ def _find_phrases(
 def _match_citation(
     data: Bytes, i: int, stop: int, table: CharFlags, phrases: Bytes, phrase_offsets: Offsets
 ) -> int:  # pragma: no cover (compiled)
-    """Bytes of the citation mark that starts with the bracket at i, or 0."""
+    """Return the length in bytes of the citation that starts with the bracket at i, or 0."""
     k = i + 1
     while k < stop:
         point, width = decode(data, k)
@@ -139,7 +138,7 @@ def _match_citation(
 def count_sentences(
     data: Bytes, n_words: int, starts: Rows, ends: Rows, kinds: Bytes
 ) -> int:  # pragma: no cover (compiled)
-    """Sentences of a line that was cut into words. More than one space between them is a word here."""
+    """Return the number of sentences in a tokenized line. More than one space between words counts as a word."""
     n, is_ended = min(n_words, 1), False
     for i in range(n_words):
         if is_ended:
@@ -155,7 +154,7 @@ def count_sentences(
 def _scan_words(
     data: Bytes, start: int, stop: int, table: CharFlags, lines: Rows
 ) -> tuple[int, int]:  # pragma: no cover (compiled)
-    """Words between white space, and the code points of the longest; stops where no more can matter."""
+    """Return (words between white space, code points of the longest); stop once more words can't matter."""
     n, chars, longest = 0, 0, 0
     is_short = stop - start <= lines[0]
     i = start
@@ -178,7 +177,7 @@ def _scan_words(
 
 @leaf
 def _find_line_end(data: Bytes, i: int, stop: int, table: CharFlags) -> tuple[int, int]:  # pragma: no cover (compiled)
-    """Where the line ends, and where the next one starts (-1: there is none)."""
+    """Return where the line ends and where the next one starts (-1: there is none)."""
     while i < stop:
         byte = data[i]
         if 32 <= byte < 128:
@@ -205,7 +204,7 @@ def _judge_line(
     lines: Rows,
     scores: Fractions,
 ) -> int:  # pragma: no cover (compiled)
-    """The place of the figure that counts why this line goes, or 0 if it stays. `out[first:n]` has no citations any more."""
+    """Return the index of the score that counts why this line is removed, or 0 to keep it. `out[first:n]` has no citations."""
     if lines[2]:
         last = out[n - 1] if n > first else 0
         is_dotted = n - first >= 3 and last == 46 and out[n - 2] == 46 and out[n - 3] == 46
@@ -225,6 +224,7 @@ def _judge_line(
 def _is_same(
     data: Bytes, start: int, stop: int, out: Bytes, first: int, last: int
 ) -> bool:  # pragma: no cover (compiled)
+    """Return whether both ranges hold the same bytes."""
     i = 0 if stop - start == last - first else -1
     while 0 <= i < stop - start and data[start + i] == out[first + i]:
         i += 1
@@ -232,7 +232,7 @@ def _is_same(
 
 
 @numba.njit(cache=True, nogil=True)
-def _clean(
+def _clean_rows(
     data: Bytes,
     offsets: Offsets,
     table: CharFlags,
@@ -244,6 +244,7 @@ def _clean(
     hints: Bytes,
     lines: Rows,
 ) -> tuple[Bytes, Offsets, Fractions]:  # pragma: no cover (compiled)
+    """Return the cleaned texts' bytes and offsets, and 12 scores per row."""
     n_rows = len(offsets) - 1
     scores = np.zeros((n_rows, 12), np.float64)
     out, ends = np.empty(offsets[n_rows] - offsets[0] + n_rows + 8, np.uint8), np.zeros(n_rows + 1, np.int64)
@@ -270,7 +271,7 @@ def _clean(
             if n_longest > lines[0]:
                 scores[row, _LONG] += 1
                 continue
-            line = n + (n > ends[row])  # after a newline
+            line = n + (n > ends[row])  # the position after a newline
             n_citations, k, m = 0, start, line
             while k < last:
                 width = (
@@ -295,5 +296,5 @@ def _clean(
             scores[row, 3] += n_cut
         ends[row + 1] = n
         if not np.any(scores[row, 4:]) and not _is_same(data, offsets[row], stop, out, ends[row], n):
-            scores[row, _TRIMMED] = 1  # a newline at the end, or another kind of line break
+            scores[row, _TRIMMED] = 1  # only a trailing newline or the kind of line break differed
     return out[:n], ends, scores

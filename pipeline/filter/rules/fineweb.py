@@ -1,14 +1,14 @@
-"""FineWeb's own rules as figures: is this prose, or a list, a menu, a repeated notice? (Penedo et al. 2024, section 3.6)
+"""FineWeb's own rules as scores: is this prose, or a list, a menu, a repeated notice? (Penedo et al. 2024, section 3.6)
 
-In: a column of texts. Out: one figure a document and rule. A line is what newlines part; blank ones do not count.
+In: a column of texts. Out: one score per document and rule. Lines are separated by newlines; blank ones do not count.
 
 - `punctuated_line_frac`: lines whose last character ends a sentence (Unicode's Sentence_Terminal; a space after it hides it).
 - `short_line_frac`: lines of at most `short_line_chars` code points.
-- `repeated_line_char_frac`: the characters of lines that occurred before, of all characters but newlines.
-- `newline_word_frac`: newlines for each word, marks on their own counted too (pipeline/filter/words/words.py).
+- `repeated_line_char_frac`: characters in lines that occurred before, as a fraction of all characters but newlines.
+- `newline_word_frac`: newlines per word, where separate punctuation counts as a word (pipeline/filter/words/words.py).
 
-Definitions are datatrove's; a text without lines has 0 everywhere, which `punctuated_line_frac` drops. Time: about 6 ns a byte,
-1 where the words are counted. Memory: 33 bytes a word of the longest document.
+Definitions are datatrove's; a text without lines has 0 everywhere and is dropped by `punctuated_line_frac`. Time: about 6 ns per
+byte, 1 ns if the words are counted already. Memory: 33 bytes per word of the longest document.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ SCORES = ("punctuated_line_frac", "short_line_frac", "repeated_line_char_frac", 
 def measure_fineweb(
     texts: pa.StringArray, short_line_chars: int = 30, words: pa.DoubleArray | None = None
 ) -> pa.RecordBatch:
-    """One column of `SCORES` each, one row a document. `words`: how many each has, where that is known."""
+    """Return the columns `SCORES`, one row per document. `words` is the number of words of each document, if known."""
     counts = np.zeros(0, np.float64) if words is None else words.to_numpy()
-    scores = _fineweb(*to_utf8(texts), load_char_flags(), *load_known_words(), short_line_chars, counts)
+    scores = _measure_rows(*to_utf8(texts), load_char_flags(), *load_known_words(), short_line_chars, counts)
     return pa.record_batch([pa.array(column) for column in scores.T.copy()], names=list(SCORES))
 
 
 @numba.njit(cache=True, nogil=True)
-def _fineweb(
+def _measure_rows(
     data: Bytes,
     offsets: Offsets,
     table: CharFlags,
@@ -48,6 +48,7 @@ def _fineweb(
     short_line_chars: int,
     counts: Fractions,
 ) -> Fractions:  # pragma: no cover (compiled)
+    """Return one row of `SCORES` per document."""
     n_rows = len(offsets) - 1
     out = np.zeros((n_rows, 4), np.float64)
     longest = 0

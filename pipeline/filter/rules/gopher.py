@@ -1,8 +1,8 @@
-"""Gopher's rules over a column of texts: quality and repetition, from one cut into words. (Rae et al. 2021, table A1)
+"""Gopher's rules over a column of texts: quality and repetition from one tokenization (Rae et al. 2021, table A1).
 
-In: a column of texts. Out: one figure a document and rule; what each is, pipeline/filter/rules/gopher_quality.py and repetition.py say. The words
-of a document are cut and hashed once for all rules. Time: 10 to 15 ns a byte. Memory: about 49 bytes a word of the longest
-document, and 64 for its table.
+In: a column of texts. Out: one score per document and rule, defined in gopher_quality.py and gopher_repetition.py. The words of a
+document are found and hashed once for all rules. Time: 10 to 15 ns per byte. Memory: about 49 bytes per word of the longest
+document, and 64 for its hash table.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, Rows, to_ut
 def measure_gopher(
     texts: pa.StringArray, top_ngrams: Sequence[int] = (), dup_ngrams: Sequence[int] = (), top_ngram_from_count: int = 1
 ) -> pa.RecordBatch:
-    """One row a document. `top_ngrams`, `dup_ngrams`: the n to look at."""
+    """Return one row per document. `top_ngrams` and `dup_ngrams` list the n to measure."""
     names = [*SCORES, *LINE_SCORES]
     positions = np.full((2, max([0, *top_ngrams, *dup_ngrams]) + 1), -1, np.int64)
     for kind, (prefix, sizes) in enumerate((("top", top_ngrams), ("dup", dup_ngrams))):
         for n in sizes:
             positions[kind, n] = len(names)
             names.append(f"{prefix}_{n}gram_char_frac")
-    scores = _gopher(
+    scores = _measure_rows(
         *to_utf8(texts),
         load_char_flags(),
         *load_known_words(),
-        _stop_hashes(),
+        _hash_stop_words(),
         positions[0],
         positions[1],
         top_ngram_from_count,
@@ -54,12 +54,13 @@ def measure_gopher(
 
 
 @cache
-def _stop_hashes() -> Hashes:
+def _hash_stop_words() -> Hashes:
+    """Return the hashes of the stop words."""
     return hash_words(STOP_WORDS)
 
 
 @numba.njit(cache=True, nogil=True)
-def _gopher(
+def _measure_rows(
     data: Bytes,
     offsets: Offsets,
     table: CharFlags,
@@ -71,12 +72,13 @@ def _gopher(
     from_count: int,
     n_scores: int,
 ) -> Fractions:  # pragma: no cover (compiled)
+    """Return one row of `n_scores` scores per document."""
     n_rows = len(offsets) - 1
     out = np.zeros((n_rows, n_scores), np.float64)
     longest = 0
     for row in range(n_rows):
         longest = max(longest, offsets[row + 1] - offsets[row])
-    size = longest + 8  # only as much of these arrays as there are words is ever touched, and so taken
+    size = longest + 8  # only the part that holds words is touched, so only that takes memory
     starts, ends, positions, slots = (
         np.empty(size, np.int64),
         np.empty(size, np.int64),

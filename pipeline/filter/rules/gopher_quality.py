@@ -1,15 +1,16 @@
-"""Gopher's quality rules as figures of one text: is this a text at all? (Rae et al. 2021, table A1)
+"""Gopher's quality rules as scores of one text: is this natural text at all? (Rae et al. 2021, table A1)
 
-In: the bytes of a text and its words (pipeline/filter/words/words.py). Out: one figure a rule, named as its parameter is without the
+In: the bytes of a text and its words (pipeline/filter/words/words.py). Out: one score per rule, named like its parameter without
 `min_` or `max_`. Compiled; pipeline/filter/rules/gopher.py runs it over columns.
 
-Where the paper leaves room, datatrove's reading is taken, so that decisions agree:
-- `words`: those with anything but marks; `mean_word_chars`: their code points. A text without words has 0 everywhere.
-- `symbol_word_frac`: `#`, or ellipses (`...`, `…`), whichever are more, for each word, marks on their own counted too;
-  `alpha_word_frac`: words with a letter, of the same.
-- `bullet_line_frac`: lines that start with `•` or `-`; `ellipsis_line_frac`: that end in an ellipsis; spaces around do not count,
-  blank lines do.
-- `stop_words`: how many of the eight occur, in small letters.
+Where the paper is ambiguous, datatrove's interpretation is used, so that decisions agree:
+- `words`: words with anything but punctuation; `mean_word_chars`: their mean length in code points. A text without words has 0
+  everywhere.
+- `symbol_word_frac`: `#` or ellipses (`...`, `…`), whichever are more, per word, where separate punctuation counts as a word;
+  `alpha_word_frac`: the fraction of the same words that have a letter.
+- `bullet_line_frac`: lines that start with `•` or `-`; `ellipsis_line_frac`: lines that end in an ellipsis; surrounding white space
+  is ignored, blank lines count.
+- `stop_words`: how many of the eight occur, in lower case.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SCORES = (
 def measure_words(
     n_words: int, hashes: Hashes, chars: Rows, kinds: Bytes, stop_words: Hashes, out: Fractions
 ) -> None:  # pragma: no cover (compiled)
-    """Fills the figures that need words only."""
+    """Fill the scores that depend on words only."""
     n_wordy, n_chars, n_alpha, seen = 0, 0, 0, 0
     for i in range(n_words):
         n, kind = chars[i], kinds[i]
@@ -61,10 +62,10 @@ def measure_words(
 def measure_symbols(
     data: Bytes, start: int, stop: int, table: CharFlags, n_words: int, out: Fractions
 ) -> None:  # pragma: no cover (compiled)
-    """Fills the figures of symbols and lines."""
+    """Fill the scores of symbols and lines."""
     n_hashes, n_ellipses, n_dots = 0, 0, 0
     n_lines, n_bullets, n_trailing = 0, 0, 0
-    first, last, tail = -1, -1, 0  # of the line: its first and last code points that are no space; dots at its end
+    first, last, tail = -1, -1, 0  # of the line: first and last code points that are not white space; trailing dots
     is_open = False
     i = start
     while i < stop:

@@ -1,18 +1,18 @@
-"""Gopher's repetition rules as figures of one text: does it say the same thing again and again? (Rae et al. 2021, table A1)
+"""Gopher's repetition rules as scores of one text: does it repeat itself? (Rae et al. 2021, table A1)
 
-In: the bytes of a text and the hashes of its words (pipeline/filter/words/words.py). Out: one fraction a rule, named as its parameter is
-without the `max_`. Compiled; pipeline/filter/rules/gopher.py runs it over columns. The definitions are datatrove's:
+In: the bytes of a text and the hashes of its words (pipeline/filter/words/words.py). Out: one fraction per rule, named like its
+parameter without `max_`. Compiled; pipeline/filter/rules/gopher.py runs it over columns. The definitions are datatrove's:
 
-- `dup_line_frac`: lines that occurred before, of all lines; `dup_line_char_frac`: their characters, of all characters of the
-  text. Lines are what runs of newlines part. The same for paragraphs, which two newlines or more part.
-- `top_{n}gram_char_frac`: the commonest n-gram's characters (words and one space between) times its count, of the text's. Where
-  several are equally common the first one counts; one that occurs less than `top_ngram_from_count` times is no repetition (1 is
-  datatrove's reading: it drops every short text).
-- `dup_{n}gram_char_frac`: walking through the words, an n-gram seen before adds its words' characters and is stepped over; any
-  other is remembered and the walk goes on one word further.
+- `dup_line_frac`: lines that occurred before, as a fraction of all lines; `dup_line_char_frac`: their characters, as a fraction of
+  the text's. Lines are separated by one or more newlines; paragraphs, scored likewise, by two or more.
+- `top_{n}gram_char_frac`: characters of the most frequent n-gram (words and single spaces) times its count, as a fraction of the
+  text's characters. The first n-gram wins a tie; one that occurs less than `top_ngram_from_count` times is no repetition (1 is
+  datatrove's interpretation, which drops every short text).
+- `dup_{n}gram_char_frac`: scanning the words, an n-gram seen before adds its words' characters and is skipped; any other is
+  remembered and the scan advances by one word.
 
-An n-gram can only be repeated where both (n-1)-grams in it are, so every step from n - 1 to n looks only at those: linear time, and
-in prose nearly all of it is the table of 2-grams. Memory: a table of two slots a word.
+An n-gram can be repeated only where both of its (n-1)-grams are, so each step from n - 1 to n visits only those: linear time, of
+which the table of 2-grams takes nearly all in prose. Memory: a hash table of two slots per word.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 @leaf
 def compute_table_size(n_items: int) -> int:  # pragma: no cover (compiled)
-    """Slots for so many items: a power of two, at most half of them taken."""
+    """Return the slots of a hash table: a power of two, at least twice the number of items."""
     size = 16
     while size < 2 * n_items:
         size *= 2
@@ -43,7 +43,7 @@ def compute_table_size(n_items: int) -> int:  # pragma: no cover (compiled)
 def find_slot(
     keys: Hashes, stamps: Rows, stamp: int, mask: np.uint64, key: np.uint64
 ) -> int:  # pragma: no cover (compiled)
-    """Where `key` is in the open table of this `stamp`, or the free slot where it belongs."""
+    """Return the slot of `key` in the open-addressing table of this `stamp`, or the free slot where it belongs."""
     at = (key ^ (key >> np.uint64(32))) & mask
     while stamps[at] == stamp and keys[at] != key:
         at = (at + np.uint64(1)) & mask
@@ -54,7 +54,7 @@ def find_slot(
 def insert_key(
     keys: Hashes, stamps: Rows, stamp: int, mask: np.uint64, key: np.uint64
 ) -> bool:  # pragma: no cover (compiled)
-    """Adds the key; False if it was there."""
+    """Insert the key. Return False if it was present."""
     at = find_slot(keys, stamps, stamp, mask, key)
     if stamps[at] == stamp:
         return False
@@ -64,6 +64,7 @@ def insert_key(
 
 @leaf
 def count_chars(data: Bytes, start: int, stop: int) -> int:  # pragma: no cover (compiled)
+    """Return the number of code points."""
     n = 0
     for i in range(start, stop):
         n += (data[i] & 0xC0) != 0x80
@@ -72,6 +73,7 @@ def count_chars(data: Bytes, start: int, stop: int) -> int:  # pragma: no cover 
 
 @leaf
 def count_byte(data: Bytes, start: int, stop: int, byte: int) -> int:  # pragma: no cover (compiled)
+    """Return how often the byte occurs."""
     n = 0
     for i in range(start, stop):
         n += data[i] == byte
@@ -82,7 +84,7 @@ def count_byte(data: Bytes, start: int, stop: int, byte: int) -> int:  # pragma:
 def _measure_repeated_parts(
     data: Bytes, start: int, stop: int, min_breaks: int, keys: Hashes, stamps: Rows, stamp: int, mask: np.uint64
 ) -> tuple[int, int, int]:  # pragma: no cover (compiled)
-    """Of what runs of at least so many newlines part: how many, how many occurred before, and their characters."""
+    """Split at runs of at least `min_breaks` newlines. Return (parts, parts that occurred before, characters of these)."""
     n, n_repeated, n_chars = 0, 0, 0
     part = i = start
     while True:
@@ -92,7 +94,7 @@ def _measure_repeated_parts(
         if i - end >= min_breaks or i >= stop:
             is_run = i - end >= min_breaks
             end = end if is_run else stop
-            for extra in range(2 if is_run and i >= stop else 1):  # newlines at the end: an empty part follows
+            for extra in range(2 if is_run and i >= stop else 1):  # after trailing newlines comes an empty part
                 first = part if extra == 0 else stop
                 last = end if extra == 0 else stop
                 n += 1
@@ -116,7 +118,7 @@ def measure_lines(
     n_breaks: int,
     out: Fractions,
 ) -> None:  # pragma: no cover (compiled)
-    """Fills `LINE_SCORES`. Uses the stamps `stamp` and `stamp + 1`."""
+    """Fill `LINE_SCORES`, using the stamps `stamp` and `stamp + 1`."""
     mask = np.uint64(compute_table_size(n_breaks + 2) - 1)
     n_chars = max(count_chars(data, start, stop), 1)
     n, n_repeated, chars = _measure_repeated_parts(data, start, stop, 1, keys, stamps, stamp, mask)
@@ -128,6 +130,7 @@ def measure_lines(
 
 @leaf
 def _count_ngram_chars(chars: Rows, i: int, n: int) -> int:  # pragma: no cover (compiled)
+    """Return the characters of the n words from word i on."""
     total = 0
     for k in range(i, i + n):
         total += chars[k]
@@ -138,7 +141,7 @@ def _count_ngram_chars(chars: Rows, i: int, n: int) -> int:  # pragma: no cover 
 def _count_repeated_chars(
     n: int, positions: Rows, slots: Rows, m: int, firsts: Rows, chars: Rows
 ) -> int:  # pragma: no cover (compiled)
-    """Characters of n-grams that were seen before, none counted twice."""
+    """Return the characters of n-grams that were seen before, without overlaps."""
     repeated, free = 0, 0
     for k in range(m):
         i, at = positions[k], slots[k]
@@ -170,7 +173,7 @@ def measure_ngrams(
     slots: Rows,
     out: Fractions,
 ) -> None:  # pragma: no cover (compiled)
-    """Fills the figures of n-grams. `tops`, `dups`: for each n the place of its figure in `out`, or -1. Uses `len(tops)` stamps."""
+    """Fill the scores of n-grams, using `len(tops)` stamps. `tops` and `dups` give each n the index of its score in `out`, or -1."""
     n_max = len(tops) - 1
     m, n = n_words, 0
     mask = np.uint64(compute_table_size(n_words) - 1)
@@ -179,7 +182,9 @@ def measure_ngrams(
         if n == 1 and n_max > 1 and tops[1] < 0 and dups[1] < 0:
             continue
         most, earliest, n_grams = 1, 0, 0
-        is_whole = n == 1 or (n == 2 and tops[1] < 0 and dups[1] < 0)  # every place, no list of those that are left
+        is_whole = n == 1 or (
+            n == 2 and tops[1] < 0 and dups[1] < 0
+        )  # every position; later steps visit the remaining ones
         for k in range(max(n_words - n + 1, 0) if is_whole else m - 1):
             if is_whole:
                 i = k

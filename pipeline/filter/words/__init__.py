@@ -1,1 +1,1 @@
-"""Words as the rules count them, cut by compiled functions."""
+"""Words as the rules count them, tokenized by compiled functions."""

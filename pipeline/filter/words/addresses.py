@@ -1,7 +1,7 @@
-"""Is this run of non-space a web or mail address? Compiled, for the kernel that cuts words (pipeline/filter/words/words.py).
+"""Recognize web and email addresses in a run without white space. Compiled, for the tokenizer in pipeline/filter/words/words.py.
 
-In: bytes i to j of a text. Out: yes or no. An address is, in this order: a scheme (`https://`), somebody (`name@`), a host with a
-domain in small letters or four numbers, a port, a path; all but the host may be missing. Time: linear, once for each `@`.
+In: bytes i to j of a text. Out: whether they are an address. An address is, in this order: a scheme (`https://`), a user (`name@`),
+a host with a lower-case domain or four numbers, a port, a path; all but the host are optional. Time: linear, once for each `@`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ MAX_LABEL = 64
 
 @leaf
 def is_address(data: Bytes, i: int, j: int, table: CharFlags) -> bool:  # pragma: no cover (compiled)
+    """Return whether bytes i to j are an address."""
     if _is_host(data, i, j, table):
         return True
     is_scheme, k = True, i
@@ -32,7 +33,7 @@ def is_address(data: Bytes, i: int, j: int, table: CharFlags) -> bool:  # pragma
 
 @leaf
 def _is_host(data: Bytes, i: int, j: int, table: CharFlags) -> bool:  # pragma: no cover (compiled)
-    """A host, perhaps a port and a path, and nothing else."""
+    """Return whether the bytes are a host with an optional port and path, and nothing else."""
     n_labels, n_numbers = 0, 0
     while True:
         start, n, n_lower, n_digits, edges = i, 0, 0, 0, 0
@@ -62,6 +63,7 @@ def _is_host(data: Bytes, i: int, j: int, table: CharFlags) -> bool:  # pragma: 
 
 @leaf
 def _is_rest(data: Bytes, i: int, j: int) -> bool:  # pragma: no cover (compiled)
+    """Return whether an optional port follows and then the end or a path."""
     if i < j and data[i] == 58:
         start = i + 1
         i += 1

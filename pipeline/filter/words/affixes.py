@@ -1,6 +1,6 @@
-"""What comes off the ends of a run of non-space, and what parts its middle. Compiled, for pipeline/filter/words/words.py.
+"""Prefixes, suffixes and infixes of a run without white space. Compiled, for pipeline/filter/words/words.py.
 
-In: bytes i to j of a text. Out: how many bytes come off or part here, 0 for none. The rules are those of spaCy's English tokenizer.
+In: bytes i to j of a text. Out: the length of the affix in bytes, 0 for none. The rules are those of spaCy's English tokenizer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_UNIT = 5
 
 @leaf
 def find_previous_char(data: Bytes, i: int) -> int:  # pragma: no cover (compiled)
-    """Where the letter that ends before byte i starts."""
+    """Return the start of the character that ends before byte i."""
     i -= 1
     while data[i] & 0xC0 == 0x80:
         i -= 1
@@ -36,7 +36,7 @@ def find_previous_char(data: Bytes, i: int) -> int:  # pragma: no cover (compile
 
 @leaf
 def count_opening_bytes(data: Bytes, i: int, j: int, table: CharFlags) -> int:  # pragma: no cover (compiled)
-    """How many bytes come off the start."""
+    """Return the bytes to split off the start."""
     point, width = decode(data, i)
     if point == 46:
         k = i
@@ -54,6 +54,7 @@ def count_opening_bytes(data: Bytes, i: int, j: int, table: CharFlags) -> int:  
 
 @leaf
 def _count_closing_dots(data: Bytes, i: int, j: int, table: CharFlags) -> int:  # pragma: no cover (compiled)
+    """Return the dots to split off the end."""
     k = j
     while k > i and data[k - 1] == 46:
         k -= 1
@@ -75,7 +76,7 @@ def _count_closing_dots(data: Bytes, i: int, j: int, table: CharFlags) -> int:  
 def count_closing_bytes(
     data: Bytes, i: int, j: int, table: CharFlags, keys: Hashes, pieces: Lengths
 ) -> int:  # pragma: no cover (compiled)
-    """How many bytes come off the end."""
+    """Return the bytes to split off the end."""
     if i >= j:
         return 0
     last = find_previous_char(data, j)
@@ -97,7 +98,7 @@ def count_closing_bytes(
             return 1
         if table[point] & CURRENCY and is_after_digit:
             return width
-        k = last  # a unit reaches back to a digit
+        k = last  # a unit extends back to a digit
         for _ in range(MAX_UNIT):
             if k <= i:
                 break
@@ -110,7 +111,7 @@ def count_closing_bytes(
 
 @leaf
 def _count_hyphen_bytes(data: Bytes, i: int, j: int) -> int:  # pragma: no cover (compiled)
-    """Bytes of the hyphens or dashes here, longest first; a letter must follow."""
+    """Return the bytes of the longest hyphens or dashes at i; the caller checks that a letter follows."""
     byte = data[i]
     if byte == 126:
         return 1
@@ -126,7 +127,7 @@ def _count_hyphen_bytes(data: Bytes, i: int, j: int) -> int:  # pragma: no cover
 
 @leaf
 def count_infix_bytes(data: Bytes, i: int, start: int, j: int, table: CharFlags) -> int:  # pragma: no cover (compiled)
-    """Bytes of the mark at i that parts the word from `start` to j, or 0."""
+    """Return the bytes of the infix at i that splits the word from `start` to j, or 0."""
     point, width = decode(data, i)
     if point == 46 and i + 1 < j and data[i + 1] == 46:
         k = i

@@ -1,7 +1,7 @@
-"""What each code point is to the rule filters, as bits: one table for the basic plane, one entry more for everything above it.
+"""Flags of each code point for the rule filters: a table for the basic plane, with one more entry for everything above it.
 
 In: nothing. Out: 65,537 bit sets (256 KiB, built on first use from `unicodedata` and the lists below). They follow the
-conventions that datatrove's filters and spaCy's English tokenizer use, so that decisions agree (docs/filters.md has what differs).
+conventions of datatrove's filters and spaCy's English tokenizer, so that decisions agree (docs/filters.md lists the differences).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from pipeline.text.letters import ABOVE
 
 CharFlags = npt.NDArray[np.uint32]
 
-SPACE, LOWER, UPPER, DIGIT = 1, 2, 4, 8  # str.isspace; letters of scripts without case are both lower and upper; 0 to 9
-OPENS, CLOSES, QUOTE, ICON = 16, 32, 64, 128  # comes off the start of a word; off its end; quotation marks; pictures
-CURRENCY, LETTER, SYMBOL, PUNCTUATION = 256, 512, 1024, 2048  # LETTER: str.isalpha; PUNCTUATION: Unicode's P
-ENDS_SENTENCE, ENDS_LINE, BREAKS_LINE, BEFORE_DOT = 4096, 8192, 16384, 32768  # a dot after BEFORE_DOT comes off
-HOST, JOINS = 65536, 131072  # may be in a host's name; `:<>=/` part a word before a letter
-NUMERAL, INNER = 262144, 524288  # Unicode's Nd; may part a word at all (set for ASCII only)
+SPACE, LOWER, UPPER, DIGIT = 1, 2, 4, 8  # str.isspace; letters of caseless scripts are both lower and upper; 0 to 9
+OPENS, CLOSES, QUOTE, ICON = 16, 32, 64, 128  # split off the start of a word; off its end; quotation marks; pictographs
+CURRENCY, LETTER, SYMBOL, PUNCTUATION = 256, 512, 1024, 2048  # LETTER: str.isalpha; PUNCTUATION: Unicode's category P
+ENDS_SENTENCE, ENDS_LINE, BREAKS_LINE, BEFORE_DOT = 4096, 8192, 16384, 32768  # a dot after BEFORE_DOT is split off
+HOST, JOINS = 65536, 131072  # allowed in a host name; `:<>=/` split a word before a letter
+NUMERAL, INNER = 262144, 524288  # Unicode's category Nd; may split a word at all (set for ASCII only)
 
 _PUNCTUATION = ",:;!?()[]{}<>_#*&…¿؟¡。？！，、；：～·।،۔؛٪"
 _QUOTES = "'\"`”“‘´’‚„»«「」『』（）〔〕【】《》〈〉〈〉⟦⟧"
 _CURRENCY = "$£€¥฿﷼" + "".join(map(chr, range(0x20A0, 0x20C0)))
 _SYMBOLS = string.punctuation + "«´»–—’“”„…∶━►、。〈〉《》「」【】！％（），．１：；？～"
-# Scripts without case that are split as Latin letters are.
+# Caseless scripts that are split like Latin letters.
 _UNCASED = (
     (0x0591, 0x05F4),  # Hebrew
     (0x0620, 0x064A),  # Arabic
@@ -50,7 +50,7 @@ _UNCASED = (
     (0xFE30, 0xFE4F),
     (0xFE70, 0xFEFC),
 )
-# Unicode's Sentence_Terminal, of the basic plane.
+# Unicode's Sentence_Terminal in the basic plane.
 _SENTENCE_ENDS = (
     *(0x21, 0x2E, 0x3F, 0x589, 0x61F, 0x6D4, 0x700, 0x701, 0x702, 0x7F9, 0x964, 0x965, 0x104A, 0x104B, 0x1362),
     *(0x1367, 0x1368, 0x166E, 0x1735, 0x1736, 0x1803, 0x1809, 0x1944, 0x1945, 0x1AA8, 0x1AA9, 0x1AAA, 0x1AAB, 0x1B5A),
@@ -58,7 +58,7 @@ _SENTENCE_ENDS = (
     *(0x3002, 0xA4FF, 0xA60E, 0xA60F, 0xA6F3, 0xA6F7, 0xA876, 0xA877, 0xA8CE, 0xA8CF, 0xA92F, 0xA9C8, 0xA9C9, 0xAA5D),
     *(0xAA5E, 0xAA5F, 0xAAF0, 0xAAF1, 0xABEB, 0xFE52, 0xFE56, 0xFE57, 0xFF01, 0xFF0E, 0xFF1F, 0xFF61),
 )
-# Ends a line of prose as well, but parts no sentences: Khmer and Balinese signs and some younger ones.
+# These end a line of prose too, but separate no sentences: Khmer and Balinese signs and some newer ones.
 _LINE_ENDS = (
     *(0x61D, 0x61E, 0x837, 0x839, 0x83D, 0x83E, 0x17D4, 0x17D5, 0x17D6),
     *(0x17D9, 0x17DA, 0x1B7D, 0x1B7E, 0x2E53, 0x2E54),
@@ -67,7 +67,7 @@ _LINE_ENDS = (
 
 @cache
 def load_char_flags() -> CharFlags:
-    """The bits of each of the first 65,536 code points, and at `ABOVE` those of all others (pictures, mostly)."""
+    """Return the flags of the first 65,536 code points, and at `ABOVE` those of all others (mostly pictographs)."""
     table = np.zeros(ABOVE + 1, np.uint32)
     for point in range(ABOVE):
         table[point] = _classify_char(chr(point))
@@ -96,7 +96,7 @@ def load_char_flags() -> CharFlags:
 
 
 def _classify_char(letter: str) -> int:
-    """What Unicode says."""
+    """Return the flags that follow from Unicode's properties."""
     category = unicodedata.category(letter)
     bits = SPACE if letter.isspace() else 0
     bits |= LETTER if letter.isalpha() else 0

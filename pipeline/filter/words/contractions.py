@@ -1,7 +1,7 @@
-"""English words that are cut where no mark is (do|n't, can|not) or kept together with theirs (Mr., e.g., :-)).
+"""English words that are split without punctuation (do|n't, can|not) or kept whole with theirs (Mr., e.g., :-)).
 
-In: nothing. Out: word → the lengths of its pieces. What contracts with what, abbreviations and faces are those that the Penn
-Treebank's convention (Marcus et al. 1993) and spaCy's English tokenizer know, composed by rule here. Both apostrophes count.
+In: nothing. Out: word → its pieces. The contractions, abbreviations and emoticons are those of the Penn Treebank's convention
+(Marcus et al. 1993) and spaCy's English tokenizer, composed by rule here. Both apostrophes count.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NEGATED = (
 )
 _STATES = ("ai", "are", "is", "was", "were", "have", "has", "dare")
 _WOULD = (("'ll",), ("'ll", "'ve"), ("'d",), ("'d", "'ve"))
-# Words of their own, which only look like contractions that lost their apostrophe.
+# Words in their own right that look like contractions without an apostrophe.
 _WORDS = frozenset(["ill", "its", "hell", "shell", "shed", "were", "well", "whore"])
 
 _ABBREVIATIONS = (
@@ -59,16 +59,17 @@ _NOSED = ":) :)) :))) :] :} ;) :( :(( :((( :/ :| :P :p :O :o :0 :* :3 :> :X :x :
 
 @cache
 def list_special_words() -> dict[str, tuple[str, ...]]:
-    """Every word that is cut, or kept whole, by being known."""
-    found: dict[str, tuple[str, ...]] = {}
+    """Return every special word with its pieces; a word that is kept whole has one."""
+    words: dict[str, tuple[str, ...]] = {}
     for pieces in _compose():
-        for mark in ("'", "’"):
-            written = tuple(piece.replace("'", mark) for piece in pieces)
-            found["".join(written)] = written
-    return found
+        for apostrophe in ("'", "’"):
+            written = tuple(piece.replace("'", apostrophe) for piece in pieces)
+            words["".join(written)] = written
+    return words
 
 
 def _compose() -> Iterator[tuple[str, ...]]:
+    """Yield the pieces of each special word, with straight apostrophes."""
     for small in _compose_contractions():
         for pieces in (small, (small[0].title(), *small[1:])):
             yield pieces
@@ -93,7 +94,7 @@ def _compose() -> Iterator[tuple[str, ...]]:
 
 
 def _compose_contractions() -> Iterator[tuple[str, ...]]:
-    """A word and what hangs on it, with the apostrophe."""
+    """Yield each word and its contracted endings, with apostrophes."""
     for word in (*_BOTH, *_ASKING, *_POINTING):
         yield from ((word, *rest) for rest in _WOULD)
     for word in ("i", "you", "we", "they", *_ASKING[:-2], *_POINTING):

@@ -1,7 +1,7 @@
-"""Words that are known whole (pipeline/filter/words/contractions.py) and units of measure, as hash tables for compiled functions.
+"""Special words (pipeline/filter/words/contractions.py) and units of measure, as hash tables for compiled functions.
 
-In: nothing, or bytes of a text. Out: two tables of 4,096 places (48 KiB, built on first use), the hash of a word, and the lengths
-of the pieces of a known one.
+In: nothing, or bytes of a text. Out: two tables of 4,096 slots (48 KiB, built on first use), the hash of a word, and the lengths of
+the pieces of a known word.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.text.columns import Bytes, Hashes, Offsets, to_utf8
 from pipeline.text.compiled import leaf, load64
 
 MAX_SPECIAL = 16  # bytes
-MAX_PIECES = 4  # bytes of a table's entry: the lengths of a special word's pieces
+MAX_PIECES = 4  # a table entry has four bytes, one for the length of each piece
 TABLE_BITS = 12
 _UNITS = (
     "km km² km³ m m² m³ dm dm² dm³ cm cm² cm³ mm mm² mm³ ha µm nm yd in ft kg g mg µg t lb oz m/s km/h kmh mph hPa Pa mbar "
@@ -33,7 +33,7 @@ Lengths: TypeAlias = npt.NDArray[np.uint32]
 
 
 class KnownWords(NamedTuple):
-    """Hash tables of words that are known whole: `keys` (0: free) and the lengths of the pieces, a byte each (0 of units)."""
+    """A hash table of special words and units: `keys` (0: free) and the lengths of the pieces, one byte each (1 for a unit)."""
 
     keys: Hashes
     pieces: Lengths
@@ -41,7 +41,7 @@ class KnownWords(NamedTuple):
 
 @cache
 def load_known_words() -> KnownWords:
-    """Special words and units of measure in one table; a unit's key is the complement of its hash."""
+    """Return special words and units of measure in one table, built once per process; a unit's key is its complemented hash."""
     special, units = list_special_words(), _UNITS.split()
     hashes = hash_words([*special, *units])
     entries = [sum(len(piece.encode()) << 8 * i for i, piece in enumerate(pieces)) for pieces in special.values()]
@@ -57,12 +57,13 @@ def load_known_words() -> KnownWords:
 
 
 def hash_words(words: Sequence[str]) -> Hashes:
-    """The hashes that these words have in every text."""
+    """Return the hashes that these words have in every text."""
     return _hash_rows(*to_utf8(pa.array(words, pa.string())))
 
 
 @numba.njit(cache=True, nogil=True)
 def _hash_rows(data: Bytes, offsets: Offsets) -> Hashes:  # pragma: no cover (compiled)
+    """Return the hash of each row."""
     hashes = np.zeros(len(offsets) - 1, np.uint64)
     for row in range(len(hashes)):
         hashes[row] = hash_word(data, offsets[row], offsets[row + 1])
@@ -71,7 +72,7 @@ def _hash_rows(data: Bytes, offsets: Offsets) -> Hashes:  # pragma: no cover (co
 
 @leaf
 def _load_word64(data: Bytes, start: int, stop: int) -> np.uint64:  # pragma: no cover (compiled)
-    """Up to eight bytes as a number."""
+    """Return up to eight bytes as a little-endian number."""
     n = stop - start
     if start + 8 <= len(data):
         word = load64(data, start)
@@ -84,7 +85,7 @@ def _load_word64(data: Bytes, start: int, stop: int) -> np.uint64:  # pragma: no
 
 @leaf
 def hash_word(data: Bytes, start: int, stop: int) -> np.uint64:  # pragma: no cover (compiled)
-    """64 bits of the bytes, never 0: multiply and fold, eight bytes a step. Ours alone: it is stored nowhere."""
+    """Return a 64-bit hash, never 0: multiply and fold, eight bytes per step. Our own, so it must never be stored."""
     h = np.uint64(stop - start) * np.uint64(0x9E3779B97F4A7C15)
     i = start
     while i < stop:
@@ -97,6 +98,7 @@ def hash_word(data: Bytes, start: int, stop: int) -> np.uint64:  # pragma: no co
 
 @leaf
 def find_known(keys: Hashes, pieces: Lengths, key: np.uint64) -> np.uint32:  # pragma: no cover (compiled)
+    """Return the table entry of the key, or 0."""
     at = key >> np.uint64(64 - TABLE_BITS)
     while keys[at] != key:
         if keys[at] == np.uint64(0):
@@ -109,5 +111,5 @@ def find_known(keys: Hashes, pieces: Lengths, key: np.uint64) -> np.uint32:  # p
 def find_special(
     data: Bytes, i: int, j: int, keys: Hashes, pieces: Lengths
 ) -> np.uint32:  # pragma: no cover (compiled)
-    """The lengths of the pieces, or 0 for a word that is not known."""
+    """Return the lengths of the pieces, or 0 for a word that is not special."""
     return find_known(keys, pieces, hash_word(data, i, j)) if 0 < j - i <= MAX_SPECIAL else np.uint32(0)

@@ -1,12 +1,12 @@
-"""Words as the rule filters count them: English, with marks split off and contractions cut, as spaCy's tokenizer does.
+"""Tokenize words as the rule filters count them: English, with punctuation and contractions split as by spaCy's tokenizer.
 
-In: the bytes of a text. Out: for each word where it starts and ends, its hash and its marks. A run of non-space loses what
-`OPENS` and `CLOSES`, `'s` and units after numbers at its ends, from both sides at once; what is left is one word if it is known
-(pipeline/filter/words/contractions.py) or an address, and else is parted at dots, commas, hyphens and `:<>=/` between letters.
-Other languages are cut by the same rule. Time: linear, about 5 ns a byte of prose.
+In: the bytes of a text. Out: for each word its start and end, its hash and its flags. Characters that `OPENS` and `CLOSES` flag,
+`'s`, and units after numbers are split off both ends of a run without white space. The rest is one word if it is a special word
+(pipeline/filter/words/contractions.py) or an address; otherwise it is split at dots, commas, hyphens and `:<>=/` between letters.
+Other languages are tokenized by the same rules. Time: linear, about 5 ns per byte of prose.
 
-Memory: arrays as long as the longest text, reused. Numba's cache looks at the file that a kernel is in, not at the files of the
-functions it calls: after an edit of `load_char_flags`, `letters` or this file, delete `pipeline/text/__pycache__`.
+Memory: arrays as long as the longest text, reused. Numba's cache checks the file of a kernel, not the files of the functions that it
+calls: after editing this file, char_flags.py or pipeline/text/letters.py, delete the `__pycache__` folders of words/ and rules/.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from pipeline.filter.words.known_words import (
 from pipeline.text.columns import Bytes, Hashes, Offsets, Rows, to_utf8
 from pipeline.text.compiled import count_letters, decode, leaf
 
-# What a word is, as bits.
+# The flags of a word.
 HAS_LETTER, IS_WORDY, IS_PUNCTUATION, IS_END = 1, 2, 4, 8
-COMMON_MARKS = (44, 46, 58, 59, 33, 63, 41)  # , . : ; ! ? )
+COMMON_PUNCTUATION = (44, 46, 58, 59, 33, 63, 41)  # , . : ; ! ? )
 
 
 def tokenize(text: str) -> list[str]:
-    """The words of one text: for tests and for a look."""
+    """Return the words of one text, for tests and inspection."""
     data, offsets = to_utf8(pa.array([text]))
     starts, ends, _, _, _ = _split(data, offsets, load_char_flags(), *load_known_words())
     return [bytes(data[i:j]).decode() for i, j in zip(starts.tolist(), ends.tolist(), strict=True)]
@@ -52,7 +52,7 @@ def tokenize(text: str) -> list[str]:
 
 @leaf
 def _add_pieces(lengths: np.uint32, i: int, starts: Rows, ends: Rows, n: int) -> int:  # pragma: no cover (compiled)
-    """Adds the pieces of a special word that starts at i; returns the number of words."""
+    """Append the pieces of a special word that starts at i. Return the number of words."""
     while lengths:
         starts[n] = i
         i += int(lengths & np.uint32(255))
@@ -66,7 +66,7 @@ def _add_pieces(lengths: np.uint32, i: int, starts: Rows, ends: Rows, n: int) ->
 def _cut_middle(
     data: Bytes, i: int, j: int, table: CharFlags, starts: Rows, ends: Rows, n: int
 ) -> int:  # pragma: no cover (compiled)
-    """Adds the parts of a word without its ends' marks: parted by what `_inner` finds, unless it is an address."""
+    """Append the parts of a word whose affixes are split off: split at infixes, unless it is an address."""
     is_checked, word, k = False, i, i
     while k < j:
         byte = data[k]
@@ -105,7 +105,7 @@ def _cut(
     ends: Rows,
     n: int,
 ) -> int:  # pragma: no cover (compiled)
-    """Adds the words of a run of non-space; returns their number. Marks of the end wait at the end of `starts`."""
+    """Append the words of a run without white space. Return the number of words. Suffixes wait at the end of `starts`."""
     first, n_waiting, stop, size = n, 0, j, -1
     lengths = find_special(data, i, j, keys, pieces)
     while lengths == 0 and i < j and j - i != size:
@@ -145,11 +145,11 @@ def _cut(
 def _join(
     data: Bytes, first: int, n: int, keys: Hashes, pieces: Lengths, starts: Rows, ends: Rows
 ) -> int:  # pragma: no cover (compiled)
-    """Neighbours that are one special word together, such as `)` and `:`, become its pieces."""
+    """Merge neighbors that together form a special word, such as `)` and `:`, and split them into its pieces."""
     k = first
     while k < n - 1:
         following = data[starts[k + 1]]
-        if ends[k] - starts[k] > 3 and following != 46 and following != 47:  # no known word begins so
+        if ends[k] - starts[k] > 3 and following != 46 and following != 47:  # no special word begins like this
             k += 1
             continue
         for m in range(min(n, k + 4) - 1, k, -1):
@@ -170,7 +170,7 @@ def _join(
 
 @leaf
 def describe_word(data: Bytes, i: int, j: int, table: CharFlags) -> tuple[int, int]:  # pragma: no cover (compiled)
-    """Letters (code points) of a word, and what it is, as bits."""
+    """Return the code points and the flags of a word."""
     if count_letters(data, i, j) == j - i:
         return j - i, HAS_LETTER | IS_WORDY
     n, has_letter, is_wordy, is_punctuation, bits = 0, False, False, True, np.uint32(0)
@@ -200,13 +200,13 @@ def cut_words(
     chars: Rows,
     kinds: Bytes,
 ) -> int:  # pragma: no cover (compiled)
-    """Fills the five arrays (longer than the text has bytes) with the words of bytes `start` to `stop`; returns their number."""
+    """Fill the five arrays (each longer than the text in bytes) with the words of bytes `start` to `stop`. Return their number."""
     n, i = 0, start
     while i < stop:
         first = i
         i += count_letters(data, i, stop)
-        if i > first:  # letters, perhaps one mark, then a space: most of all words
-            end = i + (i < stop and data[i] != 32 and data[i] in COMMON_MARKS)
+        if i > first:  # letters, an optional punctuation character, a space: most words
+            end = i + (i < stop and data[i] != 32 and data[i] in COMMON_PUNCTUATION)
             if (end == stop or data[end] == 32 or data[end] == 10) and (
                 end == i or data[i] != 46 or (data[i - 1] >= 97 and not find_special(data, first, end, keys, pieces))
             ):
@@ -247,7 +247,7 @@ def cut_words(
 def strip_whitespace(
     data: Bytes, start: int, stop: int, table: CharFlags
 ) -> tuple[int, int]:  # pragma: no cover (compiled)
-    """The bytes without white space around them."""
+    """Return the range of bytes without surrounding white space."""
     while start < stop:
         point, width = decode(data, start)
         if not table[point] & SPACE:
@@ -267,7 +267,7 @@ def strip_whitespace(
 def _split(
     data: Bytes, offsets: Offsets, table: CharFlags, keys: Hashes, pieces: Lengths
 ) -> tuple[Rows, Rows, Hashes, Rows, Bytes]:  # pragma: no cover (compiled)
-    """The words of the first row."""
+    """Return the words of the first row."""
     size = offsets[1] - offsets[0] + 8
     starts, ends, hashes = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.uint64)
     chars, kinds = np.empty(size, np.int64), np.empty(size, np.uint8)

@@ -114,7 +114,7 @@ def test_what_went_is_counted_by_set(tmp_path: Path) -> None:
     ("name", "data", "fields", "says"),
     [
         ("a.jsonl", b'{"question": "x"}\n', ["answer"], "no row has answer"),
-        ("a.jsonl", b'{"question": "x"}\n', [], "none are named"),
+        ("a.jsonl", b'{"question": "x"}\n', [], "no fields are named"),
         ("a.jsonl", b'{"question": "x"}\nnothing\n', ["question"], "line 2 is not JSON"),
         ("a.jsonl", b"[1]\n", ["question"], "line 1 is no JSON object"),
         ("a.jsonl", b'{"question": ""}\n', ["question"], "no row has question"),
