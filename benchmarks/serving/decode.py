@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.measure import Result, Work, compare
 from benchmarks.serving.models import PROMPT, default_model, small_tokenizer
-from model.export.__main__ import export_hf
+from model.export.hf import export_hf
 from model.inference.decoder import Decoder
 from model.inference.sampling import Sampling
 from model.network.folder import save_model

@@ -1,4 +1,4 @@
-"""Exports are renamings: transformers and llama.cpp give the same logits, ids and tokens as we do."""
+"""An export only renames and rounds tensors: transformers and llama.cpp return our logits, ids and tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.export.__main__ import export_gguf, export_hf, main
+from model.export.__main__ import main
+from model.export.gguf import export_gguf
+from model.export.hf import export_hf
 from model.inference.generate import generate
 from model.inference.sampling import Sampling
 from model.network.config import ModelConfig
@@ -37,8 +39,8 @@ TEXTS = [
 ]
 
 
-def make(folder: Path, *, is_tied: bool = True, pattern: str = "cl100k") -> tuple[Transformer, Tokenizer]:
-    """A model with weights that matter everywhere, and a tokenizer of about 600 tokens."""
+def save_random_model(folder: Path, *, is_tied: bool = True, pattern: str = "cl100k") -> tuple[Transformer, Tokenizer]:
+    """Save a model in which every weight affects the logits, with a tokenizer of 400 tokens."""
     words = ["the torch tensor 12 345 it's we'll import numpy as np", *TEXTS, *(m.text for m in TALK)] * 3
     tokenizer = train_bpe(iter(words), 400, pattern)
     config = ModelConfig(
@@ -62,10 +64,10 @@ def make(folder: Path, *, is_tied: bool = True, pattern: str = "cl100k") -> tupl
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_tied", [True, False])
-def test_transformers_gives_the_same_logits_and_tokens(is_tied: bool, tmp_path: Path) -> None:
+def test_transformers_returns_our_logits_and_greedy_tokens(is_tied: bool, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    model, tokenizer = make(tmp_path / "model", is_tied=is_tied)
+    model, tokenizer = save_random_model(tmp_path / "model", is_tied=is_tied)
     export_hf(tmp_path / "model", tmp_path / "hf")
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "hf", dtype=torch.float32).eval()
     assert type(theirs).__name__ == "Qwen3ForCausalLM"
@@ -80,10 +82,10 @@ def test_transformers_gives_the_same_logits_and_tokens(is_tied: bool, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pattern", sorted(SPLIT_PATTERNS))
-def test_auto_tokenizer_has_the_same_ids_and_template(pattern: str, tmp_path: Path) -> None:
+def test_auto_tokenizer_returns_our_ids_and_applies_our_template(pattern: str, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    _, tokenizer = make(tmp_path / "model", pattern=pattern)
+    _, tokenizer = save_random_model(tmp_path / "model", pattern=pattern)
     export_hf(tmp_path / "model", tmp_path / "hf")
     theirs = AutoTokenizer.from_pretrained(tmp_path / "hf")
     for text in TEXTS:
@@ -102,9 +104,9 @@ def test_auto_tokenizer_has_the_same_ids_and_template(pattern: str, tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "pattern"), [("f32", "cl100k"), ("f16", "qwen2"), ("q8_0", "gpt2")])
-def test_llama_cpp_gives_the_same_greedy_tokens(kind: str, pattern: str, tmp_path: Path) -> None:
+def test_llama_cpp_returns_our_logits_and_greedy_tokens(kind: str, pattern: str, tmp_path: Path) -> None:
     llama_cpp = pytest.importorskip("llama_cpp")
-    model, tokenizer = make(tmp_path / "model", pattern=pattern)
+    model, tokenizer = save_random_model(tmp_path / "model", pattern=pattern)
     export_gguf(tmp_path / "model", tmp_path / "model.gguf", kind)
     theirs = llama_cpp.Llama(str(tmp_path / "model.gguf"), n_ctx=96, n_threads=1, verbose=False, logits_all=True)
     for text in TEXTS:
@@ -126,20 +128,20 @@ def test_llama_cpp_gives_the_same_greedy_tokens(kind: str, pattern: str, tmp_pat
         assert answer == new
 
 
-def in_go(template: str, messages: list[Message]) -> str:
-    """As Ollama's template language would, as much of it as ours uses. A call is the content of its message."""
+def render_go_template(template: str, messages: list[Message]) -> str:
+    """Render the subset of Go's template language that our template uses. A call is the content of its message."""
     before, rest = template.split("{{ range .Messages }}")
     turn, after = rest.split("{{ end }}")
     turns = []
     for message in messages:
         content = ("<|call|>" if message.call else "") + format_content(message)
         turns.append(turn.replace("{{ .Role }}", message.role).replace("{{ .Content }}", content))
-    whole = before + "".join(turns) + after
-    assert "{{" not in whole
-    return whole
+    rendered = before + "".join(turns) + after
+    assert "{{" not in rendered
+    return rendered
 
 
-def settings_of(modelfile: Path) -> dict[str, list[str]]:
+def read_modelfile(modelfile: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for line in modelfile.read_text(encoding="utf-8").splitlines():
         name, _, value = line.removeprefix("PARAMETER ").partition(" ")
@@ -149,36 +151,36 @@ def settings_of(modelfile: Path) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("pattern", ["cl100k", "qwen2"])
-def test_ollama_is_told_our_turns_and_what_ends_them(pattern: str, tmp_path: Path) -> None:
-    _, tokenizer = make(tmp_path / "model", pattern=pattern)
+def test_modelfile_has_our_template_and_stop_tokens(pattern: str, tmp_path: Path) -> None:
+    _, tokenizer = save_random_model(tmp_path / "model", pattern=pattern)
     assert main(["gguf", str(tmp_path / "model"), str(tmp_path / "out" / "m.gguf")]) == 0
-    found = settings_of(tmp_path / "out" / "m.Modelfile")
+    found = read_modelfile(tmp_path / "out" / "m.Modelfile")
     assert found["FROM"] == ["./m.gguf"]
     assert (tmp_path / "out" / "m.gguf").is_file()
-    assert in_go(found["TEMPLATE"][0], TALK) == tokenizer.decode(encode_prompt(TALK, tokenizer), skip_special=False)
+    assert render_go_template(found["TEMPLATE"][0], TALK) == tokenizer.decode(
+        encode_prompt(TALK, tokenizer), skip_special=False
+    )
     ends = {tokenizer.get_special_id(name) for name in ("pad", "bos", "system", "user", "assistant", "tool", "end")}
     assert {tokenizer.get_special_id(name) for name in found["stop"]} == ends
     assert found["num_ctx"] == ["96"]
     is_warned = "train_tokenizer.pattern: qwen2" in (tmp_path / "out" / "m.Modelfile").read_text()
     assert is_warned == (pattern != "qwen2")
     (tmp_path / "out" / "m.gguf").unlink()
-    assert (
-        main(["gguf", str(tmp_path / "model"), str(tmp_path / "out" / "m.gguf")]) == 1
-    )  # the Modelfile is there already
+    assert main(["gguf", str(tmp_path / "model"), str(tmp_path / "out" / "m.gguf")]) == 1  # the Modelfile exists
 
 
 @pytest.mark.slow
-def test_llama_cpp_reads_the_turns_of_the_modelfile(tmp_path: Path) -> None:
+def test_llama_cpp_tokenizes_the_modelfile_template_to_our_ids(tmp_path: Path) -> None:
     llama_cpp = pytest.importorskip("llama_cpp")
-    _, tokenizer = make(tmp_path / "model")
+    _, tokenizer = save_random_model(tmp_path / "model")
     export_gguf(tmp_path / "model", tmp_path / "m.gguf")
     theirs = llama_cpp.Llama(str(tmp_path / "m.gguf"), vocab_only=True, verbose=False)
-    text = in_go(settings_of(tmp_path / "m.Modelfile")["TEMPLATE"][0], TALK)
+    text = render_go_template(read_modelfile(tmp_path / "m.Modelfile")["TEMPLATE"][0], TALK)
     assert theirs.tokenize(text.encode(), add_bos=True, special=True) == encode_prompt(TALK, tokenizer)
 
 
-def test_gguf_refuses_characters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model, _ = make(tmp_path / "model")
+def test_gguf_refuses_a_character_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, _ = save_random_model(tmp_path / "model")
     (tmp_path / "model" / "tokenizer.json").unlink()
     train_char(iter(["abc"]), 400).save(tmp_path / "model")
     assert model.config.vocab_size >= Tokenizer.load(tmp_path / "model").vocab_size
@@ -187,10 +189,10 @@ def test_gguf_refuses_characters(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert not list(tmp_path.glob("m.*"))
 
 
-def test_gguf_says_what_the_model_is(tmp_path: Path) -> None:
+def test_gguf_describes_the_model(tmp_path: Path) -> None:
     import gguf
 
-    model, tokenizer = make(tmp_path / "model")
+    model, tokenizer = save_random_model(tmp_path / "model")
     assert main(["gguf", str(tmp_path / "model"), str(tmp_path / "m.gguf"), "--type", "q8_0"]) == 0
     reader = gguf.GGUFReader(tmp_path / "m.gguf")
     fields = reader.fields
@@ -204,11 +206,13 @@ def test_gguf_says_what_the_model_is(tmp_path: Path) -> None:
     assert np.array_equal(tensors["output_norm.weight"].data, model.norm.weight.numpy())
 
 
-def test_nothing_is_replaced_and_nothing_half_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make(tmp_path / "model")
+def test_an_export_replaces_nothing_and_leaves_no_partial_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_random_model(tmp_path / "model")
     (tmp_path / "hf").mkdir()
     assert main(["hf", str(tmp_path / "model"), str(tmp_path / "hf")]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "must not exist; found" in capsys.readouterr().err
     assert main(["hf", str(tmp_path / "nowhere"), str(tmp_path / "new")]) == 1
     assert "not a model folder" in capsys.readouterr().err
     assert main(["hf", str(tmp_path / "model"), str(tmp_path / "new")]) == 0
