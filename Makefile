@@ -27,7 +27,7 @@ help: ## this list
 	@echo "make COMMAND, where COMMAND is one of:"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name say; do printf '  %-8s%s\n' "$$name" "$$say"; done
 
-run: install ## the whole road: every stage that has changed, then publish, gate, promote
+run: install ## the whole pipeline: every stage that has changed, then publish, gate, promote
 	@$(BIN)/python -m flows retrain
 
 test: install-test ## all tests, the slow ones too
@@ -57,7 +57,7 @@ bench: install-test ## every claim beside a peer
 
 clean: ## remove scratch files and caches; never data, models or history
 	@if [ -e var/retrain.lock ] && command -v flock >/dev/null && ! flock -n var/retrain.lock true; then \
-		echo "error: a run is at work" >&2; echo "  found: var/retrain.lock is held" >&2; echo "  to do: wait for it" >&2; exit 1; fi
+		echo "error: a run is in progress" >&2; echo "  found: var/retrain.lock is held" >&2; echo "  to do: wait for it" >&2; exit 1; fi
 	@rm -rf scratch .pytest_cache .ruff_cache .hypothesis .import_linter_cache var/*.log var/outcomes
 	@find assistant benchmarks flows model pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 	@echo "kept: data and .dvc/cache (dvc gc), var (versions, history), .venv (rm -rf .venv)"
