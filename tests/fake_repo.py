@@ -163,4 +163,4 @@ class FakeRepo:
 def _policy_skills() -> list[str]:
     from pipeline.params import load_params
 
-    return list(load_params(ROOT / "params.yaml").registry.max_skill_drop)
+    return list(load_params(ROOT / "params.yaml").registry.get_tolerances())

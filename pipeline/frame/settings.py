@@ -73,7 +73,7 @@ def check_section(
 
 def _describe_problem(detail: Any, renamed: Mapping[str, str], prefix: str) -> tuple[str, str, str]:
     """Return (dotted name, value found, what to do)."""
-    name = (prefix + ".".join(str(part) for part in detail["loc"])).removesuffix(".") or "params.yaml"
+    name = (prefix + ".".join(str(part) for part in detail["loc"] if part != "[key]")).removesuffix(".") or "params.yaml"
     plain = prefix + ".".join(part for part in detail["loc"] if isinstance(part, str))  # without indices of lists
     value = "(missing)" if detail["type"] == "missing" else repr(detail["input"])[:80]
     do = detail["msg"]
