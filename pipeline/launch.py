@@ -72,7 +72,11 @@ def _launch(options: list[str], command: list[str]) -> int:
         return run_stage_command(command)
     if {"-h", "--help"} & set(command):
         return run_stage_command(command)
-    n_processes = choose_n_processes(max(read_batch_rows(command) // _count_nodes(options), 1)) if is_training_stage(command[0]) else 1
+    n_processes = (
+        choose_n_processes(max(read_batch_rows(command) // _count_nodes(options), 1))
+        if is_training_stage(command[0])
+        else 1
+    )
     torchrun = make_torchrun_options(options, n_processes)
     is_alone = not options and n_processes == 1
     if ours.dry_run:

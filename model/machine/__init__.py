@@ -1,1 +1,1 @@
-"""What the machine offers: hardware, compiled kernels, several processes as one."""
+"""Access to the machine: hardware features, compiled kernels, collective operations."""

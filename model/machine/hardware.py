@@ -1,6 +1,6 @@
-"""What this machine can do: is bf16 fast here, and can torch.compile build anything?
+"""Find out what this machine supports: fast bf16, torch.compile, the CPU kernels.
 
-In: a device. Out: answers, with the reason where it is no. Looks at the machine when asked, never at import.
+In: a device. Out: yes, or the reason why not. The machine is inspected on each call, never at import.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _PROGRAM = (
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Without matrix instructions for it, bf16 is emulated and slower than fp32 (x86: avx512_bf16 or amx; ARM: bf16)."""
+    """Return whether the device has matrix instructions for bf16 (x86: avx512_bf16 or amx; ARM: bf16); without them, bf16 is
+    emulated and slower than fp32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     flags = torch.cpu.get_capabilities()
@@ -31,8 +32,8 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 @cache
 def find_compiler_problem(device_type: str) -> str | None:
-    """Why torch.compile can't work here, or None. On a CPU it needs a C++ compiler with OpenMP and Python's headers; a program
-    with both is built to find out (0.3 s), because a compiler that is there but broken would fail in mid-run."""
+    """Return why torch.compile can't work here, or None. On a CPU it needs a C++ compiler with OpenMP and Python's headers; a
+    program that uses both is compiled to find out (0.3 s), because a broken compiler would fail in the middle of a run."""
     if device_type == "cuda":
         if importlib.util.find_spec("triton") is None:
             return "the package triton is not installed"
@@ -48,20 +49,20 @@ def find_compiler_problem(device_type: str) -> str | None:
         source.write_text(_PROGRAM)
         command = [compiler, "-fopenmp", f"-I{headers}", str(source), "-fsyntax-only"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            completed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
-            return f"{compiler} does not run ({error})"
-    lines = done.stderr.strip().splitlines()
-    if done.returncode == 0:
+            return f"{compiler} can't be run ({error})"
+    lines = completed.stderr.strip().splitlines()
+    if completed.returncode == 0:
         return None
-    return f"{compiler} can't build a program ({lines[0] if lines else 'no reason given'})"
+    return f"{compiler} can't compile a program ({lines[0] if lines else 'no reason given'})"
 
 
 @cache
 def find_kernel_problem() -> str | None:
-    """Why model.machine.kernels can't run here, or None."""
+    """Return why model.machine.kernels can't run here, or None."""
     try:
-        from model.machine import kernels
+        from model.machine import openmp
     except ImportError as error:
         return f"{error.name} can't be imported"
-    return kernels.find_problem()
+    return openmp.find_problem()

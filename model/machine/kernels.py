@@ -1,31 +1,26 @@
-"""What stands between the matrix products of a training step, each in one pass over memory: bf16 on a CPU, no C++ compiler.
+"""CPU kernels in bf16 for everything between the matrix products of a training step, each one pass over memory; no C++ compiler.
 
-In: addresses and sizes. Out: buffers filled in place. Compiled by Numba (LLVM) on first use, 4 s for all, and kept on disk. They
-run on the threads that torch's own operators use (its OpenMP library's GOMP_parallel), so no second pool competes for the cores.
-bf16 values are read as the upper half of an fp32 and written rounded to nearest even; sums are fp32. Memory: none of their
-own. Time: that of one pass over the buffers; exp and the softmax about 1 ns a value and core.
+In: addresses and sizes. Out: buffers filled in place. Compiled by Numba (LLVM) on first use (4 s for all) and cached on disk;
+model.machine.openmp runs them on torch's threads. bf16 values are read as the upper half of an fp32 and written rounded to nearest
+even; sums are fp32. Memory: none beyond the buffers. Time: that of one pass over the buffers; exp and softmax about 1 ns per
+value and core.
 
-Each thread takes an equal share of the rows: results don't depend on timing, only (through the order of sums) on the number of
-threads.
+Each thread processes an equal share of the rows: results don't depend on timing, only on the number of threads (through the order
+of sums).
 """
 
 # pyright: basic, reportMissingParameterType=false, reportUnknownParameterType=false, reportGeneralTypeIssues=false, reportPrivateImportUsage=false, reportCallIssue=false
-# (what Numba compiles takes its types from what it is called with)
+# (Numba infers the types of what it compiles from the call)
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
-import torch
 from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
-from torch import Tensor
 
 f32, i32, u16, u32 = np.float32, np.int32, np.uint16, np.uint32
 ONE, ZERO = f32(1.0), f32(0.0)
@@ -34,14 +29,14 @@ EXP_2, EXP_3, EXP_4, EXP_5, EXP_6 = f32(0.5), f32(0.16666667), f32(0.041666575),
 LOWEST = f32(-87.0)
 IGNORE = -100
 
-# No "nnan" or "ninf": a loss that is not a number has to arrive as one. "numpy" errors: no branch at each division.
+# No "nnan" or "ninf": a NaN loss has to stay NaN. error_model "numpy": no branch at each division.
 OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
 inline = numba.njit(forceinline=True, **OPTIONS)
 N_ARGUMENTS = 24  # the last two are the addresses of omp_get_thread_num and omp_get_num_threads
 
 
 def _array(dtype: Any) -> Any:
-    """An intrinsic that takes an address for the start of values of this type."""
+    """Return an intrinsic that casts an address to a pointer to values of this type."""
     pointer = types.CPointer(dtype)
 
     @intrinsic
@@ -56,8 +51,8 @@ def _array(dtype: Any) -> Any:
 
 @intrinsic
 def call(typing_context: Any, address: Any) -> Any:
-    """The int32 that the function at this address returns. By address, because a process may hold several OpenMP libraries, and a
-    name could find the wrong one, in which every thread is number 0."""
+    """Call the function at this address and return its int32. By address, because a process may have loaded several OpenMP
+    libraries, and a name could resolve to the wrong one, in which every thread is number 0."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         function = ir.PointerType(ir.FunctionType(ir.IntType(32), []))
@@ -70,7 +65,8 @@ bf16_at, f32_at, i64_at = _array(types.uint16), _array(types.float32), _array(ty
 
 
 def _bits(build: Callable[[Any, Any], Any], result: Any, argument: Any) -> Any:
-    """An intrinsic on one value's bits, in 32-bit arithmetic (Numba widens integers to 64, which halves the vectors)."""
+    """Return an intrinsic on the bits of one value, in 32-bit arithmetic (Numba widens integers to 64 bits, which halves the
+    vector width)."""
 
     @intrinsic
     def operation(typing_context: Any, value: Any) -> Any:
@@ -109,7 +105,7 @@ power = _bits(_build_power, types.float32, types.float32)  # 2^n from n + 1.5 ×
 
 @inline
 def exp(x):
-    """To 5 in 10^7, for x from -87 up: 2^n times a polynomial in what is left."""
+    """Return e^x with a relative error of 5e-7 for x ≥ -87: 2^n times a polynomial in the remainder."""
     x = max(x, LOWEST)
     z = x * LOG2_E + ROUNDER
     n = whole(z)
@@ -124,33 +120,34 @@ def exp(x):
 
 
 @inline
-def thread(a):
+def get_thread(a):
+    """Return the number of this thread."""
     return call(a[N_ARGUMENTS - 2])
 
 
 @inline
-def share(a, n):
-    """The rows of this thread."""
+def get_rows(a, n):
+    """Return the range of rows of this thread, of n in all."""
     t, k = call(a[N_ARGUMENTS - 2]), call(a[N_ARGUMENTS - 1])
     return n * t // k, n * (t + 1) // k
 
 
 @inline
-def number(bits):
-    """A float that came as the bits of an fp32 in an integer."""
+def decode_float(bits):
+    """Return the float whose fp32 bits were passed as an integer."""
     return u32(bits).view(f32)
 
 
-# ---- The kernels. `a` holds sizes and addresses, in the order of the first lines of each. ------------------------------
+# ---- The kernels. `a` holds sizes and addresses, unpacked in the first lines of each kernel. -------------------------------
 
 
 def add_norm(a):
-    """x + delta, then h = norm(x) * weight; keeps 1 / rms for the backward pass. delta's address may be 0: nothing to add."""
+    """Compute x + delta, then h = norm(x) * weight; keep 1 / rms for the backward pass. Address 0 for delta: nothing to add."""
     a = carray(a, (N_ARGUMENTS,))
-    n, d, eps, has_delta = a[0], a[1], number(a[2]), a[4] != 0
+    n, d, eps, has_delta = a[0], a[1], decode_float(a[2]), a[4] != 0
     x, delta, total = f32_at(a[3]), bf16_at(a[4]), f32_at(a[5])
     weight, h, inverse = f32_at(a[6]), bf16_at(a[7]), f32_at(a[8])
-    start, stop = share(a, n)
+    start, stop = get_rows(a, n)
     for i in range(start, stop):
         squares = ZERO
         if has_delta:
@@ -169,13 +166,13 @@ def add_norm(a):
 
 
 def norm_backward(a):
-    """Adds the norm's gradient to dx, writes dx as bf16 too, and sums the weight's gradient per thread."""
+    """Add the gradient of the norm to dx, also write dx in bf16, and sum the gradient of the weight per thread."""
     a = carray(a, (N_ARGUMENTS,))
     n, d = a[0], a[1]
     dh, x, inverse, weight = bf16_at(a[2]), f32_at(a[3]), f32_at(a[4]), f32_at(a[5])
     dx, dx_bf16, dweight = f32_at(a[6]), bf16_at(a[7]), f32_at(a[8])
-    start, stop = share(a, n)
-    w = thread(a) * d
+    start, stop = get_rows(a, n)
+    w = get_thread(a) * d
     for j in range(w, w + d):
         dweight[j] = ZERO
     for i in range(start, stop):
@@ -194,14 +191,14 @@ def norm_backward(a):
 
 
 def split_heads(a):
-    """qkv [B T (H+2G)K] → q [B G T H/G K] and k [B G T K], normed and turned, q also divided by √K; v [B G T K]."""
+    """Split qkv [B T (H+2G)K] into q [B G T H/G K] and k [B G T K], normalized and rotated, q also divided by √K; and v [B G T K]."""
     a = carray(a, (N_ARGUMENTS,))
-    n, n_tokens, n_head, n_kv, width, eps = a[0], a[1], a[2], a[3], a[4], number(a[5])
+    n, n_tokens, n_head, n_kv, width, eps = a[0], a[1], a[2], a[3], a[4], decode_float(a[5])
     qkv, q, k, v = bf16_at(a[6]), bf16_at(a[7]), bf16_at(a[8]), bf16_at(a[9])
     query_weight, key_weight, cos, sin = f32_at(a[10]), f32_at(a[11]), f32_at(a[12]), f32_at(a[13])
     half, row, group = width // 2, (n_head + 2 * n_kv) * width, n_head // n_kv
     scale = ONE / f32(np.sqrt(f32(width)))
-    start, stop = share(a, n)
+    start, stop = get_rows(a, n)
     for i in range(start, stop):
         b, t = i // n_tokens, i % n_tokens
         for head in range(n_head + n_kv):
@@ -233,16 +230,16 @@ def split_heads(a):
 
 
 def split_heads_backward(a):
-    """The gradients of q, k, v → that of qkv, and of the two norms' weights per thread."""
+    """Compute the gradient of qkv from those of q, k and v, and the gradients of both norm weights per thread."""
     a = carray(a, (N_ARGUMENTS,))
-    n, n_tokens, n_head, n_kv, width, eps = a[0], a[1], a[2], a[3], a[4], number(a[5])
+    n, n_tokens, n_head, n_kv, width, eps = a[0], a[1], a[2], a[3], a[4], decode_float(a[5])
     qkv, dq, dk, dv = bf16_at(a[6]), bf16_at(a[7]), bf16_at(a[8]), bf16_at(a[9])
     query_weight, key_weight, cos, sin = f32_at(a[10]), f32_at(a[11]), f32_at(a[12]), f32_at(a[13])
     dqkv, dquery_weight, dkey_weight, scratch = bf16_at(a[14]), f32_at(a[15]), f32_at(a[16]), f32_at(a[17])
     half, row, group = width // 2, (n_head + 2 * n_kv) * width, n_head // n_kv
     scale = ONE / f32(np.sqrt(f32(width)))
-    start, stop = share(a, n)
-    w = thread(a) * width
+    start, stop = get_rows(a, n)
+    w = get_thread(a) * width
     for j in range(w, w + width):
         dquery_weight[j] = ZERO
         dkey_weight[j] = ZERO
@@ -283,13 +280,13 @@ def split_heads_backward(a):
 
 
 def causal_softmax(a):
-    """Scores [B G t H/G stop] of the queries from `begin` on, in place → probabilities over the columns from the token's
-    document's first to itself, 0 elsewhere."""
+    """Turn scores [B G t H/G stop] of the queries from `begin` on into probabilities, in place: over the columns from the start of
+    the token's document to the token itself, 0 elsewhere."""
     a = carray(a, (N_ARGUMENTS,))
     n, n_tokens, n_kv, group, begin, width = a[0], a[1], a[2], a[3], a[4], a[5]
     scores, first, scratch = bf16_at(a[6]), i64_at(a[7]), f32_at(a[8])
-    start, stop = share(a, n)
-    buffer = thread(a) * n_tokens
+    start, stop = get_rows(a, n)
+    buffer = get_thread(a) * n_tokens
     per_batch = (width - begin) * group
     for i in range(start, stop):
         b, t = i // (n_kv * per_batch), begin + i % per_batch // group
@@ -312,11 +309,11 @@ def causal_softmax(a):
 
 
 def causal_softmax_backward(a):
-    """dP in place → dS = P (dP - Σ P dP)."""
+    """Turn dP into dS = P (dP - Σ P dP), in place."""
     a = carray(a, (N_ARGUMENTS,))
     n, n_tokens, n_kv, group, begin, width = a[0], a[1], a[2], a[3], a[4], a[5]
     chance, slope, first = bf16_at(a[6]), bf16_at(a[7]), i64_at(a[8])
-    start, stop = share(a, n)
+    start, stop = get_rows(a, n)
     per_batch = (width - begin) * group
     for i in range(start, stop):
         b, t = i // (n_kv * per_batch), begin + i % per_batch // group
@@ -333,11 +330,11 @@ def causal_softmax_backward(a):
 
 
 def swiglu(a):
-    """[N 2F] → [N F]: silu(first half) × second half."""
+    """Compute silu(first half) × second half: [N 2F] → [N F]."""
     a = carray(a, (N_ARGUMENTS,))
     n, f = a[0], a[1]
     both, out = bf16_at(a[2]), bf16_at(a[3])
-    start, stop = share(a, n)
+    start, stop = get_rows(a, n)
     for i in range(start, stop):
         for j in range(f):
             gate, up = load(both[2 * i * f + j]), load(both[(2 * i + 1) * f + j])
@@ -345,10 +342,11 @@ def swiglu(a):
 
 
 def swiglu_backward(a):
+    """Compute the gradient of both halves [N 2F] from that of the output [N F]."""
     a = carray(a, (N_ARGUMENTS,))
     n, f = a[0], a[1]
     both, dout, dboth = bf16_at(a[2]), bf16_at(a[3]), bf16_at(a[4])
-    start, stop = share(a, n)
+    start, stop = get_rows(a, n)
     for i in range(start, stop):
         for j in range(f):
             gate, up, slope = load(both[2 * i * f + j]), load(both[(2 * i + 1) * f + j]), load(dout[i * f + j])
@@ -358,12 +356,13 @@ def swiglu_backward(a):
 
 
 def cross_entropy(a):
-    """Logits [N V] in place → their gradient times `scale`; nats per target (0 and no gradient where there is none)."""
+    """Turn logits [N V] into their gradient times `scale`, in place; write the nats of each target (0 and no gradient where there
+    is none)."""
     a = carray(a, (N_ARGUMENTS,))
-    n, v, scale = a[0], a[1], number(a[2])
+    n, v, scale = a[0], a[1], decode_float(a[2])
     logits, targets, nats, scratch = bf16_at(a[3]), i64_at(a[4]), f32_at(a[5]), f32_at(a[6])
-    start, stop = share(a, n)
-    buffer = thread(a) * v
+    start, stop = get_rows(a, n)
+    buffer = get_thread(a) * v
     for i in range(start, stop):
         row, target = i * v, targets[i]
         if target == IGNORE:
@@ -387,87 +386,12 @@ def cross_entropy(a):
 
 
 def add_rows(a):
-    """table[ids[i]] += rows[i]; each thread owns a range of columns, so the order of the sums is fixed."""
+    """Add rows[i] to table[ids[i]]; each thread owns a range of columns, so the order of the sums is fixed."""
     a = carray(a, (N_ARGUMENTS,))
     n, d = a[0], a[1]
     ids, rows, table = i64_at(a[2]), f32_at(a[3]), f32_at(a[4])
-    start, stop = share(a, d)
+    start, stop = get_rows(a, d)
     for i in range(n):
         k = ids[i] * d
         for j in range(start, stop):
             table[k + j] += rows[i * d + j]
-
-
-# ---- Compiling and calling ---------------------------------------------------------------------------------------------
-
-KERNELS = (
-    add_norm,
-    norm_backward,
-    split_heads,
-    split_heads_backward,
-    causal_softmax,
-    causal_softmax_backward,
-    swiglu,
-    swiglu_backward,
-    cross_entropy,
-    add_rows,
-)
-
-
-@cache
-def _load_openmp() -> ctypes.CDLL:
-    """The OpenMP library that torch brought and has loaded: its threads are the ones to use."""
-    found = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
-    found += sorted((Path(torch.__file__).parents[1] / "torch.libs").glob("libgomp*.so*"))
-    library = ctypes.CDLL(str(found[0]))
-    library.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
-    return library
-
-
-@cache
-def _find_thread_functions() -> tuple[int, int]:
-    names = ("omp_get_thread_num", "omp_get_num_threads")
-    first, second = (ctypes.cast(getattr(_load_openmp(), name), ctypes.c_void_p).value for name in names)
-    assert first
-    assert second
-    return first, second
-
-
-@cache
-def find_problem() -> str | None:
-    """Why these kernels can't run here, or None."""
-    try:
-        _find_thread_functions()
-    except (IndexError, OSError, AttributeError, ValueError):
-        return "torch does not use GNU OpenMP here"
-    return None
-
-
-@cache
-def _compile(kernel: Callable[..., None]) -> int:
-    """Address of the machine code."""
-    signature = types.void(types.CPointer(types.int64))
-    try:
-        made = numba.cfunc(signature, cache=True, **OPTIONS)(kernel)
-    except RuntimeError:  # no folder that can be written to: four seconds more at each start
-        made = numba.cfunc(signature, **OPTIONS)(kernel)
-    _KEEP.append(made)
-    assert made.address is not None
-    return made.address
-
-
-_KEEP: list[Any] = []  # machine code lives as long as its object
-
-
-def launch(kernel: Callable[..., None], *arguments: int | float | Tensor | None) -> None:
-    """Runs one kernel on torch's threads; tensors must be contiguous."""
-    values = (ctypes.c_int64 * N_ARGUMENTS)(*[0] * (N_ARGUMENTS - 2), *_find_thread_functions())
-    assert len(arguments) <= N_ARGUMENTS - 2
-    for place, argument in enumerate(arguments):
-        if isinstance(argument, Tensor):
-            values[place] = argument.data_ptr()
-        elif isinstance(argument, float):
-            values[place] = int(np.float32(argument).view(np.uint32))
-        else:
-            values[place] = argument or 0
-    _load_openmp().GOMP_parallel(_compile(kernel), ctypes.addressof(values), torch.get_num_threads(), 0)

@@ -1,4 +1,4 @@
-"""The folder of a finished model: config.json, model.safetensors and the files of its tokenizer. No pickles."""
+"""Save and load the folder of a finished model: config.json, model.safetensors and the tokenizer's files. No pickles."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ from model.tokenizer.tokenizer import Tokenizer
 
 
 def get_model_tensors(model: Transformer) -> dict[str, Tensor]:
-    """Its weights by name; a tied head is left out, because it is the embedding."""
+    """Return the weights by name; a tied head is omitted, because it is the embedding."""
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
 @torch.no_grad()
 def restore(model: Transformer, tensors: Mapping[str, Tensor]) -> None:
+    """Copy tensors into the parameters of the same names. Raises: ValueError if names or shapes differ."""
     parameters = dict(model.named_parameters())
-    wrong = [
-        name for name in sorted(parameters.keys() | tensors.keys()) if _shape(parameters, name) != _shape(tensors, name)
+    mismatched = [
+        name
+        for name in sorted(parameters.keys() | tensors.keys())
+        if _get_shape(parameters, name) != _get_shape(tensors, name)
     ]
-    if wrong:
-        name = wrong[0]
+    if mismatched:
+        name = mismatched[0]
         raise ValueError(
-            f"the weights are of another model; found {name} of shape {_shape(tensors, name)} where {_shape(parameters, name)} "
-            f"was expected ({len(wrong)} tensors differ); use the config.json they were saved with."
+            f"the weights belong to another model: {name} has shape {_get_shape(tensors, name)} instead of {_get_shape(parameters, name)} "
+            f"({len(mismatched)} tensors differ); use the config.json they were saved with"
         )
     for name, parameter in parameters.items():
         parameter.copy_(tensors[name])
@@ -42,24 +45,24 @@ def restore(model: Transformer, tensors: Mapping[str, Tensor]) -> None:
 def save_model(
     folder: Path, model: Transformer, tokenizer: Tokenizer, *, phase: str, weights: dict[str, Tensor] | None = None
 ) -> None:
-    """config.json, model.safetensors (fp32) and the tokenizer's files: all that it takes to run the model. `phase` is pretrain
-    or sft; `weights` are the whole ones of a model that is sharded."""
+    """Write config.json, model.safetensors (fp32) and the tokenizer's files: everything needed to run the model. `phase` is
+    pretrain or sft; `weights` are the gathered weights of a sharded model."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {"kind": "minigpt", "phase": phase, **model.config.to_dict()}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    found = get_model_tensors(model) if weights is None else weights
-    tensors = {name: tensor.float().cpu().contiguous() for name, tensor in found.items()}
+    weights = get_model_tensors(model) if weights is None else weights
+    tensors = {name: tensor.float().cpu().contiguous() for name, tensor in weights.items()}
     save_file(tensors, folder / "model.safetensors")
     save_tokenizer(folder, tokenizer, model.config.seq_len)
 
 
 def load_model(folder: Path, *, device: torch.device | str = "cpu") -> tuple[Transformer, Tokenizer, dict[str, Any]]:
-    """The model in evaluation mode, its tokenizer, and the rest of config.json.
-    Raises: ValueError for a folder that holds no model, or whose parts don't belong together."""
+    """Return the model in evaluation mode, its tokenizer, and the remaining fields of config.json.
+    Raises: ValueError for a folder without a model, or whose files don't belong together."""
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         if not (folder / name).is_file():
             raise ValueError(
-                f"{folder} is no model folder; not found: {name}; name a folder that pretrain or sft wrote."
+                f"{folder} is not a model folder: {name} is missing; give a folder that pretrain or sft wrote"
             )
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     about = {key: config.pop(key) for key in ("kind", "phase") if key in config}
@@ -68,16 +71,16 @@ def load_model(folder: Path, *, device: torch.device | str = "cpu") -> tuple[Tra
         restore(model, load_file(folder / "model.safetensors"))
     except SafetensorError as error:
         raise ValueError(
-            f"{folder / 'model.safetensors'} can't be read; found: {error}; train or pull the model again."
+            f"{folder / 'model.safetensors'} can't be read ({error}); train or pull the model again"
         ) from error
     tokenizer = Tokenizer.load(folder)
     if tokenizer.vocab_size > model.config.vocab_size:
         raise ValueError(
-            f"{folder} mixes two models; found a tokenizer of {tokenizer.vocab_size} tokens and a model of "
-            f"{model.config.vocab_size}; train or pull the model again."
+            f"{folder} mixes two models: the tokenizer has {tokenizer.vocab_size} tokens, the model "
+            f"{model.config.vocab_size}; train or pull the model again"
         )
     return model.to(device).eval().requires_grad_(False), tokenizer, about
 
 
-def _shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
+def _get_shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
     return tuple(tensors[name].shape) if name in tensors else None

@@ -1,8 +1,8 @@
-"""Cross-entropy of next tokens in nats, over chunks of tokens.
+"""Chunked cross-entropy of next tokens, in nats.
 
 In: hidden states, the output projection, targets (-100 = not scored). Out: the sum of nats and the number of targets, or
-nats per token. Memory: O(chunk × V) in fp32, never B × T × V; time: three products with the projection for a training step,
-because each chunk's gradient is made while its logits are there, instead of computing them again in the backward pass
+nats per token. Memory: O(chunk × V) in fp32, never B × T × V. Time: three products with the projection per training step,
+because the gradient of each chunk is computed together with its logits instead of recomputing them in the backward pass
 (the idea of Liger's fused cross-entropy, Hsu et al. 2024). Hidden states without a target cost nothing.
 """
 
@@ -17,15 +17,15 @@ from torch import Tensor
 
 IGNORE = -100
 CHUNK_TOKENS = 512
-# On a GPU each chunk adds its gradient of the projection, V × D values, to the sum: 12 bytes a value at 3.3 TB/s, beside 6 FLOPs a
-# value and token at 700 TFLOP/s (an H100's). That is 0.8 of the products' time for 512 tokens and 0.1 for these.
+# On a GPU each chunk adds its gradient of the projection, V × D values, to the sum: 12 bytes per value at 3.3 TB/s, beside 6 FLOPs
+# per value and token at 700 TFLOP/s (H100). That is 0.8 of the time of the products at 512 tokens and 0.1 at 4096.
 GPU_CHUNK_TOKENS = 4096
 
 
 def compute_chunk_gradients(
     hidden: Float[Tensor, "N D"], weight: Float[Tensor, "V D"], targets: Int[Tensor, " N"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "N D"], Float[Tensor, "V D"]]:
-    """The sum of nats of one chunk and its gradients for hidden and weight: (softmax - one hot) times the other factor."""
+    """Return the sum of nats of one chunk and its gradients for hidden and weight: (softmax - one-hot) times the other factor."""
     logits = (hidden @ weight.T).float()  # N V
     is_scored = targets != IGNORE
     index = targets.clamp(min=0)[:, None]
@@ -60,8 +60,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
 
 def find_scored_tokens(targets: Int[Tensor, "*B"]) -> Int[Tensor, " N"] | None:
-    """Which of the flattened targets count; None where all do. To be asked where the targets lie on the CPU: how many there are
-    decides shapes, and a GPU would have to be waited for."""
+    """Return the indices of the flattened targets that are scored, or None if all are. Call it while the targets are on the CPU:
+    their number determines shapes, so that a GPU would have to synchronize."""
     rows = (targets.reshape(-1) != IGNORE).nonzero()[:, 0]
     return rows if len(rows) < targets.numel() else None
 
@@ -75,11 +75,12 @@ def sum_nats(
     gradients: Callable[..., Any] = compute_chunk_gradients,
     chunk_tokens: int = CHUNK_TOKENS,
 ) -> Float[Tensor, ""]:
-    """The sum of nats, differentiable; nothing here looks at a value and waits. `gradients` may be a compiled `compute_chunk_gradients`."""
+    """Return the sum of nats, differentiable, without synchronizing with the device. `gradients` may be a compiled
+    `compute_chunk_gradients`."""
     targets = targets.reshape(-1)
     hidden = hidden.reshape(len(targets), -1)
     if scored is not None:
-        # Conversations score a third of their tokens: leave the others out, and fill the last chunk up.
+        # Conversations score a third of their tokens: drop the others, and pad the last chunk.
         n_fill = -len(scored) % chunk_tokens
         hidden = torch.nn.functional.pad(hidden.index_select(0, scored), (0, 0, 0, n_fill))
         targets = torch.nn.functional.pad(targets[scored], (0, n_fill), value=IGNORE)
@@ -95,7 +96,7 @@ def cross_entropy(
     *,
     chunk_tokens: int = CHUNK_TOKENS,
 ) -> tuple[Float[Tensor, ""], int]:
-    """The sum of nats (differentiable) and the number of targets."""
+    """Return the sum of nats (differentiable) and the number of targets."""
     scored = find_scored_tokens(targets)
     nats = sum_nats(hidden, weight, targets, scored, chunk_tokens=chunk_tokens)
     return nats, targets.numel() if scored is None else len(scored)
@@ -109,7 +110,7 @@ def compute_token_nats(
     *,
     chunk_tokens: int = CHUNK_TOKENS,
 ) -> Float[Tensor, "*B"]:
-    """Nats of each target, 0 where there is none. For evaluation: no gradient."""
+    """Return the nats of each target, 0 where there is none. For evaluation: no gradient."""
     flat_targets = targets.reshape(-1)
     flat_hidden = hidden.reshape(len(flat_targets), -1)
     parts = []

@@ -1,8 +1,8 @@
-"""How surprised a model is by documents: nats per document, for bits per byte.
+"""Score documents: the negative log-likelihood of each in nats, for bits per byte.
 
-In: documents as ids, each starting with <|bos|>. Out: one float64 per document. Windows of seq_len tokens; a document longer
-than that is cut into windows that overlap, and each token is scored once, in the first window that holds it. Memory:
-O(batch_tokens × D). Time: with overlap f, 1 / (1 - f) times that of reading every token once.
+In: documents as ids, each starting with <|bos|>. Out: one float64 per document. A document longer than seq_len is split into
+overlapping windows, and each token is scored once, in the first window that contains it. Memory: O(batch_tokens × D). Time:
+1 / (1 - f) times a single pass over all tokens, with overlap f.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from model.network.transformer import Transformer
 
 
 def cut_windows(n_tokens: int, seq_len: int, overlap_frac: float) -> list[tuple[int, int, int]]:
-    """(start, stop, first scored target) of each window over a document; targets are tokens 1 … n_tokens - 1."""
+    """Return (start, stop, first scored target) of each window over a document; targets are tokens 1 … n_tokens - 1."""
     stride = max(1, round(seq_len * (1 - overlap_frac)))
     parts = []
     start, scored = 0, 1
@@ -39,11 +39,11 @@ def compute_document_nats(
     batch_tokens: int = 8192,
     on_progress: Callable[[int], None] = lambda n_windows: None,
 ) -> Float[np.ndarray, " N"]:
-    """The sum of nats of each document's tokens after its first. Documents of one token have 0."""
+    """Return the sum of nats of each document's tokens after the first, 0 for documents of one token."""
     seq_len = model.config.seq_len
     device = model.embedding.weight.device
     jobs = [(n, *part) for n, ids in enumerate(documents) for part in cut_windows(len(ids), seq_len, overlap_frac)]
-    jobs.sort(key=lambda job: job[1] - job[2])  # longest first: rows of like length share a batch
+    jobs.sort(key=lambda job: job[1] - job[2])  # longest first, so that rows of similar length share a batch
     totals = np.zeros(len(documents), dtype=np.float64)
     while jobs:
         width = jobs[0][2] - jobs[0][1]

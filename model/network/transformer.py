@@ -1,10 +1,10 @@
-"""The whole decoder: RMSNorm, rotary positions, QK norm, grouped-query attention, SwiGLU, no biases.
+"""The decoder: RMSNorm, rotary position embeddings, QK norm, grouped-query attention, SwiGLU, no biases.
 
-In: ids. Out: the hidden state after the final norm, and logits from it. The shape is Qwen3's (Qwen team 2025), so that
-an export to any reader of that shape is a renaming of weights. Memory and time: O(B T D) per layer plus attention, whose
-scores are O(B H T T) where they are written out (CPU) and never written elsewhere.
+In: ids. Out: the hidden state after the final norm, and logits from it. The architecture is Qwen3's (Qwen team 2025), so an
+export to software that supports it only renames weights. Memory and time: O(B T D) per layer plus attention, whose scores take
+O(B H T T) where they are materialized (CPU) and no memory elsewhere.
 
-Letters in shapes:
+Dimensions in shapes:
     B batch    T time     S time in the cache (past and present)    D d_model    F d_ff    V vocab_size
     H heads    G kv heads    K d_head
 
@@ -25,12 +25,12 @@ from torch import Tensor, nn
 
 from model.network.config import ModelConfig
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # (B H T K, B G T K, B G T K) → B H T K, with a mask of its own
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # (B H T K, B G T K, B G T K) → B H T K; applies its own mask
 RunLayer = Callable[..., Tensor]  # (layer, its inputs …) → its output
 
 
 class KVCache:
-    """Keys and values of every layer, allocated once. `n_pad[b]` columns at the left of row b hold nothing."""
+    """Keys and values of every layer, allocated once. The first `n_pad[b]` columns of row b are padding."""
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class KVCache:
         self._set_pad(n_pad)
 
     def keep_rows(self, rows: Int[Tensor, " R"]) -> None:
-        """Forget the other rows (they are finished), so that later steps cost less."""
+        """Drop all other rows (finished sequences), so that later steps cost less."""
         self.keys = self.keys[:, rows]
         self.values = self.values[:, rows]
         self._set_pad(None if self.n_pad is None else self.n_pad[rows])
 
     def make_row_cache(self, row: int) -> KVCache:
-        """An empty cache of one row that fills this one's row."""
+        """Return an empty cache of one row that shares its memory with a row of this one."""
         one = copy.copy(self)
         one.keys, one.values = self.keys[:, row : row + 1], self.values[:, row : row + 1]
         one.n_filled = 0
@@ -68,7 +68,7 @@ class KVCache:
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight, the root mean square taken in fp32."""
+    """Computes x / rms(x) * weight, with the root mean square in fp32."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class RMSNorm(nn.Module):
 
 
 def make_rope_tables(config: ModelConfig, n_tokens: int) -> tuple[Float[Tensor, "T K"], Float[Tensor, "T K"]]:
-    """Cosines and sines of position × θ^(-2i/K), each frequency twice: pair i turns (x[i], x[i + K/2])."""
+    """Return cosines and sines of position × θ^(-2i/K), each frequency twice: pair i rotates (x[i], x[i + K/2])."""
     exponents = torch.arange(0, config.d_head, 2, dtype=torch.float64) / config.d_head
     angles = torch.arange(n_tokens, dtype=torch.float64)[:, None] * config.rope_theta**-exponents
     angles = torch.cat((angles, angles), dim=-1)  # T K
@@ -88,11 +88,14 @@ def make_rope_tables(config: ModelConfig, n_tokens: int) -> tuple[Float[Tensor, 
 
 
 def rotate(x: Float[Tensor, "B N T K"], cos: Float[Tensor, "*R T K"], sin: Float[Tensor, "*R T K"]) -> Tensor:
+    """Apply rotary position embeddings."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 
 
 class Attention(nn.Module):
+    """Grouped-query attention with QK norm and rotary position embeddings."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.n_head, self.n_kv_head, self.d_head = config.n_head, config.n_kv_head, config.d_head
@@ -137,14 +140,15 @@ def attend(
     *,
     is_causal: bool,
 ) -> Float[Tensor, "B H T K"]:
+    """Return the attention output; groups of H / G query heads share keys and values."""
     n_group = q.shape[1] // k.shape[1]
     if n_group > 1 and q.shape[2] == 1:
-        # One token a row: the heads that share keys can pass for so many tokens, and the cache need not be copied.
+        # One token per row: heads that share keys are treated as tokens, so that the cache is not copied.
         y = F.scaled_dot_product_attention(
             q.view(q.shape[0], -1, n_group, q.shape[3]), k, v, attn_mask=mask
         )  # B G H/G K
         return y.view(q.shape)
-    # On a GPU the flash kernel shares keys between heads by itself; with a mask, or in fp32, another one runs, which does not.
+    # On a GPU the flash kernel handles shared keys itself; with a mask or in fp32 another kernel runs, which does not.
     is_shared = n_group > 1 and q.is_cuda and mask is None and q.dtype != torch.float32
     if n_group > 1 and not is_shared:
         k = k.repeat_interleave(n_group, dim=1)
@@ -153,6 +157,8 @@ def attend(
 
 
 class FeedForward(nn.Module):
+    """SwiGLU: down(silu(gate(x)) * up(x))."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.gate = nn.Linear(config.d_model, config.d_ff, bias=False)
@@ -164,6 +170,8 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
+    """One pre-norm layer: attention and feed-forward, each added to the residual stream."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(config.d_model, config.norm_eps)
@@ -184,17 +192,18 @@ class Layer(nn.Module):
 
 
 def run_layer(layer: Any, *inputs: Any) -> Tensor:
+    """Run a layer and let autograd keep its activations."""
     return layer(*inputs)
 
 
 class Transformer(nn.Module):
-    """`forward` gives hidden states; `logits` or model.network.loss turn them into something. Weights are drawn from `seed` alone.
+    """`forward` returns hidden states, which `compute_logits` or model.network.loss consume. Weights depend on `seed` only.
 
-    How training runs it on a GPU can be exchanged: `run_layer` (model.training.activation_checkpointing) and `mask_documents`
-    (model.training.document_blocks) change memory and time, not the result.
+    Training can replace `run_layer` (model.training.activation_checkpointing) and `mask_documents`
+    (model.training.document_blocks); both change memory and time, not the result.
     """
 
-    layers: list[Layer]  # an nn.ModuleList, which has no element type
+    layers: list[Layer]  # an nn.ModuleList, which is not generic
     cos: Tensor
     sin: Tensor
 
@@ -216,8 +225,9 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def initialize(self, seed: int) -> None:
-        """Matrices normal with variance 1/fan-in, the projections back into the residual stream zero: every layer starts
-        as the identity, and depth needs no scale of its own (ReZero, Bachlechner et al. 2020; used by muP, Yang et al. 2022).
+        """Initialize matrices from a normal distribution with variance 1/fan-in, and the output projections of attention and
+        feed-forward with zeros: every layer starts as the identity, so depth needs no scaling factor (ReZero, Bachlechner et al.
+        2020; used by muP, Yang et al. 2022).
         """
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
@@ -238,15 +248,16 @@ class Transformer(nn.Module):
         cache: KVCache | None = None,
         documents: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """With a cache, `ids` continue it and are added to it. `documents` numbers the pieces packed into a row: a token then
-        sees its own piece only (positions are relative, so they need no restart).
+        """Return hidden states. With a cache, `ids` continue it and are added to it. `documents` numbers the documents packed into
+        a row: a token then attends to its own document only (positions are relative, so they need no restart).
+        Raises: ValueError if the context window is full.
         """
         n_tokens = ids.shape[1]
         past = 0 if cache is None else cache.n_filled
         longest = past + n_tokens - (0 if cache is None else cache.least_pad)
         if longest > self.config.seq_len:
             raise ValueError(
-                f"the window is full: model.seq_len is {self.config.seq_len}; found {longest} tokens; shorten the text."
+                f"the context window is full: {longest} tokens, model.seq_len = {self.config.seq_len}; shorten the text"
             )
         mask = self.mask_documents(documents) if documents is not None else None
         cos, sin = self.cos[past : past + n_tokens], self.sin[past : past + n_tokens]  # T K
@@ -264,17 +275,19 @@ class Transformer(nn.Module):
         return self.norm(x)
 
     def compute_logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
+        """Project hidden states onto the vocabulary."""
         return self.head(hidden)
 
 
 def make_document_mask(documents: Int[Tensor, "B T"]) -> Bool[Tensor, "B 1 T T"]:
+    """Return the causal mask within documents."""
     n_tokens = documents.shape[1]
     causal = torch.ones(n_tokens, n_tokens, dtype=torch.bool, device=documents.device).tril()
     return ((documents[:, :, None] == documents[:, None, :]) & causal)[:, None]
 
 
 def make_cache_mask(cache: KVCache, n_tokens: int, device: torch.device) -> Bool[Tensor, "#B 1 T S"]:
-    """Causal, and blind to the padding at the left (a padding token sees itself, or its softmax would be 0/0)."""
+    """Return a causal mask that excludes left padding (a padding token attends to itself, or its softmax would be 0/0)."""
     last = torch.arange(cache.n_filled, cache.n_filled + n_tokens, device=device)
     columns = torch.arange(cache.n_filled + n_tokens, device=device)
     causal = columns <= last[:, None]  # T S

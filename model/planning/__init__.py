@@ -1,1 +1,1 @@
-"""What a run costs before it runs: tokens, FLOPs, memory. Standard library only."""
+"""Estimate what a training run takes before it runs: tokens, FLOPs, memory. Standard library only."""

@@ -1,10 +1,10 @@
-"""One dial: how much may be spent → how many tokens, in which batches, at which learning rates. Standard library only.
+"""Derive tokens, batch size and learning rates of a run from a single budget. Standard library only.
 
-In: a model's sizes and a number of tokens. Out: what a run needs to know and was not told. The rules, with C the FLOPs of the run:
-batch 0.2920 C^0.3271 tokens and rate 0.3118 C^-0.1250 (DeepSeek LLM, Bi et al. 2024, fitted from 1e17 to 2e19 with AdamW). Our
-matrices' steps have AdamW's size (model.training.optim), so the rate is theirs; at 2.4 M parameters and 4.6 M tokens the rules give 10,000
-tokens and 0.0058, where search found 4,608 and 0.005. Embedding and head take 6 times that rate, norms twice, as that search did.
-Compute-optimal is 20 tokens a parameter (Hoffmann et al. 2022).
+In: a model's sizes and a number of tokens. Out: the settings that were left open. The rules, with C the FLOPs of the run: batch
+0.2920 C^0.3271 tokens and learning rate 0.3118 C^-0.1250 (DeepSeek LLM, Bi et al. 2024, fitted from 1e17 to 2e19 with AdamW). Muon's
+updates are scaled to AdamW's RMS (model.training.optim), so the same rate applies; at 2.4 M parameters and 4.6 M tokens the rules
+give 10,000 tokens and 0.0058, a sweep found 4,608 and 0.005. Embedding and head use 6 times that rate, norms twice, as in that
+sweep. Compute-optimal is 20 tokens per parameter (Hoffmann et al. 2022).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from model.network.config import ModelConfig
 
 COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER = 20
-EMBEDDING_RATE, NORM_RATE = 6.0, 2.0  # times the matrices'
+EMBEDDING_RATE, NORM_RATE = 6.0, 2.0  # multiples of the matrices' rate
 FEWEST_STEPS = 200  # fewer leave no room to warm up and decay: the batch shrinks instead
-FEWEST_ROWS = 8  # every usual number of processes divides it
+FEWEST_ROWS = 8  # divisible by every common number of processes
 CURVE_POINTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Derived:
-    """Settings that follow from a budget; rows are a power of two, rates have three digits, so that no machine rounds otherwise."""
+    """Settings derived from a budget. Rows are a power of two and rates have three digits, so that every machine rounds alike."""
 
     total_steps: int
     batch_rows: int
@@ -43,12 +43,13 @@ def compute_tokens(
     tokens_per_second: float | None = None,
     tokens_per_parameter: float | None = None,
 ) -> int:
-    """The tokens that one of these budgets buys; minutes need the rate at which they pass, for a clock must not decide a result."""
+    """Return the number of tokens for one of these budgets. Minutes need a stated rate, because a clock must not determine a
+    result. Raises: ValueError unless exactly one budget is given."""
     given = [value for value in (tokens, flops, minutes, tokens_per_parameter) if value is not None]
     if len(given) != 1 or (minutes is not None) != (tokens_per_second is not None):
         raise ValueError(
-            f"a budget is one of tokens, flops, tokens_per_parameter, or minutes with tokens_per_second; found {len(given)} of "
-            "them; give exactly one."
+            "a budget is one of tokens, flops, tokens_per_parameter, or minutes with tokens_per_second: got "
+            f"{len(given)}; give exactly one"
         )
     if tokens is not None:
         return tokens
@@ -68,8 +69,8 @@ def derive_settings(
     batch_rows: int | None = None,
     matrix_lr: float | None = None,
 ) -> Derived:
-    """What was given stays, the rest follows; the run's tokens differ from `n_tokens` by less than half a batch, or, where
-    `total_steps` was given, by the rounding of the rows."""
+    """Derive the settings that were not given. The tokens of the run differ from `n_tokens` by less than half a batch or, if
+    `total_steps` is given, by the rounding of the rows."""
     flops = float(config.count_flops_per_token() * n_tokens)
     if batch_rows is None:
         steps = total_steps or FEWEST_STEPS
@@ -90,13 +91,15 @@ def derive_settings(
 
 
 def compute_batch_tokens(flops: float) -> float:
+    """Return the batch size in tokens for a run of so many FLOPs."""
     return 0.2920 * flops**0.3271
 
 
 def compute_matrix_rate(flops: float) -> float:
+    """Return the learning rate of matrices for a run of so many FLOPs."""
     return _round_rate(0.3118 * flops**-0.1250)
 
 
 def _round_rate(rate: float) -> float:
-    """Three digits, at most 1."""
+    """Round to three digits; at most 1."""
     return min(float(f"{rate:.3g}"), 1.0)

@@ -1,10 +1,10 @@
-"""What a training run takes, before it runs: tokens, FLOPs, and bytes on each device by kind. Standard library only.
+"""Compute what a training run takes before it runs: tokens, FLOPs, and bytes per device by kind. Standard library only.
 
-In: sizes, rows, steps, devices. Out: counts. The bytes are those that model.training.compute, model.training.fused and model.training.optim really hold:
-tests/model/test_plan.py counts the tensors of real steps. Not counted: the interpreter and its libraries (0.3 GB), what an
-allocator keeps beyond need, NCCL's buffers.
+In: sizes, rows, steps, devices. Out: counts. The bytes are those that model.training.compute, model.training.fused and
+model.training.optim allocate: tests/model/planning/test_memory.py counts the tensors of real steps. Not counted: the interpreter
+and its libraries (0.3 GB), allocator overhead, NCCL's buffers.
 
-FLOPs are those of the model: what activation checkpointing computes again lowers the MFU.
+FLOPs are model FLOPs: recomputation by activation checkpointing lowers the MFU.
 
 Papers: FLOPs as in PaLM (Chowdhery et al. 2022, appendix B); full sharding as in ZeRO-3 (Rajbhandari et al. 2020).
 """
@@ -25,10 +25,10 @@ GPU_CHUNK_TOKENS = 4096  # model.network.loss.GPU_CHUNK_TOKENS
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseRun:
-    """One phase of training. `batch_rows` is the global batch; `micro_rows` 0 computes a device's whole share at once.
+    """One phase of training. `batch_rows` is the global batch; with `micro_rows` 0 a device computes its whole share at once.
 
-    `compute`: kernels is model.training.fused (CPU, bf16), torch is plain torch. `is_sharded`: each device holds its part of weights,
-    gradients and state (model.training.sharding).
+    `compute`: kernels is model.training.fused (CPU, bf16), torch is plain torch. `is_sharded`: each device holds its part of
+    weights, gradients and state (model.training.sharding).
     """
 
     config: ModelConfig
@@ -43,56 +43,60 @@ class PhaseRun:
     is_sharded: bool = False
     masks_documents: bool = False
     activation_checkpointing: Literal["none", "selective", "full"] = (
-        "none"  # of plain torch; the kernels keep everything
+        "none"  # plain torch only; the kernels keep everything
     )
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "batch_rows", "n_devices"):
             if getattr(self, name) < 1:
-                raise ValueError(f"plan.{name} must be at least 1; found {getattr(self, name)}; raise it.")
+                raise ValueError(f"plan.{name} must be at least 1, got {getattr(self, name)}")
         if self.batch_rows % self.n_devices:
             raise ValueError(
-                f"batch_rows must be a multiple of the number of devices; found {self.batch_rows} and {self.n_devices}; change one."
+                f"batch_rows must be a multiple of the number of devices, got {self.batch_rows} and {self.n_devices}; change one"
             )
         share = self.batch_rows // self.n_devices
         if self.micro_rows and share % min(self.micro_rows, share):
             raise ValueError(
-                f"micro_rows must divide a device's rows; found {self.micro_rows} and {share}; change one."
+                f"micro_rows must divide the rows of a device, got {self.micro_rows} and {share}; change one"
             )
 
     @property
     def rows_at_once(self) -> int:
+        """The rows that a device computes at once."""
         share = self.batch_rows // self.n_devices
         return min(self.micro_rows or share, share)
 
     @property
     def accumulates(self) -> bool:
+        """Whether gradients are accumulated over several micro-batches."""
         return self.rows_at_once < self.batch_rows // self.n_devices
 
     @property
     def step_tokens(self) -> int:
+        """The tokens of one optimizer step, over all devices."""
         return self.batch_rows * self.config.seq_len
 
     @property
     def tokens(self) -> int:
+        """The tokens of the whole phase."""
         return self.total_steps * self.step_tokens
 
     @property
     def flops(self) -> int:
-        """Of the matrix products, forward and backward."""
+        """The FLOPs of all matrix products, forward and backward."""
         return self.tokens * self.config.count_flops_per_token()
 
     def estimate_seconds(self, tflops: float, mfu: float) -> float:
-        """`tflops` is one device's peak, `mfu` the share of it that the model's products reach."""
+        """Return the duration. `tflops` is the peak of one device, `mfu` the model FLOPs utilization."""
         return self.flops / (self.n_devices * tflops * 1e12 * mfu)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryPlan:
-    """Bytes on one device by kind, and the most that is there at once: not everything lives at the same time.
+    """Bytes on one device by kind, and the peak, which is less than their sum because not everything is live at the same time.
 
-    `gradients`: fp32, and the low copy's until they are collected. `activations`: what the passes keep, and the loss's buffers
-    (what activation checkpointing computes again shows in the peak). `update`: what the optimizer's step needs beside its state.
+    `gradients`: fp32, and those of the low-precision copy until they are collected. `activations`: what the passes keep, and the
+    buffers of the loss (recomputed activations count in the peak). `update`: what the optimizer step needs beside its state.
     """
 
     weights: int
@@ -104,11 +108,11 @@ class MemoryPlan:
 
 
 def plan_memory(run: PhaseRun) -> MemoryPlan:
-    """What one device holds, by kind and at its worst moment."""
+    """Return the memory of one device by kind, and its peak."""
     c = run.config
     n, matrices = c.n_parameters, count_matrix_values(c)
-    low = 2 if run.is_bf16 else 0  # of a second copy
-    if run.compute == "kernels":  # bf16 copies of matrices and head, and the whole copy that evaluation uses
+    low = 2 if run.is_bf16 else 0  # bytes per value of the low-precision copy
+    if run.compute == "kernels":  # bf16 copies of matrices and head, and the full copy used for evaluation
         weights = 4 * n + 2 * (matrices + c.n_embedding_parameters) + 2 * n
         gradients = 4 * n + 2 * matrices
         activations = count_fused_activation_bytes(c, run.rows_at_once)
@@ -118,15 +122,19 @@ def plan_memory(run: PhaseRun) -> MemoryPlan:
     masters, optimizer, update = 4 * n, count_optimizer_bytes(c), count_update_bytes(run)
     if run.is_sharded:
         width, layer, root = low or 4, c.n_layer_parameters, n - c.n_layer * c.n_layer_parameters
-        # Whole at a time: the layer that computes, the next one, and embedding, head and last norm; there is no low copy.
+        # Gathered at a time: the current layer, the next one, and embedding, head and final norm; there is no low-precision copy.
         weights = _divide_among_devices(4 * n, run) + width * (2 * layer + root)
-        # A layer's and the rest's in the low dtype, and the larger of them in fp32 as it is reduced.
+        # Those of a layer and of the rest in the low dtype, and the larger of them in fp32 while it is reduced.
         gradients = _divide_among_devices(4 * n, run) + width * (layer + root) + 4 * max(layer, root)
-        masters, optimizer, update = _divide_among_devices(4 * n, run), _divide_among_devices(optimizer, run), count_sharded_update_bytes(run)
-    if run.compute == "kernels":  # its buffers stay
+        masters, optimizer, update = (
+            _divide_among_devices(4 * n, run),
+            _divide_among_devices(optimizer, run),
+            count_sharded_update_bytes(run),
+        )
+    if run.compute == "kernels":  # its buffers are never freed
         busiest = gradients + activations + update
     else:
-        # Gradients appear as activations go, except where an earlier micro-batch has left some.
+        # Gradients replace activations, except those left by an earlier micro-batch.
         earlier = masters if run.accumulates else 0
         busiest = max(earlier + activations, earlier + count_recomputation_bytes(run), gradients, masters + update)
     return MemoryPlan(
@@ -140,11 +148,12 @@ def plan_memory(run: PhaseRun) -> MemoryPlan:
 
 
 def _divide_among_devices(n_bytes: int, run: PhaseRun) -> int:
+    """Return the largest share of one device."""
     return -(-n_bytes // run.n_devices)
 
 
 def count_matrix_shapes(config: ModelConfig) -> Counter[tuple[int, int]]:
-    """(smaller side, larger side) → how many matrices Muon moves together."""
+    """Return how many matrices Muon updates together, by (smaller side, larger side)."""
     c = config
     wide, narrow = c.n_head * c.d_head, c.n_kv_head * c.d_head
     shapes = [(wide, c.d_model)] * 2 + [(narrow, c.d_model)] * 2 + [(c.d_ff, c.d_model)] * 3
@@ -155,18 +164,20 @@ def count_matrix_shapes(config: ModelConfig) -> Counter[tuple[int, int]]:
 
 
 def count_matrix_values(config: ModelConfig) -> int:
+    """Return the number of parameters that Muon updates."""
     return sum(count * m * n for (m, n), count in count_matrix_shapes(config).items())
 
 
 def count_optimizer_bytes(config: ModelConfig) -> int:
-    """One fp32 momentum a matrix, two fp32 moments for all else. Every rank holds them all: only the work is shared."""
+    """Return the bytes of the optimizer state: one fp32 momentum per matrix value, two fp32 moments for all others. Every rank holds
+    them all: only the work is shared."""
     matrices = count_matrix_values(config)
     return 4 * matrices + 8 * (config.n_parameters - matrices)
 
 
 def count_update_bytes(run: PhaseRun) -> int:
-    """The largest that Muon's step needs beside its state: every group's directions, and the fp32 updates, their stack, two
-    versions and two products of the group that is being orthogonalised."""
+    """Return the peak of Muon's step beside its state: the directions of every group, and of the group that is being orthogonalized
+    the fp32 updates, their stack, two versions and two products."""
     width = 2 if run.is_bf16 else 4
     done = largest = 0
     for (m, n), count in count_matrix_shapes(run.config).items():
@@ -180,7 +191,7 @@ def count_update_bytes(run: PhaseRun) -> int:
 
 
 def count_torch_activation_bytes(run: PhaseRun) -> int:
-    """What autograd saves for the backward pass of model.network.transformer: of each layer, and the last norm and the ids."""
+    """Return what autograd saves for the backward pass of model.network.transformer: of each layer, the final norm and the ids."""
     c, norm = run.config, _get_norm_width(run)
     n_tokens = run.rows_at_once * c.seq_len
     kept = _count_layer_bytes(run) if run.activation_checkpointing == "none" else _count_checkpoint_bytes(run)
@@ -189,27 +200,27 @@ def count_torch_activation_bytes(run: PhaseRun) -> int:
 
 
 def _get_norm_width(run: PhaseRun) -> int:
-    """Bytes a value that a norm keeps: a fused one its input alone, the CPU's input and normalised values in fp32."""
+    """Return the bytes per value that a norm saves: a fused one only its input, the CPU's input and normalized values in fp32."""
     return (2 if run.is_bf16 else 4) if run.is_cuda or run.is_compiled else 8
 
 
 def _count_mask_bytes(run: PhaseRun, width: int) -> int:
-    """Of one row's mask between documents; a compiled step on a GPU has blocks instead (model.training.document_blocks)."""
-    is_written = run.masks_documents and not (run.is_cuda and run.is_compiled)
-    return width * run.config.seq_len**2 if is_written else 0
+    """Return the bytes of one row's document mask; a compiled step on a GPU uses blocks instead (model.training.document_blocks)."""
+    is_materialized = run.masks_documents and not (run.is_cuda and run.is_compiled)
+    return width * run.config.seq_len**2 if is_materialized else 0
 
 
 def _count_layer_bytes(run: PhaseRun) -> int:
-    """What one layer keeps where nothing is computed again. The CPU copies the attention's output; in bf16 a GPU's kernel shares
-    keys between heads; a compiled step makes one product again."""
+    """Return what one layer saves without activation checkpointing. The CPU copies the attention output; in bf16 a GPU's kernel
+    shares keys between heads; a compiled step recomputes one product."""
     c, width, norm = run.config, 2 if run.is_bf16 else 4, _get_norm_width(run)
     wide, narrow, heads = c.n_head * c.d_head, c.n_kv_head * c.d_head, c.n_head + c.n_kv_head
     is_shared = run.is_cuda and run.is_bf16 and not _count_mask_bytes(run, 1)
     keys = 2 * (narrow if is_shared else wide)
     per_token = (
         norm * (2 * c.d_model + heads * c.d_head)  # inputs of the four norms
-        + 4 * (2 + heads)  # their inverses
-        + width * 2 * c.d_model  # what the projections read
+        + 4 * (2 + heads)  # their inverse RMS
+        + width * 2 * c.d_model  # inputs of the projections
         + width * (keys + (2 if run.is_cuda else 3) * wide)  # k, v, q, output
         + 4 * c.n_head  # log-sum-exp
         + width * (3 if run.is_compiled else 4) * c.d_ff  # gate, silu(gate), up, their product
@@ -218,19 +229,20 @@ def _count_layer_bytes(run: PhaseRun) -> int:
 
 
 def _count_checkpoint_bytes(run: PhaseRun) -> int:
-    """What one layer keeps where the rest is computed again: its input; with selective also what products and attention gave."""
+    """Return what one layer saves with activation checkpointing: its input; with selective also the outputs of products and
+    attention."""
     c, width = run.config, 2 if run.is_bf16 else 4
     per_token = width * c.d_model
     if run.activation_checkpointing == "selective":
         wide, narrow = c.n_head * c.d_head, c.n_kv_head * c.d_head
-        ends = 1 if run.is_compiled else 2  # what out and down gave; nobody asks for the latter, which a compiler sees
+        ends = 1 if run.is_compiled else 2  # the outputs of out and down; a compiler drops the latter, which is unused
         per_token += width * (2 * wide + 2 * narrow + ends * c.d_model + 2 * c.d_ff) + 4 * c.n_head
     return run.rows_at_once * per_token * c.seq_len
 
 
 def count_recomputation_bytes(run: PhaseRun) -> int:
-    """With activation checkpointing, the most while layers go backward: what one keeps while it does, its gradients, and either
-    what the others keep (at the last layer) or the gradients of their weights (at the first)."""
+    """Return the peak of the backward pass with activation checkpointing: the recomputed activations of one layer, their gradients,
+    and either what the other layers saved (at the last layer) or the gradients of their weights (at the first)."""
     if run.activation_checkpointing == "none":
         return 0
     c, width = run.config, 2 if run.is_bf16 else 4
@@ -240,7 +252,8 @@ def count_recomputation_bytes(run: PhaseRun) -> int:
 
 
 def count_loss_bytes(run: PhaseRun) -> int:
-    """Hidden states and their gradient, the projection's gradient twice and of a chunk, and one chunk's fp32 logits four times."""
+    """Return the buffers of the loss: hidden states and their gradient, the gradient of the projection twice and of a chunk, and the
+    fp32 logits of one chunk four times."""
     c, width = run.config, 2 if run.is_bf16 else 4
     n_tokens = run.rows_at_once * c.seq_len
     table = c.n_embedding_parameters * (4 + width)
@@ -249,8 +262,9 @@ def count_loss_bytes(run: PhaseRun) -> int:
 
 
 def count_sharded_update_bytes(run: PhaseRun) -> int:
-    """Of model.training.optim.ShardedMuon, one group at a time: a device's rows as they are sent and as they come back, low and in fp32, and
-    of the matrices that it orthogonalises the parts, the whole, their stack, two versions and two products."""
+    """Return the peak of model.training.optim.ShardedMuon, one group at a time: a device's rows as they are sent and received, in low
+    precision and fp32, and of the matrices that it orthogonalizes the parts, the whole, their stack, two versions and two
+    products."""
     width = 2 if run.is_bf16 else 4
     largest = 0
     for (m, n), count in count_matrix_shapes(run.config).items():
@@ -260,7 +274,7 @@ def count_sharded_update_bytes(run: PhaseRun) -> int:
 
 
 def count_fused_activation_bytes(config: ModelConfig, rows: int, n_threads: int = 1) -> int:
-    """The buffers of model.training.fused for one shape of batch: what each layer keeps, and what the layers share."""
+    """Return the buffers of model.training.fused for one batch shape: what each layer keeps, and what the layers share."""
     c, n = config, rows * config.seq_len
     wide, narrow = c.n_head * c.d_head, c.n_kv_head * c.d_head
     ends = [*range(BLOCK_TOKENS, c.seq_len, BLOCK_TOKENS), c.seq_len]

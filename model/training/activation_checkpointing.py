@@ -1,10 +1,10 @@
-"""Activations that the backward pass computes again instead of finding them kept: less memory for more time, the same gradients.
+"""Activation checkpointing: recompute activations in the backward pass instead of storing them. Same gradients, less memory, more time.
 
-In: how much is kept. Out: how a transformer runs one of its layers. none keeps everything. selective keeps what the matrix
-products and the attention gave, and computes norms, rotations and gates again: 0.4 to 0.5 of the memory, and no product more.
-full keeps a layer's input alone, 0.05 of the memory, for a third more FLOPs. While one layer goes backward, its own activations
-are there as well. (Shares of plain torch on a CPU; the compiler drops some values by itself: of what it keeps, 0.6 and 0.1.)
-Processor time of the passes there, bf16, 4 layers of 256: selective 1.1 to 1.2 of none, full 1.2 to 1.3.
+In: a kind. Out: a function that runs one layer of a transformer. `none` stores every activation. `selective` stores the outputs of
+matrix products and attention and recomputes norms, rotations and gates: 0.4 to 0.5 of the memory, no extra matrix product.
+`full` stores only the input of each layer: 0.05 of the memory, a third more FLOPs. The layer whose backward pass is running also
+holds all its own activations. (Fractions of plain torch on a CPU; torch.compile drops some values by itself: of what it keeps,
+0.6 and 0.1.) CPU time of both passes in bf16, 4 layers of width 256: selective 1.1 to 1.2 times none, full 1.2 to 1.3 times.
 
 Papers: Chen et al. 2016 (each layer's input); Korthikanti et al. 2022 (selective).
 """
@@ -20,23 +20,21 @@ from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selectiv
 from model.network.transformer import RunLayer, run_layer
 
 Kind = Literal["none", "selective", "full"]
-
-
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 def get_layer_runner(kind: Kind) -> RunLayer:
-    """Raises: ValueError for another kind."""
+    """Return the function that runs a layer. Raises: ValueError for an unknown kind."""
     runners: dict[str, RunLayer] = {"none": run_layer, "selective": _recompute_cheap_operators, "full": _recompute_all}
     if kind not in runners:
-        raise ValueError(f"activation_checkpointing must be one of {', '.join(KINDS)}; found {kind!r}; choose one.")
+        raise ValueError(f"activation_checkpointing must be one of {', '.join(KINDS)}, got {kind!r}")
     return runners[kind]
 
 
 def _recompute_all(layer: Any, *inputs: Any) -> Tensor:
     if not torch.is_grad_enabled():
         return layer(*inputs)
-    # There is no dropout: no state of a random generator has to be put back.
+    # No dropout, so there is no random state to restore.
     return checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
@@ -51,9 +49,9 @@ def _make_contexts() -> Any:
 
 
 def _choose_policy(context: Any, operator: Any, *args: Any, **options: Any) -> CheckpointPolicy:
-    """What costs D or T operations a value is kept."""
+    """Save the operators that cost O(D) or O(T) operations per output value; prefer to recompute the rest."""
     aten, higher = torch.ops.aten, torch.ops.higher_order
-    kept = (
+    saved_operators = (
         aten.mm.default,
         aten._scaled_dot_product_flash_attention.default,
         aten._scaled_dot_product_flash_attention_for_cpu.default,
@@ -61,4 +59,4 @@ def _choose_policy(context: Any, operator: Any, *args: Any, **options: Any) -> C
         aten._scaled_dot_product_cudnn_attention.default,
         higher.flex_attention,
     )
-    return CheckpointPolicy.MUST_SAVE if operator in kept else CheckpointPolicy.PREFER_RECOMPUTE
+    return CheckpointPolicy.MUST_SAVE if operator in saved_operators else CheckpointPolicy.PREFER_RECOMPUTE

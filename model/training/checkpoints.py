@@ -1,11 +1,12 @@
-"""Checkpoints of a run in progress, and the folder of a finished model. No pickles: safetensors and JSON.
+"""Checkpoints of a run in progress, as safetensors and JSON: no pickles.
 
 In: tensors and plain values. Out: `step-00000123/` with model.safetensors, optimizer.safetensors and state.json, which holds
-the step, the history, the batches left out and the sha256 of both. Written into a temporary folder, synced, then renamed: a
-folder with the right name is whole. Memory: one copy of what is saved at a time. Sharded weights: model.training.sharded_checkpoint.
+the step, the history, the skipped batches and the sha256 of both files. A checkpoint is written to a temporary folder, synced and
+then renamed, so a folder with the final name is complete. Memory: one copy of the tensors of one file at a time. Sharded weights:
+model.training.sharded_checkpoint.
 
-Covers: kill -9 and power loss at any moment, bytes flipped later (the checkpoint before is used). Does not cover: two runs
-writing into one folder at once.
+Covers: kill -9 and power loss at any moment, bytes flipped later (the previous checkpoint is used). Does not cover: two runs
+writing to the same folder at once.
 """
 
 from __future__ import annotations
@@ -27,26 +28,26 @@ from torch import Tensor
 from model.machine.distributed import World
 
 Tensors = dict[str, Tensor]
-Read = Callable[[Path], Tensors]  # all tensors of a checkpoint, by name
-STATE_KINDS = ("momentum", "exp_avg", "exp_avg_sq", "step")  # how the names of the optimizer's tensors begin
+Read = Callable[[Path], Tensors]  # returns all tensors of a checkpoint by name
+STATE_KINDS = ("momentum", "exp_avg", "exp_avg_sq", "step")  # prefixes of the optimizer's tensor names
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`step` steps are done. `fingerprint` says what run this is; one of another run is not loaded."""
+    """The state after `step` steps. `fingerprint` identifies the run: a checkpoint of another run is not loaded."""
 
     step: int
     model: Tensors
     optimizer: Tensors
     fingerprint: str = ""
     history: Sequence[Mapping[str, Any]] = field(default_factory=list)
-    events: Sequence[Mapping[str, Any]] = field(default_factory=list)  # batches left out, and why
+    events: Sequence[Mapping[str, Any]] = field(default_factory=list)  # skipped batches, with the reason
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionPolicy:
-    """Which checkpoints stay: the `last` newest, one at every `every` steps (0 = none), the one of `best_step`; and for a run that
-    has to go back, the newest that lies at least `back_steps` behind, and the one that will take its place."""
+    """Which checkpoints to keep: the `last` newest ones, one every `every` steps (0 = none) and the one of `best_step`; and for
+    rollbacks the newest one that is at least `back_steps` behind, plus the one that will replace it."""
 
     last: int = 2
     every: int = 0
@@ -54,7 +55,7 @@ class RetentionPolicy:
     back_steps: int = 0
 
     def choose_kept(self, steps: Iterable[int]) -> set[int]:
-        """Of these steps' checkpoints, the last of which was just written."""
+        """Return the steps to keep, given the steps of all checkpoints, the last of which was just written."""
         ordered = sorted(steps)
         limit = max(ordered[-1] - self.back_steps, 0)
         behind, after = ([step for step in ordered if (step <= limit) == is_behind] for is_behind in (True, False))
@@ -63,7 +64,8 @@ class RetentionPolicy:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, policy: RetentionPolicy | None = None) -> Path:
-    """When the new one is safe, those go that the policy does not keep, and any of a later step: the run went back behind it."""
+    """Write a checkpoint and return its folder. Once it is on disk, delete those that the policy does not keep and those of later
+    steps, which a rollback has invalidated."""
     unfinished = begin_checkpoint(folder, checkpoint.step)
     parts = {"model.safetensors": checkpoint.model, "optimizer.safetensors": checkpoint.optimizer}
     for name, tensors in parts.items():
@@ -74,7 +76,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, policy: RetentionPolic
 
 
 def begin_checkpoint(folder: Path, step: int) -> Path:
-    """An empty folder for the tensors of a new checkpoint; what a killed run left goes."""
+    """Create an empty folder for the tensors of a new checkpoint and delete what a killed run left behind."""
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob("unfinished-*"):
         shutil.rmtree(leftover)
@@ -84,17 +86,20 @@ def begin_checkpoint(folder: Path, step: int) -> Path:
 
 
 def get_unfinished_folder(folder: Path, step: int) -> Path:
+    """Return the temporary folder that the checkpoint of a step is written to."""
     return folder / f"unfinished-{step:08d}"
 
 
 def sync_and_hash(path: Path) -> str:
-    """Brings a file safely to the disk; its sha256."""
+    """Flush a file to disk and return its sha256."""
     _sync(path)
     return _hash_file(path)
 
 
-def finish_checkpoint(unfinished: Path, checkpoint: Checkpoint, sha256: Mapping[str, str], policy: RetentionPolicy) -> Path:
-    """With everything but the tensors, which lie there sealed; then the name that makes it a checkpoint."""
+def finish_checkpoint(
+    unfinished: Path, checkpoint: Checkpoint, sha256: Mapping[str, str], policy: RetentionPolicy
+) -> Path:
+    """Write state.json beside the tensors, which are already on disk; then rename the folder, which makes it a checkpoint."""
     folder = unfinished.parent
     state = {
         "step": checkpoint.step,
@@ -111,10 +116,10 @@ def finish_checkpoint(unfinished: Path, checkpoint: Checkpoint, sha256: Mapping[
         shutil.rmtree(final)
     unfinished.rename(final)
     _sync(folder)
-    there = {_parse_step(path): path for path in folder.glob("step-*")}
-    kept = policy.choose_kept(step for step in there if step <= checkpoint.step)
-    for step in there.keys() - kept:
-        shutil.rmtree(there[step])
+    existing = {_parse_step(path): path for path in folder.glob("step-*")}
+    kept = policy.choose_kept(step for step in existing if step <= checkpoint.step)
+    for step in existing.keys() - kept:
+        shutil.rmtree(existing[step])
     return final
 
 
@@ -131,8 +136,9 @@ def load_newest(
     world: World | None = None,
     read: Read | None = None,
 ) -> Checkpoint | None:
-    """The newest whole checkpoint of this run (of at most `up_to` steps); damaged ones and those of other runs are named and passed
-    over. All ranks come to the same one: they see the main process's list, share the checking, and go on when all have read."""
+    """Return the newest intact checkpoint of this run (of at most `up_to` steps), or None. Damaged checkpoints and those of other
+    runs are reported and skipped. All ranks load the same one: they use the main process's list, share the hashing, and continue
+    once every rank has read it."""
     world, read = world or World(), read or read_tensors
     steps = [_parse_step(path) for path in folder.glob("step-*")] if folder.is_dir() else []
     for step in sorted((int(step) for step in world.broadcast(steps) if up_to is None or step <= up_to), reverse=True):
@@ -140,37 +146,39 @@ def load_newest(
         try:
             checkpoint = _load(folder / name, world, read)
         except (ValueError, KeyError, OSError, SafetensorError) as error:
-            on_message(f"checkpoint {name} is damaged ({error}); trying the one before it")
+            on_message(f"checkpoint {name} is damaged ({error}); trying the previous one")
             continue
         if checkpoint.fingerprint == fingerprint:
             return checkpoint
-        on_message(f"checkpoint {name} belongs to a run with other settings; it is not used")
+        on_message(f"checkpoint {name} belongs to a run with other settings; ignoring it")
     return None
 
 
 def _load(path: Path, world: World, read: Read) -> Checkpoint:
-    """Raises on all ranks, whichever found something."""
+    """Read and verify a checkpoint. An error on any rank raises on all ranks."""
     state: dict[str, Any] = {}
     with _fail_together(world, path):
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     files = sorted(state["sha256"].items())
-    is_bad = [0.0] * len(files)
+    is_damaged = [0.0] * len(files)
     for index in range(world.rank, len(files), world.n_ranks):
         name, expected = files[index]
-        is_bad[index] = float(not (path / name).is_file() or _hash_file(path / name) != expected)
-    for (name, _), found in zip(files, world.sum(*is_bad), strict=True):
-        if found:
-            raise ValueError(f"{name} does not have the sha256 that state.json says")
+        is_damaged[index] = float(not (path / name).is_file() or _hash_file(path / name) != expected)
+    for (name, _), n_mismatches in zip(files, world.sum(*is_damaged), strict=True):
+        if n_mismatches:
+            raise ValueError(f"{name} does not have the sha256 recorded in state.json")
     tensors: Tensors = {}
     with _fail_together(world, path):
         tensors = read(path)
-    model, optimizer = ({key: t for key, t in tensors.items() if is_optimizer_state(key) == wanted} for wanted in (False, True))
+    model, optimizer = (
+        {key: t for key, t in tensors.items() if is_optimizer_state(key) == wanted} for wanted in (False, True)
+    )
     return Checkpoint(state["step"], model, optimizer, state["fingerprint"], state["history"], state["events"])
 
 
 @contextmanager
 def _fail_together(world: World, path: Path) -> Generator[None]:
-    """What one rank can't read, none has read."""
+    """Raise on every rank if the body raises on any of them."""
     problem: Exception | None = None
     try:
         yield
@@ -189,7 +197,7 @@ def read_tensors(path: Path) -> Tensors:
 
 
 def is_optimizer_state(name: str) -> bool:
-    """Whether a tensor of a checkpoint is the optimizer's; no weight is called so."""
+    """Return whether a tensor belongs to the optimizer's state; no weight has such a name."""
     return name.partition(".")[0] in STATE_KINDS
 
 

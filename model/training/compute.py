@@ -1,12 +1,13 @@
-"""Where the forward and backward pass of training run, and how: the fastest way that this machine offers.
+"""How the forward and backward pass of training are computed: the fastest implementation that this machine supports.
 
-In: a model with fp32 weights, batches that lie on the CPU. Out: gradients on its parameters. On a CPU with fast bf16:
-model.training.fused, which needs no compiler. Elsewhere the model itself or a bf16 copy of it (written anew once per step, which costs
-less than autocast's cast at each use), through torch.compile where that works. Memory: the copy, and what one micro-batch keeps.
+In: a model with fp32 weights, batches on the CPU. Out: gradients on its parameters. On a CPU with fast bf16:
+model.training.fused, which needs no compiler. Elsewhere the model itself or a bf16 copy of it (refreshed once per step, which costs
+less than autocast's cast at each use), through torch.compile where that works. Memory: the copy, and the activations of one
+micro-batch.
 
-On a GPU nothing here waits for it: batches go there beside the computation, and what is added up stays there (the tests run a
-step on torch's meta device, which has no values to wait for). fp32 means fp32: products are not rounded to TF32, for where that
-would do bf16 is faster.
+Nothing here synchronizes with the GPU: batches are copied asynchronously and sums stay on the device (the tests run a step on
+torch's meta device, where reading a value fails). fp32 means fp32: products are not rounded to TF32, because wherever TF32
+would be accurate enough, bf16 is faster.
 
 Tokens/s of the passes alone, 2.36 M parameters, 12 × 384 tokens, 2 cores with AVX-512 bf16: kernels 33,000 after 0.7 s (4 s the
 first time), compiled 17,000 after 19 s, eager 12,500; eager in fp32 7,700.
@@ -31,12 +32,12 @@ from model.network.transformer import Transformer, make_document_mask
 from model.training.activation_checkpointing import Kind, get_layer_runner
 
 Log = Callable[[str], None]
-COMPILERS = ("torch._dynamo", "torch._inductor", "triton")  # whose exceptions mean that nothing can be built
+COMPILERS = ("torch._dynamo", "torch._inductor", "triton")  # an exception from these means that compilation failed
 
 
 class Compute(Protocol):
-    """`update` takes the model's weights over; `add_gradients` adds those of the mean over `n_targets`, and gives nats, as fp64 on
-    the model's device."""
+    """An implementation of the passes. `update` copies the model's current weights; `add_gradients` accumulates the gradients of
+    the mean loss over `n_targets` and returns the summed nats in fp64, on the model's device."""
 
     dtype: torch.dtype
 
@@ -56,13 +57,15 @@ def choose_compute(
     log: Log,
     activation_checkpointing: Kind = "none",
 ) -> Compute:
-    """`precision` is auto (bf16 where it is fast), bf16 or fp32."""
+    """Return the fastest implementation for the model's device. `precision` is auto (bf16 where it is fast), bf16 or fp32."""
     device = model.embedding.weight.device
     is_bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
     problem = find_kernel_problem() if use_kernels else "switched off"
     if device.type == "cpu" and is_bf16:
         if problem is None:
-            if activation_checkpointing != "none":  # plain torch would be another result, in last digits
+            if (
+                activation_checkpointing != "none"
+            ):  # switching to plain torch would change the last digits of the result
                 log("activation checkpointing is not used: the CPU kernels keep all activations")
             return KernelCompute(model)
         log(f"training runs without the CPU kernels: {problem}")
@@ -74,7 +77,7 @@ def choose_compute(
 
 
 class _LowPrecisionCopy:
-    """A copy of the model in another dtype, or the model itself where the dtype is its own."""
+    """A copy of the model in another dtype, or the model itself if it already has that dtype."""
 
     def __init__(self, model: Transformer, dtype: torch.dtype) -> None:
         self.is_copy = dtype != torch.float32
@@ -89,7 +92,7 @@ class _LowPrecisionCopy:
 
 
 class KernelCompute:
-    """model.training.fused: hand-written passes in bf16 on the CPU."""
+    """Hand-written bf16 passes on the CPU (model.training.fused)."""
 
     def __init__(self, model: Transformer) -> None:
         from model.training.fused import FusedStep
@@ -112,7 +115,7 @@ class KernelCompute:
 
 
 class TorchCompute:
-    """Autograd over the model, compiled where a compiler works; each fallback is announced."""
+    """Autograd over the model, compiled where a compiler works; each fallback is logged."""
 
     def __init__(self, model: Transformer, dtype: torch.dtype, *, use_compile: bool, log: Log) -> None:
         self.dtype, self.log = dtype, log
@@ -126,7 +129,7 @@ class TorchCompute:
             if self.device.type == "cuda":
                 self._use_blocks()
         else:
-            masks = "; masks of documents are written out in full" if self.device.type == "cuda" else ""
+            masks = "; document masks are materialized" if self.device.type == "cuda" else ""
             log(f"training runs without torch.compile: {problem}{masks}")
 
     def _use_blocks(self) -> None:
@@ -163,7 +166,7 @@ class TorchCompute:
                 nats = self._backward(batch, n_targets)
                 break
             except Exception as error:
-                # Only the first step can end here: later ones run code that is already built.
+                # Only the first step can fail here: later ones run code that is already compiled.
                 if not self.is_compiled or not type(error).__module__.startswith(COMPILERS):
                     raise
                 self._fall_back(batch, error)
@@ -176,7 +179,7 @@ class TorchCompute:
     def _fall_back(self, batch: Batch, error: Exception) -> None:
         reason = str(error).strip().splitlines()[0]
         if self.has_blocks and batch.documents is not None:
-            self.log(f"masks of documents are written out in full: FlexAttention failed here ({reason})")
+            self.log(f"document masks are materialized: FlexAttention failed here ({reason})")
             self._use_compiled()
         else:
             self.log(f"training runs without torch.compile: it failed here ({reason})")
@@ -193,7 +196,7 @@ class TorchCompute:
 
     @torch.no_grad()
     def _collect_gradients(self) -> None:
-        """Moves the copy's gradients to the model's parameters, in fp32."""
+        """Add the copy's gradients to those of the model's parameters, in fp32."""
         for master, low in zip(self.copy.masters, self.copy.parameters, strict=True):
             assert low.grad is not None
             if master.grad is None:
@@ -204,7 +207,7 @@ class TorchCompute:
 
 
 def move_to_device(device: torch.device, *tensors: Tensor | None) -> list[Any]:
-    """To the device, without waiting for it: only pinned memory is copied beside a computation."""
-    if device.type == "cuda":  # contiguous, because gaps would be copied through memory that is not pinned
+    """Copy tensors to the device without blocking, which requires pinned memory; None stays None."""
+    if device.type == "cuda":  # contiguous, because strided tensors are copied through memory that is not pinned
         tensors = tuple(None if tensor is None else tensor.contiguous().pin_memory() for tensor in tensors)
     return [None if tensor is None else tensor.to(device, non_blocking=True) for tensor in tensors]

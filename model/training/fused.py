@@ -1,15 +1,15 @@
-"""The forward and backward pass of model.network.transformer written out by hand, for training on a CPU in bf16.
+"""Hand-written forward and backward pass of model.network.transformer, for training on a CPU in bf16.
 
-In: ids, targets. Out: the sum of nats, and gradients added to the model's own parameters. Between two matrix products stands
-one kernel of model.machine.kernels, buffers are allocated once per shape, query / key / value and gate / up are one product each.
-Weights and what goes into products are bf16; the residual stream, its gradient and all sums are fp32.
+In: ids, targets. Out: the sum of nats, and gradients added to the model's parameters. One fused kernel of model.machine.kernels
+runs between two matrix products, buffers are allocated once per shape, and query / key / value and gate / up are one product each.
+Weights and the inputs of products are bf16; the residual stream, its gradient and all sums are fp32.
 
-Attention goes in blocks of queries, each with the keys up to its end only: that leaves out most of the half that causality
-hides (a third of attention's work at 384 tokens).
+Attention is computed in blocks of queries, each with the keys up to the end of its block only, which skips most of the masked
+half (a third of attention's work at 384 tokens).
 
-Memory: per layer and token about 4 (H + G) K + 12 D + 6 F bytes, and B H T (T + 128) per layer for the attention's probabilities;
-so windows of thousands of tokens belong to a GPU. Time: four fifths of it are the matrix products, which run at 0.8 to 0.95 of
-the peak that torch.mm reaches here.
+Memory: per layer and token about 4 (H + G) K + 12 D + 6 F bytes, and B H T (T + 128) per layer for attention probabilities, so
+windows of thousands of tokens belong on a GPU. Time: four fifths is spent in matrix products, which run at 0.8 to 0.95 of the
+peak of torch.mm on this machine.
 """
 
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
@@ -23,18 +23,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from model.machine import kernels
-from model.machine.kernels import launch
+from model.machine.openmp import launch
 from model.network.loss import IGNORE
 from model.network.transformer import Layer, Transformer
 from model.training.optim import get_grad
 
 BF16 = torch.bfloat16
 CHUNK_TOKENS = 1024
-BLOCK_TOKENS = 128  # queries at a time; 64: the products become too small, 256: more of them for nothing
+BLOCK_TOKENS = 128  # queries per block; at 64 the products are too small, at 256 too much of them is masked
 
 
 class _Weights:
-    """bf16 copies of one layer's matrices, joined where they share their input, and room for their gradients."""
+    """bf16 copies of one layer's matrices, concatenated where they share their input, and buffers for their gradients."""
 
     def __init__(self, layer: Layer) -> None:
         attention, feed_forward = layer.attention, layer.feed_forward
@@ -50,32 +50,33 @@ class _Weights:
         self.dqkv, self.dout, self.dboth, self.ddown = self.grads
 
     def parts(self, joined: list[Tensor]) -> list[Tensor]:
-        """Views of the joined tensors, in the order of the parameters."""
+        """Return views of the concatenated tensors, in the order of the parameters."""
         return [
             part for whole, ps in zip(joined, self.joined, strict=True) for part in whole.split([len(p) for p in ps])
         ]
 
 
 class _Block(NamedTuple):
-    """Queries `start` … `stop` of every row see the first `stop` keys: one block of the causal triangle."""
+    """One block of the causal triangle: queries `start` … `stop` of every row attend to the first `stop` keys."""
 
     start: int
     stop: int
-    first_row: int  # of q, which has `n_group` rows a token
+    first_row: int  # of q, which has `n_group` rows per token
     last_row: int
 
     def get_shape(self, batch: int) -> tuple[int, int, int]:
-        """The shape of its probabilities."""
+        """Return the shape of the block's attention probabilities."""
         return batch, self.last_row - self.first_row, self.stop
 
 
 def make_query_blocks(n_tokens: int, n_group: int) -> list[_Block]:
+    """Split the queries of a row into blocks of `BLOCK_TOKENS`."""
     ends = [*range(BLOCK_TOKENS, n_tokens, BLOCK_TOKENS), n_tokens]
     return [_Block(a, b, a * n_group, b * n_group) for a, b in zip([0, *ends], ends, strict=False)]
 
 
 class _Activations:
-    """What one layer keeps for its backward pass."""
+    """The buffers that one layer keeps for its backward pass."""
 
     def __init__(self, model: Transformer, rows: int, tokens: int) -> None:
         c = model.config
@@ -93,14 +94,14 @@ class _Activations:
 
 
 class FusedStep:
-    """Gradients of one model on one shape of batch; another shape allocates again."""
+    """Computes the gradients of one model for batches of one shape; another shape reallocates the buffers."""
 
     def __init__(self, model: Transformer) -> None:
         self.model, self.config = model, model.config
         self.weights = [_Weights(layer) for layer in model.layers]
         self.head = model.head.weight.detach().to(BF16)
         self.parameters = list(model.parameters())
-        self.grads = [torch.zeros_like(parameter) for parameter in self.parameters]  # the same memory at every step
+        self.grads = [torch.zeros_like(parameter) for parameter in self.parameters]  # the same buffers at every step
         matrices = {id(p) for weights in self.weights for parts in weights.joined for p in parts}
         self.added_to = [g for g, p in zip(self.grads, self.parameters, strict=True) if id(p) not in matrices]
         self._is_first = True
@@ -108,7 +109,7 @@ class FusedStep:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes over the model's weights, rounded to bf16."""
+        """Copy the model's weights, rounded to bf16."""
         targets, sources = [self.head], [self.model.head.weight.detach()]
         for weights in self.weights:
             targets += weights.parts(weights.copies)
@@ -123,7 +124,7 @@ class FusedStep:
         documents: Int[Tensor, "B T"] | None,
         scale: float,
     ) -> float:
-        """The sum of nats; adds the gradients of that sum times `scale` to each parameter's `grad`."""
+        """Add the gradients of `scale` times the sum of nats to each parameter's `grad`. Return the sum of nats."""
         self._allocate(ids.shape[0], ids.shape[1])
         self._is_first = all(parameter.grad is None for parameter in self.parameters)
         if self._is_first:
@@ -155,7 +156,9 @@ class FusedStep:
         self.dqkv, self.dy = torch.empty_like(like.qkv), torch.empty_like(like.y)
         self.blocks = make_query_blocks(tokens, c.n_group)
         batch, widest = rows * c.n_kv_head, min(tokens, BLOCK_TOKENS) * c.n_group
-        self.dprobabilities = torch.empty(max(block_probabilities.numel() for block_probabilities in like.probabilities), dtype=BF16)
+        self.dprobabilities = torch.empty(
+            max(block_probabilities.numel() for block_probabilities in like.probabilities), dtype=BF16
+        )
         self.heads = torch.empty(batch * widest * c.d_head, dtype=BF16)
         self.chunk = min(n, CHUNK_TOKENS)
         self.logits = torch.empty(self.chunk, c.vocab_size, dtype=BF16)
@@ -194,19 +197,26 @@ class FusedStep:
         return self.hidden
 
     def _attend(self, kept: _Activations, first: Int[Tensor, "B T"]) -> None:
-        """q, k, v → y, and the probabilities for the way back."""
+        """Compute y from q, k and v, and keep the probabilities for the backward pass."""
         rows, tokens = first.shape
         c = self.config
         for block, block_probabilities in zip(self.blocks, kept.probabilities, strict=True):
             torch.bmm(kept.q[:, block.first_row : block.last_row], kept.k[:, : block.stop].mT, out=block_probabilities)
-            sizes = (block_probabilities.shape[0] * block_probabilities.shape[1], tokens, c.n_kv_head, c.n_group, block.start, block.stop)
+            sizes = (
+                block_probabilities.shape[0] * block_probabilities.shape[1],
+                tokens,
+                c.n_kv_head,
+                c.n_group,
+                block.start,
+                block.stop,
+            )
             launch(kernels.causal_softmax, *sizes, block_probabilities, first, self.scratch)
             heads = self._get_head_buffer(block, len(kept.q))
             torch.bmm(block_probabilities, kept.v[:, : block.stop], out=heads)
             self._view_by_token(kept.y, rows, block).copy_(self._view_by_head(heads, rows))
 
     def _get_head_buffer(self, block: _Block, batch: int) -> Tensor:
-        """Room for one block's output by head."""
+        """Return the buffer of one block's output, by head."""
         n_rows = block.last_row - block.first_row
         return self.heads[: batch * n_rows * self.config.d_head].view(batch, n_rows, self.config.d_head)
 
@@ -218,7 +228,7 @@ class FusedStep:
         return y.view(rows, -1, c.n_kv_head, c.n_group, c.d_head)[:, block.start : block.stop].transpose(1, 2)
 
     def _attend_backward(self, kept: _Activations, first: Int[Tensor, "B T"]) -> None:
-        """dy → dq, dk, dv. The last block has all keys: it goes first and fills what the others add to."""
+        """Compute dq, dk and dv from dy. The last block has all keys: it runs first and initializes what the others add to."""
         rows, tokens = first.shape
         c = self.config
         for block, block_probabilities in zip(self.blocks[::-1], kept.probabilities[::-1], strict=True):
@@ -231,7 +241,14 @@ class FusedStep:
                 torch.bmm(block_probabilities.mT, heads, out=self.dv)
             else:
                 self.dv[:, keys].baddbmm_(block_probabilities.mT, heads)
-            sizes = (block_probabilities.shape[0] * block_probabilities.shape[1], tokens, c.n_kv_head, c.n_group, block.start, block.stop)
+            sizes = (
+                block_probabilities.shape[0] * block_probabilities.shape[1],
+                tokens,
+                c.n_kv_head,
+                c.n_group,
+                block.start,
+                block.stop,
+            )
             launch(kernels.causal_softmax_backward, *sizes, block_probabilities, dprobabilities, first)
             torch.bmm(dprobabilities, kept.k[:, keys], out=heads)
             self.dq[:, part].copy_(heads)
@@ -241,7 +258,8 @@ class FusedStep:
                 self.dk[:, keys].baddbmm_(dprobabilities.mT, kept.q[:, part])
 
     def _loss(self, hidden: Float[Tensor, "N D"], targets: Int[Tensor, " N"], scale: float) -> float:
-        """Leaves the gradient of the final hidden state in self.dh. Only positions with a target meet the projection."""
+        """Return the sum of nats and leave the gradient of the final hidden state in self.dh. Only positions with a target are
+        projected."""
         head_grad = get_grad(self.model.head.weight)
         is_scored = targets != IGNORE
         n_scored = int(is_scored.sum())
@@ -303,7 +321,7 @@ class FusedStep:
 
 
 def compute_first_visible(ids: Int[Tensor, "B T"], documents: Int[Tensor, "B T"] | None) -> Int[Tensor, "B T"]:
-    """The first position that each token may look at: 0, or where its document starts."""
+    """Return the first position that each token may attend to: 0, or the start of its document."""
     if documents is None:
         return torch.zeros_like(ids)
     positions = torch.arange(ids.shape[1]).expand_as(ids)

@@ -1,10 +1,11 @@
-"""The one training loop: pretraining and tuning both call it.
+"""The training loop, shared by pretraining and fine-tuning.
 
-In: a model with fp32 weights, batches that are functions of the step, settings. Out: the model trained in place, and one
-StepRecord per step. Memory: model.planning.memory. Time: ModelConfig.flops_per_token; model.training.compute says how.
+In: a model with fp32 weights, batches that are a function of the step, settings. Out: the model trained in place, and one
+StepRecord per step. Memory: model.planning.memory. Time: ModelConfig.count_flops_per_token over the speed of
+model.training.compute.
 
-A run that is killed and started again with the same checkpoint folder ends with the same bits on a CPU: a step depends on the
-weights, the optimizer's state, the step's number and the batches left out so far (model.training.spikes) alone.
+A run that is killed and restarted with the same checkpoint folder ends with the same bits on a CPU: a step depends only on the
+weights, the optimizer's state, the step number and the batches skipped so far (model.training.spikes).
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ Evaluate = Callable[[Transformer], Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings(Schedule):
-    """The schedule's settings, and the loop's.
+    """The settings of the schedule and of the loop.
 
-    `micro_rows`: rows computed at once by each process (0 = its whole share); the rest is gradient accumulation.
-    `eval_every` and `checkpoint_every` count steps, 0 = only at the end; `checkpoint_every_seconds` works beside it. Kept are the
-    newest `keep_checkpoints`, one at every `keep_every` steps (0 = none), and with `keep_best` the one that evaluated lowest.
-    `use_kernels`: model.training.fused, on a CPU with fast bf16; `use_compile`: torch.compile, elsewhere. Both step aside, with a message,
-    where they can't run. `activation_checkpointing` is less memory for more time in plain torch, which GPUs run
-    (model.training.activation_checkpointing); the result is the same.
+    `micro_rows`: rows that each process computes at once (0 = its whole share); the rest is gradient accumulation.
+    `eval_every` and `checkpoint_every` count steps, 0 = only at the end; `checkpoint_every_seconds` applies independently. The
+    newest `keep_checkpoints` are kept, one every `keep_every` steps (0 = none), and with `keep_best` the one with the lowest
+    held-out loss. `use_kernels`: model.training.fused, on a CPU with fast bf16; `use_compile`: torch.compile, elsewhere. Where
+    they can't run, the loop logs the reason and falls back. `activation_checkpointing` trades time for memory in plain torch,
+    which GPUs run (model.training.activation_checkpointing); the result is the same.
     """
 
     optim: OptimSettings = field(default_factory=OptimSettings)
@@ -78,15 +79,14 @@ class TrainSettings(Schedule):
             "keep_every",
         ):
             if getattr(self, name) < 0:
-                raise ValueError(f"train.{name} must be at least 0; found {getattr(self, name)}; correct it.")
+                raise ValueError(f"train.{name} must be at least 0, got {getattr(self, name)}")
         if self.keep_checkpoints < 1:
-            raise ValueError(f"train.keep_checkpoints must be at least 1; found {self.keep_checkpoints}; raise it.")
+            raise ValueError(f"train.keep_checkpoints must be at least 1, got {self.keep_checkpoints}")
         if self.precision not in ("auto", "bf16", "fp32"):
-            raise ValueError(f"train.precision must be auto, bf16 or fp32; found {self.precision!r}; choose one.")
+            raise ValueError(f"train.precision must be auto, bf16 or fp32, got {self.precision!r}")
         if self.activation_checkpointing not in KINDS:
             raise ValueError(
-                f"train.activation_checkpointing must be one of {', '.join(KINDS)}; found {self.activation_checkpointing!r}; "
-                "choose one."
+                f"train.activation_checkpointing must be one of {', '.join(KINDS)}, got {self.activation_checkpointing!r}"
             )
 
 
@@ -103,11 +103,11 @@ def train(
     name_batch: Callable[[int], str] = lambda batch: "",
     world: World | None = None,
 ) -> list[StepRecord]:
-    """Continues from the newest whole checkpoint in `checkpoints`, if any of this run is there.
+    """Train the model, resuming from the newest intact checkpoint of this run in `checkpoints`. Return the history.
 
-    `evaluate` gets the model as it is computed with (bf16 where that is fast), on the main process only; don't change it. What it
-    gives goes into the history: figures (the lowest first one is the best), and whatever else JSON can hold.
-    `on_event` gets every batch that was left out, those of an earlier start too; `name_batch` says what a batch is made of.
+    `evaluate` receives the model in the dtype it is computed in (bf16 where that is fast), on the main process only, and must not
+    change it. Its result goes into the history: metrics (the lowest value of the first one is the best), and any other JSON value.
+    `on_event` receives every skipped batch, including those of earlier starts; `name_batch` describes the contents of a batch.
     Raises: DivergedError; ValueError for settings that don't fit the batches.
     """
     world = world or World()
@@ -136,7 +136,7 @@ def train(
     if history:
         log(f"continuing after step {history[-1].step} of {settings.total_steps}")
     elif settings.watch.max_skips and settings.watch.back_steps:
-        saver.save(history, events)  # to have something to go back to
+        saver.save(history, events)  # a first checkpoint to roll back to
     for event in events:
         on_event(event)
     seconds = history[-1].seconds if history else 0.0
@@ -149,13 +149,13 @@ def train(
         )
         if reason:
             event = plan_rollback(step, reason, events, settings.watch)
-            made_of = name_batch(number) if world.is_main else ""
+            contents = name_batch(number) if world.is_main else ""
             if len(events) >= settings.watch.max_skips:
-                raise DivergedError(_describe_divergence(event, rows, made_of))
+                raise DivergedError(_describe_divergence(event, rows, contents))
             events.append(event)
             on_event(event)
             log(
-                f"step {step}: {reason}; going on from step {event.resumed_step} without batches {event.left_out}{made_of}"
+                f"step {step}: {reason}; resuming from step {event.resumed_step} without batches {event.left_out}{contents}"
             )
             if event.resumed_step < step:
                 history, _ = saver.load(up_to=event.resumed_step)
@@ -164,14 +164,14 @@ def train(
         now = time.perf_counter()
         span, started_at = now - started_at, now
         seconds += span
-        done = step + 1
-        is_last = done == settings.total_steps
+        n_done = step + 1
+        is_last = n_done == settings.total_steps
         evaluation: Mapping[str, Any] = {}
-        if evaluate is not None and (is_last or (settings.eval_every and done % settings.eval_every == 0)):
-            computed = compute.model_for_evaluation() if world.is_main or world.is_sharded else model
-            evaluation = dict(evaluate(computed)) if world.is_main else {}
+        if evaluate is not None and (is_last or (settings.eval_every and n_done % settings.eval_every == 0)):
+            evaluated = compute.model_for_evaluation() if world.is_main or world.is_sharded else model
+            evaluation = dict(evaluate(evaluated)) if world.is_main else {}
         record = StepRecord(
-            step=done,
+            step=n_done,
             loss_nats=loss,
             lr=schedule(step),
             tokens=(history[-1].tokens if history else 0) + n_tokens,
@@ -192,6 +192,7 @@ def train(
 
 
 def _make_compute(model: Transformer, settings: TrainSettings, world: World, log: Log) -> Compute:
+    """Return the way to compute the passes that the settings and the world ask for."""
     if world.is_sharded:
         from model.training.sharding import ShardedCompute  # whose libraries take a second to import
 
@@ -221,9 +222,10 @@ def _accumulate_gradients(
     settings: TrainSettings,
     world: World,
 ) -> tuple[float, float, int, tuple[int, ...]]:
-    """Of a batch: mean nats per target, norm of the gradients before clipping, tokens, rows; all but these of the global batch."""
+    """Accumulate gradients for one batch and clip them. Return (mean nats per target, gradient norm before clipping, tokens, rows),
+    all but the rows over the global batch."""
     batch = batches.at(number, rank=world.rank, n_ranks=world.n_ranks)
-    # Counts and sums stay on the device, so that a GPU is waited for once, at the end.
+    # Counts and sums stay on the device: there is one synchronization with the GPU, at the end.
     n_targets = torch.full((), int((batch.targets >= 0).sum()), dtype=torch.float64, device=world.device)
     world.sum_tensors([n_targets])
     compute.update()
@@ -236,28 +238,32 @@ def _accumulate_gradients(
         nats += compute.add_gradients(part, divisor)
     grads = [
         get_grad(parameter) for parameter in parameters if not world.is_sharded
-    ]  # else the backward pass summed them
+    ]  # if sharded, the backward pass has summed them
     world.sum_tensors([*grads, nats])
     limit = settings.max_grad_norm or float("inf")
     norm = clip_gradients(parameters, limit)
-    loss, n_found, grad_norm = torch.stack([nats / divisor, n_targets, norm.double()]).tolist()
-    if not n_found:
-        raise DivergedError(f"step {number} has no target; found none in rows {batch.rows}; leave these rows out.")
+    loss, n_scored, grad_norm = torch.stack([nats / divisor, n_targets, norm.double()]).tolist()
+    if not n_scored:
+        raise DivergedError(f"step {number} has no target in rows {batch.rows}; remove these rows")
     return loss, grad_norm, batch.ids.numel() * world.n_ranks, batch.rows
 
 
-def _describe_divergence(event: TrainingEvent, rows: tuple[int, ...], made_of: str) -> str:
+def _describe_divergence(event: TrainingEvent, rows: tuple[int, ...], contents: str) -> str:
+    """Return the error message for a step that must not be applied."""
     return (
-        f"training diverged at step {event.step}; found {event.reason} on rows {rows}{made_of}; lower the learning rates, look "
-        "at these rows, or allow training to go on without them (spikes.max_skips)."
+        f"training diverged at step {event.step}: {event.reason} on rows {rows}{contents}; lower the learning rates, inspect "
+        "these rows, or allow training to skip them (spikes.max_skips)"
     )
 
 
 def _split_batch(batch: Batch, settings: TrainSettings) -> Iterator[Batch]:
+    """Yield the micro-batches of a process's rows. Raises: ValueError if `micro_rows` does not divide them."""
     n_rows = len(batch.ids)
     size = min(settings.micro_rows or n_rows, n_rows)
     if n_rows % size:
-        raise ValueError(f"train.micro_rows must divide a process's rows; found {size} and {n_rows}; change one.")
+        raise ValueError(
+            f"train.micro_rows must divide the rows of a process, got {size} and {n_rows}; change one of them"
+        )
     for start in range(0, n_rows, size):
         part = slice(start, start + size)
         documents = None if batch.documents is None else batch.documents[part]
@@ -265,13 +271,14 @@ def _split_batch(batch: Batch, settings: TrainSettings) -> Iterator[Batch]:
 
 
 def _compute_fingerprint(model: Transformer, batches: Batches, settings: TrainSettings) -> str:
-    """Of what decides the result: sizes, first weights, data's shape and first batch, settings. The number of ranks does not."""
-    matters = asdict(settings)
+    """Hash everything that determines the result: model sizes, initial weights, data shape, first batch, settings. The number of
+    ranks is not part of it."""
+    relevant = asdict(settings)
     for name in ("eval_every", "checkpoint_every", "checkpoint_every_seconds", "micro_rows"):
-        del matters[name]
+        del relevant[name]
     for name in ("keep_checkpoints", "keep_every", "keep_best", "activation_checkpointing"):
-        del matters[name]
-    digest = hashlib.sha256(repr((sorted(matters.items()), model.config, batches.n_rows, batches.batch_rows)).encode())
+        del relevant[name]
+    digest = hashlib.sha256(repr((sorted(relevant.items()), model.config, batches.n_rows, batches.batch_rows)).encode())
     for tensor in (*get_model_tensors(model).values(), *(part for part in batches.at(0)[:3] if part is not None)):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

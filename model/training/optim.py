@@ -1,8 +1,8 @@
-"""Muon for the matrices inside the layers, AdamW for everything else, behind one object.
+"""The optimizer: Muon for the matrices inside the layers, AdamW for everything else, behind one object.
 
-In: gradients on the parameters. Out: the parameters moved. Memory: one momentum per Muon matrix, two moments per AdamW
+In: gradients on the parameters. Out: the parameters updated. Memory: one momentum per Muon matrix, two moments per AdamW
 tensor. Time: five Newton-Schulz steps per matrix, O(m n min(m, n)) each; matrices of equal shape (after transposing) are
-stacked into one batched product, because at 1-4 M parameters the calls, not the arithmetic, are the cost.
+stacked into one batched product, because at 1-4 M parameters call overhead, not arithmetic, dominates.
 
 Papers: Muon (Jordan et al. 2024), its scaling to AdamW's step size (Liu et al. 2025, Moonlight), AdamW (Loshchilov & Hutter 2019).
 """
@@ -26,8 +26,8 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 @dataclass(frozen=True, kw_only=True)
 class OptimSettings:
-    """Learning rates by kind of parameter. With `scale` "rms" a matrix's step has AdamW's size (0.2 √max(m, n)); with
-    "spectral" its spectral norm is √max(1, m/n)."""
+    """Learning rates by kind of parameter. With `scale` "rms" the update of a matrix has the RMS of an AdamW update
+    (0.2 √max(m, n)); with "spectral" its spectral norm is √max(1, m/n)."""
 
     matrix_lr: float = 0.02
     embedding_lr: float = 0.01
@@ -44,22 +44,24 @@ class OptimSettings:
     def __post_init__(self) -> None:
         for name in ("matrix_lr", "embedding_lr", "head_lr", "norm_lr", "weight_decay"):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"optim.{name} must be at least 0; found {getattr(self, name)}; correct it.")
+                raise ValueError(f"optim.{name} must be at least 0, got {getattr(self, name)}")
         for name in ("momentum", "beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"optim.{name} must lie in [0, 1); found {getattr(self, name)}; correct it.")
+                raise ValueError(f"optim.{name} must be in [0, 1), got {getattr(self, name)}")
         if self.scale not in ("rms", "spectral"):
-            raise ValueError(f"optim.scale must be rms or spectral; found {self.scale!r}; choose one.")
+            raise ValueError(f"optim.scale must be rms or spectral, got {self.scale!r}")
 
 
 def get_grad(parameter: Tensor) -> Tensor:
+    """Return the gradient of a parameter, which must have one."""
     assert parameter.grad is not None
     return parameter.grad
 
 
 @torch.no_grad()
 def clip_gradients(parameters: list[nn.Parameter], limit: float) -> Tensor:
-    """The norm of all gradients together, which are scaled down to `limit` where it is larger. Sharded: of all ranks' rows."""
+    """Scale all gradients down to a total norm of `limit` if it is larger. Return the norm before clipping, over the rows of all
+    ranks if the parameters are sharded."""
     norm = gather_whole(torch.nn.utils.get_total_norm([get_grad(parameter) for parameter in parameters]))
     torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
     return norm
@@ -68,7 +70,8 @@ def clip_gradients(parameters: list[nn.Parameter], limit: float) -> Tensor:
 def orthogonalize(
     matrices: Float[Tensor, "N m n"], steps: int = 5, dtype: torch.dtype = torch.bfloat16
 ) -> Float[Tensor, "N m n"]:
-    """Each matrix's nearest semi-orthogonal one, roughly: singular values to about 1 by an odd polynomial (m ≤ n is cheapest)."""
+    """Return approximately the nearest semi-orthogonal matrix of each: an odd polynomial moves all singular values to about 1
+    (cheapest for m ≤ n)."""
     a, b, c = NEWTON_SCHULZ
     x = matrices.to(dtype)
     x = x / x.flatten(1).norm(dim=1).clamp(min=1e-7)[:, None, None]
@@ -80,10 +83,11 @@ def orthogonalize(
 
 
 class Muon:
-    """Momentum, Nesterov, orthogonalize, decoupled weight decay. Names keep the state readable and independent of order.
+    """Muon: momentum, Nesterov, orthogonalization, decoupled weight decay. The state is keyed by parameter name, so that it does not
+    depend on the order of parameters.
 
-    With several ranks each orthogonalises its share of every stack, and one sum puts the shares together (2.4 ms for 1.5 M bf16
-    values between two CPU processes, where the whole of Newton-Schulz takes each of them 26).
+    With several ranks each orthogonalizes its share of every stack, and one all-reduce combines the shares (2.4 ms for 1.5 M bf16
+    values between two CPU processes, where all of Newton-Schulz would take each of them 26 ms).
     """
 
     def __init__(
@@ -103,13 +107,16 @@ class Muon:
 
     @torch.no_grad()
     def step(self, multiplier: float) -> None:
+        """Update every matrix. `multiplier` scales the learning rate."""
         stacks = [self._compute_directions(names) for names in self.groups.values()]
         self.world.sum_tensors(stacks)
         for names, stack in zip(self.groups.values(), stacks, strict=True):
-            self._apply_updates(names, self._restore_orientation(names, stack.float()), multiplier * self.settings.matrix_lr)
+            self._apply_updates(
+                names, self._restore_orientation(names, stack.float()), multiplier * self.settings.matrix_lr
+            )
 
     def _compute_directions(self, names: list[str]) -> Float[Tensor, "N m n"]:
-        """The orthogonalised updates of a group, m ≤ n; zeros where they are another rank's to compute."""
+        """Return the orthogonalized updates of a group, m ≤ n, with zeros for the matrices that other ranks compute."""
         momenta, grads = self._update_momenta(names)
         rank, n_ranks = self.world.rank, self.world.n_ranks
         mine = slice(len(names) * rank // n_ranks, len(names) * (rank + 1) // n_ranks)
@@ -126,14 +133,14 @@ class Muon:
         return stack
 
     def _update_momenta(self, names: list[str]) -> tuple[list[Tensor], list[Tensor]]:
-        """The group's momenta, moved towards the gradients, and these; this rank's rows where they are sharded."""
+        """Update the momenta of a group. Return momenta and gradients, this rank's rows of them if they are sharded."""
         momenta = [get_local(self.momentum[name]) for name in names]
         grads = [get_local(get_grad(self.parameters[name])) for name in names]
         torch._foreach_lerp_(momenta, grads, 1 - self.settings.momentum)
         return momenta, grads
 
     def _restore_orientation(self, names: list[str], wide: Iterable[Tensor]) -> list[Tensor]:
-        """Each matrix in the shape of its parameter."""
+        """Return each matrix in the shape of its parameter."""
         shapes = [self.parameters[name].shape for name in names]
         return [update if m <= n else update.T for update, (m, n) in zip(wide, shapes, strict=True)]
 
@@ -148,9 +155,10 @@ class Muon:
 
 
 class ShardedMuon(Muon):
-    """The same steps over matrices of which each rank holds some rows. A rank owns its share of every group: it is sent their
-    rows, orthogonalises them whole, and sends back to each rank the rows it holds. One group at a time, so that beside the state
-    a rank holds a group's share a few times over: bytes sent, 2 × (1 - 1 / ranks) values for each one of the matrices.
+    """The same updates for matrices whose rows are sharded over the ranks. A rank owns its share of every group: it receives their
+    rows, orthogonalizes the whole matrices, and sends back to each rank the rows it holds. Groups are processed one at a time, so
+    that beside the state a rank holds only a few copies of its share of one group. Communication: 2 × (1 - 1 / ranks) values per
+    value of the matrices.
     """
 
     @torch.no_grad()
@@ -161,24 +169,30 @@ class ShardedMuon(Muon):
             self._apply_updates(names, self._orthogonalize_rows(names, rows), multiplier * self.settings.matrix_lr)
 
     def _orthogonalize_rows(self, names: list[str], rows: list[Tensor]) -> list[Tensor]:
-        """From this rank's rows of each update to its rows of the orthogonalised ones."""
+        """Return this rank's rows of the orthogonalized updates, given its rows of each update."""
         rank, n_ranks = self.world.rank, self.world.n_ranks
         owned = [names[len(names) * r // n_ranks : len(names) * (r + 1) // n_ranks] for r in range(n_ranks)]
         mine, by_name = owned[rank], dict(zip(names, rows, strict=True))
-        parts = self._exchange_rows([[by_name[name] for name in part] for part in owned], [mine] * n_ranks, range(n_ranks))
+        parts = self._exchange_rows(
+            [[by_name[name] for name in part] for part in owned], [mine] * n_ranks, range(n_ranks)
+        )
         gathered = [torch.cat(pieces) for pieces in zip(*parts, strict=True)]
         whole = [flat.view(self.parameters[name].shape) for name, flat in zip(mine, gathered, strict=True)]
         results: list[Tensor] = []
         if whole:
             stack = torch.stack([each if each.shape[0] <= each.shape[1] else each.T for each in whole])
-            results = self._restore_orientation(mine, orthogonalize(stack, self.settings.newton_schulz_steps, self.dtype))
+            results = self._restore_orientation(
+                mine, orthogonalize(stack, self.settings.newton_schulz_steps, self.dtype)
+            )
         back = [result.reshape(-1).split(self._count_values(name)) for name, result in zip(mine, results, strict=True)]
         parts = self._exchange_rows([[pieces[r] for pieces in back] for r in range(n_ranks)], owned, [rank] * n_ranks)
         flat = [piece for part in parts for piece in part]
         return [piece.view(row.shape).float() for piece, row in zip(flat, rows, strict=True)]
 
-    def _exchange_rows(self, sent: list[list[Tensor]], names: list[list[str]], whose: Iterable[int]) -> list[list[Tensor]]:
-        """`sent[r]` goes to rank r; gives what rank r sent: of each of `names[r]` the rows that rank `whose[r]` holds, flat."""
+    def _exchange_rows(
+        self, sent: list[list[Tensor]], names: list[list[str]], whose: Iterable[int]
+    ) -> list[list[Tensor]]:
+        """Send `sent[r]` to rank r. Return what rank r sent here: the rows of each of `names[r]` that rank `whose[r]` holds, flat."""
         sizes = [[self._count_values(name)[holder] for name in each] for each, holder in zip(names, whose, strict=True)]
         empty = torch.empty(0, dtype=self.dtype, device=self.world.device)
         flat = [torch.cat([empty, *(tensor.reshape(-1) for tensor in part)]) for part in sent]
@@ -186,12 +200,13 @@ class ShardedMuon(Muon):
         return [list(part.split(size)) if size else [] for part, size in zip(received, sizes, strict=True)]
 
     def _count_values(self, name: str) -> list[int]:
+        """Return how many values of a matrix each rank holds."""
         m, n = self.parameters[name].shape
         return [count * n for count in count_rows_by_rank(m, self.world.n_ranks)]
 
 
 class Optimizer:
-    """Both optimizers over one model. Its state is a flat dict of tensors by parameter name: it goes into safetensors as it is."""
+    """Both optimizers over one model. The state is a flat dict of tensors by parameter name, which safetensors stores as it is."""
 
     def __init__(
         self,
@@ -202,7 +217,7 @@ class Optimizer:
         world: World | None = None,
     ) -> None:
         self.settings = settings
-        self.named = dict(model.named_parameters())  # a tied table appears once
+        self.named = dict(model.named_parameters())  # a tied embedding appears once
         kinds = {name: classify_parameter(name, parameter) for name, parameter in self.named.items()}
         matrices = [(name, p) for name, p in self.named.items() if kinds[name] == "matrix"]
         muon = ShardedMuon if world is not None and world.is_sharded else Muon
@@ -219,14 +234,14 @@ class Optimizer:
         )
 
     def step(self, multiplier: float) -> None:
-        """`multiplier` is the schedule's; it scales every group."""
+        """Update every parameter. `multiplier` comes from the schedule and scales every learning rate."""
         for group in self.adam.param_groups:
             group["lr"] = self.lrs[group["kind"]] * multiplier
         self.muon.step(multiplier)
         self.adam.step()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Every tensor of the state, detached but not copied."""
+        """Return every tensor of the state, not copied."""
         state = {f"momentum.{name}": tensor for name, tensor in self.muon.momentum.items()}
         for name, parameter in self.named.items():
             for key, tensor in self.adam.state.get(parameter, {}).items():
@@ -234,13 +249,13 @@ class Optimizer:
         return state
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Raises: ValueError when the state is of another model."""
+        """Copy a state into this optimizer. Raises: ValueError if it belongs to another model."""
         expected = {f"momentum.{name}" for name in self.muon.momentum}
-        found = {key for key in state if key.startswith("momentum.")}
-        if expected != found:
+        given = {key for key in state if key.startswith("momentum.")}
+        if expected != given:
             raise ValueError(
-                f"the optimizer's state is of another model; found {len(found)} matrices where {len(expected)} were expected; "
-                "start from an empty checkpoint folder."
+                f"the optimizer state belongs to another model: it has {len(given)} matrices instead of {len(expected)}; "
+                "start with an empty checkpoint folder"
             )
         for name, tensor in self.muon.momentum.items():
             tensor.copy_(state[f"momentum.{name}"])
@@ -252,6 +267,7 @@ class Optimizer:
 
 
 def classify_parameter(name: str, parameter: Tensor) -> Literal["matrix", "embedding", "head", "norm"]:
+    """Return which learning rate a parameter has."""
     if parameter.ndim < 2:
         return "norm"
     if name.startswith("embedding."):

@@ -1,8 +1,8 @@
-"""The history of a run, and its checkpoints: when one is due, what goes into it, and the way back.
+"""Decide when a checkpoint is due, save it with the history of the run, and restore a run from it.
 
-In: the records and events of the loop, model and optimizer, the folder. Out: checkpoints (model.training.checkpoints; where each rank holds
-its part of the weights, model.training.sharded_checkpoint), and model and optimizer as one of them has them. All ranks call the same methods
-at the same steps. Either kind is read by any number of ranks, sharded or not.
+In: the records and events of the loop, model and optimizer, the folder. Out: checkpoints (model.training.checkpoints; for sharded
+weights model.training.sharded_checkpoint), and the restored state of model and optimizer. All ranks call the same methods at the
+same steps. Checkpoints of both kinds can be read by any number of ranks, sharded or not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from model.training.spikes import DivergedError, TrainingEvent
 
 @dataclass(frozen=True, kw_only=True)
 class StepRecord:
-    """After `step` steps: the mean loss of that step's batch, the schedule's multiplier `lr`, all tokens and seconds so far."""
+    """The metrics after `step` steps: mean loss of that step's batch, the schedule's multiplier `lr`, total tokens and seconds."""
 
     step: int
     loss_nats: float
@@ -35,20 +35,21 @@ class StepRecord:
     evaluation: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Flat: what `evaluate` gave stands beside the rest."""
+        """Return a flat dict, with the results of `evaluate` beside the other fields."""
         values = asdict(self)
         return values | values.pop("evaluation")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StepRecord:
+        """Return the record that `to_dict` made this dict of."""
         names = cls.__dataclass_fields__.keys() - {"evaluation"}
         evaluation = {name: value for name, value in values.items() if name not in names}
         return cls(**{name: values[name] for name in names}, evaluation=evaluation)
 
 
 class Saver:
-    """The checkpoints of one run: one at a multiple of each of `every` (0 = never), one each `every_seconds`, and with
-    `keep_best` one at each new best evaluation."""
+    """Saves the checkpoints of one run: at multiples of each of `every` steps (0 = never), every `every_seconds`, and with
+    `keep_best` at each new best evaluation."""
 
     def __init__(
         self,
@@ -70,7 +71,8 @@ class Saver:
         self.saved_at = time.perf_counter()
 
     def load(self, up_to: int | None = None) -> tuple[list[StepRecord], list[TrainingEvent]]:
-        """Model and optimizer as the newest checkpoint (of at most `up_to` steps) has them; its history and events."""
+        """Restore model and optimizer from the newest checkpoint (of at most `up_to` steps). Return its history and events, both
+        empty if there is no checkpoint. Raises: DivergedError if there is none to roll back to."""
         read = read_checkpoint
         if self.world.is_sharded:
             from model.training.sharded_checkpoint import make_reader  # whose libraries take a second to import
@@ -82,18 +84,19 @@ class Saver:
         if saved is None:
             if up_to is not None:
                 raise DivergedError(
-                    f"training can't go back to step {up_to}; found no whole checkpoint in {self.folder}; start again."
+                    f"training can't roll back to step {up_to}: no intact checkpoint in {self.folder}; start the run again"
                 )
             return [], []
         restore(self.model, saved.model)
-        self.optimizer.adam.state.clear()  # a first checkpoint has none, and would leave what is there
+        self.optimizer.adam.state.clear()  # a checkpoint of step 0 has no state, and would keep the current one
         self.optimizer.load_state_dict({name: tensor.to(self.world.device) for name, tensor in saved.optimizer.items()})
         return [StepRecord.from_dict(each) for each in saved.history], [
             TrainingEvent.from_dict(dict(e)) for e in saved.events
         ]
 
     def is_due(self, history: Sequence[StepRecord]) -> bool:
-        """As the main process sees it, whose clock and evaluations count. Where nobody else saves, the others say no unasked."""
+        """Return whether a checkpoint is due. The main process decides, by its clock and evaluations; if weights are not sharded,
+        only the main process saves, so the others return False without communicating."""
         is_due = self.world.is_main and self._is_due(history)
         return bool(self.world.broadcast([is_due])[0]) if self.world.is_sharded else is_due
 
@@ -106,7 +109,7 @@ class Saver:
         )
 
     def save(self, history: Sequence[StepRecord], events: Sequence[TrainingEvent]) -> None:
-        """Of all ranks where they are sharded; else of the main process, which waits for nobody."""
+        """Write a checkpoint: all ranks together if they are sharded, else the main process alone, without synchronization."""
         records, decisions = [record.to_dict() for record in history], [event.to_dict() for event in events]
         tensors, state = get_model_tensors(self.model), self.optimizer.state_dict()
         policy = replace(self.policy, best_step=find_best_step(history) if self.keep_best else -1)
@@ -121,14 +124,14 @@ class Saver:
 
 
 def find_best_step(history: Sequence[StepRecord]) -> int:
-    """The step whose first held-out figure is lowest; -1 where nothing was evaluated."""
-    figures = [(record.step, [v for v in record.evaluation.values() if isinstance(v, float)]) for record in history]
-    measured = [(values[0], step) for step, values in figures if values]
+    """Return the step whose first held-out metric is lowest, -1 if nothing was evaluated."""
+    metrics = [(record.step, [v for v in record.evaluation.values() if isinstance(v, float)]) for record in history]
+    measured = [(values[0], step) for step, values in metrics if values]
     return min(measured)[1] if measured else -1
 
 
 def read_checkpoint(path: Path) -> Tensors:
-    """Read all tensors of a checkpoint, whole, whichever way they were saved."""
+    """Read all tensors of a checkpoint, sharded or not, as whole tensors."""
     if (path / "model.safetensors").is_file():
         return read_tensors(path)
     from model.training.sharded_checkpoint import read_whole  # whose libraries take a second to import

@@ -1,6 +1,6 @@
-"""The learning rate's shape over a run: warm up, stay, decay (WSD; Hu et al. 2024, MiniCPM). Standard library only.
+"""The learning-rate schedule: warmup, stable, decay (WSD; Hu et al. 2024, MiniCPM). Standard library only.
 
-In: a step, counted from 0. Out: a multiplier between 0 and 1 for every group's learning rate. A pure function, so a
+In: a step, counted from 0. Out: a multiplier between 0 and 1 for every learning rate. A pure function of the step, so a
 resumed run needs no state for it.
 """
 
@@ -20,19 +20,19 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.total_steps < 1:
-            raise ValueError(f"schedule.total_steps must be at least 1; found {self.total_steps}; raise it.")
+            raise ValueError(f"schedule.total_steps must be at least 1, got {self.total_steps}")
         for name in ("warmup_frac", "decay_frac", "final_lr_frac"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                raise ValueError(f"schedule.{name} must lie between 0 and 1; found {value}; correct it.")
+                raise ValueError(f"schedule.{name} must be between 0 and 1, got {value}")
         if self.warmup_frac + self.decay_frac > 1 + 1e-9:
             raise ValueError(
-                "schedule.warmup_frac and schedule.decay_frac overlap; found "
-                f"{self.warmup_frac} + {self.decay_frac} > 1; lower one of them."
+                "schedule.warmup_frac and schedule.decay_frac overlap: "
+                f"{self.warmup_frac} + {self.decay_frac} > 1; lower one of them"
             )
 
     def __call__(self, step: int) -> float:
-        """Step 0 already moves the weights, and the last step moves them by a little more than `final_lr_frac`."""
+        """Return the multiplier of a step. It is above 0 at step 0, and slightly above `final_lr_frac` at the last step."""
         warmup_steps = round(self.warmup_frac * self.total_steps)
         decay_steps = round(self.decay_frac * self.total_steps)
         if step < warmup_steps:

@@ -1,10 +1,10 @@
-"""Checkpoints of sharded runs: each rank writes and reads its own rows (torch.distributed.checkpoint, in its safetensors form).
+"""Checkpoints of sharded runs: each rank writes and reads its own rows (torch.distributed.checkpoint with safetensors).
 
-In: tensors of which each rank holds rows. Out: the same folder as model.training.checkpoints's, with one `shard-0000N-….safetensors` for each
-rank in place of its two files, weights and state together; their offsets stand in each file's header, so no pickled index is
-needed. The same promises: all files are synced and hashed before the main process gives the folder its name, and a folder with
-the right name is whole. Read by any number of ranks, sharded or not. Memory: one copy of a rank's part. All machines have to see
-one folder.
+In: tensors whose rows are sharded over the ranks. Out: the same folder as that of model.training.checkpoints, with one
+`shard-0000N-….safetensors` per rank instead of its two files, weights and optimizer state together; offsets are in the header of
+each file, so no pickled index is needed. The guarantees are the same: all files are synced and hashed before the main process
+renames the folder, and a folder with the final name is complete. It can be read by any number of ranks, sharded or not. Memory:
+one copy of a rank's part. All machines must share the folder.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DIGEST_BYTES = 32
 
 
 def save_sharded(folder: Path, checkpoint: Checkpoint, policy: RetentionPolicy, world: World) -> None:
-    """Of all ranks together. Steps as in model.training.checkpoints.save_checkpoint."""
+    """Write a checkpoint, all ranks together, in the steps of model.training.checkpoints.save_checkpoint."""
     if world.is_main:
         begin_checkpoint(folder, checkpoint.step)
     world.barrier()
@@ -48,19 +48,19 @@ def save_sharded(folder: Path, checkpoint: Checkpoint, policy: RetentionPolicy, 
     with unwrap_errors():
         save({**checkpoint.model, **checkpoint.optimizer}, storage_writer=writer)
     names = sorted(path.name for path in unfinished.glob(f"shard-{world.rank + 1:05d}-*"))
-    assert len(names) <= 1, names  # a rank may hold no row of anything
+    assert len(names) <= 1, names  # a rank may hold no rows at all
     digest = bytes.fromhex(sync_and_hash(unfinished / names[0])) if names else bytes(DIGEST_BYTES)
     digests = [0.0] * DIGEST_BYTES * world.n_ranks
     digests[world.rank * DIGEST_BYTES : (world.rank + 1) * DIGEST_BYTES] = list(digest)
     n_written, *gathered = (int(value) for value in world.sum(len(names), *digests))
     if world.is_main:
         finish_checkpoint(unfinished, checkpoint, name_digests(unfinished, bytes(gathered), n_written), policy)
-    world.barrier()  # nobody is ahead of a checkpoint that may still fail
+    world.barrier()  # no rank continues before the checkpoint is complete
 
 
 @contextmanager
 def unwrap_errors() -> Generator[None]:
-    """What went wrong in some rank as itself (a full disk, a Ctrl-C) and not wrapped in an exception that nobody waits for."""
+    """Raise the original error of a rank (a full disk, Ctrl-C) instead of torch's CheckpointException around it."""
     try:
         yield
     except CheckpointException as error:
@@ -69,12 +69,13 @@ def unwrap_errors() -> Generator[None]:
 
 
 def name_digests(folder: Path, digests: bytes, n_written: int) -> dict[str, str]:
-    """Of each rank's file; `digests` has one after the other, by rank. Raises: ValueError where one wrote into another folder."""
+    """Return the sha256 of each rank's file by name; `digests` is their concatenation by rank. Raises: ValueError if a rank wrote
+    to another folder."""
     names = sorted(path.name for path in folder.glob("shard-*"))
     if len(names) != n_written:
         raise ValueError(
-            f"a checkpoint needs a folder that all machines share; found {len(names)} of the {n_written} files that the processes "
-            f"wrote to {folder}; keep scratch/ on a shared file system."
+            f"a checkpoint needs a folder that all machines share: {len(names)} of {n_written} files written to {folder} are "
+            "visible here; put scratch/ on a shared file system"
         )
     ranks = [int(name[6:11]) - 1 for name in names]
     return {
@@ -84,7 +85,7 @@ def name_digests(folder: Path, digests: bytes, n_written: int) -> dict[str, str]
 
 
 def make_reader(like: Mapping[str, Tensor]) -> Read:
-    """Reads the rows that this rank holds of these weights, and of their state: as many ranks as there are, whoever wrote."""
+    """Return a function that reads this rank's rows of these weights and of their optimizer state, however many ranks wrote them."""
     return partial(_read_rows, like)
 
 
@@ -94,24 +95,25 @@ def _read_rows(like: Mapping[str, Tensor], path: Path) -> Tensors:
         kind, _, of = name.partition(".")
         whose = of if is_optimizer_state(name) else name
         if whose not in like or (kind != "step" and size != like[whose].shape):
-            raise ValueError(f"{name} of shape {tuple(size)} is of another model")
+            raise ValueError(f"{name} of shape {tuple(size)} belongs to another model")
         tensors[name] = torch.empty(size, dtype=dtype) if kind == "step" else torch.empty_like(like[whose], dtype=dtype)
     return _read(tensors, path)
 
 
 def read_whole(path: Path) -> Tensors:
-    """Every tensor, in this process alone."""
+    """Read every tensor as a whole, in this process alone."""
     return _read({name: torch.empty(size, dtype=dtype) for name, (size, dtype) in _read_metadata(path).items()}, path)
 
 
 def _read_metadata(path: Path) -> dict[str, tuple[torch.Size, torch.dtype]]:
-    found = HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
-    return {name: (each.size, each.properties.dtype) for name, each in found.items()}  # pyright: ignore[reportAttributeAccessIssue]
+    """Return the shape and dtype of each tensor in a checkpoint."""
+    metadata = HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
+    return {name: (each.size, each.properties.dtype) for name, each in metadata.items()}  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _read(tensors: Tensors, path: Path) -> Tensors:
     with warnings.catch_warnings(), unwrap_errors():
-        # Each reads for itself: that is meant.
+        # Each rank reads by itself, on purpose.
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         load(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=True)
     return tensors

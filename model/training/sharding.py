@@ -1,12 +1,13 @@
-"""Training where each rank holds its rows of every weight, gradient and moment (FSDP2: torch.distributed.fsdp.fully_shard).
+"""Fully sharded training: each rank holds its rows of every weight, gradient and moment (FSDP2, torch.distributed.fsdp.fully_shard).
 
 In: a model with fp32 weights, whole on each rank. Out: the same model with DTensors as parameters, and gradients on them, summed
-over the ranks. A layer's weights are fetched in the dtype of the products, used and dropped; its gradients are reduced in fp32, at
-every micro-batch, so that none stays whole. Embedding, head and last norm are fetched once for a forward and backward pass.
+over the ranks. The weights of a layer are gathered in the compute dtype, used and freed; its gradients are reduce-scattered in
+fp32 after every micro-batch, so that none stays whole. Embedding, head and final norm are gathered once per forward and backward
+pass.
 
-Memory: 16 bytes a parameter shared over the ranks (12 for a matrix that Muon moves), the layer at work and the next one in the low
-dtype, embedding and head. At the start each rank has the whole model in fp32 in the memory of its machine, and drops it.
-Evaluation and the finished model are made whole on the main process. Communication: three times the weights in the low dtype.
+Memory: 16 bytes per parameter divided by the number of ranks (12 for Muon matrices), plus the current layer, the next one,
+embedding and head in the compute dtype. At the start each rank holds the whole model in fp32 in host memory and frees it.
+Evaluation and the finished model are gathered on the main process. Communication: three times the weights in the compute dtype.
 
 Papers: ZeRO-3 (Rajbhandari et al. 2020), FSDP (Zhao et al. 2023).
 """
@@ -33,7 +34,7 @@ from model.training.compute import Log, move_to_device
 
 
 class _WithLoss(nn.Module):
-    """From ids to nats in one forward pass, so that the head is there when the loss needs it."""
+    """Computes nats from ids in one forward pass, so that the head is gathered when the loss needs it."""
 
     def __init__(self, model: Transformer, gradients: Any) -> None:
         super().__init__()
@@ -46,7 +47,7 @@ class _WithLoss(nn.Module):
 
 
 class ShardedCompute:
-    """A model.training.compute.Compute: autograd over a model that is sharded in place."""
+    """An implementation of model.training.compute.Compute: autograd over a model that is sharded in place."""
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class ShardedCompute:
         problem = find_compiler_problem(world.device.type) if use_compile else "switched off"
         if problem is None:
             for layer in model.layers:
-                layer.compile()  # each by itself: the fetching between them stays outside
+                layer.compile()  # each by itself: the gathering between layers stays outside
             gradients: Any = torch.compile(compute_chunk_gradients, dynamic=False)
         else:
             log(f"training runs without torch.compile: {problem}")
@@ -77,13 +78,13 @@ class ShardedCompute:
         self.whole = _WithLoss(model, gradients)
         for part in (*model.layers, self.whole):
             sharded: FSDPModule = fully_shard(part, mesh=mesh, mp_policy=policy)
-            sharded.set_gradient_divide_factor(1.0)  # a sum: each rank's nats are divided by all targets
-            sharded.set_force_sum_reduction_for_comms(True)  # gloo has no scaled sum
-        for name in ("cos", "sin"):  # once, instead of at each layer
+            sharded.set_gradient_divide_factor(1.0)  # sum: each rank divides its nats by the global number of targets
+            sharded.set_force_sum_reduction_for_comms(True)  # gloo has no pre-scaled sum
+        for name in ("cos", "sin"):  # once, instead of in each layer
             setattr(model, name, getattr(model, name).to(world.device, self.dtype))
 
     def update(self) -> None:
-        """Nothing: weights are cast as they are fetched."""
+        """Do nothing: weights are cast as they are gathered."""
 
     def add_gradients(self, batch: Batch, n_targets: Float[Tensor, ""]) -> Float[Tensor, ""]:
         scored = find_scored_tokens(batch.targets)  # on the CPU
@@ -92,7 +93,8 @@ class ShardedCompute:
         return nats.detach().double()
 
     def model_for_evaluation(self) -> Transformer:
-        """Of all ranks together: a whole copy in the low dtype on the main process; the others get the sharded model back."""
+        """Gather a whole copy in the compute dtype on the main process; return the sharded model on the others. All ranks must call
+        it."""
         weights = dict(gather_weights(self.model, self.world, dtype=self.dtype))
         if not self.world.is_main:
             return self.model
@@ -105,8 +107,8 @@ class ShardedCompute:
 def gather_weights(
     model: Transformer, world: World, *, dtype: torch.dtype = torch.float32
 ) -> Iterator[tuple[str, Tensor]]:
-    """Of all ranks together, one weight at a time: name and whole value, on the main process alone. A weight that is not sharded
-    comes as it is."""
+    """Yield name and whole value of one weight at a time, on the main process only; all ranks must call it. A weight that is not
+    sharded is yielded as it is."""
     for name, parameter in model.named_parameters():
         whole = gather_whole(parameter.detach().to(dtype))
         if world.is_main:

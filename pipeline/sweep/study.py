@@ -138,7 +138,9 @@ class Study:
         for trial in trials:
             points = trial.intermediate_values
             bpb = trial.value if trial.state is TrialState.COMPLETE else points[max(points)] if points else None
-            rows.append(TrialRow(trial.number, STATES[trial.state], bpb, round_values(trial.params), dict(trial.user_attrs)))
+            rows.append(
+                TrialRow(trial.number, STATES[trial.state], bpb, round_values(trial.params), dict(trial.user_attrs))
+            )
         order = list(STATES.values())
         return sorted(rows, key=lambda row: (order.index(row.state), row.bpb or 0.0, row.number))
 

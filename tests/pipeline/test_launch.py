@@ -53,7 +53,11 @@ def test_processes_on_a_cpu_divide_the_batch(
 def test_what_torchrun_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MINIGPT_MAX_RESTARTS", raising=False)
     assert make_torchrun_options([], 4) == ["--standalone", "--max-restarts=0", "--nproc-per-node=4"]
-    assert make_torchrun_options(["--nproc_per_node=2"], 4) == ["--standalone", "--max-restarts=0", "--nproc_per_node=2"]
+    assert make_torchrun_options(["--nproc_per_node=2"], 4) == [
+        "--standalone",
+        "--max-restarts=0",
+        "--nproc_per_node=2",
+    ]
     meeting = ["--nnodes=2", "--rdzv-endpoint=a:1", "--nproc-per-node=8"]
     assert make_torchrun_options(meeting, 4) == ["--rdzv-backend=c10d", "--max-restarts=0", *meeting]
 

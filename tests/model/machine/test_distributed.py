@@ -72,7 +72,7 @@ try:
     with connect("cpu", sharding="full" if os.environ["RANK"] == "1" else "none"):
         raise SystemExit("it went on")
 except ValueError as error:
-    assert "found full in 1 of 2" in str(error)
+    assert "full in 1 of 2" in str(error)
 """
 
 

@@ -118,7 +118,9 @@ def test_compiled_activations_are_what_the_partitioner_keeps() -> None:
     how: dict[str, Any] = {"total_steps": 1, "batch_rows": ROWS, "is_cuda": False, "is_compiled": True}
     for config, is_bf16 in itertools.product(configs, (False, True)):
         told = [
-            plan.count_torch_activation_bytes(PhaseRun(config=config, is_bf16=is_bf16, activation_checkpointing=kind, **how))
+            plan.count_torch_activation_bytes(
+                PhaseRun(config=config, is_bf16=is_bf16, activation_checkpointing=kind, **how)
+            )
             for kind in KINDS
         ]
         kept = [measured.pop(0) for _ in KINDS]

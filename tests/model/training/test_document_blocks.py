@@ -78,7 +78,7 @@ def test_where_blocks_fail_the_mask_is_written_out_and_that_is_said(monkeypatch:
     compute = TorchCompute(model, torch.float32, use_compile=True, log=said.append)
     model.mask_documents, compute.has_blocks = fail, True  # as on a GPU
     nats = compute.add_gradients(batch(), COUNT)
-    assert said == ["masks of documents are written out in full: FlexAttention failed here (no room)"]
+    assert said == ["document masks are materialized: FlexAttention failed here (no room)"]
     assert compute.is_compiled
     plain = TorchCompute(awake(), torch.float32, use_compile=False, log=lambda text: None)
     assert nats == plain.add_gradients(batch(), COUNT)

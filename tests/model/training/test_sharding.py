@@ -245,7 +245,7 @@ def test_machines_that_share_no_folder_are_told(tmp_path: Path) -> None:
     digests = bytes([1] * 32 + [0] * 32 + [3] * 32)
     found = name_digests(tmp_path, digests, 2)  # the second holds no row of anything
     assert [digest[:2] for _, digest in sorted(found.items())] == ["01", "03"]
-    with pytest.raises(ValueError, match="all machines share; found 2 of the 3 files"):
+    with pytest.raises(ValueError, match="all machines share: 2 of 3 files"):
         name_digests(tmp_path, digests, 3)
 
 

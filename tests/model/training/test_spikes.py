@@ -113,7 +113,7 @@ def run(
 
 
 def test_a_spike_without_leave_ends_the_run_and_names_its_documents(tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match=r"step 14; .*robust.* on rows .*documents of batch 14.*max_skips"):
+    with pytest.raises(DivergedError, match=r"step 14: .*robust.* on rows .*documents of batch 14.*max_skips"):
         run(tmp_path, "run", watching(max_skips=0))
 
 
