@@ -19,7 +19,7 @@ from typing import Any
 from ruamel.yaml import YAML, YAMLError
 
 from pipeline.frame.errors import UserError
-from pipeline.registry.lineage import lineage
+from pipeline.registry.lineage import extract_lineage
 
 STAGES = ("download", "dedupe", "filter", "shard")  # where no graph says otherwise
 FIRST, LAST = "download", "shard"
@@ -156,7 +156,7 @@ def lineage_at(root: Path, revision: str) -> Lineage:
     if text is None:
         raise UserError(f"{revision}: no dvc.lock", "the pipeline had not run in that commit", "give a later commit")
     try:
-        return lineage(YAML(typ="safe").load(text))
+        return extract_lineage(YAML(typ="safe").load(text))
     except (YAMLError, KeyError, TypeError) as error:
         raise UserError(f"{revision}: its dvc.lock can't be read", repr(error)[:200], "give another commit") from error
 

@@ -14,7 +14,7 @@ from pipeline.ledger.diff import Diff
 from pipeline.ledger.replay import Replay
 from pipeline.ledger.takedown import Listed, TakedownPlan
 from pipeline.ledger.versions import Sight, told
-from pipeline.registry.listing import console
+from pipeline.registry.listing import make_console
 
 MAX_SHOWN = 10
 NEXT = """next:
@@ -29,7 +29,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]])
         table.add_column(name, justify="right" if name in ("documents", "now", "then", "change") else "left")
     for row in rows:
         table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
-    console().print(table)
+    make_console().print(table)
 
 
 def show_json(values: Mapping[str, Any]) -> None:

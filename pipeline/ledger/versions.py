@@ -1,13 +1,12 @@
 """Which registered model versions have seen a document?
 
-In: the registry (pipeline/registry/__main__.py, only if there is one), DVC's cache and the workspace. Out: for each version the documents
+In: the registry (pipeline/registry/store.py, only if there is one), DVC's cache and the workspace. Out: for each version the documents
 that lie in its token shards, by the md5 of these shards in its lineage. Versions with the same shards are looked up once: one pass
 over a column of ids. Memory: a batch for each core, and the ids found.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,18 +60,27 @@ class RegisteredVersions:
     @cached_property
     def versions(self) -> list[Registered]:
         """Newest first; none without a registry, nor where it can't be read: then `trouble` says why."""
-        from pipeline.registry import __main__ as registry  # it takes two seconds to import MLflow
+        from pipeline.registry.store import explain_failure, has_store, open_store  # NumPy and more: only if needed
 
-        if not (self.root / "var/mlflow.db").exists() and not os.environ.get(registry.ELSEWHERE):
+        if not has_store(self.root):
             return []
         try:
-            with registry.open_store(self.root) as store:
-                return [Registered(*row) for row in registry.lineages(store)]
+            with open_store(self.root) as store:
+                aliases = store.read_aliases()
+                return [
+                    Registered(
+                        version.number,
+                        tuple(alias for alias, number in aliases.items() if number == version.number),
+                        version.tags.get("fingerprint", ""),
+                        store.read_lineage(version),
+                    )
+                    for version in store.list_versions()
+                ]
         except Exception as error:
-            failed = error if isinstance(error, UserError) else registry.explained("ledger", error)
-            if failed is None:
+            failure = error if isinstance(error, UserError) else explain_failure("ledger", error)
+            if failure is None:
                 raise
-            self.trouble = failed
+            self.trouble = failure
             return []
 
     @property
@@ -106,7 +114,7 @@ class RegisteredVersions:
 
     def here(self, stage: str) -> str:
         """md5 of what the stage made in the workspace, as dvc.lock has it."""
-        return folder_out(lineage.lineage(self._lock), stage)["md5"]
+        return folder_out(lineage.extract_lineage(self._lock), stage)["md5"]
 
     @cached_property
     def _lock(self) -> lineage.Lock:

@@ -1,8 +1,8 @@
-"""The version in use as a folder: `var/champion` points to one whole version, always: `model/`, `index/`, version.json.
+"""The champion as a folder: the link `var/champion` always points to one complete version: `model/`, `index/`, version.json.
 
-In: a function that fills an empty folder with a version's files. Out: `var/versions/<key>/` and the link `var/champion`
-to it. A version is filled aside and renamed, the link is replaced in one step, so that nobody ever reads half a model;
-the version replaced stays one turn longer, for whoever still has it open.
+In: a function that downloads a version's files into an empty folder. Out: `var/versions/<key>/`, and the link `var/champion` to
+it. A version is downloaded beside it and renamed, and the link is replaced atomically, so that no reader ever sees half a model;
+the version that was replaced is kept until the next replacement, for processes that still have it open.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ LINK = Path("var/champion")
 VERSIONS = Path("var/versions")
 
 
-def install(root: Path, key: str, about: Mapping[str, str], fill: Callable[[Path], None]) -> Path:
-    """Makes `var/champion` the version named `key`, downloaded by `fill` unless it lies there already."""
+def install(root: Path, key: str, about: Mapping[str, str], fetch: Callable[[Path], None]) -> Path:
+    """Point `var/champion` to the version named `key`, calling `fetch` only if it has not been downloaded; return the link."""
     folder = root / VERSIONS / key
     if not folder.exists():
-        fill_whole(folder, fill)
+        fetch_atomically(folder, fetch)
     _write_about(folder, about)
-    link, aside = root / LINK, root / LINK.with_name(".champion")
+    link, new_link = root / LINK, root / LINK.with_name(".champion")
     if link.exists() and not link.is_symlink():
-        raise UserError(f"{link}: in the way", "a folder that is no link to a version", "move it away, then pull again")
-    before = link.resolve().name if link.is_symlink() else ""
-    aside.unlink(missing_ok=True)
-    aside.symlink_to(Path(os.path.relpath(folder, link.parent)))
-    aside.replace(link)
+        raise UserError(f"{link}: in the way", "a folder, not a link to a version", "move it away, then pull again")
+    replaced = link.resolve().name if link.is_symlink() else ""
+    new_link.unlink(missing_ok=True)
+    new_link.symlink_to(Path(os.path.relpath(folder, link.parent)))
+    new_link.replace(link)
     for other in (root / VERSIONS).iterdir():
-        if other.name not in (key, before):
+        if other.name not in (key, replaced):
             shutil.rmtree(other)
     return link
 
 
-def copy_to(folder: Path, about: Mapping[str, str], fill: Callable[[Path], None]) -> Path:
-    """The version in a folder of one's own, which must be new or empty."""
+def copy_to(folder: Path, about: Mapping[str, str], fetch: Callable[[Path], None]) -> Path:
+    """Download a version into `folder`, and return it. Raises `UserError` if it exists and is not an empty folder."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(
-            f"--to {folder}: already in use", "a file, or a folder with something in it", "give a new or empty folder"
+            f"--to {folder}: already in use", "a file, or a folder with files", "give a new or empty folder"
         )
-    fill_whole(folder, fill)
+    fetch_atomically(folder, fetch)
     _write_about(folder, about)
     return folder
 
 
-def fill_whole(folder: Path, fill: Callable[[Path], None]) -> None:
-    """`folder` appears when `fill` is done with it, and not before."""
+def fetch_atomically(folder: Path, fetch: Callable[[Path], None]) -> None:
+    """Call `fetch` on a temporary folder, and rename that to `folder` only when it has succeeded."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        fill(partial)
+        fetch(partial)
         if folder.exists():
-            folder.rmdir()  # empty: copy_to has looked
+            folder.rmdir()  # it is empty: copy_to has checked
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

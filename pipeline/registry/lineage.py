@@ -1,8 +1,8 @@
-"""What a finished pipeline is made of: everything that `publish` puts into the registry, read from the repository's root.
+"""Everything that `publish` records about a finished pipeline, read from the repository's root.
 
 In: dvc.lock, dvc.yaml, params.yaml, data/metrics/*.json, var/timings, the training histories and Git. Out: one `Publication`,
-named by a fingerprint of the outputs that a version consists of and of the params. Nothing is written. An unfinished or stale
-pipeline is refused: DVC itself is asked, because only it knows what every stage depends on.
+identified by a fingerprint of a version's outputs and of the params. Nothing is written. An unfinished or stale pipeline is
+refused: `dvc status` decides, because only DVC knows everything that a stage depends on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,20 +19,19 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.frame.errors import UserError
+from pipeline.frame.provenance import read_flat_params, read_git_state
 from pipeline.frame.timings import TIMINGS, read_timings
 
 METRICS = Path("data/metrics")
 VERSION_OUTS = ("data/sft", "data/index", "data/evaluate", "data/metrics/evaluate.json")  # what a version consists of
-CURVES = ("pretrain", "sft")  # stages that leave data/<stage>/history.jsonl
-WRITTEN_BY_THE_RUN = (":(exclude)dvc.lock", ":(exclude)data/metrics", ":(exclude)data/.gitignore")
-MAX_PARAM_CHARS = 500  # what every MLflow store takes; params.yaml itself is kept whole beside it
+CURVES = ("pretrain", "sft")  # stages that write data/<stage>/history.jsonl
 
 Lock = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Point:
-    """One value of a curve."""
+    """One value of a metric at a step."""
 
     name: str
     step: int
@@ -46,29 +44,29 @@ class Publication:
 
     fingerprint: str
     metrics: dict[str, float]  # "stage.metric"
-    params: dict[str, str]  # dotted names
-    curves: list[Point]  # "stage/value"
+    params: dict[str, str]  # by dotted name
+    curves: list[Point]  # named "stage/metric"
     lineage: dict[str, Any]
     tags: dict[str, str]
 
 
-def collect(root: Path) -> Publication:
-    """Everything about the finished pipeline below `root`. Raises `UserError` if it is unfinished or stale."""
+def collect_publication(root: Path) -> Publication:
+    """Collect everything about the finished pipeline below `root`. Raises `UserError` if it is unfinished or stale."""
     lock = read_lock(root)
     check_finished(root)
     stages = list(lock["stages"])
     return Publication(
-        fingerprint=fingerprint(lock),
-        metrics=stage_metrics(root, stages) | stage_timings(root, stages),
-        params=flat_params(root / "params.yaml"),
+        fingerprint=compute_fingerprint(lock),
+        metrics=read_stage_metrics(root, stages) | read_stage_timings(root, stages),
+        params=read_flat_params(root / "params.yaml"),
         curves=[point for stage in CURVES for point in read_curve(root / "data" / stage / "history.jsonl", stage)],
-        lineage=lineage(lock),
-        tags=git_state(root),
+        lineage=extract_lineage(lock),
+        tags=read_git_state(root),
     )
 
 
 def read_lock(root: Path) -> Lock:
-    """dvc.lock as it stands. Raises `UserError` if there is none."""
+    """Return the content of dvc.lock. Raises `UserError` if there is none."""
     path = root / "dvc.lock"
     try:
         lock: Lock = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
@@ -80,35 +78,35 @@ def read_lock(root: Path) -> Lock:
 
 
 def check_finished(root: Path) -> None:
-    """Raises `UserError` if a stage has not run, or what it read or wrote has changed since."""
+    """Raise `UserError` if a stage has not run, or if its inputs or outputs have changed since it ran."""
     command = [sys.executable, "-m", "dvc", "status", "--json", "dvc.yaml"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode:
-        found = done.stderr.strip().splitlines()[:2]
-        raise UserError("publish: `dvc status` failed", " ".join(found), "wait until no stage runs, then try again")
-    changes: dict[str, list[Any]] = json.loads(done.stdout or "{}")
+    process = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if process.returncode:
+        found = process.stderr.strip().splitlines()[:2]
+        raise UserError("publish: `dvc status` failed", " ".join(found), "wait until no stage is running, then retry")
+    changes: dict[str, list[Any]] = json.loads(process.stdout or "{}")
     if changes:
-        found = "; ".join(f"{stage}: {_changes(details)}" for stage, details in list(changes.items())[:4])
-        more = f"; and {len(changes) - 4} stages more" if len(changes) > 4 else ""
+        found = "; ".join(f"{stage}: {_describe_changes(details)}" for stage, details in list(changes.items())[:4])
+        more = f"; and {len(changes) - 4} more stages" if len(changes) > 4 else ""
         raise UserError(
             "publish: the pipeline is unfinished or stale", found + more, "run `make run` or `dvc repro` first"
         )
 
 
-def _changes(details: list[Any]) -> str:
-    said: list[str] = []
+def _describe_changes(details: list[Any]) -> str:
+    changes: list[str] = []
     for detail in details:
         if isinstance(detail, str):
-            said.append(detail)
+            changes.append(detail)
             continue
         for paths in detail.values():
-            said += [f"{path} {state}" for path, state in paths.items() if isinstance(state, str)]
-            said += [f"{path}: {', '.join(state)}" for path, state in paths.items() if not isinstance(state, str)]
-    return ", ".join(said[:3]) + (", …" if len(said) > 3 else "")
+            changes += [f"{path} {state}" for path, state in paths.items() if isinstance(state, str)]
+            changes += [f"{path}: {', '.join(state)}" for path, state in paths.items() if not isinstance(state, str)]
+    return ", ".join(changes[:3]) + (", …" if len(changes) > 3 else "")
 
 
-def fingerprint(lock: Lock) -> str:
-    """Return the SHA-256 of a version: the hashes of its outputs in dvc.lock, and the params of every stage.
+def compute_fingerprint(lock: Lock) -> str:
+    """Return the SHA-256 that identifies a version: of the md5 of its outputs in dvc.lock, and of the params of every stage.
 
     Commands, code and inputs are lineage: the same weights, made in another folder, on another day or by code in which a comment
     has changed, are the same version. Raises `UserError` for a lock without a model.
@@ -123,8 +121,8 @@ def fingerprint(lock: Lock) -> str:
     return hashlib.sha256(json.dumps(version, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def lineage(lock: Lock) -> dict[str, Any]:
-    """Each stage's command, and path and md5 of everything it read and wrote."""
+def extract_lineage(lock: Lock) -> dict[str, Any]:
+    """Return each stage's command, and path and md5 of its inputs and outputs."""
     return {
         stage: {
             "cmd": entry["cmd"],
@@ -137,8 +135,8 @@ def lineage(lock: Lock) -> dict[str, Any]:
     }
 
 
-def stage_metrics(root: Path, stages: list[str]) -> dict[str, float]:
-    """`stage.metric` of every stage that wrote data/metrics/<stage>.json."""
+def read_stage_metrics(root: Path, stages: list[str]) -> dict[str, float]:
+    """Return `stage.metric` of every stage that wrote data/metrics/<stage>.json."""
     paths = [(stage, root / METRICS / f"{stage}.json") for stage in stages]
     return {
         f"{stage}.{name}": float(value)
@@ -148,8 +146,8 @@ def stage_metrics(root: Path, stages: list[str]) -> dict[str, float]:
     }
 
 
-def stage_timings(root: Path, stages: list[str]) -> dict[str, float]:
-    """Return `stage.reading` of every stage whose metrics were made here: seconds, tokens per second, MFU."""
+def read_stage_timings(root: Path, stages: list[str]) -> dict[str, float]:
+    """Return `stage.reading` (seconds, tokens per second, MFU) of every stage whose metrics were made in this workspace."""
     return {
         f"{stage}.{name}": value
         for stage in stages
@@ -157,23 +155,8 @@ def stage_timings(root: Path, stages: list[str]) -> dict[str, float]:
     }
 
 
-def flat_params(path: Path) -> dict[str, str]:
-    """Dotted names to values; lists and long values as JSON, cut at what every store takes."""
-    values: Any = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    return {
-        name: text if len(text) <= MAX_PARAM_CHARS else text[: MAX_PARAM_CHARS - 1] + "…"
-        for name, text in _flat(values, "")
-    }
-
-
-def _flat(value: Any, name: str) -> list[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        return [pair for key, inner in value.items() for pair in _flat(inner, f"{name}.{key}" if name else str(key))]
-    return [(name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))]
-
-
 def read_curve(path: Path, stage: str) -> list[Point]:
-    """Every number of a training history against its step."""
+    """Return every finite number of a training history with its step; empty if there is no such file."""
     if not path.exists():
         return []
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -183,18 +166,3 @@ def read_curve(path: Path, stage: str) -> list[Point]:
         for name, value in row.items()
         if name != "step" and isinstance(value, int | float) and math.isfinite(value)
     ]
-
-
-def git_state(root: Path) -> dict[str, str]:
-    """The commit and whether the tree differs from it, apart from what a run itself writes."""
-    commit = _git(root, "rev-parse", "HEAD")
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *WRITTEN_BY_THE_RUN)
-    return {"git_commit": commit or "unknown", "git_is_dirty": "unknown" if not commit else str(bool(changed)).lower()}
-
-
-def _git(root: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,8 +1,8 @@
-"""Which version is in use: judge, promote, roll back, pull, over any store of versions with tags and aliases.
+"""Decide which version is the champion: judge, promote, roll back and pull, over any store of versions with tags and aliases.
 
-In: a `Store`. Out: tags (gate, gate_reason, gate_against, forced_reason, rolled_back) and the aliases candidate, champion
-and previous on its versions, and the champion's folder in var/champion. Every command can be repeated: what was cut short
-halfway is finished by the next call, and at no moment is there no champion.
+In: a `Store`. Out: tags (gate, gate_reason, gate_against, forced_reason, rolled_back) and the aliases candidate, champion and
+previous on its versions, and the champion's folder var/champion. Every command can be repeated: the next call completes one that
+was interrupted, and there is a champion at every moment.
 """
 
 from __future__ import annotations
@@ -33,74 +33,86 @@ class Version:
 
 
 class Store(Protocol):
-    """What is asked of a registry."""
+    """What promotion needs of a registry."""
 
     @property
     def root(self) -> Path: ...
-    def aliases(self) -> dict[str, str]: ...
-    def versions(self) -> Sequence[Version]: ...  # newest first
-    def tag(self, number: str, key: str, value: str) -> None: ...
-    def point(self, alias: str, number: str) -> None: ...
-    def unpoint(self, alias: str) -> None: ...
-    def metrics(self, version: Version) -> dict[str, float]: ...  # of evaluate
-    def documents(self, version: Version) -> gate.DocumentLosses: ...
+    def read_aliases(self) -> dict[str, str]: ...
+    def list_versions(self) -> Sequence[Version]: ...  # newest first
+    def set_tag(self, number: str, key: str, value: str) -> None: ...
+    def set_alias(self, alias: str, number: str) -> None: ...
+    def delete_alias(self, alias: str) -> None: ...
+    def read_metrics(self, version: Version) -> dict[str, float]: ...  # of evaluate
+    def read_documents(self, version: Version) -> gate.DocumentLosses: ...
     def fetch(self, version: Version, folder: Path) -> None: ...  # model/ and index/ into an empty folder
 
 
-def find(store: Store, number: str) -> Version:
-    """One version. Raises `UserError` if there is no such number."""
-    versions = store.versions()
+def find_version(store: Store, number: str) -> Version:
+    """Return a version by its number. Raises `UserError` if there is none."""
+    versions = store.list_versions()
     for version in versions:
         if version.number == number:
             return version
-    raise UserError(f"version {number}: not in the registry", f"{len(versions)} versions", "see `list`")
+    raise UserError(
+        f"version {number}: not in the registry", f"{len(versions)} versions", "see `python -m pipeline.registry list`"
+    )
 
 
-def judge(store: Store, policy: Registry, number: str | None) -> tuple[str, gate.Verdict]:
-    """Compares a version (default: the candidate) with the champion and writes the verdict on it as tags."""
-    aliases = store.aliases()
+def judge_version(store: Store, policy: Registry, number: str | None) -> tuple[str, gate.Verdict]:
+    """Compare a version (default: the candidate) with the champion, and store the verdict in its tags.
+
+    Return the version's number and the verdict. Raises `UserError` for an empty registry or an unknown number.
+    """
+    aliases = store.read_aliases()
     number = number or aliases.get("candidate") or aliases.get("champion")
     if number is None:
         raise UserError("gate: nothing to judge", "an empty registry", "run `make run`, or publish a finished pipeline")
-    version, current = find(store, number), aliases.get("champion")
+    version, current = find_version(store, number), aliases.get("champion")
     if number == current:
         return number, gate.Verdict(True, "it is the champion already", ())
-    verdict = gate.judge(policy, measured(store, version), measured(store, find(store, current)) if current else None)
+    incumbent = read_measurements(store, find_version(store, current)) if current else None
+    verdict = gate.judge(policy, read_measurements(store, version), incumbent)
     if "rolled_back" in version.tags:
-        reason = f"it was rolled back on {version.tags['rolled_back']}; `promote --force REASON` brings it back"
+        reason = f"it was rolled back on {version.tags['rolled_back']}; `promote --force REASON` overrides this"
         verdict = gate.Verdict(False, reason, verdict.checks)
-    store.tag(number, "gate_reason", verdict.reason[:MAX_TAG_CHARS])
-    store.tag(number, "gate_against", current or "none")
-    store.tag(number, "gate", "passed" if verdict.is_passed else "refused")
+    store.set_tag(number, "gate_reason", verdict.reason[:MAX_TAG_CHARS])
+    store.set_tag(number, "gate_against", current or "none")
+    store.set_tag(number, "gate", "passed" if verdict.is_passed else "refused")
     return number, verdict
 
 
-def measured(store: Store, version: Version) -> gate.Measured:
-    """What evaluate measured of a version."""
-    return gate.Measured(store.metrics(version), store.documents(version))
+def read_measurements(store: Store, version: Version) -> gate.Measurements:
+    """Return what `evaluate` measured for a version."""
+    return gate.Measurements(store.read_metrics(version), store.read_documents(version))
 
 
 def promote(store: Store, number: str | None, force: str) -> tuple[str, str]:
-    """champion ← a version that passed the gate against this very champion. The version, and what happened."""
-    aliases = store.aliases()
+    """Make a version that passed the gate against the present champion (default: the candidate) the champion, and pull it.
+
+    Return its number and a message. Raises `UserError` for a version that the gate refused or has not judged; a reason in `force`
+    overrides the gate and is kept as a tag.
+    """
+    aliases = store.read_aliases()
     current = aliases.get("champion")
     number = number or aliases.get("candidate") or current
     if number is None:
         raise UserError("promote: nothing to promote", "an empty registry", "publish a finished pipeline first")
     if number == current:
-        said = f"version {number} is the champion already"
+        message = f"version {number} is the champion already"
     else:
-        _check_promotable(find(store, number), current, force)
+        _check_promotable(find_version(store, number), current, force)
         if force:
-            store.tag(number, "forced_reason", force[:MAX_TAG_CHARS])
+            store.set_tag(number, "forced_reason", force[:MAX_TAG_CHARS])
         if current:
-            store.point("previous", current)
-        store.point("champion", number)
-        said = f"version {number} is the champion now" + (f", version {current} the previous one" if current else "")
+            store.set_alias("previous", current)
+        store.set_alias("champion", number)
+        message = f"version {number} is the champion now" + (
+            f"; version {current} is the previous one" if current else ""
+        )
     if aliases.get("candidate") == number:
-        store.unpoint("candidate")
+        store.delete_alias("candidate")
     pull(store, "champion", None)
-    return number, said
+    return number, message
 
 
 def _check_promotable(version: Version, current: str | None, force: str) -> None:
@@ -114,42 +126,54 @@ def _check_promotable(version: Version, current: str | None, force: str) -> None
     else:
         reason = version.tags.get("gate_reason", "")
         found = f"the gate refused it: {reason}" if verdict else "it has not been through the gate"
-    raise UserError(f"promote: version {version.number} may not", found, "run gate, or promote --force REASON")
+    raise UserError(
+        f"promote: version {version.number} can't be promoted",
+        found,
+        f"run `gate --version {version.number}`, or override the gate: promote --force REASON",
+    )
 
 
 def rollback(store: Store) -> str:
-    """champion ← previous, and var/champion with it; the version that goes is marked, so that no flow brings it back."""
-    aliases = store.aliases()
+    """Make the previous champion the champion again, and pull it; return a message.
+
+    The version that is replaced is tagged as rolled back, so that the gate refuses it from now on. Raises `UserError` if there is
+    no previous champion.
+    """
+    aliases = store.read_aliases()
     current, previous = aliases.get("champion"), aliases.get("previous")
     if current is None or previous is None:
         found = f"champion: {current or 'none'}, previous: none"
-        raise UserError("rollback: no previous champion", found, "promote a version instead: see `list`")
-    if current != previous:  # else an earlier rollback came as far as the alias
-        store.tag(current, "rolled_back", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"))
-        store.point("champion", previous)
+        raise UserError("rollback: no previous champion", found, "promote another version: see `list`")
+    if current != previous:  # otherwise an earlier, interrupted rollback has already moved the alias
+        store.set_tag(current, "rolled_back", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"))
+        store.set_alias("champion", previous)
     pull(store, "champion", None)
-    store.unpoint("previous")
-    went = f", version {current} is marked as rolled back" if current != previous else ""
-    return f"version {previous} is the champion again{went}"
+    store.delete_alias("previous")
+    suffix = f"; version {current} is marked as rolled back" if current != previous else ""
+    return f"version {previous} is the champion again{suffix}"
 
 
 def pull(store: Store, alias_or_version: str, to: Path | None) -> tuple[str, Path]:
-    """Fetch model and index of a version: the champion into var/champion, any version into a folder of one's own."""
-    aliases = store.aliases()
+    """Download model and index of a version: the champion into var/champion, or any version into a new or empty folder `to`.
+
+    Return the version's number and the folder. Raises `UserError` for an unknown version, or for one other than the champion
+    without `to`.
+    """
+    aliases = store.read_aliases()
     number = alias_or_version if alias_or_version.isdigit() else aliases.get(alias_or_version)
     if number is None:
-        found = ", ".join(f"{alias} = {at}" for alias, at in aliases.items()) or "no aliases at all"
-        raise UserError(f"pull: no version is {alias_or_version}", found, "see `list`")
-    version = find(store, number)
+        found = ", ".join(f"{alias} = {version}" for alias, version in aliases.items()) or "no aliases at all"
+        raise UserError(f"pull: no version is {alias_or_version}", found, "see `python -m pipeline.registry list`")
+    version = find_version(store, number)
     alias = next((alias for alias in ALIASES if aliases.get(alias) == number), "")
     about = {"name": NAME, "version": number, "alias": alias}
 
-    def fill(folder: Path) -> None:
+    def fetch(folder: Path) -> None:
         store.fetch(version, folder)
 
     if to is not None:
-        return number, champion.copy_to(to, about, fill)
+        return number, champion.copy_to(to, about, fetch)
     if alias != "champion":
         raise UserError(f"pull: version {number} is not the champion", f"alias: {alias or 'none'}", "give --to FOLDER")
-    # Folders without the v were pulled before versions had an index: they are fetched anew.
-    return number, champion.install(store.root, f"v{number}-{version.tags['fingerprint'][:12]}", about, fill)
+    # Folders without the v were pulled before versions had an index: they are downloaded again.
+    return number, champion.install(store.root, f"v{number}-{version.tags['fingerprint'][:12]}", about, fetch)

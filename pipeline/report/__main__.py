@@ -1,7 +1,7 @@
 """python -m pipeline.report: write var/report.html and var/report.md for the finished pipeline in this folder.
 
-In: data/metrics, var/timings, the training histories, data/evaluate/samples.jsonl. The gate of the registry (`make run`) writes the
-same files with the champion's metrics for comparison. Exit codes: 0 success, 1 user error, 2 usage.
+In: data/metrics, var/timings, the training histories, data/evaluate/samples.jsonl, params.yaml, Git's commit. The registry's gate
+(`make run`) writes the same files with the champion's metrics for comparison. Exit codes: 0 success, 1 user error, 2 usage.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from pipeline.frame.errors import UserError
-from pipeline.report import FILES, read_facts, write
+from pipeline.report.facts import read_facts, read_provenance
+from pipeline.report.render import FILES, write_report
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("var"), metavar="FOLDER", help="default: var")
     args = parser.parse_args(argv)
     try:
-        write_report(Path.cwd(), args.out)
+        report_pipeline(Path.cwd(), args.out)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -30,13 +31,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def write_report(root: Path, out: Path) -> None:
+def report_pipeline(root: Path, out: Path) -> None:
     """Write the report of the pipeline below `root`. Raises `UserError` if it has not been evaluated."""
     needed = (root / "data/metrics/evaluate.json", root / "data/sft/config.json")
     if missing := [path for path in needed if not path.exists()]:
         raise UserError("report: the pipeline has not been evaluated", f"no {missing[0]}", "run `dvc repro` first")
     out.mkdir(parents=True, exist_ok=True)
-    write(out, read_facts(root))
+    write_report(out, read_facts(root), read_provenance(root))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.frame.errors import UserError
-from pipeline.registry.gate import MIN_SHARED_DOCS, DocumentLosses, Measured, judge, paired_difference
+from pipeline.registry.gate import MIN_SHARED_DOCS, DocumentLosses, Measurements, compute_paired_difference, judge
 from pipeline.registry.params import Registry
 
 POLICY = Registry(max_bpb_z=2.0, max_bpb_increase=0.01, max_skill_drop={"quote_exact_frac": 0.05})
@@ -25,9 +25,9 @@ def documents(seed: int, n: int = 200, bpb: float = 1.4, spread: float = 0.1) ->
     return DocumentLosses(np.array([f"{i:032x}" for i in range(n)]), n_bytes, nats)
 
 
-def measured(docs: DocumentLosses, skill: float = 0.8) -> Measured:
+def measured(docs: DocumentLosses, skill: float = 0.8) -> Measurements:
     bpb = float(docs.nats.sum() / docs.n_bytes.sum() / math.log(2))
-    return Measured({"bpb": bpb, "quote_exact_frac": skill}, docs)
+    return Measurements({"bpb": bpb, "quote_exact_frac": skill}, docs)
 
 
 def worse(docs: DocumentLosses, factor: float) -> DocumentLosses:
@@ -59,10 +59,10 @@ def test_worse_by_less_than_the_noise_passes() -> None:
     champion = documents(1)
     noise = documents(2, bpb=0.0)
     noisy = DocumentLosses(champion.ids, champion.n_bytes, champion.nats + noise.nats)
-    difference, error, _ = paired_difference(noisy, champion)
+    difference, error, _ = compute_paired_difference(noisy, champion)
     shift = (0.5 * error - difference) * math.log(2) * champion.n_bytes
     candidate = DocumentLosses(champion.ids, champion.n_bytes, noisy.nats + shift)
-    assert paired_difference(candidate, champion)[0] == pytest.approx(0.5 * error)
+    assert compute_paired_difference(candidate, champion)[0] == pytest.approx(0.5 * error)
     assert judge(POLICY, measured(candidate), measured(champion)).is_passed
 
 
@@ -75,7 +75,7 @@ def test_equally_good_models_are_refused_about_as_often_as_two_standard_errors_s
 
 
 def test_the_standard_error_is_that_of_repeated_draws() -> None:
-    pairs = [paired_difference(documents(2 * seed), documents(2 * seed + 1)) for seed in range(500)]
+    pairs = [compute_paired_difference(documents(2 * seed), documents(2 * seed + 1)) for seed in range(500)]
     differences, errors = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
     assert errors.mean() == pytest.approx(differences.std(), rel=0.1)
 
@@ -103,13 +103,13 @@ def test_few_shared_documents_fall_back_on_the_totals(n: int) -> None:
     bpb = measured(champion).metrics["bpb"]
     for increase, passes in ((0.009, True), (0.011, False)):
         metrics = {"bpb": bpb + increase, "quote_exact_frac": 0.8}
-        assert judge(POLICY, Measured(metrics, candidate), measured(champion)).is_passed is passes
+        assert judge(POLICY, Measurements(metrics, candidate), measured(champion)).is_passed is passes
 
 
 def test_the_same_place_with_another_text_is_not_shared() -> None:
     champion = documents(1)
     changed = DocumentLosses(champion.ids, champion.n_bytes + (np.arange(200) < 150), champion.nats * 5)
-    assert paired_difference(changed, champion)[2] == 50
+    assert compute_paired_difference(changed, champion)[2] == 50
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
@@ -117,7 +117,7 @@ def test_a_model_without_a_finite_figure_never_passes(broken: float) -> None:
     docs = documents(1)
     nats = docs.nats.copy()
     nats[0] = broken
-    candidate = Measured({"bpb": broken, "quote_exact_frac": 0.8}, DocumentLosses(docs.ids, docs.n_bytes, nats))
+    candidate = Measurements({"bpb": broken, "quote_exact_frac": 0.8}, DocumentLosses(docs.ids, docs.n_bytes, nats))
     assert not judge(POLICY, candidate, measured(docs)).is_passed
     assert not judge(POLICY, candidate, None).is_passed
     assert not judge(POLICY, measured(docs, math.nan), measured(docs)).is_passed
@@ -130,5 +130,5 @@ def test_a_misspelt_skill_is_an_error_and_not_a_pass() -> None:
 
 
 def test_a_skill_that_the_champion_was_never_asked_for_passes() -> None:
-    champion = Measured({"bpb": 1.4}, documents(1))
+    champion = Measurements({"bpb": 1.4}, documents(1))
     assert judge(POLICY, measured(documents(1, bpb=1.3)), champion).is_passed

@@ -1,30 +1,25 @@
-"""What a finished pipeline is made of, and that an unfinished one is recognised."""
+"""Collecting a finished pipeline for publication, and refusing an unfinished one."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import xxhash
-from ruamel.yaml import YAML
 
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import write_json
 from pipeline.registry.lineage import (
-    collect,
-    fingerprint,
-    flat_params,
-    git_state,
-    lineage,
+    collect_publication,
+    compute_fingerprint,
+    extract_lineage,
     read_curve,
     read_lock,
-    stage_metrics,
-    stage_timings,
+    read_stage_metrics,
+    read_stage_timings,
 )
-from tests.conftest import ROOT, read_yaml
 from tests.fake_repo import FakeRepo
 
 ENTRY = {"cmd": "make", "deps": [{"path": "a", "md5": "1", "size": 3}], "outs": [{"path": "b", "md5": "2"}]}
@@ -40,19 +35,19 @@ def test_the_fingerprint_is_of_the_outputs_and_params_and_not_of_their_order() -
         "evaluate": locked("data/evaluate", "2"),
         "filter": locked("data/filter", "3"),
     }
-    base = fingerprint({"schema": "2.0", "stages": stages})
-    assert fingerprint({"stages": dict(reversed(stages.items())), "schema": "2.0"}) == base
+    base = compute_fingerprint({"schema": "2.0", "stages": stages})
+    assert compute_fingerprint({"stages": dict(reversed(stages.items())), "schema": "2.0"}) == base
     same = {"sft": locked("data/sft", "1", cmd="make again", deps=[{"path": "code.py", "md5": "9"}])}
-    assert fingerprint({"stages": stages | same | {"filter": locked("data/filter", "4")}}) == base
+    assert compute_fingerprint({"stages": stages | same | {"filter": locked("data/filter", "4")}}) == base
     for changed in (
         {"sft": locked("data/sft", "9")},
         {"evaluate": locked("data/evaluate", "9")},
         {"index": locked("data/index", "9")},
         {"filter": locked("data/filter", "3", params={"params.yaml": {"seed": 2}})},
     ):
-        assert fingerprint({"stages": stages | changed}) != base
+        assert compute_fingerprint({"stages": stages | changed}) != base
     with pytest.raises(UserError, match="there is no model"):
-        fingerprint({"stages": {"filter": locked("data/filter", "3")}})
+        compute_fingerprint({"stages": {"filter": locked("data/filter", "3")}})
 
 
 @pytest.mark.slow
@@ -64,72 +59,39 @@ def test_two_clones_are_one_version_and_a_changed_weight_or_param_is_another(tmp
         repo.repro()
     locks = [read_lock(repo.root) for repo in repos]
     assert locks[0] != locks[1]
-    assert fingerprint(locks[0]) == fingerprint(locks[1])
+    assert compute_fingerprint(locks[0]) == compute_fingerprint(locks[1])
 
     params = repos[1].root / "params.yaml"
     text = params.read_text()
     params.write_text(text.replace("  n_samples: 8\n", "  n_samples: 9\n"))
     repos[1].repro()
-    assert fingerprint(read_lock(repos[1].root)) != fingerprint(locks[0])
+    assert compute_fingerprint(read_lock(repos[1].root)) != compute_fingerprint(locks[0])
     params.write_text(text)
     repos[1].repro(bpb=1.3)
-    assert fingerprint(read_lock(repos[1].root)) != fingerprint(locks[0])
+    assert compute_fingerprint(read_lock(repos[1].root)) != compute_fingerprint(locks[0])
     repos[1].repro()
-    assert fingerprint(read_lock(repos[1].root)) == fingerprint(locks[0])
+    assert compute_fingerprint(read_lock(repos[1].root)) == compute_fingerprint(locks[0])
 
 
 def test_lineage_names_everything_read_and_written() -> None:
-    found = lineage({"stages": {"x": ENTRY, "y": {"cmd": "go"}}})
+    found = extract_lineage({"stages": {"x": ENTRY, "y": {"cmd": "go"}}})
     assert found["x"] == {"cmd": "make", "deps": [{"path": "a", "md5": "1"}], "outs": [{"path": "b", "md5": "2"}]}
     assert found["y"] == {"cmd": "go", "deps": [], "outs": []}
-
-
-def test_params_are_flat_short_and_all_there(tmp_path: Path) -> None:
-    flat = flat_params(ROOT / "params.yaml")
-    assert flat["train_tokenizer.vocab_size"] == str(read_yaml(ROOT / "params.yaml")["train_tokenizer"]["vocab_size"])
-    assert all(isinstance(value, str) and len(value) <= 500 for value in flat.values())
-    long = {"list": ["x" * 300, "y" * 300], "lr": 3e-4, "is_on": True, "text": "as it is"}
-    with (tmp_path / "params.yaml").open("w") as file:
-        YAML().dump(long, file)
-    flat = flat_params(tmp_path / "params.yaml")
-    assert (flat["lr"], flat["is_on"], flat["text"]) == ("0.0003", "true", "as it is")
-    assert len(flat["list"]) == 500
-    assert flat["list"].endswith("…")
 
 
 def test_metrics_and_curves_are_numbers(tmp_path: Path) -> None:
     (tmp_path / "data/metrics").mkdir(parents=True)
     (tmp_path / "data/metrics/filter.json").write_text('{"docs_in": 3}')
-    assert stage_metrics(tmp_path, ["filter", "sft"]) == {"filter.docs_in": 3.0}
+    assert read_stage_metrics(tmp_path, ["filter", "sft"]) == {"filter.docs_in": 3.0}
     write_json(tmp_path / "var/timings/filter.json", {"seconds": 2.5, "metrics_xxh3": "of another run"})
-    assert stage_timings(tmp_path, ["filter", "sft"]) == {}
+    assert read_stage_timings(tmp_path, ["filter", "sft"]) == {}
     digest = xxhash.xxh3_128_hexdigest(b'{"docs_in": 3}')
     write_json(tmp_path / "var/timings/filter.json", {"seconds": 2.5, "metrics_xxh3": digest})
-    assert stage_timings(tmp_path, ["filter", "sft"]) == {"filter.seconds": 2.5}
+    assert read_stage_timings(tmp_path, ["filter", "sft"]) == {"filter.seconds": 2.5}
     path = tmp_path / "history.jsonl"
     path.write_text('{"step": 1, "loss_nats": 2.5, "note": "x"}\n\n{"step": 2, "loss_nats": NaN, "lr": 0}\n')
     assert [(p.name, p.step, p.value) for p in read_curve(path, "sft")] == [("sft/loss_nats", 1, 2.5), ("sft/lr", 2, 0)]
     assert read_curve(tmp_path / "none.jsonl", "sft") == []
-
-
-def test_git_state_leaves_out_what_a_run_writes(tmp_path: Path) -> None:
-    assert git_state(tmp_path) == {"git_commit": "unknown", "git_is_dirty": "unknown"}
-
-    def git(*words: str) -> None:
-        identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main")
-        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
-
-    (tmp_path / "data/metrics").mkdir(parents=True)
-    files = [tmp_path / "dvc.lock", tmp_path / "data/metrics/sft.json", tmp_path / "code.py"]
-    git("init")
-    for file in files:
-        file.write_text("1")
-    git("add", ".")
-    git("commit", "-m", "one")
-    for file, dirty in zip(files, ("false", "false", "true"), strict=True):
-        file.write_text("2")
-        assert git_state(tmp_path)["git_is_dirty"] == dirty
-    assert len(git_state(tmp_path)["git_commit"]) == 40
 
 
 @pytest.mark.slow
@@ -138,13 +100,13 @@ def test_an_unfinished_or_stale_pipeline_is_refused_by_name(tmp_path: Path) -> N
     with pytest.raises(UserError, match=r"dvc\.lock: no such file"):
         read_lock(tmp_path)
     repo.repro()
-    work = collect(tmp_path)
+    work = collect_publication(tmp_path)
     assert work.metrics["sft.steps"] == 3
     assert json.dumps(work.lineage["evaluate"]["deps"]).count("data/sft") == 1
     repo.knobs(bpb=9)
     with pytest.raises(UserError, match=r"stale\n.*sft: knobs.json modified"):
-        collect(tmp_path)
+        collect_publication(tmp_path)
     repo.knobs()
     (tmp_path / "data/sft/model.safetensors").unlink()
     with pytest.raises(UserError, match=r"stale\n.*data/sft"):
-        collect(tmp_path)
+        collect_publication(tmp_path)

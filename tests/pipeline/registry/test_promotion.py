@@ -13,7 +13,7 @@ import pytest
 from pipeline.frame.errors import UserError
 from pipeline.registry.gate import DocumentLosses
 from pipeline.registry.params import Registry
-from pipeline.registry.promotion import Version, judge, promote, pull, rollback
+from pipeline.registry.promotion import Version, judge_version, promote, pull, rollback
 
 POLICY = Registry(max_bpb_z=2.0, max_bpb_increase=0.01, max_skill_drop={})
 
@@ -44,29 +44,29 @@ class MemoryStore:
         if self.writes > self.cut:
             raise CutError
 
-    def aliases(self) -> dict[str, str]:
+    def read_aliases(self) -> dict[str, str]:
         return dict(self.alias)
 
-    def versions(self) -> list[Version]:
+    def list_versions(self) -> list[Version]:
         when = datetime(2026, 1, 1, tzinfo=UTC)
         return [Version(number, "run", dict(self.tags[number]), when) for number in reversed(self.bpb)]
 
-    def tag(self, number: str, key: str, value: str) -> None:
+    def set_tag(self, number: str, key: str, value: str) -> None:
         self.write()
         self.tags[number][key] = value
 
-    def point(self, alias: str, number: str) -> None:
+    def set_alias(self, alias: str, number: str) -> None:
         self.write()
         self.alias[alias] = number
 
-    def unpoint(self, alias: str) -> None:
+    def delete_alias(self, alias: str) -> None:
         self.write()
         self.alias.pop(alias, None)
 
-    def metrics(self, version: Version) -> dict[str, float]:
+    def read_metrics(self, version: Version) -> dict[str, float]:
         return {"bpb": self.bpb[version.number]}
 
-    def documents(self, version: Version) -> DocumentLosses:
+    def read_documents(self, version: Version) -> DocumentLosses:
         sizes = np.arange(100, 200)
         return DocumentLosses(sizes.astype(str), sizes, sizes * self.bpb[version.number])
 
@@ -94,7 +94,7 @@ def used(store: MemoryStore) -> str:
 def advance(store: MemoryStore, bpb: float) -> bool:
     """Publish, judge, promote if it may."""
     number = store.publish(bpb)
-    _, verdict = judge(store, POLICY, number)
+    _, verdict = judge_version(store, POLICY, number)
     if verdict.is_passed:
         promote(store, number, "")
     return verdict.is_passed
@@ -129,9 +129,9 @@ def test_only_what_passed_against_this_very_champion_is_promoted(store: MemorySt
     store.publish(1.5)
     with pytest.raises(UserError, match="not been through the gate"):
         promote(store, "1", "")
-    judge(store, POLICY, "1")
+    judge_version(store, POLICY, "1")
     store.publish(1.4)
-    judge(store, POLICY, "2")
+    judge_version(store, POLICY, "2")
     promote(store, "2", "")
     with pytest.raises(UserError, match="the champion is 2 by now"):
         promote(store, "1", "")
@@ -139,10 +139,10 @@ def test_only_what_passed_against_this_very_champion_is_promoted(store: MemorySt
 
 def test_the_champion_itself_passes_and_is_promoted_again_without_change(store: MemoryStore) -> None:
     advance(store, 1.5)
-    before = (store.aliases(), json.dumps(store.tags))
-    assert judge(store, POLICY, None)[1].is_passed
+    before = (store.read_aliases(), json.dumps(store.tags))
+    assert judge_version(store, POLICY, None)[1].is_passed
     assert promote(store, None, "") == ("1", "version 1 is the champion already")
-    assert (store.aliases(), json.dumps(store.tags)) == before
+    assert (store.read_aliases(), json.dumps(store.tags)) == before
 
 
 def test_rollback_once_and_what_went_does_not_come_back_by_itself(store: MemoryStore) -> None:
@@ -154,7 +154,7 @@ def test_rollback_once_and_what_went_does_not_come_back_by_itself(store: MemoryS
     assert (store.alias, used(store)) == ({"champion": "1"}, "1")
     with pytest.raises(UserError, match="no previous champion"):
         rollback(store)
-    _, verdict = judge(store, POLICY, "2")
+    _, verdict = judge_version(store, POLICY, "2")
     assert not verdict.is_passed
     assert "rolled back" in verdict.reason
 
@@ -188,7 +188,7 @@ def test_a_champion_pulled_in_the_previous_layout_is_fetched_anew(store: MemoryS
 
 
 def test_an_empty_registry_says_what_to_do(store: MemoryStore) -> None:
-    for command in (lambda: judge(store, POLICY, None), lambda: promote(store, None, "")):
+    for command in (lambda: judge_version(store, POLICY, None), lambda: promote(store, None, "")):
         with pytest.raises(UserError, match="an empty registry"):
             command()
 
@@ -203,7 +203,7 @@ def test_cut_short_anywhere_and_repeated_ends_as_if_nothing_had_been(tmp_path: P
         advance(store, 1.5)
         advance(store, 1.4)
         store.publish(1.3)
-        judge(store, POLICY, "3")
+        judge_version(store, POLICY, "3")
         store.writes, store.cut = 0, cut
         try:
             act(store)

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.registry.__main__ import CODE, SERVING, SETTINGS, arrange, explained, main, serving_requirements
+from pipeline.registry.__main__ import main
+from pipeline.registry.publish import CODE, SERVING, list_serving_requirements
+from pipeline.registry.store import SETTINGS, explain_failure, move_artifacts
 from tests.conftest import ROOT
 from tests.fake_repo import FakeRepo
 from tests.house.test_layers import imports
@@ -31,7 +33,7 @@ def test_requirements_are_exact_and_from_the_lock(tmp_path: Path) -> None:
     (tmp_path / "requirements.lock").write_text(
         "# a comment == this\ntorch==9.9.9 \\\n    --hash=sha256:0\nmlflow==8.8 ; a == b\n"
     )
-    pins = serving_requirements(tmp_path)
+    pins = list_serving_requirements(tmp_path)
     assert {"torch==9.9.9", "mlflow==8.8"} <= set(pins)
     assert [pin.partition("==")[0] for pin in pins] == list(SERVING)
     assert all(pin.partition("==")[2] for pin in pins)
@@ -58,7 +60,7 @@ def test_outside_a_repository_nothing_is_made(
     ("error", "says"), [(OSError(28, "No space left", "var/x"), "var/x: No space left"), (KeyError("x"), "")]
 )
 def test_a_full_disk_is_explained_and_our_own_mistakes_are_not(error: Exception, says: str) -> None:
-    failed = explained("publish", error)
+    failed = explain_failure("publish", error)
     assert (failed.found if failed else "") == says
 
 
@@ -68,7 +70,7 @@ def test_a_version_published_before_there_was_an_index_is_arranged_like_the_othe
         path.mkdir(parents=True)
     for name in ("config.json", "passages.sqlite"):
         (old / name).write_text(name)
-    arrange(old.parent, folder)
+    move_artifacts(old.parent, folder)
     assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == {
         "model/config.json",
         "index/passages.sqlite",

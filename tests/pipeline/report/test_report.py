@@ -1,4 +1,4 @@
-"""The report: well-formed, self-contained, nothing from outside gets through unescaped."""
+"""The report: well-formed, self-contained, escaped, in words, with one unit per axis."""
 
 from __future__ import annotations
 
@@ -12,12 +12,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.dedupe.stage import REASONS as DEDUPE_REASONS
+from pipeline.filter.licenses import REASONS as LICENSE_REASONS
+from pipeline.filter.params import FineWeb, GopherQuality, GopherRepetition
 from pipeline.params import STAGES
-from pipeline.report import read_facts, render_markdown, write
 from pipeline.report.__main__ import main
-from pipeline.report.charts import BarRow, Series, bars, line_chart, number, smoothed, thinned, ticks
-from pipeline.report.facts import Facts, calibration, funnel, headline, measured, sources
-from pipeline.report.page import render_html
+from pipeline.report.calibration import compute_calibration
+from pipeline.report.charts import (
+    BarRow,
+    Series,
+    average_points,
+    draw_line_chart,
+    format_number,
+    list_ticks,
+    smooth_points,
+)
+from pipeline.report.facts import (
+    Champion,
+    Facts,
+    Provenance,
+    list_headline,
+    list_losses,
+    list_sizes,
+    list_sources,
+    read_facts,
+    read_provenance,
+)
+from pipeline.report.labels import REASONS, describe_reason
+from pipeline.report.markdown import render_markdown
+from pipeline.report.render import render_html, write_report
 
 HOSTILE = '<script>alert("x")</script><img src=http://evil.example/x.png onerror=alert(1)> ``` | & "'
 EVALUATE = {
@@ -74,12 +97,15 @@ FACTS = Facts(
     samples=SAMPLES,
     shape={"n_layer": 4, "vocab_size": 4096, "is_tied": True},
 )
-CHAMPION = {"bpb": 1.5, "quote_exact_frac": 0.9, "bpb_numpy": 1.45}
+CHAMPION = Champion("6", {"bpb": 1.5, "quote_exact_frac": 0.9, "bpb_numpy": 1.45})
+PROVENANCE = Provenance(
+    "7", "f" * 64, "c0ffee" + "0" * 34, True, "1 May 2026, 12:00 UTC", {"filter.licenses": HOSTILE, "sft.seed": "1"}
+)
 VOID = {"meta", "br"}
 
 
 class Page(HTMLParser):
-    """Every tag that is opened is closed, in order."""
+    """Check that every tag is closed, in order; collect tags, attributes and text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,63 +131,69 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-def parsed(champion: dict[str, float] | None = None, facts: Facts = FACTS) -> Page:
+def parse_page(champion: Champion | None = None, facts: Facts = FACTS) -> Page:
     page = Page()
-    page.feed(render_html(facts, champion))
+    page.feed(render_html(facts, PROVENANCE, champion))
     page.close()
     assert not page.open
     return page
 
 
 @pytest.mark.parametrize("champion", [None, CHAMPION])
-def test_well_formed_and_self_contained(champion: dict[str, float] | None) -> None:
-    page = parsed(champion)
+def test_the_page_is_well_formed_and_self_contained(champion: Champion | None) -> None:
+    page = parse_page(champion)
     assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form"} & set(page.tags)
     assert not [value for name, value in page.attributes if name in ("src", "href", "srcset", "action", "data")]
     assert not [name for name, _ in page.attributes if name.startswith("on")]
-    style = re.search(r"<style>(.*?)</style>", render_html(FACTS, champion), re.DOTALL)
+    style = re.search(r"<style>(.*?)</style>", render_html(FACTS, PROVENANCE, champion), re.DOTALL)
     assert style
     assert "url(" not in style[1]
     assert "@import" not in style[1]
     assert "http" not in style[1]
 
 
-def test_hostile_text_is_shown_as_it_is() -> None:
-    page = parsed()
+def test_hostile_text_is_escaped() -> None:
+    page = parse_page()
     shown = "".join(page.text)
-    assert shown.count(HOSTILE) >= 5
-    assert HOSTILE not in render_html(FACTS)
-    markdown = render_markdown(FACTS)
+    assert shown.count(HOSTILE) >= 6
+    assert HOSTILE not in render_html(FACTS, PROVENANCE)
+    markdown = render_markdown(FACTS, PROVENANCE)
     assert "````text" in markdown  # a longer fence than the text has
 
 
-def test_pictures_have_words() -> None:
-    page = parsed()
-    assert page.tags.count("svg") == 1  # the other phase has no history
+def test_charts_have_descriptions_and_one_unit_each() -> None:
+    page = parse_page()
+    assert page.tags.count("svg") == 2  # nats per token and bits per byte; the other phase has no history
+    charts = re.findall(r"<svg.*?</svg>", render_html(FACTS, PROVENANCE), re.DOTALL)
+    assert [[unit in chart for unit in (">nats per token<", ">bits per byte<")] for chart in charts] == [
+        [True, False],
+        [False, True],
+    ]
     labels = [value for name, value in page.attributes if name == "aria-label"]
     assert any("loss goes from 8.00" in label for label in labels)
     assert ("role", "img") in page.attributes
 
 
-def test_the_champion_stands_beside() -> None:
-    alone, beside = "".join(parsed().text), "".join(parsed(CHAMPION).text)
-    assert "Champion" not in alone
+def test_the_champion_is_shown_for_comparison() -> None:
+    alone, beside = "".join(parse_page().text), "".join(parse_page(CHAMPION).text)
+    assert "champion" not in alone.lower()
     assert "Champion" in beside
+    assert "champion (version 6)" in beside
     assert "90.0 %" in beside
     assert "−10.0 %" in beside
-    assert "| Champion |" in render_markdown(FACTS, CHAMPION)
-    rows = {row.name: row for row in headline(FACTS, CHAMPION)}
-    assert rows["Bits per byte"].is_better is True  # less is better
-    assert rows["Quote and source"].is_better is False
-    assert rows["Quote and source"].change == pytest.approx(-0.1)
+    assert "| Champion |" in render_markdown(FACTS, PROVENANCE, CHAMPION)
+    rows = {row.name: row for row in list_headline(FACTS, CHAMPION)}
+    assert rows["Bits per byte"].is_better is True  # lower is better
+    assert rows["Quote with source"].is_better is False
+    assert rows["Quote with source"].change == pytest.approx(-0.1)
 
 
-def test_the_funnel_and_the_sources_in_order() -> None:
-    assert [(loss.stage, loss.reasons) for loss in funnel(FACTS)] == [
+def test_losses_and_sources_are_in_order() -> None:
+    assert [(loss.stage, loss.reasons) for loss in list_losses(FACTS)] == [
         ("download", []),
         ("filter", [("min_words", 10), ("language", 2)]),
     ]
-    assert [source.name for source in sources(FACTS, CHAMPION)] == ["numpy", "torch"]
+    assert [source.name for source in list_sources(FACTS, CHAMPION)] == ["numpy", "torch"]
 
 
 BINS = {0: (60, 3), 30: (0, 0), 60: (20, 10), 90: (20, 19)}
@@ -179,10 +211,10 @@ CLASSIFIED = FACTS._replace(
 )
 
 
-def test_the_calibration_is_shown_where_there_is_a_classifier() -> None:
-    assert calibration(FACTS) is None
-    assert "quality score" not in render_html(FACTS) + render_markdown(FACTS)
-    found = calibration(CLASSIFIED)
+def test_the_calibration_is_shown_if_there_is_a_classifier() -> None:
+    assert compute_calibration(FACTS) is None
+    assert "quality score" not in render_html(FACTS, PROVENANCE) + render_markdown(FACTS, PROVENANCE)
+    found = compute_calibration(CLASSIFIED)
     assert found
     assert [(row.low, row.high, row.n_docs) for row in found.bins] == [
         (0.9, 1.0, 20),
@@ -193,29 +225,29 @@ def test_the_calibration_is_shown_where_there_is_a_classifier() -> None:
     assert [row.positive_frac for row in found.bins] == [0.95, 0.5, None, 0.05]
     assert [row.precision for row in found.bins] == [0.95, 29 / 40, 29 / 40, 32 / 100]
     assert [row.recall for row in found.bins] == [19 / 32, 29 / 32, 29 / 32, 1.0]
-    markdown, text = render_markdown(CLASSIFIED), "".join(parsed(None, CLASSIFIED).text)
+    markdown, text = render_markdown(CLASSIFIED, PROVENANCE), "".join(parse_page(None, CLASSIFIED).text)
     assert "| 0.6 to 0.9 | 20 | 50.0 % | 72.5 % | 90.6 % |" in markdown
     for page in (markdown, text):
         assert "92.5 % of all pairs (AUC). Documents with 0.6 or more are kept." in page
     assert "0.6 to 0.92050.0 %72.5 %90.6 %" in text
 
 
-def test_facts_are_read_back_and_what_is_missing_is_left_out(tmp_path: Path) -> None:
+def test_facts_are_read_back_and_missing_ones_are_left_out(tmp_path: Path) -> None:
     finish_pipeline(tmp_path)
     facts = read_facts(tmp_path)
     assert facts.samples == SAMPLES
-    assert not funnel(facts)
+    assert not list_losses(facts)
     assert facts.timings == {stage: {} for stage in STAGES}, "nothing has run here"
     (tmp_path / "out").mkdir()
-    write(tmp_path / "out", facts, CHAMPION)
+    write_report(tmp_path / "out", facts, PROVENANCE, CHAMPION)
     first = (tmp_path / "out" / "report.html").read_bytes()
-    write(tmp_path / "out", facts, CHAMPION)
+    write_report(tmp_path / "out", facts, PROVENANCE, CHAMPION)
     assert (tmp_path / "out" / "report.html").read_bytes() == first
-    parsed(CHAMPION, facts)
+    parse_page(CHAMPION, facts)
 
 
 def finish_pipeline(root: Path) -> None:
-    """The files of a finished pipeline that the report needs."""
+    """Write the files of a finished pipeline that the report needs."""
     for name in ("metrics", "sft", "evaluate"):
         (root / "data" / name).mkdir(parents=True)
     (root / "data/sft/config.json").write_text('{"n_layer": 2}')
@@ -235,53 +267,96 @@ def test_the_command_writes_the_report_of_a_finished_pipeline(
     assert "1.400" in (tmp_path / "var/report.md").read_text()
 
 
-def test_clock_readings_are_shown_where_there_are_any() -> None:
-    rows = dict(measured(FACTS))
-    assert rows["Generation, one answer at a time"] == "400 tokens/s"
+def test_clock_readings_are_shown_if_there_are_any() -> None:
+    rows = dict(list_sizes(FACTS))
+    assert rows["Generation speed, one answer at a time"] == "400 tokens/s"
     assert rows["Time to first token"] == "10 ms"
-    assert rows["Training time of pretrain"] == "250 s (16,000 tokens/s, MFU 43.0 %)"
-    assert "400" in "".join(parsed().text)
+    assert rows["Time for pretraining"] == "250 s (16,000 tokens/s, MFU 43.0 %)"
+    assert "400" in "".join(parse_page().text)
     elsewhere = FACTS._replace(timings={})
-    assert not [name for name in dict(measured(elsewhere)) if "time" in name.lower()]
-    assert "tokens a second" not in render_html(elsewhere)
+    assert not [name for name in dict(list_sizes(elsewhere)) if "time" in name.lower()]
+    assert "tokens per second" not in render_html(elsewhere, PROVENANCE)
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.integers(2, 8))
 def test_ticks_cover_the_range_and_are_few(low: float, span: float, n: int) -> None:
     high = low + span
-    found = ticks(low, high, n)
+    found = list_ticks(low, high, n)
     assert 2 <= len(found) <= 2 * n + 3
     assert found[0] <= low + 1e-6 * span + abs(low) * 1e-9
     assert found[-1] >= high - 1e-6 * span - abs(high) * 1e-9 - 1e-9
     assert all(after > before for before, after in itertools.pairwise(found))
 
 
-def test_curves_are_thinned_to_means_and_smoothed_from_the_first_value() -> None:
+def test_curves_are_reduced_to_means_and_smoothed_from_the_first_value() -> None:
     points = [(float(n), 2.0) for n in range(10_000)]
-    assert len(thinned(points)) <= 240
-    assert all(y == 2.0 for _, y in thinned(points))
-    assert smoothed([(0.0, 3.0), (1.0, 3.0)])[0][1] == pytest.approx(3.0)
-    assert line_chart([Series("a", [(1.0, 1.0)], "raw")], x_label="x", y_label="y", description="d") == ""
+    assert len(average_points(points)) <= 240
+    assert all(y == 2.0 for _, y in average_points(points))
+    assert smooth_points([(0.0, 3.0), (1.0, 3.0)])[0][1] == pytest.approx(3.0)
+    assert draw_line_chart([Series("a", [(1.0, 1.0)], "raw")], x_label="x", y_label="y", description="d") == ""
 
 
-def test_bars_keep_inside_their_track() -> None:
-    markup = bars([BarRow("<b>", 2.0, "x", "", -1.0, 3.0, 9.0)], description='"d"')
-    assert "<b>" not in markup
-    assert all(0 <= float(value) <= 100 for value in re.findall(r"(?:width|left):([\d.]+)%", markup))
+def test_bars_stay_within_their_track() -> None:
+    row = BarRow("<b>", 2.0, "x", "", -1.0, 3.0, 9.0)
+    assert (row.fill, row.error, row.mark_left) == ("100.00%", ("0.00%", "100.00%"), "100.00%")
+    page = render_html(FACTS, PROVENANCE, CHAMPION)
+    positions = re.findall(r"(?:width|left):([\d.-]+)%", page)
+    assert positions
+    assert all(0 <= float(value) <= 100 for value in positions)
+
+
+def test_an_axis_covers_smooth_curves_and_cuts_spikes_of_raw_ones() -> None:
+    spike = [(1.0, 2.0), (2.0, 900.0), (3.0, 1.0)]
+    series = [Series("loss", spike, "raw"), Series("average", [(1.0, 2.0), (3.0, 1.0)], "smooth")]
+    chart = draw_line_chart(series, x_label="steps", y_label="nats", description="<d>")
+    assert ">2<" in chart
+    assert "900" not in chart
+    assert "<d>" not in chart
+    assert all(0 <= float(y) <= 250 for y in re.findall(r'y[12]?="([\d.-]+)"', chart))
+
+
+def test_the_page_names_version_date_commit_and_params() -> None:
+    text = "".join(parse_page().text)
+    for expected in ("Version 7", "1 May 2026, 12:00 UTC", "c0ffee000000 with local changes", "ffffffffffff", "seed"):
+        assert expected in text
+    assert "not registered" not in text
+    unregistered = render_html(FACTS, PROVENANCE._replace(version="", fingerprint="", commit="", params={}))
+    assert "not registered" in unregistered
+    assert "Commit" not in unregistered
+    assert "Settings" not in unregistered
+    markdown = render_markdown(FACTS, PROVENANCE)
+    assert "Version 7, fingerprint ffffffffffff, commit c0ffee000000 with local changes" in markdown
+
+
+def test_provenance_is_read_from_the_repository(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("sft: {seed: 3}\n")
+    provenance = read_provenance(tmp_path, version="2")
+    assert (provenance.version, provenance.commit, provenance.is_dirty) == ("2", "", False)
+    assert provenance.params == {"sft.seed": "3"}
+
+
+def test_every_reason_for_dropping_a_document_has_words() -> None:
+    sections = (GopherQuality, GopherRepetition, FineWeb)
+    fields = [name for section in sections for name in section.model_fields if name.startswith(("min_", "max_"))]
+    names = [name.replace("_ngram_", "_5gram_") for name in fields]
+    for name in (*names, *DEDUPE_REASONS, *LICENSE_REASONS):
+        words = describe_reason(name)
+        assert name in REASONS or "5\u2011word" in words, name
+        assert "_" not in words
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(58410, "58,410"), (1.352, "1.35"), (2_400_000, "2.4 M"), (3.0, "3"), (0.00213, "0.00213")]
 )
-def test_numbers_for_people(value: float, text: str) -> None:
-    assert number(value) == text
+def test_numbers_are_formatted_for_readers(value: float, text: str) -> None:
+    assert format_number(value) == text
 
 
-def test_the_vocabulary_is_measured_where_it_was() -> None:
-    rows = dict(measured(FACTS))
-    assert rows["Bytes a token, in documents the tokenizer has not seen"] == "3.247"
-    assert rows["Learned tokens that its own sample never needs"] == "14"
+def test_the_vocabulary_is_reported_if_it_was_measured() -> None:
+    rows = dict(list_sizes(FACTS))
+    assert rows["Bytes per token on held-out documents"] == "3.247"
+    assert rows["Vocabulary entries unused on the tokenizer's own sample"] == "14"
     older = FACTS._replace(
         metrics={name: figures for name, figures in FACTS.metrics.items() if name != "train_tokenizer"}
     )
-    assert len(measured(older)) == len(rows) - 2
+    assert len(list_sizes(older)) == len(rows) - 2

@@ -1,0 +1,218 @@
+"""The only module of the pipeline that talks to MLflow: versions, aliases, tags, runs and their artifacts.
+
+In: MLFLOW_TRACKING_URI, or else var/mlflow.db with its files in var/mlartifacts. Out: `MlflowStore`, opened by one process at a
+time (a file lock), and `LiveRun`, which sends metrics to a tracking server during training. MLflow is imported when a store or a
+live run is opened: that takes two to three seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Generator, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.frame.errors import UserError
+from pipeline.frame.locks import wait_lock
+from pipeline.registry.gate import DocumentLosses
+from pipeline.registry.lineage import Point
+from pipeline.registry.promotion import NAME, Version
+from pipeline.storage.tables import read_table
+
+DOCUMENTS = "documents.parquet"
+SEARCHED = ("passages.sqlite",)  # what the assistant reads of the index; the rest is used in training only
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # 14 seconds; MLflow's default retries an unreachable server for minutes
+    "OMP_NUM_THREADS": "1",  # on a busy machine, threads waiting for each other made three tokens take a second
+}
+LIVE_EXPERIMENT = "minigpt-live"
+LIVE_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_ASYNC_LOGGING_BUFFERING_SECONDS": "1",  # one request per second for all the steps within it
+}
+TRACKING_URI = "MLFLOW_TRACKING_URI"  # set by users whose store is not var/mlflow.db
+METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100  # MLflow's limits
+
+
+@dataclass(frozen=True)
+class MlflowStore:
+    """An open registry: `mlflow` is the module, `client` its connection to the store."""
+
+    root: Path
+    mlflow: Any
+    client: Any
+    is_embedded: bool  # the repository's own store, var/mlflow.db
+
+    def read_aliases(self) -> dict[str, str]:
+        """Return the version number of each alias (candidate, champion, previous); empty before the first publication."""
+        models = self.client.search_registered_models(f"name = '{NAME}'")
+        return {alias: str(number) for alias, number in models[0].aliases.items()} if models else {}
+
+    def list_versions(self) -> list[Version]:
+        """Return all versions, newest first."""
+        versions = [
+            Version(str(v.version), v.run_id, v.tags, datetime.fromtimestamp(v.creation_timestamp / 1000).astimezone())
+            for v in self.client.search_model_versions(f"name = '{NAME}'", max_results=10_000)
+        ]
+        return sorted(versions, key=lambda version: -int(version.number))
+
+    def set_tag(self, number: str, key: str, value: str) -> None:
+        """Set a tag of a version."""
+        self.client.set_model_version_tag(NAME, number, key, value)
+
+    def set_alias(self, alias: str, number: str) -> None:
+        """Move an alias to a version."""
+        self.client.set_registered_model_alias(NAME, alias, number)
+
+    def delete_alias(self, alias: str) -> None:
+        """Delete an alias."""
+        self.client.delete_registered_model_alias(NAME, alias)
+
+    def read_metrics(self, version: Version) -> dict[str, float]:
+        """Return the metrics that `evaluate` reported for a version, by their names in data/metrics/evaluate.json."""
+        metrics: dict[str, float] = self.client.get_run(version.run_id).data.metrics
+        return {
+            name.removeprefix("evaluate."): value for name, value in metrics.items() if name.startswith("evaluate.")
+        }
+
+    def read_documents(self, version: Version) -> DocumentLosses:
+        """Return the loss of a version on each held-out document."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = self.client.download_artifacts(version.run_id, f"evaluate/{DOCUMENTS}", folder)
+            table = read_table(Path(path), ["id", "n_bytes", "nats"])
+        return DocumentLosses(*(np.asarray(table.column(name).to_pylist()) for name in ("id", "n_bytes", "nats")))
+
+    def read_lineage(self, version: Version) -> dict[str, Any]:
+        """Return the lineage of a version: each stage's command, and path and md5 of its inputs and outputs."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(self.client.download_artifacts(version.run_id, "lineage.json", folder))
+            return json.loads(path.read_text(encoding="utf-8"))
+
+    def fetch(self, version: Version, folder: Path) -> None:
+        """Download `model/` and `index/` of a version into an empty folder."""
+        uri = f"models:/{NAME}/{version.number}/artifacts"
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as download:
+            move_artifacts(Path(self.mlflow.artifacts.download_artifacts(uri, dst_path=download)), folder)
+
+    def log_values(self, run_id: str, points: Iterable[Point], params: Mapping[str, str]) -> None:
+        """Log metrics and params to a run, in batches of the sizes that MLflow accepts."""
+        from mlflow.entities import Metric, Param
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(point.name, point.value, now, point.step) for point in points]
+        settings = [Param(name, value) for name, value in params.items()]
+        for start in range(0, len(metrics), METRICS_PER_BATCH):
+            self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
+        for start in range(0, len(settings), PARAMS_PER_BATCH):
+            self.client.log_batch(run_id, params=settings[start : start + PARAMS_PER_BATCH])
+
+
+def move_artifacts(artifacts: Path, folder: Path) -> None:
+    """Move the artifacts of a version to `model/` and `index/` below `folder`.
+
+    A version published before the index was a stage of its own has the passages among the files of its model.
+    """
+    shutil.move(artifacts / "sft", folder / "model")
+    if (artifacts / "index").is_dir():
+        shutil.move(artifacts / "index", folder / "index")
+        return
+    (folder / "index").mkdir()
+    for name in SEARCHED:
+        shutil.move(folder / "model" / name, folder / "index" / name)
+
+
+@contextlib.contextmanager
+def open_store(root: Path) -> Generator[MlflowStore]:
+    """Open the store under an exclusive lock, because concurrent opens corrupt a database that is being created.
+
+    Raises `UserError` if `root` is not the repository's root.
+    """
+    if not (root / "dvc.yaml").exists():
+        raise UserError(f"{root}: not the repository's root", "no dvc.yaml", "run this in the repository's root")
+    var = root / "var"
+    with wait_lock(var / "registry.lock", "registry: waiting for another registry command to finish"):
+        for key, value in SETTINGS.items():
+            os.environ.setdefault(key, value)
+        import mlflow
+
+        tracking_uri = os.environ.get(TRACKING_URI)
+        mlflow.set_tracking_uri(tracking_uri or f"sqlite:///{var / 'mlflow.db'}")
+        if not tracking_uri:
+            os.environ.pop(TRACKING_URI, None)  # MLflow has just set it; the next call would take it for the user's
+        yield MlflowStore(root, mlflow, mlflow.MlflowClient(), is_embedded=not tracking_uri)
+
+
+def has_store(root: Path) -> bool:
+    """Return whether there is a registry to read: the repository's own, or the one that MLFLOW_TRACKING_URI names."""
+    return (root / "var/mlflow.db").exists() or bool(os.environ.get(TRACKING_URI))
+
+
+def explain_failure(command: str, error: Exception) -> UserError | None:
+    """Turn a failure of the store or of the disk into a `UserError`; return None for bugs, which keep their traceback."""
+    if type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy", "requests"):
+        store = os.environ.get(TRACKING_URI) or "var/mlflow.db"
+        return UserError(
+            f"{command}: the MLflow store failed", str(error).partition("\n")[0], f"check {store}, then try again"
+        )
+    if isinstance(error, OSError):
+        found = f"{error.filename or 'var'}: {error.strerror or error}"
+        return UserError(f"{command}: a file could not be read or written", found, "fix the cause, then try again")
+    return None
+
+
+@dataclass(frozen=True)
+class LiveRun:
+    """An MLflow run that receives metrics during training."""
+
+    client: Any
+    run_id: str
+
+    def log(self, metrics: Mapping[str, float], step: int) -> Future[Any]:
+        """Queue the metrics of a step in MLflow's asynchronous queue; return the future of their arrival."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [Metric(name, value, now, step) for name, value in metrics.items()]
+        operations = self.client.log_batch(self.run_id, metrics=points, synchronous=False)
+        return operations._operation_futures[0]
+
+    def end(self, status: str) -> None:
+        """Set the final status of the run."""
+        self.client.set_terminated(self.run_id, status)
+
+
+def open_live_run(name: str, key: str) -> LiveRun:
+    """Open the run with this key on the server that MLFLOW_TRACKING_URI names: a new run, or the interrupted one.
+
+    No lock is needed, because it is a server. LIVE_SETTINGS limit how long MLflow's threads, which are joined at exit, wait for it.
+    """
+    for setting, value in (SETTINGS | LIVE_SETTINGS).items():
+        os.environ.setdefault(setting, value)
+    import mlflow
+
+    # It would log a line per batch; pipeline.training.live reports failures once, at the end.
+    logging.getLogger("mlflow.utils.async_logging").setLevel(logging.CRITICAL)
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name(LIVE_EXPERIMENT)
+    experiment_id = experiment.experiment_id if experiment else client.create_experiment(LIVE_EXPERIMENT)
+    earlier_runs = client.search_runs([experiment_id], f"tags.run_key = '{key}'")
+    run = earlier_runs[0] if earlier_runs else client.create_run(experiment_id, run_name=name, tags={"run_key": key})
+    client.update_run(run.info.run_id, status="RUNNING")
+    return LiveRun(client, run.info.run_id)

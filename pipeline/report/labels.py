@@ -1,0 +1,102 @@
+"""Words for the names in metrics: reasons for dropping a document, kinds of conversations, sizes of a model (skills: pipeline/skills).
+
+In: names as the stages write them. Out: what a reader sees. A name without words here is shown as it is, without underscores.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pipeline.skills import SKILLS
+
+SAMPLE_TITLES = {skill.name: skill.title for skill in SKILLS} | {"continuation": "Continuation by the pretrained model"}
+SPEAKERS = {
+    "user": "User",
+    "tool": "Tool",
+    "system": "System",
+    "call": "MiniGPT calls",
+    "assistant": "MiniGPT",
+    "text": "Text",
+}
+STAGES = {
+    "download": "collected",
+    "dedupe": "left after deduplication",
+    "filter": "left after filtering",
+}
+REASONS = {
+    "duplicate_id": "collected twice",
+    "takedown": "taken down",
+    "exact_duplicate": "exact duplicate",
+    "near_duplicate": "near duplicate",
+    "seen_before": "near duplicate of a document of an earlier run",
+    "seen_before_exact": "exact duplicate of a document of an earlier run",
+    "few_chars_left": "too little text left without its repeats",
+    "language": "language not wanted, or uncertain",
+    "license_denied": "license denied",
+    "license_not_allowed": "license not on the allow list",
+    "license_unknown": "license unknown",
+    "contaminated": "shares text with an evaluation set",
+    "quality_classifier": "quality score too low",
+    "min_words": "too few words",
+    "max_words": "too many words",
+    "min_mean_word_chars": "words too short on average",
+    "max_mean_word_chars": "words too long on average",
+    "max_symbol_word_frac": "too many symbols for its words",
+    "max_bullet_line_frac": "too many bulleted lines",
+    "max_ellipsis_line_frac": "too many lines ending in an ellipsis",
+    "min_alpha_word_frac": "too few words with a letter",
+    "min_stop_words": "too few stop words",
+    "max_dup_line_frac": "too many duplicate lines",
+    "max_dup_paragraph_frac": "too many duplicate paragraphs",
+    "max_dup_line_char_frac": "too much text in duplicate lines",
+    "max_dup_paragraph_char_frac": "too much text in duplicate paragraphs",
+    "max_lorem_ipsum_lines": "placeholder text (lorem ipsum)",
+    "max_curly_bracket_lines": "curly brackets",
+    "min_sentences": "too few sentences",
+    "min_punctuated_line_frac": "too few lines ending in punctuation",
+    "max_short_line_frac": "too many short lines",
+    "max_repeated_line_char_frac": "too much text in repeated lines",
+    "max_newline_word_frac": "too many line breaks for its words",
+}
+NGRAM_REASONS = {
+    "top": "too much text in the most frequent {n}‑word phrase",
+    "dup": "too much text in repeated {n}‑word phrases",
+}
+CONVERSATIONS = {
+    "quote": "Quote a passage",
+    "abstain": "No passage has the answer",
+    "calculator": "Calculate",
+    "search": "Search",
+    "chat": "Small talk",
+    "identity": "Identity",
+    "refusal": "Refuse an unsafe request",
+    "harmless": "Answer a harmless request",
+}
+SIZES = {
+    "n_layer": "Layers",
+    "d_model": "Model width",
+    "n_head": "Attention heads",
+    "n_kv_head": "Key-value heads",
+    "d_head": "Head width",
+    "d_ff": "Feed-forward width",
+    "seq_len": "Context length, tokens",
+    "vocab_size": "Vocabulary, tokens",
+}
+
+
+def describe_reason(name: str) -> str:
+    """Return words for why a document was dropped: `max_dup_5gram_char_frac` is too much text in repeated 5‑word phrases."""
+    ngram = re.fullmatch(r"max_(top|dup)_(\d+)gram_char_frac", name)
+    if ngram:
+        return NGRAM_REASONS[ngram[1]].format(n=ngram[2])
+    return REASONS.get(name, name.replace("_", " "))
+
+
+def describe_kind(name: str) -> str:
+    """Return words for a kind of conversation."""
+    return CONVERSATIONS.get(name, name.replace("_", " "))
+
+
+def describe_stage(name: str) -> str:
+    """Return words for the documents that a stage passed on."""
+    return STAGES.get(name, f"left after {name.replace('_', ' ')}")
