@@ -32,7 +32,7 @@ from pipeline.download.tombstones import REASON, Tombstones, match, parse, prepa
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics, write_json
 from pipeline.frame.progress import Bar
-from pipeline.storage.sort import merge_runs, run_paths
+from pipeline.storage.sort import list_runs, merge_runs
 from pipeline.storage.tables import (
     BATCH_ROWS,
     DOCS,
@@ -41,8 +41,8 @@ from pipeline.storage.tables import (
     SHARD_BYTES,
     ShardWriter,
     TableWriter,
-    dropped_rows,
-    rechunked,
+    make_dropped_rows,
+    rechunk,
 )
 
 FETCHED = ("http", "huggingface")  # opened last, so that a wrong local path fails before hours of fetching
@@ -63,7 +63,7 @@ def run(params: Download, *, takedowns: Path | None = None, out: Path, scratch: 
             summaries.append(read_summary(spooled))
             if reading.check:
                 reading.check(summaries[-1].rows)
-    runs = run_paths(folders, "docs")
+    runs = list_runs(folders, "docs")
     if not runs:
         n_rejects = sum(summary.reasons.total() for summary in summaries)
         raise UserError(
@@ -71,7 +71,7 @@ def run(params: Download, *, takedowns: Path | None = None, out: Path, scratch: 
         )
     out.mkdir(parents=True, exist_ok=True)
     with TableWriter(out / "rejects.parquet", REJECTS) as rejects:
-        for table in merge_runs(run_paths(folders, "rejects"), REJECTS.names):
+        for table in merge_runs(list_runs(folders, "rejects"), REJECTS.names):
             rejects.write(table)
     sources = [{"kind": source.kind, "name": getattr(source, "name", "")} for source in params.sources]
     records = [{**source, "read": summary.origins} for source, summary in zip(sources, summaries, strict=True)]
@@ -121,7 +121,7 @@ def _write_corpus(runs: list[Path], stones: Tombstones, out: Path) -> Metrics:
             yield kept
 
     with ShardWriter(out) as writer, TableWriter(out / "ledger.parquet", LEDGER) as ledger:
-        for part in rechunked(iterate_kept(), BATCH_ROWS, SHARD_BYTES):
+        for part in rechunk(iterate_kept(), BATCH_ROWS, SHARD_BYTES):
             writer.write(part)
     sources: Counter[str] = Counter()
     for name, n in per_source.items():
@@ -144,7 +144,7 @@ def _split_dropped(table: pa.Table, stones: Tombstones) -> tuple[pa.Table, pa.Ta
 
 def _make_ledger_rows(ids: pa.ChunkedArray, reason: str, other_id: pa.Array | pa.ChunkedArray) -> pa.Table:
     ones, reasons = pa.repeat(1.0, len(ids)), pa.repeat(reason, len(ids))
-    rows = dropped_rows(ids, stage="download", reason=reasons, value=ones, threshold=ones, other_id=other_id)
+    rows = make_dropped_rows(ids, stage="download", reason=reasons, value=ones, threshold=ones, other_id=other_id)
     return rows.select(LEDGER.names).cast(LEDGER)
 
 

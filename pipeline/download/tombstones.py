@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from license_expression import ExpressionError, ExpressionParseError, Licensing, get_spdx_licensing
 
 from pipeline.frame.errors import UserError
-from pipeline.text.columns import one_array
+from pipeline.text.columns import to_one_array
 
 KINDS = ("id", "url", "domain", "license")
 REASON = "takedown"  # in the ledger, and `dropped_takedown` in the metrics
@@ -124,14 +124,14 @@ def match(docs: pa.RecordBatch | pa.Table, stones: Tombstones) -> pa.StringArray
     """Return for each document (columns id, url, license) the key of the tombstone that covers it, or null."""
     keys = [pa.nulls(docs.num_rows, pa.string())]
     if len(stones.ids):
-        keys.append(_find_keys("id", stones.ids, one_array(docs.column("id"))))
+        keys.append(_find_keys("id", stones.ids, to_one_array(docs.column("id"))))
     if len(stones.urls):
-        keys.append(_find_keys("url", stones.urls, canonicalize_urls(one_array(docs.column("url")))))
+        keys.append(_find_keys("url", stones.urls, canonicalize_urls(to_one_array(docs.column("url")))))
     if stones.domains:
-        hosts = extract_hosts(one_array(docs.column("url")))
+        hosts = extract_hosts(to_one_array(docs.column("url")))
         keys.append(_map_distinct(hosts, lambda host: _match_domain(host, stones.domains)))
     if stones.licenses:
-        licenses = one_array(docs.column("license"))
+        licenses = to_one_array(docs.column("license"))
         keys.append(_map_distinct(licenses, lambda expression: _match_license(expression, stones.licenses)))
     return pc.coalesce(*keys)
 

@@ -1,1 +1,1 @@
-"""HTML and wikitext to clean text. Pure functions."""
+"""Convert HTML and wikitext to clean text with pure functions."""

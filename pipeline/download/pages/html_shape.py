@@ -1,10 +1,10 @@
-"""How deep a page's HTML nests, how many attributes its largest tag has, and whether a tag may name a license.
+"""Measure the nesting depth of a page's HTML, the attributes of its largest tag, and whether a tag may name a license.
 
-In: the bytes of a page. Out: estimates of the first two, what the time of parsing it depends on; and whether any tag holds
-`licens` or `rights`, so that only few pages are searched for links to a license. The parser and the extractor take a time
-that grows with depth times elements, and with the square of a tag's attributes: measured, 100,000 nested `<div>` (500 kB)
-take minutes, 3,000 a tenth of a second; real pages nest 20 to 60 deep. An estimate from above: elements that HTML closes by
-itself (`<p>`, `<li>`) are not counted, and what stands in scripts, styles and comments is stepped over. Order n, memory
+In: the bytes of a page. Out: estimates of the first two, which determine the parsing time; and whether any tag contains `licens`
+or `rights`, so that only few pages are searched for links to a license. The time of the parser and the extractor grows
+with depth times elements, and with the square of a tag's attributes: measured, 100,000 nested `<div>` (500 kB) take minutes,
+3,000 a tenth of a second; real pages nest 20 to 60 deep. The depth is an overestimate, because only end tags reduce it; elements
+that HTML closes implicitly (`<p>`, `<li>`) are not counted, and scripts, styles and comments are skipped. Time: O(n). Memory:
 constant.
 """
 
@@ -19,30 +19,30 @@ from pipeline.text.compiled import CASE, ONES, count_visible, equal_bytes, find_
 
 
 def name_code(name: str) -> int:
-    """Return the number by which the kernel knows a tag's name."""
+    """Return the number that represents a tag's name in the kernel."""
     code = 0
     for byte in name.encode():
         code = (code * 31 + byte) & 0xFFFFFF
     return code + 16
 
 
-# Elements without contents, or that the next one of their kind closes.
+# Elements without contents, or that the next one of the same kind closes.
 FLAT_TAGS = (
     *("br", "hr", "wbr", "img", "input", "meta", "link", "area", "base", "col", "embed", "source", "track", "param"),
     *("p", "li", "dt", "dd", "td", "th", "tr", "option", "html", "head", "body"),
 )
-N_SLOTS = 4_096  # each of these names has a slot of its own: one comparison tells whether a name is among them
+N_SLOTS = 4_096  # each of these names has its own slot: one comparison decides whether a name is among them
 FLAT = np.zeros(N_SLOTS, np.int64)
 FLAT[[name_code(name) % N_SLOTS for name in FLAT_TAGS]] = [name_code(name) for name in FLAT_TAGS]
 UL, OL, LI, A, LINK, META = (name_code(name) for name in ("ul", "ol", "li", "a", "link", "meta"))
-MAX_OPEN_LISTS, MAX_LISTS = 64, 4_096  # what is beyond is left as it is
+MAX_OPEN_LISTS, MAX_LISTS = 64, 4_096  # lists beyond these limits are left unchanged
 ALL_I, ALL_S = ONES * np.uint64(ord("i")), ONES * np.uint64(ord("s"))
 RAW = np.array([name_code(name) for name in ("script", "style", "textarea")], np.int64)
 
 
 class Shape(NamedTuple):
-    """The greatest depth, the most attributes of one tag, whether a tag may name a license; of the lists (`<ul>`) that are not
-    mostly links, where the names in their tags stand and where their items begin."""
+    """The maximum depth, the maximum number of attributes of one tag, whether a tag may name a license; for the lists (`<ul>`) that
+    are not mostly links, the positions of the names in their tags and of the starts of their items."""
 
     depth: int
     attributes: int
@@ -51,9 +51,9 @@ class Shape(NamedTuple):
     items: list[int]
 
 
-def shape(page: bytes) -> Shape:
-    """Of a whole page, in one pass."""
-    depth, attributes, has_license, names, items = _shape(np.frombuffer(page, np.uint8), FLAT, RAW)
+def measure_shape(page: bytes) -> Shape:
+    """Measure a whole page in one pass."""
+    depth, attributes, has_license, names, items = _scan(np.frombuffer(page, np.uint8), FLAT, RAW)
     return Shape(int(depth), int(attributes), bool(has_license), names.tolist(), items.tolist())
 
 
@@ -64,7 +64,7 @@ def _is_letter(byte: int) -> bool:  # pragma: no cover (compiled)
 
 @leaf
 def _find_end(data: Any, at: int) -> int:  # pragma: no cover (compiled)
-    """Where the next `</` begins."""
+    """Return the index of the next `</`."""
     last = len(data) - 1
     while at < last:
         at = find_byte(data, at, last, 60)
@@ -76,7 +76,7 @@ def _find_end(data: Any, at: int) -> int:  # pragma: no cover (compiled)
 
 @leaf
 def _find_comment_end(data: Any, at: int) -> int:  # pragma: no cover (compiled)
-    """Where the next `-->` begins."""
+    """Return the index of the next `-->`."""
     end = at + 2
     while end < len(data):
         end = find_byte(data, end, len(data), 62)
@@ -87,14 +87,14 @@ def _find_comment_end(data: Any, at: int) -> int:  # pragma: no cover (compiled)
 
 
 @leaf
-def _attributes(data: Any, at: int) -> tuple[int, int]:  # pragma: no cover (compiled)
-    """From behind a tag's name: how many attributes, and where its `>` is."""
+def _count_attributes(data: Any, at: int) -> tuple[int, int]:  # pragma: no cover (compiled)
+    """Return (number of attributes, index of `>`), starting after a tag's name."""
     n, before, is_inside = 0, 0, False
     while at < len(data):
         byte = data[at]
         if byte == 62:
             break
-        if byte > 62:  # nearly always letters of a name
+        if byte > 62:  # nearly always characters of a name
             n += not is_inside and before != 61
             is_inside, before = True, byte
             while at < len(data) and data[at] > 62:
@@ -114,7 +114,7 @@ def _attributes(data: Any, at: int) -> tuple[int, int]:  # pragma: no cover (com
 
 @leaf
 def _names_license(data: Any, at: int, end: int) -> bool:  # pragma: no cover (compiled)
-    """Whether `licens` or `rights` is in these bytes, in large or small letters."""
+    """Return whether these bytes contain `licens` or `rights`, ignoring case."""
     s = at + 5
     while s < end:
         if s + 8 <= len(data) and not (
@@ -139,9 +139,9 @@ def _is_one_of(codes: Any, code: int) -> bool:  # pragma: no cover (compiled)
 
 
 @numba.njit(cache=True, nogil=True)
-def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any, Any]:  # pragma: no cover (compiled)
+def _scan(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any, Any]:  # pragma: no cover (compiled)
     n, at, depth, deepest, most, has_license = len(data), 0, 0, 0, 0, False
-    n_text, n_link, is_link = 0, 0, False  # bytes of text so far that are no white space
+    n_text, n_link, is_link = 0, 0, False  # bytes of text so far, without white space
     open_lists, n_open, n_lists = np.empty((MAX_OPEN_LISTS, 5), np.int64), 0, 0
     is_kept, names, n_names = np.zeros(MAX_LISTS, np.bool_), np.empty(2 * MAX_LISTS, np.int64), 0
     items, owners, n_items = np.empty(n // 4 + 1, np.int64), np.empty(n // 4 + 1, np.int64), 0
@@ -166,8 +166,8 @@ def _shape(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any, Any]:  
         code += 16
         if at < n and data[at] != 62:
             start = at
-            found, at = _attributes(data, at)
-            most = max(most, found)
+            n_attributes, at = _count_attributes(data, at)
+            most = max(most, n_attributes)
             if code in (A, LINK, META):
                 has_license = has_license or _names_license(data, start, at)
         is_single = data[at - 1] == 47

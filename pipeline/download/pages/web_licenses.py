@@ -1,8 +1,8 @@
-"""The SPDX license that a URL names: what web pages link to with `rel=license`.
+"""Map the URLs that web pages link to with `rel=license` to SPDX licenses.
 
-In: URLs. Out: SPDX expressions, or `unknown`. Creative Commons deeds of any version, the public domain dedication, GNU's,
-Apache's and the Open Source Initiative's pages. A license ported to a country (`/by-sa/3.0/us/`) keeps its own id where SPDX
-has one, else it counts as the unported one of the same version. A URL without a version names no license.
+In: URLs. Out: SPDX expressions, or `unknown`. Covers Creative Commons deeds of any version, the public domain dedication, and the
+license pages of GNU, Apache and the Open Source Initiative. A license ported to a country (`/by-sa/3.0/us/`) keeps its own id
+where SPDX has one, else it is mapped to the unported one of the same version. A URL without a version names no license.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ GNU = {
 }
 
 
-def license_of(urls: Iterable[str]) -> str:
-    """The licenses that all these URLs name; several all apply (`AND`), the careful reading; `unknown` if none is known."""
-    found = {license_of_url(url) for url in urls} - {UNKNOWN}
-    return " AND ".join(sorted(found)) or UNKNOWN
+def combine_licenses(urls: Iterable[str]) -> str:
+    """Return the licenses of all URLs. Several all apply (`AND`), which is the conservative reading; `unknown` if none is known."""
+    licenses = {identify_license(url) for url in urls} - {UNKNOWN}
+    return " AND ".join(sorted(licenses)) or UNKNOWN
 
 
-def license_of_url(url: str) -> str:
-    """The SPDX id of one license's page."""
+def identify_license(url: str) -> str:
+    """Return the SPDX id of the license that one URL names, or `unknown`."""
     try:
         parts = urlsplit(url.strip())
         host = (parts.hostname or "").removeprefix("www.")
@@ -47,25 +47,25 @@ def license_of_url(url: str) -> str:
         case "creativecommons.org", ["publicdomain", "zero", "1.0", *_]:
             return "CC0-1.0"
         case "creativecommons.org", ["licenses", kind, version, *ported]:
-            return _creative_commons(kind, version, ported[0] if ported else "")
+            return _find_creative_commons(kind, version, ported[0] if ported else "")
         case "gnu.org", ["licenses", *_]:
             return GNU.get("/".join(stem[1:]), UNKNOWN)
         case "apache.org", ["licenses", "license-2.0" | "license-2.0.html" | "license-2.0.txt"]:
             return "Apache-2.0"
         case "opensource.org", ["license" | "licenses", _]:
-            return _spdx_ids().get(stem[1], UNKNOWN)
+            return _load_spdx_ids().get(stem[1], UNKNOWN)
         case _:
             return UNKNOWN
 
 
-def _creative_commons(kind: str, version: str, country: str) -> str:
-    ids = _spdx_ids()
+def _find_creative_commons(kind: str, version: str, country: str) -> str:
+    ids = _load_spdx_ids()
     base = f"cc-{kind}-{version}"
     return ids.get(f"{base}-{country}", ids.get(base, UNKNOWN))
 
 
 @cache
-def _spdx_ids() -> dict[str, str]:
-    """Lower case → the id as SPDX writes it."""
+def _load_spdx_ids() -> dict[str, str]:
+    """Return a map from lower-case ids to their SPDX spelling."""
     keys = (str(entry.get("spdx_license_key") or "") for entry in get_license_index())
     return {key.lower(): key for key in keys if key and not key.startswith("LicenseRef")}

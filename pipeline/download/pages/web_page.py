@@ -1,15 +1,15 @@
-"""A web page's bytes to its main text, title and license.
+"""Extract the main text, title and license from the bytes of a web page.
 
 In: the body of a response, and the charset that its header declares. Out: the text without navigation, headers, footers and the
-like; the `<title>`; the license that the page itself names (`rel=license`, Creative Commons' and Dublin Core's meta tags).
+like; the `<title>`; the license that the page itself declares (`rel=license`, Creative Commons' and Dublin Core's meta tags).
 The extractor is resiliparse's rule-based one (Bevendorff et al., 2018): 49 MB/s of real pages where trafilatura reads 3.2. Of 36
-pages with prose it keeps 90 kB that trafilatura drops (headings, lists of publications, all posts of a blog but the first; 66 of 70
-lines drawn by chance are main text), and lacks 88 bytes of trafilatura's; its own rule that takes most `<ul>` near the root for
-menus is set right here (6 kB of the 90).
-Order n for real pages. Memory, measured: 7 times the page while it is parsed, 60 times for one that is nothing but tags.
-Charset: valid UTF-8 is UTF-8, whatever is declared; else the header's, else the one in `<meta>`, else what the bytes look like.
-Covered against hostile input: pages whose nesting or attributes would stall the parser (`PageError`). Not covered: text that
-scripts would write; a license that the page gives to a part of it only is taken for the whole.
+pages with prose it keeps 90 kB that trafilatura drops (headings, lists of publications, all posts of a blog but the first; 66 of
+70 randomly drawn lines are main text), and misses 88 bytes of trafilatura's; its own rule that treats most `<ul>` near the root as
+menus is corrected here (6 kB of the 90).
+Time: O(n) for real pages. Memory, measured: 7 times the page while it is parsed, 60 times for one that consists of tags only.
+Charset: valid UTF-8 is UTF-8, whatever is declared; else the header's, else the one in `<meta>`, else detected from the bytes.
+Covers (hostile input): pages whose nesting or attributes would stall the parser (`PageError`). Does not cover: text that scripts
+would write; a license that applies to a part of the page only is taken for the whole.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from resiliparse.parse.encoding import (  # pyright: ignore[reportMissingModuleS
 )
 from resiliparse.parse.html import HTMLTree
 
-from pipeline.download.pages.html_shape import Shape, shape
-from pipeline.download.pages.web_licenses import UNKNOWN, license_of
+from pipeline.download.pages.html_shape import Shape, measure_shape
+from pipeline.download.pages.web_licenses import UNKNOWN, combine_licenses
 
 MAX_DEPTH = 1_000
 MAX_ATTRIBUTES = 1_000
-MARK = b"\x1a"  # no letter of any text
+ITEM_MARK = b"\x1a"  # a control character that occurs in no text
 DIGITS = "0123456789"
 LICENSE_LINKS = "a[rel~=license],link[rel~=license]"
 LICENSE_NAMES = ("dcterms.license", "DC.rights", "dc.rights", "license")
 LICENSE_METAS = ",".join((*(f"meta[name='{name}']" for name in LICENSE_NAMES), "meta[property='cc:license']"))
-ESCAPE = b"\x1b"  # shifts of ISO-2022: bytes that look like ASCII and are not
+ESCAPE = b"\x1b"  # ISO-2022 escape sequences: bytes that look like ASCII and are not
 
 
 class PageError(Exception):
-    """Built so that it can't be parsed in reasonable time."""
+    """Raised for a page that cannot be parsed in reasonable time."""
 
 
 class WebPage(NamedTuple):
-    """What a page says."""
+    """The content extracted from a page."""
 
     text: str
     title: str
@@ -50,23 +50,23 @@ class WebPage(NamedTuple):
 
 
 def read_html(body: bytes, charset: str = "") -> WebPage:
-    """The main text of an HTML page. Raises `PageError`."""
-    found = shape(body)
-    if found.depth > MAX_DEPTH or found.attributes > MAX_ATTRIBUTES:
-        raise PageError(f"nested {found.depth} deep, {found.attributes} attributes in a tag")
-    tree = HTMLTree.parse(decode(_with_lists(body, found), charset))
+    """Extract the main text of an HTML page. Raise `PageError` if it would stall the parser."""
+    shape = measure_shape(body)
+    if shape.depth > MAX_DEPTH or shape.attributes > MAX_ATTRIBUTES:
+        raise PageError(f"nested {shape.depth} deep, {shape.attributes} attributes in a tag")
+    tree = HTMLTree.parse(decode(_protect_lists(body, shape), charset))
     text = extract_plain_text(tree, main_content=True, alt_texts=False)
-    license = _license(tree) if found.has_license else UNKNOWN
+    license = _find_license(tree) if shape.has_license else UNKNOWN
     return WebPage(_clean(text), " ".join(_clean(tree.title or "").split()), license)
 
 
 def read_plain(body: bytes, charset: str = "") -> WebPage:
-    """A plain text as it stands, with Unix line ends."""
+    """Return a plain text unchanged but for Unix line endings."""
     return WebPage(_clean(decode(body, charset).replace("\r\n", "\n").replace("\r", "\n")), "", UNKNOWN)
 
 
 def decode(body: bytes, charset: str = "") -> str:
-    """The characters of a text of the web; what is no character in its charset is left out."""
+    """Decode a text from the web; bytes that are invalid in its charset are dropped."""
     declared = charset.strip().strip("\"'").lower()
     try:
         if ESCAPE not in body and not body.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -75,26 +75,29 @@ def decode(body: bytes, charset: str = "") -> str:
         pass
     if body.startswith((b"\xff\xfe", b"\xfe\xff")):
         return body.decode("utf-16", "ignore")
-    found = map_encoding_to_html5(declared, False) if declared else None
-    found = found or detect_encoding(body, from_html_meta=True) or "utf-8"
-    return bytes_to_str(body, found, "ignore")
+    encoding = map_encoding_to_html5(declared, False) if declared else None
+    encoding = encoding or detect_encoding(body, from_html_meta=True) or "utf-8"
+    return bytes_to_str(body, encoding, "ignore")
 
 
-def _with_lists(body: bytes, found: Shape) -> bytes:
-    """The extractor takes a `<ul>` near the root, or with many links, for a menu. One whose text is not mostly links is none: it
-    is passed off as an `<ol>`, which is kept, with its items marked, so that bullets can stand for their numbers again."""
-    if not found.lists:
+def _protect_lists(body: bytes, shape: Shape) -> bytes:
+    """Rewrite each `<ul>` that is not mostly links as an `<ol>` with marked items.
+
+    The extractor drops a `<ul>` near the root, or with many links, as a menu, and keeps `<ol>`; `_clean` then replaces the numbers
+    of marked items with bullets."""
+    if not shape.lists:
         return body
-    letters = bytearray(body)
-    for at in found.lists:
-        letters[at] = ord("o")
-    whole, starts = memoryview(letters), [0, *found.items]
-    return MARK.join([whole[start:end] for start, end in zip(starts, [*found.items, len(body)], strict=True)])
+    rewritten = bytearray(body)
+    for position in shape.lists:
+        rewritten[position] = ord("o")
+    view, starts = memoryview(rewritten), [0, *shape.items]
+    return ITEM_MARK.join([view[start:end] for start, end in zip(starts, [*shape.items, len(body)], strict=True)])
 
 
 def _clean(text: str) -> str:
-    if MARK.decode() in text:
-        first, *rest = text.split(MARK.decode())
+    """Replace the numbers of marked items with bullets, and remove null characters."""
+    if ITEM_MARK.decode() in text:
+        first, *rest = text.split(ITEM_MARK.decode())
         parts = [first]
         for part in rest:
             bare = parts[-1].removesuffix(". ").rstrip(DIGITS)
@@ -105,7 +108,7 @@ def _clean(text: str) -> str:
     return text.replace("\0", "") if "\0" in text else text
 
 
-def _license(tree: Any) -> str:
+def _find_license(tree: Any) -> str:
     links = [node.getattr("href") or "" for node in tree.document.query_selector_all(LICENSE_LINKS)]
     metas = [node.getattr("content") or "" for node in tree.document.query_selector_all(LICENSE_METAS)]
-    return license_of([*links, *metas])
+    return combine_licenses([*links, *metas])

@@ -1,13 +1,13 @@
-"""Wikitext to clean text: mwparserfromhell's tokens, folded into what a reader of the page would read.
+"""Convert wikitext to clean text by folding mwparserfromhell's tokens into the visible text of the page.
 
 In: the wikitext of a page. Out: paragraphs, headings on lines of their own, list items as `- …` (deeper ones indented),
-formulas as TeX between dollar signs, code as it stands. Left out: templates (infoboxes too), tables, references, files,
+formulas as TeX between dollar signs, code unchanged. Left out: templates (including infoboxes), tables, references, files,
 galleries, categories, comments, links to other languages, and headings under which nothing is left.
-Order n for real pages, memory a few times the page. The parser is mwparserfromhell's compiled tokenizer; its tree of nodes,
-which takes 80 % of its time, is not built: the fold runs over the flat list of tokens. Bold and italic are read line by line,
-as MediaWiki does: the tokenizer pairs quotes across lines, and one that is missing would leave tables and links unread.
-Not covered: templates that stand for text (`{{convert|5|km}}` leaves a gap), unclosed markup (it stays as it was typed), a
-wiki's own aliases of the file namespace beyond `FILE_NAMES`.
+Time: O(n) for real pages. Memory: a few times the page. The parser is mwparserfromhell's compiled tokenizer; its tree of nodes,
+which takes 80 % of its time, is not built: the fold runs over the flat list of tokens. Bold and italic are parsed line by line, as
+MediaWiki does: the tokenizer pairs quotes across lines, and a missing one would leave tables and links unparsed.
+Does not cover: templates that produce text (`{{convert|5|km}}` leaves a gap), unclosed markup (it stays as typed), a wiki's own
+aliases of the file namespace beyond `FILE_NAMES`.
 """
 
 # pyright: reportPrivateUsage=false
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from mwparserfromhell.parser import ParserError, tokens
 from mwparserfromhell.parser._tokenizer import CTokenizer  # pyright: ignore[reportMissingImports]
 
-from pipeline.download.pages.balance import count_unclosed
+from pipeline.download.pages.unclosed_markup import count_unclosed
 
 # Names of the namespaces 6 and 14 in every wiki, and aliases that dumps don't list.
 FILE_NAMES = frozenset(("file", "image", "category", "bild", "imagen", "immagine", "imagem", "afbeelding", "grafika"))
@@ -53,18 +53,16 @@ TEX_TAGS = frozenset(("math", "chem", "ce"))
 LITERAL_TAGS = TEX_TAGS | {"nowiki"}
 BREAKS = frozenset(("br", "hr", "p"))
 
-# Marks inside the folded text, before the layout; XML can't hold these characters and `plain` removes them.
+# Control characters of the folded text, before the layout; XML cannot contain them and `convert_wikitext` removes them.
 NOTHING, HEADING, ITEM, VERBATIM = "\x00", "\x01", "\x02", "\x03"
-MARKS = re.compile("[\x00-\x03]")
+CONTROLS = re.compile("[\x00-\x03]")
 SWITCH = re.compile(r"__[A-Z]+__")  # behaviour switches such as __NOTOC__
-EMPTY_BRACKETS = re.compile(r" ?\([\s,;:]*\)")  # what a dropped template leaves of `({{lang-de|Haus}})`
+EMPTY_BRACKETS = re.compile(r" ?\([\s,;:]*\)")  # left by a dropped template, as in `({{lang-de|Haus}})`
 OPENED_BRACKET = re.compile(r"\([\s,;]+")
 QUOTES = re.compile("('{2,})")
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*|simple")
 
-MAX_PARSER_STEPS = (
-    20_000_000  # unclosed markup times length: seconds at worst; 5.9 MB of Wikipedia have 491,343 at most
-)
+MAX_PARSER_STEPS = 20_000_000  # unclosed markup × length: seconds at worst; 5.9 MB of Wikipedia have 491,343 at most
 MIN_CHECKED_CHARS = 4_000
 
 _Text, _TemplateOpen, _TemplateClose = tokens.Text, tokens.TemplateOpen, tokens.TemplateClose
@@ -73,35 +71,35 @@ _TagCloseClose, _TagCloseSelfclose = tokens.TagCloseClose, tokens.TagCloseSelfcl
 
 
 class WikitextError(Exception):
-    """The parser gave the page up."""
+    """Raised when the parser fails, or would take minutes."""
 
 
 class _Frame(NamedTuple):
-    """What is open: the pieces that were being collected outside, and what the markup says of the inside."""
+    """An open markup element: the pieces collected outside of it, and its attributes."""
 
     outside: list[str]
     name: str  # of a tag; the title of a link
     level: int = 0  # of a heading; 1: an external link in brackets
 
 
-def plain(wikitext: str, hidden: frozenset[str] = FILE_NAMES) -> str:
-    """The text of a page. Links into the namespaces `hidden` (names in lower case) are left out.
+def convert_wikitext(wikitext: str, hidden: frozenset[str] = FILE_NAMES) -> str:
+    """Return the text of a page. Links into the namespaces `hidden` (names in lower case) are left out.
 
-    Raises: `WikitextError` where the parser fails, or would take minutes.
+    Raise `WikitextError` where the parser fails, or would take minutes.
     """
-    if MARKS.search(wikitext):
-        wikitext = MARKS.sub("", wikitext)
+    if CONTROLS.search(wikitext):
+        wikitext = CONTROLS.sub("", wikitext)
     if _is_slow(wikitext):
         raise WikitextError("too much markup is opened and not closed")
     try:
-        found = CTokenizer().tokenize(wikitext, 0, True)
+        parsed = CTokenizer().tokenize(wikitext, 0, True)
     except ParserError as error:
         raise WikitextError(str(error)) from error
-    return layout(_fold(found, hidden))
+    return lay_out(_fold(parsed, hidden))
 
 
 def _is_slow(wikitext: str) -> bool:
-    """Return whether the parser would take minutes; small pages with few openings need not be looked through for that."""
+    """Return whether the parser would take minutes; pages that are small or have few openings are not searched."""
     n_chars = len(wikitext)
     n_openings = sum(map(wikitext.count, ("[", "{{", "{|", "<"))) - wikitext.count("[[")
     return (
@@ -111,10 +109,10 @@ def _is_slow(wikitext: str) -> bool:
     )
 
 
-def _fold(found: list[Any], hidden: frozenset[str]) -> str:
-    """The text of the tokens with its marks, in one pass."""
-    fold = _Fold(iter(found), hidden)
-    steps = fold.steps()
+def _fold(parsed: list[Any], hidden: frozenset[str]) -> str:
+    """Return the text of the tokens with control characters, in one pass."""
+    fold = _Fold(iter(parsed), hidden)
+    steps = fold.make_steps()
     for token in fold.tokens:
         kind = type(token)
         if kind is _Text:
@@ -125,28 +123,28 @@ def _fold(found: list[Any], hidden: frozenset[str]) -> str:
 
 
 class _Fold:
-    """The state of one pass: the tokens still to come, the pieces collected, what is open around them."""
+    """The state of one pass: the remaining tokens, the collected pieces, and the open elements around them."""
 
-    def __init__(self, found: Iterator[Any], hidden: frozenset[str]) -> None:
-        self.tokens, self.hidden = found, hidden
+    def __init__(self, remaining: Iterator[Any], hidden: frozenset[str]) -> None:
+        self.tokens, self.hidden = remaining, hidden
         self.pieces: list[str] = []
         self.open: list[_Frame] = []
 
-    def steps(self) -> dict[type, Callable[[Any], None]]:
-        """What to do at each kind of token; what closes is read by what opens, where that leaves everything out."""
+    def make_steps(self) -> dict[type, Callable[[Any], None]]:
+        """Return the handler of each kind of token. Handlers that skip an element consume its closing token themselves."""
         return {
             tokens.TemplateOpen: lambda _: self.skip(_TemplateOpen, _TemplateClose),
             tokens.CommentStart: lambda _: self.skip(tokens.CommentStart, tokens.CommentEnd),
             tokens.ArgumentOpen: lambda _: self.push(),
-            tokens.ArgumentSeparator: lambda _: self.pieces.clear(),  # the name goes, the default stays
+            tokens.ArgumentSeparator: lambda _: self.pieces.clear(),  # drop the name, keep the default
             tokens.ArgumentClose: lambda _: self.pop_argument(),
             tokens.WikilinkOpen: lambda _: self.push(),
-            tokens.WikilinkSeparator: lambda _: self.title(),
+            tokens.WikilinkSeparator: lambda _: self.set_title(),
             tokens.WikilinkClose: lambda _: self.close_link(),
             tokens.ExternalLinkOpen: lambda token: self.push(level=1 if token.get("brackets") else 0),
-            tokens.ExternalLinkSeparator: lambda _: self.title(),
+            tokens.ExternalLinkSeparator: lambda _: self.set_title(),
             tokens.ExternalLinkClose: lambda _: self.close_external(),
-            tokens.HTMLEntityStart: lambda _: self.entity(),
+            tokens.HTMLEntityStart: lambda _: self.read_entity(),
             tokens.HeadingStart: lambda token: self.push(level=token["level"]),
             tokens.HeadingEnd: lambda _: self.close_heading(),
             tokens.TagOpenOpen: self.open_tag,
@@ -154,16 +152,18 @@ class _Fold:
         }
 
     def push(self, name: str = "", level: int = 0) -> None:
+        """Open an element: collect the following pieces separately."""
         self.open.append(_Frame(self.pieces, name, level))
         self.pieces = []
 
     def pop(self) -> tuple[str, _Frame]:
+        """Close the innermost element. Return (text inside, element)."""
         frame, inside = self.open.pop(), "".join(self.pieces)
         self.pieces = frame.outside
         return inside, frame
 
     def skip(self, opening: type, *closing: type) -> None:
-        """Everything up to what closes the markup just opened goes."""
+        """Skip everything up to the token that closes the markup just opened."""
         depth = 1
         for token in self.tokens:
             kind = type(token)
@@ -178,36 +178,37 @@ class _Fold:
         inside, _ = self.pop()
         self.pieces.append(inside)
 
-    def title(self) -> None:
+    def set_title(self) -> None:
+        """Use the pieces so far as the title of the open link."""
         frame = self.open[-1]
         self.open[-1] = frame._replace(name="".join(self.pieces) or " ")
         self.pieces.clear()
 
     def close_link(self) -> None:
         inside, frame = self.pop()
-        self.pieces.append(_link(frame.name, inside, self.hidden))
+        self.pieces.append(_render_link(frame.name, inside, self.hidden))
 
     def close_external(self) -> None:
         inside, frame = self.pop()
-        if frame.name or not frame.level:  # a link in brackets without a text shows a number
+        if frame.name or not frame.level:  # a link in brackets without a label is shown as a number
             self.pieces.append(inside)
 
     def close_heading(self) -> None:
         inside, frame = self.pop()
         self.pieces.append(f"\n{HEADING}{frame.level}{' '.join(inside.split())}\n")
 
-    def entity(self) -> None:
-        """`&amp;`, `&#65;` or `&#x41;`, in two to four tokens."""
+    def read_entity(self) -> None:
+        """Read `&amp;`, `&#65;` or `&#x41;`, which is two to four tokens."""
         name = ""
         for token in self.tokens:
             kind = type(token)
             if kind is tokens.HTMLEntityEnd:
                 break
             name += "#" if kind is tokens.HTMLEntityNumeric else token.get("char") or token.get("text") or ""
-        self.pieces.append(MARKS.sub("", html.unescape(f"&{name};")))
+        self.pieces.append(CONTROLS.sub("", html.unescape(f"&{name};")))
 
     def open_tag(self, token: Any) -> None:
-        name, is_open = self.tag_head()
+        name, is_open = self.read_tag_head()
         markup = token.get("wiki_markup") or ""
         if is_open:
             if name in HIDDEN_TAGS or markup == "{|":
@@ -221,8 +222,8 @@ class _Fold:
         elif markup.startswith("-") or name in BREAKS:
             self.pieces.append("\n")
 
-    def tag_head(self) -> tuple[str, bool]:
-        """The tag's name, and whether contents follow; attributes, with the tags inside them, go."""
+    def read_tag_head(self) -> tuple[str, bool]:
+        """Return (name of the tag, whether contents follow); attributes, with the tags inside them, are skipped."""
         name, depth, has_attributes = "", 0, False
         for token in self.tokens:
             kind = type(token)
@@ -242,10 +243,10 @@ class _Fold:
 
     def close_tag(self) -> None:
         inside, frame = self.pop()
-        self.skip(_TagOpenOpen, _TagCloseClose)  # the name again
+        self.skip(_TagOpenOpen, _TagCloseClose)  # the closing tag repeats the name
         name = frame.name
         if name in LITERAL_TAGS:
-            inside = inside.replace("''", f"'{NOTHING}'")  # apostrophes, neither bold nor italic
+            inside = inside.replace("''", f"'{NOTHING}'")  # literal apostrophes, neither bold nor italic
         if name in TEX_TAGS:
             inside = f"${' '.join(inside.split())}$" if inside.strip() else ""
         elif name in CODE_TAGS:
@@ -257,8 +258,8 @@ class _Fold:
         self.pieces.append(inside)
 
 
-def _link(title: str, inside: str, hidden: frozenset[str]) -> str:
-    """What `[[title|inside]]` shows; without a title `inside` is the target."""
+def _render_link(title: str, inside: str, hidden: frozenset[str]) -> str:
+    """Return the visible text of `[[title|inside]]`; without a title `inside` is the target."""
     target = (title or inside).strip()
     prefix, colon, rest = target.partition(":")
     if colon and prefix:
@@ -270,10 +271,10 @@ def _link(title: str, inside: str, hidden: frozenset[str]) -> str:
     return inside if inside.strip() else target.rpartition(":")[2].partition(" (")[0]  # the pipe trick
 
 
-def layout(folded: str) -> str:
-    """Lines without stray spaces, items marked, at most one empty line at a time, no heading without a text below it."""
+def lay_out(folded: str) -> str:
+    """Return lines without stray spaces, with `- ` before items, no consecutive empty lines and no headings without text."""
     lines: list[str] = []
-    waiting: list[tuple[int, str]] = []  # headings, outermost first, that have no text yet
+    waiting: list[tuple[int, str]] = []  # headings without text so far, outermost first
     for line in folded.split("\n"):
         if line[:1] == HEADING:
             level = int(line[1])
@@ -282,7 +283,9 @@ def layout(folded: str) -> str:
             continue
         tidied = line[1:].rstrip() if line[:1] == VERBATIM else _tidy(line)
         if not tidied:
-            if lines and lines[-1] and not waiting and ITEM not in line:  # an item that lost all is no paragraph's end
+            if (
+                lines and lines[-1] and not waiting and ITEM not in line
+            ):  # an item that lost its text does not end a paragraph
                 lines.append("")
             continue
         for _, heading in waiting:
@@ -294,7 +297,7 @@ def layout(folded: str) -> str:
 
 
 def _tidy(line: str) -> str:
-    """One line: its items' marks spelled out, spaces single, the gaps that dropped markup left closed."""
+    """Return one line with `- ` for items, single spaces, and without the gaps that dropped markup left."""
     depth = 0
     if ITEM in line:
         start = line.lstrip()
@@ -302,7 +305,7 @@ def _tidy(line: str) -> str:
         line = line.replace(ITEM, " ")
     line = " ".join(line.replace(VERBATIM, " ").split())
     if "''" in line:
-        line = " ".join(_unquoted(line).split())
+        line = " ".join(_remove_quotes(line).split())
     if "__" in line:
         line = SWITCH.sub("", line).strip()
     if "(" in line:
@@ -314,10 +317,9 @@ def _tidy(line: str) -> str:
     return f"{'  ' * (depth - 1)}- {line}" if depth and line else line
 
 
-def _unquoted(line: str) -> str:
-    """The line without its quotes for bold (three) and italic (two), by MediaWiki's rule for runs that don't pair up: four are
-    an apostrophe and three; more than five are apostrophes and five; if both kinds are odd, one bold is an apostrophe and
-    an italic (`L'''amour''`)."""
+def _remove_quotes(line: str) -> str:
+    """Remove the quotes for bold (three) and italic (two), by MediaWiki's rule for unpaired runs: four are an apostrophe and three;
+    more than five are apostrophes and five; if both kinds are odd, one bold is an apostrophe and an italic (`L'''amour''`)."""
     parts = QUOTES.split(line)
     runs = range(1, len(parts), 2)
     sizes = {at: len(parts[at]) for at in runs}

@@ -1,1 +1,1 @@
-"""The documentation of installed Python packages, read from their syntax trees."""
+"""Read the documentation of installed Python packages from their syntax trees."""

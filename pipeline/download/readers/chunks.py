@@ -1,10 +1,10 @@
-"""Sources whose files are streams of many pages: files are found and cut into chunks here, which become documents anywhere.
+"""Read sources whose files are streams of many pages: cut files into chunks in this process, convert chunks in the workers.
 
-In: the settings of a source; a reader that cuts an open file into chunks; a function that makes documents of a chunk. Out:
-batches in the order of the files and of the pages in them, the same for any number of workers. Files are read in this
-process, one after the other; chunks, of about `CHUNK_BYTES`, travel to the workers, so that one large file keeps all of them
+In: the settings of a source; a reader that yields the pages of an open file; a function that converts a page into a document.
+Out: batches in the order of the files and of the pages in them, the same for any number of workers. Files are read in this
+process, one after the other; chunks, of about `CHUNK_BYTES`, are sent to the workers, so that one large file keeps all of them
 busy.
-Memory: two chunks a worker.
+Memory: two chunks per worker.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipeline.download.readers.document import (
     dump_canonical_json,
     read_parts,
 )
-from pipeline.download.readers.text import content_key, file_origin
+from pipeline.download.readers.text import compute_content_key, describe_files
 from pipeline.storage.files import FoundFile, find_files
 from pipeline.storage.streams import BROKEN as BROKEN_STREAM
 from pipeline.storage.streams import BombError, CountedFile
@@ -38,7 +38,7 @@ CHUNK_PAGES = 512
 
 
 class Problem(NamedTuple):
-    """What could not be read: its place in the file, a reason that is counted, the detail for a person."""
+    """Input that could not be read: its location in the file, a reason that is counted, and a detail for the user."""
 
     where: Mapping[str, object]
     reason: str
@@ -46,21 +46,21 @@ class Problem(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """Something that is no page and is counted under this name."""
+    """Items other than pages, which are counted under this name."""
 
     name: str
     n: int = 1
 
 
 class Raw(NamedTuple):
-    """A page of which a worker makes a document, and how much it is."""
+    """A page that a worker converts into a document, and its size."""
 
     page: Any
     n_bytes: int
 
 
 class Chunk(NamedTuple):
-    """A few pages of one file, with what went wrong between them; `n_bytes` of the file have been read for them."""
+    """A few pages of one file, with the problems between them; `n_bytes` of the file have been read for them."""
 
     file: str
     pages: Sequence[Any]
@@ -70,12 +70,12 @@ class Chunk(NamedTuple):
 
 
 Item: TypeAlias = Raw | Counted | Problem
-Read: TypeAlias = Callable[[CountedFile, str, int], Iterator[Item]]  # an open file, its name, the largest page
-Make: TypeAlias = Callable[[Any, str, Any], Document | Reject]  # settings, the file's name, a page
+Read: TypeAlias = Callable[[CountedFile, str, int], Iterator[Item]]  # open file, file name, maximum size of a page
+Make: TypeAlias = Callable[[Any, str, Any], Document | Reject]  # settings, file name, page
 
 
 def open_chunked(params: Any, setting: str, read: Read, make: Make) -> Reading:
-    """Open all files of the source, a part for each. Raises `UserError` if there are none."""
+    """Open all files of the source, as one part each. Raise `UserError` if there are none."""
     system, files, n_hidden = find_files(params.path, f"{setting}.path")
     parts = [
         SourcePart(found.n_bytes, partial(_open_file, params, system, found, read, make, 0 if at else n_hidden))
@@ -85,69 +85,70 @@ def open_chunked(params: Any, setting: str, read: Read, make: Make) -> Reading:
 
 
 def _open_file(params: Any, system: Any, found: FoundFile, read: Read, make: Make, n_hidden: int) -> Opened:
-    """Open one file under the name of its bytes and settings."""
-    content = content_key(system, found)
-    settings = params.model_dump(exclude={"path"})  # where the file lies makes no difference
-    named = {"settings": settings, "hidden": n_hidden, "file": locator(found.name, {}), "content": content}
-    first = DocumentBatch([], [], {"hidden_files": n_hidden} if n_hidden else {}, 0, [file_origin((found,), [content])])
-    chunks = _file_chunks(system, found, lambda file: read(file, found.name, params.max_member_bytes))
-    batches = chain([first], _in_order(partial(_make, make, params), chunks))
-    return Opened(dump_canonical_json(named) if content else "", batches)
+    """Open one file under a key of its bytes and settings."""
+    content = compute_content_key(system, found)
+    settings = params.model_dump(exclude={"path"})  # the location of the file makes no difference
+    key = {"settings": settings, "hidden": n_hidden, "file": make_locator(found.name, {}), "content": content}
+    origin = describe_files((found,), [content])
+    first = DocumentBatch([], [], {"hidden_files": n_hidden} if n_hidden else {}, 0, [origin])
+    chunks = _read_chunks(system, found, lambda file: read(file, found.name, params.max_member_bytes))
+    batches = chain([first], _map_in_order(partial(_convert_chunk, make, params), chunks))
+    return Opened(dump_canonical_json(key) if content else "", batches)
 
 
-def _make(make: Make, params: Any, chunk: Chunk) -> DocumentBatch:
-    """Make the documents of a chunk, behind the problems that its file had."""
-    made = [make(params, chunk.file, page) for page in chunk.pages]
-    problems = [reject(f"{params.kind}/{params.name}", chunk.file, *problem) for problem in chunk.problems]
-    rejects = [one for one in made if isinstance(one, Reject)]
-    return DocumentBatch(
-        [one for one in made if isinstance(one, Document)], [*problems, *rejects], chunk.counts, chunk.n_bytes
-    )
+def _convert_chunk(make: Make, params: Any, chunk: Chunk) -> DocumentBatch:
+    """Return the documents and rejects of a chunk, after the problems of its file."""
+    results = [make(params, chunk.file, page) for page in chunk.pages]
+    docs = [result for result in results if isinstance(result, Document)]
+    problems = [make_reject(f"{params.kind}/{params.name}", chunk.file, *problem) for problem in chunk.problems]
+    rejects = [result for result in results if isinstance(result, Reject)]
+    return DocumentBatch(docs, [*problems, *rejects], chunk.counts, chunk.n_bytes)
 
 
-def reject(source: str, file: str, where: Mapping[str, object], reason: str, detail: str) -> Reject:
-    return Reject(source, locator(file, where), reason, detail.encode("utf-8", "backslashreplace").decode())
+def make_reject(source: str, file: str, where: Mapping[str, object], reason: str, detail: str) -> Reject:
+    """Return a reject whose detail is valid UTF-8."""
+    return Reject(source, make_locator(file, where), reason, detail.encode("utf-8", "backslashreplace").decode())
 
 
-def locator(file: str, where: Mapping[str, object]) -> str:
-    """File names need not be UTF-8: what is not is shown as `\\udc80`."""
+def make_locator(file: str, where: Mapping[str, object]) -> str:
+    """Return a locator as canonical JSON. File names need not be UTF-8: other bytes are escaped as `\\udc80`."""
     return dump_canonical_json({**where, "file": file}).encode("utf-8", "backslashreplace").decode()
 
 
 def make_document(
     source: str, file: str, where: Mapping[str, object], text: str, title: str, url: str, license: str
 ) -> Document | Reject:
-    """Return a document without blank lines around it, or a reject if it is empty."""
+    """Return a document without leading and trailing blank lines, or a reject if it is empty."""
     text = text.strip("\n")
     if not text.strip():
-        return reject(source, file, where, "empty_text", title or url)
-    return Document(source, locator(file, where), text, title, url, license)
+        return make_reject(source, file, where, "empty_text", title or url)
+    return Document(source, make_locator(file, where), text, title, url, license)
 
 
-def _in_order(work: Callable[[Chunk], DocumentBatch], chunks: Iterator[Chunk]) -> Iterator[DocumentBatch]:
-    """The first chunks are done here: a small source is finished before workers have started."""
+def _map_in_order(work: Callable[[Chunk], DocumentBatch], chunks: Iterator[Chunk]) -> Iterator[DocumentBatch]:
+    """Map `work` over chunks in order. The first ones run in this process: a small source is done before workers have started."""
     yield from map(work, islice(chunks, N_HERE))
     for chunk in chunks:
         yield from map_shards(work, chain([chunk], chunks))
 
 
-def _file_chunks(system: Any, found: FoundFile, read: Callable[[CountedFile], Iterator[Item]]) -> Iterator[Chunk]:
-    """Yield the chunks of one file; what breaks while it is read becomes a problem after what could be read."""
+def _read_chunks(system: Any, found: FoundFile, read: Callable[[CountedFile], Iterator[Item]]) -> Iterator[Chunk]:
+    """Yield the chunks of one file; an error while it is read becomes a problem after everything that could be read."""
     n_read = 0
     problems: list[Problem] = []
     try:
         with system.open(found.path, "rb") as file:
             counted = CountedFile(file)
-            for chunk in _cut(found.name, read(counted)):
+            for chunk in _cut_chunks(found.name, read(counted)):
                 position = max(n_read, min(counted.n_read, found.n_bytes))
                 yield chunk._replace(n_bytes=position - n_read)
                 n_read = position
     except BROKEN as error:
-        problems.append(broken(error))
+        problems.append(describe_failure(error))
     yield Chunk(found.name, (), problems, n_bytes=found.n_bytes - n_read)
 
 
-def _cut(name: str, items: Iterator[Item]) -> Iterator[Chunk]:
+def _cut_chunks(name: str, items: Iterator[Item]) -> Iterator[Chunk]:
     pages: list[Any] = []
     problems: list[Problem] = []
     counts: Counter[str] = Counter()
@@ -166,12 +167,12 @@ def _cut(name: str, items: Iterator[Item]) -> Iterator[Chunk]:
                 yield Chunk(name, pages, problems, counts)
                 pages, problems, counts, n_bytes = [], [], Counter(), 0
     except BROKEN as error:
-        problems.append(broken(error))
+        problems.append(describe_failure(error))
     yield Chunk(name, pages, problems, counts)
 
 
-def broken(error: BaseException) -> Problem:
-    """The reject for one of `BROKEN`."""
+def describe_failure(error: BaseException) -> Problem:
+    """Return the problem for one of `BROKEN`."""
     if isinstance(error, BombError):
         return Problem({}, "decompression_bomb", str(error))
     return Problem({}, "unreadable", f"{type(error).__name__}: {error}")

@@ -52,7 +52,7 @@ class DocumentBatch(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """An opened part. `key` identifies its bytes and the settings that it is read with; empty where the bytes cannot be identified."""
+    """An opened part. `key` identifies its bytes and its settings; empty if the bytes cannot be identified."""
 
     key: str
     batches: Iterator[DocumentBatch]

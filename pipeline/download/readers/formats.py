@@ -1,8 +1,7 @@
-"""Readers of files that had to be fetched first: a local file goes to the reader of its format, and what comes back says
-where it is from.
+"""Read fetched files with the reader of their format, and attach to the documents where the files were fetched from.
 
-In: local files, each with what to add to its documents. Out: a reading. A document's source is that of the fetched source, its
-locator gets the address or repository, and it has that as its url where it brings none. Memory and time: the format's own.
+In: local files, each with what to add to its documents. Out: a reading. A document's source is that of the fetched source; its
+locator includes the URL or repository, which is also its url if it has none. Memory and time: those of the format's reader.
 To add a format: its params class and reader in `FORMATS`, its name in `SourceFormat` (pipeline/download/params.py).
 """
 
@@ -36,7 +35,7 @@ FORMATS: dict[str, tuple[type[Section], Callable[[Any, str], Reading]]] = {
 
 
 class Local(NamedTuple):
-    """A fetched file: what its documents' locators say besides, their url, and what goes on record."""
+    """A fetched file: what to add to its documents' locators, their default url, and its provenance record."""
 
     path: Path
     where: Mapping[str, object]
@@ -45,37 +44,37 @@ class Local(NamedTuple):
 
 
 def open_local(params: Http | HuggingFace, setting: str, files: Sequence[Local]) -> Reading:
-    """The files of a source that was fetched, read in the format that it names."""
+    """Open the files of a fetched source with the reader of its format."""
     source = f"{params.kind}/{params.name}"
     section, reader = FORMATS[params.format]
     parts: list[SourcePart] = []
     checks: list[Callable[[RowFormat], None] | None] = []
     has_workers = False
     for file in files:
-        settings = _settings(params, setting, section, file.path)
+        settings = _make_settings(params, setting, section, file.path)
         reading = reader(settings, setting)
-        has_workers |= not reading.parts  # a reader without parts maps what is inside a file
-        inner = reading.parts or [SourcePart(reading.total_bytes, partial(_whole, settings, file, reading))]
+        has_workers |= not reading.parts  # a reader without parts uses the workers within a file
+        inner = reading.parts or [SourcePart(reading.total_bytes, partial(_open_whole, settings, file, reading))]
         parts += [SourcePart(part.n_bytes, partial(_open_part, part.open, source, file)) for part in inner]
         checks.append(reading.check)
     check = next(iter(checks), None)
     return Reading(sum(part.n_bytes for part in parts), read_parts(parts, check), parts, check, has_workers)
 
 
-def _whole(settings: Section, file: Local, reading: Reading) -> Opened:
-    """A file that its reader takes as a whole, under the name of its hash."""
+def _open_whole(settings: Section, file: Local, reading: Reading) -> Opened:
+    """Open a file that its reader does not split into parts, under a key of its hash."""
     content = {"settings": settings.model_dump(exclude={"path"}), "origin": file.origin}
     return Opened(dump_canonical_json(content), reading.batches)
 
 
-def _settings(params: Http | HuggingFace, setting: str, section: type[Section], path: Path) -> Section:
-    """The settings of the format's own reader. Raises `UserError` for one that it does not know."""
+def _make_settings(params: Http | HuggingFace, setting: str, section: type[Section], path: Path) -> Section:
+    """Return the settings of the format's reader. Raise `UserError` for a setting that it does not have."""
     given = {name: getattr(params, name) for name in TextSettings.model_fields if name in params.model_fields_set}
-    strange = sorted(given.keys() - section.model_fields.keys())
-    if strange:
+    unsupported = sorted(given.keys() - section.model_fields.keys())
+    if unsupported:
         raise UserError(
-            f"{setting}.{strange[0]}: means nothing to the format {params.format}",
-            repr(given[strange[0]]),
+            f"{setting}.{unsupported[0]}: not supported by the format {params.format}",
+            repr(given[unsupported[0]]),
             "remove the setting, or correct the format",
         )
     return section.model_validate({"kind": params.format, "name": params.name, "path": str(path), **given})
@@ -84,20 +83,20 @@ def _settings(params: Http | HuggingFace, setting: str, section: type[Section], 
 def _open_part(open_part: Callable[[], Opened], source: str, file: Local) -> Opened:
     opened = open_part()
     key = dump_canonical_json({"inner": opened.key, "source": source, "where": file.where, "url": file.url})
-    return Opened(key if opened.key else "", _placed(opened.batches, source, file))
+    return Opened(key if opened.key else "", _relocate(opened.batches, source, file))
 
 
-def _placed(batches: Iterator[DocumentBatch], source: str, file: Local) -> Iterator[DocumentBatch]:
-    """The batches with the place that the file is from."""
+def _relocate(batches: Iterator[DocumentBatch], source: str, file: Local) -> Iterator[DocumentBatch]:
+    """Yield the batches with the source and location that the file was fetched from."""
 
-    def locator(inner: str) -> str:
+    def extend_locator(inner: str) -> str:
         return dump_canonical_json({**json.loads(inner), **file.where})
 
     for batch in batches:
         docs = [
-            document._replace(source=source, locator=locator(document.locator), url=document.url or file.url)
+            document._replace(source=source, locator=extend_locator(document.locator), url=document.url or file.url)
             for document in batch.docs
         ]
-        rejects = [reject._replace(source=source, locator=locator(reject.locator)) for reject in batch.rejects]
+        rejects = [reject._replace(source=source, locator=extend_locator(reject.locator)) for reject in batch.rejects]
         yield batch._replace(docs=docs, rejects=rejects, origins=())
     yield DocumentBatch([], [], {}, 0, [file.origin])

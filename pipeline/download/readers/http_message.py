@@ -2,13 +2,13 @@
 
 In: the bytes of the message. Out: status, headers and body. Tolerant, as browsers are: a body that is declared chunked or
 compressed and is not stays unchanged (crawlers decode bodies and keep the headers); what follows an invalid chunk is kept as
-it is; bytes behind the last gzip member are ignored.
-Covered against hostile input: bodies that decode to more than `max_bytes` (`BodyError`), heads of more than `MAX_HEAD_BYTES`.
+it is; bytes after the last gzip member are ignored.
+Covers (hostile input): bodies that decode to more than `max_bytes` (`BodyError`), heads of more than `MAX_HEAD_BYTES`.
 Memory: the body, and at most 8 MB more than `max_bytes` while it is decoded. Time: O(n).
 
-The heads and chunks are parsed here because the libraries at hand lose text: FastWARC 2.0's `HeaderMap` reads a head with bare
+Heads and chunks are parsed here because the available libraries lose text: FastWARC 2.0's `HeaderMap` reads a head with bare
 line feeds to the end of the body, Resiliparse 2.0's `read_http_chunk` drops what follows an invalid chunk header and the two
-bytes behind a chunk of the wrong length. httpx's decoders have no bound: 758 bytes of Brotli made it allocate 1.5 GB.
+bytes after a chunk of the wrong length. httpx's decoders have no limit: 758 bytes of Brotli made it allocate 1.5 GB.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ TRAILERS = re.compile(rb"(?:[\w-]+:[^\n]*\n)*\r?\n?\Z")
 
 
 class BodyError(Exception):
-    """The body cannot be decoded; `args` are the reason that is counted and the detail."""
+    """Raised when a body cannot be decoded; `args` are the reason that is counted and the detail."""
 
 
 class Head(NamedTuple):
-    """Hold status and headers (names in lower case, the first of repeated ones); the body begins at `n_bytes`."""
+    """Status and headers of a response (names in lower case, the first of repeated ones); the body begins at `n_bytes`."""
 
     status: int
     headers: Mapping[str, str]
@@ -46,10 +46,10 @@ class Head(NamedTuple):
 
     @property
     def charset(self) -> str:
-        return charset_of(self.headers.get("content-type", ""))
+        return parse_charset(self.headers.get("content-type", ""))
 
 
-def charset_of(content_type: str) -> str:
+def parse_charset(content_type: str) -> str:
     """Return the charset that a content type declares, or an empty string."""
     _, found, rest = content_type.lower().partition("charset=")
     return rest.partition(";")[0].strip(" \"'") if found else ""
@@ -76,7 +76,7 @@ def parse_head(message: bytes) -> Head | None:
 
 
 def decode_body(body: bytes, headers: Mapping[str, str], max_bytes: int) -> bytes:
-    """Return the body that a browser would show. Raises `BodyError`."""
+    """Return the body as a browser would decode it. Raise `BodyError` if it cannot be decoded."""
     if "chunked" in headers.get("transfer-encoding", "").lower():
         body = join_chunks(body)
     for coding in reversed(headers.get("content-encoding", "").lower().split(",")):
@@ -85,9 +85,9 @@ def decode_body(body: bytes, headers: Mapping[str, str], max_bytes: int) -> byte
 
 
 def join_chunks(body: bytes) -> bytes:
-    """Return the data of all chunks, and unchanged what follows an invalid one; the last chunk may be clipped.
+    """Return the data of all chunks, and unchanged what follows an invalid one; the last chunk may be truncated.
 
-    A text whose first line could be a size (`2024`) is not chunked: no line end follows at that distance.
+    A text whose first line could be a size (`2024`) is not chunked if no line end follows at that distance.
     """
     parts: list[bytes] = []
     at = 0
@@ -115,10 +115,10 @@ def _decode(body: bytes, coding: str, max_bytes: int) -> bytes:
                 decoded = ZstdReader(io.BytesIO(body)).read(max_bytes + 1)
             case "br":
                 decoded = BrotliReader(io.BytesIO(body)).read(max_bytes + 1)
-            case _:  # an unknown coding, such as `utf-8` or `aws-chunked`, or a body that was decoded already
+            case _:  # an unknown coding, such as `utf-8` or `aws-chunked`, or an already decoded body
                 return body
     except (zlib.error, EOFError, OSError) as error:
-        if coding in ("br", "deflate") and body[:512].lstrip()[:1] == b"<":  # decoded already
+        if coding in ("br", "deflate") and body[:512].lstrip()[:1] == b"<":  # already decoded
             return body
         raise BodyError("bad_encoding", f"{coding}: {error}") from error
     if len(decoded) > max_bytes:
@@ -127,7 +127,7 @@ def _decode(body: bytes, coding: str, max_bytes: int) -> bytes:
 
 
 def _inflate(body: bytes, window: int, max_bytes: int) -> bytes:
-    """Return what all gzip members or one zlib stream inflate to. FastWARC's reader takes a clipped body for a whole one."""
+    """Inflate all gzip members or one zlib stream. FastWARC's reader would accept a truncated body as complete."""
     stream, inflated, at = zlib.decompressobj(window), bytearray(), 0
     while len(inflated) <= max_bytes:
         if stream.eof:

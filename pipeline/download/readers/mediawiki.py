@@ -1,10 +1,10 @@
-"""The pages of a MediaWiki XML dump, streamed.
+"""Stream the pages of a MediaWiki XML dump.
 
 In: a stream of XML (export format 0.3 to 0.11, any encoding that expat reads: UTF-8, UTF-16 with a byte order mark, …). Out:
-one `WikiPage` for each `<page>`, with its last revision, as soon as it is closed. Memory: one page of at most `max_bytes`
-characters (a longer text is dropped and marked), whatever the size of the dump. Order n.
-Covered against hostile input: document type declarations, and with them all entities of the file's own (refused); elements
-nested deeper than `MAX_DEPTH`; one tag of more than `MAX_TAG_BYTES`. Not covered: a dump of endlessly many pages.
+one `WikiPage` for each `<page>`, with its last revision, as soon as it is closed. Memory: one page of at most `max_chars`
+characters (a longer text is dropped and flagged), independent of the size of the dump. Time: O(n).
+Covers (hostile input): document type declarations, and thus all entities that the file defines (refused); elements nested deeper
+than `MAX_DEPTH`; a tag of more than `MAX_TAG_BYTES`. Does not cover: a dump of endlessly many pages.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ SHORT = frozenset(("title", "ns", "id", "model", "base", "namespace"))
 
 
 class XmlError(Exception):
-    """The dump can't be read on: broken, cut off or refused; `args[0]` says why."""
+    """Raised when the rest of a dump cannot be read: it is broken, truncated or refused; `args[0]` is the reason."""
 
 
 class WikiPage(NamedTuple):
-    """One page as the dump holds it; `namespace` is -1 where the dump does not say (formats before 0.6)."""
+    """One page of a dump; `namespace` is -1 where the dump does not declare it (formats before 0.6)."""
 
     title: str
     namespace: int
@@ -42,14 +42,14 @@ class WikiPage(NamedTuple):
 
 @dataclass
 class Site:
-    """What the dump's head says of the wiki."""
+    """What the head of a dump declares about the wiki."""
 
     base: str = ""  # the URL of its main page
     namespaces: dict[int, str] = field(default_factory=dict[int, str])
 
 
 class Dump:
-    """A dump being read: `pages` yields them, `site` is known before the first one."""
+    """Reads one dump; `site` is known before the first page is yielded."""
 
     def __init__(self, max_chars: int) -> None:
         self.max_chars = max_chars
@@ -70,8 +70,8 @@ class Dump:
         self._parser.EndElementHandler = self._end
         self._parser.CharacterDataHandler = self._characters
 
-    def pages(self, stream: IO[bytes]) -> Iterator[WikiPage]:
-        """Raises: `XmlError` after the last page that could be read, and what the stream raises when it is broken."""
+    def read_pages(self, stream: IO[bytes]) -> Iterator[WikiPage]:
+        """Yield the pages. Raise `XmlError` after the last page that could be read, and whatever a broken stream raises."""
         n_fed = 0
         try:
             while block := stream.read(BLOCK_BYTES):
@@ -79,16 +79,16 @@ class Dump:
                 n_fed += len(block)
                 if n_fed - self._parser.CurrentByteIndex > MAX_TAG_BYTES:
                     raise XmlError(f"a tag of more than {MAX_TAG_BYTES} bytes at byte {self._parser.CurrentByteIndex}")
-                yield from self._take()
+                yield from self._take_closed()
             self._parser.Parse(b"", True)
         except expat.ExpatError as error:
-            yield from self._take()
+            yield from self._take_closed()
             raise XmlError(f"{error} (byte {self._parser.ErrorByteIndex})") from error
         except XmlError:
-            yield from self._take()
+            yield from self._take_closed()
             raise
 
-    def _take(self) -> list[WikiPage]:
+    def _take_closed(self) -> list[WikiPage]:
         closed, self._closed = self._closed, []
         return closed
 
@@ -102,7 +102,7 @@ class Dump:
         if name == "page":
             self._values, self._n_revisions = {}, 0
             self._is_redirect = self._is_too_large = False
-        elif name == "revision":  # of several the last one counts
+        elif name == "revision":  # the last of several revisions is used
             self._n_revisions += 1
             self._values = {key: value for key, value in self._values.items() if not key.startswith("revision/")}
             self._is_too_large = False
@@ -139,9 +139,9 @@ class Dump:
         self._closed.append(
             WikiPage(
                 values.get("page/title", "").strip(),
-                _number(values.get("page/ns", ""), -1),
-                _number(values.get("page/id", ""), 0),
-                _number(values.get("revision/id", ""), 0),
+                _parse_int(values.get("page/ns", ""), -1),
+                _parse_int(values.get("page/id", ""), 0),
+                _parse_int(values.get("revision/id", ""), 0),
                 self._n_revisions,
                 values.get("revision/model", "").strip() or "wikitext",
                 self._is_redirect,
@@ -151,6 +151,6 @@ class Dump:
         )
 
 
-def _number(text: str, default: int) -> int:
+def _parse_int(text: str, default: int) -> int:
     text = text.strip()
     return int(text) if text.removeprefix("-").isdecimal() and len(text) < 19 else default

@@ -1,8 +1,8 @@
-"""The texts in one open stream: a whole file, the pieces between separators, or the rows of JSON lines and Parquet.
+"""Read the texts of one open stream: a whole file, the pieces between separators, or the rows of JSON Lines and Parquet.
 
-In: a stream of bytes (unpacked already), its format, the source's settings. Out: pieces with a text or with the reason why
-there is none. Texts are UTF-8 without byte order mark, with Unix line ends. Memory: one piece of at most `max_member_bytes`;
-a longer one is skipped, in constant memory, and the rest is read on.
+In: a stream of decompressed bytes, its format, the source's settings. Out: pieces with a text or with the reason why there is
+none. Texts are UTF-8 without byte order mark, with Unix line endings. Memory: one piece of at most `max_member_bytes`; a longer
+one is skipped in constant memory, and reading continues.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PARQUET = ".parquet"
 
 
 class Piece(NamedTuple):
-    """A text, or the reason why there is none; `where` tells the place inside the file."""
+    """A text, or the reason why there is none; `where` is its location inside the file."""
 
     where: Mapping[str, object]
     text: str = ""
@@ -38,62 +38,63 @@ class Piece(NamedTuple):
 
 @dataclass
 class Columns:
-    """Rows read and rows that have the text column, to tell a wrong setting from a bad row."""
+    """Counts of rows read and of rows with the text column, to tell a wrong setting from a bad row."""
 
     n_rows: int = 0
     n_found: int = 0
-    names: list[str] = field(default_factory=list[str])  # of the first row without
+    names: list[str] = field(default_factory=list[str])  # of the first row without it
 
-    def totals(self) -> RowFormat:
+    def make_row_format(self) -> RowFormat:
         return RowFormat(self.n_rows, self.n_found, tuple(self.names))
 
 
 def read_pieces(kind: str, stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:
-    """`kind` is one of `PLAIN`, `ROWS` or `PARQUET`. Raises what the stream raises when it is broken."""
+    """Yield the pieces of a stream. `kind` is one of `PLAIN`, `ROWS` or `PARQUET`. Raise whatever a broken stream raises."""
     if kind in ROWS:
-        yield from json_rows(stream, params, columns)
+        yield from read_json_rows(stream, params, columns)
     elif kind == PARQUET:
-        yield from parquet_rows(stream, params, columns)
+        yield from read_parquet_rows(stream, params, columns)
     elif params.split_on:
         yield from split_text(stream, params.split_on, params.max_member_bytes)
     else:
-        yield whole_text(stream, params.max_member_bytes)
+        yield read_whole_text(stream, params.max_member_bytes)
 
 
-def whole_text(stream: IO[bytes], max_bytes: int) -> Piece:
-    """The stream as one text."""
+def read_whole_text(stream: IO[bytes], max_bytes: int) -> Piece:
+    """Read the stream as one text."""
     data = stream.read(max_bytes + 1)
     if len(data) > max_bytes:
         return Piece({}, reason="too_large", detail=f"more than max_member_bytes = {max_bytes}")
     try:
-        return finished(Piece({}, unix_lines(data.removeprefix(codecs.BOM_UTF8).decode())))
+        return trim_piece(Piece({}, normalize_newlines(data.removeprefix(codecs.BOM_UTF8).decode())))
     except UnicodeDecodeError as error:
         return Piece({}, reason="not_utf8", detail=f"{error}; convert it to UTF-8")
 
 
-def finished(piece: Piece) -> Piece:
-    """A text without blank lines around it; an empty one is a reject."""
+def trim_piece(piece: Piece) -> Piece:
+    """Remove leading and trailing blank lines; an empty text becomes a reject."""
     text = piece.text.strip("\n")
     return piece._replace(text=text) if text.strip() else piece._replace(reason="empty_text", text="")
 
 
-def unix_lines(text: str) -> str:
+def normalize_newlines(text: str) -> str:
+    """Return the text with Unix line endings."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def split_text(stream: IO[bytes], separator: str, max_bytes: int) -> Iterator[Piece]:
-    """The pieces between separators, numbered from 1; what holds nothing but white space is no piece."""
+    """Yield the pieces between separators, numbered from 1; those of white space only are skipped."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
 
-    def chunks() -> Iterator[str]:
+    def decode_chunks() -> Iterator[str]:
         while data := stream.read(CHUNK_BYTES):
             yield newlines.decode(data)
         yield newlines.decode(b"", final=True)
 
     number = 0
     try:
-        for part in split_chunks(chunks(), separator, max_bytes):
+        for part in split_chunks(decode_chunks(), separator, max_bytes):
             number += 1
             if part is None:
                 yield Piece({"part": number}, reason="too_large", detail=f"more than max_member_bytes = {max_bytes}")
@@ -104,9 +105,9 @@ def split_text(stream: IO[bytes], separator: str, max_bytes: int) -> Iterator[Pi
 
 
 def split_chunks(chunks: Iterable[str], separator: str, max_chars: int) -> Iterator[str | None]:
-    """`"".join(chunks).split(separator)`, streamed; None for a part of more than `max_chars` characters."""
+    """Stream `"".join(chunks).split(separator)`, with None for a part of more than `max_chars` characters."""
     held: list[str] = []
-    tail = ""  # the end of what was held: a separator may begin in it
+    tail = ""  # the last characters, in which a separator may begin
     n_held = 0
     is_too_large = False
     for chunk in chunks:
@@ -115,7 +116,7 @@ def split_chunks(chunks: Iterable[str], separator: str, max_chars: int) -> Itera
             whole = "".join((*held, part))
             yield None if is_too_large or len(whole) > max_chars else whole
             held, n_held, is_too_large = [], 0, False
-        keep = _overlap(rest, separator)
+        keep = _measure_overlap(rest, separator)
         body, tail = rest[: len(rest) - keep], rest[len(rest) - keep :]
         n_held += len(body)
         is_too_large |= n_held > max_chars
@@ -124,14 +125,14 @@ def split_chunks(chunks: Iterable[str], separator: str, max_chars: int) -> Itera
     yield None if is_too_large or len(whole) > max_chars else whole
 
 
-def _overlap(text: str, separator: str) -> int:
-    """Length of the longest end of `text` that a separator begins with."""
+def _measure_overlap(text: str, separator: str) -> int:
+    """Return the length of the longest suffix of `text` that is a prefix of the separator."""
     longest = min(len(text), len(separator) - 1)
     return next((n for n in range(longest, 0, -1) if separator.startswith(text[-n:])), 0)
 
 
-def json_rows(stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:
-    """One JSON object a line; a line that is none is a reject and the next one is read."""
+def read_json_rows(stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:
+    """Yield one piece per line, which is a JSON object; an invalid line becomes a reject and reading continues."""
     number = 0
     while line := stream.readline(params.max_member_bytes + 1):
         number += 1
@@ -141,10 +142,10 @@ def json_rows(stream: IO[bytes], params: TextSettings, columns: Columns) -> Iter
                 line = stream.readline(CHUNK_BYTES)
             yield Piece(where, reason="too_large", detail=f"more than max_member_bytes = {params.max_member_bytes}")
         elif line.strip():
-            yield _json_row(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, where, params, columns)
+            yield _parse_json_row(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, where, params, columns)
 
 
-def _json_row(line: bytes, where: Mapping[str, object], params: TextSettings, columns: Columns) -> Piece:
+def _parse_json_row(line: bytes, where: Mapping[str, object], params: TextSettings, columns: Columns) -> Piece:
     try:
         row: Any = json.loads(line.decode())
     except UnicodeDecodeError as error:
@@ -153,16 +154,18 @@ def _json_row(line: bytes, where: Mapping[str, object], params: TextSettings, co
         return Piece(where, reason="not_json", detail=str(error))
     if not isinstance(row, dict):
         return Piece(where, reason="not_json", detail=f"a JSON {type(row).__name__}, not an object")
-    return row_piece(row, where, params, columns)
+    return make_row_piece(row, where, params, columns)
 
 
-def row_piece(row: Mapping[str, object], where: Mapping[str, object], params: TextSettings, columns: Columns) -> Piece:
-    """The piece of one row, by the columns that the settings name."""
+def make_row_piece(
+    row: Mapping[str, object], where: Mapping[str, object], params: TextSettings, columns: Columns
+) -> Piece:
+    """Return the piece of one row from the columns that the settings name."""
     columns.n_rows += 1
     try:
-        text = _as_text(field_of(row, params.text_column))
-        chosen = (params.id_column, params.title_column, params.url_column, params.license_column)
-        values = [_as_text(field_of(row, name)) for name in chosen]
+        text = _decode(get_field(row, params.text_column))
+        names = (params.id_column, params.title_column, params.url_column, params.license_column)
+        values = [_decode(get_field(row, name)) for name in names]
         identity, title, url, license = ("" if value is None else str(value) for value in values)
         if not isinstance(text, str):
             columns.names = columns.names or sorted(map(str, row))
@@ -175,11 +178,11 @@ def row_piece(row: Mapping[str, object], where: Mapping[str, object], params: Te
     if n_bytes > params.max_member_bytes:
         return Piece(where, reason="too_large", detail=f"more than max_member_bytes = {params.max_member_bytes}")
     where = {**where, "id": identity} if identity else where
-    return finished(Piece(where, unix_lines(text), title=title, url=url, license=license))
+    return trim_piece(Piece(where, normalize_newlines(text), title=title, url=url, license=license))
 
 
-def field_of(row: Mapping[str, object], name: str) -> object:
-    """The value of a column; `meta.url` is the field url inside meta, unless a column has that very name."""
+def get_field(row: Mapping[str, object], name: str) -> object:
+    """Return the value of a column; `meta.url` is the field url inside meta, unless a column has exactly that name."""
     if name in row or "." not in name:
         return row.get(name)
     value: Any = row
@@ -188,14 +191,14 @@ def field_of(row: Mapping[str, object], name: str) -> object:
     return value
 
 
-def _as_text(value: object) -> object:
-    """Bytes are taken for UTF-8. Raises `UnicodeDecodeError` if they are not."""
+def _decode(value: object) -> object:
+    """Decode bytes as UTF-8; return other values unchanged. Raise `UnicodeDecodeError` for invalid bytes."""
     return value.decode() if isinstance(value, bytes) else value
 
 
-def parquet_rows(stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:
-    """The rows of a Parquet file, numbered from 1; only the columns that the settings name are read."""
+def read_parquet_rows(stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:
+    """Yield the rows of a Parquet file, numbered from 1; only the columns that the settings name are read."""
     wanted = (params.text_column, params.id_column, params.title_column, params.url_column, params.license_column)
     rows = read_parquet_stream(stream, [name for name in wanted if name])
     for number, row in enumerate(rows, 1):
-        yield row_piece(row, {"row": number}, params, columns)
+        yield make_row_piece(row, {"row": number}, params, columns)

@@ -1,10 +1,10 @@
-"""Source `text`: people's own files, folders, globs, archives and fsspec URLs.
+"""Source `text`: the user's own files, folders, globs, archives and fsspec URLs.
 
-In: `.txt .md .rst` (one document a file, or one a piece between `split_on`), `.jsonl .ndjson .parquet` (one document a row),
+In: `.txt .md .rst` (one document per file, or one per piece between `split_on`), `.jsonl .ndjson .parquet` (one document per row),
 plain or `.gz .bz2 .xz .zst .lz4`, alone or as members of `.tar` (also compressed) and `.zip`. Out: documents, and a reject with
-its reason for everything that could not be read. Files in a folder whose names begin with a dot are counted and left out.
-A source is read in parts of about `PART_BYTES` of files. Order n. Memory: one document (at most `max_member_bytes`) and one
-batch; nothing is unpacked to disk.
+its reason for everything that could not be read. Files in a folder whose names begin with a dot are counted and skipped.
+A source is read in parts of about `PART_BYTES` of files. Time: O(n). Memory: one document (at most `max_member_bytes`) and one
+batch; nothing is extracted to disk.
 """
 
 from __future__ import annotations
@@ -35,74 +35,76 @@ from pipeline.download.readers.document import (
 from pipeline.download.readers.records import PARQUET, PLAIN, ROWS, Columns, Piece, read_pieces
 from pipeline.frame.errors import UserError
 from pipeline.storage.files import FoundFile, find_files, is_hidden
-from pipeline.storage.streams import ARCHIVES, BombError, CountedFile, Member, members, split_name, unpacked
+from pipeline.storage.streams import ARCHIVES, BombError, CountedFile, Member, decompress, read_members, split_name
 from pipeline.storage.streams import BROKEN as BROKEN_STREAM
 from pipeline.workers.results import hash_file
 
 BROKEN = (*BROKEN_STREAM, pa.ArrowException)
 BATCH_DOCS = 2_048
 BATCH_CHARS = 8_000_000
-PART_BYTES = 64_000_000  # what a stopped run may have to read again
+PART_BYTES = 64_000_000  # the most that a resumed run has to read again
 PART_FILES = 4_096
 
 
 def open_source(params: Text, setting: str) -> Reading:
-    """The files of the source. Raises `UserError` if there are none."""
+    """Find the files of the source and open them in parts. Raise `UserError` if there are none."""
     system, files, n_hidden = find_files(params.path, f"{setting}.path")
-    if _problem(files[0].name) and files[0].path == url_to_fs(params.path)[1]:  # named itself, not found in a folder
+    if _check_name(files[0].name) and files[0].path == url_to_fs(params.path)[1]:  # the path is this file, not a folder
         raise UserError(
-            f"{setting}.path: this kind of file can't be read",
+            f"{setting}.path: unsupported file format",
             repr(params.path),
-            f"convert it to one of {known_kinds()}",
+            f"convert it to one of {list_formats()}",
         )
     parts = [
         SourcePart(
-            sum(file.n_bytes for file in share), partial(_open_part, params, system, share, 0 if at else n_hidden)
+            sum(file.n_bytes for file in group), partial(_open_part, params, system, group, 0 if at else n_hidden)
         )
-        for at, share in enumerate(_shares(files))
+        for at, group in enumerate(_group_files(files))
     ]
     check = partial(_check_columns, params, setting)
     return Reading(sum(part.n_bytes for part in parts), read_parts(parts, check), parts, check)
 
 
-def _shares(files: list[FoundFile]) -> Iterator[tuple[FoundFile, ...]]:
-    """Neighbours together, up to `PART_BYTES`; a larger file alone."""
-    share: list[FoundFile] = []
+def _group_files(files: list[FoundFile]) -> Iterator[tuple[FoundFile, ...]]:
+    """Group consecutive files up to `PART_BYTES`; a larger file is a group of its own."""
+    group: list[FoundFile] = []
     n_bytes = 0
     for file in files:
-        if share and (n_bytes + file.n_bytes > PART_BYTES or len(share) == PART_FILES):
-            yield tuple(share)
-            share, n_bytes = [], 0
-        share.append(file)
+        if group and (n_bytes + file.n_bytes > PART_BYTES or len(group) == PART_FILES):
+            yield tuple(group)
+            group, n_bytes = [], 0
+        group.append(file)
         n_bytes += file.n_bytes
-    yield tuple(share)
+    yield tuple(group)
 
 
 def _open_part(params: Text, system: Any, files: tuple[FoundFile, ...], n_hidden: int) -> Opened:
-    """The part under the name of its bytes. Local files are hashed; of remote ones the file system's word is taken."""
-    hashes = [content_key(system, file) for file in files]
-    settings = params.model_dump(exclude={"path"})  # where the files lie makes no difference
-    content = [[_printable(file.name), file.n_bytes, key] for file, key in zip(files, hashes, strict=True)]
+    """Open a part under a key of its bytes. Local files are hashed; for remote ones the file system's version is used."""
+    hashes = [compute_content_key(system, file) for file in files]
+    settings = params.model_dump(exclude={"path"})  # the location of the files makes no difference
+    content = [[_escape(file.name), file.n_bytes, key] for file, key in zip(files, hashes, strict=True)]
     key = dump_canonical_json({"settings": settings, "hidden": n_hidden, "content": content})
-    return Opened(key if all(hashes) else "", _read(params, system, files, n_hidden, file_origin(files, hashes)))
+    return Opened(
+        key if all(hashes) else "", _read_files(params, system, files, n_hidden, describe_files(files, hashes))
+    )
 
 
-def content_key(system: Any, file: FoundFile) -> str:
-    """Names the bytes of a local file by their hash, of a remote one by what its file system says; empty if neither can."""
+def compute_content_key(system: Any, file: FoundFile) -> str:
+    """Return a key of the file's bytes: the hash of a local file, the version that a remote file system reports; else empty."""
     if not isinstance(system, LocalFileSystem):
         return file.version
     try:
         return hash_file(Path(file.path), "")
     except OSError:
-        return ""  # a reject, when it is read
+        return ""  # becomes a reject when it is read
 
 
-def file_origin(files: tuple[FoundFile, ...], hashes: list[str]) -> dict[str, object]:
-    """What goes on record: each large file, small ones by the range of their names."""
+def describe_files(files: tuple[FoundFile, ...], hashes: list[str]) -> dict[str, object]:
+    """Return the provenance record: a large file by its name, a group of small ones by the range of their names."""
     total = sum(file.n_bytes for file in files)
     if len(files) == 1:
-        return {"path": _printable(files[0].name), "bytes": total, "content": hashes[0]}
-    names = [_printable(file.name) for file in files]
+        return {"path": _escape(files[0].name), "bytes": total, "content": hashes[0]}
+    names = [_escape(file.name) for file in files]
     content = xxhash.xxh3_128_hexdigest("\0".join((*names, *hashes)).encode())
     return {"first": names[0], "last": names[-1], "files": len(files), "bytes": total, "content": content}
 
@@ -112,28 +114,29 @@ def _check_columns(params: Text, setting: str, rows: RowFormat) -> None:
         raise UserError(
             f"{setting}.text_column: no row has this column",
             f"{params.text_column!r}; the first row has {', '.join(rows.names)}",
-            "name the column that holds the text",
+            "set it to the column that holds the text",
         )
 
 
-def known_kinds() -> str:
+def list_formats() -> str:
+    """Return the supported file formats as one text."""
     return " ".join((*PLAIN, *ROWS, PARQUET, *ARCHIVES))
 
 
-def _problem(name: str, is_member: bool = False) -> str:
-    """Why a file of this name can't be read; empty if it can."""
+def _check_name(name: str, is_member: bool = False) -> str:
+    """Return why a file of this name cannot be read; empty if it can."""
     kind, compression = split_name(name)
     if is_member and kind in ARCHIVES:
         return "an archive inside an archive"
     if compression and kind in (PARQUET, ".zip"):
         return f"a {kind} file can't be read from {compression}"
-    return "" if kind in (*PLAIN, *ROWS, PARQUET, *ARCHIVES) else f"known are {known_kinds()}"
+    return "" if kind in (*PLAIN, *ROWS, PARQUET, *ARCHIVES) else f"known are {list_formats()}"
 
 
-def _read(
+def _read_files(
     params: Text, system: Any, files: tuple[FoundFile, ...], n_hidden: int, origin: dict[str, object]
 ) -> Iterator[DocumentBatch]:
-    """The batches of a part; the last one carries what is known only then."""
+    """Yield the batches of a part; the last one carries the provenance and the row counts."""
     columns = Columns()
     last: DocumentBatch | None = DocumentBatch([], [], {"hidden_files": n_hidden}, 0) if n_hidden else None
     for found in files:
@@ -142,14 +145,14 @@ def _read(
                 yield last
             last = batch
     assert last, "every file yields a batch"
-    yield last._replace(origins=[origin], rows=columns.totals())
+    yield last._replace(origins=[origin], rows=columns.make_row_format())
 
 
 def _read_file(params: Text, system: Any, found: FoundFile, columns: Columns) -> Iterator[DocumentBatch]:
-    """Batches of one file; what breaks while it is read becomes a reject after what could be read."""
-    problem = _problem(found.name)
+    """Yield the batches of one file; an error while it is read becomes a reject after everything that could be read."""
+    problem = _check_name(found.name)
     if problem:
-        yield _batch(params, found.name, [Piece({}, reason="unknown_format", detail=problem)], found.n_bytes)
+        yield _make_batch(params, found.name, [Piece({}, reason="unknown_format", detail=problem)], found.n_bytes)
         return
     pieces: list[Piece] = []
     n_chars = n_read = 0
@@ -157,44 +160,44 @@ def _read_file(params: Text, system: Any, found: FoundFile, columns: Columns) ->
     try:
         with system.open(found.path, "rb") as file:
             counted = CountedFile(file)
-            for piece in _pieces(params, counted, found.name, columns):
+            for piece in _read_pieces(params, counted, found.name, columns):
                 pieces.append(piece)
                 n_chars += len(piece.text)
                 if len(pieces) >= BATCH_DOCS or n_chars >= BATCH_CHARS:
                     position = min(counted.n_read, found.n_bytes)
-                    yield _batch(params, found.name, pieces, position - n_read)
+                    yield _make_batch(params, found.name, pieces, position - n_read)
                     pieces, n_chars, n_read = [], 0, max(position, n_read)
     except BombError as error:
         pieces.append(Piece({}, reason="decompression_bomb", detail=str(error)))
     except BROKEN as error:
         pieces.append(Piece({}, reason="unreadable", detail=f"{type(error).__name__}: {error}"))
-    yield _batch(params, found.name, pieces, found.n_bytes - n_read)
+    yield _make_batch(params, found.name, pieces, found.n_bytes - n_read)
 
 
-def _pieces(params: Text, file: CountedFile, name: str, columns: Columns) -> Iterator[Piece]:
+def _read_pieces(params: Text, file: CountedFile, name: str, columns: Columns) -> Iterator[Piece]:
     kind, compression = split_name(name)
     if kind not in ARCHIVES:
-        yield from read_pieces(kind, unpacked(file, compression), params, columns)
+        yield from read_pieces(kind, decompress(file, compression), params, columns)
         return
-    for member in members(file, kind, compression):
+    for member in read_members(file, kind, compression):
         where = {"member": member.name}
-        problem = member.problem or _problem(member.name, is_member=True)
+        problem = member.problem or _check_name(member.name, is_member=True)
         if is_hidden(member.name):
             yield Piece(where, reason="hidden_file", detail="its name begins with a dot")
         elif problem:
             yield Piece(where, reason="not_a_file" if member.problem else "unknown_format", detail=problem)
         else:
-            yield from _member_pieces(params, member, columns)
+            yield from _read_member(params, member, columns)
 
 
-def _member_pieces(params: Text, member: Member, columns: Columns) -> Iterator[Piece]:
-    """The pieces of one member; what is broken in it alone does not end the archive."""
+def _read_member(params: Text, member: Member, columns: Columns) -> Iterator[Piece]:
+    """Yield the pieces of one member; an error inside it does not end the archive."""
     kind, compression = split_name(member.name)
     where = {"member": member.name}
     try:
         with member.read() as opened:
-            stream: IO[bytes] = unpacked(CountedFile(opened), compression)
-            if kind == PARQUET:  # its index stands at the end
+            stream: IO[bytes] = decompress(CountedFile(opened), compression)
+            if kind == PARQUET:  # its index is at the end
                 if member.n_bytes > params.max_member_bytes:
                     yield Piece(
                         where, reason="too_large", detail=f"more than max_member_bytes = {params.max_member_bytes}"
@@ -207,28 +210,28 @@ def _member_pieces(params: Text, member: Member, columns: Columns) -> Iterator[P
         yield Piece(where, reason="unreadable", detail=f"{type(error).__name__}: {error}")
 
 
-def _batch(params: Text, name: str, pieces: list[Piece], n_bytes: int) -> DocumentBatch:
+def _make_batch(params: Text, name: str, pieces: list[Piece], n_bytes: int) -> DocumentBatch:
     source = f"text/{params.name}"
     docs: list[Document] = []
     rejects: list[Reject] = []
     for piece in pieces:
         locator = dump_canonical_json(
-            {"path": _printable(name), **{key: _printable(value) for key, value in piece.where.items()}}
+            {"path": _escape(name), **{key: _escape(value) for key, value in piece.where.items()}}
         )
         if piece.reason:
-            rejects.append(Reject(source, locator, piece.reason, _printable(piece.detail)))
+            rejects.append(Reject(source, locator, piece.reason, _escape(piece.detail)))
         else:
-            title = piece.title or _title(name, piece)
+            title = piece.title or _make_title(name, piece)
             docs.append(Document(source, locator, piece.text, title, piece.url, piece.license or params.license))
     return DocumentBatch(docs, rejects, {}, n_bytes)
 
 
-def _title(name: str, piece: Piece) -> str:
-    """`books.tar.gz/emma.txt#3`: the file, the member, the row or part."""
-    place = "".join(f"#{piece.where[key]}" for key in ("row", "part") if key in piece.where)
-    return _printable(name + (f"/{piece.where['member']}" if "member" in piece.where else "") + place)
+def _make_title(name: str, piece: Piece) -> str:
+    """Return a title such as `books.tar.gz/emma.txt#3`: the file, the member, the row or part."""
+    position = "".join(f"#{piece.where[key]}" for key in ("row", "part") if key in piece.where)
+    return _escape(name + (f"/{piece.where['member']}" if "member" in piece.where else "") + position)
 
 
-def _printable(value: Any) -> Any:
-    """File names need not be UTF-8: what is not is shown as `\\udc80`."""
+def _escape(value: Any) -> Any:
+    """Escape bytes of a file name that are not UTF-8, as in `\\udc80`; return other values unchanged."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

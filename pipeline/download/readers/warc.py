@@ -1,10 +1,10 @@
 """Read the source `warc`: web archives, WARC and WET, plain or `.gz .zst .lz4 .bz2 .xz`.
 
-In: archives of any size. Out: a document for each page that was answered with 200 as HTML (its main text and title) or as
-plain text, and for each text of a WET file; the license that the page names itself, else the source's. Other answers and
-records are counted by kind; broken, clipped, too long, hostile and empty ones are rejects, and the rest is read on. Order n;
-pages are extracted by the workers. Memory: two chunks a worker, one record of at most `max_member_bytes`, 7 to 60 times a
-page while it is parsed.
+In: archives of any size. Out: a document for each response with status 200 that is HTML (its main text and title) or plain text,
+and for each text of a WET file; with the license that the page declares, else the source's. Other responses and records are
+counted by kind; broken, truncated, oversized, hostile and empty ones become rejects, and reading continues. Time: O(n); pages
+are extracted by the workers. Memory: two chunks per worker, one record of at most `max_member_bytes`, 7 to 60 times a page while
+it is parsed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pipeline.download.pages.web_licenses import UNKNOWN
 from pipeline.download.pages.web_page import PageError, read_html, read_plain
 from pipeline.download.params import Warc
-from pipeline.download.readers.chunks import Counted, Item, Problem, Raw, make_document, open_chunked, reject
+from pipeline.download.readers.chunks import Counted, Item, Problem, Raw, make_document, make_reject, open_chunked
 from pipeline.download.readers.document import Document, Reading, Reject
 from pipeline.download.readers.http_message import BodyError, Head, decode_body, parse_head
 from pipeline.download.readers.web_archives import Record, Skipped, read_archive
@@ -32,8 +32,8 @@ WEB = ("http:", "https:", "ftp:")
 SNIFFED_BYTES = 1_024
 
 
-class WebPage(NamedTuple):
-    """A body that is text: still packed as its headers say."""
+class PageRecord(NamedTuple):
+    """A record whose body is text, still encoded as its headers declare."""
 
     record: Record
     head: Head
@@ -41,23 +41,23 @@ class WebPage(NamedTuple):
 
 
 def open_source(params: Warc, setting: str) -> Reading:
-    """Open the pages of all archives. Raises `UserError` if there are none, or if one is an ARC file."""
+    """Open the pages of all archives. Raise `UserError` if there are none, or if one is an ARC file."""
     _, files, _ = find_files(params.path, f"{setting}.path")
     if arc := next((file.name for file in files if ARC.search(file.name)), ""):
         advice = "convert it to WARC, for example with `warcio recompress FILE.arc.gz FILE.warc.gz`"
-        raise UserError(f"{setting}.path names a file in the ARC format, which is not read", arc, advice)
+        raise UserError(f"{setting}.path names a file in the ARC format, which is not supported", arc, advice)
 
-    return open_chunked(params, setting, _read, _document)
+    return open_chunked(params, setting, _read_pages, _make_document)
 
 
-def _read(file: CountedFile, name: str, max_bytes: int) -> Iterator[Item]:
+def _read_pages(file: CountedFile, name: str, max_bytes: int) -> Iterator[Item]:
     if not any(ending in name.lower() for ending in ENDINGS):
         yield Problem({}, "unknown_format", f"known are {' '.join(ENDINGS)}")
         return
     for item in read_archive(file, max_bytes):
-        page = _web_page(item) if isinstance(item, Record) else item
+        page = _parse_response(item) if isinstance(item, Record) else item
         match page:
-            case WebPage():
+            case PageRecord():
                 yield Raw(page, len(page.record.block))
             case Skipped(kind):
                 yield Counted(f"warc_{kind}")
@@ -65,8 +65,8 @@ def _read(file: CountedFile, name: str, max_bytes: int) -> Iterator[Item]:
                 yield page
 
 
-def _web_page(record: Record) -> WebPage | Skipped:
-    """The page in a record, or why there is none to be expected."""
+def _parse_response(record: Record) -> PageRecord | Skipped:
+    """Return the page of a record, or why it has none."""
     if record.kind == "response":
         head = parse_head(record.block)
         if head is None:
@@ -77,18 +77,18 @@ def _web_page(record: Record) -> WebPage | Skipped:
         return Skipped("skipped_resource")  # logs of crawlers: `metadata://…`
     else:
         head = Head(200, {"content-type": record.content_type}, 0)
-    kind = head.content_type or _sniffed(record.block[head.n_bytes : head.n_bytes + SNIFFED_BYTES])
+    kind = head.content_type or _sniff_type(record.block[head.n_bytes : head.n_bytes + SNIFFED_BYTES])
     if kind not in HTML_TYPES and kind != PLAIN:
         return Skipped("skipped_type")
-    return WebPage(record, head, kind != PLAIN)
+    return PageRecord(record, head, kind != PLAIN)
 
 
-def _sniffed(start: bytes) -> str:
+def _sniff_type(start: bytes) -> str:
     start = start.lower()
     return HTML_TYPES[0] if b"<html" in start or b"<!doctype html" in start else ""
 
 
-def _document(params: Warc, file: str, page: WebPage) -> Document | Reject:
+def _make_document(params: Warc, file: str, page: PageRecord) -> Document | Reject:
     source, record, head = f"warc/{params.name}", page.record, page.head
     where = {"offset": record.offset, "record": record.id}
     try:
@@ -96,8 +96,8 @@ def _document(params: Warc, file: str, page: WebPage) -> Document | Reject:
         charset = head.charset
         text, title, license = read_html(body, charset) if page.is_html else read_plain(body, charset)
     except BodyError as error:
-        return reject(source, file, where, error.args[0], f"{record.url}: {error.args[1]}")
+        return make_reject(source, file, where, error.args[0], f"{record.url}: {error.args[1]}")
     except PageError as error:
-        return reject(source, file, where, "hostile_markup", f"{record.url}: {error}")
+        return make_reject(source, file, where, "hostile_markup", f"{record.url}: {error}")
     url = record.url.encode("utf-8", "replace").decode()
     return make_document(source, file, where, text, title, url, params.license if license == UNKNOWN else license)

@@ -1,10 +1,9 @@
 """Source `wikipedia`: dumps of a MediaWiki wiki (`pages-articles`, `pages-meta-current`), streamed.
 
-In: `.xml`, plain or `.gz .bz2 .xz .zst`, of any size. Out: one document an article (namespace 0, the last revision) with its
-clean text, title, URL and license; redirects, talk pages and what else is no article are counted; a page that is too long or
-empty, and the place where a dump is cut off or broken, is a reject. Order n; the parsing of wikitext is spread over the
-workers.
-Memory: two chunks a worker and one page, each at most `max_member_bytes`.
+In: `.xml`, plain or `.gz .bz2 .xz .zst`, of any size. Out: one document per article (namespace 0, the last revision) with its
+clean text, title, URL and license; redirects, talk pages and other non-articles are counted; an oversized or empty page, and the
+position where a dump is truncated or broken, becomes a reject. Time: O(n); the workers parse the wikitext.
+Memory: two chunks per worker and one page, each at most `max_member_bytes`.
 """
 
 from __future__ import annotations
@@ -13,47 +12,47 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import quote
 
-from pipeline.download.pages.wikitext import FILE_NAMES, WikitextError, plain
+from pipeline.download.pages.wikitext import FILE_NAMES, WikitextError, convert_wikitext
 from pipeline.download.params import Wikipedia
-from pipeline.download.readers.chunks import Counted, Item, Problem, Raw, make_document, open_chunked, reject
+from pipeline.download.readers.chunks import Counted, Item, Problem, Raw, make_document, make_reject, open_chunked
 from pipeline.download.readers.document import Document, Reading, Reject
 from pipeline.download.readers.mediawiki import Dump, Site, WikiPage, XmlError
-from pipeline.storage.streams import CountedFile, split_name, unpacked
+from pipeline.storage.streams import CountedFile, decompress, split_name
 
 HIDDEN_NAMESPACES = (6, 14)  # files and categories
 
 
 class Wiki(NamedTuple):
-    """What all pages of a dump share: where their URLs begin, and the names of the namespaces whose links show nothing."""
+    """What all pages of a dump share: the prefix of their URLs, and the names of the namespaces whose links are invisible."""
 
     base: str
     hidden: frozenset[str]
 
 
 def open_source(params: Wikipedia, setting: str) -> Reading:
-    """The articles of all dumps. Raises `UserError` if there are none."""
-    return open_chunked(params, setting, _read, _document)
+    """Open the articles of all dumps. Raise `UserError` if there are none."""
+    return open_chunked(params, setting, _read_pages, _make_document)
 
 
-def _read(file: CountedFile, name: str, max_bytes: int) -> Iterator[Item]:
+def _read_pages(file: CountedFile, name: str, max_bytes: int) -> Iterator[Item]:
     kind, compression = split_name(name)
-    if kind != ".xml" and ".xml" not in name.lower():  # the parts of a large dump are `…-articles1.xml-p1p41242.bz2`
+    if kind != ".xml" and ".xml" not in name.lower():  # parts of a large dump are named `…-articles1.xml-p1p41242.bz2`
         yield Problem({}, "unknown_format", "known are .xml and .xml.gz .bz2 .xz .zst")
         return
     dump, wiki = Dump(max_bytes), None
     try:
-        for page in dump.pages(unpacked(file, compression)):
-            wiki = wiki or _wiki(dump.site)  # known before the first page
+        for page in dump.read_pages(decompress(file, compression)):
+            wiki = wiki or _make_wiki(dump.site)  # known before the first page
             if page.n_revisions > 1:
                 yield Counted("wikipedia_older_revisions", page.n_revisions - 1)
-            reason = _left_out(page, dump.site)
+            reason = _get_skip_reason(page, dump.site)
             yield Counted(reason) if reason else Raw((page, wiki), len(page.text))
     except XmlError as error:
         yield Problem({}, "unreadable", str(error))
 
 
-def _left_out(page: WikiPage, site: Site) -> str:
-    """Why a page is no article; empty if it is one."""
+def _get_skip_reason(page: WikiPage, site: Site) -> str:
+    """Return why a page is not an article; empty if it is one."""
     prefix, colon, _ = page.title.partition(":")
     is_named = bool(colon) and any(prefix == name for key, name in site.namespaces.items() if key)
     if page.namespace > 0 or page.namespace < -1 or (page.namespace == -1 and is_named):
@@ -63,20 +62,20 @@ def _left_out(page: WikiPage, site: Site) -> str:
     return "" if page.model == "wikitext" else "wikipedia_other_models"
 
 
-def _wiki(site: Site) -> Wiki:
+def _make_wiki(site: Site) -> Wiki:
     names = {site.namespaces.get(key, "").lower() for key in HIDDEN_NAMESPACES} - {""}
     return Wiki(site.base.rpartition("/")[0], FILE_NAMES | names)
 
 
-def _document(params: Wikipedia, file: str, item: tuple[WikiPage, Wiki]) -> Document | Reject:
+def _make_document(params: Wikipedia, file: str, item: tuple[WikiPage, Wiki]) -> Document | Reject:
     source, (page, wiki) = f"wikipedia/{params.name}", item
     where = {"page": page.id, "revision": page.revision}
     if page.is_too_large or len(page.text.encode("utf-8", "surrogatepass")) > params.max_member_bytes:
         detail = f"{page.title}: more than max_member_bytes = {params.max_member_bytes}"
-        return reject(source, file, where, "too_large", detail)
+        return make_reject(source, file, where, "too_large", detail)
     try:
-        text = plain(page.text, wiki.hidden)
+        text = convert_wikitext(page.text, wiki.hidden)
     except WikitextError as error:
-        return reject(source, file, where, "bad_wikitext", f"{page.title}: {error}")
+        return make_reject(source, file, where, "bad_wikitext", f"{page.title}: {error}")
     url = f"{wiki.base}/{quote(page.title.replace(' ', '_'), safe=':/,()!*@;~')}" if wiki.base else ""
     return make_document(source, file, where, text, page.title, url, params.license)

@@ -16,7 +16,7 @@ from pipeline.download import stage as download
 from pipeline.download.readers.document import Document, DocumentBatch, Opened, Reading, Reject, RowFormat, SourcePart
 from pipeline.download.spool import clear_unfinished, read_summary, spool_reading
 from pipeline.storage.arrow import map_batches
-from pipeline.storage.sort import run_paths
+from pipeline.storage.sort import list_runs
 from tests.conftest import ROOT
 
 make = download.make_tables
@@ -43,7 +43,7 @@ def stop() -> Opened:
 
 def texts(folders: list[Path]) -> list[str]:
     return [
-        text for path in run_paths(folders, "docs") for text in map_batches(path).read_all().column("text").to_pylist()
+        text for path in list_runs(folders, "docs") for text in map_batches(path).read_all().column("text").to_pylist()
     ]
 
 
