@@ -28,7 +28,7 @@ from pipeline.params import load_params
 from pipeline.storage.sample import write_sample
 from pipeline.text.encode import Encode, Encoded
 from pipeline.train_tokenizer.stage import HELDOUT_FRAC
-from pipeline.train_tokenizer.tokenizer_report import OURS, measure, render, table
+from pipeline.train_tokenizer.tokenizer_report import OURS, make_rows, measure_vocabulary, render_markdown
 
 OUT = Path("var") / "tokenizer"
 SHOWN_SOURCES = 24
@@ -58,11 +58,11 @@ def run(
     with tempfile.TemporaryDirectory(prefix="minigpt-") as name:
         sample, shares = Path(name) / "sample", settings.shares or {"": 1.0}
         write_sample(docs, sample, shares, settings.sample_bytes, settings.seed, HELDOUT_FRAC)
-        report = measure(sample, reader, {name: load() for name, load in peers.items()})
+        report = measure_vocabulary(sample, reader, {name: load() for name, load in peers.items()})
     OUT.mkdir(parents=True, exist_ok=True)
     write_json(OUT / "report.json", report)
-    (OUT / "report.md").write_text(render(report), encoding="utf-8")
-    head, cells = table(report, SHOWN_SOURCES)
+    (OUT / "report.md").write_text(render_markdown(report), encoding="utf-8")
+    head, cells = make_rows(report, SHOWN_SOURCES)
     rows: list[Row] = [dict(zip(head, row, strict=True)) for row in cells]
     missing = [name for name in TIKTOKEN_NAMES if name not in peers]
     if missing:

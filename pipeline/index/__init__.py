@@ -1,1 +1,1 @@
-"""The stage `index`: the passages that the assistant searches."""
+"""Stage `index`: documents → the passages that the assistant searches."""

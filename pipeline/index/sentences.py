@@ -1,10 +1,10 @@
-"""Prose → paragraphs and sentences, for passages and for what is quoted from them.
+"""Split prose into paragraphs and sentences.
 
-In: the text of a document (docstrings, plain text). Out: paragraphs of prose on one line each, sentences word for
-word. Code, lists, headings and field lists are no prose. Time and memory: O(characters).
+In: the text of a document (docstrings, plain text). Out: paragraphs of prose on one line each, sentences verbatim. Code,
+lists, headings and field lists are not prose. Time and memory: O(characters).
 
-Covers: English punctuation, common abbreviations, initials, names with dots in them. Does not cover: other scripts'
-full stops.
+Covers: English punctuation, common abbreviations, initials, names with dots in them. Does not cover: full
+stops of other scripts.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ _ABBREVIATION = re.compile(
 _STARTS_LOWER = re.compile(r"[a-z]")
 
 
-def paragraphs(text: str) -> Iterator[str]:
-    """The prose at the beginning of `text`, up to its first heading (a title at the very start is prose); whatever is no
-    prose before that is left out."""
+def extract_paragraphs(text: str) -> Iterator[str]:
+    """Yield the paragraphs of prose before the first heading; a title at the very start counts as prose."""
     for number, block in enumerate(_BLANK.split(text.strip())):
         lines = [line.strip() for line in block.strip().split("\n")]
         is_underlined = len(lines) > 1 and _UNDERLINE.fullmatch(lines[1])
@@ -49,9 +48,9 @@ def paragraphs(text: str) -> Iterator[str]:
             yield " ".join(" ".join(kept).split())
 
 
-def sentences(paragraph: str) -> list[str]:
-    """The sentences of one paragraph, word for word; joined by one space they are the paragraph."""
-    found: list[str] = []
+def split_sentences(paragraph: str) -> list[str]:
+    """Return the sentences of one paragraph verbatim; joined by single spaces they are the paragraph."""
+    sentences: list[str] = []
     start = 0
     for match in _END.finditer(paragraph):
         sentence = paragraph[start : match.end()]
@@ -59,14 +58,14 @@ def sentences(paragraph: str) -> list[str]:
         if _ABBREVIATION.search(sentence) and not sentence.endswith(("!", "?")):
             continue
         if _STARTS_LOWER.match(rest) and not rest[:40].partition(" ")[0].strip(".").count("."):
-            continue  # "file.py. and so on": a full stop inside a sentence
-        found.append(sentence)
+            continue  # "file.py. and so on": the full stop is inside a sentence
+        sentences.append(sentence)
         start = match.end() + len(paragraph[match.end() :]) - len(rest)
     if paragraph[start:]:
-        found.append(paragraph[start:])
-    return found
+        sentences.append(paragraph[start:])
+    return sentences
 
 
 def has_full_stop(sentence: str) -> bool:
-    """Whether the eye sees where it ends."""
+    """Return whether the end of a sentence is visible by its punctuation."""
     return sentence.rstrip("\"'”’)]`").endswith((".", "!", "?", ":", "…"))

@@ -1,8 +1,8 @@
-"""Cut the filtered documents into passages and index them: what the assistant searches and what conversations quote.
+"""Cut the filtered documents into passages and index them, for the assistant to search and for conversations to quote.
 
 In: documents. Out: `passages.sqlite`, the database that `search_docs` searches, part of every registered version; and
-`passages.parquet`, all passages with the sentence to quote, from which conversations are made. Memory: `max_sample_bytes`
-of text a few times over; time: O(characters), about 4 s for 40 MB.
+`passages.parquet`, all passages with the sentence to quote, from which conversations are made. Memory: a few times
+`max_sample_bytes`. Time: O(characters), about 4 s for 40 MB.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from pipeline.text.passage import Passage
 
 
 def run(params: Index, *, docs: Path, out: Path) -> Metrics:
-    """Write both files. Raises `UserError` when the corpus has no passage."""
-    passages = list(cut_passages(read_sampled(docs, params.max_sample_bytes, params.seed), params.passage_chars))
+    """Write both files. Raises `UserError` if the documents give no passage."""
+    passages = list(cut_passages(read_sample(docs, params.max_sample_bytes, params.seed), params.passage_chars))
     if not passages:
         raise UserError("index: there is no text to search", f"no passage in {docs}", "add sources, or loosen filter")
     n_indexed = write_database(out / "passages.sqlite", passages, params.max_bytes)
-    write_table(out / "passages.parquet", to_table(passages))
+    write_table(out / "passages.parquet", make_table(passages))
     return {
         "passages": n_indexed,
         "passages_left_out": len(passages) - n_indexed,
@@ -38,14 +38,14 @@ def run(params: Index, *, docs: Path, out: Path) -> Metrics:
     }
 
 
-def read_sampled(folder: Path, max_bytes: int, seed: int) -> Iterator[Doc]:
-    """Yield the documents in order of id; a sample of them when the corpus is larger than `max_bytes` of text."""
+def read_sample(folder: Path, max_bytes: int, seed: int) -> Iterator[Doc]:
+    """Yield the documents in order of id; a sample of them if they have more than `max_bytes` of text."""
     table = sample_docs(folder, Doc._fields, max_bytes, seed).sort_by("id")
     for batch in table.to_batches(max_chunksize=BATCH_ROWS):
         yield from map(Doc, *(batch.column(name).to_pylist() for name in Doc._fields))
 
 
-def to_table(passages: Sequence[Passage]) -> pa.Table:
+def make_table(passages: Sequence[Passage]) -> pa.Table:
     """Return passages as a table of `PASSAGES`."""
     columns = zip(*passages, strict=True)
     return pa.table([pa.array(values, field.type) for values, field in zip(columns, PASSAGES, strict=True)], PASSAGES)

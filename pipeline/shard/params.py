@@ -1,4 +1,4 @@
-"""Settings of `shard` in params.yaml."""
+"""The section `shard` of params.yaml."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pipeline.frame.settings import Count, Section, Seed
 
 
 class Shard(Section):
+    """Split and size of token files."""
+
     val_frac: Annotated[float, Field(gt=0.0, lt=0.5)]  # of the documents, chosen by a hash of their id
     seed: Seed
-    file_tokens: Count  # about this many tokens a file
+    file_tokens: Count  # per file, approximately

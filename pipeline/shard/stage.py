@@ -1,9 +1,9 @@
-"""Documents → token shards: one stream of ids a split, memory-mapped Arrow IPC, with a table of documents and a manifest.
+"""Tokenize documents into shards: one stream of ids per split as Arrow IPC to be memory-mapped, a table of documents, a manifest.
 
 A document goes to train or val by a hash of its id, never to both. Within a split the documents follow each other in a random
-order that is a hash of the seed and the id, each behind its <|bos|>: when others come or go, the rest keep their order.
-Memory: the rows of one shard while encoding, a few runs while sorting: 0.7 GB, whatever the corpus. Disk: the ids three times.
-Time: linear; reading and writing cost more than encoding.
+order given by a hash of the seed and the id, each after its <|bos|>: when documents are added or removed, the rest keep their
+order. Memory: the rows of one shard while encoding, a few runs while sorting: 0.7 GB for a corpus of any size. Disk: three
+times the ids. Time: linear; reading and writing cost more than encoding.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -24,15 +24,15 @@ from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics, write_json
 from pipeline.frame.progress import Bar
 from pipeline.shard.params import Shard
-from pipeline.shard.split import is_val, order_keys
+from pipeline.shard.split import compute_order_keys, is_val
 from pipeline.storage.arrow import TokenFile, append_stream, read_stream
 from pipeline.storage.sort import Sorter
-from pipeline.storage.tables import TOKEN_DOCS, TableWriter, count_docs, read_shard, shard_paths
-from pipeline.text.encode import Encode, check_same, fast_encoder
+from pipeline.storage.tables import TOKEN_DOCS, TableWriter, count_docs, list_shards, read_shard
+from pipeline.text.encode import Encode, check_same, make_fast_encoder
 from pipeline.workers.results import map_files
 
 SPLITS = ("train", "val")
-SAMPLE_DOCS = 64  # of each shard, on which the fast encoder is proved equal to the tokenizer at every run
+SAMPLE_DOCS = 64  # of each shard: every run checks on them that the fast encoder equals the tokenizer
 ENCODED = pa.schema(
     [
         ("key", pa.uint64()),
@@ -44,11 +44,13 @@ ENCODED = pa.schema(
 
 
 def run(params: Shard, *, docs: Path, tokenizer: Path, scratch: Path, out: Path) -> Metrics:
-    """Raises: `UserError` when a split would be empty."""
-    paths, reader = shard_paths(docs), Tokenizer.load(tokenizer)
+    """Write token files, docs.parquet and manifest.json. Raises `UserError` if a split would be empty."""
+    paths, reader = list_shards(docs), Tokenizer.load(tokenizer)
     n_docs = count_docs(docs)
     if n_docs == 0:
-        raise UserError("shard: there is nothing to shard", f"no documents in {docs}", "loosen the filter's thresholds")
+        raise UserError(
+            "shard: there is nothing to tokenize", f"no documents in {docs}", "loosen the filter's thresholds"
+        )
     encode = partial(encode_shard, seed=params.seed)
     extras = [tokenizer / "tokenizer.json"]
     encoded = map_files(encode, paths, results=scratch / "encoded", settings=str(params.seed), extras=extras)
@@ -56,8 +58,8 @@ def run(params: Shard, *, docs: Path, tokenizer: Path, scratch: Path, out: Path)
     with Bar("shard", len(paths), "shards") as bar:
         for path in encoded:
             for batch in read_stream(path):
-                held_out = is_val(batch.column("id").to_pylist(), params.val_frac, params.seed)
-                for split, mask in (("train", ~held_out), ("val", held_out)):
+                is_heldout = is_val(batch.column("id").to_pylist(), params.val_frac, params.seed)
+                for split, mask in (("train", ~is_heldout), ("val", is_heldout)):
                     sorters[split].write(batch.filter(pa.array(mask)))
             bar.advance()
     dtype = pa.uint16() if reader.vocab_size <= 1 << 16 else pa.uint32()
@@ -75,7 +77,7 @@ def run(params: Shard, *, docs: Path, tokenizer: Path, scratch: Path, out: Path)
                 raise UserError(
                     f"shard: no document falls into {split}",
                     f"{n_docs} documents, shard.val_frac = {params.val_frac}",
-                    "bring more documents (or cut them smaller with split_on), or change shard.val_frac",
+                    "add documents (or split them into smaller ones with split_on), or change shard.val_frac",
                 )
     write_json(out / "manifest.json", manifest)
     totals = {
@@ -86,21 +88,21 @@ def run(params: Shard, *, docs: Path, tokenizer: Path, scratch: Path, out: Path)
 
 
 def encode_shard(path: Path, result: Path, tokenizer: Path, *, seed: int) -> None:
-    """The ids of each document, behind its <|bos|>, and the key of its place in the order: runs in a worker."""
+    """Write the ids of each document after its <|bos|>, with its sort key. Runs in a worker."""
     reader, encode = load_reader(tokenizer.read_text(encoding="utf-8"))
     bos = reader.get_special_id("bos")
     append_stream(result, ENCODED.empty_table())
-    is_proved = False
+    is_checked = False
     for batch in read_shard(path, ["id", "text", "source", "license", "title"]):
         texts = batch.column("text").to_pylist()
-        if not is_proved:
+        if not is_checked:
             check_same(encode, reader.encode_batch, texts[:SAMPLE_DOCS])
-            is_proved = True
+            is_checked = True
         flat, lengths = encode(texts)
         ends = np.append(0, np.cumsum(lengths))
         ids = pa.array(np.insert(flat, ends[:-1], bos), pa.uint32())
         columns = {
-            "key": pa.array(order_keys(batch.column("id").to_pylist(), seed)),
+            "key": pa.array(compute_order_keys(batch.column("id").to_pylist(), seed)),
             **{name: batch.column(name) for name in ("id", "source", "license", "title")},
             "n_bytes": pc.binary_length(batch.column("text")).cast(pa.int64()),
             "ids": pa.LargeListArray.from_arrays(pa.array(ends + np.arange(len(ends))), ids),
@@ -110,21 +112,21 @@ def encode_shard(path: Path, result: Path, tokenizer: Path, *, seed: int) -> Non
 
 @lru_cache(maxsize=1)
 def load_reader(tokenizer_json: str) -> tuple[Tokenizer, Encode]:
-    """The tokenizer and the fastest exact reader of it, made once a process: that takes as long as encoding 20 MB."""
-    return Tokenizer(tokenizer_json), fast_encoder(tokenizer_json)
+    """Return the tokenizer and its fast encoder, made once per process: making them takes as long as encoding 20 MB."""
+    return Tokenizer(tokenizer_json), make_fast_encoder(tokenizer_json)
 
 
 def write_split(
     out: Path, split: str, sorter: Sorter, table: TableWriter, dtype: pa.DataType, file_tokens: int
 ) -> dict[str, Any]:
-    """The token files of one split and its rows in the table of documents; returns its part of the manifest."""
+    """Write the token files of one split and its rows of the table of documents. Return its part of the manifest."""
     files: list[TokenFile] = []
     n_tokens = n_docs = n_bytes = 0
     for part in sorter.read():
         ids = part.column("ids").combine_chunks()
         lengths = pc.list_value_length(ids).to_numpy()
         starts = n_tokens + np.cumsum(lengths) - lengths
-        file_of = (starts + lengths - 1) // file_tokens  # a document lies in one file
+        file_of = (starts + lengths - 1) // file_tokens  # a document is never split between files
         for number in np.unique(file_of):
             if number >= len(files):
                 for file in files[-1:]:

@@ -1,9 +1,11 @@
-"""Train the tokenizer on a seeded sample of the documents: DOCS → tokenizer.json, what AutoTokenizer needs, a report.
+"""Train the tokenizer on a seeded sample of the documents.
 
-The sample is whole documents in an order given by a hash of their ids, until `sample_bytes` are reached, or each source's share of
-them (pipeline/storage/sample.py): the same documents give the same bytes. It lies on disk, so memory is 100 bytes a sampled document, the
-texts of one file and the distinct words of the sample (of characters, for `char`). Time: two passes over the documents, three over
-the sample. The kinds and their papers: model/tokenizer/train.py. The report: pipeline/train_tokenizer/tokenizer_report.py.
+In: DOCS. Out: tokenizer.json, tokenizer_config.json for AutoTokenizer, report.json and report.md.
+
+The sample consists of whole documents in an order given by a hash of their ids, until `sample_bytes` are reached, or each
+source's share of them (pipeline/storage/sample.py): the same documents give the same bytes. It is stored on disk. Memory: 100
+bytes per sampled document, the texts of one file, and the distinct words of the sample (for `char`, characters). Time: two passes
+over the documents, three over the sample. The kinds and their papers: model/tokenizer/train.py.
 """
 
 from __future__ import annotations
@@ -20,32 +22,32 @@ from pipeline.frame.metrics import Metrics, write_json
 from pipeline.storage.sample import write_sample
 from pipeline.storage.tables import read_batches
 from pipeline.train_tokenizer.params import TrainTokenizer
-from pipeline.train_tokenizer.tokenizer_report import OURS, measure, render
+from pipeline.train_tokenizer.tokenizer_report import OURS, measure_vocabulary, render_markdown
 
-HELDOUT_FRAC = 0.1  # of the sample's bytes, drawn beside it for the report
+HELDOUT_FRAC = 0.1  # of the sample's bytes, sampled in addition for the report
 
 
 def run(params: TrainTokenizer, *, docs: Path, out: Path) -> Metrics:
-    """Raises: `UserError` when there is no text to train on, or none of a source that has a share."""
+    """Write the tokenizer and its report. Raises `UserError` for a sample without text, or without a source that has a share."""
     sample = out / "sample"
     write_sample(docs, sample, params.shares or {"": 1.0}, params.sample_bytes, params.seed, HELDOUT_FRAC)
     check_shares(sample, params.shares or {"": 1.0}, docs)
-    tokenizer = train_tokenizer(params.kind, sampled_texts(sample), params.vocab_size, params.pattern)
+    tokenizer = train_tokenizer(params.kind, read_sampled_texts(sample), params.vocab_size, params.pattern)
     save_tokenizer(out, tokenizer)
-    report = measure(sample, tokenizer)
+    report = measure_vocabulary(sample, tokenizer)
     shutil.rmtree(sample)
     write_json(out / "report.json", report)
-    (out / "report.md").write_text(render(report), encoding="utf-8")
-    metrics = summarise(report)
+    (out / "report.md").write_text(render_markdown(report), encoding="utf-8")
+    metrics = summarize_report(report)
     print(
         f"train_tokenizer: {tokenizer.vocab_size} tokens from {metrics['sample_bytes'] / 1e6:.1f} MB, "
-        f"{metrics['bytes_per_token']:.2f} bytes a token, {metrics['heldout_bytes_per_token']:.2f} on other documents"
+        f"{metrics['bytes_per_token']:.2f} bytes/token, {metrics['heldout_bytes_per_token']:.2f} on other documents"
     )
     return metrics
 
 
-def sampled_texts(sample: Path) -> Iterator[str]:
-    """What is trained on, a file at a time."""
+def read_sampled_texts(sample: Path) -> Iterator[str]:
+    """Yield the texts to train on, reading one file at a time."""
     for batch in read_batches(sample, ["text", "is_heldout"]):
         for text, is_heldout in zip(batch.column("text"), batch.column("is_heldout"), strict=True):
             if not is_heldout.as_py():
@@ -53,27 +55,27 @@ def sampled_texts(sample: Path) -> Iterator[str]:
 
 
 def check_shares(sample: Path, shares: dict[str, float], docs: Path) -> None:
-    """Raises: `UserError` for a sample without a document of one of these prefixes."""
-    found = {
+    """Raise `UserError` if the sample is empty or has no document of one of these prefixes."""
+    sources = {
         source for batch in read_batches(sample, ["source"]) for source in batch.column("source").unique().to_pylist()
     }
-    if not found:
+    if not sources:
         raise UserError(
             "train_tokenizer: there is no text to train on",
             f"no documents in {docs}" if shares == {"": 1.0} else f"none of {', '.join(shares)} in {docs}",
             "loosen the filter's thresholds" if shares == {"": 1.0} else "correct train_tokenizer.shares",
         )
-    missing = [prefix for prefix in shares if not any(source.startswith(prefix) for source in found)]
+    missing = [prefix for prefix in shares if not any(source.startswith(prefix) for source in sources)]
     if missing:
         raise UserError(
             f"train_tokenizer.shares: there is no text of {', '.join(missing)}",
-            f"sources: {', '.join(sorted(found)[:20])}",
-            "correct the prefix, or leave it out",
+            f"sources: {', '.join(sorted(sources)[:20])}",
+            "correct the prefix, or remove it",
         )
 
 
-def summarise(report: dict[str, Any]) -> Metrics:
-    """Flat figures. `bytes_per_token` is of the sample, as the other figures by source are of documents outside it."""
+def summarize_report(report: dict[str, Any]) -> Metrics:
+    """Return flat metrics. `bytes_per_token` is measured on the sample, the other ratios on held-out documents where there are any."""
     sample = report["sample"]
     by_source = {f"sample_bytes_{row['source']}": row["sample_bytes"] for row in report["sources"]}
     return {

@@ -1,4 +1,4 @@
-"""A made-up package: documents as the python_docs source makes them, a split, a tokenizer."""
+"""Make a synthetic package: documents as the source python_docs makes them, a split, a tokenizer."""
 
 from __future__ import annotations
 
@@ -20,29 +20,31 @@ ENDS = ["", " with a tolerance", " for the given file", " as a string", " withou
 
 
 class Corpus(NamedTuple):
+    """Folders of documents, shards and tokenizer, and the titles of the documents in val."""
+
     docs: Path
     shards: Path
     tokenizer: Path
     val_titles: set[str]
 
 
-def symbol(number: int, rng: random.Random) -> dict[str, str]:
+def make_symbol(number: int, rng: random.Random) -> dict[str, str]:
     verb, thing = rng.choice(VERBS), rng.choice(THINGS)
     name = f"{verb.lower()}_{rng.choice(['row', 'norm', 'list', 'file'])}{number}"
     title = f"{rng.choice(MODULES)}.{name}"
     signature = rng.choice(["(x)", "(x, axis=None)", "(path: str) -> int", ""])
     text = f"{title}{signature}\n\n{verb} {thing}{rng.choice(ENDS)}. It is number {number}.\n\nParameters\n----------\nx : int"
     locator = {"kind": "function", "module": title.rpartition(".")[0], "qualname": name, "signature": signature}
-    return row(title, text, "python_docs/alpha", json.dumps(locator))
+    return make_row(title, text, "python_docs/alpha", json.dumps(locator))
 
 
-def row(title: str, text: str, source: str, locator: str = "{}") -> dict[str, str]:
+def make_row(title: str, text: str, source: str, locator: str = "{}") -> dict[str, str]:
     id_ = xxhash.xxh3_128_hexdigest(f"{source}\0{title}\0{text}".encode())
     return {"id": id_, "text": text, "source": source, "locator": locator, "title": title, "url": "", "license": "MIT"}
 
 
 def write_corpus(folder: Path, rows: list[dict[str, str]], val_every: int = 4) -> Corpus:
-    """Documents, docs.parquet with every fourth document in val, a tokenizer of 600 tokens."""
+    """Write documents, docs.parquet with every `val_every`-th document in val, and a tokenizer of 600 tokens."""
     docs, shards, tokenizer = (folder / name for name in ("docs", "shards", "tokenizer"))
     for path in (shards, tokenizer):
         path.mkdir(parents=True)
@@ -58,17 +60,18 @@ def write_corpus(folder: Path, rows: list[dict[str, str]], val_every: int = 4) -
     return Corpus(docs, shards, tokenizer, val)
 
 
-def package_corpus(folder: Path, n: int = 160) -> Corpus:
+def write_package_corpus(folder: Path, n: int = 160) -> Corpus:
+    """Write documents of `n` Python symbols."""
     rng = random.Random(5)
-    return write_corpus(folder, [symbol(number, rng) for number in range(n)])
+    return write_corpus(folder, [make_symbol(number, rng) for number in range(n)])
 
 
-def book_corpus(folder: Path, n: int = 12) -> Corpus:
-    """Plain text: long documents, one without a title."""
+def write_book_corpus(folder: Path, n: int = 12) -> Corpus:
+    """Write `n` long documents of plain text, one of them without a title."""
     rng = random.Random(6)
     rows: list[dict[str, str]] = []
     for number in range(n):
         lines = [f"The {rng.choice(['cat', 'dog', 'fox'])} saw {rng.choice(THINGS)} on day {day}." for day in range(40)]
         text = "\n\n".join(" ".join(lines[start : start + 4]) for start in range(0, 40, 4))
-        rows.append(row(f"The Book of Days, volume {number}" if number else "", text, "text/books"))
+        rows.append(make_row(f"The Book of Days, volume {number}" if number else "", text, "text/books"))
     return write_corpus(folder, rows)

@@ -24,7 +24,7 @@ from pipeline.skills.skill import Example
 from pipeline.skills.wordings import is_about
 from pipeline.storage.tables import PASSAGES, read_table, write_table
 from tests.conftest import ROOT
-from tests.pipeline.symbols import Corpus, book_corpus, package_corpus, write_corpus
+from tests.pipeline.symbols import Corpus, write_book_corpus, write_corpus, write_package_corpus
 
 SEEDS = ROOT / "data" / "seed" / "chat"
 PARAMS = Conversations(
@@ -57,7 +57,7 @@ def read_rows(path: Path) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return package_corpus(tmp_path_factory.mktemp("package"))
+    return write_package_corpus(tmp_path_factory.mktemp("package"))
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def test_more_examples_of_one_kind_leave_the_others_unchanged(corpus: Corpus, tr
 
 
 def test_a_corpus_of_plain_text_gives_every_kind(tmp_path: Path) -> None:
-    metrics = make(book_corpus(tmp_path / "books"), tmp_path / "out")
+    metrics = make(write_book_corpus(tmp_path / "books"), tmp_path / "out")
     assert metrics["n_train_quote"] > 100
     assert metrics["n_train_abstain"] > 100
     assert metrics["n_heldout_quote"] == metrics["n_heldout_abstain"] == PARAMS.n_heldout
@@ -204,7 +204,7 @@ def test_a_corpus_of_plain_text_gives_every_kind(tmp_path: Path) -> None:
 
 
 def test_few_heldout_documents_limit_the_skills_that_need_passages(tmp_path: Path) -> None:
-    corpus = package_corpus(tmp_path / "package", 30)
+    corpus = write_package_corpus(tmp_path / "package", 30)
     corpus = write_corpus(
         tmp_path / "all", read_table(next(corpus.docs.glob("*.parquet"))).to_pylist(), val_every=10**6
     )

@@ -27,7 +27,7 @@ from pipeline.shard.params import Shard
 from pipeline.skills import SKILLS
 from pipeline.storage.tables import read_table, write_table
 from tests.conftest import ROOT
-from tests.pipeline.symbols import package_corpus
+from tests.pipeline.symbols import write_package_corpus
 
 PARAMS = Evaluate(seed=1, max_new_tokens=4, n_samples=6, eval_tokens=1_500)
 CHATS = Conversations(
@@ -50,7 +50,7 @@ Inputs = dict[str, Path]
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     """Make everything that evaluate reads; return the paths by name of the input."""
     folder = tmp_path_factory.mktemp("evaluate")
-    corpus = package_corpus(folder, 60)
+    corpus = write_package_corpus(folder, 60)
     inputs = {name: folder / name for name in ("base", "chat", "shards2", "conversations")}
     for path in inputs.values():
         path.mkdir()

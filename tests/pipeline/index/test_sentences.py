@@ -1,4 +1,4 @@
-"""Sentences: nothing is lost, nothing is cut in the middle, code and lists are no prose."""
+"""Sentences: nothing is lost, none is split, code and lists are not prose."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.index.sentences import has_full_stop, paragraphs, sentences
+from pipeline.index.sentences import extract_paragraphs, has_full_stop, split_sentences
 
 
 @given(st.text(alphabet="ab .!?e.g)\"'A1\n", max_size=80))
-def test_joined_they_are_the_paragraph(text: str) -> None:
+def test_joined_sentences_are_the_paragraph(text: str) -> None:
     paragraph = " ".join(text.split())
-    assert " ".join(sentences(paragraph)) == paragraph
+    assert " ".join(split_sentences(paragraph)) == paragraph
 
 
 @pytest.mark.parametrize(
@@ -30,14 +30,14 @@ def test_joined_they_are_the_paragraph(text: str) -> None:
     ],
 )
 def test_the_first_sentence(paragraph: str, first: str) -> None:
-    assert (sentences(paragraph) or [""])[0] == first
+    assert (split_sentences(paragraph) or [""])[0] == first
 
 
-def test_prose_ends_at_the_first_heading_and_leaves_code_out() -> None:
+def test_prose_ends_at_the_first_heading_and_excludes_code() -> None:
     text = "First line\nof two.\n\n>>> code\n\n.. note:: x\n\nSecond part.\n- a list\n\nParameters\n----------\nx : int\n\nThird."
-    assert list(paragraphs(text)) == ["First line of two.", "Second part."]
-    assert list(paragraphs("Title\n=====\n\nText.\n\nArgs:\n    x: y")) == ["Title", "Text."]
-    assert list(paragraphs("Returns:\n    nothing")) == []
+    assert list(extract_paragraphs(text)) == ["First line of two.", "Second part."]
+    assert list(extract_paragraphs("Title\n=====\n\nText.\n\nArgs:\n    x: y")) == ["Title", "Text."]
+    assert list(extract_paragraphs("Returns:\n    nothing")) == []
 
 
 @pytest.mark.parametrize(("text", "expected"), [("a.", True), ('a."', True), ("a", False), ("", False)])

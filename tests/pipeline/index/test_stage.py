@@ -1,4 +1,4 @@
-"""The index stage: what is searched is found, what is quoted is kept, everything is bounded and repeatable."""
+"""The stage index: passages are found by title and words, sizes are bounded, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pipeline.frame.errors import ParamError, UserError
 from pipeline.index.database import write_database
 from pipeline.index.params import Index
 from pipeline.index.passages import cut_passages
-from pipeline.index.stage import read_sampled, run
+from pipeline.index.stage import read_sample, run
 from pipeline.params import check_params
 from pipeline.text.passage import Passage
 from tests.conftest import ROOT, read_yaml
 from tests.pipeline.conftest import write_docs
-from tests.pipeline.symbols import Corpus, package_corpus
+from tests.pipeline.symbols import Corpus, write_package_corpus
 
 PARAMS = Index(seed=1, passage_chars=200, max_bytes=1_000_000, max_sample_bytes=10_000_000)
 
@@ -29,7 +29,7 @@ def make(corpus: Corpus, out: Path, params: Index = PARAMS) -> dict[str, float |
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return package_corpus(tmp_path_factory.mktemp("package"))
+    return write_package_corpus(tmp_path_factory.mktemp("package"))
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +44,13 @@ def test_the_same_bytes_twice(corpus: Corpus, made: tuple[Path, dict[str, float 
         assert (tmp_path / "again" / name).read_bytes() == (made[0] / name).read_bytes(), name
 
 
-def test_conversations_read_every_passage_as_it_was_cut(
-    corpus: Corpus, made: tuple[Path, dict[str, float | int]]
-) -> None:
-    cut = list(cut_passages(read_sampled(corpus.docs, 10_000_000, 1), 200))
+def test_conversations_read_every_passage_unchanged(corpus: Corpus, made: tuple[Path, dict[str, float | int]]) -> None:
+    cut = list(cut_passages(read_sample(corpus.docs, 10_000_000, 1), 200))
     assert read_passages(made[0] / "passages.parquet") == cut
     assert all(type(passage.is_symbol) is bool for passage in cut)
 
 
-def test_the_index_finds_by_title_by_tail_and_by_words(
+def test_passages_are_found_by_title_last_name_and_words(
     made: tuple[Path, dict[str, float | int]],
 ) -> None:
     with sqlite3.connect(made[0] / "passages.sqlite") as connection:
@@ -74,7 +72,7 @@ def test_the_index_finds_by_title_by_tail_and_by_words(
     connection.close()
 
 
-def test_metrics_count_what_is_in_the_database_and_what_is_not(tmp_path: Path) -> None:
+def test_metrics_count_the_passages_inside_and_outside_the_database(tmp_path: Path) -> None:
     docs = write_docs(tmp_path / "docs", [f"Text number {n} has words. " + "word " * 4_000 for n in range(80)])
     (tmp_path / "out").mkdir()
     metrics = run(PARAMS.model_copy(update={"passage_chars": 4_000}), docs=docs, out=tmp_path / "out")
@@ -91,7 +89,7 @@ def test_metrics_count_what_is_in_the_database_and_what_is_not(tmp_path: Path) -
     assert n_bytes <= PARAMS.max_bytes
 
 
-def test_the_index_keeps_to_its_size(tmp_path: Path) -> None:
+def test_the_database_stays_below_its_size_limit(tmp_path: Path) -> None:
     passages = [Passage(str(n), f"title {n}", "word " * 20, "word", "s", "MIT", False) for n in range(100)]
     assert write_database(tmp_path / "some.sqlite", passages, 1_100) == 10
 
@@ -103,7 +101,7 @@ def test_a_corpus_without_passages_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["passage_chars", "max_index_bytes", "max_sample_bytes"])
-def test_a_setting_that_moved_here_is_named_in_its_old_place(name: str) -> None:
+def test_a_setting_that_was_moved_is_refused_with_its_new_name(name: str) -> None:
     values = read_yaml(ROOT / "params.yaml")
     values["conversations"][name] = 1_000_000
     with pytest.raises(ParamError, match=rf"conversations\.{name}.* it is index\.{name.replace('index_', '')} now"):

@@ -1,4 +1,4 @@
-"""Token shards: no token lost, no document on both sides, files that are what the manifest says."""
+"""Token shards: no token lost, no document in both splits, files as listed in the manifest."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from model.data.batches import TokenStream
 from model.tokenizer.tokenizer import Tokenizer, train_bpe
 from pipeline.frame.errors import UserError
 from pipeline.shard.params import Shard
+from pipeline.shard.split import compute_order_keys, is_val
 from pipeline.shard.stage import run
 from pipeline.storage.tables import read_docs, read_table
-from pipeline.text.encode import check_same, fast_encoder
+from pipeline.text.encode import check_same, make_fast_encoder
 
 PARAMS = Shard(val_frac=0.2, seed=1, file_tokens=3_000)
 HOSTILE = ["<|user|> hi <|end|>", "", "a\r\n\r\n b", "\u0000\ufffd", "漢字🎉é", "1234567 89", "   \n\t  ", "'S 'll"]
@@ -24,7 +25,7 @@ HOSTILE = ["<|user|> hi <|end|>", "", "a\r\n\r\n b", "\u0000\ufffd", "漢字🎉
 
 @pytest.fixture
 def made(make_docs: Callable[..., Path], tmp_path: Path) -> tuple[Path, Path, Path]:
-    """(documents, tokenizer folder, shards)."""
+    """Return the folders (documents, tokenizer, shards)."""
     docs, folder, out = make_docs(150), tmp_path / "tokenizer", tmp_path / "shard"
     folder.mkdir()
     out.mkdir()
@@ -33,7 +34,7 @@ def made(make_docs: Callable[..., Path], tmp_path: Path) -> tuple[Path, Path, Pa
     return docs, folder, out
 
 
-def test_every_document_is_found_whole_in_one_split(made: tuple[Path, Path, Path]) -> None:
+def test_every_document_is_whole_and_in_one_split(made: tuple[Path, Path, Path]) -> None:
     docs, folder, out = made
     tokenizer = Tokenizer.load(folder)
     texts = dict(zip(*(read_docs(docs).column(name).to_pylist() for name in ("id", "text")), strict=True))
@@ -52,7 +53,7 @@ def test_every_document_is_found_whole_in_one_split(made: tuple[Path, Path, Path
         assert sum(n for _, n in mine) == len(stream)
 
 
-def test_the_manifest_tells_the_truth(made: tuple[Path, Path, Path]) -> None:
+def test_the_manifest_describes_the_files(made: tuple[Path, Path, Path]) -> None:
     _, folder, out = made
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["tokenizer_sha256"] == Tokenizer.load(folder).sha256
@@ -65,7 +66,7 @@ def test_the_manifest_tells_the_truth(made: tuple[Path, Path, Path]) -> None:
             assert hashlib.sha256((out / file["name"]).read_bytes()).hexdigest() == file["sha256"]
 
 
-def test_a_flipped_byte_is_named(made: tuple[Path, Path, Path]) -> None:
+def test_a_corrupted_file_is_named(made: tuple[Path, Path, Path]) -> None:
     path = made[2] / "train-00001.arrow"
     content = bytearray(path.read_bytes())
     content[1_000] ^= 1
@@ -75,11 +76,9 @@ def test_a_flipped_byte_is_named(made: tuple[Path, Path, Path]) -> None:
         stream.read(0, len(stream))
 
 
-def test_a_document_keeps_its_side_when_others_come(
+def test_a_document_keeps_its_split_when_others_are_added(
     make_docs: Callable[..., Path], made: tuple[Path, Path, Path]
 ) -> None:
-    from pipeline.shard.split import is_val
-
     ids = read_table(made[2] / "docs.parquet", ["id"]).column("id").to_pylist()
     whole = dict(zip(ids, is_val(ids, 0.2, 1), strict=True))
     some = ids[::3]
@@ -90,13 +89,13 @@ def test_a_document_keeps_its_side_when_others_come(
 def test_the_fast_encoder_is_exact_on_hostile_text(made: tuple[Path, Path, Path]) -> None:
     folder = made[1]
     tokenizer = Tokenizer.load(folder)
-    encode = fast_encoder((folder / "tokenizer.json").read_text())
+    encode = make_fast_encoder((folder / "tokenizer.json").read_text())
     check_same(encode, tokenizer.encode_batch, HOSTILE)
     with pytest.raises(ValueError, match="disagree"):
         check_same(encode, lambda texts: [[*ids, 5] for ids in tokenizer.encode_batch(texts)], HOSTILE)
 
 
-def test_a_corpus_too_small_for_two_splits_is_refused(
+def test_a_corpus_that_is_too_small_for_two_splits_is_refused(
     make_docs: Callable[..., Path], made: tuple[Path, Path, Path]
 ) -> None:
     out = made[2].with_name("small")
@@ -106,7 +105,7 @@ def test_a_corpus_too_small_for_two_splits_is_refused(
         run(params, docs=made[0], tokenizer=made[1], scratch=out / "scratch", out=out)
 
 
-def test_the_bytes_do_not_depend_on_how_much_fits_in_memory(
+def test_the_bytes_do_not_depend_on_the_memory_for_sorting(
     made: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     docs, folder, out = made
@@ -119,12 +118,10 @@ def test_the_bytes_do_not_depend_on_how_much_fits_in_memory(
         assert path.read_bytes() == (again / path.name).read_bytes(), path.name
 
 
-def test_documents_that_stay_keep_their_order(made: tuple[Path, Path, Path]) -> None:
-    from pipeline.shard.split import order_keys
-
+def test_documents_keep_their_order_when_others_are_removed(made: tuple[Path, Path, Path]) -> None:
     rows = read_table(made[2] / "docs.parquet").to_pylist()
     for split in ("train", "val"):
         ids = [row["id"] for row in rows if row["split"] == split]
-        keys = order_keys(ids, PARAMS.seed).tolist()
+        keys = compute_order_keys(ids, PARAMS.seed).tolist()
         assert keys == sorted(keys)
-        assert order_keys(ids[::2], PARAMS.seed).tolist() == keys[::2]
+        assert compute_order_keys(ids[::2], PARAMS.seed).tolist() == keys[::2]

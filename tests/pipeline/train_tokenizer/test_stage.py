@@ -1,4 +1,4 @@
-"""The tokenizer stage: a sample of the stated size, whole, and the same whatever the files look like."""
+"""The stage train_tokenizer: a sample of whole documents of the given size, independent of how they are split into files."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ PARAMS = TrainTokenizer(vocab_size=500, pattern="cl100k", sample_bytes=20_000, s
 MEASURED = """
 import resource, sys
 from pathlib import Path
-from pipeline.params import TrainTokenizer
-from pipeline.train_tokenizer import run
+from pipeline.train_tokenizer.params import TrainTokenizer
+from pipeline.train_tokenizer.stage import run
 folder = Path(sys.argv[1])
 params = TrainTokenizer(kind="bpe", vocab_size=500, pattern="cl100k", sample_bytes=10**9, seed=1)
 run(params, docs=folder / "docs", out=folder / "out")
@@ -41,7 +41,7 @@ def sample_texts(docs: Path, sample_bytes: int, seed: int) -> list[str]:
     return sample_docs(docs, ["text"], sample_bytes, seed).column("text").to_pylist()
 
 
-def test_a_sample_is_whole_documents_up_to_its_size(make_docs: Callable[..., Path]) -> None:
+def test_a_sample_consists_of_whole_documents_up_to_its_size(make_docs: Callable[..., Path]) -> None:
     docs = make_docs(200)
     sample = sample_texts(docs, 20_000, 1)
     texts = set(read_docs(docs, ["text"]).column("text").to_pylist())
@@ -53,14 +53,14 @@ def test_a_sample_is_whole_documents_up_to_its_size(make_docs: Callable[..., Pat
     assert len(sample_texts(docs, 10**9, 1)) == 200
 
 
-def test_the_sample_does_not_depend_on_how_files_are_cut(make_docs: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_sample_does_not_depend_on_the_files(make_docs: Callable[..., Path], tmp_path: Path) -> None:
     docs = make_docs(60)
     with ShardWriter(tmp_path / "one", shard_bytes=10**9) as writer:
         writer.write(read_docs(docs))
     assert sample_texts(docs, 9_000, 1) == sample_texts(tmp_path / "one", 9_000, 1)
 
 
-def test_what_it_writes_is_a_tokenizer(make_docs: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_output_is_a_tokenizer_that_round_trips_any_text(make_docs: Callable[..., Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     metrics = run(PARAMS, docs=make_docs(100), out=out)
@@ -96,10 +96,10 @@ def test_shares_are_met_and_counted(tmp_path: Path) -> None:
         "tokenizer.json",
         "tokenizer_config.json",
     ]
-    misspelt = PARAMS.model_copy(update={"shares": {"a/": 3.0, "c": 1.0}})
+    unknown = PARAMS.model_copy(update={"shares": {"a/": 3.0, "c": 1.0}})
     (tmp_path / "again").mkdir()
     with pytest.raises(UserError, match="no text of c"):
-        run(misspelt, docs=tmp_path / "docs", out=tmp_path / "again")
+        run(unknown, docs=tmp_path / "docs", out=tmp_path / "again")
 
 
 @pytest.mark.slow
@@ -119,14 +119,14 @@ def test_memory_does_not_grow_with_corpus_and_sample(tmp_path: Path) -> None:
                 writer.write(pa.Table.from_pylist(rows, schema=DOCS))
         (folder / "out").mkdir()
         command = [sys.executable, "-c", MEASURED, str(folder)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        return float(done.stdout.split()[-1])
+        process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        return float(process.stdout.split()[-1])
 
     small, large = peak_mb(3), peak_mb(18)  # 3 and 17 MB of text, all of it sampled
-    assert large < small + 40  # read at once and encoded, it would be 300 more
+    assert large < small + 40  # 300 MB more if all texts were read at once
 
 
-def test_no_text_is_a_clear_error(tmp_path: Path) -> None:
+def test_documents_without_text_are_refused(tmp_path: Path) -> None:
     with ShardWriter(tmp_path / "docs") as writer:
         writer.write(pa.Table.from_pylist([], schema=writer.schema))
     with pytest.raises(UserError, match="no text to train on"):

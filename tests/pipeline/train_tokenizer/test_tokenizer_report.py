@@ -1,4 +1,4 @@
-"""The report's figures are those of the tokenizer itself, counted the slow way."""
+"""The report's metrics equal those counted directly with the tokenizer."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from model.tokenizer.tokenizer import SPECIAL_TOKENS
 from model.tokenizer.train import KINDS, train_tokenizer
 from pipeline.storage.sample import SAMPLED
 from pipeline.storage.tables import ShardWriter
-from pipeline.text.encode import fast_encoder
-from pipeline.train_tokenizer.tokenizer_report import measure, render
+from pipeline.text.encode import make_fast_encoder
+from pipeline.train_tokenizer.tokenizer_report import measure_vocabulary, render_markdown
 
 SAMPLE = [
     *(("a", f"the cat | sat on `mat` {number}\n\n", False) for number in range(30)),
@@ -31,10 +31,10 @@ def sample(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_figures_are_the_tokenizers_own(kind: str, sample: Path) -> None:
+def test_metrics_equal_direct_counts(kind: str, sample: Path) -> None:
     tokenizer = train_tokenizer(kind, (text for _, text, flag in SAMPLE if not flag), 800)
     other = train_tokenizer("bpe", ["another text 1", "the cat"], 300)
-    report = measure(sample, tokenizer, {"other": fast_encoder(other.text)})
+    report = measure_vocabulary(sample, tokenizer, {"other": make_fast_encoder(other.text)})
 
     def ratio(reader: object, source: str | None) -> float:
         texts = [t for s, t, flag in SAMPLE if (s == "a") == flag and source in (s, None)]
@@ -60,11 +60,11 @@ def test_figures_are_the_tokenizers_own(kind: str, sample: Path) -> None:
     assert lengths == sorted(every, reverse=True)[: len(lengths)]
 
 
-def test_the_page_says_it_all_and_repeats(sample: Path) -> None:
+def test_the_markdown_contains_every_part_and_is_reproducible(sample: Path) -> None:
     tokenizer = train_tokenizer("bpe", (text for _, text, flag in SAMPLE if not flag), 400)
-    report = measure(sample, tokenizer)
-    page = render(report)
-    assert page == render(measure(sample, tokenizer))
-    assert "| b * |" in page
-    assert "8 spare" in page
-    assert "'\\n\\n'" in page
+    report = measure_vocabulary(sample, tokenizer)
+    markdown = render_markdown(report)
+    assert markdown == render_markdown(measure_vocabulary(sample, tokenizer))
+    assert "| b * |" in markdown
+    assert "8 spare" in markdown
+    assert "'\\n\\n'" in markdown
