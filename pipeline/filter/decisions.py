@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.text.columns import Rows, one_array
+from pipeline.text.columns import Rows, to_one_array
 
 PASSES = -1
 CHANGED = "changed_"
@@ -83,7 +83,7 @@ def run_steps(batch: pa.RecordBatch, steps: Sequence[FilterStep]) -> pa.RecordBa
         assert not columns.keys() & set(scores.schema.names), "two scores have the same name"
         columns |= {name: scores.column(name) for name in scores.schema.names}
     is_same = pa.repeat(True, len(texts)) if texts is original else pc.equal(texts, original)
-    columns["text"] = one_array(pc.if_else(is_same, pa.scalar(None, pa.string()), texts))
+    columns["text"] = to_one_array(pc.if_else(is_same, pa.scalar(None, pa.string()), texts))
     return pa.record_batch(columns)
 
 

@@ -43,9 +43,9 @@ from pipeline.storage.tables import (
     ShardWriter,
     TableWriter,
     count_docs,
+    list_shards,
     read_shard,
     read_table,
-    shard_paths,
     write_table,
 )
 from pipeline.text.columns import Rows
@@ -56,7 +56,7 @@ def run(
     params: Filter, *, docs: Path, languages: Path, sets: Path, examples: Path, scratch: Path, out: Path
 ) -> Metrics:
     """Prepare the models, score every shard, resolve the thresholds, write the surviving documents."""
-    paths = shard_paths(docs)
+    paths = list_shards(docs)
     if count_docs(docs) == 0:
         raise UserError(f"filter: no documents in {docs}", "an empty corpus", "look at download.sources in params.yaml")
     check_licenses(params.licenses, paths)

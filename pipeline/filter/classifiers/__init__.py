@@ -1,1 +1,1 @@
-"""fastText classifiers of language and quality: trained, saved and applied."""
+"""Train, save and apply fastText classifiers of language and quality."""

@@ -1,8 +1,8 @@
-"""fastText models: trained, saved, loaded as arrays that our kernel reads. The only importer of fastText.
+"""Train and save fastText models, and load them as arrays for our kernel. The only importer of fastText.
 
-In: lines of a label and words; a file that fastText or we have saved. Out: a model file, the same bytes for the same lines and
-settings (one thread, a seed); a `Classifier`, proved to say what fastText itself says. fastText reads a file without checks: hash
-a file of others before it comes here.
+In: lines of a label and words; a file saved by fastText or by us. Out: a model file, the same bytes for the same lines and settings
+(one thread, a seed); a `Classifier` whose predictions are verified to equal fastText's. fastText does not validate the files that it
+reads: verify the hash of a third-party file first.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pipeline.filter.classifiers.ngram_classifier import Classifier, make_classi
 from pipeline.frame.errors import UserError
 from pipeline.text.columns import Fractions
 
-ADDED = 1e-5  # by fastText to each probability
+ADDED = 1e-5  # fastText adds this to each probability
 TOLERANCE = 1e-5
 
 
 class FastTextModel(Protocol):
-    """A classifier of lines, in arrays or in fastText itself."""
+    """A classifier of lines, run by our kernel or by fastText itself."""
 
     @property
     def labels(self) -> tuple[str, ...]: ...
@@ -34,31 +34,31 @@ class FastTextModel(Protocol):
 
 
 class NativeFastText(NamedTuple):
-    """A model that our kernel can't read (quantised, or a tree of labels, as lid.176 is): fastText predicts."""
+    """A model that our kernel can't read (quantized, or with hierarchical softmax like lid.176), so that fastText predicts."""
 
     model: Any
     labels: tuple[str, ...]
 
     def judge(self, lines: pa.StringArray, wanted: Sequence[str]) -> tuple[pa.StringArray, Fractions]:
-        """As `Classifier.judge`."""
+        """Return the same as `Classifier.judge`."""
         texts: list[str] = lines.to_pylist()
         labels, chances = self.model.predict(texts, k=1)
-        found = [label[0] if text and label else "" for text, label in zip(texts, labels, strict=True)]
-        score = np.array([float(p[0]) - ADDED if label else 0.0 for label, p in zip(found, chances, strict=True)])
-        # the whole distribution costs more: only where the likeliest label does not settle it
-        open_ = [i for i, label in enumerate(found) if label and (label not in wanted or len(wanted) > 1)]
-        names, values = self.model.predict([texts[i] for i in open_], k=-1) if open_ else ([], [])
-        for i, row, chance in zip(open_, names, values, strict=True):
+        top = [label[0] if text and label else "" for text, label in zip(texts, labels, strict=True)]
+        score = np.array([float(p[0]) - ADDED if label else 0.0 for label, p in zip(top, chances, strict=True)])
+        # the whole distribution costs more, so ask for it only if the top label does not decide
+        undecided = [i for i, label in enumerate(top) if label and (label not in wanted or len(wanted) > 1)]
+        names, values = self.model.predict([texts[i] for i in undecided], k=-1) if undecided else ([], [])
+        for i, row, chance in zip(undecided, names, values, strict=True):
             score[i] = sum(float(p) - ADDED for label, p in zip(row, chance, strict=True) if label in wanted)
-        return pa.array(found, pa.string()), np.clip(score, 0.0, 1.0)
+        return pa.array(top, pa.string()), np.clip(score, 0.0, 1.0)
 
 
 def train(lines: Iterable[str], path: Path, *, label: str, **settings: Any) -> None:
-    """Writes the model of these lines; a label is a word that begins with `label`. Settings are fastText's own."""
+    """Train a model on the lines and write it. A label is a word that begins with `label`; settings are fastText's own."""
     text = path.with_suffix(".txt")
     with text.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{line}\n" for line in lines)
-    try:  # more threads race, and no two models are the same
+    try:  # with more threads the updates race and no two models are equal
         trained = fasttext.train_supervised(str(text), label=label, thread=1, verbose=0, **settings)
     except RuntimeError as error:
         raise UserError(
@@ -70,16 +70,17 @@ def train(lines: Iterable[str], path: Path, *, label: str, **settings: Any) -> N
 
 
 def load_model(path: Path) -> FastTextModel:
-    """The classifier of a file, read once a process and again when the file is another. Raises `UserError` if it holds none."""
+    """Return the classifier of a file, read once per process and again after the file changes. Raises `UserError` for other files."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError as error:
-        raise UserError(f"{path}: no such model", str(error), "run the stage that makes it") from error
-    return _load(path, found.st_mtime_ns, found.st_ino, found.st_size)
+        raise UserError(f"{path}: no such model", str(error), "run the stage that writes it") from error
+    return _load(path, status.st_mtime_ns, status.st_ino, status.st_size)
 
 
 @lru_cache(maxsize=8)
 def _load(path: Path, *_state: int) -> FastTextModel:
+    """Load the classifier; `_state` changes with the file and invalidates the cache."""
     model = read_model(path)
     arguments = model.f.getArgs()
     if arguments.loss != fasttext.FastText.loss_name.softmax or model.is_quantized():
@@ -96,24 +97,24 @@ def _load(path: Path, *_state: int) -> FastTextModel:
 
 
 def read_model(path: Path) -> Any:
-    """fastText's own object. Raises `UserError` for any other file than one of a classifier."""
+    """Return fastText's own model object. Raises `UserError` if the file is no classifier."""
     try:
         model = fasttext.load_model(str(path))
     except (ValueError, MemoryError) as error:
         raise UserError(f"{path}: not a fastText model", str(error), "give a .bin or .ftz file of fastText") from error
     if model.f.getArgs().model != fasttext.FastText.model_name.supervised:
-        raise UserError(f"{path}: no classifier", "word vectors", "give a model that was trained with labels")
+        raise UserError(f"{path}: not a classifier", "word vectors", "give a model that was trained with labels")
     return model
 
 
 def check_same(path: Path, lines: pa.StringArray) -> None:
-    """Raises `ValueError` if the kernel's probabilities differ from fastText's own anywhere on the lines."""
+    """Raise `ValueError` if the kernel's probabilities differ from fastText's on any of the lines."""
     ours, texts = load_model(path), [line for line in lines.to_pylist() if line]
     if not isinstance(ours, Classifier) or not texts:
         return
     chances = predict(ours, pa.array(texts, pa.string())) + ADDED
     indices = {label: index for index, label in enumerate(ours.labels)}
     for row, labels, theirs in zip(chances, *read_model(path).predict(texts, k=-1), strict=True):
-        apart = np.abs(row[[indices[label] for label in labels]] - theirs).max()
-        if apart > TOLERANCE:
-            raise ValueError(f"{path}: the kernel and fastText disagree by {apart:.2g}")
+        difference = np.abs(row[[indices[label] for label in labels]] - theirs).max()
+        if difference > TOLERANCE:
+            raise ValueError(f"{path}: the kernel and fastText disagree by {difference:.2g}")

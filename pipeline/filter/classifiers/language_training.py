@@ -1,10 +1,9 @@
-"""The language model: our sentences from files and fastText trained on them, or a third-party model by its file and hash.
+"""Train the language model on our own sentences, or copy a third-party model whose hash is known; evaluate and apply it.
 
-In: data/seed/languages/*.txt, one sentence a line, one file a language, written by us; a third-party model below
-data/examples. Out: the model's file, and how good it is
-on every tenth sentence, which it never saw. The same sentences and settings give the same bytes. Time: about five seconds for
-5,000 sentences. A third-party model (lid.176, say) is used only if its sha256 is the one in params.yaml.
-What goes in and comes out as columns is in `text/language.py`.
+In: data/seed/languages/*.txt, one sentence per line, one file per language, written by us; a third-party model below data/examples.
+Out: the model's file, and its accuracy on every tenth sentence, which it never saw. The same sentences and settings give the same
+bytes. Time: two to five seconds for 5,000 sentences. A third-party model such as lid.176 is used only if its sha256 is the one in
+params.yaml. The pure functions over columns are in language.py.
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ from pipeline.frame.errors import UserError
 def train_language(params: Language, folder: Path, examples: Path, model: Path) -> tuple[float, float]:
     """Write the model, trained on the sentences in `folder` or copied from below `examples`.
 
-    Return its accuracy on sentences that it never saw, and the fraction of foreign ones that it takes for wanted.
+    Return its accuracy on held-out sentences, and the fraction of foreign ones that would pass.
     """
     sentences = read_sentences(folder, params.keep if params.model is None else ())
-    learn, heldout = split_heldout(sentences)
+    training, heldout = split_heldout(sentences)
     if params.model is not None:
         copy_model(params.model, examples, model)
         _check_labels(params, model)
     else:
         train(
-            make_training_lines(learn, params.keep, params.n_spans, params.n_mixed, params.keep_weight, params.seed),
+            make_training_lines(training, params.keep, params.n_spans, params.n_mixed, params.keep_weight, params.seed),
             model,
             label=LABEL,
             minn=params.min_char_ngram,
@@ -61,12 +60,12 @@ def train_language(params: Language, folder: Path, examples: Path, model: Path) 
 
 
 def judge_texts(params: Language, model: Path, texts: pa.StringArray) -> Judgment:
-    """The language of each text and its score, by the model that `train_language` wrote."""
+    """Return the language and score of each text by the model that `train_language` wrote."""
     return judge(load_model(model), _extract_lines(params, texts), params.keep)
 
 
 def _extract_lines(params: Language, texts: pa.StringArray) -> pa.StringArray:
-    """Our model learnt lower-case words; those of others know text as people write it."""
+    """Return the texts' prose: normalized words for our model, text as written for a third-party model."""
     return (
         extract_prose(texts, params.max_prose_bytes)
         if params.model is None
@@ -77,7 +76,7 @@ def _extract_lines(params: Language, texts: pa.StringArray) -> pa.StringArray:
 def copy_model(wanted: ModelFile, folder: Path, model: Path) -> None:
     """Copy a third-party model from below `folder` to `model` if its sha256 is the one in params.yaml.
 
-    Raises `UserError` if it can't be read or is another file. Nothing is loaded before its hash is known.
+    Raises `UserError` if it can't be read or has another hash. Nothing is loaded before the hash is verified.
     """
     try:
         shutil.copyfile(folder / wanted.path, model)
@@ -88,43 +87,47 @@ def copy_model(wanted: ModelFile, folder: Path, model: Path) -> None:
             f"put the file into {folder}",
         ) from error
     with model.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != wanted.sha256:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != wanted.sha256:
         model.unlink()
         raise UserError(
-            "filter.language.model: another file than the one named",
-            f"{folder / wanted.path} has sha256 {found}, params.yaml says {wanted.sha256}",
+            "filter.language.model: the file has another hash",
+            f"{folder / wanted.path} has sha256 {digest}, params.yaml has {wanted.sha256}",
             "if you trust this file, set filter.language.model.sha256 to its hash",
         )
 
 
 def _check_labels(params: Language, model: Path) -> None:
+    """Raise `UserError` if the model lacks a wanted language."""
     labels = load_model(model).labels
     if missing := [language for language in params.keep if LABEL + language not in labels]:
         known = ", ".join(label.removeprefix(LABEL) for label in labels[:10])
         raise UserError(
-            "filter.language.keep: the model does not know it",
+            "filter.language.keep: the model lacks this language",
             f"{', '.join(missing)}; its {len(labels)} labels are {known}, …",
-            "name languages as the model does, or choose another model",
+            "use the model's names of languages, or choose another model",
         )
 
 
 def read_sentences(folder: Path, keep: Sequence[str]) -> list[Sentence]:
-    """Sentences of all `<language>.txt`. Raises `UserError` if a wanted language has none, or there is nothing to tell it from."""
-    found: list[Sentence] = []
+    """Return the sentences of all `<language>.txt`.
+
+    Raises `UserError` if a wanted language has no file, or if there is only one language.
+    """
+    sentences: list[Sentence] = []
     for path in sorted(folder.glob("*.txt")):
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: not UTF-8", str(error), "save it as UTF-8") from error
-        found.extend(Sentence(path.stem, line.strip()) for line in lines if line.strip())
-    names = {sentence.language for sentence in found}
+        sentences.extend(Sentence(path.stem, line.strip()) for line in lines if line.strip())
+    names = {sentence.language for sentence in sentences}
     if missing := set(keep) - names:
         raise UserError(
-            "filter.language.keep: no sentences to learn from",
+            "filter.language.keep: no sentences to train on",
             ", ".join(sorted(missing)),
             f"add {folder}/<language>.txt",
         )
     if len(names) < 2:
-        raise UserError(f"{folder}: only one language", ", ".join(names), "add sentences of others to tell it from")
-    return found
+        raise UserError(f"{folder}: only one language", ", ".join(names), "add sentences in other languages")
+    return sentences

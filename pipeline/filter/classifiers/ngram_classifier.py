@@ -1,13 +1,13 @@
-"""fastText's prediction, compiled: lines in, the probability of every label out, and no line becomes a Python object.
+"""Predict with fastText models in compiled code: the probability of every label, without a Python object per line.
 
-In: the matrices and the vocabulary of a fastText classifier (softmax, not quantised), and a column of lines. Out: one row a line,
-one column a label. A line is the mean of the rows of its words, of their character n-grams and of its word n-grams, times the
-output matrix (Joulin et al. 2016, Bojanowski et al. 2017); hashes and order are fastText's, so are the probabilities but for
-rounding, and for the 1e-5 that fastText adds to each. A line without words has zeros everywhere.
+In: the matrices and the vocabulary of a fastText classifier (softmax, not quantized), and a column of lines. Out: one row per line,
+one column per label. A line is the mean of the rows of its words, their character n-grams and its word n-grams, times the output
+matrix (Joulin et al. 2016, Bojanowski et al. 2017). Hashes and order are fastText's, and so are the probabilities, except for
+rounding and the 1e-5 that fastText adds to each. A line without words has zeros everywhere.
 
-Faster than fastText's own by three ideas. A known word's n-grams are added up once, when the model is loaded; an unknown one's sum
-is kept for as long as no other word needs its place. Where there are fewer labels than dimensions, the input is multiplied by the
-output once, and a row is as wide as there are labels. Time: linear in the bytes. Memory: the matrices, and `N_KEPT` sums.
+Three ideas make it faster than fastText. The n-grams of a vocabulary word are summed once, when the model is loaded. The sum of an
+unknown word is cached until another word needs its slot. With fewer labels than dimensions, the input matrix is multiplied by the
+output matrix once, so that a row is only as wide as there are labels. Time: linear in bytes. Memory: the matrices and `N_KEPT` sums.
 """
 
 from __future__ import annotations
@@ -23,16 +23,19 @@ import pyarrow as pa
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, Rows, to_utf8
 
 END = "</s>"  # fastText's word for the end of a line
-N_KEPT = 1 << 14  # of 16 dimensions: 1 MB, the second-level cache of most cores
+N_KEPT = 1 << 14  # 1 MB at 16 dimensions, the L2 cache of most cores
 FNV_START, FNV_FACTOR, NGRAM_FACTOR = 2166136261, 16777619, 116049371  # fastText's
-KEY_START, KEY_FACTOR = 0xCBF29CE484222325, 0x9E3779B97F4A7C15  # of the 64 bits that stand for a word in our tables
+KEY_START, KEY_FACTOR = 0xCBF29CE484222325, 0x9E3779B97F4A7C15  # of the 64-bit keys of words in our tables
 
 Floats = npt.NDArray[np.float32]
 
 
 class Classifier(NamedTuple):
-    """A fastText model as arrays. `rows`: sums of `counts` rows for each word, then hashed n-grams. `keys` and `word_rows`: an open
-    hash table of the words."""
+    """A fastText model as arrays.
+
+    `rows` holds one sum of `counts` rows per word, then the hashed n-grams. `keys` and `word_rows` are an open-addressing hash table
+    of the words.
+    """
 
     labels: tuple[str, ...]
     rows: Floats
@@ -47,7 +50,7 @@ class Classifier(NamedTuple):
     word_ngrams: int
 
     def judge(self, lines: pa.StringArray, wanted: Sequence[str]) -> tuple[pa.StringArray, Fractions]:
-        """Of each line the likeliest label, and the probability of the wanted ones together; "" and 0 where no word is known."""
+        """Return for each line the most probable label and the total probability of the wanted ones; "" and 0 without words."""
         chances = predict(self, lines)
         best = np.where(chances.any(axis=1), chances.argmax(axis=1), len(self.labels))
         columns = [index for index, label in enumerate(self.labels) if label in wanted]
@@ -64,7 +67,7 @@ def make_classifier(
     char_ngrams: tuple[int, int],
     word_ngrams: int,
 ) -> Classifier:
-    """The arrays that `predict` reads, from what fastText tells of a model. Words in the order of their rows."""
+    """Return the arrays that `predict` reads from the contents of a fastText model. Words are in the order of their rows."""
     if len(labels) < rows.shape[1]:
         rows, output = rows @ output.T, np.eye(len(labels), dtype=np.float32)
     data, offsets = to_utf8(pa.array(list(words), pa.string()))
@@ -88,7 +91,7 @@ def make_classifier(
 
 
 def predict(model: Classifier, lines: pa.StringArray) -> Fractions:
-    """The probability of each label, one row a line. Words are what stands between spaces."""
+    """Return the probability of each label, one row per line. Words are separated by spaces."""
     data, offsets = to_utf8(lines)
     end = np.frombuffer(END.encode(), np.uint8)
     return _predict(
@@ -112,24 +115,26 @@ def predict(model: Classifier, lines: pa.StringArray) -> Fractions:
 
 @numba.njit(nogil=True)
 def _mix(key: np.uint64, byte: int) -> np.uint64:  # pragma: no cover (compiled)
+    """Return the key of a word extended by one byte."""
     return np.uint64((key ^ np.uint64(byte)) * np.uint64(KEY_FACTOR))
 
 
 @numba.njit(nogil=True)
 def _compute_slot(key: np.uint64, n_slots: int) -> int:  # pragma: no cover (compiled)
-    """Where a word of this key belongs in a table of a power of two of slots."""
+    """Return the preferred slot of a key in a table whose size is a power of two."""
     return int(((key ^ (key >> np.uint64(32))) * np.uint64(KEY_FACTOR)) >> np.uint64(33)) & (n_slots - 1)
 
 
 @numba.njit(nogil=True)
 def _update_fnv(total: np.uint32, byte: int) -> np.uint32:  # pragma: no cover (compiled)
-    """One more byte of fastText's hash: FNV-1a, but over signed bytes."""
+    """Return fastText's hash extended by one byte: FNV-1a over signed bytes."""
     signed = np.uint32(byte) if byte < 128 else np.uint32(0xFFFFFF00) | np.uint32(byte)
     return np.uint32((total ^ signed) * np.uint32(FNV_FACTOR))
 
 
 @numba.njit(cache=True, nogil=True)
 def _hash(data: Bytes, start: int, stop: int) -> np.uint32:  # pragma: no cover (compiled)
+    """Return fastText's hash of a word."""
     total = np.uint32(FNV_START)
     for i in range(start, stop):
         total = _update_fnv(total, int(data[i]))
@@ -138,6 +143,7 @@ def _hash(data: Bytes, start: int, stop: int) -> np.uint32:  # pragma: no cover 
 
 @numba.njit(cache=True, nogil=True)
 def _build_table(data: Bytes, offsets: Offsets) -> tuple[Hashes, Rows]:  # pragma: no cover (compiled)
+    """Return keys and row numbers of the words in a hash table that is at most half full."""
     n_slots = 16
     while n_slots < 2 * len(offsets):
         n_slots *= 2
@@ -157,7 +163,7 @@ def _build_table(data: Bytes, offsets: Offsets) -> tuple[Hashes, Rows]:  # pragm
 def _sum_words(
     data: Bytes, offsets: Offsets, rows: Floats, sizes: tuple[int, ...], end_row: int
 ) -> Rows:  # pragma: no cover (compiled)
-    """Adds its character n-grams to the row of each word, in place; returns how many rows each is the sum of."""
+    """Add its character n-grams to the row of each word in place. Return the number of rows in each sum."""
     counts = np.ones(len(offsets) - 1, np.int64)
     for word in range(len(counts)):
         if word != end_row:
@@ -169,18 +175,18 @@ def _sum_words(
 def _add_ngrams(
     data: Bytes, start: int, stop: int, rows: Floats, sizes: tuple[int, ...], total: Floats
 ) -> int:  # pragma: no cover (compiled)
-    """Adds the rows of a word's character n-grams to `total`; returns how many."""
+    """Add the rows of a word's character n-grams to `total`. Return their number."""
     n_words, n_buckets, shortest, longest = sizes[0], sizes[1], sizes[2], sizes[3]
     n_added, dim = 0, rows.shape[1]
     if longest <= 0:
         return 0
-    first, last = start - 1, stop + 1  # with < before and > behind
+    first, last = start - 1, stop + 1  # including < before and > after the word
     for i in range(first, last):
         if start <= i < stop and data[i] & 0xC0 == 0x80:
             continue
         narrow, j, n = np.uint32(FNV_START), i, 1
         while j < last and n <= longest:
-            while True:  # the bytes of one letter
+            while True:  # the bytes of one character
                 byte = 60 if j < start else 62 if j >= stop else int(data[j])
                 narrow = _update_fnv(narrow, byte)
                 j += 1
@@ -197,7 +203,7 @@ def _add_ngrams(
 
 @numba.njit(nogil=True)
 def _find_row(key: np.uint64, keys: Hashes, word_rows: Rows) -> int:  # pragma: no cover (compiled)
-    """The row of the word of this key; -1 where it is unknown."""
+    """Return the row of the word with this key, or -1 if it is not in the vocabulary."""
     slot = _compute_slot(key, len(keys))
     while keys[slot] and keys[slot] != key:
         slot = (slot + 1) & (len(keys) - 1)
@@ -208,7 +214,7 @@ def _find_row(key: np.uint64, keys: Hashes, word_rows: Rows) -> int:  # pragma: 
 def _add_word_ngrams(
     recent: Hashes, n_seen: int, wide: np.uint64, rows: Floats, sizes: tuple[int, ...], line: Floats
 ) -> int:  # pragma: no cover (compiled)
-    """Adds the rows of the word n-grams that end at the word of hash `wide`; returns how many."""
+    """Add the rows of the word n-grams that end with the word of hash `wide`. Return their number."""
     n_words, n_buckets, longest = sizes[0], sizes[1], sizes[4]
     n_added = min(longest - 1, n_seen)
     for n in range(n_added):
@@ -233,6 +239,7 @@ def _predict(
     word_rows: Rows,
     sizes: tuple[int, ...],
 ) -> Fractions:  # pragma: no cover (compiled)
+    """Return the probabilities, one row per line."""
     longest, end_row = sizes[4], sizes[5]
     dim, n_labels, n_rows = rows.shape[1], output.shape[0], len(offsets) - 1
     out = np.zeros((n_rows, n_labels), np.float64)
@@ -250,7 +257,7 @@ def _predict(
             if i == start and i < stop:
                 i += 1
                 continue
-            if i == start:  # the end of the line is a word too, if there are others
+            if i == start:  # the end of the line is a word too, if there are other words
                 if n_seen == 0:
                     break
                 narrow = np.uint32(sizes[6])
@@ -273,8 +280,8 @@ def _predict(
                     line[d] += kept[at, d]
                 n_added += kept_counts[at]
                 narrow = kept_hashes[at]
-            wide = np.uint64(np.int64(np.int32(narrow)))  # fastText keeps the hashes signed
-            if longest > 1:  # a call for nothing costs a third of the time
+            wide = np.uint64(np.int64(np.int32(narrow)))  # fastText stores hashes as signed integers
+            if longest > 1:  # an empty call would cost a third of the time
                 n_added += _add_word_ngrams(recent, n_seen, wide, rows, sizes, line)
             recent[n_seen % len(recent)] = wide
             n_seen += 1
@@ -287,6 +294,7 @@ def _predict(
 def _apply_softmax(
     line: Floats, scale: np.float32, output: Floats, out: Fractions
 ) -> None:  # pragma: no cover (compiled)
+    """Write the softmax of the scaled line times `output` to `out`."""
     for label in range(len(out)):
         total = 0.0
         for d in range(len(line)):

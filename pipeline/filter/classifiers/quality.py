@@ -1,9 +1,9 @@
-"""How much a text is like those that somebody called good: the pure half of the quality classifier.
+"""The quality classifier's pure functions: how similar is a text to the positive examples?
 
-In: a column of texts, scores, labels. Out: the words that fastText learns from and judges (as `normalize` makes them: lower case,
-no punctuation), training lines, a threshold, a calibration. The recipe is DCLM's (Li et al. 2024): fastText on words and word
-bigrams, learning rate 0.1, 5 epochs, 100 dimensions, as many positives as negatives, the best tenth stays. Ours differs in its
-words (theirs keep case and punctuation) and repeats the smaller side instead of cutting the larger one.
+In: a column of texts, scores, labels. Out: the words that fastText trains on and judges (normalized: lower case, no punctuation),
+training lines, a threshold, a calibration. The recipe is DCLM's (Li et al. 2024): fastText on words and word bigrams, learning rate
+0.1, 5 epochs, 100 dimensions, equal numbers of positives and negatives, the best tenth is kept. Ours differs in its words (theirs
+keep case and punctuation) and repeats the smaller class instead of sampling the larger one.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from pipeline.text.columns import Fractions, Rows
 from pipeline.text.normalize import fold, split_words
 
-LABEL = "#"  # no word begins with it, so no text can claim a label
+LABEL = "#"  # no word begins with it, so no text can forge a label
 POSITIVE, NEGATIVE = f"{LABEL}positive", f"{LABEL}negative"
 SCORE = "quality_score"
 HELDOUT_FRAC = 0.1
@@ -31,13 +31,13 @@ N_BINS = 10
 
 
 class QualityModel(Protocol):
-    """What we need of a model: the probability of the wanted labels together."""
+    """A model that returns the total probability of the wanted labels."""
 
     def judge(self, lines: pa.StringArray, wanted: Sequence[str]) -> tuple[pa.StringArray, Fractions]: ...
 
 
 class Calibration(NamedTuple):
-    """Held-out texts by score in `N_BINS` equal bins, the lowest first; `auc`: a positive scores above a negative."""
+    """Held-out texts by score in `N_BINS` equal bins, lowest first; `auc` is the area under the ROC curve."""
 
     n_docs: Rows
     n_positive: Rows
@@ -45,17 +45,17 @@ class Calibration(NamedTuple):
 
 
 def extract_quality_words(texts: pa.StringArray, max_chars: int) -> pa.StringArray:
-    """The words of the first `max_chars` characters of each text, one line each."""
+    """Return the words of the first `max_chars` characters of each text, one line per text."""
     return split_words(fold(pc.utf8_slice_codeunits(texts, 0, max_chars)))
 
 
 def score_quality(model: QualityModel, texts: pa.StringArray, max_chars: int) -> Fractions:
-    """The probability that each text is a positive; 0 for one without words."""
+    """Return the probability that each text is a positive; 0 for a text without words."""
     return model.judge(extract_quality_words(texts, max_chars), [POSITIVE])[1]
 
 
 def make_training_lines(positives: Sequence[str], negatives: Sequence[str], seed: int) -> Iterator[str]:
-    """fastText's input in random order. The smaller side is repeated until it is as large as the other."""
+    """Yield fastText's input in random order. The smaller class is repeated until it is as large as the other."""
     n = max(len(positives), len(negatives))
     order = list(range(2 * n))
     random.Random(seed).shuffle(order)
@@ -65,7 +65,7 @@ def make_training_lines(positives: Sequence[str], negatives: Sequence[str], seed
 
 
 def find_top_frac_threshold(scores: Fractions, keep_frac: float) -> float:
-    """The score at or above which `keep_frac` of the documents lie; more where several have this very score."""
+    """Return the threshold that keeps `keep_frac` of the documents, or more if several have this very score."""
     if not len(scores):
         return 0.0
     index = len(scores) - math.ceil(keep_frac * len(scores))
@@ -73,26 +73,29 @@ def find_top_frac_threshold(scores: Fractions, keep_frac: float) -> float:
 
 
 def calibrate(scores: Fractions, is_positive: npt.NDArray[np.bool_]) -> Calibration:
-    """How often a score is right, of texts that the model did not see."""
+    """Return the calibration of scores of held-out texts."""
     bins = np.minimum((scores * N_BINS).astype(np.int64), N_BINS - 1)
     counts = np.bincount(bins, minlength=N_BINS), np.bincount(bins[is_positive], minlength=N_BINS)
     return Calibration(*counts, compute_auc(scores, is_positive))
 
 
 def compute_auc(scores: Fractions, is_positive: npt.NDArray[np.bool_]) -> float:
-    """The chance that a positive scores above a negative, ties half (Mann-Whitney); 0.5 where one side is empty."""
+    """Return the probability that a positive scores above a negative, ties half (Mann-Whitney); 0.5 if a class is empty."""
     n_positive, n_negative = int(is_positive.sum()), int((~is_positive).sum())
     if not n_positive or not n_negative:
         return 0.5
     _, index, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[index]  # the mean rank of equal scores, from 1
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[index]  # the mean rank of equal scores, counted from 1
     return float((ranks[is_positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
-def flatten_calibration(found: Calibration) -> dict[str, float | int]:
-    """As flat figures: `quality_auc_frac`, and of each bin its texts and the positives among them."""
-    metrics: dict[str, float | int] = {"quality_auc_frac": found.auc}
+def flatten_calibration(calibration: Calibration) -> dict[str, float | int]:
+    """Return flat metrics: `quality_auc_frac`, and for each bin its texts and the positives among them."""
+    metrics: dict[str, float | int] = {"quality_auc_frac": calibration.auc}
     for index in range(N_BINS):
         name = f"quality_bin_{100 * index // N_BINS:02d}"
-        metrics |= {f"{name}_docs": int(found.n_docs[index]), f"{name}_positives": int(found.n_positive[index])}
+        metrics |= {
+            f"{name}_docs": int(calibration.n_docs[index]),
+            f"{name}_positives": int(calibration.n_positive[index]),
+        }
     return metrics

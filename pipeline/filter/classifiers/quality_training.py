@@ -1,12 +1,12 @@
-"""The quality classifier: examples of both sides from the corpus and from files, fastText trained on them, measured and stored.
+"""Train the quality classifier on examples of both classes from the corpus and from files, evaluate and apply it.
 
 In: the documents, files below the input `examples`, the sections `positives` and `negatives` of the params. Out: the model's file,
-the same bytes for the same examples and settings, whatever their order; a calibration on the tenth of the examples that it never
-saw. A text is held out, and drawn where a side has more than `max_docs`, by a hash of its words: copies of it are on one side of
-the line. Memory: twice `max_docs` lines of `max_chars` a side, one example file of text, and the model (`dim` x 4 bytes a word or
-bucket). What goes in and comes out as columns is in `text/quality_score.py`.
+the same bytes for the same examples and settings in any order; a calibration on the tenth of the examples that the model never saw.
+A hash of a text's words decides whether it is held out, and whether it is sampled when a class has more than `max_docs`, so copies
+of a text are never split between training and evaluation. Memory: twice `max_docs` lines of `max_chars` per class, one example file
+of text, and the model (4 * `dim` bytes per word or bucket). The pure functions over columns are in quality.py.
 
-A document of the corpus that is an example is scored by a model that has seen it: the calibration holds for the others.
+Examples from the corpus are later scored by the model that was trained on them; the calibration holds for the other documents.
 """
 
 from __future__ import annotations
@@ -39,32 +39,32 @@ from pipeline.storage.tables import read_batches
 from pipeline.text.columns import Fractions
 
 SETTING = "filter.quality_classifier"
-MIN_EXAMPLES = 10  # of each side, to learn from and to measure with: fewer is a mistake, not a choice
+MIN_EXAMPLES = 10  # per class for training; fewer is a mistake, not a choice
 N_CHECKED = 1_000
 BATCH_TEXTS = 2_048
 
-Drawn = dict[int, str]  # a hash and the words it is of
+Sampled = dict[int, str]  # the hash of a text's words → these words
 
 
 def train_quality(params: QualityClassifier, docs: Path, examples: Path, model: Path) -> Calibration:
-    """Write the model; return how often its scores are right on examples it never saw. Raises `UserError` for too few."""
+    """Write the model and return its calibration on held-out examples. Raises `UserError` for too few examples."""
     sides = {
-        "positives": _draw(_read_words(params, "positives", docs, examples), params),
-        "negatives": _draw(_read_words(params, "negatives", docs, examples), params),
+        "positives": _sample(_read_words(params, "positives", docs, examples), params),
+        "negatives": _sample(_read_words(params, "negatives", docs, examples), params),
     }
     for hash_ in sides["positives"].keys() & sides["negatives"].keys():
         del sides["negatives"][hash_]
-    learn = {name: _select_part(drawn, is_heldout=False) for name, drawn in sides.items()}
-    heldout = {name: _select_part(drawn, is_heldout=True) for name, drawn in sides.items()}
-    for name, drawn in sides.items():
-        if len(learn[name]) < MIN_EXAMPLES or not heldout[name]:
+    training = {name: _select_part(sampled, is_heldout=False) for name, sampled in sides.items()}
+    heldout = {name: _select_part(sampled, is_heldout=True) for name, sampled in sides.items()}
+    for name, sampled in sides.items():
+        if len(training[name]) < MIN_EXAMPLES or not heldout[name]:
             raise UserError(
                 f"{SETTING}.{name}: too few examples",
-                f"{len(drawn)} different texts",
+                f"{len(sampled)} different texts",
                 f"name sources or files with at least {int(MIN_EXAMPLES / HELDOUT_FRAC)}",
             )
     train(
-        make_training_lines(learn["positives"], learn["negatives"], params.seed),
+        make_training_lines(training["positives"], training["negatives"], params.seed),
         model,
         label=LABEL,
         minCount=params.min_word_count,
@@ -82,12 +82,12 @@ def train_quality(params: QualityClassifier, docs: Path, examples: Path, model: 
 
 
 def score_texts(params: QualityClassifier, model: Path, texts: pa.StringArray) -> Fractions:
-    """The score of each text by the model that `train_quality` wrote."""
+    """Return the score of each text by the model that `train_quality` wrote."""
     return score_quality(load_model(model), texts, params.max_chars)
 
 
 def _read_words(params: QualityClassifier, side: str, docs: Path, examples: Path) -> Iterator[Sequence[str]]:
-    """Yield the words of each example of a side, batch by batch."""
+    """Yield the words of each example of a class, batch by batch."""
     wanted: Examples = getattr(params, side)
     cut = partial(extract_quality_words, max_chars=params.max_chars)
     if wanted.sources:
@@ -120,6 +120,7 @@ def read_examples(params: ExampleFiles, folder: Path, setting: str) -> Iterator[
 
 
 def _read_texts(params: ExampleFiles, file: FoundFile, setting: str) -> Iterator[str]:
+    """Yield the texts of one example file."""
     kind = split_name(file.name)[0]
     with open_local(file, setting) as stream:
         if kind == TEXT:
@@ -131,17 +132,17 @@ def _read_texts(params: ExampleFiles, file: FoundFile, setting: str) -> Iterator
             yield from find_texts(row, (column,) if column in row else column.split("."))
 
 
-def _draw(batches: Iterable[Sequence[str]], params: QualityClassifier) -> Drawn:
-    """The `max_docs` examples of the lowest hashes, each once, in the order of these."""
-    drawn: Drawn = {}
+def _sample(batches: Iterable[Sequence[str]], params: QualityClassifier) -> Sampled:
+    """Return the `max_docs` distinct examples with the lowest hashes, sorted by hash."""
+    sampled: Sampled = {}
     for batch in batches:
-        drawn |= {xxhash.xxh3_64_intdigest(words.encode(), params.seed): words for words in batch if words}
-        if len(drawn) > 2 * params.max_docs:
-            drawn = {hash_: drawn[hash_] for hash_ in sorted(drawn)[: params.max_docs]}
-    return {hash_: drawn[hash_] for hash_ in sorted(drawn)[: params.max_docs]}
+        sampled |= {xxhash.xxh3_64_intdigest(words.encode(), params.seed): words for words in batch if words}
+        if len(sampled) > 2 * params.max_docs:
+            sampled = {hash_: sampled[hash_] for hash_ in sorted(sampled)[: params.max_docs]}
+    return {hash_: sampled[hash_] for hash_ in sorted(sampled)[: params.max_docs]}
 
 
-def _select_part(drawn: Drawn, *, is_heldout: bool) -> list[str]:
-    """The examples to measure with, or those to learn from: by the low digits, as the high ones have drawn them."""
+def _select_part(sampled: Sampled, *, is_heldout: bool) -> list[str]:
+    """Return the held-out or the training examples. The low digits decide, since the high ones determined the sample."""
     every = round(1 / HELDOUT_FRAC)
-    return [words for hash_, words in drawn.items() if (hash_ % every == 0) == is_heldout]
+    return [words for hash_, words in sampled.items() if (hash_ % every == 0) == is_heldout]

@@ -1,1 +1,1 @@
-"""Personal data and secrets: found, checked and replaced. Pure functions."""
+"""Find, check and replace personal data and secrets. Pure functions; redact.py is the way in."""

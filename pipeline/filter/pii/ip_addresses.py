@@ -1,4 +1,4 @@
-"""Find public IPv4 and IPv6 addresses: does one start here?
+"""Find public IPv4 and IPv6 addresses.
 
 In: a window of bytes and the position of the first digit. Out: the span of the address, or None.
 """
@@ -22,10 +22,11 @@ _IP_CUE = re.compile(
 
 
 def find_ipv4(window: bytes, at: int) -> Span | None:
-    """A public address (`ipaddress.is_global`): private, loopback, reserved and documentation ones (RFC 5737) tell nobody.
+    """Return the span of a public address (`ipaddress.is_global`). Private, loopback, reserved and documentation addresses
+    (RFC 5737) identify nobody.
 
-    Left: what a word like "version" or "section" announces; parts all below 64 (one address in 256, but nearly every
-    version number) unless a word like "host" stands shortly before or a port behind.
+    Not matched on purpose: numbers after a word like "version" or "section"; addresses whose parts are all below 64 (1 in 256, but
+    nearly every version number) unless a word like "host" precedes or a port follows.
     """
     found = _IPV4.match(window, at)
     if found is None or not _is_global(found.group()):
@@ -40,7 +41,10 @@ def find_ipv4(window: bytes, at: int) -> Span | None:
 
 
 def find_ipv6(window: bytes, at: int) -> Span | None:
-    """A public address (2000::/3 without 2001:db8::/32) of at least three groups; no prefix (`2001:4860::`), no time, no slice."""
+    """Return the span of a public address (2000::/3 without 2001:db8::/32) of at least three groups.
+
+    Not matched on purpose: prefixes (`2001:4860::`), times, slices.
+    """
     found = _IPV6.match(window, at)
     if found is None:
         return None
@@ -53,6 +57,7 @@ def find_ipv6(window: bytes, at: int) -> Span | None:
 
 
 def _is_global(text: bytes) -> bool:
+    """Return whether the text is a public unicast address."""
     try:
         address = ipaddress.ip_address(text.decode())
     except ValueError:

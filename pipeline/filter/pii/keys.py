@@ -1,9 +1,10 @@
-"""Keys and tokens by the prefixes that their issuers gave them so that they can be found.
+"""Find keys and tokens by the prefixes that issuers give them to make them detectable.
 
-In and out as in `pii_numbers`. A token's body has the issuer's length and letters, and is not of one letter over and over or an
-obvious stand-in (`AKIAIOSFODNN7EXAMPLE`, `ghp_xxxx…`). Bodies end at `MAX_KEY_BYTES`.
+In: a window of bytes and the position of the prefix. Out: the span of the token, or None. A token's body has the issuer's length and
+alphabet, and is neither a repeated character nor an obvious placeholder (`AKIAIOSFODNN7EXAMPLE`, `ghp_xxxx…`). Bodies end at
+`MAX_KEY_BYTES`.
 
-Not covered: passwords, keys without a prefix (an AWS secret access key, hexadecimal API keys), user and password in a URL.
+Does not cover: passwords, keys without a prefix (AWS secret access keys, hexadecimal API keys), user and password in a URL.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from functools import cache
 
 from pipeline.filter.pii.spans import Span
 
-MAX_KEY_BYTES = 16_384  # a private RSA key of 16,384 bits takes 12,500
-LONG_STARTS = b"Peyp"  # PRIVATE KEY, eyJ…, ya29…, pypi-…: the ones that may be longer than a few hundred bytes
+MAX_KEY_BYTES = 16_384  # a 16,384-bit RSA private key takes 12,500
+LONG_STARTS = b"Peyp"  # PRIVATE KEY, eyJ…, ya29…, pypi-…: those that may exceed a few hundred bytes
 
-# What a word begins with → the whole token. Lengths: the issuers' documentation and secret-scanning pages.
+# Prefix of a word → the whole token. Lengths are those in the issuers' documentation and secret-scanning pages.
 _TOKENS: dict[bytes, bytes] = {
     b"AKIA": rb"AKIA[A-Z2-7]{16}",  # AWS access key id, and ASIA: of a session
     b"ASIA": rb"ASIA[A-Z2-7]{16}",
@@ -61,17 +62,18 @@ _PEM_HEAD = re.compile(rb"-----BEGIN [A-Z ]{0,24}\Z")
 
 
 def list_prefixes() -> tuple[bytes, ...]:
-    """What `pii_scan.scan` is to look for: the first word, which must have three bytes at least."""
+    """Return the prefixes for `scan.scan`, each of at least three bytes."""
     return tuple(prefix if len(prefix) >= 3 else prefix + b"." for prefix in _TOKENS)
 
 
 @cache
 def _compile_patterns() -> tuple[tuple[bytes, re.Pattern[bytes]], ...]:
+    """Return (prefix, compiled pattern) for each token."""
     return tuple((prefix, re.compile(pattern)) for prefix, pattern in _TOKENS.items())
 
 
 def find_key(window: bytes, at: int) -> Span | None:
-    """A token, where `at` is the first letter of its prefix; a block of a private key from its first dash to its last."""
+    """Return the span of a token, where `at` is the first byte of its prefix; of a private key, the block from first to last dash."""
     known = next((known for known in _compile_patterns() if window.startswith(known[0], at)), None)
     if known is None:
         return None
@@ -92,6 +94,6 @@ def find_key(window: bytes, at: int) -> Span | None:
 
 
 def _is_random(token: bytes) -> bool:
-    """A stand-in says so, or has few letters: 16 random ones out of 36 have 13 different ones, on average."""
+    """Return whether the token is no placeholder: 16 random characters out of 36 have 13 distinct ones on average."""
     body = token.rsplit(b"_", 1)[-1] if token.count(b"_") < 4 else token
     return len(set(body)) >= min(10, len(body) // 2) and not _FAKE.search(token)

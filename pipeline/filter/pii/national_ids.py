@@ -1,12 +1,13 @@
-"""Find national identity numbers: those with check digits, or with a form that nothing else has.
+"""Find national identity numbers that have check digits or a distinctive form.
 
-In and out as in `pii_numbers`. Without a word that announces them: US social security (its hyphens and ranges), UK National
-Insurance (its prefixes), Spain's DNI and NIE, Italy's codice fiscale, France's NIR, Brazil's CPF with its points, China's resident
-identity number. Behind such a word only, because one number in ten or eleven would do: Germany's Steuer-ID, Poland's PESEL,
-the Netherlands' BSN, India's Aadhaar, Brazil's CPF in one piece. The numbers of all other countries are not covered.
+In: a window of bytes and the position of the first character. Out: the span of the number, or None. Found without a preceding cue
+word: US social security (its hyphens and ranges), UK National Insurance (its prefixes), Spain's DNI and NIE, Italy's codice fiscale,
+France's NIR, Brazil's CPF with punctuation, China's resident identity number. Found only after a cue word, because 1 in 10 or 11
+numbers passes the check: Germany's Steuer-ID, Poland's PESEL, the Netherlands' BSN, India's Aadhaar, Brazil's CPF without
+punctuation. Does not cover: all other countries.
 
-The patterns and words are ours; check digits, ranges and dates are verified by python-stdnum. Of a Chinese number only the check
-digit is: stdnum also wants the county to have existed in the year of birth, which is not so where it is that of registration.
+The patterns and cue words are ours; check digits, ranges and dates are verified by python-stdnum. For Chinese numbers only the check
+digit is verified: stdnum also requires that the county existed in the year of birth, but it may be the county of registration.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _AS_DIGITS = str.maketrans("XYZ", "012")
 
 
 class _Kind(NamedTuple):
-    """Describe a kind of number: its form, its check, and the word before it without which it does not count."""
+    """A kind of number: its form, its check, and the cue word that must precede it, if any."""
 
     form: re.Pattern[bytes]
     is_valid: Callable[[str], bool]
@@ -40,7 +41,7 @@ class _Kind(NamedTuple):
 
 
 def find_id(window: bytes, at: int) -> Span | None:
-    """Return the span of a number of one of the kinds above, where `at` is its first letter or digit."""
+    """Return the span of a number of one of the kinds above, where `at` is its first character."""
     for kind in _KINDS:
         found = kind.form.match(window, at)
         if (
@@ -54,7 +55,7 @@ def find_id(window: bytes, at: int) -> Span | None:
 
 
 def _find_nino(window: bytes, at: int) -> Span | None:
-    """Return the span of `AB 12 34 56 C`, whose digits the scan has found."""
+    """Return the span of `AB 12 34 56 C`, of which the scan has found the digits."""
     if at < 0 or window[at + 2 : at + 3] != b" " or (at and window[at - 1 : at].isalnum()):
         return None
     found = _NINO.match(window, at)
@@ -62,23 +63,27 @@ def _find_nino(window: bytes, at: int) -> Span | None:
 
 
 def _is_ssn(text: str) -> bool:
-    return ssn.is_valid(text) and text != "123-45-6789"  # the stand-in of every manual
+    """Return whether the social security number is valid and not the usual placeholder."""
+    return ssn.is_valid(text) and text != "123-45-6789"
 
 
 def _is_nino(text: str) -> bool:
+    """Return whether the National Insurance number is no placeholder such as AA111111A."""
     return text[:2] != "AA" or len(set(text[2:-1])) > 2
 
 
 def _is_dni_or_nie(text: str) -> bool:
-    """Return whether the check letter is right; a number of one or two digits, such as 00000001, is a stand-in."""
+    """Return whether the check letter is valid; a number with at most two distinct digits, such as 00000001, is a placeholder."""
     return (dni.is_valid(text) or nie.is_valid(text)) and len(set(text[:-1].rstrip("-").translate(_AS_DIGITS))) > 2
 
 
 def _is_cpf(text: str) -> bool:
+    """Return whether the check digits are valid and the digits not all equal."""
     return cpf.is_valid(text) and len(set(cpf.compact(text))) > 1
 
 
 def _is_resident(text: str) -> bool:
+    """Return whether the check digit of a Chinese resident identity number is valid."""
     return ric.calc_check_digit(text) == text[-1]
 
 

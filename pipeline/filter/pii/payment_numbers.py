@@ -1,4 +1,4 @@
-"""Find payment card numbers and IBANs: does one start here?
+"""Find payment card numbers and IBANs.
 
 In: a window of bytes and the position of the first character. Out: the span of the number, or None.
 """
@@ -22,10 +22,10 @@ _CALL = re.compile(rb"\w\(\Z")
 
 
 def find_card(window: bytes, at: int) -> Span | None:
-    """13 to 19 digits that an issuer uses (ISO/IEC 7812 prefix and length), whose Luhn sum comes out.
+    """Return the span of 13 to 19 digits with an issuer's prefix and length (ISO/IEC 7812) and a valid Luhn check digit.
 
-    In one piece (an identifier may look like it: one in ten has a right sum) only 15 and 16 digits are taken, not behind `=`
-    or `/` or as an argument, and none that is one digit over and over, unless a word like "card" stands shortly before.
+    Without separators (1 in 10 identifiers passes the Luhn check) only 15 and 16 digits match, not after `=` or `/`, not as an
+    argument, and not if nearly all digits are equal, unless a word like "card" precedes.
     """
     found = _CARD.match(window, at)
     if found is None or not ends_here(window, found.end()):
@@ -42,6 +42,7 @@ def find_card(window: bytes, at: int) -> Span | None:
 
 
 def _has_issuer(number: bytes) -> bool:
+    """Return whether an issuer uses this prefix and length."""
     size, two, three, four = len(number), int(number[:2]), int(number[:3]), int(number[:4])
     return (
         (number[:1] == b"4" and size in (13, 16, 19))  # Visa
@@ -59,13 +60,13 @@ _IBAN = re.compile(rb"[A-Z]{2}\d{2}(?:[A-Z0-9]{11,30}|(?: [A-Z0-9]{4}){2,7}(?: [
 
 
 def find_iban(window: bytes, at: int) -> Span | None:
-    """Return the span of an IBAN (ISO 13616) in one piece or in fours: length and form by country, check digits mod 97."""
+    """Return the span of an IBAN (ISO 13616), plain or in groups of four: length and form by country, check digits mod 97."""
     found = _IBAN.match(window, at)
     size = _get_iban_size(found.group()[:2].decode()) if found is not None else 0
     if found is None or not size:
         return None
     text, stop = found.group(), found.end()
-    if b" " in text:  # what follows in capitals may have been taken for a part of it
+    if b" " in text:  # capitals that follow may have been matched as a part of it
         text = text[: size + (size - 1) // 4]
         stop = at + len(text)
     number = text.replace(b" ", b"").decode()
@@ -75,6 +76,6 @@ def find_iban(window: bytes, at: int) -> Span | None:
 
 @cache
 def _get_iban_size(country: str) -> int:
-    """Return the length of a country's IBANs by SWIFT's registry, or 0 for a country that has none."""
+    """Return the length of a country's IBANs in SWIFT's registry, or 0 for a country without IBANs."""
     [(_, entry)] = numdb.get("iban").info(country)
     return 4 + sum(map(int, re.findall(r"\d+", entry["bban"]))) if entry else 0

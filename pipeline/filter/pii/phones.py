@@ -1,4 +1,4 @@
-"""Find telephone numbers: does one start here?
+"""Find telephone numbers.
 
 In: a window of bytes and the position of the first digit. Out: the span of the number, or None.
 """
@@ -27,12 +27,12 @@ _PHONE_CUE = re.compile(
 
 
 def find_phone(window: bytes, at: int) -> Span | None:
-    """A telephone number, where `at` is its first digit.
+    """Return the span of a telephone number, where `at` is its first digit.
 
-    `+` and 8 to 15 digits (E.164), in groups or from 10 digits on in one piece; the North American form 555-234-5678,
-    555.234.5678 or (555) 234-5678 by its own rule for area and exchange; other national forms of 7 to 15 digits only behind a
-    word like "phone" or "fax". Left: numbers kept for fiction (555-0100 to 555-0199), area 555, unassigned countries, dates,
-    decimals, spaced groups without that word.
+    Covers: `+` and 8 to 15 digits (E.164), in groups or, from 10 digits on, without separators; the North American forms
+    555-234-5678, 555.234.5678 and (555) 234-5678 with valid area and exchange codes; other national forms of 7 to 15 digits only
+    after a word like "phone" or "fax". Not matched on purpose: numbers reserved for fiction (555-0100 to 555-0199), area code 555,
+    unassigned country codes, dates, decimals, groups separated by spaces without such a word.
     """
     has_cue = _PHONE_CUE.search(window, max(0, at - 40), at - (window[max(0, at - 1) : at] in (b"+", b"("))) is not None
     if window[max(0, at - 1) : at] == b"+":
@@ -41,6 +41,7 @@ def find_phone(window: bytes, at: int) -> Span | None:
 
 
 def _match_international(window: bytes, at: int, has_cue: bool) -> Span | None:
+    """Return the span of a number in E.164 form, where `at` is the `+`."""
     before = window[max(0, at - 1) : at]
     if before.isalnum() or (before and before in b"_)]=+.*/^" and not has_cue):
         return None
@@ -65,6 +66,7 @@ def _match_international(window: bytes, at: int, has_cue: bool) -> Span | None:
 
 
 def _match_north_american(window: bytes, at: int, has_cue: bool) -> Span | None:
+    """Return the span of a number of the North American Numbering Plan."""
     found = (window[max(0, at - 1) : at] == b"(" and _NANP.match(window, at - 1)) or _NANP.match(window, at)
     start = found.start() if found else at
     if found is None or not ends_here(window, found.end()) or window[max(0, start - 1) : start] in (b"=", b"+", b"_"):
@@ -78,6 +80,7 @@ def _match_north_american(window: bytes, at: int, has_cue: bool) -> Span | None:
 
 
 def _match_national(window: bytes, at: int) -> Span | None:
+    """Return the span of another national form; the caller has seen a word like "phone"."""
     found = _NATIONAL.match(window, at - (window[max(0, at - 1) : at] == b"("))
     if found is not None and found.group().startswith(b"(") and b")" not in found.group():
         found = _NATIONAL.match(window, at)

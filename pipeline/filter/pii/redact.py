@@ -1,20 +1,20 @@
-"""Personal data and secrets in texts, each replaced by a placeholder that says what it was: `<EMAIL>`, `<PHONE>`, `<IP>`, `<CARD>`,
-`<IBAN>`, `<NATIONAL_ID>`, `<KEY>`.
+"""Replace personal data and secrets in texts by placeholders that name their kind: `<EMAIL>`, `<PHONE>`, `<IP>`, `<CARD>`, `<IBAN>`,
+`<NATIONAL_ID>`, `<KEY>`.
 
-In: a column of texts. Out: the column with replacements, all else in it unchanged, and how many of each kind each row had. The
-same text gives the same text; what has been redacted once has nothing left to redact. Time: linear; a compiled scan finds the
-places where something may be (`pii_scan`), exact checks look there only. Memory: the column, once more where something changed.
+In: a column of texts. Out: the column with replacements and otherwise unchanged, and the number of each kind in each row.
+Deterministic and idempotent: a redacted text has nothing left to redact. Time: linear; a compiled scan finds candidates
+(pipeline/filter/pii/scan.py), and exact checks look only at these. Memory: a copy of the column if anything changed.
 
-Covered: email addresses; public IPv4 and IPv6 addresses; telephone numbers in international form, in the North American form, and
-in other forms behind a word like "phone"; payment cards (issuer, length, Luhn); IBANs (country, length, mod 97); identity numbers
-of eleven countries (`pii_ids`); keys and tokens with a known prefix, JSON Web Tokens, private key blocks (`pii_keys`).
+Covers: email addresses; public IPv4 and IPv6 addresses; telephone numbers in international form, in North American form, and in
+other forms after a word like "phone"; payment cards (issuer, length, Luhn); IBANs (country, length, mod 97); identity numbers of
+eleven countries (national_ids.py); keys and tokens with a known prefix, JSON Web Tokens, private key blocks (keys.py).
 
-Left on purpose, since it points at nobody: example.com and the other reserved names, private, loopback and documentation addresses,
-555-01xx numbers, `git@host`, key stand-ins; numbers that are parts of others, dates, version numbers, decimals.
+Kept on purpose, because it identifies nobody: example.com and other reserved names; private, loopback and documentation addresses;
+555-01xx numbers; `git@host`; placeholder keys; numbers that are parts of others, dates, version numbers, decimals.
 
-Not covered: names, postal addresses, dates of birth, coordinates, account numbers other than IBANs, license plates, MAC
+Does not cover: names, postal addresses, dates of birth, coordinates, account numbers other than IBANs, license plates, MAC
 addresses, user names, passwords, spelled-out forms ("john at example dot org"), digits of other scripts, telephone numbers without
-`+` that a word in a language unknown to `pii_numbers` announces, forms broken over two lines.
+`+` after a cue word in a language that phones.py does not know, forms split over two lines.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -40,10 +40,12 @@ from pipeline.text.columns import Bytes, Offsets, to_utf8
 
 Finder: TypeAlias = Callable[[bytes, int], Span | None]
 
-# Where two overlap, the one further to the front stays: an address may hold a number, a number of 16 digits one of 10.
+# Of two overlapping spans the kind listed first wins: an email address may contain a number, a card number a phone number.
 KINDS = ("key", "email", "iban", "card", "national_id", "ip", "phone")
-MAX_ROUNDS = 8  # a text can be made so that each replacement uncovers another one; this keeps the time linear
-BACK_BYTES, AHEAD_BYTES = 128, 512  # what an exact check may see around a place
+# Nearly always two: the second, over the changed rows, finds what an overlap had hidden. A crafted text may reveal another match with
+# each replacement; the bound keeps the time linear.
+MAX_ROUNDS = 8
+BACK_BYTES, AHEAD_BYTES = 128, 512  # what an exact check sees around a candidate
 
 _FINDERS: dict[int, tuple[tuple[str, Finder], ...]] = {
     pii_scan.AT: (("email", find_email),),
@@ -56,7 +58,7 @@ _FINDERS: dict[int, tuple[tuple[str, Finder], ...]] = {
 
 
 class FoundSpan(NamedTuple):
-    """Bytes `start` to `stop` of the column's data, in row `row`, are of this kind."""
+    """Personal data of one kind: bytes `start` to `stop` of the column's data, in row `row`."""
 
     row: int
     start: int
@@ -65,29 +67,30 @@ class FoundSpan(NamedTuple):
 
 
 class Redacted(NamedTuple):
-    """The texts after replacement; one int64 column `pii_<kind>` for each kind asked for."""
+    """The texts after replacement, and one int64 column `pii_<kind>` for each requested kind."""
 
     texts: pa.StringArray
     counts: pa.RecordBatch
 
 
 def make_placeholder(kind: str) -> str:
+    """Return the placeholder of a kind."""
     return f"<{kind.upper()}>"
 
 
 def redact(texts: pa.StringArray, kinds: Sequence[str] = KINDS) -> Redacted:
-    """Replaces what is of these kinds. A column without any comes back as the same object."""
+    """Replace personal data of these kinds. A column without any is returned as the same object."""
     counts = np.zeros((len(KINDS), len(texts)), np.int64)
     rows = np.arange(len(texts))
     part = texts
-    for _ in range(MAX_ROUNDS):  # nearly always two, the second over the rows that changed: what an overlap had hidden
+    for _ in range(MAX_ROUNDS):
         data, offsets = to_utf8(part)
-        found = find_spans(data, offsets, kinds)
-        if not found:
+        spans = find_spans(data, offsets, kinds)
+        if not spans:
             break
-        for each in found:
+        for each in spans:
             counts[KINDS.index(each.kind), rows[each.row]] += 1
-        changed, part = _replace_spans(data, offsets, found)
+        changed, part = _replace_spans(data, offsets, spans)
         rows = rows[changed]
         is_changed = np.zeros(len(texts), np.bool_)
         is_changed[rows] = True
@@ -97,13 +100,13 @@ def redact(texts: pa.StringArray, kinds: Sequence[str] = KINDS) -> Redacted:
 
 
 def find_spans(data: Bytes, offsets: Offsets, kinds: Sequence[str] = KINDS) -> list[FoundSpan]:
-    """What is of these kinds, in the order of the text, without overlaps."""
+    """Return personal data of these kinds in text order, without overlaps."""
     wanted = {what: [(kind, finder) for kind, finder in finders if kind in kinds] for what, finders in _FINDERS.items()}
     candidates = pii_scan.scan(data, offsets, list_prefixes() if "key" in kinds else ())
-    found: list[FoundSpan] = []
-    open_at = 0  # a token of many kilobytes is looked at once, not again at each word in it
+    spans: list[FoundSpan] = []
+    next_at = 0  # a token of many kilobytes is checked once, not again at each word in it
     for row, at, what in zip(candidates.rows.tolist(), candidates.at.tolist(), candidates.what.tolist(), strict=True):
-        if at < open_at or not wanted[what]:
+        if at < next_at or not wanted[what]:
             continue
         first = max(int(offsets[row]), at - BACK_BYTES)
         is_long = what == pii_scan.KEY and data[at] in LONG_STARTS
@@ -112,15 +115,16 @@ def find_spans(data: Bytes, offsets: Offsets, kinds: Sequence[str] = KINDS) -> l
         for kind, finder in wanted[what]:
             span = finder(window, at - first)
             if span is not None:
-                found.append(FoundSpan(row, first + span[0], first + span[1], kind))
-                open_at = first + span[1] if kind == "key" else open_at
+                spans.append(FoundSpan(row, first + span[0], first + span[1], kind))
+                next_at = first + span[1] if kind == "key" else next_at
                 break
-    return _drop_overlaps(found)
+    return _drop_overlaps(spans)
 
 
-def _drop_overlaps(found: list[FoundSpan]) -> list[FoundSpan]:
+def _drop_overlaps(spans: list[FoundSpan]) -> list[FoundSpan]:
+    """Return the spans in text order, keeping the preferred kind of each overlap."""
     out: list[FoundSpan] = []
-    for each in sorted(found, key=lambda each: (each.start, -each.stop)):
+    for each in sorted(spans, key=lambda each: (each.start, -each.stop)):
         if not out or each.start >= out[-1].stop:
             out.append(each)
         elif KINDS.index(each.kind) < KINDS.index(out[-1].kind):
@@ -128,16 +132,16 @@ def _drop_overlaps(found: list[FoundSpan]) -> list[FoundSpan]:
     return out
 
 
-def _replace_spans(data: Bytes, offsets: Offsets, found: Sequence[FoundSpan]) -> tuple[list[int], pa.StringArray]:
-    """The rows that hold something, and their new texts."""
+def _replace_spans(data: Bytes, offsets: Offsets, spans: Sequence[FoundSpan]) -> tuple[list[int], pa.StringArray]:
+    """Return the rows that contain spans, and their new texts."""
     rows: list[int] = []
     texts: list[bytes] = []
     pieces: list[bytes] = []
-    for index, (row, start, stop, kind) in enumerate(found):
-        is_first = index == 0 or found[index - 1].row != row
-        since = int(offsets[row]) if is_first else found[index - 1].stop
+    for index, (row, start, stop, kind) in enumerate(spans):
+        is_first = index == 0 or spans[index - 1].row != row
+        since = int(offsets[row]) if is_first else spans[index - 1].stop
         pieces += (data[since:start].tobytes(), make_placeholder(kind).encode())
-        if index + 1 == len(found) or found[index + 1].row != row:
+        if index + 1 == len(spans) or spans[index + 1].row != row:
             pieces.append(data[stop : int(offsets[row + 1])].tobytes())
             rows.append(row)
             texts.append(b"".join(pieces))

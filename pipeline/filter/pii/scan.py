@@ -1,11 +1,11 @@
-"""Places in a column of texts where personal data may begin: one compiled pass that lets nearly all text go.
+"""Find positions in a column of texts where personal data may begin: one compiled pass that rejects nearly all text.
 
-In: UTF-8 bytes and offsets (`columns.to_utf8`). Out: places (row, byte, what may be there) for the exact checks in
-`pii_numbers`, `pii_ids` and `pii_keys`, in the order of the text. What it lets go can't be matched: it asks only for what each
-form must have (an `@` between a name and a dotted domain, four dotted numbers, a Luhn sum that comes out, a known prefix, …).
+In: UTF-8 bytes and offsets (`columns.to_utf8`). Out: candidates (row, byte, kind) in text order for the exact checks called by
+redact.py. It rejects nothing that an exact check would match, since it requires only what each form must have (an `@` between a
+name and a dotted domain, four dotted numbers, a valid Luhn sum, a known prefix, …).
 
-Time: linear whatever the text holds, since looking ahead and back is bounded (`MAX_GROUPS` groups of digits, `CUE_BYTES`).
-Memory: 17 bytes a place.
+Time: linear for any text, since looking ahead and back is bounded (`MAX_GROUPS` groups of digits, `CUE_BYTES`). Memory: 17 bytes per
+candidate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AT, IPV4, IPV6, NUMBER, WORD, KEY = 1, 2, 3, 4, 5, 6
 MAX_GROUPS = 12
 CUE_BYTES = 40
 
-# The first three letters of words before a number that say what it is: telephone, fax, …; CPF, PESEL, Steuer-ID, …
+# The first three letters of cue words before a number: telephone, fax, …; CPF, PESEL, Steuer-ID, …; card, Visa, …
 CUES = (
     *("tel", "pho", "mob", "fax", "cel", "cal", "wha", "sms", "hot", "han"),
     *("cpf", "pes", "bsn", "bur", "sof", "ste", "idn", "tin", "aad", "uid"),
@@ -33,7 +33,7 @@ CUES = (
 
 
 class Candidates(NamedTuple):
-    """Where something may be, in order; `what` is one of AT … KEY."""
+    """Where personal data may begin, in text order; `what` is one of AT … KEY."""
 
     rows: Rows
     at: Rows
@@ -41,10 +41,10 @@ class Candidates(NamedTuple):
 
 
 def scan(data: Bytes, offsets: Offsets, prefixes: Sequence[bytes]) -> Candidates:
-    """`prefixes`: what a key begins with, each at least three bytes; a place of a key is where its word begins."""
+    """Return the candidates. `prefixes` are those of keys, each at least three bytes; a key's candidate is the start of its word."""
     tables = (_make_byte_kinds(), *_make_prefix_table(tuple(prefixes)), _make_cue_table())
     size = 1024 + len(data) // 256
-    while True:  # a second time where there are more: web text has one place in 2,000 bytes
+    while True:  # again with larger arrays if these were too small: web text has 1 candidate in 2,000 bytes
         rows, at, what = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int8)
         n = int(_scan(data, offsets, *tables, rows, at, what))
         if n <= size:
@@ -57,6 +57,7 @@ _OTHER, _LETTER, _DIGIT, _IN_WORD, _AT = 0, 1, 2, 3, 4
 
 @cache
 def _make_byte_kinds() -> Bytes:
+    """Return the kind of each byte value."""
     kinds = np.zeros(256, np.uint8)
     for byte in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_":
         kinds[byte] = _LETTER
@@ -67,7 +68,7 @@ def _make_byte_kinds() -> Bytes:
 
 @cache
 def _make_prefix_table(prefixes: tuple[bytes, ...]) -> tuple[npt.NDArray[np.bool_], Bytes, Rows]:
-    """Which hashes of three bytes begin a prefix; the prefixes, padded; their lengths."""
+    """Return (hashes of three bytes that begin a prefix, padded prefixes, their lengths)."""
     longest = max((len(prefix) for prefix in prefixes), default=3)
     begins = np.zeros(1 << 15, np.bool_)
     padded = np.zeros((len(prefixes), longest), np.uint8)
@@ -79,6 +80,7 @@ def _make_prefix_table(prefixes: tuple[bytes, ...]) -> tuple[npt.NDArray[np.bool
 
 @cache
 def _make_cue_table() -> npt.NDArray[np.bool_]:
+    """Return which 15-bit codes of three letters begin a cue word."""
     table = np.zeros(1 << 15, np.bool_)
     for first, second, third in (cue.encode() for cue in CUES):
         table[(first & 31) << 10 | (second & 31) << 5 | third & 31] = True
@@ -98,7 +100,7 @@ def _scan(
     at: Rows,
     what: npt.NDArray[np.int8],
 ) -> int:  # pragma: no cover (compiled)
-    """Fills the last three as far as they reach; returns how many places there are."""
+    """Fill `rows`, `at` and `what` as far as they reach. Return the number of candidates."""
     n = 0
     for row in range(len(offsets) - 1):
         start, stop = offsets[row], offsets[row + 1]
@@ -140,6 +142,7 @@ def _scan(
 
 @numba.njit(nogil=True)
 def _has_prefix(data: Bytes, i: int, stop: int, prefixes: Bytes, lengths: Rows) -> bool:  # pragma: no cover (compiled)
+    """Return whether a prefix of a key starts at i."""
     for k in range(len(lengths)):
         n = 0
         while n < lengths[k] and i + n < stop and data[i + n] == prefixes[k, n]:
@@ -151,7 +154,7 @@ def _has_prefix(data: Bytes, i: int, stop: int, prefixes: Bytes, lengths: Rows) 
 
 @numba.njit(nogil=True)
 def _is_address(data: Bytes, start: int, stop: int, i: int, kinds: Bytes) -> bool:  # pragma: no cover (compiled)
-    """A name before the `@`, a label and a dot after it."""
+    """Return whether a name precedes the `@`, and a label and a dot follow."""
     if i == start or i + 1 >= stop or kinds[data[i + 1]] & _IN_WORD == 0:
         return False
     before = data[i - 1]
@@ -175,7 +178,7 @@ def _is_digit(byte: int) -> bool:  # pragma: no cover (compiled)
 
 @numba.njit(nogil=True)
 def _match_word(data: Bytes, stop: int, i: int, j: int) -> int:  # pragma: no cover (compiled)
-    """Letters, then digits: IBAN, National Insurance number, NIE, codice fiscale."""
+    """Return WORD for letters followed by digits: IBAN, National Insurance number, NIE, codice fiscale."""
     n_upper = 0
     while i + n_upper < j and _is_upper(data[i + n_upper]):
         n_upper += 1
@@ -194,12 +197,12 @@ def _match_word(data: Bytes, stop: int, i: int, j: int) -> int:  # pragma: no co
 def _match_number(
     data: Bytes, start: int, stop: int, i: int, j: int, kinds: Bytes, cues: npt.NDArray[np.bool_]
 ) -> int:  # pragma: no cover (compiled)
-    """A word from `i` to `j` that begins with a digit."""
+    """Return the kind of a word from `i` to `j` that begins with a digit, or 0."""
     before = data[i - 1] if i > start else 32
     size = j - i
     after = data[j] if j < stop else 32
     is_quad = size <= 3 and after == 46 and _is_dotted_quad(data, stop, i)
-    if before in (35, 36, 37, 38, 64, 92):  # #1 $1 %20 &1 @1 \1, but root@1.2.3.4
+    if before in (35, 36, 37, 38, 64, 92):  # #1 $1 %20 &1 @1 \1, but not root@1.2.3.4
         return IPV4 if is_quad and before == 64 else 0
     if before in (44, 45, 46, 47, 58) and i - 1 > start:  # 1,000 a-1 0.1 a/1 12:30 are parts of something longer
         other = kinds[data[i - 2]]
@@ -227,7 +230,7 @@ def _match_number(
 
 @numba.njit(nogil=True)
 def _is_dotted_quad(data: Bytes, stop: int, i: int) -> bool:  # pragma: no cover (compiled)
-    """Four parts up to 255, and none of the private ranges that are written most: asking for each takes 20 µs in Python."""
+    """Return whether there are four parts up to 255, outside the commonest private ranges; an exact check takes 20 µs in Python."""
     whole = 0
     for part in range(4):
         first, value = i, 0
@@ -246,7 +249,7 @@ def _is_dotted_quad(data: Bytes, stop: int, i: int) -> bool:  # pragma: no cover
 def _match_groups(
     data: Bytes, start: int, stop: int, i: int, before: int, cues: npt.NDArray[np.bool_]
 ) -> int:  # pragma: no cover (compiled)
-    """Digits in groups, as cards, national ids and telephone numbers are written. A shape is the groups' sizes as hex digits."""
+    """Return NUMBER for digits in groups like cards, national ids and telephone numbers. The shape is the group sizes in hex."""
     shape, n_groups, total = 0, 0, 0
     j = i
     while True:
@@ -277,6 +280,7 @@ def _match_groups(
 
 @numba.njit(nogil=True)
 def _passes_luhn(data: Bytes, i: int, j: int) -> bool:  # pragma: no cover (compiled)
+    """Return whether the Luhn sum of the digits is valid."""
     total, is_second = 0, False
     for k in range(j - 1, i - 1, -1):
         if _is_digit(data[k]):
@@ -290,8 +294,8 @@ def _passes_luhn(data: Bytes, i: int, j: int) -> bool:  # pragma: no cover (comp
 
 @numba.njit(nogil=True)
 def _has_cue(data: Bytes, start: int, i: int, cues: npt.NDArray[np.bool_]) -> bool:  # pragma: no cover (compiled)
-    """A word shortly before, in the same line, that says what the number is."""
-    seen = 0  # the three letters from here on
+    """Return whether a cue word precedes the number in the same line, at most `CUE_BYTES` before it."""
+    seen = 0  # the next three letters
     for k in range(i - 1, max(start, i - CUE_BYTES) - 1, -1):
         byte = data[k]
         if byte == 10:

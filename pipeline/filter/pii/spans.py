@@ -1,4 +1,4 @@
-"""What the exact checks for personal data share: a span in a window of bytes, and whether a number ends there."""
+"""Spans in a window of bytes, shared by the exact checks for personal data."""
 
 from __future__ import annotations
 

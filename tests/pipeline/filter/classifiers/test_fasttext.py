@@ -1,4 +1,4 @@
-"""Models are the same each time; other files are refused by name; those that only fastText can read are judged alike."""
+"""Training is deterministic; invalid files are reported; models that only fastText can read give the same judgments."""
 
 from __future__ import annotations
 
@@ -21,26 +21,29 @@ WORDS = {
 }
 
 
-def write(path: Path, **settings: Any) -> Path:
+def train_model(path: Path, **settings: Any) -> Path:
     rng = random.Random(3)
     lines = [f"__label__{name} {' '.join(rng.choices(words, k=6))}" for name, words in WORDS.items() for _ in range(50)]
     train(lines, path, label="__label__", **{"dim": 4, "bucket": 100, "epoch": 20, "lr": 0.5, "seed": 1, **settings})
     return path
 
 
-def test_training_twice_gives_the_same_bytes_and_leaves_nothing_else(tmp_path: Path) -> None:
-    assert write(tmp_path / "one.bin").read_bytes() == write(tmp_path / "two.bin").read_bytes()
+def test_training_twice_writes_the_same_bytes_and_no_other_file(tmp_path: Path) -> None:
+    assert train_model(tmp_path / "one.bin").read_bytes() == train_model(tmp_path / "two.bin").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.bin", "two.bin"]
 
 
-def test_a_learning_rate_that_is_too_high_is_named(tmp_path: Path) -> None:
+def test_a_learning_rate_that_is_too_high_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="learning_rate"):
-        write(tmp_path / "model.bin", lr=1e9)
+        train_model(tmp_path / "model.bin", lr=1e9)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_tree_of_labels_is_left_to_fasttext_and_judged_alike(tmp_path: Path) -> None:
-    tree, flat = load_model(write(tmp_path / "tree.bin", loss="hs")), load_model(write(tmp_path / "flat.bin"))
+def test_hierarchical_softmax_is_predicted_by_fasttext_with_the_same_judgments(tmp_path: Path) -> None:
+    tree, flat = (
+        load_model(train_model(tmp_path / "tree.bin", loss="hs")),
+        load_model(train_model(tmp_path / "flat.bin")),
+    )
     assert isinstance(tree, NativeFastText)
     assert isinstance(flat, Classifier)
     assert set(tree.labels) == set(flat.labels) == {"__label__en", "__label__de"}
@@ -55,8 +58,8 @@ def test_a_tree_of_labels_is_left_to_fasttext_and_judged_alike(tmp_path: Path) -
     check_same(tmp_path / "tree.bin", lines)  # nothing to compare
 
 
-def test_a_quantised_model_is_left_to_fasttext(tmp_path: Path) -> None:
-    flat = write(tmp_path / "flat.bin", bucket=600, maxn=3, minn=1)
+def test_a_quantized_model_is_predicted_by_fasttext(tmp_path: Path) -> None:
+    flat = train_model(tmp_path / "flat.bin", bucket=600, maxn=3, minn=1)
     small = read_model(flat)
     small.quantize()
     small.save_model(str(tmp_path / "small.ftz"))
@@ -67,13 +70,13 @@ def test_a_quantised_model_is_left_to_fasttext(tmp_path: Path) -> None:
     assert score == pytest.approx([1.0, 0.0], abs=0.2)
 
 
-def test_a_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
-    first = load_model(write(tmp_path / "model.bin"))
+def test_a_rewritten_file_is_read_again(tmp_path: Path) -> None:
+    first = load_model(train_model(tmp_path / "model.bin"))
     assert load_model(tmp_path / "model.bin") is first
-    assert isinstance(load_model(write(tmp_path / "model.bin", loss="hs")), NativeFastText)
+    assert isinstance(load_model(train_model(tmp_path / "model.bin", loss="hs")), NativeFastText)
 
 
-def test_other_files_are_named(tmp_path: Path) -> None:
+def test_files_that_are_no_classifier_are_reported(tmp_path: Path) -> None:
     (tmp_path / "page.bin").write_bytes(b"<html>not found</html>")
     with pytest.raises(UserError, match=r"page\.bin: not a fastText model"):
         load_model(tmp_path / "page.bin")
@@ -82,12 +85,12 @@ def test_other_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("the norm of a matrix and so on\n" * 20)
     vectors = fasttext_models.fasttext.train_unsupervised(str(tmp_path / "text.txt"), dim=4, bucket=100, verbose=0)
     vectors.save_model(str(tmp_path / "vectors.bin"))
-    with pytest.raises(UserError, match=r"vectors\.bin: no classifier"):
+    with pytest.raises(UserError, match=r"vectors\.bin: not a classifier"):
         load_model(tmp_path / "vectors.bin")
 
 
-def test_a_kernel_that_says_something_else_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "model.bin")
+def test_a_kernel_that_differs_from_fasttext_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = train_model(tmp_path / "model.bin")
     model = load_model(path)
     assert isinstance(model, Classifier)
     monkeypatch.setattr(fasttext_models, "load_model", lambda _: model._replace(rows=model.rows * np.float32(1.1)))

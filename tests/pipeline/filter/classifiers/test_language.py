@@ -1,4 +1,4 @@
-"""Prose out of documentation, and what a language model says about it."""
+"""Prose is extracted from documentation, training lines are built, and a model's probabilities become judgments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Matrix or vector norm of the given array.
 Parameters
 ----------
 x : array_like
-    Input array. If `axis` is None, `x` must be one or two dimensional.
+    Input array. If `axis` is None, `x` must be extract_one or two dimensional.
 
 Examples
 --------
@@ -46,14 +46,14 @@ The norm is computed by a well-known formula, isn't it?
 """
 
 
-def one(text: str) -> str:
+def extract_one(text: str) -> str:
     return extract_prose(pa.array([text]))[0].as_py()
 
 
-def test_prose_is_what_a_person_wrote_for_people() -> None:
-    assert one(DOC) == (
+def test_prose_excludes_code_signatures_and_doctests() -> None:
+    assert extract_one(DOC) == (
         "matrix or vector norm of the given array "
-        "input array if is none must be one or two dimensional "
+        "input array if is none must be extract_one or two dimensional "
         "the norm is computed by a well known formula isn t it"
     )
 
@@ -77,18 +77,18 @@ def test_prose_is_what_a_person_wrote_for_people() -> None:
     ],
 )
 def test_prose(text: str, words: str) -> None:
-    assert one(text) == words
+    assert extract_one(text) == words
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=80), max_size=6))
-def test_prose_is_one_line_a_document(texts: list[str]) -> None:
+def test_prose_is_one_line_per_document(texts: list[str]) -> None:
     lines = extract_prose(pa.array(texts, pa.string())).to_pylist()
     assert len(lines) == len(texts)
     assert not any("\n" in line for line in lines)
     assert extract_prose(pa.array(texts, pa.string()).slice(1)).to_pylist() == lines[1:]
 
 
-def test_the_prose_of_others_is_left_as_it_is_written() -> None:
+def test_plain_prose_keeps_text_as_written() -> None:
     text = "norm(x)\n\nDie Norm einer Matrix, nach Frobenius.\nx = 2 * (a + b)\n"
     assert extract_plain_prose(pa.array([text, "这是一个句子。"])).to_pylist() == [
         "Die Norm einer Matrix nach Frobenius",
@@ -119,12 +119,12 @@ SENTENCES = [
 
 
 def test_every_tenth_sentence_of_each_language_is_held_out() -> None:
-    learn, heldout = split_heldout(SENTENCES)
-    assert sorted(learn + heldout) == sorted(SENTENCES)
+    training, heldout = split_heldout(SENTENCES)
+    assert sorted(training + heldout) == sorted(SENTENCES)
     assert [sentence.language for sentence in heldout] == ["en", "en", "de", "de"]
 
 
-def test_training_lines() -> None:
+def test_training_lines_are_deterministic_weighted_and_labeled() -> None:
     lines = make_training_lines(SENTENCES, ["en"], n_spans=3, n_mixed=2, keep_weight=4, seed=1)
     assert lines == make_training_lines(SENTENCES, ["en"], n_spans=3, n_mixed=2, keep_weight=4, seed=1)
     assert lines != make_training_lines(SENTENCES, ["en"], n_spans=3, n_mixed=2, keep_weight=4, seed=2)
@@ -135,8 +135,8 @@ def test_training_lines() -> None:
     assert all("\n" not in line for line in lines)
 
 
-class Guesser:
-    """A model that knows three texts."""
+class FakeModel:
+    """Return fixed probabilities for three texts."""
 
     CHANCES: ClassVar = {
         "good": {"en": 0.9, "de": 0.1},
@@ -152,13 +152,13 @@ class Guesser:
 
 def test_the_score_is_the_probability_of_the_wanted_languages() -> None:
     lines = pa.array(["good", "mixed", "bad", ""])
-    found = judge(Guesser(), lines, ["en"])
-    assert found.language.to_pylist() == ["en", "de", "de", ""]
-    assert found.score.tolist() == [0.9, 0.4, 0.01, 0.0]
-    assert judge(Guesser(), lines, ["en", "de"]).score.tolist() == [1.0, 1.0, 1.0, 0.0]
+    judgment = judge(FakeModel(), lines, ["en"])
+    assert judgment.language.to_pylist() == ["en", "de", "de", ""]
+    assert judgment.score.tolist() == [0.9, 0.4, 0.01, 0.0]
+    assert judge(FakeModel(), lines, ["en", "de"]).score.tolist() == [1.0, 1.0, 1.0, 0.0]
 
 
 def test_measure_counts_foreign_sentences_that_pass() -> None:
     heldout = [Sentence("en", "good"), Sentence("de", "mixed"), Sentence("de", "bad"), Sentence("de", "good")]
-    found = judge(Guesser(), pa.array([sentence.text for sentence in heldout]), ["en"])
-    assert measure_accuracy(found, heldout, ["en"], 0.65) == (0.75, 1 / 3)
+    judgment = judge(FakeModel(), pa.array([sentence.text for sentence in heldout]), ["en"])
+    assert measure_accuracy(judgment, heldout, ["en"], 0.65) == (0.75, 1 / 3)

@@ -1,4 +1,4 @@
-"""The kernel says what fastText says: same labels, same probabilities, whatever the words and the settings of the model."""
+"""The kernel equals fastText: same labels and probabilities for any words and model settings."""
 
 from __future__ import annotations
 
@@ -49,26 +49,26 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("name", SETTINGS)
 @given(lines=LINES)
 @settings(max_examples=40)
-def test_probabilities_are_fasttexts(models: dict[str, Path], name: str, lines: list[str]) -> None:
+def test_probabilities_equal_fasttexts(models: dict[str, Path], name: str, lines: list[str]) -> None:
     model, theirs = load_model(models[name]), read_model(models[name])
     assert isinstance(model, Classifier)
-    chances = predict(model, pa.array(lines, pa.string()))
-    assert chances.shape == (len(lines), 3)
-    for line, row in zip(lines, chances, strict=True):
+    predicted = predict(model, pa.array(lines, pa.string()))
+    assert predicted.shape == (len(lines), 3)
+    for line, row in zip(lines, predicted, strict=True):
         if not line:
             assert not row.any()
             continue
         labels, expected = theirs.predict(line, k=-1)
-        found = [row[model.labels.index(label)] + ADDED for label in labels]
-        assert found == pytest.approx(expected, abs=2e-6)
+        probabilities = [row[model.labels.index(label)] + ADDED for label in labels]
+        assert probabilities == pytest.approx(expected, abs=2e-6)
         assert sum(row) == pytest.approx(1.0)
     check_same(models[name], pa.array(lines, pa.string()))
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_line_means_the_same_wherever_it_stands(models: dict[str, Path], name: str) -> None:
+def test_predictions_do_not_depend_on_other_lines(models: dict[str, Path], name: str) -> None:
     rng = random.Random(2)
-    words = ["".join(rng.choices("abcdefgh", k=rng.randint(1, 7))) for _ in range(30_000)]  # more than are kept
+    words = ["".join(rng.choices("abcdefgh", k=rng.randint(1, 7))) for _ in range(30_000)]  # more than the cache holds
     lines = pa.array([" ".join(rng.choices(words, k=20)) for _ in range(4_000)])
     model = load_model(models[name])
     assert isinstance(model, Classifier)
@@ -84,17 +84,17 @@ def test_fewer_labels_than_dimensions_make_narrow_rows(models: dict[str, Path]) 
     assert model.rows.shape[1] == len(model.labels) == 3
 
 
-def test_the_judgement_is_the_likeliest_label_and_the_chance_of_the_wanted_ones(models: dict[str, Path]) -> None:
+def test_a_judgment_is_the_top_label_and_the_probability_of_the_wanted_ones(models: dict[str, Path]) -> None:
     model = load_model(models["letters"])
     assert isinstance(model, Classifier)
     lines = pa.array(["the norm", "это 数", ""])
-    chances = predict(model, lines)
+    predicted = predict(model, lines)
     labels, score = model.judge(lines, ["#a", "#c", "#unknown"])
-    assert labels.to_pylist() == [*(model.labels[i] for i in chances[:2].argmax(axis=1)), ""]
-    assert score == pytest.approx([*(1 - chances[:2, model.labels.index("#b")]), 0.0])
+    assert labels.to_pylist() == [*(model.labels[i] for i in predicted[:2].argmax(axis=1)), ""]
+    assert score == pytest.approx([*(1 - predicted[:2, model.labels.index("#b")]), 0.0])
 
 
-def test_no_rows(models: dict[str, Path]) -> None:
+def test_an_empty_column_gives_empty_judgments(models: dict[str, Path]) -> None:
     model = load_model(models["letters"])
     labels, score = model.judge(pa.array([], pa.string()), ["#a"])
     assert len(labels) == len(score) == 0
