@@ -1,18 +1,18 @@
-"""python -m pipeline [OPTIONS] STAGE --…: run a stage, a training stage in as many processes as there are devices.
+"""python -m pipeline [OPTIONS] STAGE --…: run a stage; a stage that trains runs in one process per device.
 
-Without options: one process per CUDA device; on a CPU one per core up to four, because processes that meet once a step do not wait
-for each other at every operation, as threads do (1.3 times faster on two free cores, five times on shared ones).
-`MINIGPT_PROCESSES` or `--nproc-per-node` sets another number; every other option goes to torchrun as it is (`--nnodes`,
-`--rdzv-endpoint`, …; docs/cluster.md). However many processes there are, the result is the same up to the order of sums.
+Without options: one process per CUDA device; on a CPU one per core up to four, because processes that synchronize once per step do
+not wait for each other at every operation, as threads do (1.3 times faster on two idle cores, five times on shared ones).
+`MINIGPT_PROCESSES` or `--nproc-per-node` sets another number; all other options are passed to torchrun (`--nnodes`,
+`--rdzv-endpoint`, …; docs/cluster.md). The result does not depend on the number of processes, except for the order of sums.
 
-`--sharding full` (or MINIGPT_SHARDING) shards weights, gradients and optimizer state across the processes, where a device can't
-hold them all. When a process dies, all restart from the newest checkpoint, up to `--max-restarts` times (or MINIGPT_MAX_RESTARTS);
-a user error ends the run at once.
+`--sharding full` (or MINIGPT_SHARDING) shards weights, gradients and optimizer state across the processes, for models that don't
+fit on one device. When a process dies, all restart from the newest checkpoint, up to `--max-restarts` times (or
+MINIGPT_MAX_RESTARTS); a user error ends the run at once.
 
-`--dry-run` prints what would be started, after checking options and params.
+`--dry-run` checks options and params and prints the command that would be started.
 `--profile` writes a trace of three steps to var/profile/ (open it in Perfetto or chrome://tracing).
 
-python -m pipeline.launch plan --help: parameters, memory, hours and cost of a recipe, before anything runs.
+python -m pipeline.launch plan --help: estimate parameters, memory, hours and cost of a recipe before a run.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 MOST_CPU_PROCESSES = 4
 USAGE, INTERRUPTED = 2, 130
 TRY_AGAIN = 75  # sysexits' EX_TEMPFAIL
-FINAL = (EXIT_OF_RANK, USAGE, INTERRUPTED)  # exit codes of a process after which a restart would only end the same way
+FINAL = (EXIT_OF_RANK, USAGE, INTERRUPTED)  # exit codes of a process after which a restart is pointless
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,6 +67,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _launch(options: list[str], command: list[str]) -> int:
+    """Run the command in this process, or in several under torchrun. Return the exit code."""
     ours, options = _take_own(options)
     if not is_training_stage(command[0]) and not (options or ours.dry_run):
         return run_stage_command(command)
@@ -90,7 +91,7 @@ def _launch(options: list[str], command: list[str]) -> int:
 
 
 def _print_command(command: list[str], options: list[str]) -> int:
-    """Exit with 2 for an option that torchrun or the stage does not have."""
+    """Print what would be started. Exits with 2 for an option that torchrun or the stage does not have."""
     parse_command(command)
     if options:
         from torch.distributed import run
@@ -102,13 +103,14 @@ def _print_command(command: list[str], options: list[str]) -> int:
 
 
 def is_training_stage(stage: str) -> bool:
-    """Return whether a stage is one that several processes share."""
+    """Return whether a stage trains, so that several processes can share its work."""
     section = Params.model_fields[stage].annotation
     return "training" in getattr(section, "model_fields", {})
 
 
 def _run_plan(argv: list[str]) -> int:
-    from pipeline import plan as plan
+    """Run the `plan` command and return its exit code."""
+    from pipeline import plan
 
     try:
         return plan.main(argv)
@@ -129,8 +131,8 @@ def choose_n_processes(batch_rows: int) -> int:
 
 
 def read_batch_rows(command: list[str]) -> int:
-    """Return the rows that the processes of a training stage share; 1 for a stage that does not train. A batch that follows from a
-    budget is a power of two, and at least `FEWEST_ROWS`."""
+    """Return the batch size in rows that the processes of a training stage share, 1 for any other stage. A batch size derived from
+    a budget is a power of two and at least `FEWEST_ROWS`."""
     path = Path(command[command.index("--params") + 1]) if "--params" in command[:-1] else Path("params.yaml")
     section = getattr(load_params(path), command[0])
     if not is_training_stage(command[0]):
@@ -139,7 +141,7 @@ def read_batch_rows(command: list[str]) -> int:
 
 
 def _take_own(options: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Return our own options and torchrun's. What the processes have to know goes into their environment."""
+    """Return our own options and torchrun's. Options that the processes need are put into their environment."""
     parser = argparse.ArgumentParser(prog="python -m pipeline", add_help=False, allow_abbrev=False)
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--profile", action="store_true")
@@ -151,12 +153,12 @@ def _take_own(options: list[str]) -> tuple[argparse.Namespace, list[str]]:
     for name in ("sharding", "max_restarts"):
         if getattr(ours, name) is not None:
             os.environ[f"MINIGPT_{name.upper()}"] = getattr(ours, name)
-    read_count("MINIGPT_MAX_RESTARTS")  # an error now rather than when a process dies
+    read_count("MINIGPT_MAX_RESTARTS")  # report an error now rather than when a process dies
     return ours, options
 
 
 def make_torchrun_options(options: list[str], n_processes: int) -> list[str]:
-    """Return what torchrun gets: the given options, and what they leave out. The restarts are ours."""
+    """Return torchrun's options: the given ones, and defaults for those that are missing. Torchrun itself never restarts."""
     if not _has_option(options, "nproc-per-node"):
         options = [f"--nproc-per-node={n_processes}", *options]
     options = ["--max-restarts=0", *options]
@@ -168,9 +170,9 @@ def make_torchrun_options(options: list[str], n_processes: int) -> list[str]:
 
 
 def _count_nodes(options: list[str]) -> int:
-    """Return how many machines there are at most: `--nnodes 2`, `--nnodes=1:4`."""
-    found = _get_option(options, "nnodes", "1").rpartition(":")[2]
-    return int(found) if found.isdigit() and int(found) > 0 else 1  # torchrun reports what is wrong
+    """Return the largest number of machines: `--nnodes 2`, `--nnodes=1:4`."""
+    value = _get_option(options, "nnodes", "1").rpartition(":")[2]
+    return int(value) if value.isdigit() and int(value) > 0 else 1  # torchrun reports an invalid value
 
 
 def _get_option(options: list[str], name: str, otherwise: str) -> str:
@@ -181,39 +183,38 @@ def _get_option(options: list[str], name: str, otherwise: str) -> str:
 
 
 def _has_option(options: list[str], *names: str) -> bool:
-    """Return whether an option begins with one of these names; torchrun takes - and _ in names alike."""
+    """Return whether an option starts with one of these names; torchrun treats - and _ in names alike."""
     return any(option.replace("_", "-").startswith(tuple(f"--{name}" for name in names)) for option in options)
 
 
 def _run_until_done(options: list[str], command: list[str], n_restarts: int) -> int:
-    """Run torchrun, and again after a process died; return the exit code. A fresh torchrun each time, whose processes meet under a
-    rendezvous id of their own: torchrun closes the id of a run that failed."""
+    """Run torchrun, and restart it after a process has died; return the exit code. Each attempt has its own rendezvous id, because
+    torchrun closes the id of a run that failed."""
     from torch.distributed import run as torchrun  # two seconds of import that one process does not need
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous.api import RendezvousError
 
-    # Else the store of the first attempt lives on in the launcher with the addresses of its dead processes, which a process that is
-    # quicker than its peers then calls, and dies in its turn. So each attempt gets a store of its own.
+    # Otherwise the store of the first attempt stays alive in the launcher with the addresses of its dead processes; a process that
+    # is faster than its peers then connects to one of them and dies too. So each attempt gets its own store.
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     for name in list(logging.root.manager.loggerDict):
-        if name.startswith("torch.distributed.elastic"):  # what happened is reported below, in one line
+        if name.startswith("torch.distributed.elastic"):  # failures are reported below, in one line
             logging.getLogger(name).setLevel(logging.CRITICAL)
     stage, run_id = command[0], _get_option(options, "rdzv-id", "none")
-    failed: list[
-        ChildFailedError
-    ] = []  # whose frames hold the store of the first attempt, where other machines may wait already
+    # Kept alive: their frames hold the store of the first attempt, where other machines may already be waiting.
+    failed: list[ChildFailedError] = []
     for attempt in range(n_restarts + 1):
-        meeting = [] if "--standalone" in options else [f"--rdzv-id={run_id}-{attempt}"]
+        rendezvous = [] if "--standalone" in options else [f"--rdzv-id={run_id}-{attempt}"]
         try:
-            torchrun.main([*options, *meeting, "-m", "pipeline", *command])
+            torchrun.main([*options, *rendezvous, "-m", "pipeline", *command])
             return 0
         except ChildFailedError as error:
             failed.append(error)
             code = _report_failure(stage, error.failures, n_restarts - attempt, n_restarts)
         except RendezvousError as error:
             print(
-                f"error: {stage}: the machines do not find each other, or lost one\n  found: {error}\n  to do: start it again",
+                f"error: {stage}: rendezvous failed, or a machine was lost\n  found: {error}\n  to do: start it again",
                 file=sys.stderr,
             )
             return TRY_AGAIN
@@ -225,18 +226,18 @@ def _run_until_done(options: list[str], command: list[str], n_restarts: int) -> 
 
 
 def _report_failure(stage: str, failures: Mapping[int, ProcessFailure], n_left: int, n_restarts: int) -> int | None:
-    """Print why an attempt failed; return the exit code of the run, or None where it is to start again."""
+    """Print why an attempt failed; return the exit code of the run, or None if it is to be restarted."""
     rank, first = min(failures.items(), key=lambda item: item[1].timestamp)
     why = f"was killed by signal {-first.exitcode}" if first.exitcode < 0 else f"exited with {first.exitcode}"
     is_final = any(failure.exitcode in FINAL for failure in failures.values())
     if n_left and not is_final:
         print(
-            f"{stage}: process {first.pid} {why}; starting again from the newest checkpoint "
+            f"{stage}: process {first.pid} {why}; restarting from the newest checkpoint "
             f"({n_left} of {n_restarts} attempts left)",
             file=sys.stderr,
         )
         return None
-    if first.exitcode < 0:  # it could not report anything itself
+    if first.exitcode < 0:  # a killed process can't report anything itself
         print(f"error: {stage}: process {rank} {why}", file=sys.stderr)
     return 1 if first.exitcode <= 0 or first.exitcode == EXIT_OF_RANK else first.exitcode
 

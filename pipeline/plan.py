@@ -1,8 +1,8 @@
-"""python -m pipeline.launch plan [--recipe NAME] [--devices N] [--device h100] …: what a training run takes, before it runs.
+"""python -m pipeline.launch plan [--recipe NAME] [--devices N] [--device h100] …: estimate what a training run takes.
 
-In: a recipe and a kind of device. Out: a table (or JSON) of parameters, tokens, FLOPs, memory per device by kind, hours and cost
-for each phase of training; for the stages, the settings that follow from pretrain.budget. The counts are model.planning.memory's; hours follow
-from the MFU. Peaks are the makers' numbers for dense bf16; a CPU's is measured for half a second, as torch.mm reaches it.
+In: a recipe and a kind of device. Out: a table (or JSON) of parameters, tokens, FLOPs, memory per device by kind, hours and cost of
+each training phase. Counts come from model.planning.memory, hours from the MFU. Peaks are the vendors' numbers for dense bf16; the
+peak of a CPU is measured with torch.mm, in half a second.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ from pipeline.workers.map import count_workers
 RECIPES = Path(__file__).parent.parent / "docs" / "recipes"
 GPU_MFU = 0.4  # nanochat reaches 0.41 to 0.46 in bf16, torchtitan 0.33 to 0.39
 CPU_MFU = 0.6
-PROBE_STEPS = 6  # the first ones allocate
+PROBE_STEPS = 6  # the first steps allocate
 Checkpointing = Literal["none", "selective", "full"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """One device, and how the training loop computes on it (as in model.planning.memory.Run). A CPU's process is one device."""
+    """One device, and how the training loop computes on it (as in model.planning.memory.PhaseRun). On a CPU each process counts as
+    one device."""
 
     name: str
     tflops: float
@@ -52,18 +53,23 @@ class Device:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the plan. Raises: `UserError` and ValueError for what can't run."""
+    """Print the plan and return the exit code. Raises: `UserError` or ValueError for a run that is impossible."""
     args = _make_parser().parse_args(argv)
     path = find_recipe(args.recipe)
     params, n_devices = load_params(path), args.devices
     device = make_device(args.device, n_devices, tflops=args.tflops, memory_gb=args.device_memory_gb, mfu=args.mfu)
     if args.measure:
         device = measure_mfu(params, device, n_devices)
-    how: dict[str, Any] = {
-        "is_sharded": args.sharding == "full",
-        "activation_checkpointing": args.activation_checkpointing,
+    plan = {
+        "recipe": str(path),
+        **make_plan(
+            params,
+            device,
+            n_devices,
+            is_sharded=args.sharding == "full",
+            activation_checkpointing=args.activation_checkpointing,
+        ),
     }
-    plan = {"recipe": str(path), **make_plan(params, device, n_devices, **how)}
     if args.price_per_hour is not None:
         plan["cost"] = plan["hours"] * n_devices * args.price_per_hour
     if args.json:
@@ -75,54 +81,55 @@ def main(argv: Sequence[str]) -> int:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.launch plan", description="What a training run takes, before it runs."
+        prog="python -m pipeline.launch plan", description="Estimate what a training run takes."
     )
     add = parser.add_argument
-    add("--recipe", default="params.yaml", help="a name in docs/recipes, or a file (params.yaml)")
-    add("--devices", type=_parse_positive, default=1, help="number of GPUs, or of processes on a CPU (1)")
-    add("--device", choices=["cpu", *DEVICES], default="cpu", help="their kind (cpu)")
-    add("--device-memory-gb", type=float, help="memory of one device (default: that of its kind)")
-    add("--tflops", type=float, help="bf16 peak of one device (default: that of its kind; a CPU's is measured)")
-    add("--mfu", type=float, help=f"fraction of the peak that training reaches ({GPU_MFU}; on a CPU {CPU_MFU})")
-    add("--measure", action="store_true", help="on a CPU: measure the MFU in a few steps of the recipe's model")
-    add("--price-per-hour", type=float, help="price of one device in any currency")
+    add("--recipe", default="params.yaml", help="name of a recipe in docs/recipes, or a file (default: params.yaml)")
+    add("--devices", type=_parse_positive, default=1, help="number of GPUs, or of processes on a CPU (default: 1)")
+    add("--device", choices=["cpu", *DEVICES], default="cpu", help="kind of device (default: cpu)")
+    add("--device-memory-gb", type=float, help="memory of one device (default: depends on its kind)")
+    add("--tflops", type=float, help="bf16 peak of one device (default: depends on its kind; measured on a CPU)")
+    add("--mfu", type=float, help=f"model FLOPs utilization (default: {GPU_MFU}; on a CPU {CPU_MFU})")
+    add("--measure", action="store_true", help="measure the MFU on this CPU in a few steps of the recipe's model")
+    add("--price-per-hour", type=float, help="price per hour of one device, in any currency")
     for name in ("MINIGPT_SHARDING", "MINIGPT_ACTIVATION_CHECKPOINTING"):
         variable = BY_NAME[name]
         option = f"--{name.removeprefix('MINIGPT_').lower().replace('_', '-')}"
         add(option, choices=variable.choices, default=variable.default, help=f"as {name}: {variable.meaning}")
-    add("--json", action="store_true", help="one line for programs")
+    add("--json", action="store_true", help="print one line of JSON")
     return parser
 
 
 def _parse_positive(text: str) -> int:
+    """Parse a positive integer. Raises: ArgumentTypeError for anything else."""
     if not (text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)
 
 
 def find_recipe(name: str) -> Path:
-    """Return the file of a recipe, given as a file or by its name."""
+    """Return the file of a recipe, given by name or as a file. Raises: `UserError` if there is none."""
     known = sorted(path.stem for path in RECIPES.glob("*.yaml"))
     if name in known:
         return RECIPES / f"{name}.yaml"
     if Path(name).is_file():
         return Path(name)
-    raise UserError(f"plan: no recipe {name}", f"docs/recipes has {', '.join(known)}", "name one of them, or a file")
+    raise UserError(f"plan: no recipe {name}", f"docs/recipes has {', '.join(known)}", "give one of them, or a file")
 
 
 def make_device(
     kind: str, n_devices: int, *, tflops: float | None = None, memory_gb: float | None = None, mfu: float | None = None
 ) -> Device:
-    """Return a kind of device, with the given numbers in place of its own."""
+    """Return a device of a kind; the given numbers override those of the kind. Raises: `UserError` for an invalid number."""
     for name, value in (("--tflops", tflops), ("--device-memory-gb", memory_gb), ("--mfu", mfu)):
         if value is not None and not 0 < value < float("inf"):
-            raise UserError(f"plan: {name} must be above 0", str(value), "correct it")
+            raise UserError(f"plan: {name} must be above 0", str(value), "give a positive number")
     if mfu is not None and mfu > 1:
-        raise UserError("plan: --mfu is a share of the peak", str(mfu), "give a number up to 1")
+        raise UserError("plan: --mfu is a fraction of the peak", str(mfu), "give a number up to 1")
     if kind != "cpu":
         known_tflops, known_gb = DEVICES[kind]
         return Device(name=kind, tflops=tflops or known_tflops, memory_gb=memory_gb or known_gb, mfu=mfu or GPU_MFU)
-    import torch  # a second, which a plan for GPUs does not need
+    import torch  # takes a second, and a plan for GPUs does not need it
 
     from model.machine.hardware import find_compiler_problem, find_kernel_problem, has_fast_bf16
 
@@ -141,9 +148,9 @@ def make_device(
 
 
 def measure_mfu(params: Params, device: Device, n_devices: int) -> Device:
-    """Return the device with the MFU that pretraining reaches on it. Raises: `UserError` if it is not this machine's CPU."""
+    """Return the device with the MFU measured for pretraining on it. Raises: `UserError` if it is not this machine's CPU."""
     if device.is_cuda:
-        raise UserError("plan: --measure is for this machine's CPU", device.name, "give --mfu")
+        raise UserError("plan: --measure works only on this machine's CPU", device.name, "give --mfu")
     config = make_config(params)
     training = complete_training(params.pretrain, config)
     rows, n_threads = training.batch_rows // n_devices, max(count_workers() // n_devices, 1)
@@ -152,8 +159,8 @@ def measure_mfu(params: Params, device: Device, n_devices: int) -> Device:
 
 
 def measure_tokens_per_second(config: ModelConfig, rows: int, micro_rows: int, n_threads: int) -> float:
-    """Return the speed of the best of a few real steps on random tokens, in one process of so many threads. Processes beside it
-    would also take their share of the machine's memory bandwidth."""
+    """Return the speed of the fastest of a few real steps on random tokens, in one process with `n_threads` threads. Other processes
+    would also use some of the machine's memory bandwidth."""
     import torch
 
     from model.data.batches import Batch
@@ -161,7 +168,7 @@ def measure_tokens_per_second(config: ModelConfig, rows: int, micro_rows: int, n
     from model.training.loop import TrainSettings, train
 
     class RandomBatches:
-        """The same rows at every step: there is nothing to learn."""
+        """Yields the same random rows at every step."""
 
         n_rows = batch_rows = rows
         tokens = torch.randint(
@@ -183,7 +190,7 @@ def measure_tokens_per_second(config: ModelConfig, rows: int, micro_rows: int, n
 
 
 def make_config(params: Params) -> ModelConfig:
-    """Return the model's sizes; a vocabulary of characters may turn out smaller than its setting."""
+    """Return the model's sizes; a character vocabulary may turn out smaller than its setting."""
     return ModelConfig(vocab_size=params.train_tokenizer.vocab_size, **params.pretrain.model.model_dump())
 
 
@@ -195,7 +202,7 @@ def make_plan(
     is_sharded: bool = False,
     activation_checkpointing: Checkpointing = "none",
 ) -> dict[str, Any]:
-    """Return flat numbers, and one dict per phase."""
+    """Return the plan: flat numbers, and one dict per phase under `phases`."""
     config = make_config(params)
     computation = {name: getattr(device, name) for name in ("compute", "is_cuda", "is_compiled", "is_bf16")}
     phases: dict[str, dict[str, Any]] = {}
@@ -231,6 +238,7 @@ def make_plan(
 
 
 def _plan_phase(run: PhaseRun, device: Device) -> dict[str, Any]:
+    """Return the numbers of one phase."""
     seconds = run.estimate_seconds(device.tflops, device.mfu)
     return {
         "steps": run.total_steps,
@@ -247,7 +255,7 @@ def _plan_phase(run: PhaseRun, device: Device) -> dict[str, Any]:
 
 
 def print_plan(plan: dict[str, Any], console: Console) -> None:
-    """Print the plan as a table, a column per phase."""
+    """Print the plan as a table with one column per phase."""
     table = Table(
         "", title=f"{Path(plan['recipe']).stem} on {plan['devices']} × {plan['device']}", title_justify="left"
     )
@@ -265,7 +273,11 @@ def print_plan(plan: dict[str, Any], console: Console) -> None:
         row = (format_gigabytes(phase["bytes"][kind]) for phase in phases)
         table.add_row(f"{kind} per device", *row, end_section=kind == "update")
     console.print(table)
-    fits = "fits" if plan["fits"] else "does not fit: lower micro_rows, checkpoint activations, or take other devices"
+    fits = (
+        "fits"
+        if plan["fits"]
+        else "does not fit: lower micro_rows, use activation checkpointing, or choose larger devices"
+    )
     how = f"sharding: {plan['sharding']}, activation checkpointing: {plan['activation_checkpointing']}"
     console.print(f"memory: {format_gigabytes(plan['device_memory_bytes'])} on each device, {fits} ({how})")
     speed = f"{plan['tflops']:.3g} TFLOP/s per device and {plan['mfu']:.0%} MFU"

@@ -1,1 +1,1 @@
-"""Stage `pretrain`: token shards → a base model."""
+"""Stage `pretrain`: train a base model on token shards."""

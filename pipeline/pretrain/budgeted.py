@@ -1,4 +1,7 @@
-"""pretrain.budget → the settings of pretraining that params.yaml leaves open (the rules: model/planning/budget.py)."""
+"""Derive the pretraining settings that params.yaml leaves open from pretrain.budget (the rules: model/planning/budget.py).
+
+A file of its own because pipeline.plan needs it without torch.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pipeline.training.params import Optimization
 
 
 def complete_training(params: Pretrain, config: ModelConfig) -> Optimization:
-    """Return all settings of pretraining: those of params.yaml, and for the rest what follows from the budget."""
+    """Return all training settings: those given in params.yaml, and the rest derived from the budget."""
     values = params.training.model_dump()
     if params.budget is not None:
         given = {name: values[name] for name in ("total_steps", "batch_rows", "matrix_lr")}

@@ -1,12 +1,12 @@
-"""pretrain.data → the batches of pretraining: how documents become rows, and how much of each source.
+"""Make the batches of pretraining from pretrain.data: how documents are packed into rows, and the share of each source.
 
-In: the train split's stream and the shards' table of documents. Out: batches, and what each source's share comes to. Memory: 20
-bytes a document while it is read, then what model/data/documents.py says; nothing without a mixture or best_fit. Time: one pass over
-three columns of the table.
+In: the stream of the train split and the table of documents of the shards. Out: batches, and the resulting share of each source.
+Memory: 20 bytes per document while the table is read, then as in model/data/documents.py; nothing without a mixture or best_fit.
+Time: one pass over three columns of the table.
 """
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time)
+# (pyarrow.compute creates its functions at run time)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -25,13 +25,13 @@ from pipeline.frame.progress import short
 from pipeline.pretrain.params import Data
 from pipeline.storage.tables import read_shard
 
-ALL = "all"  # the one source where there is no mixture
-REST = "rest"  # what the key "" is called
+ALL = "all"  # name of the only source if there is no mixture
+REST = "rest"  # name of the source with the key ""
 
 
 @dataclass(frozen=True)
 class DocumentSpans:
-    """Where documents are in their stream."""
+    """The positions of a source's documents in the stream."""
 
     name: str
     starts: np.ndarray
@@ -40,27 +40,27 @@ class DocumentSpans:
 
 @dataclass(frozen=True)
 class Share:
-    """What a run takes from a source."""
+    """How much a run reads from a source."""
 
     name: str
     n_docs: int
     n_tokens: int
-    n_rows: int  # in one epoch
+    n_rows: int  # per epoch
     rows_drawn: int
-    row_frac: float  # of the run's rows
+    row_frac: float  # fraction of the run's rows
     epochs: float
 
 
 @dataclass(frozen=True)
 class DataPlan:
-    """How a run goes through its data."""
+    """The batches of a run and the share of each source."""
 
     batches: RowBatches
-    shares: Sequence[Share]  # empty where there is one source and its rows are cut from the stream
+    shares: Sequence[Share]  # empty if there is one source whose rows are cut from the stream
 
     @property
     def metrics(self) -> Metrics:
-        """Epochs of each source, and how full packed rows are."""
+        """Epochs of each source, and the fill of packed rows."""
         named: Metrics = {f"epochs_{share.name}": share.epochs for share in self.shares if share.name != ALL}
         packed = [rows for rows in self.batches.sources if isinstance(rows, PackedRows)]
         if packed:
@@ -69,7 +69,7 @@ class DataPlan:
         return named
 
     def __str__(self) -> str:
-        """A table for people; empty without shares."""
+        """Return a printable table; empty without shares."""
         width = max((len(share.name) for share in self.shares), default=0)
         return "\n".join(
             f"  {share.name:<{width}}  {share.row_frac:7.2%} of the rows, {short(share.n_tokens)} tokens in "
@@ -81,7 +81,7 @@ class DataPlan:
 def plan_data(
     data: Data, stream: TokenStream, table: Path, *, seq_len: int, pad_id: int, n_steps: int, batch_rows: int, seed: int
 ) -> DataPlan:
-    """Raises: `UserError` for sources and weights that don't fit each other, or more epochs than `max_epochs`."""
+    """Return the batches of a run. Raises: `UserError` if sources and weights don't match, or for more epochs than `max_epochs`."""
     if data.packing == "stream" and data.mixture is None:
         plain = StreamBatches(
             stream, seq_len=seq_len, batch_rows=batch_rows, seed=seed, mask_documents=data.mask_documents
@@ -122,7 +122,7 @@ def _make_rows(data: Data, part: DocumentSpans, stream: TokenStream, seq_len: in
         raise UserError(
             "pretrain.data.mixture: a source does not fill one row",
             f"{n_tokens} tokens of {part.name or REST}, pretrain.model.seq_len = {seq_len}",
-            "leave it out (weight 0), weigh it together with others, or set packing: best_fit",
+            "exclude it (weight 0), combine it with other sources under one key, or set packing: best_fit",
         )
     return StreamRows(
         Selection(stream, part.starts, part.lengths, name=name), seq_len, mask_documents=data.mask_documents
@@ -130,7 +130,7 @@ def _make_rows(data: Data, part: DocumentSpans, stream: TokenStream, seq_len: in
 
 
 def read_documents(table: Path, weights: Mapping[str, float] | None) -> list[DocumentSpans]:
-    """Where the train split's documents are, one entry for each key of `weights`, in its order; without weights one for all."""
+    """Return the positions of the train documents, one entry per key of `weights` in its order; without weights one for all."""
     names: dict[str, int] = {}
     starts, lengths, codes = (list[np.ndarray]() for _ in range(3))
     for batch in read_shard(table, ["split", "start", "n_tokens", "source"]):
@@ -148,34 +148,35 @@ def read_documents(table: Path, weights: Mapping[str, float] | None) -> list[Doc
 
 
 def match_sources(sources: Sequence[str], keys: Sequence[str]) -> dict[str, int]:
-    """Source → number of the longest key that it begins with. Raises: `UserError` where one has no key, or a key no source."""
+    """Return the index of the longest matching key prefix of each source. Raises: `UserError` for a source without a key, or a key
+    without a source."""
     matches = {source: [key for key in keys if source.startswith(key)] for source in sources}
-    strangers = sorted(source for source, found in matches.items() if not found)
-    if strangers:
+    unmatched = sorted(source for source, prefixes in matches.items() if not prefixes)
+    if unmatched:
         raise UserError(
             "pretrain.data.mixture: sources without a weight",
-            ", ".join(strangers),
-            'give each one (0 leaves it out); the key "" stands for all others',
+            ", ".join(unmatched),
+            'give each one a weight (0 excludes it); the key "" matches all others',
         )
-    chosen = {source: max(found, key=len) for source, found in matches.items()}
-    idle = [key or '""' for key in keys if key not in chosen.values()]
-    if idle:
+    chosen = {source: max(prefixes, key=len) for source, prefixes in matches.items()}
+    unused = [key or '""' for key in keys if key not in chosen.values()]
+    if unused:
         raise UserError(
-            f"pretrain.data.mixture: weights without a source: {', '.join(idle)}",
+            f"pretrain.data.mixture: weights without a source: {', '.join(unused)}",
             f"sources of the train split: {', '.join(sorted(sources))}",
-            "correct them, or leave them out",
+            "correct or remove them",
         )
     return {source: keys.index(key) for source, key in chosen.items()}
 
 
 def check_epochs(shares: Sequence[Share], max_epochs: float | None, n_drawn: int) -> None:
-    """Raises: `UserError` that says what share of the run a source may have."""
+    """Raise `UserError` if a source would be repeated more than `max_epochs` times; it contains the largest possible share."""
     for share in shares:
         if max_epochs is not None and share.epochs > max_epochs:
             raise UserError(
-                f"pretrain.data.max_epochs: {share.name} would be repeated more often",
+                f"pretrain.data.max_epochs: {share.name} would be repeated too often",
                 f"{share.epochs:.2f} epochs ({share.row_frac:.2%} of {n_drawn} rows; it has {share.n_rows}), "
                 f"max_epochs = {max_epochs}",
-                f"give it at most {max_epochs * share.n_rows / n_drawn:.2%} of the rows, bring more of it, train for fewer "
+                f"give it at most {max_epochs * share.n_rows / n_drawn:.2%} of the rows, add more of it, train for fewer "
                 "steps, or raise max_epochs",
             )

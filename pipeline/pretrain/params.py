@@ -9,34 +9,36 @@ from pydantic import Field, model_validator
 from pipeline.frame.settings import Count, LearningRate, Section
 from pipeline.training.params import BUDGETED, Architecture, Training
 
-# What is left out follows from pretrain.budget (model/planning/budget.py has the rules).
+# Settings that are left out are derived from pretrain.budget (rules: model/planning/budget.py).
 BudgetedOptimization: TypeAlias = Training[Count | None, LearningRate | None]
 
 
 class Budget(Section):
-    """How much pretraining may cost: exactly one of these. Minutes are counted at a stated rate, because no clock may change
-    an artifact."""
+    """How much pretraining may cost: exactly one of these. Minutes need a stated rate, because a clock must not change an
+    artifact."""
 
     tokens: Count | None = None
     tokens_per_parameter: Annotated[float, Field(gt=0.0)] | None = None  # 20 is compute-optimal
     flops: Annotated[float, Field(gt=0.0)] | None = None
     minutes: Annotated[float, Field(gt=0.0)] | None = None
-    tokens_per_second: Annotated[float, Field(gt=0.0)] | None = None  # with minutes: var/timings/pretrain.json has one
+    tokens_per_second: Annotated[float, Field(gt=0.0)] | None = (
+        None  # required with minutes; var/timings/pretrain.json has the measured rate
+    )
 
     @model_validator(mode="after")
-    def is_one(self) -> Budget:
+    def check_single(self) -> Budget:
         given = [self.tokens, self.tokens_per_parameter, self.flops, self.minutes]
         if sum(value is not None for value in given) != 1:
             raise ValueError("give exactly one of tokens, tokens_per_parameter, flops, minutes")
         if (self.minutes is None) != (self.tokens_per_second is None):
-            raise ValueError("minutes and tokens_per_second belong together")
+            raise ValueError("minutes and tokens_per_second belong together; give both or neither")
         return self
 
 
 class Samples(Section):
-    """What the model writes at each point of the held-out curve, the likeliest token each time."""
+    """Texts that the model generates at each point of the held-out curve, by greedy decoding."""
 
-    prompts: Annotated[list[str], Field(min_length=1)]  # an empty one: a document from its beginning
+    prompts: Annotated[list[str], Field(min_length=1)]  # an empty prompt starts a new document
     max_tokens: Count
 
 
@@ -45,42 +47,44 @@ Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class Data(Section):
-    """How the shards' documents become rows, and how much of each source there is (docs/training.md)."""
+    """How the documents of the shards are packed into rows, and the share of each source (docs/training.md)."""
 
-    packing: Literal["stream", "best_fit"] = "stream"  # rows cut from one long text; or whole documents, rows padded
-    mask_documents: bool = True  # a token sees its own document only
-    mixture: dict[MixtureKey, Weight] | None = None  # source, or how its name begins → share of the rows, of their sum
-    max_epochs: Annotated[float, Field(gt=0.0)] | None = None  # of any source; a run that needs more is refused
+    packing: Literal["stream", "best_fit"] = "stream"  # rows cut from one long text; or whole documents in padded rows
+    mask_documents: bool = True  # a token attends to its own document only
+    mixture: dict[MixtureKey, Weight] | None = None  # source, or prefix of its name → relative share of the rows
+    max_epochs: Annotated[float, Field(gt=0.0)] | None = None  # per source; a run that would need more is refused
 
     @model_validator(mode="after")
-    def has_weight(self) -> Data:
+    def check_weights(self) -> Data:
         if self.mixture is not None and not any(self.mixture.values()):
             raise ValueError("mixture: no source has a weight above 0; give one, or leave mixture out")
         return self
 
 
 class Pretrain(Section):
+    """Model, training, data and budget of pretraining."""
+
     model: Architecture
     training: BudgetedOptimization
     data: Data = Data()
     budget: Budget | None = None
     samples: Samples | None = None
-    eval_tokens: Count  # of the val split, for the loss curve
+    eval_tokens: Count  # tokens of the val split for the held-out curve
 
     @model_validator(mode="before")
     @classmethod
-    def leave_open(cls, values: Any) -> Any:
-        """Set the settings that a budget decides to None where they are left out."""
+    def fill_open_settings(cls, values: Any) -> Any:
+        """Set the settings that a budget determines to None if they are left out."""
         training = values.get("training") if isinstance(values, dict) else None
         if not isinstance(training, dict):
             return values
         return {**values, "training": {**dict.fromkeys(BUDGETED), **training}}
 
     @model_validator(mode="after")
-    def is_complete(self) -> Pretrain:
+    def check_completeness(self) -> Pretrain:
         missing = [f"training.{name}" for name in BUDGETED if getattr(self.training, name) is None]
         if self.budget is None and missing:
-            raise ValueError(f"{', '.join(missing)}: missing; give it, or give pretrain.budget")
+            raise ValueError(f"{', '.join(missing)}: missing; set them, or set pretrain.budget")
         if self.budget is not None and self.training.total_steps and self.training.batch_rows:
             raise ValueError(
                 "training.total_steps and training.batch_rows leave nothing for budget; remove one of the three"

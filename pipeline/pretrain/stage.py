@@ -1,7 +1,7 @@
-"""Pretrain the transformer from scratch on the token shards: TOKENS → a model folder.
+"""Pretrain the transformer from scratch on the token shards: shards → a model folder.
 
-Resumes from `scratch/` after any interruption, with the same final weights on CPU. Memory: the model, its optimiser state and one
-batch; the shards stay on disk. Loss: cross-entropy of the next token; the curve of held-out bits per byte is in history.jsonl.
+Resumes from `scratch/` after any interruption, with the same final weights on a CPU. Memory: the model, its optimizer state and one
+batch; the shards stay on disk. Loss: cross-entropy of the next token; history.jsonl has the curve of held-out bits per byte.
 """
 
 from __future__ import annotations
@@ -28,28 +28,17 @@ from pipeline.pretrain.params import Pretrain, Samples
 from pipeline.storage.tables import read_shard
 from pipeline.training.phase import open_world, run_training
 
-EVAL_TOKENS = 6_144  # at a time
+EVAL_TOKENS = 6_144  # tokens per forward pass
 
 
 def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: Path) -> Metrics:
-    """Raises: `UserError` for shards of another tokenizer, or a corpus too small for one batch."""
+    """Train a model on the shards and write its folder.
+
+    Raises: `UserError` for shards of another tokenizer, or a corpus too small for one row.
+    """
     reader = Tokenizer.load(tokenizer)
-    stream, held_out = (
-        TokenStream(shards, split, verify_sha256=True, verified=scratch / "verified.jsonl")
-        for split in ("train", "val")
-    )
-    if stream.manifest["tokenizer_sha256"] != reader.sha256:
-        raise UserError(
-            "pretrain: the shards were written with another tokenizer", str(shards), "run dvc repro from shard on"
-        )
+    stream, held_out = _open_streams(shards, reader, params.model.seq_len, scratch / "verified.jsonl")
     config = ModelConfig(vocab_size=stream.manifest["vocab_size"], **params.model.model_dump())
-    for split in (stream, held_out):
-        if len(split) <= config.seq_len:
-            raise UserError(
-                f"pretrain: {split.name} does not fill one row",
-                f"{len(split)} tokens, pretrain.model.seq_len = {config.seq_len}",
-                "bring more text, raise shard.val_frac, or lower seq_len",
-            )
     settings = complete_training(params, config)
     plan = plan_data(
         params.data,
@@ -68,7 +57,7 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
         evaluate = add_samples(evaluate, reader, params.samples)
     with open_world() as world:
         if world.is_main and plan.shares:
-            print(f"pretrain: what the run is made of\n{plan}", flush=True)
+            print(f"pretrain: sources of the training rows\n{plan}", flush=True)
         metrics = run_training(
             "pretrain",
             model,
@@ -85,10 +74,28 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
         return metrics | plan.metrics if world.is_main else metrics
 
 
+def _open_streams(shards: Path, tokenizer: Tokenizer, seq_len: int, verified: Path) -> tuple[TokenStream, TokenStream]:
+    """Open the train and val splits. Raises: `UserError` for another tokenizer, or a split smaller than one row."""
+    stream, held_out = (TokenStream(shards, split, verify_sha256=True, verified=verified) for split in ("train", "val"))
+    if stream.manifest["tokenizer_sha256"] != tokenizer.sha256:
+        raise UserError(
+            "pretrain: the shards were written with another tokenizer", str(shards), "run dvc repro from shard on"
+        )
+    for split in (stream, held_out):
+        if len(split) <= seq_len:
+            raise UserError(
+                f"pretrain: {split.name} does not fill one row",
+                f"{len(split)} tokens, pretrain.model.seq_len = {seq_len}",
+                "add more text, raise shard.val_frac, or lower seq_len",
+            )
+    return stream, held_out
+
+
 def add_samples(
     evaluate: Callable[[Transformer], dict[str, float]], tokenizer: Tokenizer, samples: Samples
 ) -> Callable[[Transformer], dict[str, Any]]:
-    """The same figures, and what the model makes of each prompt. Raises: ValueError for a prompt that fills the window."""
+    """Return an evaluation that also generates a continuation of each prompt. It raises ValueError for a prompt that fills the
+    context window."""
     bos = tokenizer.get_special_id("bos")
     prompts = [[bos, *tokenizer.encode(text)] for text in samples.prompts]
 
@@ -100,25 +107,27 @@ def add_samples(
 
 
 def find_documents(table: Path, spans: Sequence[tuple[int, int]]) -> list[str]:
-    """The ids of the documents of the train split that have a token in one of these spans, in the order of the stream."""
-    found: list[str] = []
+    """Return the ids of the train documents that have a token in one of these spans, in stream order."""
+    document_ids: list[str] = []
     ranges = np.array(sorted(spans), dtype=np.int64)
     begins, stops = ranges[:, 0], np.maximum.accumulate(ranges[:, 1])
     for batch in read_shard(table, ["id", "split", "start", "n_tokens"]):
         start, length = (batch.column(name).to_numpy() for name in ("start", "n_tokens"))
-        # Of the spans that begin before a document's end, one ends behind its start.
+        # A document is touched if a span that begins before its end also ends after its start.
         behind = np.searchsorted(begins, start + length)
         touched = (behind > 0) & (stops[behind - 1] > start)
         ids, splits = batch.column("id"), batch.column("split")
-        found += [ids[int(row)].as_py() for row in np.flatnonzero(touched) if splits[int(row)].as_py() == "train"]
-    return found
+        document_ids += [
+            ids[int(row)].as_py() for row in np.flatnonzero(touched) if splits[int(row)].as_py() == "train"
+        ]
+    return document_ids
 
 
 def make_evaluation(
     stream: TokenStream, tokenizer: Tokenizer, seq_len: int, max_tokens: int, *, mask_documents: bool = False
 ) -> Callable[[Transformer], dict[str, float]]:
-    """A quick held-out figure for the curve: rows side by side, the first `max_tokens`, masked as training's are. The evaluate
-    stage measures it in full, document by document."""
+    """Return a quick evaluation for the curve: held-out bits per byte of the first `max_tokens` tokens in adjacent rows, masked as
+    in training. The evaluate stage measures all documents one by one."""
     n_rows = max(min(max_tokens, len(stream) - 1) // seq_len, 1)
     tokens = stream.read(0, n_rows * seq_len + 1)
     rows = torch.from_numpy(np.stack([tokens[row * seq_len : (row + 1) * seq_len + 1] for row in range(n_rows)]))

@@ -1,1 +1,1 @@
-"""Stage `sft`: a base model and conversations → a chat model."""
+"""Stage `sft`: fine-tune a base model on conversations into a chat model."""

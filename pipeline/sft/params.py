@@ -7,4 +7,6 @@ from pipeline.training.params import Optimization
 
 
 class Sft(Section):
+    """Settings of supervised fine-tuning."""
+
     training: Optimization

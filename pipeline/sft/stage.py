@@ -1,7 +1,7 @@
-"""Tune the pretrained model on conversations: a model folder and CONVERSATIONS → a model folder that can talk.
+"""Fine-tune the pretrained model on conversations: a base model and conversations → a chat model.
 
-The loss is on the assistant's tokens only. Whole conversations are packed into rows; none is cut unless it is longer than the
-window, and these are counted.
+The loss covers the assistant's tokens only. Whole conversations are packed into rows; only those longer than the context window are
+truncated, and counted.
 """
 
 from __future__ import annotations
@@ -29,15 +29,13 @@ EVAL_CONVERSATIONS = 128
 
 
 def run(params: Sft, *, base: Path, conversations: Path, scratch: Path, out: Path) -> Metrics:
-    """Raises: `UserError` when there is nothing to learn from."""
+    """Fine-tune the model and write its folder. Raises: `UserError` if there are no conversations."""
     settings = params.training
     model, tokenizer, _ = load_model(base)
     model.train().requires_grad_(True)
     rendered = read_conversations(conversations / "train.parquet", tokenizer)
     if not rendered:
-        raise UserError(
-            "sft: there is no conversation to learn from", f"none in {conversations}", "raise conversations.n_*"
-        )
+        raise UserError("sft: no conversations to train on", f"none in {conversations}", "raise conversations.n_*")
     batches = ConversationBatches(
         rendered,
         seq_len=model.config.seq_len,
@@ -71,16 +69,18 @@ def run(params: Sft, *, base: Path, conversations: Path, scratch: Path, out: Pat
 
 
 def read_conversations(path: Path, tokenizer: Tokenizer) -> list[Conversation]:
-    """Ids and loss masks by the one chat template."""
+    """Read conversations and render them with the chat template into ids and loss masks."""
     conversations: list[Conversation] = []
     for text in read_table(path, ["messages"]).column("messages"):
         ids, mask = render(messages_from_json(json.loads(text.as_py())), tokenizer)
-        conversations.append(Conversation(np.array(ids, dtype=np.int32), np.array(mask)))  # a tenth of a list's memory
+        conversations.append(
+            Conversation(np.array(ids, dtype=np.int32), np.array(mask))
+        )  # a tenth of the memory of a list
     return conversations
 
 
 def find_conversations(path: Path, batches: ConversationBatches, number: int) -> list[str]:
-    """The ids of the conversations that a batch is made of."""
+    """Return the ids of the conversations in a batch."""
     ids = read_table(path, ["id"]).column("id")
     return [ids[piece].as_py() for row in batches.at(number).rows for piece in batches.packing.rows[row]]
 
@@ -88,7 +88,7 @@ def find_conversations(path: Path, batches: ConversationBatches, number: int) ->
 def make_evaluation(
     conversations: list[Conversation], tokenizer: Tokenizer, seq_len: int
 ) -> Callable[[Transformer], dict[str, float]]:
-    """Mean nats of the assistant's tokens on a fixed part of the held-out conversations, for the curve."""
+    """Return an evaluation for the curve: mean nats of the assistant's tokens in a fixed sample of held-out conversations."""
     if not conversations:
         return lambda model: {}
     step = max(len(conversations) // EVAL_CONVERSATIONS, 1)

@@ -1,1 +1,1 @@
-"""What every stage that trains shares: settings, one phase of training, live curves, plan and peak."""
+"""Shared by the stages that train: settings, one training phase, live curves, the peak of a device."""

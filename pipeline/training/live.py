@@ -1,9 +1,9 @@
-"""What can be watched while a run trains: each step as a line of JSON, curves on an MLflow server, and on demand a profile.
+"""Report a run while it trains: each step as a line of JSON, live curves on an MLflow server, and a profile on request.
 
-In: the records of the training loop, on the main process. Out: `steps.jsonl` in the run's scratch folder, with clocks, one line a
-step as it ends (`tail -f scratch/pretrain/*/steps.jsonl`); where MLFLOW_TRACKING_URI names a server (http…), metrics of one MLflow
-run (Curves); with MINIGPT_PROFILE=1 a trace in var/profile/. None of them is an artifact. A run that resumes after a kill repeats
-the steps since its last checkpoint: the last line of a step counts. Time: 25 µs a step, 0.2 ms with a server.
+In: the records of the training loop, on the main process. Out: `steps.jsonl` in the run's scratch folder, with clock readings, one
+line per step (`tail -f scratch/pretrain/*/steps.jsonl`); if MLFLOW_TRACKING_URI is a server (http…), the metrics of one MLflow run
+(Curves); with MINIGPT_PROFILE=1 a trace in var/profile/. None of them is an artifact. A run that resumes after a kill repeats the
+steps since its last checkpoint: the last line of a step is the valid one. Time: 25 µs per step, 0.2 ms with a server.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from pipeline.frame.environment import read, read_flag
 
 PROFILES = Path("var") / "profile"
 STEPS_BEFORE, STEPS_PROFILED = 3, 3  # the first steps allocate and compile
-CLOSE_SECONDS = 20.0  # at most, to send the last points after a run that ended well
+CLOSE_SECONDS = 20.0  # at most, to send the last points after a successful run
 INTERRUPT_SECONDS = 2.0  # the same after an error or Ctrl-C
-MOST_PENDING = 500  # steps held for a server that is slow or away: 2 MB, and at exit one round of MLflow's threads
+MOST_PENDING = 500  # steps buffered for a slow or unreachable server: 2 MB, and at exit one round of MLflow's threads
 
 
 class Curves:
-    """Log each step to the MLflow run of a key, new or resumed, without waiting for the server.
+    """Logs each step to the MLflow run of a key, new or resumed, without waiting for the server.
 
-    A daemon thread imports MLflow (3 s, 120 MB) and opens the run. From then on MLflow's own asynchronous queue sends the points. A
-    step that finds `MOST_PENDING` steps unsent is dropped: steps.jsonl has it. A server that fails is reported once, at the end.
+    A daemon thread imports MLflow (3 s, 120 MB) and opens the run. From then on MLflow's own asynchronous queue sends the points. If
+    `MOST_PENDING` steps are unsent, further steps are dropped: steps.jsonl has them. A failing server is reported once, at the end.
     """
 
     def __init__(self, name: str, key: str) -> None:
@@ -50,11 +50,11 @@ class Curves:
         try:
             # By name: what a server shows changes no artifact, so that the registry is no code dependency of training.
             self._run = importlib.import_module("pipeline.registry.store").open_live_run(self.name, key)
-        except Exception as error:  # whatever a client may raise, training goes on
+        except Exception as error:  # training continues whatever the client raises
             self._error = error
 
     def log(self, record: StepRecord) -> None:
-        """Queue one step; return at once."""
+        """Queue one step and return immediately."""
         self._n_steps += 1
         if len(self._steps) < MOST_PENDING:
             self._steps.append(record)
@@ -74,14 +74,14 @@ class Curves:
                 self._error, self._n_lost = error, self._n_lost + 1
 
     def _collect(self) -> None:
-        """Forget the steps that have arrived, and count those that failed."""
+        """Drop the steps that were sent, and count those that failed."""
         while self._pending and self._pending[0].done():
             error = self._pending.popleft().exception()
             if error is not None:
                 self._error, self._n_lost = error, self._n_lost + 1
 
     def close(self, *, is_whole: bool) -> None:
-        """Send what is left and end the MLflow run, within a bounded time."""
+        """Send the remaining steps and end the MLflow run, within a bounded time."""
         deadline = time.monotonic() + (CLOSE_SECONDS if is_whole else INTERRUPT_SECONDS)
         self._thread.join(max(deadline - time.monotonic(), 0))
         while self._run is not None and (self._steps or self._pending) and time.monotonic() < deadline:
@@ -115,13 +115,13 @@ class Curves:
 
 
 def get_points(record: StepRecord) -> dict[str, float]:
-    """Return the metrics of a step by name: all its numbers except its own number."""
+    """Return the metrics of a step by name: all numbers except the step number."""
     values = record.to_dict()
     return {name: float(value) for name, value in values.items() if isinstance(value, int | float) and name != "step"}
 
 
 class Live:
-    """`with Live(stage, scratch) as live: live.on_step(record)`; nothing is opened before the first step."""
+    """Reports every step: `with Live(stage, scratch) as live: live.on_step(record)`. Nothing is opened before the first step."""
 
     def __init__(self, stage: str, scratch: Path) -> None:
         self.stage, self.path = stage, scratch / "steps.jsonl"
@@ -134,8 +134,9 @@ class Live:
         return self
 
     def on_step(self, record: StepRecord) -> None:
+        """Write the step to steps.jsonl, send it to the server if there is one, and advance the profile."""
         if self._file is None:
-            self._file = self.path.open("a", encoding="utf-8", buffering=1)  # a line at a time
+            self._file = self.path.open("a", encoding="utf-8", buffering=1)  # line-buffered
             if read("MLFLOW_TRACKING_URI").startswith("http"):
                 self._curves = Curves(self.stage, self.path.parent.name)
         self._file.write(json.dumps(record.to_dict()) + "\n")
@@ -147,7 +148,7 @@ class Live:
                 self._turn_profile()
 
     def _turn_profile(self) -> None:
-        """Start the profile, or end it and write the trace."""
+        """Start the profiler, or stop it and write the trace."""
         if self._profiler is None:
             from torch.profiler import profile
 
@@ -159,7 +160,7 @@ class Live:
         PROFILES.mkdir(parents=True, exist_ok=True)
         path = PROFILES / f"{self.stage}.json.gz"
         self._profiler.export_chrome_trace(str(path))
-        print(f"{self.stage}: a profile of {STEPS_PROFILED} steps is in {path}", flush=True)
+        print(f"{self.stage}: wrote a profile of {STEPS_PROFILED} steps to {path}", flush=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,4 +1,4 @@
-"""Settings that every stage that trains shares: the shape of the network and the optimization."""
+"""Settings shared by the stages that train: network sizes and optimization."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.frame.settings import Count, Frac, LearningRate, Section, Seed
 
 
 class Architecture(Section):
-    """The decoder's shape; the vocabulary's size comes with the tokenizer."""
+    """The sizes of the decoder; the vocabulary size comes from the tokenizer."""
 
     n_layer: Annotated[int, Field(ge=1, le=256)]
     n_head: Annotated[int, Field(ge=1, le=256)]
@@ -23,18 +23,18 @@ class Architecture(Section):
     is_tied: bool = True
 
     @model_validator(mode="after")
-    def heads_divide(self) -> Architecture:
+    def check_heads(self) -> Architecture:
         if self.n_head % self.n_kv_head:
             raise ValueError(f"n_head ({self.n_head}) must be a multiple of n_kv_head ({self.n_kv_head})")
         return self
 
 
 class Spikes(Section):
-    """Steps that are not taken (model/training/spikes.py): the batch is left out, its documents are named in events.jsonl."""
+    """Detection of bad steps (model/training/spikes.py): the batch is skipped and its documents are listed in events.jsonl."""
 
-    max_robust_z: Annotated[float, Field(ge=0.0)]  # a loss so many robust deviations above the median; 0 = only NaN
-    window_steps: Annotated[int, Field(ge=8)] = 100  # of which the median is taken
-    back_steps: Annotated[int, Field(ge=0)] = 0  # also undone, and their batches left out
+    max_robust_z: Annotated[float, Field(ge=0.0)]  # in robust standard deviations above the median; 0 = only non-finite
+    window_steps: Annotated[int, Field(ge=8)] = 100  # length of the window for the median
+    back_steps: Annotated[int, Field(ge=0)] = 0  # steps to undo, whose batches are skipped too
     max_skips: Annotated[int, Field(ge=0)] = 0  # one more ends the run
 
 
@@ -43,27 +43,29 @@ R = TypeVar("R")  # LearningRate, or LearningRate | None
 
 
 class Training(Section, Generic[C, R]):
-    """One run of the training loop: Muon on the matrices, AdamW on the rest; warmup, constant, decay.
+    """One run of the training loop: Muon for matrices, AdamW for the rest; warmup, constant, decay.
 
-    The names are those of model.training.loop.TrainSettings, OptimSettings and WatchSettings (`spikes`), which take them over whole.
+    The names are those of model.training.loop.TrainSettings, OptimSettings and WatchSettings (`spikes`), which receive them all.
     """
 
     seed: Seed
     total_steps: C
-    batch_rows: C  # rows of seq_len tokens in one optimizer step, over all processes
-    micro_rows: Annotated[int, Field(ge=0)]  # rows a process computes at once, 0 = its whole share; less memory
+    batch_rows: C  # rows of seq_len tokens per optimizer step, over all processes
+    micro_rows: Annotated[
+        int, Field(ge=0)
+    ]  # rows that a process computes at once; 0 = its whole share; fewer save memory
     matrix_lr: R
     embedding_lr: R
     head_lr: R
     norm_lr: R
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
-    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95  # Muon's; a run of few hundred steps does better with less
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95  # of Muon; runs of a few hundred steps do better with less
     warmup_frac: Frac
     decay_frac: Frac
     final_lr_frac: Frac
     max_grad_norm: Annotated[float, Field(ge=0.0)]  # 0 = no clipping
     eval_every: C  # steps between two points of the held-out curve
-    spikes: Spikes | None = None  # without it, only a loss that is not finite ends the run
+    spikes: Spikes | None = None  # null: a non-finite loss ends the run, any other is accepted
 
 
 Optimization: TypeAlias = Training[Count, LearningRate]

@@ -1,7 +1,7 @@
-"""The peak of a device in matrix products, which the MFU of training is a fraction of.
+"""Look up or measure the peak of a device in dense matrix products, the denominator of the MFU.
 
-In: a device. Out: TFLOP/s of dense products: the maker's number for a GPU that is known by name, else what a product reaches here.
-Time: 0.1 s on a CPU. Imports torch only when something is measured: a plan for GPUs does not need it.
+In: a device. Out: TFLOP/s: the vendor's number for a known GPU, else the speed measured for a product. Time: 0.1 s on a CPU. Torch is
+imported only to measure: a plan for GPUs does not need it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-# name → (dense bf16 TFLOP/s, GB) of one
+# name → (dense bf16 TFLOP/s, memory in GB)
 DEVICES = {
     "a100": (312.0, 80.0),
     "b200": (2250.0, 180.0),
@@ -29,7 +29,7 @@ ROUNDS = 20
 
 
 def get_peak_tflops(device: torch.device, *, is_bf16: bool = True, n_threads: int = 0) -> tuple[float, str]:
-    """Return TFLOP/s and the name of the device, which notes where the peak was measured."""
+    """Return TFLOP/s and the name of the device, which says so if the peak was measured."""
     import torch
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -40,14 +40,15 @@ def get_peak_tflops(device: torch.device, *, is_bf16: bool = True, n_threads: in
 
 
 def look_up_peak(name: str) -> float | None:
-    """Look a peak up by the driver's name, such as NVIDIA H100 80GB HBM3; a PCIe or NVL card of that name reaches less."""
+    """Return the peak for a driver's device name, such as NVIDIA H100 80GB HBM3, or None if it is unknown. PCIe and NVL cards are
+    slower than their namesakes and count as unknown."""
     words = name.lower().replace("geforce ", "").replace("rtx ", "rtx").replace("-", " ").split()
-    found = [tflops for kind, (tflops, _) in DEVICES.items() if kind in words]
-    return None if {"pcie", "nvl"} & set(words) or not found else found[0]
+    peaks = [tflops for kind, (tflops, _) in DEVICES.items() if kind in words]
+    return None if {"pcie", "nvl"} & set(words) or not peaks else peaks[0]
 
 
 def measure_peak(device: torch.device, *, is_bf16: bool = True, n_threads: int = 0) -> float:
-    """Return TFLOP/s of the fastest of some products of two square matrices; on a CPU with `n_threads` threads (0 = as it is)."""
+    """Return TFLOP/s of the fastest of `ROUNDS` products of two square matrices, on a CPU with `n_threads` threads (0 = unchanged)."""
     import torch
 
     before = torch.get_num_threads()
@@ -68,6 +69,7 @@ def measure_peak(device: torch.device, *, is_bf16: bool = True, n_threads: int =
 
 
 def _wait_for(device: torch.device) -> None:
+    """Wait until a GPU has finished; do nothing on a CPU."""
     import torch
 
     if device.type == "cuda":

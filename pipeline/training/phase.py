@@ -1,8 +1,8 @@
-"""What pretrain and sft share around the training loop: settings, device, progress, the curve of held-out bits per byte.
+"""Run one training phase of pretrain or sft: settings, device, progress, held-out curve, the model folder.
 
-In: a model, its batches, the `training` section of the params. Out: the trained model in the stage's folder with
-`history.jsonl`, which holds no clocks, so that the same run gives the same bytes, and `events.jsonl` where batches were left
-out. Clock readings (tokens per second, MFU) are reported to the frame, and written to scratch as they come (pipeline/training/live.py).
+In: a model, its batches, the `training` section of the params. Out: the trained model in the stage's folder with `history.jsonl`,
+without clock readings, so that the same run gives the same bytes, and `events.jsonl` if batches were skipped. Clock readings
+(tokens per second, MFU) are reported to the frame and written to scratch during the run (pipeline/training/live.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
+
+from torch import Tensor
 
 from model.data.batches import Batches
 from model.data.prefetch import Prefetcher
@@ -37,19 +39,20 @@ from pipeline.training.peak import get_peak_tflops
 Evaluation = Callable[[Transformer], Mapping[str, Any]]
 DocumentsOf = Callable[[int], Sequence[str]]  # the number of a batch → ids
 SHOWN_DOCUMENTS = 8
-CLOCKS = ("seconds", "tokens_per_second")  # what differs between two runs of the same thing
+CLOCKS = ("seconds", "tokens_per_second")  # fields that differ between two identical runs
 
 
 def open_world() -> AbstractContextManager[World]:
-    """Return the World that the environment asks for: device and sharding change no more than last digits of a result.
+    """Return the World that the environment selects: device and sharding change only the last digits of a result.
 
-    MINIGPT_TIMEOUT_SECONDS has to be longer than the main process takes for an evaluation, during which the others wait."""
+    MINIGPT_TIMEOUT_SECONDS must exceed the time of an evaluation by the main process, during which the others wait.
+    """
     timeout = read_seconds("MINIGPT_TIMEOUT_SECONDS")
     return connect(read("MINIGPT_DEVICE"), sharding=read("MINIGPT_SHARDING"), timeout_seconds=timeout)
 
 
 def make_settings(params: Optimization) -> TrainSettings:
-    """Return the loop's settings: the params of one training run by their names, and what the environment decides."""
+    """Return the settings of the training loop: params by name, and the values that the environment determines."""
     values = params.model_dump(exclude={"spikes"})
     return TrainSettings(
         **_select_values(TrainSettings, values),
@@ -65,7 +68,7 @@ def make_settings(params: Optimization) -> TrainSettings:
 
 
 def _select_values(settings: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that a settings dataclass has a field for."""
+    """Return the values for which a settings dataclass has a field."""
     return {field.name: values[field.name] for field in fields(settings) if field.name in values}
 
 
@@ -83,10 +86,10 @@ def run_training(
     out: Path,
     bytes_per_token: float = 0.0,
 ) -> Metrics:
-    """Trains (or goes on with what `scratch` holds) and writes the model folder; only the main process has metrics to give.
+    """Train, resuming from `scratch`, and write the model folder. Return metrics on the main process, an empty dict on the others.
 
-    `documents_of` gives the ids of what a batch is made of, to name them when something goes wrong. With `bytes_per_token` the
-    loss of each step is shown in bits per byte too.
+    `documents_of` returns the ids of the documents in a batch, for error messages and events.jsonl. With `bytes_per_token` the
+    progress bar also shows the loss of each step in bits per byte.
     """
     epochs = params.total_steps * batches.batch_rows / batches.n_rows
     log = print if world.is_main else (lambda _: None)
@@ -95,7 +98,7 @@ def run_training(
         f"{model.config.seq_len} tokens, {epochs:.2f} epochs, {world.n_ranks} process(es) on {world.device}"
     )
     if read("MINIGPT_SHARDING") == "full" and not world.is_sharded:
-        log(f"{stage}: MINIGPT_SHARDING=full has no effect: a single process has nothing to share out")
+        log(f"{stage}: MINIGPT_SHARDING=full has no effect: there is only one process")
     peak = measure_peak_flops(world)
     events: list[TrainingEvent] = []
     bar = Bar(stage, params.total_steps, "steps", is_shown=world.is_main)
@@ -119,11 +122,7 @@ def run_training(
             name_batch=lambda batch: name_documents(documents_of(batch)),
             world=world,
         )
-    weights = None
-    if world.is_sharded:
-        from model.training.sharding import gather_weights
-
-        weights = {name: weight.cpu() for name, weight in gather_weights(model, world)}
+    weights = _gather_on_main(model, world)
     if not world.is_main:
         return {}
     save_model(out, model, tokenizer, phase=stage, weights=weights)
@@ -136,21 +135,30 @@ def run_training(
     return metrics
 
 
+def _gather_on_main(model: Transformer, world: World) -> dict[str, Tensor] | None:
+    """Return the whole weights of a sharded model on the main process; None if the model is not sharded."""
+    if not world.is_sharded:
+        return None
+    from model.training.sharding import gather_weights
+
+    return {name: weight.cpu() for name, weight in gather_weights(model, world)}
+
+
 def name_documents(ids: Sequence[str]) -> str:
-    """For a message: the first few, and how many there are."""
+    """Return the first few ids and the number of the others, for a message."""
     shown = ", ".join(ids[:SHOWN_DOCUMENTS])
     more = f" and {len(ids) - SHOWN_DOCUMENTS} more" if len(ids) > SHOWN_DOCUMENTS else ""
     return f" (of {shown}{more})" if ids else ""
 
 
 def write_events(path: Path, events: list[TrainingEvent], documents_of: DocumentsOf) -> None:
-    """One JSON object for each time that batches were left out, with the ids of all that the bad one is made of."""
+    """Write one JSON object per event, with the ids of all documents in the bad batch."""
     rows = [event.to_dict() | {"documents": list(documents_of(event.batch))} for event in events]
     path.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
 
 
 def describe_step(record: StepRecord, mfu: float, bytes_per_token: float = 0.0) -> str:
-    """The note beside the bar: loss, speed, and held-out bits per byte where they were just measured."""
+    """Return the text beside the progress bar: loss, speed, and held-out metrics if they were just measured."""
     parts = [f"loss {record.loss_nats:.3f}"]
     if bytes_per_token:
         parts.append(f"bpb {record.loss_nats / math.log(2) / bytes_per_token:.3f}")
@@ -162,35 +170,36 @@ def describe_step(record: StepRecord, mfu: float, bytes_per_token: float = 0.0) 
 
 
 def measure_peak_flops(world: World) -> float:
-    """FLOP/s of all processes together, at the precision that training takes; each has its own cores or its own GPU."""
+    """Return the peak FLOP/s of all processes together, at the precision of training; infinity outside the main process. Each
+    process has its own cores or its own GPU."""
     is_bf16 = has_fast_bf16(world.device)
     return get_peak_tflops(world.device, is_bf16=is_bf16)[0] * 1e12 * world.n_ranks if world.is_main else math.inf
 
 
 def compute_mfu(tokens_per_second: float, model: Transformer, peak: float) -> float:
-    """Model FLOPs a second as a share of the peak (PaLM, Chowdhery et al. 2022, appendix B; the causal half of attention)."""
+    """Return the model FLOPs utilization (PaLM, Chowdhery et al. 2022, appendix B, with the causal half of attention)."""
     return tokens_per_second * model.config.count_flops_per_token() / peak
 
 
 def report_speed(last: StepRecord, model: Transformer, peak: float) -> None:
-    """Report the time of the whole run, resumed or not, to the frame."""
+    """Report the time and speed of the whole run, including earlier starts, to the frame."""
     rate = last.tokens / last.seconds
     report_timings(train_seconds=last.seconds, tokens_per_second=rate, mfu=compute_mfu(rate, model, peak))
 
 
 def get_measurements(record: StepRecord) -> dict[str, float]:
-    """What was measured at this step, without samples."""
+    """Return the held-out metrics of a step, without samples."""
     return {name: value for name, value in record.evaluation.items() if isinstance(value, float)}
 
 
 def write_history(path: Path, history: list[StepRecord]) -> None:
-    """One JSON object a step, without clocks."""
+    """Write one JSON object per step, without clock readings."""
     rows = [{key: value for key, value in record.to_dict().items() if key not in CLOCKS} for record in history]
     path.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
 
 
 def summarize_run(history: list[StepRecord], model: Transformer, epochs: float) -> Metrics:
-    """Flat figures of a finished run; the loss is the mean over the last tenth of the steps."""
+    """Return the metrics of a finished run; the training loss is the mean over the last tenth of the steps."""
     tail = history[-max(len(history) // 10, 1) :]
     last = history[-1]
     metrics: Metrics = {

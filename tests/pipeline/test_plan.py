@@ -91,7 +91,7 @@ def test_twice_the_devices_take_half_the_time() -> None:
     [
         (["--recipe", "nothing"], "no recipe nothing"),
         (["--recipe", "smoke", "--device", "h100", "--devices", "7"], "multiple of the number of devices"),
-        (["--recipe", "smoke", "--device", "h100", "--mfu", "2"], "share of the peak"),
+        (["--recipe", "smoke", "--device", "h100", "--mfu", "2"], "fraction of the peak"),
         (["--recipe", "smoke", "--device", "h100", "--tflops", "0"], "--tflops must be above 0"),
     ],
 )

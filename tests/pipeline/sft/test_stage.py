@@ -42,7 +42,7 @@ def test_nothing_to_learn_from_is_refused(finished_workspace: Path, tmp_path: Pa
     empty = read_table(finished_workspace / "data/conversations/train.parquet").slice(0, 0).cast(CONVERSATIONS)
     write_table(tmp_path / "train.parquet", empty)
     write_table(tmp_path / "heldout.parquet", empty)
-    with pytest.raises(UserError, match="no conversation"):
+    with pytest.raises(UserError, match="no conversations"):
         run(
             load_params(finished_workspace / "params.yaml").sft,
             base=finished_workspace / "data/pretrain",
