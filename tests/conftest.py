@@ -6,11 +6,12 @@ import contextlib
 import os
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from ruamel.yaml import YAML
 
@@ -69,10 +70,28 @@ def quiet_training() -> Iterator[None]:
     os.environ.pop("MINIGPT_COMPILE")
 
 
+def build_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
+    """Return the folder `name`, filled by `build(folder)` once per session: by one pytest-xdist worker, and shared by all. Never write to it."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, complete = root / name, root / f"{name}.complete"
+    with FileLock(root / f"{name}.lock"):
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            build(folder)
+            complete.touch()
+    return folder
+
+
+def run_all_stages(workspace: Path) -> None:
+    """Create a workspace and run every stage in it."""
+    new_workspace(workspace)
+    for name, argv in stage_commands().items():
+        assert run_command(workspace, argv) == 0, name
+
+
 @pytest.fixture(scope="session")
 def finished_workspace(tmp_path_factory: pytest.TempPathFactory, quiet_training: None) -> Path:
     """Return a workspace in which every stage has run. Read it, never write to it."""
-    workspace = new_workspace(tmp_path_factory.mktemp("finished_workspace"))
-    for name, argv in stage_commands().items():
-        assert run_command(workspace, argv) == 0, name
-    return workspace
+    return build_once(tmp_path_factory, "finished_workspace", run_all_stages)
