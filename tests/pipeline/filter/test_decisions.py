@@ -1,4 +1,4 @@
-"""Thresholds to decisions."""
+"""Thresholds become rules, and rules become decisions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_the_first_broken_rule_is_the_reason(rows: list[tuple[float, float]], le
     assert find_first_broken(scores, [make_rule("min_a", least), make_rule("max_b", most)]).tolist() == expected
 
 
-def test_a_threshold_names_its_score_and_the_side_that_stays() -> None:
+def test_a_threshold_names_its_score_and_the_side_that_is_kept() -> None:
     assert make_rule("min_words", 12) == Rule("min_words", "words", "min", 12.0)
     assert make_rule("max_top_2gram_char_frac", 0.2).score == "top_2gram_char_frac"
     with pytest.raises(AssertionError):

@@ -1,4 +1,4 @@
-"""Evaluation sets from real files of each kind; what is wrong with one is said."""
+"""Evaluation sets are read from files of each kind, and errors in them are reported."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def leaks_of(path: Path, fields: list[str]) -> Leaks:
+def read_test_leaks(path: Path, fields: list[str]) -> Leaks:
     sets = {"sets": [{"name": "ours", "path": path.name, "fields": fields}]}
     return read_leaks(Decontamination.model_validate(sets), path.parent)
 
 
-def labels(path: Path, fields: list[str]) -> list[tuple[str, str]]:
+def read_labels(path: Path, fields: list[str]) -> list[tuple[str, str]]:
     return list(read_set(EvaluationSet(name="ours", path=path.name, fields=fields), path.parent, "x"))
 
 
-def written(tmp_path: Path, kind: str) -> Path:
+def write_set(tmp_path: Path, kind: str) -> Path:
     lines = "".join(json.dumps(row) + "\n" for row in ROWS)
     path = tmp_path / f"test{kind}"
     match kind:
@@ -63,26 +63,26 @@ def written(tmp_path: Path, kind: str) -> Path:
 
 @pytest.mark.parametrize("kind", [".jsonl", ".jsonl.gz", ".parquet", ".txt"])
 def test_each_kind_of_file_gives_the_same_items(tmp_path: Path, kind: str) -> None:
-    path = written(tmp_path, kind)
-    found = labels(path, [] if kind == ".txt" else ["question"])
+    path = write_set(tmp_path, kind)
+    items = read_labels(path, [] if kind == ".txt" else ["question"])
     rows = (1, 3) if kind == ".txt" else (1, 2)
-    assert found == [(f"ours:test{kind}#{row}", each["question"]) for row, each in zip(rows, ROWS, strict=True)]
-    leaks = leaks_of(path, [] if kind == ".txt" else ["question"])
+    assert items == [(f"ours:test{kind}#{row}", each["question"]) for row, each in zip(rows, ROWS, strict=True)]
+    leaks = read_test_leaks(path, [] if kind == ".txt" else ["question"])
     text = split_words(fold(pa.array([f"Quiz. {ROWS[1]['question']}", "Nothing to see here."])))
-    assert measure_overlap(text, leaks).column("leak_item").to_pylist() == [found[1][0], ""]
+    assert measure_overlap(text, leaks).column("leak_item").to_pylist() == [items[1][0], ""]
     assert count_leak_ngrams(leaks) == {"decontamination_ours_ngrams": 10, "decontamination_ours_too_short": 0}
 
 
 def test_dotted_fields_and_folders(tmp_path: Path) -> None:
-    written(tmp_path, ".jsonl")
-    written(tmp_path, ".parquet")
-    found = labels(tmp_path, ["choices.text"])
-    assert found == [(f"ours:test{kind}#1", text) for kind in (".jsonl", ".parquet") for text in ("ten", "two")]
-    assert labels(tmp_path / "*.jsonl", ["choices.text"]) == found[:2]
+    write_set(tmp_path, ".jsonl")
+    write_set(tmp_path, ".parquet")
+    items = read_labels(tmp_path, ["choices.text"])
+    assert items == [(f"ours:test{kind}#1", text) for kind in (".jsonl", ".parquet") for text in ("ten", "two")]
+    assert read_labels(tmp_path / "*.jsonl", ["choices.text"]) == items[:2]
 
 
-def test_the_file_of_a_worker_is_the_same_each_time(tmp_path: Path) -> None:
-    leaks = leaks_of(written(tmp_path, ".jsonl"), ["question", "choices.text"])
+def test_the_file_for_workers_has_the_same_bytes_each_time(tmp_path: Path) -> None:
+    leaks = read_test_leaks(write_set(tmp_path, ".jsonl"), ["question", "choices.text"])
     write_leaks(tmp_path / "a.parquet", leaks)
     write_leaks(tmp_path / "b.parquet", load_leaks(tmp_path / "a.parquet"))
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
@@ -90,8 +90,8 @@ def test_the_file_of_a_worker_is_the_same_each_time(tmp_path: Path) -> None:
     assert count_leak_ngrams(leaks)["decontamination_ours_too_short"] == 2
 
 
-def test_what_went_is_counted_by_set(tmp_path: Path) -> None:
-    path = written(tmp_path, ".jsonl")
+def test_dropped_documents_are_counted_by_set(tmp_path: Path) -> None:
+    path = write_set(tmp_path, ".jsonl")
     (tmp_path / "sky.txt").write_text("A cat that sat on the mat of a hat never saw a rat", encoding="utf-8")
     sets = [
         {"name": "quiz", "path": path.name, "fields": ["question"]},
@@ -111,7 +111,7 @@ def test_what_went_is_counted_by_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "fields", "says"),
+    ("name", "data", "fields", "message"),
     [
         ("a.jsonl", b'{"question": "x"}\n', ["answer"], "no row has answer"),
         ("a.jsonl", b'{"question": "x"}\n', [], "no fields are named"),
@@ -125,12 +125,12 @@ def test_what_went_is_counted_by_set(tmp_path: Path) -> None:
         ("a.txt", b"\n \n", [], "no texts"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path: Path, name: str, data: bytes, fields: list[str], says: str) -> None:
+def test_errors_in_files_are_reported(tmp_path: Path, name: str, data: bytes, fields: list[str], message: str) -> None:
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(UserError, match=says):
-        leaks_of(tmp_path / name, fields)
+    with pytest.raises(UserError, match=message):
+        read_test_leaks(tmp_path / name, fields)
 
 
-def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_path_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"sets\.0\.path"):
-        leaks_of(tmp_path / "none.jsonl", ["question"])
+        read_test_leaks(tmp_path / "none.jsonl", ["question"])

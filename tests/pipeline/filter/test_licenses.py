@@ -1,4 +1,4 @@
-"""SPDX expressions against a list."""
+"""SPDX expressions are judged against allowed and denied ids."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pipeline.frame.errors import UserError
 
 
 @pytest.mark.parametrize(
-    ("license", "allowed", "stays"),
+    ("license", "allowed", "is_allowed"),
     [
         ("MIT", ["MIT"], True),
         ("mit", ["MIT"], True),
@@ -49,11 +49,11 @@ from pipeline.frame.errors import UserError
         ("NOT MIT", ["MIT"], False),
     ],
 )
-def test_license(license: str, allowed: list[str], stays: bool) -> None:
-    assert (judge_license(license, make_policy(allowed)) == ALLOWED) is stays
+def test_an_expression_is_allowed_by_its_ids(license: str, allowed: list[str], is_allowed: bool) -> None:
+    assert (judge_license(license, make_policy(allowed)) == ALLOWED) is is_allowed
 
 
-def test_a_column_keeps_its_order() -> None:
+def test_verdicts_follow_the_order_of_the_column() -> None:
     column = pa.array(["MIT", "unknown", "MIT", "0BSD"])
     policy = make_policy(["MIT"])
     assert judge_licenses(column, policy).tolist() == [ALLOWED, UNKNOWN, ALLOWED, NOT_ALLOWED]
@@ -98,13 +98,13 @@ def test_a_column_keeps_its_order() -> None:
         ("MIT", ["unknown"], [], NOT_ALLOWED),
     ],
 )
-def test_allow_and_deny(license: str, allow: list[str], deny: list[str], expected: int) -> None:
+def test_deny_takes_precedence_over_allow(license: str, allow: list[str], deny: list[str], expected: int) -> None:
     assert judge_licenses(pa.array([license]), make_policy(allow, deny)).tolist() == [expected]
     scores = measure_licenses(pa.array([license]), make_policy(allow, deny)).to_pylist()[0]
     assert [scores[rule.score] for rule in RULES] == [float(expected == index) for index in range(3)]
 
 
-def test_what_is_unknown_may_be_kept() -> None:
+def test_unknown_licenses_can_be_kept() -> None:
     kept = make_policy(["MIT"], is_unknown_kept=True)
     licenses = pa.array(["", "unknown", "NONE", "MIT AND NOASSERTION", "GPL-3.0-only AND unknown"])
     assert judge_licenses(licenses, kept).tolist() == [ALLOWED] * 4 + [NOT_ALLOWED]
@@ -120,7 +120,7 @@ EXPRESSIONS = st.recursive(
 
 
 @given(EXPRESSIONS, EXPRESSIONS, st.sets(IDS), st.sets(IDS))
-def test_the_worse_part_of_an_and_the_better_of_an_or(left: str, right: str, allow: set[str], deny: set[str]) -> None:
+def test_and_takes_the_worse_verdict_and_or_the_better(left: str, right: str, allow: set[str], deny: set[str]) -> None:
     policy = make_policy(sorted(allow), sorted(deny))
     a, b, both, one = (
         judge_license(text, policy) for text in (left, right, f"{left} AND {right}", f"{left} OR {right}")
@@ -130,17 +130,17 @@ def test_the_worse_part_of_an_and_the_better_of_an_or(left: str, right: str, all
 
 
 @given(EXPRESSIONS, st.sets(IDS, min_size=1), st.sets(IDS), IDS)
-def test_to_deny_more_never_lets_more_pass(license: str, allow: set[str], deny: set[str], another: str) -> None:
+def test_denying_more_never_permits_more(license: str, allow: set[str], deny: set[str], another: str) -> None:
     before = judge_license(license, make_policy(sorted(allow), sorted(deny)))
     assert judge_license(license, make_policy(sorted(allow), sorted(deny | {another}))) <= before
 
 
-def test_a_violation_names_licenses_counts_and_first_documents() -> None:
+def test_violations_list_licenses_counts_and_first_documents() -> None:
     ids = pa.array([f"d{i}" for i in range(8)])
     licenses = pa.array(["MIT", "GPL-3.0-only", "", "GPL-3.0-only", "ISC", "GPL-3.0-only", "GPL-3.0-only", "MIT"])
     policy = make_policy(["MIT"], ["GPL-*"])
-    found = find_violations(ids, licenses, policy)
-    assert found == [
+    violations = find_violations(ids, licenses, policy)
+    assert violations == [
         ("GPL-3.0-only", "license_denied", 4, ("d1", "d3", "d5")),
         ("", "license_unknown", 1, ("d2",)),
         ("ISC", "license_not_allowed", 1, ("d4",)),
@@ -149,6 +149,6 @@ def test_a_violation_names_licenses_counts_and_first_documents() -> None:
         UserError,
         match=r"4 documents under GPL-3.0-only \(license_denied\): d1, d3, d5 …; 1 documents under \(none\)",
     ):
-        refuse_violations(found)
+        refuse_violations(violations)
     refuse_violations(find_violations(ids, pa.array(["MIT"] * 8), policy))
     assert find_violations(pa.array([], pa.string()), pa.array([], pa.string()), policy) == []

@@ -1,5 +1,7 @@
 """A rule is one pure function, one threshold and one call of `make_rule_step`; a threshold that is not set adds no step."""
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Numbers are found exactly where python-stdnum's check digits are right, random ones and ones made right."""
+"""Random and corrected numbers are found exactly if python-stdnum accepts their check digits."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def digits(n: int) -> st.SearchStrategy[str]:
     return st.text("0123456789", min_size=n, max_size=n)
 
 
-def valid(is_right: Callable[[str], object]) -> Callable[[str], bool]:
-    """As the check digits alone are concerned: some of stdnum's validators also ask for dates and places."""
+def catch_errors(is_valid: Callable[[str], object]) -> Callable[[str], bool]:
+    """Return a check of the check digits alone; some of stdnum's validators also require valid dates and places."""
 
     def check(number: str) -> bool:
         try:
-            return bool(is_right(number))
+            return bool(is_valid(number))
         except ValueError:
             return False
 
     return check
 
 
-def checked(body: int, calculate: Callable[[str], str]) -> Callable[[str], bool]:
+def check_digits_equal(body: int, calculate: Callable[[str], str]) -> Callable[[str], bool]:
     return lambda number: calculate(number[:body]) == number[body:]
 
 
@@ -52,7 +52,7 @@ def with_letters(body: st.SearchStrategy[str], letters: str) -> st.SearchStrateg
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DATES = "(18|19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|1[0-9]|2[0-8])"
 CODICE = r"[A-Z]{6}[0-9]{2}[ABCDEHLMPRST](0[1-9]|1[0-9]|2[0-8])[A-Z][0-9]{3}"
-# What finds the number, the word before it, numbers of its form, the check by python-stdnum's own functions
+# finder, cue word, numbers of this form, the check by python-stdnum's own functions
 CASES = {
     "luhn": (find_card, "", digits(15).map("4{}".format), luhn.is_valid),
     "bsn": (find_id, "BSN ", digits(9), lambda number: bsn.checksum(number) == 0 and int(number) > 0),
@@ -63,14 +63,14 @@ CASES = {
     "dni": (find_id, "", with_letters(digits(8), LETTERS), dni.is_valid),
     "nie": (find_id, "", with_letters(st.from_regex(r"[XYZ][0-9]{7}", fullmatch=True), LETTERS), nie.is_valid),
     "nir": (find_id, "", st.from_regex(r"[12][0-9]{2}(0[1-9]|1[0-2])[0-9]{10}", fullmatch=True),
-            checked(13, nir.calc_check_digits)),
+            check_digits_equal(13, nir.calc_check_digits)),
     "resident": (find_id, "", with_letters(st.from_regex(rf"[1-8][0-9]{{5}}{DATES}[0-9]{{3}}", fullmatch=True), "0123456789X"),
-                 checked(17, lambda body: ric.calc_check_digit(body + "0"))),
+                 check_digits_equal(17, lambda body: ric.calc_check_digit(body + "0"))),
     "codice": (find_id, "", with_letters(st.from_regex(CODICE, fullmatch=True), LETTERS),
-               checked(15, codicefiscale.calc_check_digit)),
+               check_digits_equal(15, codicefiscale.calc_check_digit)),
     "iban": (find_iban, "", digits(20).map("DE{}".format), lambda number: iban.is_valid(number, check_country=False)),
 }  # fmt: skip
-RIGHT_ONES = {  # makes a right number of a random one
+CORRECT = {  # turns a random number into a valid one
     "luhn": lambda number: number[:-1] + luhn.calc_check_digit(number[:-1]),
     "nir": lambda number: number[:13] + nir.calc_check_digits(number[:13]),
     "cpf": lambda number: number[:9] + cpf._calc_check_digits(number[:9]),  # pyright: ignore[reportPrivateUsage]
@@ -82,8 +82,8 @@ RIGHT_ONES = {  # makes a right number of a random one
 }
 
 
-def is_stand_in(name: str, number: str) -> bool:
-    """0000001 is a DNI to stdnum as well, and 4000000000000002 a card; to us they are stand-ins."""
+def is_placeholder(name: str, number: str) -> bool:
+    """Return whether we treat a number as a placeholder that stdnum accepts, such as the DNI 0000001 or the card 4000000000000002."""
     if name == "luhn":
         return len(set(number[1:])) < 3 or number.endswith("000000")
     return name in ("dni", "nie") and len(set(number[:8].translate(str.maketrans("XYZ", "012")))) < 3
@@ -91,23 +91,23 @@ def is_stand_in(name: str, number: str) -> bool:
 
 @pytest.mark.parametrize("name", CASES)
 def test_check_digits_equal_stdnums(name: str) -> None:
-    find, cue, numbers, is_right = CASES[name]
+    find, cue, numbers, is_valid = CASES[name]
     last = name in ("bsn", "pesel", "steuer", "aadhaar")
 
     @given(numbers)
     @settings(max_examples=150)
     def check(number: str) -> None:
-        # of the ten last digits one is right
-        for each in [number[:-1] + digit for digit in "0123456789"] if last else [number, RIGHT_ONES[name](number)]:
-            if not is_stand_in(name, each):
+        # one of the ten last digits is valid
+        for each in [number[:-1] + digit for digit in "0123456789"] if last else [number, CORRECT[name](number)]:
+            if not is_placeholder(name, each):
                 span = find(f"{cue}{each} ".encode(), len(cue))
-                assert span == ((len(cue), len(cue) + len(each)) if valid(is_right)(each) else None), each
+                assert span == ((len(cue), len(cue) + len(each)) if catch_errors(is_valid)(each) else None), each
 
     check()
 
 
-def test_a_form_that_a_country_does_not_use_and_a_date_that_is_none_are_left() -> None:
-    """The check digits are right: Germany's account numbers have no letters, and no month has 39 days."""
+def test_a_form_that_the_country_does_not_use_and_an_invalid_date_are_kept() -> None:
+    """Keep numbers with valid check digits: German account numbers have no letters, and no month has 39 days."""
     account = "DE" + iban.calc_check_digits("DE00ABCD12345678901234") + "ABCD12345678901234"
     code = "RSSMRA85T39A562" + codicefiscale.calc_check_digit("RSSMRA85T39A562")
     for text in (account, code):
@@ -143,7 +143,7 @@ def test_social_security_numbers_equal_stdnums() -> None:
         "Aadhaar No. {2341 2341 2346}",
     ],
 )
-def test_each_form_is_found_and_no_more(text: str) -> None:
+def test_each_form_is_replaced_exactly(text: str) -> None:
     plain = text.replace("{", "").replace("}", "")
     expected = "".join(
         part if i % 2 == 0 else "<NATIONAL_ID>" for i, part in enumerate(text.replace("}", "{").split("{"))
@@ -164,5 +164,5 @@ def test_each_form_is_found_and_no_more(text: str) -> None:
         "QQ 12 34 56 C",
     ],
 )
-def test_what_needs_a_word_before_it_stays_without(text: str) -> None:
+def test_numbers_that_need_a_cue_word_are_kept_without_it(text: str) -> None:
     assert redact(pa.array([text])).texts.to_pylist() == [text]

@@ -1,4 +1,4 @@
-"""Planted personal data is found, the rest of a text stays as it is, and nothing is left for a second time."""
+"""Planted personal data is replaced, the rest of the text is unchanged, and redaction is idempotent."""
 
 from __future__ import annotations
 
@@ -134,12 +134,12 @@ PLANTS = {"email": emails(), "card": cards(), "iban": ibans(), "ip": ips(), "pho
 
 @pytest.mark.parametrize("kind", PLANTS)
 @pytest.mark.parametrize("around", AROUND)
-def test_what_is_planted_is_found(kind: str, around: str) -> None:
+def test_planted_data_is_replaced(kind: str, around: str) -> None:
     @given(PLANTS[kind])
     @settings(max_examples=25)
     def check(planted: str) -> None:
-        said = planted.startswith("Tel. ")
-        expected = around.format("Tel. " * said + make_placeholder(kind))
+        has_cue = planted.startswith("Tel. ")
+        expected = around.format("Tel. " * has_cue + make_placeholder(kind))
         got = redact(pa.array([around.format(planted)]))
         assert got.texts.to_pylist() == [expected]
         assert {name: n for name, n in got.counts.to_pylist()[0].items() if n} == {f"pii_{kind}": 1}
@@ -194,7 +194,7 @@ TEXTS = st.lists(PIECES, max_size=25).map("".join)
 
 @given(st.lists(TEXTS, max_size=4))
 @settings(max_examples=400)
-def test_twice_is_once_and_the_rest_stays(texts: list[str]) -> None:
+def test_redaction_is_idempotent_and_keeps_the_rest(texts: list[str]) -> None:
     column = pa.array(texts, pa.string())
     once = redact(column)
     assert redact(once.texts).texts.equals(once.texts)
@@ -206,13 +206,13 @@ def test_twice_is_once_and_the_rest_stays(texts: list[str]) -> None:
 
 
 @given(TEXTS, TEXTS)
-def test_a_row_knows_nothing_of_its_neighbours(left: str, right: str) -> None:
+def test_rows_do_not_affect_each_other(left: str, right: str) -> None:
     alone = [redact(pa.array([text])).texts.to_pylist()[0] for text in (left, right)]
     assert redact(pa.array([left, right])).texts.to_pylist() == alone
     assert redact(pa.array(["phone ", left, right, "1"]).slice(1, 2)).texts.to_pylist() == alone
 
 
-def test_only_the_kinds_that_were_asked_for() -> None:
+def test_only_the_requested_kinds_are_replaced() -> None:
     text = pa.array(["a.b@gmail.com or 415-555-2671"])
     assert redact(text, ["phone"]).texts.to_pylist() == ["a.b@gmail.com or <PHONE>"]
     assert redact(text, ["email"]).counts.to_pydict() == {"pii_email": [1]}
@@ -220,20 +220,20 @@ def test_only_the_kinds_that_were_asked_for() -> None:
     assert set(redact(text).counts.schema.names) == {f"pii_{kind}" for kind in KINDS}
 
 
-def test_what_changed_is_told_row_by_row() -> None:
+def test_replacements_are_counted_by_row() -> None:
     texts = pa.array(["x", "a@gmail.com, b@gmail.com and 415-555-2671", "y", "93.184.216.34"])
-    told = [{kind: n for kind, n in row.items() if n} for row in redact(texts).counts.to_pylist()]
-    assert told == [{}, {"pii_email": 2, "pii_phone": 1}, {}, {"pii_ip": 1}]
+    counts = [{kind: n for kind, n in row.items() if n} for row in redact(texts).counts.to_pylist()]
+    assert counts == [{}, {"pii_email": 2, "pii_phone": 1}, {}, {"pii_ip": 1}]
     assert redact(texts, []).counts.num_columns == 0
 
 
-def test_a_column_without_any_comes_back_as_it_is() -> None:
+def test_a_column_without_any_is_returned_unchanged() -> None:
     column = pa.array(["nothing here", "", "x = 3.14159265358979 # 2024-01-01"])
     assert redact(column).texts is column
     assert redact(pa.array([], pa.string())).counts.num_rows == 0
 
 
-LEFT = (
+KEPT = (
     "@property\ndef f(self): return a @ b.T + x@np.linalg.inv(y)",
     "git clone git@github.com:owner/repo.git; ssh://git@host.org/x; https://user:secret@host.com/",
     "someone@example.com, root@localhost, me@host.local, a@b, logo@2x.png, getty@tty1.service, react@18.2.0",
@@ -254,12 +254,12 @@ LEFT = (
 )
 
 
-@pytest.mark.parametrize("text", LEFT)
-def test_what_is_no_personal_data_stays(text: str) -> None:
+@pytest.mark.parametrize("text", KEPT)
+def test_other_text_is_kept(text: str) -> None:
     assert redact(pa.array([text])).texts.to_pylist() == [text]
 
 
-def test_where_two_overlap_the_whole_one_goes() -> None:
+def test_of_two_overlapping_spans_the_outer_is_replaced() -> None:
     texts = [
         "415-555-2671@mail.com",
         "josé.núñez@correo.es",
@@ -291,11 +291,11 @@ def test_where_two_overlap_the_whole_one_goes() -> None:
         ("Visa 4222222222222 or card no. 6304000000000000000", "Visa <CARD> or card no. 6304000000000000000"),
     ],
 )
-def test_around_it_all_stays(text: str, expected: str) -> None:
+def test_the_surrounding_text_is_kept(text: str, expected: str) -> None:
     assert redact(pa.array([text])).texts.to_pylist() == [expected]
 
 
-def test_a_private_key_goes_from_its_first_dash_to_its_last() -> None:
+def test_a_private_key_is_replaced_from_first_to_last_dash() -> None:
     body = "\n".join("MIIEpAIBAAKCAQEAw3b9jHx7kQ2mP4sT6vY8zA1cE3gI5kM7oQ9sU1wY3aC5eG7i" for _ in range(25))
     for kind in ("", "RSA ", "EC ", "OPENSSH ", "ENCRYPTED "):
         text = f"key:\n-----BEGIN {kind}PRIVATE KEY-----\n{body}\n-----END {kind}PRIVATE KEY-----\nend"
@@ -357,12 +357,12 @@ HOSTILE = (
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_text_takes_linear_time(piece: str) -> None:
-    """A megabyte each: quadratic time would be hours."""
+    """Redact a megabyte of each; quadratic time would take hours."""
     text = (piece * (1_000_000 // len(piece) + 1))[:1_000_000]
     redact(pa.array([text, text[::-1], " ".join(text[:1000])]))
 
 
-def test_deterministic() -> None:
+def test_redaction_is_deterministic() -> None:
     column = pa.array(["a@gmail.com 415-555-2671 " * 3, "93.184.216.34"] * 50)
     first, second = redact(column), redact(column)
     assert first.texts.equals(second.texts)

@@ -1,4 +1,4 @@
-"""C4's lines: what goes, what stays, and that every line is accounted for."""
+"""C4's line cleaning removes, keeps and counts every line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PIECES = [
 LINES = st.lists(st.sampled_from(PIECES) | st.text(st.characters(codec="utf-8"), max_size=20), max_size=12)
 
 
-def one(text: str, lines: Lines | None = None) -> dict[str, Any]:
+def clean_one(text: str, lines: Lines | None = None) -> dict[str, Any]:
     texts, scores = clean_lines(pa.array([text]), lines or Lines())
     return {"text": texts[0].as_py(), **scores.to_pylist()[0]}
 
@@ -49,17 +49,17 @@ def one(text: str, lines: Lines | None = None) -> dict[str, Any]:
         ("The mark stays behind. [1]", "c4_unended_lines"),
     ],
 )
-def test_a_bad_line_goes_and_is_counted(line: str, reason: str) -> None:
-    found = one(f"{GOOD}\n{line}\n{GOOD}")
-    assert found["text"] == f"{GOOD}\n{GOOD}"
-    assert {name: found[f"changed_{name}"] for name in CHANGES if found[f"changed_{name}"]} == {reason: 1}
+def test_a_bad_line_is_removed_and_counted(line: str, reason: str) -> None:
+    result = clean_one(f"{GOOD}\n{line}\n{GOOD}")
+    assert result["text"] == f"{GOOD}\n{GOOD}"
+    assert {name: result[f"changed_{name}"] for name in CHANGES if result[f"changed_{name}"]} == {reason: 1}
 
 
-def test_citations_go_out_of_lines_that_stay() -> None:
-    found = one("It was named in 1872.[3][citation needed] It is long.[edit]")
-    assert found["text"] == "It was named in 1872. It is long."
-    assert found["changed_c4_citations"] == 3
-    assert found["sentences"] == 2
+def test_citations_are_removed_from_surviving_lines() -> None:
+    result = clean_one("It was named in 1872.[3][citation needed] It is long.[edit]")
+    assert result["text"] == "It was named in 1872. It is long."
+    assert result["changed_c4_citations"] == 3
+    assert result["sentences"] == 2
 
 
 @pytest.mark.parametrize(
@@ -70,26 +70,26 @@ def test_citations_go_out_of_lines_that_stay() -> None:
         ("He said “Stop.” Then he went.", 2),
         ("Wait... what is it?", 1),
         ("", 0),
-        ("Not a sentence\nThis one is.\nAnd this.", 1),
+        ("Not a sentence\nThis clean_one is.\nAnd this.", 1),
     ],
 )
-def test_sentences(text: str, n: int) -> None:
-    assert one(text)["sentences"] == n
+def test_sentences_are_counted_like_spacys(text: str, n: int) -> None:
+    assert clean_one(text)["sentences"] == n
 
 
-def test_switches() -> None:
+def test_every_line_rule_can_be_turned_off() -> None:
     everything = Lines(10_000, 0, False, False, False, False)
     lines = [line.strip() for line in PIECES if line.strip()]
-    assert one("\n".join(PIECES), everything)["text"] == "\n".join(lines)
+    assert clean_one("\n".join(PIECES), everything)["text"] == "\n".join(lines)
 
 
-def test_what_decides_on_the_document_is_counted() -> None:
-    found = one("Lorem ipsum dolor sit.\nThis is {code} here.\n{ } { }")
-    assert (found["lorem_ipsum_lines"], found["curly_bracket_lines"]) == (1, 1)
+def test_lines_that_decide_on_the_document_are_counted() -> None:
+    result = clean_one("Lorem ipsum dolor sit.\nThis is {code} here.\n{ } { }")
+    assert (result["lorem_ipsum_lines"], result["curly_bracket_lines"]) == (1, 1)
 
 
 @given(st.lists(LINES.map("\n".join), min_size=1, max_size=4))
-def test_every_line_stays_or_is_counted_and_cleaning_twice_changes_nothing(texts: list[str]) -> None:
+def test_every_line_is_kept_or_counted_and_cleaning_is_idempotent(texts: list[str]) -> None:
     cleaned, scores = clean_lines(pa.array(texts), Lines())
     for text, left, row in zip(texts, cleaned.to_pylist(), scores.to_pylist(), strict=True):
         n_gone = sum(row[f"changed_{name}"] for name in CHANGES if name not in ("c4_trimmed_lines", "c4_citations"))

@@ -1,4 +1,4 @@
-"""Decisions and cleaned texts are datatrove's, at its default thresholds, on made-up pages of many kinds."""
+"""Decisions and cleaned texts equal datatrove's at its default thresholds, on generated pages of many kinds."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ N_DOCS = 300
 
 
 @pytest.mark.slow
-def test_every_filter_decides_as_datatroves() -> None:
+def test_every_filter_decides_like_datatroves() -> None:
     texts = bench.documents(N_DOCS, seed=7)
     theirs = bench.peer_decisions(texts, bench.peer_filters())
     for name, step, row in zip(bench.Filters._fields, bench.paper_filters(), theirs, strict=True):
         ours = bench.decisions(pa.array(texts), step)
         assert np.mean(ours == row) >= 0.995, name
-        assert 0.1 < row.mean() < 0.9, f"{name}: the documents are too much alike to show anything"
+        assert 0.1 < row.mean() < 0.9, f"{name}: the documents are too similar for a meaningful comparison"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("use_terminal_punctuation", [True, False])
-def test_c4_leaves_the_same_texts(use_terminal_punctuation: bool) -> None:
+def test_c4_cleaning_gives_the_same_texts(use_terminal_punctuation: bool) -> None:
     from datatrove.data import Document
     from datatrove.pipeline.filters import C4QualityFilter
 
@@ -38,15 +38,15 @@ def test_c4_leaves_the_same_texts(use_terminal_punctuation: bool) -> None:
     peer = C4QualityFilter(filter_no_terminal_punct=use_terminal_punctuation)
     theirs = [Document(text=text, id="") for text in texts]
     is_kept = np.array([peer.filter(document) is True for document in theirs])
-    found = clean_lines(pa.array(texts), Lines(use_terminal_punctuation=use_terminal_punctuation))
+    cleaned = clean_lines(pa.array(texts), Lines(use_terminal_punctuation=use_terminal_punctuation))
     rules = bench.present(steps.make_web_step(C4().model_dump(), None)).rules
-    ours = find_first_broken(pa.Table.from_batches([found.scores]), rules) == PASSES
+    ours = find_first_broken(pa.Table.from_batches([cleaned.scores]), rules) == PASSES
     assert np.mean(ours == is_kept) >= 0.995
     both = np.flatnonzero(ours & is_kept).tolist()
-    alike = sum(found.texts[index].as_py() == theirs[index].text for index in both)
+    alike = sum(cleaned.texts[index].as_py() == theirs[index].text for index in both)
     assert alike >= 0.995 * len(both) > 50
 
 
-def test_the_documents_are_the_same_every_time() -> None:
+def test_the_generated_documents_are_deterministic() -> None:
     assert bench.documents(20, 3) == bench.documents(20, 3)
     assert bench.documents(20, 3) != bench.documents(20, 4)

@@ -1,4 +1,4 @@
-"""FineWeb's figures against a plain reading of their definition."""
+"""FineWeb's scores equal a naive implementation of their definition."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PIECES = [
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=15).map("".join) | st.text(st.characters(codec="utf-8"), max_size=40)
 
 
-def naive(text: str) -> dict[str, float]:
+def measure_naively(text: str) -> dict[str, float]:
     lines = [line for line in text.split("\n") if line.strip()]
     if not lines:
         return dict.fromkeys(SCORES, 0.0)
@@ -44,10 +44,10 @@ def naive(text: str) -> dict[str, float]:
 
 
 @given(st.lists(TEXTS, max_size=5))
-def test_equals_the_plain_reading(texts: list[str]) -> None:
+def test_scores_equal_the_naive_implementation(texts: list[str]) -> None:
     got = measure_fineweb(pa.array(texts, pa.string()))
     for text, row in zip(texts, got.to_pylist(), strict=True):
-        expected = naive(text)
+        expected = measure_naively(text)
         assert row.keys() == expected.keys()
         for name, value in expected.items():
             assert math.isclose(row[name], value), (name, text)
@@ -64,6 +64,6 @@ def test_the_length_of_a_short_line_is_a_setting() -> None:
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=4))
-def test_the_words_that_cleaning_counted_are_those_of_the_cleaned_texts(texts: list[str]) -> None:
+def test_c4s_word_count_equals_finewebs_own(texts: list[str]) -> None:
     cleaned, scores = clean_lines(pa.array(texts, pa.string()), Lines(min_line_words=1))
     assert measure_fineweb(cleaned, 30, scores.column("words_left")).equals(measure_fineweb(cleaned))

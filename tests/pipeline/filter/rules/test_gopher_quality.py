@@ -1,4 +1,4 @@
-"""Gopher's quality figures against a plain reading of their definition."""
+"""Gopher's quality scores equal a naive implementation of their definition."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PIECES = [
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=25).map("".join) | st.text(st.characters(codec="utf-8"), max_size=60)
 
 
-def naive(text: str) -> dict[str, float]:
+def measure_naively(text: str) -> dict[str, float]:
     words, lines = tokenize(text), text.splitlines()
     wordy = [
         word for word in words if any(not load_char_flags()[min(ord(letter), 0x10000)] & SYMBOL for letter in word)
@@ -62,10 +62,10 @@ def naive(text: str) -> dict[str, float]:
 
 
 @given(st.lists(TEXTS, max_size=5))
-def test_equals_the_plain_reading(texts: list[str]) -> None:
+def test_scores_equal_the_naive_implementation(texts: list[str]) -> None:
     got = measure_gopher(pa.array(texts, pa.string())).select(list(SCORES))
     for text, row in zip(texts, got.to_pylist(), strict=True):
-        for name, value in naive(text).items():
+        for name, value in measure_naively(text).items():
             assert math.isclose(row[name], value), (name, text)
 
 
@@ -80,5 +80,5 @@ def test_equals_the_plain_reading(texts: list[str]) -> None:
         ("word " * 200_000, "words", 200_000),
     ],
 )
-def test_figures(text: str, name: str, value: float) -> None:
+def test_examples(text: str, name: str, value: float) -> None:
     assert measure_gopher(pa.array([text])).column(name)[0].as_py() == value

@@ -1,4 +1,4 @@
-"""Words are those of spaCy's English tokenizer, which datatrove's filters count."""
+"""Words equal those of spaCy's English tokenizer, which datatrove's filters count."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ def tokens() -> object:
     return lambda text: [token.text for token in tokenizer(text) if token.text.strip()]
 
 
-def chunks(n: int, seed: int) -> list[str]:
-    chance = random.Random(seed)
+def make_chunks(n: int, seed: int) -> list[str]:
+    rng = random.Random(seed)
     return [
-        "".join(chance.choices(MARKS, k=chance.choice([0, 0, 1, 2])))
-        + "".join(chance.choices(BODIES, k=chance.choice([1, 1, 2])))
-        + "".join(chance.choices(MARKS, k=chance.choice([0, 1, 1, 2])))
+        "".join(rng.choices(MARKS, k=rng.choice([0, 0, 1, 2])))
+        + "".join(rng.choices(BODIES, k=rng.choice([1, 1, 2])))
+        + "".join(rng.choices(MARKS, k=rng.choice([0, 1, 1, 2])))
         for _ in range(n)
     ]
 
 
-def test_all_but_one_in_a_hundred_odd_words_are_cut_alike(tokens: object) -> None:
+def test_at_most_one_in_a_hundred_unusual_words_differs(tokens: object) -> None:
     assert callable(tokens)
-    made = chunks(5_000, 1)
-    unlike = [chunk for chunk in made if tokenize(chunk) != tokens(chunk)]
-    assert len(unlike) <= len(made) / 100, unlike
+    chunks = make_chunks(5_000, 1)
+    different = [chunk for chunk in chunks if tokenize(chunk) != tokens(chunk)]
+    assert len(different) <= len(chunks) / 100, different
 
 
-def test_what_is_between_words_does_not_matter(tokens: object) -> None:
+def test_white_space_between_words_does_not_matter(tokens: object) -> None:
     assert callable(tokens)
-    chance = random.Random(2)
-    words = [chunk for chunk in chunks(2_000, 3) if tokenize(chunk) == tokens(chunk)]
-    text = "".join(word + chance.choice(SPACES) for word in words)
+    rng = random.Random(2)
+    words = [chunk for chunk in make_chunks(2_000, 3) if tokenize(chunk) == tokens(chunk)]
+    text = "".join(word + rng.choice(SPACES) for word in words)
     assert tokenize(text) == [piece for word in words for piece in tokenize(word)]
 
 
-def test_known_words_are_spacys(tokens: object) -> None:
+def test_special_words_are_split_like_spacys(tokens: object) -> None:
     assert callable(tokens)
     for word, pieces in list_special_words().items():
         assert tokenize(word) == list(pieces) == tokens(word)
@@ -79,5 +79,5 @@ def test_examples(text: str, words: list[str]) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=80))
-def test_no_letter_is_lost_or_made(text: str) -> None:
+def test_no_character_is_lost_or_added(text: str) -> None:
     assert "".join(tokenize(text)) == "".join(text.split())
