@@ -104,5 +104,5 @@ def test_a_corpus_without_passages_is_refused(tmp_path: Path) -> None:
 def test_a_setting_that_was_moved_is_refused_with_its_new_name(name: str) -> None:
     values = read_yaml(ROOT / "params.yaml")
     values["conversations"][name] = 1_000_000
-    with pytest.raises(ParamError, match=rf"conversations\.{name}.* it is index\.{name.replace('index_', '')} now"):
+    with pytest.raises(ParamError, match=rf"conversations\.{name}: renamed: use index\.{name.replace('index_', '')}"):
         check_params(values)
