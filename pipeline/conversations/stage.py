@@ -34,7 +34,7 @@ from pipeline.skills import MAKERS
 from pipeline.skills.neighbors import PassageIndex
 from pipeline.skills.skill import Example, Material
 from pipeline.storage.tables import CONVERSATIONS, HELDOUT, read_shard, read_table, write_table
-from pipeline.text.encode import fast_encoder
+from pipeline.text.encode import make_fast_encoder
 from pipeline.text.passage import Passage
 
 TokenCounter = Callable[[Sequence[Example]], list[int]]
@@ -100,7 +100,9 @@ def read_material(index: Path, shards: Path) -> tuple[Material, Material]:
     passages = read_passages(index / "passages.parquet")
     if not passages:
         raise UserError(
-            "conversations: there is no text to talk about", f"no passage in {index}", "add sources, or loosen filter"
+            "conversations: no passages to make conversations from",
+            f"no rows in {index}",
+            "add sources, or loosen filter",
         )
     val_ids = _read_val_ids(shards)
     train = [passage for passage in passages if passage.doc_id not in val_ids]
@@ -141,7 +143,7 @@ def _read_lines(path: Path) -> list[str]:
 
 def make_token_counter(tokenizer_json: str) -> TokenCounter:
     """Return a function that counts the tokens of examples, as many as model.tokenizer.chat.render returns."""
-    encode = fast_encoder(tokenizer_json)
+    encode = make_fast_encoder(tokenizer_json)
 
     def count(examples: Sequence[Example]) -> list[int]:
         messages = [message for example in examples for message in example.messages]

@@ -26,7 +26,7 @@ def run(params: Index, *, docs: Path, out: Path) -> Metrics:
     """Write both files. Raises `UserError` if the documents give no passage."""
     passages = list(cut_passages(read_sample(docs, params.max_sample_bytes, params.seed), params.passage_chars))
     if not passages:
-        raise UserError("index: there is no text to search", f"no passage in {docs}", "add sources, or loosen filter")
+        raise UserError("index: no passages to search", f"{docs} gives none", "add sources, or loosen filter")
     n_indexed = write_database(out / "passages.sqlite", passages, params.max_bytes)
     write_table(out / "passages.parquet", make_table(passages))
     return {

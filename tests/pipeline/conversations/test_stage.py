@@ -216,7 +216,7 @@ def test_few_heldout_documents_limit_the_skills_that_need_passages(tmp_path: Pat
 
 def test_an_index_without_passages_is_refused(corpus: Corpus, tmp_path: Path) -> None:
     write_table(tmp_path / "passages.parquet", PASSAGES.empty_table())
-    with pytest.raises(UserError, match="no text to talk about"):
+    with pytest.raises(UserError, match="no passages to make conversations from"):
         run(PARAMS, index=tmp_path, shards=corpus.shards, tokenizer=corpus.tokenizer, seeds=SEEDS, out=tmp_path)
 
 

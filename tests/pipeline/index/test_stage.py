@@ -96,7 +96,7 @@ def test_the_database_stays_below_its_size_limit(tmp_path: Path) -> None:
 
 def test_a_corpus_without_passages_is_refused(tmp_path: Path) -> None:
     docs = write_docs(tmp_path / "docs", ["", " "])
-    with pytest.raises(UserError, match="no text to search"):
+    with pytest.raises(UserError, match="no passages to search"):
         run(PARAMS, docs=docs, out=tmp_path)
 
 
