@@ -1,4 +1,4 @@
-"""Parts on disk: whole or not there, found again by what they are."""
+"""Test that parts on disk are complete or absent, and are found again by their key."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def texts(folders: list[Path]) -> list[str]:
     ]
 
 
-def test_parts_are_found_again_and_add_up(tmp_path: Path) -> None:
+def test_parts_are_reused_and_their_summaries_add_up(tmp_path: Path) -> None:
     parts = [
         SourcePart(5, partial(open_text, key, text)) for key, text in (("k1", "one"), ("k2", "two"), ("", "three"))
     ]
@@ -55,25 +55,25 @@ def test_parts_are_found_again_and_add_up(tmp_path: Path) -> None:
     first = spool_reading(Reading(15, iter(()), parts), tmp_path, make, advanced.append)
     assert sum(advanced) == 15
     assert texts(first) == ["one", "two", "three"]
-    whole = read_summary(first)
-    assert (whole.counts, whole.reasons) == ({"seen": 9, "other": 3}, {"broken": 6})
-    assert (whole.rows, whole.reject) == (RowFormat(9, 3, ("a",)), "broken: one")
-    assert whole.origins == [{"path": "one"}, {"path": "two"}, {"path": "three"}]
+    total = read_summary(first)
+    assert (total.counts, total.reasons) == ({"seen": 9, "other": 3}, {"broken": 6})
+    assert (total.rows, total.reject) == (RowFormat(9, 3, ("a",)), "broken: one")
+    assert total.origins == [{"path": "one"}, {"path": "two"}, {"path": "three"}]
     again = spool_reading(Reading(15, iter(()), [parts[1], parts[0], parts[2]]), tmp_path, make, advanced.append)
     assert again[:2] == [first[1], first[0]]
-    assert again[2] != first[2]  # what has no name is read each time
+    assert again[2] != first[2]  # a part without a key is read each time
     assert sum(advanced) == 30
     clear_unfinished(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(first[:2])
 
 
-def test_half_a_part_is_none(tmp_path: Path) -> None:
+def test_an_incomplete_part_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="stopped"):
         spool_reading(Reading(1, iter(()), [SourcePart(1, stop)]), tmp_path, make, lambda n: None)
     assert not list(tmp_path.glob("part-*"))
 
 
-def test_the_same_part_twice_at_once_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_read_twice_at_the_same_time_is_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow() -> Opened:
         def late() -> Iterator[DocumentBatch]:
             yield from batches("same")
@@ -88,7 +88,7 @@ def test_the_same_part_twice_at_once_is_one(tmp_path: Path, monkeypatch: pytest.
     assert list(tmp_path.iterdir()) == folders
 
 
-def test_what_other_code_has_read_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_read_by_other_code_are_not_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reading = Reading(1, iter(()), [SourcePart(1, partial(open_text, "k", "one"))])
     [before] = spool_reading(reading, tmp_path, make, lambda n: None)
     monkeypatch.setattr(spooled, "hash_code", lambda: "later")
@@ -100,7 +100,7 @@ MEASURE = """
 import random, sys
 from pathlib import Path
 import pyarrow as pa
-from pipeline import download
+from pipeline.download import stage as download
 from pipeline.storage import sort
 from pipeline.params import Download
 sort.RUN_BYTES = 4_000_000
@@ -124,7 +124,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
         folder.mkdir()
         argv = [sys.executable, "-c", MEASURE, str(folder), str(n_texts)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "MINIGPT_WORKERS": "1"}
-        done = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
-        peaks.append(int(done.stdout.splitlines()[-1]))
+        process = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+        peaks.append(int(process.stdout.splitlines()[-1]))
     assert peaks[1] < 1.2 * peaks[0]
     assert peaks[1] < 80_000_000

@@ -1,4 +1,4 @@
-"""The corpus as a stage: sorted, unique, counted, the same bytes again."""
+"""Test the stage: the corpus is sorted, unique, counted and reproducible byte for byte."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipeline.storage.tables import read_docs, read_table
 from tests.conftest import ROOT
 
 
-def settings(*sources: dict[str, object]) -> Download:
+def make_params(*sources: dict[str, object]) -> Download:
     return Download.model_validate({"sources": [{"kind": "text", "name": "mine", **source} for source in sources]})
 
 
@@ -45,8 +45,8 @@ def corpus(tmp_path: Path) -> Path:
     return folder
 
 
-def test_documents_are_sorted_and_the_books_balance(corpus: Path, tmp_path: Path) -> None:
-    metrics = collect(settings({"path": str(corpus)}, {"path": f"{corpus}/1*.txt"}), tmp_path / "out")
+def test_documents_are_sorted_and_counts_reconcile(corpus: Path, tmp_path: Path) -> None:
+    metrics = collect(make_params({"path": str(corpus)}, {"path": f"{corpus}/1*.txt"}), tmp_path / "out")
     table = read_docs(tmp_path / "out")
     ids = table.column("id").to_pylist()
     assert ids == sorted(set(ids))
@@ -67,19 +67,19 @@ def test_documents_are_sorted_and_the_books_balance(corpus: Path, tmp_path: Path
     assert len(ledger) == 11
 
 
-def test_the_same_bytes_again_wherever_the_files_lie(corpus: Path, tmp_path: Path) -> None:
-    collect(settings({"path": str(corpus)}), tmp_path / "a")
+def test_the_output_bytes_do_not_depend_on_the_folder_of_the_input(corpus: Path, tmp_path: Path) -> None:
+    collect(make_params({"path": str(corpus)}), tmp_path / "a")
     moved = corpus.rename(tmp_path / "moved")
-    collect(settings({"path": str(moved)}), tmp_path / "b")
+    collect(make_params({"path": str(moved)}), tmp_path / "b")
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert files == sorted(path.name for path in (tmp_path / "b").iterdir())
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
 
 
-def test_an_id_names_text_and_place() -> None:
+def test_an_id_identifies_text_and_location() -> None:
     document = Document("text/a", '{"path":"x"}', "words", "x", "", "unknown")
-    other = [document._replace(source="text/b"), document._replace(locator="{}"), document._replace(text="word")]
-    assert len({download.compute_document_id(each) for each in [document, *other]}) == 4
+    others = [document._replace(source="text/b"), document._replace(locator="{}"), document._replace(text="word")]
+    assert len({download.compute_document_id(each) for each in [document, *others]}) == 4
     assert download.compute_document_id(document._replace(title="y", license="MIT")) == download.compute_document_id(
         document
     )
@@ -88,33 +88,33 @@ def test_an_id_names_text_and_place() -> None:
 def test_an_empty_corpus_is_an_error_that_names_a_reject(tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_bytes(b"\xff")
     with pytest.raises(UserError, match=r"download\.sources: the corpus is empty[^$]+not_utf8"):
-        collect(settings({"path": str(tmp_path)}), tmp_path / "out")
+        collect(make_params({"path": str(tmp_path)}), tmp_path / "out")
 
 
-def test_a_missing_source_is_found_before_any_is_read(corpus: Path, tmp_path: Path) -> None:
+def test_a_missing_source_is_reported_before_any_is_read(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"download\.sources\.1\.path"):
-        collect(settings({"path": str(corpus)}, {"path": str(tmp_path / "nowhere")}), tmp_path / "out")
+        collect(make_params({"path": str(corpus)}, {"path": str(tmp_path / "nowhere")}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_locators_are_canonical(corpus: Path, tmp_path: Path) -> None:
-    collect(settings({"path": str(corpus)}), tmp_path / "out")
+    collect(make_params({"path": str(corpus)}), tmp_path / "out")
     for locator in read_docs(tmp_path / "out").column("locator").to_pylist():
         assert json.dumps(json.loads(locator), sort_keys=True, ensure_ascii=False, separators=(",", ":")) == locator
 
 
-def file_bytes(folder: Path) -> dict[str, bytes]:
+def read_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 @examples(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8, deadline=None)
 @given(run_bytes=st.integers(100, 9_000), part_bytes=st.integers(1, 500))
-def test_runs_and_parts_do_not_show_in_the_bytes(
+def test_the_output_bytes_do_not_depend_on_run_and_part_sizes(
     corpus: Path, tmp_path_factory: pytest.TempPathFactory, run_bytes: int, part_bytes: int
 ) -> None:
     for number in range(5):
         (corpus / f"worse{number}.txt").write_bytes(b"\xff")
-    params = settings({"path": str(corpus)}, {"path": f"{corpus}/*1.txt"})
+    params = make_params({"path": str(corpus)}, {"path": f"{corpus}/*1.txt"})
     place = tmp_path_factory.mktemp("runs")
     whole = collect(params, place / "whole")
     with pytest.MonkeyPatch.context() as patch:
@@ -122,29 +122,29 @@ def test_runs_and_parts_do_not_show_in_the_bytes(
         patch.setattr(text, "PART_BYTES", part_bytes)
         patch.setenv("MINIGPT_ENGINE", "serial")
         assert collect(params, place / "many") == whole
-    many, one = file_bytes(place / "many"), file_bytes(place / "whole")
+    many, one = read_files(place / "many"), read_files(place / "whole")
     assert many.pop("sources.json")  # lists the parts
     one.pop("sources.json")
     assert many == one
 
 
-def test_any_number_of_workers_gives_the_same_bytes(
+def test_the_output_bytes_do_not_depend_on_the_number_of_workers(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text, "PART_FILES", 5)
     monkeypatch.setattr(spooled, "HERE_BYTES", 0)
-    found: list[dict[str, bytes]] = []
+    outputs: list[dict[str, bytes]] = []
     for workers in ("1", "2"):
         monkeypatch.setenv("MINIGPT_WORKERS", workers)
-        collect(settings({"path": str(corpus)}), tmp_path / workers)
-        found.append(file_bytes(tmp_path / workers))
-    assert found[0] == found[1]
+        collect(make_params({"path": str(corpus)}), tmp_path / workers)
+        outputs.append(read_files(tmp_path / workers))
+    assert outputs[0] == outputs[1]
 
 
 STOPPED = """
 import os, signal, sys
 from pathlib import Path
-from pipeline import download
+from pipeline.download import stage as download
 from pipeline.params import Download
 from pipeline.download.readers import text
 text.PART_BYTES = 1
@@ -159,15 +159,15 @@ download.run(Download.model_validate_json(sys.argv[1]), out=Path(sys.argv[2]), s
 """
 
 
-def test_a_killed_run_goes_on_with_the_files_that_it_has_read(
+def test_a_killed_run_resumes_without_reading_finished_parts_again(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    params, scratch = settings({"path": str(corpus)}), tmp_path / "scratch"
+    params, scratch = make_params({"path": str(corpus)}), tmp_path / "scratch"
     argv = [sys.executable, "-c", STOPPED, params.model_dump_json(), str(tmp_path / "stopped"), str(scratch)]
     environment = {**os.environ, "MINIGPT_ENGINE": "serial", "PYTHONPATH": str(ROOT)}
     assert subprocess.run(argv, env=environment, cwd=ROOT, check=False).returncode == -signal.SIGKILL
-    done = {path.name: path.stat().st_ino for path in scratch.glob("part-*")}
-    assert len(done) == 9
+    finished = {path.name: path.stat().st_ino for path in scratch.glob("part-*")}
+    assert len(finished) == 9
     assert list(scratch.glob("reading-*"))
     (corpus / "0.txt").rename(corpus / "zero.txt")  # moves every other file up in the list
     monkeypatch.setattr(text, "PART_BYTES", 1)
@@ -176,15 +176,15 @@ def test_a_killed_run_goes_on_with_the_files_that_it_has_read(
     read_file = text._read_file  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(text, "_read_file", lambda *args: (read.append(args[2].name), read_file(*args))[1])
     collect(params, tmp_path / "resumed", scratch)
-    assert len(read) == 22 - 8  # all but what was done, and the file that has another name now
+    assert len(read) == 22 - 8  # all but the finished ones; the renamed file is read again
     assert "zero.txt" in read
-    assert {name: (scratch / name).stat().st_ino for name in done} == done
+    assert {name: (scratch / name).stat().st_ino for name in finished} == finished
     assert not list(scratch.glob("reading-*"))
     collect(params, tmp_path / "whole")
-    assert file_bytes(tmp_path / "resumed") == file_bytes(tmp_path / "whole")
+    assert read_files(tmp_path / "resumed") == read_files(tmp_path / "whole")
 
 
-def test_what_was_read_is_on_record(corpus: Path, tmp_path: Path) -> None:
+def test_the_provenance_of_every_source_is_recorded(corpus: Path, tmp_path: Path) -> None:
     params = Download.model_validate(
         {
             "sources": [
@@ -204,8 +204,8 @@ def test_what_was_read_is_on_record(corpus: Path, tmp_path: Path) -> None:
     assert changed["content"] != file["content"]
 
 
-def test_a_wrong_column_is_told_though_the_parts_were_read_before(corpus: Path, tmp_path: Path) -> None:
-    params = settings({"path": str(corpus / "same.jsonl"), "text_column": "body"})
+def test_a_wrong_column_is_reported_even_if_the_parts_are_reused(corpus: Path, tmp_path: Path) -> None:
+    params = make_params({"path": str(corpus / "same.jsonl"), "text_column": "body"})
     for _ in range(2):
         with pytest.raises(UserError, match=r"download\.sources\.0\.text_column: no row has this column"):
             collect(params, tmp_path / "out")

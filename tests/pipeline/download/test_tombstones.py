@@ -1,4 +1,4 @@
-"""Which documents a tombstone covers: spellings of one URL, domains below a domain, licenses that need a license."""
+"""Test which documents a tombstone covers: spellings of one URL, subdomains, expressions that need a license."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ VALUES = {
 }
 STONE = st.sampled_from(KINDS).flatmap(
     lambda kind: st.builds(
-        tombstone, st.just(kind), VALUES[kind], st.text(max_size=20), st.sampled_from(["", "2026-11-20"])
+        make_tombstone, st.just(kind), VALUES[kind], st.text(max_size=20), st.sampled_from(["", "2026-11-20"])
     )
 )
 
 
-def one(url: str) -> str:
+def canonicalize(url: str) -> str:
     return canonicalize_urls(pa.array([url]))[0].as_py()
 
 
-def docs(*rows: tuple[str, str, str]) -> pa.RecordBatch:
+def make_docs(*rows: tuple[str, str, str]) -> pa.RecordBatch:
     columns = zip(*rows, strict=True) if rows else ((), (), ())
     names = ("id", "url", "license")
     return pa.record_batch({n: pa.array(list(c), pa.string()) for n, c in zip(names, columns, strict=True)})
@@ -60,8 +60,8 @@ def docs(*rows: tuple[str, str, str]) -> pa.RecordBatch:
         "example.org/%61/b?x=1 ",
     ],
 )
-def test_spellings_of_one_url(spelling: str) -> None:
-    assert one(spelling) == "example.org/a/b?x=1"
+def test_equivalent_spellings_of_a_url_are_canonicalized_equally(spelling: str) -> None:
+    assert canonicalize(spelling) == "example.org/a/b?x=1"
 
 
 @pytest.mark.parametrize(
@@ -73,37 +73,37 @@ def test_spellings_of_one_url(spelling: str) -> None:
         "https://example.com/a/b?x=1",
     ],
 )
-def test_other_urls_are_others(other: str) -> None:
-    assert one(other) != "example.org/a/b?x=1"
+def test_different_urls_stay_different(other: str) -> None:
+    assert canonicalize(other) != "example.org/a/b?x=1"
 
 
-def test_letters_of_all_alphabets() -> None:
-    assert one("https://bücher.example/straße") == one("https://xn--bcher-kva.example/stra%c3%9fe")
-    assert one("https://x.org/a%2fb") == "x.org/a%2Fb" != one("https://x.org/a/b")
-    assert one("") == ""
+def test_non_ascii_urls_are_canonicalized() -> None:
+    assert canonicalize("https://bücher.example/straße") == canonicalize("https://xn--bcher-kva.example/stra%c3%9fe")
+    assert canonicalize("https://x.org/a%2fb") == "x.org/a%2Fb" != canonicalize("https://x.org/a/b")
+    assert canonicalize("") == ""
     assert len(canonicalize_urls(pa.array([], pa.string()))) == 0
 
 
 @given(VALUES["url"])
-def test_canonical_twice_is_canonical_once(url: str) -> None:
-    assert one(one(url)) == one(url)
+def test_canonicalization_is_idempotent(url: str) -> None:
+    assert canonicalize(canonicalize(url)) == canonicalize(url)
 
 
 @given(st.text(max_size=40) | st.text("abA%2:/.@?#[]wW \n\xa0\u2100\uff0f\uff1a09f", max_size=14))
 @example("\xa00")
 @example("www.www.a")
 @example("%%361")
-def test_no_text_is_too_odd_for_a_url(text: str) -> None:
-    assert one(one(text)) == one(text)
+def test_any_text_can_be_canonicalized(text: str) -> None:
+    assert canonicalize(canonicalize(text)) == canonicalize(text)
     assert extract_hosts(pa.array([text]))[0].as_py() is not None
 
 
 @given(HOST, LABEL)
-def test_a_domain_covers_itself_and_what_is_below_and_nothing_else(domain: str, label: str) -> None:
+def test_a_domain_covers_itself_and_its_subdomains_only(domain: str, label: str) -> None:
     rows = [f"https://{domain}/x", f"http://{label}.{domain}", f"https://{label}{domain}/", f"https://x.yz/{domain}"]
-    batch = docs(*((f"{i:032x}", url, "MIT") for i, url in enumerate(rows)))
-    found = match(batch, prepare([make_tombstone("domain", domain, "r")])).to_pylist()
-    assert found == [f"domain:{domain}", f"domain:{domain}", None, None]
+    batch = make_docs(*((f"{i:032x}", url, "MIT") for i, url in enumerate(rows)))
+    keys = match(batch, prepare([make_tombstone("domain", domain, "r")])).to_pylist()
+    assert keys == [f"domain:{domain}", f"domain:{domain}", None, None]
 
 
 @pytest.mark.parametrize(
@@ -120,11 +120,11 @@ def test_a_domain_covers_itself_and_what_is_below_and_nothing_else(domain: str, 
         ("no license at all!", False),
     ],
 )
-def test_licenses_that_need_mit(expression: str, is_needed: bool) -> None:
+def test_an_expression_needs_mit_or_not(expression: str, is_needed: bool) -> None:
     assert needs(expression, "MIT") is is_needed
 
 
-def test_exceptions_and_words() -> None:
+def test_license_exceptions_and_free_text() -> None:
     assert needs("GPL-2.0-only WITH Classpath-exception-2.0", "GPL-2.0-only")
     assert not needs("GPL-2.0-only WITH Classpath-exception-2.0", "GPL-2.0-or-later")
     assert needs("no license at all!", "no license at all!")
@@ -132,13 +132,13 @@ def test_exceptions_and_words() -> None:
 
 
 @given(st.lists(STONE, max_size=8))
-def test_the_file_is_sorted_whole_and_read_back(stones: list[Tombstone]) -> None:
+def test_the_file_is_sorted_and_round_trips(stones: list[Tombstone]) -> None:
     text = render(stones)
-    back = parse(text)
-    assert {stone.key for stone in back} == {stone.key for stone in stones}
-    assert len(back) == len({stone.key for stone in stones})
-    assert back == sorted(back)
-    assert render(back) == text == render([*back, *stones])
+    parsed = parse(text)
+    assert {stone.key for stone in parsed} == {stone.key for stone in stones}
+    assert len(parsed) == len({stone.key for stone in stones})
+    assert parsed == sorted(parsed)
+    assert render(parsed) == text == render([*parsed, *stones])
 
 
 @given(st.lists(STONE, max_size=8), st.integers(0, 7))
@@ -151,13 +151,13 @@ def test_every_tombstone_covers_its_own_document(stones: list[Tombstone], chosen
         )
         for place, stone in enumerate(stones)
     ]
-    keys = match(docs(*rows), prepare(stones)).to_pylist()
+    keys = match(make_docs(*rows), prepare(stones)).to_pylist()
     assert all(keys)
-    assert match(docs(*rows), prepare([])).null_count == len(rows)
-    table = pa.Table.from_batches([docs(row) for row in rows], docs().schema)
+    assert match(make_docs(*rows), prepare([])).null_count == len(rows)
+    table = pa.Table.from_batches([make_docs(row) for row in rows], make_docs().schema)
     assert match(table, prepare(stones)).to_pylist() == keys
     for key, row in zip(keys, rows, strict=True):
-        assert match(docs(row), prepare(stones)).to_pylist() == [key], "whatever stands beside it"
+        assert match(make_docs(row), prepare(stones)).to_pylist() == [key], "independent of the other rows"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_every_tombstone_covers_its_own_document(stones: list[Tombstone], chosen
         ("colour", "red"),
     ],
 )
-def test_what_is_no_tombstone_is_refused(kind: str, value: str) -> None:
+def test_an_invalid_tombstone_is_refused(kind: str, value: str) -> None:
     with pytest.raises(UserError, match="takedown"):
         make_tombstone(kind, value, "r")
 
@@ -181,6 +181,6 @@ def test_what_is_no_tombstone_is_refused(kind: str, value: str) -> None:
 @pytest.mark.parametrize(
     "line", ["{", "[]", '{"kind": "id"}', '{"kind": "id", "value": "12"}', '{"kind": 1, "value": "x"}', '"x"']
 )
-def test_a_broken_line_is_named(line: str) -> None:
+def test_an_invalid_line_is_reported_by_its_number(line: str) -> None:
     with pytest.raises(UserError, match=r"takedowns\.jsonl:2: not a tombstone"):
         parse('{"kind": "domain", "value": "x.org"}\n' + line)

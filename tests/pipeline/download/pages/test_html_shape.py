@@ -5,60 +5,60 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.download.pages.html_shape import FLAT, FLAT_TAGS, name_code, shape
+from pipeline.download.pages.html_shape import FLAT, FLAT_TAGS, measure_shape, name_code
 
 
 @given(st.integers(0, 3_000), st.integers(0, 50))
-def test_depth_is_how_many_are_open_at_once(deep: int, wide: int) -> None:
+def test_depth_is_the_number_of_open_elements(deep: int, wide: int) -> None:
     page = b"<div>" * deep + b"text" + b"</div>" * deep + b"<span>x</span>" * wide
-    assert shape(page).depth == max(deep, min(wide, 1))
+    assert measure_shape(page).depth == max(deep, min(wide, 1))
 
 
 @given(st.lists(st.sampled_from(['a="x y > z"', "b='c d'", "e=f", "g", 'h=""', "i = j"]), max_size=40))
 def test_attributes_are_counted_outside_their_values(attributes: list[str]) -> None:
-    n = sum(2 if attribute == "i = j" else 1 for attribute in attributes)  # an estimate from above
-    assert len(attributes) <= shape(f"<p {' '.join(attributes)}>x</p>".encode()).attributes <= n
+    n = sum(2 if attribute == "i = j" else 1 for attribute in attributes)  # an overestimate
+    assert len(attributes) <= measure_shape(f"<p {' '.join(attributes)}>x</p>".encode()).attributes <= n
 
 
-def test_scripts_comments_and_flat_elements_have_no_depth() -> None:
+def test_scripts_comments_and_flat_elements_add_no_depth() -> None:
     page = b"<script>'<div><div>'</script><style>a<b</style><!-- <i><i><i> --><br><p>a<p>b<li>c<img src=x/>"
-    assert shape(page) == (0, 1, False, [], [])
+    assert measure_shape(page) == (0, 1, False, [], [])
 
 
-def test_every_flat_element_has_a_slot_of_its_own() -> None:
+def test_every_flat_element_has_its_own_slot() -> None:
     assert sorted(FLAT[FLAT > 0].tolist()) == sorted(name_code(name) for name in FLAT_TAGS)
 
 
 @given(st.text("<>-! /ab'"))
-def test_a_comment_ends_where_it_says(text: str) -> None:
+def test_a_comment_ends_at_its_end_marker(text: str) -> None:
     inside = text.replace("-->", "").encode()
     if not inside.endswith(b"-"):
-        assert shape(b"<!--" + inside + b"--><i>").depth == 1
+        assert measure_shape(b"<!--" + inside + b"--><i>").depth == 1
 
 
 @given(st.integers(0, 20), st.sampled_from(["licens", "LICENS", "rights", "Rights"]), st.integers(0, 20))
 def test_a_license_is_found_anywhere_in_a_tag(before: int, name: str, after: int) -> None:
-    assert shape(f"<a {'s' * before}{name}{'i' * after}>".encode()).has_license
-    assert not shape(f"<a {'s' * before}{name[:-1]}{'i' * after}>".encode()).has_license
+    assert measure_shape(f"<a {'s' * before}{name}{'i' * after}>".encode()).has_license
+    assert not measure_shape(f"<a {'s' * before}{name[:-1]}{'i' * after}>".encode()).has_license
 
 
-def test_a_license_is_looked_for_in_tags_only() -> None:
-    assert shape(b'<a rel="license" href="x">').has_license
-    assert shape(b"<meta name=DC.Rights content=x>").has_license
-    assert not shape(b"<p>the license and all rights</p><a href=/license>x</a>").has_license
+def test_a_license_is_found_in_tags_only() -> None:
+    assert measure_shape(b'<a rel="license" href="x">').has_license
+    assert measure_shape(b"<meta name=DC.Rights content=x>").has_license
+    assert not measure_shape(b"<p>the license and all rights</p><a href=/license>x</a>").has_license
 
 
-def test_lists_that_are_not_mostly_links() -> None:
+def test_lists_that_are_not_mostly_links_are_found() -> None:
     menu = "<ul><li><a href=/a>one</a><li><a href=/b>two</a></ul>"
     items = "<UL class=x><li>one <a href=/a>a</a><li>two <ul><li>three</ul></ul>"
     page = f"<p>a{menu}</p>{items}<ul></ul><ul>".encode()
-    assert [page[at : at + 2].lower() for at in shape(page).lists] == [b"ul"] * 4
-    assert min(shape(page).lists) > page.index(b"<UL")
-    assert [page[at - 4 : at] for at in shape(page).items] == [b"<li>"] * 3
+    assert [page[at : at + 2].lower() for at in measure_shape(page).lists] == [b"ul"] * 4
+    assert min(measure_shape(page).lists) > page.index(b"<UL")
+    assert [page[at - 4 : at] for at in measure_shape(page).items] == [b"<li>"] * 3
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes(page: bytes) -> None:
-    found = shape(page)
-    assert 0 <= found.depth <= len(page)
-    assert 0 <= found.attributes <= len(page)
+def test_any_bytes_can_be_measured(page: bytes) -> None:
+    shape = measure_shape(page)
+    assert 0 <= shape.depth <= len(page)
+    assert 0 <= shape.attributes <= len(page)

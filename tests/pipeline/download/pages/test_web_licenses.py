@@ -1,4 +1,4 @@
-"""Which license a URL names."""
+"""Test which license a URL names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from license_expression import get_spdx_licensing
 
-from pipeline.download.pages.web_licenses import license_of, license_of_url
+from pipeline.download.pages.web_licenses import combine_licenses, identify_license
 
 KNOWN = {
     "https://creativecommons.org/licenses/by-sa/4.0/": "CC-BY-SA-4.0",
@@ -26,21 +26,20 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("url", KNOWN)
-def test_one_url(url: str) -> None:
-    assert license_of_url(url) == KNOWN[url]
+def test_a_url_is_mapped_to_its_license(url: str) -> None:
+    assert identify_license(url) == KNOWN[url]
 
 
 def test_several_licenses_all_apply() -> None:
     urls = list(KNOWN)
-    assert license_of([urls[0], urls[5], urls[0], urls[7]]) == "Apache-2.0 AND CC-BY-SA-4.0"
-    assert license_of([]) == "unknown"
+    assert combine_licenses([urls[0], urls[5], urls[0], urls[7]]) == "Apache-2.0 AND CC-BY-SA-4.0"
+    assert combine_licenses([]) == "unknown"
 
 
-def test_what_is_found_is_spdx() -> None:
-    found = license_of(KNOWN)
-    assert not get_spdx_licensing().validate(found).errors
+def test_every_license_is_valid_spdx() -> None:
+    assert not get_spdx_licensing().validate(combine_licenses(KNOWN)).errors
 
 
 @given(st.text(max_size=60))
-def test_any_text(url: str) -> None:
-    assert license_of_url(f"https://creativecommons.org/licenses/{url}").startswith(("CC-", "unknown"))
+def test_any_url_is_mapped(url: str) -> None:
+    assert identify_license(f"https://creativecommons.org/licenses/{url}").startswith(("CC-", "unknown"))

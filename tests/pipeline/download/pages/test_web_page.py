@@ -1,4 +1,4 @@
-"""The main text of a page, its charset, its license; pages built to stall the parser."""
+"""Test extracting the main text of a page, its charset and its license; and pages built to stall the parser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = f"""<!DOCTYPE html><html><head><title> A
 <footer class="site-footer"><p>Copyright and cookies</p></footer></body></html>"""
 
 
-def test_the_article_stays_and_what_is_around_it_goes() -> None:
+def test_the_article_is_kept_and_its_surroundings_dropped() -> None:
     page = read_html(PAGE.encode())
     assert page.title == "A title"
     assert page.text.count(PROSE.strip()) == 2
@@ -37,14 +37,14 @@ def test_the_article_stays_and_what_is_around_it_goes() -> None:
         ('<link rel="license" href="/terms">', "unknown"),
     ],
 )
-def test_the_license_that_a_page_names(tag: str, license: str) -> None:
+def test_the_declared_license_of_a_page_is_read(tag: str, license: str) -> None:
     assert read_html(PAGE.replace("<article>", f"<article>{tag}").encode()).license == license
 
 
 @pytest.mark.parametrize(
     "charset", ["utf-8", "utf-16", "iso-8859-1", "windows-1251", "shift_jis", "gb2312", "iso-2022-jp"]
 )
-def test_a_declared_charset(charset: str) -> None:
+def test_a_declared_charset_is_used(charset: str) -> None:
     text = {"windows-1251": "Привет, мир", "shift_jis": "日本語", "gb2312": "中文", "iso-2022-jp": "日本語"}.get(
         charset, "déjà vu"
     )
@@ -56,18 +56,18 @@ def test_a_declared_charset(charset: str) -> None:
     st.text(st.characters(codec="utf-8", exclude_characters="\x1b\ufeff"), max_size=80),
     st.sampled_from(["", "latin-1", "x"]),
 )
-def test_utf_8_is_utf_8_whatever_is_declared(text: str, charset: str) -> None:
+def test_valid_utf_8_is_decoded_whatever_charset_is_declared(text: str, charset: str) -> None:
     assert decode(text.encode(), charset) == text
 
 
 @given(st.binary(max_size=200), st.sampled_from(["", "utf-8", "utf-16le", "nonsense", "gbk", "utf-7"]))
-def test_any_bytes_become_a_text(body: bytes, charset: str) -> None:
+def test_any_bytes_are_decoded(body: bytes, charset: str) -> None:
     for page in (read_html(body, charset), read_plain(body, charset)):
         assert "\0" not in page.text + page.title
         page.text.encode()
 
 
-def test_a_plain_text_has_unix_line_ends() -> None:
+def test_a_plain_text_has_unix_line_endings() -> None:
     assert read_plain(b"a\r\nb\rc\0").text == "a\nb\nc"
 
 
@@ -93,7 +93,7 @@ def test_a_page_built_to_stall_the_parser_is_refused(page: bytes) -> None:
     ],
 )
 def test_hostile_pages_are_read_or_refused(page: bytes) -> None:
-    """In seconds, and without a crash of the parser, which is C."""
+    """Run in seconds, without crashing the parser, which is written in C."""
     try:
         read_html(page).text.encode()
     except PageError:

@@ -1,4 +1,4 @@
-"""Wikitext to text: each kind of markup, the fold against mwparserfromhell's own tree, pages built to stall the parser."""
+"""Test converting wikitext: each kind of markup, the fold against mwparserfromhell's tree, pages built to stall the parser."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mwparserfromhell import nodes
 
 from pipeline.download.pages import wikitext
-from pipeline.download.pages.wikitext import WikitextError, layout, plain
+from pipeline.download.pages.wikitext import WikitextError, convert_wikitext, lay_out
 
 CASES = {
     "a [[link]] and [[a target|another]], [[Place (town)|]]": "a link and another, Place",
@@ -39,127 +39,99 @@ CASES = {
 
 
 @pytest.mark.parametrize("source", CASES)
-def test_markup(source: str) -> None:
-    assert plain(source) == CASES[source]
+def test_markup_is_converted(source: str) -> None:
+    assert convert_wikitext(source) == CASES[source]
 
 
 def test_unpaired_quotes_do_not_hide_a_table() -> None:
-    """The tokenizer pairs quotes across cells: one that is missing would leave the whole table as text."""
-    assert plain("{|\n| '''{{bar|1}}\n|-\n| align=right | '''x\n|}\nafter") == "after"
+    """The tokenizer pairs quotes across cells: a missing one would leave the whole table as text."""
+    assert convert_wikitext("{|\n| '''{{bar|1}}\n|-\n| align=right | '''x\n|}\nafter") == "after"
 
 
-def test_names_of_the_wiki_s_own_namespaces() -> None:
-    assert plain("[[Datei:A.jpg|mini|x]][[Kategorie:B]]y", frozenset(("datei", "kategorie"))) == "y"
+def test_links_into_the_wiki_s_own_namespaces_are_hidden() -> None:
+    assert convert_wikitext("[[Datei:A.jpg|mini|x]][[Kategorie:B]]y", frozenset(("datei", "kategorie"))) == "y"
 
 
 @given(st.lists(st.lists(st.from_regex(r"[a-zà-ž0-9]{1,9}[.?]?", fullmatch=True), min_size=1, max_size=6), max_size=6))
-def test_plain_text_stays(lines: list[list[str]]) -> None:
+def test_plain_text_is_unchanged(lines: list[list[str]]) -> None:
     text = "\n\n".join(" ".join(line) for line in lines)
-    assert plain(text) == text
+    assert convert_wikitext(text) == text
 
 
 PIECES = [
-    "a",
-    " b ",
-    "\n",
-    "\n\n",
-    "[[",
-    "]]",
-    "|",
-    "{{",
-    "}}",
-    "{|\n",
-    "\n|}",
-    "\n|-\n",
-    "\n| ",
-    "==",
-    "\n== ",
-    " ==\n",
-]
-PIECES += [
-    "''",
-    "'''",
-    "<ref>",
-    "</ref>",
-    "<ref name=x />",
-    "<b>",
-    "</b>",
-    "<br>",
-    "<li>",
-    "<math>",
-    "</math>",
-    "<!--",
-    "-->",
-]
-PIECES += [
-    "\n* ",
-    "\n# ",
-    "\n: ",
-    "\n; ",
-    "&amp;",
-    "&#65;",
-    "&",
-    "[http://x.y ",
-    "http://x.y",
-    "]",
-    "{{{",
-    "}}}",
-    "File:",
-    ":",
-]
-PIECES += [
-    "<div style='a'>",
-    "</div>",
-    "<nowiki>",
-    "</nowiki>",
-    "<pre>",
-    "</pre>",
-    "(",
-    ")",
-    ",",
-    "__NOTOC__",
-    "----",
-    "=",
+    *("a", " b ", "\n", "\n\n", "[[", "]]", "|", "{{", "}}", "{|\n", "\n|}", "\n|-\n", "\n| ", "==", "\n== ", " ==\n"),
+    *(
+        "''",
+        "'''",
+        "<ref>",
+        "</ref>",
+        "<ref name=x />",
+        "<b>",
+        "</b>",
+        "<br>",
+        "<li>",
+        "<math>",
+        "</math>",
+        "<!--",
+        "-->",
+    ),
+    *(
+        "\n* ",
+        "\n# ",
+        "\n: ",
+        "\n; ",
+        "&amp;",
+        "&#65;",
+        "&",
+        "[http://x.y ",
+        "http://x.y",
+        "]",
+        "{{{",
+        "}}}",
+        "File:",
+        ":",
+    ),
+    *("<div style='a'>", "</div>", "<nowiki>", "</nowiki>", "<pre>", "</pre>", "(", ")", ",", "__NOTOC__", "----", "="),
 ]
 
 
 @settings(max_examples=400)
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
-def test_the_fold_is_the_tree_s(source: str) -> None:
-    """The flat tokens give what the parser's own tree gives, rule by rule."""
+def test_the_fold_equals_the_parser_s_tree(source: str) -> None:
+    """Compare the fold over flat tokens with the same rules applied to the parser's own tree."""
     parsed: Any = mwparserfromhell.parse(source, skip_style_tags=True)
-    assert plain(source) == layout(tree_text(parsed))
+    assert convert_wikitext(source) == lay_out(render_tree(parsed))
 
 
-def tree_text(code: Any) -> str:
-    return "".join(node_text(node) for node in code.nodes)
+def render_tree(code: Any) -> str:
+    return "".join(render_node(node) for node in code.nodes)
 
 
-def node_text(node: Any) -> str:
+def render_node(node: Any) -> str:
     match node:
         case nodes.Text():
             return str(node.value)
         case nodes.Argument():
-            return tree_text(node.name if node.default is None else node.default)
+            return render_tree(node.name if node.default is None else node.default)
         case nodes.Wikilink():
-            title = tree_text(node.title)
+            title = render_tree(node.title)
             if node.text is None:
-                return wikitext._link("", title, wikitext.FILE_NAMES)  # pyright: ignore[reportPrivateUsage]
-            inside = tree_text(node.text)
-            return wikitext._link(title or " ", inside, wikitext.FILE_NAMES)  # pyright: ignore[reportPrivateUsage]
+                return wikitext._render_link("", title, wikitext.FILE_NAMES)  # pyright: ignore[reportPrivateUsage]
+            inside = render_tree(node.text)
+            return wikitext._render_link(title or " ", inside, wikitext.FILE_NAMES)  # pyright: ignore[reportPrivateUsage]
         case nodes.ExternalLink():
-            return tree_text(node.title) if node.title is not None else "" if node.brackets else tree_text(node.url)
+            return render_tree(node.title) if node.title is not None else "" if node.brackets else render_tree(node.url)
         case nodes.HTMLEntity():
             return html.unescape(str(node))
         case nodes.Heading():
-            return f"\n{wikitext.HEADING}{node.level}{' '.join(tree_text(node.title).split())}\n"
+            return f"\n{wikitext.HEADING}{node.level}{' '.join(render_tree(node.title).split())}\n"
         case nodes.Tag():
-            return tag_text(node)
+            return render_tag(node)
         case _:  # templates, comments
             return ""
 
 
-def tag_text(node: Any) -> str:
+def render_tag(node: Any) -> str:
     name, markup = str(node.tag).strip().lower(), node.wiki_markup or ""
     if node.self_closing:
         if markup in ("*", "#"):
@@ -167,7 +139,7 @@ def tag_text(node: Any) -> str:
         if name == "li" and not markup:
             return f"\n{wikitext.ITEM}"
         return "\n" if markup.startswith("-") or name in wikitext.BREAKS else ""
-    inside = "" if name in wikitext.HIDDEN_TAGS or markup == "{|" else tree_text(node.contents)
+    inside = "" if name in wikitext.HIDDEN_TAGS or markup == "{|" else render_tree(node.contents)
     if name in wikitext.LITERAL_TAGS:
         inside = inside.replace("''", f"'{wikitext.NOTHING}'")
     if name in wikitext.TEX_TAGS:
@@ -183,11 +155,11 @@ def tag_text(node: Any) -> str:
     "opened", ["[[a|", "{{a|", "<ref>", "[http://a ", '<a b="', "<!--", "{{[[<ref ", "{|\n!a||b\n", "{{{a|"]
 )
 def test_a_page_built_to_stall_the_parser_is_refused(opened: str) -> None:
-    """Each opening is looked through to the page's end: without the check these take minutes to hours."""
+    """The parser scans to the end of the page for each opening: without the check these take minutes to hours."""
     with pytest.raises(WikitextError):
-        plain(opened * (400_000 // len(opened)))
+        convert_wikitext(opened * (400_000 // len(opened)))
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=60))
-def test_any_text_gives_a_text_without_marks(source: str) -> None:
-    assert not set("\0\1\2\3") & set(plain(source))
+def test_the_output_contains_no_control_characters(source: str) -> None:
+    assert not set("\0\1\2\3") & set(convert_wikitext(source))

@@ -1,4 +1,4 @@
-"""Files are found and cut here, documents made anywhere: the order, the progress, what breaks in between."""
+"""Test reading in chunks: order, progress, and errors in the middle of a file."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 
 from pipeline.download.params import Warc
 from pipeline.download.readers import chunks
-from pipeline.download.readers.chunks import Counted, Item, Problem, Raw, locator, make_document, open_chunked
+from pipeline.download.readers.chunks import Counted, Item, Problem, Raw, make_document, make_locator, open_chunked
 from pipeline.download.readers.document import Document, Reject
 from pipeline.frame.errors import UserError
 from pipeline.storage.files import find_files
 from pipeline.storage.streams import CountedFile
 
 
-def lines(file: CountedFile, name: str, max_bytes: int) -> Iterator[Item]:
-    """A page a line; a line `!` breaks the file."""
+def read_lines(file: CountedFile, name: str, max_bytes: int) -> Iterator[Item]:
+    """Yield one page per line; a line `!` breaks the file."""
     for number, line in enumerate(iter(lambda: file.file.readline(), b"")):
         file.n_read += len(line)
         if line == b"!\n":
@@ -28,12 +28,12 @@ def lines(file: CountedFile, name: str, max_bytes: int) -> Iterator[Item]:
         yield Counted("lines")
 
 
-def document(params: Warc, file: str, page: str) -> Document | Reject:
+def make_page(params: Warc, file: str, page: str) -> Document | Reject:
     return make_document("warc/made", file, {}, page, page, "", "unknown")
 
 
 @pytest.mark.parametrize("chunk_pages", [1, 3, 512])
-def test_all_files_in_order_and_what_breaks_is_told(
+def test_files_are_read_in_order_and_errors_become_rejects(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_pages: int
 ) -> None:
     monkeypatch.setattr(chunks, "CHUNK_PAGES", chunk_pages)
@@ -41,7 +41,7 @@ def test_all_files_in_order_and_what_breaks_is_told(
     (tmp_path / "b.x").write_bytes(b"b1\n\nb3\n")
     (tmp_path / "a.x").write_bytes(b"".join(b"a%d\n" % n for n in range(20)) + b"!\nlost\n")
     params = Warc(kind="warc", name="made", path=str(tmp_path))
-    reading = open_chunked(params, "source", lines, document)
+    reading = open_chunked(params, "source", read_lines, make_page)
     batches = list(reading.batches)
     assert [one.text for batch in batches for one in batch.docs] == [f"a{n}" for n in range(20)] + ["b1", "b3"]
     assert [(one.reason, one.locator) for batch in batches for one in batch.rejects] == [
@@ -54,7 +54,7 @@ def test_all_files_in_order_and_what_breaks_is_told(
     assert sum(batch.counts.get("lines", 0) for batch in batches) == 23
 
 
-def test_one_file_of_any_kind_a_folder_or_nothing(tmp_path: Path) -> None:
+def test_a_path_may_be_a_file_a_folder_or_a_glob(tmp_path: Path) -> None:
     (tmp_path / "a.warc.gz").write_bytes(b"abc")
     _, files, n_hidden = find_files(str(tmp_path / "a.warc.gz"), "s")
     assert ([(one.name, one.n_bytes) for one in files], n_hidden) == ([("a.warc.gz", 3)], 0)
@@ -70,5 +70,5 @@ def test_one_file_of_any_kind_a_folder_or_nothing(tmp_path: Path) -> None:
         find_files("nonsense://x", "s")
 
 
-def test_names_that_are_no_utf_8() -> None:
-    assert locator("a\udc80", {"page": 1}) == '{"file":"a\\udc80","page":1}'
+def test_file_names_that_are_not_utf_8_are_escaped() -> None:
+    assert make_locator("a\udc80", {"page": 1}) == '{"file":"a\\udc80","page":1}'

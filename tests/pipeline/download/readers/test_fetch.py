@@ -1,4 +1,4 @@
-"""Fetching, from a real server on this machine that cuts, stalls, lies, asks to wait and changes its mind."""
+"""Test fetching from a local server that disconnects, stalls, declares wrong lengths, asks to wait and changes files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.download.readers.fetch import Address, RetryPolicy, fetch_all, masked, retry_after
+from pipeline.download.readers.fetch import Address, RetryPolicy, fetch_all, mask_secrets, parse_retry_after
 from pipeline.download.readers.fetched_file import Fetched, Validators
 from pipeline.frame.errors import UserError
 from tests.conftest import ROOT
-from tests.pipeline.download.readers.web_server import Page, Server, Trouble, served
+from tests.pipeline.download.readers.web_server import Page, Server, Trouble, run_server
 
 POLICY = RetryPolicy(max_failures=4, backoff_seconds=0.01, max_wait_seconds=0.3, connect_seconds=5.0, stall_seconds=0.5)
 DATA = random.Random(1).randbytes(300_000)
@@ -32,7 +32,7 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with served() as started:
+    with run_server() as started:
         yield started
 
 
@@ -41,7 +41,7 @@ def fetch(server: Server, folder: Path, *paths: str, sha256: str = "", policy: R
     return fetch_all(addresses, "download.sources.0.files", folder, policy)
 
 
-def failure(server: Server, folder: Path, *paths: str, sha256: str = "") -> UserError:
+def catch_failure(server: Server, folder: Path, *paths: str, sha256: str = "") -> UserError:
     with pytest.raises(UserError) as error:
         fetch(server, folder, *paths, sha256=sha256)
     assert server.url in error.value.what
@@ -58,44 +58,44 @@ def test_a_file_is_fetched_once(sha256: str, server: Server, tmp_path: Path) -> 
     )
     assert fetch(server, tmp_path, sha256=sha256) == [file]
     assert server.asked("GET") == [("", 200)]
-    assert len(server.asked("HEAD")) == (1 if sha256 else 2)  # with a sha256 nobody is asked
+    assert len(server.asked("HEAD")) == (1 if sha256 else 2)  # with a sha256 no request is needed
 
 
-def test_a_cut_connection_goes_on_where_it_stopped(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interrupted_download_is_resumed(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     server.pages["/a.txt"] = Page(
         DATA, troubles=[Trouble(cut_after=100_000), Trouble(cut_after=0), Trouble(cut_after=50)]
     )
     [file] = fetch(server, tmp_path)
     assert file.path.read_bytes() == DATA
-    asked = [int(each.removeprefix("bytes=").rstrip("-")) for each, status in server.asked() if status == 206]
-    assert asked == sorted(asked)
-    assert len(asked) == 3
-    assert 0 < asked[0] <= 100_000
+    starts = [int(each.removeprefix("bytes=").rstrip("-")) for each, status in server.asked() if status == 206]
+    assert starts == sorted(starts)
+    assert len(starts) == 3
+    assert 0 < starts[0] <= 100_000
     assert "fetching [########################] 100% 300k/300k bytes" in capsys.readouterr().out
 
 
-def test_a_stall_ends_and_goes_on(server: Server, tmp_path: Path) -> None:
+def test_a_stalled_download_is_resumed(server: Server, tmp_path: Path) -> None:
     server.pages["/a.txt"] = Page(DATA, troubles=[Trouble(stall_after=200_000)])
     assert fetch(server, tmp_path)[0].path.read_bytes() == DATA
     assert [status for _, status in server.asked()] == [200, 206]
 
 
-def test_without_range_it_starts_over(server: Server, tmp_path: Path) -> None:
+def test_without_range_support_the_download_starts_over(server: Server, tmp_path: Path) -> None:
     server.pages["/a.txt"] = Page(DATA, has_range=False, troubles=[Trouble(cut_after=100_000)])
     assert fetch(server, tmp_path)[0].path.read_bytes() == DATA
     assert [status for _, status in server.asked()] == [200, 200]
 
 
-def test_without_a_validator_two_halves_are_never_joined(server: Server, tmp_path: Path) -> None:
+def test_without_a_validator_partial_downloads_are_never_joined(server: Server, tmp_path: Path) -> None:
     server.pages["/a.txt"] = Page(DATA, etag="", troubles=[Trouble(cut_after=100_000)], then=Page(OTHER, etag=""))
     assert fetch(server, tmp_path)[0].path.read_bytes() == OTHER
     assert server.asked() == [("", 200), ("", 200)]
 
 
 @pytest.mark.parametrize("has_head", [True, False])
-def test_a_file_that_changes_between_attempts_is_one_of_the_two(has_head: bool, server: Server, tmp_path: Path) -> None:
+def test_a_file_that_changes_between_attempts_is_fetched_in_one_version(
+    has_head: bool, server: Server, tmp_path: Path
+) -> None:
     after = Page(OTHER, etag='"2"', has_head=has_head)
     troubles = [Trouble()] * (not has_head) + [Trouble(cut_after=100_000)]
     server.pages["/a.txt"] = Page(DATA, has_head=has_head, troubles=troubles, then=after)
@@ -105,15 +105,15 @@ def test_a_file_that_changes_between_attempts_is_one_of_the_two(has_head: bool, 
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_busy_servers_are_asked_again_after_the_time_they_name(status: int, server: Server, tmp_path: Path) -> None:
+def test_busy_servers_are_retried_after_the_requested_time(status: int, server: Server, tmp_path: Path) -> None:
     server.pages["/a.txt"] = Page(
         DATA, troubles=[Trouble(status, {"Retry-After": "0"}), Trouble(status), Trouble(status)]
     )
     assert fetch(server, tmp_path)[0].path.read_bytes() == DATA
-    assert [found for _, found in server.asked()] == [status, status, status, 200]
+    assert [answered for _, answered in server.asked()] == [status, status, status, 200]
 
 
-def test_retry_after_is_honoured_up_to_a_bound(server: Server, tmp_path: Path) -> None:
+def test_retry_after_is_honored_up_to_a_limit(server: Server, tmp_path: Path) -> None:
     server.pages["/a.txt"] = Page(DATA, troubles=[Trouble(503, {"Retry-After": "86400"})])
     started = time.monotonic()
     fetch(server, tmp_path)
@@ -121,15 +121,15 @@ def test_retry_after_is_honoured_up_to_a_bound(server: Server, tmp_path: Path) -
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:
-    assert retry_after("7") == 7.0
-    assert 50 < retry_after(email.utils.formatdate(time.time() + 60, usegmt=True)) <= 60
-    assert retry_after("Mon, 02 Nov 2020 10:00:00 GMT") == 0.0
-    assert retry_after("soon") == retry_after("") == 0.0
+    assert parse_retry_after("7") == 7.0
+    assert 50 < parse_retry_after(email.utils.formatdate(time.time() + 60, usegmt=True)) <= 60
+    assert parse_retry_after("Mon, 02 Nov 2020 10:00:00 GMT") == 0.0
+    assert parse_retry_after("soon") == parse_retry_after("") == 0.0
 
 
-def test_too_many_failures_stop_and_what_has_come_is_kept(server: Server, tmp_path: Path) -> None:
+def test_too_many_failures_stop_and_the_partial_download_is_kept(server: Server, tmp_path: Path) -> None:
     server.pages["/a.txt"] = Page(DATA, troubles=[Trouble(cut_after=100_000), *[Trouble(500)] * 3])
-    error = failure(server, tmp_path)
+    error = catch_failure(server, tmp_path)
     assert "500" in error.found
     assert len(server.asked()) == 4  # the cut is the first failure: bytes came before it
     assert fetch(server, tmp_path)[0].path.read_bytes() == DATA
@@ -137,54 +137,54 @@ def test_too_many_failures_stop_and_what_has_come_is_kept(server: Server, tmp_pa
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_what_is_not_there_is_an_error_at_once(status: int, server: Server, tmp_path: Path) -> None:
+def test_a_missing_file_is_not_retried(status: int, server: Server, tmp_path: Path) -> None:
     server.pages["/b.txt"] = Page(DATA)
     server.pages["/a.txt"] = Page(DATA, has_head=False, troubles=[Trouble(status)] * 9)
-    assert str(status) in failure(server, tmp_path, "/a.txt", "/b.txt").found
-    assert len(server.asked()) == 1  # of a.txt; b.txt was only looked at
-    assert "/none.txt" in failure(server, tmp_path, "/b.txt", "/none.txt").what
+    assert str(status) in catch_failure(server, tmp_path, "/a.txt", "/b.txt").found
+    assert len(server.asked()) == 1  # of a.txt; b.txt was only probed
+    assert "/none.txt" in catch_failure(server, tmp_path, "/b.txt", "/none.txt").what
 
 
 @pytest.mark.parametrize("has_range", [True, False])
-def test_a_length_that_is_not_kept_is_an_error(has_range: bool, server: Server, tmp_path: Path) -> None:
+def test_a_wrong_declared_length_is_an_error(has_range: bool, server: Server, tmp_path: Path) -> None:
     server.pages["/a.txt"] = Page(DATA, extra_length=10, has_range=has_range)
-    assert "failures" in failure(server, tmp_path).found
+    assert "failures" in catch_failure(server, tmp_path).found
     assert not list(tmp_path.rglob("a.txt"))
 
 
-def test_a_shorter_length_than_the_file_is_told_by_its_hash(server: Server, tmp_path: Path) -> None:
+def test_a_truncated_file_is_detected_by_its_hash(server: Server, tmp_path: Path) -> None:
     server.pages["/a.txt"] = Page(DATA, extra_length=-1_000)
-    assert SHA256 in failure(server, tmp_path, sha256=SHA256).found
+    assert SHA256 in catch_failure(server, tmp_path, sha256=SHA256).found
 
 
-def test_an_unknown_length_is_no_hindrance(server: Server, tmp_path: Path) -> None:
+def test_a_file_of_unknown_length_is_fetched(server: Server, tmp_path: Path) -> None:
     server.pages["/a.txt"] = Page(DATA, has_length=False, has_head=False)
     assert fetch(server, tmp_path, sha256=SHA256)[0].path.read_bytes() == DATA
 
 
-def test_a_wrong_hash_names_both_and_leaves_nothing(server: Server, tmp_path: Path) -> None:
+def test_a_wrong_hash_reports_both_hashes_and_keeps_nothing(server: Server, tmp_path: Path) -> None:
     server.pages["/a.txt"] = Page(OTHER)
-    found = failure(server, tmp_path, sha256=SHA256).found
+    found = catch_failure(server, tmp_path, sha256=SHA256).found
     assert SHA256 in found
     assert hashlib.sha256(OTHER).hexdigest() in found
     assert not [path for path in tmp_path.rglob("a.txt*") if path.stat().st_size]
 
 
-def test_a_half_of_another_file_is_found_out_by_the_hash(server: Server, tmp_path: Path) -> None:
+def test_a_partial_download_of_another_version_is_detected_by_the_hash(server: Server, tmp_path: Path) -> None:
     server.pages["/a.txt"] = Page(OTHER, etag="", troubles=[Trouble(cut_after=100_000), *[Trouble(404)]])
-    failure(server, tmp_path, sha256=SHA256)
+    catch_failure(server, tmp_path, sha256=SHA256)
     server.pages["/a.txt"] = Page(DATA, etag="")
     assert fetch(server, tmp_path, sha256=SHA256)[0].path.read_bytes() == DATA
 
 
-def test_a_harmed_file_in_the_cache_is_fetched_again(
+def test_a_corrupted_file_in_the_cache_is_fetched_again(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.pages["/a.txt"] = Page(DATA)
     [file] = fetch(server, tmp_path, sha256=SHA256)
     file.path.write_bytes(OTHER)
     assert fetch(server, tmp_path, sha256=SHA256)[0].path.read_bytes() == DATA
-    assert "is not what was fetched" in capsys.readouterr().out
+    assert "does not match the sha256 of the fetched file" in capsys.readouterr().out
 
 
 def test_a_new_version_is_fetched_and_the_old_one_kept(server: Server, tmp_path: Path) -> None:
@@ -195,33 +195,33 @@ def test_a_new_version_is_fetched_and_the_old_one_kept(server: Server, tmp_path:
     assert (old.path.read_bytes(), new.path.read_bytes()) == (DATA, OTHER)
 
 
-def test_redirects_are_followed_but_not_everywhere(server: Server, tmp_path: Path) -> None:
+def test_redirects_are_followed_on_http_only(server: Server, tmp_path: Path) -> None:
     server.pages["/b.txt"] = Page(DATA)
     server.pages["/a.txt"] = Page(b"", has_head=False, troubles=[Trouble(302, {"Location": "/b.txt"})] * 3)
     assert fetch(server, tmp_path)[0].path.read_bytes() == DATA
     (tmp_path / "secret").write_text("secret")
     for target in (f"file://{tmp_path}/secret", "ftp://127.0.0.1/x"):
         server.pages["/a.txt"] = Page(b"", has_head=False, troubles=[Trouble(301, {"Location": target})] * 9)
-        assert "redirect" in failure(server, tmp_path).found
+        assert "redirect" in catch_failure(server, tmp_path).found
     server.pages["/a.txt"] = Page(b"", has_head=False, troubles=[Trouble(307, {"Location": "/a.txt"})] * 20)
-    assert "redirects" in failure(server, tmp_path).found
+    assert "redirects" in catch_failure(server, tmp_path).found
 
 
-def test_a_coding_that_was_not_asked_for_is_refused(server: Server, tmp_path: Path) -> None:
+def test_an_unrequested_content_encoding_is_refused(server: Server, tmp_path: Path) -> None:
     server.pages["/a.txt"] = Page(DATA, headers={"Content-Encoding": "gzip"})
-    assert "Content-Encoding" in failure(server, tmp_path).found
+    assert "Content-Encoding" in catch_failure(server, tmp_path).found
     server.pages["/a.txt.gz"] = Page(DATA, headers={"Content-Encoding": "gzip"})
-    assert fetch(server, tmp_path, "/a.txt.gz")[0].path.read_bytes() == DATA  # as it came
+    assert fetch(server, tmp_path, "/a.txt.gz")[0].path.read_bytes() == DATA  # unchanged
 
 
-def test_no_server_at_all_is_named(tmp_path: Path) -> None:
-    with served() as server:
+def test_an_unreachable_server_is_reported(tmp_path: Path) -> None:
+    with run_server() as server:
         url = f"{server.url}/a.txt"
-    with pytest.raises(UserError, match=r"download\.sources\.0\.files: can't be fetched: http://127[^$]+ConnectError"):
+    with pytest.raises(UserError, match=r"download\.sources\.0\.files: cannot fetch http://127[^$]+ConnectError"):
         fetch_all([Address(url)], "download.sources.0.files", tmp_path, POLICY)
 
 
-def test_many_files_come_in_order_and_the_same_one_once(server: Server, tmp_path: Path) -> None:
+def test_many_files_are_returned_in_order_and_duplicates_fetched_once(server: Server, tmp_path: Path) -> None:
     for number in range(9):
         server.pages[f"/{number}.txt"] = Page(DATA[number:], troubles=[Trouble(cut_after=1_000 * number)])
     paths = [f"/{number}.txt" for number in (8, 3, 0, 3, 5, 1, 2, 4, 6, 7, 3)]
@@ -234,14 +234,14 @@ def test_many_files_come_in_order_and_the_same_one_once(server: Server, tmp_path
 FETCH = """
 import sys
 from pathlib import Path
-from pipeline.download.readers.fetch import Address, Policy, fetch_all
-[file] = fetch_all([Address(sys.argv[1])], "s", Path(sys.argv[2]), Policy(stall_seconds=20.0))
+from pipeline.download.readers.fetch import Address, RetryPolicy, fetch_all
+[file] = fetch_all([Address(sys.argv[1])], "s", Path(sys.argv[2]), RetryPolicy(stall_seconds=20.0))
 print(file.path.read_bytes() == Path(sys.argv[3]).read_bytes())
 """
 
 
 @pytest.mark.slow
-def test_a_killed_fetch_goes_on_and_two_processes_share_one_fetch(server: Server, tmp_path: Path) -> None:
+def test_a_killed_fetch_is_resumed_and_two_processes_share_one_download(server: Server, tmp_path: Path) -> None:
     (tmp_path / "expected").write_bytes(DATA)
     cache = tmp_path / "cache"
     argv = [sys.executable, "-c", FETCH, f"{server.url}/a.txt", str(cache), str(tmp_path / "expected")]
@@ -286,6 +286,6 @@ def test_secrets_are_never_shown_or_written(
     assert json.loads(next(tmp_path.rglob("about.json")).read_text())["url"] == file.url
 
 
-def test_masked() -> None:
-    assert masked("https://a.org/b/c.txt?x=1#part") == "https://a.org/b/c.txt?x=1"
-    assert masked("https://u:p@a.org/b?api_key=1&y=") == "https://a.org/b?api_key=***&y="
+def test_secrets_in_urls_are_masked() -> None:
+    assert mask_secrets("https://a.org/b/c.txt?x=1#part") == "https://a.org/b/c.txt?x=1"
+    assert mask_secrets("https://u:p@a.org/b?api_key=1&y=") == "https://a.org/b?api_key=***&y="

@@ -1,4 +1,4 @@
-"""Files behind addresses as documents: found, read, placed, on record."""
+"""Test the source `http`: files are fetched, read, located and recorded."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from pipeline.frame.settings import Section
 from pipeline.params import check_params
 from pipeline.storage.tables import read_docs, read_table
 from tests.conftest import ROOT, read_yaml
-from tests.pipeline.download.readers.web_server import Page, Server, Trouble, served
+from tests.pipeline.download.readers.web_server import Page, Server, Trouble, run_server
 
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("MINIGPT_FETCHED", str(tmp_path / "cache"))
     monkeypatch.setattr(fetch, "POLICY", RetryPolicy(max_failures=3, backoff_seconds=0.01))
-    with served() as started:
+    with run_server() as started:
         yield started
 
 
-def source(server: Server, *files: str | dict[str, str], **settings: object) -> dict[str, object]:
+def make_source(server: Server, *files: str | dict[str, str], **settings: object) -> dict[str, object]:
     named = [{"url": file} if isinstance(file, str) else file for file in files]
     full = [{**file, "url": server.url + file["url"]} for file in named]
     return {"kind": "http", "name": "web", "files": full, **settings}
@@ -49,8 +49,8 @@ def collect(out: Path, *sources: dict[str, object]) -> Metrics:
     return download.run(params, out=out, scratch=out.with_name(f"{out.name}.scratch"))
 
 
-def fineweb() -> bytes:
-    """The columns of FineWeb, and one more that is nested."""
+def make_fineweb() -> bytes:
+    """Return a Parquet file with the columns of FineWeb, and a nested one."""
     rows = [
         {
             "text": f"Web text {number}.",
@@ -74,10 +74,10 @@ def fineweb() -> bytes:
     return sink.getvalue()
 
 
-def test_the_layout_of_fineweb_by_naming_its_columns(server: Server, tmp_path: Path) -> None:
-    server.pages["/f.parquet"] = Page(fineweb(), troubles=[Trouble(cut_after=2_000)])
+def test_fineweb_is_read_by_naming_its_columns(server: Server, tmp_path: Path) -> None:
+    server.pages["/f.parquet"] = Page(make_fineweb(), troubles=[Trouble(cut_after=2_000)])
     columns = {"id_column": "id", "url_column": "url", "license_column": "meta.license"}
-    collect(tmp_path / "out", source(server, "/f.parquet", **columns))
+    collect(tmp_path / "out", make_source(server, "/f.parquet", **columns))
     rows = read_docs(tmp_path / "out").sort_by("text").to_pylist()
     assert len(rows) == 50
     assert {key: rows[0][key] for key in ("text", "url", "license", "source", "title")} == {
@@ -95,7 +95,7 @@ def test_the_layout_of_fineweb_by_naming_its_columns(server: Server, tmp_path: P
     }
 
 
-def test_files_of_every_kind_and_their_record(server: Server, tmp_path: Path) -> None:
+def test_files_of_every_format_are_read_and_recorded(server: Server, tmp_path: Path) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:xz") as archive:
         info = tarfile.TarInfo("inside.txt")
@@ -108,7 +108,7 @@ def test_files_of_every_kind_and_their_record(server: Server, tmp_path: Path) ->
     server.pages["/w.tar.xz"] = Page(packed.getvalue())
     server.pages["/get"] = Page(b'{"body": "three"}\nbroken\n')
     sha256 = hashlib.sha256(server.pages["/get"].data).hexdigest()
-    given = source(
+    given = make_source(
         server,
         "/a/t.txt.gz",
         "/b/t.txt.gz",
@@ -149,39 +149,37 @@ def test_files_of_every_kind_and_their_record(server: Server, tmp_path: Path) ->
     assert all((tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in names)
 
 
-def test_parts_travel_to_workers(server: Server) -> None:
+def test_parts_can_be_sent_to_workers(server: Server) -> None:
     server.pages["/a.txt"] = Page(b"a")
-    [given] = Download.model_validate({"sources": [source(server, "/a.txt")]}).sources
+    [given] = Download.model_validate({"sources": [make_source(server, "/a.txt")]}).sources
     [part] = open_source(given, "s").parts
-    there = pickle.loads(pickle.dumps(part)).open()
-    assert there.key == part.open().key
-    assert [document.text for batch in there.batches for document in batch.docs] == ["a"]
+    copy = pickle.loads(pickle.dumps(part)).open()
+    assert copy.key == part.open().key
+    assert [document.text for batch in copy.batches for document in batch.docs] == ["a"]
 
 
-def test_a_404_stops_the_stage_and_names_the_address(server: Server, tmp_path: Path) -> None:
+def test_a_404_stops_the_stage_and_names_the_url(server: Server, tmp_path: Path) -> None:
     server.pages["/a.txt"] = Page(b"a")
-    with pytest.raises(
-        UserError, match=r"download\.sources\.0\.files: can't be fetched: http://127[^$]+/none\.txt[^$]+404"
-    ):
-        collect(tmp_path / "out", source(server, "/a.txt", "/none.txt"))
+    with pytest.raises(UserError, match=r"download\.sources\.0\.files: cannot fetch http://127[^$]+/none\.txt[^$]+404"):
+        collect(tmp_path / "out", make_source(server, "/a.txt", "/none.txt"))
     assert not (tmp_path / "out").exists()
 
 
-def test_a_path_that_is_wrong_shows_before_anything_is_fetched(server: Server, tmp_path: Path) -> None:
+def test_a_wrong_path_is_reported_before_anything_is_fetched(server: Server, tmp_path: Path) -> None:
     server.pages["/a.txt"] = Page(b"a")
     with pytest.raises(UserError, match=r"download\.sources\.1\.path"):
         collect(
             tmp_path / "out",
-            source(server, "/a.txt"),
+            make_source(server, "/a.txt"),
             {"kind": "text", "name": "mine", "path": str(tmp_path / "nowhere")},
         )
     assert not server.log
 
 
-def test_a_kind_of_file_that_no_reader_knows_is_named(server: Server, tmp_path: Path) -> None:
+def test_an_unsupported_file_format_is_reported(server: Server, tmp_path: Path) -> None:
     server.pages["/picture.png"] = Page(b"png")
-    with pytest.raises(UserError, match=r"this kind of file can't be read[^$]+picture\.png"):
-        collect(tmp_path / "out", source(server, "/picture.png"))
+    with pytest.raises(UserError, match=r"unsupported file format[^$]+picture\.png"):
+        collect(tmp_path / "out", make_source(server, "/picture.png"))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +192,7 @@ def test_a_kind_of_file_that_no_reader_knows_is_named(server: Server, tmp_path: 
         ({"format": "exe"}, "format"),
     ],
 )
-def test_wrong_settings_are_refused_by_name(settings: dict[str, object], name: str) -> None:
+def test_invalid_settings_are_refused_by_name(settings: dict[str, object], name: str) -> None:
     values = read_yaml(ROOT / "docs/recipes/smoke.yaml")
     given = {"kind": "http", "name": "web", "files": [{"url": "https://a.org/x.txt"}], **settings}
     values["download"]["sources"] = [given]
@@ -202,27 +200,27 @@ def test_wrong_settings_are_refused_by_name(settings: dict[str, object], name: s
         check_params(values)
 
 
-def test_a_format_that_takes_files_whole_goes_on_with_the_files_it_has_read(
+def test_a_format_without_parts_resumes_with_the_remaining_files(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
 
-    def whole(params: Text, setting: str) -> Reading:
+    def open_without_parts(params: Text, setting: str) -> Reading:
         reading = text.open_source(params, setting)
 
-        def batches() -> Iterator[DocumentBatch]:
+        def read_batches() -> Iterator[DocumentBatch]:
             opened.append(Path(params.path).name)
             if Path(params.path).name == "c.txt" and len(opened) == 3:
                 raise OSError("stopped")
             yield from reading.batches
 
-        return Reading(reading.total_bytes, batches())
+        return Reading(reading.total_bytes, read_batches())
 
     for name in "abc":
         server.pages[f"/{name}.txt"] = Page(name.encode())
-    given = source(server, "/a.txt", "/b.txt", "/c.txt")
+    given = make_source(server, "/a.txt", "/b.txt", "/c.txt")
     collect(tmp_path / "parts", given)
-    monkeypatch.setitem(formats.FORMATS, "text", (Text, whole))
+    monkeypatch.setitem(formats.FORMATS, "text", (Text, open_without_parts))
     with pytest.raises(OSError, match="stopped"):
         collect(tmp_path / "out", given)
     collect(tmp_path / "out", given)
@@ -231,7 +229,7 @@ def test_a_format_that_takes_files_whole_goes_on_with_the_files_it_has_read(
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
-def test_a_setting_that_the_format_does_not_know_is_refused(
+def test_a_setting_that_the_format_does_not_support_is_refused(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Plain(Section):
@@ -243,12 +241,12 @@ def test_a_setting_that_the_format_does_not_know_is_refused(
     server.pages["/a.txt"] = Page(b"a")
     seen: list[Plain] = []
 
-    def reader(params: Plain, setting: str) -> Reading:
+    def open_plain(params: Plain, setting: str) -> Reading:
         seen.append(params)
         return text.open_source(Text(kind="text", name="x", path=params.path, license=params.license), setting)
 
-    monkeypatch.setitem(formats.FORMATS, "text", (Plain, reader))
-    collect(tmp_path / "out", source(server, "/a.txt"))
+    monkeypatch.setitem(formats.FORMATS, "text", (Plain, open_plain))
+    collect(tmp_path / "out", make_source(server, "/a.txt"))
     assert seen[0].license == "CC-BY-SA-4.0"  # the format's own default
-    with pytest.raises(UserError, match=r"download\.sources\.0\.split_on: means nothing to the format text"):
-        collect(tmp_path / "out", source(server, "/a.txt", split_on="x"))
+    with pytest.raises(UserError, match=r"download\.sources\.0\.split_on: not supported by the format text"):
+        collect(tmp_path / "out", make_source(server, "/a.txt", split_on="x"))

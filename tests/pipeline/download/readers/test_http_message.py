@@ -1,4 +1,4 @@
-"""Bodies as a browser would show them, whatever the headers say."""
+"""Test decoding bodies as a browser would, whatever the headers declare."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.download.readers.http_message import BodyError, charset_of, decode_body, join_chunks, parse_head
+from pipeline.download.readers.http_message import BodyError, decode_body, join_chunks, parse_charset, parse_head
 
 MAX_BYTES = 100_000
 
 
-def raw_deflate(body: bytes) -> bytes:
+def compress_raw_deflate(body: bytes) -> bytes:
     stream = zlib.compressobj(wbits=-15)
     return stream.compress(body) + stream.flush()
 
 
-PACK = {
+COMPRESS = {
     "gzip": gzip.compress,
     "x-gzip": gzip.compress,
     "deflate": zlib.compress,
@@ -30,7 +30,7 @@ PACK = {
 }
 
 
-def test_a_head() -> None:
+def test_a_head_is_parsed() -> None:
     message = (
         b'HTTP/1.1 200 OK\r\nContent-Type: Text/HTML; Charset="Latin-1"\r\nX: 1\r\nx: 2\r\nbroken\r\n\r\nbody\n\nmore'
     )
@@ -40,7 +40,7 @@ def test_a_head() -> None:
     assert message[head.n_bytes :] == b"body\n\nmore"
 
 
-def test_bare_line_ends_no_status_and_no_head() -> None:
+def test_bare_line_feeds_a_missing_status_and_a_missing_head() -> None:
     bare = parse_head(b"HTTP/1.0 404 Not Found\nA: b\n\nbody\r\n\r\n")
     assert bare is not None
     assert (bare.status, bare.n_bytes) == (404, 29)
@@ -63,11 +63,11 @@ def test_chunks_are_joined(body: bytes, sizes: list[int], extension: bytes) -> N
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_can_be_join_chunks(body: bytes) -> None:
+def test_any_bytes_can_be_joined(body: bytes) -> None:
     assert len(join_chunks(body)) <= len(body)
 
 
-def test_wrong_chunks_are_taken_as_they_stand() -> None:
+def test_invalid_chunks_are_kept_unchanged() -> None:
     assert join_chunks(b"<html>not chunked") == b"<html>not chunked"
     assert join_chunks(b"3\r\nabc\r\nzz\r\nrest") == b"abczz\r\nrest"
     assert join_chunks(b"ff\r\nshort") == b"short"
@@ -83,24 +83,24 @@ def test_a_text_that_begins_like_a_chunk_keeps_its_first_line(body: bytes) -> No
     assert join_chunks(body) == body
 
 
-@pytest.mark.parametrize("encoding", PACK)
+@pytest.mark.parametrize("encoding", COMPRESS)
 @given(st.binary(max_size=2_000))
-def test_packed_bodies(encoding: str, body: bytes) -> None:
-    packed = PACK[encoding](body)
-    assert decode_body(packed, {"content-encoding": encoding.upper()}, MAX_BYTES) == body
+def test_compressed_bodies_are_decoded(encoding: str, body: bytes) -> None:
+    compressed = COMPRESS[encoding](body)
+    assert decode_body(compressed, {"content-encoding": encoding.upper()}, MAX_BYTES) == body
     twice = {"content-encoding": f"{encoding}, gzip", "transfer-encoding": "chunked"}
-    chunk = gzip.compress(packed)
+    chunk = gzip.compress(compressed)
     assert decode_body(b"%x\r\n%s\r\n0\r\n\r\n" % (len(chunk), chunk), twice, MAX_BYTES) == body
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 @given(st.lists(st.binary(max_size=20_000), min_size=1, max_size=5))
 def test_several_members_are_joined(encoding: str, bodies: list[bytes]) -> None:
-    compressed = b"".join(map(PACK[encoding], bodies))
+    compressed = b"".join(map(COMPRESS[encoding], bodies))
     assert decode_body(compressed, {"content-encoding": encoding}, MAX_BYTES) == b"".join(bodies)
 
 
-def test_bytes_behind_the_last_gzip_member_are_ignored() -> None:
+def test_bytes_after_the_last_gzip_member_are_ignored() -> None:
     assert decode_body(gzip.compress(b"abc") + b"junk", {"content-encoding": "gzip"}, MAX_BYTES) == b"abc"
 
 
@@ -109,32 +109,32 @@ def test_many_small_members_take_linear_time() -> None:
     assert decode_body(gzip.compress(b"a") * 90_000, {"content-encoding": "gzip"}, MAX_BYTES) == b"a" * 90_000
 
 
-def test_raw_deflate() -> None:
-    assert decode_body(raw_deflate(b"abc" * 100), {"content-encoding": "deflate"}, MAX_BYTES) == b"abc" * 100
+def test_raw_deflate_is_decoded() -> None:
+    assert decode_body(compress_raw_deflate(b"abc" * 100), {"content-encoding": "deflate"}, MAX_BYTES) == b"abc" * 100
 
 
 @pytest.mark.parametrize(
-    "encoding", [*PACK, "identity", "", "unknown", "utf-8", "aws-chunked", "gzip,,", "aws-chunked, gzip"]
+    "encoding", [*COMPRESS, "identity", "", "unknown", "utf-8", "aws-chunked", "gzip,,", "aws-chunked, gzip"]
 )
-def test_a_body_that_was_unpacked_already(encoding: str) -> None:
+def test_an_already_decoded_body_is_unchanged(encoding: str) -> None:
     assert decode_body(b"<html>x</html>", {"content-encoding": encoding}, MAX_BYTES) == b"<html>x</html>"
 
 
-@pytest.mark.parametrize("encoding", PACK)
-def test_a_bomb_is_not_unpacked(encoding: str) -> None:
+@pytest.mark.parametrize("encoding", COMPRESS)
+def test_a_decompression_bomb_is_refused(encoding: str) -> None:
     with pytest.raises(BodyError) as error:
-        decode_body(PACK[encoding](bytes(50_000_000)), {"content-encoding": encoding}, MAX_BYTES)
+        decode_body(COMPRESS[encoding](bytes(50_000_000)), {"content-encoding": encoding}, MAX_BYTES)
     assert error.value.args[0] == "too_large"
 
 
-@pytest.mark.parametrize("encoding", PACK)
-def test_a_body_that_is_cut_off_is_no_text(encoding: str) -> None:
+@pytest.mark.parametrize("encoding", COMPRESS)
+def test_a_truncated_body_is_an_error(encoding: str) -> None:
     body = bytes(range(256)) * 20
     with pytest.raises(BodyError) as error:
-        decode_body(PACK[encoding](body)[:-40], {"content-encoding": encoding}, MAX_BYTES)
+        decode_body(COMPRESS[encoding](body)[:-40], {"content-encoding": encoding}, MAX_BYTES)
     assert error.value.args[0] == "bad_encoding"
 
 
-def test_charsets() -> None:
-    assert charset_of("text/html; charset=UTF-8; x=y") == "utf-8"
-    assert charset_of("text/html") == ""
+def test_the_charset_is_parsed() -> None:
+    assert parse_charset("text/html; charset=UTF-8; x=y") == "utf-8"
+    assert parse_charset("text/html") == ""

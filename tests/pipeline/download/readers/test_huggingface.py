@@ -1,4 +1,4 @@
-"""A repository of the hub, from a server on this machine that answers the few questions asked."""
+"""Test the source `huggingface` with a local server that implements the few hub requests needed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pipeline.download.readers import fetch
 from pipeline.download.readers.fetch import RetryPolicy
 from pipeline.frame.errors import UserError
 from pipeline.storage.tables import read_docs
-from tests.pipeline.download.readers.web_server import Page, Server, Trouble, served
+from tests.pipeline.download.readers.web_server import Page, Server, Trouble, run_server
 
 COMMIT, LATER = "a" * 40, "b" * 40
 REPO = "owner/openwebtext"
 
 
-def git_oid(data: bytes) -> str:
+def compute_git_oid(data: bytes) -> str:
     return hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
 
 
-def owt(numbers: range) -> bytes:
-    """OpenWebText has one column."""
+def make_owt(numbers: range) -> bytes:
+    """Return a Parquet file with the one column of OpenWebText."""
     sink = io.BytesIO()
     pq.write_table(pa.table({"text": [f"Page {number}." for number in numbers]}), sink)
     return sink.getvalue()
@@ -46,7 +46,7 @@ class Hub:
         tree: list[dict[str, object]] = [{"type": "directory", "path": "data", "oid": "0" * 40, "size": 0}]
         for name, data in files.items():
             is_large = name.endswith(".parquet")
-            oid, sha256 = git_oid(data), hashlib.sha256(data).hexdigest()
+            oid, sha256 = compute_git_oid(data), hashlib.sha256(data).hexdigest()
             lfs = {"lfs": {"oid": sha256, "size": len(data), "pointerSize": 130}} if is_large else {}
             tree.append({"type": "file", "path": name, "size": len(data), "oid": oid, **lfs})
             headers = {"X-Repo-Commit": commit}
@@ -61,13 +61,17 @@ class Hub:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with served() as server:
+    with run_server() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         monkeypatch.setenv("MINIGPT_FETCHED", str(tmp_path / "cache"))
         monkeypatch.delenv("HF_TOKEN", raising=False)
         monkeypatch.setattr(fetch, "POLICY", RetryPolicy(max_failures=3, backoff_seconds=0.01))
         hub = Hub(server)
-        files = {"data/0.parquet": owt(range(5)), "data/1.parquet": owt(range(5, 9)), "README.md": b"# Read me"}
+        files = {
+            "data/0.parquet": make_owt(range(5)),
+            "data/1.parquet": make_owt(range(5, 9)),
+            "README.md": b"# Read me",
+        }
         hub.commit(COMMIT, files)
         yield hub
 
@@ -79,25 +83,25 @@ def collect(out: Path, **settings: object) -> list[dict[str, object]]:
     return read_docs(out).sort_by("text").to_pylist()
 
 
-def record(out: Path) -> list[dict[str, object]]:
+def read_record(out: Path) -> list[dict[str, object]]:
     return json.loads((out / "sources.json").read_text())["sources"][0]["read"]
 
 
-def test_a_branch_is_pinned_to_its_commit(hub: Hub, tmp_path: Path) -> None:
+def test_a_branch_is_resolved_to_its_commit(hub: Hub, tmp_path: Path) -> None:
     rows = collect(tmp_path / "out", license="CC0-1.0")
     assert [row["text"] for row in rows] == [f"Page {number}." for number in range(9)]
     assert (rows[0]["source"], rows[0]["license"]) == ("huggingface/owt", "CC0-1.0")
     assert rows[5]["url"] == f"https://huggingface.co/datasets/{REPO}/resolve/{COMMIT}/data/1.parquet"
     assert json.loads(str(rows[5]["locator"])) == {"path": "data/1.parquet", "repo": REPO, "row": 1}
-    read = record(tmp_path / "out")
+    read = read_record(tmp_path / "out")
     assert [(file["path"], file["revision"], file["commit"]) for file in read] == [
         ("data/0.parquet", "main", COMMIT),
         ("data/1.parquet", "main", COMMIT),
     ]
-    assert read[0]["oid"] == hashlib.sha256(owt(range(5))).hexdigest()
+    assert read[0]["oid"] == hashlib.sha256(make_owt(range(5))).hexdigest()
 
 
-def test_a_cut_connection_is_made_again_and_every_byte_is_shown_once(
+def test_an_interrupted_download_is_retried_and_every_byte_counted_once(
     hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = f"/datasets/{REPO}/resolve/{COMMIT}/data/1.parquet"
@@ -107,17 +111,17 @@ def test_a_cut_connection_is_made_again_and_every_byte_is_shown_once(
     assert "fetching [########################] 100%" in capsys.readouterr().out
 
 
-def test_a_busy_hub_is_asked_again(hub: Hub, tmp_path: Path) -> None:
+def test_a_busy_hub_is_retried(hub: Hub, tmp_path: Path) -> None:
     for page in hub.server.pages.values():
         page.troubles = [Trouble(503)]
     assert len(collect(tmp_path / "out")) == 9
 
 
-def test_the_branch_moves_on_and_only_what_is_new_is_fetched(hub: Hub, tmp_path: Path) -> None:
+def test_only_changed_files_are_fetched_when_the_branch_advances(hub: Hub, tmp_path: Path) -> None:
     before = collect(tmp_path / "a")
-    hub.commit(LATER, {"data/0.parquet": owt(range(5)), "data/1.parquet": owt(range(5, 10))})
+    hub.commit(LATER, {"data/0.parquet": make_owt(range(5)), "data/1.parquet": make_owt(range(5, 10))})
     after = collect(tmp_path / "b")
-    assert {file["commit"] for file in record(tmp_path / "b")} == {LATER}
+    assert {file["commit"] for file in read_record(tmp_path / "b")} == {LATER}
     assert len(after) == 10
     assert {row["id"] for row in before} < {row["id"] for row in after}
     fetched = [path for method, path, _, _ in hub.server.log if method == "GET" and "/resolve/" in path]
@@ -128,14 +132,14 @@ def test_the_branch_moves_on_and_only_what_is_new_is_fetched(hub: Hub, tmp_path:
     ]
 
 
-def test_a_commit_that_is_here_needs_no_network(hub: Hub, tmp_path: Path) -> None:
+def test_a_cached_commit_needs_no_network(hub: Hub, tmp_path: Path) -> None:
     first = collect(tmp_path / "a", revision=COMMIT)
     n_asked = len(hub.server.log)
     assert collect(tmp_path / "b", revision=COMMIT) == first
     assert len(hub.server.log) == n_asked
 
 
-def test_files_of_other_kinds_and_columns(hub: Hub, tmp_path: Path) -> None:
+def test_other_file_formats_and_columns(hub: Hub, tmp_path: Path) -> None:
     [row] = collect(tmp_path / "out", files=["*.md"])
     assert (row["text"], row["title"]) == ("# Read me", "README.md")
     with pytest.raises(UserError, match=r"download\.sources\.0\.text_column[^$]+text"):
@@ -151,11 +155,13 @@ def test_files_of_other_kinds_and_columns(hub: Hub, tmp_path: Path) -> None:
         ),
         ({"repo": "owner/nothing"}, r"sources\.0\.repo: no such dataset: owner/nothing"),
         ({"revision": "nowhere"}, r"sources\.0\.revision: owner/openwebtext has no nowhere"),
-        ({"repo": "owner/gated"}, r"sources\.0\.repo: access to owner/gated has to be granted[^$]+HF_TOKEN"),
-        ({"repo": "-bad-/--x"}, r"sources\.0\.repo: not a name on the hub"),
+        ({"repo": "owner/gated"}, r"sources\.0\.repo: no access to the gated repository owner/gated[^$]+HF_TOKEN"),
+        ({"repo": "-bad-/--x"}, r"sources\.0\.repo: not a valid repository name"),
     ],
 )
-def test_what_is_not_there_is_named(settings: dict[str, object], message: str, hub: Hub, tmp_path: Path) -> None:
+def test_a_missing_repository_revision_or_file_is_reported(
+    settings: dict[str, object], message: str, hub: Hub, tmp_path: Path
+) -> None:
     pages = hub.server.pages
     for repo, code in (("owner/nothing", "RepoNotFound"), ("owner/gated", "GatedRepo")):
         status = 401 if code == "RepoNotFound" else 403
@@ -166,20 +172,22 @@ def test_what_is_not_there_is_named(settings: dict[str, object], message: str, h
         collect(tmp_path / "out", **settings)
 
 
-def test_without_a_network_it_says_so(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_network_is_reported(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"the hub can't be reached for owner/openwebtext[^$]+a commit fetched before"):
+    with pytest.raises(UserError, match=r"cannot reach the hub for owner/openwebtext[^$]+a commit fetched before"):
         collect(tmp_path / "out")
 
 
-def test_a_file_that_is_not_what_the_hub_lists(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_does_not_match_the_hub_s_hash_is_fetched_again(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     collect(tmp_path / "a", revision=COMMIT)
-    [blob] = [path for path in (tmp_path / "cache").rglob("blobs/*") if path.read_bytes() == owt(range(5))]
-    blob.write_bytes(owt(range(20, 25)))
+    [blob] = [path for path in (tmp_path / "cache").rglob("blobs/*") if path.read_bytes() == make_owt(range(5))]
+    blob.write_bytes(make_owt(range(20, 25)))
     rows = collect(tmp_path / "b", revision=COMMIT)
     assert [row["text"] for row in rows] == [f"Page {number}." for number in range(9)]
-    assert "is not what the hub has" in capsys.readouterr().out
-    hub.server.pages[f"/datasets/{REPO}/resolve/{COMMIT}/data/0.parquet"].data = owt(range(30, 35))
-    blob.write_bytes(b"harmed")
-    with pytest.raises(UserError, match=r"data/0\.parquet of owner/openwebtext can't be fetched[^$]+the hub lists"):
+    assert "does not match the hub's hash" in capsys.readouterr().out
+    hub.server.pages[f"/datasets/{REPO}/resolve/{COMMIT}/data/0.parquet"].data = make_owt(range(30, 35))
+    blob.write_bytes(b"corrupted")
+    with pytest.raises(UserError, match=r"cannot fetch data/0\.parquet of owner/openwebtext[^$]+the hub lists"):
         collect(tmp_path / "c", revision=COMMIT)

@@ -1,4 +1,4 @@
-"""The texts in one stream."""
+"""Test reading the texts of one stream."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pipeline.download.params import Text
 from pipeline.download.readers.records import (
     Columns,
     Piece,
-    json_rows,
-    parquet_rows,
+    read_json_rows,
+    read_parquet_rows,
+    read_whole_text,
     split_chunks,
     split_text,
-    whole_text,
 )
 
 PARAMS = Text(kind="text", name="t", path="x", max_member_bytes=1_000)
 
 
-def rows(lines: bytes, **settings: str) -> list[Piece]:
-    return list(json_rows(io.BytesIO(lines), PARAMS.model_copy(update=settings), Columns()))
+def read_rows(lines: bytes, **settings: str) -> list[Piece]:
+    return list(read_json_rows(io.BytesIO(lines), PARAMS.model_copy(update=settings), Columns()))
 
 
 @given(
@@ -34,7 +34,7 @@ def rows(lines: bytes, **settings: str) -> list[Piece]:
     st.text(alphabet="ab|\n", min_size=1, max_size=4),
     st.integers(1, 8),
 )
-def test_splitting_chunks_is_splitting_the_whole(chunks: list[str], separator: str, max_chars: int) -> None:
+def test_splitting_chunks_equals_splitting_the_whole_text(chunks: list[str], separator: str, max_chars: int) -> None:
     parts = "".join(chunks).split(separator)
     assert list(split_chunks(chunks, separator, 1_000)) == parts
     assert list(split_chunks(chunks, separator, max_chars)) == [
@@ -43,18 +43,18 @@ def test_splitting_chunks_is_splitting_the_whole(chunks: list[str], separator: s
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\r\ufeff")))
-def test_pieces_put_together_are_the_text(text: str) -> None:
+def test_pieces_add_up_to_the_text(text: str) -> None:
     pieces = list(split_text(io.BytesIO(text.encode()), "\n\n", 10_000))
     expected = [part.strip("\n") for part in text.split("\n\n") if part.strip()]
     assert [piece.text for piece in pieces] == expected
 
 
-def test_parts_are_numbered_by_their_place() -> None:
+def test_parts_are_numbered_by_position() -> None:
     pieces = list(split_text(io.BytesIO("\ufeffone<|end|>\r\n<|end|>three\r\nlines".encode()), "<|end|>", 100))
     assert [(piece.where["part"], piece.text) for piece in pieces] == [(1, "one"), (3, "three\nlines")]
 
 
-def test_split_text_keeps_what_came_before_a_bad_byte() -> None:
+def test_pieces_before_an_invalid_byte_are_kept() -> None:
     pieces = list(split_text(io.BytesIO((b"good" * 24 + b"|") * 12_000 + b"\xff"), "|", 100))
     assert [piece.reason for piece in pieces[-2:]] == ["", "not_utf8"]
 
@@ -71,12 +71,12 @@ def test_split_text_keeps_what_came_before_a_bad_byte() -> None:
         (b"x" * 1_000, "x" * 1_000, ""),
     ],
 )
-def test_whole_text(data: bytes, text: str, reason: str) -> None:
-    piece = whole_text(io.BytesIO(data), 1_000)
+def test_a_whole_text_is_read(data: bytes, text: str, reason: str) -> None:
+    piece = read_whole_text(io.BytesIO(data), 1_000)
     assert (piece.text, piece.reason) == (text, reason)
 
 
-def test_a_bad_line_is_a_reject_and_the_next_one_is_read() -> None:
+def test_an_invalid_line_becomes_a_reject_and_reading_continues() -> None:
     lines = [
         b'{"text": "one"}',
         b"",
@@ -91,8 +91,8 @@ def test_a_bad_line_is_a_reject_and_the_next_one_is_read() -> None:
         b"[" * 900,
         b'{"text": "last"}',
     ]
-    found = rows(b"\n".join(lines))
-    assert [(piece.where["row"], piece.text or piece.reason) for piece in found] == [
+    pieces = read_rows(b"\n".join(lines))
+    assert [(piece.where["row"], piece.text or piece.reason) for piece in pieces] == [
         (1, "one"),
         (3, "not_json"),
         (4, "not_utf8"),
@@ -107,7 +107,7 @@ def test_a_bad_line_is_a_reject_and_the_next_one_is_read() -> None:
     ]
 
 
-def test_columns_are_chosen_by_the_settings() -> None:
+def test_columns_are_selected_by_the_settings() -> None:
     line = json.dumps({"body": "words", "n": 7, "link": "https://x", "by": "CC0-1.0", "name": None}).encode()
     settings = {
         "text_column": "body",
@@ -116,16 +116,16 @@ def test_columns_are_chosen_by_the_settings() -> None:
         "license_column": "by",
         "title_column": "name",
     }
-    [piece] = rows(line, **settings)
+    [piece] = read_rows(line, **settings)
     assert piece == Piece({"row": 1, "id": "7"}, "words", url="https://x", license="CC0-1.0")
 
 
-def test_parquet_rows() -> None:
+def test_parquet_rows_are_read() -> None:
     table = pa.table({"text": ["one", None, " ", "four"], "unused": [1, 2, 3, 4]})
     sink = io.BytesIO()
     pq.write_table(table, sink)
     columns = Columns()
-    pieces = list(parquet_rows(io.BytesIO(sink.getvalue()), PARAMS, columns))
+    pieces = list(read_parquet_rows(io.BytesIO(sink.getvalue()), PARAMS, columns))
     assert [(piece.text, piece.reason) for piece in pieces] == [
         ("one", ""),
         ("", "no_text_column"),
@@ -135,9 +135,9 @@ def test_parquet_rows() -> None:
     assert (columns.n_rows, columns.n_found) == (4, 3)
 
 
-def test_parquet_text_that_is_not_utf8_is_a_reject() -> None:
+def test_parquet_text_that_is_not_utf8_becomes_a_reject() -> None:
     bad = pa.array([b"good", b"\xff"]).view(pa.string())
     sink = io.BytesIO()
     pq.write_table(pa.table({"text": bad}), sink)
-    pieces = list(parquet_rows(io.BytesIO(sink.getvalue()), PARAMS, Columns()))
+    pieces = list(read_parquet_rows(io.BytesIO(sink.getvalue()), PARAMS, Columns()))
     assert [(piece.text, piece.reason) for piece in pieces] == [("good", ""), ("", "not_utf8")]

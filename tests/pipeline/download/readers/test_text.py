@@ -1,4 +1,4 @@
-"""People's own files: what is found, what is read, what is refused and how."""
+"""Test the source `text`: which files are found, read and rejected."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipeline.frame.errors import UserError
 from pipeline.storage import streams
 
 
-def batches(path: Path | str, **settings: object) -> list[DocumentBatch]:
+def read_batches(path: Path | str, **settings: object) -> list[DocumentBatch]:
     params = Text.model_validate({"kind": "text", "name": "mine", "path": str(path), **settings})
     reading = open_source(params, "download.sources.1")
     found = list(reading.batches)
@@ -34,17 +34,17 @@ def batches(path: Path | str, **settings: object) -> list[DocumentBatch]:
     return found
 
 
-def texts(path: Path | str, **settings: object) -> dict[str, str]:
-    return {document.title: document.text for batch in batches(path, **settings) for document in batch.docs}
+def read_texts(path: Path | str, **settings: object) -> dict[str, str]:
+    return {document.title: document.text for batch in read_batches(path, **settings) for document in batch.docs}
 
 
-def reasons(path: Path | str, **settings: object) -> Counter[str]:
-    return Counter(reject.reason for batch in batches(path, **settings) for reject in batch.rejects)
+def count_reasons(path: Path | str, **settings: object) -> Counter[str]:
+    return Counter(reject.reason for batch in read_batches(path, **settings) for reject in batch.rejects)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """One file of each kind, a hidden one and a kind that is not read."""
+    """Create a folder with one file of each format, a hidden one and an unsupported one."""
     root = tmp_path / "corpus"
     (root / "deep").mkdir(parents=True)
     (root / "b.md").write_text("# B")
@@ -65,8 +65,8 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_folder_of_everything(folder: Path) -> None:
-    assert texts(folder) == {
+def test_a_folder_with_every_format_is_read(folder: Path) -> None:
+    assert read_texts(folder) == {
         "b.md": "# B",
         "c.txt.gz": "C",
         "deep/a.rst": "A\n=",
@@ -78,64 +78,62 @@ def test_a_folder_of_everything(folder: Path) -> None:
         "rows.jsonl#2": "R2",
         "rows.parquet#1": "P1",
     }
-    assert reasons(folder) == {"unknown_format": 3}  # a picture twice, an archive inside an archive
-    assert sum(batch.counts.get("hidden_files", 0) for batch in batches(folder)) == 1
+    assert count_reasons(folder) == {"unknown_format": 3}  # a picture twice, an archive inside an archive
+    assert sum(batch.counts.get("hidden_files", 0) for batch in read_batches(folder)) == 1
 
 
-def test_the_place_of_the_folder_makes_no_difference(
+def test_documents_do_not_depend_on_the_location_of_the_folder(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = batches(folder)
+    here = read_batches(folder)
     folder.rename(tmp_path / "moved")
     monkeypatch.chdir(tmp_path)
-    assert batches("moved") == here
-    assert batches("moved/") == here
-    assert batches(f"file://{tmp_path}/moved") == here
+    assert read_batches("moved") == here
+    assert read_batches("moved/") == here
+    assert read_batches(f"file://{tmp_path}/moved") == here
 
 
 @pytest.mark.parametrize(
     ("pattern", "names"), [("*.md", ["b.md"]), ("**/*.rst", ["deep/a.rst"]), ("deep/*", ["a.rst"])]
 )
-def test_globs(folder: Path, pattern: str, names: list[str]) -> None:
-    assert list(texts(folder / pattern)) == names
+def test_globs_are_expanded(folder: Path, pattern: str, names: list[str]) -> None:
+    assert list(read_texts(folder / pattern)) == names
 
 
-def test_a_file_whose_name_looks_like_a_glob(tmp_path: Path) -> None:
+def test_a_file_whose_name_looks_like_a_glob_is_read(tmp_path: Path) -> None:
     (tmp_path / "a[1].txt").write_text("one")
-    assert texts(tmp_path / "a[1].txt") == {"a[1].txt": "one"}
+    assert read_texts(tmp_path / "a[1].txt") == {"a[1].txt": "one"}
 
 
-def test_urls(folder: Path) -> None:
+def test_fsspec_urls_are_read(folder: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe("/bucket/x/a.txt", b"from memory")
     memory.pipe("/bucket/x/b.zip", (folder / "pack.zip").read_bytes())
-    assert texts("memory://bucket/x") == {"a.txt": "from memory", "b.zip/z.md": "# B"}
-    assert texts("memory://bucket/x/*.txt") == {"a.txt": "from memory"}
+    assert read_texts("memory://bucket/x") == {"a.txt": "from memory", "b.zip/z.md": "# B"}
+    assert read_texts("memory://bucket/x/*.txt") == {"a.txt": "from memory"}
     memory.rm("/bucket", recursive=True)
 
 
 @pytest.mark.parametrize("path", ["nowhere", "nowhere/*.txt", "nosuch://x/y", "only-hidden", "picture.png"])
-def test_what_is_not_there_is_named_with_its_setting(
-    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_input_is_reported_by_its_setting(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "only-hidden").mkdir()
     (tmp_path / "only-hidden" / ".x.txt").write_text("no")
     (tmp_path / "picture.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"download\.sources\.1\.path: "):
-        batches(path)
+        read_batches(path)
 
 
-def test_a_wrong_column_is_a_setting_to_mend(tmp_path: Path) -> None:
+def test_a_wrong_text_column_is_reported_by_its_setting(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"question": "q", "answer": "a"}\n' * 3)
     with pytest.raises(UserError, match=r"download\.sources\.1\.text_column[^$]+answer, question"):
-        batches(tmp_path / "rows.jsonl")
-    assert len(texts(tmp_path / "rows.jsonl", text_column="answer")) == 3
+        read_batches(tmp_path / "rows.jsonl")
+    assert len(read_texts(tmp_path / "rows.jsonl", text_column="answer")) == 3
 
 
-def test_split_on_and_license(tmp_path: Path) -> None:
+def test_split_on_and_license_are_applied(tmp_path: Path) -> None:
     (tmp_path / "s.txt").write_text("One.<|endoftext|>\nTwo.\n<|endoftext|>")
-    [batch] = batches(tmp_path / "s.txt", split_on="<|endoftext|>", license="CC0-1.0")
+    [batch] = read_batches(tmp_path / "s.txt", split_on="<|endoftext|>", license="CC0-1.0")
     assert [(document.title, document.text, document.license) for document in batch.docs] == [
         ("s.txt#1", "One.", "CC0-1.0"),
         ("s.txt#2", "Two.", "CC0-1.0"),
@@ -144,7 +142,7 @@ def test_split_on_and_license(tmp_path: Path) -> None:
     assert {document.source for document in batch.docs} == {"text/mine"}
 
 
-def clipped_tar(root: Path) -> None:
+def write_truncated_tar(root: Path) -> None:
     with tarfile.open(root / "clipped.tar.gz", "w:gz") as archive:
         for name in ("first.txt", "second.txt"):
             info = tarfile.TarInfo(name)
@@ -155,7 +153,7 @@ def clipped_tar(root: Path) -> None:
     (root / "clipped.tar.gz").write_bytes(whole[: len(whole) * 3 // 4])
 
 
-def test_broken_files_are_rejects_and_the_rest_is_read(tmp_path: Path) -> None:
+def test_broken_files_become_rejects_and_reading_continues(tmp_path: Path) -> None:
     (tmp_path / "good.txt").write_text("good")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     (tmp_path / "empty.txt").write_text("")
@@ -163,8 +161,8 @@ def test_broken_files_are_rejects_and_the_rest_is_read(tmp_path: Path) -> None:
     (tmp_path / "fake.zip").write_bytes(b"no zip")
     (tmp_path / "fake.parquet").write_bytes(b"no parquet at all")
     (tmp_path / "large.txt").write_bytes(b"x" * 150_000)
-    clipped_tar(tmp_path)
-    found = batches(tmp_path, max_member_bytes=120_000)
+    write_truncated_tar(tmp_path)
+    found = read_batches(tmp_path, max_member_bytes=120_000)
     rejected = {json.loads(reject.locator)["path"]: reject.reason for batch in found for reject in batch.rejects}
     assert rejected == {
         "latin.txt": "not_utf8",
@@ -178,35 +176,35 @@ def test_broken_files_are_rejects_and_the_rest_is_read(tmp_path: Path) -> None:
     assert [document.title for batch in found for document in batch.docs] == ["clipped.tar.gz/first.txt", "good.txt"]
 
 
-def test_one_bad_member_does_not_end_an_archive(tmp_path: Path) -> None:
+def test_a_broken_member_does_not_end_the_archive(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("bad.txt.gz", gzip.compress(b"x" * 100)[:-4])
         archive.writestr("evil/../../../outside.txt", "inside")
         archive.writestr("good.txt", "good")
-    data = (tmp_path / "a.zip").read_bytes().replace(b"goodPK", b"gooxPK")  # its checksum is wrong now
+    data = (tmp_path / "a.zip").read_bytes().replace(b"goodPK", b"gooxPK")  # makes its checksum wrong
     (tmp_path / "b.zip").write_bytes(data)
-    assert reasons(tmp_path / "a.zip") == {"unreadable": 1}
-    assert list(texts(tmp_path / "a.zip").values()) == ["inside", "good"]
-    assert list(texts(tmp_path / "b.zip").values()) == ["inside"]
+    assert count_reasons(tmp_path / "a.zip") == {"unreadable": 1}
+    assert list(read_texts(tmp_path / "a.zip").values()) == ["inside", "good"]
+    assert list(read_texts(tmp_path / "b.zip").values()) == ["inside"]
     assert not (tmp_path.parent / "outside.txt").exists()
 
 
-def test_a_folder_that_links_to_itself_ends(tmp_path: Path) -> None:
+def test_a_symlink_loop_terminates(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "loop").symlink_to(tmp_path)
-    assert texts(tmp_path) == {"a.txt": "a"}
-    assert reasons(tmp_path) == {"unknown_format": 1}
+    assert read_texts(tmp_path) == {"a.txt": "a"}
+    assert count_reasons(tmp_path) == {"unknown_format": 1}
 
 
-def test_many_rows_come_in_bounded_batches(tmp_path: Path) -> None:
+def test_many_rows_are_read_in_bounded_batches(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": f"row {n}"}) + "\n" for n in range(5_000)))
-    found = batches(tmp_path / "rows.jsonl")
+    found = read_batches(tmp_path / "rows.jsonl")
     assert [len(batch.docs) for batch in found] == [2_048, 2_048, 904]
 
 
 @pytest.mark.parametrize("pack", [".tar", ".tar.gz", ".zip"])
 @pytest.mark.parametrize("inner", [".gz", ".lz4", ".zst"])
-def test_a_bomb_inside_an_archive_is_a_named_reject(
+def test_a_decompression_bomb_inside_an_archive_becomes_a_reject(
     pack: str, inner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "RATIO_SLACK_BYTES", 100_000)
@@ -223,11 +221,11 @@ def test_a_bomb_inside_an_archive_is_a_named_reject(
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
                 archive.addfile(info, io.BytesIO(data))
-    assert reasons(path) == {"decompression_bomb": 1}
-    assert list(texts(path).values()) == ["good"]
+    assert count_reasons(path) == {"decompression_bomb": 1}
+    assert list(read_texts(path).values()) == ["good"]
 
 
-def test_fields_inside_columns_and_typed_columns(tmp_path: Path) -> None:
+def test_nested_fields_and_typed_columns_are_read(tmp_path: Path) -> None:
     meta = [{"url": f"https://a/{number}", "by": {"license": "MIT"}} for number in range(3)]
     table = pa.table(
         {
@@ -248,7 +246,9 @@ def test_fields_inside_columns_and_typed_columns(tmp_path: Path) -> None:
     }
     found = {
         name: [
-            document._replace(locator="") for batch in batches(tmp_path / name, **columns) for document in batch.docs
+            document._replace(locator="")
+            for batch in read_batches(tmp_path / name, **columns)
+            for document in batch.docs
         ]
         for name in ("rows.parquet", "rows.jsonl")
     }
@@ -260,21 +260,21 @@ def test_fields_inside_columns_and_typed_columns(tmp_path: Path) -> None:
     ]
 
 
-def test_parts_are_the_same_documents_under_names_of_their_bytes(
+def test_parts_give_the_same_documents_and_are_keyed_by_content(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def keys(**settings: object) -> list[str]:
+    def read_keys(**settings: object) -> list[str]:
         params = Text.model_validate({"kind": "text", "name": "mine", "path": str(place), **settings})
         return [part.open().key for part in open_source(params, "s").parts]
 
     place = folder
-    whole = [document for batch in batches(folder) for document in batch.docs]
+    whole = [document for batch in read_batches(folder) for document in batch.docs]
     monkeypatch.setattr(text, "PART_BYTES", 1)
-    assert [document for batch in batches(folder) for document in batch.docs] == whole
-    before = keys()
+    assert [document for batch in read_batches(folder) for document in batch.docs] == whole
+    before = read_keys()
     assert len(set(before)) == len(before) == 8
-    assert not set(before) & set(keys(license="MIT"))
+    assert not set(before) & set(read_keys(license="MIT"))
     place = folder.rename(tmp_path / "moved")
-    assert keys() == before
+    assert read_keys() == before
     (place / "b.md").write_text("# C")
-    assert len(set(before) - set(keys())) == 1
+    assert len(set(before) - set(read_keys())) == 1

@@ -1,4 +1,4 @@
-"""A real web server on this machine that misbehaves as told."""
+"""Run a local web server with configurable faults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass
 class Trouble:
-    """What happens to one GET instead of the whole file: a status, or an end or a stall after some bytes."""
+    """A fault in one GET response: an error status, or a disconnect or stall after some bytes."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict[str, str])
@@ -22,7 +22,7 @@ class Trouble:
 
 @dataclass
 class Page:
-    """A file of the server; `troubles` come one after the other, then all is well."""
+    """A file on the server; each GET uses up one of `troubles`, later ones succeed."""
 
     data: bytes
     etag: str = '"1"'
@@ -30,14 +30,14 @@ class Page:
     has_range: bool = True
     has_head: bool = True
     has_length: bool = True
-    extra_length: int = 0  # that the server declares and does not send
+    extra_length: int = 0  # declared but not sent
     headers: dict[str, str] = field(default_factory=dict[str, str])
     troubles: list[Trouble] = field(default_factory=list[Trouble])
-    then: Page | None = None  # another version, once the troubles are over
+    then: Page | None = None  # the next version, after the troubles
 
 
 class Server:
-    """`pages` by path; `log` of (method, path, range asked for, status)."""
+    """A server with `pages` by path and a `log` of (method, path, requested range, status)."""
 
     def __init__(self) -> None:
         self.pages: dict[str, Page] = {}
@@ -52,7 +52,7 @@ class Server:
         return f"http://127.0.0.1:{self.http.server_port}"
 
     def asked(self, method: str = "GET") -> list[tuple[str, int]]:
-        """(range, status) of the requests by this method."""
+        """Return (range, status) of the requests by this method."""
         return [(asked, status) for each, _, asked, status in self.log if each == method]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -62,17 +62,17 @@ class Server:
             protocol_version = "HTTP/1.1"
 
             def do_HEAD(self) -> None:
-                server.answer(self)
+                server.respond(self)
 
             def do_GET(self) -> None:
-                server.answer(self)
+                server.respond(self)
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
         return Handler
 
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
+    def respond(self, request: BaseHTTPRequestHandler) -> None:
         path = request.path.partition("?")[0]
         page = self.pages.get(path)
         asked = request.headers.get("Range", "")
@@ -117,7 +117,7 @@ class Server:
             if trouble.stall_after >= 0:
                 self.over.wait(20)
         except OSError:
-            pass  # whoever asked has gone
+            pass  # the client has disconnected
 
     def _status(self, request: BaseHTTPRequestHandler, status: int, headers: dict[str, str]) -> None:
         self.log.append((request.command, request.path, request.headers.get("Range", ""), status))
@@ -128,7 +128,7 @@ class Server:
 
 
 @contextmanager
-def served() -> Generator[Server, None, None]:
+def run_server() -> Generator[Server, None, None]:
     server = Server()
     thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -1,4 +1,4 @@
-"""MediaWiki dumps made by hand."""
+"""Build MediaWiki dumps by hand."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ HEAD = (
 TAIL = "</mediawiki>\n"
 
 
-def page(
+def make_page(
     title: str, namespace: int, number: int, text: str, *, more: str = "", model: str = "wikitext", is_raw: bool = False
 ) -> str:
-    """One page with one revision, whose id is the page's and 1,000; `more` comes behind it."""
+    """Return a page with one revision, whose id is that of the page plus 1,000; `more` is appended to it."""
     kind = "" if namespace < 0 else f"<ns>{namespace}</ns>"
     return (
         f"<page><title>{escape(title)}</title>{kind}<id>{number}</id><revision><id>{number + 1_000}</id>"

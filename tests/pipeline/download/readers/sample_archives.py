@@ -1,4 +1,4 @@
-"""Web archives made by hand, record by record, good and broken."""
+"""Build web archives by hand, record by record, valid and broken."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ PACKED = {".gz": gzip.compress, ".zst": zstandard.compress, ".lz4": lz4.frame.co
 PACKED_WHOLE = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 
 
-def warc_record(number: int, block: bytes, kind: str = "response", **fields: str) -> bytes:
-    """A record of WARC 1.0; `fields` replace or add to its head, with `_` for `-`."""
+def make_record(number: int, block: bytes, kind: str = "response", **fields: str) -> bytes:
+    """Return a record of WARC 1.0; `fields` replace or extend its head, with `_` for `-`."""
     head = {
         "WARC-Type": kind,
         "WARC-Record-ID": f"<urn:uuid:{number}>",
@@ -30,11 +30,13 @@ def warc_record(number: int, block: bytes, kind: str = "response", **fields: str
     return b"WARC/1.0\r\n" + lines.encode() + b"\r\n" + block + b"\r\n\r\n"
 
 
-def page(number: int, head: bytes = HTTP) -> bytes:
+def make_page(number: int, head: bytes = HTTP) -> bytes:
     return head + (HTML % (number, number)).encode()
 
 
-def records(n: int = 5) -> list[bytes]:
-    """An info record, then `n` answers, each with its request."""
-    pairs = [(warc_record(i, page(i)), warc_record(100 + i, b"GET / HTTP/1.1\r\n\r\n", "request")) for i in range(n)]
-    return [warc_record(99, b"software: x\r\n", "warcinfo"), *(record for pair in pairs for record in pair)]
+def make_records(n: int = 5) -> list[bytes]:
+    """Return an info record, then `n` responses, each with its request."""
+    pairs = [
+        (make_record(i, make_page(i)), make_record(100 + i, b"GET / HTTP/1.1\r\n\r\n", "request")) for i in range(n)
+    ]
+    return [make_record(99, b"software: x\r\n", "warcinfo"), *(record for pair in pairs for record in pair)]
