@@ -1,6 +1,6 @@
-"""The search space: a YAML file with a range or a list of choices for each dotted name under `pretrain`.
+"""Read the search space: a YAML file with a range or a list of choices for each dotted name under `pretrain`.
 
-In: that file and the values of params.yaml. Out: checked settings, and params with other values in them. Pure except for reading.
+In: that file and the values of params.yaml. Out: validated settings, and params with values replaced. Pure except for reading.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from pipeline.params import Params, check_params
 Choice = bool | int | float | str | None
 Values = Mapping[str, Choice]  # dotted name → value
 DEFAULT_TRIALS = 20
-DIGITS = 3  # of a number drawn from a range: what is printed is what was run
+DIGITS = (
+    3  # significant digits of numbers drawn from a range, so that the printed values are exactly those that were run
+)
 
 
 class Range(Section):
-    """Integers if both ends are integers."""
+    """A range of numbers, of integers if both ends are integers."""
 
     low: int | float
     high: int | float
     log: bool = False  # drawn uniformly on a logarithmic scale
 
     @model_validator(mode="after")
-    def is_range(self) -> Range:
+    def check_bounds(self) -> Range:
         if self.low >= self.high:
             raise ValueError("low must be less than high")
         if self.log and self.low <= 0:
@@ -40,6 +42,7 @@ class Range(Section):
 
     @property
     def is_whole(self) -> bool:
+        """Whether the range holds integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def contains(self, value: Choice) -> bool:
@@ -48,25 +51,27 @@ class Range(Section):
 
 
 class Sweep(Section):
-    """The file as a whole."""
+    """The settings of a sweep: the whole file."""
 
     space: Annotated[dict[str, Range | Annotated[list[Choice], Field(min_length=1)]], Field(min_length=1)]
-    set: dict[str, Any] = Field(default_factory=dict)  # how every trial differs from params.yaml, e.g. a short budget
+    set: dict[str, Any] = Field(
+        default_factory=dict
+    )  # values of all trials that differ from params.yaml, such as a short budget
     sampler: Literal["tpe", "random", "grid"] = "tpe"
-    trials: Count | None = None  # 20, or the whole grid
+    trials: Count | None = None  # default: 20, or the whole grid
     seed: Seed = 1
     use_baseline: bool = True  # the first trial has the values of params.yaml
-    use_pruning: bool = True  # a trial that is behind the median of those before it ends early
+    use_pruning: bool = True  # stop a trial that is behind the median of the finished ones
 
     @model_validator(mode="after")
-    def is_clear(self) -> Sweep:
+    def check_names(self) -> Sweep:
         ranges = [name for name, of in self.space.items() if isinstance(of, Range)]
         problems = (
             (
                 [name for name in self.space if not name.startswith("pretrain.")],
                 "only settings under pretrain can vary",
             ),
-            (sorted(self.space.keys() & self.set.keys()), "in space and in set; leave one out"),
+            (sorted(self.space.keys() & self.set.keys()), "in both space and set; remove one"),
             (ranges if self.sampler == "grid" else [], "a grid needs lists of choices"),
         )
         for names, problem in problems:
@@ -76,12 +81,12 @@ class Sweep(Section):
 
 
 def load_sweep(path: Path) -> Sweep:
-    """Read the file. Raises: `UserError` if it is missing, `ParamError` for a setting."""
+    """Read a search space. Raises: `UserError` if the file is missing, `ParamError` for an invalid setting."""
     return check_section(Sweep, read_yaml(path), str(path))
 
 
 def count_trials(sweep: Sweep) -> int:
-    """Return how many trials there will be."""
+    """Return the number of trials of a sweep."""
     if sweep.sampler == "grid":
         return min(sweep.trials or len(make_grid(sweep)), len(make_grid(sweep)))
     return sweep.trials or DEFAULT_TRIALS
@@ -92,25 +97,25 @@ def set_values(params: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str
     changed = copy.deepcopy(dict(params))
     for name, value in values.items():
         *parents, last = name.split(".")
-        place = changed
+        section = changed
         for parent in parents:
-            if not isinstance(place.get(parent), dict):
-                place[parent] = {}
-            place = place[parent]
-        place[last] = value
+            if not isinstance(section.get(parent), dict):
+                section[parent] = {}
+            section = section[parent]
+        section[last] = value
     return changed
 
 
 def get_value(params: Mapping[str, Any], name: str) -> Any:
-    """Return the value of a dotted name, None where it is not given."""
-    place: Any = params
+    """Return the value of a dotted name, None if it is not given."""
+    value: Any = params
     for part in name.split("."):
-        place = place.get(part) if isinstance(place, dict) else None
-    return place
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def find_baseline(sweep: Sweep, params: Mapping[str, Any]) -> dict[str, Choice] | None:
-    """Return the values of params.yaml, or None if the space does not hold them."""
+    """Return the values of params.yaml, or None if the space does not contain them."""
     values = {name: get_value(params, name) for name in sweep.space}
     inside = (
         of.contains(values[name]) if isinstance(of, Range) else values[name] in of for name, of in sweep.space.items()
@@ -125,14 +130,14 @@ def make_grid(sweep: Sweep) -> list[dict[str, Choice]]:
 
 
 def round_values(values: Values) -> dict[str, Choice]:
-    """Return the values with numbers rounded to `DIGITS` digits, so that the printed command has exactly what was run."""
+    """Return the values with floats rounded to `DIGITS` digits, so that the printed command runs exactly these values."""
     return {name: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value for name, value in values.items()}
 
 
 def check_sweep(sweep: Sweep, params: Mapping[str, Any], path: Path) -> Params:
-    """Return the params that all trials start from, after checking each end of each range and each choice on its own.
+    """Return the params that all trials share, after validating each end of each range and each choice on its own.
 
-    Raises: `ParamError` that names the setting. What only some combinations break is found by the trials.
+    Raises: `ParamError` that names the setting. Combinations that are invalid only together fail as trials.
     """
     base = set_values(params, sweep.set)
     ends = {name: (of.low, of.high) if isinstance(of, Range) else of for name, of in sweep.space.items()}

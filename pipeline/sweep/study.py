@@ -1,8 +1,8 @@
-"""The Optuna study: the values of the next trials, which ones end early, and their results. The only file that imports optuna.
+"""Propose trials, prune them and store their results in an Optuna study. The only file that imports optuna.
 
-In: a search space. Out: var/sweep/NAME.db (Optuna's SQLite storage). A study repeats: the sampler of each trial is seeded with the
-number of trials before it, so that a study that was killed proposes what it would have proposed. Optuna's heartbeat would fail such
-trials after a grace period and queue them again under new numbers; a lock on the study shows at once that they are dead.
+In: a search space. Out: var/sweep/NAME.db (Optuna's SQLite storage). A study is reproducible: the sampler of each trial is seeded
+with the trial's number, so a killed study proposes the same values after a restart. Optuna's heartbeat would fail interrupted
+trials after a grace period and requeue them under new numbers; a lock on the study shows immediately that they are dead.
 TPE: Bergstra et al. 2011; pruning: the median rule of Golovin et al. 2017 (Vizier), section 3.2.
 """
 
@@ -21,8 +21,8 @@ from optuna.trial import TrialState
 from pipeline.frame.errors import UserError
 from pipeline.sweep.space import Choice, Range, Sweep, Values, count_trials, round_values
 
-STARTUP_TRIALS = 6  # drawn at random before TPE has data; none of the first of them ends early
-PRUNED_FROM = 4
+STARTUP_TRIALS = 6  # drawn at random before TPE has data
+PRUNED_FROM = 4  # completed trials before pruning starts
 STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -32,20 +32,21 @@ STATES = {
 
 
 class TrialRow(NamedTuple):
-    """A trial as the table shows it."""
+    """One trial: a row of the table."""
 
     number: int
     state: str
     bpb: float | None
     values: dict[str, Choice]
-    about: dict[str, Any]  # why it failed, or its speed
+    about: dict[str, Any]  # the reason of a failure, or the speed
 
 
 class Study:
-    """`with Study(...) as study`; closes the database at the end."""
+    """A study in a database that is closed at the end: `with Study(...) as study`."""
 
     def __init__(self, path: Path, sweep: Sweep, fingerprint: str, start: Sequence[Values]) -> None:
-        """`start`: values to try first. Raises: `UserError` for a database made with other settings."""
+        """Open or create the study; `start` has the values of the first trials. Raises: `UserError` for a database of other
+        settings."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         path.parent.mkdir(parents=True, exist_ok=True)
         self.sweep, self._trials = sweep, dict[int, optuna.Trial]()
@@ -57,16 +58,16 @@ class Study:
             load_if_exists=True,
             pruner=pruner if sweep.use_pruning else optuna.pruners.NopPruner(),
         )
-        made_with = self._study.user_attrs.get("fingerprint")
-        if made_with is None:
+        stored = self._study.user_attrs.get("fingerprint")
+        if stored is None:
             for values in start:
                 self._study.enqueue_trial(dict(values))
             self._study.set_user_attr("fingerprint", fingerprint)
-        elif made_with != fingerprint:
+        elif stored != fingerprint:
             self.__exit__()
             raise UserError(
-                f"sweep: {path} holds trials of another space, other params or other shards",
-                f"{made_with[:12]}, and now {fingerprint[:12]}",
+                f"sweep: {path} contains trials of another space, other params or other shards",
+                f"fingerprint {stored[:12]} instead of {fingerprint[:12]}",
                 "give another --name, or delete the file",
             )
 
@@ -78,17 +79,17 @@ class Study:
         self._storage.engine.dispose()
 
     def propose(self, n_trials: int) -> list[tuple[int, dict[str, Choice]]]:
-        """Return number and values of the next trials: those that a killed sweep left unfinished, or else new ones."""
+        """Return number and values of the next trials: the unfinished ones of a killed sweep if there are any, else new ones."""
         trials = self._study.get_trials(deepcopy=False)
-        left = [trial for trial in trials if trial.state is TrialState.RUNNING]
-        if left:
-            return [self._suggest(each.number, each._trial_id) for each in left]  # pyright: ignore[reportPrivateUsage]
+        unfinished = [trial for trial in trials if trial.state is TrialState.RUNNING]
+        if unfinished:
+            return [self._suggest(each.number, each._trial_id) for each in unfinished]  # pyright: ignore[reportPrivateUsage]
         n_begun = sum(trial.state is not TrialState.WAITING for trial in trials)
         n_wanted = min(n_trials, count_trials(self.sweep) - n_begun)
         return [self._suggest(number, None) for number in range(n_begun, n_begun + n_wanted)]
 
     def _suggest(self, number: int, trial_id: int | None) -> tuple[int, dict[str, Choice]]:
-        """Return the values of a new or unfinished trial; one that was killed between two values gets the rest."""
+        """Return the values of a new or unfinished trial; missing values of an unfinished one are drawn."""
         seed = int(np.random.SeedSequence([self.sweep.seed, number]).generate_state(1)[0])
         if self.sweep.sampler == "tpe":
             sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=True)
@@ -107,23 +108,26 @@ class Study:
         return trial.number, round_values(trial.params)
 
     def find_step_behind(self, number: int, curve: Sequence[tuple[int, float]]) -> int | None:
-        """Return the first step at which the median of the finished trials was better, if any; store the points."""
-        trial, known = self._trials[number], self._study.get_trials(deepcopy=False)[number].intermediate_values
-        last = max(known, default=-1)
+        """Store the points of the curve. Return the first step at which the median of the finished trials was better, if any."""
+        trial, stored = self._trials[number], self._study.get_trials(deepcopy=False)[number].intermediate_values
+        last = max(stored, default=-1)
         for step, bpb in curve:
-            if step not in known:
+            if step not in stored:
                 trial.report(bpb, step)
             if step >= last and trial.should_prune():
                 return step
         return None
 
     def complete(self, number: int, bpb: float, about: dict[str, Any]) -> None:
+        """Store the result of a completed trial."""
         self._tell(number, TrialState.COMPLETE, about, bpb)
 
     def prune(self, number: int, about: dict[str, Any]) -> None:
+        """Mark a trial as pruned."""
         self._tell(number, TrialState.PRUNED, about)
 
     def fail(self, number: int, about: dict[str, Any]) -> None:
+        """Mark a trial as failed."""
         self._tell(number, TrialState.FAIL, about)
 
     def _tell(self, number: int, state: TrialState, about: dict[str, Any], bpb: float | None = None) -> None:
@@ -132,7 +136,7 @@ class Study:
         self._study.tell(number, bpb, state=state)
 
     def list_rows(self) -> list[TrialRow]:
-        """Return the trials, the best first, then those that ended early, then those that failed."""
+        """Return the trials: completed ones, best first, then pruned, failed and running ones."""
         trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state in STATES]
         rows: list[TrialRow] = []
         for trial in trials:
@@ -146,5 +150,5 @@ class Study:
 
 
 def compute_fingerprint(*parts: object) -> str:
-    """Return a hash of everything that makes trials comparable."""
+    """Return a hash of everything that must be equal for trials to be comparable."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""One trial: the pretrain stage in a process and a folder of its own, with params of its own.
+"""Run one trial: the pretrain stage in its own process and folder, with its own params.
 
-In: params, the shards and the tokenizer of the workspace, which are only read. Out, in the trial's folder: params.yaml, log.txt,
-metrics.json, var/timings/pretrain.json, history.jsonl; the weights are not kept. A trial that was killed resumes from its
-checkpoint (pipeline/run.py).
+In: params; the shards and the tokenizer of the workspace, read-only. Out, in the trial's folder: params.yaml, log.txt,
+metrics.json, var/timings/pretrain.json, history.jsonl; the weights are deleted. A killed trial resumes from its checkpoint
+(pipeline/run.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STOP_SECONDS = 20.0
 
 
 class Outcome(NamedTuple):
-    """`metrics` is None for a trial that failed; then `why` has the reason. `timings` holds its clock readings."""
+    """The result of a trial. `metrics` is None if it failed, and `why` then has the reason. `timings` has its clock readings."""
 
     metrics: Mapping[str, float] | None
     why: str = ""
@@ -35,14 +35,14 @@ class Outcome(NamedTuple):
 
 
 class Trial:
-    """A folder and, while it runs, a process group."""
+    """A trial: its folder and, while it runs, its process group."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, params: Mapping[str, Any], shards: Path, tokenizer: Path, n_workers: int) -> None:
-        """Run the stage, resuming if the folder has the same params. A trial that is finished starts nothing."""
+        """Start the stage; it resumes if the folder has the same params. Do nothing if the trial is finished."""
         yaml, path = YAML(typ="safe", pure=True), self.folder / "params.yaml"
         if not path.exists() or yaml.load(path.read_text(encoding="utf-8")) != dict(params):
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -55,12 +55,11 @@ class Trial:
         environment = {
             **os.environ,
             "MINIGPT_WORKERS": str(n_workers),
-            "MINIGPT_PARENT": str(
-                os.getpid()
-            ),  # the trial does not outlive the sweep (pipeline.frame.lifetime.follow_parent)
+            # Sets PDEATHSIG in the trial instead of in a preexec_fn (fork safety): it does not outlive the sweep.
+            "MINIGPT_PARENT": str(os.getpid()),
             "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
-        # A signal waits until the process that is being started can be ended; the process unblocks signals by itself.
+        # Block signals until the new process is known and can be terminated; it unblocks them itself (follow_parent).
         before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
         try:
             with (self.folder / "log.txt").open("ab") as log:
@@ -80,16 +79,17 @@ class Trial:
                     env=environment,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C goes to the sweep, which then ends the trial
+                    start_new_session=True,  # Ctrl-C reaches only the sweep, which then stops the trial
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def is_running(self) -> bool:
+        """Return whether the process of the trial is running."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """End the process and all its children."""
+        """Terminate the process and all its children, with SIGKILL after `STOP_SECONDS`."""
         if self._process is None:
             return
         for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, None)):
@@ -99,14 +99,14 @@ class Trial:
                 self._process.wait(seconds)
 
     def read_curve(self) -> list[tuple[int, float]]:
-        """Return step and held-out bits per byte, as far as the trial has come."""
-        live = sorted(self.folder.glob("scratch/pretrain/*/steps.jsonl"))  # gone once the stage is done
+        """Return step and held-out bits per byte of all points so far."""
+        live = sorted(self.folder.glob("scratch/pretrain/*/steps.jsonl"))  # deleted at the end of the stage
         whole = [self.folder / "model" / "history.jsonl", self.folder / "history.jsonl"]
         rows = [json.loads(line) for path in [*live, *whole] for line in _read_whole_lines(path)]
         return sorted({row["step"]: float(row["bpb"]) for row in rows if "bpb" in row}.items())
 
     def collect_outcome(self) -> Outcome:
-        """Return the result of a trial that has ended; weights and checkpoints are removed, the curve stays."""
+        """Return the result of a trial that has ended. Delete weights and checkpoints, keep the curve."""
         history = self.folder / "model" / "history.jsonl"
         if history.exists():
             shutil.copy(history, self.folder / "history.jsonl")
@@ -123,7 +123,7 @@ class Trial:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def _find_reason(self) -> str:
-        """Return the error of the stage as one line, or the signal that ended it."""
+        """Return the error of the stage as one line, or the signal or exit code that ended it."""
         path = self.folder / "log.txt"
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
         at = next((number for number in reversed(range(len(lines))) if lines[number].startswith("error: ")), None)
@@ -135,7 +135,7 @@ class Trial:
 
 
 def _read_whole_lines(path: Path) -> list[str]:
-    """Return the whole lines of a file that may still be growing, or be gone."""
+    """Return the complete lines of a file that may still be growing, none if it does not exist."""
     try:
         return [line for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line]
     except FileNotFoundError:

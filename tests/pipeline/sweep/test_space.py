@@ -59,7 +59,7 @@ def test_values_are_set_in_a_copy() -> None:
         ({"space": {"shard.seed": [1, 2]}}, "only settings under pretrain"),
         ({"space": {RATE: {"low": 0.1, "high": 0.01}}}, "low must be less"),
         ({"space": {RATE: {"low": 0.0, "high": 0.01, "log": True}}}, "above 0"),
-        ({"set": {RATE: 0.1}}, "leave one out"),
+        ({"set": {RATE: 0.1}}, "remove one"),
         ({"sampler": "grid"}, "lists of choices"),
         ({"trails": 3}, "unknown setting"),
     ],
