@@ -32,7 +32,7 @@ def run(*, n_docs: int = 10_000, n_queries: int = 2_000, n_words: int = 300) -> 
         new = write_docs(folder / "new", n_queries, n_words, known_frac=0.1, first_new=n_docs)
         index, datasketch_index = FolderIndex(folder / "index"), DatasketchIndex(list(sketch_docs(old, SETTINGS)))
         index.add("old", old, SETTINGS)
-        parts, runs = list(sketch_docs(new, SETTINGS)), index.runs()
+        parts, runs = list(sketch_docs(new, SETTINGS)), index.list_runs()
 
         def ours() -> list[Answer]:
             seen = [index.query(runs, part, SETTINGS, MIN_JACCARD) for part in parts]

@@ -26,11 +26,11 @@ NGRAM_WORDS, N_PERMUTATIONS, SEED = 5, 128, 1
 def run(*, n_docs: int = 500, n_words: int = 300) -> Result:
     """Return documents per second on one core."""
     texts = random_texts(random.Random(SEED), n_docs, n_words)
-    permuted = minhash.permutations(N_PERMUTATIONS, SEED)
+    permuted = minhash.draw_permutations(N_PERMUTATIONS, SEED)
 
     def ours() -> Any:
         words = normalize.split_words(normalize.fold(pa.array(texts)))
-        return minhash.signatures(shingles.shingle(words, NGRAM_WORDS), permuted)
+        return minhash.compute_signatures(shingles.shingle(words, NGRAM_WORDS), permuted)
 
     def peer() -> Any:
         return np.array([signature.hashvalues for signature in by_update_batch(texts)])

@@ -1,12 +1,12 @@
-"""Numbers and strings on disk, for work on more documents than memory holds.
+"""Keep numbers and strings on disk, for more documents than fit in memory.
 
-- `file_array`: a NumPy array whose pages are a file's. The system writes them out and drops them when memory is short, so they
-  count as cache and not as the stage's memory.
-- `Spool`: records in a number of files, by the part each record is given. Written in any order, read part by part: a sort of
-  everything is a sort of each part, when the parts follow the key. Memory: `buffer_bytes`, then one part.
-- `StringFile`: strings, appended; any of them found again by its place.
+- `make_file_array`: a NumPy array backed by a file. The kernel writes its pages out and drops them when memory is short, so they
+  count as page cache and not as the memory of the stage.
+- `Spool`: records in several files, one for each part. They are written in any order and read part by part: if the parts follow
+  the key, sorting each part sorts everything. Memory: `buffer_bytes`, then one part.
+- `StringFile`: appended strings with random access by position.
 
-In and out: NumPy records and Arrow strings. Everything lies below one folder that the caller deletes. Time: one write and one
+In and out: NumPy records and Arrow strings. All files are below one folder that the caller deletes. Time: one write and one
 read of each byte; a part is written in pieces of `buffer_bytes` / parts.
 """
 
@@ -26,14 +26,14 @@ from pipeline.text.columns import Rows
 
 Records: TypeAlias = npt.NDArray[Any]
 
-# A part is sorted in memory: its records, their order and their sorted copy, and Arrow's strings beside them.
+# Sorting a part takes its records, their order, the sorted copy, and Arrow's strings.
 COPIES = 4
-MAX_PARTS = 512  # files; more would be written in crumbs
+MAX_PARTS = 512  # files; with more of them, each write would be tiny
 
 
-def file_array(path: Path, dtype: npt.DTypeLike, size: int) -> npt.NDArray[Any]:
-    """`size` zeros that live in a file. A plain array, so that compiled kernels take it. The room is taken at once, so that
-    a full disk is an error here and not the end of the process at the first page that finds no room."""
+def make_file_array(path: Path, dtype: npt.DTypeLike, size: int) -> npt.NDArray[Any]:
+    """Return `size` zeros backed by a file, as a plain array that compiled kernels accept. The space is allocated at once, so that a
+    full disk raises here instead of killing the process (SIGBUS) when a page is first written."""
     if size == 0:
         return np.zeros(0, dtype)
     with path.open("wb") as file:
@@ -42,27 +42,27 @@ def file_array(path: Path, dtype: npt.DTypeLike, size: int) -> npt.NDArray[Any]:
     return np.asarray(np.memmap(path, dtype, "r+"))
 
 
-def append(file: BufferedWriter, numbers: npt.NDArray[Any]) -> None:
-    """`ndarray.tofile` forgets why it failed; a full disk must say so."""
+def append_numbers(file: BufferedWriter, numbers: npt.NDArray[Any]) -> None:
+    """Append numbers to a file. Unlike `ndarray.tofile`, this raises an OSError that names the cause, such as a full disk."""
     file.write(np.ascontiguousarray(numbers).data)
 
 
 def read_array(path: Path, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """The numbers of a file, its pages fetched when they are looked at."""
+    """Map the numbers of a file; its pages are read on access."""
     if not path.exists() or path.stat().st_size == 0:
         return np.zeros(0, dtype)
     return np.asarray(np.memmap(path, dtype, "r"))
 
 
-def part_count(n_bytes: int, memory_bytes: int) -> int:
-    """How many parts (a power of two) `n_bytes` of records need so that one can be sorted within `memory_bytes`."""
+def count_parts(n_bytes: int, memory_bytes: int) -> int:
+    """Return how many parts (a power of two) `n_bytes` of records need so that one part can be sorted within `memory_bytes`."""
     needed = max(1, -(-COPIES * n_bytes // memory_bytes))
     return min(MAX_PARTS, 1 << (needed - 1).bit_length())
 
 
 class Spool:
-    """Records of one dtype in `n_parts` parts: first all are written, then each part is drained once. What fits in the buffer
-    never touches the disk."""
+    """Spool records of one dtype in `n_parts` parts: first all are written, then each part is drained once. Records that fit in the
+    buffer never touch the disk."""
 
     def __init__(self, folder: Path, dtype: npt.DTypeLike, n_parts: int, buffer_bytes: int) -> None:
         self.folder, self.dtype, self.n_parts, self.buffer_bytes = folder, np.dtype(dtype), n_parts, buffer_bytes
@@ -70,10 +70,10 @@ class Spool:
         self._records: list[Records] = []
         self._parts: list[Rows] = []
         self._pending = 0
-        self._sorted: list[Records] | None = None  # a piece a part, once nothing more is written
+        self._sorted: list[Records] | None = None  # one piece per part, once draining has begun
 
     def write(self, records: Records, parts: Rows) -> None:
-        """`records[i]` goes to part `parts[i]`, behind what was written there before."""
+        """Append `records[i]` to part `parts[i]`."""
         assert self._sorted is None, "written after a part was drained"
         self._records.append(records)
         self._parts.append(parts)
@@ -83,9 +83,9 @@ class Spool:
             self._flush()
 
     def drain(self, part: int) -> Records:
-        """All records of one part, in the order they were written; then they are gone."""
+        """Return all records of one part, in the order in which they were written, and forget them."""
         if self._sorted is None:
-            self._sorted = self._sort()
+            self._sorted = self._take_pending()
         held, self._sorted[part] = self._sorted[part], np.zeros(0, self.dtype)
         path = self._path(part)
         if not path.exists():
@@ -94,8 +94,8 @@ class Spool:
         path.unlink()
         return records
 
-    def _sort(self) -> list[Records]:
-        """What is pending, a piece a part."""
+    def _take_pending(self) -> list[Records]:
+        """Return the pending records, one piece per part."""
         if not self._records:
             return [np.zeros(0, self.dtype)] * self.n_parts
         records, parts = np.concatenate(self._records), np.concatenate(self._parts)
@@ -107,17 +107,17 @@ class Spool:
 
     def _flush(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for part, records in enumerate(self._sort()):
+        for part, records in enumerate(self._take_pending()):
             if len(records):
                 with self._path(part).open("ab") as file:
-                    append(file, records)
+                    append_numbers(file, records)
 
     def _path(self, part: int) -> Path:
         return self.folder / f"{part:05d}.bin"
 
 
 class StringFile:
-    """Strings on disk. `append` all, then `take` any."""
+    """Keep strings on disk: first `append` all of them, then `take` any."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -134,18 +134,18 @@ class StringFile:
         start, stop = int(offsets[0]), int(offsets[-1])
         with self._data.open("ab") as data, self._ends.open("ab") as ends:
             data.write(memoryview(whole.buffers()[2])[start:stop])
-            append(ends, np.asarray(offsets[1:]) - start + self._n_bytes)
+            append_numbers(ends, np.asarray(offsets[1:]) - start + self._n_bytes)
         self._n_bytes += stop - start
 
     @property
     def n_bytes(self) -> int:
         return self._n_bytes
 
-    def take(self, places: Rows) -> pa.StringArray:
-        """The strings at these places, in this order."""
-        if len(places) == 0:
+    def take(self, positions: Rows) -> pa.StringArray:
+        """Return the strings at these positions, in this order."""
+        if len(positions) == 0:
             return pa.array([], pa.string())
         ends, data = read_array(self._ends, np.int64), read_array(self._data, np.uint8)
         buffers = [None, pa.py_buffer(ends), pa.py_buffer(data)]
         column = pa.LargeStringArray.from_buffers(len(ends) - 1, buffers[1], buffers[2])
-        return column.take(pa.array(places)).cast(pa.string())
+        return column.take(pa.array(positions)).cast(pa.string())

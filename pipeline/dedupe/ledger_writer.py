@@ -1,7 +1,7 @@
 """Write the ledger of more decisions than memory holds, sorted by id and reason.
 
-In: decisions about documents, each named by its place in the corpus. Out: `ledger.parquet`, byte for byte what `write_ledger`
-makes of the same rows. Memory: `memory_bytes`. Disk: the rows of the ledger once, uncompressed. Time: n log n.
+In: decisions about documents, each identified by its position in the corpus. Out: `ledger.parquet`, byte for byte what
+`write_ledger` writes for the same rows. Memory: `memory_bytes`. Disk: the rows of the ledger once, uncompressed. Time: n log n.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pipeline.storage.sort import Sorter
 from pipeline.storage.tables import LEDGER, TableWriter
 from pipeline.text.columns import Fractions, Rows
 
-CHUNK = 1 << 16  # decisions that become rows at a time
+CHUNK = 1 << 16  # decisions that are turned into rows at a time
 
 
 class LedgerSpool:
-    """Call `add` in any order, then `write` once."""
+    """Collect ledger rows: call `add` in any order, then `write` once."""
 
     def __init__(self, stage: str, ids: StringFile, folder: Path, memory_bytes: int) -> None:
         self.stage, self.ids = stage, ids
@@ -31,24 +31,24 @@ class LedgerSpool:
     def add(
         self,
         reason: str,
-        places: Rows,
+        positions: Rows,
         *,
         value: Fractions,
         threshold: float,
         other: Rows | pa.StringArray | None = None,
         decision: str = "dropped",
     ) -> None:
-        """Add one row for each place. `other` contains places too, or ids of documents that are not in this corpus."""
-        self.counts[reason] += len(places)
-        for start in range(0, len(places), CHUNK):
-            part = slice(start, min(start + CHUNK, len(places)))
+        """Add one row for each position. `other` contains positions as well, or ids of documents that are not in this corpus."""
+        self.counts[reason] += len(positions)
+        for start in range(0, len(positions), CHUNK):
+            part = slice(start, min(start + CHUNK, len(positions)))
             n = part.stop - part.start
             if isinstance(other, np.ndarray):
                 other_id = self.ids.take(other[part])
             else:
                 other_id = pa.nulls(n, pa.string()) if other is None else other[part]
             columns = {
-                "id": self.ids.take(places[part]),
+                "id": self.ids.take(positions[part]),
                 "stage": pa.repeat(self.stage, n),
                 "decision": pa.repeat(decision, n),
                 "reason": pa.repeat(reason, n),

@@ -1,15 +1,15 @@
-"""Lines and paragraphs that many documents share (menus, license headers, cookie notices) stay in the best of them only.
+"""Remove lines and paragraphs that many documents share (menus, license headers, cookie notices) from all but the best document.
 
-In: shards, and which of their documents stay. Out: the documents without what repeats; ledger rows of what was taken from
-whom, and of those that have too little left. Off unless params say otherwise.
+In: shards, and which of their documents are kept. Out: the documents without the repeated pieces; ledger rows for what each document
+lost, and for documents with too little text left. Off unless params enable it.
 
-1. Each shard's pieces of `min_chars` or more are hashed, once a document (kept in `scratch`, so that a stopped run goes on).
-2. Hashes of documents that stay go to parts by their highest bits; a part is sorted in memory. A piece that more than `max_docs`
-   documents hold is listed with the best of them.
-3. The documents are read again; listed pieces go, but from the document they are listed with. Paragraphs first, then lines.
+1. Each shard's pieces of `min_chars` or more are hashed, once per document (in `scratch`, so that a stopped run can resume).
+2. Hashes of kept documents are assigned to parts by their highest bits; a part is sorted in memory. A piece that occurs in more than
+   `max_docs` documents is listed with the best of them, its owner.
+3. The documents are read again, and listed pieces are removed from all documents but the owner. Paragraphs first, then lines.
 
-Memory: `memory_mb`. Disk: 16 bytes a piece, twice. Why one stays: CCNet (Wenzek et al. 2020), C4 (Raffel et al. 2020) and Dolma
-(Soldaini et al. 2024) keep the first they meet. Here it is the best document's, so that the order of files does not matter.
+Memory: `memory_mb`. Disk: 16 bytes per piece, twice. Why one copy is kept: CCNet (Wenzek et al. 2020), C4 (Raffel et al. 2020) and
+Dolma (Soldaini et al. 2024) keep the first occurrence. Here it is the best document's, so that the order of files does not matter.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -28,11 +28,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.dedupe.arrays import append, part_count, read_array
+from pipeline.dedupe.arrays import append_numbers, count_parts, read_array
 from pipeline.dedupe.ledger_writer import LedgerSpool
-from pipeline.dedupe.minhash.pieces import Unit, cut, hashes_of, without
+from pipeline.dedupe.minhash.pieces import Unit, cut_pieces, hash_pieces, remove_pieces
 from pipeline.dedupe.params import Dedupe, Repeats
-from pipeline.dedupe.ranking import Corpus, Ranks, equal_neighbours, top_bits
+from pipeline.dedupe.ranking import Corpus, Ranks, assign_parts, select_equal_neighbors
 from pipeline.frame.metrics import Metrics
 from pipeline.storage.arrow import read_arrow, write_arrow
 from pipeline.storage.tables import ShardWriter, read_shard
@@ -46,21 +46,21 @@ HELD = pa.schema([("row", pa.int64()), ("piece", pa.uint64())])
 
 
 class Repeated(NamedTuple):
-    """Hashes of pieces in ascending order, and the rank of the document that keeps each; both in files."""
+    """Hold the hashes of repeated pieces in ascending order, and the rank of the document that keeps each; both are in files."""
 
     pieces: Hashes
     owners: Rows
 
     def is_elsewhere(self, pieces: Hashes, ranks: Rows) -> npt.NDArray[np.bool_]:
-        """Which of these pieces, each in the document of the given rank, are kept by another document."""
+        """Return which of these pieces, each in the document of the given rank, are kept by another document."""
         if len(self.pieces) == 0:
             return np.zeros(len(pieces), bool)
         at = np.minimum(np.searchsorted(self.pieces, pieces), len(self.pieces) - 1)
         return (self.pieces[at] == pieces) & (self.owners[at] != ranks)
 
 
-def settings_of(params: Dedupe) -> dict[Unit, Repeats]:
-    """What is switched on, in the order of work."""
+def get_repeat_settings(params: Dedupe) -> dict[Unit, Repeats]:
+    """Return the settings of the enabled units, in the order in which they are applied."""
     given = {"paragraphs": params.paragraphs, "lines": params.lines}
     return {unit: settings for unit in UNITS if (settings := given[unit]) is not None}
 
@@ -68,48 +68,48 @@ def settings_of(params: Dedupe) -> dict[Unit, Repeats]:
 def find_repeats(
     unit: Unit, settings: Repeats, paths: Sequence[Path], corpus: Corpus, ranks: Ranks, is_kept: Rows, scratch: Path
 ) -> Repeated:
-    """The pieces that more than `max_docs` of the documents that stay hold."""
+    """Return the pieces that occur in more than `max_docs` of the kept documents."""
     write = partial(write_pieces, unit=unit, min_chars=settings.min_chars)
     held = list(map_files(write, paths, results=scratch, settings=f"{unit} {settings.min_chars}"))
     n_bytes = sum(path.stat().st_size for path in held)
-    n_parts = part_count(n_bytes, corpus.memory_bytes)
-    spool = corpus.spool(f"{unit}_by_hash", BY_PIECE, n_parts)
+    n_parts = count_parts(n_bytes, corpus.memory_bytes)
+    spool = corpus.make_spool(f"{unit}_by_hash", BY_PIECE, n_parts)
     for path, (first, stop) in zip(held, pairwise(corpus.firsts.tolist()), strict=True):
         table = read_arrow(path)
         row, piece = (table.column(name).to_numpy() for name in HELD.names)
         is_mine = is_kept[first:stop][row].astype(bool)
         records = np.empty(int(np.count_nonzero(is_mine)), BY_PIECE)
-        records["piece"], records["rank"] = piece[is_mine], ranks.of_place[first:stop][row[is_mine]]
-        spool.write(records, top_bits(records["piece"], n_parts))
+        records["piece"], records["rank"] = piece[is_mine], ranks.of_position[first:stop][row[is_mine]]
+        spool.write(records, assign_parts(records["piece"], n_parts))
     names = [corpus.folder / f"{unit}_{name}.bin" for name in Repeated._fields]
     with names[0].open("wb") as pieces, names[1].open("wb") as owners:
         for part in range(n_parts):
-            records = equal_neighbours(spool.drain(part), "piece")
+            records = select_equal_neighbors(spool.drain(part), "piece")
             records = records[np.lexsort((records["rank"], records["piece"]))]
             starts = np.flatnonzero(np.append(True, np.diff(records["piece"]) != 0)[: len(records)])
             first_of = records[starts[np.diff(starts, append=len(records)) > settings.max_docs]]
-            append(pieces, first_of["piece"])
-            append(owners, first_of["rank"])
+            append_numbers(pieces, first_of["piece"])
+            append_numbers(owners, first_of["rank"])
     return Repeated(read_array(names[0], np.uint64), read_array(names[1], np.int64))
 
 
 def write_pieces(path: Path, result: Path, unit: Unit, min_chars: int) -> None:
-    """The pieces of one shard that are long enough, each once a document: runs in a worker."""
+    """Write the pieces of one shard that are long enough, each once per document; runs in a worker."""
     parts, first = [HELD.empty_table()], 0
     for batch in read_shard(path, ["text"]):
-        pieces = cut(batch.column("text"), unit)
-        hashes, n_chars = hashes_of(batch.column("text"), pieces)
+        pieces = cut_pieces(batch.column("text"), unit)
+        hashes, n_chars = hash_pieces(batch.column("text"), pieces)
         is_long = n_chars >= min_chars
-        found = np.empty(int(np.count_nonzero(is_long)), BY_PIECE)
-        found["rank"], found["piece"] = pieces.rows()[is_long] + first, hashes[is_long]
-        found = np.unique(found)
-        parts.append(pa.table({"row": found["rank"], "piece": found["piece"]}, schema=HELD))
+        records = np.empty(int(np.count_nonzero(is_long)), BY_PIECE)
+        records["rank"], records["piece"] = pieces.list_rows()[is_long] + first, hashes[is_long]
+        records = np.unique(records)
+        parts.append(pa.table({"row": records["rank"], "piece": records["piece"]}, schema=HELD))
         first += batch.num_rows
     write_arrow(result, pa.concat_tables(parts).combine_chunks())
 
 
 class Rewritten(NamedTuple):
-    """One batch without what repeats; pieces and characters that each row has lost, by unit."""
+    """Hold one batch without its repeated pieces, and the numbers of pieces and characters that each row has lost, by unit."""
 
     texts: pa.StringArray
     lost: Mapping[Unit, tuple[Rows, Rows]]
@@ -118,20 +118,20 @@ class Rewritten(NamedTuple):
 def rewrite(
     texts: pa.StringArray, rank: Rows, repeated: Mapping[Unit, Repeated], settings: Mapping[Unit, Repeats]
 ) -> Rewritten:
-    """`rank` is the rank of each row."""
+    """Remove repeated pieces from a batch; `rank` is the rank of each row."""
     lost: dict[Unit, tuple[Rows, Rows]] = {}
     for unit, listed in repeated.items():
-        pieces = cut(texts, unit)
-        hashes, n_chars = hashes_of(texts, pieces)
-        rows = pieces.rows()
+        pieces = cut_pieces(texts, unit)
+        hashes, n_chars = hash_pieces(texts, pieces)
+        rows = pieces.list_rows()
         is_removed = (n_chars >= settings[unit].min_chars) & listed.is_elsewhere(hashes, rank[rows])
-        before, texts = pc.utf8_length(texts), without(texts, pieces, is_removed)
+        before, texts = pc.utf8_length(texts), remove_pieces(texts, pieces, is_removed)
         n_removed = np.bincount(rows[is_removed], minlength=len(rank))
         lost[unit] = n_removed, pc.subtract(before, pc.utf8_length(texts)).cast(pa.int64()).to_numpy()
     return Rewritten(texts, lost)
 
 
-def copy_without(
+def copy_without_repeats(
     params: Dedupe,
     paths: Sequence[Path],
     corpus: Corpus,
@@ -141,34 +141,39 @@ def copy_without(
     ledger: LedgerSpool,
     out: Path,
 ) -> Metrics:
-    """Writes the documents that stay and still say something; marks the others in `is_kept`."""
-    settings, totals = settings_of(params), Counter[str](text_bytes_out=0, docs_changed=0, dropped_few_chars_left=0)
+    """Write the kept documents that still have enough text, and unset `is_kept` for the others. Return the metrics."""
+    settings, totals = (
+        get_repeat_settings(params),
+        Counter[str](text_bytes_out=0, docs_changed=0, dropped_few_chars_left=0),
+    )
     totals.update({f"{unit}_{what}": 0 for unit in settings for what in LOST})
     with ShardWriter(out) as writer:
-        for place, batch in _kept_batches(paths, is_kept):
-            found = rewrite(batch.column("text"), ranks.of_place[place], repeated, settings)
-            n_chars = pc.utf8_length(pc.utf8_trim_whitespace(found.texts)).to_numpy().astype(np.float64)
-            is_changed = np.logical_or.reduce([n > 0 for n, _ in found.lost.values()])
+        for position, batch in _read_kept_batches(paths, is_kept):
+            rewritten = rewrite(batch.column("text"), ranks.of_position[position], repeated, settings)
+            n_chars = pc.utf8_length(pc.utf8_trim_whitespace(rewritten.texts)).to_numpy().astype(np.float64)
+            is_changed = np.logical_or.reduce([n > 0 for n, _ in rewritten.lost.values()])
             is_left = ~(is_changed & (n_chars < params.min_chars_left))
             few = np.flatnonzero(~is_left)
-            is_kept[place[few]] = False
+            is_kept[position[few]] = False
             totals["dropped_few_chars_left"] += len(few)
-            ledger.add("few_chars_left", place[few], value=n_chars[few], threshold=params.min_chars_left)
-            for unit, lost in found.lost.items():
+            ledger.add("few_chars_left", position[few], value=n_chars[few], threshold=params.min_chars_left)
+            for unit, lost in rewritten.lost.items():
                 rows = np.flatnonzero((lost[0] > 0) & is_left)
                 for what, n in zip(LOST, lost, strict=True):
                     value, limit = n[rows].astype(np.float64), settings[unit].max_docs
-                    ledger.add(f"{unit}_{what}", place[rows], value=value, threshold=limit, decision="changed")
+                    ledger.add(f"{unit}_{what}", position[rows], value=value, threshold=limit, decision="changed")
                     totals[f"{unit}_{what}"] += int(n[rows].sum())
-            kept = batch.set_column(batch.schema.get_field_index("text"), "text", found.texts).filter(pa.array(is_left))
+            kept = batch.set_column(batch.schema.get_field_index("text"), "text", rewritten.texts).filter(
+                pa.array(is_left)
+            )
             totals["docs_changed"] += int(np.count_nonzero(is_changed & is_left))
             totals["text_bytes_out"] += pc.sum(pc.binary_length(kept.column("text"))).as_py() or 0
             writer.write(kept)
     return {**totals}
 
 
-def _kept_batches(paths: Sequence[Path], is_kept: Rows) -> Iterator[tuple[Rows, pa.RecordBatch]]:
-    """Batches of the documents that stay, and the places of these."""
+def _read_kept_batches(paths: Sequence[Path], is_kept: Rows) -> Iterator[tuple[Rows, pa.RecordBatch]]:
+    """Yield (positions, documents) of the kept documents, batch by batch."""
     first = 0
     for path in paths:
         for batch in read_shard(path):

@@ -1,1 +1,1 @@
-"""MinHash signatures, candidate pairs, clusters and survivors. Pure functions over columns."""
+"""Compute MinHash signatures, candidate pairs, clusters and survivors: pure functions over columns."""

@@ -1,16 +1,16 @@
-"""Band keys to candidate pairs, verified pairs to clusters, clusters to survivors.
+"""Turn band keys into candidate pairs, verified pairs into clusters, and clusters into survivors.
 
 In: band keys and shingle sets of documents, best document first (row 0 survives before row 1). Out: for each document the row
-of the document that it is dropped for, or its own; nothing depends on the order that files were read in.
+of the document that it is dropped for, or its own; nothing depends on the order in which files were read.
 
-1. Documents that share a band key are a bucket. Buckets come from sorting each band's keys: n log n, 16 bytes a document
+1. Documents that share a band key form a bucket. Buckets result from sorting each band's keys: n log n, 16 bytes per document
    and band, no hash table.
-2. Inside a bucket only star edges are drawn, from its best document to the others: b − 1 pairs, not b². Whom the centre
-   turns away (true Jaccard below the threshold) elects a centre of its own, `MAX_CENTRES` times at most.
-3. A pair counts when its true Jaccard reaches the threshold; only such pairs are joined (union-find). Joining what merely
-   shares a band would chain unlike documents.
-4. A chain A ~ B ~ C with A unlike C stays honest: inside a cluster a document is dropped only for a survivor that it
-   resembles itself, so the value in the ledger is never below the threshold, and no two survivors of a cluster are duplicates.
+2. Inside a bucket only star edges are compared, from its best document to the others: b − 1 pairs, not b². Documents that are
+   not similar to the center (true Jaccard below the threshold) get a center of their own, `MAX_CENTERS` times at most.
+3. A pair counts when its true Jaccard reaches the threshold; only such pairs are joined (union-find). Joining all pairs that
+   merely share a band would chain dissimilar documents.
+4. Chains A ~ B ~ C with A dissimilar to C are resolved: within a cluster a document is dropped only for a survivor that it is
+   similar to itself, so the value in the ledger is never below the threshold, and no two survivors of a cluster are duplicates.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ import numpy as np
 from pipeline.dedupe.minhash.shingles import Shingles
 from pipeline.text.columns import Fractions, Hashes, Offsets, Rows
 
-MAX_CENTRES = 16
+MAX_CENTERS = 16
 VERIFIED = np.uint64(1 << 63)
-SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / the golden ratio: neighbouring codes land far apart
+SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / the golden ratio: spreads neighboring codes far apart
 
 
 class Buckets(NamedTuple):
-    """Bucket i holds the documents `members[offsets[i]:offsets[i + 1]]`, ascending, two or more."""
+    """Hold buckets: bucket i has the documents `members[offsets[i]:offsets[i + 1]]`, ascending, two or more."""
 
     members: Rows
     offsets: Offsets
 
 
 class Verified(NamedTuple):
-    """Pairs (left < right) at or above the threshold, and how many pairs were looked at."""
+    """Hold the pairs (left < right) at or above the threshold, and how many pairs were compared."""
 
     left: Rows
     right: Rows
@@ -44,7 +44,7 @@ class Verified(NamedTuple):
 
 
 class Decisions(NamedTuple):
-    """For each document: who stays in its place (itself when it stays), how alike they are, its cluster's first document."""
+    """Hold for each document its survivor (itself if it stays), their similarity, and the first document of its cluster."""
 
     survivor: Rows
     similarity: Fractions
@@ -52,7 +52,7 @@ class Decisions(NamedTuple):
 
 
 class Slices(NamedTuple):
-    """Sorted sets: document i owns `hashes[starts[i]:stops[i]]`."""
+    """Hold sorted sets: document i owns `hashes[starts[i]:stops[i]]`."""
 
     hashes: Hashes
     starts: Offsets
@@ -60,28 +60,28 @@ class Slices(NamedTuple):
 
 
 class SimilarPairs(NamedTuple):
-    """Pairs and their similarity, each at the place that its code says (a power of two of them)."""
+    """Hold a hash table of pairs and their similarity: each pair is in the slot that its code selects; the size is a power of two."""
 
     codes: Hashes
     values: Fractions
 
 
 class Members(NamedTuple):
-    """Documents and the clusters they are in, sorted by cluster, then by document."""
+    """Hold documents and their clusters, sorted by cluster, then by document."""
 
     rows: Rows
     clusters: Rows
 
 
 def group_equal(keys: Hashes, is_eligible: np.ndarray) -> Buckets:
-    """Documents with the same key in the same band. `keys` has a row a document and a column a band."""
+    """Return the buckets of documents with the same key in the same band. `keys` has one row per document and one column per band."""
     rows = np.flatnonzero(is_eligible)
     members, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for band in range(keys.shape[1]):
         column = keys[rows, band]
         order = np.argsort(
             column
-        )  # not stable, which is three times as fast: few keys are shared, and those are sorted again
+        )  # unstable, three times as fast: few keys are shared, and those are sorted again below
         is_same = np.diff(column[order]) == 0
         shared = order[np.append(is_same, False) | np.append(False, is_same)] if len(rows) else order
         shared = shared[np.lexsort((shared, column[shared]))]
@@ -92,77 +92,77 @@ def group_equal(keys: Hashes, is_eligible: np.ndarray) -> Buckets:
 
 
 def verify(buckets: Buckets, sets: Shingles, min_jaccard: float) -> Verified:
-    """The pairs of all buckets that are duplicates in truth. `sets` has a row a document (empty where none is needed)."""
+    """Return the verified pairs of all buckets. `sets` has one row per document (empty where none is needed)."""
     n_docs = len(sets.offsets) - 1
     seen, values = np.zeros(0, np.int64), np.zeros(0, np.float64)
     members, offsets = buckets
-    for _ in range(MAX_CENTRES):
+    for _ in range(MAX_CENTERS):
         if len(members) == 0:
             break
         sizes = np.diff(offsets)
-        centres = np.repeat(members[offsets[:-1]], sizes)
-        codes = centres * n_docs + members
-        is_edge = centres != members
+        centers = np.repeat(members[offsets[:-1]], sizes)
+        codes = centers * n_docs + members
+        is_edge = centers != members
         fresh = np.setdiff1d(codes[is_edge], seen)
-        found = jaccard(sets, fresh // n_docs, fresh % n_docs)
+        similarity = compute_jaccard(sets, fresh // n_docs, fresh % n_docs)
         order = np.argsort(np.concatenate([seen, fresh]))
-        seen, values = np.concatenate([seen, fresh])[order], np.concatenate([values, found])[order]
+        seen, values = np.concatenate([seen, fresh])[order], np.concatenate([values, similarity])[order]
         is_left = is_edge & (_look_up(codes, seen, values) < min_jaccard)
         members, offsets = _keep(members, offsets, is_left)
     is_pair = values >= min_jaccard
     return Verified(seen[is_pair] // max(n_docs, 1), seen[is_pair] % max(n_docs, 1), len(seen))
 
 
-def decide(n_docs: int, pairs: Verified, sets: Shingles, min_jaccard: float) -> Decisions:
-    """Clusters of verified pairs, and for each document the survivor that stands in for it."""
+def decide_survivors(n_docs: int, pairs: Verified, sets: Shingles, min_jaccard: float) -> Decisions:
+    """Cluster verified pairs and return for each document the survivor that it is dropped for."""
     cluster = np.arange(n_docs)
     join_pairs(cluster, pairs.left, pairs.right)
     flatten(cluster)
-    order = np.argsort(cluster, kind="stable")  # clusters together, best document first in each
-    found = Decisions(np.arange(n_docs), np.ones(n_docs), cluster)
-    elect(Members(order, cluster[order]), slices(sets), min_jaccard, found.survivor, found.similarity)
-    return found
+    order = np.argsort(cluster, kind="stable")  # by cluster, best document first in each
+    decisions = Decisions(np.arange(n_docs), np.ones(n_docs), cluster)
+    elect(Members(order, cluster[order]), to_slices(sets), min_jaccard, decisions.survivor, decisions.similarity)
+    return decisions
 
 
-def slices(sets: Shingles) -> Slices:
-    """The same rows, by their starts and stops."""
+def to_slices(sets: Shingles) -> Slices:
+    """Return the same rows by their starts and stops."""
     return Slices(sets.hashes, sets.offsets[:-1], sets.offsets[1:])
 
 
-def star_edges(
+def find_star_edges(
     buckets: Buckets, position: Rows, sets: Slices, min_jaccard: float, seen: SimilarPairs, out: Hashes
 ) -> int:
-    """What `verify` does, in pieces of any size: fills `out` with pairs not in `seen`, each as left · n_docs + right, and
-    `VERIFIED` set where they are duplicates in truth. Returns how many; `position` (three zeros at first) says where to go
-    on, and its first number is that of the buckets when all is done. Uses up `buckets.members`. `out` holds the largest bucket.
-    """
-    return _star_edges(*buckets, position, *sets, min_jaccard, *seen, out)
+    """Do the work of `verify` in steps of any size: fill `out` with pairs not in `seen`, each as left · n_docs + right, with
+    `VERIFIED` set where they are duplicates. Return their number. `position` (three zeros at first) is where the next call resumes;
+    its first number equals the number of buckets when all are done. Overwrites `buckets.members`. `out` must have room for the largest
+    bucket."""
+    return _find_star_edges(*buckets, position, *sets, min_jaccard, *seen, out)
 
 
-def new_seen(n_bytes: int) -> SimilarPairs:
-    """Room for pairs already looked at; a pair that was pushed out is looked at again."""
+def make_pair_table(n_bytes: int) -> SimilarPairs:
+    """Return an empty table for pairs already compared, of about `n_bytes`; an evicted pair is compared again."""
     n_slots = 1 << max(4, (n_bytes // 16).bit_length() - 1)
     return SimilarPairs(np.zeros(n_slots, np.uint64), np.zeros(n_slots, np.float64))
 
 
 def join_pairs(cluster: Rows, left: Rows, right: Rows) -> None:
-    """Union-find, in place: `cluster` leads each document to its cluster's first one; `flatten` when all are joined."""
+    """Join pairs by union-find, in place: `cluster` is each document's parent; call `flatten` after the last pair."""
     _join_pairs(cluster, left, right)
 
 
 def flatten(cluster: Rows) -> None:
-    """Every document points at the first of its cluster."""
+    """Make every document point directly at the first one of its cluster."""
     _flatten(cluster)
 
 
 def elect(members: Members, sets: Slices, min_jaccard: float, survivor: Rows, similarity: Fractions) -> None:
-    """Writes for each member who stays in its place and how alike they are. Members come by cluster, best first."""
+    """Write the survivor and the similarity of each member. Members are in the order of clusters, best first in each."""
     _elect(*members, *sets, min_jaccard, survivor, similarity)
 
 
-def jaccard(sets: Shingles, left: Rows, right: Rows) -> Fractions:
-    """|A ∩ B| / |A ∪ B| of row `left[i]` and row `right[i]`; 0 where both are empty."""
-    return _jaccard(*slices(sets), left, right)
+def compute_jaccard(sets: Shingles, left: Rows, right: Rows) -> Fractions:
+    """Return |A ∩ B| / |A ∪ B| of row `left[i]` and row `right[i]`; 0 where both are empty."""
+    return _compute_jaccard(*to_slices(sets), left, right)
 
 
 def _look_up(codes: Rows, seen: Rows, values: Fractions) -> Fractions:
@@ -171,7 +171,7 @@ def _look_up(codes: Rows, seen: Rows, values: Fractions) -> Fractions:
 
 
 def _keep(members: Rows, offsets: Offsets, is_kept: np.ndarray) -> Buckets:
-    """The buckets with only the members marked; those of one member or none are gone."""
+    """Return the buckets with only the flagged members, without those of fewer than two members."""
     sizes = np.add.reduceat(is_kept.astype(np.int64), offsets[:-1])
     is_large = sizes > 1
     kept = members[is_kept & np.repeat(is_large, np.diff(offsets))]
@@ -179,7 +179,7 @@ def _keep(members: Rows, offsets: Offsets, is_kept: np.ndarray) -> Buckets:
 
 
 @numba.njit(nogil=True)
-def _similarity(
+def _compute_similarity(
     hashes: Hashes, starts: Offsets, stops: Offsets, left: int, right: int
 ) -> float:  # pragma: no cover (compiled)
     i, i_stop = starts[left], stops[left]
@@ -195,17 +195,17 @@ def _similarity(
 
 
 @numba.njit(cache=True, nogil=True)
-def _jaccard(
+def _compute_jaccard(
     hashes: Hashes, starts: Offsets, stops: Offsets, left: Rows, right: Rows
 ) -> Fractions:  # pragma: no cover (compiled)
     out = np.empty(len(left), np.float64)
     for pair in range(len(left)):
-        out[pair] = _similarity(hashes, starts, stops, left[pair], right[pair])
+        out[pair] = _compute_similarity(hashes, starts, stops, left[pair], right[pair])
     return out
 
 
 @numba.njit(cache=True, nogil=True)
-def _star_edges(
+def _find_star_edges(
     members: Rows,
     offsets: Offsets,
     position: Rows,
@@ -222,18 +222,18 @@ def _star_edges(
     while position[0] < len(offsets) - 1:
         first = int(offsets[position[0]])
         size = position[1] or offsets[position[0] + 1] - first
-        while size > 1 and position[2] < MAX_CENTRES:
+        while size > 1 and position[2] < MAX_CENTERS:
             if n + size > len(out):
                 position[1] = size
                 return n
-            centre, n_left = members[first], 0
+            center, n_left = members[first], 0
             for i in range(first + 1, first + size):
                 member = members[i]
-                code = np.uint64(centre) * n_docs + np.uint64(member)
+                code = np.uint64(center) * n_docs + np.uint64(member)
                 slot = ((code * SPREAD) >> np.uint64(20)) & (n_slots - np.uint64(1))
-                if codes[slot] != code:  # 0 is no pair: the second of two documents is never the first
+                if codes[slot] != code:  # 0 is no valid code: the right document of a pair is never document 0
                     codes[slot] = code
-                    values[slot] = _similarity(hashes, starts, stops, centre, member)
+                    values[slot] = _compute_similarity(hashes, starts, stops, center, member)
                     out[n] = code | VERIFIED if values[slot] >= min_jaccard else code
                     n += 1
                 if values[slot] < min_jaccard:
@@ -256,13 +256,13 @@ def _join_pairs(parent: Rows, left: Rows, right: Rows) -> None:  # pragma: no co
         while parent[j] != j:
             parent[j] = parent[parent[j]]
             j = parent[j]
-        parent[max(i, j)] = min(i, j)  # the root is the cluster's first document
+        parent[max(i, j)] = min(i, j)  # the root is the first document of the cluster
 
 
 @numba.njit(cache=True, nogil=True)
 def _flatten(parent: Rows) -> None:  # pragma: no cover (compiled)
     for i in range(len(parent)):
-        parent[i] = parent[parent[i]]  # roots come first, so one step is enough
+        parent[i] = parent[parent[i]]  # roots have smaller numbers, so one step is enough
 
 
 @numba.njit(cache=True, nogil=True)
@@ -276,19 +276,19 @@ def _elect(
     survivor: Rows,
     similarity: Fractions,
 ) -> None:  # pragma: no cover (compiled)
-    staying = np.empty(len(rows), np.int64)
-    n_staying = 0
+    survivors = np.empty(len(rows), np.int64)
+    n_survivors = 0
     for at in range(len(rows)):
         row = rows[at]
         if at == 0 or cluster[at] != cluster[at - 1]:
-            n_staying = 0
-        stays = True
-        for k in range(n_staying):
-            alike = _similarity(hashes, starts, stops, staying[k], row)
-            if alike >= min_jaccard:
-                survivor[row], similarity[row] = staying[k], alike
-                stays = False
+            n_survivors = 0
+        is_survivor = True
+        for k in range(n_survivors):
+            value = _compute_similarity(hashes, starts, stops, survivors[k], row)
+            if value >= min_jaccard:
+                survivor[row], similarity[row] = survivors[k], value
+                is_survivor = False
                 break
-        if stays:
-            staying[n_staying] = row
-            n_staying += 1
+        if is_survivor:
+            survivors[n_survivors] = row
+            n_survivors += 1

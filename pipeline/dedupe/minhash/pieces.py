@@ -1,11 +1,11 @@
-"""Texts as lines or paragraphs: cut, hashed, taken out.
+"""Cut texts into lines or paragraphs, hash these pieces and remove some of them.
 
-In: an Arrow column of texts. Out: where its pieces lie, a 64-bit hash and a length for each, the texts without some of them. A line
-ends with its line feed; a paragraph with the blank lines behind it, so that the pieces of a text put together are the text.
-Two pieces are the same when their texts agree after folding case, compatible letters and white space, as documents are.
+In: an Arrow column of texts. Out: the bounds of its pieces, a 64-bit hash and a length for each, the texts without some of them. A line
+ends with its line feed, a paragraph with the blank lines that follow it, so that the pieces of a text concatenate to the text.
+Two pieces are the same if their texts agree after folding case, compatibility characters and white space, as for documents.
 Memory and time: linear in the column; callers pass one batch at a time.
 
-Wenzek et al. 2020 (CCNet) hash normalised lines and keep the first; Soldaini et al. 2024 (Dolma) do so with paragraphs.
+Wenzek et al. 2020 (CCNet) hash normalized lines and keep the first; Soldaini et al. 2024 (Dolma) do so with paragraphs.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -28,38 +28,38 @@ Unit: TypeAlias = Literal["lines", "paragraphs"]
 
 
 class TextPieces(NamedTuple):
-    """Piece i is `data[bounds[i]:bounds[i + 1]]` of the column's bytes; row r owns pieces `offsets[r]` to `offsets[r + 1]`."""
+    """Hold the pieces of a column: piece i is `data[bounds[i]:bounds[i + 1]]` of its bytes; row r owns `offsets[r]` to `offsets[r + 1]`."""
 
     bounds: Offsets
     offsets: Offsets
 
-    def rows(self) -> Rows:
-        """The row of each piece."""
+    def list_rows(self) -> Rows:
+        """Return the row of each piece."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
 
-def cut(texts: pa.StringArray, unit: Unit) -> TextPieces:
-    """The pieces of every row, in order."""
+def cut_pieces(texts: pa.StringArray, unit: Unit) -> TextPieces:
+    """Return the pieces of every row, in order."""
     data, offsets = to_utf8(texts)
-    return TextPieces(*_cut(data, offsets, unit == "paragraphs"))
+    return TextPieces(*_cut_pieces(data, offsets, unit == "paragraphs"))
 
 
-def hashes_of(texts: pa.StringArray, pieces: TextPieces) -> tuple[Hashes, Rows]:
-    """XXH64 of each piece as it is compared, and how many characters that has."""
+def hash_pieces(texts: pa.StringArray, pieces: TextPieces) -> tuple[Hashes, Rows]:
+    """Return (XXH64 of each piece after normalization, its number of characters after normalization)."""
     data, _ = to_utf8(texts)
     first, last = int(pieces.bounds[0]), int(pieces.bounds[-1])
     squeezed = squeeze(fold(from_utf8(data[first:last], pieces.bounds - first)))
     return _hash_rows(*to_utf8(squeezed)), pc.utf8_length(squeezed).cast(pa.int64()).to_numpy()
 
 
-def without(texts: pa.StringArray, pieces: TextPieces, is_removed: npt.NDArray[np.bool_]) -> pa.StringArray:
-    """The texts without the pieces marked; one that has lost some begins and ends with no line feed."""
+def remove_pieces(texts: pa.StringArray, pieces: TextPieces, is_removed: npt.NDArray[np.bool_]) -> pa.StringArray:
+    """Return the texts without the flagged pieces; a text that has lost some neither begins nor ends with a line feed."""
     data, _ = to_utf8(texts)
-    return from_utf8(*_without(data, pieces.bounds, pieces.offsets, is_removed))
+    return from_utf8(*_remove_pieces(data, pieces.bounds, pieces.offsets, is_removed))
 
 
 @numba.njit(cache=True, nogil=True)
-def _cut(
+def _cut_pieces(
     data: Bytes, offsets: Offsets, is_by_paragraph: bool
 ) -> tuple[Offsets, Offsets]:  # pragma: no cover (compiled)
     n_rows = len(offsets) - 1
@@ -73,7 +73,7 @@ def _cut(
     bounds[0] = offsets[0]
     for row in range(n_rows):
         i, stop = offsets[row], offsets[row + 1]
-        has_words = False  # in the piece so far
+        has_words = False  # of the current piece
         was_blank = False
         while i < stop:
             start, is_blank = i, True
@@ -106,7 +106,7 @@ def _hash_rows(data: Bytes, offsets: Offsets) -> Hashes:  # pragma: no cover (co
 
 
 @numba.njit(cache=True, nogil=True)
-def _without(
+def _remove_pieces(
     data: Bytes, bounds: Offsets, offsets: Offsets, is_removed: npt.NDArray[np.bool_]
 ) -> tuple[Bytes, Offsets]:  # pragma: no cover (compiled)
     out = np.empty(bounds[-1] - bounds[0], np.uint8)

@@ -1,7 +1,7 @@
-"""Texts to what duplicate search keeps of them: a digest of the normalised text, its shingles, its MinHash signature.
+"""Sketch texts for duplicate search: a digest of the normalized text, its shingles, its MinHash signature.
 
-In: columns of ids and texts, one batch at a time. Out: columns as long. Memory: 8 bytes a word and 4 a permutation and document.
-Time: linear. The shingles come as they stand in the text; `shingles.as_sets` makes sets of those rows that need it.
+In: columns of ids and texts, one batch at a time. Out: columns of the same length. Memory: 8 bytes per word, and 4 per permutation
+and document. Time: linear. Shingles are in the order of the text; `shingles.make_sets` turns rows into sets where needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pipeline.text.normalize import fold, split_words, squeeze
 
 
 class Sketches(NamedTuple):
-    """Row i of each column belongs to document i. `digests` is binary(16); equal digests are taken for equal texts."""
+    """Hold the sketches of documents: row i of each column belongs to document i. `digests` is binary(16); equal digests count as equal
+    texts."""
 
     ids: pa.StringArray
     digests: pa.FixedSizeBinaryArray
@@ -27,7 +28,9 @@ class Sketches(NamedTuple):
 
 
 def sketch(ids: pa.StringArray, texts: pa.StringArray, ngram_words: int, permuted: Signatures) -> Sketches:
-    """`permuted` comes from `minhash.permutations`."""
+    """Return the sketches of a batch; `permuted` is the result of `draw_permutations`."""
     folded = fold(texts)
     shingles = shingle(split_words(folded), ngram_words)
-    return Sketches(ids, survivors.digests(squeeze(folded)), shingles, minhash.signatures(shingles, permuted))
+    return Sketches(
+        ids, survivors.compute_digests(squeeze(folded)), shingles, minhash.compute_signatures(shingles, permuted)
+    )

@@ -32,7 +32,7 @@ def add_run(place: str, name: str, docs: Path, dedupe: Dedupe) -> str:
 def remove_docs(place: str, ids: Sequence[str]) -> str:
     """Remove documents from the index and return a line that reports it and names the ids that the index did not contain."""
     index = open_index(place)
-    if index.settings() is None:  # a misspelled place must not look like a completed takedown
+    if index.read_settings() is None:  # a misspelled place must not look like a completed takedown
         raise UserError(f"dedupe.index: no index in {place}", "nothing was removed", "correct --index")
     removed = set(index.remove(ids))
     unknown = sorted(set(ids) - removed)
@@ -42,7 +42,7 @@ def remove_docs(place: str, ids: Sequence[str]) -> str:
 
 def list_runs(place: str) -> str:
     """Return one line for each run, in the order in which they were added."""
-    runs = open_index(place).runs()
+    runs = open_index(place).list_runs()
     width = max([len(run.name) for run in runs], default=0)
     lines = [
         f"{run.name:{width}}  {run.n_docs:>12,} documents  {run.n_removed:>8,} removed  {run.content}" for run in runs

@@ -54,7 +54,7 @@ def take_snapshot(near: NearIndex, dedupe: Dedupe) -> IndexSnapshot:
     """Return the runs that `near` names, as they are now. Raises `UserError` if there is no index, if it was filled with other
     settings, or if a named run is not in it."""
     index, settings = open_index(near.place), make_settings(dedupe)
-    stored, place = index.settings(), near.place
+    stored, place = index.read_settings(), near.place
     if stored is None:
         raise UserError(
             f"dedupe.index.place: no index in {place}",
@@ -62,7 +62,7 @@ def take_snapshot(near: NearIndex, dedupe: Dedupe) -> IndexSnapshot:
             f"{FILL}, or set dedupe.index to null for the first run",
         )
     check_settings(place, stored, settings)
-    runs = {run.name: run for run in index.runs()}
+    runs = {run.name: run for run in index.list_runs()}
     names = list(runs) if near.runs == "all" else near.runs
     missing = [name for name in names if name not in runs]
     if missing:

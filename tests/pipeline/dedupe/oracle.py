@@ -1,6 +1,6 @@
 """All of deduplication on columns in memory: what `pipeline/dedupe/stage.py` must decide, whatever memory it is given.
 
-In: columns of ids, texts and sources. Out: the order of the documents, best first, and for each rank who stays in its place. For
+In: columns of ids, texts and sources. Out: the order of the documents, best first, and for each rank who stays in its position. For
 corpora that fit in memory some ten times over, for tests and for measuring: 16 bytes a document and band, 8 a word.
 The steps and their sources: `shingles`, `minhash`, `survivors`, `clusters`.
 """
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from pipeline.dedupe.minhash import clusters, survivors
 from pipeline.dedupe.minhash import signatures as minhash
 from pipeline.dedupe.minhash.clusters import Decisions, Verified
-from pipeline.dedupe.minhash.shingles import Shingles, as_sets, select, shingle
+from pipeline.dedupe.minhash.shingles import Shingles, make_sets, select_rows, shingle
 from pipeline.text.columns import Rows
 from pipeline.text.normalize import fold, split_words, squeeze
 
@@ -51,22 +51,22 @@ def deduplicate(
     ids, texts, sources = (docs.column(name).combine_chunks() for name in ("id", "text", "source"))
     folded = fold(texts)
     shingles = shingle(split_words(folded), ngram_words)
-    signed = minhash.signatures(shingles, minhash.permutations(n_bands * n_rows, seed))
-    priority = survivors.priorities(sources, source_priority)
+    signed = minhash.compute_signatures(shingles, minhash.draw_permutations(n_bands * n_rows, seed))
+    priority = survivors.compute_priorities(sources, source_priority)
     n_bytes = pc.binary_length(texts).cast(pa.int64())
-    order = survivors.order(pa.table({"id": ids, "priority": priority, "n_bytes": n_bytes}))
-    exact = survivors.first_equal(survivors.digests(squeeze(folded)).take(pa.array(order)))
+    order = survivors.order_documents(pa.table({"id": ids, "priority": priority, "n_bytes": n_bytes}))
+    exact = survivors.find_first_equal(survivors.compute_digests(squeeze(folded)).take(pa.array(order)))
     is_eligible = (np.diff(shingles.offsets)[order] > 0) & (exact == np.arange(len(exact)))
-    keys = minhash.band_keys(signed, n_bands, n_rows)[order]
+    keys = minhash.compute_band_keys(signed, n_bands, n_rows)[order]
     buckets = clusters.group_equal(keys, is_eligible)
     sets = _sets_of(np.unique(buckets.members), order, shingles)
     pairs = clusters.verify(buckets, sets, min_jaccard)
-    return Deduplicated(order, exact, pairs, clusters.decide(len(exact), pairs, sets, min_jaccard))
+    return Deduplicated(order, exact, pairs, clusters.decide_survivors(len(exact), pairs, sets, min_jaccard))
 
 
 def _sets_of(ranks: Rows, order: Rows, shingles: Shingles) -> Shingles:
     """A row a rank: the sets of these ranks, nothing for the others."""
-    found = as_sets(select(shingles, order[ranks]))
+    found = make_sets(select_rows(shingles, order[ranks]))
     sizes = np.zeros(len(order) + 1, np.int64)
     sizes[ranks + 1] = np.diff(found.offsets)
     return Shingles(found.hashes, np.cumsum(sizes))

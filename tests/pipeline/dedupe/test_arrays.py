@@ -13,7 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dedupe.arrays import MAX_PARTS, Spool, StringFile, append, file_array, part_count, read_array
+from pipeline.dedupe.arrays import (
+    MAX_PARTS,
+    Spool,
+    StringFile,
+    append_numbers,
+    count_parts,
+    make_file_array,
+    read_array,
+)
 
 RECORD = np.dtype([("key", "<u8"), ("row", "<i8")])
 
@@ -44,25 +52,25 @@ def test_strings_are_found_by_their_place(batches: list[list[str]], data: st.Dat
         for batch in batches:
             column = pa.array(["before", *batch, "after"], pa.string())
             strings.append(pa.chunked_array([column.slice(1, len(batch))]))
-        places = data.draw(st.lists(st.integers(0, len(flat) - 1), max_size=10) if flat else st.just([]))
-        assert strings.take(np.array(places, np.int64)).to_pylist() == [flat[place] for place in places]
+        positions = data.draw(st.lists(st.integers(0, len(flat) - 1), max_size=10) if flat else st.just([]))
+        assert strings.take(np.array(positions, np.int64)).to_pylist() == [flat[position] for position in positions]
         assert strings.n_bytes == sum(len(text.encode()) for text in flat)
 
 
 @given(st.integers(0, 10**12), st.integers(1, 10**9))
 @settings(deadline=None)
 def test_a_part_fits_in_memory_unless_there_would_be_too_many(n_bytes: int, memory_bytes: int) -> None:
-    n = part_count(n_bytes, memory_bytes)
+    n = count_parts(n_bytes, memory_bytes)
     assert n & (n - 1) == 0, "a power of two"
     assert n == MAX_PARTS or n_bytes / n <= memory_bytes / 4 + 1
 
 
 def test_arrays_live_in_files(tmp_path: Path) -> None:
-    array = file_array(tmp_path / "a.bin", np.int64, 5)
+    array = make_file_array(tmp_path / "a.bin", np.int64, 5)
     assert array.tolist() == [0] * 5
     array[:] = np.arange(5)
     assert read_array(tmp_path / "a.bin", np.int64).tolist() == [0, 1, 2, 3, 4]
-    assert file_array(tmp_path / "none.bin", np.int64, 0).tolist() == []
+    assert make_file_array(tmp_path / "none.bin", np.int64, 0).tolist() == []
     assert read_array(tmp_path / "none.bin", np.int64).tolist() == []
 
 
@@ -70,5 +78,5 @@ def test_arrays_live_in_files(tmp_path: Path) -> None:
 def test_a_full_disk_says_so() -> None:
     """The frame tells a person about ENOSPC; `ndarray.tofile` raises without a number."""
     with pytest.raises(OSError, match="No space left") as caught, Path("/dev/full").open("wb", buffering=0) as file:
-        append(BufferedWriter(file), np.zeros(100_000, RECORD))
+        append_numbers(BufferedWriter(file), np.zeros(100_000, RECORD))
     assert caught.value.errno == errno.ENOSPC

@@ -25,20 +25,20 @@ def test_any_memory_writes_the_same_bytes(
     ids = StringFile(tmp_path / "ids")
     ids.append(pa.array(names, pa.string()))
     spool, rows = LedgerSpool("dedupe", ids, tmp_path / "ledger", memory_bytes), []
-    places = np.arange(n)
+    positions = np.arange(n)
     for reason, mine, other in (
-        ("near_duplicate", places[::3], places[::3][::-1].copy()),
-        ("exact_duplicate", places[1::3], pa.array([f"foreign-{i}" for i in places[1::3]], pa.string())),
-        ("repeated_lines", places[::2], None),
+        ("near_duplicate", positions[::3], positions[::3][::-1].copy()),
+        ("exact_duplicate", positions[1::3], pa.array([f"foreign-{i}" for i in positions[1::3]], pa.string())),
+        ("repeated_lines", positions[::2], None),
     ):
         decision = "changed" if other is None else "dropped"
         spool.add(reason, mine, value=mine / 2, threshold=0.5, other=other, decision=decision)
         found = [None] * len(mine) if other is None else other.tolist() if isinstance(other, np.ndarray) else other
-        for place, seen in zip(mine.tolist(), found, strict=True):
+        for position, seen in zip(mine.tolist(), found, strict=True):
             other_id = names[seen] if isinstance(seen, int) else None if seen is None else str(seen)
             rows.append(
-                {"id": names[place], "stage": "dedupe", "decision": decision, "reason": reason}
-                | {"value": place / 2, "threshold": 0.5, "other_id": other_id}
+                {"id": names[position], "stage": "dedupe", "decision": decision, "reason": reason}
+                | {"value": position / 2, "threshold": 0.5, "other_id": other_id}
             )
         assert spool.counts[reason] == len(mine)
     (tmp_path / "a").mkdir()

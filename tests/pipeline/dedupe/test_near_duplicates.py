@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.dedupe import near_duplicates
 from pipeline.dedupe.params import Dedupe
-from pipeline.dedupe.ranking import Corpus, first_equal, rank_documents
-from pipeline.dedupe.sketches import SETTINGS, gather, make_sketches
+from pipeline.dedupe.ranking import Corpus, find_first_equal, rank_documents
+from pipeline.dedupe.sketches import SETTINGS, gather_corpus, make_sketches
 from pipeline.storage.tables import read_docs
 from tests.pipeline.dedupe.corpora import related_texts, write_shards
 from tests.pipeline.dedupe.oracle import deduplicate
@@ -25,7 +25,7 @@ PARAMS = Dedupe(seed=1, ngram_words=2, n_bands=4, n_rows=1, min_jaccard=0.5, sou
 
 def corpus_of(folder: Path, paths: list[Path], params: Dedupe, memory_bytes: int) -> Corpus:
     (folder / "work").mkdir()
-    corpus = gather(params, make_sketches(params, paths, folder / "sketches"), folder / "work")
+    corpus = gather_corpus(params, make_sketches(params, paths, folder / "sketches"), folder / "work")
     return replace(corpus, memory_bytes=memory_bytes)
 
 
@@ -51,10 +51,10 @@ def test_any_memory_gives_the_decisions_of_the_algorithm_in_memory(
         )
         corpus = corpus_of(Path(name), paths, params, memory_bytes)
         ranks = rank_documents(corpus)
-        exact = first_equal(corpus, ranks)
-        near = near_duplicates.find(params, paths, corpus, ranks, exact, Path(name) / "sets")
-        assert ranks.to_place.tolist() == expected.order.tolist()
-        assert ranks.of_place[ranks.to_place].tolist() == list(range(n))
+        exact = find_first_equal(corpus, ranks)
+        near = near_duplicates.find_near_duplicates(params, paths, corpus, ranks, exact, Path(name) / "sets")
+        assert ranks.to_position.tolist() == expected.order.tolist()
+        assert ranks.of_position[ranks.to_position].tolist() == list(range(n))
         assert exact.tolist() == expected.exact.tolist()
         assert near.survivor.tolist() == expected.near.survivor.tolist()
         assert near.similarity.tolist() == expected.near.similarity.tolist()
@@ -68,8 +68,8 @@ def test_little_memory_means_many_parts(tmp_path: Path) -> None:
     paths = write_shards(tmp_path, related_texts(1, 60), ["a"], 3)
     corpus = corpus_of(tmp_path, paths, PARAMS, 1_000)
     ranks = rank_documents(corpus)
-    exact = first_equal(corpus, ranks)
-    buckets = near_duplicates.group(PARAMS, corpus, ranks, exact, corpus.array("is_candidate", np.bool_))
+    exact = find_first_equal(corpus, ranks)
+    buckets = near_duplicates.group_by_key(PARAMS, corpus, ranks, exact, corpus.make_array("is_candidate", np.bool_))
     assert buckets.members.n_parts > 2 * PARAMS.n_bands
     assert len(list((corpus.folder / "members").glob("*.bin"))) > PARAMS.n_bands
     assert (corpus.folder / "exact.bin").exists()

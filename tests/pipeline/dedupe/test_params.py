@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from pipeline.dedupe.minhash import signatures as minhash
 from pipeline.dedupe.minhash.shingles import Shingles
-from pipeline.dedupe.params import Dedupe, bands_for
+from pipeline.dedupe.params import Dedupe, choose_bands
 
 GIVEN: dict[str, Any] = {"seed": 1, "ngram_words": 5, "min_jaccard": 0.8, "source_priority": []}
 
@@ -22,7 +22,7 @@ def test_no_choice_with_more_rows_finds_enough(n_permutations: int, min_jaccard:
     def recall(n_bands: int, n_rows: int) -> float:
         return 1 - (1 - min_jaccard**n_rows) ** n_bands
 
-    n_bands, n_rows = bands_for(n_permutations, min_jaccard, min_recall)
+    n_bands, n_rows = choose_bands(n_permutations, min_jaccard, min_recall)
     assert 1 <= n_bands * n_rows <= n_permutations
     assert n_rows == 1 or recall(n_bands, n_rows) >= min_recall
     for more in range(n_rows + 1, min(n_permutations, 64) + 1):
@@ -54,7 +54,9 @@ def test_the_share_of_pairs_found_is_what_the_formula_says() -> None:
     numbers = rng.integers(0, 2**64, (n_pairs, 100), np.uint64)
     sets = [row for both in numbers for row in (both[:90], both[10:])]  # 80 of 100 are shared
     shingles = Shingles(np.concatenate(sets), np.arange(2 * n_pairs + 1) * 90)
-    keys = minhash.band_keys(minhash.signatures(shingles, minhash.permutations(n_bands * n_rows, 1)), n_bands, n_rows)
+    keys = minhash.compute_band_keys(
+        minhash.compute_signatures(shingles, minhash.draw_permutations(n_bands * n_rows, 1)), n_bands, n_rows
+    )
     found = float((keys[::2] == keys[1::2]).any(axis=1).mean())
     expected = 1 - (1 - 0.8**n_rows) ** n_bands
     assert abs(found - expected) < 4 * (expected * (1 - expected) / n_pairs) ** 0.5

@@ -10,7 +10,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dedupe.ranking import Corpus, equal_neighbours, fixed_bytes, rank_documents, top_bits
+from pipeline.dedupe.ranking import Corpus, assign_parts, rank_documents, select_equal_neighbors, view_fixed_bytes
 from pipeline.storage.arrow import write_arrow
 
 KEYS = st.lists(st.integers(0, 2**64 - 1), max_size=30)
@@ -19,7 +19,7 @@ KEYS = st.lists(st.integers(0, 2**64 - 1), max_size=30)
 @given(KEYS, st.sampled_from([1, 2, 8, 512]))
 @settings(deadline=None)
 def test_parts_by_the_highest_bits_follow_the_order_of_the_keys(keys: list[int], n_parts: int) -> None:
-    parts = top_bits(np.array(sorted(keys), np.uint64), n_parts).tolist()
+    parts = assign_parts(np.array(sorted(keys), np.uint64), n_parts).tolist()
     assert parts == sorted(parts) == [key * n_parts >> 64 for key in sorted(keys)]
 
 
@@ -41,16 +41,16 @@ def test_ranks_follow_priority_length_and_id_with_any_memory(
             write_arrow(path, pa.table(columns, schema=schema))
         corpus = Corpus(paths, firsts, None, np.zeros(0, bool), 0, Path(name), memory_bytes)
         ranks = rank_documents(corpus)
-        best = sorted(range(len(docs)), key=lambda place: (docs[place][0], -docs[place][1], docs[place][2]))
-        assert ranks.to_place.tolist() == best
-        assert ranks.of_place[ranks.to_place].tolist() == list(range(len(docs)))
+        best = sorted(range(len(docs)), key=lambda position: (docs[position][0], -docs[position][1], docs[position][2]))
+        assert ranks.to_position.tolist() == best
+        assert ranks.of_position[ranks.to_position].tolist() == list(range(len(docs)))
 
 
 @given(st.lists(st.integers(0, 6), max_size=20))
 @settings(deadline=None)
 def test_equal_neighbours_are_all_that_are_not_alone(keys: list[int]) -> None:
     records = np.array(list(enumerate(keys)), np.dtype([("row", "<i8"), ("key", "<u8")]))
-    found = equal_neighbours(records, "key")
+    found = select_equal_neighbors(records, "key")
     assert sorted(found["row"].tolist()) == [row for row, key in enumerate(keys) if keys.count(key) > 1]
     assert found["key"].tolist() == sorted(found["key"].tolist())
 
@@ -61,4 +61,4 @@ def test_numbers_in_fixed_binary_come_back_from_any_slice(numbers: list[int], st
     pairs = [(a, a ^ 1) for a in numbers]
     column = pa.array([np.array(pair, np.uint64).tobytes() for pair in pairs], pa.binary(16))
     chunks = pa.chunked_array([column.slice(start), column.slice(0, start)], pa.binary(16))
-    assert fixed_bytes(chunks, np.uint64, 2).tolist() == [list(pair) for pair in pairs[start:] + pairs[:start]]
+    assert view_fixed_bytes(chunks, np.uint64, 2).tolist() == [list(pair) for pair in pairs[start:] + pairs[:start]]

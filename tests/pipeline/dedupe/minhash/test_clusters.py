@@ -8,8 +8,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dedupe.minhash.clusters import MAX_CENTRES, Decisions, decide, group_equal, jaccard, verify
-from pipeline.dedupe.minhash.shingles import Shingles, as_sets
+from pipeline.dedupe.minhash.clusters import (
+    MAX_CENTERS,
+    Decisions,
+    compute_jaccard,
+    decide_survivors,
+    group_equal,
+    verify,
+)
+from pipeline.dedupe.minhash.shingles import Shingles, make_sets
 from pipeline.text.columns import Hashes
 
 SETS = st.lists(st.lists(st.integers(0, 12), max_size=8), min_size=1, max_size=14)
@@ -18,7 +25,7 @@ THRESHOLDS = st.sampled_from([0.3, 0.5, 0.8, 1.0])
 
 def shingles(sets: list[list[int]]) -> Shingles:
     flat = [value for row in sets for value in row]
-    return as_sets(Shingles(np.array(flat, np.uint64), np.cumsum([0, *(len(row) for row in sets)])))
+    return make_sets(Shingles(np.array(flat, np.uint64), np.cumsum([0, *(len(row) for row in sets)])))
 
 
 def true_jaccard(left: list[int], right: list[int]) -> float:
@@ -33,14 +40,14 @@ def one_bucket(n: int) -> Hashes:
 def run(sets: list[list[int]], keys: Hashes, threshold: float) -> Decisions:
     held = shingles(sets)
     has_shingles = np.array([bool(row) for row in sets])
-    return decide(len(sets), verify(group_equal(keys, has_shingles), held, threshold), held, threshold)
+    return decide_survivors(len(sets), verify(group_equal(keys, has_shingles), held, threshold), held, threshold)
 
 
 @given(SETS)
 def test_jaccard(sets: list[list[int]]) -> None:
     left, right = (part.ravel() for part in np.meshgrid(np.arange(len(sets)), np.arange(len(sets))))
     expected = [true_jaccard(sets[i], sets[j]) for i, j in zip(left, right, strict=True)]
-    assert jaccard(shingles(sets), left, right).tolist() == expected
+    assert compute_jaccard(shingles(sets), left, right).tolist() == expected
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=3, max_size=3), max_size=12), st.data())
@@ -86,14 +93,16 @@ def test_clusters_hold_only_what_verified_pairs_connect(sets: list[list[int]], t
         joined = neighbours[i] | neighbours[j]
         for member in joined:
             neighbours[member] = joined
-    assert decide(len(sets), pairs, held, threshold).cluster.tolist() == [min(neighbours[i]) for i in range(len(sets))]
+    assert decide_survivors(len(sets), pairs, held, threshold).cluster.tolist() == [
+        min(neighbours[i]) for i in range(len(sets))
+    ]
 
 
 @given(SETS, THRESHOLDS)
 def test_a_bucket_no_larger_than_the_centres_it_may_elect_loses_no_duplicate(
     sets: list[list[int]], threshold: float
 ) -> None:
-    assert len(sets) <= MAX_CENTRES
+    assert len(sets) <= MAX_CENTERS
     found = run(sets, one_bucket(len(sets)), threshold)
     for j, right in enumerate(sets):
         alike = [i for i in range(j) if true_jaccard(sets[i], right) >= threshold]
@@ -121,7 +130,7 @@ def test_a_large_bucket_costs_edges_in_proportion_to_its_size() -> None:
     sets = [[3 * i, 3 * i + 1, 3 * i + 2] for i in range(n)]  # all in one bucket, none alike
     pairs = verify(group_equal(one_bucket(n), np.ones(n, bool)), shingles(sets), 0.8)
     assert len(pairs.left) == 0
-    assert pairs.n_candidates <= MAX_CENTRES * n
+    assert pairs.n_candidates <= MAX_CENTERS * n
 
 
 def test_no_documents_at_all() -> None:

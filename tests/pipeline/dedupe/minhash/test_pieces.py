@@ -12,7 +12,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.dedupe.minhash.pieces import Unit, cut, hashes_of, without
+from pipeline.dedupe.minhash.pieces import Unit, cut_pieces, hash_pieces, remove_pieces
 
 TEXTS = st.lists(st.text(st.sampled_from("aB é1 \t\n\n\n"), max_size=40), max_size=6)
 UNITS = st.sampled_from(["lines", "paragraphs"])
@@ -40,15 +40,15 @@ def compared(piece: str) -> str:
 def test_the_pieces_are_the_text(texts: list[str], unit: Unit) -> None:
     column = pa.array(["before", *texts], pa.string()).slice(1)
     data = "".join(["before", *texts]).encode()
-    found = cut(column, unit)
+    found = cut_pieces(column, unit)
     bounds = found.bounds.tolist()
     got = [
         [data[bounds[i] : bounds[i + 1]].decode() for i in range(found.offsets[row], found.offsets[row + 1])]
         for row in range(len(texts))
     ]
     assert got == [pieces_of(text, unit) for text in texts]
-    assert found.rows().tolist() == [row for row, pieces in enumerate(got) for _ in pieces]
-    hashes, n_chars = hashes_of(column, found)
+    assert found.list_rows().tolist() == [row for row, pieces in enumerate(got) for _ in pieces]
+    hashes, n_chars = hash_pieces(column, found)
     expected = [compared(piece) for pieces in got for piece in pieces]
     assert hashes.tolist() == [xxhash.xxh64_intdigest(piece.encode()) for piece in expected]
     assert n_chars.tolist() == [len(piece) for piece in expected]
@@ -57,7 +57,7 @@ def test_the_pieces_are_the_text(texts: list[str], unit: Unit) -> None:
 @given(TEXTS, UNITS, st.data())
 def test_what_is_taken_out_is_gone_and_nothing_else(texts: list[str], unit: Unit, data: st.DataObject) -> None:
     column = pa.array(["before", *texts], pa.string()).slice(1)
-    found = cut(column, unit)
+    found = cut_pieces(column, unit)
     n = len(found.bounds) - 1
     is_removed = data.draw(st.lists(st.booleans(), min_size=n, max_size=n))
     expected, at = [], 0
@@ -67,12 +67,12 @@ def test_what_is_taken_out_is_gone_and_nothing_else(texts: list[str], unit: Unit
         at += len(pieces)
         left = "".join(piece for piece, gone in zip(pieces, mine, strict=True) if not gone)
         expected.append(left.strip("\n") if any(mine) else text)
-    assert without(column, found, np.array(is_removed, bool)).to_pylist() == expected
+    assert remove_pieces(column, found, np.array(is_removed, bool)).to_pylist() == expected
 
 
 @pytest.mark.parametrize("unit", ["lines", "paragraphs"])
 def test_no_texts_at_all(unit: Unit) -> None:
     none = pa.array([], pa.string())
-    found = cut(none, unit)
-    assert found.rows().tolist() == []
-    assert without(none, found, np.zeros(0, bool)).to_pylist() == []
+    found = cut_pieces(none, unit)
+    assert found.list_rows().tolist() == []
+    assert remove_pieces(none, found, np.zeros(0, bool)).to_pylist() == []

@@ -14,9 +14,9 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dedupe.minhash.clusters import jaccard
-from pipeline.dedupe.minhash.shingles import Shingles, as_sets, join, select, shingle
-from pipeline.dedupe.minhash.signatures import SCHEME, band_keys, permutations, signatures
+from pipeline.dedupe.minhash.clusters import compute_jaccard
+from pipeline.dedupe.minhash.shingles import Shingles, join_rows, make_sets, select_rows, shingle
+from pipeline.dedupe.minhash.signatures import SCHEME, compute_band_keys, compute_signatures, draw_permutations
 from pipeline.text.normalize import fold, split_words
 
 SENTENCES = st.lists(
@@ -42,23 +42,23 @@ def test_a_shingle_is_the_xxh64_of_its_words(sentences: list[list[str]], n: int)
     ]
     got = shingles_of(texts, n)
     assert rows(got) == expected
-    assert rows(as_sets(got)) == [sorted(set(row)) for row in expected]
+    assert rows(make_sets(got)) == [sorted(set(row)) for row in expected]
 
 
 @given(SENTENCES)
 def test_join_and_select_move_whole_rows(sentences: list[list[str]]) -> None:
     texts = [" ".join(words) for words in sentences]
     whole = shingles_of(texts, 2)
-    assert rows(join([shingles_of([text], 2) for text in texts])) == rows(whole)
+    assert rows(join_rows([shingles_of([text], 2) for text in texts])) == rows(whole)
     backwards = np.arange(len(texts))[::-1]
-    assert rows(select(whole, backwards)) == rows(whole)[::-1]
+    assert rows(select_rows(whole, backwards)) == rows(whole)[::-1]
 
 
 @given(SENTENCES, st.integers(1, 200), st.integers(0, 2**31 - 1))
 @settings(max_examples=50)
 def test_signatures_equal_datasketch(sentences: list[list[str]], n_permutations: int, seed: int) -> None:
     texts = [" ".join(words) for words in sentences]
-    got = signatures(shingles_of(texts, 3), permutations(n_permutations, seed))
+    got = compute_signatures(shingles_of(texts, 3), draw_permutations(n_permutations, seed))
     for words, signature in zip(sentences, got, strict=True):
         peer = datasketch.MinHash(n_permutations, seed, hashfunc=hash32, scheme=SCHEME)
         peer.update_batch([" ".join(words[i : i + 3]).encode() for i in range(len(words) - 2)])
@@ -78,9 +78,9 @@ def test_the_estimate_is_within_three_sigma_of_the_true_jaccard(shared: int) -> 
         numbers = [generator.getrandbits(64) for _ in range(300 - shared)]
         common = [generator.getrandbits(64) for _ in range(3 * shared)]
         half = len(numbers) // 2
-        sets = as_sets(pair(common + numbers[:half], common + numbers[half:]))
-        true = float(jaccard(sets, np.array([0]), np.array([1]))[0])
-        a, b = signatures(sets, permutations(n, 1))
+        sets = make_sets(pair(common + numbers[:half], common + numbers[half:]))
+        true = float(compute_jaccard(sets, np.array([0]), np.array([1]))[0])
+        a, b = compute_signatures(sets, draw_permutations(n, 1))
         assert abs(float(np.mean(a == b)) - true) < 3 * math.sqrt(true * (1 - true) / n) + 1e-9
 
 
@@ -90,7 +90,7 @@ def pair(left: list[int], right: list[int]) -> Shingles:
 
 def test_band_keys_agree_exactly_where_the_rows_of_a_band_do() -> None:
     signed = np.array([[1, 2, 3, 4, 5, 6], [1, 2, 9, 4, 5, 6], [7, 2, 3, 4, 5, 6]], np.uint32)
-    keys = band_keys(signed, 3, 2)
+    keys = compute_band_keys(signed, 3, 2)
     assert (keys[0] == keys[1]).tolist() == [True, False, True]
     assert (keys[0] == keys[2]).tolist() == [False, True, True]
     assert int(keys[0, 1]) == xxhash.xxh64_intdigest(np.array([3, 4], np.uint32).tobytes())
@@ -99,15 +99,15 @@ def test_band_keys_agree_exactly_where_the_rows_of_a_band_do() -> None:
 def test_text_without_enough_words_has_no_shingle_and_the_empty_signature() -> None:
     short = shingles_of(["four words are few", "", "!!!"])
     assert rows(short) == [[], [], []]
-    assert (signatures(short, permutations(8, 1)) == 0xFFFFFFFF).all()
+    assert (compute_signatures(short, draw_permutations(8, 1)) == 0xFFFFFFFF).all()
     assert datasketch.MinHash(8, 1).hashvalues.tolist() == [0xFFFFFFFF] * 8
 
 
 def test_no_documents_at_all() -> None:
     none = shingles_of([])
     assert rows(none) == []
-    assert signatures(none, permutations(8, 1)).shape == (0, 8)
-    assert band_keys(signatures(none, permutations(8, 1)), 4, 2).shape == (0, 4)
+    assert compute_signatures(none, draw_permutations(8, 1)).shape == (0, 8)
+    assert compute_band_keys(compute_signatures(none, draw_permutations(8, 1)), 4, 2).shape == (0, 4)
 
 
 def test_text_without_spaces_has_shingles() -> None:

@@ -35,9 +35,9 @@ def ask(
     index: FolderIndex, docs: Docs, settings: Settings = SETTINGS, min_jaccard: float = 0.5, runs: Any = None
 ) -> SeenDocuments:
     """What an index says about documents, all of its runs counting if none are named."""
-    permuted = minhash.permutations(settings.n_bands * settings.n_rows, settings.seed)
+    permuted = minhash.draw_permutations(settings.n_bands * settings.n_rows, settings.seed)
     ids, texts = (pa.array([doc[i] for doc in docs], pa.string()) for i in (0, 1))
-    asked = index.runs() if runs is None else runs
+    asked = index.list_runs() if runs is None else runs
     return index.query(asked, sketch(ids, texts, settings.ngram_words, permuted), settings, min_jaccard)
 
 

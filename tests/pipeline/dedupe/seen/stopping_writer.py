@@ -37,7 +37,7 @@ def main(place: str, run: str, docs: Path, point: str) -> None:
     elif point == "scrub":
         folder.MappedRun.scrub = stay
     else:
-        folder._settle = stay
+        folder._publish = stay
     index = open_index(place)
     if point in ("removal", "scrub"):
         index.remove(["a", "b"])

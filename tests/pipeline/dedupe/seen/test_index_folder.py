@@ -78,16 +78,16 @@ def test_the_index_describes_its_runs(place: str, make_run: MakeRun) -> None:
     index = open_index(place)
     for name in ("one", "two"):
         index.add(name, make_run(name, [(f"{name}{i}", f"{name} {i} {TEXT}") for i in range(9)]), SETTINGS)
-    before = index.runs()
+    before = index.list_runs()
     assert [(run.name, run.number, run.n_docs, run.n_removed, run.removed) for run in before] == [
         ("one", 1, 9, 0, ""),
         ("two", 2, 9, 0, ""),
     ]
     index.remove(["one3", "one4", "two0", "who"])
-    assert index.settings() == SETTINGS
-    assert [run._replace(n_removed=0, removed="") for run in index.runs()] == before
-    assert [run.n_removed for run in index.runs()] == [2, 1]
-    assert [run.removed for run in index.runs()] == [hash_ids(["one4", "one3"]), hash_ids(["two0"])]
+    assert index.read_settings() == SETTINGS
+    assert [run._replace(n_removed=0, removed="") for run in index.list_runs()] == before
+    assert [run.n_removed for run in index.list_runs()] == [2, 1]
+    assert [run.removed for run in index.list_runs()] == [hash_ids(["one4", "one3"]), hash_ids(["two0"])]
 
 
 def random_docs(n: int, seed: int) -> Docs:
@@ -142,7 +142,7 @@ def test_the_earliest_run_wins_though_a_later_one_is_more_alike(place: str, make
     index.add("one", make_run("one", [("z", NEAR)]), SETTINGS)
     index.add("two", make_run("two", [("a", TEXT)]), SETTINGS)
     assert ask(index, [("new", TEXT)]).other_id.to_pylist() == ["z"]
-    assert ask(index, [("new", TEXT)], runs=index.runs()[1:]).other_id.to_pylist() == ["a"]
+    assert ask(index, [("new", TEXT)], runs=index.list_runs()[1:]).other_id.to_pylist() == ["a"]
     assert ask(index, [("new", TEXT)], runs=[]).other_id.to_pylist() == [None]
     assert ask(index, [("a", TEXT)]).other_id.to_pylist() == ["z"], "it came after z"
     assert ask(index, [("z", NEAR)]).other_id.to_pylist() == [None], "it came first"
@@ -157,7 +157,7 @@ def test_what_was_removed_is_not_named_again(place: str, make_run: MakeRun) -> N
     assert answers(ask(index, [("new", TEXT)])) == [(None, False, 0.0)]
     assert index.remove([]) == []
     assert index.check() == []
-    assert [(run.n_docs, run.n_removed) for run in index.runs()] == [(2, 2)]
+    assert [(run.n_docs, run.n_removed) for run in index.list_runs()] == [(2, 2)]
 
 
 def shingle_bytes(text: str) -> list[bytes]:
@@ -186,7 +186,7 @@ def test_a_run_is_added_once(place: str, make_run: MakeRun) -> None:
     assert again.run == first.run._replace(n_removed=1, removed=again.run.removed), "what was taken out stays out"
     with pytest.raises(UserError, match="added with other documents"):
         index.add("one", make_run("other", [("a", TEXT)]), SETTINGS)
-    assert len(index.runs()) == 1
+    assert len(index.list_runs()) == 1
 
 
 def test_a_run_without_documents(place: str, make_run: MakeRun) -> None:
@@ -199,19 +199,19 @@ def test_a_run_without_documents(place: str, make_run: MakeRun) -> None:
 
 def test_other_settings_are_refused(place: str, make_run: MakeRun) -> None:
     index, folder = open_index(place), make_run("one", [("a", TEXT)])
-    assert index.settings() is None
+    assert index.read_settings() is None
     index.add("one", folder, SETTINGS)
-    with pytest.raises(UserError, match="n_rows = 1 there, 2 here"):
+    with pytest.raises(UserError, match="n_rows = 1 in the index, 2 in params.yaml"):
         index.add("two", folder, SETTINGS._replace(n_bands=16, n_rows=2))
-    assert [run.name for run in index.runs()] == ["one"]
+    assert [run.name for run in index.list_runs()] == ["one"]
 
 
 def test_an_id_that_stands_twice_is_refused_and_leaves_nothing(place: str, make_run: MakeRun) -> None:
     index = open_index(place)
     index.add("one", make_run("one", [("a", TEXT)]), SETTINGS)
-    with pytest.raises(UserError, match="holds an id twice"):
+    with pytest.raises(UserError, match="contains an id twice"):
         index.add("two", make_run("two", [(f"{i}", TEXT) for i in range(40)] + [("7", NEAR)]), SETTINGS)
-    assert [run.name for run in index.runs()] == ["one"]
+    assert [run.name for run in index.list_runs()] == ["one"]
     assert index.check() == []
     assert index.add("two", make_run("three", [("7", NEAR)]), SETTINGS).is_new
 
@@ -248,8 +248,8 @@ def test_small_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     index, new = FolderIndex(tmp_path / "index"), [(f"n{doc_id}", text) for doc_id, text in random_docs(9, 1)]
     index.add("one", write_run(tmp_path / "docs", random_docs(9, 1)), SETTINGS)
     whole = answers(ask(index, new, min_jaccard=0.01))
-    monkeypatch.setattr("pipeline.dedupe.stage.seen.mapped.BLOCK_PAIRS", 3)
-    monkeypatch.setattr("pipeline.dedupe.stage.seen.mapped.BLOCK_SETS", 2)
+    monkeypatch.setattr("pipeline.dedupe.seen.mapped.BLOCK_PAIRS", 3)
+    monkeypatch.setattr("pipeline.dedupe.seen.mapped.BLOCK_SETS", 2)
     assert answers(ask(index, new, min_jaccard=0.01)) == whole
 
 

@@ -39,14 +39,14 @@ def writer(place: str, docs: Path, point: str) -> Iterator[subprocess.Popen[str]
 def test_a_killed_writer_leaves_the_index_as_before(place: str, make_run: MakeRun, point: str) -> None:
     index, docs = open_index(place), make_run("two", OTHERS)
     index.add("one", make_run("one", [("a", TEXT), ("b", NEAR)]), SETTINGS)
-    runs, said = index.runs(), answers(ask(index, [("new", TEXT), ("5", "")]))
+    runs, said = index.list_runs(), answers(ask(index, [("new", TEXT), ("5", "")]))
     with writer(place, docs, point):
-        assert index.runs() == runs, "what is being written is not seen"
+        assert index.list_runs() == runs, "what is being written is not seen"
         with pytest.raises(UserError, match="is being written to"):
             index.add("two", docs, SETTINGS)
         with pytest.raises(UserError, match="is being written to"):
             index.remove(["a"])
-    assert index.runs() == runs
+    assert index.list_runs() == runs
     assert answers(ask(index, [("new", TEXT), ("5", "")])) == said
     assert index.check() == []
     assert index.add("two", docs, SETTINGS).is_new
@@ -59,7 +59,7 @@ def test_a_first_writer_killed_leaves_no_index(place: str, make_run: MakeRun) ->
     index = open_index(place)
     with writer(place, make_run("two", OTHERS), "batch"):
         pass
-    assert index.settings() is None
+    assert index.read_settings() is None
     assert index.add("one", make_run("one", [("a", TEXT)]), SETTINGS._replace(n_bands=16, n_rows=2)).is_new
     assert index.check() == []
 
@@ -71,8 +71,8 @@ def test_a_removal_killed_is_done_or_not_begun(place: str, make_run: MakeRun, po
     index.add("one", make_run("one", [("a", TEXT), ("b", NEAR), ("c", "c " + TEXT)]), SETTINGS)
     with writer(place, Path(), point):
         pass
-    assert index.runs()[0].n_removed in (0, 2)
+    assert index.list_runs()[0].n_removed in (0, 2)
     index.remove(["a", "b"])
-    assert index.runs()[0].n_removed == 2
+    assert index.list_runs()[0].n_removed == 2
     assert index.check() == []
     assert ask(index, [("new", TEXT)]).other_id.to_pylist() == ["c"]

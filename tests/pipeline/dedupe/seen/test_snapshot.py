@@ -25,7 +25,7 @@ from pipeline.dedupe.seen.snapshot import (
     take_snapshot,
 )
 from pipeline.frame.errors import UserError
-from pipeline.storage.tables import ShardWriter, read_shard, shard_paths
+from pipeline.storage.tables import ShardWriter, list_shards, read_shard
 from tests.conftest import ROOT
 from tests.pipeline.conftest import write_docs
 from tests.pipeline.dedupe.seen.conftest import PARAMS, SETTINGS, write_run
@@ -65,7 +65,7 @@ def test_a_shard_gives_the_same_duplicates_for_any_batch_size(
         writer.write(pa.table({"id": [f"new{i}" for i in range(50)], "text": texts, **empty}))
     known = take_snapshot(NearIndex(place=place, runs=ALL), PARAMS)
     assert pickle.loads(pickle.dumps(known)) == known, "it is sent to workers"
-    (shard,) = shard_paths(folder)
+    (shard,) = list_shards(folder)
     whole = find_duplicates(shard, known, 0.5)
     assert whole.column("row").to_pylist() == [i for i in range(50) if i % 3 == 0 or i % 5 == 0]
     assert whole.column("is_exact").to_pylist() == [i % 3 == 0 for i in range(50) if i % 3 == 0 or i % 5 == 0]
@@ -111,7 +111,7 @@ def test_a_missing_index_or_run_is_an_error(place: str, near: NearIndex, message
 
 
 def test_other_settings_are_an_error_before_any_work(place: str) -> None:
-    with pytest.raises(UserError, match="ngram_words = 2 there, 3 here"):
+    with pytest.raises(UserError, match="ngram_words = 2 in the index, 3 in params.yaml"):
         take_snapshot(NearIndex(place=place, runs=ALL), PARAMS.model_copy(update={"ngram_words": 3}))
     assert make_settings(PARAMS) == SETTINGS
 
@@ -154,7 +154,7 @@ def test_command_errors_have_no_traceback(tmp_path: Path, place: str, capsys: py
     assert main(["add", "--index", str(tmp_path / "fresh"), "--run", "x", "--docs", str(tmp_path / "none")]) == 1
     errors = capsys.readouterr().err
     assert "No such file" in errors
-    assert "holds no index" in errors
+    assert "contains no index" in errors
     assert "nothing was removed" in errors
     assert "no docs-*.parquet" in errors
     with pytest.raises(SystemExit):
