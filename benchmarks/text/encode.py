@@ -16,7 +16,7 @@ from benchmarks.text.generated import docs_table, documents
 from model.tokenizer.tokenizer import Tokenizer, train_bpe
 from pipeline.shard.stage import encode_shard
 from pipeline.storage.tables import write_table
-from pipeline.text.encode import Encode, slow_encoder
+from pipeline.text.encode import Encode, make_slow_encoder
 
 
 def run(*, n_docs: int = 8_000) -> Result:
@@ -45,4 +45,4 @@ def run(*, n_docs: int = 8_000) -> Result:
 @lru_cache(maxsize=1)
 def tokenizers_reader(tokenizer_json: str) -> tuple[Tokenizer, Encode]:
     """Return the tokenizer with the encoder of `tokenizers`, in the place of ours."""
-    return Tokenizer(tokenizer_json), slow_encoder(tokenizer_json)
+    return Tokenizer(tokenizer_json), make_slow_encoder(tokenizer_json)

@@ -31,11 +31,11 @@ from pipeline.ledger.why import why
 from pipeline.storage.tables import (
     DOCS,
     TOKEN_DOCS,
-    dropped_rows,
+    list_shards,
+    make_dropped_rows,
     read_docs,
     read_table,
     scan_docs,
-    shard_paths,
     write_table,
 )
 
@@ -138,7 +138,7 @@ def write_stages(root: Path, n_docs: int) -> None:
 def _join(table: Path) -> None:
     """Join many files into one, as the stages write it."""
     folder, stem = table.parent, table.name
-    parts = shard_paths(folder, stem)
+    parts = list_shards(folder, stem)
     scan_docs(folder, stem).sink_parquet(folder / f"{stem}.parquet", compression="zstd", row_group_size=DOCS_PER_FILE)
     for path in parts:
         path.unlink()
@@ -147,7 +147,7 @@ def _join(table: Path) -> None:
 def _dropped(ids: Any, stage: str, reason: str, threshold: float, other: str = "") -> pa.Table:
     n = len(ids)
     values = pa.repeat(threshold, n)
-    return dropped_rows(
+    return make_dropped_rows(
         ids, stage=stage, reason=pa.repeat(reason, n), value=values, threshold=values, other_id=pa.repeat(other, n)
     )
 
@@ -186,7 +186,7 @@ class Plain:
     def texts(self, words: str) -> int:
         """Return how many texts contain these words."""
         found = 0
-        for path in shard_paths(self.data.collected):  # all texts at once would not fit in memory
+        for path in list_shards(self.data.collected):  # all texts at once would not fit in memory
             table = read_table(path, ["id", "text"])
             found += table.filter(pc.match_substring(table["text"], words)).num_rows
         return found
@@ -218,7 +218,7 @@ def run(*, n_docs: int = 200_000) -> Result:
 
 def measure_commands(before: DataSnapshot, after: DataSnapshot, n_docs: int) -> Result:
     """Time every command, then the plain way for all of them, so that the peak memory is ours."""
-    path = shard_paths(before.final)[n_docs // DOCS_PER_FILE // 2]
+    path = list_shards(before.final)[n_docs // DOCS_PER_FILE // 2]
     doc: dict[str, Any] = read_table(path, ["id", "url", "title", "text"]).slice(7, 1).to_pylist()[0]
     registry, plain = RegisteredVersions(before.final, DvcCache(before.final)), Plain(before, after)
 

@@ -24,7 +24,7 @@ from ruamel.yaml import YAML
 from benchmarks.measure import ROOT, Result, Row, require_checkout, run_python
 from model.data.batches import TokenStream
 from pipeline.frame.errors import UserError
-from pipeline.storage.tables import read_shard, shard_paths
+from pipeline.storage.tables import list_shards, read_shard
 
 TRIAL_STEPS = 40
 NANOGPT = (
@@ -122,7 +122,7 @@ def run_minimind(checkout: Path, place: Path, seconds: float) -> float:
         held_out |= {row["id"] for row in batch.to_pylist() if row["split"] == "val"}
     paths = {split: place / f"{split}.jsonl" for split in ("train", "val")}
     with paths["train"].open("w", encoding="utf-8") as train, paths["val"].open("w", encoding="utf-8") as val:
-        for shard in shard_paths(ROOT / "data" / "filter"):
+        for shard in list_shards(ROOT / "data" / "filter"):
             for batch in read_shard(shard, ["id", "text"]):
                 for row in batch.to_pylist():
                     (val if row["id"] in held_out else train).write(json.dumps({"text": row["text"]}) + "\n")

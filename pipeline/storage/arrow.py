@@ -17,7 +17,7 @@ from pyarrow import ipc
 from pipeline.frame.errors import UserError
 
 
-def tokens_schema(dtype: pa.DataType) -> pa.Schema:
+def make_tokens_schema(dtype: pa.DataType) -> pa.Schema:
     """TOKENS: one column without nulls, uint16 or uint32."""
     return pa.schema([pa.field("tokens", dtype, nullable=False)])
 
@@ -27,7 +27,7 @@ class TokenFile:
 
     def __init__(self, path: Path, dtype: pa.DataType, batch_tokens: int = 1 << 20) -> None:
         self.path, self.n_tokens = path, 0
-        self._schema, self._size = tokens_schema(dtype), batch_tokens
+        self._schema, self._size = make_tokens_schema(dtype), batch_tokens
         self._sink = pa.OSFile(str(path), "wb")
         self._writer = ipc.new_file(self._sink, self._schema)
         self._pending: list[pa.Array] = []

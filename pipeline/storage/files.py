@@ -19,7 +19,7 @@ import pyarrow as pa
 from fsspec.core import url_to_fs
 
 from pipeline.frame.errors import UserError
-from pipeline.storage.streams import BROKEN, BombError, CountedFile, split_name, unpacked
+from pipeline.storage.streams import BROKEN, BombError, CountedFile, decompress, split_name
 from pipeline.storage.tables import read_parquet_stream
 
 HIDDEN = re.compile(r"(^|/)\.\w")  # `.git`, `._notes.txt`; but `..md` may be the page of a command
@@ -42,13 +42,13 @@ def find_files(path: str, setting: str) -> tuple[Any, list[FoundFile], int]:
     out; a file that is named itself never is."""
     try:
         system, root = url_to_fs(path)
-        details, base = _matches(system, root)
+        details, base = _find_matches(system, root)
     except (ValueError, ImportError, OSError) as error:
         raise UserError(
             f"{setting}: can't be looked up", f"{path!r}: {error}", "correct the address, or install what it needs"
         ) from error
     found = [
-        FoundFile(name, name.removeprefix(base).lstrip("/"), int(info["size"] or 0), _version(info))
+        FoundFile(name, name.removeprefix(base).lstrip("/"), int(info["size"] or 0), _get_version(info))
         for name, info in details.items()
     ]
     shown = sorted(
@@ -61,7 +61,7 @@ def find_files(path: str, setting: str) -> tuple[Any, list[FoundFile], int]:
     return system, shown, len(found) - len(shown)
 
 
-def _matches(system: Any, root: str) -> tuple[dict[str, Any], str]:
+def _find_matches(system: Any, root: str) -> tuple[dict[str, Any], str]:
     """The files by path, and the folder that their names inside the source begin after: they don't tell where it lies."""
     if system.isdir(root):
         return dict(system.find(root, detail=True)), root
@@ -74,7 +74,7 @@ def _matches(system: Any, root: str) -> tuple[dict[str, Any], str]:
     return {name: info for name, info in found.items() if info["type"] != "directory"}, plain.rpartition("/")[0]
 
 
-def _version(info: dict[str, Any]) -> str:
+def _get_version(info: dict[str, Any]) -> str:
     """The entity tag that object stores and web servers give; empty where there is none."""
     return next((f"etag {info[name]}" for name in ("ETag", "etag") if info.get(name)), "")
 
@@ -110,7 +110,7 @@ def open_local(file: FoundFile, setting: str) -> Generator[IO[bytes]]:
     """Open a local file, decompressed. Whatever breaks while it is read is raised as `UserError`."""
     try:
         with Path(file.path).open("rb") as stream:
-            yield unpacked(CountedFile(stream), split_name(file.name)[1])
+            yield decompress(CountedFile(stream), split_name(file.name)[1])
     except (*BROKEN, BombError, pa.ArrowException, UnicodeError) as error:
         raise UserError(f"{setting}: not readable", f"{file.path}: {error}", "replace the file") from error
 

@@ -39,9 +39,9 @@ def sample_docs(docs: Path, columns: Sequence[str], sample_bytes: int, seed: int
     """The columns of whole documents, just enough of them to reach `sample_bytes` of text, or all."""
     names = list(dict.fromkeys(["id", "text", *columns]))
     first = Smallest(sample_bytes)
-    first.add(_keyed(pa.Table.from_batches([], pa.schema([DOCS.field(name) for name in names])), seed))
+    first.add(_add_keys(pa.Table.from_batches([], pa.schema([DOCS.field(name) for name in names])), seed))
     for batch in read_batches(docs, names):
-        first.add(_keyed(pa.Table.from_batches([batch]), seed))
+        first.add(_add_keys(pa.Table.from_batches([batch]), seed))
     return first.rows().select(list(columns))
 
 
@@ -66,15 +66,15 @@ def write_sample(
         return np.fromiter(map(group_of, rows.column("source").to_pylist()), np.int64, rows.num_rows)
 
     for batch in read_batches(docs, ["id", "text", "source"]):
-        rows = _keyed(pa.Table.from_batches([batch]), seed)
+        rows = _add_keys(pa.Table.from_batches([batch]), seed)
         groups = groups_of(rows)
         for number in np.unique(groups[groups >= 0]):
             firsts[prefixes[number]].add(rows.select(["id", "n_bytes", "key"]).filter(pa.array(groups == number)))
-    drawn = [_ends(firsts[prefix].rows(), bounds[prefix], heldout_frac) for prefix in prefixes]
+    drawn = [_find_ends(firsts[prefix].rows(), bounds[prefix], heldout_frac) for prefix in prefixes]
     with ShardWriter(folder, SAMPLED) as writer:
         for batch in read_batches(docs, ["id", "text", "source"]):
-            rows = _keyed(pa.Table.from_batches([batch]), seed)
-            writer.write(_chosen(rows, groups_of(rows), drawn))
+            rows = _add_keys(pa.Table.from_batches([batch]), seed)
+            writer.write(_choose_rows(rows, groups_of(rows), drawn))
 
 
 class Smallest:
@@ -95,26 +95,26 @@ class Smallest:
         if not self._parts:
             return pa.table({"id": pa.array([], pa.string()), "n_bytes": [], "key": pa.array([], pa.uint64())})
         rows = pa.concat_tables(self._parts).sort_by([("key", "ascending"), ("id", "ascending")])
-        return rows[: _count(rows, self._limit)].combine_chunks()
+        return rows[: _count_rows(rows, self._limit)].combine_chunks()
 
 
-def _keyed(rows: pa.Table, seed: int) -> pa.Table:
+def _add_keys(rows: pa.Table, seed: int) -> pa.Table:
     keys = [xxhash.xxh3_64_intdigest(id_.encode(), seed) for id_ in rows.column("id").to_pylist()]
     n_bytes = pc.binary_length(rows.column("text")).cast(pa.int64())
     return rows.append_column("n_bytes", n_bytes).append_column("key", pa.array(keys, pa.uint64()))
 
 
-def _count(rows: pa.Table, n_bytes: int) -> int:
+def _count_rows(rows: pa.Table, n_bytes: int) -> int:
     """How many rows from the first on reach so many bytes: all, if they don't."""
     ends = np.cumsum(rows.column("n_bytes").to_numpy(), dtype=np.int64)
     return min(int(np.searchsorted(ends, n_bytes)) + 1, rows.num_rows)
 
 
-def _ends(rows: pa.Table, n_bytes: int, heldout_frac: float) -> Drawn:
+def _find_ends(rows: pa.Table, n_bytes: int, heldout_frac: float) -> Drawn:
     """`rows` in the order of their keys."""
     keys, ids = rows.column("key"), rows.column("id")
-    n_sample = _count(rows, n_bytes)
-    n_both = n_sample + _count(rows[n_sample:], round(n_bytes * heldout_frac)) if heldout_frac else n_sample
+    n_sample = _count_rows(rows, n_bytes)
+    n_both = n_sample + _count_rows(rows[n_sample:], round(n_bytes * heldout_frac)) if heldout_frac else n_sample
 
     def place(n_rows: int) -> Place:
         return (keys[n_rows - 1].as_py(), ids[n_rows - 1].as_py()) if n_rows else BEFORE_ALL
@@ -122,17 +122,17 @@ def _ends(rows: pa.Table, n_bytes: int, heldout_frac: float) -> Drawn:
     return Drawn(place(n_sample), place(n_both))
 
 
-def _chosen(rows: pa.Table, groups: npt.NDArray[np.int64], drawn: Sequence[Drawn]) -> pa.Table:
+def _choose_rows(rows: pa.Table, groups: npt.NDArray[np.int64], drawn: Sequence[Drawn]) -> pa.Table:
     is_sample, is_heldout = np.zeros(rows.num_rows, bool), np.zeros(rows.num_rows, bool)
     for number, ends in enumerate(drawn):
-        is_sample |= (groups == number) & _up_to(rows, ends.sample_end)
-        is_heldout |= (groups == number) & _up_to(rows, ends.heldout_end)
+        is_sample |= (groups == number) & _is_up_to(rows, ends.sample_end)
+        is_heldout |= (groups == number) & _is_up_to(rows, ends.heldout_end)
     is_heldout &= ~is_sample
     chosen = rows.append_column("is_heldout", pa.array(is_heldout))
     return chosen.filter(pa.array(is_sample | is_heldout)).select(SAMPLED.names)
 
 
-def _up_to(rows: pa.Table, end: Place) -> npt.NDArray[np.bool_]:
+def _is_up_to(rows: pa.Table, end: Place) -> npt.NDArray[np.bool_]:
     """Whether each row's place comes no later than `end`."""
     keys, ids = rows.column("key").to_numpy(), rows.column("id")
     if end == BEFORE_ALL:

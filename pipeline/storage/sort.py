@@ -56,7 +56,7 @@ class RunWriter:
         """Return the rows that are in no run yet, sorted, and forget them."""
         table = pa.concat_tables([self.schema.empty_table(), *self._pending])
         self._pending, self._pending_bytes = [], 0
-        return _sorted(table, self.by)
+        return _sort_table(table, self.by)
 
 
 class Sorter:
@@ -74,13 +74,13 @@ class Sorter:
         """Yield all rows in order, then remove the folder."""
         if self._runs.n_runs:
             self._runs.flush()
-            yield from merge_runs(run_paths([self.folder], "run"), self._runs.by, self._runs.run_bytes)
+            yield from merge_runs(list_runs([self.folder], "run"), self._runs.by, self._runs.run_bytes)
         elif (table := self._runs.take_pending()).num_rows:
             yield table
         shutil.rmtree(self.folder)
 
 
-def run_paths(folders: Sequence[Path], stem: str) -> list[Path]:
+def list_runs(folders: Sequence[Path], stem: str) -> list[Path]:
     """Return the runs of these folders: folder by folder, and within each in the order in which they were written."""
     return [path for folder in folders for path in sorted(folder.glob(f"{stem}-*.arrow"))]
 
@@ -108,7 +108,7 @@ class _Run:
         self.table = map_batches(self.path).read_all()
         self._keys = [self.table.column(name).chunk(0) for name in self.by]
 
-    def key(self, row: int) -> Key:
+    def get_key(self, row: int) -> Key:
         return tuple(column[row].as_py() for column in self._keys)
 
     def find(self, stop: Key | None) -> int:
@@ -116,13 +116,13 @@ class _Run:
         n_rows, step = self.table.num_rows, 1
         if stop is None:
             return n_rows
-        while self.at + step < n_rows and self.key(self.at + step) < stop:
+        while self.at + step < n_rows and self.get_key(self.at + step) < stop:
             step *= 2
-        return bisect_left(range(n_rows), stop, self.at + step // 2, min(self.at + step, n_rows), key=self.key)
+        return bisect_left(range(n_rows), stop, self.at + step // 2, min(self.at + step, n_rows), key=self.get_key)
 
-    def samples(self, n: int, shift: float) -> list[Key]:
+    def sample_keys(self, n: int, shift: float) -> list[Key]:
         """Return the keys of `n` rows at equal distances, the first one `shift` of a distance from the start."""
-        return [self.key(int((number + shift) * self.table.num_rows / n)) for number in range(n)]
+        return [self.get_key(int((number + shift) * self.table.num_rows / n)) for number in range(n)]
 
 
 def _split_keys(runs: Sequence[_Run], part_bytes: int) -> list[Key]:
@@ -134,7 +134,7 @@ def _split_keys(runs: Sequence[_Run], part_bytes: int) -> list[Key]:
         return []
     counts = [-(-SAMPLES_PER_PART * size // part_bytes) for size in sizes]
     shifts = [number * GOLDEN_RATIO % 1.0 for number in range(len(runs))]
-    samples = sorted(key for run, n, shift in zip(runs, counts, shifts, strict=True) for key in run.samples(n, shift))
+    samples = sorted(key for run, n, shift in zip(runs, counts, shifts, strict=True) for key in run.sample_keys(n, shift))
     return sorted({samples[number * len(samples) // n_parts] for number in range(1, n_parts)})
 
 
@@ -144,8 +144,8 @@ def _merge_part(runs: Sequence[_Run], stop: Key | None, by: Sequence[str], part_
     slices = [run.table.slice(run.at, end - run.at) for run, end in ends]
     if sum(table.nbytes for table in slices) > 2 * part_bytes:
         del slices
-        middle = sorted(run.key((run.at + end) // 2) for run, end in ends)[len(ends) // 2]
-        if middle > min(run.key(run.at) for run, _ in ends):
+        middle = sorted(run.get_key((run.at + end) // 2) for run, end in ends)[len(ends) // 2]
+        if middle > min(run.get_key(run.at) for run, _ in ends):
             yield from _merge_part(runs, middle, by, part_bytes)
             yield from _merge_part(runs, stop, by, part_bytes)
             return
@@ -153,8 +153,8 @@ def _merge_part(runs: Sequence[_Run], stop: Key | None, by: Sequence[str], part_
     for run, end in ends:
         run.at = end
     if slices:
-        yield _sorted(pa.concat_tables(slices), by)
+        yield _sort_table(pa.concat_tables(slices), by)
 
 
-def _sorted(table: pa.Table, by: Sequence[str]) -> pa.Table:
+def _sort_table(table: pa.Table, by: Sequence[str]) -> pa.Table:
     return table.combine_chunks().sort_by([(name, "ascending") for name in by])

@@ -130,7 +130,7 @@ class _Frames(io.RawIOBase):
         return n
 
 
-def unpacked(file: CountedFile, compression: str) -> io.BufferedReader:
+def decompress(file: CountedFile, compression: str) -> io.BufferedReader:
     """The plain bytes of a file with that compression (`""`: none). Reading raises one of `BROKEN`, or `BombError`."""
     packed: Any = file
     match compression:
@@ -149,24 +149,24 @@ def unpacked(file: CountedFile, compression: str) -> io.BufferedReader:
     return io.BufferedReader(_Unpacked(opened, file), BLOCK_BYTES)
 
 
-def members(file: CountedFile, kind: str, compression: str) -> Iterator[Member]:
+def read_members(file: CountedFile, kind: str, compression: str) -> Iterator[Member]:
     """The members of an archive in its own order, folders left out. Raises one of `BROKEN` or `BombError`."""
     if kind == ".zip":
-        yield from _zip_members(file)
+        yield from _read_zip_members(file)
         return
-    with tarfile.open(fileobj=unpacked(file, compression), mode="r|") as archive:
+    with tarfile.open(fileobj=decompress(file, compression), mode="r|") as archive:
         for info in archive:
             if not info.isdir():
                 problem = "" if info.isreg() else "a link or a device, not a file"
-                yield Member(info.name, info.size, problem, lambda info=info: _present(archive.extractfile(info)))
+                yield Member(info.name, info.size, problem, lambda info=info: _check_present(archive.extractfile(info)))
 
 
-def _present(stream: IO[bytes] | None) -> IO[bytes]:
+def _check_present(stream: IO[bytes] | None) -> IO[bytes]:
     assert stream is not None, "a regular file has a stream"
     return stream
 
 
-def _zip_members(file: CountedFile) -> Iterator[Member]:
+def _read_zip_members(file: CountedFile) -> Iterator[Member]:
     with zipfile.ZipFile(file) as archive:  # pyright: ignore[reportArgumentType]
         total = 0
         for info in archive.infolist():

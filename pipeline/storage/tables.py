@@ -89,7 +89,7 @@ ROW_GROUP = 16_384
 STREAM_BYTES = 1 << 20
 
 
-def shard_paths(folder: Path, stem: str = "docs") -> list[Path]:
+def list_shards(folder: Path, stem: str = "docs") -> list[Path]:
     """The shards of a folder in order. Raises `UserError` if there are none."""
     paths = sorted(folder.glob(f"{stem}-*.parquet"))
     if not paths:
@@ -101,7 +101,7 @@ def read_batches(
     folder: Path, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS
 ) -> Iterator[pa.RecordBatch]:
     """Record batches of all `docs-*.parquet` below `folder`, in order."""
-    for path in shard_paths(folder):
+    for path in list_shards(folder):
         yield from read_shard(path, columns, batch_rows)
 
 
@@ -109,12 +109,12 @@ def read_shard(
     path: Path, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS
 ) -> Iterator[pa.RecordBatch]:
     """Record batches of one Parquet file. Raises `UserError` for a file that is not Parquet."""
-    with readable(path), pq.ParquetFile(path) as file:
+    with report_unreadable(path), pq.ParquetFile(path) as file:
         yield from file.iter_batches(batch_size=batch_rows, columns=None if columns is None else list(columns))
 
 
 @contextmanager
-def readable(path: Path) -> Generator[None]:
+def report_unreadable(path: Path) -> Generator[None]:
     """Whoever reads this Parquet file inside gets a `UserError` that names it where it is broken or not there."""
     try:
         yield
@@ -131,12 +131,12 @@ def read_parquet_stream(stream: IO[bytes], columns: Sequence[str]) -> Iterator[d
         leaves = [f"{file.schema.column(at).path}." for at in range(len(file.schema))]
         names = [name for name in columns if any(leaf.startswith(f"{name}.") for leaf in leaves)] or None
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
-            values = [_python_values(column) for column in batch.columns]
+            values = [_to_python_values(column) for column in batch.columns]
             for row in zip(*values, strict=True):
                 yield dict(zip(batch.schema.names, row, strict=True))
 
 
-def _python_values(column: pa.Array) -> list[object]:
+def _to_python_values(column: pa.Array) -> list[object]:
     try:
         return column.to_pylist()
     except UnicodeDecodeError:
@@ -145,20 +145,20 @@ def _python_values(column: pa.Array) -> list[object]:
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """One Parquet file as a table."""
-    with readable(path):
+    with report_unreadable(path):
         return pq.read_table(path, columns=None if columns is None else list(columns))
 
 
 def read_docs(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """All documents of a folder as one table: for columns that fit in memory."""
-    return pa.concat_tables([read_table(path, columns) for path in shard_paths(folder)])
+    return pa.concat_tables([read_table(path, columns) for path in list_shards(folder)])
 
 
 def count_docs(folder: Path) -> int:
     """Number of documents from the files' footers alone."""
     n_docs = 0
-    for path in shard_paths(folder):
-        with readable(path):
+    for path in list_shards(folder):
+        with report_unreadable(path):
             n_docs += pq.read_metadata(path).num_rows
     return n_docs
 
@@ -167,7 +167,7 @@ def scan_docs(folder: Path, stem: str = "docs") -> pl.LazyFrame:
     """The documents of a folder as a lazy polars frame: columns and filters are pushed down into the files."""
     import polars  # the stages' workers do without: 0.14 s and 30 MB each
 
-    return polars.scan_parquet(shard_paths(folder, stem))
+    return polars.scan_parquet(list_shards(folder, stem))
 
 
 def scan_table(path: Path) -> pl.LazyFrame:
@@ -179,15 +179,15 @@ def scan_table(path: Path) -> pl.LazyFrame:
     return polars.scan_parquet(path)
 
 
-def rows_between(paths: Sequence[Path], low: str, high: str, columns: Sequence[str] | None = None) -> pa.Table:
+def read_rows_between(paths: Sequence[Path], low: str, high: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Rows with `low` <= id < `high` of files that are sorted by id, as every stage leaves its documents and its ledger.
 
     Opens the footers of log2(files) files and decodes only row groups whose statistics allow such an id: milliseconds.
     """
     parts: list[pa.Table] = []
-    for path in paths[bisect_left(paths, low, key=_last_id) :]:
-        with readable(path), pq.ParquetFile(path) as file:
-            ranges = _id_ranges(file.metadata)
+    for path in paths[bisect_left(paths, low, key=_read_last_id) :]:
+        with report_unreadable(path), pq.ParquetFile(path) as file:
+            ranges = _get_id_ranges(file.metadata)
             if ranges and ranges[0][0] >= high:
                 break
             groups = [group for group, (first, last) in enumerate(ranges) if first < high and last >= low]
@@ -198,13 +198,13 @@ def rows_between(paths: Sequence[Path], low: str, high: str, columns: Sequence[s
     return pa.concat_tables(parts) if parts else pq.read_schema(paths[0]).empty_table().select(list(names))
 
 
-def _last_id(path: Path) -> str:
-    with readable(path):
-        ranges = _id_ranges(pq.read_metadata(path))
+def _read_last_id(path: Path) -> str:
+    with report_unreadable(path):
+        ranges = _get_id_ranges(pq.read_metadata(path))
     return ranges[-1][1] if ranges else ""
 
 
-def _id_ranges(metadata: pq.FileMetaData) -> list[tuple[str, str]]:
+def _get_id_ranges(metadata: pq.FileMetaData) -> list[tuple[str, str]]:
     """First and last id of each row group; none for an empty file."""
     place = metadata.schema.names.index("id")
     columns = [metadata.row_group(group).column(place) for group in range(metadata.num_row_groups)]
@@ -254,13 +254,13 @@ class TableWriter:
             self._file.close()
 
 
-def rechunked(tables: Iterable[pa.Table], n_rows: int, text_bytes: int = 0) -> Iterator[pa.Table]:
+def rechunk(tables: Iterable[pa.Table], n_rows: int, text_bytes: int = 0) -> Iterator[pa.Table]:
     """The same rows in tables of `n_rows`, or fewer where their texts reach `text_bytes` before that (0: never): where they
     were cut does not show, and long texts don't fill the memory."""
     held: list[pa.Table] = []
     n_held = n_bytes = 0
     for table in tables:
-        start, ends = 0, _text_ends(table) if text_bytes else None
+        start, ends = 0, _compute_text_ends(table) if text_bytes else None
         while start < table.num_rows:
             stop = min(start + n_rows - n_held, table.num_rows)
             if ends is not None:
@@ -276,7 +276,7 @@ def rechunked(tables: Iterable[pa.Table], n_rows: int, text_bytes: int = 0) -> I
         yield pa.concat_tables(held).combine_chunks()
 
 
-def _text_ends(table: pa.Table) -> npt.NDArray[np.int64]:
+def _compute_text_ends(table: pa.Table) -> npt.NDArray[np.int64]:
     """Where each text would end if they stood one after the other, in bytes."""
     return np.cumsum(pc.binary_length(table.column("text")).to_numpy(), dtype=np.int64)
 
@@ -289,7 +289,7 @@ def write_ledger(folder: Path, rows: pa.Table | Iterable[dict[str, object]]) -> 
     return table
 
 
-def dropped_rows(
+def make_dropped_rows(
     ids: pa.ChunkedArray | pa.Array, *, stage: str, reason: Any, value: Any, threshold: Any, other_id: Any
 ) -> pa.Table:
     """Ledger rows of documents that a stage drops, from columns (NumPy or Arrow) as long as `ids`."""

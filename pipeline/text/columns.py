@@ -18,7 +18,7 @@ Rows: TypeAlias = npt.NDArray[np.int64]
 Fractions: TypeAlias = npt.NDArray[np.float64]
 
 
-def one_array(column: pa.Array | pa.ChunkedArray) -> pa.StringArray:
+def to_one_array(column: pa.Array | pa.ChunkedArray) -> pa.StringArray:
     """A column as one array."""
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 

@@ -22,11 +22,11 @@ Encoded = tuple[NDArray[np.uint32], NDArray[np.int64]]
 Encode = Callable[[Sequence[str]], Encoded]
 
 
-def fast_encoder(tokenizer_json: str) -> Encode:
+def make_fast_encoder(tokenizer_json: str) -> Encode:
     """A function texts → (all ids one after the other, ids per text)."""
     description = json.loads(tokenizer_json)
     if description["model"]["type"] != "BPE" or description["model"].get("byte_fallback"):
-        return slow_encoder(tokenizer_json)
+        return make_slow_encoder(tokenizer_json)
     description["added_tokens"] = []
     reader = gigatoken.Tokenizer.from_json(json.dumps(description))
 
@@ -37,7 +37,7 @@ def fast_encoder(tokenizer_json: str) -> Encode:
     return encode
 
 
-def slow_encoder(tokenizer_json: str) -> Encode:
+def make_slow_encoder(tokenizer_json: str) -> Encode:
     """The same by the tokenizer itself, for kinds that gigatoken does not read."""
     reader = Tokenizer(tokenizer_json)
 

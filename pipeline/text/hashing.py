@@ -147,7 +147,7 @@ def xxh64_many(
 
 
 @numba.njit(nogil=True)
-def new_block() -> Hashes:  # pragma: no cover (compiled)
+def make_block() -> Hashes:  # pragma: no cover (compiled)
     return np.zeros(10 * BLOCK, np.uint64)
 
 

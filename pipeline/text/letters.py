@@ -33,7 +33,7 @@ _SPACELESS = (
 
 
 @cache
-def letter_classes() -> Bytes:
+def build_char_classes() -> Bytes:
     """The class of each of the first 65,536 code points, and at `ABOVE` that of all others."""
     classes = np.zeros(ABOVE + 1, dtype=np.uint8)
     classes[ABOVE] = PICTOGRAPH
@@ -55,7 +55,7 @@ def letter_classes() -> Bytes:
 
 
 @cache
-def folded_points() -> npt.NDArray[np.int32]:
+def build_folded_points() -> npt.NDArray[np.int32]:
     """For each of the first 131,072 code points its lower-case one, if a text of such points alone is NFKC as it stands and
     lowers point by point; else -1. Not so: what NFKC changes, what may join the letter before it (marks, vowels of Hangul),
     what lowers to two points, the sigma whose form depends on its place, and planes hardly ever met."""

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.text.columns import Bytes, Offsets, from_utf8, to_utf8
-from pipeline.text.letters import DIGIT, LETTER, decode, decode_any, encode, folded_points, letter_classes
+from pipeline.text.letters import DIGIT, LETTER, build_char_classes, build_folded_points, decode, decode_any, encode
 
 _SPACED = np.where(np.isin(np.arange(256), (9, 10, 11, 12, 13)), 32, np.arange(256)).astype(np.uint8)
 
@@ -38,7 +38,7 @@ def fold(texts: pa.StringArray) -> pa.StringArray:
         return lowered
     is_other = pc.invert(is_ascii)
     others = texts.filter(is_other)
-    data, offsets, is_done = _fold(*to_utf8(others), folded_points())
+    data, offsets, is_done = _fold(*to_utf8(others), build_folded_points())
     folded = from_utf8(data, offsets)
     if not is_done.all():
         hard = others.filter(pa.array(~is_done)).to_pylist()
@@ -56,7 +56,7 @@ def squeeze(folded: pa.StringArray) -> pa.StringArray:
 def split_words(folded: pa.StringArray) -> pa.StringArray:
     """The words of each row, one space between two of them."""
     data, offsets = to_utf8(folded)
-    classes = letter_classes()
+    classes = build_char_classes()
     is_letter = np.isin(classes[:128], (LETTER, DIGIT))
     kept = np.where(is_letter, np.arange(128), 32).astype(np.uint8)
     return from_utf8(*_split_words(data, offsets, classes, kept))

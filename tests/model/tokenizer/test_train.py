@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 from model.tokenizer.train import KINDS, train_tokenizer
-from pipeline.text.encode import check_same, fast_encoder
+from pipeline.text.encode import check_same, make_fast_encoder
 
 TEXTS = [
     "the cat sat on the mat, ##the ##x \u2581\u2581a",
@@ -41,7 +41,7 @@ def test_what_is_encoded_comes_back(kind: str, text: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_hostile_text_gives_no_special_token_and_the_fast_reader_agrees(kind: str) -> None:
     tokenizer = BUILT[kind]
-    check_same(fast_encoder(tokenizer.text), tokenizer.encode_batch, [*HOSTILE, *TEXTS])
+    check_same(make_fast_encoder(tokenizer.text), tokenizer.encode_batch, [*HOSTILE, *TEXTS])
     for text in HOSTILE:
         assert tokenizer.decode(tokenizer.encode(text)) == text
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.ledger import find as finding
 from pipeline.ledger.find import by_ids, find
-from pipeline.storage.tables import DOCS, ShardWriter, read_docs, rows_between, shard_paths, write_table
+from pipeline.storage.tables import DOCS, ShardWriter, list_shards, read_docs, read_rows_between, write_table
 from tests.pipeline.ledger.made import an_id, doc, write_corpus
 
 NUMBERS = range(1, 400)
@@ -21,7 +21,7 @@ NUMBERS = range(1, 400)
 def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Some forty files of a few documents."""
     folder = write_corpus(tmp_path_factory.mktemp("corpus"), [doc(number) for number in NUMBERS]).collected
-    assert len(shard_paths(folder)) > 40
+    assert len(list_shards(folder)) > 40
     return folder
 
 
@@ -29,7 +29,7 @@ def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(st.text("0123456789abcdef", max_size=6), st.text("0123456789abcdef", max_size=6))
 def test_a_range_of_ids_is_a_filter(docs: Path, low: str, high: str) -> None:
     whole = read_docs(docs).to_pylist()
-    found = rows_between(shard_paths(docs), low, high).to_pylist()
+    found = read_rows_between(list_shards(docs), low, high).to_pylist()
     assert found == [row for row in whole if low <= row["id"] < high]
 
 
@@ -37,12 +37,12 @@ def test_row_groups_are_skipped_but_none_too_many(tmp_path: Path) -> None:
     ids = sorted(an_id(number) for number in range(40_000))
     write_table(tmp_path / "ledger.parquet", pa.table({"id": ids, "place": list(range(len(ids)))}))
     for place in (0, 1, 16_383, 16_384, 16_385, 32_768, 39_999):
-        [row] = rows_between([tmp_path / "ledger.parquet"], ids[place], ids[place] + "g").to_pylist()
+        [row] = read_rows_between([tmp_path / "ledger.parquet"], ids[place], ids[place] + "g").to_pylist()
         assert row["place"] == place
-    assert rows_between([tmp_path / "ledger.parquet"], "g", "h", ["id"]).num_rows == 0
+    assert read_rows_between([tmp_path / "ledger.parquet"], "g", "h", ["id"]).num_rows == 0
     twice = pa.table({"id": [an_id(1)] * 20_000, "place": list(range(20_000))})
     write_table(tmp_path / "twice.parquet", twice)
-    assert rows_between([tmp_path / "twice.parquet"], an_id(1), an_id(1) + "g").num_rows == 20_000
+    assert read_rows_between([tmp_path / "twice.parquet"], an_id(1), an_id(1) + "g").num_rows == 20_000
 
 
 def test_an_empty_corpus_has_nothing(tmp_path: Path) -> None:

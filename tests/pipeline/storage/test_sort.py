@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.storage.sort import RunWriter, Sorter, merge_runs, run_paths
+from pipeline.storage.sort import RunWriter, Sorter, list_runs, merge_runs
 from tests.conftest import ROOT
 
 SCHEMA = pa.schema([("number", pa.uint64()), ("name", pa.string()), ("row", pa.int64()), ("ids", pa.list_(pa.int32()))])
@@ -89,7 +89,7 @@ def test_runs_of_several_folders_are_merged_in_the_order_of_the_folders(tmp_path
             writer.write(pa.record_batch({"id": [f"{number}", "0"], "from": [name, name]}))
         writer.flush()
         assert writer.n_runs == 2
-    paths = run_paths([tmp_path / "b", tmp_path / "a"], "docs")
+    paths = list_runs([tmp_path / "b", tmp_path / "a"], "docs")
     rows = [row for table in merge_runs(paths, ["id"]) for row in table.to_pylist()]
     assert [(row["id"], row["from"]) for row in rows] == [
         *[("0", "b")] * 2, *[("0", "a")] * 2, ("1", "b"), ("1", "a"), ("2", "b"), ("2", "a"),

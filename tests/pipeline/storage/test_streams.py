@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.storage import streams
-from pipeline.storage.streams import BROKEN, BombError, CountedFile, members, split_name, unpacked
+from pipeline.storage.streams import BROKEN, BombError, CountedFile, decompress, read_members, split_name
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
@@ -50,26 +50,26 @@ def tar(files: dict[str, bytes]) -> bytes:
 @pytest.mark.parametrize("compression", PACK)
 @given(data=st.binary(max_size=3_000))
 def test_unpacking_undoes_packing(compression: str, data: bytes) -> None:
-    assert unpacked(opened(PACK[compression](data)), compression).read() == data
+    assert decompress(opened(PACK[compression](data)), compression).read() == data
 
 
 @pytest.mark.parametrize("compression", CLIPPED)
 def test_frames_one_after_the_other_are_one_text(compression: str) -> None:
     pack = PACK[compression]
-    assert unpacked(opened(pack(b"one ") + pack(b"") + pack(b"two")), compression).read() == b"one two"
+    assert decompress(opened(pack(b"one ") + pack(b"") + pack(b"two")), compression).read() == b"one two"
 
 
 @pytest.mark.parametrize("compression", CLIPPED)
 def test_a_clipped_stream_is_an_error_never_a_short_text(compression: str) -> None:
     packed = PACK[compression](bytes(range(256)) * 40)
     with pytest.raises(BROKEN):
-        unpacked(opened(packed[:-3]), compression).read()
+        decompress(opened(packed[:-3]), compression).read()
 
 
 @pytest.mark.parametrize("compression", CLIPPED)
 def test_what_is_not_compressed_is_an_error(compression: str) -> None:
     with pytest.raises(BROKEN):
-        unpacked(opened(b"plain text, not packed at all"), compression).read()
+        decompress(opened(b"plain text, not packed at all"), compression).read()
 
 
 @pytest.mark.parametrize("compression", CLIPPED)
@@ -77,7 +77,7 @@ def test_every_clipping_is_an_error(compression: str) -> None:
     packed = PACK[compression](b"some text, " * 9)
     for end in range(1, len(packed)):
         with pytest.raises(BROKEN):
-            unpacked(opened(packed[:end]), compression).read()
+            decompress(opened(packed[:end]), compression).read()
 
 
 def test_lz4_blocks_with_and_without_checksums_and_a_wrong_one() -> None:
@@ -87,15 +87,15 @@ def test_lz4_blocks_with_and_without_checksums_and_a_wrong_one() -> None:
             packed = lz4.frame.compress(
                 data, block_size=block_size, block_linked=is_linked, content_checksum=True, store_size=False
             )
-            assert unpacked(opened(packed), ".lz4").read() == data
+            assert decompress(opened(packed), ".lz4").read() == data
     with pytest.raises(BROKEN):
-        unpacked(opened(packed[:-2] + b"xx"), ".lz4").read()
+        decompress(opened(packed[:-2] + b"xx"), ".lz4").read()
 
 
 @pytest.mark.parametrize("compression", CLIPPED)
 def test_a_bomb_is_stopped(compression: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "RATIO_SLACK_BYTES", 100_000)
-    stream = unpacked(opened(PACK[compression](b"\0" * 5_000_000)), compression)
+    stream = decompress(opened(PACK[compression](b"\0" * 5_000_000)), compression)
     with pytest.raises(BombError):
         stream.read()
 
@@ -103,7 +103,7 @@ def test_a_bomb_is_stopped(compression: str, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("compression", PACK)
 def test_members_of_a_tar(compression: str) -> None:
     data = PACK[compression](tar({"a.txt": b"one", "b/c.txt": b"two"}))
-    found = [(member.name, member.read().read()) for member in members(opened(data), ".tar", compression)]
+    found = [(member.name, member.read().read()) for member in read_members(opened(data), ".tar", compression)]
     assert found == [("a.txt", b"one"), ("b/c.txt", b"two")]
 
 
@@ -128,7 +128,7 @@ def test_names_that_lead_outside_write_nothing(kind: str, tmp_path: Path, monkey
             wrote.append(f"{event} {arguments[0]}")
 
     with audited(hook):
-        found = [member.read().read() for member in members(opened(sink.getvalue()), kind, "") if not member.problem]
+        found = [member.read().read() for member in read_members(opened(sink.getvalue()), kind, "") if not member.problem]
     assert found == [b"text"] * len(OUTSIDE)
     assert not wrote
     assert not list(tmp_path.iterdir())
@@ -152,7 +152,7 @@ def test_what_is_no_file_has_a_problem(kind: bytes) -> None:
         info = tarfile.TarInfo("x.txt")
         info.type, info.linkname = kind, "/etc/passwd"
         archive.addfile(info)
-    [member] = members(opened(sink.getvalue()), ".tar", "")
+    [member] = read_members(opened(sink.getvalue()), ".tar", "")
     assert member.problem
 
 
@@ -162,7 +162,7 @@ def test_a_link_in_a_zip_has_a_problem() -> None:
         info = zipfile.ZipInfo("x.txt")
         info.create_system, info.external_attr = 3, 0o120777 << 16
         archive.writestr(info, "/etc/passwd")
-    [member] = members(opened(sink.getvalue()), ".zip", "")
+    [member] = read_members(opened(sink.getvalue()), ".zip", "")
     assert member.problem
 
 
@@ -172,7 +172,7 @@ def test_links_are_never_followed() -> None:
         link = tarfile.TarInfo("passwords.txt")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
-    [member] = members(opened(sink.getvalue()), ".tar", "")
+    [member] = read_members(opened(sink.getvalue()), ".tar", "")
     assert member.problem
 
 
@@ -182,11 +182,11 @@ def test_members_of_a_zip_and_a_zip_bomb(monkeypatch: pytest.MonkeyPatch) -> Non
         archive.mkdir("folder")
         archive.writestr("folder/a.txt", "one")
         archive.writestr("zeros.txt", b"\0" * 3_000_000)
-    names = [member.name for member in members(opened(sink.getvalue()), ".zip", "")]
+    names = [member.name for member in read_members(opened(sink.getvalue()), ".zip", "")]
     assert names == ["folder/a.txt", "zeros.txt"]
     monkeypatch.setattr(streams, "RATIO_SLACK_BYTES", 1_000)
     with pytest.raises(BombError):
-        list(members(opened(sink.getvalue()), ".zip", ""))
+        list(read_members(opened(sink.getvalue()), ".zip", ""))
 
 
 @pytest.mark.parametrize(

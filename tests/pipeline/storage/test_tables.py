@@ -23,9 +23,9 @@ from pipeline.storage.tables import (
     count_docs,
     read_batches,
     read_parquet_stream,
+    read_rows_between,
     read_table,
-    rechunked,
-    rows_between,
+    rechunk,
     write_table,
 )
 
@@ -35,7 +35,7 @@ from pipeline.storage.tables import (
 def test_rechunked(sizes: list[int], n_rows: int) -> None:
     whole = pa.table({"n": pa.array(range(sum(sizes)))})
     starts = [sum(sizes[:at]) for at in range(len(sizes))]
-    pieces = list(rechunked((whole.slice(start, n) for start, n in zip(starts, sizes, strict=True)), n_rows))
+    pieces = list(rechunk((whole.slice(start, n) for start, n in zip(starts, sizes, strict=True)), n_rows))
     assert [row for piece in pieces for row in piece["n"].to_pylist()] == list(range(sum(sizes)))
     assert all(piece.num_rows == n_rows for piece in pieces[:-1])
     assert all(0 < piece.num_rows <= n_rows for piece in pieces)
@@ -57,7 +57,7 @@ def test_long_texts_make_short_tables(lengths: list[int], sizes: list[int], n_ro
         expected[-1].append(length)
         if len(expected[-1]) == n_rows or sum(expected[-1]) >= text_bytes:
             expected.append([])
-    found = [[len(text) for text in table["text"].to_pylist()] for table in rechunked(pieces, n_rows, text_bytes)]
+    found = [[len(text) for text in table["text"].to_pylist()] for table in rechunk(pieces, n_rows, text_bytes)]
     assert found == [each for each in expected if each]
 
 
@@ -123,7 +123,7 @@ def test_no_rows_give_a_file_with_the_columns(tmp_path: Path) -> None:
         count_docs,
         lambda folder: list(read_batches(folder)),
         lambda folder: read_table(folder / "docs-00000.parquet"),
-        lambda folder: rows_between([folder / "docs-00000.parquet"], "", "f"),
+        lambda folder: read_rows_between([folder / "docs-00000.parquet"], "", "f"),
     ],
 )
 def test_a_broken_file_is_named_whoever_reads_it(read: Callable[[Path], object], tmp_path: Path) -> None:

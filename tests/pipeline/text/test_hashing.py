@@ -10,7 +10,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.text.hashing import BLOCK, new_block, xxh64, xxh64_many
+from pipeline.text.hashing import BLOCK, make_block, xxh64, xxh64_many
 
 
 @given(st.binary(max_size=200), st.integers(0, 40), st.integers(0, 200))
@@ -24,7 +24,7 @@ def test_equals_xxh64_of_the_slice(data: bytes, start: int, size: int) -> None:
 @numba.njit
 def many(data: Any, starts: Any, stops: Any) -> Any:
     """As kernels call it; the block is used twice, so that nothing may stay in it."""
-    out, block = np.empty(len(starts), np.uint64), new_block()
+    out, block = np.empty(len(starts), np.uint64), make_block()
     xxh64_many(data, starts, stops, block, out)
     xxh64_many(data, starts, stops, block, out)
     return out

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.text.letters import ABOVE, DIGIT, LETTER, letter_classes
+from pipeline.text.letters import ABOVE, DIGIT, LETTER, build_char_classes
 from pipeline.text.normalize import fold, split_words, squeeze
 
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=60), max_size=8)
@@ -80,7 +80,7 @@ def test_words(text: str, words: str) -> None:
 
 def plain_words(folded: str) -> str:
     """The same, one letter after the other."""
-    classes, made, is_open = letter_classes(), "", False
+    classes, made, is_open = build_char_classes(), "", False
     for letter in folded:
         kind = int(classes[min(ord(letter), ABOVE)])
         goes_on = kind in (LETTER, DIGIT)
