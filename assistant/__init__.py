@@ -1,1 +1,1 @@
-"""What people talk to: needs a model folder (config, weights, tokenizer), an index folder (passages), and no pipeline."""
+"""The assistant: needs a model folder (config, weights, tokenizer) and an index folder (passages), and no pipeline."""

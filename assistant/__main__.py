@@ -1,4 +1,4 @@
-"""python -m assistant [--model FOLDER] [--index FOLDER]: talk to the champion in a terminal, or through a pipe."""
+"""python -m assistant [--model FOLDER] [--index FOLDER]: chat with the champion in a terminal or through a pipe."""
 
 from __future__ import annotations
 

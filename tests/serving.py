@@ -1,4 +1,4 @@
-"""`mlflow models serve` of a repository's champion, for as long as a test needs it."""
+"""Run `mlflow models serve` for the champion of a test repository."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tests.fake_repo import FakeRepo
 
 
 @contextlib.contextmanager
-def served(repo: FakeRepo, folder: Path) -> Iterator[int]:
-    """The port. It is started elsewhere, so that the code comes from the version and not from the repository."""
+def serve_champion(repo: FakeRepo, folder: Path) -> Iterator[int]:
+    """Yield the port of a server. It runs in another folder, so that it imports the registered code, not the repository's."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{repo.root / 'var/mlflow.db'}", "PYTHONPATH": ""}
     command = ["models", "serve", "-m", "models:/minigpt@champion", "--env-manager", "local", "--port", str(port)]
     command = [sys.executable, "-m", "mlflow", *command, "--workers", "1"]
-    elsewhere = folder / "elsewhere"
-    elsewhere.mkdir()
+    working_folder = folder / "elsewhere"
+    working_folder.mkdir()
     environment = repo.environment() | store
-    with subprocess.Popen(command, cwd=elsewhere, env=environment, start_new_session=True) as server:
+    with subprocess.Popen(command, cwd=working_folder, env=environment, start_new_session=True) as server:
         try:
             yield port
         finally:
@@ -39,10 +39,10 @@ def served(repo: FakeRepo, folder: Path) -> Iterator[int]:
 
 
 def ask(port: int, body: dict[str, Any]) -> dict[str, Any]:
-    """POST /invocations, as soon as somebody listens."""
+    """POST `body` to /invocations, as soon as the server accepts connections, and return the response."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     headers = {"Content-Type": "application/json"}
-    url, until = f"http://127.0.0.1:{port}/invocations", time.monotonic() + 120
+    url, deadline = f"http://127.0.0.1:{port}/invocations", time.monotonic() + 120
     while True:
         try:
             with opener.open(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=60) as answer:
@@ -50,5 +50,5 @@ def ask(port: int, body: dict[str, Any]) -> dict[str, Any]:
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from error
         except OSError:
-            assert time.monotonic() < until, f"nobody listens on {port}"
+            assert time.monotonic() < deadline, f"no server on port {port}"
             time.sleep(0.2)

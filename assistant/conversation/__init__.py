@@ -1,1 +1,1 @@
-"""A conversation: messages, events, and the loop of tool calls."""
+"""A conversation: messages, events and the tool loop."""

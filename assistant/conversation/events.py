@@ -1,7 +1,8 @@
-"""What flows between the parts of the assistant: messages in, events out, and what one conversation keeps in between.
+"""The values that the assistant's parts exchange: messages in, events out, and the cache of one conversation.
 
-Plain data, the standard library only, so that everything but the engine can be tested without a network of weights. Messages,
-calls and sampling settings are the model's own (model.tokenizer.chat, model.inference.sampling), and reach the assistant's other modules from here.
+Plain data from the standard library, so that everything but inference can be tested without weights. Messages, tool calls and
+sampling settings are the model's own (model.tokenizer.chat, model.inference.sampling); the assistant's other modules import
+them from here.
 """
 
 from __future__ import annotations
@@ -29,41 +30,44 @@ __all__ = [
 
 @dataclass(eq=False)
 class ConversationCache:
-    """What an engine keeps of one conversation, so that a turn costs its new tokens only. Belongs to one session.
+    """What an engine keeps of one conversation, so that a turn computes its new tokens only. Belongs to one session.
 
-    Memory: ids of the messages that fit into the window, and their keys and values (model.inference.generate.Prefix: 0.8 MB at most for the
-    default model).
+    Memory: the token ids of the history, and the keys and values of the messages in the window (model.inference.generate.Prefix:
+    at most 0.8 MB for the default model).
     """
 
-    engine: Any = None  # the one that filled it; another engine starts afresh
+    engine: Any = None  # the engine that filled it; another engine starts with an empty cache
     turns: dict[Message, list[int]] = field(default_factory=dict[Message, list[int]])
     prefix: Any = None  # a model.inference.generate.Prefix
+    n_left_out: int = 0  # messages that the user was told are left out of the window
 
 
 @dataclass(frozen=True)
 class TextPiece:
-    """The next piece of the answer, whole characters only."""
+    """The next piece of the answer, in whole characters."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class ToolResult:
+    """The result of an executed tool call."""
+
     call: ToolCall
     text: str
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Something the person should know that is no part of the answer."""
+    """A message to the user that is not part of the answer."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Done:
-    """One generation has ended. `reason`: end (the model closed its turn), length (max_tokens) or window (no room is left).
-    `n_cached_tokens` of the prompt were cached, the others computed."""
+    """The end of one generation and its metrics. `reason`: end (the model closed its turn), length (max_tokens was reached) or
+    window (the window is full). `n_cached_tokens` of the prompt's tokens were cached, the others were computed."""
 
     n_prompt_tokens: int
     n_tokens: int
@@ -74,21 +78,21 @@ class Done:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of the tokens after the first, whose time is mostly the reading of the prompt."""
-        later = self.seconds - self.first_token_seconds
-        return (self.n_tokens - 1) / later if self.n_tokens > 1 and later > 0 else 0.0
+        """The decoding rate: tokens after the first per second, since the first one's time is mostly prefill."""
+        decode_seconds = self.seconds - self.first_token_seconds
+        return (self.n_tokens - 1) / decode_seconds if self.n_tokens > 1 and decode_seconds > 0 else 0.0
 
 
 Event = TextPiece | ToolCall | ToolResult | Notice | Done
 
 
 class Engine(Protocol):
-    """What a session asks of a model. `is_chat` is false for a base model, which can only continue a text."""
+    """What a session needs of a model. `is_chat` is false for a base model, which can only continue a text."""
 
     is_chat: bool
 
     def reply(
-        self, messages: Sequence[Message], sampling: Sampling, memory: ConversationCache | None = None
+        self, messages: Sequence[Message], sampling: Sampling, cache: ConversationCache | None = None
     ) -> Iterator[Event]: ...
 
-    def continuation(self, text: str, sampling: Sampling) -> Iterator[Event]: ...
+    def continue_text(self, text: str, sampling: Sampling) -> Iterator[Event]: ...

@@ -1,8 +1,8 @@
-"""A conversation: what was said, and the loop in which the model calls a tool, gets its result and goes on.
+"""A conversation: its history, and the loop in which the model calls a tool, reads the result and continues.
 
-In: a person's text. Out: events, as they happen. Holds no model and no terminal, so a fake engine is enough to test it.
-An answer that is broken off stays in the history as far as it came; if nothing came, the question is forgotten too, so the
-history always alternates.
+In: a user's text. Out: events, as they happen. Knows neither weights nor a terminal, so a fake engine is enough to test it.
+An answer that is interrupted stays in the history as far as it was generated; if nothing was, the question is removed too, so
+user and assistant always alternate in the history.
 """
 
 from __future__ import annotations
@@ -21,71 +21,72 @@ from assistant.conversation.events import (
 )
 from assistant.tools.toolbox import Tools
 
-MAX_ROUNDS = 3  # tool calls for one message of a person; a small model can fall into a loop
+MAX_ROUNDS = 3  # tool calls per user message; a small model can get into a loop
 
 
 class Session:
-    """One conversation. The engine may be shared by many; `memory` is this conversation's own."""
+    """One conversation. Sessions may share an engine; `cache` belongs to this conversation alone."""
 
     def __init__(self, engine: Engine, tools: Tools, *, system: str = "", history: Sequence[Message] = ()) -> None:
         self.engine, self.tools, self.system = engine, tools, system
         self.history: list[Message] = list(history)
-        self.memory = ConversationCache()
+        self.cache = ConversationCache()
 
     @property
     def messages(self) -> list[Message]:
-        """What the model is shown: the system prompt, if any, and the history."""
+        """The messages that the model receives: the system prompt, if any, and the history."""
         prompt = [Message.of("system", self.system)] if self.system else []
         return [*prompt, *self.history]
 
     def reset(self) -> None:
-        """Forgets what was said; the system prompt stays."""
+        """Clear the history; the system prompt stays."""
         self.history.clear()
-        self.memory = ConversationCache()
+        self.cache = ConversationCache()
 
     def send(self, text: str, sampling: Sampling) -> Generator[Event, None, None]:
-        """Nothing happens before the first event is asked for; close the generator to break the answer off."""
+        """Add a user message and yield the events of the answer. Starts with the first `next`; close the generator to interrupt
+        the answer."""
         if not self.engine.is_chat:
-            yield from self.engine.continuation(text, sampling)
+            yield from self.engine.continue_text(text, sampling)
             return
         n_before = len(self.history)
         self.history.append(Message.of("user", text))
         yield from self._answer(sampling, n_before)
 
     def respond(self, sampling: Sampling) -> Generator[Event, None, None]:
-        """An answer to the history as it stands."""
+        """Yield the events of an answer to the current history."""
         if not self.engine.is_chat:
             text = "\n".join(message.text for message in self.messages)
-            yield from self.engine.continuation(text, sampling)
+            yield from self.engine.continue_text(text, sampling)
             return
         yield from self._answer(sampling, len(self.history))
 
     def _answer(self, sampling: Sampling, n_before: int) -> Generator[Event, None, None]:
         pieces: list[str] = []
-        is_whole = False
+        is_complete = False
         try:
             for _ in range(MAX_ROUNDS):
                 call = yield from self._generate(sampling, pieces)
                 if call is None:
-                    is_whole = True
+                    is_complete = True
                     return
-                yield self._use(call)
+                yield self._run_tool(call)
             call = yield from self._generate(sampling, pieces)
             if call is not None:
-                pieces.append(f"I stopped after {MAX_ROUNDS} calls of tools.")
+                pieces.append(f"I stopped after {MAX_ROUNDS} tool calls.")
                 yield TextPiece(pieces[-1])
-            is_whole = True
+            is_complete = True
         finally:
             text = "".join(pieces)
-            if is_whole or text:
+            if is_complete or text:
                 self.history.append(Message.of("assistant", text))
             else:
                 del self.history[n_before:]
 
     def _generate(self, sampling: Sampling, pieces: list[str]) -> Generator[Event, None, ToolCall | None]:
-        """One turn of the model; its text is added to `pieces`, its call is returned."""
+        """Run one turn of the model: append its text to `pieces`, return its tool call if there is one."""
         call: ToolCall | None = None
-        for event in self.engine.reply(self.messages, sampling, self.memory):
+        for event in self.engine.reply(self.messages, sampling, self.cache):
             if isinstance(event, TextPiece):
                 pieces.append(event.text)
             elif isinstance(event, ToolCall):
@@ -93,7 +94,7 @@ class Session:
             yield event
         return call
 
-    def _use(self, call: ToolCall) -> ToolResult:
+    def _run_tool(self, call: ToolCall) -> ToolResult:
         result = self.tools.run(call.name, call.argument)
         self.history += [Message.calling(call), Message.result(result, call.id)]
         return ToolResult(call, result)

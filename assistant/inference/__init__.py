@@ -1,1 +1,1 @@
-"""The one door to `model`, and what serves it."""
+"""Model choice, inference with it (local.py is the one module that loads weights), and the agent that MLflow serves."""

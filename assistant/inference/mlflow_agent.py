@@ -1,12 +1,12 @@
-"""mlflow models serve -m models:/minigpt@champion --env-manager local: the assistant behind an HTTP address.
+"""mlflow models serve -m models:/minigpt@champion --env-manager local: serve the assistant over HTTP.
 
-A models-from-code script: MLflow runs this file and takes the model that it sets. In: a request of the Responses kind,
+A models-from-code script: MLflow runs this file and uses the model that it sets. In: a request of the Responses API,
 `{"input": [{"role": "user", "content": "What is 12 * 7?"}], "custom_inputs": {"temperature": 0.5, "seed": 1}}`. Out:
-the items of the answer: calls of tools, their results, the text. The model folder is the artifact `model`, what
-search_docs searches the artifact `index`; tools run here.
+the items of the answer: tool calls, their results, the text. The model folder is the artifact `model`, the index folder for
+search_docs the artifact `index`; tools run in this process.
 
-Covers: a request can choose how to sample, and nothing else; unknown settings and kinds of input are refused by name.
-Does not cover: who may ask, and how often. Put something in front of it before it faces a network.
+Covers: a request controls the sampling and nothing else; unknown settings and input types are refused by name.
+Does not cover: authentication and rate limits. Put a proxy in front of it before you expose it to a network.
 """
 
 from __future__ import annotations
@@ -32,49 +32,51 @@ Item = dict[str, Any]
 
 
 class MiniGPTAgent(ResponsesAgent):
-    """Keeps no conversation: each request brings its own history."""
+    """A stateless agent: each request has its own history."""
 
     def __init__(self) -> None:
         self._loaded: tuple[ModelEngine, Tools] | None = None
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Raises: ValueError for a missing or broken model folder."""
+        """Load model and tools. Raises: ValueError for a missing or damaged model folder, or an index of an earlier version."""
         folder = Path(str(context.artifacts["model"]))
         engine = ModelEngine.load(folder)
-        engine.wait()  # the server says that it is up when it is
+        engine.wait()  # the server reports that it is up only when it can answer
         self._loaded = engine, make_tools(Path(str(context.artifacts["index"])))
 
     def predict(self, request: ResponsesAgentRequest) -> ResponsesAgentResponse:
+        """Return the whole answer."""
         answer = _Answer()
-        for _ in answer.stream(self._events(request)):
+        for _ in answer.stream(self._answer(request)):
             pass
         return answer.response()
 
     def predict_stream(self, request: ResponsesAgentRequest) -> Generator[ResponsesAgentStreamEvent, None, None]:
+        """Yield the answer's items and text deltas as they are generated, finally the whole response."""
         answer = _Answer()
-        for event in answer.stream(self._events(request)):
+        for event in answer.stream(self._answer(request)):
             yield ResponsesAgentStreamEvent.model_validate(event)
         completed = {"type": "response.completed", "response": answer.response().model_dump(exclude_none=True)}
         yield ResponsesAgentStreamEvent.model_validate(completed)
 
-    def _events(self, request: ResponsesAgentRequest) -> Iterator[Event]:
-        assert self._loaded is not None, "load_context comes first"
+    def _answer(self, request: ResponsesAgentRequest) -> Iterator[Event]:
+        assert self._loaded is not None, "load_context must be called first"
         engine, tools = self._loaded
         try:
-            sampling = sampling_of(request)
-            system, history = messages_of([item.model_dump(exclude_none=True) for item in request.input])
+            sampling = read_sampling(request)
+            system, history = read_messages([item.model_dump(exclude_none=True) for item in request.input])
             yield from Session(engine, tools, system=system, history=history).respond(sampling)
         except ValueError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
 
 class _Answer:
-    """Events become stream events of the Responses kind, and are summed up for the response at the end."""
+    """Converts events to stream events of the Responses API, and collects them for the final response."""
 
     def __init__(self) -> None:
         self._output: list[Item] = []
         self._text: list[str] = []
-        self._text_id, self._call_id = _new_id("msg"), ""
+        self._text_id, self._call_id = _make_id("msg"), ""
         self._done: list[Done] = []
         self._notices: list[str] = []
 
@@ -84,10 +86,10 @@ class _Answer:
                 self._text.append(event.text)
                 yield ResponsesAgent.create_text_delta(event.text, self._text_id)
             elif isinstance(event, ToolCall):
-                self._call_id = _new_id("call")
+                self._call_id = _make_id("call")
                 arguments = json.dumps(dict(event.arguments), ensure_ascii=False)
                 yield self._add(
-                    ResponsesAgent.create_function_call_item(_new_id("fc"), self._call_id, event.name, arguments)
+                    ResponsesAgent.create_function_call_item(_make_id("fc"), self._call_id, event.name, arguments)
                 )
             elif isinstance(event, ToolResult):
                 yield self._add(ResponsesAgent.create_function_call_output_item(self._call_id, event.text))
@@ -121,44 +123,50 @@ class _Answer:
         return {"type": "response.output_item.done", "item": item, "output_index": len(self._output) - 1}
 
 
-def sampling_of(request: ResponsesAgentRequest) -> Sampling:
-    """From the request's own fields (temperature, top_p, max_output_tokens), over them from `custom_inputs`.
-    Raises: ValueError for a setting that is unknown or out of range."""
-    known = {field.name for field in fields(Sampling)}
+def read_sampling(request: ResponsesAgentRequest) -> Sampling:
+    """Return the sampling settings: the request's fields temperature, top_p, max_output_tokens, overridden by `custom_inputs`.
+
+    Raises: ValueError for a setting that is unknown or out of range.
+    """
+    names = {field.name for field in fields(Sampling)}
     custom = request.custom_inputs or {}
-    if unknown := sorted(custom.keys() - known):
+    if unknown := sorted(custom.keys() - names):
         raise ValueError(
-            f"custom_inputs has unknown settings; found {', '.join(unknown)}; known are {', '.join(sorted(known))}."
+            f"custom_inputs has unknown settings; found {', '.join(unknown)}; use {', '.join(sorted(names))}."
         )
-    named = {"temperature": request.temperature, "top_p": request.top_p, "max_tokens": request.max_output_tokens}
-    chosen: dict[str, Any] = {name: value for name, value in {**named, **custom}.items() if value is not None}
+    standard = {"temperature": request.temperature, "top_p": request.top_p, "max_tokens": request.max_output_tokens}
+    chosen: dict[str, Any] = {name: value for name, value in {**standard, **custom}.items() if value is not None}
     return Sampling(**chosen)
 
 
-def messages_of(items: list[Item]) -> tuple[str, list[Message]]:
-    """The system prompt (several are joined) and the history. Raises: ValueError for what we can't read, naming the item."""
+def read_messages(items: list[Item]) -> tuple[str, list[Message]]:
+    """Return the system prompt (several are joined) and the history. Raises: ValueError that names an unsupported item."""
     prompts: list[str] = []
     history: list[Message] = []
     for number, item in enumerate(items):
         kind, role = item.get("type", "message"), item.get("role")
         if kind == "function_call":
-            call = ToolCall.of(str(item["name"]), _argument(str(item["arguments"])), str(item.get("call_id") or ""))
+            call = ToolCall.of(
+                str(item["name"]), _extract_argument(str(item["arguments"])), str(item.get("call_id") or "")
+            )
             history.append(Message.calling(call))
         elif kind == "function_call_output":
-            history.append(Message.result(_text(item["output"], number), str(item.get("call_id") or "")))
+            history.append(Message.result(_join_text(item["output"], number), str(item.get("call_id") or "")))
         elif kind == "message" and role in ("system", "developer"):
-            prompts.append(_text(item["content"], number))
+            prompts.append(_join_text(item["content"], number))
         elif kind == "message":
-            history.append(Message.of(str(role), _text(item["content"], number)))
+            history.append(Message.of(str(role), _join_text(item["content"], number)))
         elif kind != "reasoning":
-            raise ValueError(f"input[{number}].type can't be read; found {kind!r}; send messages and function calls.")
+            raise ValueError(
+                f"input[{number}].type is not supported; found {kind!r}; send messages and function calls."
+            )
     if not history or history[-1].role not in ("user", "tool"):
         found = f"role {history[-1].role}" if history else "no message"
-        raise ValueError(f"input must end with what is to be answered; found {found}; end it with a user's message.")
+        raise ValueError(f"input must end with a message to answer; found {found}; end it with a user message.")
     return "\n".join(prompts), history
 
 
-def _text(content: object, number: int) -> str:
+def _join_text(content: object, number: int) -> str:
     if isinstance(content, str):
         return content
     parts: list[str] = []
@@ -169,8 +177,8 @@ def _text(content: object, number: int) -> str:
     return "\n".join(parts)
 
 
-def _argument(arguments: str) -> str:
-    """A call's arguments are a JSON object with one text in it; anything else is taken as it is."""
+def _extract_argument(arguments: str) -> str:
+    """Return the one string of the JSON object `arguments`, or `arguments` itself if it is anything else."""
     try:
         values = list(json.loads(arguments).values())
     except (ValueError, AttributeError):
@@ -178,7 +186,7 @@ def _argument(arguments: str) -> str:
     return values[0] if len(values) == 1 and isinstance(values[0], str) else arguments
 
 
-def _new_id(kind: str) -> str:
+def _make_id(kind: str) -> str:
     return f"{kind}_{uuid.uuid4().hex}"
 
 

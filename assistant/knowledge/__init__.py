@@ -1,1 +1,1 @@
-"""What the assistant looks up."""
+"""Retrieval: searches over the passages of an index folder."""

@@ -1,7 +1,8 @@
-"""Where a chat reads and writes: a terminal with history and dim remarks, or a pipe, line by line.
+"""Read lines and show answers: on a terminal with line history and dimmed remarks, or through a pipe.
 
-In a pipe, answers alone go to stdout and every remark goes to stderr, so that a script gets the answers. On a terminal both
-go to it. Covers: control characters (escape codes) in what the model or a passage says never reach the terminal.
+In a pipe only answers go to stdout and remarks go to stderr, so that a script reads just the answers; on a terminal both go to the
+terminal. There, lines break between words. Covers: control characters (escape codes) in generated text and in passages never
+reach the terminal.
 """
 
 from __future__ import annotations
@@ -16,23 +17,27 @@ from typing import Any
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory, InMemoryHistory
+from rich.cells import cell_len
 from rich.console import Console
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_WORDS = re.compile(r"\n|[^\S\n]+|\S+")  # a line break, other whitespace, or a word
 
 
 class Screen:
-    """`read` gives the next line: EOFError at its end (Ctrl-D), KeyboardInterrupt for Ctrl-C while it waits."""
+    """One terminal or pipe. `read` returns the next line; it raises EOFError at the end (Ctrl-D), KeyboardInterrupt on Ctrl-C."""
 
     def __init__(self, *, is_terminal: bool, history_file: Path | None = None) -> None:
         self.is_terminal = is_terminal
-        self._remarks = Console(stderr=not is_terminal, highlight=False, markup=False, soft_wrap=True)
+        self._remarks = Console(stderr=not is_terminal, highlight=False, markup=False, soft_wrap=not is_terminal)
+        self._wrapper = WordWrapper(lambda: self._remarks.width) if is_terminal else None
         self._prompt: Callable[[str], str] | None = None
         if is_terminal:
             history = FileHistory(str(history_file)) if history_file else InMemoryHistory()
             self._prompt = PromptSession[str](history=history).prompt
 
     def read(self) -> str:
+        """Return the next line without its line break."""
         if self._prompt is not None:
             return self._prompt("you › ")
         line = sys.stdin.readline()
@@ -41,42 +46,106 @@ class Screen:
         return line.rstrip("\r\n")
 
     def write(self, text: str) -> None:
-        """A piece of an answer, shown at once."""
-        sys.stdout.write(shown(text))
+        """Show a piece of an answer at once; on a terminal, words as soon as they are complete."""
+        text = strip_control_characters(text)
+        sys.stdout.write(self._wrapper.wrap(text) if self._wrapper else text)
+        sys.stdout.flush()
+
+    def end_answer(self) -> None:
+        """Show the rest of an answer and end its line."""
+        sys.stdout.write((self._wrapper.flush() if self._wrapper else "") + "\n")
         sys.stdout.flush()
 
     def remark(self, text: str) -> None:
-        """A line that is no part of the answer."""
-        self._remarks.print(shown(text), style="dim")
+        """Show a line that is not part of the answer."""
+        self._remarks.print(strip_control_characters(text), style="dim")
 
-    def remark_cut(self, text: str) -> None:
-        """The same in one line, on a terminal no wider than that."""
+    def remark_truncated(self, text: str) -> None:
+        """Show a remark in one line; on a terminal, truncate it to the width."""
         text = text.replace("\n", " ")
         width = self._remarks.width - 1
         self.remark(text[: width - 1] + "…" if self.is_terminal and len(text) > width else text)
 
 
-def shown(text: str) -> str:
+class WordWrapper:
+    """Wraps text that arrives in pieces. A word is held back until it is complete or fills a line; a longer one is left to the
+    terminal. Line breaks and indentation of the text itself stay. `get_width` returns the current number of columns."""
+
+    def __init__(self, get_width: Callable[[], int]) -> None:
+        self._get_width = get_width
+        self._held = ""  # the whitespace before the current word, and the word so far
+        self._column = 0
+        self._is_inside_word = False  # the last word shown was too long to be held back, and may continue
+
+    def wrap(self, text: str) -> str:
+        """Return what can be shown of the text so far."""
+        parts = _split_words(self._held + text)
+        self._held = parts.pop() if parts and parts[-1] != "\n" else ""
+        shown = "".join(map(self._place, parts))
+        if self._held.strip() and cell_len(self._held) >= self._get_width():
+            shown += self._place(self._held)
+            self._held, self._is_inside_word = "", True
+        return shown
+
+    def flush(self) -> str:
+        """Return what is held back, and start at the beginning of a line again."""
+        rest, self._held = self._place(self._held), ""
+        self._column = 0
+        return rest
+
+    def _place(self, word: str) -> str:
+        is_continued, self._is_inside_word = self._is_inside_word and not word[:1].isspace(), False
+        if word == "\n":
+            self._column = 0
+            return word
+        size = cell_len(word)
+        if self._column and self._column + size > self._get_width() and word.strip() and not is_continued:
+            word = word.lstrip()
+            self._column = cell_len(word)
+            return "\n" + word
+        self._column += size
+        return word
+
+
+def _split_words(text: str) -> list[str]:
+    """Split into line breaks and words with the whitespace before them."""
+    parts: list[str] = []
+    space = ""
+    for part in _WORDS.findall(text):
+        if part == "\n":
+            parts += [space, part] if space else [part]
+            space = ""
+        elif part.isspace():
+            space = part
+        else:
+            parts.append(space + part)
+            space = ""
+    return [*parts, space] if space else parts
+
+
+def strip_control_characters(text: str) -> str:
+    """Remove control characters except tabs and line breaks."""
     return _CONTROL.sub("", text)
 
 
 class Interruption:
-    """While it is entered, Ctrl-C only sets `is_asked`, so an answer ends between two tokens; a second one ends the program."""
+    """A context in which Ctrl-C only sets `is_requested`, so that an answer ends between two tokens; a second one raises
+    KeyboardInterrupt."""
 
     def __init__(self) -> None:
-        self.is_asked = False
-        self._before: Any = None
+        self.is_requested = False
+        self._previous: Any = None
 
     def __enter__(self) -> Interruption:
-        self._before = signal.signal(signal.SIGINT, self._note)
+        self._previous = signal.signal(signal.SIGINT, self._request)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        signal.signal(signal.SIGINT, self._previous)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.is_asked:
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.is_requested:
             raise KeyboardInterrupt
-        self.is_asked = True
+        self.is_requested = True

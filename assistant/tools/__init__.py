@@ -1,1 +1,1 @@
-"""Tools that the model may call."""
+"""The tools that the model may call."""

@@ -1,7 +1,11 @@
-"""The tools a model may call: a name and one text in, one text out. Every failure is a text too, so no tool ends a conversation.
+"""The tools that a model may call. A tool takes one string and returns one; an error is a result too, so no tool ends a conversation.
 
-Covers: only functions registered here run, each bounded in time and size by itself; results are cut to a length.
-Does not cover: isolation. Tools run in this process: register nothing that writes, executes or goes out to a network.
+To add a tool, write a function `str → str` in a module of this folder and add one line to TOOLS. Its parameter is called
+"argument" unless model.tokenizer.chat.PARAMETERS names it. A model calls only what it was trained to call: examples of calls come
+from the stage conversations (pipeline/skills/).
+
+Covers: only registered functions run, each bounds its own time and memory; results are truncated to MAX_RESULT_CHARS.
+Does not cover: isolation. Tools run in this process: register none that writes, executes code or accesses a network.
 """
 
 from __future__ import annotations
@@ -16,9 +20,13 @@ MAX_RESULT_CHARS = 8_000
 
 Tool = Callable[[str], str]
 
+TOOLS: dict[str, Tool] = {
+    "calculator": calculate,
+}
+
 
 class Tools:
-    """`Tools({"calculator": calculate})`. Another tool is one more name with its function, and examples to learn its use from."""
+    """Named tools, as in `Tools({"calculator": calculate})`."""
 
     def __init__(self, functions: Mapping[str, Tool]) -> None:
         self._functions = dict(functions)
@@ -28,19 +36,24 @@ class Tools:
         return tuple(sorted(self._functions))
 
     def run(self, name: str, argument: str) -> str:
-        """Never raises."""
+        """Return the tool's result, or a text that begins with `error: `. Never raises."""
         function = self._functions.get(name)
         if function is None:
             return f"error: there is no tool {name[:40]!r}; there are {', '.join(self.names) or 'none'}"
         try:
             return function(argument)[:MAX_RESULT_CHARS]
-        except Exception as error:  # whatever a tool does wrong, the conversation goes on
+        except Exception as error:  # whatever a tool does wrong, the conversation continues
             return f"error: {name} failed ({type(error).__name__}: {error})"[:MAX_RESULT_CHARS]
 
 
 def make_tools(index: Path | None) -> Tools:
-    """Return the calculator and, over an index folder, search_docs."""
-    tools: dict[str, Tool] = {"calculator": calculate}
+    """Return TOOLS and, if there is an index folder, search_docs over it.
+
+    Raises: ValueError for an index that an earlier version wrote.
+    """
+    tools = dict(TOOLS)
     if index is not None:
-        tools["search_docs"] = Passages(index / "passages.sqlite").search_docs
+        passages = Passages(index / "passages.sqlite")
+        passages.check_schema()
+        tools["search_docs"] = passages.search_docs
     return Tools(tools)

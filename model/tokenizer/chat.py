@@ -1,21 +1,22 @@
-"""Conversations as values, and the one chat template that turns them into ids, for training and for serving.
+"""Define conversations and the one chat template that encodes them, for training and for serving.
 
 In: messages. Out: ids and a loss mask:
 
-    <|bos|> ( <|role|> content <|end|> )*          and to ask for a reply: <|assistant|>
-    a tool call is an assistant's turn whose content is  <|call|> name("argument")
+    <|bos|> ( <|role|> content <|end|> )*          and, to request a reply, <|assistant|>
+    a tool call is an assistant turn whose content is  <|call|> name("argument")
 
-Content is encoded as ordinary text, so a user who types `<|end|>` ends nothing. The loss mask is true on the tokens that
-the assistant has to write: its content (with <|call|>) and its <|end|>.
+Content is encoded as ordinary text, so a user who types `<|end|>` ends no turn. The loss mask is true on the tokens that the
+assistant has to generate: its content (with <|call|>) and its <|end|>.
 
-The JSON form of a message is {"role", "content"}; a call adds "call": {"name", "argument"} ("arguments" where they are not the one
-string that the tool declares), and ids, where there are any, are "call": {"id"} and "call_id". Needs the standard library only.
+The JSON form of a message is {"role", "content"}. A tool call adds "call": {"name", "argument"} ("arguments" if they are not the
+one string that the tool declares). Ids, if there are any, are "call": {"id"} and "call_id". Needs the standard library only.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -23,10 +24,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 if TYPE_CHECKING:
     from model.tokenizer.tokenizer import Tokenizer
 
-JSON = Any  # what the json module reads and writes
+JSON = Any  # a value that the json module reads and writes
 ROLES = ("system", "user", "assistant", "tool")
 PARAMETERS = {"calculator": "expression", "search_docs": "query"}  # the name of each tool's one string argument
-DEFAULT_PARAMETER = "argument"  # of a tool that is not declared above
+DEFAULT_PARAMETER = "argument"  # for tools that are not declared above
 _CALL = re.compile(r'\s*([A-Za-z_][A-Za-z0-9_]*)\((".*")\)\s*', re.DOTALL)
 
 
@@ -40,7 +41,7 @@ class Part:
 
 @dataclass(frozen=True)
 class ToolCall:
-    """One use of a tool. `id` is empty where nothing has to refer to the call, as in training data."""
+    """One call of a tool. `id` is empty if nothing refers to the call, as in training data."""
 
     id: str
     name: str
@@ -56,7 +57,7 @@ class ToolCall:
 
     @property
     def argument(self) -> str:
-        """Return the one string argument, which is all that the trained format can hold.
+        """Return the one string argument; the trained format has no other.
 
         Raises: ValueError for other arguments.
         """
@@ -72,7 +73,7 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Message:
-    """One turn. An assistant's turn has content or a call; a tool's turn may name the call that it answers."""
+    """One turn. An assistant turn has content or a call; a tool turn may name the call that it answers."""
 
     role: str
     parts: tuple[Part, ...] = ()
@@ -96,16 +97,17 @@ class Message:
 
     @classmethod
     def calling(cls, call: ToolCall) -> Message:
-        """Build the assistant's turn that calls a tool."""
+        """Build the assistant turn that calls a tool."""
         return cls("assistant", call=call)
 
     @classmethod
     def result(cls, text: str, call_id: str = "") -> Message:
-        """Build the turn that holds a tool's result."""
+        """Build the turn with a tool's result."""
         return cls("tool", (Part(text),) if text else (), call_id=call_id)
 
     @property
     def text(self) -> str:
+        """The content as one string."""
         return "".join(part.text for part in self.parts)
 
 
@@ -113,11 +115,12 @@ EncodeTurn = Callable[[Message], Sequence[int]]  # message → <|role|> content 
 
 
 def messages_to_json(messages: Sequence[Message]) -> list[dict[str, JSON]]:
+    """Return the JSON form of a conversation."""
     return [message_to_json(message) for message in messages]
 
 
 def message_to_json(message: Message) -> dict[str, JSON]:
-    """Return the JSON form; content of one text is a string, other content a list of parts."""
+    """Return the JSON form; content of at most one part is a string, other content a list of parts."""
     is_plain = len(message.parts) == 0 or (len(message.parts) == 1 and message.text)
     content = message.text if is_plain else [{"type": part.kind, "text": part.text} for part in message.parts]
     row: dict[str, JSON] = {"role": message.role, "content": content}
@@ -127,6 +130,7 @@ def message_to_json(message: Message) -> dict[str, JSON]:
 
 
 def call_to_json(call: ToolCall) -> dict[str, JSON]:
+    """Return the JSON form of a call: `argument` if it has the one declared string, else `arguments`."""
     named = {"id": call.id, "name": call.name} if call.id else {"name": call.name}
     try:
         return {**named, "argument": call.argument}
@@ -149,7 +153,7 @@ def messages_from_json(rows: JSON, name: str = "messages") -> list[Message]:
 
 def message_from_json(row: JSON) -> Message:
     """Read one message. Raises: ValueError that begins with the field's name."""
-    row = _checked_keys(row, "", {"role"}, {"content", "call", "call_id"})
+    row = _check_keys(row, "", {"role"}, {"content", "call", "call_id"})
     call_id = row.get("call_id", "")
     if not isinstance(row["role"], str):
         raise ValueError(f"role is unknown; found {row['role']!r}; use one of {', '.join(ROLES)}.")
@@ -171,7 +175,7 @@ def _parts_from_json(content: JSON) -> tuple[Part, ...]:
         raise ValueError(f"content must be text; found {type(content).__name__}; give a string or a list of parts.")
     parts: list[Part] = []
     for number, part in enumerate(cast("list[JSON]", content)):
-        part = _checked_keys(part, f"content[{number}]", {"type", "text"}, set())
+        part = _check_keys(part, f"content[{number}]", {"type", "text"}, set())
         if part["type"] != "text" or not isinstance(part["text"], str):
             raise ValueError(
                 f"content[{number}].type must be text; found {part['type']!r} with {type(part['text']).__name__}; "
@@ -183,7 +187,7 @@ def _parts_from_json(content: JSON) -> tuple[Part, ...]:
 
 def call_from_json(row: JSON) -> ToolCall:
     """Read one call. Raises: ValueError that begins with the field's name."""
-    row = _checked_keys(row, "call", {"name"}, {"id", "argument", "arguments"})
+    row = _check_keys(row, "call", {"name"}, {"id", "argument", "arguments"})
     for name in ("id", "name", "argument"):
         if not isinstance(row.get(name, ""), str):
             raise ValueError(f"call.{name} must be text; found {type(row[name]).__name__}; give a string.")
@@ -197,8 +201,8 @@ def call_from_json(row: JSON) -> ToolCall:
     return ToolCall(row.get("id", ""), row["name"], row["arguments"])
 
 
-def _checked_keys(row: JSON, name: str, required: set[str], optional: set[str]) -> dict[str, JSON]:
-    """Check that `row` is an object with these fields; `name` is empty for the message itself."""
+def _check_keys(row: JSON, name: str, required: set[str], optional: set[str]) -> dict[str, JSON]:
+    """Return `row` as a dict. Raise ValueError unless it is an object with these fields; `name` is empty for a message itself."""
     if not isinstance(row, dict):
         raise ValueError(
             f"{name or 'role'} must be in an object; found {type(row).__name__}; give one with "
@@ -219,7 +223,7 @@ def format_call(call: ToolCall) -> str:
 
 
 def parse_call(text: str, id: str = "") -> ToolCall | None:
-    """Read the trained format; None for anything but `name("argument")`."""
+    """Parse the trained format; return None for anything but `name("argument")`."""
     match = _CALL.fullmatch(text)
     if match is None:
         return None
@@ -231,12 +235,12 @@ def parse_call(text: str, id: str = "") -> ToolCall | None:
 
 
 def format_content(message: Message) -> str:
-    """Return what the template encodes between a turn's special tokens."""
+    """Return the text that the template encodes between a turn's special tokens."""
     return message.text if message.call is None else format_call(message.call)
 
 
 def encode_turn(message: Message, tokenizer: Tokenizer) -> list[int]:
-    """Return <|role|> content <|end|>. A turn's ids do not depend on other turns, so they can be kept."""
+    """Return the ids of <|role|> content <|end|>. They do not depend on other turns, so they can be cached."""
     content = tokenizer.encode(format_content(message))
     if message.call is not None:
         content = [tokenizer.get_special_id("call"), *content]
@@ -244,7 +248,7 @@ def encode_turn(message: Message, tokenizer: Tokenizer) -> list[int]:
 
 
 def render(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[int], list[bool]]:
-    """Return ids and loss mask of a conversation."""
+    """Return the ids and the loss mask of a conversation."""
     ids, mask = [tokenizer.get_special_id("bos")], [False]
     for message in messages:
         turn = encode_turn(message, tokenizer)
@@ -254,14 +258,14 @@ def render(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[int]
 
 
 def encode_prompt(messages: Sequence[Message], tokenizer: Tokenizer, encode: EncodeTurn | None = None) -> list[int]:
-    """Return the ids that ask for a reply. `encode` may be a `encode_turn` that remembers."""
+    """Return the ids that request a reply. `encode` may be a caching `encode_turn`."""
     encode = encode or (lambda message: encode_turn(message, tokenizer))
     turns = [index for message in messages for index in encode(message)]
     return [tokenizer.get_special_id("bos"), *turns, tokenizer.get_special_id("assistant")]
 
 
 def parse_reply(ids: Sequence[int], tokenizer: Tokenizer, call_id: str = "") -> Message:
-    """Return the assistant's message from what it generated, up to its first <|end|>. A malformed call is text."""
+    """Parse generated ids, up to the first <|end|>, into the assistant's message. A malformed call becomes text."""
     ids = list(ids)
     end, call = tokenizer.get_special_id("end"), tokenizer.get_special_id("call")
     if end in ids:
@@ -274,40 +278,63 @@ def parse_reply(ids: Sequence[int], tokenizer: Tokenizer, call_id: str = "") -> 
     return Message.of("assistant", text)
 
 
-def fit(
+def fit_to_window(
     messages: Sequence[Message], tokenizer: Tokenizer, max_tokens: int, reserve: int, encode: EncodeTurn | None = None
 ) -> list[Message]:
-    """Return the messages that leave `reserve` tokens free in a window of `max_tokens`, the prompt's <|assistant|> counted.
+    """Return the messages that leave `reserve` tokens free in a window of `max_tokens`, the prompt's <|assistant|> included.
 
-    A round is a user's message with all that follows until the next one. The oldest rounds go first, whole; system
-    messages at the start and the last round stay. If that is still too long, the longest message left is cut in its
-    middle (an ellipsis marks the cut), again and again, until it fits.
-    Raises: ValueError when not even the turns' own tokens fit.
+    A round is a user message with everything up to the next one. When a conversation overflows, its oldest rounds are dropped
+    until it takes at most half of the window, so that the next turns only append to the prompt and a KV cache stays valid.
+    The overflows of earlier turns are replayed from the message sizes, so the result is a pure function of the messages and the
+    next turn keeps the same rounds. System messages at the start and the last round stay. If that is still too long, the longest
+    message left is cut in its middle (an ellipsis marks the cut), repeatedly, until the prompt fits.
+    Time: O(tokens of all messages). Raises: ValueError when not even the control tokens fit.
     """
     encode = encode or (lambda message: encode_turn(message, tokenizer))
     budget = max_tokens - reserve
+    n_system = count_system_messages(messages)
     sizes = [len(encode(message)) for message in messages]
-    n_system = next((n for n, message in enumerate(messages) if message.role != "system"), len(messages))
-    starts = [n for n, message in enumerate(messages) if message.role == "user" and n > n_system]
-    first = n_system
-    while starts and 2 + sum(sizes[:n_system]) + sum(sizes[first:]) > budget:
-        first = starts.pop(0)
+    first = _find_first_kept(messages, sizes, n_system, budget=budget, target=min(budget, max_tokens // 2))
     kept = [*messages[:n_system], *messages[first:]]
     while (excess := len(encode_prompt(kept, tokenizer, encode)) - budget) > 0:
         _shorten_longest(kept, tokenizer, excess)
     return kept
 
 
+def count_system_messages(messages: Sequence[Message]) -> int:
+    """Return how many system messages the conversation starts with."""
+    return next((n for n, message in enumerate(messages) if message.role != "system"), len(messages))
+
+
+def _find_first_kept(
+    messages: Sequence[Message], sizes: Sequence[int], n_system: int, *, budget: int, target: int
+) -> int:
+    """Return the index of the first message after the system messages that is kept. A prompt ends with any message that the
+    assistant did not write; each prompt above `budget` tokens drops rounds until `target` tokens or one round is left."""
+    first, n_tokens = n_system, 2 + sum(sizes[:n_system])  # <|bos|> and <|assistant|>
+    starts = deque[int]()  # of the rounds after the first one
+    for index in range(n_system, len(messages)):
+        n_tokens += sizes[index]
+        if messages[index].role == "user" and index > n_system:
+            starts.append(index)
+        if n_tokens > budget and (messages[index].role != "assistant" or index == len(messages) - 1):
+            while starts and n_tokens > target:
+                n_tokens -= sum(sizes[first : starts[0]])
+                first = starts.popleft()
+    return first
+
+
 def _shorten_longest(messages: list[Message], tokenizer: Tokenizer, excess: int) -> None:
+    """Cut the middle of the longest content, in place."""
     contents = [[] if message.call else tokenizer.encode(message.text) for message in messages]
     number = max(range(len(contents)), key=lambda n: len(contents[n]), default=-1)
     if number < 0 or not contents[number]:
         raise ValueError(
-            f"the window can't hold this conversation; found {excess} tokens too many with every message cut away; "
+            f"the window is too small for this conversation; found {excess} tokens too many with all content removed; "
             "raise max_tokens or lower reserve."
         )
     ids = contents[number]
-    # Cutting adds an ellipsis and may split a character or a merge, so a few tokens more than the excess go.
+    # Cutting adds an ellipsis and may split a character or a merge, so remove a few tokens more than the excess.
     n_left = max(len(ids) - excess - 4, 0)
     head, tail = ids[: (n_left + 1) // 2], ids[len(ids) - n_left // 2 :]
     text = "…".join(tokenizer.decode_bytes(part).decode("utf-8", errors="ignore") for part in (head, tail))

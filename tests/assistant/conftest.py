@@ -1,4 +1,4 @@
-"""Model folders as small as they get: one that has learned two conversations by heart, one that talks without end."""
+"""Fixtures: tiny model folders, one overfitted to two conversations, one that never ends its turn, and a base model."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ LOOK_UP = [
 
 
 def write_passages(path: Path, rows: Iterable[tuple[str, str]] = ROWS) -> Path:
-    """By the stage's own writer: its table is what the assistant has to read."""
+    """Write passages.sqlite with the stage's own writer, whose table the assistant has to read."""
     rows = list(rows)
-    made = [Passage(str(n), title, text, text, "test", "MIT", True) for n, (title, text) in enumerate(rows)]
-    assert write_database(path, made, 10**6) == len(rows)
+    passages = [Passage(str(n), title, text, text, "test", "MIT", True) for n, (title, text) in enumerate(rows)]
+    assert write_database(path, passages, 10**6) == len(rows)
     return path
 
 
-def tiny(vocab_size: int, seq_len: int) -> ModelConfig:
+def make_config(vocab_size: int, seq_len: int) -> ModelConfig:
     return ModelConfig(
         vocab_size=vocab_size, seq_len=seq_len, n_layer=2, n_head=2, n_kv_head=1, d_model=32, d_head=16, d_ff=64
     )
@@ -64,25 +64,25 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def learned(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
-    """A chat model (phase sft) that knows SUM and LOOK_UP by heart, with an index beside it."""
+    """A chat model (phase sft) overfitted to SUM and LOOK_UP, with an index next to it."""
     folder = tmp_path_factory.mktemp("learned") / "model"
     index = folder.parent / "index"
     for path in (folder, index):
         path.mkdir()
-    model = Transformer(tiny(tokenizer.vocab_size + 3, 128), seed=1)
-    learn(model, [render(conversation, tokenizer) for conversation in (SUM, LOOK_UP)])
+    model = Transformer(make_config(tokenizer.vocab_size + 3, 128), seed=1)
+    overfit(model, [render(conversation, tokenizer) for conversation in (SUM, LOOK_UP)])
     save_model(folder, model, tokenizer, phase="sft")
     write_passages(index / "passages.sqlite")
     return folder
 
 
-def learn(model: Transformer, examples: list[tuple[list[int], list[bool]]]) -> None:
+def overfit(model: Transformer, examples: list[tuple[list[int], list[bool]]]) -> None:
     longest = max(len(ids) for ids, _ in examples)
     ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in examples])
     mask = torch.tensor([mask + [False] * (longest - len(mask)) for _, mask in examples])
     targets = torch.where(mask, ids, -100)[:, 1:]
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    torch.set_num_threads(1)  # two cost more than they give at this size
+    torch.set_num_threads(1)  # a second thread costs more than it saves at this size
     for _ in range(150):
         logits = model.compute_logits(model(ids[:, :-1]))
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
@@ -94,24 +94,24 @@ def learn(model: Transformer, examples: list[tuple[list[int], list[bool]]]) -> N
 
 @pytest.fixture(scope="session")
 def endless(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
-    """A chat model of random weights that never ends its turn, with a long window and no index."""
-    return random_model(tmp_path_factory.mktemp("endless"), tokenizer, phase="sft", seq_len=30_000)
+    """A chat model with random weights that never ends its turn, with a long window and no index."""
+    return save_random_model(tmp_path_factory.mktemp("endless"), tokenizer, phase="sft", seq_len=30_000)
 
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
-    """A base model (phase pretrain) of random weights."""
-    return random_model(tmp_path_factory.mktemp("base"), tokenizer, phase="pretrain", seq_len=64)
+    """A base model (phase pretrain) with random weights."""
+    return save_random_model(tmp_path_factory.mktemp("base"), tokenizer, phase="pretrain", seq_len=64)
 
 
-def random_model(folder: Path, tokenizer: Tokenizer, *, phase: str, seq_len: int) -> Path:
-    model = Transformer(tiny(tokenizer.vocab_size, seq_len), seed=1)
+def save_random_model(folder: Path, tokenizer: Tokenizer, *, phase: str, seq_len: int) -> Path:
+    model = Transformer(make_config(tokenizer.vocab_size, seq_len), seed=1)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(0.0, 0.2, generator=generator)
-        model.embedding.weight[: len(SPECIAL_TOKENS)] *= 0.01  # tiny logits: some other token is always likelier
+        model.embedding.weight[: len(SPECIAL_TOKENS)] *= 0.01  # tiny logits: some other token is always more likely
     save_model(folder, model, tokenizer, phase=phase)
     return folder
 

@@ -11,7 +11,7 @@ import pytest
 from pipeline.params import STAGES
 from tests.conftest import ROOT
 from tests.fake_repo import FakeRepo
-from tests.serving import ask, served
+from tests.serving import ask, serve_champion
 
 pytestmark = pytest.mark.slow
 CODE = ("pipeline", "model", "assistant", "flows")
@@ -49,7 +49,7 @@ def test_the_flow_publishes_and_promotes_a_real_model_which_is_served(finished_w
     assert json.loads((folder / "version.json").read_text())["alias"] == "champion"
     assert "<html" in (repo.root / "var/report.html").read_text()
 
-    with served(repo, tmp_path) as port:
+    with serve_champion(repo, tmp_path) as port:
         question = {"input": [{"role": "user", "content": "What is 12 * 7?"}], "max_output_tokens": 16}
         answer = ask(port, question)
     assert answer["status"] == "completed"

@@ -1,4 +1,4 @@
-"""The conversation and its tool loop, with an engine that says what it was told to."""
+"""The conversation and its tool loop, with an engine that plays a script."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ from assistant.tools.toolbox import Tools
 DONE = Done(1, 1, 0.1, 0.1, "end")
 
 
-class Script:
-    """Each answer is a text, shown character by character, or a call; after the last one it says nothing."""
+class ScriptedEngine:
+    """An engine whose answers are given: each is a text, sent character by character, or a tool call; then they are empty."""
 
     def __init__(self, *answers: str | ToolCall, is_chat: bool = True) -> None:
         self.answers, self.is_chat = list(answers), is_chat
-        self.shown: list[list[Message]] = []
+        self.received: list[list[Message]] = []
 
     def reply(
-        self, messages: Sequence[Message], sampling: Sampling, memory: ConversationCache | None = None
+        self, messages: Sequence[Message], sampling: Sampling, cache: ConversationCache | None = None
     ) -> Iterator[Event]:
-        self.shown.append(list(messages))
+        self.received.append(list(messages))
         answer = self.answers.pop(0) if self.answers else ""
         yield from [answer] if isinstance(answer, ToolCall) else map(TextPiece, answer)
         yield DONE
 
-    def continuation(self, text: str, sampling: Sampling) -> Iterator[Event]:
+    def continue_text(self, text: str, sampling: Sampling) -> Iterator[Event]:
         yield TextPiece(f"{text} and so on")
         yield DONE
 
 
-def session_of(*answers: str | ToolCall, system: str = "") -> Session:
-    return Session(Script(*answers), Tools({"shout": str.upper}), system=system)
+def make_session(*answers: str | ToolCall, system: str = "") -> Session:
+    return Session(ScriptedEngine(*answers), Tools({"shout": str.upper}), system=system)
 
 
 CALL = ToolCall.of("shout", "hey", "call_1")
 
 
-def test_a_call_is_executed_and_the_model_goes_on() -> None:
-    session = session_of(CALL, "so")
+def test_a_tool_call_is_executed_and_the_model_continues() -> None:
+    session = make_session(CALL, "so")
     assert list(session.send("hi", Sampling())) == [
         CALL,
         DONE,
@@ -67,30 +67,30 @@ def test_a_call_is_executed_and_the_model_goes_on() -> None:
         Message.result("HEY", "call_1"),
         Message.of("assistant", "so"),
     ]
-    assert session.engine.shown == [session.history[:1], session.history[:3]]  # type: ignore[attr-defined]
+    assert session.engine.received == [session.history[:1], session.history[:3]]  # type: ignore[attr-defined]
 
 
-def test_history_is_shown_and_the_system_prompt_comes_first() -> None:
-    session = session_of("a", "b", system="be brief")
+def test_the_engine_receives_the_system_prompt_and_the_history() -> None:
+    session = make_session("a", "b", system="be brief")
     for text in ("one", "two"):
         list(session.send(text, Sampling()))
-    shown = session.engine.shown[1]  # type: ignore[attr-defined]
-    assert [message.text for message in shown] == ["be brief", "one", "a", "two"]
+    received = session.engine.received[1]  # type: ignore[attr-defined]
+    assert [message.text for message in received] == ["be brief", "one", "a", "two"]
     session.reset()
     assert session.messages == [Message.of("system", "be brief")]
 
 
 def test_the_tool_loop_is_bounded() -> None:
-    session = session_of(*[CALL] * 99)
+    session = make_session(*[CALL] * 99)
     events = list(session.send("hi", Sampling()))
     assert sum(isinstance(event, ToolResult) for event in events) == MAX_ROUNDS
-    assert len(session.engine.shown) == MAX_ROUNDS + 1  # type: ignore[attr-defined]
-    assert session.history[-1] == Message.of("assistant", "I stopped after 3 calls of tools.")
+    assert len(session.engine.received) == MAX_ROUNDS + 1  # type: ignore[attr-defined]
+    assert session.history[-1] == Message.of("assistant", "I stopped after 3 tool calls.")
 
 
 @given(st.lists(st.sampled_from(["text", "", CALL]), max_size=8), st.integers(1, 12))
-def test_wherever_an_answer_is_broken_off_the_history_alternates(answers: list[str | ToolCall], n_events: int) -> None:
-    session = session_of(*answers)
+def test_the_history_alternates_wherever_an_answer_is_interrupted(answers: list[str | ToolCall], n_events: int) -> None:
+    session = make_session(*answers)
     events = session.send("hi", Sampling())
     for _, _ in zip(range(n_events), events, strict=False):
         pass
@@ -100,25 +100,25 @@ def test_wherever_an_answer_is_broken_off_the_history_alternates(answers: list[s
     assert roles in ([], round_)
 
 
-def test_an_error_of_the_engine_leaves_the_history_as_it_was() -> None:
-    class Broken(Script):
+def test_an_error_of_the_engine_leaves_the_history_unchanged() -> None:
+    class BrokenEngine(ScriptedEngine):
         def reply(
-            self, messages: Sequence[Message], sampling: Sampling, memory: ConversationCache | None = None
+            self, messages: Sequence[Message], sampling: Sampling, cache: ConversationCache | None = None
         ) -> Iterator[Event]:
             yield from ()
             raise ValueError("no room")
 
-    session = Session(Broken(), Tools({}))
+    session = Session(BrokenEngine(), Tools({}))
     with pytest.raises(ValueError, match="no room"):
         list(session.send("hi", Sampling()))
     assert session.history == []
 
 
-def test_a_base_model_continues_and_remembers_nothing() -> None:
-    session = Session(Script(is_chat=False), Tools({}))
+def test_a_base_model_continues_the_text_and_keeps_no_history() -> None:
+    session = Session(ScriptedEngine(is_chat=False), Tools({}))
     assert list(session.send("Once", Sampling())) == [TextPiece("Once and so on"), DONE]
     assert session.history == []
-    session = Session(Script(is_chat=False), Tools({}), history=[Message.of("user", "Once")])
+    session = Session(ScriptedEngine(is_chat=False), Tools({}), history=[Message.of("user", "Once")])
     assert next(session.respond(Sampling())) == TextPiece("Once and so on")
 
 

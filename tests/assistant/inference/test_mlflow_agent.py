@@ -1,4 +1,4 @@
-"""The served agent, in this process: requests of the Responses kind in, items out."""
+"""The agent that MLflow serves, run in this process: requests of the Responses API in, items out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ with warnings.catch_warnings():
     from mlflow.types.responses import ResponsesAgentRequest
 
     from assistant.conversation.events import Message
-    from assistant.inference.mlflow_agent import MiniGPTAgent, messages_of
+    from assistant.inference.mlflow_agent import MiniGPTAgent, read_messages
 
 
 @pytest.fixture(scope="module")
@@ -31,46 +31,46 @@ def agent(learned: Path) -> Iterator[Any]:
     mlflow.tracing.reset()
 
 
-def spoken(response: Any) -> str:
+def get_answer(response: Any) -> str:
     return response.output[-1].model_dump()["content"][0]["text"]
 
 
-def ask(content: Any, **more: Any) -> ResponsesAgentRequest:
+def make_request(content: Any, **more: Any) -> ResponsesAgentRequest:
     return ResponsesAgentRequest(input=[{"role": "user", "content": content}], **more)
 
 
-def test_tools_are_executed_and_shown(agent: Any) -> None:
-    response = agent.predict(ask(SUM[0].text))
+def test_tools_are_executed_and_returned_as_items(agent: Any) -> None:
+    response = agent.predict(make_request(SUM[0].text))
     call, result, answer = response.output
     assert (call.type, call.name, call.arguments) == ("function_call", "calculator", '{"expression": "12 * 7"}')
     assert (result.type, result.call_id, result.output) == ("function_call_output", call.call_id, "84")
     assert answer.type == "message"
-    assert spoken(response) == SUM[3].text
+    assert get_answer(response) == SUM[3].text
     assert response.usage.total_tokens == response.usage.input_tokens + response.usage.output_tokens > 0
     assert response.custom_outputs["reason"] == "end"
 
 
-def test_the_stream_says_the_same(agent: Any) -> None:
-    request = ask([{"type": "input_text", "text": LOOK_UP[0].text}])
+def test_the_stream_equals_the_response(agent: Any) -> None:
+    request = make_request([{"type": "input_text", "text": LOOK_UP[0].text}])
     events = list(agent.predict_stream(request))
     deltas = "".join(event.delta for event in events if event.type == "response.output_text.delta")
-    assert deltas == LOOK_UP[3].text == spoken(agent.predict(request))
+    assert deltas == LOOK_UP[3].text == get_answer(agent.predict(request))
     items = [event.item["type"] for event in events if event.type == "response.output_item.done"]
     assert items == ["function_call", "function_call_output", "message"]
     assert events[-1].type == "response.completed"
     assert events[-1].response["output"][-1]["content"][0]["text"] == deltas
 
 
-def test_a_history_with_calls_is_gone_on_with(agent: Any) -> None:
-    response = agent.predict(ask(SUM[0].text))
+def test_a_history_with_calls_is_continued(agent: Any) -> None:
+    response = agent.predict(make_request(SUM[0].text))
     *items, _ = [item.model_dump(exclude_none=True) for item in response.output]
     again = ResponsesAgentRequest(input=[{"role": "user", "content": SUM[0].text}, *items])
-    assert spoken(agent.predict(again)) == SUM[3].text
+    assert get_answer(agent.predict(again)) == SUM[3].text
 
 
-def test_settings_of_the_request_and_of_custom_inputs(agent: Any) -> None:
+def test_sampling_comes_from_the_request_and_from_custom_inputs(agent: Any) -> None:
     for more in ({"max_output_tokens": 2}, {"custom_inputs": {"max_tokens": 2, "temperature": 0.5, "seed": 3}}):
-        response = agent.predict(ask(SUM[0].text, **more))
+        response = agent.predict(make_request(SUM[0].text, **more))
         assert response.usage.output_tokens == 2
         assert response.custom_outputs["reason"] == "length"
 
@@ -87,7 +87,7 @@ def test_settings_of_the_request_and_of_custom_inputs(agent: Any) -> None:
         ({"input": [{"role": "user", "content": "x"}], "custom_inputs": {"seed": "one"}}, "seed"),
     ],
 )
-def test_what_can_not_be_served_is_the_caller_s_error(agent: Any, request_: dict[str, Any], names: str) -> None:
+def test_an_unsupported_request_is_a_client_error(agent: Any, request_: dict[str, Any], names: str) -> None:
     with pytest.raises(MlflowException, match=names) as caught:
         agent.predict(ResponsesAgentRequest(**request_))
     assert caught.value.get_http_status_code() == 400
@@ -99,4 +99,4 @@ def test_system_and_developer_messages_become_the_system_prompt() -> None:
         {"role": "developer", "content": "b"},
         {"role": "user", "content": "c"},
     ]
-    assert messages_of(items) == ("a\nb", [Message.of("user", "c")])
+    assert read_messages(items) == ("a\nb", [Message.of("user", "c")])

@@ -1,4 +1,4 @@
-"""The terminal chat as people start it: a real process, through a pipe and on a terminal."""
+"""The chat as users start it: a real process, through a pipe and on a terminal."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from assistant.terminal.repl import main
-from assistant.terminal.screen import shown
+from assistant.terminal.screen import WordWrapper, strip_control_characters
 from tests.conftest import ROOT
 
 ENVIRONMENT = {
@@ -28,18 +31,20 @@ ENVIRONMENT = {
 }
 
 
-def command(*arguments: str) -> list[str]:
+def make_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "assistant", *arguments]
 
 
-def piped(folder: Path, lines: bytes, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    argv = command("--model", str(folder), *arguments)
+def run_piped(folder: Path, lines: bytes, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    argv = make_command("--model", str(folder), *arguments)
     return subprocess.run(argv, input=lines, capture_output=True, cwd=cwd, env=ENVIRONMENT, timeout=60, check=False)
 
 
 def test_a_conversation_through_a_pipe(learned: Path, tmp_path: Path) -> None:
-    lines = "What is 12 * 7?\n/system be brief\n/system\n/nonsense\n/help\n/reset\n\nlinalg.inv?\n/quit\nunheard\n"
-    chat = piped(learned, lines.encode(), tmp_path)
+    lines = (
+        "What is 12 * 7?\n/stats\n/system be brief\n/system\n/nonsense\n/help\n/reset\n\nlinalg.inv?\n/quit\nunread\n"
+    )
+    chat = run_piped(learned, lines.encode(), tmp_path)
     remarks = chat.stderr.decode()
     assert chat.returncode == 0, remarks
     assert chat.stdout.decode() == '84, naïve café 😀\n"Compute the inverse of a matrix." [numpy.linalg.inv]\n'
@@ -48,27 +53,28 @@ def test_a_conversation_through_a_pipe(learned: Path, tmp_path: Path) -> None:
         f"search_docs over 6 passages from {learned.parent / 'index'}",
         "calculator(12 * 7) → 84",
         "the system prompt is set",
-        "there is no system prompt now",
+        "the system prompt is removed",
         "unknown command /nonsense; /help lists them",
-        "/reset        forget what was said",
-        "forgotten",
+        "/reset        forget this conversation",
+        "conversation forgotten",
         "search_docs(linalg.inv)",
         "  [numpy.linalg.inv] inv(a): Compute the inverse of a matrix.",
     ):
         assert expected in remarks
+    assert remarks.count("tokens/s, first token after") == 1  # for /stats only
     assert not list(tmp_path.iterdir())
 
 
-def test_a_base_model_continues_until_the_lines_end_and_bytes_that_are_no_text_do_no_harm(base: Path) -> None:
-    chat = piped(base, b"Once upon\nbad \xff\xfe bytes\n no newline at the end", base, "--max-tokens", "5")
+def test_a_base_model_continues_each_line_and_accepts_invalid_utf_8(base: Path) -> None:
+    chat = run_piped(base, b"Once upon\nbad \xff\xfe bytes\n no newline at the end", base, "--max-tokens", "5")
     assert chat.returncode == 0, chat.stderr
     assert b"a base model: it only continues your text" in chat.stderr
     assert chat.stdout.count(b"\n") >= 3
     assert b"Traceback" not in chat.stderr
 
 
-def test_ctrl_c_stops_an_answer_and_the_next_one_leaves(endless: Path) -> None:
-    argv = command("--model", str(endless), "--max-tokens", "30000")
+def test_ctrl_c_interrupts_an_answer_and_a_second_one_quits(endless: Path) -> None:
+    argv = make_command("--model", str(endless), "--max-tokens", "30000")
     pipes = subprocess.PIPE
     with subprocess.Popen(argv, stdin=pipes, stdout=pipes, stderr=pipes, env=ENVIRONMENT, cwd=endless) as chat:
         assert chat.stdin is not None
@@ -79,31 +85,31 @@ def test_ctrl_c_stops_an_answer_and_the_next_one_leaves(endless: Path) -> None:
         os.set_blocking(chat.stdout.fileno(), False)
         wait_for(chat.stdout.fileno(), rb".")
         chat.send_signal(signal.SIGINT)
-        said = wait_for(chat.stderr.fileno(), rb"stopped\n")
-        assert said.count(b"no search_docs, because there is no index beside") == 1
-        assert b"Traceback" not in said
+        output = wait_for(chat.stderr.fileno(), rb"interrupted\n")
+        assert output.count(b"no search_docs, because there is no index next to") == 1
+        assert b"Traceback" not in output
         chat.send_signal(signal.SIGINT)
         assert chat.wait(10) == 130
         assert b"Traceback" not in chat.stderr.read()
 
 
 def wait_for(descriptor: int, pattern: bytes, seconds: float = 30.0) -> bytes:
-    """The last of what comes out until the pattern is in it."""
-    said, until = b"", time.monotonic() + seconds
-    while not re.search(pattern, said, re.DOTALL):
-        is_ready = select.select([descriptor], [], [], max(until - time.monotonic(), 0))[0]
-        piece = os.read(descriptor, 65536) if is_ready and time.monotonic() < until else b""
+    """Read until the pattern appears. Return the end of the output."""
+    output, deadline = b"", time.monotonic() + seconds
+    while not re.search(pattern, output, re.DOTALL):
+        is_ready = select.select([descriptor], [], [], max(deadline - time.monotonic(), 0))[0]
+        piece = os.read(descriptor, 65536) if is_ready and time.monotonic() < deadline else b""
         if not piece:
-            pytest.fail(f"{pattern!r} did not come, but {said[-300:]!r}")
-        said = (said + piece)[-10_000:]
-    return said
+            pytest.fail(f"{pattern!r} did not appear in {output[-300:]!r}")
+        output = (output + piece)[-10_000:]
+    return output
 
 
 @pytest.mark.slow
 def test_on_a_terminal(endless: Path, tmp_path: Path) -> None:
-    """A prompt; Ctrl-C stops the answer; again, with a question in between, and once more leaves; Ctrl-D leaves."""
+    """Ctrl-C interrupts the answer; after a command, two more quit, or one Ctrl-D does."""
     (tmp_path / "var").mkdir()
-    argv = command("--model", str(endless), "--max-tokens", "30000")
+    argv = make_command("--model", str(endless), "--max-tokens", "30000")
     for last_key in (b"\x03", b"\x04"):
         ours, theirs = pty.openpty()
         with subprocess.Popen(
@@ -117,27 +123,27 @@ def test_on_a_terminal(endless: Path, tmp_path: Path) -> None:
             wait_for(ours, rb"2004l.*\w\w")
             time.sleep(0.2)
             chat.send_signal(signal.SIGINT)
-            wait_for(ours, rb"stopped.*you ")
+            wait_for(ours, rb"interrupted.*you ")
             os.write(ours, b"/reset\r")
             wait_for(ours, rb"forgotten.*you ")
             if last_key == b"\x03":
                 os.write(ours, last_key)
-                wait_for(ours, rb"Ctrl-C again.*you ")
+                wait_for(ours, rb"press Ctrl-C again.*you ")
             os.write(ours, last_key)
-            assert drained(ours, chat) == (130 if last_key == b"\x03" else 0)
+            assert drain(ours, chat) == (130 if last_key == b"\x03" else 0)
         stop_later.cancel()
         os.close(ours)
     assert "/reset" in (tmp_path / "var/chat_history").read_text()
 
 
-def drained(descriptor: int, chat: subprocess.Popen[bytes]) -> int:
-    """The exit code; what is still said is read, or the process could not end."""
-    until = time.monotonic() + 20
-    while chat.poll() is None and time.monotonic() < until:
+def drain(descriptor: int, chat: subprocess.Popen[bytes]) -> int:
+    """Return the exit code. Read the remaining output, without which the process could not end."""
+    deadline = time.monotonic() + 20
+    while chat.poll() is None and time.monotonic() < deadline:
         if select.select([descriptor], [], [], 0.1)[0]:
             try:
                 os.read(descriptor, 65536)
-            except OSError:  # Linux's way to say that the other end is closed
+            except OSError:  # how Linux reports that the other end is closed
                 break
     return chat.wait(10)
 
@@ -158,4 +164,30 @@ def test_errors_are_one_line(
 
 
 def test_escape_codes_never_reach_the_terminal() -> None:
-    assert shown("\x1b[2Jred\x1b]0;title\x07 a\tb\nc\r\x9bd") == "[2Jred]0;title a\tb\ncd"
+    assert strip_control_characters("\x1b[2Jred\x1b]0;title\x07 a\tb\nc\r\x9bd") == "[2Jred]0;title a\tb\ncd"
+
+
+WORDS = st.lists(st.sampled_from(["a", "bb", " ", "  ", "\n", "xyz", "日本"]), max_size=60).map("".join)
+
+
+@given(text=WORDS, width=st.integers(12, 40), sizes=st.lists(st.integers(1, 5), min_size=60, max_size=300))
+def test_lines_break_between_words_however_the_text_arrives(text: str, width: int, sizes: list[int]) -> None:
+    assume(all(cell_len(word) < width for word in text.split()))
+    wrapper, output, start = WordWrapper(lambda: width), "", 0
+    for size in sizes:
+        output += wrapper.wrap(text[start : start + size])
+        start += size
+    output += wrapper.wrap(text[start:]) + wrapper.flush()
+    assert output.split() == text.split()
+    assert all(cell_len(line.rstrip()) <= width for line in output.split("\n"))
+    if all(cell_len(line) <= width for line in text.split("\n")):
+        assert output == text
+
+
+def test_a_word_longer_than_the_line_is_shown_before_it_ends() -> None:
+    wrapper = WordWrapper(lambda: 10)
+    assert wrapper.wrap("one ") == "one"
+    assert wrapper.wrap("abcdefgh") == ""
+    assert wrapper.wrap("ijkl") == "\nabcdefghijkl"
+    assert wrapper.wrap("mnop q") == "mnop"
+    assert wrapper.flush() == "\nq"

@@ -1,4 +1,4 @@
-"""The calculator: Python's own results, and nothing but arithmetic, quickly."""
+"""The calculator returns Python's results, evaluates nothing but arithmetic, and is fast on any input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.tools.arithmetic import MAX_DIGITS, calculate, plain
+from assistant.tools.arithmetic import MAX_DIGITS, calculate, format_number
 
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e-\d+)?")
 LITERAL = re.compile(r"(?:\d+\.\d*|\.\d+|\d+)")
@@ -29,7 +29,7 @@ DECIMAL = st.tuples(st.integers(0, 999), st.integers(0, 99)).map(lambda pair: f"
 
 
 @given(expressions(WHOLE, "+ - * // %"))
-def test_whole_numbers_are_python_s_to_the_digit(text: str) -> None:
+def test_integers_equal_python_s(text: str) -> None:
     try:
         expected = str(eval(text))
     except ZeroDivisionError:
@@ -41,14 +41,14 @@ def test_whole_numbers_are_python_s_to_the_digit(text: str) -> None:
 def test_decimals_are_exact_and_rounded_once(text: str) -> None:
     exact = LITERAL.sub(lambda match: f"Fraction('{match[0]}')", text)
     try:
-        expected = plain(Fraction(eval(exact, {"Fraction": Fraction})))
+        expected = format_number(Fraction(eval(exact, {"Fraction": Fraction})))
     except ZeroDivisionError:
         expected = "error: division by zero"
     assert calculate(text) == expected
 
 
 @given(st.integers(-30, 30), st.integers(-12, 12))
-def test_powers_are_python_s(base: int, exponent: int) -> None:
+def test_powers_equal_python_s(base: int, exponent: int) -> None:
     answer = calculate(f"({base}) ** {exponent}")
     if base == 0 and exponent < 0:
         assert answer == "error: division by zero"
@@ -59,8 +59,8 @@ def test_powers_are_python_s(base: int, exponent: int) -> None:
 
 
 @given(st.fractions(max_denominator=10**6))
-def test_plain_is_right_to_twelve_digits_without_trailing_zeros(number: Fraction) -> None:
-    text = plain(number)
+def test_numbers_have_twelve_correct_digits_and_no_trailing_zeros(number: Fraction) -> None:
+    text = format_number(number)
     assert NUMBER.fullmatch(text)
     assert abs(Fraction(text) - number) <= abs(number) / 10**11
     assert "." not in text or not text.endswith("0")
@@ -87,12 +87,12 @@ def test_plain_is_right_to_twelve_digits_without_trailing_zeros(number: Fraction
         ("1e-20", "1e-20"),
     ],
 )
-def test_results_are_plain(text: str, answer: str) -> None:
+def test_results_are_formatted_plainly(text: str, answer: str) -> None:
     assert calculate(text) == answer
 
 
 @pytest.mark.parametrize(
-    "bomb",
+    "expression",
     [
         "9**9**9",
         "9**9**9**9",
@@ -110,9 +110,9 @@ def test_results_are_plain(text: str, answer: str) -> None:
         "0.0000001**0.5**-99",
     ],
 )
-def test_bombs_are_refused_at_once(bomb: str) -> None:
+def test_expressions_that_explode_are_refused_quickly(expression: str) -> None:
     started_at = time.perf_counter()
-    assert calculate(bomb).startswith("error: ")
+    assert calculate(expression).startswith("error: ")
     assert time.perf_counter() - started_at < 0.5
 
 
@@ -159,7 +159,7 @@ def test_anything_else_is_an_error_text(text: str) -> None:
 
 
 @given(st.text() | st.text("0123456789+-*/%().eE_ ", max_size=60))
-def test_it_never_raises_and_says_a_short_number_or_an_error(text: str) -> None:
+def test_any_text_gives_a_short_number_or_an_error(text: str) -> None:
     started_at = time.perf_counter()
     answer = calculate(text)
     assert time.perf_counter() - started_at < 0.5

@@ -1,14 +1,16 @@
-"""Tools answer with a text, whatever happens."""
+"""Tools return a text, whatever happens."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from assistant.tools.toolbox import MAX_RESULT_CHARS, Tools, make_tools
+import pytest
+
+from assistant.tools.toolbox import MAX_RESULT_CHARS, TOOLS, Tools, make_tools
 from tests.assistant.conftest import NORM, write_passages
 
 
-def test_the_tools_over_an_index_folder(tmp_path: Path) -> None:
+def test_tools_with_an_index_folder(tmp_path: Path) -> None:
     tools = make_tools(tmp_path)
     assert tools.names == ("calculator", "search_docs")
     assert tools.run("calculator", "12 * 7") == "84"
@@ -23,7 +25,7 @@ def test_without_an_index_there_is_no_search() -> None:
     assert tools.run("search_docs", "norm") == "error: there is no tool 'search_docs'; there are calculator"
 
 
-def test_an_unknown_tool_a_failing_one_and_a_talkative_one() -> None:
+def test_an_unknown_tool_an_exception_and_a_long_result_are_texts() -> None:
     def fail(argument: str) -> str:
         raise KeyError(argument)
 
@@ -31,3 +33,9 @@ def test_an_unknown_tool_a_failing_one_and_a_talkative_one() -> None:
     assert tools.run("rm", "-rf").startswith("error: there is no tool 'rm'")
     assert tools.run("fail", "x") == "error: fail failed (KeyError: 'x')"
     assert len(tools.run("talk", "x")) == MAX_RESULT_CHARS
+
+
+def test_one_line_in_the_table_adds_a_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TOOLS, "shout", str.upper)
+    assert make_tools(None).run("shout", "hey") == "HEY"
+    assert make_tools(None).names == ("calculator", "shout")
