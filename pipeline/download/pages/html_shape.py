@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.text.compiled import CASE, ONES, count_visible, equal_bytes, find_byte, leaf, load64
 
 
-def name_code(name: str) -> int:
+def encode_name(name: str) -> int:
     """Return the number that represents a tag's name in the kernel."""
     code = 0
     for byte in name.encode():
@@ -33,11 +33,11 @@ FLAT_TAGS = (
 )
 N_SLOTS = 4_096  # each of these names has its own slot: one comparison decides whether a name is among them
 FLAT = np.zeros(N_SLOTS, np.int64)
-FLAT[[name_code(name) % N_SLOTS for name in FLAT_TAGS]] = [name_code(name) for name in FLAT_TAGS]
-UL, OL, LI, A, LINK, META = (name_code(name) for name in ("ul", "ol", "li", "a", "link", "meta"))
+FLAT[[encode_name(name) % N_SLOTS for name in FLAT_TAGS]] = [encode_name(name) for name in FLAT_TAGS]
+UL, OL, LI, A, LINK, META = (encode_name(name) for name in ("ul", "ol", "li", "a", "link", "meta"))
 MAX_OPEN_LISTS, MAX_LISTS = 64, 4_096  # lists beyond these limits are left unchanged
 ALL_I, ALL_S = ONES * np.uint64(ord("i")), ONES * np.uint64(ord("s"))
-RAW = np.array([name_code(name) for name in ("script", "style", "textarea")], np.int64)
+RAW = np.array([encode_name(name) for name in ("script", "style", "textarea")], np.int64)
 
 
 class Shape(NamedTuple):

@@ -236,7 +236,7 @@ class _Reader:
                     pass
 
     def render_class(self, node: ast.ClassDef, body: list[ast.stmt], has_instance: bool) -> tuple[str, str]:
-        """Return (signature, docstring) of a class, including those of `__init__`, or of `__call__` where its instance is called."""
+        """Return (signature, docstring) of a class, including those of `__init__`, or of `__call__` if its instance is called."""
         own = clean_docstring(ast.get_docstring(node, clean=False) or "")
         makers = {
             part.name: part for part in body if isinstance(part, FUNCTIONS) and ast.get_docstring(part, clean=False)

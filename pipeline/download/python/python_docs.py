@@ -1,4 +1,4 @@
-"""Source `python_docs`: the documentation of the Python environment that runs the pipeline.
+"""Read the source `python_docs`: the documentation of the Python environment that runs the pipeline.
 
 In: names of installed distributions, `stdlib` for the standard library. Out: one document per documented module, class,
 function and method, plus the language topics of `pydoc_data`. Files are parsed with `ast` in parallel and never imported.

@@ -1,4 +1,4 @@
-"""Source `http`: files behind http(s) URLs, in any format of the readers of local files.
+"""Read the source `http`: files behind http(s) URLs, in any format of the readers of local files.
 
 In: URLs, with their sha256 where it is known. Out: the documents of the fetched files; the provenance record of the source has
 each URL, size, sha256, entity tag and date. All files are fetched (pipeline/download/readers/fetch.py) before the first one is

@@ -1,4 +1,4 @@
-"""Source `huggingface`: files of a dataset or model repository on the Hugging Face hub, at one commit.
+"""Read the source `huggingface`: files of a dataset or model repository on the Hugging Face hub, at one commit.
 
 In: a repository, a revision, globs of file names (`*` matches folders too, as everywhere on the hub). Out: the documents of
 these files; the provenance record has the commit that the revision resolves to, and each file's size and hash. A branch or tag

@@ -1,4 +1,4 @@
-"""Source `text`: the user's own files, folders, globs, archives and fsspec URLs.
+"""Read the source `text`: the user's own files, folders, globs, archives and fsspec URLs.
 
 In: `.txt .md .rst` (one document per file, or one per piece between `split_on`), `.jsonl .ndjson .parquet` (one document per row),
 plain or `.gz .bz2 .xz .zst .lz4`, alone or as members of `.tar` (also compressed) and `.zip`. Out: documents, and a reject with

@@ -1,4 +1,4 @@
-"""Source `wikipedia`: dumps of a MediaWiki wiki (`pages-articles`, `pages-meta-current`), streamed.
+"""Read the source `wikipedia`: dumps of a MediaWiki wiki (`pages-articles`, `pages-meta-current`), streamed.
 
 In: `.xml`, plain or `.gz .bz2 .xz .zst`, of any size. Out: one document per article (namespace 0, the last revision) with its
 clean text, title, URL and license; redirects, talk pages and other non-articles are counted; an oversized or empty page, and the

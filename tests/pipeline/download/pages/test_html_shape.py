@@ -1,11 +1,11 @@
-"""Depth and attributes of HTML, read off without parsing it."""
+"""Test measuring the depth and attributes of HTML without parsing it."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.download.pages.html_shape import FLAT, FLAT_TAGS, measure_shape, name_code
+from pipeline.download.pages.html_shape import FLAT, FLAT_TAGS, encode_name, measure_shape
 
 
 @given(st.integers(0, 3_000), st.integers(0, 50))
@@ -26,7 +26,7 @@ def test_scripts_comments_and_flat_elements_add_no_depth() -> None:
 
 
 def test_every_flat_element_has_its_own_slot() -> None:
-    assert sorted(FLAT[FLAT > 0].tolist()) == sorted(name_code(name) for name in FLAT_TAGS)
+    assert sorted(FLAT[FLAT > 0].tolist()) == sorted(encode_name(name) for name in FLAT_TAGS)
 
 
 @given(st.text("<>-! /ab'"))
@@ -45,7 +45,7 @@ def test_a_license_is_found_anywhere_in_a_tag(before: int, name: str, after: int
 def test_a_license_is_found_in_tags_only() -> None:
     assert measure_shape(b'<a rel="license" href="x">').has_license
     assert measure_shape(b"<meta name=DC.Rights content=x>").has_license
-    assert not measure_shape(b"<p>the license and all rights</p><a href=/license>x</a>").has_license
+    assert not measure_shape(b"<p>the license and all rights</p><a href=/licence>x</a>").has_license
 
 
 def test_lists_that_are_not_mostly_links_are_found() -> None:
