@@ -133,16 +133,14 @@ PLANTS = {"email": emails(), "card": cards(), "iban": ibans(), "ip": ips(), "pho
 
 
 @pytest.mark.parametrize("kind", PLANTS)
-@pytest.mark.parametrize("around", AROUND)
-def test_planted_data_is_replaced(kind: str, around: str) -> None:
+def test_planted_data_is_replaced(kind: str) -> None:
     @given(PLANTS[kind])
-    @settings(max_examples=25)
     def check(planted: str) -> None:
-        has_cue = planted.startswith("Tel. ")
-        expected = around.format("Tel. " * has_cue + make_placeholder(kind))
-        got = redact(pa.array([around.format(planted)]))
-        assert got.texts.to_pylist() == [expected]
-        assert {name: n for name, n in got.counts.to_pylist()[0].items() if n} == {f"pii_{kind}": 1}
+        kept = "Tel. " * planted.startswith("Tel. ") + make_placeholder(kind)
+        got = redact(pa.array([around.format(planted) for around in AROUND]))
+        assert got.texts.to_pylist() == [around.format(kept) for around in AROUND]
+        for counts in got.counts.to_pylist():
+            assert {name: n for name, n in counts.items() if n} == {f"pii_{kind}": 1}
 
     check()
 
@@ -193,7 +191,7 @@ TEXTS = st.lists(PIECES, max_size=25).map("".join)
 
 
 @given(st.lists(TEXTS, max_size=4))
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_redaction_is_idempotent_and_keeps_the_rest(texts: list[str]) -> None:
     column = pa.array(texts, pa.string())
     once = redact(column)
@@ -354,11 +352,11 @@ HOSTILE = (
 )
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_text_takes_linear_time(piece: str) -> None:
-    """Redact a megabyte of each; quadratic time would take hours."""
-    text = (piece * (1_000_000 // len(piece) + 1))[:1_000_000]
+    """Redact 300 kB of each; quadratic time would take minutes."""
+    text = (piece * (300_000 // len(piece) + 1))[:300_000]
     redact(pa.array([text, text[::-1], " ".join(text[:1000])]))
 
 
