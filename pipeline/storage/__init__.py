@@ -1,1 +1,1 @@
-"""Files on disk: Parquet tables, Arrow files, compressed streams, sorting and sampling beyond memory."""
+"""Read and write files: Parquet tables, Arrow files, compressed streams; sort and sample beyond memory."""

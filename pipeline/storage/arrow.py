@@ -1,7 +1,7 @@
-"""Uncompressed Arrow IPC files: the only file of `pipeline/` that opens them (model/data/batches.py reads tokens).
+"""Read and write uncompressed Arrow IPC files: the only file of `pipeline/` that opens them (model/data/batches.py reads tokens).
 
-Token shards, which stages hand on; and what a stage keeps in its scratch folder or an index keeps beside it: whole tables, streams
-that grow, batches that are read in place. Memory: what is written at once; mapped files cost what is touched.
+They are token shards, which stages pass on, and the files of scratch folders and indexes: whole tables, growing streams, and batches
+that are read in place. Memory: what is written at once; of mapped files only the pages that are accessed.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -18,12 +18,12 @@ from pipeline.frame.errors import UserError
 
 
 def make_tokens_schema(dtype: pa.DataType) -> pa.Schema:
-    """TOKENS: one column without nulls, uint16 or uint32."""
+    """Return the schema TOKENS: one column without nulls, uint16 or uint32."""
     return pa.schema([pa.field("tokens", dtype, nullable=False)])
 
 
 class TokenFile:
-    """One uncompressed Arrow IPC file of tokens, written chunk by chunk in batches of `batch_tokens`."""
+    """Write one uncompressed Arrow IPC file of tokens, chunk by chunk, in batches of `batch_tokens`."""
 
     def __init__(self, path: Path, dtype: pa.DataType, batch_tokens: int = 1 << 20) -> None:
         self.path, self.n_tokens = path, 0
@@ -51,12 +51,12 @@ class TokenFile:
 
 
 def write_arrow(path: Path, table: pa.Table) -> None:
-    """One uncompressed Arrow IPC file, for what a stage writes to its scratch folder."""
+    """Write a table as one uncompressed Arrow IPC file."""
     write_batches(path, table.schema, table.to_batches())
 
 
 def read_arrow(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """The same, or some of its columns: only these are read."""
+    """Read an Arrow IPC file, or only some of its columns."""
     with pa.OSFile(str(path), "rb") as file:
         names = ipc.open_file(file).schema.names
         fields = [names.index(name) for name in columns or names]
@@ -66,13 +66,13 @@ def read_arrow(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def append_stream(path: Path, table: pa.Table) -> None:
-    """Adds rows to a file of Arrow streams, for what is written and read once."""
+    """Append rows to a file of Arrow streams, for data that is written and read once."""
     with path.open("ab") as sink, ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
 
 
 def read_stream(path: Path) -> Iterator[pa.RecordBatch]:
-    """The batches of such a file, in the order in which they were added."""
+    """Yield the batches of a file of `append_stream`, in the order in which they were added."""
     with path.open("rb") as file:
         size = path.stat().st_size
         while file.tell() < size:
@@ -81,7 +81,7 @@ def read_stream(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> list[int]:
-    """One uncompressed Arrow IPC file, written batch by batch; returns the rows of each."""
+    """Write one uncompressed Arrow IPC file batch by batch. Return the number of rows of each batch."""
     rows: list[int] = []
     with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, schema) as writer:
         for batch in batches:
@@ -91,16 +91,18 @@ def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatc
 
 
 def map_batches(path: Path) -> pa.RecordBatchFileReader:
-    """An Arrow IPC file in place: `get_batch(i)`, `read_all()` and slices of these cost no memory of their own, and read what is
-    touched."""
+    """Map an Arrow IPC file: `get_batch(i)`, `read_all()` and slices of these take no memory of their own and read only the pages
+    that are accessed."""
     try:
         return ipc.open_file(pa.memory_map(str(path)).read_buffer())  # a buffer needs no thread to read it
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: not a readable Arrow file", str(error), "make it again") from error
+        raise UserError(
+            f"{path}: not a readable Arrow file", str(error), "delete it and run its stage again"
+        ) from error
 
 
 def zero_lists(path: Path, column: str, rows: Iterable[tuple[int, int]]) -> None:
-    """Overwrites what stands in some lists of a file of `write_batches`, in place. `rows`: batch, and row in the batch."""
+    """Overwrite some lists in a file of `write_batches` with zeros, in place. `rows` are (batch, row in the batch)."""
     whole = pa.memory_map(str(path)).read_buffer()
     reader = ipc.open_file(whole)
     with path.open("r+b") as file:

@@ -1,7 +1,7 @@
-"""Files that a person names: found by path, folder or glob, and read row by row.
+"""Find the files that a user names by path, folder or glob, and read them row by row.
 
-`find_files` looks anywhere that fsspec reaches, for download. `find_below` looks below an input folder of a stage, so that DVC
-sees every byte that the stage reads. `read_lines`, `read_rows` and `find_texts` read text, JSON lines and Parquet.
+`find_files` searches any location that fsspec supports, for download. `find_below` searches below an input folder of a stage, so that
+DVC sees every byte that the stage reads. `read_lines`, `read_rows` and `find_texts` read text, JSON lines and Parquet.
 Memory: one line, or one batch of Parquet rows.
 """
 
@@ -22,14 +22,14 @@ from pipeline.frame.errors import UserError
 from pipeline.storage.streams import BROKEN, BombError, CountedFile, decompress, split_name
 from pipeline.storage.tables import read_parquet_stream
 
-HIDDEN = re.compile(r"(^|/)\.\w")  # `.git`, `._notes.txt`; but `..md` may be the page of a command
+HIDDEN = re.compile(r"(^|/)\.\w")  # `.git`, `._notes.txt`; but `..md` may be the man page of a command
 MAGIC = "*?["  # characters that make a path a glob
 TEXT, PARQUET = ".txt", ".parquet"
 KINDS = (".jsonl", ".ndjson", PARQUET, TEXT)
 
 
 class FoundFile(NamedTuple):
-    """A file: its path on the file system, its name inside the folder or glob, its size, and the version tag of a remote one."""
+    """Describe a file: its path on the file system, its name inside the folder or glob, its size, and the version tag of a remote file."""
 
     path: str
     name: str
@@ -38,8 +38,8 @@ class FoundFile(NamedTuple):
 
 
 def find_files(path: str, setting: str) -> tuple[Any, list[FoundFile], int]:
-    """The file system, its files of any kind in order of their names inside the source, and how many hidden ones were left
-    out; a file that is named itself never is."""
+    """Return (file system, files of any kind sorted by their names inside the source, number of hidden files left out). A file that
+    `path` names directly is never left out. Raises `UserError` if there are none."""
     try:
         system, root = url_to_fs(path)
         details, base = _find_matches(system, root)
@@ -62,25 +62,25 @@ def find_files(path: str, setting: str) -> tuple[Any, list[FoundFile], int]:
 
 
 def _find_matches(system: Any, root: str) -> tuple[dict[str, Any], str]:
-    """The files by path, and the folder that their names inside the source begin after: they don't tell where it lies."""
+    """Return (files by path, prefix to remove from their paths): names inside a source do not depend on where it is stored."""
     if system.isdir(root):
         return dict(system.find(root, detail=True)), root
     if system.exists(root):
         return {root: system.info(root)}, root.rpartition("/")[0]
-    if not any(letter in root for letter in MAGIC):
+    if not any(char in root for char in MAGIC):
         return {}, root
-    found = system.glob(root, detail=True)
-    plain = root[: min(root.index(letter) for letter in MAGIC if letter in root)]
-    return {name: info for name, info in found.items() if info["type"] != "directory"}, plain.rpartition("/")[0]
+    matches = system.glob(root, detail=True)
+    plain = root[: min(root.index(char) for char in MAGIC if char in root)]
+    return {name: info for name, info in matches.items() if info["type"] != "directory"}, plain.rpartition("/")[0]
 
 
 def _get_version(info: dict[str, Any]) -> str:
-    """The entity tag that object stores and web servers give; empty where there is none."""
+    """Return the entity tag that an object store or web server gives; empty if there is none."""
     return next((f"etag {info[name]}" for name in ("ETag", "etag") if info.get(name)), "")
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file, or a folder that it is in, begins with a dot."""
+    """Return whether the name of a file, or of a folder that contains it, begins with a dot."""
     return bool(HIDDEN.search(name))
 
 
@@ -96,7 +96,7 @@ def find_below(folder: Path, path: str, setting: str) -> list[FoundFile]:
             raise UserError(
                 f"{setting}: leads out of {folder}",
                 file.path,
-                f"copy or move the files below {folder}, where DVC sees them",
+                f"copy or move the files to {folder}, where DVC tracks them",
             )
         if split_name(file.name)[0] not in KINDS:
             raise UserError(
@@ -107,7 +107,7 @@ def find_below(folder: Path, path: str, setting: str) -> list[FoundFile]:
 
 @contextmanager
 def open_local(file: FoundFile, setting: str) -> Generator[IO[bytes]]:
-    """Open a local file, decompressed. Whatever breaks while it is read is raised as `UserError`."""
+    """Open a local file, decompressed. Errors while it is read are raised as `UserError`."""
     try:
         with Path(file.path).open("rb") as stream:
             yield decompress(CountedFile(stream), split_name(file.name)[1])
@@ -138,12 +138,12 @@ def read_rows(
                 f"{path}: line {number} is not JSON", str(error), "correct the file, or name another"
             ) from error
         if not isinstance(row, dict):
-            raise UserError(f"{path}: line {number} is no JSON object", text[:80], "write one object on each line")
+            raise UserError(f"{path}: line {number} is not a JSON object", text[:80], "write one object on each line")
         yield number, row
 
 
 def find_texts(value: object, names: Sequence[str]) -> Iterator[str]:
-    """Yield the non-blank texts at a path of field names; of a list, those of every element."""
+    """Yield the non-blank texts at a path of field names; for a list, those of every element."""
     if isinstance(value, list):
         for each in value:
             yield from find_texts(each, names)

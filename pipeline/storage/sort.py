@@ -60,10 +60,10 @@ class RunWriter:
 
 
 class Sorter:
-    """Sort one stream of rows below `folder`: write all rows, then read them once. What fits in one run never touches the disk."""
+    """Sort one stream of rows below `folder`: write all rows, then read them once. Rows that fit in one run never touch the disk."""
 
     def __init__(self, folder: Path, schema: pa.Schema, by: Sequence[str], run_bytes: int = 0) -> None:
-        shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped
+        shutil.rmtree(folder, ignore_errors=True)  # left by a stopped run
         folder.mkdir(parents=True)
         self.folder, self._runs = folder, RunWriter(folder, "run", schema, by, run_bytes)
 
@@ -134,7 +134,9 @@ def _split_keys(runs: Sequence[_Run], part_bytes: int) -> list[Key]:
         return []
     counts = [-(-SAMPLES_PER_PART * size // part_bytes) for size in sizes]
     shifts = [number * GOLDEN_RATIO % 1.0 for number in range(len(runs))]
-    samples = sorted(key for run, n, shift in zip(runs, counts, shifts, strict=True) for key in run.sample_keys(n, shift))
+    samples = sorted(
+        key for run, n, shift in zip(runs, counts, shifts, strict=True) for key in run.sample_keys(n, shift)
+    )
     return sorted({samples[number * len(samples) // n_parts] for number in range(1, n_parts)})
 
 

@@ -1,10 +1,10 @@
-"""Compressed files and archive members as streams of bytes: nothing is written to disk, no more than a block is held.
+"""Read compressed files and archive members as byte streams, without writing to disk and with one block in memory.
 
-In: an open file and its name. Out: readable streams, one for a plain or compressed file, one a member for .tar and .zip.
-Names decide the format: `.gz .bz2 .xz .zst .lz4` around anything, `.tgz` for `.tar.gz`. A stream that ends too early is an error,
-never a short text. Covered against hostile input: members that would be written outside (nothing is written), links and
-devices (never followed), texts that unpack to more than `MAX_RATIO` times the file (`BombError`), archives in archives
-(refused). Not covered: tar headers that declare a name of gigabytes.
+In: an open file and its name. Out: readable streams, one for a plain or compressed file, one per member for .tar and .zip.
+Names determine the format: `.gz .bz2 .xz .zst .lz4` around anything, `.tgz` for `.tar.gz`. A truncated stream is an error, never a
+short text. Covers hostile input: path traversal (nothing is written), links and devices (never followed), decompression bombs of
+more than `MAX_RATIO` times the file (`BombError`), nested archives (refused). Does not cover: tar headers that declare a name of
+gigabytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple
 import lz4.frame
 import zstandard
 
-MAX_RATIO = 200  # plain text packs to a twentieth at best; gzip could pack zeros to a thousandth
+MAX_RATIO = 200  # text compresses to a twentieth at best; gzip could compress zeros to a thousandth
 RATIO_SLACK_BYTES = 100_000_000  # small files may exceed the ratio
 BLOCK_BYTES = 1 << 16
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst", ".lz4")
@@ -30,16 +30,16 @@ ARCHIVES = (".tar", ".zip")
 
 BROKEN = (
     *(EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError, tarfile.TarError, zipfile.BadZipFile),
-    *(NotImplementedError, RuntimeError),  # zip: a method that Python does not know, or a password; lz4: all it finds
+    *(NotImplementedError, RuntimeError),  # zip: an unknown method, or a password; lz4: all errors
 )
 
 
 class BombError(Exception):
-    """Unpacks to far more than any text does."""
+    """Report a file that decompresses to far more than any text does."""
 
 
 class Member(NamedTuple):
-    """A regular file inside an archive, or the reason why it can't be read; `read` is good until the next member."""
+    """Describe a file in an archive, or the reason why it can't be read; `read` is valid until the next member."""
 
     name: str
     n_bytes: int
@@ -48,7 +48,7 @@ class Member(NamedTuple):
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """`corpus.txt.gz` → (`.txt`, `.gz`); `.tgz` counts as `.tar.gz`."""
+    """Return (kind, compression) of a file name: `corpus.txt.gz` → (`.txt`, `.gz`); `.tgz` counts as `.tar.gz`."""
     name = name.lower()
     if name.endswith(".tgz"):
         return ".tar", ".gz"
@@ -58,7 +58,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 class CountedFile(io.RawIOBase):
-    """An open file that knows how many bytes have been read from it."""
+    """Wrap an open file and count the bytes read from it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -83,8 +83,8 @@ class CountedFile(io.RawIOBase):
         return len(data)
 
 
-class _Unpacked(io.RawIOBase):
-    """What `source` unpacks to, as long as that stays in proportion."""
+class _Decompressed(io.RawIOBase):
+    """Read the decompressed bytes of `source`. Raises `BombError` if they exceed `MAX_RATIO` times the compressed ones."""
 
     def __init__(self, source: IO[bytes], packed: CountedFile) -> None:
         self.source, self.packed = source, packed
@@ -98,12 +98,12 @@ class _Unpacked(io.RawIOBase):
         buffer[: len(data)] = data
         self.n_bytes += len(data)
         if self.n_bytes > RATIO_SLACK_BYTES + MAX_RATIO * self.packed.n_read:
-            raise BombError(f"{self.n_bytes} bytes came out of {self.packed.n_read}")
+            raise BombError(f"{self.packed.n_read} bytes decompress to {self.n_bytes}")
         return len(data)
 
 
 class _Frames(io.RawIOBase):
-    """zstd or lz4 frames one after the other; unlike the libraries' own readers it notices a missing end."""
+    """Decompress consecutive zstd or lz4 frames; unlike the libraries' own readers, this detects a truncated frame."""
 
     def __init__(self, source: IO[bytes], new_frame: Callable[[], Any]) -> None:
         self.source, self.new_frame = source, new_frame
@@ -115,7 +115,7 @@ class _Frames(io.RawIOBase):
 
     def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         while not self.ready:
-            self.packed = self.packed or self.source.read(4_096)  # a megabyte may come out of it
+            self.packed = self.packed or self.source.read(4_096)  # may decompress to a megabyte
             if not self.packed:
                 if self.frame is not None:
                     raise EOFError("the stream ended before the end marker of its frame")
@@ -131,7 +131,7 @@ class _Frames(io.RawIOBase):
 
 
 def decompress(file: CountedFile, compression: str) -> io.BufferedReader:
-    """The plain bytes of a file with that compression (`""`: none). Reading raises one of `BROKEN`, or `BombError`."""
+    """Open the decompressed bytes of a file with that compression (`""`: none). Reading raises one of `BROKEN`, or `BombError`."""
     packed: Any = file
     match compression:
         case ".gz":
@@ -146,11 +146,11 @@ def decompress(file: CountedFile, compression: str) -> io.BufferedReader:
             opened = _Frames(packed, lz4.frame.LZ4FrameDecompressor)
         case _:
             return io.BufferedReader(packed, BLOCK_BYTES)
-    return io.BufferedReader(_Unpacked(opened, file), BLOCK_BYTES)
+    return io.BufferedReader(_Decompressed(opened, file), BLOCK_BYTES)
 
 
 def read_members(file: CountedFile, kind: str, compression: str) -> Iterator[Member]:
-    """The members of an archive in its own order, folders left out. Raises one of `BROKEN` or `BombError`."""
+    """Yield the members of an archive in its own order, without folders. Raises one of `BROKEN`, or `BombError`."""
     if kind == ".zip":
         yield from _read_zip_members(file)
         return

@@ -1,8 +1,8 @@
-"""Schemas and the Parquet files that hold them: the only file of `pipeline/` that opens Parquet (Arrow: arrow_files.py).
+"""Define schemas, and read and write Parquet: the only file of `pipeline/` that opens Parquet files (Arrow files: arrow.py).
 
-In: a folder of `docs-*.parquet`. Out: record batches, one at a time; or the same kind of folder, written shard by shard.
-Memory: one batch while reading, one shard (`SHARD_BYTES` of text) while writing. Bytes are the same for the same rows:
-fixed codec, no timestamps, row groups cut by rows and text size only.
+In: a folder of `docs-*.parquet`. Out: record batches, one at a time; or a folder of the same kind, written shard by shard.
+Memory: one batch while reading, one shard (`SHARD_BYTES` of text) while writing. Equal rows give equal bytes: fixed codec, no
+timestamps, row groups split by rows and text size only.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -32,7 +32,7 @@ DOCS = pa.schema(
         ("id", pa.string()),
         ("text", pa.string()),
         ("source", pa.string()),
-        ("locator", pa.string()),  # canonical JSON: where exactly in the source
+        ("locator", pa.string()),  # canonical JSON: the exact location in the source
         ("title", pa.string()),
         ("url", pa.string()),
         ("license", pa.string()),  # SPDX expression or "unknown"
@@ -83,14 +83,14 @@ PASSAGES = pa.schema(
 CONVERSATIONS = pa.schema([("id", pa.string()), ("kind", pa.string()), ("messages", pa.string())])
 HELDOUT = pa.schema([*CONVERSATIONS, ("expected", pa.string())])
 
-SHARD_BYTES = 8_000_000  # of text per Parquet file: 40 MB of text gives two cores work to share
+SHARD_BYTES = 8_000_000  # of text per Parquet file: a corpus of 40 MB is work for two cores
 BATCH_ROWS = 2_048
 ROW_GROUP = 16_384
 STREAM_BYTES = 1 << 20
 
 
 def list_shards(folder: Path, stem: str = "docs") -> list[Path]:
-    """The shards of a folder in order. Raises `UserError` if there are none."""
+    """Return the shards of a folder in order. Raises `UserError` if there are none."""
     paths = sorted(folder.glob(f"{stem}-*.parquet"))
     if not paths:
         raise UserError(f"{folder}: no {stem}-*.parquet files", "an empty or missing folder", "run the stage before it")
@@ -100,7 +100,7 @@ def list_shards(folder: Path, stem: str = "docs") -> list[Path]:
 def read_batches(
     folder: Path, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS
 ) -> Iterator[pa.RecordBatch]:
-    """Record batches of all `docs-*.parquet` below `folder`, in order."""
+    """Yield the record batches of all `docs-*.parquet` in `folder`, in order."""
     for path in list_shards(folder):
         yield from read_shard(path, columns, batch_rows)
 
@@ -108,25 +108,25 @@ def read_batches(
 def read_shard(
     path: Path, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS
 ) -> Iterator[pa.RecordBatch]:
-    """Record batches of one Parquet file. Raises `UserError` for a file that is not Parquet."""
+    """Yield the record batches of one Parquet file. Raises `UserError` for a file that is not Parquet."""
     with report_unreadable(path), pq.ParquetFile(path) as file:
         yield from file.iter_batches(batch_size=batch_rows, columns=None if columns is None else list(columns))
 
 
 @contextmanager
 def report_unreadable(path: Path) -> Generator[None]:
-    """Whoever reads this Parquet file inside gets a `UserError` that names it where it is broken or not there."""
+    """Convert errors about a broken or missing Parquet file in the `with` block to a `UserError` that names the file."""
     try:
         yield
     except (pa.ArrowInvalid, FileNotFoundError) as error:
-        todo = "delete it and run its stage again"
+        todo = "delete it and run the stage that writes it again"
         raise UserError(f"{path}: not a readable Parquet file", str(error), todo) from error
 
 
 def read_parquet_stream(stream: IO[bytes], columns: Sequence[str]) -> Iterator[dict[str, object]]:
-    """Rows of anybody's Parquet file, with those of `columns` that it has (all of them if it has none of these); `a.b` is
-    the field b inside a. Text that is not UTF-8 comes as bytes. Memory: a batch, and `STREAM_BYTES` a column, whatever the
-    row groups. Raises `pa.ArrowException` or `OSError` for a broken file."""
+    """Yield the rows of a Parquet file from any source, with those of `columns` that it has (all columns if it has none of these);
+    `a.b` is the field b of a. Text that is not UTF-8 is returned as bytes. Memory: one batch and `STREAM_BYTES` per column, for any
+    row group size. Raises `pa.ArrowException` or `OSError` for a broken file."""
     with pq.ParquetFile(stream, buffer_size=STREAM_BYTES) as file:
         leaves = [f"{file.schema.column(at).path}." for at in range(len(file.schema))]
         names = [name for name in columns if any(leaf.startswith(f"{name}.") for leaf in leaves)] or None
@@ -144,18 +144,18 @@ def _to_python_values(column: pa.Array) -> list[object]:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """One Parquet file as a table."""
+    """Read one Parquet file as a table."""
     with report_unreadable(path):
         return pq.read_table(path, columns=None if columns is None else list(columns))
 
 
 def read_docs(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """All documents of a folder as one table: for columns that fit in memory."""
+    """Read all documents of a folder as one table, for columns that fit in memory."""
     return pa.concat_tables([read_table(path, columns) for path in list_shards(folder)])
 
 
 def count_docs(folder: Path) -> int:
-    """Number of documents from the files' footers alone."""
+    """Return the number of documents, read from the files' footers only."""
     n_docs = 0
     for path in list_shards(folder):
         with report_unreadable(path):
@@ -164,25 +164,25 @@ def count_docs(folder: Path) -> int:
 
 
 def scan_docs(folder: Path, stem: str = "docs") -> pl.LazyFrame:
-    """The documents of a folder as a lazy polars frame: columns and filters are pushed down into the files."""
-    import polars  # the stages' workers do without: 0.14 s and 30 MB each
+    """Return the documents of a folder as a lazy polars frame: columns and filters are pushed down into the files."""
+    import polars  # lazily: workers of stages do not need it (0.14 s and 30 MB each)
 
     return polars.scan_parquet(list_shards(folder, stem))
 
 
 def scan_table(path: Path) -> pl.LazyFrame:
-    """One Parquet file as a lazy polars frame. Raises `UserError` if it is not there."""
+    """Return one Parquet file as a lazy polars frame. Raises `UserError` if it does not exist."""
     import polars
 
     if not path.exists():
-        raise UserError(f"{path}: no such file", "nothing", "run its stage (dvc repro)")
+        raise UserError(f"{path}: no such file", "nothing", "run the stage that writes it (dvc repro)")
     return polars.scan_parquet(path)
 
 
 def read_rows_between(paths: Sequence[Path], low: str, high: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Rows with `low` <= id < `high` of files that are sorted by id, as every stage leaves its documents and its ledger.
+    """Return the rows with `low` <= id < `high` of files that are sorted by id, as every stage writes its documents and its ledger.
 
-    Opens the footers of log2(files) files and decodes only row groups whose statistics allow such an id: milliseconds.
+    Opens the footers of log2(files) files and decodes only row groups whose statistics admit such an id: milliseconds.
     """
     parts: list[pa.Table] = []
     for path in paths[bisect_left(paths, low, key=_read_last_id) :]:
@@ -205,21 +205,21 @@ def _read_last_id(path: Path) -> str:
 
 
 def _get_id_ranges(metadata: pq.FileMetaData) -> list[tuple[str, str]]:
-    """First and last id of each row group; none for an empty file."""
-    place = metadata.schema.names.index("id")
-    columns = [metadata.row_group(group).column(place) for group in range(metadata.num_row_groups)]
+    """Return (first id, last id) of each row group; none for an empty file."""
+    index = metadata.schema.names.index("id")
+    columns = [metadata.row_group(group).column(index) for group in range(metadata.num_row_groups)]
     return [(column.statistics.min, column.statistics.max) for column in columns if column.num_values]
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """One Parquet file; the same rows give the same bytes."""
+    """Write one Parquet file; equal rows give equal bytes."""
     pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP, store_schema=False)
 
 
 class TableWriter:
-    """One Parquet file, piece by piece: the same bytes as `write_table` of all pieces together.
+    """Write one Parquet file piece by piece, with the bytes that `write_table` gives for the concatenated pieces.
 
-    `schema`: that of the first piece if it is not given. Memory: `ROW_GROUP` rows and a piece.
+    `schema` defaults to that of the first piece. Memory: `ROW_GROUP` rows and one piece.
     """
 
     def __init__(self, path: Path, schema: pa.Schema | None = None) -> None:
@@ -255,8 +255,8 @@ class TableWriter:
 
 
 def rechunk(tables: Iterable[pa.Table], n_rows: int, text_bytes: int = 0) -> Iterator[pa.Table]:
-    """The same rows in tables of `n_rows`, or fewer where their texts reach `text_bytes` before that (0: never): where they
-    were cut does not show, and long texts don't fill the memory."""
+    """Yield the same rows in tables of `n_rows`, or fewer where their texts reach `text_bytes` first (0: no limit). The result does
+    not depend on how the input was split, and long texts do not exhaust memory."""
     held: list[pa.Table] = []
     n_held = n_bytes = 0
     for table in tables:
@@ -277,12 +277,12 @@ def rechunk(tables: Iterable[pa.Table], n_rows: int, text_bytes: int = 0) -> Ite
 
 
 def _compute_text_ends(table: pa.Table) -> npt.NDArray[np.int64]:
-    """Where each text would end if they stood one after the other, in bytes."""
+    """Return the end of each text in bytes, if all texts were concatenated."""
     return np.cumsum(pc.binary_length(table.column("text")).to_numpy(), dtype=np.int64)
 
 
 def write_ledger(folder: Path, rows: pa.Table | Iterable[dict[str, object]]) -> pa.Table:
-    """`ledger.parquet`, sorted by id and reason so that the order of work does not show."""
+    """Write `ledger.parquet` and return it, sorted by id and reason so that it does not depend on the order of work."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=LEDGER)
     table = table.cast(LEDGER).sort_by([("id", "ascending"), ("reason", "ascending")])
     write_table(folder / "ledger.parquet", table)
@@ -292,7 +292,7 @@ def write_ledger(folder: Path, rows: pa.Table | Iterable[dict[str, object]]) -> 
 def make_dropped_rows(
     ids: pa.ChunkedArray | pa.Array, *, stage: str, reason: Any, value: Any, threshold: Any, other_id: Any
 ) -> pa.Table:
-    """Ledger rows of documents that a stage drops, from columns (NumPy or Arrow) as long as `ids`."""
+    """Return the ledger rows of documents that a stage drops; the other arguments are columns (NumPy or Arrow) as long as `ids`."""
     constant = {"stage": pa.repeat(stage, len(ids)), "decision": pa.repeat("dropped", len(ids))}
     reasons = pa.array(reason, pa.string())
     return pa.table(
@@ -301,7 +301,7 @@ def make_dropped_rows(
 
 
 def copy_docs(paths: Sequence[Path], is_kept: Any, out: Path) -> int:
-    """Writes the documents marked (one Boolean each, over all shards), in order; returns their bytes of text."""
+    """Write the documents flagged in `is_kept` (one Boolean each, over all shards), in order. Return their number of bytes of text."""
     first, n_bytes = 0, 0
     with ShardWriter(out) as writer:
         for path in paths:
@@ -314,7 +314,7 @@ def copy_docs(paths: Sequence[Path], is_kept: Any, out: Path) -> int:
 
 
 class ShardWriter:
-    """Writes documents as `docs-00000.parquet`, … of about `shard_bytes` of text each."""
+    """Write documents as `docs-00000.parquet`, … of about `shard_bytes` of text each."""
 
     def __init__(
         self, folder: Path, schema: pa.Schema = DOCS, shard_bytes: int = SHARD_BYTES, stem: str = "docs"
@@ -343,7 +343,7 @@ class ShardWriter:
             self._batches, self._bytes = [], 0
 
     def close(self) -> None:
-        """Writes what is left; an empty corpus still gets one (empty) shard, so that readers find a schema."""
+        """Write the remaining documents; an empty corpus still gets one empty shard, so that readers find a schema."""
         if self.n_shards == 0 and not self._batches:
             self._batches = [pa.RecordBatch.from_pylist([], schema=self.schema)]
         self._flush()

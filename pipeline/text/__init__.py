@@ -1,1 +1,1 @@
-"""Pure functions over columns: Arrow and NumPy in, Arrow and NumPy out. No files, no clocks, no torch."""
+"""Provide pure functions over columns: Arrow and NumPy in, Arrow and NumPy out; no files, no clocks, no torch."""

@@ -1,6 +1,6 @@
-"""Arrow strings as flat bytes and offsets, and back: what the compiled kernels read and write.
+"""Convert Arrow strings to flat bytes and offsets, which the compiled kernels read and write, and back.
 
-No copy on the way in (a slice of a column stays a slice); one copy of the offsets on the way out.
+`to_utf8` does not copy the bytes (a slice of a column stays a slice); `from_utf8` copies the offsets once.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Fractions: TypeAlias = npt.NDArray[np.float64]
 
 
 def to_one_array(column: pa.Array | pa.ChunkedArray) -> pa.StringArray:
-    """A column as one array."""
+    """Return a column as one array."""
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def to_utf8(texts: pa.StringArray) -> tuple[Bytes, Offsets]:
-    """The UTF-8 bytes of all rows, and where each row starts in them (one more offset than rows)."""
+    """Return the UTF-8 bytes of all rows, and the offset of each row in them (one more offset than rows)."""
     assert texts.null_count == 0, "a text is never null"
     _, starts, data = texts.buffers()
     if len(texts) == 0:
@@ -35,6 +35,6 @@ def to_utf8(texts: pa.StringArray) -> tuple[Bytes, Offsets]:
 
 
 def from_utf8(data: Bytes, offsets: Offsets) -> pa.StringArray:
-    """The column that these bytes and offsets are."""
+    """Return the column with these bytes and offsets."""
     starts = pa.py_buffer(offsets.astype(np.int32))
     return pa.StringArray.from_buffers(len(offsets) - 1, starts, pa.py_buffer(np.ascontiguousarray(data)))

@@ -1,5 +1,4 @@
-"""What compiled functions want of the machine and Numba has no word for: no counting of references, eight bytes at once,
-trailing zeros.
+"""Provide primitives that Numba lacks for compiled functions: no reference counting, loads of eight bytes, trailing zeros.
 
 In and out: arrays of bytes and numbers, inside compiled functions only.
 """
@@ -31,10 +30,10 @@ _LOW = np.uint64(0x7F7F7F7F7F7F7F7F)
 
 
 def leaf(function: Function) -> Function:
-    """Compiles a function that makes no arrays, into whoever calls it.
+    """Compile a function that creates no arrays so that it is inlined into its callers.
 
-    Numba counts the references of every array at each call, also where it inlines: a call each that keeps all else out of the
-    registers. `_nrt=False` leaves the counting out; splitting off a comma takes 10 ns then, not 120.
+    Numba counts references of every array at each call, even where it inlines: one call each, which spills the registers.
+    `_nrt=False` disables the counting; splitting off a comma then takes 10 ns instead of 120.
     """
     return cast("Any", numba.njit)(nogil=True, forceinline=True, _nrt=False)(function)
 
@@ -44,12 +43,12 @@ decode: Callable[[Bytes, int], tuple[int, int]] = leaf(letters.decode.py_func)  
 
 @intrinsic
 def _load64(_context: Any, data: Any, i: Any) -> Any:
-    """The eight bytes from i on as a little-endian number; they must all be in the array."""
+    """Load the eight bytes from index i on as a little-endian number; they must all be in the array."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         view = context.make_array(signature.args[0])(context, builder, args[0])
-        place = builder.bitcast(builder.gep(view.data, [args[1]]), ir.IntType(64).as_pointer())
-        value = builder.load(place)
+        pointer = builder.bitcast(builder.gep(view.data, [args[1]]), ir.IntType(64).as_pointer())
+        value = builder.load(pointer)
         value.align = 1
         return value
 
@@ -61,7 +60,7 @@ load64: Callable[[Bytes, int], np.uint64] = cast("Any", _load64)
 
 @intrinsic
 def _trailing_zeros(_context: Any, number: Any) -> Any:
-    """Zero bits below the lowest one; 64 for 0."""
+    """Count the zero bits below the lowest set bit; 64 for 0."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
@@ -74,14 +73,14 @@ trailing_zeros: Callable[[np.uint64], int] = cast("Any", _trailing_zeros)
 
 @leaf
 def equal_bytes(word: np.uint64, wanted: np.uint64) -> np.uint64:  # pragma: no cover (compiled)
-    """The high bits of the bytes that are equal in both numbers. The lowest of them is right; one above it may be wrong."""
+    """Return the high bits of the bytes that are equal in both numbers. The lowest one is exact; higher ones may be false positives."""
     other = word ^ wanted
     return (other - ONES) & ~other & _HIGH
 
 
 @leaf
 def count_letters(data: Bytes, i: int, stop: int) -> int:  # pragma: no cover (compiled)
-    """ASCII letters from byte i on, eight bytes a step. Source: Mycroft's test of bytes in a word."""
+    """Count the ASCII letters from index i on, eight bytes per step. Source: Mycroft's test of bytes in a word."""
     start = i
     while i + 8 <= len(data) and i < stop:
         word = load64(data, i)
@@ -97,13 +96,13 @@ def count_letters(data: Bytes, i: int, stop: int) -> int:  # pragma: no cover (c
 
 @leaf
 def count_visible(data: Bytes, i: int, stop: int) -> int:  # pragma: no cover (compiled)
-    """Bytes from i to `stop` that are neither white space nor control characters of ASCII, eight a step."""
+    """Count the bytes from i up to `stop` that are neither ASCII white space nor control characters, eight bytes per step."""
     n = 0
     while i + 8 <= stop:
         word = load64(data, i)
         visible = (((word & _LOW) + _PAST_SPACE) | word) & _HIGH
         ones = visible >> np.uint64(7)
-        n += np.int64((ones * ONES) >> np.uint64(56))  # the highest byte of the product is the sum of all
+        n += np.int64((ones * ONES) >> np.uint64(56))  # the highest byte of the product is the sum of all bytes
         i += 8
     while i < stop:
         n += data[i] > 32
@@ -113,12 +112,12 @@ def count_visible(data: Bytes, i: int, stop: int) -> int:  # pragma: no cover (c
 
 @leaf
 def find_byte(data: Bytes, i: int, stop: int, byte: int) -> int:  # pragma: no cover (compiled)
-    """The first such byte from byte i on, or `stop`; eight bytes a step."""
+    """Return the index of the first such byte from i on, or `stop`; eight bytes per step."""
     wanted = ONES * np.uint64(byte)
     while i + 8 <= len(data) and i < stop:
-        found = equal_bytes(load64(data, i), wanted)
-        if found:
-            return min(i + (trailing_zeros(found) >> 3), stop)
+        matches = equal_bytes(load64(data, i), wanted)
+        if matches:
+            return min(i + (trailing_zeros(matches) >> 3), stop)
         i += 8
     while i < stop and data[i] != byte:
         i += 1
@@ -127,5 +126,5 @@ def find_byte(data: Bytes, i: int, stop: int, byte: int) -> int:  # pragma: no c
 
 @leaf
 def find_newline(data: Bytes, i: int, stop: int) -> int:  # pragma: no cover (compiled)
-    """The first newline from byte i on, or `stop`."""
+    """Return the index of the first newline from i on, or `stop`."""
     return find_byte(data, i, stop, 10)

@@ -1,13 +1,13 @@
-"""xxHash64 in compiled form, for kernels that hash slices of a buffer without making an object of each.
+"""Implement xxHash64 for compiled kernels, which hash slices of a buffer without creating an object for each.
 
-`xxh64(data, start, stop)` equals `xxhash.xxh64_intdigest(data[start:stop])` (seed 0): a published function, so that whoever
-checks our figures can compute the same hash by other means. Source: the xxHash specification, version 0.2.0, part XXH64.
+`xxh64(data, start, stop)` equals `xxhash.xxh64_intdigest(data[start:stop])` (seed 0): a published function, so that anyone can verify
+our results with another implementation. Source: the xxHash specification, version 0.2.0, part XXH64.
 
-`xxh64_many` does it for many short slices: their words are first laid out as columns of a block, then one loop without
-branches goes over the block, eight slices at once where the CPU can. One slice after the other costs 16 ns for 32 bytes,
-most of it mispredicted branches on the length; as columns it is 4 ns (AMD EPYC, AVX-512).
+`xxh64_many` hashes many short slices: it first transposes their words into columns of a block, then processes the block in one
+branch-free loop, eight slices at once where the CPU supports it. Hashing one slice after the other takes 16 ns for 32 bytes, mostly
+for mispredicted branches on the length; the columns take 4 ns (AMD EPYC, AVX-512).
 
-Numba's cache looks at the file that a kernel is in, not at the files of the functions it calls: after an edit here, delete
+Numba's cache tracks the file that contains a kernel, not the files of the functions that it calls: after an edit here, delete
 `pipeline/text/__pycache__`.
 """
 
@@ -25,8 +25,8 @@ _P4 = np.uint64(0x85EBCA77C2B2AE63)
 _P5 = np.uint64(0x27D4EB2F165667C5)
 _LANE_1 = np.uint64((0x9E3779B185EBCA87 + 0xC2B2AE3D27D4EB4F) % 2**64)
 _LANE_4 = np.uint64(2**64 - 0x9E3779B185EBCA87)
-BLOCK = 256  # slices hashed together: ten columns of them are 20 KB, which stay in the first cache
-SHORT = 64  # bytes that a slice in a column takes less than
+BLOCK = 256  # slices hashed together: their ten columns are 20 KB, which fit in the L1 cache
+SHORT = 64  # slices of fewer bytes are hashed in columns
 
 
 @numba.njit
@@ -83,7 +83,7 @@ def _finish(whole: np.uint64) -> np.uint64:  # pragma: no cover (compiled)
 
 @numba.njit
 def xxh64(data: Bytes, start: int, stop: int) -> np.uint64:  # pragma: no cover (compiled)
-    """XXH64 with seed 0 of the bytes from `start` up to `stop`."""
+    """Return XXH64 with seed 0 of the bytes from `start` up to `stop`."""
     i = np.uint64(start)
     end = np.uint64(stop)
     size = end - i
@@ -116,7 +116,7 @@ def xxh64(data: Bytes, start: int, stop: int) -> np.uint64:  # pragma: no cover 
 def xxh64_many(
     data: Bytes, starts: Offsets, stops: Offsets, block: Hashes, out: Hashes
 ) -> None:  # pragma: no cover (compiled)
-    """`out[j]` = XXH64 of the bytes from `starts[j]` up to `stops[j]`. `block` is `new_block()`, used again and again."""
+    """Set `out[j]` to XXH64 of the bytes from `starts[j]` up to `stops[j]`. `block` comes from `make_block()` and can be reused."""
     for first in range(0, len(out), BLOCK):
         n = min(BLOCK, len(out) - first)
         n_other = 0
@@ -124,7 +124,7 @@ def xxh64_many(
             start = starts[first + j]
             size = stops[first + j] - start
             if size >= SHORT or start + SHORT > len(data):
-                n_other += 1  # too long for a column, or too near the end of the buffer to read whole words
+                n_other += 1  # too long for a column, or too close to the end of the buffer to load whole words
                 continue
             i, s = np.uint64(start), np.uint64(size)
             block[j] = _word64(data, i)
@@ -148,13 +148,15 @@ def xxh64_many(
 
 @numba.njit(nogil=True)
 def make_block() -> Hashes:  # pragma: no cover (compiled)
+    """Return a buffer for `xxh64_many`."""
     return np.zeros(10 * BLOCK, np.uint64)
 
 
 @numba.njit(nogil=True)
 def _hash_columns(block: Hashes, n: int) -> None:  # pragma: no cover (compiled)
-    """Columns: four words of the head, three of the tail, the last bytes, the size; result. All cases are computed, and the
-    one that the size asks for is chosen: nothing branches. One flat array, so that the compiler sees that nothing overlaps."""
+    """Hash the columns of a block: four words of the head, three of the tail, the last bytes, the size; then the result. All cases are
+    computed and the one for the size is selected, without branches. The block is one flat array, so that the compiler can rule out
+    aliasing."""
     for j in range(n):
         a = _round(_LANE_1, block[j])
         b = _round(_P2, block[BLOCK + j])

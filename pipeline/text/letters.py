@@ -1,9 +1,9 @@
-"""What each code point is to us: symbol, space, letter, digit, or a letter of a script that sets no spaces.
+"""Classify code points: symbol, space, letter, digit, or a letter of a script that does not separate words by spaces.
 
-One table for the basic plane (64 KiB, built on first use from `unicodedata`), and one entry more for everything above it:
-nearly all of that is pictographs, which stand alone as words and are no letters.
+There is one table for the Basic Multilingual Plane (64 KiB, built on first use from `unicodedata`) with one more entry for all code
+points above it: nearly all of these are pictographs, each of which is a word of its own and not a letter.
 
-Numba's cache looks at the file that a kernel is in, not at the files of the functions it calls: after an edit of `decode`,
+Numba's cache tracks the file that contains a kernel, not the files of the functions that it calls: after an edit of `decode`,
 delete `pipeline/text/__pycache__`.
 """
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pipeline.text.columns import Bytes
 
 SYMBOL, SPACE, LETTER, DIGIT, SOLO, PICTOGRAPH = 0, 1, 2, 3, 4, 5
-ABOVE = 0x10000  # what `decode` says of every code point above the basic plane
+ABOVE = 0x10000  # what `decode` returns for every code point above the Basic Multilingual Plane
 
 _SPACELESS = (
     (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
@@ -34,17 +34,17 @@ _SPACELESS = (
 
 @cache
 def build_char_classes() -> Bytes:
-    """The class of each of the first 65,536 code points, and at `ABOVE` that of all others."""
+    """Return the class of each of the first 65,536 code points, and at index `ABOVE` that of all others."""
     classes = np.zeros(ABOVE + 1, dtype=np.uint8)
     classes[ABOVE] = PICTOGRAPH
     for point in range(ABOVE):
-        letter = chr(point)
-        category = unicodedata.category(letter)
+        char = chr(point)
+        category = unicodedata.category(char)
         if category[0] in "LM":
             classes[point] = LETTER
-        elif category[0] == "N" or letter == "_":
+        elif category[0] == "N" or char == "_":
             classes[point] = DIGIT
-        elif letter.isspace():
+        elif char.isspace():
             classes[point] = SPACE
         elif category == "So" and 0x2600 <= point < 0x2800:
             classes[point] = PICTOGRAPH
@@ -56,9 +56,11 @@ def build_char_classes() -> Bytes:
 
 @cache
 def build_folded_points() -> npt.NDArray[np.int32]:
-    """For each of the first 131,072 code points its lower-case one, if a text of such points alone is NFKC as it stands and
-    lowers point by point; else -1. Not so: what NFKC changes, what may join the letter before it (marks, vowels of Hangul),
-    what lowers to two points, the sigma whose form depends on its place, and planes hardly ever met."""
+    """Return the lower-case code point of each of the first 131,072 code points, or -1 for one that must be folded in context.
+
+    A text of code points other than -1 is already NFKC and can be lowered one by one. -1 are code points that NFKC changes, that may
+    combine with the preceding one (combining marks, Hangul vowels), that lower to two code points, the sigma, whose lower case
+    depends on its position, and those of rare planes."""
     seconds = {chr(point) for point in (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))}
     for point in range(0x20000):
         parts = unicodedata.decomposition(chr(point)).split()
@@ -67,14 +69,14 @@ def build_folded_points() -> npt.NDArray[np.int32]:
     folded = np.full(0x20000, -1, np.int32)
     for first, last in ((0, 0xD800), (0xE000, 0x10000), (0x1F000, 0x20000)):
         for point in range(first, last):
-            letter = chr(point)
-            lower = letter.lower()
+            char = chr(point)
+            lower = char.lower()
             if (
                 len(lower) == 1
-                and letter != "Σ"
-                and unicodedata.is_normalized("NFKC", letter)
-                and unicodedata.combining(letter) == 0
-                and unicodedata.normalize("NFD", letter)[0] not in seconds
+                and char != "Σ"
+                and unicodedata.is_normalized("NFKC", char)
+                and unicodedata.combining(char) == 0
+                and unicodedata.normalize("NFD", char)[0] not in seconds
             ):
                 folded[point] = ord(lower)
     return folded
@@ -82,7 +84,7 @@ def build_folded_points() -> npt.NDArray[np.int32]:
 
 @numba.njit
 def decode(data: Bytes, i: int | np.uint64) -> tuple[int, int]:  # pragma: no cover (compiled)
-    """The code point at byte i of valid UTF-8, or `ABOVE`, and how many bytes it takes."""
+    """Return (code point at byte i of valid UTF-8, or `ABOVE`; its number of bytes)."""
     byte = int(data[i])
     if byte < 0x80:
         return byte, 1
@@ -95,7 +97,7 @@ def decode(data: Bytes, i: int | np.uint64) -> tuple[int, int]:  # pragma: no co
 
 @numba.njit
 def decode_any(data: Bytes, i: np.uint64) -> tuple[int, int]:  # pragma: no cover (compiled)
-    """The code point at byte i of valid UTF-8, of any plane, and how many bytes it takes."""
+    """Return (code point at byte i of valid UTF-8, of any plane; its number of bytes)."""
     point, width = decode(data, i)
     if width < 4:
         return point, width
@@ -105,7 +107,7 @@ def decode_any(data: Bytes, i: np.uint64) -> tuple[int, int]:  # pragma: no cove
 
 @numba.njit
 def encode(point: int, out: Bytes, n: np.uint64) -> int:  # pragma: no cover (compiled)
-    """Writes the code point as UTF-8 from `out[n]` on; how many bytes that takes."""
+    """Write a code point as UTF-8 from `out[n]` on; return its number of bytes."""
     if point < 0x80:
         out[n] = point
         return 1

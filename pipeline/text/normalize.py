@@ -1,11 +1,12 @@
-"""Text to comparable text: case, compatible letters and spacing folded away, then words.
+"""Normalize texts for comparison: fold case, compatibility characters and white space, then split into words.
 
-In: an Arrow column of strings. Out: a column as long, in the same order. Time and memory are linear in the bytes of the
+In: an Arrow column of strings. Out: a column of the same length, in the same order. Time and memory are linear in the bytes of the
 column; callers pass one batch at a time.
 
-A word is a run of letters, marks and digits (and `_`), in lower case. Scripts that set no spaces between words (Han, kana,
-Thai, Lao, Khmer, Burmese, Tibetan) give one word a letter, emoji one word each, so that a shingle of n words is some text
-everywhere. Punctuation separates. (Penedo et al. 2024, FineWeb, normalise words before hashing; the table is ours.)
+A word is a run of letters, combining marks and digits (and `_`), in lower case. In scripts without spaces between words (Han, kana,
+Thai, Lao, Khmer, Burmese, Tibetan) every letter is a word, and so is every emoji, so that a shingle of n words covers a similar
+amount of text in every script. Punctuation separates words. (Penedo et al. 2024, FineWeb, normalize words before hashing; the table is
+ours.)
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -27,10 +28,10 @@ _SPACED = np.where(np.isin(np.arange(256), (9, 10, 11, 12, 13)), 32, np.arange(2
 
 
 def fold(texts: pa.StringArray) -> pa.StringArray:
-    """NFKC, lower case. Rows in ASCII skip the Unicode tables; rows of letters that NFKC leaves alone, which is nearly all
-    others, are lowered by one table (1.5 µs for 2 KB); the rest goes through Python (8 µs).
+    """Return the texts in NFKC and lower case. ASCII rows skip the Unicode tables; rows of characters that NFKC does not change, which
+    are nearly all others, are lowered by one table (1.5 µs for 2 KB); Python processes the rest (8 µs).
 
-    Arrow's own `utf8_normalize` decomposes whatever form it is asked for (25.0, apache/arrow#51225), and takes twice the time.
+    Arrow's own `utf8_normalize` decomposes for every form requested (25.0, apache/arrow#51225), and takes twice the time.
     """
     is_ascii = pc.string_is_ascii(texts)
     lowered = pc.ascii_lower(texts)
@@ -48,13 +49,13 @@ def fold(texts: pa.StringArray) -> pa.StringArray:
 
 
 def squeeze(folded: pa.StringArray) -> pa.StringArray:
-    """Each run of white space becomes one space, none at the ends: what two documents must share to be the same."""
+    """Collapse each run of white space to one space, and strip both ends: documents with equal results are exact duplicates."""
     data, offsets = to_utf8(folded)
     return from_utf8(*_squeeze(data, offsets, _SPACED))
 
 
 def split_words(folded: pa.StringArray) -> pa.StringArray:
-    """The words of each row, one space between two of them."""
+    """Return the words of each row, separated by one space."""
     data, offsets = to_utf8(folded)
     classes = build_char_classes()
     is_letter = np.isin(classes[:128], (LETTER, DIGIT))
@@ -95,9 +96,9 @@ def _fold(
     return out[:n], ends, is_done
 
 
-# The two kernels below have no branch on the text: which byte starts or ends a word can't be predicted, and 600 wrong guesses
-# in a document of 300 words cost more than all the rest. A byte is always written; whether it stays is how far the end moves.
-# Indices are unsigned, so that numba does not ask whether they count from the end of the array: 0.7 instead of 1.8 µs for 2 KB.
+# The two kernels below do not branch on the text: which byte starts or ends a word is unpredictable, and 600 mispredictions in a
+# document of 300 words cost more than all the rest. Every byte is written; the end advances only past bytes that are kept.
+# Indices are unsigned, so that Numba does not check for negative ones (wraparound): 0.7 instead of 1.8 µs for 2 KB.
 
 
 @numba.njit(cache=True, nogil=True)
@@ -109,8 +110,8 @@ def _squeeze(data: Bytes, offsets: Offsets, spaced: Bytes) -> tuple[Bytes, Offse
     for row in range(n_rows):
         start, stop = offsets[row], offsets[row + 1]
         size = stop - start
-        row_in, row_out = data[start:stop], out[n : n + size]  # from 0 up, so that these loops are vectorised
-        n_double = np.int64(0)  # most texts are done with them: every gap is one byte
+        row_in, row_out = data[start:stop], out[n : n + size]  # indexed from 0, so that these loops are vectorized
+        n_double = np.int64(0)  # most texts have none, i.e. every gap is one byte, and are done after this loop
         for i in range(size):
             byte = row_in[i]
             row_out[i] = np.uint8(32) if (byte == 32) | (np.uint8(byte - np.uint8(9)) < 5) else byte
@@ -138,7 +139,7 @@ def _squeeze(data: Bytes, offsets: Offsets, spaced: Bytes) -> tuple[Bytes, Offse
 def _split_ascii(
     data: Bytes, start: int, stop: int, kept: Bytes, out: Bytes, n: np.int64
 ) -> np.int64:  # pragma: no cover (compiled)
-    """Writes the words of one row in ASCII, where no letter stands alone, from `out[n]` on; returns where they end."""
+    """Write the words of one ASCII row, in which no letter is a word of its own, from `out[n]` on; return their end."""
     end = np.uint64(n)
     was_letter = np.uint64(0)
     for i in range(np.uint64(start), np.uint64(stop)):
@@ -154,10 +155,10 @@ def _split_ascii(
 def _split_any(
     data: Bytes, start: int, stop: int, classes: Bytes, kept: Bytes, out: Bytes, n: np.int64
 ) -> np.int64:  # pragma: no cover (compiled)
-    """The same for any row: runs of ASCII as above, other letters one by one."""
+    """Write the words of any row: ASCII as above, other code points one by one."""
     end = np.uint64(n)
     one = np.uint64(1)
-    was_letter = np.uint64(0)  # the word written last may go on
+    was_letter = np.uint64(0)  # the last word may continue
     i, last = np.uint64(start), np.uint64(stop)
     while i < last:
         byte = data[i]
@@ -170,16 +171,16 @@ def _split_any(
             continue
         point, width = decode(data, i)
         kind = classes[point]
-        goes_on = kind in (LETTER, DIGIT)
-        if was_letter and not goes_on:
+        continues = kind in (LETTER, DIGIT)
+        if was_letter and not continues:
             out[end] = 32
             end += one
-        was_letter = np.uint64(goes_on)
-        if goes_on or kind > DIGIT:
+        was_letter = np.uint64(continues)
+        if continues or kind > DIGIT:
             for j in range(np.uint64(width)):
                 out[end + j] = data[i + j]
             end += np.uint64(width)
-            if not goes_on:  # a word of its own
+            if not continues:  # a word of its own
                 out[end] = 32
                 end += one
         i += np.uint64(width)
@@ -192,9 +193,7 @@ def _split_words(
 ) -> tuple[Bytes, Offsets]:  # pragma: no cover (compiled)
     n_rows = len(offsets) - 1
     size = offsets[n_rows] - offsets[0]
-    out = np.empty(
-        size + size // 2 + 2, np.uint8
-    )  # at worst 4 bytes (a letter of ASCII, one that stands alone) become 6
+    out = np.empty(size + size // 2 + 2, np.uint8)  # at worst 4 bytes (an ASCII letter, a one-letter word) become 6
     ends = np.zeros(n_rows + 1, np.int64)
     n = np.int64(0)
     for row in range(n_rows):

@@ -1,6 +1,6 @@
-"""A passage: what the stage index cuts documents into, what `search_docs` returns, and what answers quote.
+"""Define a passage: the unit that stage index splits documents into, that `search_docs` returns and that answers quote.
 
-Kept apart from both of its users: index writes passages, conversations reads them.
+It is defined here because two stages use it: index writes passages, conversations reads them.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 
 class Passage(NamedTuple):
-    """One passage. `sentence` is its first sentence, as it appears in `text`; `is_symbol` distinguishes a Python name from
-    a title of prose."""
+    """Hold one passage. `sentence` is its first sentence, as it appears in `text`; `is_symbol` distinguishes a Python name from a
+    title of prose."""
 
     id: str
     title: str

@@ -116,7 +116,7 @@ def test_dropped_documents_are_counted_by_set(tmp_path: Path) -> None:
         ("a.jsonl", b'{"question": "x"}\n', ["answer"], "no row has answer"),
         ("a.jsonl", b'{"question": "x"}\n', [], "no fields are named"),
         ("a.jsonl", b'{"question": "x"}\nnothing\n', ["question"], "line 2 is not JSON"),
-        ("a.jsonl", b"[1]\n", ["question"], "line 1 is no JSON object"),
+        ("a.jsonl", b"[1]\n", ["question"], "line 1 is not a JSON object"),
         ("a.jsonl", b'{"question": ""}\n', ["question"], "no row has question"),
         ("a.jsonl", b"\xff\n", ["question"], "not readable"),
         ("a.jsonl.gz", b"no gzip", ["question"], "not readable"),

@@ -80,6 +80,6 @@ def test_a_changed_file_of_an_input_folder_makes_another_run_of_filter(flag: str
 
 def test_filter_reaches_no_reader_of_download() -> None:
     graph = grimp.build_graph("pipeline", cache_dir=None)
-    reached = graph.find_upstream_modules("pipeline.filter")
+    reached = graph.find_upstream_modules("pipeline.filter", as_package=True)
     assert "pipeline.storage.files" in reached
     assert not {name for name in reached if name.startswith("pipeline.download.sources")}
