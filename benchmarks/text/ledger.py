@@ -23,11 +23,11 @@ import pyarrow.compute as pc
 from benchmarks.measure import Result, Row, seconds
 from pipeline.download.tombstones import make_tombstone
 from pipeline.ledger import takedown
-from pipeline.ledger.diff import diff
-from pipeline.ledger.places import STAGES, DataSnapshot, DvcCache
-from pipeline.ledger.replay import replay
+from pipeline.ledger.diff import compare_snapshots
+from pipeline.ledger.places import DataSnapshot, DvcCache, list_text_stages
+from pipeline.ledger.replay import replay_thresholds
 from pipeline.ledger.versions import RegisteredVersions
-from pipeline.ledger.why import why
+from pipeline.ledger.why import explain
 from pipeline.storage.tables import (
     DOCS,
     TOKEN_DOCS,
@@ -98,7 +98,7 @@ def hexadecimal(high: np.ndarray, low: np.ndarray) -> pa.StringArray:
 
 def write_stages(root: Path, n_docs: int) -> None:
     """Write what the stages would write, and the same for another threshold of the filter (without texts)."""
-    folders = {stage: root / stage for stage in (*STAGES, "filter_after")}
+    folders = {stage: root / stage for stage in (*list_text_stages(), "filter_after")}
     for folder in folders.values():
         folder.mkdir(parents=True)
     write_table(
@@ -210,7 +210,7 @@ def run(*, n_docs: int = 200_000) -> Result:
         maker.start()  # in its own process, so that its memory does not count
         maker.join()
         assert maker.exitcode == 0
-        folders = {stage: folder / stage for stage in STAGES}
+        folders = {stage: folder / stage for stage in list_text_stages()}
         before = DataSnapshot("before", folders)
         after = DataSnapshot("after", folders | {"filter": folder / "filter_after"})
         return measure_commands(before, after, n_docs)
@@ -223,10 +223,10 @@ def measure_commands(before: DataSnapshot, after: DataSnapshot, n_docs: int) -> 
     registry, plain = RegisteredVersions(before.final, DvcCache(before.final)), Plain(before, after)
 
     def ask(query: str) -> Callable[[], object]:
-        return lambda: why(before, query, [], registry, Path("none"))
+        return lambda: explain(before, query, [], registry, Path("none"))
 
     def take(kind: str, value: str) -> Callable[[], object]:
-        return lambda: takedown.plan(before, [make_tombstone(kind, value, "asked")], registry, with_duplicates=False)
+        return lambda: takedown.plan_takedown(before, [make_tombstone(kind, value, "asked")], registry, with_duplicates=False)
 
     words, domain, license = doc["text"][20:90], "site77.example.org", "CC-BY-NC-4.0"
     commands: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
@@ -238,8 +238,8 @@ def measure_commands(before: DataSnapshot, after: DataSnapshot, n_docs: int) -> 
         "takedown --url": (take("url", doc["url"]), lambda: plain.find("url", doc["url"])),
         "takedown --domain": (take("domain", domain), lambda: plain.find("url", domain)),
         "takedown --license": (take("license", license), lambda: plain.find("license", license)),
-        "diff A B": (lambda: diff(before, after), plain.differences),
-        "replay": (lambda: replay(before.final, [f"{PARAM}=51"]), lambda: plain.replay(51.0)),
+        "diff A B": (lambda: compare_snapshots(before, after), plain.differences),
+        "replay": (lambda: replay_thresholds(before.final, [f"{PARAM}=51"]), lambda: plain.replay(51.0)),
     }
     took = {name: (*best_of_two(ours), peak_memory_gb()) for name, (ours, _) in commands.items()}
     plain_seconds = {name: best_of_two(peer)[0] for name, (_, peer) in commands.items()}

@@ -1,1 +1,1 @@
-"""Every decision about every document: `why`, `diff`, `takedown` and `replay` (python -m pipeline.ledger)."""
+"""Queries on every decision about every document: `why`, `diff`, `takedown` and `replay` (python -m pipeline.ledger)."""

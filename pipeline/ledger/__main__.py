@@ -1,196 +1,170 @@
-"""python -m pipeline.ledger why | diff | takedown | replay: ask about documents, compare corpora, take documents out.
+"""python -m pipeline.ledger why | diff | takedown | replay: query the decisions on documents, and take documents down.
 
-In: the folders that the stages made (their places are read from dvc.yaml, or `--data FOLDER` holds one folder a stage), Git,
-DVC's cache and the registry. Out: an answer on the terminal; only `takedown` writes, and only data/takedowns.jsonl.
-Exit codes: 0 good, 1 a person's error (three lines, no traceback), 2 usage, 130 Ctrl-C.
+In: the folders that the stages wrote (located by dvc.yaml, or `--data FOLDER` with one folder per stage), Git, DVC's cache and the
+registry. Out: an answer on the terminal; only `takedown` writes, and only data/takedowns.jsonl.
+Exit codes: 0 success, 1 user error, 2 usage, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from polars.exceptions import ComputeError
 
 from pipeline.download.tombstones import Tombstone, make_tombstone
-from pipeline.frame.environment import read_flag
 from pipeline.frame.errors import UserError
 from pipeline.ledger import show, takedown
-from pipeline.ledger.diff import diff
-from pipeline.ledger.find import titles
-from pipeline.ledger.places import DataSnapshot, DvcCache, Lineage, lineage_at, snapshot, stage_folders
-from pipeline.ledger.replay import replay
-from pipeline.ledger.versions import Registered, RegisteredVersions
-from pipeline.ledger.why import why
-
-WORKSPACE = "workspace"
-MIN_RUN_NAME = 7  # letters of a version's fingerprint
+from pipeline.ledger.diff import compare_snapshots
+from pipeline.ledger.find import read_titles
+from pipeline.ledger.places import DataSnapshot, DvcCache, find_stage_folders
+from pipeline.ledger.replay import replay_thresholds
+from pipeline.ledger.states import WORKSPACE, open_state
+from pipeline.ledger.versions import RegisteredVersions
+from pipeline.ledger.why import explain
 
 
 def _why(args: argparse.Namespace) -> None:
     root = Path.cwd()
     stones = takedown.read_stones(args.takedowns)
-    print(why(_workspace(args), args.query, stones, RegisteredVersions(root, DvcCache(root)), args.takedowns))
+    print(explain(_get_workspace(args), args.query, stones, RegisteredVersions(root, DvcCache(root)), args.takedowns))
 
 
 def _diff(args: argparse.Namespace) -> None:
     root = Path.cwd()
-    registry = RegisteredVersions(root, DvcCache(root))
-    with contextlib.ExitStack() as stack:
-        a, b = (stack.enter_context(_state(args, name, registry)) for name in (args.before, args.after))
-        found = diff(a, b)
+    registry, workspace = RegisteredVersions(root, DvcCache(root)), _get_workspace(args)
+    with ExitStack() as stack:
+        a, b = (stack.enter_context(open_state(name, workspace, registry)) for name in (args.before, args.after))
+        diff = compare_snapshots(a, b)
     if args.json:
-        show.show_json(show.diff_json(found, args.list))
+        show.show_json(show.make_diff_json(diff, args.list))
     else:
-        show.show_diff(found, args.list)
-
-
-@contextlib.contextmanager
-def _state(args: argparse.Namespace, name: str, registry: RegisteredVersions) -> Generator[DataSnapshot]:
-    """The workspace, a model version or a Git revision; links to its files live as long as they are asked for."""
-    if name == WORKSPACE:
-        yield _workspace(args)
-        return
-    with tempfile.TemporaryDirectory(prefix="minigpt-ledger-") as links:
-        yield snapshot(name, lineage_of(registry, name), registry.cache, Path(links))
-
-
-def lineage_of(registry: RegisteredVersions, name: str) -> Lineage:
-    """`v3` is version 3 of the model; the first letters of a fingerprint (a run's name) are that version; else Git is asked."""
-    if name[:1] == "v" and name[1:].isdigit():
-        return _version(registry, lambda version: version.number == name[1:], name).made
-    try:
-        return lineage_at(registry.root, name)
-    except UserError:
-        if len(name) < MIN_RUN_NAME:
-            raise
-        found = [version for version in registry.versions if version.fingerprint.startswith(name)]
-        if not found:
-            raise
-        return found[0].made
-
-
-def _version(registry: RegisteredVersions, is_it: Callable[[Registered], bool], name: str) -> Registered:
-    for version in registry.versions:
-        if is_it(version):
-            return version
-    if registry.trouble:
-        raise registry.trouble
-    raise UserError(
-        f"{name}: no such model version",
-        f"{len(registry.versions)} versions",
-        "see `python -m pipeline.registry list`; a Git tag of that name is refs/tags/" + name,
-    )
+        show.show_diff(diff, args.list)
 
 
 def _takedown(args: argparse.Namespace) -> None:
     root = Path.cwd()
-    registry, data = RegisteredVersions(root, DvcCache(root)), _workspace(args)
+    registry, data = RegisteredVersions(root, DvcCache(root)), _get_workspace(args)
     if args.list:
-        rows, sights = takedown.listing(data, takedown.read_stones(args.takedowns), registry)
+        rows, sights = takedown.list_takedowns(data, takedown.read_stones(args.takedowns), registry)
         if args.json:
-            show.show_json(show.listing_json(rows, sights))
+            show.show_json(show.make_takedowns_json(rows, sights))
         else:
-            show.show_listing(rows, sights, registry.note)
+            show.show_takedowns(rows, sights, registry.note)
         return
-    stones = _asked(args, data)
+    stones = _make_tombstones(args, data)
     if not stones:
         raise UserError("takedown: nothing to take down", "no id and no flag", "give an id, --url, --domain, --license")
     if any(not stone.reason for stone in stones):
-        raise UserError("takedown: no reason", "--reason is missing", "say why; it stays in the file and in Git")
-    before = takedown.read_stones(args.takedowns)
-    made = takedown.plan(data, stones, registry, before, with_duplicates=args.with_duplicates)
-    n_new = takedown.write(args.takedowns, made.stones)
+        raise UserError("takedown: no reason", "no --reason", "give one; it is kept in the file and in Git")
+    existing = takedown.read_stones(args.takedowns)
+    plan = takedown.plan_takedown(data, stones, registry, existing, with_duplicates=args.with_duplicates)
+    n_new = takedown.write_stones(args.takedowns, plan.stones)
     if args.json:
-        show.show_json(show.plan_json(made, n_new))
+        show.show_json(show.make_plan_json(plan, n_new))
     else:
-        show.show_plan(made, n_new, str(args.takedowns), registry.note)
+        show.show_plan(plan, n_new, str(args.takedowns), registry.note)
 
 
-def _asked(args: argparse.Namespace, data: DataSnapshot) -> list[Tombstone]:
-    values = [("id", takedown.whole_id(data, query)) for query in args.id]
+def _make_tombstones(args: argparse.Namespace, data: DataSnapshot) -> list[Tombstone]:
+    values = [("id", takedown.resolve_id(data, query)) for query in args.id]
     values += [(kind, value) for kind in ("url", "domain", "license") for value in getattr(args, kind)]
     stones = [make_tombstone(kind, value, args.reason, args.date) for kind, value in values]
     return stones + [stone for path in args.file for stone in takedown.read_list(path, args.reason, args.date)]
 
 
 def _replay(args: argparse.Namespace) -> None:
-    data = _workspace(args)
+    data = _get_workspace(args)
     folder = next((each for each in reversed(data.docs.values()) if (each / "scores.parquet").exists()), None)
     if folder is None:
         raise UserError("replay: no stored scores", f"no scores.parquet in {data.final}", "run dvc repro filter")
-    found = replay(folder, args.set, args.list)
-    listed = [doc_id for doc_id, _ in (*found.newly_dropped, *found.newly_kept)]
-    known = titles(data.collected, listed) if listed else {}
+    replay = replay_thresholds(folder, args.set, args.list)
+    listed = [doc_id for doc_id, _ in (*replay.newly_dropped, *replay.newly_kept)]
+    titles = read_titles(data.collected, listed) if listed else {}
     if args.json:
-        show.show_json(show.replay_json(found, known))
+        show.show_json(show.make_replay_json(replay, titles))
     else:
-        show.show_replay(found, known)
+        show.show_replay(replay, titles)
 
 
-def _workspace(args: argparse.Namespace) -> DataSnapshot:
-    return DataSnapshot(WORKSPACE, stage_folders(args.dvc_file, args.data))
+def _get_workspace(args: argparse.Namespace) -> DataSnapshot:
+    return DataSnapshot(WORKSPACE, find_stage_folders(args.dvc_file, args.data))
 
 
-def parser() -> argparse.ArgumentParser:
-    """The commands and their flags."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands and their flags."""
     raw = argparse.RawDescriptionHelpFormatter
-    whole = argparse.ArgumentParser(prog="python -m pipeline.ledger", description=__doc__, formatter_class=raw)
-    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser = argparse.ArgumentParser(prog="python -m pipeline.ledger", description=__doc__, formatter_class=raw)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, say: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=say, description=say)
+    def add(name: str, text: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
         command.add_argument(
-            "--data", type=Path, metavar="FOLDER", help="one folder a stage (default: as dvc.yaml says)"
+            "--data",
+            type=Path,
+            metavar="FOLDER",
+            help="a folder with one folder per stage (default: those in dvc.yaml)",
         )
-        command.add_argument("--dvc-file", type=Path, default=Path("dvc.yaml"), metavar="FILE", help="the graph")
         command.add_argument(
-            "--takedowns", type=Path, default=takedown.TAKEDOWNS, metavar="FILE", help="the tombstones"
+            "--dvc-file", type=Path, default=Path("dvc.yaml"), metavar="FILE", help="the graph (default: dvc.yaml)"
+        )
+        command.add_argument(
+            "--takedowns",
+            type=Path,
+            default=takedown.TAKEDOWNS,
+            metavar="FILE",
+            help=f"the tombstones (default: {takedown.TAKEDOWNS})",
         )
         command.set_defaults(run=run)
         return command
 
-    command = add("why", "the life of a document, stage by stage, and the model versions that have seen it", _why)
-    command.add_argument(
-        "query", help="an id (or its first letters), a title, a URL, a locator, or a piece of its text"
+    command = add(
+        "why", "show the history of a document, stage by stage, and the model versions that have seen it", _why
     )
-    command = add("diff", "documents added, lost and rewritten between two states of the data, by rule", _diff)
+    command.add_argument("query", help="an id or its first digits, a title, a URL, a locator, or a piece of its text")
+    command = add("diff", "list documents added, lost and rewritten between two states of the data, by rule", _diff)
     command.add_argument(
         "before", metavar="A", help="a Git revision, a model version (v3), its run's name, or `workspace`"
     )
-    command.add_argument("after", metavar="B", nargs="?", default=WORKSPACE, help="likewise (default: workspace)")
+    command.add_argument("after", metavar="B", nargs="?", default=WORKSPACE, help="the same (default: workspace)")
     _add_output(command)
-    command = add("takedown", "take documents out of the corpus, for good", _takedown)
-    command.add_argument("id", nargs="*", help="ids of documents (or their first letters)")
-    for kind, say in (
-        ("url", "the document at this URL"),
-        ("domain", "all of this domain and those below it"),
-        ("license", "all that may not be used without this license (SPDX)"),
-    ):
-        command.add_argument(f"--{kind}", action="append", default=[], metavar=kind[0].upper(), help=say)
-    command.add_argument("--file", action="append", type=Path, default=[], help="of ids, URLs, domain:D, license:L")
-    command.add_argument("--with-duplicates", action="store_true", help="the duplicates of these documents too")
-    command.add_argument(
-        "--reason", default="", metavar="TEXT", help="why: kept in the file; write no text of the document"
-    )
-    command.add_argument("--date", default="", help="when it was asked for, if that should stay in the file")
-    command.add_argument("--list", action="store_true", help="what has been taken down, and which versions had seen it")
-    command.add_argument("--json", action="store_true", help="print one JSON object")
-    command = add("replay", "what other thresholds would keep or drop, from the stored scores", _replay)
+    _add_takedown(add("takedown", "remove documents from the corpus for good", _takedown))
+    command = add("replay", "count what other thresholds would keep or drop, from the stored scores", _replay)
     command.add_argument(
         "--set",
         action="append",
         required=True,
         metavar="NAME=VALUE",
-        help="as in params.yaml, filter.gopher_quality.min_words=50",
+        help="a threshold by its name in params.yaml, such as filter.gopher_quality.min_words=50; may be repeated",
     )
     _add_output(command)
-    return whole
+    return parser
+
+
+def _add_takedown(command: argparse.ArgumentParser) -> None:
+    command.add_argument("id", nargs="*", help="ids of documents, or their first digits")
+    for kind, text in (
+        ("url", "the document at this URL"),
+        ("domain", "all documents of this domain and its subdomains"),
+        ("license", "all documents that may not be used without this license (SPDX)"),
+    ):
+        command.add_argument(f"--{kind}", action="append", default=[], metavar=kind.upper(), help=text)
+    command.add_argument(
+        "--file", action="append", type=Path, default=[], help="a list of ids, URLs, domain:NAME and license:NAME"
+    )
+    command.add_argument("--with-duplicates", action="store_true", help="also take down duplicates of these documents")
+    command.add_argument(
+        "--reason", default="", metavar="TEXT", help="kept in the file; quote no text of the document here"
+    )
+    command.add_argument("--date", default="", help="the date of the request, if it is to be kept in the file")
+    command.add_argument(
+        "--list", action="store_true", help="list what has been taken down, and the versions that had seen it"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_output(command: argparse.ArgumentParser) -> None:
@@ -199,8 +173,8 @@ def _add_output(command: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Answers one question and returns the exit code."""
-    args = parser().parse_args(argv)
+    """Run one command and return the exit code."""
+    args = make_parser().parse_args(argv)
     try:
         args.run(args)
         sys.stdout.flush()
@@ -209,13 +183,13 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except ComputeError as error:  # a broken file, which polars does not name
-        if read_flag("MINIGPT_TRACEBACK"):
+    except ComputeError as error:  # a corrupt file, which polars does not name
+        if os.environ.get("MINIGPT_TRACEBACK"):
             raise
         todo = (
-            "make the data again (dvc repro) or get it from the cache (dvc checkout); MINIGPT_TRACEBACK=1 shows where"
+            "rebuild the data (dvc repro) or restore it from the cache (dvc checkout); MINIGPT_TRACEBACK=1 shows where"
         )
-        print(f"error: {UserError(f'{args.command}: a file of the data is broken', str(error), todo)}", file=sys.stderr)
+        print(f"error: {UserError(f'{args.command}: a data file is corrupt', str(error), todo)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{args.command}: interrupted", file=sys.stderr)

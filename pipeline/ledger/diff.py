@@ -1,8 +1,8 @@
-"""`diff`: which documents two states of the data have apart, and by which rule.
+"""`diff`: find the documents by which two states of the data differ, and the rule behind each difference.
 
-In: two `DataSnapshot`s. Out: documents added, lost, rewritten (another text from the same place in the same source) and edited (the
-same document, changed otherwise by a rule), each with the stage and the reason. Ids are compared range by range; sources and
-titles are read only of the documents that differ. Memory: `RANGE_DOCS` ids of both sides, and the documents that differ.
+In: two `DataSnapshot`s. Out: documents added, lost, rewritten (another text from the same location in the same source) and edited
+(the same document, changed otherwise by a rule), each with stage and reason. Ids are compared range by range; sources and titles are
+read only for the documents that differ. Memory: `RANGE_DOCS` ids of both sides, and the documents that differ.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.ledger.find import by_ids
+from pipeline.ledger.find import read_columns
 from pipeline.ledger.places import DataSnapshot
 from pipeline.storage.tables import count_docs, scan_docs, scan_table
 
 RANGE_DOCS = 2_000_000
-PLACE = ["source", "locator"]
-ABOUT = ["id", *PLACE, "title"]
-UNSEEN = {"added": "newly collected", "lost": "no longer collected"}
+LOCATION = ["source", "locator"]
+ABOUT = ["id", *LOCATION, "title"]
+NOT_COLLECTED = {"added": "newly collected", "lost": "no longer collected"}
 
 
 @dataclass(frozen=True)
 class Diff:
-    """What differs. Frames have a row a document: id, source, title, stage and reason; rewritten ones `new_id` too."""
+    """The differences. Frames have a row per document: id, source, title, stage and reason; rewritten ones also `new_id`."""
 
     before: str
     after: str
@@ -37,20 +37,21 @@ class Diff:
 
     @property
     def n_both(self) -> int:
-        """Documents with the same id on both sides."""
+        """The number of documents with the same id on both sides."""
         return self.n_before - self.lost.height - self.rewritten.height
 
     @property
     def kinds(self) -> dict[str, pl.DataFrame]:
+        """The frames by name."""
         return {"added": self.added, "lost": self.lost, "rewritten": self.rewritten, "edited": self.edited}
 
 
-def diff(a: DataSnapshot, b: DataSnapshot, range_docs: int = RANGE_DOCS) -> Diff:
-    """Compares the documents that two models would be made of."""
+def compare_snapshots(a: DataSnapshot, b: DataSnapshot, range_docs: int = RANGE_DOCS) -> Diff:
+    """Compare the documents that models of the two states are trained on."""
     counts = count_docs(a.final), count_docs(b.final)
-    gone, come = apart(a.final, b.final, max(1, -(-max(counts) // range_docs)))
-    lost, added = by_ids(a.final, gone, ABOUT), by_ids(b.final, come, ABOUT)
-    pairs = lost.join(added.select("id", *PLACE).rename({"id": "new_id"}), on=PLACE, how="inner")
+    only_a, only_b = find_differing_ids(a.final, b.final, max(1, -(-max(counts) // range_docs)))
+    lost, added = read_columns(a.final, only_a, ABOUT), read_columns(b.final, only_b, ABOUT)
+    pairs = lost.join(added.select("id", *LOCATION).rename({"id": "new_id"}), on=LOCATION, how="inner")
     pairs = pairs.sort("id", "new_id").unique("id", keep="first", maintain_order=True)
     pairs = pairs.unique("new_id", keep="first", maintain_order=True)
     lost = lost.join(pairs, on="id", how="anti", maintain_order="left")
@@ -60,49 +61,49 @@ def diff(a: DataSnapshot, b: DataSnapshot, range_docs: int = RANGE_DOCS) -> Diff
         a.name,
         b.name,
         *counts,
-        _explained(added, a, "added"),
-        _explained(lost, b, "lost"),
+        _add_reasons(added, a, "added"),
+        _add_reasons(lost, b, "lost"),
         rewritten.select("id", "new_id", "source", "title", "stage", "reason"),
-        edited(a, b),
+        find_edited(a, b),
     )
 
 
-def apart(a: Path, b: Path, n_ranges: int) -> tuple[list[str], list[str]]:
-    """Ids that only `a` has, and those that only `b` has."""
-    gone: list[str] = []
-    come: list[str] = []
-    for place in range(n_ranges):
-        ids = [_ids(folder, place, n_ranges) for folder in (a, b)]
-        for found, (mine, other) in ((gone, (ids[0], ids[1])), (come, (ids[1], ids[0]))):
-            found += mine.join(other, on="id", how="anti")["id"].sort().to_list()
-    return gone, come
+def find_differing_ids(a: Path, b: Path, n_ranges: int) -> tuple[list[str], list[str]]:
+    """Return the ids that only `a` has, and those that only `b` has, reading one of `n_ranges` ranges of ids at a time."""
+    only_a: list[str] = []
+    only_b: list[str] = []
+    for index in range(n_ranges):
+        ids_a, ids_b = (_read_ids(folder, index, n_ranges) for folder in (a, b))
+        only_a += ids_a.join(ids_b, on="id", how="anti")["id"].sort().to_list()
+        only_b += ids_b.join(ids_a, on="id", how="anti")["id"].sort().to_list()
+    return only_a, only_b
 
 
-def _ids(folder: Path, place: int, n_ranges: int) -> pl.DataFrame:
-    """The ids of one of `n_ranges` equal parts of all possible ids, which are hashes."""
+def _read_ids(folder: Path, index: int, n_ranges: int) -> pl.DataFrame:
+    """Return the ids in one of `n_ranges` equal ranges of all possible ids; ids are hashes, so the ranges are about equal."""
     scan = scan_docs(folder).select("id")
-    if place > 0:
-        scan = scan.filter(pl.col("id") >= f"{place * 16**8 // n_ranges:08x}")
-    if place < n_ranges - 1:
-        scan = scan.filter(pl.col("id") < f"{(place + 1) * 16**8 // n_ranges:08x}")
+    if index > 0:
+        scan = scan.filter(pl.col("id") >= f"{index * 16**8 // n_ranges:08x}")
+    if index < n_ranges - 1:
+        scan = scan.filter(pl.col("id") < f"{(index + 1) * 16**8 // n_ranges:08x}")
     return scan.collect(engine="streaming")
 
 
-def _explained(docs: pl.DataFrame, other: DataSnapshot, kind: str) -> pl.DataFrame:
-    """With the stage and the reason for which the other side does not have them."""
-    known = dropped(other, docs["id"].to_list())
-    dark = docs.join(known, on="id", how="anti", maintain_order="left")
-    there = by_ids(other.collected, dark["id"].to_list(), ["id"])
-    known = pl.concat([known, _said(there["id"].to_list(), other, "collected, but its stages have not run")])
-    known = pl.concat([known, _in_another_text(dark.join(there, on="id", how="anti"), other)])
-    known = known.unique("id", keep="first", maintain_order=True)
-    rest = docs.join(known, on="id", how="anti")["id"].to_list()
-    known = pl.concat([known, _said(rest, other, UNSEEN[kind])])
-    return docs.drop("locator").join(known, on="id", how="left", maintain_order="left")
+def _add_reasons(docs: pl.DataFrame, other: DataSnapshot, kind: str) -> pl.DataFrame:
+    """Add the stage and the reason why the other side does not have these documents."""
+    reasons = read_dropped(other, docs["id"].to_list())
+    unexplained = docs.join(reasons, on="id", how="anti", maintain_order="left")
+    collected = read_columns(other.collected, unexplained["id"].to_list(), ["id"])
+    not_run = _make_reasons(collected["id"].to_list(), other, "collected, but its stages have not run")
+    replaced = _explain_replaced(unexplained.join(collected, on="id", how="anti"), other)
+    reasons = pl.concat([reasons, not_run, replaced]).unique("id", keep="first", maintain_order=True)
+    rest = docs.join(reasons, on="id", how="anti")["id"].to_list()
+    reasons = pl.concat([reasons, _make_reasons(rest, other, NOT_COLLECTED[kind])])
+    return docs.drop("locator").join(reasons, on="id", how="left", maintain_order="left")
 
 
-def dropped(data: DataSnapshot, ids: list[str]) -> pl.DataFrame:
-    """id, stage and reason of those of these documents that were dropped."""
+def read_dropped(data: DataSnapshot, ids: list[str]) -> pl.DataFrame:
+    """Return id, stage and reason of those of these documents that were dropped."""
     wanted = pl.LazyFrame({"id": ids}, schema={"id": pl.String})
     rows = [
         scan_table(path)
@@ -110,50 +111,51 @@ def dropped(data: DataSnapshot, ids: list[str]) -> pl.DataFrame:
         .select("id", "stage", "reason")
         .join(wanted, on="id", how="semi")
         .collect(engine="streaming")
-        for path in _ledgers(data)
+        for path in _list_ledgers(data)
         if ids
     ]
-    return pl.concat([_said([], data, ""), *rows]).sort("id", maintain_order=True).unique("id", maintain_order=True)
+    empty = _make_reasons([], data, "")
+    return pl.concat([empty, *rows]).sort("id", maintain_order=True).unique("id", maintain_order=True)
 
 
-def _said(ids: list[str], data: DataSnapshot, reason: str) -> pl.DataFrame:
+def _make_reasons(ids: list[str], data: DataSnapshot, reason: str) -> pl.DataFrame:
     first = next(iter(data.folders))
     return pl.DataFrame({"id": ids}, schema={"id": pl.String}).with_columns(stage=pl.lit(first), reason=pl.lit(reason))
 
 
-def _in_another_text(docs: pl.DataFrame, other: DataSnapshot) -> pl.DataFrame:
-    """Of documents whose place holds another text on the other side: why that one is not in its final corpus."""
+def _explain_replaced(docs: pl.DataFrame, other: DataSnapshot) -> pl.DataFrame:
+    """Return, for documents whose location has another text on the other side, why that text is not in its final corpus."""
     if not docs.height:
-        return _said([], other, "")
-    places = docs.lazy().select(*PLACE)
-    scan = scan_docs(other.collected).select("id", *PLACE)
-    texts = scan.join(places, on=PLACE, how="semi").collect(engine="streaming").rename({"id": "new_id"})
-    pairs = docs.select("id", *PLACE).join(texts, on=PLACE, how="inner").sort("id", "new_id")
-    why = dropped(other, pairs["new_id"].to_list()).rename({"id": "new_id"})
-    found = pairs.join(why, on="new_id", how="inner", maintain_order="left").select("id", "stage", "reason")
-    return found.with_columns(pl.col("reason") + " (of another text at this place)")
+        return _make_reasons([], other, "")
+    locations = docs.lazy().select(*LOCATION)
+    scan = scan_docs(other.collected).select("id", *LOCATION)
+    texts = scan.join(locations, on=LOCATION, how="semi").collect(engine="streaming").rename({"id": "new_id"})
+    pairs = docs.select("id", *LOCATION).join(texts, on=LOCATION, how="inner").sort("id", "new_id")
+    dropped = read_dropped(other, pairs["new_id"].to_list()).rename({"id": "new_id"})
+    reasons = pairs.join(dropped, on="new_id", how="inner", maintain_order="left").select("id", "stage", "reason")
+    return reasons.with_columns(pl.col("reason") + " (of another text at this location)")
 
 
-def _ledgers(data: DataSnapshot) -> list[Path]:
+def _list_ledgers(data: DataSnapshot) -> list[Path]:
     return [path for folder in data.docs.values() if (path := folder / "ledger.parquet").exists()]
 
 
-def edited(a: DataSnapshot, b: DataSnapshot) -> pl.DataFrame:
-    """Documents of both sides whose text a rule has changed in other places than before."""
-    before, after = _changes(a), _changes(b)
+def find_edited(a: DataSnapshot, b: DataSnapshot) -> pl.DataFrame:
+    """Return the documents of both sides whose text a rule changed to another extent than before."""
+    before, after = _read_changes(a), _read_changes(b)
     keys = ["id", "stage", "reason"]
     both = before.join(after, on=keys, how="full", coalesce=True, suffix="_after").fill_null(0.0)
     ids = both.filter(pl.col("value") != pl.col("value_after")).select(keys).sort(keys)
-    here = by_ids(b.final, ids["id"].unique().to_list(), ["id", "source", "title"])
-    there = by_ids(a.final, here["id"].to_list(), ["id"])
-    joined = ids.join(here, on="id", how="inner", maintain_order="left").join(there, on="id", how="semi")
-    return joined.select("id", "source", "title", "stage", "reason").sort("id", "stage", "reason")
+    docs_b = read_columns(b.final, ids["id"].unique().to_list(), ["id", "source", "title"])
+    docs_a = read_columns(a.final, docs_b["id"].to_list(), ["id"])
+    rows = ids.join(docs_b, on="id", how="inner", maintain_order="left").join(docs_a, on="id", how="semi")
+    return rows.select("id", "source", "title", "stage", "reason").sort("id", "stage", "reason")
 
 
-def _changes(data: DataSnapshot) -> pl.DataFrame:
+def _read_changes(data: DataSnapshot) -> pl.DataFrame:
     parts = [
         scan_table(path).filter(pl.col("decision") == "changed").select("id", "stage", "reason", "value")
-        for path in _ledgers(data)
+        for path in _list_ledgers(data)
     ]
-    none = pl.DataFrame(schema={"id": pl.String, "stage": pl.String, "reason": pl.String, "value": pl.Float64})
-    return pl.concat([none, *(part.collect(engine="streaming") for part in parts)])
+    empty = pl.DataFrame(schema={"id": pl.String, "stage": pl.String, "reason": pl.String, "value": pl.Float64})
+    return pl.concat([empty, *(part.collect(engine="streaming") for part in parts)])

@@ -1,8 +1,8 @@
-"""`replay`: what other thresholds would keep or drop, from the scores that the filter has stored, without reading a text.
+"""`replay`: count what other thresholds would keep or drop, from the scores that the filter has stored, without reading a text.
 
 In: scores.parquet and rules.json of the filter, and thresholds by their dotted names in params.yaml. Out: documents dropped by
-each rule now and then, how many would newly go and newly stay, and some of them. Memory: a batch of scores; time: one pass over
-the scores that the rules name.
+each rule with the present and the new thresholds, how many would be newly dropped and newly kept, and some of them. Memory: a batch
+of scores; time: one pass over the scores that the rules name.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from pipeline.frame.errors import UserError
 from pipeline.storage.tables import read_shard
 
 BATCH_ROWS = 1 << 17
-CLASSIFIER, SHARE, SCORE = "filter.quality_classifier", ".keep_frac", ".min_score"
+CLASSIFIER, KEEP_FRAC, MIN_SCORE = "filter.quality_classifier", ".keep_frac", ".min_score"
 
 
 @dataclass
 class Replay:
-    """Documents by the first rule they break, before and after; examples with the rule."""
+    """Documents by the first rule that they violate, now and then; and examples, each with the rule."""
 
     rules: list[Rule]
     changed: dict[str, tuple[float, float]]
@@ -41,64 +41,67 @@ class Replay:
     newly_kept: list[tuple[str, str]] = field(default_factory=list)
 
 
-def replay(folder: Path, settings: Sequence[str], n_listed: int = 0) -> Replay:
-    """The stored scores under other thresholds. Raises `UserError` for a setting that no rule has."""
+def replay_thresholds(folder: Path, settings: Sequence[str], n_listed: int = 0) -> Replay:
+    """Apply other thresholds to the stored scores of a filter's folder. Raises `UserError` for a setting that no rule has."""
     names, rules = read_rules(folder / "rules.json")
-    others, made = list(rules), Replay(rules, {})
+    new_rules, result = list(rules), Replay(rules, {})
     for setting in settings:
-        name, place, value = parse(setting, names)
-        threshold = _score_of_share(folder, rules[place].score, name, value) if name.endswith(SHARE) else value
-        others[place] = others[place]._replace(threshold=threshold)
-        told = name.removesuffix(SHARE) + SCORE if name.endswith(SHARE) else name
-        made.changed[told] = (rules[place].threshold, threshold)
+        name, index, value = parse_setting(setting, names)
+        is_frac = name.endswith(KEEP_FRAC)
+        threshold = _find_threshold(folder, rules[index].score, name, value) if is_frac else value
+        new_rules[index] = new_rules[index]._replace(threshold=threshold)
+        changed_name = name.removesuffix(KEEP_FRAC) + MIN_SCORE if is_frac else name
+        result.changed[changed_name] = (rules[index].threshold, threshold)
     columns = ["id", *dict.fromkeys(rule.score for rule in rules)]
     for batch in read_shard(folder / "scores.parquet", columns, BATCH_ROWS):
-        _add(made, pa.Table.from_batches([batch]), others, n_listed)
-    return made
+        _add(result, pa.Table.from_batches([batch]), new_rules, n_listed)
+    return result
 
 
-def _score_of_share(folder: Path, score: str, name: str, keep_frac: float) -> float:
-    """The threshold that this share of all documents reaches, as the filter finds it. Memory: 8 bytes a document."""
+def _find_threshold(folder: Path, score: str, name: str, keep_frac: float) -> float:
+    """Return the score that this fraction of all documents reaches, as the filter computes it. Memory: 8 bytes per document."""
     if not 0 < keep_frac <= 1:
-        raise UserError(f"replay: {name} is a share of all documents", f"{keep_frac:g}", f"give one: --set {name}=0.5")
-    from pipeline.filter.classifiers.quality import (
-        find_top_frac_threshold,  # brings kernels, half a second no other question needs
-    )
+        raise UserError(
+            f"replay: {name} must be a fraction of all documents", f"{keep_frac:g}", f"set e.g. --set {name}=0.5"
+        )
+    from pipeline.filter.classifiers.quality import find_top_frac_threshold  # imports kernels: half a second
 
     columns = [batch.column(0).to_numpy() for batch in read_shard(folder / "scores.parquet", [score], BATCH_ROWS)]
     return find_top_frac_threshold(np.concatenate([np.zeros(0), *columns]), keep_frac)
 
 
-def _add(made: Replay, scores: pa.Table, others: Sequence[Rule], n_listed: int) -> None:
-    now, then = find_first_broken(scores, made.rules), find_first_broken(scores, others)
-    made.n_docs += scores.num_rows
-    for counts, broken in ((made.now, now), (made.then, then)):
-        for place, n in enumerate(np.bincount(broken + 1, minlength=len(made.rules) + 1).tolist()):
-            if place > 0:
-                counts[made.rules[place - 1].reason] += n
+def _add(result: Replay, scores: pa.Table, new_rules: Sequence[Rule], n_listed: int) -> None:
+    """Add the decisions on one batch of scores to `result`."""
+    now, then = find_first_broken(scores, result.rules), find_first_broken(scores, new_rules)
+    result.n_docs += scores.num_rows
+    for counts, broken in ((result.now, now), (result.then, then)):
+        for index, n in enumerate(np.bincount(broken + 1, minlength=len(result.rules) + 1).tolist()):
+            if index > 0:
+                counts[result.rules[index - 1].reason] += n
     ids = scores.column("id")
-    for broken, other, listed, dropped in (
-        (then, now, made.newly_dropped, True),
-        (now, then, made.newly_kept, False),
+    for broken, other, listed, is_drop in (
+        (then, now, result.newly_dropped, True),
+        (now, then, result.newly_kept, False),
     ):
         rows = np.flatnonzero((broken != PASSES) & (other == PASSES))
-        made.n_newly_dropped += len(rows) if dropped else 0
-        made.n_newly_kept += 0 if dropped else len(rows)
+        result.n_newly_dropped += len(rows) if is_drop else 0
+        result.n_newly_kept += 0 if is_drop else len(rows)
         for row in rows[: n_listed - len(listed)].tolist():
-            listed.append((ids[row].as_py(), made.rules[broken[row]].reason))
+            listed.append((ids[row].as_py(), result.rules[broken[row]].reason))
 
 
 def read_rules(path: Path) -> tuple[list[str], list[Rule]]:
-    """Dotted names and rules, in the order in which they are asked."""
+    """Return the dotted names of the rules, and the rules, in the order in which they are applied."""
     try:
         rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file", "nothing", "run dvc repro filter") from error
-    return [dotted(row) for row in rows], [Rule(*(row[name] for name in Rule._fields if name in row)) for row in rows]
+        raise UserError(f"{path}: no such file", "no stored rules", "run dvc repro filter") from error
+    rules = [Rule(*(row[name] for name in Rule._fields if name in row)) for row in rows]
+    return [get_param_name(row) for row in rows], rules
 
 
-def dotted(row: Mapping[str, Any]) -> str:
-    """A rule's name in params.yaml; files of earlier runs don't say it, but it can be told from score and side."""
+def get_param_name(row: Mapping[str, Any]) -> str:
+    """Return a rule's dotted name in params.yaml; for files of earlier runs without it, derive it from score and side."""
     if row.get("param"):
         return str(row["param"]) if str(row["param"]).startswith("filter.") else f"filter.{row['param']}"
     score, side = str(row["score"]), str(row["side"])
@@ -114,22 +117,23 @@ def dotted(row: Mapping[str, Any]) -> str:
     return f"filter.{section}.{side}_{score}"
 
 
-def parse(setting: str, names: Sequence[str]) -> tuple[str, int, float]:
-    """`filter.gopher_quality.min_words=50` → the whole name, the rule's place and the value. A score can be asked for by
-    threshold or by share, whichever of the two the params have."""
+def parse_setting(setting: str, names: Sequence[str]) -> tuple[str, int, float]:
+    """Parse `filter.gopher_quality.min_words=50` into the full name, the rule's index and the value.
+
+    The quality classifier accepts a threshold and a fraction, whichever of the two the params have. Raises `UserError` for an
+    unknown name, or a value that is not a number.
+    """
     name, is_set, value = (part.strip() for part in setting.partition("="))
-    known = {each: place for place, each in enumerate(names) if each.rpartition(".")[2] != "licenses"}
-    for each, place in list(known.items()):
-        if each in (CLASSIFIER + SHARE, CLASSIFIER + SCORE):
-            known |= {CLASSIFIER + SHARE: place, CLASSIFIER + SCORE: place}
+    known = {each: index for index, each in enumerate(names) if each.rpartition(".")[2] != "licenses"}
+    for each, index in list(known.items()):
+        if each in (CLASSIFIER + KEEP_FRAC, CLASSIFIER + MIN_SCORE):
+            known |= {CLASSIFIER + KEEP_FRAC: index, CLASSIFIER + MIN_SCORE: index}
     full = name if name.startswith("filter.") else f"filter.{name}"
     if not is_set or full not in known:
-        meant = get_close_matches(full, known, n=3) if name else []
-        todo = (
-            f"use NAME=VALUE with {' or '.join(meant)}" if meant else f"use NAME=VALUE with one of {', '.join(known)}"
-        )
-        raise UserError(f"replay: no rule {name!r}", repr(setting), todo)
+        similar = get_close_matches(full, known, n=3) if name else []
+        choice = " or ".join(similar) if similar else f"one of {', '.join(known)}"
+        raise UserError(f"replay: no rule {name!r}", repr(setting), f"use NAME=VALUE with {choice}")
     try:
         return full, known[full], float(value)
     except ValueError as error:
-        raise UserError(f"replay: {name} is a number", repr(value), f"give one: --set {name}=0.5") from error
+        raise UserError(f"replay: {full} must be a number", repr(value), f"set e.g. --set {full}=0.5") from error

@@ -1,8 +1,8 @@
-"""`takedown`: writes tombstones into data/takedowns.jsonl and says what they will take away, and who has seen it.
+"""`takedown`: write tombstones into data/takedowns.jsonl, and foresee which documents they remove and which versions saw them.
 
-In: ids, URLs, domains, licenses, and a `DataSnapshot` of the data as it is. Out: the file with the new tombstones (sorted, so that two
-people's merge), and a `TakedownPlan`: the documents that go, the members of their clusters that may return, the model versions that had
-seen them. Memory: the documents that go; time: one pass over URLs or licenses, milliseconds for ids.
+In: ids, URLs, domains, licenses, and a `DataSnapshot` of the present data. Out: the file with the new tombstones (sorted, so that two
+branches merge), and a `TakedownPlan`: the documents to be removed, the members of their clusters that may return, the model versions
+that have seen them. Memory: the documents to be removed; time: one pass over URLs or licenses, milliseconds for ids.
 """
 
 from __future__ import annotations
@@ -19,54 +19,64 @@ import pyarrow as pa
 
 from pipeline.download.tombstones import KINDS, REASON, Tombstone, make_tombstone, match, needs, parse, prepare, render
 from pipeline.frame.errors import UserError
-from pipeline.ledger.find import COLUMNS, ID, by_ids, by_prefix
-from pipeline.ledger.life import members
-from pipeline.ledger.places import FIRST, DataSnapshot, folder_out
+from pipeline.ledger.find import COLUMNS, ID, find_by_prefix, read_columns
+from pipeline.ledger.life import list_duplicates
+from pipeline.ledger.places import DataSnapshot, get_folder_out, list_text_stages
 from pipeline.ledger.versions import RegisteredVersions, Sight
 from pipeline.storage.tables import scan_docs, scan_table
 
 TAKEDOWNS = Path("data/takedowns.jsonl")
-
-
-ASKED = ["id", "url", "license"]
-EXAMPLES = 10
+MATCHED = ["id", "url", "license"]  # columns that tombstones are matched with
+MAX_EXAMPLES = 10
 
 
 @dataclass(frozen=True)
 class TakedownPlan:
-    """What tombstones mean for the data as it is now."""
+    """The effect of tombstones on the present data."""
 
     stones: list[Tombstone]
-    documents: pl.DataFrame  # that go, by id
+    documents: pl.DataFrame  # to be removed, by id
     examples: pl.DataFrame  # the first of them, with title and URL
     cluster: list[str]  # other members of their clusters, which may return in their place
-    sights: list[Sight]  # of these documents, and of those that have gone before
+    sights: list[Sight]  # of these documents, and of those removed before
     n_seen: int
 
 
+@dataclass(frozen=True)
+class TakedownRow:
+    """A tombstone with the number of documents that it has kept out, and of those that are still there."""
+
+    stone: Tombstone
+    n_out: int
+    n_there: int
+
+
 def read_stones(path: Path) -> list[Tombstone]:
-    """The tombstones of the file; none if there is no file."""
+    """Return the tombstones of the file; empty if there is no file."""
     return parse(path.read_text(encoding="utf-8"), str(path)) if path.exists() else []
 
 
 def read_list(path: Path, reason: str, date: str) -> list[Tombstone]:
-    """A file of what to take down: a line is an id, a URL, `domain:example.org`, `license:…`, or a tombstone as JSON."""
+    """Read a list of documents to take down: a line is an id, a URL, `domain:example.org`, `license:…`, or a JSON tombstone.
+
+    Raises `UserError` for a file that can't be read, or a line of another form.
+    """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"takedown: {path} can't be read", str(error), "give a text file, one document a line"
+            f"takedown: {path} can't be read", str(error), "give a text file with one document per line"
         ) from error
     return [
-        _listed(line.strip(), f"{path}:{number}", reason, date)
+        _parse_line(line.strip(), f"{path}:{number}", reason, date)
         for number, line in enumerate(lines, start=1)
         if line.strip() and not line.startswith("#")
     ]
 
 
-def _listed(line: str, place: str, reason: str, date: str) -> Tombstone:
+def _parse_line(line: str, position: str, reason: str, date: str) -> Tombstone:
     if line.startswith("{"):
-        [stone] = parse(line, place)
+        [stone] = parse(line, position)
         return stone._replace(reason=stone.reason or reason, date=stone.date or date)
     kind, has_kind, value = line.partition(":")
     if has_kind and kind in KINDS:
@@ -75,107 +85,123 @@ def _listed(line: str, place: str, reason: str, date: str) -> Tombstone:
         return make_tombstone("id", line, reason, date)
     if "://" in line:
         return make_tombstone("url", line, reason, date)
-    raise UserError(f"takedown: {place}: what is it?", line[:80], "write an id, a URL, domain:NAME or license:NAME")
+    raise UserError(
+        f"takedown: {position}: not a document, domain or license",
+        line[:80],
+        "write an id, a URL, domain:NAME or license:NAME",
+    )
 
 
-def whole_id(data: DataSnapshot, query: str) -> str:
-    """An id from its first digits. Raises `UserError` if no document, or more than one, begins so."""
+def resolve_id(data: DataSnapshot, query: str) -> str:
+    """Return the id that starts with `query`. Raises `UserError` if no document's id does, or more than one."""
     query = query.lower()
-    found = by_prefix(data.collected, query) if ID.fullmatch(query) and data.collected.exists() else []
-    if len(found) == 1 or len(query) == 32:
-        return found[0]["id"] if found else query
+    rows = find_by_prefix(data.collected, query) if ID.fullmatch(query) and data.collected.exists() else []
+    if len(rows) == 1 or len(query) == 32:
+        return rows[0]["id"] if rows else query
     raise UserError(
         f"takedown: {query!r} is not the id of one document",
-        f"{len(found)} documents in {data.collected}",
+        f"{len(rows)} documents in {data.collected}",
         "give the id that `why` shows, or --url, --domain, --license",
     )
 
 
-def plan(
+def plan_takedown(
     data: DataSnapshot,
     stones: Sequence[Tombstone],
     registry: RegisteredVersions,
-    before: Sequence[Tombstone] = (),
+    existing: Sequence[Tombstone] = (),
     *,
     with_duplicates: bool,
 ) -> TakedownPlan:
-    """What these tombstones take away beside those of `before`; with duplicates, the whole clusters of these documents are
-    taken down too."""
+    """Foresee the effect of new tombstones beside the `existing` ones.
+
+    With `with_duplicates`, add tombstones for all members of the duplicate clusters of the documents that they cover.
+    """
     stones, is_collected = list(stones), data.collected.exists()
     documents = (
-        covered(data.collected, stones) if is_collected else pl.DataFrame(schema=dict.fromkeys(ASKED, pl.String))
+        find_covered(data.collected, stones) if is_collected else pl.DataFrame(schema=dict.fromkeys(MATCHED, pl.String))
     )
-    cluster = clusters(data, documents["id"].to_list())
+    cluster = find_cluster_members(data, documents["id"].to_list())
     if with_duplicates and stones and cluster:
         reason, date = stones[0].reason, stones[0].date
         stones += [make_tombstone("id", doc_id, reason, date) for doc_id in cluster]
-        documents = pl.concat([documents, by_ids(data.collected, cluster, ASKED)]).unique("id").sort("id")
+        documents = pl.concat([documents, read_columns(data.collected, cluster, MATCHED)]).unique("id").sort("id")
         cluster = []
     elif cluster:
-        cluster = _may_return(data, cluster, before)
-    asked = [stone.value for stone in stones if stone.kind == "id"]
-    ids = sorted({*documents["id"].to_list(), *asked, *remembered(registry, stones)})
-    first = documents["id"].head(EXAMPLES).to_list()
-    examples = by_ids(data.collected, first, COLUMNS) if first else documents
-    return TakedownPlan(stones, documents.select("id"), examples, cluster, registry.saw(ids) if ids else [], len(ids))
+        cluster = _keep_returning(data, cluster, existing)
+    named = [stone.value for stone in stones if stone.kind == "id"]
+    ids = sorted({*documents["id"].to_list(), *named, *find_covered_in_versions(registry, stones)})
+    first = documents["id"].head(MAX_EXAMPLES).to_list()
+    examples = read_columns(data.collected, first, COLUMNS) if first else documents
+    sights = registry.find_sights(ids) if ids else []
+    return TakedownPlan(stones, documents.select("id"), examples, cluster, sights, len(ids))
 
 
-def _may_return(data: DataSnapshot, ids: Sequence[str], before: Sequence[Tombstone]) -> list[str]:
-    """Those of these documents that are in this corpus, not only in an index of earlier runs, and not taken down already."""
-    there = by_ids(data.collected, ids, ASKED)
-    return there.filter(pl.Series(_keys(there, before), dtype=pl.String).is_null())["id"].to_list()
+def _keep_returning(data: DataSnapshot, ids: Sequence[str], existing: Sequence[Tombstone]) -> list[str]:
+    """Return those of these documents that are in this corpus, not just in an index of earlier runs, and not taken down yet."""
+    documents = read_columns(data.collected, ids, MATCHED)
+    keys = pl.Series(_match_keys(documents, existing), dtype=pl.String)
+    return documents.filter(keys.is_null())["id"].to_list()
 
 
-def covered(docs: Path, stones: Sequence[Tombstone]) -> pl.DataFrame:
-    """The documents that these tombstones cover: id, URL, license. Only the columns that are asked for are read of all."""
-    parts = [by_ids(docs, [stone.value for stone in stones if stone.kind == "id"], ASKED)]
+def find_covered(docs: Path, stones: Sequence[Tombstone]) -> pl.DataFrame:
+    """Return id, URL and license of the documents that these tombstones cover. Only the columns needed are read for all."""
+    parts = [read_columns(docs, [stone.value for stone in stones if stone.kind == "id"], MATCHED)]
     others = [stone for stone in stones if stone.kind != "id"]
     if others:
         is_read = {
             "url": any(stone.kind != "license" for stone in others),
             "license": any(stone.kind == "license" for stone in others),
         }
-        columns = [pl.col(name) if is_read.get(name, True) else pl.lit("").alias(name) for name in ASKED]
-        likely = scan_docs(docs).filter(_perhaps(docs, others)).select(columns).collect(engine="streaming")
-        parts.append(likely.filter(pl.Series(_keys(likely, others), dtype=pl.String).is_not_null()))
+        columns = [pl.col(name) if is_read.get(name, True) else pl.lit("").alias(name) for name in MATCHED]
+        candidates = scan_docs(docs).filter(_prefilter(docs, others)).select(columns).collect(engine="streaming")
+        keys = pl.Series(_match_keys(candidates, others), dtype=pl.String)
+        parts.append(candidates.filter(keys.is_not_null()))
     return pl.concat(parts).unique("id").sort("id")
 
 
-def remembered(registry: RegisteredVersions, stones: Sequence[Tombstone]) -> set[str]:
-    """Ids of the documents that URLs, domains and licenses cover in what registered versions had collected, as far as DVC's
-    cache still has it: another text stood at a URL then."""
-    others, found = [stone for stone in stones if stone.kind != "id"], set[str]()
-    collected = {folder_out(version.made, FIRST)["md5"] for version in registry.versions} if others else set[str]()
-    for md5 in sorted(collected - {"", registry.here(FIRST)}):
+def find_covered_in_versions(registry: RegisteredVersions, stones: Sequence[Tombstone]) -> set[str]:
+    """Return the ids of the documents covered by URL, domain or license that registered versions had collected.
+
+    At the same URL there may have been another text then. Only data that is still in DVC's cache is searched.
+    """
+    others, ids = [stone for stone in stones if stone.kind != "id"], set[str]()
+    first = list_text_stages()[0]
+    collected = {get_folder_out(version.made, first)["md5"] for version in registry.versions} if others else set[str]()
+    for md5 in sorted(collected - {"", registry.get_workspace_md5(first)}):
         with tempfile.TemporaryDirectory(prefix="minigpt-ledger-") as links:
-            if registry.cache.link(md5, Path(links) / FIRST) is None:
-                found |= set(covered(Path(links) / FIRST, others)["id"].to_list())
-    return found
+            folder = Path(links) / first
+            if registry.cache.link(md5, folder) is None:
+                ids |= set(find_covered(folder, others)["id"].to_list())
+    return ids
 
 
-def _keys(documents: pl.DataFrame, stones: Sequence[Tombstone]) -> list[str | None]:
-    columns = {name: pa.array(documents[name].to_list(), pa.string()) for name in ("id", "url", "license")}
+def _match_keys(documents: pl.DataFrame, stones: Sequence[Tombstone]) -> list[str | None]:
+    columns = {name: pa.array(documents[name].to_list(), pa.string()) for name in MATCHED}
     return match(pa.record_batch(columns), prepare(stones)).to_pylist()
 
 
-def _perhaps(docs: Path, stones: Sequence[Tombstone]) -> pl.Expr:
-    """A quick condition that leaves out no document that these tombstones cover: the host stands somewhere in the URL."""
-    tests: list[pl.Expr] = [pl.lit(False)]
-    names = [re.split("[/?:]", stone.value)[0] for stone in stones if stone.kind in ("url", "domain")]
+def _prefilter(docs: Path, stones: Sequence[Tombstone]) -> pl.Expr:
+    """Return a fast condition that misses no document covered by these tombstones: the host occurs anywhere in the URL."""
+    conditions: list[pl.Expr] = [pl.lit(False)]
+    hosts = [re.split("[/?:]", stone.value)[0] for stone in stones if stone.kind in ("url", "domain")]
+    if hosts:
+        conditions.append(pl.col("url").str.contains_any(sorted(set(hosts)), ascii_case_insensitive=True))
+    if any("xn--" in host for host in hosts):  # the host may be written in Unicode
+        conditions.append(pl.col("url").str.contains(r"[^\x00-\x7F]"))
+    names = [stone.value for stone in stones if stone.kind == "license"]
     if names:
-        tests.append(pl.col("url").str.contains_any(sorted(set(names)), ascii_case_insensitive=True))
-    if any("xn--" in name for name in names):  # which has another spelling in other letters
-        tests.append(pl.col("url").str.contains(r"[^\x00-\x7F]"))
-    licenses = [stone.value for stone in stones if stone.kind == "license"]
-    if licenses:
-        known: list[str] = scan_docs(docs).select("license").unique().collect(engine="streaming")["license"].to_list()
-        tests.append(pl.col("license").is_in([each for each in known if any(needs(each, name) for name in licenses)]))
-    return pl.any_horizontal(tests)
+        licenses: list[str] = (
+            scan_docs(docs).select("license").unique().collect(engine="streaming")["license"].to_list()
+        )
+        covered = [license for license in licenses if any(needs(license, name) for name in names)]
+        conditions.append(pl.col("license").is_in(covered))
+    return pl.any_horizontal(conditions)
 
 
-def clusters(data: DataSnapshot, ids: Sequence[str]) -> list[str]:
-    """The other documents of the duplicate clusters that these documents are in."""
-    found: set[str] = set()
+def find_cluster_members(data: DataSnapshot, ids: Sequence[str]) -> list[str]:
+    """Return the other members of the duplicate clusters that these documents are in."""
+    members: set[str] = set()
     for folder in list(data.docs.values())[1:]:
         path = folder / "ledger.parquet"
         if not path.exists() or not ids:
@@ -183,17 +209,17 @@ def clusters(data: DataSnapshot, ids: Sequence[str]) -> list[str]:
         wanted = pl.LazyFrame({"id": ids}, schema={"id": pl.String})
         rows = scan_table(path).filter(pl.col("decision") == "dropped").join(wanted, on="id", how="semi")
         survivors = {each for each in rows.select("other_id").collect(engine="streaming")["other_id"] if is_id(each)}
-        found |= survivors | set(members(folder, sorted(survivors | set(ids))))
-    return sorted(found - set(ids))
+        members |= survivors | set(list_duplicates(folder, sorted(survivors | set(ids))))
+    return sorted(members - set(ids))
 
 
 def is_id(text: str) -> bool:
-    """Whether it is the whole id of a document."""
+    """Return whether `text` is the full id of a document."""
     return len(text) == 32 and ID.fullmatch(text) is not None
 
 
-def write(path: Path, new: Sequence[Tombstone]) -> int:
-    """Adds tombstones to the file, whole or not at all; returns how many were new."""
+def write_stones(path: Path, new: Sequence[Tombstone]) -> int:
+    """Add tombstones to the file, atomically; return how many were new."""
     old = read_stones(path)
     n_new = len({stone.key for stone in new} - {stone.key for stone in old})
     text = render([*old, *new])
@@ -205,27 +231,20 @@ def write(path: Path, new: Sequence[Tombstone]) -> int:
     return n_new
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A tombstone with the documents that it has kept out, and those that are still there."""
-
-    stone: Tombstone
-    n_out: int
-    n_there: int
-
-
-def listing(
+def list_takedowns(
     data: DataSnapshot, stones: Sequence[Tombstone], registry: RegisteredVersions
-) -> tuple[list[Listed], list[Sight]]:
-    """Every tombstone of the file, and the versions that had seen any of their documents, also those that are nowhere now."""
+) -> tuple[list[TakedownRow], list[Sight]]:
+    """Return a row per tombstone, and what versions saw of their documents, including those that are in no corpus any more."""
     ledger = data.collected / "ledger.parquet"
-    gone = pl.DataFrame(schema={"id": pl.String, "other_id": pl.String})
+    removed = pl.DataFrame(schema={"id": pl.String, "other_id": pl.String})
     if ledger.exists():
-        gone = scan_table(ledger).filter(pl.col("reason") == REASON).select("id", "other_id").unique().collect()
-    there = covered(data.collected, stones) if data.collected.exists() and stones else gone.clear()
-    now = Counter(_keys(there, stones) if there.height else [])
-    out = Counter(gone["other_id"].to_list())
-    asked = [stone.value for stone in stones if stone.kind == "id"]
-    ids = sorted({*gone["id"].to_list(), *there["id"].to_list(), *asked, *remembered(registry, stones)})
-    rows = [Listed(stone, out[stone.key], now[stone.key]) for stone in stones]
-    return rows, registry.saw(ids) if ids else []
+        removed = scan_table(ledger).filter(pl.col("reason") == REASON).select("id", "other_id").unique().collect()
+    present = find_covered(data.collected, stones) if data.collected.exists() and stones else removed.clear()
+    n_there = Counter(_match_keys(present, stones) if present.height else [])
+    n_out = Counter(removed["other_id"].to_list())
+    named = [stone.value for stone in stones if stone.kind == "id"]
+    ids = sorted(
+        {*removed["id"].to_list(), *present["id"].to_list(), *named, *find_covered_in_versions(registry, stones)}
+    )
+    rows = [TakedownRow(stone, n_out[stone.key], n_there[stone.key]) for stone in stones]
+    return rows, registry.find_sights(ids) if ids else []

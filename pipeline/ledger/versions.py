@@ -1,8 +1,8 @@
-"""Which registered model versions have seen a document?
+"""Find out which registered model versions have seen a document.
 
-In: the registry (pipeline/registry/store.py, only if there is one), DVC's cache and the workspace. Out: for each version the documents
-that lie in its token shards, by the md5 of these shards in its lineage. Versions with the same shards are looked up once: one pass
-over a column of ids. Memory: a batch for each core, and the ids found.
+In: the registry (pipeline/registry/store.py, only if there is one), DVC's cache and the workspace. Out: for each version the
+documents in its token shards, found by the md5 of these shards in its lineage. Versions with the same shards are looked up once: one
+pass over a column of ids. Memory: a batch per core, and the ids found.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import NamedTuple
 import polars as pl
 
 from pipeline.frame.errors import UserError
-from pipeline.ledger.places import LAST, DvcCache, Lineage, folder_out
-from pipeline.registry import lineage
+from pipeline.ledger.places import LAST, DvcCache, Lineage, get_folder_out
+from pipeline.registry.lineage import Lock, extract_lineage, read_lock
 from pipeline.storage.tables import scan_table
 
 NO_REGISTRY = "no registered model versions here (var/mlflow.db)"
 
 
 @dataclass(frozen=True)
-class Registered:
-    """One version of the model: what it is called and what it was made of."""
+class RegisteredVersion:
+    """One version of the model: its names, and the lineage of its data."""
 
     number: str
     aliases: tuple[str, ...]
@@ -34,33 +34,34 @@ class Registered:
 
     @property
     def name(self) -> str:
+        """`version 3 (champion)`."""
         return f"version {self.number}" + (f" ({', '.join(self.aliases)})" if self.aliases else "")
 
     @property
     def shards(self) -> str:
-        """md5 of the token shards it was trained on; empty if its lineage has none."""
-        return folder_out(self.made, LAST)["md5"]
+        """The md5 of the token shards that it was trained on; empty if its lineage has none."""
+        return get_folder_out(self.made, LAST)["md5"]
 
 
 class Sight(NamedTuple):
-    """What a version saw of some documents: id → split; None where nobody can say, and why."""
+    """What a version saw of some documents: id → split; None, with a note, if that can't be determined."""
 
-    version: Registered
+    version: RegisteredVersion
     splits: dict[str, str] | None
     note: str
 
 
 class RegisteredVersions:
-    """The registered versions of a repository, asked once."""
+    """The registered versions of a repository, read once."""
 
     def __init__(self, root: Path, cache: DvcCache) -> None:
         self.root, self.cache = root, cache
-        self.trouble: UserError | None = None
+        self.failure: UserError | None = None
 
     @cached_property
-    def versions(self) -> list[Registered]:
-        """Newest first; none without a registry, nor where it can't be read: then `trouble` says why."""
-        from pipeline.registry.store import explain_failure, has_store, open_store  # NumPy and more: only if needed
+    def versions(self) -> list[RegisteredVersion]:
+        """Newest first; empty without a registry, or if it can't be read: then `failure` has the reason."""
+        from pipeline.registry.store import explain_failure, has_store, open_store  # only if it is needed: NumPy
 
         if not has_store(self.root):
             return []
@@ -68,7 +69,7 @@ class RegisteredVersions:
             with open_store(self.root) as store:
                 aliases = store.read_aliases()
                 return [
-                    Registered(
+                    RegisteredVersion(
                         version.number,
                         tuple(alias for alias, number in aliases.items() if number == version.number),
                         version.tags.get("fingerprint", ""),
@@ -80,59 +81,59 @@ class RegisteredVersions:
             failure = error if isinstance(error, UserError) else explain_failure("ledger", error)
             if failure is None:
                 raise
-            self.trouble = failure
+            self.failure = failure
             return []
 
     @property
     def note(self) -> str:
-        """Why there are no versions to tell of."""
-        return f"the registered model versions can't be read: {self.trouble.found}" if self.trouble else NO_REGISTRY
+        """Why there are no versions to report."""
+        return f"the registered model versions can't be read: {self.failure.found}" if self.failure else NO_REGISTRY
 
-    def saw(self, ids: Sequence[str]) -> list[Sight]:
-        """For each version which of these documents it was made of."""
-        known: dict[str, tuple[dict[str, str] | None, str]] = {}
+    def find_sights(self, ids: Sequence[str]) -> list[Sight]:
+        """Return for each version which of these documents are in its token shards."""
+        by_shards: dict[str, tuple[dict[str, str] | None, str]] = {}
         for version in self.versions:
-            if version.shards not in known:
-                known[version.shards] = self._look(version, ids)
-        return [Sight(version, *known[version.shards]) for version in self.versions]
+            if version.shards not in by_shards:
+                by_shards[version.shards] = self._look_up(version, ids)
+        return [Sight(version, *by_shards[version.shards]) for version in self.versions]
 
-    def _look(self, version: Registered, ids: Sequence[str]) -> tuple[dict[str, str] | None, str]:
+    def _look_up(self, version: RegisteredVersion, ids: Sequence[str]) -> tuple[dict[str, str] | None, str]:
         if not version.shards:
             return None, "its lineage names no token shards"
-        path = self._table(version.shards)
+        path = self._find_table(version.shards)
         if path is None:
             return None, f"its data is not in the cache (dvc fetch --all-commits data/{LAST})"
         wanted = pl.LazyFrame({"id": list(ids)}, schema={"id": pl.String})
-        found = scan_table(path).select("id", "split").join(wanted, on="id", how="semi").collect(engine="streaming")
-        return dict(found.iter_rows()), ""
+        rows = scan_table(path).select("id", "split").join(wanted, on="id", how="semi").collect(engine="streaming")
+        return dict(rows.iter_rows()), ""
 
-    def _table(self, md5: str) -> Path | None:
-        """docs.parquet of these shards: in the workspace if it holds the same, else in the cache."""
-        path = self.cache.path((self.cache.listing(md5) or {}).get("docs.parquet", ""))
-        here = self.root / "data" / LAST / "docs.parquet"
-        return path or (here if md5 == self.here(LAST) and here.exists() else None)
+    def _find_table(self, md5: str) -> Path | None:
+        """Return docs.parquet of these shards: from the cache, or from the workspace if it has the same shards."""
+        cached = self.cache.get_path((self.cache.read_listing(md5) or {}).get("docs.parquet", ""))
+        path = self.root / "data" / LAST / "docs.parquet"
+        return cached or (path if md5 == self.get_workspace_md5(LAST) and path.exists() else None)
 
-    def here(self, stage: str) -> str:
-        """md5 of what the stage made in the workspace, as dvc.lock has it."""
-        return folder_out(lineage.extract_lineage(self._lock), stage)["md5"]
+    def get_workspace_md5(self, stage: str) -> str:
+        """Return the md5 of what a stage wrote in the workspace, according to dvc.lock."""
+        return get_folder_out(extract_lineage(self._lock), stage)["md5"]
 
     @cached_property
-    def _lock(self) -> lineage.Lock:
-        return lineage.read_lock(self.root) if (self.root / "dvc.lock").exists() else {"stages": {}}
+    def _lock(self) -> Lock:
+        return read_lock(self.root) if (self.root / "dvc.lock").exists() else {"stages": {}}
 
 
-def told(sights: Sequence[Sight], note: str, n_asked: int = 1) -> list[str]:
-    """One line a version; the note if there is none."""
+def describe_sights(sights: Sequence[Sight], note: str, n_documents: int = 1) -> list[str]:
+    """Return one line per version on what it saw of `n_documents` documents; the note if there are no versions."""
     if not sights:
         return [note]
-    return [f"{sight.version.name}: {_told(sight, n_asked)}" for sight in sights]
+    return [f"{sight.version.name}: {_describe_sight(sight, n_documents)}" for sight in sights]
 
 
-def _told(sight: Sight, n_asked: int) -> str:
+def _describe_sight(sight: Sight, n_documents: int) -> str:
     if sight.splits is None:
         return sight.note
     trained = sum(split == "train" for split in sight.splits.values())
     held_out = len(sight.splits) - trained
-    if n_asked == 1:
+    if n_documents == 1:
         return "trained on it" if trained else "saw it held out, in evaluation only" if held_out else "never saw it"
     return f"trained on {trained:,} of them, saw {held_out:,} held out" if sight.splits else "saw none of them"

@@ -1,4 +1,4 @@
-"""Small corpora as the stages would have left them, from a few words about each document."""
+"""Small corpora as the stages would write them, from a few words about each document."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STAGES = ("download", "dedupe", "filter")
 
 
 def an_id(number: int) -> str:
-    """32 digits, spread over all ids as hashes are."""
+    """Return 32 digits, spread over all ids as hashes are."""
     return f"{number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128:032x}"
 
 
@@ -42,7 +42,7 @@ def write_corpus(
     shard_bytes: int = 64,
     name: str = "workspace",
 ) -> DataSnapshot:
-    """Each stage's documents without those that it or one before it dropped, its ledger, and the shards' table."""
+    """Write each stage's documents without those dropped by it or before it, its ledger, and the shards' table."""
     gone: set[str] = set()
     for stage in STAGES:
         rows = [dict(row) for row in ledger if row["stage"] == stage]

@@ -1,4 +1,4 @@
-"""`takedown` foresees exactly what the download stage then leaves out."""
+"""`takedown` foresees exactly which documents the download stage then drops."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def corpus(tmp_path: Path) -> Path:
 
 
 def collect(root: Path, out: str, takedowns: str = "", code: int = 0) -> tuple[dict[str, float], Path]:
-    """The stage, by its command, with these tombstones."""
+    """Run the stage by its command, with these tombstones; return its metrics and folder."""
     (root / "takedowns.jsonl").write_text(takedowns)
     paths = ["--takedowns", "takedowns.jsonl", "--out", f"{out}/download", "--metrics", f"{out}/metrics.json"]
     assert run_command(root, ["download", *paths], MINIGPT_ENGINE="serial") == code
@@ -63,14 +63,14 @@ def collect(root: Path, out: str, takedowns: str = "", code: int = 0) -> tuple[d
         ("domain", "BÜCHER.example", 5),
         ("license", "CC-BY-NC-4.0", 7),
         ("license", "MIT", 14),
-        ("license", "unknown", 14),  # what carries none has the source's: unknown
+        ("license", "unknown", 14),  # a document without a license has the one of its source: unknown
         ("domain", "nowhere.org", 0),
     ],
 )
-def test_what_is_foreseen_goes_and_nothing_else(corpus: Path, kind: str, value: str, n: int) -> None:
+def test_exactly_the_foreseen_documents_are_dropped(corpus: Path, kind: str, value: str, n: int) -> None:
     collect(corpus, "before")
     stones = [make_tombstone(kind, value, "asked")]
-    foreseen = takedown.covered(corpus / "before/download", stones)["id"].to_list()
+    foreseen = takedown.find_covered(corpus / "before/download", stones)["id"].to_list()
     assert len(foreseen) == n
     metrics, after = collect(corpus, "after", takedown.render(stones))
     whole = read_docs(corpus / "before/download").to_pylist()
@@ -93,22 +93,22 @@ def test_a_corpus_of_tombstones_is_empty(corpus: Path, capsys: pytest.CaptureFix
 
 @pytest.fixture
 def data(tmp_path: Path) -> DataSnapshot:
-    """1 stands in for 2 and 3; 4 stands in for nobody."""
+    """Write a corpus in which 1 stands in for 2 and 3, and 4 has no duplicates."""
     ledger = [dropped(an_id(number), "dedupe", "near_duplicate", an_id(1)) for number in (2, 3)]
     return write_corpus(tmp_path / "data", [doc(number) for number in range(1, 9)], ledger)
 
 
 @pytest.mark.parametrize(("number", "others"), [(1, {2, 3}), (2, {1, 3}), (4, set())])
-def test_the_other_members_of_a_cluster(data: DataSnapshot, number: int, others: set[int]) -> None:
-    assert takedown.clusters(data, [an_id(number)]) == sorted(an_id(other) for other in others)
+def test_the_other_members_of_a_cluster_are_found(data: DataSnapshot, number: int, others: set[int]) -> None:
+    assert takedown.find_cluster_members(data, [an_id(number)]) == sorted(an_id(other) for other in others)
     registry = RegisteredVersions(Path("nowhere"), DvcCache(Path("nowhere")))
-    made = takedown.plan(data, [make_tombstone("id", an_id(number), "r")], registry, with_duplicates=True)
-    assert {stone.value for stone in made.stones} == {an_id(each) for each in {number, *others}}
-    assert made.documents["id"].to_list() == sorted(an_id(each) for each in {number, *others})
-    assert made.cluster == []
+    plan = takedown.plan_takedown(data, [make_tombstone("id", an_id(number), "r")], registry, with_duplicates=True)
+    assert {stone.value for stone in plan.stones} == {an_id(each) for each in {number, *others}}
+    assert plan.documents["id"].to_list() == sorted(an_id(each) for each in {number, *others})
+    assert plan.cluster == []
 
 
-def test_what_is_taken_down_already_or_of_an_earlier_run_does_not_return(tmp_path: Path) -> None:
+def test_documents_of_an_earlier_run_or_taken_down_already_do_not_return(tmp_path: Path) -> None:
     ledger = [dropped(an_id(number), "dedupe", "near_duplicate", an_id(1)) for number in (2, 3)]
     ledger.append(dropped(an_id(4), "dedupe", "seen_before", an_id(99)))
     data = write_corpus(tmp_path / "data", [doc(number) for number in range(1, 9)], ledger)
@@ -118,8 +118,8 @@ def test_what_is_taken_down_already_or_of_an_earlier_run_does_not_return(tmp_pat
     )
     for number, others in ((1, [3]), (4, [])):
         stones = [make_tombstone("id", an_id(number), "r")]
-        made = takedown.plan(data, stones, registry, before, with_duplicates=False)
-        assert made.cluster == [an_id(other) for other in others]
+        plan = takedown.plan_takedown(data, stones, registry, before, with_duplicates=False)
+        assert plan.cluster == [an_id(other) for other in others]
 
 
 def ask(data: DataSnapshot, *arguments: str, code: int = 0) -> None:
@@ -128,23 +128,23 @@ def ask(data: DataSnapshot, *arguments: str, code: int = 0) -> None:
     assert main(["takedown", *arguments, *file]) == code
 
 
-def test_the_command_writes_a_sorted_file_and_says_what_follows(
+def test_the_command_writes_a_sorted_file_and_prints_the_next_steps(
     data: DataSnapshot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask(data, an_id(1)[:10], "--url", "https://SITE4.example.org/4/", "--reason", "asked", "--date", "2026-11-20")
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     file = data.collected.parent.parent / "takedowns.jsonl"
     assert [json.loads(line) for line in file.read_text().splitlines()] == [
         {"kind": "id", "value": an_id(1), "reason": "asked", "date": "2026-11-20"},
         {"kind": "url", "value": "site4.example.org/4", "reason": "asked", "date": "2026-11-20"},
     ]
-    for said in ("2 documents of the present corpus go", "Page 1", "Page 4", "2 duplicates", "dvc repro", "git add"):
-        assert said in told
-    assert "Text 1." not in file.read_text() + told
+    for words in ("that will be removed: 2\n", "Page 1", "Page 4", "(--with-duplicates): 2: ", "dvc repro", "git add"):
+        assert words in output
+    assert "Text 1." not in file.read_text() + output
     before = file.read_text()
     ask(data, an_id(1), "--reason", "again")
     assert file.read_text() == before
-    assert "1 were there before" in capsys.readouterr().out
+    assert "1 already present" in capsys.readouterr().out
     ask(data, "--list")
     assert "2 tombstones" in capsys.readouterr().out
     ask(data, "--list", "--json")
@@ -152,7 +152,7 @@ def test_the_command_writes_a_sorted_file_and_says_what_follows(
     assert [(row["left_out"], row["still_there"]) for row in listed] == [(0, 1), (0, 1)]
 
 
-def test_before_anything_was_collected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_takedowns_work_before_anything_is_collected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "takedowns.jsonl"
     asked = [
         "takedown",
@@ -167,13 +167,13 @@ def test_before_anything_was_collected(tmp_path: Path, capsys: pytest.CaptureFix
         str(file),
     ]
     assert main(asked) == 0
-    assert "0 documents of the present corpus go" in capsys.readouterr().out
+    assert "that will be removed: 0\n" in capsys.readouterr().out
     assert len(parse(file.read_text())) == 2
     assert main([*asked[:1], "--list", *asked[-4:]]) == 0
     assert "2 tombstones" in capsys.readouterr().out
 
 
-def test_a_file_of_all_kinds(data: DataSnapshot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_list_may_hold_all_kinds(data: DataSnapshot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [
         "# a comment",
         an_id(1).upper(),
@@ -208,7 +208,7 @@ def test_a_file_of_all_kinds(data: DataSnapshot, tmp_path: Path, capsys: pytest.
         (["--file", "nowhere.txt", "--reason", "r"], "can't be read"),
     ],
 )
-def test_what_is_no_takedown_writes_nothing(
+def test_an_invalid_takedown_writes_nothing(
     data: DataSnapshot, arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask(data, *arguments, code=1)
@@ -216,7 +216,7 @@ def test_what_is_no_takedown_writes_nothing(
     assert not (data.collected.parent.parent / "takedowns.jsonl").exists()
 
 
-def test_a_line_of_a_list_that_means_nothing_is_named(
+def test_an_invalid_line_of_a_list_is_named(
     data: DataSnapshot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "list.txt").write_text("domain:x.org\nwhat?\n")
@@ -224,7 +224,9 @@ def test_a_line_of_a_list_that_means_nothing_is_named(
     assert "list.txt:2" in capsys.readouterr().err
 
 
-def test_why_knows_what_was_taken_down(data: DataSnapshot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_why_explains_what_was_taken_down(
+    data: DataSnapshot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = tmp_path / "after"
     stones = [make_tombstone("domain", "example.com", "a court"), make_tombstone("id", an_id(1), "asked")]
     (tmp_path / "takedowns.jsonl").write_text(takedown.render(stones))

@@ -1,4 +1,4 @@
-"""Which model versions have seen a document: by the token shards in their lineage, through a real registry and DVC's cache."""
+"""Which model versions have seen a document, by the token shards in their lineage, with a real registry and DVC's cache."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.frame.errors import UserError
-from pipeline.ledger.__main__ import lineage_of
-from pipeline.ledger.places import DvcCache, git, lineage_at, road
-from pipeline.ledger.versions import NO_REGISTRY, Registered, RegisteredVersions, told
+from pipeline.frame.provenance import run_git
+from pipeline.ledger.places import DvcCache, read_lineage_at, trace_documents
+from pipeline.ledger.states import find_lineage
+from pipeline.ledger.versions import NO_REGISTRY, RegisteredVersion, RegisteredVersions, describe_sights
 from tests.conftest import ROOT
 from tests.fake_repo import DVC_YAML, FakeRepo
 from tests.pipeline.ledger.made import an_id, doc, write_corpus
@@ -49,29 +50,29 @@ shutil.rmtree(aside)
 """
 
 
-def registered(number: str, md5: str) -> Registered:
+def make_version(number: str, md5: str) -> RegisteredVersion:
     made = {
         "shard": {
             "cmd": "",
             "outs": [{"path": "data/metrics/shard.json", "md5": "0"}, {"path": "data/shard", "md5": md5}],
         }
     }
-    return Registered(number, ("champion",) if number == "2" else (), "f" * 64, made)
+    return RegisteredVersion(number, ("champion",) if number == "2" else (), "f" * 64, made)
 
 
-def test_without_a_registry_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_registry_is_reported_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     registry = RegisteredVersions(tmp_path, DvcCache(tmp_path))
     assert registry.versions == []
-    assert told(registry.saw([an_id(1)]), registry.note) == [NO_REGISTRY]
+    assert describe_sights(registry.find_sights([an_id(1)]), registry.note) == [NO_REGISTRY]
     assert not (tmp_path / "var").exists()
     assert "mlflow" not in sys.modules or registry.versions == []
 
 
-def test_a_version_whose_data_is_away_is_said(tmp_path: Path) -> None:
+def test_a_version_whose_data_is_not_cached_is_reported(tmp_path: Path) -> None:
     registry = RegisteredVersions(tmp_path, DvcCache(tmp_path))
-    registry.__dict__["versions"] = [registered("2", "ab" * 16 + ".dir"), registered("1", "")]
-    assert told(registry.saw([an_id(1)]), registry.note) == [
+    registry.__dict__["versions"] = [make_version("2", "ab" * 16 + ".dir"), make_version("1", "")]
+    assert describe_sights(registry.find_sights([an_id(1)]), registry.note) == [
         "version 2 (champion): its data is not in the cache (dvc fetch --all-commits data/shard)",
         "version 1: its lineage names no token shards",
     ]
@@ -79,31 +80,31 @@ def test_a_version_whose_data_is_away_is_said(tmp_path: Path) -> None:
 
 def test_a_state_is_named_by_version_run_name_or_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = RegisteredVersions(tmp_path, DvcCache(tmp_path))
-    registry.__dict__["versions"] = [registered("2", "a"), registered("1", "b")]
-    assert lineage_of(registry, "v1") is registry.versions[1].made
-    assert lineage_of(registry, "f" * 12) is registry.versions[0].made
+    registry.__dict__["versions"] = [make_version("2", "a"), make_version("1", "b")]
+    assert find_lineage(registry, "v1") is registry.versions[1].made
+    assert find_lineage(registry, "f" * 12) is registry.versions[0].made
     with pytest.raises(UserError, match="v3: no such model version"):
-        lineage_of(registry, "v3")
+        find_lineage(registry, "v3")
     for name in ("f", "nowhere", "--output=x"):
         with pytest.raises(UserError, match="no such state of the data"):
-            lineage_of(registry, name)
+            find_lineage(registry, name)
 
 
-def test_a_revision_without_a_lock_is_said(tmp_path: Path) -> None:
+def test_a_revision_without_a_lock_is_an_error(tmp_path: Path) -> None:
     for command in (
         ["init", "-q"],
         ["-c", "user.name=A", "-c", "user.email=a@b.c", "commit", "-q", "--allow-empty", "-m", "x"],
     ):
-        assert git(tmp_path, *command) is not None
+        assert run_git(tmp_path, *command) is not None
     with pytest.raises(UserError, match=r"HEAD: no dvc\.lock"):
-        lineage_at(tmp_path, "HEAD")
+        read_lineage_at(tmp_path, "HEAD")
 
 
 @pytest.mark.slow
-def test_a_registry_that_is_broken_hides_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_registry_does_not_hide_other_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_corpus(tmp_path / "data", [doc(1)])
     (tmp_path / "var").mkdir()
-    (tmp_path / "var/mlflow.db").write_bytes(b"no database, but as long as one" * 100)
+    (tmp_path / "var/mlflow.db").write_bytes(b"not a database, but as long as one" * 100)
     (tmp_path / "dvc.yaml").write_text("stages: {}")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     done = subprocess.run(
@@ -119,19 +120,19 @@ def test_a_registry_that_is_broken_hides_nothing_else(tmp_path: Path, monkeypatc
     assert done.returncode == 0
 
 
-def test_the_road_is_found_in_any_order_of_stages() -> None:
+def test_documents_are_traced_through_stages_in_any_order() -> None:
     stages = {
         "shard": ("x --docs b --out s", ["s"]),
         "two": ("x --docs a --out b", ["m.json", "b"]),
         "one": ("x --out a", ["a"]),
     }
-    assert road(stages) == ["one", "two", "shard"]
-    assert road({"train": ("x", ["t"])}) == []
+    assert trace_documents(stages) == ["one", "two", "shard"]
+    assert trace_documents({"train": ("x", ["t"])}) == []
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # most of it are starts of Python, which take long on a busy machine
-def test_versions_are_asked_through_the_registry(tmp_path: Path) -> None:
+@pytest.mark.timeout(900)  # most of it is Python starting up, which takes long on a busy machine
+def test_versions_are_read_from_the_registry(tmp_path: Path) -> None:
     repo = FakeRepo(tmp_path)
     (tmp_path / "dvc.yaml").write_text(DVC_YAML + STAGES.format(python="python"))
     (tmp_path / "tests_corpus.py").write_text(CORPUS)
@@ -170,13 +171,13 @@ def test_versions_are_asked_through_the_registry(tmp_path: Path) -> None:
     alone = ("--domain", "site2.example.org", "--reason", "asked", "--takedowns", "alone.jsonl")
     repo.run("pipeline.ledger", "takedown", *alone)
     listed = json.loads(repo.run("pipeline.ledger", "takedown", "--list", "--json", *alone[-2:]).splitlines()[-1])
-    assert listed["versions"] == by_domain["versions"], "2 is collected no more"
+    assert listed["versions"] == by_domain["versions"], "2 is not collected any more"
     assert "trained on 6 of them" in repo.run("pipeline.ledger", "takedown", "--list", *alone[-2:])
 
     shutil.rmtree(tmp_path / ".dvc/cache/files")
     away = repo.run("pipeline.ledger", "diff", "v1", "v2", code=1)
     assert "v1: data/download is not in DVC's cache" in away
     assert "dvc fetch --all-commits data/download" in away
-    told = repo.run("pipeline.ledger", "why", an_id(10))
-    assert "version 1: its data is not in the cache" in told
-    assert "version 2 (candidate): trained on it" in told, "the workspace still holds it"
+    output = repo.run("pipeline.ledger", "why", an_id(10))
+    assert "version 1: its data is not in the cache" in output
+    assert "version 2 (candidate): trained on it" in output, "the workspace still has it"

@@ -1,4 +1,4 @@
-"""`why` finds a document however it is asked for, and tells its whole life."""
+"""`why` finds a document by any kind of query, and prints its whole history."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.ledger.__main__ import main
-from pipeline.ledger.life import life
-from pipeline.ledger.places import DataSnapshot, stage_folders
+from pipeline.ledger.life import read_life
+from pipeline.ledger.places import DataSnapshot, find_stage_folders, list_text_stages
 from pipeline.storage.tables import DOCS, TOKEN_DOCS, ShardWriter, write_ledger, write_table
 from tests.conftest import ROOT
 
@@ -93,72 +93,74 @@ def ask(data: Path, query: str, capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_document_is_found_by_id_title_locator_and_text(
     query: str, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = ask(data, query, capsys)
-    assert IDS["kept"] in told.splitlines()[0]
-    assert "kept.py:7" in told
-    assert "license MIT" in told
-    assert "stands in for package.copy" in told
-    assert "language_score" in told
-    assert "least 0.65" in told
-    assert "tokens 1,000 to 1,006 of the train stream" in told
+    output = ask(data, query, capsys)
+    assert IDS["kept"] in output.splitlines()[0]
+    assert "kept.py:7" in output
+    assert "license MIT" in output
+    assert "stands in for package.copy" in output
+    assert "language_score" in output
+    assert "at least 0.65" in output
+    assert "tokens 1,000 to 1,006 of the train stream" in output
 
 
 def test_a_duplicate_names_its_survivor(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = ask(data, "package.copy", capsys)
-    assert "near_duplicate: 0.913 > 0.8" in told
-    assert "package.kept" in told
-    assert "filter" not in told, "its life has ended before"
+    output = ask(data, "package.copy", capsys)
+    assert "near_duplicate: 0.913 > 0.8" in output
+    assert "package.kept" in output
+    assert "filter" not in output, "it was dropped before the filter"
 
 
 def test_a_filtered_document_names_its_rule(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = ask(data, "fremder", capsys)
-    assert "language: 0.0123 < 0.65" in told
-    assert "broken" in told
-    assert "tokens" not in told
+    output = ask(data, "fremder", capsys)
+    assert "language: 0.0123 < 0.65" in output
+    assert "violated" in output
+    assert "tokens" not in output
 
 
 def test_an_item_of_an_evaluation_set_is_not_called_a_document(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leak = {**dropped("foreign", "filter", "contaminated", 19, 0), "other_id": "quiz:quiz.jsonl#1"}
     write_ledger(data / "filter", [leak])
-    told = ask(data, "fremder", capsys)
-    assert "contaminated: 19 > 0; shares words with quiz:quiz.jsonl#1" in told
-    assert "stands in" not in told
+    output = ask(data, "fremder", capsys)
+    assert "contaminated: 19 > 0; shares words with quiz:quiz.jsonl#1" in output
+    assert "stands in" not in output
 
 
-def test_a_document_of_an_earlier_run_is_said_to_be_one(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_document_of_an_earlier_run_is_named_as_such(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     earlier = "f" * 32
     write_ledger(data / "dedupe", [{**dropped("copy", "dedupe", "seen_before", 0.9, 0.8), "other_id": earlier}])
     assert f"seen_before: 0.9 > 0.8; {earlier}, kept by an earlier run" in ask(data, "package.copy", capsys)
 
 
-def test_a_value_just_below_its_threshold_does_not_look_like_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_value_just_below_its_threshold_is_printed_with_enough_digits(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_ledger(data / "filter", [dropped("foreign", "filter", "quality_classifier", 0.4999996, 0.5)])
     assert "quality_classifier: 0.4999996 < 0.5" in ask(data, "fremder", capsys)
 
 
-def test_a_change_says_how_much_and_no_threshold(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_change_has_an_amount_and_no_threshold(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_ledger(data / "dedupe", [{**dropped("kept", "dedupe", "lines_removed", 3, 20), "decision": "changed"}])
-    told = ask(data, "package.kept", capsys)
-    assert "lines_removed: 3\n" in told
+    output = ask(data, "package.kept", capsys)
+    assert "lines_removed: 3\n" in output
 
 
-def test_a_place_without_lines_is_told_as_its_source_names_it(tmp_path: Path) -> None:
+def test_a_locator_without_lines_is_printed_as_it_is(tmp_path: Path) -> None:
     where = '{"file":"wiki.xml.bz2","page":662,"revision":7}'
     row = {**doc("kept", "Text."), "source": "wikipedia/wiki", "locator": where}
     with ShardWriter(tmp_path / "download") as writer:
         writer.write(pa.Table.from_pylist([row], schema=DOCS))
-    found = life(DataSnapshot("here", {"download": tmp_path / "download"}), row)
+    found = read_life(DataSnapshot("here", {"download": tmp_path / "download"}), row)
     assert found[0].detail == f"wikipedia/wiki, {where}, license MIT"
 
 
-def test_several_matches_are_listed_with_their_ends(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = ask(data, "twin", capsys)
-    assert told.startswith("2 documents match")
-    assert IDS["twin_one"] in told
-    assert IDS["twin_two"] in told
+def test_several_matches_are_listed_with_their_last_decision(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = ask(data, "twin", capsys)
+    assert output.startswith("2 documents match")
+    assert IDS["twin_one"] in output
+    assert IDS["twin_two"] in output
 
 
-def test_stages_that_have_not_run_are_said_to_be_missing(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stages_that_have_not_run_are_reported(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "shard" / "docs.parquet").unlink()
     (data / "shard").rmdir()
     assert "not run yet" in ask(data, "package.kept", capsys)
@@ -169,14 +171,14 @@ def test_an_unknown_document_is_an_error_without_a_traceback(data: Path, capsys:
     assert "no document for 'nowhere to be found'" in capsys.readouterr().err
 
 
-def test_a_broken_file_is_an_error_without_a_traceback(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_corrupt_file_is_an_error_without_a_traceback(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = data / "download" / "docs-00000.parquet"
     path.write_bytes(path.read_bytes()[:-9])
     assert main(["why", "package.kept", "--data", str(data)]) == 1
-    assert "a file of the data is broken" in capsys.readouterr().err
+    assert "a data file is corrupt" in capsys.readouterr().err
 
 
-def test_a_reader_that_leaves_early_is_no_error(data: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(data: Path) -> None:
     """`… | head -1`"""
     command = [sys.executable, "-m", "pipeline.ledger", "why", "package", "--data", str(data)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
@@ -194,17 +196,17 @@ def test_the_folders_are_those_of_the_graph(tmp_path: Path) -> None:
         "  polish: {cmd: x --docs d --out c, outs: [c]}\n  other: {cmd: x --docs c --out o, outs: [o]}\n"
         "  dedupe: {cmd: x --docs a/b --out d, outs: [{d: {cache: true}}]}\n  pretrain: {cmd: x, outs: [e]}\n"
     )
-    folders = stage_folders(graph, None)
+    folders = find_stage_folders(graph, None)
     assert list(folders.items()) == [
         ("get", Path("a/b")),
         ("dedupe", Path("d")),
         ("polish", Path("c")),
         ("shard", Path("s")),
     ]
-    assert stage_folders(graph, Path("x"))["shard"] == Path("x/shard")
-    assert stage_folders(tmp_path / "none.yaml", None)["shard"] == Path("data/shard")
+    assert find_stage_folders(graph, Path("x"))["shard"] == Path("x/shard")
+    assert find_stage_folders(tmp_path / "none.yaml", None)["shard"] == Path("data/shard")
 
 
-def test_the_graph_of_this_repository_has_a_road() -> None:
-    stages = list(stage_folders(ROOT / "dvc.yaml", None))
-    assert (stages[0], stages[-1]) == ("download", "shard")
+def test_the_text_stages_are_those_of_this_repository() -> None:
+    assert tuple(find_stage_folders(ROOT / "dvc.yaml", None)) == list_text_stages()
+    assert (list_text_stages()[0], list_text_stages()[-1]) == ("download", "shard")

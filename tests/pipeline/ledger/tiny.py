@@ -1,4 +1,4 @@
-"""A repository with Git, DVC and the stages from download to shard over a few hundred made documents."""
+"""A repository with Git, DVC and the stages from download to shard over a few hundred generated documents."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def document(number: int, text: str | None = None, **columns: str) -> dict[str, 
 
 
 class TinyRepo:
-    """Its folder is `root`; the documents are read from inbox/pages.jsonl, which is nobody's output."""
+    """A repository in `root`; its documents are read from inbox/pages.jsonl, which no stage writes."""
 
     def __init__(self, root: Path, documents: list[dict[str, str]]) -> None:
         self.root = new_workspace(root)
         for path in (root / "data/seed/languages").glob("[!def]*.txt"):
-            path.unlink()  # eleven languages are learnt in a third of the time
+            path.unlink()  # eleven languages train in a third of the time
         self.params = read_yaml(root / "params.yaml")
         columns = {f"{name}_column": name for name in ("title", "url", "license")}
         source = {"kind": "text", "name": "pages", "path": "inbox/*.jsonl", **columns}
@@ -97,9 +97,9 @@ class TinyRepo:
     def repro(self) -> None:
         self.python("dvc", "repro", "-q")
 
-    def commit(self, say: str) -> str:
+    def commit(self, message: str) -> str:
         self.git("add", "-A")
-        self.git("commit", "-q", "-m", say)
+        self.git("commit", "-q", "-m", message)
         return self.git("rev-parse", "HEAD").strip()
 
     def metrics(self, stage: str) -> Any:
