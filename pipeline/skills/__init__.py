@@ -14,9 +14,17 @@ from pipeline.skills.skill import Maker, Skill
 from pipeline.skills.tool_choice import TOOL_CHOICE
 
 SKILLS: tuple[Skill, ...] = (  # in the order of the report and of the samples
-    *(TOOL_CHOICE, CALCULATOR, CALCULATOR_ANSWER, SEARCH, SEARCH_WORDS, QUOTE, ABSTENTION),
-    *(REFUSAL, REFUSAL_NOT_OVERDONE, IDENTITY),
+    TOOL_CHOICE,
+    CALCULATOR,
+    CALCULATOR_ANSWER,
+    SEARCH,
+    SEARCH_WORDS,
+    QUOTE,
+    ABSTENTION,
+    REFUSAL,
+    REFUSAL_NOT_OVERDONE,
+    IDENTITY,
 )
-# The order of makers decides how examples are shuffled, hence the bytes of train.parquet.
+# The order of makers determines the shuffle, hence the bytes of train.parquet; a maker of the last skill comes first.
 MAKERS: tuple[Maker, ...] = tuple(maker for skill in reversed(SKILLS) for maker in skill.makers)
 SEED_KINDS: tuple[str, ...] = (*(kind for skill in SKILLS for kind in skill.seed_kinds), "chat")  # chat: small talk

@@ -75,7 +75,7 @@ def check_shares(sample: Path, shares: dict[str, float], docs: Path) -> None:
 
 
 def summarize_report(report: dict[str, Any]) -> Metrics:
-    """Return flat metrics. `bytes_per_token` is measured on the sample, the other ratios on held-out documents where there are any."""
+    """Return flat metrics. `bytes_per_token` is measured on the sample, the other ratios on held-out documents if there are any."""
     sample = report["sample"]
     by_source = {f"sample_bytes_{row['source']}": row["sample_bytes"] for row in report["sources"]}
     return {
