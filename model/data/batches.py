@@ -1,14 +1,14 @@
-"""Token shards and conversations → batches, each a pure function of the step.
+"""Build batches from token shards and conversations, each batch a pure function of the step.
 
-In: Arrow IPC files of token ids with a manifest.json, or conversations as (ids, mask). Out: `at(step)` → Batch. Because nothing
-is carried from step to step, resuming needs the step's number alone, and rank r of W takes its slice of the same global
-batch whatever W is. Memory: the files are mapped, never read whole; permutations of the rows are kept for two epochs (8 bytes a
-row). Time: a window of 2,049 tokens in a few microseconds. Everything is NumPy until the batch is whole: torch's operators would
-start threads of their own where a batch is made beside the training (model/data/prefetch.py).
+In: Arrow IPC files of token ids with a manifest.json, or conversations as (ids, mask). Out: `at(step)` → Batch. Because no state is
+carried from step to step, resuming needs only the step's number, and rank r of W takes its slice of the same global batch for any
+W. Memory: the files are memory-mapped, never read completely; permutations of the rows are kept for two epochs (8 bytes per row).
+Time: a window of 2,049 tokens in a few microseconds. Everything is NumPy until the batch is complete: torch's operators would
+start threads of their own in the thread that builds batches during training (model/data/prefetch.py).
 
-Where `documents` is given it numbers the pieces of a row, and attention stops at their borders. Conversations have it: none
-sees its neighbour when it is served, and on the CPU kernels the mask costs nothing (272 ms a step without, 265 with; 5 to 30 % in
-plain torch). Streams have it on demand.
+`documents`, if there, numbers the pieces of a row, and attention does not cross their boundaries. Conversations have it, because
+a served conversation never sees another one, and on the CPU kernels the mask costs nothing (272 ms per step without, 265 with; 5
+to 30 % in plain torch). For streams it is optional.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ DTYPES = {"uint16": pa.uint16(), "uint32": pa.uint32()}
 
 
 class Batch(NamedTuple):
+    """Inputs and targets of one step."""
+
     ids: Int[Tensor, "B T"]
     targets: Int[Tensor, "B T"]
     documents: Int[Tensor, "B T"] | None = None
-    rows: tuple[int, ...] = ()  # which rows of the data these are, to name them when something goes wrong
+    rows: tuple[int, ...] = ()  # the row numbers in the data, for error reports
 
 
 class Batches(Protocol):
-    """What the training loop needs of its data."""
+    """The training loop's data source."""
 
     n_rows: int  # in one epoch
     batch_rows: int  # in one global batch
@@ -51,7 +53,7 @@ class Batches(Protocol):
 
 @runtime_checkable
 class Tokens(Protocol):
-    """One long array of ids, wherever they are."""
+    """One long array of ids, wherever it is stored."""
 
     name: str
     bos_id: int
@@ -61,15 +63,15 @@ class Tokens(Protocol):
     def read(self, start: int, stop: int) -> Int[np.ndarray, " N"]: ...
 
     def find_spans(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Where these tokens are in the split's stream."""
+        """Return the (start, stop) positions of these tokens in the split's stream."""
         ...
 
 
 class TokenStream:
-    """One split of a shard folder as if it were one long array; the files stay on disk.
+    """One split of a shard folder as one long array; the files stay on disk.
 
-    With `verify_sha256` a file is hashed before anything is read from it; `verified` remembers over many starts which ones were.
-    Raises: ValueError for a file that is missing, or whose size or dtype is not the manifest's; from `read`, for a wrong sha256.
+    With `verify_sha256` a file is hashed before it is first read; the file `verified` remembers that across restarts.
+    Raises: ValueError for a missing file, or one whose size or dtype differs from the manifest; in `read`, for a wrong sha256.
     """
 
     def __init__(self, folder: Path, split: str, *, verify_sha256: bool = False, verified: Path | None = None) -> None:
@@ -95,7 +97,7 @@ class TokenStream:
         self._starts = np.cumsum([0, *(len(chunk) for chunk in self._chunks)])
         if len(self) != self.manifest[split]["n_tokens"]:
             raise ValueError(
-                f"{path} does not describe its files; found {len(self)} tokens where {split}.n_tokens says "
+                f"{path} does not match its files; found {len(self)} tokens, but {split}.n_tokens is "
                 f"{self.manifest[split]['n_tokens']}; run the shard stage again."
             )
 
@@ -103,7 +105,7 @@ class TokenStream:
         return int(self._starts[-1])
 
     def read(self, start: int, stop: int) -> Int[np.ndarray, " N"]:
-        """Tokens start … stop as int64."""
+        """Return the tokens start … stop as int64."""
         assert 0 <= start <= stop <= len(self)
         out = np.empty(stop - start, dtype=np.int64)
         index = int(np.searchsorted(self._starts, start, side="right")) - 1
@@ -119,6 +121,7 @@ class TokenStream:
         return out
 
     def find_spans(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Return the (start, stop) positions of these tokens in the stream: themselves."""
         return [(start, stop)]
 
     def _verify(self, path: Path) -> None:
@@ -144,6 +147,8 @@ def _open_tokens(path: Path, entry: dict[str, Any], dtype: str) -> list[np.ndarr
 
 
 class PackedRow(NamedTuple):
+    """Inputs, targets and document numbers of one row."""
+
     ids: Int[np.ndarray, " T"]
     targets: Int[np.ndarray, " T"]
     documents: Int[np.ndarray, " T"] | None
@@ -151,40 +156,42 @@ class PackedRow(NamedTuple):
 
 @runtime_checkable
 class TokenRows(Protocol):
-    """Rows of one length; what a row holds may differ from epoch to epoch."""
+    """Rows of one length. The content of a row may differ from epoch to epoch."""
 
     n_rows: int
 
     def row(self, epoch: int, row: int) -> PackedRow: ...
 
     def find_spans(self, epoch: int, row: int) -> list[tuple[int, int]]:
-        """From where to where in the split's stream the row's tokens are."""
+        """Return the (start, stop) positions of the row's tokens in the split's stream."""
         ...
 
 
 class StreamRows:
-    """Rows of seq_len + 1 tokens, cut side by side from the stream as if it were a ring. Each epoch starts cutting somewhere
-    else, so that what stood at a row's edge, or was left over (less than a row), is in the middle of one the next time."""
+    """Rows of seq_len + 1 tokens, cut consecutively from the stream as a ring. Each epoch starts at another position, so that tokens
+    at a row's edge, or in the remainder of less than a row, are inside a row in the next epoch."""
 
     def __init__(self, stream: Tokens, seq_len: int, *, mask_documents: bool = False) -> None:
         self.stream, self.seq_len, self.mask_documents = stream, seq_len, mask_documents
         self.n_rows = (len(stream) - 1) // seq_len
         if self.n_rows < 1:
             raise ValueError(
-                f"{stream.name} is too small for one row; found {len(stream)} tokens where seq_len + 1 = {seq_len + 1} are needed; "
+                f"{stream.name} is too small for one row; found {len(stream)} tokens, needs seq_len + 1 = {seq_len + 1}; "
                 "add text or lower seq_len."
             )
 
     def row(self, epoch: int, row: int) -> PackedRow:
-        tokens = np.concatenate([self.stream.read(*part) for part in self._parts(epoch, row)])
+        """Return a row of an epoch."""
+        tokens = np.concatenate([self.stream.read(*part) for part in self._find_parts(epoch, row)])
         documents = (tokens[:-1] == self.stream.bos_id).cumsum() if self.mask_documents else None
         return PackedRow(tokens[:-1], tokens[1:], documents)
 
     def find_spans(self, epoch: int, row: int) -> list[tuple[int, int]]:
-        return [span for part in self._parts(epoch, row) for span in self.stream.find_spans(*part)]
+        """Return the (start, stop) positions of the row's tokens in the split's stream."""
+        return [span for part in self._find_parts(epoch, row) for span in self.stream.find_spans(*part)]
 
-    def _parts(self, epoch: int, row: int) -> list[tuple[int, int]]:
-        """Of the ring; a row that goes around the end is two."""
+    def _find_parts(self, epoch: int, row: int) -> list[tuple[int, int]]:
+        """Return the row's ranges in the ring: two if it wraps around the end."""
         length = len(self.stream)
         start = (row * self.seq_len + epoch * self.seq_len // 3 * 2) % length
         stop = start + self.seq_len + 1
@@ -192,7 +199,7 @@ class StreamRows:
 
 
 class RowBatches:
-    """Batches of rows of one or more sources; `cycle` (see Order) says from which source the next row is."""
+    """Batches of rows from one or more sources, in the proportions of `cycle` (see Order)."""
 
     def __init__(
         self, sources: Sequence[TokenRows], *, batch_rows: int, seed: int, cycle: Sequence[int] = (0,)
@@ -203,22 +210,23 @@ class RowBatches:
         self._first = np.cumsum([0, *sizes])  # number of each source's first row
 
     def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch:
-        places = self.order.list_step_rows(step, self.batch_rows, rank, n_ranks)
-        rows = [self.sources[place.source].row(place.epoch, place.row) for place in places]
+        """Return a rank's share of the global batch of a step."""
+        drawn = self.order.list_step_rows(step, self.batch_rows, rank, n_ranks)
+        rows = [self.sources[each.source].row(each.epoch, each.row) for each in drawn]
         ids, targets = np.stack([row.ids for row in rows]), np.stack([row.targets for row in rows])
         pieces = [row.documents for row in rows if row.documents is not None]
         documents = torch.from_numpy(np.stack(pieces)) if pieces else None
-        numbers = tuple(int(self._first[place.source]) + place.row for place in places)
+        numbers = tuple(int(self._first[each.source]) + each.row for each in drawn)
         return Batch(torch.from_numpy(ids), torch.from_numpy(targets), documents, numbers)
 
     def find_spans(self, step: int) -> list[tuple[int, int]]:
-        """From where to where in the stream the rows of a global batch are, row by row."""
-        places = self.order.list_step_rows(step, self.batch_rows)
-        return [span for source, epoch, row in places for span in self.sources[source].find_spans(epoch, row)]
+        """Return the (start, stop) positions of a global batch in the stream, row by row."""
+        drawn = self.order.list_step_rows(step, self.batch_rows)
+        return [span for source, epoch, row in drawn for span in self.sources[source].find_spans(epoch, row)]
 
 
 class StreamBatches(RowBatches):
-    """Rows of one stream."""
+    """Batches of rows of one stream."""
 
     def __init__(
         self, stream: Tokens, *, seq_len: int, batch_rows: int, seed: int, mask_documents: bool = False
@@ -229,13 +237,16 @@ class StreamBatches(RowBatches):
 
 
 class Conversation(NamedTuple):
+    """One encoded conversation; `mask` is true on targets."""
+
     ids: Sequence[int] | np.ndarray
     mask: Sequence[bool] | np.ndarray
 
 
 @dataclass(frozen=True)
 class Packing:
-    """`rows[r]` lists the conversations of row r; `cut` those that were longer than a row; `left_out` those without a target."""
+    """How conversations are packed: `rows[r]` lists those of row r, `cut` those longer than a row, `left_out` those without a
+    target."""
 
     rows: tuple[tuple[int, ...], ...]
     cut: tuple[int, ...]
@@ -243,10 +254,10 @@ class Packing:
 
 
 class ConversationBatches:
-    """Whole conversations packed into rows of seq_len, best fit first, padded at the end; targets where the mask says so.
+    """Whole conversations packed into rows of seq_len by best fit and padded at the end; targets where the mask is true.
 
-    A conversation longer than a row is cut: its first token stays, then the last that fit, since an answer is at the end. One
-    without any target left is left out and counted, so no row is without target (a mean over none would be NaN).
+    A conversation longer than a row is cut: its first token stays and as many of the last as fit, because the answer is at the
+    end. One without targets is left out and counted, so every row has a target (a mean over none would be NaN).
     """
 
     def __init__(
@@ -268,7 +279,7 @@ class ConversationBatches:
             else:
                 left_out.append(number)
         if not kept:
-            raise ValueError("there is no conversation to learn from; found none with an assistant's turn; add some.")
+            raise ValueError("there is no conversation to train on; found none with an assistant turn; add some.")
         lengths = [len(self._pieces[number][0]) - 1 for number in kept]
         rows = [tuple(kept[index] for index in row) for row in pack(lengths, seq_len)]
         self.packing = Packing(tuple(rows), tuple(cut), tuple(left_out))
@@ -276,7 +287,8 @@ class ConversationBatches:
         self._order = Order([self.n_rows], seed)
 
     def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch:
-        rows = [place.row for place in self._order.list_step_rows(step, self.batch_rows, rank, n_ranks)]
+        """Return a rank's share of the global batch of a step."""
+        rows = [each.row for each in self._order.list_step_rows(step, self.batch_rows, rank, n_ranks)]
         shape = (len(rows), self.seq_len)
         ids = np.full(shape, self.pad_id, dtype=np.int64)
         targets = np.full(shape, IGNORE, dtype=np.int64)

@@ -1,8 +1,8 @@
-"""The next batch is made while a step runs: a thread beside the training loop, one batch ahead.
+"""Build the next batch while a step runs: a thread next to the training loop, one batch ahead.
 
-In: batches that are functions of the step. Out: the same batches, in the same order. All of them are made in that one thread, so
-what makes them need not be safe for two. An error appears where its batch is asked for, not before; an error of a batch that
-nobody asks for is none. Memory: one batch more. Time: what `at` takes is hidden behind the step, but for the first.
+In: batches that are functions of the step. Out: the same batches, in the same order. All are built in that one thread, so their
+source need not be thread-safe. An error is raised when its batch is requested, not before; an error of a batch that is never
+requested is ignored. Memory: one more batch. Time: that of `at` is hidden behind the step, except for the first batch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from model.data.batches import Batch, Batches
 
 
 class Prefetcher:
-    """`with Prefetcher(batches) as ahead:`; at the end of the block, also by an error or Ctrl-C, the thread is gone."""
+    """Use it as `with Prefetcher(batches) as prefetcher:`; the thread has ended when the block ends, also by an error or Ctrl-C."""
 
     def __init__(self, batches: Batches) -> None:
         self.n_rows, self.batch_rows = batches.n_rows, batches.batch_rows
@@ -29,16 +29,16 @@ class Prefetcher:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch:
-        """The batch of this step, and the next one's making is begun."""
+        """Return the batch of this step, and start to build the next one."""
         if self._next is None or self._wanted != (step, rank, n_ranks):
-            self._begin(step, rank, n_ranks)
+            self._start(step, rank, n_ranks)
         assert self._next is not None
         batch = self._next.result()
-        self._begin(step + 1, rank, n_ranks)
+        self._start(step + 1, rank, n_ranks)
         return batch
 
-    def _begin(self, step: int, rank: int, n_ranks: int) -> None:
+    def _start(self, step: int, rank: int, n_ranks: int) -> None:
         if self._next is not None:
-            self._next.cancel()  # not that of a step which is made already, or being made
+            self._next.cancel()  # does nothing if the batch is being built or finished
         self._wanted = (step, rank, n_ranks)
         self._next = self._thread.submit(self._batches.at, step, rank=rank, n_ranks=n_ranks)

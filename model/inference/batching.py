@@ -1,9 +1,9 @@
-"""Continuous batching: requests of any length share each step, join when a place is free and leave when they are done.
+"""Continuous batching: requests of any length share each step, join when a slot is free and leave when they are done.
 
-In: prompts with their sampling, in any number, at any time. Out: after each step the new id of every request at work. Prompts are
-computed when they get their places, all that came since the last step at once; from then on one pass over the weights serves
-all rows, which is what makes sixteen requests cost little more than a few. Each request has its own random numbers, so its ids
-do not depend on who else is there.
+In: prompts with their sampling settings, in any number, at any time. Out: after each step, the new id of every active request. A
+prompt is computed when it gets a slot, all that arrived since the last step at once; from then on one pass over the weights
+serves all rows, so sixteen requests cost little more than a few. Each request has its own random generator, so its ids do not
+depend on the other requests.
 Memory: `n_slots` rows of keys and values for the whole window, allocated once (ModelConfig.cache_bytes).
 Paper: Yu et al. 2022 (Orca).
 """
@@ -27,17 +27,17 @@ from model.network.transformer import KVCache, Transformer, rotate
 
 
 class BatchEngine(Protocol):
-    """Computes; knows no requests. A place is a row of its cache."""
+    """Computes logits and knows no requests. A slot is a row of its KV cache."""
 
     config: ModelConfig
 
-    def prefill(self, places: Sequence[int], prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]: ...
+    def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]: ...
 
-    def decode(self, ids: Sequence[int], places: Sequence[int], positions: Sequence[int]) -> Float[Tensor, "B V"]: ...
+    def decode(self, ids: Sequence[int], slots: Sequence[int], positions: Sequence[int]) -> Float[Tensor, "B V"]: ...
 
 
 class TokenEvent(NamedTuple):
-    """What a step gave a request: an id, or None when the request is done."""
+    """The result of a step for one request: an id, or None when the request is done."""
 
     ticket: int
     id: int | None
@@ -51,14 +51,14 @@ class _Request:
     stop_ids: Collection[int]
     generator: torch.Generator
     n_left: int
-    last: int = field(default=0)  # the newest id, which no step has read yet
-    n_tokens: int = field(default=0)  # in its place
+    last: int = field(default=0)  # the newest id, which has not been an input yet
+    n_tokens: int = field(default=0)  # in its slot
 
 
 class Batcher:
-    """`add` any time; call `step` while `is_busy`. Not for several threads at once: a service gives it a thread of its own.
+    """Call `add` at any time and `step` while `is_busy`. Not thread-safe: a service runs it in a thread of its own.
 
-    fp32 weights on a CPU are computed by model.inference.decoder's kernel, others by torch.
+    model.inference.decoder's kernel computes fp32 weights on a CPU, torch computes others.
     """
 
     def __init__(self, model: Transformer, n_slots: int = 16, *, engine: BatchEngine | None = None) -> None:
@@ -71,16 +71,17 @@ class Batcher:
             engine = Decoder(model, n_slots=n_slots, n_threads=n_threads) if is_plain else TorchEngine(model, n_slots)
         self._engine = engine
         self._device = weight.device
-        self._at_work: list[_Request | None] = [None] * n_slots
+        self._active: list[_Request | None] = [None] * n_slots
         self._waiting: deque[_Request] = deque()
         self._n_tickets = 0
 
     @property
     def is_busy(self) -> bool:
-        return bool(self._waiting) or any(self._at_work)
+        """Whether any request is waiting or active."""
+        return bool(self._waiting) or any(self._active)
 
     def add(self, prompt: Sequence[int], sampling: Sampling, *, stop_ids: Collection[int] = ()) -> int:
-        """A ticket that names the request in events. Raises ValueError for a prompt that is empty or fills the window."""
+        """Add a request. Return the ticket that identifies it in events. Raises: ValueError for a prompt that is empty or too long."""
         config = self._engine.config
         check_prompt(config, prompt)
         self._n_tickets += 1
@@ -90,51 +91,51 @@ class Batcher:
         return self._n_tickets
 
     def cancel(self, ticket: int) -> None:
-        """Forgets a request, waiting or at work; an unknown or finished one is no error (its client may just have left)."""
+        """Drop a waiting or active request. An unknown or finished one is not an error: its client may have disconnected."""
         self._waiting = deque(request for request in self._waiting if request.ticket != ticket)
-        self._at_work = [None if request and request.ticket == ticket else request for request in self._at_work]
+        self._active = [None if request and request.ticket == ticket else request for request in self._active]
 
     def step(self) -> list[TokenEvent]:
-        """One id for each request at work; places that are free are filled first."""
+        """Run one step: one id for each active request, then the first id of requests that get a free slot."""
         events: list[TokenEvent] = []
-        rows = [(place, request) for place, request in enumerate(self._at_work) if request]
+        rows = [(slot, request) for slot, request in enumerate(self._active) if request]
         if rows:
             ids, positions = [request.last for _, request in rows], [request.n_tokens for _, request in rows]
             for _, request in rows:
                 request.n_tokens += 1
-            self._choose(rows, self._engine.decode(ids, [place for place, _ in rows], positions), events)
-        while rows := self._fill():
-            logits = self._engine.prefill([place for place, _ in rows], [request.prompt for _, request in rows])
+            self._choose(rows, self._engine.decode(ids, [slot for slot, _ in rows], positions), events)
+        while rows := self._assign_slots():
+            logits = self._engine.prefill([slot for slot, _ in rows], [request.prompt for _, request in rows])
             self._choose(rows, logits, events)
         return events
 
-    def _fill(self) -> list[tuple[int, _Request]]:
-        """Requests that wait get the places that are free."""
+    def _assign_slots(self) -> list[tuple[int, _Request]]:
+        """Assign free slots to waiting requests. Return (slot, request) of each."""
         rows: list[tuple[int, _Request]] = []
-        for place, occupant in enumerate(self._at_work):
+        for slot, occupant in enumerate(self._active):
             if occupant is None and self._waiting:
-                request = self._at_work[place] = self._waiting.popleft()
+                request = self._active[slot] = self._waiting.popleft()
                 request.n_tokens = len(request.prompt)
-                rows.append((place, request))
+                rows.append((slot, request))
         return rows
 
     def _choose(self, rows: list[tuple[int, _Request]], logits: Float[Tensor, "B V"], events: list[TokenEvent]) -> None:
-        """A row's next id: all rows' likeliest at once, the others drawn one by one with their own random numbers."""
+        """Choose each row's next id: greedy ones for all rows at once, sampled ones row by row with their own generators."""
         is_plain = logits.device.type == "cpu" and logits.dtype == torch.float32
-        likeliest: list[int] = (logits.numpy().argmax(-1) if is_plain else logits.argmax(-1)).tolist()
-        for number, (place, request) in enumerate(rows):
+        greedy_ids: list[int] = (logits.numpy().argmax(-1) if is_plain else logits.argmax(-1)).tolist()
+        for number, (slot, request) in enumerate(rows):
             is_greedy = request.sampling.temperature == 0
-            index = likeliest[number] if is_greedy else _draw(request, logits[number : number + 1])
-            self._take(place, request, index, events)
+            index = greedy_ids[number] if is_greedy else _draw(request, logits[number : number + 1])
+            self._take(slot, request, index, events)
 
-    def _take(self, place: int, request: _Request, index: int, events: list[TokenEvent]) -> None:
+    def _take(self, slot: int, request: _Request, index: int, events: list[TokenEvent]) -> None:
         request.n_left -= 1
         is_stop = index in request.stop_ids
         if not is_stop:
             request.last = index
             events.append(TokenEvent(request.ticket, index))
         if is_stop or request.n_left == 0:
-            self._at_work[place] = None
+            self._active[slot] = None
             events.append(TokenEvent(request.ticket, None))
 
 
@@ -143,7 +144,7 @@ def _draw(request: _Request, logits: Float[Tensor, "1 V"]) -> int:
 
 
 class TorchEngine:
-    """Any device and precision: one row of a Cache a place."""
+    """An engine that computes with torch, on any device and in any precision: one row of a KVCache per slot."""
 
     def __init__(self, model: Transformer, n_slots: int) -> None:
         self.model, self.config = model, model.config
@@ -151,20 +152,20 @@ class TorchEngine:
         self._cache = KVCache(model.config, n_slots, model.config.seq_len, dtype=weight.dtype, device=weight.device)
 
     @torch.no_grad()
-    def prefill(self, places: Sequence[int], prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]:
+    def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]:
         device = self._cache.keys.device
         last: list[Tensor] = []
-        for place, prompt in zip(places, prompts, strict=True):
+        for slot, prompt in zip(slots, prompts, strict=True):
             last.append(
-                self.model(torch.tensor([list(prompt)], device=device), self._cache.make_row_cache(place))[:, -1]
+                self.model(torch.tensor([list(prompt)], device=device), self._cache.make_row_cache(slot))[:, -1]
             )
         return self.model.compute_logits(torch.cat(last))
 
     @torch.no_grad()
-    def decode(self, ids: Sequence[int], places: Sequence[int], positions: Sequence[int]) -> Float[Tensor, "B V"]:
-        """Row b has `positions[b]` tokens in place `places[b]`; it sees those and itself."""
+    def decode(self, ids: Sequence[int], slots: Sequence[int], positions: Sequence[int]) -> Float[Tensor, "B V"]:
+        """Return the logits after one more id per slot; slots[b] has positions[b] tokens, which its id attends to."""
         device = self._cache.keys.device
-        rows, lengths = torch.tensor(places, device=device), torch.tensor(positions, device=device)
+        rows, lengths = torch.tensor(slots, device=device), torch.tensor(positions, device=device)
         cos, sin = self.model.cos[lengths][:, None, None], self.model.sin[lengths][:, None, None]  # B 1 1 K
         longest = max(positions) + 1
         mask = (torch.arange(longest, device=device) <= lengths[:, None])[:, None, None]  # B 1 1 S
@@ -178,7 +179,7 @@ class TorchEngine:
             keys, values = self._cache.keys[index], self._cache.values[index]
             keys[rows, :, lengths] = k[:, :, 0]
             values[rows, :, lengths] = attention.value(y).view(len(ids), attention.n_kv_head, attention.d_head)
-            q = q.view(len(ids), attention.n_kv_head, -1, attention.d_head)  # heads that share keys pass for tokens
+            q = q.view(len(ids), attention.n_kv_head, -1, attention.d_head)  # query heads that share keys act as tokens
             past = keys[rows, :, :longest], values[rows, :, :longest]  # B G S K
             y = torch.nn.functional.scaled_dot_product_attention(q, *past, attn_mask=mask)
             x = x + attention.out(y.reshape(len(ids), -1))

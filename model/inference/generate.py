@@ -1,8 +1,8 @@
-"""Generation with a KV cache: one prompt as a stream, a conversation turn by turn, or many prompts at once and greedily.
+"""Generate with a KV cache: one prompt as a stream, a conversation turn by turn, or many prompts greedily in batches.
 
-In: ids of a prompt. Out: ids, one after the other, without the stop id. Memory: the cache (ModelConfig.cache_bytes). Time: what
-the cache does not hold of the prompt is computed once, each further token costs O(weights + cache). Batched = single and
-cached = uncached, to the token, in fp32.
+In: the ids of a prompt. Out: generated ids, without the stop id. Memory: the cache (ModelConfig.cache_bytes). Time: the part of
+the prompt that is not cached is computed once; each further token costs O(weights + cache). Batched = single and cached =
+uncached, to the token, in fp32.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from model.network.transformer import KVCache, Transformer
 class Prefix(ABC):
     """The keys and values of one conversation, which the next prompt continues.
 
-    A prompt is compared with the ids that are cached: the longest common prefix stays, the rest is forgotten and computed. So any
-    prompt is right, and one that continues the last answer costs its new tokens only. Belongs to one conversation, and writes one
+    A prompt is compared with the cached ids: the longest common prefix is reused, the rest is discarded and computed. So any prompt
+    is correct, and one that continues the last answer costs its new tokens only. Belongs to one conversation and generates one
     answer at a time; many share a model.
 
-    Memory: ModelConfig.cache_bytes of as many tokens as the longest prompt and answer so far needed, at most of the window, twice
-    that while it grows: 2 kB a token and 0.8 MB in all for the default model (4 layers, one KV head of 64, a window of 384).
+    Memory: ModelConfig.cache_bytes for the longest prompt and answer so far, at most for the window, twice that while it grows:
+    2 kB per token and 0.8 MB in total for the default model (4 layers, one KV head of 64, a window of 384).
     """
 
     def __init__(self, config: ModelConfig, device: torch.device | str = "cpu") -> None:
         self.config = config
-        self.ids: list[int] = []  # whose keys and values are cached
+        self.ids: list[int] = []  # the ids whose keys and values are cached
         self.n_reused = 0  # prompt tokens of the last answer that were cached
         self.n_computed = 0  # prompt tokens of the last answer that were computed
         self._device = device
@@ -41,9 +41,11 @@ class Prefix(ABC):
         self._is_busy = Lock()
 
     def extend(self, prompt: Sequence[int]) -> Float[Tensor, "1 V"]:
-        """Return the logits behind the prompt; afterwards it is cached."""
+        """Return the logits after the prompt, and cache it."""
         n_kept = 0
-        for cached, wanted in zip(self.ids, prompt[:-1], strict=False):  # the last one's logits are asked for
+        for cached, wanted in zip(
+            self.ids, prompt[:-1], strict=False
+        ):  # the last id is always computed, for its logits
             if cached != wanted:
                 break
             n_kept += 1
@@ -53,14 +55,14 @@ class Prefix(ABC):
     def stream(
         self, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()
     ) -> Generator[int, None, None]:
-        """Write one answer. Ends at a stop id, after max_tokens, or when the window is full. The same seed gives the same ids.
+        """Generate one answer, until a stop id, max_tokens or the end of the window. The same seed gives the same ids.
 
-        Raises: ValueError for a prompt that is empty or too long, or while another answer is being written.
+        Raises: ValueError for a prompt that is empty or too long, or while another answer is being generated.
         """
         check_prompt(self.config, prompt)
         if not self._is_busy.acquire(blocking=False):
             raise ValueError(
-                "a conversation writes one answer at a time; found another one at work; wait for its end, or close it."
+                "a conversation generates one answer at a time; found another one running; finish or close it first."
             )
         try:
             n_tokens = min(len(prompt) + sampling.max_tokens, self.config.seq_len)
@@ -78,7 +80,7 @@ class Prefix(ABC):
             self._is_busy.release()
 
     def _append(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 V"]:
-        """Forget what is cached from `position` on before its place is written, so that a break leaves nothing half right."""
+        """Compute `ids` at `position`. The cached ids from there on are discarded first, so an interruption leaves the cache valid."""
         del self.ids[position:]
         self._reserve(position + len(ids))
         logits = self._compute(ids, position)
@@ -96,15 +98,15 @@ class Prefix(ABC):
 
     @abstractmethod
     def _grow(self, n_tokens: int) -> None:
-        """Make room for so many tokens; what is cached stays."""
+        """Allocate memory for `n_tokens`; cached tokens stay."""
 
     @abstractmethod
     def _compute(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 V"]:
-        """Compute and cache these ids from `position` on; return the logits behind the last."""
+        """Compute and cache `ids` from `position` on. Return the logits after the last one."""
 
 
 class TorchPrefix(Prefix):
-    """Any device and precision, by torch."""
+    """A prefix computed by torch, on any device and in any precision."""
 
     def __init__(self, model: Transformer) -> None:
         weight = model.embedding.weight
@@ -120,26 +122,29 @@ class TorchPrefix(Prefix):
     @torch.no_grad()
     def _compute(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 V"]:
         self._cache.n_filled = position
-        return self._model.compute_logits(self._model(torch.tensor([list(ids)], device=self._device), self._cache)[:, -1])
+        return self._model.compute_logits(
+            self._model(torch.tensor([list(ids)], device=self._device), self._cache)[:, -1]
+        )
 
 
 def stream(
     model: Transformer, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()
 ) -> Iterator[int]:
-    """Write one answer by torch (Prefix.stream)."""
+    """Generate one answer with torch (Prefix.stream)."""
     return TorchPrefix(model).stream(prompt, sampling, stop_ids)
 
 
 def generate(
     model: Transformer, prompt: Sequence[int], sampling: Sampling, *, stop_ids: Collection[int] = ()
 ) -> list[int]:
+    """Return one whole answer."""
     return list(stream(model, prompt, sampling, stop_ids=stop_ids))
 
 
 def sample(
     logits: Float[Tensor, "B V"], sampling: Sampling, generator: torch.Generator | None = None
 ) -> Int[Tensor, " B"]:
-    """Top-k first, then the smallest set of tokens whose probability reaches top_p (nucleus; Holtzman et al. 2020)."""
+    """Choose one id per row: greedily, or at random from the top k and the nucleus of top_p in them (Holtzman et al. 2020)."""
     if sampling.temperature == 0:
         return logits.argmax(-1)
     logits = logits / sampling.temperature
@@ -149,10 +154,10 @@ def sample(
     if sampling.top_p < 1:
         ordered, order = logits.sort(dim=-1, descending=True)
         probability = ordered.softmax(-1)
-        is_beyond = probability.cumsum(-1) - probability >= sampling.top_p  # the likeliest is never beyond
+        is_beyond = probability.cumsum(-1) - probability >= sampling.top_p  # the most likely token is always inside
         logits = logits.masked_fill(is_beyond.scatter(-1, order, is_beyond), -torch.inf)
-    # One random number a row, not one a token as torch.multinomial takes (72 µs for 4,096 tokens; a step is as much). The first
-    # token whose sum lies above it: never one of no chance.
+    # Inverse transform sampling: one random number per row, not one per token as torch.multinomial draws (72 µs for 4,096 tokens,
+    # as long as a decoding step). The first token whose cumulative probability is above it never has probability zero.
     sums = logits.softmax(-1).double().cumsum(-1)
     points = torch.rand(len(sums), 1, dtype=sums.dtype, device=sums.device, generator=generator) * sums[:, -1:]
     return torch.searchsorted(sums, points, right=True)[:, 0]
@@ -168,8 +173,8 @@ def generate_batch(
     batch_rows: int = 64,
     on_progress: Callable[[int], None] = lambda n_rows: None,
 ) -> list[list[int]]:
-    """Greedy answers in the order of the prompts. Prompts of like length go together, padded at the left; finished rows
-    leave the batch. `on_progress` gets the number of prompts answered since its last call."""
+    """Return greedy answers in the order of the prompts. Prompts of similar length share a batch, padded on the left; finished
+    rows leave it. `on_progress` gets the number of prompts answered since its last call."""
     for prompt in prompts:
         check_prompt(model.config, prompt)
     answers: list[list[int]] = [[] for _ in prompts]
@@ -177,14 +182,14 @@ def generate_batch(
     for start in range(0, len(order), batch_rows):
         group = order[start : start + batch_rows]
         for index, answer in zip(
-            group, _greedy(model, [prompts[i] for i in group], max_new_tokens, stop_ids), strict=True
+            group, _generate_greedily(model, [prompts[i] for i in group], max_new_tokens, stop_ids), strict=True
         ):
             answers[index] = answer
         on_progress(len(group))
     return answers
 
 
-def _greedy(
+def _generate_greedily(
     model: Transformer, prompts: list[Sequence[int]], max_new_tokens: int, stop_ids: Collection[int]
 ) -> list[list[int]]:
     weight = model.embedding.weight
@@ -201,23 +206,23 @@ def _greedy(
     for _ in range(max_new_tokens):
         ids = model.compute_logits(model(ids, cache)[:, -1]).argmax(-1, keepdim=True)
         kept = []
-        for place, (row, index) in enumerate(zip(active, ids[:, 0].tolist(), strict=True)):
+        for row_index, (row, index) in enumerate(zip(active, ids[:, 0].tolist(), strict=True)):
             if index not in stop_ids:
                 answers[row].append(index)
                 if len(answers[row]) < room[row]:
-                    kept.append(place)
+                    kept.append(row_index)
         if not kept:
             break
         if len(kept) < len(active):
-            active = [active[place] for place in kept]
-            places = torch.tensor(kept, device=weight.device)
-            ids = ids[places]
-            cache.keep_rows(places)
+            active = [active[row_index] for row_index in kept]
+            rows = torch.tensor(kept, device=weight.device)
+            ids = ids[rows]
+            cache.keep_rows(rows)
     return answers
 
 
 def check_prompt(config: ModelConfig, prompt: Sequence[int]) -> None:
-    """Raises: ValueError for a prompt that is empty, or leaves no room for an answer."""
+    """Raise ValueError for a prompt that is empty or leaves no room for an answer."""
     if not 0 < len(prompt) < config.seq_len:
         raise ValueError(
             f"a prompt must have 1 to {config.seq_len - 1} tokens (model.seq_len - 1); found {len(prompt)}; "

@@ -1,10 +1,10 @@
-"""A folder that holds a tokenizer: tokenizer.json, and what transformers' AutoTokenizer reads beside it.
+"""Save a tokenizer in a folder that transformers' AutoTokenizer can load.
 
-In: a tokenizer. Out: tokenizer.json, which `tokenizers` loads as it is, and tokenizer_config.json with the chat template of
-model.tokenizer.chat. AutoTokenizer then gives the same ids, with one difference that it makes on purpose: it looks for special tokens in
-text. `split_special_tokens=True` in a call makes outside text ordinary text, as it always is here;
-`apply_chat_template(…, sanitize_control_tokens=True)` does so for what messages hold (transformers 5.23), so that nobody forges a
-turn there either.
+In: a tokenizer. Out: tokenizer.json, which `tokenizers` loads unchanged, and tokenizer_config.json with the chat template of
+model.tokenizer.chat. AutoTokenizer then returns the same ids, with one deliberate difference: it looks for special tokens in
+text. `split_special_tokens=True` in a call treats them as ordinary text, as this package always does;
+`apply_chat_template(…, sanitize_control_tokens=True)` does so for the content of messages (transformers 5.23), so that nobody can
+forge a turn there either.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
-# model.tokenizer.chat.render in Jinja.
+# model.tokenizer.chat.render as a Jinja template.
 CHAT_TEMPLATE = (
     "{{ '<|bos|>' }}"
     "{% for message in messages %}"
@@ -31,7 +31,7 @@ NAMED = {"bos_token": "<|bos|>", "eos_token": "<|end|>", "pad_token": "<|pad|>"}
 
 
 def save_tokenizer(folder: Path, tokenizer: Tokenizer, max_tokens: int | None = None) -> None:
-    """`max_tokens`: the window of the model that it belongs to."""
+    """Write tokenizer.json and tokenizer_config.json; `max_tokens` is the window of the model."""
     tokenizer.save(folder / "tokenizer.json")
     config: dict[str, object] = {
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -1,8 +1,8 @@
-"""A tokenizer: load, encode, decode, special tokens; and byte-level BPE trained (other kinds: model.tokenizer.train).
+"""The tokenizer: load, encode, decode, special tokens; and training of byte-level BPE (other kinds: model.tokenizer.train).
 
-In: text or ids. Out: ids or text; decode(encode(x)) == x for every text. Outside text is always ordinary text: typing a special
-token's characters never gives its id, so nobody can forge a turn. That rests on two facts: the encoder does not look for
-special tokens in text, and no split pattern lets a piece hold `<|`, letters and `|>` together, so no merge can spell one.
+In: text or ids. Out: ids or text; decode(encode(x)) == x for every text. Input is always ordinary text: the characters of a
+special token never give its id, so nobody can forge a turn. That follows from two facts: the encoder does not look for special
+tokens in text, and no split pattern allows `<|`, letters and `|>` in one piece, so no merge can form one.
 
 Paper: byte pair encoding (Sennrich et al. 2016), over bytes (Radford et al. 2019).
 """
@@ -30,7 +30,7 @@ SPECIAL_TOKENS: tuple[str, ...] = (
     *(f"<|spare_{number}|>" for number in range(8)),
 )
 
-# How text is cut before merging. gpt2 lets numbers be any length; cl100k cuts them into ones to threes, qwen2 into ones.
+# How text is split before merging. gpt2 keeps numbers whole; cl100k splits them into groups of up to three digits, qwen2 into digits.
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 SPLIT_PATTERNS: dict[str, str | None] = {
@@ -40,32 +40,32 @@ SPLIT_PATTERNS: dict[str, str | None] = {
 }
 
 
-def _byte_of_character() -> dict[str, int]:
-    """The byte-level alphabet: printable Latin-1 bytes stand for themselves, the others for U+0100 and on, in order."""
+def _map_characters_to_bytes() -> dict[str, int]:
+    """Return the byte-level alphabet: printable Latin-1 bytes represent themselves, the others are U+0100 and up, in order."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in set(printable)]
     return {chr(byte): byte for byte in printable} | {chr(256 + index): byte for index, byte in enumerate(others)}
 
 
 class Tokenizer:
-    """`text` is the content of tokenizer.json, kept as it is, so that saving gives back the same bytes."""
+    """A tokenizer from `text`, the content of tokenizer.json, which is kept unchanged so that saving writes the same bytes."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._tokenizer = tokenizers.Tokenizer.from_str(text)
-        self._tokenizer.encode_special_tokens = True  # = encode their characters as ordinary text
+        self._tokenizer.encode_special_tokens = True  # encode their characters as ordinary text
         self._special = {name: index for index, name in enumerate(SPECIAL_TOKENS)}
         for name, index in self._special.items():
             if self._tokenizer.token_to_id(name) != index:
                 raise ValueError(
-                    f"the tokenizer must hold {name} at id {index}; found {self._tokenizer.token_to_id(name)}; "
+                    f"the tokenizer must have {name} at id {index}; found id {self._tokenizer.token_to_id(name)}; "
                     "train it with model.tokenizer.tokenizer.train_bpe."
                 )
         vocabulary = self._tokenizer.get_vocab()
         self.vocab_size = max(vocabulary.values()) + 1
-        described = json.loads(text)["model"]
-        inner, is_char = described.get("continuing_subword_prefix") or "", bool(described.get("byte_fallback"))
-        byte_of = _byte_of_character()
+        description = json.loads(text)["model"]
+        inner, is_char = description.get("continuing_subword_prefix") or "", bool(description.get("byte_fallback"))
+        byte_of = _map_characters_to_bytes()
         self._bytes = [b""] * self.vocab_size
         for token, index in vocabulary.items():
             if index < len(SPECIAL_TOKENS):
@@ -77,16 +77,17 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
-        """`path` is a tokenizer.json or the folder that holds it."""
+        """Load a tokenizer.json, or the one in a folder. Raises: ValueError if there is none."""
         file = path / "tokenizer.json" if path.is_dir() else path
         if not file.is_file():
             raise ValueError(
-                f"there is no tokenizer; not found: {file}; train one, or name the folder that holds tokenizer.json."
+                f"there is no tokenizer; not found: {file}; train one, or name a folder with tokenizer.json."
             )
         with file.open(encoding="utf-8", newline="") as stream:
             return cls(stream.read())
 
     def save(self, path: Path) -> None:
+        """Write tokenizer.json to a file or into a folder."""
         file = path / "tokenizer.json" if path.is_dir() else path
         file.write_text(self._text, encoding="utf-8", newline="")
 
@@ -97,33 +98,35 @@ class Tokenizer:
 
     @property
     def sha256(self) -> str:
-        """Of the bytes of tokenizer.json."""
+        """The sha256 of the bytes of tokenizer.json."""
         return hashlib.sha256(self._text.encode()).hexdigest()
 
     def get_special_id(self, name: str) -> int:
-        """The id of a special token, named with or without its brackets: `user` or `<|user|>`."""
+        """Return the id of a special token, named with or without its brackets: `user` or `<|user|>`."""
         name = name if name.startswith("<|") else f"<|{name}|>"
         if name not in self._special:
-            raise ValueError(f"no such special token; found {name}; known are {' '.join(SPECIAL_TOKENS)}.")
+            raise ValueError(f"there is no special token {name}; use one of {' '.join(SPECIAL_TOKENS)}.")
         return self._special[name]
 
     def encode(self, text: str) -> list[int]:
+        """Return the ids of a text."""
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The same ids as one by one, on all cores."""
+        """Return the ids of each text, computed on all cores."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def decode_bytes(self, ids: Iterable[int], *, skip_special: bool = True) -> bytes:
+        """Return the bytes of the ids."""
         first = len(SPECIAL_TOKENS) if skip_special else 0
         return b"".join(self._bytes[index] for index in ids if index >= first)
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
-        """Bytes that are no UTF-8 (a character cut in half) become U+FFFD."""
+        """Return the text of the ids. Invalid UTF-8 (an incomplete character) becomes U+FFFD."""
         return self.decode_bytes(ids, skip_special=skip_special).decode("utf-8", errors="replace")
 
     def stream(self, ids: Iterable[int], *, skip_special: bool = True) -> Iterator[str]:
-        """Text as soon as it is certain: the bytes of an unfinished character are held back. Joined, it equals `decode`."""
+        """Yield text as soon as it is complete: bytes of an unfinished character are held back. Joined, it equals `decode`."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for index in ids:
             text = decoder.decode(self.decode_bytes([index], skip_special=skip_special))
@@ -135,10 +138,10 @@ class Tokenizer:
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int, pattern: str = "cl100k") -> Tokenizer:
-    """`vocab_size` counts special tokens and the 256 bytes; a small corpus may give fewer."""
-    least = len(SPECIAL_TOKENS) + 256
-    if vocab_size < least:
-        raise ValueError(f"train_tokenizer.vocab_size must be at least {least}; found {vocab_size}; raise it.")
+    """Train byte-level BPE. `vocab_size` includes special tokens and the 256 bytes; a small corpus may give fewer tokens."""
+    minimum = len(SPECIAL_TOKENS) + 256
+    if vocab_size < minimum:
+        raise ValueError(f"train_tokenizer.vocab_size must be at least {minimum}; found {vocab_size}; raise it.")
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = make_splitter(pattern)
     tokenizer.decoder = decoders.ByteLevel()
@@ -153,10 +156,10 @@ def train_bpe(texts: Iterable[str], vocab_size: int, pattern: str = "cl100k") ->
 
 
 def make_splitter(pattern: str) -> pre_tokenizers.PreTokenizer:
-    """Text → words in the byte-level alphabet. Raises: ValueError for an unknown pattern."""
+    """Return the pre-tokenizer that splits text into words of the byte-level alphabet. Raises: ValueError for an unknown pattern."""
     if pattern not in SPLIT_PATTERNS:
         raise ValueError(
-            f"train_tokenizer.pattern is unknown; found {pattern!r}; choose one of {', '.join(SPLIT_PATTERNS)}."
+            f"train_tokenizer.pattern is unknown; found {pattern!r}; use one of {', '.join(SPLIT_PATTERNS)}."
         )
     expression = SPLIT_PATTERNS[pattern]
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=expression is None)

@@ -40,7 +40,7 @@ def test_every_token_is_a_target_once_per_epoch(shards: Path) -> None:
     assert sorted(row for batch in rows for row in batch.rows) == list(range(95))
 
 
-def test_later_epochs_cut_elsewhere(shards: Path) -> None:
+def test_later_epochs_cut_rows_at_other_positions(shards: Path) -> None:
     stream = TokenStream(shards, "train")
     batches = StreamBatches(stream, seq_len=21, batch_rows=95, seed=1)
     epochs = [{tuple(row) for row in batches.at(step).ids.tolist()} for step in range(3)]
@@ -51,8 +51,8 @@ def test_later_epochs_cut_elsewhere(shards: Path) -> None:
         assert any((ring[start : start + 21] == row).all() for start in range(2000))
 
 
-def test_spans_hold_the_tokens_of_a_batch(shards: Path) -> None:
-    """In every batch of three epochs, also where a row goes around the end of the stream."""
+def test_spans_contain_the_tokens_of_a_batch(shards: Path) -> None:
+    """In every batch of three epochs, also where a row wraps around the end of the stream."""
     stream = TokenStream(shards, "train")
     batches = StreamBatches(stream, seq_len=21, batch_rows=5, seed=1)
     n_pieces = 0
@@ -65,7 +65,7 @@ def test_spans_hold_the_tokens_of_a_batch(shards: Path) -> None:
     assert n_pieces > 3 * 19 * 5
 
 
-def test_rows_say_where_their_documents_begin(tmp_path: Path) -> None:
+def test_rows_number_their_documents(tmp_path: Path) -> None:
     tokens = write_shards(tmp_path, n_tokens=100, files=1)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"bos_id": int(tokens[5])}))
@@ -76,7 +76,7 @@ def test_rows_say_where_their_documents_begin(tmp_path: Path) -> None:
     assert StreamBatches(stream, seq_len=99, batch_rows=1, seed=1).at(0).documents is None
 
 
-def test_a_batch_depends_on_the_step_alone(shards: Path) -> None:
+def test_a_batch_depends_on_the_step_only(shards: Path) -> None:
     stream = TokenStream(shards, "train")
     first = StreamBatches(stream, seq_len=16, batch_rows=6, seed=1)
     for step in range(30):
@@ -95,13 +95,13 @@ def test_ranks_share_the_global_batch(shards: Path, n_ranks: int) -> None:
         batches.at(0, rank=0, n_ranks=4)
 
 
-def test_damage_is_named(shards: Path) -> None:
+def test_a_damaged_or_missing_shard_is_named(shards: Path) -> None:
     path = shards / "train-00001.arrow"
     content = bytearray(path.read_bytes())
     content[-600] ^= 1
     path.write_bytes(content)
     stream = TokenStream(shards, "train", verify_sha256=True)
-    assert len(stream.read(0, 1000)) == 1000  # of the first file, which is whole
+    assert len(stream.read(0, 1000)) == 1000  # from the first file, which is intact
     for _ in range(2):
         with pytest.raises(ValueError, match=r"damaged.*train-00001"):
             stream.read(999, 1001)
@@ -123,24 +123,24 @@ def test_a_wrong_manifest_is_named(shards: Path, key: str, value: object, name: 
         TokenStream(shards, "train")
 
 
-def test_too_small_a_stream_is_refused(shards: Path) -> None:
+def test_a_stream_shorter_than_a_row_is_refused(shards: Path) -> None:
     with pytest.raises(ValueError, match="too small"):
         StreamBatches(TokenStream(shards, "val"), seq_len=500, batch_rows=1, seed=0)
 
 
-def talks(seed: int, n: int = 40) -> list[Conversation]:
+def make_conversations(seed: int, n: int = 40) -> list[Conversation]:
     generator = np.random.default_rng(seed)
-    made = []
+    conversations = []
     for _ in range(n):
         length = int(generator.integers(3, 24))
         ids = generator.integers(16, 300, length)
-        made.append(Conversation(ids.tolist(), (np.arange(length) >= length // 2).tolist()))
-    return made
+        conversations.append(Conversation(ids.tolist(), (np.arange(length) >= length // 2).tolist()))
+    return conversations
 
 
 @given(st.integers(0, 20))
-def test_every_target_of_every_conversation_is_learned_once(seed: int) -> None:
-    conversations = talks(seed)
+def test_every_target_of_every_conversation_occurs_once(seed: int) -> None:
+    conversations = make_conversations(seed)
     batches = ConversationBatches(conversations, seq_len=32, batch_rows=1, seed=seed)
     pairs: Counter[tuple[int, int]] = Counter()
     for step in range(batches.n_rows):
@@ -154,7 +154,7 @@ def test_every_target_of_every_conversation_is_learned_once(seed: int) -> None:
     assert batches.packing.left_out == ()
 
 
-def test_long_ones_keep_their_answer_and_empty_ones_are_counted() -> None:
+def test_a_long_conversation_keeps_its_answer_and_one_without_target_is_left_out() -> None:
     long = Conversation(list(range(16, 116)), [False] * 90 + [True] * 10)
     silent = Conversation([16, 17, 18], [False] * 3)
     batches = ConversationBatches([long, silent], seq_len=32, batch_rows=2, seed=0)

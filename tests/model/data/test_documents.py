@@ -21,8 +21,8 @@ from tests.model.conftest import TINY, awake, write_shards
 BOS = 1
 
 
-class Memory:
-    """Tokens that say where they stand: token n of the stream is 100 + n, but for documents' first ones."""
+class MemoryTokens:
+    """Tokens that encode their position: token n of the stream is 100 + n."""
 
     name, bos_id = "memory", BOS
 
@@ -42,7 +42,7 @@ class Memory:
         return [(start, stop)]
 
 
-def every(batches: RowBatches) -> list[Batch]:
+def list_batches(batches: RowBatches) -> list[Batch]:
     return [batches.at(step) for step in range(-(-batches.n_rows // batches.batch_rows))]
 
 
@@ -50,12 +50,12 @@ LENGTHS = st.lists(st.integers(1, 6) | st.integers(1, 70), min_size=1, max_size=
 
 
 @given(lengths=LENGTHS, seq_len=st.integers(1, 20), mask=st.booleans())
-def test_each_token_is_read_once_and_learned_once_an_epoch(lengths: list[int], seq_len: int, mask: bool) -> None:
-    stream = Memory(lengths)
+def test_each_token_is_an_input_and_a_target_once_per_epoch(lengths: list[int], seq_len: int, mask: bool) -> None:
+    stream = MemoryTokens(lengths)
     rows = PackedRows(stream, stream.starts, stream.lengths, seq_len, mask_documents=mask)
     batches = RowBatches([rows], batch_rows=1, seed=1)
     pairs: Counter[tuple[int, int]] = Counter()
-    for batch in every(batches):
+    for batch in list_batches(batches):
         used = batch.targets != IGNORE
         assert used.any()
         pairs.update(zip(batch.ids[used].tolist(), batch.targets[used].tolist(), strict=True))
@@ -67,8 +67,8 @@ def test_each_token_is_read_once_and_learned_once_an_epoch(lengths: list[int], s
 
 
 @given(lengths=LENGTHS, seq_len=st.integers(1, 20))
-def test_spans_of_packed_rows_hold_their_tokens(lengths: list[int], seq_len: int) -> None:
-    stream = Memory(lengths)
+def test_spans_of_packed_rows_contain_their_tokens(lengths: list[int], seq_len: int) -> None:
+    stream = MemoryTokens(lengths)
     batches = RowBatches([PackedRows(stream, stream.starts, stream.lengths, seq_len)], batch_rows=2, seed=1)
     for step in range(batches.n_rows):
         batch = batches.at(step)
@@ -77,8 +77,8 @@ def test_spans_of_packed_rows_hold_their_tokens(lengths: list[int], seq_len: int
 
 
 @given(lengths=LENGTHS, keep=st.integers(0, 2**30), data=st.data())
-def test_a_selection_is_its_documents_one_behind_the_other(lengths: list[int], keep: int, data: st.DataObject) -> None:
-    stream = Memory(lengths)
+def test_a_selection_concatenates_its_documents(lengths: list[int], keep: int, data: st.DataObject) -> None:
+    stream = MemoryTokens(lengths)
     kept = np.array([bool(keep >> at & 1) for at in range(len(lengths))])
     selection = Selection(stream, stream.starts[kept], stream.lengths[kept], name="some")
     expected = [
@@ -93,9 +93,9 @@ def test_a_selection_is_its_documents_one_behind_the_other(lengths: list[int], k
     assert [token for span in selection.find_spans(start, stop) for token in stream.read(*span)] == expected[start:stop]
 
 
-def test_rows_of_a_selection_name_their_place_in_the_stream() -> None:
-    """Also where a row goes around the end of the source."""
-    stream = Memory([9, 4, 30, 7, 11])
+def test_spans_of_a_selection_are_positions_in_the_stream() -> None:
+    """Also where a row wraps around the end of the source."""
+    stream = MemoryTokens([9, 4, 30, 7, 11])
     kept = np.array([0, 2, 4])
     selection = Selection(stream, stream.starts[kept], stream.lengths[kept], name="some")
     batches = RowBatches([StreamRows(selection, 8)], batch_rows=3, seed=1)
@@ -105,9 +105,9 @@ def test_rows_of_a_selection_name_their_place_in_the_stream() -> None:
         assert tokens == torch.cat((batch.ids, batch.targets[:, -1:]), 1).ravel().tolist()
 
 
-def mixture(seed: int = 1) -> RowBatches:
-    """A third of the rows from many short documents, the rest from a few long ones; one source packed, one a stream."""
-    stream = Memory([5] * 30 + [90] * 4)
+def make_mixture(seed: int = 1) -> RowBatches:
+    """Take a third of the rows from many short documents, packed, and the rest from a few long ones as a stream."""
+    stream = MemoryTokens([5] * 30 + [90] * 4)
     packed = PackedRows(stream, stream.starts[:30], stream.lengths[:30], 12, mask_documents=True)
     long = Selection(stream, stream.starts[30:], stream.lengths[30:], name="long")
     rows = StreamRows(long, 12, mask_documents=True)
@@ -116,7 +116,7 @@ def mixture(seed: int = 1) -> RowBatches:
 
 @pytest.mark.parametrize("n_ranks", [1, 2, 4])
 def test_a_mixture_is_the_same_for_any_ranks_and_from_any_step(n_ranks: int) -> None:
-    whole, other = mixture(), mixture()
+    whole, other = make_mixture(), make_mixture()
     n_short = 0
     for step in reversed(range(40)):
         parts = [other.at(step, rank=rank, n_ranks=n_ranks) for rank in range(n_ranks)]
@@ -127,19 +127,19 @@ def test_a_mixture_is_the_same_for_any_ranks_and_from_any_step(n_ranks: int) -> 
         assert sum((part.rows for part in parts), ()) == expected.rows
         n_short += sum(row < whole.sources[0].n_rows for row in expected.rows)
     assert abs(n_short - 40 * 8 / 3) < 1
-    assert not torch.equal(mixture(seed=2).at(0).ids, whole.at(0).ids)
+    assert not torch.equal(make_mixture(seed=2).at(0).ids, whole.at(0).ids)
 
 
-def test_a_document_in_a_packed_row_is_computed_as_if_it_were_alone() -> None:
-    """Positions need no restart: rotary attention sees distances only."""
+def test_a_document_in_a_packed_row_has_the_logits_that_it_has_alone() -> None:
+    """Positions need no reset, because rotary attention depends on distances only."""
     lengths = [5, 9, 14, 3, 70]
-    stream, model = Memory(lengths), awake()
+    stream, model = MemoryTokens(lengths), awake()
     stream.ids = np.random.default_rng(0).integers(16, 300, len(stream))
     batches = RowBatches(
         [PackedRows(stream, stream.starts, stream.lengths, 32, mask_documents=True)], batch_rows=1, seed=1
     )
     n_shared = 0
-    for batch in every(batches):
+    for batch in list_batches(batches):
         assert batch.documents is not None
         together = model.compute_logits(model(batch.ids, documents=batch.documents))
         for number in range(int(batch.documents.max()) + 1):
@@ -150,7 +150,7 @@ def test_a_document_in_a_packed_row_is_computed_as_if_it_were_alone() -> None:
     assert n_shared > 1
 
 
-def test_documents_of_a_cut_stream_do_not_see_each_other(tmp_path: Path) -> None:
+def test_documents_of_a_stream_do_not_attend_to_each_other(tmp_path: Path) -> None:
     tokens = write_shards(tmp_path, n_tokens=100, files=1)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     bos = int(tokens[10])
@@ -167,7 +167,7 @@ def test_documents_of_a_cut_stream_do_not_see_each_other(tmp_path: Path) -> None
 
 
 def test_nothing_to_pack_is_refused() -> None:
-    stream, nothing = Memory([3]), np.zeros(0, dtype=np.int64)
+    stream, nothing = MemoryTokens([3]), np.zeros(0, dtype=np.int64)
     with pytest.raises(ValueError, match="nothing to pack"):
         PackedRows(stream, nothing, nothing, 8)
     with pytest.raises(ValueError, match="too small"):

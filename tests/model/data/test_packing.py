@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import model.data.packing
+from model.data import packing
 from model.data.packing import pack, pack_documents
 
 
@@ -18,8 +18,8 @@ def test_packing_loses_nothing_and_overfills_nothing(lengths: list[int]) -> None
 
 
 @given(st.lists(st.integers(0, 12), max_size=50))
-def test_each_piece_goes_where_it_fits_best(lengths: list[int]) -> None:
-    """Against the plain search through all rows."""
+def test_packing_equals_a_plain_best_fit_search(lengths: list[int]) -> None:
+    """The reference searches all rows for each piece."""
     rows: list[list[int]] = []
     spaces: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda each: -lengths[each]):
@@ -38,9 +38,9 @@ def test_each_piece_goes_where_it_fits_best(lengths: list[int]) -> None:
     block=st.sampled_from([1, 7, 1 << 16]),
 )
 def test_every_position_of_every_document_is_in_one_piece(lengths: list[int], capacity: int, block: int) -> None:
-    """Also of documents of one token, and of those that are longer than many rows."""
+    """Also for documents of one token, and for those longer than many rows."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model.packing, "BLOCK_PIECES", block)
+        patch.setattr(packing, "BLOCK_PIECES", block)
         sizes = np.array(lengths, dtype=np.int64)
         starts = np.cumsum(sizes + 5) - sizes  # with gaps between documents
         pieces = pack_documents(starts, sizes, capacity)
@@ -58,8 +58,8 @@ def test_every_position_of_every_document_is_in_one_piece(lengths: list[int], ca
     assert pieces.n_rows == len(filled)
 
 
-def test_a_corpus_of_short_documents_leaves_no_room() -> None:
-    """Lengths as documentation has them: most short, some of many rows."""
+def test_a_corpus_of_short_documents_fills_the_rows() -> None:
+    """Lengths as in documentation: most documents are short, some span many rows."""
     lengths = np.random.default_rng(0).lognormal(4.5, 1.1, 51_000).astype(np.int64) + 1
     pieces = pack_documents(np.cumsum(lengths) - lengths, lengths, 384)
     assert lengths.sum() / (pieces.n_rows * 384) > 0.999

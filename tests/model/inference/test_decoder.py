@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.inference.decoder import Decoder, rounded
+from model.inference.decoder import Decoder, round_weights
 from model.inference.generate import generate
 from model.inference.sampling import Sampling
 from model.network.config import ModelConfig
@@ -44,7 +44,7 @@ MODEL = make(6, 2, 8, True)
 @pytest.mark.parametrize("weights", ["float32", "int8"])
 def test_logits_are_those_of_the_model(shape: tuple[int, int, int, bool], weights: str) -> None:
     model = make(*shape)
-    exact = model if weights == "float32" else rounded(model)
+    exact = model if weights == "float32" else round_weights(model)
     ids = torch.randint(51, (3, 140), generator=torch.Generator().manual_seed(5))
     wanted = exact.compute_logits(exact(ids))
     decoder = Decoder(model, n_slots=3, weights=weights)
@@ -103,7 +103,7 @@ def test_the_stream_is_that_of_generate(temperature: float) -> None:
 
 def test_rounding_is_to_the_nearest_of_255_levels_a_row() -> None:
     model = make(2, 2, 8, False)
-    other = rounded(model)
+    other = round_weights(model)
     for name, parameter in model.named_parameters():
         found = dict(other.named_parameters())[name]
         if parameter.ndim == 1 or name == "embedding.weight":

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.inference import forward as kernels
-from model.inference.forward import at, multiply, pack, padded
+from model.inference.forward import at, multiply, pack, round_up_to_lanes
 
 
 def multiplied(x: NDArray[np.float32], matrix: NDArray[Any], scales: NDArray[np.float32]) -> NDArray[np.float32]:
     """By the kernel; the matrix is the second of two layers."""
     n_out = len(matrix)
-    sizes = np.zeros((2, padded(n_out)), np.float32)
+    sizes = np.zeros((2, round_up_to_lanes(n_out)), np.float32)
     sizes[1, :n_out] = scales
-    y = np.full((len(x), padded(n_out)), np.nan, np.float32)
+    y = np.full((len(x), round_up_to_lanes(n_out)), np.nan, np.float32)
     multiply(x, np.stack([np.zeros_like(pack(matrix)), pack(matrix)]), sizes, 1, y)
     return y[:, :n_out]
 
@@ -58,7 +58,7 @@ def test_packing_keeps_every_number() -> None:
 def test_narrow_machines_compute_the_same(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where registers are few, a tile is made of smaller ones."""
     monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", dict)
-    made = kernels._tile(8, 2)
+    made = kernels._make_tile(8, 2)
 
     @numba.njit
     def narrow(x: Any, w: Any, scales: Any, y: Any) -> None:

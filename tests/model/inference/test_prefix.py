@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.inference.decoder import Decoder, rounded
+from model.inference.decoder import Decoder, round_weights
 from model.inference.generate import Prefix, TorchPrefix
 from model.inference.sampling import Sampling
 from tests.model.inference.test_decoder import MODEL
@@ -21,7 +21,7 @@ WRITERS: dict[str, Callable[[], Prefix]] = {
     "torch": lambda: TorchPrefix(MODEL),
     "torch int8": lambda: TorchPrefix(ROUNDED),
 }
-ROUNDED = rounded(MODEL)
+ROUNDED = round_weights(MODEL)
 GREEDY = Sampling(max_tokens=12)
 turn = st.tuples(
     st.integers(
