@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import ROOT
+from pipeline.ledger.__main__ import main as ledger_main
+from tests.conftest import ROOT, call_main
 
 DVC_YAML = """
 stages:
@@ -154,6 +155,10 @@ class FakeRepo:
 
     def registry(self, *arguments: str, code: int = 0) -> str:
         return self.run("pipeline.registry", *arguments, code=code)
+
+    def ledger(self, *arguments: str, code: int = 0) -> str:
+        """Run a `pipeline.ledger` command in this process; return what it printed."""
+        return call_main(ledger_main, *arguments, folder=self.root, environment=self.environment(), code=code)
 
     def aliases(self) -> dict[str, str]:
         self.registry("list", "--json", "var/list.json")

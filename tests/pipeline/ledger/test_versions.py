@@ -143,41 +143,35 @@ def test_versions_are_read_from_the_registry(tmp_path: Path) -> None:
     repo.repro(seed=2)
     repo.registry("publish")
 
-    gone = repo.run("pipeline.ledger", "why", an_id(2))
+    gone = repo.ledger("why", an_id(2))
     assert "no such document in data/download" in gone
     assert "version 1: trained on it" in gone
     assert "version 2 (candidate): never saw it" in gone
-    assert repo.run("pipeline.ledger", "why", an_id(10)).count("trained on it") == 2
+    assert repo.ledger("why", an_id(10)).count("trained on it") == 2
 
-    values = json.loads(repo.run("pipeline.ledger", "diff", "v1", "v2", "--json").splitlines()[-1])
+    values = json.loads(repo.ledger("diff", "v1", "v2", "--json").splitlines()[-1])
     assert (values["lost"]["documents"], values["added"]["documents"]) == (4, 5)
-    assert values == json.loads(repo.run("pipeline.ledger", "diff", "v1", "workspace", "--json").splitlines()[-1]) | {
-        "after": "v2"
-    }
-    assert "no such model version" in repo.run("pipeline.ledger", "diff", "v7", "v2", code=1)
-    plan = repo.run(
-        "pipeline.ledger", "takedown", an_id(10), an_id(2), "--reason", "asked", "--takedowns", "takedowns.jsonl"
-    )
+    assert values == json.loads(repo.ledger("diff", "v1", "workspace", "--json").splitlines()[-1]) | {"after": "v2"}
+    assert "no such model version" in repo.ledger("diff", "v7", "v2", code=1)
+    plan = repo.ledger("takedown", an_id(10), an_id(2), "--reason", "asked", "--takedowns", "takedowns.jsonl")
     assert "trained on 2 of them" in plan
     assert "trained on 1 of them" in plan
     domain = ("--domain", "site2.example.org", "--takedowns", "takedowns.jsonl")
-    by_domain = json.loads(
-        repo.run("pipeline.ledger", "takedown", *domain, "--reason", "asked", "--json").splitlines()[-1]
-    )
+    by_domain = json.loads(repo.ledger("takedown", *domain, "--reason", "asked", "--json").splitlines()[-1])
     assert len(by_domain["documents"]) == 6, "7, 12, … 32"
     assert {number: version["documents"] for number, version in by_domain["versions"].items()} == {"1": 6, "2": 6}, (
         "2, 7, … 27 and 7, 12, … 32"
     )
     alone = ("--domain", "site2.example.org", "--reason", "asked", "--takedowns", "alone.jsonl")
-    repo.run("pipeline.ledger", "takedown", *alone)
-    listed = json.loads(repo.run("pipeline.ledger", "takedown", "--list", "--json", *alone[-2:]).splitlines()[-1])
+    repo.ledger("takedown", *alone)
+    listed = json.loads(repo.ledger("takedown", "--list", "--json", *alone[-2:]).splitlines()[-1])
     assert listed["versions"] == by_domain["versions"], "2 is not collected any more"
-    assert "trained on 6 of them" in repo.run("pipeline.ledger", "takedown", "--list", *alone[-2:])
+    assert "trained on 6 of them" in repo.ledger("takedown", "--list", *alone[-2:])
 
     shutil.rmtree(tmp_path / ".dvc/cache/files")
-    away = repo.run("pipeline.ledger", "diff", "v1", "v2", code=1)
+    away = repo.ledger("diff", "v1", "v2", code=1)
     assert "v1: data/download is not in DVC's cache" in away
     assert "dvc fetch --all-commits data/download" in away
-    output = repo.run("pipeline.ledger", "why", an_id(10))
+    output = repo.ledger("why", an_id(10))
     assert "version 1: its data is not in the cache" in output
     assert "version 2 (candidate): trained on it" in output, "the workspace still has it"

@@ -12,7 +12,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tests.conftest import ROOT, new_workspace, read_yaml
+from pipeline.ledger.__main__ import main as ledger_main
+from tests.conftest import ROOT, call_main, new_workspace, read_yaml
 
 STAGES = ("download", "dedupe", "filter", "train_tokenizer", "shard")
 WORDS = """
@@ -92,7 +93,7 @@ class TinyRepo:
         return self.run(sys.executable, "-m", module, *arguments, code=code)
 
     def ledger(self, *arguments: str, code: int = 0) -> str:
-        return self.python("pipeline.ledger", *arguments, code=code)
+        return call_main(ledger_main, *arguments, folder=self.root, environment=self.environment(), code=code)
 
     def repro(self) -> None:
         self.python("dvc", "repro", "-q")
