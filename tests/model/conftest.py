@@ -1,4 +1,4 @@
-"""Shapes in annotations are checked here: the hook is installed before anything imports the model."""
+"""Fixtures of the model tests. Shape annotations are checked: the import hook is installed before anything imports the model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
-if "model.network.transformer" not in sys.modules:  # what takes tensors; settings and messages have checks of their own
+if "model.network.transformer" not in sys.modules:  # the modules that take tensors
     names = ("network.transformer", "network.loss", "network.score", "inference.generate")
     names += ("data.batches", "data.documents", "data.packing", "data.order")
     modules = [f"model.{name}" for name in names]
@@ -35,7 +35,7 @@ TINY = ModelConfig(vocab_size=300, seq_len=32, n_layer=2, n_head=4, n_kv_head=2,
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    torch.set_num_threads(1)  # more gain nothing at these sizes, and wait for each other on a busy machine
+    torch.set_num_threads(1)  # more threads are not faster at these sizes, and slow each other down on a busy machine
 
 
 @pytest.fixture(scope="session", params=["cl100k"])
@@ -44,7 +44,7 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 
 
 def awake(config: ModelConfig = TINY, seed: int = 0) -> Transformer:
-    """A model whose zero projections are not zero, so that every part of it matters."""
+    """Return a model without zero-initialized projections, so that every part of it affects the output."""
     model = Transformer(config, seed=seed)
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
@@ -57,7 +57,7 @@ def awake(config: ModelConfig = TINY, seed: int = 0) -> Transformer:
 
 
 def write_shards(folder: Path, n_tokens: int = 2_000, vocab_size: int = 300, files: int = 2) -> np.ndarray:
-    """A shard folder of tokens with a pattern that can be learned; gives the train tokens."""
+    """Write a shard folder of tokens with a learnable pattern; return the train tokens."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(0)
     tokens = ((np.arange(n_tokens) * 7 + generator.integers(0, 3, n_tokens)) % (vocab_size - 16) + 16).astype(np.uint16)

@@ -1,4 +1,4 @@
-"""Several real processes that form one world over gloo, without torchrun."""
+"""Run a program in several real processes that form one process group over gloo, without torchrun."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run_ranks(program: str, n_ranks: int, *arguments: object, **environment: str) -> None:
-    """The program in each of them; all have to end well."""
+    """Run the program in `n_ranks` processes; all must exit with 0."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -36,4 +36,4 @@ def run_ranks(program: str, n_ranks: int, *arguments: object, **environment: str
         assert [child.wait(timeout=240) for child in children] == [0] * n_ranks
     finally:
         for child in children:
-            child.kill()  # does nothing to one that has ended
+            child.kill()  # no effect on a process that has ended

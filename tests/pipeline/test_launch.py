@@ -223,7 +223,7 @@ STEPS = 24
 
 
 def short_run(finished_workspace: Path, folder: Path) -> list[str]:
-    """A workspace of its own with the inputs of the finished one and a checkpoint at every second step; the command of pretraining there."""
+    """Create a workspace with the inputs of the finished one and checkpoints at every second step. Return its pretrain command."""
     folder.mkdir()
     (folder / "data").symlink_to(finished_workspace / "data")
     params = (finished_workspace / "params.yaml").read_text().replace("total_steps: 60", f"total_steps: {STEPS}")
@@ -369,8 +369,8 @@ def test_ctrl_c_leaves_no_process(number: signal.Signals, code: int, finished_wo
 def test_two_launchers_are_one_run(
     finished_workspace: Path, undisturbed: dict[str, Path], killed: str, tmp_path: Path
 ) -> None:
-    """Two launchers that meet on this machine, a process each: what two processes under one launcher make, to the byte, although
-    one of the processes is killed and both launchers start again."""
+    """Two launchers on this machine with one process each give the same bytes as two processes under one launcher, although one
+    process is killed and both launchers restart."""
     folder = tmp_path / "machines"
     command = short_run(finished_workspace, folder)
     with socket.socket() as free:

@@ -1,4 +1,4 @@
-"""The plan of a run: figures that belong together, and errors that say what can't run."""
+"""The plan of a run: its numbers are consistent, and impossible runs are rejected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.conftest import ROOT, read_yaml
 A_DEVICE = Device(name="one", tflops=100.0, memory_gb=80.0, mfu=0.5)
 
 
-def test_json_is_the_plan_and_costs_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_the_whole_plan_with_consistent_cost(capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["plan", "--recipe", "smoke", "--device", "a100", "--devices", "2", "--price-per-hour", "3", "--json"]
     assert main(argv) == 0
     plan = json.loads(capsys.readouterr().out)
@@ -31,20 +31,20 @@ def test_json_is_the_plan_and_costs_what_it_says(capsys: pytest.CaptureFixture[s
     assert plan["fits"]
 
 
-def test_the_table_names_every_kind_of_memory(capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_lists_every_kind_of_memory(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--recipe", str(ROOT / "params.yaml"), "--device", "h100"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for word in ("parameters", "weights", "gradients", "optimizer", "activations", "peak", "pretrain", "sft", "fits"):
-        assert word in said
+        assert word in output
 
 
-def test_a_cpu_is_planned_by_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_cpu_is_planned_with_its_own_properties(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--recipe", "smoke", "--tflops", "0.1", "--mfu", "0.5", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert (plan["device"], plan["tflops"], plan["mfu"]) == ("cpu", 0.1, 0.5)
 
 
-def test_real_steps_give_the_share_of_the_peak(capsys: pytest.CaptureFixture[str]) -> None:
+def test_real_steps_measure_the_mfu(capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["plan", "--recipe", "names-char", "--tflops", "0.1", "--measure", "--json"]
     assert main(argv) == 0
     plan = json.loads(capsys.readouterr().out)
@@ -55,7 +55,7 @@ def test_real_steps_give_the_share_of_the_peak(capsys: pytest.CaptureFixture[str
     assert "this machine's CPU" in capsys.readouterr().err
 
 
-def test_activation_checkpointing_takes_less_memory_where_it_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_activation_checkpointing_saves_memory_in_plain_torch_only(capsys: pytest.CaptureFixture[str]) -> None:
     peaks = []
     for kind in ("none", "selective", "full"):
         argv = ["plan", "--recipe", "1.5b", "--device", "h100", "--devices", "8", "--activation-checkpointing", kind]
@@ -73,7 +73,7 @@ def test_activation_checkpointing_takes_less_memory_where_it_runs(capsys: pytest
     assert same[0] == same[1]
 
 
-def test_too_little_memory_is_said() -> None:
+def test_too_little_memory_is_reported() -> None:
     params = load_params(ROOT / "params.yaml")
     assert not make_plan(params, Device(name="small", tflops=1.0, memory_gb=0.01, mfu=0.4), 1)["fits"]
     assert make_plan(params, A_DEVICE, 1)["fits"]
@@ -87,7 +87,7 @@ def test_twice_the_devices_take_half_the_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         (["--recipe", "nothing"], "no recipe nothing"),
         (["--recipe", "smoke", "--device", "h100", "--devices", "7"], "multiple of the number of devices"),
@@ -95,12 +95,12 @@ def test_twice_the_devices_take_half_the_time() -> None:
         (["--recipe", "smoke", "--device", "h100", "--tflops", "0"], "--tflops must be above 0"),
     ],
 )
-def test_what_can_not_be_planned_is_said(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_impossible_plans_are_rejected(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", *argv]) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_given_figures_take_the_place_of_known_ones() -> None:
+def test_given_numbers_override_known_ones() -> None:
     device = make_device("h100", 8, tflops=500.0, memory_gb=40.0, mfu=0.3)
     assert (device.tflops, device.memory_gb, device.mfu) == (500.0, 40.0, 0.3)
 

@@ -50,7 +50,7 @@ def test_batches_are_equal_in_any_order_of_steps(batches: StreamBatches) -> None
             assert torch.equal(prefetcher.at(9, rank=rank, n_ranks=2).ids, batches.at(9, rank=rank, n_ranks=2).ids)
 
 
-def test_the_next_one_is_built_while_nobody_asks() -> None:
+def test_the_next_batch_is_built_ahead_in_one_other_thread() -> None:
     recording = RecordingBatches()
     with Prefetcher(recording) as prefetcher:
         prefetcher.at(3)

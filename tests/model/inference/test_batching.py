@@ -1,4 +1,4 @@
-"""Whoever else is in the batch, whenever they come and go: a request gets the ids that it would get alone."""
+"""A request gets the ids that it would get alone, whatever other requests join and leave the batch."""
 
 from __future__ import annotations
 
@@ -19,49 +19,51 @@ STOP = [7]
 
 @pytest.fixture(scope="module")
 def model() -> Transformer:
-    made = Transformer(CONFIG, seed=1).eval().requires_grad_(False)
+    model = Transformer(CONFIG, seed=1).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(3)
-    for parameter in made.parameters():
+    for parameter in model.parameters():
         parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
-    return made
+    return model
 
 
-def finish(batcher: Batcher, found: dict[int, list[int]], ended: set[int]) -> None:
+def run_step(batcher: Batcher, answers: dict[int, list[int]], ended: set[int]) -> None:
     for ticket, index in batcher.step():
         assert ticket not in ended
         if index is None:
             ended.add(ticket)
         else:
-            found.setdefault(ticket, []).append(index)
+            answers.setdefault(ticket, []).append(index)
 
 
 request = st.tuples(
     st.lists(st.integers(0, 49), min_size=1, max_size=39),
     st.integers(1, 30),
     st.sampled_from([0.0, 1.0]),
-    st.integers(0, 3),  # steps before it comes
+    st.integers(0, 3),  # steps before it is added
 )
 
 
 @settings(max_examples=25)
 @given(requests=st.lists(request, min_size=1, max_size=7), n_slots=st.integers(1, 4))
-def test_batched_is_single(model: Transformer, requests: list[tuple[list[int], int, float, int]], n_slots: int) -> None:
+def test_batched_equals_single(
+    model: Transformer, requests: list[tuple[list[int], int, float, int]], n_slots: int
+) -> None:
     batcher = Batcher(model, n_slots)
-    found: dict[int, list[int]] = {}
+    answers: dict[int, list[int]] = {}
     ended: set[int] = set()
     alone: dict[int, list[int]] = {}
     for number, (prompt, n_new, temperature, pause) in enumerate(requests):
         sampling = Sampling(max_tokens=n_new, temperature=temperature, seed=number)
         for _ in range(pause):
-            finish(batcher, found, ended)
+            run_step(batcher, answers, ended)
         alone[batcher.add(prompt, sampling, stop_ids=STOP)] = generate(model, prompt, sampling, stop_ids=STOP)
     while batcher.is_busy:
-        finish(batcher, found, ended)
-    assert {ticket: found.get(ticket, []) for ticket in alone} == alone
+        run_step(batcher, answers, ended)
+    assert {ticket: answers.get(ticket, []) for ticket in alone} == alone
     assert ended == set(alone)
 
 
-def test_a_cancelled_request_says_nothing_more_and_frees_its_place(model: Transformer) -> None:
+def test_a_canceled_request_gives_no_more_ids_and_frees_its_slot(model: Transformer) -> None:
     batcher = Batcher(model, 1)
     sampling = Sampling(max_tokens=20, temperature=0.0)
     first, second, third = (batcher.add([number], sampling) for number in (1, 2, 3))
@@ -76,6 +78,6 @@ def test_a_cancelled_request_says_nothing_more_and_frees_its_place(model: Transf
 
 
 @pytest.mark.parametrize("prompt", [[], list(range(40))])
-def test_a_prompt_that_does_not_fit_is_refused(prompt: list[int], model: Transformer) -> None:
+def test_an_empty_or_too_long_prompt_is_refused(prompt: list[int], model: Transformer) -> None:
     with pytest.raises(ValueError, match="a prompt must have"):
         Batcher(model).add(prompt, Sampling())

@@ -1,4 +1,4 @@
-"""Products by tiles are products, and a row's does not depend on the tile that it fell into."""
+"""The kernel's matrix product is correct, and a row's result does not depend on its tile."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from model.inference import forward as kernels
 from model.inference.forward import at, multiply, pack, round_up_to_lanes
 
 
-def multiplied(x: NDArray[np.float32], matrix: NDArray[Any], scales: NDArray[np.float32]) -> NDArray[np.float32]:
-    """By the kernel; the matrix is the second of two layers."""
+def multiply_with_kernel(
+    x: NDArray[np.float32], matrix: NDArray[Any], scales: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Multiply with the kernel; the matrix is the second of two layers."""
     n_out = len(matrix)
     sizes = np.zeros((2, round_up_to_lanes(n_out)), np.float32)
     sizes[1, :n_out] = scales
@@ -34,19 +36,21 @@ def multiplied(x: NDArray[np.float32], matrix: NDArray[Any], scales: NDArray[np.
     n_spare=st.integers(0, 3),
     dtype=st.sampled_from([np.float32, np.int8]),
 )
-def test_it_is_the_product_and_rows_do_not_meet(n_rows: int, n_out: int, n_in: int, n_spare: int, dtype: Any) -> None:
+def test_the_product_is_correct_and_rows_are_independent(
+    n_rows: int, n_out: int, n_in: int, n_spare: int, dtype: Any
+) -> None:
     chance = np.random.default_rng(n_rows * n_out + n_in)
     matrix = chance.integers(-127, 128, (n_out, n_in)).astype(dtype)
     scales = chance.random(n_out, np.float32) if dtype == np.int8 else np.ones(n_out, np.float32)
-    x = chance.standard_normal((n_rows, n_in + n_spare), np.float32)  # rows may be longer than what is read of them
-    found = multiplied(x, matrix, scales)
-    wanted = x[:, :n_in].astype(float) @ (matrix * scales[:, None].astype(float)).T
-    assert np.allclose(found, wanted, atol=1e-2)
+    x = chance.standard_normal((n_rows, n_in + n_spare), np.float32)  # rows may be longer than the inputs
+    product = multiply_with_kernel(x, matrix, scales)
+    expected = x[:, :n_in].astype(float) @ (matrix * scales[:, None].astype(float)).T
+    assert np.allclose(product, expected, atol=1e-2)
     for row in range(n_rows):
-        assert np.array_equal(multiplied(x[row : row + 1], matrix, scales)[0], found[row])
+        assert np.array_equal(multiply_with_kernel(x[row : row + 1], matrix, scales)[0], product[row])
 
 
-def test_packing_keeps_every_number() -> None:
+def test_packing_keeps_every_value() -> None:
     matrix = np.arange(37 * 5, dtype=np.float32).reshape(37, 5)
     packed = pack(matrix)
     assert packed.shape == (3, 5, 16)
@@ -55,14 +59,14 @@ def test_packing_keeps_every_number() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int8])
-def test_narrow_machines_compute_the_same(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where registers are few, a tile is made of smaller ones."""
+def test_narrow_registers_give_the_same_product(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without AVX-512 a tile consists of smaller ones."""
     monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", dict)
-    made = kernels._make_tile(8, 2)
+    tile = kernels._make_tile(8, 2)
 
     @numba.njit
-    def narrow(x: Any, w: Any, scales: Any, y: Any) -> None:
-        made(
+    def multiply_narrow(x: Any, w: Any, scales: Any, y: Any) -> None:
+        tile(
             at(x, 0), x.shape[1], len(x), at(w, 0), w.shape[1] * 16, 16, w.shape[1], at(scales, 0), at(y, 0), y.shape[1]
         )
 
@@ -70,6 +74,6 @@ def test_narrow_machines_compute_the_same(dtype: Any, monkeypatch: pytest.Monkey
     matrix = chance.integers(-127, 128, (32, 40)).astype(dtype)
     scales = chance.random(32, np.float32) if dtype == np.int8 else np.ones(32, np.float32)
     x, y = chance.standard_normal((7, 40), np.float32), np.zeros((8, 32), np.float32)
-    narrow(x, pack(matrix), scales, y)
-    assert np.array_equal(y[:7], multiplied(x, matrix, scales))
+    multiply_narrow(x, pack(matrix), scales, y)
+    assert np.array_equal(y[:7], multiply_with_kernel(x, matrix, scales))
     assert not y[7].any()

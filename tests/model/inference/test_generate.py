@@ -13,7 +13,7 @@ MODEL = awake().eval()
 GREEDY = Sampling(max_tokens=12, temperature=0.0)
 
 
-def uncached(prompt: list[int], n_new: int) -> list[int]:
+def generate_uncached(prompt: list[int], n_new: int) -> list[int]:
     ids = list(prompt)
     for _ in range(n_new):
         ids.append(int(MODEL.compute_logits(MODEL(torch.tensor([ids])))[0, -1].argmax()))
@@ -22,7 +22,7 @@ def uncached(prompt: list[int], n_new: int) -> list[int]:
 
 def test_cached_equals_uncached() -> None:
     prompt = [1, 50, 60, 70]
-    assert generate(MODEL, prompt, GREEDY) == uncached(prompt, 12)
+    assert generate(MODEL, prompt, GREEDY) == generate_uncached(prompt, 12)
 
 
 @settings(max_examples=20)
@@ -34,7 +34,7 @@ def test_batched_equals_single(prompts: list[list[int]], batch_rows: int) -> Non
         assert answer == generate(MODEL, prompt, GREEDY, stop_ids=stop_ids)
 
 
-def test_stops() -> None:
+def test_an_answer_ends_at_a_stop_id_or_with_the_window() -> None:
     prompt = [1, 50, 60]
     answer = generate(MODEL, prompt, GREEDY)
     assert generate(MODEL, prompt, GREEDY, stop_ids={answer[4]}) == answer[: answer.index(answer[4])]
@@ -43,7 +43,7 @@ def test_stops() -> None:
         next(stream(MODEL, [1] * TINY.seq_len, GREEDY))
 
 
-def test_the_seed_decides() -> None:
+def test_the_seed_determines_the_answer() -> None:
     one, same, other = (generate(MODEL, [1, 2], Sampling(temperature=5.0, seed=seed)) for seed in (1, 1, 2))
     assert one == same != other
 
@@ -58,15 +58,17 @@ def test_sampling_stays_within_its_bounds() -> None:
     assert set(sample(logits, Sampling(temperature=0.0)).tolist()) == {1}
 
 
-def test_tokens_come_as_often_as_they_are_likely() -> None:
+def test_tokens_are_sampled_with_their_probabilities() -> None:
     n = 40_000
     logits = torch.tensor([-torch.inf, 1.0, 0.0, -torch.inf, 2.0, -1.0, -torch.inf])
     sampling = Sampling(temperature=0.7)
     drawn = sample(logits.repeat(n, 1), sampling, torch.Generator().manual_seed(1))
-    chance = (logits.double() / 0.7).softmax(-1)
-    found = torch.bincount(drawn, minlength=7) / n
-    assert ((found - chance).abs() <= 5 * (chance * (1 - chance) / n).sqrt()).all()  # none where there is no chance
-    assert (found == 0).tolist() == (chance == 0).tolist()
+    probability = (logits.double() / 0.7).softmax(-1)
+    frequency = torch.bincount(drawn, minlength=7) / n
+    assert (
+        (frequency - probability).abs() <= 5 * (probability * (1 - probability) / n).sqrt()
+    ).all()  # five standard deviations
+    assert (frequency == 0).tolist() == (probability == 0).tolist()
 
 
 @pytest.mark.parametrize("bad", [{"temperature": -1.0}, {"top_p": 0.0}, {"top_k": -1}, {"max_tokens": 0}])

@@ -19,7 +19,7 @@ from model.machine.distributed import connect
 from model.training.loop import train
 from model.network.transformer import Transformer
 from tests.model.conftest import TINY
-from tests.model.training.test_loop import batches, settings
+from tests.model.training.test_loop import make_batches, make_settings
 folder = Path(sys.argv[1])
 with connect("cpu") as world:
     n, rank = world.n_ranks, world.rank
@@ -33,13 +33,13 @@ with connect("cpu") as world:
     assert [part.tolist() for part in parts] == [[10.0 * source + rank] * (source + 1) for source in range(n)]
     seen = []
     model = Transformer(TINY, seed=1)
-    train(model, batches(folder), settings=settings(total_steps=4), checkpoints=folder / "two", on_step=seen.append, world=world)
+    train(model, make_batches(folder), settings=make_settings(total_steps=4), checkpoints=folder / "two", on_step=seen.append, world=world)
     assert bool(seen) == world.is_main
     save_file({n: p.detach().contiguous() for n, p in model.named_parameters()}, folder / f"rank{world.rank}.safetensors")
 """
 
 
-def test_one_process_is_a_world_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_is_a_whole_world(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with connect("cpu") as world:
         assert world == World()
@@ -47,7 +47,7 @@ def test_one_process_is_a_world_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
         assert world.broadcast([1, 2]) == [1, 2]
         world.barrier()
     with connect("cpu", sharding="full") as world:
-        assert not world.is_sharded  # there is nobody to share with
+        assert not world.is_sharded  # sharding needs several processes
     with pytest.raises(ValueError, match="sharding must be none or full"), connect("cpu", sharding="half"):
         pass
     with pytest.raises(ValueError, match="device"), connect("tpu"):
@@ -55,8 +55,9 @@ def test_one_process_is_a_world_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("n_ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_ranks_equal_one(tmp_path: Path, n_ranks: int) -> None:
-    """Up to the order of sums: a last digit of a small gradient is one of a step, because AdamW divides it by its own size."""
+def test_several_ranks_equal_one(tmp_path: Path, n_ranks: int) -> None:
+    """Up to the order of sums: AdamW divides a gradient by its magnitude, so that the last digit of a small gradient becomes the last
+    digit of an update."""
     whole, _ = run(tmp_path, "one", total_steps=4)
     run_ranks(PROGRAM, n_ranks, tmp_path)
     weights = [load_file(tmp_path / f"rank{rank}.safetensors") for rank in range(n_ranks)]
@@ -70,12 +71,12 @@ import os
 from model.machine.distributed import connect
 try:
     with connect("cpu", sharding="full" if os.environ["RANK"] == "1" else "none"):
-        raise SystemExit("it went on")
+        raise SystemExit("different values were accepted")
 except ValueError as error:
     assert "full in 1 of 2" in str(error)
 """
 
 
 @pytest.mark.slow
-def test_sharding_that_differs_is_refused() -> None:
+def test_different_sharding_is_rejected() -> None:
     run_ranks(DIFFERENT, 2)

@@ -20,7 +20,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize("is_tied", [True, False])
-def test_counts_are_the_networks(is_tied: bool) -> None:
+def test_parameter_count_equals_the_network(is_tied: bool) -> None:
     config = ModelConfig(**SIZES, is_tied=is_tied)
     assert config.n_parameters == sum(parameter.numel() for parameter in Transformer(config).parameters())
 
@@ -33,11 +33,11 @@ def test_flops_are_six_per_matrix_weight_and_token() -> None:
     assert config.count_flops_per_token(10, is_training=False) * 3 == config.count_flops_per_token(10)
 
 
-def test_the_cache_holds_keys_and_values() -> None:
+def test_cache_bytes_cover_keys_and_values() -> None:
     assert ModelConfig(**SIZES).count_cache_bytes(2, 10) == 2 * 2 * 2 * 8 * 2 * 10 * 4
 
 
-def test_round_trip() -> None:
+def test_config_round_trips() -> None:
     config = ModelConfig(**SIZES, rope_theta=500.0, is_tied=False)
     assert ModelConfig.from_dict(config.to_dict()) == config
 
@@ -54,16 +54,16 @@ def test_round_trip() -> None:
         ({"n_layers": 2}, "n_layers"),
     ],
 )
-def test_bad_sizes_are_named(change: dict, name: str) -> None:
+def test_invalid_sizes_are_reported(change: dict, name: str) -> None:
     with pytest.raises(ValueError, match=name):
         ModelConfig.from_dict(SIZES | change)
 
 
-def test_missing_sizes_are_named() -> None:
+def test_missing_sizes_are_reported() -> None:
     with pytest.raises(ValueError, match="seq_len"):
         ModelConfig.from_dict({key: value for key, value in SIZES.items() if key != "seq_len"})
 
 
-def test_is_frozen() -> None:
+def test_config_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         ModelConfig(**SIZES).n_layer = 3  # type: ignore[misc]

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from model.network.loss import IGNORE, compute_token_nats, cross_entropy
 
 
-def data(ignored: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def make_data(ignored: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(3, 11, 16, generator=generator, requires_grad=True)
     weight = torch.randn(50, 16, generator=generator, requires_grad=True)
@@ -20,8 +20,8 @@ def data(ignored: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("ignored", [False, True])
 @pytest.mark.parametrize("chunk_tokens", [1, 7, 1000])
-def test_equals_the_unchunked_loss_and_its_gradients(ignored: bool, chunk_tokens: int) -> None:
-    hidden, weight, targets = data(ignored)
+def test_loss_and_gradients_equal_the_unchunked_ones(ignored: bool, chunk_tokens: int) -> None:
+    hidden, weight, targets = make_data(ignored)
     nats, count = cross_entropy(hidden, weight, targets, chunk_tokens=chunk_tokens)
     ours = torch.autograd.grad(nats / count, (hidden, weight))
     loss = F.cross_entropy((hidden @ weight.T).flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
@@ -32,14 +32,14 @@ def test_equals_the_unchunked_loss_and_its_gradients(ignored: bool, chunk_tokens
 
 
 def test_nats_per_token_add_up() -> None:
-    hidden, weight, targets = data(True)
+    hidden, weight, targets = make_data(True)
     each = compute_token_nats(hidden, weight, targets, chunk_tokens=7)
     torch.testing.assert_close(each.sum(), cross_entropy(hidden, weight, targets)[0].detach())
     assert (each[targets == IGNORE] == 0).all()
 
 
-def test_without_any_target_the_loss_is_zero() -> None:
-    hidden, weight, targets = data(True)
+def test_loss_without_targets_is_zero() -> None:
+    hidden, weight, targets = make_data(True)
     nats, count = cross_entropy(hidden, weight, torch.full_like(targets, IGNORE))
     nats.backward()
     assert (nats.item(), count) == (0.0, 0)

@@ -21,7 +21,7 @@ def test_windows_score_each_token_once(n_tokens: int, seq_len: int, overlap_frac
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 64, 8192])
-def test_equals_one_document_at_a_time(batch_tokens: int) -> None:
+def test_batched_scores_equal_single_documents(batch_tokens: int) -> None:
     model = awake()
     generator = torch.Generator().manual_seed(0)
     documents = [torch.randint(0, 300, (n,), generator=generator).tolist() for n in (5, 33, 1, 90, 2, 32)]

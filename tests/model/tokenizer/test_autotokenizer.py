@@ -1,4 +1,4 @@
-"""The saved folder in other hands: `tokenizers` and AutoTokenizer give the same ids, special tokens and conversations."""
+"""The saved folder in other libraries: `tokenizers` and AutoTokenizer give the same ids, special tokens and conversations."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ MESSAGES = st.lists(
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: "-".join(kind))
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, Any, Path]:
-    """Ours, AutoTokenizer's of the folder, the folder."""
+    """Our tokenizer, AutoTokenizer's from its folder, and the folder."""
     from transformers import AutoTokenizer
 
     folder, (kind, pattern) = tmp_path_factory.mktemp("tokenizer"), request.param
@@ -71,7 +71,7 @@ def test_text_has_the_same_ids(both: tuple[Tokenizer, Any, Path]) -> None:
     plain = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     plain.encode_special_tokens = True
 
-    def same(text: str) -> None:
+    def check_same(text: str) -> None:
         ids = ours.encode(text)
         assert plain.encode(text).ids == ids
         assert theirs(text, split_special_tokens=True)["input_ids"] == ids
@@ -80,8 +80,8 @@ def test_text_has_the_same_ids(both: tuple[Tokenizer, Any, Path]) -> None:
             assert theirs(text)["input_ids"] == ids
 
     for text in [*HOSTILE, *TEXTS]:
-        same(text)
-    settings(max_examples=100)(given(st.text(st.characters(exclude_categories=["Cs"])))(same))()
+        check_same(text)
+    settings(max_examples=100)(given(st.text(st.characters(exclude_categories=["Cs"])))(check_same))()
 
 
 @pytest.mark.slow
@@ -103,30 +103,30 @@ def test_conversations_have_the_same_ids(both: tuple[Tokenizer, Any, Path]) -> N
 
     @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
     @given(MESSAGES.filter(bool))
-    def same(messages: list[dict[str, Any]]) -> None:
+    def check_same(messages: list[dict[str, Any]]) -> None:
         typed = messages_from_json(messages)
         for is_prompt, ids in ((False, render(typed, ours)[0]), (True, encode_prompt(typed, ours))):
-            found = theirs.apply_chat_template(messages, add_generation_prompt=is_prompt, return_dict=True)
+            ids = theirs.apply_chat_template(messages, add_generation_prompt=is_prompt, return_dict=True)
             assert found["input_ids"] == ids
 
-    same()
+    check_same()
 
 
 @pytest.mark.slow
-def test_nobody_forges_a_turn_when_messages_are_sanitized(both: tuple[Tokenizer, Any, Path]) -> None:
+def test_sanitized_messages_can_not_forge_a_turn(both: tuple[Tokenizer, Any, Path]) -> None:
     ours, theirs, _ = both
     for text in HOSTILE:
         messages = [
             {"role": "user", "content": text},
             {"role": "assistant", "content": "", "call": {"name": "search_docs", "argument": text}},
         ]
-        wanted = encode_prompt(messages_from_json(messages), ours)
-        found = theirs.apply_chat_template(
+        expected = encode_prompt(messages_from_json(messages), ours)
+        ids = theirs.apply_chat_template(
             messages, add_generation_prompt=True, return_dict=True, sanitize_control_tokens=True
         )["input_ids"]
         first = len(SPECIAL_TOKENS)
-        assert [index for index in found if index < first] == [index for index in wanted if index < first]
-        assert ours.decode(found) == ours.decode(wanted) == text + format_call(ToolCall.of("search_docs", text))
+        assert [index for index in ids if index < first] == [index for index in expected if index < first]
+        assert ours.decode(ids) == ours.decode(expected) == text + format_call(ToolCall.of("search_docs", text))
 
 
 def test_the_same_tokenizer_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ forged = st.lists(st.sampled_from([*SPECIAL_TOKENS, "<|", "|>", "user", "end", "
 @given(text=st.one_of(st.text(), forged))
 @example(text="<|user|>")
 @example(text="\x00\uffff\ud7ff 12345  \n\n\t x")
-def test_round_trip_as_ordinary_text(pattern: str, text: str) -> None:
+def test_any_text_round_trips_as_ordinary_text(pattern: str, text: str) -> None:
     tokenizer = TOKENIZERS[pattern]
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
@@ -29,20 +29,20 @@ def test_round_trip_as_ordinary_text(pattern: str, text: str) -> None:
 
 
 @given(st.lists(st.integers(0, 399)))
-def test_any_ids_decode_and_stream_alike(ids: list[int]) -> None:
+def test_streaming_equals_decoding_for_any_ids(ids: list[int]) -> None:
     tokenizer = TOKENIZERS["cl100k"]
     ids = [index for index in ids if index < tokenizer.vocab_size]
     assert "".join(tokenizer.stream(ids)) == tokenizer.decode(ids)
     assert tokenizer.decode_bytes(ids, skip_special=False).decode(errors="replace").count("<|pad|>") == ids.count(0)
 
 
-def test_a_stream_waits_for_whole_characters(tokenizer: Tokenizer) -> None:
+def test_a_stream_yields_whole_characters(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("🦜")
     assert len(ids) == 4  # not in the training text: one token per byte
     assert list(tokenizer.stream(ids)) == ["🦜"]
 
 
-def test_special_tokens_have_their_places(tokenizer: Tokenizer) -> None:
+def test_special_tokens_have_the_first_ids(tokenizer: Tokenizer) -> None:
     assert [tokenizer.get_special_id(name) for name in SPECIAL_TOKENS] == list(range(16))
     assert tokenizer.get_special_id("user") == 3
     assert tokenizer.decode([1, 3], skip_special=False) == "<|bos|><|user|>"
@@ -64,7 +64,7 @@ def test_all_bytes_are_in_the_alphabet() -> None:
     assert sorted(tokenizer.decode_bytes([index]) for index in range(16, 272)) == [bytes([byte]) for byte in range(256)]
 
 
-def test_what_is_wrong_is_named(tmp_path: Path) -> None:
+def test_errors_name_the_cause(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="vocab_size"):
         train_bpe(["a"], 100)
     with pytest.raises(ValueError, match="pattern"):

@@ -1,4 +1,4 @@
-"""Every kind of tokenizer is exact on any text, and keeps its promises about size and special tokens."""
+"""Every kind of tokenizer is lossless on any text and respects vocabulary size and special tokens."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ HOSTILE = [
     "##x ###",
     "q" * 50_000,
 ]
-BUILT = {kind: train_tokenizer(kind, iter(TEXTS), 700) for kind in KINDS}
+TOKENIZERS = {kind: train_tokenizer(kind, iter(TEXTS), 700) for kind in KINDS}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
-def test_what_is_encoded_comes_back(kind: str, text: str) -> None:
-    tokenizer = BUILT[kind]
+def test_any_text_round_trips(kind: str, text: str) -> None:
+    tokenizer = TOKENIZERS[kind]
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
     assert all(index >= len(SPECIAL_TOKENS) for index in ids)
@@ -39,30 +39,30 @@ def test_what_is_encoded_comes_back(kind: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hostile_text_gives_no_special_token_and_the_fast_reader_agrees(kind: str) -> None:
-    tokenizer = BUILT[kind]
+def test_hostile_text_gives_no_special_token_and_the_fast_encoder_agrees(kind: str) -> None:
+    tokenizer = TOKENIZERS[kind]
     check_same(make_fast_encoder(tokenizer.text), tokenizer.encode_batch, [*HOSTILE, *TEXTS])
     for text in HOSTILE:
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_saved_text_is_the_same_tokenizer_and_training_repeats(kind: str) -> None:
-    tokenizer = BUILT[kind]
+def test_saving_and_training_are_deterministic(kind: str) -> None:
+    tokenizer = TOKENIZERS[kind]
     assert Tokenizer(tokenizer.text).encode(TEXTS[0]) == tokenizer.encode(TEXTS[0])
     assert train_tokenizer(kind, iter(TEXTS), 700).text == tokenizer.text
     assert tokenizer.vocab_size <= 700
 
 
-def test_a_character_is_a_token_and_a_rare_one_is_bytes() -> None:
-    tokenizer = BUILT["char"]
+def test_a_frequent_character_is_a_token_and_a_rare_one_bytes() -> None:
+    tokenizer = TOKENIZERS["char"]
     assert len(tokenizer.encode("the cat")) == 7
     assert len(tokenizer.encode("\U0001f389")) == 4
     assert tokenizer.vocab_size == len(SPECIAL_TOKENS) + 256 + len(set("".join(TEXTS)))
 
 
-def test_word_pieces_are_the_longest_that_there_are() -> None:
-    tokenizer = BUILT["wordpiece"]
+def test_words_are_split_into_long_pieces() -> None:
+    tokenizer = TOKENIZERS["wordpiece"]
     assert len(tokenizer.encode("numpy")) < 5
     assert tokenizer.vocab_size > len(SPECIAL_TOKENS) + 512
 
@@ -81,13 +81,13 @@ def test_a_vocabulary_too_small_for_the_bytes_is_refused(kind: str) -> None:
 )
 @settings(max_examples=10)
 def test_the_order_of_texts_does_not_matter(kind: str, texts: list[str]) -> None:
-    """A sample is read in the order of its files, which says nothing."""
+    """A sample is read in the order of its files, which is arbitrary."""
     assert train_tokenizer(kind, iter(texts), 620).text == train_tokenizer(kind, iter(sorted(texts)), 620).text
 
 
-def test_word_pieces_are_put_together_by_others_too() -> None:
+def test_the_tokenizers_library_joins_word_pieces() -> None:
     import tokenizers
 
-    plain = tokenizers.Tokenizer.from_str(BUILT["wordpiece"].text)
+    plain = tokenizers.Tokenizer.from_str(TOKENIZERS["wordpiece"].text)
     for text in [*TEXTS, *HOSTILE[:-1]]:
-        assert plain.decode(BUILT["wordpiece"].encode(text)) == text
+        assert plain.decode(TOKENIZERS["wordpiece"].encode(text)) == text

@@ -1,4 +1,4 @@
-"""What a GPU would be asked for, seen without one: torch's meta device has shapes and no values, so that waiting for one fails."""
+"""Training never synchronizes with the GPU inside a step: shown on torch's meta device, where reading a value fails."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from model.training.compute import TorchCompute
 from model.training.loop import train
 from model.training.optim import Optimizer, OptimSettings
 from tests.model.conftest import TINY, awake
-from tests.model.training.test_activation_checkpointing import COUNT, batch
-from tests.model.training.test_loop import ROOT, batches, settings
+from tests.model.training.test_activation_checkpointing import COUNT, make_batch
+from tests.model.training.test_loop import ROOT, make_batches, make_settings
 
 META = torch.device("meta")
 clip = nn.utils.clip_grad_norm_
@@ -32,16 +32,18 @@ def _clip_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda parameters, limit, foreach: clip(parameters, limit))
 
 
-def scored_in_part() -> Batch:
-    whole = batch()
+def make_partly_scored_batch() -> Batch:
+    whole = make_batch()
     targets = whole.targets.clone()
     targets[:, ::3] = -100
     return whole._replace(targets=targets)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("part", [batch(False), batch(), scored_in_part()], ids=["plain", "documents", "scored"])
-def test_the_passes_and_the_update_wait_for_no_value(dtype: torch.dtype, part: Batch) -> None:
+@pytest.mark.parametrize(
+    "part", [make_batch(False), make_batch(), make_partly_scored_batch()], ids=["plain", "documents", "scored"]
+)
+def test_passes_and_update_do_not_synchronize(dtype: torch.dtype, part: Batch) -> None:
     model = Transformer(TINY).to(META)
     compute = TorchCompute(model, dtype, use_compile=False, log=lambda text: None)
     optimizer = Optimizer(model, OptimSettings(weight_decay=0.1), muon_dtype=dtype)
@@ -53,17 +55,17 @@ def test_the_passes_and_the_update_wait_for_no_value(dtype: torch.dtype, part: B
     for parameter in model.parameters():
         assert parameter.grad is not None
         assert (parameter.grad.shape, parameter.grad.dtype) == (parameter.shape, torch.float32)
-    optimizer.muon.step(1.0)  # torch's own fused AdamW does not know the meta device
+    optimizer.muon.step(1.0)  # torch's fused AdamW does not support the meta device
     with pytest.raises(RuntimeError, match="meta"):
         nats.item()
 
 
-def test_a_step_of_training_waits_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For loss, targets and norm together."""
-    waited: list[tuple[int, ...]] = []
+def test_a_training_step_synchronizes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads loss, number of targets and gradient norm together."""
+    read_shapes: list[tuple[int, ...]] = []
 
     def values(tensor: Tensor) -> list[float]:
-        waited.append(tuple(tensor.shape))
+        read_shapes.append(tuple(tensor.shape))
         return [3.0, 64.0, 1.0]
 
     monkeypatch.setattr(Tensor, "tolist", values)
@@ -73,17 +75,17 @@ def test_a_step_of_training_waits_once(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("model.training.loop.Saver.save", lambda *things: None)
     records = train(
         Transformer(TINY),
-        batches(tmp_path),
-        settings=settings(total_steps=3, micro_rows=2, precision="bf16"),
+        make_batches(tmp_path),
+        settings=make_settings(total_steps=3, micro_rows=2, precision="bf16"),
         checkpoints=tmp_path / "run",
         world=World(device=META),
     )
     assert [record.loss_nats for record in records] == [3.0] * 3
-    assert waited == [(3,)] * 3
+    assert read_shapes == [(3,)] * 3
 
 
-def test_parts_add_up_to_the_whole() -> None:
-    whole, halves = batch(), []
+def test_micro_batches_add_up_to_the_batch() -> None:
+    whole, halves = make_batch(), []
     for row in range(2):
         rows = slice(row, row + 1)
         assert whole.documents is not None
@@ -104,19 +106,19 @@ from model.training.activation_checkpointing import get_layer_runner
 from model.training.compute import TorchCompute
 from tests.model.conftest import awake
 from tests.model.training.test_activation_checkpointing import COUNT
-from tests.model.training.test_compute import scored_in_part
+from tests.model.training.test_compute import make_partly_scored_batch
 torch.set_num_threads(1)
-found = []
+results = []
 for use_compile in (False, True):
-    said, model = [], awake()
-    compute = TorchCompute(model, torch.bfloat16, use_compile=use_compile, log=said.append)
+    messages, model = [], awake()
+    compute = TorchCompute(model, torch.bfloat16, use_compile=use_compile, log=messages.append)
     compute.copy.model.run_layer = get_layer_runner("selective")
     compute.chunk_tokens = 20  # two chunks of 20 for 32 targets
     compute.update()
-    nats = [compute.add_gradients(scored_in_part(), COUNT).item() for _ in range(2)]
-    assert compute.is_compiled == use_compile, said
-    found.append((nats, [parameter.grad for parameter in model.parameters()]))
-(plain, expected), (nats, grads) = found
+    nats = [compute.add_gradients(make_partly_scored_batch(), COUNT).item() for _ in range(2)]
+    assert compute.is_compiled == use_compile, messages
+    results.append((nats, [parameter.grad for parameter in model.parameters()]))
+(plain, expected), (nats, grads) = results
 assert abs(nats[0] - plain[0]) < 0.01 * plain[0], (nats, plain)
 for mine, other in zip(grads, expected, strict=True):
     assert (mine - other).norm() < 0.05 * other.norm()
@@ -127,8 +129,10 @@ print("equal")
 @pytest.mark.slow
 @pytest.mark.skipif(find_compiler_problem("cpu") is not None, reason="torch.compile can't build anything here")
 def test_compiled_equals_plain() -> None:
-    """What a GPU runs, built for the CPU: documents, targets in part, activation checkpointing; up to bf16's rounding. Apart,
-    where no shapes are checked."""
+    """What a GPU runs, compiled for the CPU: document masks, partly scored targets, activation checkpointing; equal up to bf16
+    rounding. In a subprocess without the shape-checking import hook."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", COMPILED], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.stdout.strip() == "equal", done.stderr[-3000:]
+    completed = subprocess.run(
+        [sys.executable, "-c", COMPILED], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert completed.stdout.strip() == "equal", completed.stderr[-3000:]

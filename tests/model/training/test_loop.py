@@ -19,12 +19,12 @@ from tests.model.conftest import TINY, write_shards
 ROOT = Path(__file__).parents[3]
 
 
-def settings(**changes: object) -> TrainSettings:
+def make_settings(**changes: object) -> TrainSettings:
     values = {"total_steps": 12, "optim": OptimSettings(weight_decay=0.1), "use_compile": False, "precision": "fp32"}
     return TrainSettings(**values | changes)
 
 
-def batches(folder: Path, batch_rows: int = 4) -> StreamBatches:
+def make_batches(folder: Path, batch_rows: int = 4) -> StreamBatches:
     if not (folder / "shards").is_dir():
         write_shards(folder / "shards")
     return StreamBatches(TokenStream(folder / "shards", "train"), seq_len=16, batch_rows=batch_rows, seed=1)
@@ -32,11 +32,11 @@ def batches(folder: Path, batch_rows: int = 4) -> StreamBatches:
 
 def run(folder: Path, name: str = "run", **changes: object) -> tuple[Transformer, list[StepRecord]]:
     model = Transformer(TINY, seed=1)
-    records = train(model, batches(folder), settings=settings(**changes), checkpoints=folder / name)
+    records = train(model, make_batches(folder), settings=make_settings(**changes), checkpoints=folder / name)
     return model, records
 
 
-def same(first: Transformer, second: Transformer) -> bool:
+def are_equal(first: Transformer, second: Transformer) -> bool:
     return all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
@@ -53,33 +53,33 @@ def test_resumed_equals_uninterrupted(tmp_path: Path, precision: str) -> None:
             raise StopError
 
     model, parts = Transformer(TINY, seed=1), tmp_path / "parts"
-    how = settings(precision=precision, checkpoint_every=3)
+    run_settings = make_settings(precision=precision, checkpoint_every=3)
     with pytest.raises(StopError):
-        train(model, batches(tmp_path), settings=how, checkpoints=parts, on_step=stop_at_seven)
+        train(model, make_batches(tmp_path), settings=run_settings, checkpoints=parts, on_step=stop_at_seven)
     messages: list[str] = []
     model = Transformer(TINY, seed=1)
-    again = train(model, batches(tmp_path), settings=how, checkpoints=parts, on_message=messages.append)
+    again = train(model, make_batches(tmp_path), settings=run_settings, checkpoints=parts, on_message=messages.append)
     assert any("after step 6" in message for message in messages)
-    assert same(model, whole)
+    assert are_equal(model, whole)
     losses = [[(r.step, r.loss_nats, r.tokens, r.lr) for r in each] for each in (again, records)]
     assert losses[0] == losses[1]
 
 
-def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+def test_finished_run_is_not_repeated(tmp_path: Path) -> None:
     first, records = run(tmp_path)
     second, again = run(tmp_path)
-    assert same(first, second)
+    assert are_equal(first, second)
     assert again == records
 
 
-def test_it_learns(tmp_path: Path) -> None:
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
     _, records = run(tmp_path, total_steps=120, precision="auto")
     assert records[0].loss_nats == pytest.approx(5.7, abs=0.3)  # ln 300
     assert records[-1].loss_nats < 3.5
     assert records[-1].tokens == 120 * 4 * 16
 
 
-def test_accumulated_equals_at_once(tmp_path: Path) -> None:
+def test_accumulated_gradients_equal_one_batch(tmp_path: Path) -> None:
     at_once, _ = run(tmp_path, "a")
     in_parts, _ = run(tmp_path, "b", micro_rows=1)
     for mine, other in zip(in_parts.parameters(), at_once.parameters(), strict=True):
@@ -88,31 +88,37 @@ def test_accumulated_equals_at_once(tmp_path: Path) -> None:
         run(tmp_path, "c", micro_rows=3)
 
 
-def test_a_run_goes_on_with_other_activation_checkpointing(tmp_path: Path) -> None:
+def test_run_resumes_with_another_kind_of_activation_checkpointing(tmp_path: Path) -> None:
     whole, _ = run(tmp_path, "whole", activation_checkpointing="full")
-    changed, stopped = Transformer(TINY, seed=1), settings(checkpoint_every=6)
+    changed, stopped = Transformer(TINY, seed=1), make_settings(checkpoint_every=6)
 
     def stop(record: StepRecord) -> None:
         if record.step == 7:
             raise StopError
 
     with pytest.raises(StopError):
-        train(changed, batches(tmp_path), settings=stopped, checkpoints=tmp_path / "parts", on_step=stop)
+        train(changed, make_batches(tmp_path), settings=stopped, checkpoints=tmp_path / "parts", on_step=stop)
     messages: list[str] = []
-    how = settings(activation_checkpointing="selective")
+    run_settings = make_settings(activation_checkpointing="selective")
     changed = Transformer(TINY, seed=1)
-    train(changed, batches(tmp_path), settings=how, checkpoints=tmp_path / "parts", on_message=messages.append)
+    train(
+        changed,
+        make_batches(tmp_path),
+        settings=run_settings,
+        checkpoints=tmp_path / "parts",
+        on_message=messages.append,
+    )
     assert any("continuing after step 6" in message for message in messages)
-    assert same(changed, whole)
+    assert are_equal(changed, whole)
 
 
-def test_evaluation_is_part_of_the_history(tmp_path: Path) -> None:
+def test_evaluation_is_in_the_history(tmp_path: Path) -> None:
     model = Transformer(TINY, seed=1)
     seen: list[StepRecord] = []
     train(
         model,
-        batches(tmp_path),
-        settings=settings(eval_every=5),
+        make_batches(tmp_path),
+        settings=make_settings(eval_every=5),
         checkpoints=tmp_path / "run",
         evaluate=lambda model: {"bpb": 2.0},
         on_step=seen.append,
@@ -128,53 +134,67 @@ class Poisoned(StreamBatches):
         return batch._replace(targets=torch.full_like(batch.targets, -100)) if step == 3 else batch
 
 
-def test_a_batch_without_targets_is_named(tmp_path: Path) -> None:
-    whole = batches(tmp_path)
+def test_batch_without_targets_is_reported(tmp_path: Path) -> None:
+    whole = make_batches(tmp_path)
     poisoned = Poisoned(whole.stream, seq_len=16, batch_rows=4, seed=1)
     with pytest.raises(DivergedError, match=r"step 3 .*rows"):
-        train(Transformer(TINY), poisoned, settings=settings(), checkpoints=tmp_path / "run")
+        train(Transformer(TINY), poisoned, settings=make_settings(), checkpoints=tmp_path / "run")
 
 
-def test_divergence_is_named(tmp_path: Path) -> None:
+def test_divergence_is_reported(tmp_path: Path) -> None:
     model = Transformer(TINY)
     with torch.no_grad():
         model.embedding.weight[100] = float("nan")
     with pytest.raises(DivergedError, match=r"diverged at step \d+.*rows"):
-        train(model, batches(tmp_path), settings=settings(), checkpoints=tmp_path / "run")
+        train(model, make_batches(tmp_path), settings=make_settings(), checkpoints=tmp_path / "run")
 
 
-def test_the_fallback_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.training.compute.compiler_problem", lambda device: "no C++ compiler was found")
+def test_missing_compiler_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.training.compute.find_compiler_problem", lambda device: "no C++ compiler was found")
     messages: list[str] = []
-    how = settings(use_compile=True, total_steps=1)
-    train(Transformer(TINY), batches(tmp_path), settings=how, checkpoints=tmp_path / "run", on_message=messages.append)
+    run_settings = make_settings(use_compile=True, total_steps=1)
+    train(
+        Transformer(TINY),
+        make_batches(tmp_path),
+        settings=run_settings,
+        checkpoints=tmp_path / "run",
+        on_message=messages.append,
+    )
     assert messages == ["training runs without torch.compile: no C++ compiler was found"]
 
 
-def test_missing_kernels_are_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.training.compute.kernel_problem", lambda: "torch does not use GNU OpenMP here")
+def test_missing_kernels_are_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.training.compute.find_kernel_problem", lambda: "torch does not use GNU OpenMP here")
     messages: list[str] = []
-    how = settings(precision="bf16", total_steps=1)
-    train(Transformer(TINY), batches(tmp_path), settings=how, checkpoints=tmp_path / "run", on_message=messages.append)
+    run_settings = make_settings(precision="bf16", total_steps=1)
+    train(
+        Transformer(TINY),
+        make_batches(tmp_path),
+        settings=run_settings,
+        checkpoints=tmp_path / "run",
+        on_message=messages.append,
+    )
     assert messages == [
         "training runs without the CPU kernels: torch does not use GNU OpenMP here",
         "training runs without torch.compile: switched off",
     ]
 
 
-def test_a_compiler_that_fails_in_the_first_step_is_passed_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiler_failure_in_the_first_step_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, _ = run(tmp_path, "plain", total_steps=2)
 
     def fail(*args: object, **options: object) -> object:
         raise torch._dynamo.exc.TorchDynamoException("broken")
 
-    monkeypatch.setattr("model.training.compute.compiler_problem", lambda device: None)
+    monkeypatch.setattr("model.training.compute.find_compiler_problem", lambda device: None)
     monkeypatch.setattr(torch, "compile", lambda function, **how: fail)
     messages: list[str] = []
-    model, how = Transformer(TINY, seed=1), settings(use_compile=True, total_steps=2)
-    train(model, batches(tmp_path), settings=how, checkpoints=tmp_path / "run", on_message=messages.append)
+    model, run_settings = Transformer(TINY, seed=1), make_settings(use_compile=True, total_steps=2)
+    train(
+        model, make_batches(tmp_path), settings=run_settings, checkpoints=tmp_path / "run", on_message=messages.append
+    )
     assert messages == ["training runs without torch.compile: it failed here (broken)"]
-    assert same(model, plain)
+    assert are_equal(model, plain)
 
 
 @pytest.mark.parametrize(
@@ -187,9 +207,9 @@ def test_a_compiler_that_fails_in_the_first_step_is_passed_by(tmp_path: Path, mo
         {"activation_checkpointing": "some"},
     ],
 )
-def test_bad_settings_are_named(bad: dict) -> None:
+def test_invalid_settings_are_rejected(bad: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
-        settings(**bad)
+        make_settings(**bad)
 
 
 PROGRAM = """
@@ -198,18 +218,18 @@ from pathlib import Path
 from model.network.transformer import Transformer
 from model.training.loop import train
 from tests.model.conftest import TINY
-from tests.model.training.test_loop import batches, settings
+from tests.model.training.test_loop import make_batches, make_settings
 folder = Path(sys.argv[1])
-def slow(record):
+def slow_down(record):
     print(record.step, flush=True)
     time.sleep(0.05)
-how = settings(checkpoint_every=2)
-train(Transformer(TINY, seed=1), batches(folder), settings=how, checkpoints=folder / "killed", on_step=slow)
+run_settings = make_settings(checkpoint_every=2)
+train(Transformer(TINY, seed=1), make_batches(folder), settings=run_settings, checkpoints=folder / "killed", on_step=slow_down)
 """
 
 
 @pytest.mark.slow
-def test_kill_minus_nine_changes_nothing(tmp_path: Path) -> None:
+def test_sigkill_changes_nothing(tmp_path: Path) -> None:
     whole, _ = run(tmp_path, "whole")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
@@ -222,5 +242,5 @@ def test_kill_minus_nine_changes_nothing(tmp_path: Path) -> None:
     assert child.returncode == -signal.SIGKILL
     assert not (tmp_path / "killed" / "step-00000012").exists()
     model, records = run(tmp_path, "killed", checkpoint_every=2)
-    assert same(model, whole)
+    assert are_equal(model, whole)
     assert [record.step for record in records] == list(range(1, 13))

@@ -10,7 +10,7 @@ from tests.model.conftest import awake
 SHAPES = [(24, 48), (48, 24), (24, 48), (32, 32)]
 
 
-def parameters(seed: int = 0) -> dict[str, nn.Parameter]:
+def make_parameters(seed: int = 0) -> dict[str, nn.Parameter]:
     generator = torch.Generator().manual_seed(seed)
     return {f"w{n}": nn.Parameter(torch.randn(shape, generator=generator)) for n, shape in enumerate(SHAPES)}
 
@@ -22,8 +22,8 @@ def set_grads(named: dict[str, nn.Parameter], seed: int) -> None:
 
 
 @pytest.mark.parametrize(("scale", "theirs"), [("rms", "match_rms_adamw"), ("spectral", "original")])
-def test_muon_equals_torchs(scale: str, theirs: str) -> None:
-    ours, reference = parameters(), parameters()
+def test_muon_equals_torch_muon(scale: str, theirs: str) -> None:
+    ours, reference = make_parameters(), make_parameters()
     settings = OptimSettings(matrix_lr=0.02, weight_decay=0.1, scale=scale)
     muon = Muon(ours.items(), settings, torch.bfloat16)
     peer = torch.optim.Muon(reference.values(), lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn=theirs)
@@ -36,8 +36,8 @@ def test_muon_equals_torchs(scale: str, theirs: str) -> None:
         torch.testing.assert_close(ours[name], reference[name], atol=2e-3, rtol=0)
 
 
-def test_batched_equals_one_by_one() -> None:
-    ours, single = parameters(), parameters()
+def test_batched_updates_equal_single_ones() -> None:
+    ours, single = make_parameters(), make_parameters()
     settings = OptimSettings(weight_decay=0.1)
     together = Muon(ours.items(), settings, torch.float32)
     alone = [Muon([(name, parameter)], settings, torch.float32) for name, parameter in single.items()]
@@ -52,34 +52,34 @@ def test_batched_equals_one_by_one() -> None:
         torch.testing.assert_close(ours[name], single[name])
 
 
-def test_singular_values_come_near_one() -> None:
+def test_orthogonalized_singular_values_are_near_one() -> None:
     values = torch.linalg.svdvals(orthogonalize(torch.randn(2, 24, 48), 5, torch.float32))
     assert values.min() > 0.5
     assert values.max() < 1.3
 
 
-def test_the_state_round_trips_bit_for_bit() -> None:
+def test_state_round_trips_bit_for_bit() -> None:
     models = [awake(), awake()]
     optimizers = [Optimizer(model, OptimSettings(weight_decay=0.1)) for model in models]
 
-    def move(index: int, step: int) -> None:
+    def update(index: int, step: int) -> None:
         set_grads(dict(models[index].named_parameters()), step)
         optimizers[index].step(0.7)
 
     for step in range(3):
-        move(0, step)
+        update(0, step)
     with torch.no_grad():
         for mine, other in zip(models[1].parameters(), models[0].parameters(), strict=True):
             mine.copy_(other)
     optimizers[1].load_state_dict({name: tensor.clone() for name, tensor in optimizers[0].state_dict().items()})
     for step in range(3, 6):
-        move(0, step)
-        move(1, step)
+        update(0, step)
+        update(1, step)
     for mine, other in zip(models[1].parameters(), models[0].parameters(), strict=True):
         assert torch.equal(mine, other)
 
 
-def test_every_parameter_is_moved_once() -> None:
+def test_every_parameter_has_one_optimizer() -> None:
     model = awake()
     optimizer = Optimizer(model, OptimSettings())
     owned = [
@@ -89,13 +89,13 @@ def test_every_parameter_is_moved_once() -> None:
     assert sorted(map(id, owned)) == sorted(map(id, model.parameters()))
 
 
-def test_another_models_state_is_refused() -> None:
+def test_state_of_another_model_is_rejected() -> None:
     optimizer = Optimizer(awake(), OptimSettings())
     with pytest.raises(ValueError, match="another model"):
         optimizer.load_state_dict({})
 
 
-def test_bad_settings_are_named() -> None:
+def test_invalid_settings_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"optim\.matrix_lr"):
         OptimSettings(matrix_lr=-1.0)
     with pytest.raises(ValueError, match=r"optim\.momentum"):

@@ -1,4 +1,4 @@
-"""Weights, gradients and state shared out over 2 and 4 real processes: the same training as in one, and the same checkpoints."""
+"""Sharded training over 2 and 4 real processes equals training in one process, and their checkpoints are interchangeable."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from model.training.saver import read_checkpoint
 from model.training.sharded_checkpoint import name_digests, read_whole, unwrap_errors
 from tests.model.conftest import TINY
 from tests.model.ranks import run_ranks
-from tests.model.training.test_loop import StopError, batches, settings
-from tests.model.training.test_spikes import garbled, watching
+from tests.model.training.test_loop import StopError, make_batches, make_settings
+from tests.model.training.test_spikes import make_garbled, make_watch
 
-# Sizes that four ranks can't share evenly: 301 rows are 76, 76, 76 and 73; 66 are 17, 17, 17 and 15.
+# Sizes that four ranks can't divide evenly: 301 rows are 76, 76, 76 and 73; 66 are 17, 17, 17 and 15.
 ODD = ModelConfig.from_dict(TINY.to_dict() | {"vocab_size": 301, "d_ff": 66})
 
-# One start of the interpreters is what these tests cost, so that each does all there is to do with so many ranks.
+# Starting the interpreters dominates the cost, so each program runs all checks for its number of ranks.
 PROGRAM = """
 import json, sys
 from pathlib import Path
@@ -41,18 +41,18 @@ from model.training.sharded_checkpoint import make_reader, save_sharded
 from model.training.sharding import ShardedCompute, gather_weights
 from model.training.loop import train
 from model.network.transformer import Transformer
-from tests.model.training.test_sharding import ODD, figure, run_settings
-from tests.model.training.test_loop import batches
-from tests.model.training.test_spikes import garbled
+from tests.model.training.test_sharding import ODD, evaluate_logit, make_run_settings
+from tests.model.training.test_loop import make_batches
+from tests.model.training.test_spikes import make_garbled
 
 folder, messages, events = Path(sys.argv[1]), [], []
 with connect("cpu", sharding="full", timeout_seconds=200) as world:
     name = f"ranks{world.n_ranks}"
 
-    def go(data, checkpoints, **changes):
+    def run(data, checkpoints, **changes):
         model = Transformer(ODD, seed=1)
         history = train(
-            model, data, settings=run_settings(**changes), checkpoints=folder / checkpoints, evaluate=figure,
+            model, data, settings=make_run_settings(**changes), checkpoints=folder / checkpoints, evaluate=evaluate_logit,
             on_message=messages.append, on_event=events.append, world=world,
         )
         weights = {key: weight.clone() for key, weight in gather_weights(model, world)}
@@ -63,12 +63,12 @@ with connect("cpu", sharding="full", timeout_seconds=200) as world:
             save_file(weights, folder / f"{checkpoints}.safetensors")
         return history
 
-    history = go(batches(folder), name)
+    history = run(make_batches(folder), name)
     losses = [[record.loss_nats, record.grad_norm] for record in history]
     evaluations = [dict(record.evaluation) for record in history if record.evaluation]
-    go(batches(folder), name + "-parts", micro_rows=1, max_grad_norm=0.0)
+    run(make_batches(folder), name + "-parts", micro_rows=1, max_grad_norm=0.0)
 
-    if world.is_main:  # the newest is damaged in a place that one rank alone looks at
+    if world.is_main:  # damage the newest one in a file that only one rank verifies
         path = sorted((folder / name / "step-00000006").glob("shard-*"))[-1]
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
@@ -76,41 +76,41 @@ with connect("cpu", sharding="full", timeout_seconds=200) as world:
     world.barrier()
     del messages[:]
     (folder / f"{name}.safetensors").rename(folder / f"{name}-first.safetensors") if world.is_main else None
-    again = go(batches(folder), name)
+    again = run(make_batches(folder), name)
     assert [record.loss_nats for record in again] == [record.loss_nats for record in history]
-    said = list(messages)
+    log = list(messages)
 
     if world.n_ranks == 2:
-        go(garbled(folder), "spike", total_steps=20, watch=True, checkpoint_every=4)
+        run(make_garbled(folder), "spike", total_steps=20, watch=True, checkpoint_every=4)
     else:
-        go(batches(folder), "stopped")  # whose checkpoint one process has written, not sharded
+        run(make_batches(folder), "stopped")  # resumes from a checkpoint that one process wrote, not sharded
         like = Transformer(ODD)
         ShardedCompute(like, world, precision="fp32", use_compile=False, log=print)
         fingerprint = json.loads((folder / "ranks2/step-00000006/state.json").read_text())["fingerprint"]
         saved = load_newest(
             folder / "ranks2", fingerprint=fingerprint, on_message=print, world=world, read=make_reader(get_model_tensors(like))
         )
-        save_sharded(folder / "copy", saved, RetentionPolicy(), world)  # what two ranks wrote, through four
+        save_sharded(folder / "copy", saved, RetentionPolicy(), world)  # written by two ranks, rewritten by four
     if world.is_main:
-        about = {"losses": losses, "evaluations": evaluations, "said": said, "events": [e.to_dict() for e in events]}
+        about = {"losses": losses, "evaluations": evaluations, "log": log, "events": [e.to_dict() for e in events]}
         (folder / f"{name}.json").write_text(json.dumps(about))
 """
 
 
-def run_settings(*, watch: bool = False, **changes: object) -> TrainSettings:
+def make_run_settings(*, watch: bool = False, **changes: object) -> TrainSettings:
     values = {"total_steps": 6, "checkpoint_every": 3, "eval_every": 3, "max_grad_norm": 2.0, **changes}
-    return settings(**values, watch=watching(back_steps=3)) if watch else settings(**values)
+    return make_settings(**values, watch=make_watch(back_steps=3)) if watch else make_settings(**values)
 
 
-def figure(model: Transformer) -> dict[str, float]:
-    """Of a whole model, as an evaluation has it."""
+def evaluate_logit(model: Transformer) -> dict[str, float]:
+    """Return one logit, which requires the whole model."""
     ids = torch.arange(16)[None]
     with torch.no_grad():
         return {"logit": float(model.compute_logits(model(ids))[0, -1, 5])}
 
 
-def alone(folder: Path, name: str, stop_after: int = 99) -> tuple[Transformer, list[StepRecord], list[str]]:
-    """The same in one process that shares nothing."""
+def run_alone(folder: Path, name: str, stop_after: int = 99) -> tuple[Transformer, list[StepRecord], list[str]]:
+    """Run the same training in one process."""
     model, messages = Transformer(ODD, seed=1), []
 
     def stop(record: StepRecord) -> None:
@@ -119,10 +119,10 @@ def alone(folder: Path, name: str, stop_after: int = 99) -> tuple[Transformer, l
 
     history = train(
         model,
-        batches(folder),
-        settings=run_settings(),
+        make_batches(folder),
+        settings=make_run_settings(),
         checkpoints=folder / name,
-        evaluate=figure,
+        evaluate=evaluate_logit,
         on_step=stop,
         on_message=messages.append,
     )
@@ -131,19 +131,19 @@ def alone(folder: Path, name: str, stop_after: int = 99) -> tuple[Transformer, l
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """In which 2 and 4 ranks have trained."""
+    """Return a folder in which 2 and 4 ranks have trained."""
     place = tmp_path_factory.mktemp("sharded")
-    batches(place)
+    make_batches(place)
     with pytest.raises(StopError):
-        alone(place, "stopped", stop_after=4)
+        run_alone(place, "stopped", stop_after=4)
     for n_ranks in (2, 4):
         run_ranks(PROGRAM, n_ranks, place)
     return place
 
 
 def assert_close(ours: dict[str, Tensor], model: Transformer) -> None:
-    """The order of sums differs, and the first steps of AdamW and Muon divide gradients by their own size: a last digit of a small
-    gradient is one of a step. Measured: 7e-5 after six steps."""
+    """Compare weights with a tolerance: the order of sums differs, and the first steps of AdamW and Muon divide gradients by their
+    own magnitude, so that the last digit of a small gradient becomes the last digit of an update. Measured: 7e-5 after six steps."""
     theirs = {name: parameter.detach() for name, parameter in model.named_parameters()}
     assert ours.keys() == theirs.keys()
     for name, weight in ours.items():
@@ -153,40 +153,40 @@ def assert_close(ours: dict[str, Tensor], model: Transformer) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("n_ranks", [2, 4])
 def test_sharded_ranks_train_as_one_process(folder: Path, n_ranks: int) -> None:
-    model, history, _ = alone(folder, "one")
-    said = json.loads((folder / f"ranks{n_ranks}.json").read_text())
-    for (loss, grad_norm), record in zip(said["losses"], history, strict=True):
+    model, history, _ = run_alone(folder, "one")
+    sharded = json.loads((folder / f"ranks{n_ranks}.json").read_text())
+    for (loss, grad_norm), record in zip(sharded["losses"], history, strict=True):
         assert loss == pytest.approx(record.loss_nats, rel=1e-5)
         assert grad_norm == pytest.approx(record.grad_norm, rel=1e-3)
     expected = [record.evaluation["logit"] for record in history if record.evaluation]
-    assert [each["logit"] for each in said["evaluations"]] == pytest.approx(expected, abs=1e-3)
+    assert [each["logit"] for each in sharded["evaluations"]] == pytest.approx(expected, abs=1e-3)
     assert_close(load_file(folder / f"ranks{n_ranks}-first.safetensors"), model)
 
 
 @pytest.mark.slow
 def test_sharded_ranks_accumulate_as_one_process(folder: Path) -> None:
     model = Transformer(ODD, seed=1)
-    how = run_settings(micro_rows=1, max_grad_norm=0.0)
-    train(model, batches(folder), settings=how, checkpoints=folder / "parts", evaluate=figure)
+    accumulating = make_run_settings(micro_rows=1, max_grad_norm=0.0)
+    train(model, make_batches(folder), settings=accumulating, checkpoints=folder / "parts", evaluate=evaluate_logit)
     for n_ranks in (2, 4):
         assert_close(load_file(folder / f"ranks{n_ranks}-parts.safetensors"), model)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_ranks", [2, 4])
-def test_a_damaged_checkpoint_falls_back_to_the_same_bits(folder: Path, n_ranks: int) -> None:
-    """Every loss is compared by the ranks themselves; here what was said, and the weights."""
-    said = json.loads((folder / f"ranks{n_ranks}.json").read_text())["said"]
-    damaged = [text for text in said if "step-00000006 is damaged" in text]
+def test_damaged_checkpoint_falls_back_to_the_same_bits(folder: Path, n_ranks: int) -> None:
+    """The ranks compare all losses themselves; this compares log messages and weights."""
+    log = json.loads((folder / f"ranks{n_ranks}.json").read_text())["log"]
+    damaged = [text for text in log if "step-00000006 is damaged" in text]
     assert len(damaged) == 1
     assert f"shard-0000{n_ranks}" in damaged[0]
-    assert any("after step 3" in text for text in said)
+    assert any("after step 3" in text for text in log)
     first, again = (load_file(folder / f"ranks{n_ranks}{which}.safetensors") for which in ("-first", ""))
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_two_ranks_is_read_exactly_by_four_and_by_one(folder: Path) -> None:
+def test_checkpoint_of_two_ranks_is_read_exactly_by_four_and_by_one(folder: Path) -> None:
     path = folder / "ranks2" / "step-00000006"
     shards = [load_file(each) for each in sorted(path.glob("shard-*.safetensors"))]
     assert len(shards) == 2
@@ -206,58 +206,65 @@ def test_a_checkpoint_of_two_ranks_is_read_exactly_by_four_and_by_one(folder: Pa
     }
     through_four = read_checkpoint(folder / "copy" / "step-00000006")
     assert len(list((folder / "copy" / "step-00000006").glob("shard-*"))) == 4
-    for found in (read_whole(path), through_four):
-        assert found.keys() == by_hand.keys()
-        for name, tensor in found.items():
+    for tensors in (read_whole(path), through_four):
+        assert tensors.keys() == by_hand.keys()
+        for name, tensor in tensors.items():
             assert torch.equal(tensor, by_hand[name]), name
             assert tensor.dtype == by_hand[name].dtype
-    model, _, messages = alone(folder, "ranks2")  # finished: nothing is left to do
+    model, _, messages = run_alone(folder, "ranks2")  # the run is finished
     assert any("after step 6" in text for text in messages)
     weights = load_file(folder / "ranks2.safetensors")
     assert all(torch.equal(parameter, weights[name]) for name, parameter in model.named_parameters())
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_or_without_sharding(folder: Path, tmp_path: Path) -> None:
-    whole, _, _ = alone(folder, "whole")
+def test_run_resumes_with_or_without_sharding(folder: Path, tmp_path: Path) -> None:
+    whole, _, _ = run_alone(folder, "whole")
     assert_close(load_file(folder / "stopped.safetensors"), whole)
     shutil.copytree(folder / "ranks4" / "step-00000003", tmp_path / "step-00000003")
-    model, history, messages = alone(folder, str(tmp_path))
+    model, history, messages = run_alone(folder, str(tmp_path))
     assert any("after step 3" in text for text in messages)
     assert len(history) == 6
     assert_close({name: parameter.detach() for name, parameter in model.named_parameters()}, whole)
 
 
 @pytest.mark.slow
-def test_sharded_ranks_go_back_behind_a_spike_together(folder: Path) -> None:
+def test_sharded_ranks_roll_back_together(folder: Path) -> None:
     model, events = Transformer(ODD, seed=1), []
-    how = run_settings(total_steps=20, watch=True, checkpoint_every=4)
-    train(model, garbled(folder), settings=how, checkpoints=folder / "alone", evaluate=figure, on_event=events.append)
-    said = json.loads((folder / "ranks2.json").read_text())["events"]
-    assert [event["left_out"] for event in said] == [[11, 12, 13, 14]]
+    spike_settings = make_run_settings(total_steps=20, watch=True, checkpoint_every=4)
+    train(
+        model,
+        make_garbled(folder),
+        settings=spike_settings,
+        checkpoints=folder / "alone",
+        evaluate=evaluate_logit,
+        on_event=events.append,
+    )
+    logged_events = json.loads((folder / "ranks2.json").read_text())["events"]
+    assert [event["left_out"] for event in logged_events] == [[11, 12, 13, 14]]
     assert [list(event.left_out) for event in events] == [[11, 12, 13, 14]]
     assert_close(load_file(folder / "spike.safetensors"), model)
 
 
-def test_machines_that_share_no_folder_are_told(tmp_path: Path) -> None:
+def test_folder_that_is_not_shared_is_reported(tmp_path: Path) -> None:
     for rank in (1, 3):
         (tmp_path / f"shard-{rank:05d}-model-00001-of-00001.safetensors").touch()
     digests = bytes([1] * 32 + [0] * 32 + [3] * 32)
-    found = name_digests(tmp_path, digests, 2)  # the second holds no row of anything
-    assert [digest[:2] for _, digest in sorted(found.items())] == ["01", "03"]
+    digests_by_name = name_digests(tmp_path, digests, 2)  # the second rank holds no rows
+    assert [digest[:2] for _, digest in sorted(digests_by_name.items())] == ["01", "03"]
     with pytest.raises(ValueError, match="all machines share: 2 of 3 files"):
         name_digests(tmp_path, digests, 3)
 
 
 @given(st.integers(1, 40), st.integers(1, 9))
-def test_rows_are_cut_as_torch_cuts_them(n_rows: int, n_ranks: int) -> None:
-    """FSDP2 uses torch.chunk, which gives fewer parts where there is nothing left."""
+def test_rows_are_divided_as_by_torch_chunk(n_rows: int, n_ranks: int) -> None:
+    """FSDP2 uses torch.chunk, which returns fewer parts if no rows remain."""
     parts = [len(part) for part in torch.arange(n_rows).chunk(n_ranks)]
     assert count_rows_by_rank(n_rows, n_ranks) == parts + [0] * (n_ranks - len(parts))
 
 
 @pytest.mark.parametrize("cause", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_an_error_of_one_rank_is_told_as_what_it_is(cause: BaseException) -> None:
+def test_error_of_one_rank_is_unwrapped(cause: BaseException) -> None:
     failures: dict[int, Any] = {0: (cause, None)}
     with pytest.raises(type(cause)), unwrap_errors():
         raise CheckpointException("wrapped", failures)

@@ -1,4 +1,4 @@
-"""pretrain.budget: one dial in the place of seven settings."""
+"""pretrain.budget: one value instead of seven settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.conftest import ROOT, read_yaml
 OPEN = ("total_steps", "batch_rows", "matrix_lr", "embedding_lr", "head_lr", "norm_lr", "eval_every")
 
 
-def params(budget: dict[str, Any] | None, *, without: tuple[str, ...] = OPEN) -> Pretrain:
+def make_params(budget: dict[str, Any] | None, *, without: tuple[str, ...] = OPEN) -> Pretrain:
     values = read_yaml(ROOT / "params.yaml")
     for name in without:
         del values["pretrain"]["training"][name]
@@ -25,32 +25,32 @@ def params(budget: dict[str, Any] | None, *, without: tuple[str, ...] = OPEN) ->
     return check_params(values).pretrain
 
 
-def config_of(section: Pretrain) -> ModelConfig:
+def make_config(section: Pretrain) -> ModelConfig:
     return ModelConfig(vocab_size=4096, **section.model.model_dump())
 
 
 def test_without_a_budget_nothing_changes() -> None:
     section = load_params(ROOT / "params.yaml").pretrain
-    assert complete_training(section, config_of(section)).model_dump() == section.training.model_dump()
+    assert complete_training(section, make_config(section)).model_dump() == section.training.model_dump()
 
 
-def test_one_number_is_enough() -> None:
-    section = params({"tokens": 4_608_000})
-    settled = complete_training(section, config_of(section))
-    assert settled.total_steps * settled.batch_rows * 384 == pytest.approx(4_608_000, rel=0.01)
+def test_budget_alone_determines_all_settings() -> None:
+    section = make_params({"tokens": 4_608_000})
+    training = complete_training(section, make_config(section))
+    assert training.total_steps * training.batch_rows * 384 == pytest.approx(4_608_000, rel=0.01)
     tuned = load_params(ROOT / "params.yaml").pretrain.training
-    assert settled.matrix_lr == pytest.approx(tuned.matrix_lr, rel=0.25)
-    assert settled.embedding_lr == pytest.approx(tuned.embedding_lr, rel=0.25)
+    assert training.matrix_lr == pytest.approx(tuned.matrix_lr, rel=0.25)
+    assert training.embedding_lr == pytest.approx(tuned.embedding_lr, rel=0.25)
 
 
-def test_what_is_given_stays() -> None:
-    section = params({"minutes": 3.0, "tokens_per_second": 24_000.0}, without=("total_steps", "matrix_lr"))
-    settled = complete_training(section, config_of(section))
-    assert (settled.batch_rows, settled.embedding_lr, settled.eval_every) == (12, 0.03, 250)
-    assert settled.total_steps == round(3 * 60 * 24_000 / (12 * 384))
+def test_given_settings_are_kept() -> None:
+    section = make_params({"minutes": 3.0, "tokens_per_second": 24_000.0}, without=("total_steps", "matrix_lr"))
+    training = complete_training(section, make_config(section))
+    assert (training.batch_rows, training.embedding_lr, training.eval_every) == (12, 0.03, 250)
+    assert training.total_steps == round(3 * 60 * 24_000 / (12 * 384))
 
 
-def test_a_plan_follows_the_budget() -> None:
+def test_plan_uses_the_budget() -> None:
     values = read_yaml(ROOT / "params.yaml")
     values["pretrain"]["budget"] = {"tokens_per_parameter": 20}
     del values["pretrain"]["training"]["total_steps"]
@@ -59,7 +59,7 @@ def test_a_plan_follows_the_budget() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "without", "said"),
+    ("budget", "without", "message"),
     [
         (None, ("total_steps",), "training.total_steps: missing"),
         ({"tokens": 10, "flops": 1e15}, OPEN, "exactly one"),
@@ -68,14 +68,16 @@ def test_a_plan_follows_the_budget() -> None:
         ({"tokens": 0}, OPEN, "pretrain.budget.tokens"),
     ],
 )
-def test_what_makes_no_sense_is_refused(budget: dict[str, Any] | None, without: tuple[str, ...], said: str) -> None:
-    with pytest.raises(ParamError, match=said):
-        params(budget, without=without)
+def test_inconsistent_budgets_are_rejected(
+    budget: dict[str, Any] | None, without: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ParamError, match=message):
+        make_params(budget, without=without)
 
 
-def test_processes_divide_a_batch_that_is_not_known_yet(tmp_path: Any) -> None:
+def test_processes_divide_a_derived_batch(tmp_path: Any) -> None:
     text = (ROOT / "params.yaml").read_text().replace("    total_steps: 1000\n    batch_rows: 12\n", "", 1)
     (tmp_path / "params.yaml").write_text(text.replace("  budget: null", "  budget: {tokens: 9000000}", 1))
     rows = read_batch_rows(["pretrain", "--params", str(tmp_path / "params.yaml")])
     section = load_params(tmp_path / "params.yaml").pretrain
-    assert complete_training(section, config_of(section)).batch_rows % rows == 0
+    assert complete_training(section, make_config(section)).batch_rows % rows == 0

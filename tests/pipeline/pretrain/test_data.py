@@ -1,4 +1,4 @@
-"""pretrain.data: what a mixture, packing and masks make of the finished workspace's shards."""
+"""pretrain.data: mixture, packing and masks, applied to the shards of the finished workspace."""
 
 from __future__ import annotations
 
@@ -31,37 +31,39 @@ TOOLKIT, SKETCH, SPEC = (f"python_docs/{name}" for name in ("prompt_toolkit", "d
 MIXTURE = {TOOLKIT: 0.5, "python_docs/": 0.2, SKETCH: 0.3}
 
 
-def plan_of(finished_workspace: Path, seq_len: int = 128, n_steps: int = 25, **data: Any) -> DataPlan:
-    """25 steps of 8 rows, 200 rows in all, if nothing else is said."""
+def make_plan(finished_workspace: Path, seq_len: int = 128, n_steps: int = 25, **data: Any) -> DataPlan:
+    """Return the plan of a run, by default 25 steps of 8 rows, 200 rows in all."""
     stream = TokenStream(finished_workspace / "data/shard", "train")
     table = finished_workspace / "data/shard/docs.parquet"
     return plan_data(Data(**data), stream, table, seq_len=seq_len, pad_id=0, n_steps=n_steps, batch_rows=8, seed=1)
 
 
-def train_documents(finished_workspace: Path) -> list[dict[str, Any]]:
+def read_train_documents(finished_workspace: Path) -> list[dict[str, Any]]:
     rows = read_table(finished_workspace / "data/shard/docs.parquet").to_pylist()
     return [row for row in rows if row["split"] == "train"]
 
 
-def test_documents_are_found_by_the_longest_beginning_of_their_source(finished_workspace: Path) -> None:
-    found = read_documents(finished_workspace / "data/shard/docs.parquet", MIXTURE)
-    assert [part.name for part in found] == list(MIXTURE)
-    for part, source in zip(found, (TOOLKIT, SPEC, SKETCH), strict=True):
+def test_sources_match_the_longest_prefix(finished_workspace: Path) -> None:
+    parts = read_documents(finished_workspace / "data/shard/docs.parquet", MIXTURE)
+    assert [part.name for part in parts] == list(MIXTURE)
+    for part, source in zip(parts, (TOOLKIT, SPEC, SKETCH), strict=True):
         expected = [
-            (row["start"], row["n_tokens"]) for row in train_documents(finished_workspace) if row["source"] == source
+            (row["start"], row["n_tokens"])
+            for row in read_train_documents(finished_workspace)
+            if row["source"] == source
         ]
         assert list(zip(part.starts.tolist(), part.lengths.tolist(), strict=True)) == expected
     (whole,) = read_documents(finished_workspace / "data/shard/docs.parquet", None)
-    assert len(whole.starts) == len(train_documents(finished_workspace))
+    assert len(whole.starts) == len(read_train_documents(finished_workspace))
     assert match_sources(["a", "ab/c", "abc"], ["", "ab", "abc"]) == {"a": 0, "ab/c": 1, "abc": 2}
 
 
 @pytest.mark.parametrize("packing", ["stream", "best_fit"])
-def test_every_row_is_of_one_source_and_shares_are_met_within_a_row(finished_workspace: Path, packing: str) -> None:
-    """Counted from the documents that the batches' spans touch, not from what the plan says."""
-    plan = plan_of(finished_workspace, packing=packing, mixture=MIXTURE)
-    ends = np.cumsum([row["n_tokens"] for row in train_documents(finished_workspace)])
-    sources = [row["source"] for row in train_documents(finished_workspace)]
+def test_every_row_has_one_source_and_shares_are_exact_to_a_row(finished_workspace: Path, packing: str) -> None:
+    """Counted from the documents that the spans of the batches touch, not from the plan."""
+    plan = make_plan(finished_workspace, packing=packing, mixture=MIXTURE)
+    ends = np.cumsum([row["n_tokens"] for row in read_train_documents(finished_workspace)])
+    sources = [row["source"] for row in read_train_documents(finished_workspace)]
     drawn = Counter[str]()
     for step in range(25):
         for place in plan.batches.order.list_step_rows(step, 8):
@@ -83,9 +85,9 @@ def test_every_row_is_of_one_source_and_shares_are_met_within_a_row(finished_wor
     assert ("row_fill_frac" in plan.metrics) == (packing == "best_fit")
 
 
-def test_packed_rows_of_the_road_hold_every_token_once(finished_workspace: Path) -> None:
+def test_packed_rows_contain_every_token_once(finished_workspace: Path) -> None:
     plan, stream = (
-        plan_of(finished_workspace, packing="best_fit"),
+        make_plan(finished_workspace, packing="best_fit"),
         TokenStream(finished_workspace / "data/shard", "train"),
     )
     seen, learned = np.zeros(len(stream), dtype=np.int64), Counter[int]()
@@ -101,15 +103,15 @@ def test_packed_rows_of_the_road_hold_every_token_once(finished_workspace: Path)
     bad = plan.batches.find_spans(3)
     expected = [
         row["id"]
-        for row in train_documents(finished_workspace)
+        for row in read_train_documents(finished_workspace)
         if any(start < row["start"] + row["n_tokens"] and stop > row["start"] for start, stop in bad)
     ]
     assert pretrain.find_documents(finished_workspace / "data/shard/docs.parquet", bad) == expected
 
 
-def test_weights_need_no_sum_and_zero_leaves_out(finished_workspace: Path) -> None:
+def test_weights_are_relative_and_zero_excludes_a_source(finished_workspace: Path) -> None:
     plans = [
-        plan_of(finished_workspace, mixture={TOOLKIT: 3 * scale, SPEC: scale, SKETCH: 0.0}, mask_documents=True)
+        make_plan(finished_workspace, mixture={TOOLKIT: 3 * scale, SPEC: scale, SKETCH: 0.0}, mask_documents=True)
         for scale in (0.25, 1.0, 50.0)
     ]
     for step in range(25):
@@ -127,28 +129,33 @@ def test_weights_need_no_sum_and_zero_leaves_out(finished_workspace: Path) -> No
         ({"mixture": {"": 1.0, "books": 1.0}}, rf"without a source: books(.|\n)*{SPEC}"),
         ({"mixture": {"python_docs/": 1.0, TOOLKIT: 1.0, SPEC: 1.0, SKETCH: 1.0}}, "without a source: python_docs/"),
         ({"mixture": {"": 1.0, SKETCH: 1.0}, "seq_len": 60_000}, "does not fill one row"),
-        ({"mixture": {"": 0.2, SKETCH: 0.8}, "max_epochs": 0.5}, rf"{SKETCH} would be repeated too often(.|\n)*at most"),
+        (
+            {"mixture": {"": 0.2, SKETCH: 0.8}, "max_epochs": 0.5},
+            rf"{SKETCH} would be repeated too often(.|\n)*at most",
+        ),
         ({"max_epochs": 0.1}, "all would be repeated too often"),
         ({"packing": "best_fit", "max_epochs": 0.1}, "all would be repeated too often"),
     ],
 )
-def test_what_does_not_fit_the_data_is_refused(finished_workspace: Path, data: dict[str, Any], message: str) -> None:
+def test_settings_that_do_not_match_the_data_are_rejected(
+    finished_workspace: Path, data: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
-        plan_of(finished_workspace, **data)
+        make_plan(finished_workspace, **data)
 
 
-def test_the_share_that_is_named_is_the_largest_that_passes(finished_workspace: Path) -> None:
-    """In a run so short that the other sources, which are larger, stay below the bound."""
-    rows = {share.name: share.n_rows for share in plan_of(finished_workspace, mixture=MIXTURE).shares}
+def test_share_in_the_error_is_the_largest_that_passes(finished_workspace: Path) -> None:
+    """The run is so short that the other, larger sources stay below the limit."""
+    rows = {share.name: share.n_rows for share in make_plan(finished_workspace, mixture=MIXTURE).shares}
     others, bound = rows[TOOLKIT], 0.5 * 200 / rows[SKETCH]
     assert others > 2 * rows[SKETCH]
     with pytest.raises(UserError) as error:
-        plan_of(finished_workspace, mixture={SPEC: 0.0, TOOLKIT: 0.4, SKETCH: 0.6}, max_epochs=bound)
+        make_plan(finished_workspace, mixture={SPEC: 0.0, TOOLKIT: 0.4, SKETCH: 0.6}, max_epochs=bound)
     named = float(error.value.do.partition("at most ")[2].partition("%")[0]) / 100
     assert named == pytest.approx(0.5, abs=0.0001)
-    plan_of(finished_workspace, mixture={SPEC: 0.0, TOOLKIT: 0.5, SKETCH: 0.5}, max_epochs=bound)
+    make_plan(finished_workspace, mixture={SPEC: 0.0, TOOLKIT: 0.5, SKETCH: 0.5}, max_epochs=bound)
     with pytest.raises(UserError):
-        plan_of(finished_workspace, mixture={SPEC: 0.0, TOOLKIT: 0.49, SKETCH: 0.51}, max_epochs=bound)
+        make_plan(finished_workspace, mixture={SPEC: 0.0, TOOLKIT: 0.49, SKETCH: 0.51}, max_epochs=bound)
 
 
 @pytest.mark.parametrize(
@@ -164,16 +171,16 @@ def test_the_share_that_is_named_is_the_largest_that_passes(finished_workspace: 
         ({"max_epochs": 0.0}, "pretrain.data.max_epochs"),
     ],
 )
-def test_settings_that_say_nothing_are_refused(data: dict[str, Any], name: str) -> None:
+def test_invalid_settings_are_rejected(data: dict[str, Any], name: str) -> None:
     values = read_yaml(ROOT / "docs/recipes/smoke.yaml")
     values["pretrain"]["data"] = data
     with pytest.raises(ParamError, match=name):
         check_params(values)
 
 
-def test_without_settings_the_data_is_one_stream(finished_workspace: Path) -> None:
-    """The default is what the finished workspace was made with: rows of the plain stream, masked, no table read, no metric more."""
-    plan = plan_of(finished_workspace)
+def test_default_is_one_stream(finished_workspace: Path) -> None:
+    """The finished workspace uses the default: masked rows of the plain stream, no table read, no additional metrics."""
+    plan = make_plan(finished_workspace)
     assert load_params(finished_workspace / "params.yaml").pretrain.data == Data()
     assert (plan.metrics, str(plan)) == ({}, "")
     assert plan.batches.at(0).documents is not None
@@ -181,7 +188,7 @@ def test_without_settings_the_data_is_one_stream(finished_workspace: Path) -> No
     assert not [name for name in metrics if name.startswith("epochs_")]
 
 
-def test_damage_is_named_before_its_tokens_are_trained_on(finished_workspace: Path, tmp_path: Path) -> None:
+def test_damaged_shard_is_reported_before_training_on_it(finished_workspace: Path, tmp_path: Path) -> None:
     for path in (finished_workspace / "data/shard").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     name = json.loads((tmp_path / "manifest.json").read_text())["train"]["files"][-1]["name"]
@@ -199,8 +206,8 @@ def test_damage_is_named_before_its_tokens_are_trained_on(finished_workspace: Pa
 
 
 @pytest.mark.slow
-def test_kill_9_with_a_mixture_ends_as_if_nothing_had_been(finished_workspace: Path, tmp_path: Path) -> None:
-    """Packed, masked, mixed: a real process killed in mid-training, started again, beside one left alone."""
+def test_sigkill_with_a_mixture_changes_nothing(finished_workspace: Path, tmp_path: Path) -> None:
+    """Packed, masked and mixed: a real process that is killed during training and restarted, compared with an undisturbed one."""
     values = read_yaml(finished_workspace / "params.yaml")
     values["pretrain"]["data"] = {"packing": "best_fit", "mask_documents": True, "mixture": MIXTURE}
     values["pretrain"]["training"] |= {"total_steps": 24, "eval_every": 12}
@@ -227,12 +234,12 @@ def test_kill_9_with_a_mixture_ends_as_if_nothing_had_been(finished_workspace: P
                 child.kill()
             assert not (folder / "data/pretrain").exists()
             assert any(folder.glob("scratch/pretrain/*/verified.jsonl"))
-        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert ("continuing after step" in done.stdout) == (name == "killed")
-        assert f"{SKETCH}" in done.stdout
-        made = [folder / "data/pretrain" / file for file in ("model.safetensors", "history.jsonl")]
-        digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in made])
+        completed = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+        assert completed.returncode == 0, completed.stderr
+        assert ("continuing after step" in completed.stdout) == (name == "killed")
+        assert f"{SKETCH}" in completed.stdout
+        outputs = [folder / "data/pretrain" / file for file in ("model.safetensors", "history.jsonl")]
+        digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs])
         metrics = json.loads((folder / "data/metrics/pretrain.json").read_text())
         assert {f"epochs_{key}" for key in MIXTURE} < metrics.keys()
     assert digests[0] == digests[1]

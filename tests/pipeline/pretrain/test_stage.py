@@ -1,4 +1,4 @@
-"""The pretrain stage: it learns, it refuses what can't work, and a killed run ends as an undisturbed one."""
+"""The pretrain stage: the loss falls, impossible inputs are rejected, and a killed run ends like an undisturbed one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.pretrain.stage import run
 from tests.conftest import ROOT, stage_commands
 
 
-def test_it_learns_and_writes_a_whole_model_folder(finished_workspace: Path) -> None:
+def test_loss_falls_and_the_model_folder_is_complete(finished_workspace: Path) -> None:
     model, tokenizer, about = load_model(finished_workspace / "data/pretrain")
     history = [
         json.loads(line) for line in (finished_workspace / "data/pretrain/history.jsonl").read_text().splitlines()
@@ -31,7 +31,7 @@ def test_it_learns_and_writes_a_whole_model_folder(finished_workspace: Path) -> 
     assert not {"seconds", "tokens_per_second"} & history[-1].keys()
 
 
-def test_a_corpus_too_small_for_one_row_is_refused(finished_workspace: Path, tmp_path: Path) -> None:
+def test_corpus_smaller_than_one_row_is_rejected(finished_workspace: Path, tmp_path: Path) -> None:
     params = load_params(finished_workspace / "params.yaml").pretrain
     large = params.model_copy(update={"model": params.model.model_copy(update={"seq_len": 10**6})})
     with pytest.raises(UserError, match="does not fill one row"):
@@ -44,7 +44,7 @@ def test_a_corpus_too_small_for_one_row_is_refused(finished_workspace: Path, tmp
         )
 
 
-def test_shards_of_another_tokenizer_are_refused(finished_workspace: Path, tmp_path: Path) -> None:
+def test_shards_of_another_tokenizer_are_rejected(finished_workspace: Path, tmp_path: Path) -> None:
     text = (finished_workspace / "data/train_tokenizer/tokenizer.json").read_text()
     (tmp_path / "tokenizer.json").write_text(text + "\n")
     with pytest.raises(UserError, match="another tokenizer"):
@@ -59,8 +59,8 @@ def test_shards_of_another_tokenizer_are_refused(finished_workspace: Path, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pretrain", "sft"])
-def test_kill_9_and_start_again_gives_the_same_weights(stage: str, finished_workspace: Path, tmp_path: Path) -> None:
-    """A real process, killed twice in mid-training; scratch/ is beside the workspace's data."""
+def test_sigkill_and_restart_give_the_same_weights(stage: str, finished_workspace: Path, tmp_path: Path) -> None:
+    """A real process is killed twice during training; scratch/ is beside the data of the workspace."""
     (tmp_path / "data").symlink_to(finished_workspace / "data")
     (tmp_path / "params.yaml").write_bytes((finished_workspace / "params.yaml").read_bytes())
     argv = stage_commands()[stage]
@@ -76,15 +76,15 @@ def test_kill_9_and_start_again_gives_the_same_weights(stage: str, finished_work
     command = [sys.executable, "-m", "pipeline", *argv]
     for n_checkpoints in (1, 2):
         with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL) as child:
-            seen: set[str] = set()
-            while len(seen) < n_checkpoints and child.poll() is None:
-                seen |= {path.name for path in tmp_path.glob("scratch/*/*/checkpoints/step-*")}
+            names_seen: set[str] = set()
+            while len(names_seen) < n_checkpoints and child.poll() is None:
+                names_seen |= {path.name for path in tmp_path.glob("scratch/*/*/checkpoints/step-*")}
                 time.sleep(0.02)
             child.kill()
         assert not out.exists()
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "continuing after step" in done.stdout
+    completed = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr
+    assert "continuing after step" in completed.stdout
     names = ["model.safetensors", "history.jsonl"]
     digests = [
         [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]

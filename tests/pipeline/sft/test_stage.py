@@ -1,4 +1,4 @@
-"""The sft stage: loss on the assistant's tokens, a model folder."""
+"""The sft stage: the loss covers the assistant's tokens, and the output is a model folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.sft.stage import read_conversations, run
 from pipeline.storage.tables import CONVERSATIONS, read_table, write_table
 
 
-def test_the_folder_is_a_model_and_its_history(finished_workspace: Path) -> None:
+def test_output_is_a_model_folder_with_history(finished_workspace: Path) -> None:
     _, _, about = load_model(finished_workspace / "data/sft")
     assert about["phase"] == "sft"
     assert not (finished_workspace / "data/sft/passages.sqlite").exists()
@@ -30,15 +30,15 @@ def test_targets_are_the_assistant_s_tokens_only(finished_workspace: Path) -> No
     for row, conversation in zip(
         rows, read_conversations(finished_workspace / "data/conversations/train.parquet", tokenizer), strict=False
     ):
-        said = [message for message in json.loads(row["messages"]) if message["role"] == "assistant"]
+        replies = [message for message in json.loads(row["messages"]) if message["role"] == "assistant"]
         scored = [id_ for id_, is_target in zip(conversation.ids, conversation.mask, strict=True) if is_target]
-        assert scored.count(tokenizer.get_special_id("end")) == len(said)
+        assert scored.count(tokenizer.get_special_id("end")) == len(replies)
         text = tokenizer.decode(scored)
-        for message in said:
+        for message in replies:
             assert message.get("call", {}).get("argument", message["content"]) in text.replace('\\"', '"')
 
 
-def test_nothing_to_learn_from_is_refused(finished_workspace: Path, tmp_path: Path) -> None:
+def test_empty_conversations_are_rejected(finished_workspace: Path, tmp_path: Path) -> None:
     empty = read_table(finished_workspace / "data/conversations/train.parquet").slice(0, 0).cast(CONVERSATIONS)
     write_table(tmp_path / "train.parquet", empty)
     write_table(tmp_path / "heldout.parquet", empty)

@@ -1,4 +1,4 @@
-"""Searches with real trials: they fail, are killed, go on, and touch nothing of the workspace."""
+"""Sweeps with real trials: trials fail, are killed and resume, and the workspace is not modified."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SHORT = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tokenizer and shards of a few documents."""
+    """Return a folder with a tokenizer and shards of a few documents."""
     import random
 
     from pipeline.shard import stage as shard
@@ -55,7 +55,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_space(workspace: Path, **changed: Any) -> None:
-    """space.yaml and params.yaml."""
+    """Write space.yaml and params.yaml."""
     workspace.mkdir(exist_ok=True)
     space = {"space": {RATE: {"low": 0.001, "high": 0.05, "log": True}}, "set": SHORT | {LENGTH: 32}, "trials": 2}
     (workspace / "space.yaml").write_text(json.dumps(space | changed))
@@ -75,8 +75,8 @@ def start(workspace: Path, data: Path, *more: str) -> subprocess.Popen[str]:
     )
 
 
-def trials(workspace: Path) -> list[dict[str, Any]]:
-    """What does not tell the time, by number."""
+def read_trials(workspace: Path) -> list[dict[str, Any]]:
+    """Return the trials without clock readings, by number."""
     rows = json.loads((workspace / "var/sweep/space/trials.json").read_text())
     clocks = ("train_seconds", "tokens_per_second")
     return sorted(
@@ -98,7 +98,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 @pytest.mark.slow
-def test_trials_that_fail_are_named_and_the_others_ranked(data: Path, tmp_path: Path) -> None:
+def test_failed_trials_are_listed_and_the_others_ranked(data: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
     write_space(
         tmp_path,
@@ -108,28 +108,28 @@ def test_trials_that_fail_are_named_and_the_others_ranked(data: Path, tmp_path: 
         trials=None,
     )
     process = start(tmp_path, data, "--jobs", "2")
-    said = process.communicate()[0]
-    assert process.returncode == 0, said
-    rows = trials(tmp_path)
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    rows = read_trials(tmp_path)
     assert [row["state"] for row in rows] == ["complete", "failed", "failed", "failed"]
     assert "must be a multiple of n_kv_head" in rows[1]["why"]
     assert "does not fill one row" in rows[2]["why"]
     assert "100000" in rows[2]["why"]
-    assert "3 of 4 trials failed:" in said
-    assert f"dvc exp run -S {LENGTH}=32 -S pretrain.model.n_kv_head=1\n" in said
+    assert "3 of 4 trials failed:" in output
+    assert f"dvc exp run -S {LENGTH}=32 -S pretrain.model.n_kv_head=1\n" in output
     with (tmp_path / "var/sweep/space/trials.csv").open(newline="") as file:
         assert float(next(csv.DictReader(file))["heldout_bpb"]) == rows[0]["heldout_bpb"]
     kept = {path.name for path in (tmp_path / "var/sweep/space/trial-0000").iterdir()}
     assert kept == {"params.yaml", "log.txt", "metrics.json", "history.jsonl", "var"}
     complete = json.loads((tmp_path / "var/sweep/space/trials.json").read_text())[0]
-    assert complete["train_seconds"] > 0, "from var/timings of the trial"
-    assert complete["tokens_per_second"] > 0, "from var/timings of the trial"
+    assert complete["train_seconds"] > 0, "read from the trial's var/timings"
+    assert complete["tokens_per_second"] > 0, "read from the trial's var/timings"
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
     assert {path.name for path in tmp_path.iterdir()} == {"space.yaml", "params.yaml", "var"}
 
 
 @pytest.mark.slow
-def test_killed_and_started_again_it_ends_as_if_nothing_had_been(data: Path, tmp_path: Path) -> None:
+def test_killed_and_restarted_sweep_has_the_same_trials(data: Path, tmp_path: Path) -> None:
     for name in ("whole", "killed"):
         write_space(tmp_path / name)
     whole = start(tmp_path / "whole", data)
@@ -146,10 +146,10 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_been(data: Path, tmp
     psutil.wait_procs(children, timeout=20)
     assert not [child for child in children if is_alive(child)]
     again = start(tmp_path / "killed", data)
-    said = again.communicate()[0]
+    output = again.communicate()[0]
     assert again.returncode == 0
-    assert "trial 0 " not in said
-    assert trials(tmp_path / "killed") == trials(tmp_path / "whole")
+    assert "trial 0 " not in output
+    assert read_trials(tmp_path / "killed") == read_trials(tmp_path / "whole")
 
 
 @pytest.mark.slow
@@ -161,14 +161,14 @@ def test_ctrl_c_leaves_no_process(number: signal.Signals, code: int, data: Path,
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
     process.send_signal(number)
-    said = process.communicate()[0]
-    assert process.returncode == code, said
-    assert "Traceback" not in said
-    psutil.wait_procs(children, timeout=20)  # one that was just being started dies with its parent
+    output = process.communicate()[0]
+    assert process.returncode == code, output
+    assert "Traceback" not in output
+    psutil.wait_procs(children, timeout=20)  # a trial that was just being started dies with its parent
     assert not [child for child in children if is_alive(child)]
 
 
-def test_what_is_missing_is_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_inputs_are_reported(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from pipeline.sweep.__main__ import main
 
     write_space(tmp_path)
@@ -180,7 +180,7 @@ def test_what_is_missing_is_named(data: Path, tmp_path: Path, capsys: pytest.Cap
     assert "pretrain.training.matrx_lr" in capsys.readouterr().err
 
 
-def test_without_optuna_it_says_what_to_install(
+def test_missing_optuna_is_reported(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipeline.sweep.__main__ import main
@@ -193,7 +193,7 @@ def test_without_optuna_it_says_what_to_install(
     assert '".[sweep]"' in capsys.readouterr().err
 
 
-def test_the_table_and_the_line_to_copy() -> None:
+def test_table_and_command() -> None:
     search = Sweep.model_validate({"space": {RATE: [0.001, 0.01], "pretrain.training.spikes": [None]}})
     rows = [
         TrialRow(1, "complete", 1.25, {RATE: 0.01, "pretrain.training.spikes": None}, {"train_seconds": 9.6}),

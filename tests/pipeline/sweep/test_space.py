@@ -1,4 +1,4 @@
-"""The search space: what is wrong in it is named before any trial, and params take its values and nothing else."""
+"""The search space: invalid settings are reported before any trial, and params change only in its values."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ RATE = "pretrain.training.matrix_lr"
 ROWS = "pretrain.training.batch_rows"
 
 
-def space(**changed: Any) -> Sweep:
+def make_space(**changed: Any) -> Sweep:
     return Sweep.model_validate({"space": {RATE: {"low": 0.001, "high": 0.1, "log": True}, ROWS: [4, 12]}} | changed)
 
 
-def test_the_example_validates_and_starts_from_params_yaml() -> None:
+def test_example_is_valid_and_starts_from_params_yaml() -> None:
     search = load_sweep(ROOT / "docs/sweep.yaml")
     params = check_sweep(search, PARAMS, Path("params.yaml"))
     assert params.pretrain.budget is not None
@@ -53,7 +53,7 @@ def test_values_are_set_in_a_copy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"space": {}}, "at least 1 item"),
         ({"space": {"shard.seed": [1, 2]}}, "only settings under pretrain"),
@@ -64,12 +64,12 @@ def test_values_are_set_in_a_copy() -> None:
         ({"trails": 3}, "unknown setting"),
     ],
 )
-def test_a_space_that_can_not_be_searched_is_refused(changed: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_invalid_space_is_rejected(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
     import json
 
     path = tmp_path / "space.yaml"
     path.write_text(json.dumps({"space": {RATE: {"low": 0.001, "high": 0.1}}} | changed))
-    with pytest.raises(ParamError, match=said):
+    with pytest.raises(ParamError, match=message):
         load_sweep(path)
     with pytest.raises(UserError, match="no such file"):
         load_sweep(tmp_path / "nowhere.yaml")
@@ -84,28 +84,28 @@ def test_a_space_that_can_not_be_searched_is_refused(changed: dict[str, Any], sa
         ("pretrain.model.n_layer", [2, "three"]),
     ],
 )
-def test_a_setting_that_params_refuse_is_named_before_any_trial(name: str, of: Any) -> None:
+def test_invalid_setting_is_reported_before_any_trial(name: str, of: Any) -> None:
     search = Sweep.model_validate({"space": {name: of, ROWS: [4]}})
     with pytest.raises(ParamError, match=name):
         check_sweep(search, PARAMS, Path("params.yaml"))
 
 
-def test_a_grid_is_every_combination() -> None:
-    search = space(space={ROWS: [4, 12], "pretrain.model.n_layer": [2, 3, 4]}, sampler="grid")
-    found = [tuple(values.values()) for values in make_grid(search)]
-    assert found == [(4, 2), (4, 3), (4, 4), (12, 2), (12, 3), (12, 4)]
+def test_grid_has_every_combination() -> None:
+    search = make_space(space={ROWS: [4, 12], "pretrain.model.n_layer": [2, 3, 4]}, sampler="grid")
+    combinations = [tuple(values.values()) for values in make_grid(search)]
+    assert combinations == [(4, 2), (4, 3), (4, 4), (12, 2), (12, 3), (12, 4)]
     assert count_trials(search) == 6
     assert count_trials(search.model_copy(update={"trials": 4})) == 4
-    assert count_trials(space()) == 20
+    assert count_trials(make_space()) == 20
 
 
-def test_the_baseline_is_there_if_it_lies_inside() -> None:
-    assert find_baseline(space(), PARAMS) == {RATE: 0.005, ROWS: 12}
-    assert find_baseline(space(space={RATE: [0.1]}), PARAMS) is None
-    assert find_baseline(space(space={ROWS: {"low": 1, "high": 11}}), PARAMS) is None
+def test_baseline_exists_if_the_space_contains_it() -> None:
+    assert find_baseline(make_space(), PARAMS) == {RATE: 0.005, ROWS: 12}
+    assert find_baseline(make_space(space={RATE: [0.1]}), PARAMS) is None
+    assert find_baseline(make_space(space={ROWS: {"low": 1, "high": 11}}), PARAMS) is None
 
 
-def test_numbers_are_rounded_and_nothing_else() -> None:
+def test_only_floats_are_rounded() -> None:
     assert round_values({"a": 0.012345, "b": 123456, "c": None, "d": "x", "e": True}) == {
         "a": 0.0123,
         "b": 123456,

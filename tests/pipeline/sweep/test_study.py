@@ -1,4 +1,4 @@
-"""What is proposed depends on what was told, not on whether a search was killed in between."""
+"""Proposals depend on the stored results, not on whether the sweep was killed in between."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from pipeline.sweep.study import Study
 NAMES = ("pretrain.training.matrix_lr", "pretrain.training.embedding_lr")
 
 
-def make(**changed: Any) -> Sweep:
+def make_sweep(**changed: Any) -> Sweep:
     of = {"low": 0.001, "high": 0.1, "log": True}
     return Sweep.model_validate({"space": dict.fromkeys(NAMES, of) | {"pretrain.model.n_layer": [2, 4]}} | changed)
 
 
-def loss(values: Any) -> float:
-    """Best at 0.01 and 0.03."""
+def compute_loss(values: Any) -> float:
+    """Return a loss with its minimum at 0.01 and 0.03."""
     return sum(abs(math.log10(values[name] / best)) for name, best in zip(NAMES, (0.01, 0.03), strict=True))
 
 
-def play(path: Path, search: Sweep, jobs: int, sittings: int) -> list[tuple[int, Any]]:
-    """Proposes and tells, opening the study anew every so many rounds; returns what was proposed."""
+def run_study(path: Path, search: Sweep, jobs: int, rounds_per_opening: int) -> list[tuple[int, Any]]:
+    """Run all trials, reopening the study every `rounds_per_opening` rounds. Return all proposals."""
     proposed: list[tuple[int, Any]] = []
     is_done = False
     while not is_done:
         with Study(path, search, "same", []) as study:
-            for _ in range(sittings):
+            for _ in range(rounds_per_opening):
                 batch = study.propose(jobs)
                 is_done = not batch
                 proposed += batch
                 for number, values in reversed(batch):
-                    study.complete(number, loss(values), {})
+                    study.complete(number, compute_loss(values), {})
     return proposed
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_a_study_that_is_opened_again_proposes_the_same(sampler: str, tmp_path: Path) -> None:
-    search = make(sampler=sampler, trials=10)
-    whole = play(tmp_path / "a.db", search, 2, 100)
+def test_reopened_study_makes_the_same_proposals(sampler: str, tmp_path: Path) -> None:
+    search = make_sweep(sampler=sampler, trials=10)
+    whole = run_study(tmp_path / "a.db", search, 2, 100)
     assert [number for number, _ in whole] == list(range(10))
-    assert play(tmp_path / "b.db", search, 2, 1) == whole
-    assert play(tmp_path / "c.db", search.model_copy(update={"seed": 2}), 2, 100) != whole
+    assert run_study(tmp_path / "b.db", search, 2, 1) == whole
+    assert run_study(tmp_path / "c.db", search.model_copy(update={"seed": 2}), 2, 100) != whole
     assert len({str(values) for _, values in whole}) == 10
 
 
-def test_what_a_killed_search_left_is_proposed_first(tmp_path: Path) -> None:
-    search = make(trials=6)
+def test_unfinished_trials_are_proposed_first(tmp_path: Path) -> None:
+    search = make_sweep(trials=6)
     with Study(tmp_path / "s.db", search, "same", []) as study:
         before = study.propose(3)
         study.complete(before[1][0], 1.0, {})
@@ -62,15 +62,15 @@ def test_what_a_killed_search_left_is_proposed_first(tmp_path: Path) -> None:
         assert [number for number, _ in study.propose(9)] == [3, 4, 5]
 
 
-def test_tpe_finds_better_values_than_it_began_with(tmp_path: Path) -> None:
-    proposed = play(tmp_path / "s.db", make(trials=30), 1, 100)
-    losses = [loss(values) for _, values in proposed]
+def test_tpe_improves_on_its_first_trials(tmp_path: Path) -> None:
+    proposed = run_study(tmp_path / "s.db", make_sweep(trials=30), 1, 100)
+    losses = [compute_loss(values) for _, values in proposed]
     assert min(losses[15:]) < min(losses[:6])
 
 
-def test_the_first_trial_is_what_it_is_told_to_be_and_a_grid_is_complete(tmp_path: Path) -> None:
+def test_first_trial_is_the_given_one_and_a_grid_is_complete(tmp_path: Path) -> None:
     first = {NAMES[0]: 0.005, NAMES[1]: 0.05, "pretrain.model.n_layer": 4}
-    with Study(tmp_path / "s.db", make(), "same", [first]) as study:
+    with Study(tmp_path / "s.db", make_sweep(), "same", [first]) as study:
         assert study.propose(1) == [(0, first)]
     search = Sweep.model_validate(
         {"space": {"pretrain.model.n_layer": [2, 4], "pretrain.model.is_tied": [True, False]}, "sampler": "grid"}
@@ -83,8 +83,8 @@ def test_the_first_trial_is_what_it_is_told_to_be_and_a_grid_is_complete(tmp_pat
         assert study.propose(9) == []
 
 
-def test_a_trial_that_falls_behind_the_median_ends_early(tmp_path: Path) -> None:
-    with Study(tmp_path / "s.db", make(trials=9), "same", []) as study:
+def test_trial_behind_the_median_is_pruned(tmp_path: Path) -> None:
+    with Study(tmp_path / "s.db", make_sweep(trials=9), "same", []) as study:
         first = [number for number, _ in study.propose(5)]
         for number in first:
             assert study.find_step_behind(number, [(10, 3.0 + number), (20, 2.0 + number)]) is None
@@ -93,15 +93,15 @@ def test_a_trial_that_falls_behind_the_median_ends_early(tmp_path: Path) -> None
         number, _ = study.propose(1)[0]
         assert study.find_step_behind(number, [(10, 4.9)]) is None
         assert study.find_step_behind(number, [(10, 4.9), (20, 4.5), (30, 1.0)]) == 20
-        assert study.find_step_behind(number, [(10, 4.9), (20, 4.5)]) == 20  # also when it is asked again
+        assert study.find_step_behind(number, [(10, 4.9), (20, 4.5)]) == 20  # the same answer when called again
         study.prune(number, {"why": "slow"})
         states = [row.state for row in study.list_rows()]
         assert states == ["complete"] * 5 + ["pruned"]
         assert study.list_rows()[-1].bpb == 4.5
 
 
-def test_trials_of_something_else_are_not_mixed(tmp_path: Path) -> None:
-    with Study(tmp_path / "s.db", make(), "one", []):
+def test_trials_of_other_settings_are_rejected(tmp_path: Path) -> None:
+    with Study(tmp_path / "s.db", make_sweep(), "one", []):
         pass
     with pytest.raises(UserError, match="another space"):
-        Study(tmp_path / "s.db", make(), "two", [])
+        Study(tmp_path / "s.db", make_sweep(), "two", [])

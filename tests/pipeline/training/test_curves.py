@@ -1,4 +1,4 @@
-"""Live curves: a real server shows every step, and one that is away, or never answers, costs training nothing."""
+"""Live curves: a real server shows every step, and a server that is unreachable or never answers does not delay training."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from pipeline.registry.store import LIVE_EXPERIMENT, LIVE_SETTINGS
 from pipeline.training import live as live_module
 from pipeline.training.live import MOST_PENDING, Live, get_points
 from tests.conftest import ROOT
-from tests.pipeline.training.test_live import record
+from tests.pipeline.training.test_live import make_record
 
 
-def test_samples_are_no_points() -> None:
-    with_text = dataclasses.replace(record(2), evaluation={"bpb": 2.0, "samples": ["a", "b"]})
-    assert get_points(with_text) == get_points(record(2))
-    assert get_points(record(2)).keys() >= {"loss_nats", "grad_norm", "tokens_per_second", "bpb"}
+def test_samples_are_not_metrics() -> None:
+    with_text = dataclasses.replace(make_record(2), evaluation={"bpb": 2.0, "samples": ["a", "b"]})
+    assert get_points(with_text) == get_points(make_record(2))
+    assert get_points(make_record(2)).keys() >= {"loss_nats", "grad_norm", "tokens_per_second", "bpb"}
 
 
 class SlowRun:
-    """A run whose server takes points and answers when it is told to."""
+    """A run whose server answers only when the test resolves the futures."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
@@ -50,7 +50,7 @@ class SlowRun:
         self.status = status
 
 
-def test_what_a_slow_server_does_not_take_is_bounded_and_counted(
+def test_unsent_steps_are_bounded_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = SlowRun()
@@ -58,20 +58,20 @@ def test_what_a_slow_server_does_not_take_is_bounded_and_counted(
     monkeypatch.setattr("pipeline.registry.store.open_live_run", lambda name, key: run)
     monkeypatch.setattr(live_module, "CLOSE_SECONDS", 0.5)
     with Live("pretrain", tmp_path) as live:
-        live.on_step(record(1))
+        live.on_step(make_record(1))
         curves = live._curves
         assert curves is not None
         curves._thread.join()
         for step in range(2, 2 * MOST_PENDING + 12):
-            live.on_step(record(step))
+            live.on_step(make_record(step))
         assert run.steps == list(range(1, MOST_PENDING + 1))
         run.futures[0].set_result(None)
         run.futures[1].set_exception(ConnectionError("reset"))
     assert run.steps == list(range(1, MOST_PENDING + 3))
     assert run.status == "FINISHED"
-    said = capsys.readouterr().err
-    assert f"{2 * MOST_PENDING + 10} of {2 * MOST_PENDING + 11} steps are missing" in said
-    assert "ConnectionError: reset" in said
+    errors = capsys.readouterr().err
+    assert f"{2 * MOST_PENDING + 10} of {2 * MOST_PENDING + 11} steps are missing" in errors
+    assert "ConnectionError: reset" in errors
 
 
 @contextlib.contextmanager
@@ -89,7 +89,7 @@ def mlflow_server(folder: Path) -> Generator[str]:
     quiet = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }  # two processes, not ten
+    }  # two processes instead of ten
     environment = {**os.environ, **quiet}
     with (
         (folder / "server.log").open("wb") as log,
@@ -108,32 +108,34 @@ def mlflow_server(folder: Path) -> Generator[str]:
             os.killpg(server.pid, 15)
 
 
-def asked(url: str, path: str, **question: Any) -> Any:
+def request_json(url: str, path: str, **body: Any) -> Any:
     request = urllib.request.Request(f"{url}/api/2.0/mlflow/{path}", headers={"Content-Type": "application/json"})
-    if question:
-        request.data = json.dumps(question).encode()
+    if body:
+        request.data = json.dumps(body).encode()
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)
 
 
 @pytest.mark.slow
-def test_a_real_server_shows_the_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run in two halves is one run there."""
+def test_real_server_shows_the_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed run is one run on the server."""
     monkeypatch.setattr(live_module, "CLOSE_SECONDS", 120.0)
     scratch = tmp_path / "the-run-key"
     scratch.mkdir()
     with mlflow_server(tmp_path) as url:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         for name, value in LIVE_SETTINGS.items():
-            monkeypatch.setenv(name, value)  # so that they are unset afterwards
+            monkeypatch.setenv(name, value)  # restored after the test
         for part in (range(1, 4), range(4, 6)):
             with Live("pretrain", scratch) as live:
                 for step in part:
-                    live.on_step(record(step))
-        experiment = asked(url, f"experiments/get-by-name?experiment_name={LIVE_EXPERIMENT}")["experiment"]
-        (run,) = asked(url, "runs/search", experiment_ids=[experiment["experiment_id"]])["runs"]
+                    live.on_step(make_record(step))
+        experiment = request_json(url, f"experiments/get-by-name?experiment_name={LIVE_EXPERIMENT}")["experiment"]
+        (run,) = request_json(url, "runs/search", experiment_ids=[experiment["experiment_id"]])["runs"]
         assert (run["info"]["status"], run["info"]["run_name"]) == ("FINISHED", "pretrain")
-        history = asked(url, f"metrics/get-history?run_id={run['info']['run_id']}&metric_key=loss_nats")["metrics"]
+        history = request_json(url, f"metrics/get-history?run_id={run['info']['run_id']}&metric_key=loss_nats")[
+            "metrics"
+        ]
     assert {int(point["step"]): point["value"] for point in history} == {step: 1 / step for step in range(1, 6)}
 
 
@@ -141,12 +143,12 @@ TRAIN = """
 import os, signal, sys, time
 from pathlib import Path
 from pipeline.training.live import Live
-from tests.pipeline.training.test_live import record
+from tests.pipeline.training.test_live import make_record
 slowest, n_steps, stopped = 0.0, int(sys.argv[2]), [int(pid) for pid in sys.argv[3:]]
 with Live("pretrain", Path(sys.argv[1])) as live:
     for step in range(1, n_steps + 1):
         started = time.thread_time()
-        live.on_step(record(step))
+        live.on_step(make_record(step))
         slowest = max(slowest, time.thread_time() - started)
         if step == 1 and stopped:
             live._curves._thread.join()
@@ -155,13 +157,13 @@ with Live("pretrain", Path(sys.argv[1])) as live:
     last = time.monotonic()
 print("mlflow" in sys.modules, slowest < 0.5, last, flush=True)
 """
-EXIT_SECONDS = 20 + 2 * 4 + 30  # CLOSE_SECONDS, MLflow's requests that are under way, and a busy machine
+EXIT_SECONDS = 20 + 2 * 4 + 30  # CLOSE_SECONDS, MLflow's pending requests, and a margin for a busy machine
 
 
 def train(folder: Path, n_steps: int, *stopped: int, **environment: str) -> tuple[list[str], str, float]:
-    """Steps in a process of their own: what it printed, its errors, and the seconds from the last step until it was gone."""
+    """Log steps in a separate process. Return its output, its errors, and the seconds from the last step to its exit."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", TRAIN, str(folder), str(n_steps), *map(str, stopped)],
         cwd=ROOT,
         env={**inherited, **environment},
@@ -169,10 +171,10 @@ def train(folder: Path, n_steps: int, *stopped: int, **environment: str) -> tupl
         text=True,
         check=False,
     )
-    ended = time.monotonic()  # one clock for all processes of a machine
-    assert done.returncode == 0, done.stderr
-    *printed, last = done.stdout.split()
-    return printed, done.stderr, ended - float(last)
+    ended = time.monotonic()  # all processes of a machine share this clock
+    assert completed.returncode == 0, completed.stderr
+    *printed, last = completed.stdout.split()
+    return printed, completed.stderr, ended - float(last)
 
 
 @pytest.mark.slow
@@ -184,7 +186,7 @@ def test_without_a_server_mlflow_is_not_imported(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("answers", ["refuses", "never answers"])
-def test_a_server_that_is_away_is_reported_once_and_stops_nothing(answers: str, tmp_path: Path) -> None:
+def test_unreachable_server_is_reported_once_and_blocks_nothing(answers: str, tmp_path: Path) -> None:
     n_steps = 3 * MOST_PENDING
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -200,10 +202,10 @@ def test_a_server_that_is_away_is_reported_once_and_stops_nothing(answers: str, 
 
 
 @pytest.mark.slow
-def test_a_server_that_stops_answering_does_not_hang_the_exit(tmp_path: Path) -> None:
-    """MLflow joins its threads at exit: they wait for the server no longer than its request timeouts."""
+def test_server_that_stops_answering_does_not_block_the_exit(tmp_path: Path) -> None:
+    """MLflow joins its threads at exit, which wait at most for its request timeouts."""
     with mlflow_server(tmp_path) as url:
-        servers = pids_of_server(tmp_path)
+        servers = find_server_pids(tmp_path)
         try:
             printed, errors, seconds = train(tmp_path, 3 * MOST_PENDING, *servers, MLFLOW_TRACKING_URI=url)
         finally:
@@ -214,13 +216,13 @@ def test_a_server_that_stops_answering_does_not_hang_the_exit(tmp_path: Path) ->
     assert seconds < EXIT_SECONDS
 
 
-def pids_of_server(folder: Path) -> list[int]:
-    """The server that keeps its store in this folder, and its children."""
-    server = next(each for each in psutil.process_iter() if f"sqlite:///{folder}/mlflow.db" in _command_of(each))
+def find_server_pids(folder: Path) -> list[int]:
+    """Return the pids of the server whose store is in this folder, and of its children."""
+    server = next(each for each in psutil.process_iter() if f"sqlite:///{folder}/mlflow.db" in _read_command(each))
     return [server.pid, *(child.pid for child in server.children(recursive=True))]
 
 
-def _command_of(process: psutil.Process) -> list[str]:
+def _read_command(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""What is seen of a run while it goes on."""
+"""Reports of a run while it trains."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model.training.loop import StepRecord
 from pipeline.training.live import PROFILES, STEPS_BEFORE, STEPS_PROFILED, Live
 
 
-def record(step: int) -> StepRecord:
+def make_record(step: int) -> StepRecord:
     return StepRecord(
         step=step,
         loss_nats=1 / step,
@@ -26,40 +26,42 @@ def record(step: int) -> StepRecord:
     )
 
 
-def test_each_step_is_on_disk_when_it_ends(tmp_path: Path) -> None:
+def test_each_step_is_written_immediately(tmp_path: Path) -> None:
     with Live("pretrain", tmp_path) as live:
         for step in (1, 2):
-            live.on_step(record(step))
+            live.on_step(make_record(step))
             lines = (tmp_path / "steps.jsonl").read_text().splitlines()
-            assert [StepRecord.from_dict(json.loads(line)) for line in lines] == [record(n) for n in range(1, step + 1)]
+            assert [StepRecord.from_dict(json.loads(line)) for line in lines] == [
+                make_record(n) for n in range(1, step + 1)
+            ]
 
 
-def test_a_run_that_goes_on_adds_to_the_file(tmp_path: Path) -> None:
+def test_resumed_run_appends_to_the_file(tmp_path: Path) -> None:
     for step in (3, 4):
         with Live("pretrain", tmp_path) as live:
-            live.on_step(record(step))
+            live.on_step(make_record(step))
     lines = [json.loads(line) for line in (tmp_path / "steps.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [3, 4]
 
 
-def test_nothing_is_opened_without_a_step(tmp_path: Path) -> None:
+def test_nothing_is_opened_before_the_first_step(tmp_path: Path) -> None:
     with Live("pretrain", tmp_path / "nowhere"):
         pass
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("n_steps", [2, STEPS_BEFORE + 1, STEPS_BEFORE + STEPS_PROFILED + 2])
-def test_a_profile_is_of_a_few_steps(n_steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_profile_covers_a_few_steps(n_steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINIGPT_PROFILE", "1")
     with Live("sft", tmp_path) as live:
         for step in range(1, n_steps + 1):
             with torch.profiler.record_function(f"step {step}"):
                 torch.ones(2, 2).sum()
-            live.on_step(record(step))
+            live.on_step(make_record(step))
     path = PROFILES / "sft.json.gz"
     assert path.exists() == (n_steps >= STEPS_BEFORE + STEPS_PROFILED)
     if path.exists():
         events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
-        seen = {event["name"] for event in events if event.get("name", "").startswith("step ")}
-        assert seen == {f"step {STEPS_BEFORE + number}" for number in range(1, STEPS_PROFILED + 1)}
+        profiled = {event["name"] for event in events if event.get("name", "").startswith("step ")}
+        assert profiled == {f"step {STEPS_BEFORE + number}" for number in range(1, STEPS_PROFILED + 1)}

@@ -23,17 +23,17 @@ CPU = torch.device("cpu")
         ("Tesla V100-SXM2-16GB", None),
     ],
 )
-def test_a_device_is_known_by_its_name(name: str, tflops: float | None) -> None:
+def test_peak_is_looked_up_by_name(name: str, tflops: float | None) -> None:
     assert look_up_peak(name) == tflops
 
 
-def test_the_peak_of_another_device_is_measured() -> None:
+def test_peak_of_an_unknown_device_is_measured() -> None:
     peak, name = get_peak_tflops(CPU)
     assert peak > 0
     assert name == "cpu, its peak measured"
 
 
-def test_measuring_leaves_the_threads_as_they_were() -> None:
+def test_measuring_restores_the_number_of_threads() -> None:
     before = torch.get_num_threads()
     assert measure_peak(CPU, is_bf16=False, n_threads=before + 1) > 0
     assert torch.get_num_threads() == before
