@@ -59,7 +59,7 @@ class Work:
     is_one_core: bool = True
 
 
-def equal(ours: Any, peer: Any) -> bool:
+def are_equal(ours: Any, peer: Any) -> bool:
     """Return whether two results are equal, arrays included."""
     return np.array_equal(ours, peer) if isinstance(ours, np.ndarray) else bool(ours == peer)
 
@@ -69,12 +69,12 @@ def compare(
     ours: Callable[[], Any],
     peer: Callable[[], Any],
     *,
-    is_same: Callable[[Any, Any], bool] = equal,
+    is_same: Callable[[Any, Any], bool] = are_equal,
     rounds: int = 3,
     details: Callable[[], Sequence[Row]] = tuple,
 ) -> Result:
     """Run both once to compare their results, then time them in alternating rounds. Raises: `UserError` if the results differ."""
-    with one_core() if work.is_one_core else nullcontext():
+    with use_one_core() if work.is_one_core else nullcontext():
         if not is_same(ours(), peer()):
             raise UserError(
                 f"benchmark: {work.description}",
@@ -84,14 +84,14 @@ def compare(
         best = [float("inf"), float("inf")]
         for _ in range(rounds):
             for index, call in enumerate((ours, peer)):
-                best[index] = min(best[index], seconds(call, work.is_one_core))
+                best[index] = min(best[index], measure_seconds(call, work.is_one_core))
         rows = details()
     return Result(
         work.description, work.unit, work.amount / best[0], work.amount / best[1], work.peer_name, details=rows
     )
 
 
-def seconds(call: Callable[[], object], is_one_core: bool = True) -> float:
+def measure_seconds(call: Callable[[], object], is_one_core: bool = True) -> float:
     """Return the processor time of one call, or its wall-clock time when it uses all cores."""
     clock = time.process_time if is_one_core else time.perf_counter
     started = clock()
@@ -99,14 +99,14 @@ def seconds(call: Callable[[], object], is_one_core: bool = True) -> float:
     return clock() - started
 
 
-def rate(call: Callable[[], object], amount: float, rounds: int = 3) -> float:
+def measure_rate(call: Callable[[], object], amount: float, rounds: int = 3) -> float:
     """Return `amount` per second of processor time on one core, for the best of several rounds."""
-    with one_core():
-        return amount / min(seconds(call) for _ in range(rounds))
+    with use_one_core():
+        return amount / min(measure_seconds(call) for _ in range(rounds))
 
 
 @contextmanager
-def one_core() -> Generator[None]:
+def use_one_core() -> Generator[None]:
     """Run stages without worker processes, and Arrow on one thread."""
     n_threads = pa.cpu_count()
     with patch.dict(os.environ, {"MINIGPT_ENGINE": "serial"}):

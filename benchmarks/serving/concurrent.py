@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from benchmarks.measure import Result, Work, compare
-from benchmarks.serving.models import PROMPT, default_model
+from benchmarks.serving.models import PROMPT, make_default_model
 from model.inference.batching import Batcher
 from model.inference.decoder import Decoder
 from model.inference.sampling import Sampling
@@ -16,7 +16,7 @@ from model.inference.sampling import Sampling
 
 def run(*, n_requests: int = 16, n_new: int = 100) -> Result:
     """Return tokens per second over all requests."""
-    model = default_model()
+    model = make_default_model()
     prompts = [PROMPT[number:] for number in range(n_requests)]
     sampling = Sampling(max_tokens=n_new, temperature=0.0)
     engine, decoder = Decoder(model, n_slots=n_requests, n_threads=torch.get_num_threads()), Decoder(model)

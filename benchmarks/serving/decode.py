@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from benchmarks.measure import Result, Work, compare
-from benchmarks.serving.models import PROMPT, default_model, small_tokenizer
+from benchmarks.serving.models import PROMPT, make_default_model, train_small_tokenizer
 from model.export.hf import export_hf
 from model.inference.decoder import Decoder
 from model.inference.sampling import Sampling
@@ -22,9 +22,9 @@ def run(*, n_new: int = 200) -> Result:
     warnings.filterwarnings("ignore")
     from transformers import AutoModelForCausalLM
 
-    model = default_model()
+    model = make_default_model()
     with tempfile.TemporaryDirectory() as name:
-        save_model(Path(name) / "model", model, small_tokenizer(), phase="sft")
+        save_model(Path(name) / "model", model, train_small_tokenizer(), phase="sft")
         export_hf(Path(name) / "model", Path(name) / "hf")
         exported: Any = AutoModelForCausalLM.from_pretrained(Path(name) / "hf", dtype=torch.float32).eval()
     ids, decoder = torch.tensor([PROMPT]), Decoder(model)
@@ -34,7 +34,7 @@ def run(*, n_new: int = 200) -> Result:
 
     @torch.no_grad()
     def peer() -> Any:
-        rows = exported.generate(ids, max_tokens=n_new, min_new_tokens=n_new, do_sample=False, eos_token_id=None)
+        rows = exported.generate(ids, max_new_tokens=n_new, min_new_tokens=n_new, do_sample=False, eos_token_id=None)
         return rows[0, len(PROMPT) :].tolist()
 
     work = f"{n_new} tokens, {model.config.n_parameters / 1e6:.2f} M parameters"

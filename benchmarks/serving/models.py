@@ -16,7 +16,7 @@ VOCAB_SIZE = 4_096
 PROMPT = [int(number) for number in torch.randint(16, VOCAB_SIZE, (64,), generator=torch.Generator().manual_seed(1))]
 
 
-def default_model() -> Transformer:
+def make_default_model() -> Transformer:
     """Return the model of params.yaml with no weight at zero, unlike before training."""
     params = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     model = Transformer(ModelConfig(vocab_size=VOCAB_SIZE, **params["pretrain"]["model"])).eval().requires_grad_(False)
@@ -26,6 +26,6 @@ def default_model() -> Transformer:
     return model
 
 
-def small_tokenizer() -> Tokenizer:
+def train_small_tokenizer() -> Tokenizer:
     """Return a tokenizer trained on Python's language reference."""
     return train_bpe(iter(pydoc_data.topics.topics.values()), VOCAB_SIZE)

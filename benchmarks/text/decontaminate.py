@@ -15,7 +15,7 @@ from datatrove.pipeline.decont.n_grams import NGramsDecontFilter
 from datatrove.utils.text import simplify_text
 
 from benchmarks.measure import Result, Work, compare
-from benchmarks.text.generated import random_words
+from benchmarks.text.generated import make_random_words
 from pipeline.filter.contamination import build_leaks, measure_overlap
 from pipeline.text.normalize import fold, split_words
 
@@ -45,7 +45,7 @@ def run(*, n_docs: int = 1_000, n_items: int = 5_000) -> Result:
 def make_texts(n_docs: int, n_items: int) -> tuple[list[str], list[str]]:
     """Return evaluation items, and documents of which one in 50 contains an item."""
     rng = random.Random(SEED)
-    words = random_words(rng)
+    words = make_random_words(rng)
     items = [" ".join(rng.choices(words, k=N_ITEM_WORDS)) for _ in range(n_items)]
     texts = [" ".join(rng.choices(words, k=N_WORDS)) for _ in range(n_docs)]
     for number in range(0, n_docs, 50):

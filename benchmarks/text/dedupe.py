@@ -15,9 +15,9 @@ from pathlib import Path
 
 import datasketch
 
-from benchmarks.measure import Result, Row, Work, compare, rate
-from benchmarks.text.generated import docs_table, random_words
-from benchmarks.text.signatures import by_bulk, by_update_batch, byte_shingles
+from benchmarks.measure import Result, Row, Work, compare, measure_rate
+from benchmarks.text.generated import make_docs_table, make_random_words
+from benchmarks.text.signatures import make_byte_shingles, sign_by_bulk, sign_by_update_batch
 from pipeline.dedupe import sketches
 from pipeline.dedupe import stage as dedupe
 from pipeline.dedupe.params import Dedupe
@@ -34,22 +34,26 @@ MANUAL_DOCS = 400  # for the manual's loop, which is slow
 def run(*, n_docs: int = 10_000, n_words: int = 300) -> Result:
     """Return documents per second. Raises: `UserError` if we drop what the peer keeps, or keep over 1 % of what it drops."""
     texts = make_texts(n_docs, n_words)
-    table = docs_table(texts)
+    table = make_docs_table(texts)
 
     def ours() -> set[int]:
-        return set(deduplicate(table, **SETTINGS).kept_rows().tolist())
+        return set(deduplicate(table, **SETTINGS).list_kept_rows().tolist())
 
     def peer() -> set[int]:
-        return deduplicate_with_datasketch(texts, by_update_batch)
+        return deduplicate_with_datasketch(texts, sign_by_update_batch)
 
     def details() -> list[Row]:
-        rates = {"peer with MinHash.bulk": rate(lambda: deduplicate_with_datasketch(texts, by_bulk), n_docs, 2)}
+        rates = {
+            "peer with MinHash.bulk": measure_rate(lambda: deduplicate_with_datasketch(texts, sign_by_bulk), n_docs, 2)
+        }
         some = texts[:MANUAL_DOCS]
-        rates["peer with update and SHA-1"] = rate(lambda: deduplicate_with_datasketch(some, by_update), len(some), 1)
+        rates["peer with update and SHA-1"] = measure_rate(
+            lambda: deduplicate_with_datasketch(some, sign_by_update), len(some), 1
+        )
         with tempfile.TemporaryDirectory() as folder:
             with ShardWriter(Path(folder) / "docs", DOCS) as writer:
                 writer.write(table)
-            rates["our stage, Parquet to Parquet"] = rate(lambda: run_stage(Path(folder)), n_docs)
+            rates["our stage, Parquet to Parquet"] = measure_rate(lambda: run_stage(Path(folder)), n_docs)
         return [{"variant": name, "documents/s": value} for name, value in rates.items()]
 
     work = f"{n_docs} documents of {n_words} words in, survivors out; 5-grams, {N_PERMUTATIONS} permutations"
@@ -65,7 +69,7 @@ def is_consistent(ours: set[int], peer: set[int]) -> bool:
 def make_texts(n_docs: int, n_words: int) -> list[str]:
     """Make documents; one in ten is an earlier one with two words changed, one in twenty a copy of an earlier one."""
     rng = random.Random(SEED)
-    words, made = random_words(rng), list[list[str]]()
+    words, made = make_random_words(rng), list[list[str]]()
     for i in range(n_docs):
         if i % 10 == 9:
             near = list(rng.choice(made))
@@ -107,10 +111,10 @@ def deduplicate_with_datasketch(
     return set(kept.values())
 
 
-def by_update(texts: Iterable[str]) -> Iterator[datasketch.MinHash]:
+def sign_by_update(texts: Iterable[str]) -> Iterator[datasketch.MinHash]:
     """Yield signatures as datasketch's manual begins: one `update` per shingle, SHA-1."""
     for text in texts:
         signature = datasketch.MinHash(num_perm=N_PERMUTATIONS)
-        for shingle in byte_shingles(text):
+        for shingle in make_byte_shingles(text):
             signature.update(shingle)
         yield signature

@@ -12,7 +12,7 @@ from pathlib import Path
 from unittest import mock
 
 from benchmarks.measure import Result, Work, compare
-from benchmarks.text.generated import docs_table, documents
+from benchmarks.text.generated import documents, make_docs_table
 from model.tokenizer.tokenizer import Tokenizer, train_bpe
 from pipeline.shard.stage import encode_shard
 from pipeline.storage.tables import write_table
@@ -25,7 +25,7 @@ def run(*, n_docs: int = 8_000) -> Result:
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_table(folder / "docs.parquet", docs_table(texts))
+        write_table(folder / "docs.parquet", make_docs_table(texts))
         train_bpe(iter(texts), 4_096).save(folder / "tokenizer.json")
         encode = partial(encode_shard, folder / "docs.parquet", tokenizer=folder / "tokenizer.json", seed=1)
 
@@ -35,7 +35,7 @@ def run(*, n_docs: int = 8_000) -> Result:
             return (folder / "ids").read_bytes()
 
         def peer() -> bytes:
-            with mock.patch("pipeline.shard.stage.load_reader", tokenizers_reader):
+            with mock.patch("pipeline.shard.stage.load_reader", make_tokenizers_reader):
                 return ours()
 
         work = Work(f"{megabytes:.0f} MB of text, vocabulary 4,096", "MB/s", megabytes, "tokenizers", is_one_core=False)
@@ -43,6 +43,6 @@ def run(*, n_docs: int = 8_000) -> Result:
 
 
 @lru_cache(maxsize=1)
-def tokenizers_reader(tokenizer_json: str) -> tuple[Tokenizer, Encode]:
+def make_tokenizers_reader(tokenizer_json: str) -> tuple[Tokenizer, Encode]:
     """Return the tokenizer with the encoder of `tokenizers`, in the place of ours."""
     return Tokenizer(tokenizer_json), make_slow_encoder(tokenizer_json)

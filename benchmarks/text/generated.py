@@ -23,18 +23,18 @@ NEAR_FRAC, EXACT_FRAC, BAD_FRAC = 0.05, 0.02, 0.02
 BLOCK_DOCS = 2_000
 
 
-def random_words(rng: random.Random, n_words: int = 5_000, max_chars: int = 9) -> list[str]:
+def make_random_words(rng: random.Random, n_words: int = 5_000, max_chars: int = 9) -> list[str]:
     """Return a vocabulary of random lower-case words of two characters or more."""
     return ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, max_chars))) for _ in range(n_words)]
 
 
-def random_texts(rng: random.Random, n_docs: int, n_words: int) -> list[str]:
+def make_random_texts(rng: random.Random, n_docs: int, n_words: int) -> list[str]:
     """Return documents of `n_words` words from a vocabulary of 5,000."""
-    words = random_words(rng)
+    words = make_random_words(rng)
     return [" ".join(rng.choices(words, k=n_words)) for _ in range(n_docs)]
 
 
-def docs_table(texts: list[str], prefix: str = "") -> pa.Table:
+def make_docs_table(texts: list[str], prefix: str = "") -> pa.Table:
     """Return the texts as rows of a document table with ascending ids; the other columns are empty."""
     columns = {name: pa.repeat("", len(texts)) for name in DOCS.names}
     return pa.table({**columns, "id": [f"{prefix}{row:08d}" for row in range(len(texts))], "text": texts}, DOCS)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchmarks.measure import ROOT, Result, Row, Work, compare, rate
+from benchmarks.measure import ROOT, Result, Row, Work, compare, measure_rate
 from pipeline.filter.classifiers.fasttext import check_same, read_model
 from pipeline.filter.classifiers.language import extract_prose, judge
 from pipeline.filter.classifiers.language_training import judge_texts, load_model, read_sentences, train_language
@@ -46,7 +46,7 @@ def run(*, n_docs: int = 4_000, pages: Path | None = None) -> Result:
             return True
 
         def details() -> list[Row]:
-            whole = rate(lambda: judge_texts(params, path, texts), texts.nbytes / 1e6)
+            whole = measure_rate(lambda: judge_texts(params, path, texts), texts.nbytes / 1e6)
             rows: list[Row] = [{"variant": "ours from documents on", "value": whole, "unit": "MB/s of documents"}]
             return rows if pages is None else [*rows, *judge_pages(params, path, pages)]
 

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.measure import Result, Row, seconds
+from benchmarks.measure import Result, Row, measure_seconds
 from pipeline.download.tombstones import make_tombstone
 from pipeline.ledger import takedown
 from pipeline.ledger.diff import compare_snapshots
@@ -67,7 +67,9 @@ def make_parts(n_docs: int) -> Iterator[Part]:
 
 def _make_part(rng: np.random.Generator, text: bytes, n: int, file: int, n_files: int) -> Part:
     low, high = file * 2**64 // n_files, (file + 1) * 2**64 // n_files - 1
-    ids = hexadecimal(np.sort(rng.integers(low, high, n, np.uint64)), rng.integers(0, 2**63, n).astype(np.uint64))
+    ids = format_hexadecimal(
+        np.sort(rng.integers(low, high, n, np.uint64)), rng.integers(0, 2**63, n).astype(np.uint64)
+    )
     at = int(rng.integers(0, len(text) - n * TEXT_BYTES[1]))
     offsets = (at + np.cumsum(np.append(0, rng.integers(*TEXT_BYTES, n)))).astype(np.int32)
     numbers = pa.array(np.arange(file * DOCS_PER_FILE, file * DOCS_PER_FILE + n)).cast(pa.string())
@@ -87,7 +89,7 @@ def _make_part(rng: np.random.Generator, text: bytes, n: int, file: int, n_files
     return Part(pa.table(columns, DOCS), pa.table({"id": ids, **scores}), decision)
 
 
-def hexadecimal(high: np.ndarray, low: np.ndarray) -> pa.StringArray:
+def format_hexadecimal(high: np.ndarray, low: np.ndarray) -> pa.StringArray:
     """Return 128-bit numbers as 32 hexadecimal digits each."""
     raw = np.stack([high, low], axis=1).astype(">u8").view(np.uint8)
     digits = np.frombuffer(b"0123456789abcdef", np.uint8)
@@ -226,7 +228,9 @@ def measure_commands(before: DataSnapshot, after: DataSnapshot, n_docs: int) -> 
         return lambda: explain(before, query, [], registry, Path("none"))
 
     def take(kind: str, value: str) -> Callable[[], object]:
-        return lambda: takedown.plan_takedown(before, [make_tombstone(kind, value, "asked")], registry, with_duplicates=False)
+        return lambda: takedown.plan_takedown(
+            before, [make_tombstone(kind, value, "asked")], registry, with_duplicates=False
+        )
 
     words, domain, license = doc["text"][20:90], "site77.example.org", "CC-BY-NC-4.0"
     commands: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
@@ -241,8 +245,8 @@ def measure_commands(before: DataSnapshot, after: DataSnapshot, n_docs: int) -> 
         "diff A B": (lambda: compare_snapshots(before, after), plain.differences),
         "replay": (lambda: replay_thresholds(before.final, [f"{PARAM}=51"]), lambda: plain.replay(51.0)),
     }
-    took = {name: (*best_of_two(ours), peak_memory_gb()) for name, (ours, _) in commands.items()}
-    plain_seconds = {name: best_of_two(peer)[0] for name, (_, peer) in commands.items()}
+    took = {name: (*measure_best_of_two(ours), get_peak_memory_gb()) for name, (ours, _) in commands.items()}
+    plain_seconds = {name: measure_best_of_two(peer)[0] for name, (_, peer) in commands.items()}
     rows: list[Row] = [
         {"command": name, "s": wall, "CPU s": cpu, "peak GB so far": memory, "plain, s": plain_seconds[name]}
         for name, (wall, cpu, memory) in took.items()
@@ -252,16 +256,16 @@ def measure_commands(before: DataSnapshot, after: DataSnapshot, n_docs: int) -> 
     return Result(work, "answers/hour", ours, peer, peer_name, details=rows)
 
 
-def best_of_two(call: Callable[[], object]) -> tuple[float, float]:
+def measure_best_of_two(call: Callable[[], object]) -> tuple[float, float]:
     """Return wall-clock seconds and processor seconds of the better of two calls; the first one may wait for the disk."""
     rounds: list[tuple[float, float]] = []
     for _ in range(2):
         cpu = time.process_time()
-        wall = seconds(call, is_one_core=False)
+        wall = measure_seconds(call, is_one_core=False)
         rounds.append((wall, time.process_time() - cpu))
     return min(rounds)
 
 
-def peak_memory_gb() -> float:
+def get_peak_memory_gb() -> float:
     """Return the peak resident size of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -13,7 +13,7 @@ from typing import Any
 import datasketch
 
 from benchmarks.measure import Result, Work, compare
-from benchmarks.text.generated import docs_table, random_words
+from benchmarks.text.generated import make_docs_table, make_random_words
 from pipeline.dedupe.minhash.sketch import Sketches
 from pipeline.dedupe.seen.index_folder import FolderIndex
 from pipeline.dedupe.seen.runs import Settings, sketch_docs
@@ -47,11 +47,11 @@ def run(*, n_docs: int = 10_000, n_queries: int = 2_000, n_words: int = 300) -> 
 
 def write_docs(folder: Path, n_docs: int, n_words: int, known_frac: float, first_new: int) -> Path:
     """Write documents; for `known_frac` of them, document i has the same words in every folder except for the last one."""
-    vocabulary = random_words(random.Random(1))
+    vocabulary = make_random_words(random.Random(1))
     seeds = [i if i % 10 < 10 * known_frac else first_new + i for i in range(n_docs)]
     texts = [" ".join([*random.Random(seed).choices(vocabulary, k=n_words - 5), folder.name]) for seed in seeds]
     with ShardWriter(folder) as writer:
-        writer.write(docs_table(texts, prefix=f"{folder.name}-"))
+        writer.write(make_docs_table(texts, prefix=f"{folder.name}-"))
     return folder
 
 
@@ -64,31 +64,33 @@ class DatasketchIndex:
         self.sets: dict[Any, frozenset[int]] = {}
         for part in parts:
             for row, name in enumerate(part.ids.to_pylist()):
-                self.lsh.insert(name, lean_minhash(part.signatures[row]), check_duplication=False)
-                self.sets[name] = shingle_set(part, row)
+                self.lsh.insert(name, make_lean_minhash(part.signatures[row]), check_duplication=False)
+                self.sets[name] = make_shingle_set(part, row)
 
     def query(self, parts: list[Sketches]) -> list[Answer]:
         """Return the most similar old document for each row, and its similarity."""
         answers: list[Answer] = []
         for part in parts:
             for row, signature in enumerate(part.signatures):
-                names: list[Any] = self.lsh.query(lean_minhash(signature))
-                candidates = [(-jaccard(shingle_set(part, row), self.sets[name]), str(name)) for name in names]
+                names: list[Any] = self.lsh.query(make_lean_minhash(signature))
+                candidates = [
+                    (-compute_jaccard(make_shingle_set(part, row), self.sets[name]), str(name)) for name in names
+                ]
                 best = min((pair for pair in candidates if -pair[0] >= MIN_JACCARD), default=None)
                 answers.append((best[1], -best[0]) if best else (None, 0.0))
         return answers
 
 
-def lean_minhash(signature: Any) -> datasketch.LeanMinHash:
+def make_lean_minhash(signature: Any) -> datasketch.LeanMinHash:
     """Return datasketch's form of one of our signatures."""
     return datasketch.LeanMinHash(seed=SETTINGS.seed, hashvalues=signature, scheme=SETTINGS.scheme)
 
 
-def shingle_set(part: Sketches, row: int) -> frozenset[int]:
+def make_shingle_set(part: Sketches, row: int) -> frozenset[int]:
     """Return the shingles of one document."""
     return frozenset(part.shingles.hashes[part.shingles.offsets[row] : part.shingles.offsets[row + 1]].tolist())
 
 
-def jaccard(left: frozenset[int], right: frozenset[int]) -> float:
+def compute_jaccard(left: frozenset[int], right: frozenset[int]) -> float:
     """Return the Jaccard similarity of two sets."""
     return len(left & right) / len(left | right)

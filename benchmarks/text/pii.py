@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 from datatrove.pipeline.formatters import PIIFormatter
 
-from benchmarks.measure import Result, Row, Work, compare, rate
-from benchmarks.text.generated import random_words
+from benchmarks.measure import Result, Row, Work, compare, measure_rate
+from benchmarks.text.generated import make_random_words
 from pipeline.filter.pii.redact import redact
 
 N_WORDS, SEED = 300, 1
@@ -33,7 +33,9 @@ def run(*, n_docs: int = 2_000) -> Result:
         return [formatter.format(text) for text in texts]
 
     def details() -> list[Row]:
-        return [{"variant": "ours with all kinds of personal data", "MB/s": rate(lambda: redact(column), megabytes)}]
+        return [
+            {"variant": "ours with all kinds of personal data", "MB/s": measure_rate(lambda: redact(column), megabytes)}
+        ]
 
     work = f"email and IP addresses in {n_docs} documents of {N_WORDS} words"
     described = Work(work, "MB/s", megabytes, "datatrove PIIFormatter")
@@ -43,7 +45,7 @@ def run(*, n_docs: int = 2_000) -> Result:
 def make_texts(n_docs: int) -> list[str]:
     """Return documents of words with numbers among them; one in ten has an address."""
     rng, texts = random.Random(SEED), list[str]()
-    words = random_words(rng)
+    words = make_random_words(rng)
     for number in range(n_docs):
         parts = [rng.choice(NUMBERS) if rng.random() < 0.03 else rng.choice(words) for _ in range(N_WORDS)]
         if number % 10 == 0:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks.measure import Result, Work, compare
-from benchmarks.text.generated import random_words
+from benchmarks.text.generated import make_random_words
 from pipeline.filter.classifiers.fasttext import check_same, read_model
 from pipeline.filter.classifiers.quality import extract_quality_words
 from pipeline.filter.classifiers.quality_training import score_texts, train_quality
@@ -57,7 +57,7 @@ def run(*, n_docs: int = 4_000) -> Result:
 def make_texts(n_docs: int) -> list[str]:
     """Return documents from two halves of a vocabulary, words distributed as in language: a few often, most of them rarely."""
     rng = random.Random(SEED)
-    words = random_words(rng, VOCABULARY)
+    words = make_random_words(rng, VOCABULARY)
     weights = [1 / (rank + 10) for rank in range(VOCABULARY)]
     sides = weights, weights[::-1]
     return [" ".join(rng.choices(words, sides[n % 2], k=N_WORDS)).capitalize() + "." for n in range(n_docs)]

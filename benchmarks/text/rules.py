@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.measure import ROOT, Result, Row, Work, compare, rate
+from benchmarks.measure import ROOT, Result, Row, Work, compare, measure_rate
 from pipeline.filter import steps
 from pipeline.filter.decisions import PASSES, FilterStep, find_first_broken, run_steps
 from pipeline.filter.params import C4, FineWeb
@@ -54,9 +54,9 @@ class Filters(NamedTuple):
     fineweb: FilterStep
 
 
-def paper_filters() -> Filters:
+def make_paper_filters() -> Filters:
     """Return each set of rules as a step of its own, Gopher's with the thresholds of the recipe for web pages."""
-    quality, repetition = gopher_thresholds()
+    quality, repetition = make_gopher_thresholds()
     return Filters(
         present(steps.make_gopher_step(quality, None)),
         present(steps.make_gopher_step(None, repetition)),
@@ -65,7 +65,7 @@ def paper_filters() -> Filters:
     )
 
 
-def gopher_thresholds() -> tuple[dict[str, Any], dict[str, Any]]:
+def make_gopher_thresholds() -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the thresholds for quality and for repetition: those of the paper, which are datatrove's defaults."""
     params = load_params(ROOT / "docs" / "recipes" / "web.yaml").filter
     assert params.gopher_quality is not None
@@ -104,14 +104,14 @@ def _document(rng: random.Random, sentences: Sequence[str]) -> str:
     return "".join(line + rng.choice(ends) for line in lines)
 
 
-def decisions(texts: pa.StringArray, step: FilterStep) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def compute_decisions(texts: pa.StringArray, step: FilterStep) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return for each document whether it passes the step's rules."""
     ids = pa.array([""] * len(texts))
     scores = pa.Table.from_batches([run_steps(pa.record_batch({"id": ids, "text": texts}), [step])])
     return find_first_broken(scores, step.rules) == PASSES
 
 
-def peer_filters() -> list[Any]:
+def make_peer_filters() -> list[Any]:
     """Return datatrove's filters in the order of `Filters`, with their defaults."""
     from datatrove.pipeline.filters import (
         C4QualityFilter,
@@ -123,7 +123,7 @@ def peer_filters() -> list[Any]:
     return [GopherQualityFilter(), GopherRepetitionFilter(), C4QualityFilter(), FineWebQualityFilter()]
 
 
-def peer_decisions(texts: Sequence[str], filters: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def compute_peer_decisions(texts: Sequence[str], filters: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return whether documents pass, one row per filter. Words of a document are cached for the next filters, as in datatrove."""
     from datatrove.data import Document
 
@@ -137,21 +137,24 @@ def peer_decisions(texts: Sequence[str], filters: Sequence[Any]) -> np.ndarray[A
 def run(*, n_docs: int = 400) -> Result:
     """Return kilobytes of text per second through all rules. Raises: `UserError` if over 0.5 % of the decisions differ."""
     texts = documents(n_docs)
-    column, filters, peers = pa.array(texts, pa.string()), paper_filters(), peer_filters()
-    both = present(steps.make_gopher_step(*gopher_thresholds()))
+    column, filters, peers = pa.array(texts, pa.string()), make_paper_filters(), make_peer_filters()
+    both = present(steps.make_gopher_step(*make_gopher_thresholds()))
     kilobytes = sum(len(text.encode()) for text in texts) / 1e3
 
     def ours() -> Any:
-        return np.array([decisions(column, step) for step in (both, filters.c4, filters.fineweb)])
+        return np.array([compute_decisions(column, step) for step in (both, filters.c4, filters.fineweb)])
 
     def peer() -> Any:
-        kept = peer_decisions(texts, peers)
+        kept = compute_peer_decisions(texts, peers)
         return np.array([kept[0] & kept[1], kept[2], kept[3]])
 
     def details() -> list[Row]:
-        kept, rows = peer_decisions(texts, peers), list[Row]()
+        kept, rows = compute_peer_decisions(texts, peers), list[Row]()
         for name, step, theirs in zip(Filters._fields, filters, kept, strict=True):
-            mine, speed = decisions(column, step), rate(lambda step=step: decisions(column, step), kilobytes / 1e3)
+            mine, speed = (
+                compute_decisions(column, step),
+                measure_rate(lambda step=step: compute_decisions(column, step), kilobytes / 1e3),
+            )
             rows.append({"filter": name, "equal %": 100 * float((mine == theirs).mean()), "MB/s": speed})
         return rows
 

@@ -85,7 +85,7 @@ def read_vocabulary_options(words: Sequence[str]) -> dict[str, Callable[[], Enco
             )
         if not Path(path).is_file():
             raise UserError(f"--vocabularies {name}: no such file", path, "name a tokenizer.json or a .tiktoken file")
-        found[name] = lambda path=Path(path): peer_encoder(path)
+        found[name] = lambda path=Path(path): make_peer_encoder(path)
     return found
 
 
@@ -98,9 +98,9 @@ def find_local_vocabularies(environment: Mapping[str, str]) -> dict[str, Callabl
         path = cache / hashlib.sha1(f"{ENCODINGS}{encoding}.tiktoken".encode()).hexdigest()
         hub = [kept for repo in HUB_NAMES.get(name, ()) if (kept := _in_hub_cache(repo))]
         if path.is_file():
-            found[name] = lambda path=path, encoding=encoding: tiktoken_encoder(path, encoding)
+            found[name] = lambda path=path, encoding=encoding: make_tiktoken_encoder(path, encoding)
         elif hub:
-            found[name] = lambda path=hub[0]: peer_encoder(path)
+            found[name] = lambda path=hub[0]: make_peer_encoder(path)
     return found
 
 
@@ -111,10 +111,10 @@ def _in_hub_cache(repo: str) -> Path | None:
     return Path(kept) if isinstance(kept, str) else None
 
 
-def peer_encoder(path: Path) -> Encode:
+def make_peer_encoder(path: Path) -> Encode:
     """Return the encoder of a vocabulary file. Raises: `UserError` for a file that gigatoken can't read."""
     if path.suffix == ".tiktoken":
-        return tiktoken_encoder(path, path.stem)
+        return make_tiktoken_encoder(path, path.stem)
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         description["added_tokens"] = []
@@ -124,7 +124,7 @@ def peer_encoder(path: Path) -> Encode:
         raise UserError(f"{path}: not a tokenizer.json of byte-level BPE", found, "name another file") from error
 
 
-def tiktoken_encoder(path: Path, encoding: str) -> Encode:
+def make_tiktoken_encoder(path: Path, encoding: str) -> Encode:
     """Return the encoder of a .tiktoken file; the split pattern is not in it and follows from the encoding's name."""
     pattern = {"r50k_base": "gpt2", "gpt2": "gpt2", "cl100k_base": "cl100k", "o200k_base": "o200k"}.get(encoding)
     if pattern is None:

@@ -24,7 +24,7 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from benchmarks.measure import Result, Work, compare
-from benchmarks.text.generated import random_words
+from benchmarks.text.generated import make_random_words
 from pipeline.download.params import Warc
 from pipeline.download.readers.warc import open_source
 
@@ -83,7 +83,7 @@ def read_with_peer(path: Path) -> tuple[list[Page], int]:
 def make_archive(n_pages: int) -> bytes:
     """Return an archive of `n_pages` pages with their requests and metadata; beside every tenth are a picture and an error."""
     rng = random.Random(1)
-    words = random_words(rng, 8_000, max_chars=11)
+    words = make_random_words(rng, 8_000, max_chars=11)
     out = io.BytesIO()
     writer: Any = WARCWriter(out, gzip=True)
     fields = {"WARC-IP-Address": "192.0.2.1", "WARC-Identified-Payload-Type": "text/html"}
@@ -98,16 +98,19 @@ def make_archive(n_pages: int) -> bytes:
         request = [("Host", "site.example"), ("Accept", "*/*")]
         write("request", url, b"", StatusAndHeaders(f"GET /articles/{number} HTTP/1.1", request))
         write(
-            "response", url, make_page(rng, words, number).encode(), response_head("200 OK", "text/html; charset=UTF-8")
+            "response",
+            url,
+            make_page(rng, words, number).encode(),
+            make_response_head("200 OK", "text/html; charset=UTF-8"),
         )
         if number % 10 == 0:
-            write("response", url + ".png", rng.randbytes(20_000), response_head("200 OK", "image/png"))
-            write("response", url + "x", b"<h1>not found</h1>", response_head("404 Not Found", "text/html"))
+            write("response", url + ".png", rng.randbytes(20_000), make_response_head("200 OK", "image/png"))
+            write("response", url + "x", b"<h1>not found</h1>", make_response_head("404 Not Found", "text/html"))
         write("metadata", url, b"fetchTimeMs: 312\r\ncharset-detected: UTF-8\r\n")
     return out.getvalue()
 
 
-def response_head(status: str, kind: str) -> Any:
+def make_response_head(status: str, kind: str) -> Any:
     """Return the status line and headers of a response."""
     fields = {"Date": "Fri, 01 May 2026 10:00:00 GMT", "Server": "nginx", "Content-Type": kind, "Vary": "Accept"}
     return StatusAndHeaders(status, [*fields.items()], protocol="HTTP/1.1")

@@ -19,7 +19,7 @@ import mwparserfromhell
 import mwxml
 
 from benchmarks.measure import Result, Work, compare
-from benchmarks.text.generated import random_words
+from benchmarks.text.generated import make_random_words
 from pipeline.download.params import Wikipedia
 from pipeline.download.readers.wikipedia import open_source
 
@@ -71,7 +71,7 @@ def read_with_peer(path: Path) -> tuple[list[tuple[str, str]], int]:
 def make_dump(n_articles: int) -> str:
     """Return a dump of `n_articles` articles, as many redirects and half as many talk pages."""
     rng = random.Random(1)
-    words = random_words(rng, max_chars=11)
+    words = make_random_words(rng, max_chars=11)
     pages: list[str] = []
     for number in range(n_articles):
         pages.append(page(f"Article {number}", 0, 3 * number + 1, article(rng, words)))

@@ -88,11 +88,11 @@ def compare(
     ours, best = 0.0, None
     for work in works:
         speed = ours_on(work, device, steps=steps)
-        full, causal = (mfu(speed.tokens_per_second, flops, peak) for flops in flops_per_token(work.config))
+        full, causal = (mfu(speed.tokens_per_second, flops, peak) for flops in compute_flops_per_token(work.config))
         row = describe(work.name, "ours", speed.tokens_per_second, full, speed.memory_bytes)
         rows.append({**row, "causal MFU %": causal, "planned GB": speed.planned_bytes / 1e9})
         ours, best = full, None
-        for peer in peers_on(work, device, steps, checkouts or Checkouts()):
+        for peer in measure_peers(work, device, steps, checkouts or Checkouts()):
             theirs = mfu(peer.tokens_per_second, peer.flops_per_token, peak)
             rows.append(describe(work.name, peer.name, peer.tokens_per_second, theirs, peer.memory_bytes))
             best = max(best or (theirs, peer.name), (theirs, peer.name))
@@ -113,7 +113,7 @@ def describe(
     return {**row, "causal MFU %": None, "GB": memory_gb, "planned GB": None}
 
 
-def flops_per_token(config: ModelConfig) -> tuple[int, int]:
+def compute_flops_per_token(config: ModelConfig) -> tuple[int, int]:
     """Return FLOPs per token of a training step, with full and with causal attention."""
     causal = config.count_flops_per_token()
     return causal + 6 * config.n_layer * config.n_head * config.d_head * config.seq_len, causal
@@ -180,7 +180,7 @@ def free_memory(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def peers_on(work: Work, device: torch.device, steps: int, checkouts: Checkouts) -> list[PeerSpeed]:
+def measure_peers(work: Work, device: torch.device, steps: int, checkouts: Checkouts) -> list[PeerSpeed]:
     """Run the peers whose checkouts were given, on as many tokens, each in its own process after ours has freed its memory."""
     free_memory(device)
     found: list[PeerSpeed] = []

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from benchmarks.measure import Result, Row, Work, compare, rate
-from benchmarks.serving.models import VOCAB_SIZE, default_model
+from benchmarks.measure import Result, Row, Work, compare, measure_rate
+from benchmarks.serving.models import VOCAB_SIZE, make_default_model
 from model.data.batches import Batch, Batches, RowBatches, StreamBatches, TokenStream
 from model.data.documents import PackedRows
 from model.data.prefetch import Prefetcher
@@ -93,7 +93,7 @@ def make_batches(batches: Batches, n_batches: int) -> float:
 
 def run(*, n_tokens: int = 20_000_000, n_batches: int = 500, n_steps: int = 24) -> Result:
     """Return batches per second that one core makes; the details have how long training waits."""
-    config = default_model().config
+    config = make_default_model().config
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         starts, lengths = write_tokens(folder, n_tokens)
@@ -108,8 +108,8 @@ def run(*, n_tokens: int = 20_000_000, n_batches: int = 500, n_steps: int = 24) 
                 wait, step = measure_waiting(Transformer(config), ahead, n_steps, folder / "checkpoints")
             seconds_per_batch = {
                 "waiting for a batch": wait,
-                "making one, plain": 1 / rate(lambda: make_batches(plain, n_batches), n_batches),
-                "making one, packed and masked": 1 / rate(lambda: make_batches(packed, n_batches), n_batches),
+                "making one, plain": 1 / measure_rate(lambda: make_batches(plain, n_batches), n_batches),
+                "making one, packed and masked": 1 / measure_rate(lambda: make_batches(packed, n_batches), n_batches),
             }
             return [{"": name, "µs": 1e6 * s, "% of a step": 100 * s / step} for name, s in seconds_per_batch.items()]
 

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks.__main__ import PARSERS, claim, find_benchmarks, load_benchmark, main
-from benchmarks.measure import Result, Work, compare, one_core, rate, require_checkout
+from benchmarks.measure import Result, Work, compare, measure_rate, require_checkout, use_one_core
 from pipeline.frame.errors import UserError
 from tests.conftest import ROOT
 
@@ -67,10 +67,10 @@ def test_one_core_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("MINIGPT_ENGINE", raising=False)
     before = pa.cpu_count()
-    with one_core():
+    with use_one_core():
         assert (os.environ["MINIGPT_ENGINE"], pa.cpu_count()) == ("serial", 1)
     assert ("MINIGPT_ENGINE" in os.environ, pa.cpu_count()) == (False, before)
-    assert rate(lambda: loop(1_000), 1.0, 1) > 0
+    assert measure_rate(lambda: loop(1_000), 1.0, 1) > 0
 
 
 def test_results_are_written_with_machine_date_and_commit(

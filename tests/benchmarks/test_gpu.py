@@ -10,7 +10,7 @@ import torch
 from benchmarks.__main__ import find_benchmarks, main, show
 from benchmarks.peers.gpu_peers import PeerSpeed, nanochat, read_torchtitan
 from benchmarks.training import gpu
-from benchmarks.training.gpu import Work, compare, flops_per_token, mfu
+from benchmarks.training.gpu import Work, compare, compute_flops_per_token, mfu
 from model.network.config import ModelConfig
 from tests.conftest import ROOT, read_yaml
 
@@ -25,7 +25,7 @@ TINY = Work(
 
 def test_flops_are_six_a_weight_and_token_and_the_attentions() -> None:
     weights = 64 * 32 + 4 * 32 * 32 + 3 * 32 * 64
-    full, causal = flops_per_token(TINY.config)
+    full, causal = compute_flops_per_token(TINY.config)
     assert full == 6 * weights + 12 * 1 * 2 * 16 * 16
     assert full - causal == 6 * 2 * 16 * 16
 
@@ -33,7 +33,7 @@ def test_flops_are_six_a_weight_and_token_and_the_attentions() -> None:
 def test_mfu_is_the_share_of_the_peak() -> None:
     assert mfu(1e5, 4e9, peak=1000.0) == pytest.approx(40.0)
     # nanochat's own figures: 12 layers of 768 reach 41 % of 989 TFLOP/s, which is some 0.4 M tokens/s
-    full, _ = flops_per_token(gpu.SMALL)
+    full, _ = compute_flops_per_token(gpu.SMALL)
     assert mfu(0.48e6, full, peak=989.0) == pytest.approx(41, abs=2)
 
 
@@ -55,7 +55,7 @@ def test_without_a_gpu_it_says_so_and_nothing_is_wrong(
 
 
 def test_the_whole_way_on_a_cpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    flops, _ = flops_per_token(TINY.config)
+    flops, _ = compute_flops_per_token(TINY.config)
     peers = [PeerSpeed("slow", 1.0, flops, 0), PeerSpeed("fast", 2.0, flops, 10**9)]
     monkeypatch.setattr(gpu, "peers_on", lambda *what: peers)
     monkeypatch.setattr(gpu, "get_peak_tflops", lambda device: (1.0, "a CPU"))

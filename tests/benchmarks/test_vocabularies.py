@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.text import vocabularies
-from benchmarks.text.vocabularies import ENCODINGS, peer_encoder
+from benchmarks.text.vocabularies import ENCODINGS, make_peer_encoder
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe
 from tests.conftest import ROOT
 from tests.pipeline.conftest import write_docs
@@ -60,7 +60,7 @@ def test_the_same_vocabulary_in_any_form_gives_the_same_figures(
     assert "not on this machine: gpt2" in said
     assert "cl100k" in Path("var/tokenizer/report.md").read_text()
     for path in ("tokenizer/tokenizer.json", "cl100k_base.tiktoken"):
-        _, lengths = peer_encoder(Path(path))(TEXTS)
+        _, lengths = make_peer_encoder(Path(path))(TEXTS)
         assert lengths.tolist() == [len(ids) for ids in tokenizer.encode_batch(TEXTS)]
 
 
