@@ -100,16 +100,16 @@ class Passages:
     def find(self, query: str, limit: int = MAX_PASSAGES) -> list[FoundPassage]:
         """Return at most `limit` passages, best first. Raises: sqlite3.Error for a damaged file."""
         query = query.encode("utf-8", "ignore").decode()[:MAX_QUERY_CHARS]
-        found: dict[FoundPassage, None] = {}
+        passages: dict[FoundPassage, None] = {}
         with closing(self._connect()) as connection:
             for ranking in (_find_by_title, _find_by_tail, _find_by_words):
                 for passage in ranking(connection, query):
-                    found[passage] = None
-                    if len(found) == limit:
+                    passages[passage] = None
+                    if len(passages) == limit:
                         break
-                if found:  # a weaker match next to a better one would only mislead a small model
+                if passages:  # a weaker match next to a better one would only mislead a small model
                     break
-        return list(found)
+        return list(passages)
 
     def count(self) -> int:
         """Return the number of passages. Raises: sqlite3.Error for a missing or damaged file."""

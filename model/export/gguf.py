@@ -1,7 +1,7 @@
 """Export a model folder for llama.cpp and Ollama.
 
 In: a folder that pretrain or sft wrote, with a BPE tokenizer. Out: one GGUF file in f32, f16 or q8_0 (blocks of 32 8-bit weights
-that share one scale; vectors stay f32), and beside it a Modelfile for `ollama create`. Tensors are renamed and rounded, nothing
+that share one scale; vectors stay f32), and next to it a Modelfile for `ollama create`. Tensors are renamed and rounded, nothing
 else. Memory: the model once. A partial export never appears under the target's name.
 """
 
@@ -71,8 +71,8 @@ def export_gguf(source: Path, target: Path, kind: str = "f16") -> None:
             f"gguf needs a byte-level BPE tokenizer (train_tokenizer.kind: bpe); found type {description['type']} without merges; "
             "export hf instead."
         )
-    beside = get_modelfile_path(target)
-    for path in (target, beside):
+    modelfile = get_modelfile_path(target)
+    for path in (target, modelfile):
         check_absent(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
@@ -89,7 +89,7 @@ def export_gguf(source: Path, target: Path, kind: str = "f16") -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    beside.write_text(format_modelfile(target.name, config, get_pretokenizer_name(tokenizer)), encoding="utf-8")
+    modelfile.write_text(format_modelfile(target.name, config, get_pretokenizer_name(tokenizer)), encoding="utf-8")
     partial.rename(target)
 
 

@@ -1,1 +1,1 @@
-"""The tokenizer: training, encoding, the chat template and the files beside it."""
+"""The tokenizer: training, encoding, the chat template and the files that store it."""
