@@ -1,4 +1,4 @@
-"""Overlap with evaluation sets equals a measure_naively implementation."""
+"""Overlap with evaluation sets equals a naive implementation."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Each rule drops documents for its own reason, the language model is accurate, and the counts reconcile."""
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run_stage time)
+# (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
 import hashlib

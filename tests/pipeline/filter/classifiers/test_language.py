@@ -30,7 +30,7 @@ Matrix or vector norm of the given array.
 Parameters
 ----------
 x : array_like
-    Input array. If `axis` is None, `x` must be extract_one or two dimensional.
+    Input array. If `axis` is None, `x` must be one or two dimensional.
 
 Examples
 --------
@@ -53,7 +53,7 @@ def extract_one(text: str) -> str:
 def test_prose_excludes_code_signatures_and_doctests() -> None:
     assert extract_one(DOC) == (
         "matrix or vector norm of the given array "
-        "input array if is none must be extract_one or two dimensional "
+        "input array if is none must be one or two dimensional "
         "the norm is computed by a well known formula isn t it"
     )
 

@@ -70,7 +70,7 @@ def test_citations_are_removed_from_surviving_lines() -> None:
         ("He said “Stop.” Then he went.", 2),
         ("Wait... what is it?", 1),
         ("", 0),
-        ("Not a sentence\nThis clean_one is.\nAnd this.", 1),
+        ("Not a sentence\nThis one is.\nAnd this.", 1),
     ],
 )
 def test_sentences_are_counted_like_spacys(text: str, n: int) -> None:

@@ -1,4 +1,4 @@
-"""Gopher's measure_repetition scores equal a naive implementation of their definition."""
+"""Gopher's repetition scores equal a naive implementation of their definition."""
 
 from __future__ import annotations
 
