@@ -159,8 +159,8 @@ def measure_mfu(params: Params, device: Device, n_devices: int) -> Device:
 
 
 def measure_tokens_per_second(config: ModelConfig, rows: int, micro_rows: int, n_threads: int) -> float:
-    """Return the speed of the fastest of a few real steps on random tokens, in one process with `n_threads` threads. Other processes
-    would also use some of the machine's memory bandwidth."""
+    """Return the speed of the fastest of a few real steps on random tokens, in one process with `n_threads` threads. Other
+    processes would also use some of the machine's memory bandwidth."""
     import torch
 
     from model.data.batches import Batch

@@ -191,7 +191,8 @@ def norm_backward(a):
 
 
 def split_heads(a):
-    """Split qkv [B T (H+2G)K] into q [B G T H/G K] and k [B G T K], normalized and rotated, q also divided by √K; and v [B G T K]."""
+    """Split qkv [B T (H+2G)K] into q [B G T H/G K] and k [B G T K], normalized and rotated, q also divided by √K; and
+    v [B G T K]."""
     a = carray(a, (N_ARGUMENTS,))
     n, n_tokens, n_head, n_kv, width, eps = a[0], a[1], a[2], a[3], a[4], decode_float(a[5])
     qkv, q, k, v = bf16_at(a[6]), bf16_at(a[7]), bf16_at(a[8]), bf16_at(a[9])

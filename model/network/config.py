@@ -12,7 +12,8 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The sizes of a decoder with Qwen3's architecture. `n_*` are counts, `d_*` widths; `seq_len` is the context window in tokens."""
+    """The sizes of a decoder with Qwen3's architecture. `n_*` are counts, `d_*` widths; `seq_len` is the context window in
+    tokens."""
 
     vocab_size: int
     seq_len: int

@@ -169,8 +169,8 @@ def count_matrix_values(config: ModelConfig) -> int:
 
 
 def count_optimizer_bytes(config: ModelConfig) -> int:
-    """Return the bytes of the optimizer state: one fp32 momentum per matrix value, two fp32 moments for all others. Every rank holds
-    them all: only the work is shared."""
+    """Return the bytes of the optimizer state: one fp32 momentum per matrix value, two fp32 moments for all others. Every rank
+    holds them all: only the work is shared."""
     matrices = count_matrix_values(config)
     return 4 * matrices + 8 * (config.n_parameters - matrices)
 
@@ -205,7 +205,8 @@ def _get_norm_width(run: PhaseRun) -> int:
 
 
 def _count_mask_bytes(run: PhaseRun, width: int) -> int:
-    """Return the bytes of one row's document mask; a compiled step on a GPU uses blocks instead (model.training.document_blocks)."""
+    """Return the bytes of one row's document mask; a compiled step on a GPU uses blocks instead
+    (model.training.document_blocks)."""
     is_materialized = run.masks_documents and not (run.is_cuda and run.is_compiled)
     return width * run.config.seq_len**2 if is_materialized else 0
 
@@ -252,8 +253,8 @@ def count_recomputation_bytes(run: PhaseRun) -> int:
 
 
 def count_loss_bytes(run: PhaseRun) -> int:
-    """Return the buffers of the loss: hidden states and their gradient, the gradient of the projection twice and of a chunk, and the
-    fp32 logits of one chunk four times."""
+    """Return the buffers of the loss: hidden states and their gradient, the gradient of the projection twice and of a chunk,
+    and the fp32 logits of one chunk four times."""
     c, width = run.config, 2 if run.is_bf16 else 4
     n_tokens = run.rows_at_once * c.seq_len
     table = c.n_embedding_parameters * (4 + width)
@@ -262,8 +263,8 @@ def count_loss_bytes(run: PhaseRun) -> int:
 
 
 def count_sharded_update_bytes(run: PhaseRun) -> int:
-    """Return the peak of model.training.optim.ShardedMuon, one group at a time: a device's rows as they are sent and received, in low
-    precision and fp32, and of the matrices that it orthogonalizes the parts, the whole, their stack, two versions and two
+    """Return the peak of model.training.optim.ShardedMuon, one group at a time: a device's rows as they are sent and received,
+    in low precision and fp32, and of the matrices that it orthogonalizes the parts, the whole, their stack, two versions and two
     products."""
     width = 2 if run.is_bf16 else 4
     largest = 0

@@ -1,4 +1,5 @@
-"""Activation checkpointing: recompute activations in the backward pass instead of storing them. Same gradients, less memory, more time.
+"""Activation checkpointing: recompute activations in the backward pass instead of storing them. Same gradients, less memory,
+more time.
 
 In: a kind. Out: a function that runs one layer of a transformer. `none` stores every activation. `selective` stores the outputs of
 matrix products and attention and recomputes norms, rotations and gates: 0.4 to 0.5 of the memory, no extra matrix product.

@@ -139,6 +139,7 @@ class FusedStep:
         return nats
 
     def _allocate(self, rows: int, tokens: int) -> None:
+        """Allocate all buffers for a batch shape and a number of threads, unless they already have these sizes."""
         shape = (rows, tokens, torch.get_num_threads())
         if self._shape == shape:
             return

@@ -85,7 +85,8 @@ def name_digests(folder: Path, digests: bytes, n_written: int) -> dict[str, str]
 
 
 def make_reader(like: Mapping[str, Tensor]) -> Read:
-    """Return a function that reads this rank's rows of these weights and of their optimizer state, however many ranks wrote them."""
+    """Return a function that reads this rank's rows of these weights and of their optimizer state, however many ranks wrote
+    them."""
     return partial(_read_rows, like)
 
 

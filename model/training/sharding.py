@@ -1,4 +1,5 @@
-"""Fully sharded training: each rank holds its rows of every weight, gradient and moment (FSDP2, torch.distributed.fsdp.fully_shard).
+"""Fully sharded training: each rank holds its rows of every weight, gradient and moment (FSDP2,
+torch.distributed.fsdp.fully_shard).
 
 In: a model with fp32 weights, whole on each rank. Out: the same model with DTensors as parameters, and gradients on them, summed
 over the ranks. The weights of a layer are gathered in the compute dtype, used and freed; its gradients are reduce-scattered in

@@ -46,6 +46,7 @@ class Range(Section):
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def contains(self, value: Choice) -> bool:
+        """Return whether a value is a number in the range."""
         is_number = isinstance(value, int if self.is_whole else int | float) and not isinstance(value, bool)
         return is_number and self.low <= value <= self.high  # pyright: ignore[reportOperatorIssue]
 

@@ -32,8 +32,9 @@ MOST_PENDING = 500  # steps buffered for a slow or unreachable server: 2 MB, and
 class Curves:
     """Logs each step to the MLflow run of a key, new or resumed, without waiting for the server.
 
-    A daemon thread imports MLflow (3 s, 120 MB) and opens the run. From then on MLflow's own asynchronous queue sends the points. If
-    `MOST_PENDING` steps are unsent, further steps are dropped: steps.jsonl has them. A failing server is reported once, at the end.
+    A daemon thread imports MLflow (3 s, 120 MB) and opens the run. From then on MLflow's own asynchronous queue sends the
+    points. If `MOST_PENDING` steps are unsent, further steps are dropped: steps.jsonl has them. A failing server is reported
+    once, at the end.
     """
 
     def __init__(self, name: str, key: str) -> None:

@@ -1,7 +1,7 @@
 """Look up or measure the peak of a device in dense matrix products, the denominator of the MFU.
 
-In: a device. Out: TFLOP/s: the vendor's number for a known GPU, else the speed measured for a product. Time: 0.1 s on a CPU. Torch is
-imported only to measure: a plan for GPUs does not need it.
+In: a device. Out: TFLOP/s: the vendor's number for a known GPU, else the speed measured for a product. Time: 0.1 s on a CPU.
+Torch is imported only to measure: a plan for GPUs does not need it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def look_up_peak(name: str) -> float | None:
 
 
 def measure_peak(device: torch.device, *, is_bf16: bool = True, n_threads: int = 0) -> float:
-    """Return TFLOP/s of the fastest of `ROUNDS` products of two square matrices, on a CPU with `n_threads` threads (0 = unchanged)."""
+    """Return TFLOP/s of the fastest of `ROUNDS` products of two square matrices, on a CPU with `n_threads` threads (0 =
+    unchanged)."""
     import torch
 
     before = torch.get_num_threads()

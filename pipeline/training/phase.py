@@ -93,30 +93,23 @@ def run_training(
     """
     epochs = params.total_steps * batches.batch_rows / batches.n_rows
     log = print if world.is_main else (lambda _: None)
+    tokens = f"{params.total_steps} steps of {batches.batch_rows} x {model.config.seq_len} tokens, {epochs:.2f} epochs"
     log(
-        f"{stage}: {short(model.config.n_parameters)} parameters, {params.total_steps} steps of {batches.batch_rows} x "
-        f"{model.config.seq_len} tokens, {epochs:.2f} epochs, {world.n_ranks} process(es) on {world.device}"
+        f"{stage}: {short(model.config.n_parameters)} parameters, {tokens}, {world.n_ranks} process(es) on {world.device}"
     )
     if read("MINIGPT_SHARDING") == "full" and not world.is_sharded:
         log(f"{stage}: MINIGPT_SHARDING=full has no effect: there is only one process")
     peak = measure_peak_flops(world)
     events: list[TrainingEvent] = []
     bar = Bar(stage, params.total_steps, "steps", is_shown=world.is_main)
-    with bar, Live(stage, scratch) as live, Prefetcher(batches) as ahead:
-
-        def on_step(record: StepRecord) -> None:
-            if not bar.done:
-                bar.start_at(record.step - 1)
-            bar.advance(note=describe_step(record, compute_mfu(record.tokens_per_second, model, peak), bytes_per_token))
-            live.on_step(record)
-
+    with bar, Live(stage, scratch) as live, Prefetcher(batches) as prefetched:
         history = train(
             model,
-            ahead,
+            prefetched,
             settings=make_settings(params),
             checkpoints=scratch / "checkpoints",
             evaluate=evaluate,
-            on_step=on_step,
+            on_step=_make_on_step(bar, live, lambda rate: compute_mfu(rate, model, peak), bytes_per_token),
             on_message=lambda text: log(f"{stage}: {text}"),
             on_event=events.append,
             name_batch=lambda batch: name_documents(documents_of(batch)),
@@ -127,12 +120,30 @@ def run_training(
         return {}
     save_model(out, model, tokenizer, phase=stage, weights=weights)
     write_history(out / "history.jsonl", history)
-    metrics = summarize_run(history, model, epochs)
     report_speed(history[-1], model, peak)
-    if params.spikes or events:
-        metrics["batches_left_out"] = sum(len(event.left_out) for event in events)
-        write_events(out / "events.jsonl", events, documents_of)
-    return metrics
+    return summarize_run(history, model, epochs) | _write_skips(out, params, events, documents_of)
+
+
+def _make_on_step(
+    bar: Bar, live: Live, compute_step_mfu: Callable[[float], float], bytes_per_token: float
+) -> Callable[[StepRecord], None]:
+    """Return a function that shows each step in the progress bar and reports it live."""
+
+    def on_step(record: StepRecord) -> None:
+        if not bar.done:
+            bar.start_at(record.step - 1)
+        bar.advance(note=describe_step(record, compute_step_mfu(record.tokens_per_second), bytes_per_token))
+        live.on_step(record)
+
+    return on_step
+
+
+def _write_skips(out: Path, params: Optimization, events: list[TrainingEvent], documents_of: DocumentsOf) -> Metrics:
+    """Write events.jsonl and return its metrics, if batches could be or were skipped."""
+    if not (params.spikes or events):
+        return {}
+    write_events(out / "events.jsonl", events, documents_of)
+    return {"batches_left_out": sum(len(event.left_out) for event in events)}
 
 
 def _gather_on_main(model: Transformer, world: World) -> dict[str, Tensor] | None:

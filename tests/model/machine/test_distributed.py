@@ -33,7 +33,8 @@ with connect("cpu") as world:
     assert [part.tolist() for part in parts] == [[10.0 * source + rank] * (source + 1) for source in range(n)]
     seen = []
     model = Transformer(TINY, seed=1)
-    train(model, make_batches(folder), settings=make_settings(total_steps=4), checkpoints=folder / "two", on_step=seen.append, world=world)
+    train(model, make_batches(folder), settings=make_settings(total_steps=4), checkpoints=folder / "two", on_step=seen.append,
+          world=world)
     assert bool(seen) == world.is_main
     save_file({n: p.detach().contiguous() for n, p in model.named_parameters()}, folder / f"rank{world.rank}.safetensors")
 """
@@ -56,8 +57,8 @@ def test_one_process_is_a_whole_world(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("n_ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_several_ranks_equal_one(tmp_path: Path, n_ranks: int) -> None:
-    """Up to the order of sums: AdamW divides a gradient by its magnitude, so that the last digit of a small gradient becomes the last
-    digit of an update."""
+    """Up to the order of sums: AdamW divides a gradient by its magnitude, so that the last digit of a small gradient becomes
+    the last digit of an update."""
     whole, _ = run(tmp_path, "one", total_steps=4)
     run_ranks(PROGRAM, n_ranks, tmp_path)
     weights = [load_file(tmp_path / f"rank{rank}.safetensors") for rank in range(n_ranks)]

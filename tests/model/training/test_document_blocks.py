@@ -1,4 +1,5 @@
-"""Block attention equals attention with a dense mask, shown on the CPU, where torch runs FlexAttention slowly and disables its gradients."""
+"""Block attention equals attention with a dense mask, shown on the CPU, where torch runs FlexAttention slowly and disables its
+gradients."""
 
 from __future__ import annotations
 

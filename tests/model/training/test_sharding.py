@@ -143,7 +143,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def assert_close(ours: dict[str, Tensor], model: Transformer) -> None:
     """Compare weights with a tolerance: the order of sums differs, and the first steps of AdamW and Muon divide gradients by their
-    own magnitude, so that the last digit of a small gradient becomes the last digit of an update. Measured: 7e-5 after six steps."""
+    own magnitude, so that the last digit of a small gradient becomes the last digit of an update. Measured: 7e-5 after six
+    steps."""
     theirs = {name: parameter.detach() for name, parameter in model.named_parameters()}
     assert ours.keys() == theirs.keys()
     for name, weight in ours.items():

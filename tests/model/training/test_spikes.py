@@ -171,7 +171,8 @@ with connect("cpu", timeout_seconds=60) as world:
     model = Transformer(TINY, seed=1)
     time.sleep(world.rank)  # the main process may be far ahead: the others must not depend on what it writes
     run_settings = make_settings(total_steps=20, watch=make_watch(back_steps=3), checkpoint_every=4)
-    history = train(model, make_garbled(folder), settings=run_settings, checkpoints=folder / "two", on_event=events.append, world=world)
+    history = train(model, make_garbled(folder), settings=run_settings, checkpoints=folder / "two", on_event=events.append,
+                    world=world)
     result = {"events": [event.to_dict() for event in events], "losses": [record.loss_nats for record in history]}
     (folder / f"rank{world.rank}.json").write_text(json.dumps(result))
 """
