@@ -1,8 +1,8 @@
-"""The flow: every stage that has changed, then publish, gate and promote. `python -m flows retrain` starts it.
+"""The flow: run every stage that has changed, then publish, gate and promote. `python -m flows retrain` starts it.
 
-In: the repository in the current folder. Out: what the stages and the registry make; in Prefect one task per stage (its
-lines as logs, unchanged ones `Cached`), a table of the run and the report as artifacts. A stage's own error ends the flow
-with that stage's words; a busy lock is waited for; a refusal by the gate is no failure: the flow ends `Refused`.
+In: the repository in the current folder. Out: the outputs of the stages and the registry; in Prefect one task per stage (its
+output as logs, unchanged ones `Cached`), a table of the run and the report as artifacts. A failing stage ends the flow with the
+stage's own error message; a busy lock is retried; a refusal by the gate is not a failure: the flow ends as `Refused`.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ OUTCOMES = Path("var/outcomes")
 METRICS = Path("data/metrics")
 TIMINGS = Path("var/timings")
 REPORT = Path("var/report.md")
-CHAMPION = Path("var/champion/version.json")
-# What the table shows of a stage, where it has it.
-TELLING = (
+# The metrics of a stage that the table shows, if it has them.
+SHOWN_METRICS = (
     *(
         "docs_in",
         "docs_out",
@@ -56,7 +55,7 @@ TELLING = (
 
 @dataclass
 class FlowRun:
-    """What one run has done so far: rows of the table, stages that really ran."""
+    """The progress of one run: rows of the table, and the stages that ran, not cached."""
 
     root: Path
     lock: int
@@ -65,12 +64,12 @@ class FlowRun:
 
 
 def is_busy(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """Only what passes by itself is tried again: a lock that somebody else holds."""
+    """Return whether a failure is transient, hence retried: another process holds a lock."""
     return state.name == "Busy"
 
 
-def step(name: str, work: Callable[[], State[Any]]) -> State[Any]:
-    """`work` as a Prefect task of that name; its state, however it ended."""
+def run_step(name: str, work: Callable[[], State[Any]]) -> State[Any]:
+    """Run `work` as a Prefect task of that name; return its final state, even if it failed."""
 
     @task(
         name=name,
@@ -79,16 +78,16 @@ def step(name: str, work: Callable[[], State[Any]]) -> State[Any]:
         retry_delay_seconds=RETRY_SECONDS,
         retry_condition_fn=is_busy,
     )
-    def run_step() -> State[Any]:
+    def run_work() -> State[Any]:
         return work()
 
-    state: State[Any] = run_step(return_state=True)
+    state: State[Any] = run_work(return_state=True)
     return state
 
 
 @flow(name="retrain", validate_parameters=False)
 def retrain(register: bool = True) -> State[Any]:
-    """Runs what has changed, then (with `register`) publishes, judges and promotes it."""
+    """Run the stages that have changed, then (with `register`) publish, judge and promote the model."""
     root = Path.cwd()
     try:
         with workspace.hold(root) as lock:
@@ -98,22 +97,22 @@ def retrain(register: bool = True) -> State[Any]:
             publish_artifacts(run)
     except (workspace.WorkspaceBusyError, graph.GraphError) as error:
         return Failed(name=STOPPED, message=f"retrain: {error}")
-    return ended or Completed(message="everything is made" + ("" if register else ", nothing is registered"))
+    return ended or Completed(message="everything is up to date" + ("" if register else "; nothing was registered"))
 
 
 def run_stages(run: FlowRun) -> State[Any] | None:
-    """Every stage in order; the state that ends the flow, if one fails."""
+    """Run every stage in order; return the state that ends the flow if one fails, else None."""
     needs = graph.read_graph(run.root / "dvc.yaml")
-    changed = changed_stages(run.root)
+    changed = list_changed_stages(run.root)
     for stage, needed in needs.items():
         is_unchanged = changed is not None and stage not in changed and not needed & run.fresh
         started = time.monotonic()
-        state = step(stage, partial(unchanged, stage) if is_unchanged else partial(reproduce, run, stage))
+        state = run_step(stage, partial(skip, stage) if is_unchanged else partial(run_stage, run, stage))
         metrics = read_metrics(run.root / METRICS / f"{stage}.json")
-        if state.name != "Cached":  # what a clock said is of a stage that ran just now
+        if state.name != "Cached":  # clock readings belong to a stage that has just run
             timings = read_metrics(run.root / TIMINGS / f"{stage}.json")
-            metrics |= {name: timings[name] for name in TELLING if name in timings}
-        run.rows.append(row(stage, state, time.monotonic() - started, metrics))
+            metrics |= {name: timings[name] for name in SHOWN_METRICS if name in timings}
+        run.rows.append(make_row(stage, state, time.monotonic() - started, metrics))
         if not state.is_completed():
             return Failed(name=STOPPED, message=f"{stage}: {state.message}")
         if state.name != "Cached":
@@ -121,8 +120,8 @@ def run_stages(run: FlowRun) -> State[Any] | None:
     return None
 
 
-def changed_stages(root: Path) -> set[str] | None:
-    """What `dvc status` calls changed; None if it can't say, and every stage must be asked for itself."""
+def list_changed_stages(root: Path) -> set[str] | None:
+    """Return the stages that `dvc status` lists as changed; None if it fails: then every stage is run, and DVC decides."""
     command = [sys.executable, "-m", "dvc", "status", "--json", "dvc.yaml"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     try:
@@ -131,33 +130,37 @@ def changed_stages(root: Path) -> set[str] | None:
         return None
 
 
-def unchanged(stage: str) -> State[Any]:
-    """What is there already."""
+def skip(stage: str) -> State[Any]:
+    """Return the state of a stage whose outputs are up to date."""
     _logger(stage).info("Cached: nothing has changed")
     return Completed(name="Cached", message="nothing has changed")
 
 
-def reproduce(run: FlowRun, stage: str) -> State[Any]:
-    """`dvc repro` of one stage, its lines passed on."""
+def run_stage(run: FlowRun, stage: str) -> State[Any]:
+    """Run `dvc repro` for one stage, logging its output; return its state."""
     _logger(stage).info("running")
     done = _run_command(run, stage, [sys.executable, "-m", "dvc", "repro", "--single-item", stage])
     if done.code:
         return _failure(stage, done)
     if not any(line.startswith("Running stage '") for line in done.lines):
-        said = "restored from DVC's cache" if any("is cached" in line for line in done.lines) else "nothing has changed"
-        _logger(stage).info("Cached: %s", said)
-        return Completed(name="Cached", message=said)
+        message = (
+            "restored from DVC's cache" if any("is cached" in line for line in done.lines) else "nothing has changed"
+        )
+        _logger(stage).info("Cached: %s", message)
+        return Completed(name="Cached", message=message)
     return Completed(message="done")
 
 
 def run_registry(run: FlowRun) -> State[Any] | None:
-    """publish, gate, promote; the state that ends the flow, if it ends here."""
+    """Publish, gate and promote; return the state that ends the flow if one fails or the gate refuses, else None."""
     arguments = {"publish": ["publish"]}
     for command in ("publish", "gate", "promote"):
         started = time.monotonic()
-        work = partial(registry, run, arguments[command]) if command in arguments else partial(unchanged, command)
-        state = step(command, work)
-        run.rows.append(row(command, state, time.monotonic() - started, {}))
+        work = (
+            partial(run_registry_command, run, arguments[command]) if command in arguments else partial(skip, command)
+        )
+        state = run_step(command, work)
+        run.rows.append(make_row(command, state, time.monotonic() - started, {}))
         if state.name == "Refused":
             return Completed(name="Refused", message=state.message)
         if not state.is_completed():
@@ -169,14 +172,12 @@ def run_registry(run: FlowRun) -> State[Any] | None:
 
 
 def is_in_use(root: Path) -> bool:
-    """Whether the published version is the champion already, with its folder and its report where they belong."""
-    published, used = read_metrics(root / OUTCOMES / "publish.json"), read_metrics(root / CHAMPION)
-    is_pulled = published["version"] == published["champion"] == used.get("version") and used.get("alias") == "champion"
-    return is_pulled and (root / REPORT).exists()
+    """Return whether the published version is the champion already, its folder is installed and its report is written."""
+    return read_metrics(root / OUTCOMES / "publish.json")["is_installed"] and (root / REPORT).exists()
 
 
-def registry(run: FlowRun, arguments: list[str]) -> State[Any]:
-    """One command of the registry; its outcome is left as JSON in var/outcomes."""
+def run_registry_command(run: FlowRun, arguments: list[str]) -> State[Any]:
+    """Run one command of the registry, which writes its outcome as JSON to var/outcomes; return its state."""
     outcome = run.root / OUTCOMES / f"{arguments[0]}.json"
     outcome.unlink(missing_ok=True)
     done = _run_command(
@@ -190,73 +191,75 @@ def registry(run: FlowRun, arguments: list[str]) -> State[Any]:
 
 
 def write_report(run: FlowRun) -> State[Any] | None:
-    """Write the report without a champion for comparison; the state that ends the flow, if it fails."""
+    """Write the report without a champion for comparison; return the state that ends the flow if that fails, else None."""
     started = time.monotonic()
     command = [sys.executable, "-m", "pipeline.report"]
-    state = step("report", lambda: _finish("report", _run_command(run, "report", command)))
-    run.rows.append(row("report", state, time.monotonic() - started, {}))
+    state = run_step("report", lambda: _finish("report", _run_command(run, "report", command)))
+    run.rows.append(make_row("report", state, time.monotonic() - started, {}))
     return None if state.is_completed() else Failed(name=STOPPED, message=f"report: {state.message}")
 
 
 def _run_command(run: FlowRun, stage: str, command: list[str]) -> child.Finished:
     logger = _logger(stage)
 
-    def say(text: str) -> None:
+    def log_line(text: str) -> None:
         if not console.is_noise(text):
-            logger.info("%s", console.without_stage(stage, text))
+            logger.info("%s", console.strip_stage(stage, text))
 
-    return child.run(command, cwd=run.root, environment=child.environment_of(os.environ), say=say, keep=[run.lock])
+    return child.run(
+        command, cwd=run.root, environment=child.make_environment(os.environ), on_line=log_line, keep=[run.lock]
+    )
 
 
 def _finish(name: str, done: child.Finished) -> State[Any]:
-    """The state of a finished command: its last line, or why it failed."""
+    """Return the state of a finished command, with its last line or its error as the message."""
     if done.code:
         return _failure(name, done)
     return Completed(message=done.lines[-1] if done.lines else "done")
 
 
 def _failure(stage: str, done: child.Finished) -> State[Any]:
-    """`Busy` is tried again; anything else ends the flow with the stage's own words."""
+    """Return `Busy`, which is retried, or `Failed`, which ends the flow, with the stage's own error message."""
     is_transient = done.code == BUSY_CODE or any(words in line for line in done.lines for words in BUSY_WORDS)
-    message = own_words(stage, done)
+    message = extract_error(stage, done)
     if is_transient:
-        _logger(stage).warning("somebody holds the lock; trying again in a moment")
+        _logger(stage).warning("another process holds the lock; trying again in a moment")
     return Failed(name="Busy" if is_transient else "Failed", message=message)
 
 
-def own_words(stage: str, done: child.Finished) -> str:
-    """The stage's error in a few lines: from its last `error:` on, else what it said last."""
-    lines = [console.without_stage(stage, line) for line in done.lines if not console.is_noise(line)]
+def extract_error(stage: str, done: child.Finished) -> str:
+    """Return a stage's error message in a few lines: from its last `error:` on, else its last lines."""
+    lines = [console.strip_stage(stage, line) for line in done.lines if not console.is_noise(line)]
     starts = [number for number, line in enumerate(lines) if line.startswith("error: ")]
-    said = lines[starts[-1] :][:6] if starts else lines[-6:]
-    return "\n".join(said).removeprefix("error: ") or f"ended with exit code {done.code} and said nothing"
+    message = lines[starts[-1] :][:6] if starts else lines[-6:]
+    return "\n".join(message).removeprefix("error: ") or f"exit code {done.code}, without any output"
 
 
-def row(name: str, state: State[Any], seconds: float, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """One line of the run's table."""
-    shown = {key: metrics[key] for key in TELLING if key in metrics} or dict(list(metrics.items())[:4])
-    figures = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value:,}" for key, value in shown.items()]
-    said = ", ".join(figures) or state.message or ""
-    return {"stage": name, "state": state.name or "", "seconds": round(seconds, 1), "figures": said}
+def make_row(name: str, state: State[Any], seconds: float, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one row of the run's table."""
+    shown = {key: metrics[key] for key in SHOWN_METRICS if key in metrics} or dict(list(metrics.items())[:4])
+    values = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value:,}" for key, value in shown.items()]
+    text = ", ".join(values) or state.message or ""
+    return {"stage": name, "state": state.name or "", "seconds": round(seconds, 1), "metrics": text}
 
 
 def publish_artifacts(run: FlowRun) -> None:
-    """The table and the report, for Prefect's UI."""
+    """Publish the table and the report to Prefect's UI."""
     create_table_artifact(table=run.rows, key="retrain", description="Every step of the run")
     if (path := run.root / REPORT).exists():
         create_markdown_artifact(markdown=path.read_text(encoding="utf-8"), key="report", description=str(path))
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """A stage's figures; none if it left none."""
+    """Return the values of a JSON file, such as a stage's metrics; empty if there is no such file."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    return found
+    return values
 
 
 def _logger(stage: str) -> LoggerAdapter[Any]:
-    """The run's logger; every record carries the stage, which is what the console shows."""
+    """Return the run's logger, whose records have the attribute `stage`: these are shown in the console."""
     logger: Any = get_run_logger()
     return type(logger)(logger.logger, {**(logger.extra or {}), "stage": stage})

@@ -1,4 +1,4 @@
-"""A repository whose two stages take no time: for the registry and the flow. `knobs.json` says how good the model is."""
+"""A repository with two fast stages, for tests of the registry and the flow. `knobs.json` sets how good the model is."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ else:
     nats = [size * knobs["bpb"] * 0.6931 + noise[i] for i, size in enumerate(sizes)]
     columns = {"id": [f"{i:032x}" for i in range(n)], "source": ["s"] * n, "n_bytes": sizes, "nats": nats}
     pq.write_table(pa.table(columns), out / "documents.parquet")
-    figures = {"bpb": sum(nats) / sum(sizes) / 0.6931, "bpb_se": 0.01, "n_heldout_docs": n}
+    metrics_out = {"bpb": sum(nats) / sum(sizes) / 0.6931, "bpb_se": 0.01, "n_heldout_docs": n}
     for name in knobs["skills"]:
-        figures |= {name: 1.0, name + "_se": 0.01, "n_heldout_" + name.removesuffix("_frac"): n}
-    metrics.write_text(json.dumps(figures | knobs.get("metrics", {})))
+        metrics_out |= {name: 1.0, name + "_se": 0.01, "n_heldout_" + name.removesuffix("_frac"): n}
+    metrics.write_text(json.dumps(metrics_out | knobs.get("metrics", {})))
 """
 
 AGENT = """
@@ -95,7 +95,7 @@ def answer(folder, index):
 
 
 class FakeRepo:
-    """A folder with the parts that the registry and the flow look at."""
+    """A folder with the files that the registry and the flow read."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -117,7 +117,7 @@ class FakeRepo:
         self.init_dvc()
 
     def init_dvc(self) -> None:
-        """Without Git, and asking nobody anything."""
+        """Initialize DVC without Git, analytics and update checks."""
         (self.root / ".dvc").mkdir()
         shutil.copy(ROOT / ".dvcignore", self.root / ".dvcignore")
         (self.root / ".dvc/config").write_text(
@@ -125,31 +125,31 @@ class FakeRepo:
         )
 
     def knobs(self, **knobs: Any) -> None:
-        """How the next model turns out."""
+        """Set how good the next model is."""
         default = {"bpb": 1.4, "seed": 1, "answer": "hello", "skills": self.skills}
         (self.root / "knobs.json").write_text(json.dumps(default | knobs))
 
     def environment(self) -> dict[str, str]:
-        """As a person's shell, with the venv's bin first and nothing that points elsewhere."""
+        """Return the environment of a user's shell, with the venv's bin first and no variable that points to another store."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PREFECT_", "DVC_"))}
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
         return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def start(self, module: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """`python -m module arguments…` in the background, its output in one pipe."""
+        """Start `python -m module arguments…` in the background, with its output in one pipe."""
         command = [sys.executable, "-m", module, *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         return subprocess.Popen(command, cwd=self.root, env=self.environment(), **(pipes | options))
 
     def run(self, module: str, *arguments: str, code: int = 0) -> str:
-        """`python -m module arguments…` to its end, with the exit code wanted; what it printed."""
+        """Run `python -m module arguments…`, check its exit code and return its output."""
         with self.start(module, *arguments) as process:
             output, _ = process.communicate(timeout=120)
         assert process.returncode == code, output
         return output
 
     def repro(self, **knobs: Any) -> None:
-        """A finished pipeline with that model."""
+        """Run the pipeline to a model of that quality."""
         self.knobs(**knobs)
         self.run("dvc", "repro", "-q")
 

@@ -1,1 +1,1 @@
-"""Processes around the flow: children, guard, servers, workspace lock."""
+"""Processes around the flow: children and their guard, servers, the lock on the workspace."""

@@ -1,7 +1,7 @@
 """Prefect's server for this workspace: a temporary one while a flow runs, or the one that `make ui` has already started.
 
-In: the repository's root. Out: environment variables that point Prefect at it. History lies in var/prefect, so that every
-run is seen by every later UI. PREFECT_API_URL, where it is set, is used instead and nothing is started.
+In: the repository's root. Out: environment variables that point Prefect to it. The history is in var/prefect, so that every
+later UI shows every run. If PREFECT_API_URL is set, that server is used and none is started.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HOME = Path("var/prefect")
 LOG = HOME / "server.log"
 RUNNING = HOME / "server.json"  # written by `make ui`
 SILENT = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
-# As Prefect starts its own temporary server, but under a guard: it must not outlive a killed flow.
+# The settings of the temporary server that Prefect starts itself; ours runs under a guard and can't outlive a killed flow.
 TEMPORARY = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 UVICORN = (
     "uvicorn",
@@ -41,48 +41,48 @@ START_SECONDS = 120.0
 
 
 class ServerError(RuntimeError):
-    """A server did not start."""
+    """A server did not start; the message has the three parts of an error."""
 
 
-def settings(root: Path) -> dict[str, str]:
-    """What every Prefect process of this workspace needs: its own home, no analytics."""
+def get_settings(root: Path) -> dict[str, str]:
+    """Return the settings of every Prefect process of this workspace: its own home, no analytics."""
     return {"PREFECT_HOME": str((root / HOME).resolve()), **SILENT}
 
 
-def ensure(root: Path) -> None:
-    """Sets this process's environment so that Prefect, imported next, finds a server; starts one unless there is one.
+def ensure_server(root: Path) -> None:
+    """Set this process's environment so that Prefect, imported next, finds a server; start one unless there is one.
 
-    The server starts beside whatever comes next (`wait` is for the moment it is needed) and is ended at exit, after
-    Prefect has sent its last logs: what is registered first is called last.
+    It starts in the background (`wait_until_healthy` waits for it), and is stopped at exit after Prefect has sent its last
+    logs: exit handlers run in reverse order.
     """
-    near = "127.0.0.1,localhost"  # never through a proxy
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), near]))
+    local = "127.0.0.1,localhost"  # never through a proxy
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), local]))
     os.environ.update(SILENT)
     os.environ.setdefault("PREFECT_LOGGING_SETTINGS_PATH", str(console.SETTINGS))
     if os.environ.get("PREFECT_API_URL"):
         return
-    os.environ.update(settings(root))
-    if url := running_url(root):
+    os.environ.update(get_settings(root))
+    if url := find_running_url(root):
         os.environ["PREFECT_API_URL"] = url
         return
-    port = free_port()
+    port = find_free_port()
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
     atexit.register(
         child.stop, start(root, [sys.executable, "-m", *UVICORN, "--port", str(port)], TEMPORARY, root / LOG)
     )
 
 
-def start(root: Path, command: list[str], more: Mapping[str, str], log: Path) -> subprocess.Popen[str]:
-    """A server under its guard, its output in `log`."""
-    environment = {**child.environment_of(os.environ), **more}
+def start(root: Path, command: list[str], extra: Mapping[str, str], log: Path) -> subprocess.Popen[str]:
+    """Start a server under its guard, with its output in `log`."""
+    environment = {**child.make_environment(os.environ), **extra}
     environment.pop("PREFECT_LOGGING_SETTINGS_PATH", None)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
-        return child.start(command, cwd=root, environment=environment, output=file, ask="SIGTERM")
+        return child.start(command, cwd=root, environment=environment, output=file, stop_signal="SIGTERM")
 
 
-def wait(url: str, log: Path, process: subprocess.Popen[str] | None = None) -> None:
-    """Until `url` answers. Raises: `ServerError` with the log's last lines if the process dies or takes too long."""
+def wait_until_healthy(url: str, log: Path, process: subprocess.Popen[str] | None = None) -> None:
+    """Wait until `url` answers. Raises `ServerError` with the log's last lines if the process dies or takes too long."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and (process is None or process.poll() is None):
         if is_healthy(url):
@@ -90,10 +90,11 @@ def wait(url: str, log: Path, process: subprocess.Popen[str] | None = None) -> N
         time.sleep(0.1)
     tail = log.read_text(errors="replace").strip().splitlines()[-5:] if log.exists() else []
     found = "\n    ".join(tail) or "no answer"
-    raise ServerError(f"{url} does not answer\n  found: {found}\n  to do: see {log}, then try again")
+    raise ServerError(f"{url} does not answer\n  found: {found}\n  to do: read {log}, then try again")
 
 
 def is_healthy(url: str) -> bool:
+    """Return whether `url` answers with status 200."""
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5) as answer:
             return bool(answer.status == 200)
@@ -101,8 +102,8 @@ def is_healthy(url: str) -> bool:
         return False
 
 
-def running_url(root: Path) -> str:
-    """The API of the server that `make ui` runs, "" if there is none."""
+def find_running_url(root: Path) -> str:
+    """Return the API's URL of the server that `make ui` runs, or "" if there is none."""
     try:
         url = str(json.loads((root / RUNNING).read_text())["prefect"])
     except (FileNotFoundError, ValueError, KeyError):
@@ -110,11 +111,11 @@ def running_url(root: Path) -> str:
     return f"{url}/api" if is_healthy(f"{url}/api/health") else ""
 
 
-def free_port(wanted: int = 0) -> int:
-    """`wanted` if nobody listens there, else any free one."""
+def find_free_port(wanted: int = 0) -> int:
+    """Return `wanted` if no process listens on it, else any free port."""
     for port in (wanted, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
             return int(probe.getsockname()[1])
-    raise ServerError("no free port\n  found: none on 127.0.0.1\n  to do: end a program that listens")
+    raise ServerError("no free port\n  found: none on 127.0.0.1\n  to do: stop a program that listens on one")

@@ -1,7 +1,7 @@
-"""One run at a time in a workspace: a lock on var/retrain.lock that frees itself when its holder dies, however it dies.
+"""Allow one run at a time in a workspace: a lock on var/retrain.lock that is released however its holder dies.
 
-In: the repository's root. Out: a held lock whose descriptor the children's guards inherit, so that it stays held until the
-last stage of a killed run has really ended. It does not guard against a `dvc repro` by hand: DVC's own lock does.
+In: the repository's root. Out: a lock whose descriptor the children's guards inherit, so that it is held until the last stage of
+a killed run has exited. Does not cover: a manual `dvc repro`, which DVC's own lock excludes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import lock_descriptor
 
 LOCK = Path("var/retrain.lock")
-DYING_SECONDS = 20.0  # how long the stages of a killed run may take to end
+DYING_SECONDS = 20.0  # how long the stages of a killed run may take to exit
 _held: dict[Path, int] = {}
 
 
@@ -25,7 +25,7 @@ class WorkspaceBusyError(RuntimeError):
 
 @contextlib.contextmanager
 def hold(root: Path) -> Generator[int]:
-    """Holds the workspace and gives the lock's file descriptor; holding it twice in one process is holding it once."""
+    """Hold the workspace's lock and yield its file descriptor; reentrant within a process. Raises `WorkspaceBusyError`."""
     path = (root / LOCK).resolve()
     if path in _held:
         yield _held[path]
@@ -48,13 +48,13 @@ def _acquire(descriptor: int) -> None:
     while not lock_descriptor(descriptor, blocking=False):
         holder = os.pread(descriptor, 32, 0).decode().strip()
         if _is_alive(holder) or time.monotonic() > until:
-            raise WorkspaceBusyError(_refusal(holder))
+            raise WorkspaceBusyError(_describe_holder(holder))
         time.sleep(0.2)
 
 
-def _refusal(holder: str) -> str:
+def _describe_holder(holder: str) -> str:
     return (
-        f"another run is at work in this workspace\n  found: process {holder or 'unknown'}, which holds {LOCK}\n"
+        f"another run is using this workspace\n  found: process {holder or 'unknown'}, which holds {LOCK}\n"
         f"  to do: wait for it, or stop it with `kill {holder or 'PID'}`, then try again"
     )
 

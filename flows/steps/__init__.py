@@ -1,1 +1,1 @@
-"""The parts of the flow: graph, console, history, summary."""
+"""Parts of the flow: the order of the stages, console output, history, the summary."""

@@ -1,6 +1,6 @@
-"""The order of the stages, from dvc.yaml: the graph is written there and nowhere else.
+"""Read the order of the stages from dvc.yaml, which is the only definition of the graph.
 
-In: dvc.yaml. Out: stage names so that each comes after what it needs, and who needs whom.
+In: dvc.yaml. Out: stage names in topological order, each with the stages that it depends on.
 """
 
 from __future__ import annotations
@@ -17,35 +17,38 @@ class GraphError(ValueError):
 
 
 def read_graph(path: Path) -> dict[str, set[str]]:
-    """Stage → the stages it needs, in an order that can be run. Raises: `GraphError`, saying what to mend."""
+    """Return the dependencies of each stage, in topological order. Raises `GraphError` for an invalid file or a cycle."""
     try:
         stages: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))["stages"]
     except FileNotFoundError as error:
-        raise GraphError(f"{path}: no such file\n  to do: run in the repository's root") from error
+        raise GraphError(f"{path}: no such file\n  found: no graph\n  to do: run in the repository's root") from error
     except (YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise GraphError(
-            f"{path}: not a DVC pipeline\n  found: {error}\n  to do: mend it; `dvc dag` must work"
+            f"{path}: not a DVC pipeline\n  found: {error}\n  to do: fix it until `dvc dag` works"
         ) from error
-    made = {
+    producers = {
         out: stage
         for stage, entry in stages.items()
         for kind in ("outs", "metrics", "plots")
-        for out in _paths(entry, kind)
+        for out in _list_paths(entry, kind)
     }
     needs = {
-        stage: {maker for out, maker in made.items() for dep in _paths(entry, "deps") if _overlaps(dep, out)} - {stage}
+        stage: {
+            producer for out, producer in producers.items() for dep in _list_paths(entry, "deps") if _overlaps(dep, out)
+        }
+        - {stage}
         for stage, entry in stages.items()
     }
     try:
         return {stage: needs[stage] for stage in TopologicalSorter(needs).static_order()}
     except CycleError as error:
         raise GraphError(
-            f"{path}: a circle of stages\n  found: {' → '.join(error.args[1])}\n  to do: break it"
+            f"{path}: a cycle of stages\n  found: {' → '.join(error.args[1])}\n  to do: remove a dependency"
         ) from error
 
 
-def _paths(entry: dict[str, Any], kind: str) -> list[PurePosixPath]:
-    """`- path` or `- path: {cache: false}`."""
+def _list_paths(entry: dict[str, Any], kind: str) -> list[PurePosixPath]:
+    """Return the paths of an entry, written as `- path` or `- path: {cache: false}`."""
     return [PurePosixPath(item if isinstance(item, str) else next(iter(item))) for item in entry.get(kind, [])]
 
 

@@ -1,7 +1,7 @@
-"""Runs that were killed still look alive in Prefect's history; whoever holds the workspace's lock knows better.
+"""Mark killed runs as crashed: Prefect's history shows them as running, but the holder of the workspace's lock knows better.
 
-In: the repository's root, with the lock held. Out: those runs and their tasks end as Crashed. Only this workspace's own
-history (var/prefect) is touched: a server that others share watches over its runs itself.
+In: the repository's root, with the lock held. Out: those runs and their tasks are Crashed. Only this workspace's own history
+(var/prefect) is changed: a shared server monitors its runs itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from flows.processes import server
 
 
 def mark_killed(root: Path) -> None:
-    """Ends every other run of the flow that is still called Running."""
+    """Set every other run of the flow that is still Running to Crashed."""
     if os.environ.get("PREFECT_HOME") != str((root / server.HOME).resolve()):
         return
     flow = filters.FlowFilter(name=filters.FlowFilterName(any_=["retrain"]))
@@ -34,7 +34,7 @@ def mark_killed(root: Path) -> None:
             tasks = filters.TaskRunFilter(
                 state=filters.TaskRunFilterState(type=filters.TaskRunFilterStateType(any_=[StateType.RUNNING]))
             )
-            ours = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run.id]))
-            for task in client.read_task_runs(flow_run_filter=ours, task_run_filter=tasks):
+            of_run = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run.id]))
+            for task in client.read_task_runs(flow_run_filter=of_run, task_run_filter=tasks):
                 client.set_task_run_state(task.id, killed, force=True)
             client.set_flow_run_state(run.id, killed, force=True)

@@ -38,6 +38,12 @@ def install(root: Path, key: str, about: Mapping[str, str], fetch: Callable[[Pat
     return link
 
 
+def read_installed(root: Path) -> dict[str, str]:
+    """Return name, version and alias of the version in var/champion; empty if there is none."""
+    path = root / LINK / "version.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
 def copy_to(folder: Path, about: Mapping[str, str], fetch: Callable[[Path], None]) -> Path:
     """Download a version into `folder`, and return it. Raises `UserError` if it exists and is not an empty folder."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

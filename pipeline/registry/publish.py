@@ -14,6 +14,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.registry.champion import read_installed
 from pipeline.registry.lineage import Point, Publication, collect_publication, compute_fingerprint, read_lock
 from pipeline.registry.promotion import NAME, find_version
 from pipeline.registry.store import DOCUMENTS, SEARCHED, MlflowStore
@@ -31,10 +32,14 @@ EXAMPLE = {"input": [{"role": "user", "content": "What is 12 * 7?"}], "max_outpu
 
 
 class Published(NamedTuple):
-    """The version of the finished pipeline; `is_new` is False if the same fingerprint was published before."""
+    """The version of the finished pipeline.
+
+    `is_new` is False if the same fingerprint was published before; `is_installed`: it is the champion, and in var/champion.
+    """
 
     version: str
     is_new: bool
+    is_installed: bool
     champion: str | None
     metrics: dict[str, float]
 
@@ -47,7 +52,9 @@ def publish(store: MlflowStore) -> Published:
     aliases = store.read_aliases()
     if number not in (aliases.get("champion"), aliases.get("candidate")):
         store.set_alias("candidate", number)
-    return Published(number, existing is None, aliases.get("champion"), work.metrics)
+    installed = read_installed(store.root)
+    is_installed = number == aliases.get("champion") == installed.get("version") and installed["alias"] == "champion"
+    return Published(number, existing is None, is_installed, aliases.get("champion"), work.metrics)
 
 
 def _create_version(store: MlflowStore, work: Publication) -> str:

@@ -1,4 +1,4 @@
-"""The real stages' model through the flow and the registry: nothing to run again, published, promoted, served."""
+"""A model of the real stages passes through flow and registry: nothing is rerun; it is published, promoted and served."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CODE = ("pipeline", "model", "assistant", "flows")
 
 
 class RealRepo(FakeRepo):
-    """The finished workspace as a repository in which `dvc repro` would find nothing to do."""
+    """The finished workspace as a repository in which `dvc repro` has nothing to do."""
 
     def __init__(self, root: Path, finished_workspace: Path) -> None:
         self.root = root
@@ -36,9 +36,9 @@ class RealRepo(FakeRepo):
 
 def test_the_flow_publishes_and_promotes_a_real_model_which_is_served(finished_workspace: Path, tmp_path: Path) -> None:
     repo = RealRepo(tmp_path / "repo", finished_workspace)
-    said = repo.run("flows", "retrain")
-    assert said.count("Cached: nothing has changed") == len(STAGES)
-    assert "Version 1 of minigpt (champion)" in said
+    output = repo.run("flows", "retrain")
+    assert output.count("Cached: nothing has changed") == len(STAGES)
+    assert "Version 1 of minigpt (champion)" in output
     folder = repo.root / "var/champion"
     assert (folder / "model/model.safetensors").read_bytes() == (
         finished_workspace / "data/sft/model.safetensors"

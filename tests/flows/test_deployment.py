@@ -1,4 +1,4 @@
-"""prefect.yaml: one nightly run, off until somebody wants it, never two at once."""
+"""prefect.yaml: one nightly run, inactive by default, never two at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from flows.retrain import retrain
 from tests.conftest import ROOT, read_yaml
 
 
-def test_the_nightly_run_is_off_and_alone() -> None:
+def test_the_nightly_run_is_inactive_and_exclusive() -> None:
     [deployment] = read_yaml(ROOT / "prefect.yaml")["deployments"]
     assert [schedule["active"] for schedule in deployment["schedules"]] == [False]
     assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}

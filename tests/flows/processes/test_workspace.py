@@ -1,4 +1,4 @@
-"""One run at a time: the lock frees itself, however its holder ends, and not before its stages have ended."""
+"""One run at a time: the lock is released however its holder dies, but not before its stages have exited."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def root() -> Path:
     return Path(__file__).parents[3]
 
 
-def test_holding_twice_in_one_process_is_holding_once(tmp_path: Path) -> None:
+def test_the_lock_is_reentrant_within_a_process(tmp_path: Path) -> None:
     with hold(tmp_path) as one, hold(tmp_path) as two:
         assert one == two
     with hold(tmp_path):
         pass
 
 
-def test_a_second_process_is_refused_and_told_who_it_is(tmp_path: Path, root: Path) -> None:
+def test_a_second_process_is_refused_and_the_holder_is_named(tmp_path: Path, root: Path) -> None:
     with start(tmp_path, "alone", root) as holder:
         with pytest.raises(WorkspaceBusyError, match=rf"process {holder.pid}, which holds {LOCK}"), hold(tmp_path):
             pass
@@ -51,7 +51,7 @@ def test_a_second_process_is_refused_and_told_who_it_is(tmp_path: Path, root: Pa
         pass
 
 
-def test_a_killed_runs_stages_are_waited_for(tmp_path: Path, root: Path) -> None:
+def test_the_stages_of_a_killed_run_are_waited_for(tmp_path: Path, root: Path) -> None:
     with start(tmp_path, "heir", root) as holder:
         holder.kill()
     with hold(tmp_path):

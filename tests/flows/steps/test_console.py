@@ -1,4 +1,4 @@
-"""One line = time | stage | text, without DVC's small talk."""
+"""One line = time | stage | text, without DVC's own messages."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from flows.steps.console import Line, OursOnly, is_noise, line, without_stage
+from flows.steps.console import Line, OursOnly, format_line, is_noise, strip_stage
 
-DVC_TALK = [
+DVC_MESSAGES = [
     "",
     "Running stage 'filter':",
     "> python -m pipeline filter --docs data/dedupe",
@@ -26,15 +26,15 @@ DVC_TALK = [
 ]
 
 
-@pytest.mark.parametrize("text", DVC_TALK)
-def test_dvcs_small_talk_is_left_out(text: str) -> None:
+@pytest.mark.parametrize("text", DVC_MESSAGES)
+def test_messages_of_dvc_are_left_out(text: str) -> None:
     assert is_noise(text)
 
 
 @pytest.mark.parametrize(
     "text", ["filter [###] 10%", "error: no", "  found: x", "ERROR: Unable to acquire lock", "-> x"]
 )
-def test_the_stages_own_words_are_not(text: str) -> None:
+def test_messages_of_stages_are_not_left_out(text: str) -> None:
     assert not is_noise(text)
 
 
@@ -48,19 +48,19 @@ def test_the_stages_own_words_are_not(text: str) -> None:
         ("  found: filter: x", "  found: filter: x"),
     ],
 )
-def test_the_stage_is_said_once(text: str, shown: str) -> None:
-    assert without_stage("filter", text) == shown
+def test_the_stage_is_printed_once(text: str, shown: str) -> None:
+    assert strip_stage("filter", text) == shown
 
 
 def test_a_line_has_three_columns() -> None:
-    assert [part.strip() for part in line("filter", "a | b").split("|", 2)][1:] == ["filter", "a | b"]
+    assert [part.strip() for part in format_line("filter", "a | b").split("|", 2)][1:] == ["filter", "a | b"]
 
 
 def test_only_our_own_records_and_foreign_errors_are_shown() -> None:
     def record(name: str, level: int, **extra: str) -> logging.LogRecord:
-        made = logging.LogRecord(name, level, "", 0, "text %s", ("x",), None)
-        made.__dict__.update(extra)
-        return made
+        log_record = logging.LogRecord(name, level, "", 0, "text %s", ("x",), None)
+        log_record.__dict__.update(extra)
+        return log_record
 
     wanted = OursOnly().filter
     ours = record("prefect.task_runs", logging.INFO, stage="filter")

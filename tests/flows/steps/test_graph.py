@@ -1,4 +1,4 @@
-"""The order of the stages is that of dvc.yaml."""
+"""The order of the stages is read from dvc.yaml."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def write(folder: Path, text: str) -> Path:
     return folder / "dvc.yaml"
 
 
-def test_our_own_graph_has_every_stage_after_what_it_needs() -> None:
+def test_the_order_of_this_repository_is_topological() -> None:
     graph = read_graph(ROOT / "dvc.yaml")
     assert set(graph) == set(STAGES)
-    done: set[str] = set()
+    earlier: set[str] = set()
     for stage, needs in graph.items():
-        assert needs <= done
-        done.add(stage)
+        assert needs <= earlier
+        earlier.add(stage)
     assert graph["download"] == set()
-    assert {"pretrain", "sft", "filter"} <= graph["evaluate"]
+    assert {"pretrain", "sft", "shard"} <= graph["evaluate"]
 
 
-def test_files_below_an_output_and_folders_above_one_count(tmp_path: Path) -> None:
+def test_files_below_an_output_and_folders_above_it_are_dependencies(tmp_path: Path) -> None:
     text = """
 stages:
   c: {cmd: c, deps: [out/a/file, metrics], outs: [c]}
@@ -39,24 +39,24 @@ stages:
     assert graph == {"a": set(), "b": set(), "c": {"a", "b"}}
 
 
-def test_names_that_only_begin_alike_do_not_count(tmp_path: Path) -> None:
+def test_paths_with_a_common_prefix_are_not_dependencies(tmp_path: Path) -> None:
     graph = read_graph(write(tmp_path, "stages:\n  a: {cmd: a, outs: [out]}\n  b: {cmd: b, deps: [out2/x]}\n"))
     assert graph["b"] == set()
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
-        ("stages:\n  a: {cmd: a, outs: [x], deps: [y]}\n  b: {cmd: b, outs: [y], deps: [x]}\n", "a circle of stages"),
+        ("stages:\n  a: {cmd: a, outs: [x], deps: [y]}\n  b: {cmd: b, outs: [y], deps: [x]}\n", "a cycle of stages"),
         ("stages: [", "not a DVC pipeline"),
         ("vars: 1", "not a DVC pipeline"),
     ],
 )
-def test_a_broken_graph_is_named(tmp_path: Path, text: str, says: str) -> None:
-    with pytest.raises(GraphError, match=says):
+def test_an_invalid_graph_is_an_error(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(GraphError, match=message):
         read_graph(write(tmp_path, text))
 
 
-def test_no_graph_at_all(tmp_path: Path) -> None:
+def test_a_missing_graph_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(GraphError, match="no such file"):
         read_graph(tmp_path / "dvc.yaml")
