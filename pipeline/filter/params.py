@@ -160,6 +160,7 @@ class Licenses(Section):
     @model_validator(mode="before")
     @classmethod
     def _from_list(cls, value: Any) -> Any:
+        """Return a plain list as the section that it stands for."""
         if not isinstance(value, list):
             return value
         names: list[Any] = value

@@ -1,8 +1,8 @@
 """Train and save fastText models, and load them as arrays for our kernel. The only importer of fastText.
 
-In: lines of a label and words; a file saved by fastText or by us. Out: a model file, the same bytes for the same lines and settings
-(one thread, a seed); a `Classifier` whose predictions are verified to equal fastText's. fastText does not validate the files that it
-reads: verify the hash of a third-party file first.
+In: lines of a label and words; a file saved by fastText or by us. Out: a model file, the same bytes for the same lines and
+settings (one thread, a seed); a `Classifier` whose predictions are verified to equal fastText's. fastText does not validate the
+files that it reads: verify the hash of a third-party file first.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def train(lines: Iterable[str], path: Path, *, label: str, **settings: Any) -> N
 
 
 def load_model(path: Path) -> FastTextModel:
-    """Return the classifier of a file, read once per process and again after the file changes. Raises `UserError` for other files."""
+    """Return the classifier of a file, read again only after the file changes. Raises `UserError` if the file is no classifier."""
     try:
         status = path.stat()
     except OSError as error:

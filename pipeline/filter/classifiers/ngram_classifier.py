@@ -7,7 +7,7 @@ rounding and the 1e-5 that fastText adds to each. A line without words has zeros
 
 Three ideas make it faster than fastText. The n-grams of a vocabulary word are summed once, when the model is loaded. The sum of an
 unknown word is cached until another word needs its slot. With fewer labels than dimensions, the input matrix is multiplied by the
-output matrix once, so that a row is only as wide as there are labels. Time: linear in bytes. Memory: the matrices and `N_KEPT` sums.
+output matrix once, so that a row is only as wide as there are labels. Time: linear in bytes. Memory: the matrices, `N_KEPT` sums.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ Floats = npt.NDArray[np.float32]
 class Classifier(NamedTuple):
     """A fastText model as arrays.
 
-    `rows` holds one sum of `counts` rows per word, then the hashed n-grams. `keys` and `word_rows` are an open-addressing hash table
-    of the words.
+    `rows` holds one sum of `counts` rows per word, then the hashed n-grams. `keys` and `word_rows` are an open-addressing hash
+    table of the words.
     """
 
     labels: tuple[str, ...]

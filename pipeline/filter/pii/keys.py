@@ -1,7 +1,7 @@
 """Find keys and tokens by the prefixes that issuers give them to make them detectable.
 
-In: a window of bytes and the position of the prefix. Out: the span of the token, or None. A token's body has the issuer's length and
-alphabet, and is neither a repeated character nor an obvious placeholder (`AKIAIOSFODNN7EXAMPLE`, `ghp_xxxx…`). Bodies end at
+In: a window of bytes and the position of the prefix. Out: the span of the token, or None. A token's body has the issuer's length
+and alphabet, and is neither a repeated character nor an obvious placeholder (`AKIAIOSFODNN7EXAMPLE`, `ghp_xxxx…`). Bodies end at
 `MAX_KEY_BYTES`.
 
 Does not cover: passwords, keys without a prefix (AWS secret access keys, hexadecimal API keys), user and password in a URL.
@@ -73,7 +73,7 @@ def _compile_patterns() -> tuple[tuple[bytes, re.Pattern[bytes]], ...]:
 
 
 def find_key(window: bytes, at: int) -> Span | None:
-    """Return the span of a token, where `at` is the first byte of its prefix; of a private key, the block from first to last dash."""
+    """Return the span of a token whose prefix starts at `at`; of a private key, the block from first to last dash."""
     known = next((known for known in _compile_patterns() if window.startswith(known[0], at)), None)
     if known is None:
         return None

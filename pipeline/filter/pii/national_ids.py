@@ -1,13 +1,13 @@
 """Find national identity numbers that have check digits or a distinctive form.
 
-In: a window of bytes and the position of the first character. Out: the span of the number, or None. Found without a preceding cue
-word: US social security (its hyphens and ranges), UK National Insurance (its prefixes), Spain's DNI and NIE, Italy's codice fiscale,
+In: a window of bytes and the position of the first character. Out: the span of the number, or None. Found without a cue word before
+it: US social security (its hyphens and ranges), UK National Insurance (its prefixes), Spain's DNI and NIE, Italy's codice fiscale,
 France's NIR, Brazil's CPF with punctuation, China's resident identity number. Found only after a cue word, because 1 in 10 or 11
 numbers passes the check: Germany's Steuer-ID, Poland's PESEL, the Netherlands' BSN, India's Aadhaar, Brazil's CPF without
 punctuation. Does not cover: all other countries.
 
-The patterns and cue words are ours; check digits, ranges and dates are verified by python-stdnum. For Chinese numbers only the check
-digit is verified: stdnum also requires that the county existed in the year of birth, but it may be the county of registration.
+The patterns and cue words are ours; check digits, ranges and dates are verified by python-stdnum. For Chinese numbers only the
+check digit is verified: stdnum also requires that the county existed in the year of birth, but it may be that of registration.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Replace personal data and secrets in texts by placeholders that name their kind: `<EMAIL>`, `<PHONE>`, `<IP>`, `<CARD>`, `<IBAN>`,
-`<NATIONAL_ID>`, `<KEY>`.
+"""Replace personal data and secrets in texts by placeholders that name their kind: `<EMAIL>`, `<PHONE>`, `<IP>`, `<CARD>`,
+`<IBAN>`, `<NATIONAL_ID>`, `<KEY>`.
 
 In: a column of texts. Out: the column with replacements and otherwise unchanged, and the number of each kind in each row.
 Deterministic and idempotent: a redacted text has nothing left to redact. Time: linear; a compiled scan finds candidates
@@ -42,8 +42,8 @@ Finder: TypeAlias = Callable[[bytes, int], Span | None]
 
 # Of two overlapping spans the kind listed first wins: an email address may contain a number, a card number a phone number.
 KINDS = ("key", "email", "iban", "card", "national_id", "ip", "phone")
-# Nearly always two: the second, over the changed rows, finds what an overlap had hidden. A crafted text may reveal another match with
-# each replacement; the bound keeps the time linear.
+# Nearly always two: the second, over the changed rows, finds what an overlap had hidden. A crafted text may reveal another match
+# with each replacement; the bound keeps the time linear.
 MAX_ROUNDS = 8
 BACK_BYTES, AHEAD_BYTES = 128, 512  # what an exact check sees around a candidate
 

@@ -4,8 +4,8 @@ In: UTF-8 bytes and offsets (`columns.to_utf8`). Out: candidates (row, byte, kin
 redact.py. It rejects nothing that an exact check would match, since it requires only what each form must have (an `@` between a
 name and a dotted domain, four dotted numbers, a valid Luhn sum, a known prefix, …).
 
-Time: linear for any text, since looking ahead and back is bounded (`MAX_GROUPS` groups of digits, `CUE_BYTES`). Memory: 17 bytes per
-candidate.
+Time: linear for any text, since looking ahead and back is bounded (`MAX_GROUPS` groups of digits, `CUE_BYTES`). Memory: 17 bytes
+per candidate.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Candidates(NamedTuple):
 
 
 def scan(data: Bytes, offsets: Offsets, prefixes: Sequence[bytes]) -> Candidates:
-    """Return the candidates. `prefixes` are those of keys, each at least three bytes; a key's candidate is the start of its word."""
+    """Return the candidates. `prefixes` are those of keys, each at least three bytes; a key's candidate is its word's start."""
     tables = (_make_byte_kinds(), *_make_prefix_table(tuple(prefixes)), _make_cue_table())
     size = 1024 + len(data) // 256
     while True:  # again with larger arrays if these were too small: web text has 1 candidate in 2,000 bytes
@@ -168,11 +168,13 @@ def _is_address(data: Bytes, start: int, stop: int, i: int, kinds: Bytes) -> boo
 
 @numba.njit(nogil=True)
 def _is_upper(byte: int) -> bool:  # pragma: no cover (compiled)
+    """Return whether the byte is A to Z."""
     return 65 <= byte <= 90
 
 
 @numba.njit(nogil=True)
 def _is_digit(byte: int) -> bool:  # pragma: no cover (compiled)
+    """Return whether the byte is 0 to 9."""
     return 48 <= byte <= 57
 
 

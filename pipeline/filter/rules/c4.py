@@ -3,7 +3,7 @@
 In: a column of texts. Out: the texts of the surviving lines, and scores. A line is removed if it has a word longer than
 `max_word_chars`, does not end in `.`, `?`, `!` or a quotation mark (or ends in `...`), has fewer than `min_line_words` words,
 contains "javascript", or mentions cookies or terms of use. Citations (`[1]`, `[edit]`, `[citation needed]`) and surrounding white
-space are removed from the other lines, which are joined by single newlines. A removed line counts for the first rule that it breaks.
+space are removed from the other lines, which are joined by single newlines. A removed line counts for the first rule it breaks.
 
 Of the remaining lines, `sentences` counts like spaCy's sentencizer (a single `.`, `!` or `?` followed by anything but punctuation).
 `lorem_ipsum_lines` and `curly_bracket_lines` count the lines with these, before the rule on policies is applied; they decide about

@@ -173,7 +173,7 @@ def measure_ngrams(
     slots: Rows,
     out: Fractions,
 ) -> None:  # pragma: no cover (compiled)
-    """Fill the scores of n-grams, using `len(tops)` stamps. `tops` and `dups` give each n the index of its score in `out`, or -1."""
+    """Fill the scores of n-grams, using `len(tops)` stamps. `tops` and `dups` map each n to its index in `out`, or -1."""
     n_max = len(tops) - 1
     m, n = n_words, 0
     mask = np.uint64(compute_table_size(n_words) - 1)

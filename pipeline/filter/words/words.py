@@ -5,8 +5,8 @@ In: the bytes of a text. Out: for each word its start and end, its hash and its 
 (pipeline/filter/words/contractions.py) or an address; otherwise it is split at dots, commas, hyphens and `:<>=/` between letters.
 Other languages are tokenized by the same rules. Time: linear, about 5 ns per byte of prose.
 
-Memory: arrays as long as the longest text, reused. Numba's cache checks the file of a kernel, not the files of the functions that it
-calls: after editing this file, char_flags.py or pipeline/text/letters.py, delete the `__pycache__` folders of words/ and rules/.
+Memory: arrays as long as the longest text, reused. Numba's cache checks the file of a kernel, not the files of the functions that
+it calls: after editing this file, char_flags.py or pipeline/text/letters.py, delete the `__pycache__` folders of words/ and rules/.
 """
 
 from __future__ import annotations

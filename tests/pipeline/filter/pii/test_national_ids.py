@@ -83,7 +83,7 @@ CORRECT = {  # turns a random number into a valid one
 
 
 def is_placeholder(name: str, number: str) -> bool:
-    """Return whether we treat a number as a placeholder that stdnum accepts, such as the DNI 0000001 or the card 4000000000000002."""
+    """Return whether we treat a number as a placeholder that stdnum accepts, such as DNI 0000001 or card 4000000000000002."""
     if name == "luhn":
         return len(set(number[1:])) < 3 or number.endswith("000000")
     return name in ("dni", "nie") and len(set(number[:8].translate(str.maketrans("XYZ", "012")))) < 3

@@ -21,9 +21,9 @@ N_DOCS = 300
 @pytest.mark.slow
 def test_every_filter_decides_like_datatroves() -> None:
     texts = bench.documents(N_DOCS, seed=7)
-    theirs = bench.peer_decisions(texts, bench.peer_filters())
-    for name, step, row in zip(bench.Filters._fields, bench.paper_filters(), theirs, strict=True):
-        ours = bench.decisions(pa.array(texts), step)
+    theirs = bench.compute_peer_decisions(texts, bench.make_peer_filters())
+    for name, step, row in zip(bench.Filters._fields, bench.make_paper_filters(), theirs, strict=True):
+        ours = bench.compute_decisions(pa.array(texts), step)
         assert np.mean(ours == row) >= 0.995, name
         assert 0.1 < row.mean() < 0.9, f"{name}: the documents are too similar for a meaningful comparison"
 
