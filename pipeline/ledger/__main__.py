@@ -17,6 +17,7 @@ from pathlib import Path
 from polars.exceptions import ComputeError
 
 from pipeline.download.tombstones import Tombstone, make_tombstone
+from pipeline.frame.environment import read_flag
 from pipeline.frame.errors import UserError
 from pipeline.ledger import show, takedown
 from pipeline.ledger.diff import compare_snapshots
@@ -184,7 +185,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ComputeError as error:  # a corrupt file, which polars does not name
-        if os.environ.get("MINIGPT_TRACEBACK"):
+        if read_flag("MINIGPT_TRACEBACK"):
             raise
         todo = (
             "rebuild the data (dvc repro) or restore it from the cache (dvc checkout); MINIGPT_TRACEBACK=1 shows where"

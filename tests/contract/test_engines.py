@@ -1,4 +1,4 @@
-"""The text stages give the same bytes on every engine, also where workers see none of our files."""
+"""Text stages give the same bytes on every engine, even if workers can't access our files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import run_command, stage_commands
-from tests.contract.test_stages import digests
+from tests.contract.test_stages import hash_files
 
 STAGES = ("dedupe", "filter", "shard")
 
@@ -22,8 +22,8 @@ def test_the_same_bytes_on_a_cluster_without_shared_files(
     monkeypatch.setattr("pipeline.workers.results.N_HERE", 0)
     cluster = {"MINIGPT_ENGINE": engine, "MINIGPT_WORKERS": "2", "MINIGPT_SHARE": str(tmp_path / "share")}
     for stage in STAGES:
-        before = digests(tmp_path / "work" / "data" / stage)
+        before = hash_files(tmp_path / "work" / "data" / stage)
         shutil.rmtree(tmp_path / "work" / "data" / stage)
         assert run_command(tmp_path / "work", stage_commands()[stage], **cluster) == 0
-        assert digests(tmp_path / "work" / "data" / stage) == before
+        assert hash_files(tmp_path / "work" / "data" / stage) == before
         assert any((tmp_path / "share" / "results").iterdir())

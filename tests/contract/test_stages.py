@@ -1,4 +1,4 @@
-"""What every stage promises, checked on every stage."""
+"""Every stage keeps the contract of stages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import ROOT, read_yaml, run_command, stage_commands
 SERIAL = {"MINIGPT_ENGINE": "serial", "MINIGPT_WORKERS": "1"}
 
 
-def digests(folder: Path) -> dict[str, str]:
+def hash_files(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -31,38 +31,38 @@ def workspace(finished_workspace: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_same_bytes_again_with_one_worker_and_nothing_written_elsewhere(
+def test_one_worker_gives_the_same_bytes_and_writes_nothing_elsewhere(
     stage: str, finished_workspace: Path, workspace: Path
 ) -> None:
-    before = digests(workspace)
+    before = hash_files(workspace)
     shutil.rmtree(workspace / "data" / stage)
     assert run_command(workspace, stage_commands()[stage], **SERIAL) == 0
-    after = digests(workspace)
+    after = hash_files(workspace)
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     assert changed == {f"var/timings/{stage}.json"}
     assert json.loads((workspace / f"var/timings/{stage}.json").read_text())["seconds"] > 0
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_misspelt_param_is_refused_before_any_work(
+def test_a_misspelled_param_is_refused_before_any_work(
     stage: str, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = digests(workspace / "data")
+    before = hash_files(workspace / "data")
     params = (workspace / "params.yaml").read_text().replace("\nfilter:\n", "\nfilter:\n  lisences: [MIT]\n")
     (workspace / "params.yaml").write_text(params)
     assert run_command(workspace, stage_commands()[stage]) == 1
     assert "filter.lisences" in capsys.readouterr().err
-    assert digests(workspace / "data") == before
+    assert hash_files(workspace / "data") == before
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "download"])
 def test_a_missing_input_is_named(stage: str, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = stage_commands()[stage]
-    place = next(index for index, word in enumerate(argv) if word.startswith("--"))
-    argv[place + 1] = "data/nowhere"
+    at = next(index for index, word in enumerate(argv) if word.startswith("--"))
+    argv[at + 1] = "data/nowhere"
     assert run_command(workspace, argv) == 1
     error = capsys.readouterr().err
-    assert argv[place] in error
+    assert argv[at] in error
     assert "data/nowhere" in error
     assert "Traceback" not in error
 
@@ -87,7 +87,7 @@ def test_an_empty_corpus_is_a_clear_error_and_leaves_nothing(
     assert not list((workspace / "data").glob("*.partial"))
 
 
-def test_a_text_stage_keeps_books(finished_workspace: Path) -> None:
+def test_the_counts_of_text_stages_reconcile(finished_workspace: Path) -> None:
     for stage in ("download", "dedupe", "filter"):
         metrics = json.loads((finished_workspace / f"data/metrics/{stage}.json").read_text())
         dropped = sum(value for name, value in metrics.items() if name.startswith("dropped_"))

@@ -19,9 +19,9 @@ MAIN = [Requirement(line) for line in PROJECT["dependencies"]]
 EXTRAS = {name: [Requirement(line) for line in lines] for name, lines in PROJECT["optional-dependencies"].items()}
 IN_NO_LOCK = {"llama"}  # compiles llama.cpp
 RUNS_AS_A_COMMAND = {"dvc"}
-REFERENCE = {"datasketch"}  # tests and benchmarks hold our signatures against it; part of the corpus
-PINNED_FOR_ANOTHER = {"fastapi"}  # prefect's
-MODULES = {  # where the module is not named as the distribution is
+REFERENCE = {"datasketch"}  # tests and benchmarks compare our signatures with it; it is part of the corpus
+PINNED_FOR_ANOTHER = {"fastapi"}  # for prefect
+MODULES = {  # modules that are not named like their distribution
     "fasttext-community": "fasttext",
     "prompt-toolkit": "prompt_toolkit",
     "python-stdnum": "stdnum",
@@ -38,14 +38,14 @@ def names(requirements: list[Requirement]) -> set[str]:
 
 @cache
 def imported() -> frozenset[str]:
-    """Return the top-level modules of others that the product imports (benchmarks and tests are not the product)."""
+    """Return the top-level third-party modules that the product imports (benchmarks and tests are not part of it)."""
     files = [path for path in sources() if path.relative_to(ROOT).parts[0] != "benchmarks"]
     modules = {name.partition(".")[0] for path in files for name in imports(path)}
     return frozenset(modules - OURS - set(sys.stdlib_module_names))
 
 
 def locked(lock: str) -> dict[str, str]:
-    """Return the lock's packages with their versions."""
+    """Return the packages of a lock with their versions."""
     return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE))
 
 

@@ -1,4 +1,4 @@
-"""The naming law: one word names a stage everywhere, one stem names one file, one name names one class."""
+"""Names are consistent: one word for a stage everywhere, one stem for one file, one name for one class."""
 
 from __future__ import annotations
 

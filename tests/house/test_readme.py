@@ -1,4 +1,4 @@
-"""The README's commands are real: targets exist, modules answer, settings and recipes are there.
+"""The README's commands work: targets, modules, settings and recipes exist.
 
 `make run` and `make test` themselves are what CI and tests/end_to_end run.
 """
@@ -28,16 +28,16 @@ def test_the_two_commands_come_first() -> None:
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_command_is_real(line: str) -> None:
+def test_a_command_works(line: str) -> None:
     words = shlex.split(line)
     if words[0] == "make":
-        done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        process = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert process.returncode == 0, process.stderr
     elif words[:2] == ["python", "-m"]:
         verb = [word for word in words[3:4] if re.fullmatch(r"[a-z]+", word)]
         command = [sys.executable, "-m", words[2], *verb, "--help"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert process.returncode == 0, process.stderr
     elif words[:3] == ["dvc", "exp", "run"]:
         value = read_yaml(ROOT / "params.yaml")
         for key in words[words.index("-S") + 1].partition("=")[0].split("."):

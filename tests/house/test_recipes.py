@@ -1,4 +1,4 @@
-"""Every recipe is a complete, valid params.yaml, of which a plan can be made on the devices that it names."""
+"""Every recipe is a complete, valid params.yaml that can be planned for the devices that it names."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", [ROOT / "params.yaml", *RECIPES], ids=lambda path: path.stem)
-def test_validates(path: Path) -> None:
+def test_a_recipe_is_valid(path: Path) -> None:
     load_params(path)
 
 
 @pytest.mark.parametrize("path", [ROOT / "params.yaml", *RECIPES], ids=lambda path: path.stem)
-def test_is_planned(path: Path) -> None:
-    """On the devices of its first lines, where it has such a line; else on a small one."""
-    said = re.search(
+def test_a_recipe_can_be_planned(path: Path) -> None:
+    """Plan for the devices that a comment in the recipe names, or else for a small one."""
+    command = re.search(
         r"pipeline\.launch plan --recipe ([\w.-]+) --device (\w+)(?: --devices (\d+))?$", path.read_text(), re.MULTILINE
     )
-    if said:
-        assert said[1] == path.stem
-        device, n_devices = make_device(said[2], 1), int(said[3] or 1)
+    if command:
+        assert command[1] == path.stem
+        device, n_devices = make_device(command[2], 1), int(command[3] or 1)
     else:
         device, n_devices = Device(name="small", tflops=0.5, memory_gb=8.0, mfu=0.5, is_cuda=False), 1
     plan = make_plan(load_params(path), device, n_devices)
     assert plan["fits"]
     size = re.fullmatch(r"(?:.*-)?(\d+(?:\.\d+)?)([mb])", path.stem)
-    if size:  # the name says how large the model is
+    if size:  # the name contains the size of the model
         assert plan["n_params"] == pytest.approx(float(size[1]) * {"m": 1e6, "b": 1e9}[size[2]], rel=0.08)
         tokens = plan["phases"]["pretrain"]["tokens"]
         assert tokens == pytest.approx(plan["compute_optimal_tokens"], rel=0.01)
@@ -56,7 +56,7 @@ def test_numbers_in_scientific_notation_are_numbers(tmp_path: Path) -> None:
         ({"download": {"sources": []}}, "download.sources"),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_dots(change: dict[str, object], name: str) -> None:
+def test_a_wrong_setting_is_reported_by_its_dotted_name(change: dict[str, object], name: str) -> None:
     values = read_yaml(ROOT / "params.yaml")
 
     def merge(into: dict[str, object], what: dict[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""The frame: what is left behind when a stage fails, is killed, or finds the disk full."""
+"""The frame leaves a complete output or none when a stage succeeds, fails, is killed, or fills the disk."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pipeline.run import make_run_key, run_stage
 from tests.conftest import ROOT, new_workspace
 
 
-def stage_of(run: object) -> ModuleType:
-    """A module named like a stage, whose run is ours."""
+def make_stage(run: object) -> ModuleType:
+    """Return a module that is named like a stage and has this `run`."""
     module = ModuleType("pipeline.dedupe")
     module.run = run  # type: ignore[attr-defined]
     module.__file__ = __file__
@@ -38,9 +38,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def go(run: object) -> Metrics:
+def run_in_frame(run: object) -> Metrics:
     return run_stage(
-        stage_of(run),
+        make_stage(run),
         params_path=Path("params.yaml"),
         inputs={"docs": Path("in")},
         out=Path("data/dedupe"),
@@ -54,7 +54,7 @@ def test_a_finished_stage_is_renamed_and_its_metrics_written(workspace: Path) ->
         (out / "result").write_text((docs / "file").read_text())
         return {"docs_in": 3, "docs_out": 1, "dropped_x": 2}
 
-    go(run)
+    run_in_frame(run)
     assert (workspace / "data/dedupe/result").read_text() == "input"
     assert json.loads((workspace / "data/metrics/dedupe.json").read_text())["docs_in"] == 3
 
@@ -66,15 +66,15 @@ def test_clock_readings_are_stored_beside_the_metrics_they_belong_to(workspace: 
         report_timings(tokens_per_second=31_000.0)
         return {"docs_in": 3}
 
-    assert go(run) == {"docs_in": 3}
+    assert run_in_frame(run) == {"docs_in": 3}
     assert json.loads(metrics.read_text()) == {"docs_in": 3}
     readings = read_timings(timings, metrics)
     assert readings.keys() == {"seconds", "tokens_per_second"}
     assert readings["tokens_per_second"] == 31_000.0
-    go(lambda params, *, docs, out: {"docs_in": 3})
-    assert read_timings(timings, metrics).keys() == {"seconds"}, "no reading of an earlier run"
+    run_in_frame(lambda params, *, docs, out: {"docs_in": 3})
+    assert read_timings(timings, metrics).keys() == {"seconds"}, "no readings of an earlier run"
     metrics.write_text('{"docs_in": 4}')
-    assert read_timings(timings, metrics) == {}, "of another run"
+    assert read_timings(timings, metrics) == {}, "readings of another run are ignored"
 
 
 def test_a_failed_stage_leaves_the_old_result_and_no_half_written_one(workspace: Path) -> None:
@@ -86,17 +86,17 @@ def test_a_failed_stage_leaves_the_old_result_and_no_half_written_one(workspace:
         raise UserError("a", "b", "c")
 
     with pytest.raises(UserError):
-        go(run)
+        run_in_frame(run)
     assert (workspace / "data/dedupe/result").read_text() == "old"
     assert not list((workspace / "data").glob("*.partial"))
 
 
-def test_a_full_disk_is_a_person_s_error(workspace: Path) -> None:
+def test_a_full_disk_is_a_user_error(workspace: Path) -> None:
     def run(params: object, *, docs: Path, out: Path) -> Metrics:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(UserError, match="disk is full"):
-        go(run)
+        run_in_frame(run)
 
 
 def test_a_second_run_of_a_stage_is_refused_while_the_first_works(workspace: Path) -> None:
@@ -106,15 +106,15 @@ def test_a_second_run_of_a_stage_is_refused_while_the_first_works(workspace: Pat
     def run(params: object, *, docs: Path, out: Path) -> Metrics:
         (out / "result").write_text("first")
         with pytest.raises(UserError, match="dedupe: another run is making data/dedupe"):
-            go(second)
+            run_in_frame(second)
         return {}
 
-    go(run)
+    run_in_frame(run)
     assert (workspace / "data/dedupe/result").read_text() == "first"
-    go(run)  # and nothing stays locked
+    run_in_frame(run)  # nothing stays locked
 
 
-def test_what_a_killed_run_left_is_cleared(workspace: Path) -> None:
+def test_files_of_a_killed_run_are_deleted(workspace: Path) -> None:
     left = workspace / "data/dedupe.partial"
     (left / "folder").mkdir(parents=True)
     (left / "folder" / "half").write_text("x")
@@ -124,11 +124,11 @@ def test_what_a_killed_run_left_is_cleared(workspace: Path) -> None:
         assert not list(out.iterdir())
         return {}
 
-    go(run)
+    run_in_frame(run)
     assert (workspace / "in" / "file").exists()
 
 
-def test_scratch_survives_a_failure_and_goes_with_success(workspace: Path) -> None:
+def test_scratch_survives_a_failure_and_is_deleted_after_success(workspace: Path) -> None:
     seen: list[Path] = []
 
     def run(params: object, *, docs: Path, scratch: Path, out: Path) -> Metrics:
@@ -139,15 +139,15 @@ def test_scratch_survives_a_failure_and_goes_with_success(workspace: Path) -> No
         return {}
 
     with pytest.raises(UserError):
-        go(run)
+        run_in_frame(run)
     assert seen[0].is_dir()
-    go(run)
+    run_in_frame(run)
     assert seen[0] == seen[1]
     assert not seen[0].exists()
 
 
-def test_another_input_is_another_run(workspace: Path) -> None:
-    module = stage_of(test_another_input_is_another_run)
+def test_another_input_gives_another_run_key(workspace: Path) -> None:
+    module = make_stage(test_another_input_gives_another_run_key)
     first = make_run_key(module, "{}", {"docs": Path("in")})
     assert first == make_run_key(module, "{}", {"docs": Path("in")})
     (workspace / "in" / "file").write_text("other")
@@ -155,9 +155,9 @@ def test_another_input_is_another_run(workspace: Path) -> None:
     assert make_run_key(module, '{"a":1}', {"docs": Path("in")}) != first
 
 
-def test_the_key_takes_the_manifests_word_for_token_shards(tmp_path: Path) -> None:
-    """They are hashed when they are read; a new manifest, another size, or a file that it does not name is another key."""
-    module, shards = stage_of(None), {"shards": tmp_path}
+def test_the_key_uses_the_hashes_in_the_manifest_of_token_shards(tmp_path: Path) -> None:
+    """Shards are verified when they are read; a new manifest, another size, or a file that it does not name gives another key."""
+    module, shards = make_stage(None), {"shards": tmp_path}
     file = {"name": "a.arrow", "sha256": "12"}
     manifest = {"dtype": "uint16", "train": {"files": [file]}}
     write_json(tmp_path / "manifest.json", manifest)
@@ -176,7 +176,7 @@ def test_the_key_takes_the_manifests_word_for_token_shards(tmp_path: Path) -> No
     assert len(set(keys)) == 4
 
 
-def test_books_that_do_not_balance_are_our_bug() -> None:
+def test_counts_that_do_not_reconcile_are_a_bug() -> None:
     check_metrics("filter", {"docs_in": 2, "docs_out": 1, "dropped_a": 1})
     with pytest.raises(AssertionError, match="accounted"):
         check_metrics("filter", {"docs_in": 3, "docs_out": 1, "dropped_a": 1})
@@ -184,7 +184,7 @@ def test_books_that_do_not_balance_are_our_bug() -> None:
         check_metrics("filter", {"loss": float("nan")})
 
 
-def test_json_is_whole_or_absent(tmp_path: Path) -> None:
+def test_json_is_complete_or_absent(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"a": object()})
     assert not (tmp_path / "a.json").exists()
@@ -192,7 +192,7 @@ def test_json_is_whole_or_absent(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_stage_cleans_up(number: int, workspace: Path) -> None:
-    """A real process, stopped while it works."""
+    """Stop a real process while it works."""
     program = (
         "import sys, time; from pathlib import Path; from types import ModuleType; import pipeline.run as s\n"
         "def run(params, *, docs, out):\n"

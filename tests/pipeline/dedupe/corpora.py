@@ -1,4 +1,4 @@
-"""Small corpora full of near duplicates."""
+"""Make small corpora with many near duplicates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.storage.tables import DOCS, ShardWriter
 
 
 def related_texts(seed: int, n: int) -> list[str]:
-    """Texts of a few families; within one, every text is the last one with some words changed, so that there are chains."""
+    """Return texts of a few families; within one, every text is the previous one with some words changed, so that there are chains."""
     rng = random.Random(seed)
     texts: list[str] = []
     while len(texts) < n:
@@ -27,7 +27,7 @@ def related_texts(seed: int, n: int) -> list[str]:
 
 
 def write_shards(folder: Path, texts: Sequence[str], sources: Sequence[str], n_shards: int) -> list[Path]:
-    """`n_shards` shards, some perhaps empty; ids that share a prefix, in no order."""
+    """Write `n_shards` shards, some of them possibly empty, with unsorted ids that share a prefix. Return their paths."""
     paths: list[Path] = []
     cuts = np.linspace(0, len(texts), n_shards + 1).astype(int).tolist()
     for shard in range(n_shards):

@@ -1,8 +1,8 @@
-"""All of deduplication on columns in memory: what `pipeline/dedupe/stage.py` must decide, whatever memory it is given.
+"""Deduplicate columns in memory: the decisions that `pipeline/dedupe/stage.py` must make with any amount of memory.
 
-In: columns of ids, texts and sources. Out: the order of the documents, best first, and for each rank who stays in its position. For
-corpora that fit in memory some ten times over, for tests and for measuring: 16 bytes a document and band, 8 a word.
-The steps and their sources: `shingles`, `minhash`, `survivors`, `clusters`.
+In: columns of ids, texts and sources. Out: the order of the documents, best first, and for each rank its survivor. For corpora of at
+most a tenth of the memory, in tests and measurements: 16 bytes per document and band, 8 per word.
+Steps and sources: `shingles`, `signatures`, `survivors`, `clusters`.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -25,15 +25,15 @@ from pipeline.text.normalize import fold, split_words, squeeze
 
 
 class Deduplicated(NamedTuple):
-    """`order[rank]` is a document's row; all else is by rank: the best one with the same text, verified pairs, decisions."""
+    """Hold the result. `order[rank]` is a document's row; all else is by rank: best one with the same text, verified pairs, decisions."""
 
     order: Rows
     exact: Rows
     pairs: Verified
     near: Decisions
 
-    def kept_rows(self) -> Rows:
-        """Rows of the documents that stay, ascending."""
+    def list_kept_rows(self) -> Rows:
+        """Return the rows of the surviving documents, ascending."""
         return np.sort(self.order[self.near.survivor[self.exact] == np.arange(len(self.order))])
 
 
@@ -47,7 +47,7 @@ def deduplicate(
     seed: int,
     min_jaccard: float,
 ) -> Deduplicated:
-    """`docs` has columns id, text, source; the settings are those of `dedupe` in params.yaml."""
+    """Deduplicate `docs` with the columns id, text, source; the settings are those of `dedupe` in params.yaml."""
     ids, texts, sources = (docs.column(name).combine_chunks() for name in ("id", "text", "source"))
     folded = fold(texts)
     shingles = shingle(split_words(folded), ngram_words)
@@ -59,13 +59,13 @@ def deduplicate(
     is_eligible = (np.diff(shingles.offsets)[order] > 0) & (exact == np.arange(len(exact)))
     keys = minhash.compute_band_keys(signed, n_bands, n_rows)[order]
     buckets = clusters.group_equal(keys, is_eligible)
-    sets = _sets_of(np.unique(buckets.members), order, shingles)
+    sets = _make_rank_sets(np.unique(buckets.members), order, shingles)
     pairs = clusters.verify(buckets, sets, min_jaccard)
     return Deduplicated(order, exact, pairs, clusters.decide_survivors(len(exact), pairs, sets, min_jaccard))
 
 
-def _sets_of(ranks: Rows, order: Rows, shingles: Shingles) -> Shingles:
-    """A row a rank: the sets of these ranks, nothing for the others."""
+def _make_rank_sets(ranks: Rows, order: Rows, shingles: Shingles) -> Shingles:
+    """Return one row per rank: the sets of these ranks, empty for the others."""
     found = make_sets(select_rows(shingles, order[ranks]))
     sizes = np.zeros(len(order) + 1, np.int64)
     sizes[ranks + 1] = np.diff(found.offsets)

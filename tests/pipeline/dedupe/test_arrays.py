@@ -1,4 +1,4 @@
-"""Arrays, records and strings come back from disk as they went."""
+"""Arrays, records and strings are read back from disk as they were written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ RECORD = np.dtype([("key", "<u8"), ("row", "<i8")])
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=20), max_size=6), st.sampled_from([1, 100, 1_000_000]))
 @settings(deadline=None)
-def test_a_part_holds_its_records_in_the_order_they_were_written(batches: list[list[int]], buffer_bytes: int) -> None:
+def test_a_part_contains_its_records_in_the_order_they_were_written(
+    batches: list[list[int]], buffer_bytes: int
+) -> None:
     with tempfile.TemporaryDirectory() as name:
         spool, expected, row = Spool(Path(name) / "spool", RECORD, 4, buffer_bytes), [[], [], [], []], 0
         for batch in batches:
@@ -45,7 +47,7 @@ def test_a_part_holds_its_records_in_the_order_they_were_written(batches: list[l
 
 @given(st.lists(st.lists(st.text(st.characters(codec="utf-8"), max_size=5), max_size=6), max_size=5), st.data())
 @settings(deadline=None)
-def test_strings_are_found_by_their_place(batches: list[list[str]], data: st.DataObject) -> None:
+def test_strings_are_found_by_their_position(batches: list[list[str]], data: st.DataObject) -> None:
     flat = [text for batch in batches for text in batch]
     with tempfile.TemporaryDirectory() as name:
         strings = StringFile(Path(name) / "strings")
@@ -65,7 +67,7 @@ def test_a_part_fits_in_memory_unless_there_would_be_too_many(n_bytes: int, memo
     assert n == MAX_PARTS or n_bytes / n <= memory_bytes / 4 + 1
 
 
-def test_arrays_live_in_files(tmp_path: Path) -> None:
+def test_arrays_are_backed_by_files(tmp_path: Path) -> None:
     array = make_file_array(tmp_path / "a.bin", np.int64, 5)
     assert array.tolist() == [0] * 5
     array[:] = np.arange(5)
@@ -74,9 +76,9 @@ def test_arrays_live_in_files(tmp_path: Path) -> None:
     assert read_array(tmp_path / "none.bin", np.int64).tolist() == []
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
-def test_a_full_disk_says_so() -> None:
-    """The frame tells a person about ENOSPC; `ndarray.tofile` raises without a number."""
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_full_disk_is_reported() -> None:
+    """The frame turns ENOSPC into a user error; `ndarray.tofile` raises an OSError without errno."""
     with pytest.raises(OSError, match="No space left") as caught, Path("/dev/full").open("wb", buffering=0) as file:
         append_numbers(BufferedWriter(file), np.zeros(100_000, RECORD))
     assert caught.value.errno == errno.ENOSPC

@@ -1,4 +1,4 @@
-"""A ledger written in pieces is, byte for byte, the one written at once."""
+"""A ledger written in pieces has the same bytes as one written at once."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_any_memory_writes_the_same_bytes(
     ):
         decision = "changed" if other is None else "dropped"
         spool.add(reason, mine, value=mine / 2, threshold=0.5, other=other, decision=decision)
-        found = [None] * len(mine) if other is None else other.tolist() if isinstance(other, np.ndarray) else other
-        for position, seen in zip(mine.tolist(), found, strict=True):
+        others = [None] * len(mine) if other is None else other.tolist() if isinstance(other, np.ndarray) else other
+        for position, seen in zip(mine.tolist(), others, strict=True):
             other_id = names[seen] if isinstance(seen, int) else None if seen is None else str(seen)
             rows.append(
                 {"id": names[position], "stage": "dedupe", "decision": decision, "reason": reason}

@@ -1,4 +1,4 @@
-"""What is decided on disk, in crumbs, is what is decided in memory, all at once."""
+"""Decisions made on disk, in many parts, are those made in memory at once."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pipeline.storage.tables import read_docs
 from tests.pipeline.dedupe.corpora import related_texts, write_shards
 from tests.pipeline.dedupe.oracle import deduplicate
 
-# Few permutations: what is unlike meets in buckets too, and several centres are elected.
+# Few permutations: dissimilar documents share buckets too, and several centers are elected.
 PARAMS = Dedupe(seed=1, ngram_words=2, n_bands=4, n_rows=1, min_jaccard=0.5, source_priority=["a", "b"])
 
 
-def corpus_of(folder: Path, paths: list[Path], params: Dedupe, memory_bytes: int) -> Corpus:
+def make_corpus(folder: Path, paths: list[Path], params: Dedupe, memory_bytes: int) -> Corpus:
     (folder / "work").mkdir()
     corpus = gather_corpus(params, make_sketches(params, paths, folder / "sketches"), folder / "work")
     return replace(corpus, memory_bytes=memory_bytes)
@@ -49,7 +49,7 @@ def test_any_memory_gives_the_decisions_of_the_algorithm_in_memory(
             read_docs(Path(name), ["id", "text", "source"]),
             **params.model_dump(include=SETTINGS | {"min_jaccard"}),
         )
-        corpus = corpus_of(Path(name), paths, params, memory_bytes)
+        corpus = make_corpus(Path(name), paths, params, memory_bytes)
         ranks = rank_documents(corpus)
         exact = find_first_equal(corpus, ranks)
         near = near_duplicates.find_near_duplicates(params, paths, corpus, ranks, exact, Path(name) / "sets")
@@ -64,9 +64,9 @@ def test_any_memory_gives_the_decisions_of_the_algorithm_in_memory(
 
 
 def test_little_memory_means_many_parts(tmp_path: Path) -> None:
-    """The property above says nothing if everything is one part after all."""
+    """The property above would be meaningless if everything were in one part."""
     paths = write_shards(tmp_path, related_texts(1, 60), ["a"], 3)
-    corpus = corpus_of(tmp_path, paths, PARAMS, 1_000)
+    corpus = make_corpus(tmp_path, paths, PARAMS, 1_000)
     ranks = rank_documents(corpus)
     exact = find_first_equal(corpus, ranks)
     buckets = near_duplicates.group_by_key(PARAMS, corpus, ranks, exact, corpus.make_array("is_candidate", np.bool_))

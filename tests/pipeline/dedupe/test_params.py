@@ -1,4 +1,4 @@
-"""Bands and rows: given, or found for a number of permutations."""
+"""Bands and rows are given, or derived from a number of permutations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ GIVEN: dict[str, Any] = {"seed": 1, "ngram_words": 5, "min_jaccard": 0.8, "sourc
 
 
 @given(st.integers(2, 1_024), st.floats(0.05, 1.0), st.floats(0.01, 0.99))
-def test_no_choice_with_more_rows_finds_enough(n_permutations: int, min_jaccard: float, min_recall: float) -> None:
+def test_no_choice_with_more_rows_reaches_the_recall(
+    n_permutations: int, min_jaccard: float, min_recall: float
+) -> None:
     def recall(n_bands: int, n_rows: int) -> float:
         return 1 - (1 - min_jaccard**n_rows) ** n_bands
 
@@ -35,7 +37,7 @@ def test_permutations_alone_are_enough() -> None:
     assert Dedupe.model_validate(params.model_dump()) == params
 
 
-def test_both_must_agree() -> None:
+def test_bands_and_permutations_must_agree() -> None:
     with pytest.raises(ValidationError, match="not both"):
         Dedupe(**GIVEN, n_permutations=128, n_bands=14, n_rows=8)
     with pytest.raises(ValidationError, match="n_bands"):
@@ -48,8 +50,8 @@ def test_wrong_values_are_named(wrong: dict[str, Any]) -> None:
         Dedupe(**GIVEN, **wrong)
 
 
-def test_the_share_of_pairs_found_is_what_the_formula_says() -> None:
-    """2,000 pairs at Jaccard 0.8: within four standard errors of 1 - (1 - 0.8^7)^18."""
+def test_the_fraction_of_pairs_found_follows_the_formula() -> None:
+    """Compare 2,000 pairs at Jaccard 0.8 with 1 - (1 - 0.8^7)^18, within four standard errors."""
     rng, n_pairs, n_bands, n_rows = np.random.default_rng(1), 2_000, 18, 7
     numbers = rng.integers(0, 2**64, (n_pairs, 100), np.uint64)
     sets = [row for both in numbers for row in (both[:90], both[10:])]  # 80 of 100 are shared
@@ -57,6 +59,6 @@ def test_the_share_of_pairs_found_is_what_the_formula_says() -> None:
     keys = minhash.compute_band_keys(
         minhash.compute_signatures(shingles, minhash.draw_permutations(n_bands * n_rows, 1)), n_bands, n_rows
     )
-    found = float((keys[::2] == keys[1::2]).any(axis=1).mean())
+    fraction = float((keys[::2] == keys[1::2]).any(axis=1).mean())
     expected = 1 - (1 - 0.8**n_rows) ** n_bands
-    assert abs(found - expected) < 4 * (expected * (1 - expected) / n_pairs) ** 0.5
+    assert abs(fraction - expected) < 4 * (expected * (1 - expected) / n_pairs) ** 0.5

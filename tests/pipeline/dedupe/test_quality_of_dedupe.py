@@ -1,4 +1,4 @@
-"""The dedupe stage finds the near duplicates that were made here, and what it drops is similar.
+"""The dedupe stage finds synthetic near duplicates, and drops only documents that are similar to their survivors.
 
 Pairs are labeled by how they were made (words edited, blocks reordered, truncated, slots of a template filled again) and by their
 true Jaccard similarity over the same 5-grams. With 14 bands of 8 rows, LSH nominates 1 - (1 - 0.85^8)^14 = 98.8 % of pairs at 0.85.
@@ -23,7 +23,7 @@ Words = list[str]
 
 
 class Pair(NamedTuple):
-    """How document 2i + 1 was made from document 2i, their true Jaccard similarity, and whether one was dropped for the other."""
+    """Describe how document 2i + 1 was made from document 2i, their true Jaccard similarity, and whether one was dropped for the other."""
 
     kind: str
     jaccard: float
@@ -40,7 +40,7 @@ def edit(words: Words, rng: random.Random, strength: float) -> Words:
 
 
 def reorder(words: Words, rng: random.Random, strength: float) -> Words:
-    """Put blocks in another order."""
+    """Shuffle blocks of words."""
     cuts = sorted(rng.sample(range(1, len(words)), 1 + int(strength * 8)))
     blocks = [words[a:b] for a, b in zip([0, *cuts], [*cuts, len(words)], strict=True)]
     rng.shuffle(blocks)
@@ -84,7 +84,7 @@ def make_documents() -> tuple[list[str], list[str]]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Pair], list[float]]:
-    """The pairs, and the true similarity of each dropped document to its survivor."""
+    """Return the pairs, and the true similarity of each dropped document to its survivor."""
     folder = tmp_path_factory.mktemp("quality")
     documents, kinds = make_documents()
     columns = {name: pa.repeat("", len(documents)) for name in DOCS.names}
@@ -116,7 +116,7 @@ def test_near_duplicates_of_every_kind_are_found(run: tuple[list[Pair], list[flo
 
 
 @pytest.mark.slow
-def test_pairs_at_the_threshold_are_found_as_lsh_promises(run: tuple[list[Pair], list[float]]) -> None:
+def test_pairs_at_the_threshold_are_found_as_often_as_lsh_predicts(run: tuple[list[Pair], list[float]]) -> None:
     assert recall(run[0], 0.80, 0.85) >= 0.93
 
 

@@ -1,4 +1,4 @@
-"""Sorting by parts is sorting."""
+"""Sorting parts one by one sorts everything."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_parts_by_the_highest_bits_follow_the_order_of_the_keys(keys: list[int],
 def test_ranks_follow_priority_length_and_id_with_any_memory(
     docs: list[tuple[int, int, str]], memory_bytes: int
 ) -> None:
-    """Documents that are equal in all three stay in the order of the corpus."""
+    """Documents that agree in all three keep the order of the corpus."""
     with tempfile.TemporaryDirectory() as name:
         shards, firsts = [docs[:7], docs[7:]], np.array([0, len(docs[:7]), len(docs)])
         paths = [Path(name) / f"{number}.arrow" for number in range(2)]
@@ -48,7 +48,7 @@ def test_ranks_follow_priority_length_and_id_with_any_memory(
 
 @given(st.lists(st.integers(0, 6), max_size=20))
 @settings(deadline=None)
-def test_equal_neighbours_are_all_that_are_not_alone(keys: list[int]) -> None:
+def test_equal_neighbors_are_all_records_whose_key_is_not_unique(keys: list[int]) -> None:
     records = np.array(list(enumerate(keys)), np.dtype([("row", "<i8"), ("key", "<u8")]))
     found = select_equal_neighbors(records, "key")
     assert sorted(found["row"].tolist()) == [row for row, key in enumerate(keys) if keys.count(key) > 1]
@@ -57,7 +57,7 @@ def test_equal_neighbours_are_all_that_are_not_alone(keys: list[int]) -> None:
 
 @given(KEYS, st.integers(0, 3))
 @settings(deadline=None)
-def test_numbers_in_fixed_binary_come_back_from_any_slice(numbers: list[int], start: int) -> None:
+def test_numbers_in_fixed_size_binary_are_read_from_any_slice(numbers: list[int], start: int) -> None:
     pairs = [(a, a ^ 1) for a in numbers]
     column = pa.array([np.array(pair, np.uint64).tobytes() for pair in pairs], pa.binary(16))
     chunks = pa.chunked_array([column.slice(start), column.slice(0, start)], pa.binary(16))

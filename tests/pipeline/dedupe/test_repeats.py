@@ -1,4 +1,4 @@
-"""What many documents repeat stays in the best of them, and the books say what went."""
+"""Pieces that many documents share are kept in the best of them, and the ledger records what was removed."""
 
 from __future__ import annotations
 
@@ -40,21 +40,23 @@ def run(tmp_path: Path, texts: list[str], params: Dedupe = PARAMS, n_shards: int
     return {"texts": rows, "metrics": metrics, "ledger": read_table(out / "ledger.parquet").to_pylist(), "out": out}
 
 
-def name_of(i: int) -> str:
+def make_id(i: int) -> str:
     return f"document-{(7 * i) % 1_000:04d}"
 
 
-def own_line(i: int) -> str:
+def make_own_line(i: int) -> str:
     return f"what only document number {i} says, at some length {i * i}" * (1 + i % 2)
 
 
-def test_a_line_in_too_many_documents_stays_in_the_best_one(tmp_path: Path) -> None:
-    texts = [f"{HEADER}\n{own_line(i)}\nshort" for i in range(6)]
-    texts[3] = f"{own_line(3)}\n  {HEADER.upper()}  \nand {own_line(30)} that makes it the longest of all documents"
+def test_a_line_in_too_many_documents_is_kept_in_the_best_one(tmp_path: Path) -> None:
+    texts = [f"{HEADER}\n{make_own_line(i)}\nshort" for i in range(6)]
+    texts[3] = (
+        f"{make_own_line(3)}\n  {HEADER.upper()}  \nand {make_own_line(30)} that makes it the longest of all documents"
+    )
     found = run(tmp_path, texts)
     for i in range(6):
-        expected = texts[3] if i == 3 else f"{own_line(i)}\nshort"
-        assert found["texts"][name_of(i)] == expected
+        expected = texts[3] if i == 3 else f"{make_own_line(i)}\nshort"
+        assert found["texts"][make_id(i)] == expected
     assert found["metrics"]["docs_changed"] == found["metrics"]["lines_removed"] == 5
     assert found["metrics"]["lines_chars_removed"] == 5 * (len(HEADER) + 1)
     by_reason = Counter((row["decision"], row["reason"], row["threshold"]) for row in found["ledger"])
@@ -62,50 +64,50 @@ def test_a_line_in_too_many_documents_stays_in_the_best_one(tmp_path: Path) -> N
     assert {row["value"] for row in found["ledger"] if row["reason"] == "lines_chars_removed"} == {len(HEADER) + 1.0}
 
 
-def test_as_many_documents_as_allowed_keep_it(tmp_path: Path) -> None:
-    texts = [f"{HEADER}\n{own_line(i)}" for i in range(2)] + [own_line(i) for i in range(2, 5)]
+def test_a_line_in_as_many_documents_as_allowed_is_kept(tmp_path: Path) -> None:
+    texts = [f"{HEADER}\n{make_own_line(i)}" for i in range(2)] + [make_own_line(i) for i in range(2, 5)]
     found = run(tmp_path, texts)
     assert list(found["texts"].values()) == texts
     assert found["metrics"]["docs_changed"] == 0
 
 
 def test_a_line_that_one_document_repeats_is_not_boilerplate(tmp_path: Path) -> None:
-    text = f"{HEADER}\n" * 10 + own_line(1)
-    assert list(run(tmp_path, [text, own_line(2)])["texts"].values()) == [text, own_line(2)]
+    text = f"{HEADER}\n" * 10 + make_own_line(1)
+    assert list(run(tmp_path, [text, make_own_line(2)])["texts"].values()) == [text, make_own_line(2)]
 
 
-def test_a_document_of_nothing_else_goes(tmp_path: Path) -> None:
+def test_a_document_with_too_little_left_is_dropped(tmp_path: Path) -> None:
     params = PARAMS.model_copy(update={"min_chars_left": 10})
-    texts = [f"{HEADER}\n{own_line(i)}" for i in range(4)] + [f"{HEADER}\nfew"]
+    texts = [f"{HEADER}\n{make_own_line(i)}" for i in range(4)] + [f"{HEADER}\nfew"]
     found = run(tmp_path, texts, params)
-    assert name_of(4) not in found["texts"]
+    assert make_id(4) not in found["texts"]
     assert found["metrics"]["dropped_few_chars_left"] == 1
-    [row] = [row for row in found["ledger"] if row["id"] == name_of(4)]
+    [row] = [row for row in found["ledger"] if row["id"] == make_id(4)]
     assert (row["decision"], row["reason"], row["value"], row["threshold"]) == ("dropped", "few_chars_left", 3.0, 10.0)
     assert found["metrics"]["docs_changed"] == 3
 
 
 def test_copies_do_not_make_a_line_frequent(tmp_path: Path) -> None:
-    """Only documents that stay are counted."""
-    texts = [f"{HEADER}\n{own_line(1)}"] * 5 + [own_line(2)]
+    """Only surviving documents are counted."""
+    texts = [f"{HEADER}\n{make_own_line(1)}"] * 5 + [make_own_line(2)]
     found = run(tmp_path, texts)
     assert found["metrics"]["dropped_exact_duplicate"] == 4
     assert found["metrics"]["docs_changed"] == 0
 
 
-def test_paragraphs_go_whole_and_lines_after_them(tmp_path: Path) -> None:
+def test_paragraphs_are_removed_before_lines(tmp_path: Path) -> None:
     params = PARAMS.model_copy(update={"paragraphs": Repeats(min_chars=20, max_docs=2)})
     paragraph = "a paragraph of two lines\nwhich many pages have"
-    texts = [f"{own_line(i)}\n\n{paragraph}\n\n{HEADER}\nthe end {i}" for i in range(4)]
+    texts = [f"{make_own_line(i)}\n\n{paragraph}\n\n{HEADER}\nthe end {i}" for i in range(4)]
     found = run(tmp_path, texts, params)
     best = max(range(4), key=lambda i: (len(texts[i]), -((7 * i) % 1_000)))
     for i in range(4):
-        expected = texts[i] if i == best else f"{own_line(i)}\n\nthe end {i}"
-        assert found["texts"][name_of(i)] == expected
+        expected = texts[i] if i == best else f"{make_own_line(i)}\n\nthe end {i}"
+        assert found["texts"][make_id(i)] == expected
     assert found["metrics"]["paragraphs_removed"] == found["metrics"]["lines_removed"] == 3
 
 
-def brute_force(texts: dict[str, str], max_docs: int, min_chars: int) -> dict[str, str]:
+def remove_by_brute_force(texts: dict[str, str], max_docs: int, min_chars: int) -> dict[str, str]:
     order = sorted(texts, key=lambda name: (-len(texts[name].encode()), name))
     owner: dict[str, str] = {}
     n_docs: Counter[str] = Counter()
@@ -128,19 +130,19 @@ def test_many_documents_against_brute_force(memory_mb: int, tmp_path: Path) -> N
     rng = random.Random(1)
     shared = [f"shared line number {i} of all the pages" for i in range(30)]
     texts = [
-        "\n".join([own_line(i), *(rng.choice(shared) for _ in range(rng.randint(0, 6))), f"the end of page {i}"])
+        "\n".join([make_own_line(i), *(rng.choice(shared) for _ in range(rng.randint(0, 6))), f"the end of page {i}"])
         for i in range(200)
     ]
     params = PARAMS.model_copy(update={"memory_mb": memory_mb, "min_jaccard": 1.0})
     found = run(tmp_path, texts, params, n_shards=4)
-    before = {name_of(i): text for i, text in enumerate(texts)}
+    before = {make_id(i): text for i, text in enumerate(texts)}
     assert found["metrics"]["docs_out"] == 200
-    assert found["texts"] == brute_force(before, max_docs=2, min_chars=20)
+    assert found["texts"] == remove_by_brute_force(before, max_docs=2, min_chars=20)
     assert found["metrics"]["docs_changed"] > 100
 
 
 def test_any_memory_writes_the_same_bytes(tmp_path: Path) -> None:
-    texts = [f"{HEADER}\n{own_line(i)}\n\n{HEADER}\n{own_line(i // 2)}" for i in range(60)]
+    texts = [f"{HEADER}\n{make_own_line(i)}\n\n{HEADER}\n{make_own_line(i // 2)}" for i in range(60)]
     digests = []
     for memory_mb in (1, 1_000):
         params = PARAMS.model_copy(update={"memory_mb": memory_mb, "paragraphs": Repeats(min_chars=1, max_docs=1)})

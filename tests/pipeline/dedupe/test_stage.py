@@ -1,4 +1,4 @@
-"""Duplicates that we plant are found, the right one survives, and the books balance."""
+"""Planted duplicates are found, the right document survives, and the counts reconcile."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(tmp_path: Path, rows: Iterable[Row], shard_bytes: int = 1_000_000, param
     out = tmp_path / "out"
     out.mkdir(parents=True)
     with ShardWriter(tmp_path / "docs", DOCS, shard_bytes) as writer:
-        for row in rows:  # one by one, as a shard ends behind a batch
+        for row in rows:  # one by one, because a shard ends with a batch
             writer.write(pa.Table.from_pylist([row], schema=DOCS))
     metrics = dedupe.run(params, docs=tmp_path / "docs", scratch=tmp_path / "scratch", out=out)
     check_metrics("dedupe", metrics)
@@ -59,7 +59,7 @@ def run(tmp_path: Path, rows: Iterable[Row], shard_bytes: int = 1_000_000, param
 
 
 def corpus(n: int = 60) -> list[Row]:
-    """Unlike documents, each third one with a near copy, each fifth with an exact one."""
+    """Return dissimilar documents, every third one with a near duplicate, every fifth one with an exact one."""
     rows = []
     for i in range(n):
         base = words(i)
@@ -71,13 +71,13 @@ def corpus(n: int = 60) -> list[Row]:
     return rows
 
 
-def test_planted_duplicates_are_found_and_nothing_else(tmp_path: Path) -> None:
+def test_exactly_the_planted_duplicates_are_found(tmp_path: Path) -> None:
     found = run(tmp_path, corpus())
     assert found["metrics"]["dropped_near_duplicate"] == 20
     assert found["metrics"]["dropped_exact_duplicate"] == 12
     assert found["metrics"]["clusters"] == 20
     assert found["kept"] == [f"{i:03d}{'c' if i % 5 == 0 else 'a'}" for i in range(60)], (
-        "the longer text stays, in order"
+        "the longer text survives, in order"
     )
     for doc_id, row in found["ledger"].items():
         assert row["other_id"][:3] == doc_id[:3]
@@ -95,11 +95,11 @@ def test_planted_duplicates_are_found_and_nothing_else(tmp_path: Path) -> None:
         (doc("a", "same text here", "docs/other"), doc("b", "same text here"), "b"),
     ],
 )
-def test_who_survives(tmp_path: Path, left: Row, right: Row, survivor: str) -> None:
+def test_the_survivor_is_chosen_by_source_length_and_id(tmp_path: Path, left: Row, right: Row, survivor: str) -> None:
     assert run(tmp_path, [left, right])["kept"] == [survivor]
 
 
-def test_a_copy_of_a_near_duplicate_is_dropped_for_the_one_that_stays(tmp_path: Path) -> None:
+def test_an_exact_copy_of_a_near_duplicate_is_dropped_for_the_same_survivor(tmp_path: Path) -> None:
     base = words(1)
     rows = [
         doc("a", " ".join(base)),
@@ -112,7 +112,7 @@ def test_a_copy_of_a_near_duplicate_is_dropped_for_the_one_that_stays(tmp_path: 
     assert {row["other_id"] for row in found["ledger"].values()} == {"c"}
 
 
-def test_the_ledger_holds_the_true_jaccard(tmp_path: Path) -> None:
+def test_the_ledger_contains_the_true_jaccard(tmp_path: Path) -> None:
     base = words(1, 104)
     found = run(tmp_path, [doc("a", " ".join(base)), doc("b", " ".join(base[:-10]))])
     assert found["ledger"]["b"]["value"] == 90 / 100
@@ -131,22 +131,22 @@ def test_the_order_of_files_and_shards_does_not_matter(tmp_path: Path) -> None:
         assert parts["metrics"] == whole["metrics"]
 
 
-def digests_of(folder: Path) -> dict[str, str]:
+def hash_files(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.parquet")}
 
 
 def test_any_memory_writes_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIGPT_ENGINE", "serial")
-    rows = corpus(400)  # 1 MB would hold these too, but not their keys and copies of them
+    rows = corpus(400)  # the documents fit in 1 MB, their keys and copies of them do not
     found = [
         run(tmp_path / str(memory_mb), rows, 50_000, PARAMS.model_copy(update={"memory_mb": memory_mb}))
         for memory_mb in (1, 1_000)
     ]
-    assert digests_of(found[0]["out"]) == digests_of(found[1]["out"])
+    assert hash_files(found[0]["out"]) == hash_files(found[1]["out"])
     assert found[0]["metrics"] == found[1]["metrics"]
 
 
-def test_a_stopped_run_goes_on_with_the_shards_it_has_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_resumes_with_the_shards_it_has_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIGPT_ENGINE", "serial")
     whole = run(tmp_path / "whole", corpus(), shard_bytes=10_000)
     made: list[Path] = []
@@ -158,7 +158,7 @@ def test_a_stopped_run_goes_on_with_the_shards_it_has_finished(tmp_path: Path, m
         made.append(path)
         write_sketch(path, result, params)
 
-    def note(path: Path, result: Path, params: Dedupe) -> None:
+    def record(path: Path, result: Path, params: Dedupe) -> None:
         made.append(path)
         write_sketch(path, result, params)
 
@@ -166,13 +166,13 @@ def test_a_stopped_run_goes_on_with_the_shards_it_has_finished(tmp_path: Path, m
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "parts", corpus(), shard_bytes=10_000)
     shutil.rmtree(tmp_path / "parts" / "out")
-    monkeypatch.setattr(sketches, "write_sketch", note)
+    monkeypatch.setattr(sketches, "write_sketch", record)
     parts = run(tmp_path / "parts", corpus(), shard_bytes=10_000)
     assert len(made) == len(set(made)) == len(list((tmp_path / "parts" / "docs").iterdir())) > 3
-    assert digests_of(parts["out"]) == digests_of(whole["out"])
+    assert hash_files(parts["out"]) == hash_files(whole["out"])
 
 
-def test_the_same_shard_twice(tmp_path: Path) -> None:
+def test_a_shard_given_twice_is_deduplicated(tmp_path: Path) -> None:
     once = run(tmp_path, corpus(30))
     shutil.copy(tmp_path / "docs" / "docs-00000.parquet", tmp_path / "docs" / "docs-00001.parquet")
     (tmp_path / "twice").mkdir()
@@ -182,18 +182,18 @@ def test_the_same_shard_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_kill_9_and_start_again_gives_the_same_bytes_and_sketches_no_shard_twice(tmp_path: Path) -> None:
-    """A real process under the frame, which kills itself in its third shard; then another one."""
+def test_a_restart_after_kill_9_gives_the_same_bytes_and_sketches_no_shard_twice(tmp_path: Path) -> None:
+    """Run a process under the frame that kills itself in its third shard, then another one."""
     run(tmp_path, corpus(), shard_bytes=10_000)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     code = (
-        "import os, signal, sys; from pathlib import Path; from pipeline import dedupe, sketches, stage; made = []\n"
+        "import os, signal, sys; from pathlib import Path; from pipeline import run; from pipeline.dedupe import sketches, stage; made = []\n"
         "write = sketches.write_sketch\n"
         "def write_sketch(path, result, params):\n"
         "    made.append(path) or (len(made) == int(sys.argv[1]) and os.kill(os.getpid(), signal.SIGKILL))\n"
         "    write(path, result, params)\n"
         "sketches.write_sketch = write_sketch\n"
-        "stage.run_stage(dedupe, params_path=Path('params.yaml'), inputs={'docs': Path('docs')}, out=Path('again'),\n"
+        "run.run_stage(stage, params_path=Path('params.yaml'), inputs={'docs': Path('docs')}, out=Path('again'),\n"
         "    metrics_path=Path('metrics.json'))\n"
         "print(len(made))"
     )
@@ -206,7 +206,7 @@ def test_kill_9_and_start_again_gives_the_same_bytes_and_sketches_no_shard_twice
         assert (tmp_path / "again").exists() == (kill_at == "0")
     n_shards = len(list((tmp_path / "docs").iterdir()))
     assert int(done.stdout.split()[-1]) == n_shards - 2
-    assert digests_of(tmp_path / "again").keys() == digests_of(tmp_path / "out").keys()
+    assert hash_files(tmp_path / "again").keys() == hash_files(tmp_path / "out").keys()
     assert not (tmp_path / "scratch" / "dedupe").exists(), "nothing is left behind"
     assert read_docs(tmp_path / "again").equals(read_docs(tmp_path / "out"))
 
@@ -218,7 +218,7 @@ def test_one_worker_and_two_write_the_same_bytes(tmp_path: Path, monkeypatch: py
     for workers in ("1", "2"):
         monkeypatch.setenv("MINIGPT_WORKERS", workers)
         out = run(tmp_path / workers, corpus(), shard_bytes=20_000)["out"]
-        digests.append(digests_of(out))
+        digests.append(hash_files(out))
     assert digests[0] == digests[1]
 
 
@@ -233,7 +233,7 @@ def test_one_worker_and_two_write_the_same_bytes(tmp_path: Path, monkeypatch: py
         ["four words are few", "four words are few!"],
     ],
 )
-def test_odd_texts(tmp_path: Path, texts: list[str]) -> None:
+def test_texts_with_few_words_or_without_letters(tmp_path: Path, texts: list[str]) -> None:
     found = run(tmp_path, [doc(str(i), text) for i, text in enumerate(texts)])
     kept = {text for i, text in enumerate(texts) if str(i) in found["kept"]}
     assert (
@@ -248,7 +248,7 @@ def test_odd_texts(tmp_path: Path, texts: list[str]) -> None:
     )
 
 
-def test_a_huge_document(tmp_path: Path) -> None:
+def test_a_document_of_300_000_words(tmp_path: Path) -> None:
     base = words(1, 300_000)
     found = run(tmp_path, [doc("a", " ".join(base)), doc("b", " ".join(base[:-100])), doc("c", "short one")])
     assert found["kept"] == ["a", "c"]

@@ -1,4 +1,4 @@
-"""Environment variables: checked where they are read, and an empty one is unset."""
+"""Environment variables are validated when they are read, and an empty one counts as unset."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def test_a_wrong_value_is_refused_by_name(
         reader(name)
 
 
-def test_a_variable_outside_the_table_is_a_bug() -> None:
+def test_a_variable_that_is_not_in_the_table_is_a_bug() -> None:
     with pytest.raises(KeyError):
         read("MINIGPT_UNKNOWN")

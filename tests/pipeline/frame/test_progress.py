@@ -1,4 +1,4 @@
-"""Progress in a pipe: whole lines, no carriage returns, figures that add up."""
+"""Progress in a pipe consists of whole lines, without carriage returns, and its numbers are correct."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.frame.progress import Bar, clock, short
 
 
 @pytest.fixture(autouse=True)
-def rate_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def show_rates_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LEAST_SECONDS", 0.0)
 
 
@@ -41,6 +41,6 @@ def test_an_unknown_total_has_no_bar(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.startswith("download 3 docs, ")
 
 
-def test_numbers_a_person_can_read() -> None:
+def test_numbers_and_durations_are_formatted() -> None:
     assert [short(n) for n in (0, 999, 1_234, 1_234_567, 2e9)] == ["0", "999", "1.23k", "1.23M", "2G"]
     assert [clock(s) for s in (0, 59.6, 185, 3_725)] == ["0:00", "1:00", "3:05", "1:02:05"]

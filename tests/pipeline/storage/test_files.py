@@ -1,4 +1,4 @@
-"""What a stage reads is below its input folders: a path that leads out is refused, one that leads nowhere is named."""
+"""A stage reads only below its input folders: a path that leads out is refused, a missing file is named."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tests.conftest import ROOT, read_yaml
 SIDE = {"sources": ["a/"]}
 
 
-def params_with(path: str, place: str) -> dict[str, Any]:
-    """params.yaml in which the setting `place` names `path`."""
+def make_params(path: str, setting: str) -> dict[str, Any]:
+    """Return params.yaml with the setting `setting` set to `path`."""
     values = read_yaml(ROOT / "params.yaml")
-    match place:
+    match setting:
         case "decontamination.sets.0.path":
             values["filter"]["decontamination"] = {"sets": [{"name": "quiz", "path": path}]}
         case "language.model.path":
@@ -34,14 +34,14 @@ def params_with(path: str, place: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "place", ["decontamination.sets.0.path", "language.model.path", "quality_classifier.negatives.files.0.path"]
+    "setting", ["decontamination.sets.0.path", "language.model.path", "quality_classifier.negatives.files.0.path"]
 )
 @pytest.mark.parametrize("path", ["/etc/a.txt", "../a.txt", "a/../../b.txt", "https://example.org/a.txt", "zip::a.zip"])
-def test_a_path_that_leaves_the_input_folder_is_refused_by_name(place: str, path: str) -> None:
-    with pytest.raises(ParamError, match=f"filter.{place}") as caught:
-        check_params(params_with(path, place))
+def test_a_path_that_leaves_the_input_folder_is_refused_by_name(setting: str, path: str) -> None:
+    with pytest.raises(ParamError, match=f"filter.{setting}") as caught:
+        check_params(make_params(path, setting))
     assert repr(path) in str(caught.value)
-    check_params(params_with("folder/*.txt", place))
+    check_params(make_params("folder/*.txt", setting))
 
 
 def test_a_link_to_a_folder_elsewhere_is_refused(tmp_path: Path) -> None:
@@ -64,10 +64,10 @@ def test_a_missing_file_and_an_unknown_kind_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", ["sets", "examples"])
-def test_a_changed_file_of_an_input_folder_makes_another_run_of_filter(flag: str, tmp_path: Path) -> None:
+def test_a_changed_input_file_changes_the_run_key_of_filter(flag: str, tmp_path: Path) -> None:
     entry = read_yaml(ROOT / "dvc.yaml")["stages"]["filter"]
     folder = dict(zip(entry["cmd"].split(), entry["cmd"].split()[1:], strict=False))[f"--{flag}"]
-    assert folder in entry["deps"], "DVC sees it too"
+    assert folder in entry["deps"], "DVC tracks it too"
     module: ModuleType = stage
     file = tmp_path / "nested" / "bad.jsonl"
     file.parent.mkdir()
@@ -78,8 +78,8 @@ def test_a_changed_file_of_an_input_folder_makes_another_run_of_filter(flag: str
     assert make_run_key(module, "{}", {flag: tmp_path}) != key
 
 
-def test_filter_reaches_no_reader_of_download() -> None:
+def test_filter_imports_no_reader_of_download() -> None:
     graph = grimp.build_graph("pipeline", cache_dir=None)
     reached = graph.find_upstream_modules("pipeline.filter", as_package=True)
     assert "pipeline.storage.files" in reached
-    assert not {name for name in reached if name.startswith("pipeline.download.sources")}
+    assert not {name for name in reached if name.startswith("pipeline.download")}

@@ -1,4 +1,4 @@
-"""A sample on disk: the same documents as the sample in memory, each source's share of it, held-out ones beside."""
+"""A sample on disk has the same documents as one in memory, a share for each source, and held-out documents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.pipeline.conftest import write_docs
 N_BYTES = 9_000
 
 
-def drawn(docs: Path, folder: Path, shares: Mapping[str, float], heldout_frac: float = 0.0, seed: int = 1) -> pa.Table:
+def draw(docs: Path, folder: Path, shares: Mapping[str, float], heldout_frac: float = 0.0, seed: int = 1) -> pa.Table:
     write_sample(docs, folder, shares, N_BYTES, seed, heldout_frac)
     table = read_docs(folder)
     assert table.schema == SAMPLED
@@ -30,7 +30,7 @@ def size(texts: pa.ChunkedArray | list[str]) -> int:
 
 @pytest.fixture
 def three(tmp_path: Path) -> Path:
-    """Three sources of unlike size: 2,000 to 40,000 bytes."""
+    """Return documents of three sources of different sizes: 2,000 to 40,000 bytes."""
     parts = [
         read_docs(write_docs(tmp_path / name, [f"{name} {number} " + "word " * 30 for number in range(n)], name))
         for name, n in (("a/x", 240), ("a/y", 60), ("b", 12))
@@ -40,18 +40,20 @@ def three(tmp_path: Path) -> Path:
     return tmp_path / "three"
 
 
-def test_it_holds_the_documents_of_the_sample_in_memory(make_docs: Callable[..., Path], tmp_path: Path) -> None:
+def test_it_has_the_documents_of_the_sample_in_memory(make_docs: Callable[..., Path], tmp_path: Path) -> None:
     docs = make_docs(100)
     for seed in (1, 2):
         wanted = sample_docs(docs, ["text"], N_BYTES, seed).column("text").to_pylist()
-        found = drawn(docs, tmp_path / str(seed), {"": 1.0}, seed=seed)
+        found = draw(docs, tmp_path / str(seed), {"": 1.0}, seed=seed)
         assert sorted(found.column("text").to_pylist()) == sorted(wanted)
         assert not any(found.column("is_heldout").to_pylist())
 
 
-def test_held_out_documents_are_others_of_about_a_stated_size(make_docs: Callable[..., Path], tmp_path: Path) -> None:
+def test_held_out_documents_are_others_of_about_the_requested_size(
+    make_docs: Callable[..., Path], tmp_path: Path
+) -> None:
     docs = make_docs(100)
-    found = drawn(docs, tmp_path / "s", {"": 1.0}, 0.5)
+    found = draw(docs, tmp_path / "s", {"": 1.0}, 0.5)
     parts = {flag: [row["text"] for row in found.to_pylist() if row["is_heldout"] is flag] for flag in (False, True)}
     assert not set(parts[False]) & set(parts[True])
     assert sorted(parts[False]) == sorted(sample_docs(docs, ["text"], N_BYTES, 1).column("text").to_pylist())
@@ -63,14 +65,14 @@ def test_held_out_documents_are_others_of_about_a_stated_size(make_docs: Callabl
     ("shares", "wanted"),
     [
         ({"a/x": 1.0, "a/y": 1.0}, {"a/x": 4_500, "a/y": 4_500, "b": 0}),
-        ({"a/": 2.0, "b": 1.0}, {"b": 12 * 152}),  # all that there is of it
+        ({"a/": 2.0, "b": 1.0}, {"b": 12 * 152}),  # all of its text
         ({"a/y": 1.0, "": 2.0}, {"a/y": 3_000}),  # the longer prefix counts
     ],
 )
 def test_each_source_gets_its_share(
     shares: dict[str, float], wanted: dict[str, int], three: Path, tmp_path: Path
 ) -> None:
-    found = drawn(three, tmp_path / "s", shares)
+    found = draw(three, tmp_path / "s", shares)
     for source, n_bytes in wanted.items():
         texts = [row["text"] for row in found.to_pylist() if row["source"] == source]
         assert n_bytes <= size(texts) <= n_bytes + (170 if n_bytes else 0)
@@ -99,6 +101,6 @@ def test_the_order_of_files_and_shares_does_not_matter(prefixes: list[str], rng:
         with ShardWriter(folder / "sorted") as writer:
             writer.write(table)
         order = [("source", "ascending"), ("text", "ascending")]
-        one = drawn(folder / "mixed", folder / "s1", dict.fromkeys(prefixes, 1.0), 0.3)
-        two = drawn(folder / "sorted", folder / "s2", dict.fromkeys(reversed(prefixes), 1.0), 0.3)
+        one = draw(folder / "mixed", folder / "s1", dict.fromkeys(prefixes, 1.0), 0.3)
+        two = draw(folder / "sorted", folder / "s2", dict.fromkeys(reversed(prefixes), 1.0), 0.3)
         assert one.sort_by(order) == two.sort_by(order)

@@ -1,4 +1,4 @@
-"""Compare the external sort with `sorted` for any cuts of the rows, and measure its memory."""
+"""The external sort agrees with `sorted` for any split of the rows, in bounded memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tables(batches: list[list[tuple[int, str]]]) -> list[pa.Table]:
 
 @settings(deadline=None, max_examples=150)
 @given(batches=BATCHES, by=BY, run_bytes=st.integers(1, 800))
-def test_the_order_is_that_of_sorted_for_any_cuts(
+def test_the_order_is_that_of_sorted_for_any_split_of_the_rows(
     batches: list[list[tuple[int, str]]], by: list[str], run_bytes: int
 ) -> None:
     written = tables(batches)
@@ -105,7 +105,7 @@ def test_nothing_gives_nothing_and_small_inputs_stay_in_memory(tmp_path: Path) -
     assert [table.column("name").to_pylist() for table in sorter.read()] == [["a", "b"]]
 
 
-def test_what_a_stopped_run_left_is_not_read(tmp_path: Path) -> None:
+def test_runs_left_by_a_stopped_process_are_not_read(tmp_path: Path) -> None:
     for _ in range(2):
         sorter = Sorter(tmp_path / "sort", SCHEMA, ["number"], run_bytes=1)
         sorter.write(tables([[(1, "a")]])[0])
@@ -139,7 +139,7 @@ print(peak, pa.default_memory_pool().max_memory())
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the pages of mapped files elsewhere")
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
-    """In runs of 8 MB: 20 MB, then 300 MB of rows."""
+    """Sort 20 MB, then 300 MB of rows, in runs of 8 MB."""
     peaks = list[list[int]]()
     for n in ("20", "300"):
         command = [sys.executable, "-c", MEASURE, str(tmp_path / "sort"), n]

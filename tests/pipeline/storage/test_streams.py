@@ -1,4 +1,4 @@
-"""Compressed files and archives."""
+"""Compressed files and archives are read as streams; truncated and hostile ones are errors."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     ".zst": zstandard.ZstdCompressor().compress,
     ".lz4": lz4.frame.compress,
 }
-CLIPPED = [ending for ending in PACK if ending]
+COMPRESSED = [ending for ending in PACK if ending]
 
 
-def opened(data: bytes) -> CountedFile:
+def open_bytes(data: bytes) -> CountedFile:
     return CountedFile(io.BytesIO(data))
 
 
-def tar(files: dict[str, bytes]) -> bytes:
+def make_tar(files: dict[str, bytes]) -> bytes:
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w") as archive:
         for name, data in files.items():
@@ -49,61 +49,61 @@ def tar(files: dict[str, bytes]) -> bytes:
 
 @pytest.mark.parametrize("compression", PACK)
 @given(data=st.binary(max_size=3_000))
-def test_unpacking_undoes_packing(compression: str, data: bytes) -> None:
-    assert decompress(opened(PACK[compression](data)), compression).read() == data
+def test_decompression_inverts_compression(compression: str, data: bytes) -> None:
+    assert decompress(open_bytes(PACK[compression](data)), compression).read() == data
 
 
-@pytest.mark.parametrize("compression", CLIPPED)
-def test_frames_one_after_the_other_are_one_text(compression: str) -> None:
+@pytest.mark.parametrize("compression", COMPRESSED)
+def test_consecutive_frames_are_one_text(compression: str) -> None:
     pack = PACK[compression]
-    assert decompress(opened(pack(b"one ") + pack(b"") + pack(b"two")), compression).read() == b"one two"
+    assert decompress(open_bytes(pack(b"one ") + pack(b"") + pack(b"two")), compression).read() == b"one two"
 
 
-@pytest.mark.parametrize("compression", CLIPPED)
-def test_a_clipped_stream_is_an_error_never_a_short_text(compression: str) -> None:
+@pytest.mark.parametrize("compression", COMPRESSED)
+def test_a_truncated_stream_is_an_error_never_a_short_text(compression: str) -> None:
     packed = PACK[compression](bytes(range(256)) * 40)
     with pytest.raises(BROKEN):
-        decompress(opened(packed[:-3]), compression).read()
+        decompress(open_bytes(packed[:-3]), compression).read()
 
 
-@pytest.mark.parametrize("compression", CLIPPED)
-def test_what_is_not_compressed_is_an_error(compression: str) -> None:
+@pytest.mark.parametrize("compression", COMPRESSED)
+def test_uncompressed_data_is_an_error(compression: str) -> None:
     with pytest.raises(BROKEN):
-        decompress(opened(b"plain text, not packed at all"), compression).read()
+        decompress(open_bytes(b"plain text, not packed at all"), compression).read()
 
 
-@pytest.mark.parametrize("compression", CLIPPED)
-def test_every_clipping_is_an_error(compression: str) -> None:
+@pytest.mark.parametrize("compression", COMPRESSED)
+def test_truncation_at_any_byte_is_an_error(compression: str) -> None:
     packed = PACK[compression](b"some text, " * 9)
     for end in range(1, len(packed)):
         with pytest.raises(BROKEN):
-            decompress(opened(packed[:end]), compression).read()
+            decompress(open_bytes(packed[:end]), compression).read()
 
 
-def test_lz4_blocks_with_and_without_checksums_and_a_wrong_one() -> None:
+def test_lz4_block_sizes_and_a_wrong_checksum() -> None:
     data = bytes(range(256)) * 1_000
     for block_size in (lz4.frame.BLOCKSIZE_MAX64KB, lz4.frame.BLOCKSIZE_MAX4MB):
         for is_linked in (True, False):
             packed = lz4.frame.compress(
                 data, block_size=block_size, block_linked=is_linked, content_checksum=True, store_size=False
             )
-            assert decompress(opened(packed), ".lz4").read() == data
+            assert decompress(open_bytes(packed), ".lz4").read() == data
     with pytest.raises(BROKEN):
-        decompress(opened(packed[:-2] + b"xx"), ".lz4").read()
+        decompress(open_bytes(packed[:-2] + b"xx"), ".lz4").read()
 
 
-@pytest.mark.parametrize("compression", CLIPPED)
+@pytest.mark.parametrize("compression", COMPRESSED)
 def test_a_bomb_is_stopped(compression: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "RATIO_SLACK_BYTES", 100_000)
-    stream = decompress(opened(PACK[compression](b"\0" * 5_000_000)), compression)
+    stream = decompress(open_bytes(PACK[compression](b"\0" * 5_000_000)), compression)
     with pytest.raises(BombError):
         stream.read()
 
 
 @pytest.mark.parametrize("compression", PACK)
 def test_members_of_a_tar(compression: str) -> None:
-    data = PACK[compression](tar({"a.txt": b"one", "b/c.txt": b"two"}))
-    found = [(member.name, member.read().read()) for member in read_members(opened(data), ".tar", compression)]
+    data = PACK[compression](make_tar({"a.txt": b"one", "b/c.txt": b"two"}))
+    found = [(member.name, member.read().read()) for member in read_members(open_bytes(data), ".tar", compression)]
     assert found == [("a.txt", b"one"), ("b/c.txt", b"two")]
 
 
@@ -111,32 +111,34 @@ OUTSIDE = ["../outside.txt", "/tmp/outside.txt", "a/../../outside.txt", "..\\out
 
 
 @pytest.mark.parametrize("kind", [".tar", ".zip"])
-def test_names_that_lead_outside_write_nothing(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Members are streams: nothing is ever written, whatever their names."""
+def test_path_traversal_writes_nothing(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members are streams: nothing is written, whatever their names are."""
     monkeypatch.chdir(tmp_path)
     sink = io.BytesIO()
     if kind == ".tar":
-        sink.write(tar(dict.fromkeys(OUTSIDE, b"text")))
+        sink.write(make_tar(dict.fromkeys(OUTSIDE, b"text")))
     else:
         with zipfile.ZipFile(sink, "w") as archive:
             for name in OUTSIDE:
                 archive.writestr(name, "text")
-    wrote: list[str] = []
+    writes: list[str] = []
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         if event in ("os.mkdir", "os.rename", "os.symlink", "os.link") or (event == "open" and arguments[1] != "r"):
-            wrote.append(f"{event} {arguments[0]}")
+            writes.append(f"{event} {arguments[0]}")
 
-    with audited(hook):
-        found = [member.read().read() for member in read_members(opened(sink.getvalue()), kind, "") if not member.problem]
+    with audit(hook):
+        found = [
+            member.read().read() for member in read_members(open_bytes(sink.getvalue()), kind, "") if not member.problem
+        ]
     assert found == [b"text"] * len(OUTSIDE)
-    assert not wrote
+    assert not writes
     assert not list(tmp_path.iterdir())
 
 
 @contextmanager
-def audited(hook: Callable[[str, tuple[object, ...]], None]) -> Generator[None, None, None]:
-    """Audit hooks can't be removed, only told that it is over."""
+def audit(hook: Callable[[str, tuple[object, ...]], None]) -> Generator[None, None, None]:
+    """Call `hook` for audit events in the `with` block. Audit hooks can't be removed, only disabled."""
     is_on = [True]
     sys.addaudithook(lambda event, arguments: hook(event, arguments) if is_on[0] else None)
     try:
@@ -146,13 +148,13 @@ def audited(hook: Callable[[str, tuple[object, ...]], None]) -> Generator[None, 
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE])
-def test_what_is_no_file_has_a_problem(kind: bytes) -> None:
+def test_links_and_devices_in_a_tar_have_a_problem(kind: bytes) -> None:
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w") as archive:
         info = tarfile.TarInfo("x.txt")
         info.type, info.linkname = kind, "/etc/passwd"
         archive.addfile(info)
-    [member] = read_members(opened(sink.getvalue()), ".tar", "")
+    [member] = read_members(open_bytes(sink.getvalue()), ".tar", "")
     assert member.problem
 
 
@@ -162,7 +164,7 @@ def test_a_link_in_a_zip_has_a_problem() -> None:
         info = zipfile.ZipInfo("x.txt")
         info.create_system, info.external_attr = 3, 0o120777 << 16
         archive.writestr(info, "/etc/passwd")
-    [member] = read_members(opened(sink.getvalue()), ".zip", "")
+    [member] = read_members(open_bytes(sink.getvalue()), ".zip", "")
     assert member.problem
 
 
@@ -172,7 +174,7 @@ def test_links_are_never_followed() -> None:
         link = tarfile.TarInfo("passwords.txt")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
-    [member] = read_members(opened(sink.getvalue()), ".tar", "")
+    [member] = read_members(open_bytes(sink.getvalue()), ".tar", "")
     assert member.problem
 
 
@@ -182,11 +184,11 @@ def test_members_of_a_zip_and_a_zip_bomb(monkeypatch: pytest.MonkeyPatch) -> Non
         archive.mkdir("folder")
         archive.writestr("folder/a.txt", "one")
         archive.writestr("zeros.txt", b"\0" * 3_000_000)
-    names = [member.name for member in read_members(opened(sink.getvalue()), ".zip", "")]
+    names = [member.name for member in read_members(open_bytes(sink.getvalue()), ".zip", "")]
     assert names == ["folder/a.txt", "zeros.txt"]
     monkeypatch.setattr(streams, "RATIO_SLACK_BYTES", 1_000)
     with pytest.raises(BombError):
-        list(read_members(opened(sink.getvalue()), ".zip", ""))
+        list(read_members(open_bytes(sink.getvalue()), ".zip", ""))
 
 
 @pytest.mark.parametrize(

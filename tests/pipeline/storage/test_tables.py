@@ -1,4 +1,4 @@
-"""Tables in pieces: the cuts never show."""
+"""Tables written in pieces do not depend on how they were split."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from pipeline.storage.tables import (
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=12), st.integers(1, 7))
-def test_rechunked(sizes: list[int], n_rows: int) -> None:
+def test_rechunk_returns_the_same_rows(sizes: list[int], n_rows: int) -> None:
     whole = pa.table({"n": pa.array(range(sum(sizes)))})
     starts = [sum(sizes[:at]) for at in range(len(sizes))]
     pieces = list(rechunk((whole.slice(start, n) for start, n in zip(starts, sizes, strict=True)), n_rows))
@@ -73,7 +73,7 @@ def test_a_table_in_pieces_is_the_same_file(n_rows: int, piece: int, tmp_path: P
     assert (tmp_path / "pieces.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
-def test_batches_in_place_are_what_was_written(tmp_path: Path) -> None:
+def test_mapped_batches_are_those_written(tmp_path: Path) -> None:
     table = pa.table({"id": ["a", "b", "c"], "n": [1, 2, 3]})
     rows = write_batches(tmp_path / "run.arrow", table.schema, [*table.to_batches(), *table.slice(1).to_batches()])
     assert rows == [3, 2]
@@ -82,28 +82,31 @@ def test_batches_in_place_are_what_was_written(tmp_path: Path) -> None:
     assert found.to_pylist() == table.to_pylist() + table.slice(1).to_pylist()
 
 
-def parquet(table: pa.Table, **options: int) -> io.BytesIO:
+def write_parquet(table: pa.Table, **options: int) -> io.BytesIO:
     sink = io.BytesIO()
     pq.write_table(table, sink, **options)
     return io.BytesIO(sink.getvalue())
 
 
-def test_only_the_named_columns_of_a_parquet_file_and_fields_inside_them() -> None:
+def test_only_named_columns_and_nested_fields_are_read() -> None:
     meta = [{"url": "https://a", "by": {"name": "A"}}, {"url": None, "by": None}]
     table = pa.table({"text": ["one", "two"], "meta": meta, "more": [[1], [2]], "a.b": ["x", "y"]})
-    rows = list(read_parquet_stream(parquet(table), ["text", "meta.url", "meta.by.name", "meta.no", "a.b", "no"]))
+    rows = list(read_parquet_stream(write_parquet(table), ["text", "meta.url", "meta.by.name", "meta.no", "a.b", "no"]))
     assert rows == [{"text": "one", "meta": meta[0], "a.b": "x"}, {"text": "two", "meta": meta[1], "a.b": "y"}]
-    assert [set(row) for row in read_parquet_stream(parquet(table), ["no", "meta.no"])] == [set(table.schema.names)] * 2
+    assert [set(row) for row in read_parquet_stream(write_parquet(table), ["no", "meta.no"])] == [
+        set(table.schema.names)
+    ] * 2
 
 
 @pytest.mark.parametrize(
     "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()), pa.binary()]
 )
-def test_every_kind_of_text_column(kind: pa.DataType) -> None:
+def test_every_type_of_text_column_is_read(kind: pa.DataType) -> None:
     texts = pa.array([f"text {number % 7}" for number in range(5_000)])
     column = texts.cast(kind) if kind != pa.string_view() else texts.cast(pa.string_view())
     found = [
-        row["text"] for row in read_parquet_stream(parquet(pa.table({"text": column}), row_group_size=900), ["text"])
+        row["text"]
+        for row in read_parquet_stream(write_parquet(pa.table({"text": column}), row_group_size=900), ["text"])
     ]
     assert [text.decode() if isinstance(text, bytes) else text for text in found] == texts.to_pylist()
 
@@ -126,7 +129,7 @@ def test_no_rows_give_a_file_with_the_columns(tmp_path: Path) -> None:
         lambda folder: read_rows_between([folder / "docs-00000.parquet"], "", "f"),
     ],
 )
-def test_a_broken_file_is_named_whoever_reads_it(read: Callable[[Path], object], tmp_path: Path) -> None:
+def test_every_reader_names_a_broken_file(read: Callable[[Path], object], tmp_path: Path) -> None:
     path = tmp_path / "docs-00000.parquet"
     write_table(path, pa.Table.from_pylist([{"id": "a", "text": "x" * 1_000}], schema=DOCS))
     path.write_bytes(path.read_bytes()[:-9])

@@ -1,4 +1,4 @@
-"""Eight bytes at once find what one at a time finds."""
+"""Scanning eight bytes at a time finds what scanning single bytes finds."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ BYTES = st.binary(max_size=40) | st.lists(
 
 
 @numba.njit
-def letters(data: Bytes, i: int, stop: int) -> int:
+def call_count_letters(data: Bytes, i: int, stop: int) -> int:
     return count_letters(data, i, stop)
 
 
 @numba.njit
-def newline(data: Bytes, i: int, stop: int) -> int:
+def call_find_newline(data: Bytes, i: int, stop: int) -> int:
     return find_newline(data, i, stop)
 
 
 @numba.njit
-def place_of(data: Bytes, i: int, stop: int, byte: int) -> int:
+def call_find_byte(data: Bytes, i: int, stop: int, byte: int) -> int:
     return find_byte(data, i, stop, byte)
 
 
@@ -44,9 +44,9 @@ def test_letters_and_newlines(data: bytes, first: int, last: int) -> None:
     array, part = np.frombuffer(data, np.uint8), data[start:stop]
     found = re.match(rb"[A-Za-z]*", part)
     assert found is not None
-    assert letters(array, start, stop) == len(found.group())
+    assert call_count_letters(array, start, stop) == len(found.group())
     place = part.find(b"\n")
-    assert newline(array, start, stop) == (stop if place < 0 else start + place)
+    assert call_find_newline(array, start, stop) == (stop if place < 0 else start + place)
 
 
 @given(BYTES, st.integers(0, 40), st.integers(0, 40), st.integers(0, 255))
@@ -55,5 +55,5 @@ def test_any_byte_and_what_can_be_seen(data: bytes, first: int, last: int, byte:
     start = min(first, stop)
     array, part = np.frombuffer(data, np.uint8), data[start:stop]
     place = part.find(byte)
-    assert place_of(array, start, stop, byte) == (stop if place < 0 else start + place)
+    assert call_find_byte(array, start, stop, byte) == (stop if place < 0 else start + place)
     assert visible(array, start, stop) == sum(each > 32 for each in part)

@@ -22,8 +22,8 @@ def test_equals_xxh64_of_the_slice(data: bytes, start: int, size: int) -> None:
 
 
 @numba.njit
-def many(data: Any, starts: Any, stops: Any) -> Any:
-    """As kernels call it; the block is used twice, so that nothing may stay in it."""
+def hash_many(data: Any, starts: Any, stops: Any) -> Any:
+    """Hash slices as kernels do; the block is used twice, which must not change the result."""
     out, block = np.empty(len(starts), np.uint64), make_block()
     xxh64_many(data, starts, stops, block, out)
     xxh64_many(data, starts, stops, block, out)
@@ -34,13 +34,13 @@ def many(data: Any, starts: Any, stops: Any) -> Any:
 def test_many_slices_at_once_equal_one_after_the_other(data: bytes, slices: list[tuple[int, int]]) -> None:
     bounds = [(min(start, len(data)), min(start + size, len(data))) for start, size in slices]
     starts, stops = (np.array([bound[i] for bound in bounds], np.int64) for i in (0, 1))
-    got = many(np.frombuffer(data, np.uint8), starts, stops)
+    got = hash_many(np.frombuffer(data, np.uint8), starts, stops)
     assert got.tolist() == [xxhash.xxh64_intdigest(data[start:stop]) for start, stop in bounds]
 
 
-def test_more_slices_than_a_block_holds() -> None:
+def test_more_slices_than_fit_in_a_block() -> None:
     data = np.random.default_rng(1).integers(0, 256, 3 * BLOCK + 200, np.uint8)
     starts = np.arange(3 * BLOCK + 1, dtype=np.int64)
     stops = starts + starts % 97  # every size below 97 bytes, in and out of the columns
     expected = [xxhash.xxh64_intdigest(data[a:b].tobytes()) for a, b in zip(starts, stops, strict=True)]
-    assert many(data, starts, stops).tolist() == expected
+    assert hash_many(data, starts, stops).tolist() == expected

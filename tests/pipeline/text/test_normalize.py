@@ -1,4 +1,4 @@
-"""Words and spacing against Python's own string methods."""
+"""Words and white space agree with Python's string methods."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.text.normalize import fold, split_words, squeeze
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=60), max_size=8)
 
 
-def words_of(text: str) -> str:
+def split_one(text: str) -> str:
     return split_words(fold(pa.array([text])))[0].as_py()
 
 
@@ -27,10 +27,10 @@ def test_fold_is_nfkc_and_lower_case(texts: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_fold_of_every_letter_alone_and_among_others() -> None:
-    letters = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
+def test_fold_of_every_code_point_alone_and_among_others() -> None:
+    chars = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
     for before, after in (("", ""), ("aÉ", "z"), ("ᄀ", "\u0301"), ("가", "Σ")):
-        texts = [f"{before}{letter}{after}" for letter in letters]
+        texts = [f"{before}{char}{after}" for char in chars]
         expected = [unicodedata.normalize("NFKC", text).lower() for text in texts]
         assert fold(pa.array(texts, pa.string())).to_pylist() == expected
 
@@ -40,7 +40,7 @@ def test_fold_of_every_letter_alone_and_among_others() -> None:
         st.text(st.sampled_from("aÉ–“😀가각각́̈ΣσςİiŞﬁⅨ½Å한国ไทย\u09c7\u09be\u0dd9\u0dcf𝐀"), max_size=12), max_size=6
     )
 )
-def test_fold_where_letters_meet(texts: list[str]) -> None:
+def test_fold_of_characters_that_combine(texts: list[str]) -> None:
     expected = [unicodedata.normalize("NFKC", text).lower() for text in texts]
     assert fold(pa.array(["x", *texts], pa.string()).slice(1)).to_pylist() == expected
 
@@ -75,24 +75,24 @@ def test_words_keep_every_letter_and_digit_in_order(texts: list[str]) -> None:
     ],
 )
 def test_words(text: str, words: str) -> None:
-    assert words_of(text) == words
+    assert split_one(text) == words
 
 
-def plain_words(folded: str) -> str:
-    """The same, one letter after the other."""
+def split_by_loop(folded: str) -> str:
+    """Split into words, one character after the other."""
     classes, made, is_open = build_char_classes(), "", False
-    for letter in folded:
-        kind = int(classes[min(ord(letter), ABOVE)])
-        goes_on = kind in (LETTER, DIGIT)
-        if goes_on or kind > DIGIT:
-            made += ("" if is_open and goes_on else " ") + letter
-        is_open = goes_on
+    for char in folded:
+        kind = int(classes[min(ord(char), ABOVE)])
+        continues = kind in (LETTER, DIGIT)
+        if continues or kind > DIGIT:
+            made += ("" if is_open and continues else " ") + char
+        is_open = continues
     return made.strip()
 
 
 @given(st.lists(st.text(st.sampled_from("ab1_ .é你ไ🙂☀中–"), max_size=14), max_size=6))
-def test_words_are_those_of_a_plain_loop(texts: list[str]) -> None:
-    assert split_words(pa.array(texts, pa.string())).to_pylist() == [plain_words(text) for text in texts]
+def test_words_agree_with_a_plain_loop(texts: list[str]) -> None:
+    assert split_words(pa.array(texts, pa.string())).to_pylist() == [split_by_loop(text) for text in texts]
 
 
 @given(TEXTS, st.integers(0, 8), st.integers(0, 8))

@@ -1,4 +1,4 @@
-"""The map over shards: same results in the same order wherever it runs, and no worker outlives its parent."""
+"""The map over shards gives the same results in the same order on every engine, and no worker outlives its parent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.frame.errors import UserError
-from pipeline.workers.map import TASKS_PER_WORKER, map_shards, count_workers
+from pipeline.workers.map import TASKS_PER_WORKER, count_workers, map_shards
 from tests.conftest import ROOT
 
 
@@ -28,7 +28,7 @@ def die(number: int) -> int:
 
 
 def die_once(number: int, folder: Path) -> int:
-    """The worker that meets number 5 first is killed; whoever meets it again lives."""
+    """Kill the worker that first runs number 5, but not the one that runs it again."""
     with (folder / f"{number}").open("a") as calls:
         calls.write("called\n")
     if number == 5 and (folder / "5").read_text() == "called\n":
@@ -37,7 +37,7 @@ def die_once(number: int, folder: Path) -> int:
 
 
 def fail(number: int) -> int:
-    raise UserError("bad item", str(number), "mend it")
+    raise UserError("bad item", str(number), "fix it")
 
 
 @pytest.mark.parametrize(("engine", "workers"), [("serial", "1"), ("process", "1"), ("process", "2")])
@@ -60,7 +60,7 @@ def test_a_killed_worker_loses_nothing(engine: str, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("engine", ["process", *CLUSTERS])
-def test_an_item_that_kills_each_worker_is_an_error_and_not_a_hang(
+def test_an_item_that_kills_every_worker_is_an_error_and_does_not_hang(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MINIGPT_ENGINE", engine)
@@ -70,7 +70,7 @@ def test_an_item_that_kills_each_worker_is_an_error_and_not_a_hang(
 
 
 @pytest.mark.parametrize("engine", ["process", *CLUSTERS])
-def test_an_error_in_a_worker_reaches_the_person(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_error_in_a_worker_reaches_the_caller(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIGPT_ENGINE", engine)
     monkeypatch.setenv("MINIGPT_WORKERS", "2")
     with pytest.raises(UserError, match="bad item"):
@@ -85,7 +85,7 @@ def test_items_are_taken_no_faster_than_results_are_consumed(engine: str, monkey
     results = map_shards(slow_square, (taken.append(number) or number for number in range(40)))
     for n_consumed in range(1, 41):
         next(results)
-        time.sleep(0.01)  # the workers get ahead, if they can
+        time.sleep(0.01)  # let the workers get ahead, if they can
         assert len(taken) <= n_consumed - 1 + TASKS_PER_WORKER * 2
     assert list(results) == []
 
@@ -145,4 +145,4 @@ def is_alive(pid: int) -> bool:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
-    return state != "Z"  # a zombie that nobody reaps is dead enough
+    return state != "Z"  # a zombie that is not reaped counts as dead

@@ -1,4 +1,4 @@
-"""Buckets, verified pairs, clusters and survivors against brute force."""
+"""Buckets, verified pairs, clusters and survivors agree with brute force."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run(sets: list[list[int]], keys: Hashes, threshold: float) -> Decisions:
 
 
 @given(SETS)
-def test_jaccard(sets: list[list[int]]) -> None:
+def test_jaccard_against_sets_of_python(sets: list[list[int]]) -> None:
     left, right = (part.ravel() for part in np.meshgrid(np.arange(len(sets)), np.arange(len(sets))))
     expected = [true_jaccard(sets[i], sets[j]) for i, j in zip(left, right, strict=True)]
     assert compute_jaccard(shingles(sets), left, right).tolist() == expected
@@ -66,47 +66,45 @@ def test_buckets_are_the_equal_keys_of_each_band(keys: list[list[int]], data: st
 
 @given(SETS, THRESHOLDS)
 @settings(max_examples=200)
-def test_who_is_dropped_resembles_its_survivor_and_survivors_of_a_cluster_do_not_resemble_each_other(
+def test_dropped_documents_are_similar_to_their_survivors_and_survivors_of_a_cluster_are_not_similar(
     sets: list[list[int]], threshold: float
 ) -> None:
     found = run(sets, one_bucket(len(sets)), threshold)
     for row, survivor in enumerate(found.survivor.tolist()):
-        assert survivor <= row, "the better document stays"
-        assert found.survivor[survivor] == survivor, "it stays for good"
+        assert survivor <= row, "the better document survives"
+        assert found.survivor[survivor] == survivor, "a survivor survives itself"
         if survivor != row:
             assert found.similarity[row] == true_jaccard(sets[row], sets[survivor]) >= threshold
-    staying = [row for row, survivor in enumerate(found.survivor.tolist()) if survivor == row]
-    for i in staying:
-        for j in staying:
+    survivors = [row for row, survivor in enumerate(found.survivor.tolist()) if survivor == row]
+    for i in survivors:
+        for j in survivors:
             if i < j and found.cluster[i] == found.cluster[j]:
                 assert true_jaccard(sets[i], sets[j]) < threshold
 
 
 @given(SETS, THRESHOLDS)
-def test_clusters_hold_only_what_verified_pairs_connect(sets: list[list[int]], threshold: float) -> None:
+def test_clusters_are_the_connected_components_of_verified_pairs(sets: list[list[int]], threshold: float) -> None:
     held = shingles(sets)
     pairs = verify(group_equal(one_bucket(len(sets)), np.array([bool(row) for row in sets])), held, threshold)
     assert (pairs.left < pairs.right).all()
-    neighbours: dict[int, set[int]] = {i: {i} for i in range(len(sets))}
+    neighbors: dict[int, set[int]] = {i: {i} for i in range(len(sets))}
     for i, j in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True):
         assert true_jaccard(sets[i], sets[j]) >= threshold
-        joined = neighbours[i] | neighbours[j]
+        joined = neighbors[i] | neighbors[j]
         for member in joined:
-            neighbours[member] = joined
+            neighbors[member] = joined
     assert decide_survivors(len(sets), pairs, held, threshold).cluster.tolist() == [
-        min(neighbours[i]) for i in range(len(sets))
+        min(neighbors[i]) for i in range(len(sets))
     ]
 
 
 @given(SETS, THRESHOLDS)
-def test_a_bucket_no_larger_than_the_centres_it_may_elect_loses_no_duplicate(
-    sets: list[list[int]], threshold: float
-) -> None:
+def test_a_bucket_of_at_most_max_centers_documents_misses_no_duplicate(sets: list[list[int]], threshold: float) -> None:
     assert len(sets) <= MAX_CENTERS
     found = run(sets, one_bucket(len(sets)), threshold)
     for j, right in enumerate(sets):
-        alike = [i for i in range(j) if true_jaccard(sets[i], right) >= threshold]
-        if alike and all(found.survivor[i] == i for i in alike):
+        similar = [i for i in range(j) if true_jaccard(sets[i], right) >= threshold]
+        if similar and all(found.survivor[i] == i for i in similar):
             assert found.survivor[j] != j
 
 
@@ -118,21 +116,21 @@ def test_nothing_depends_on_the_order_of_the_bands(sets: list[list[int]], thresh
     assert forward.cluster.tolist() == backward.cluster.tolist()
 
 
-def test_a_chain_does_not_drop_what_the_survivor_does_not_resemble() -> None:
+def test_a_chain_drops_no_document_that_is_not_similar_to_its_survivor() -> None:
     a, b, c = list(range(10)), list(range(1, 11)), list(range(2, 12))
     found = run([a, b, c], np.array([[0, 0], [0, 1], [2, 1]], np.uint64), 0.8)  # a and b share a band, b and c another
     assert found.cluster.tolist() == [0, 0, 0]
-    assert found.survivor.tolist() == [0, 0, 2], "a and c share 8 of 12 shingles only"
+    assert found.survivor.tolist() == [0, 0, 2], "a and c share only 8 of 12 shingles"
 
 
-def test_a_large_bucket_costs_edges_in_proportion_to_its_size() -> None:
+def test_the_number_of_edges_is_linear_in_the_size_of_a_bucket() -> None:
     n = 2_000
-    sets = [[3 * i, 3 * i + 1, 3 * i + 2] for i in range(n)]  # all in one bucket, none alike
+    sets = [[3 * i, 3 * i + 1, 3 * i + 2] for i in range(n)]  # all in one bucket, none similar
     pairs = verify(group_equal(one_bucket(n), np.ones(n, bool)), shingles(sets), 0.8)
     assert len(pairs.left) == 0
     assert pairs.n_candidates <= MAX_CENTERS * n
 
 
-def test_no_documents_at_all() -> None:
+def test_no_documents() -> None:
     found = run([], np.zeros((0, 4), np.uint64), 0.8)
     assert found.survivor.tolist() == []

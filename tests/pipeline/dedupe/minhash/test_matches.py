@@ -1,4 +1,4 @@
-"""Lookups in sorted keys against loops in Python."""
+"""Lookups in sorted keys agree with loops in Python."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def as_pairs(pairs: Pairs) -> list[tuple[int, int]]:
 
 
 @given(KEYS, KEYS, st.data())
-def test_meet_finds_every_pair_of_equal_keys(old: list[int], new: list[int], data: st.DataObject) -> None:
+def test_every_pair_of_equal_keys_is_found(old: list[int], new: list[int], data: st.DataObject) -> None:
     chosen = data.draw(st.lists(st.booleans(), min_size=len(new), max_size=len(new)))
     index = sort_keys(np.array(old, np.uint64))
     met = find_meetings(index, sort_wanted(np.array(new, np.uint64)), np.array(chosen, bool))
@@ -41,7 +41,7 @@ def test_meet_finds_every_pair_of_equal_keys(old: list[int], new: list[int], dat
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=9), max_size=4))
-def test_union_holds_each_pair_once_in_order(parts: list[list[tuple[int, int]]]) -> None:
+def test_merging_returns_each_pair_once_in_order(parts: list[list[tuple[int, int]]]) -> None:
     columns = [Pairs(*(np.array([pair[i] for pair in part], np.int64) for i in (0, 1))) for part in parts]
     assert as_pairs(merge_pairs(columns, 10)) == sorted({pair for part in parts for pair in part})
 
@@ -63,7 +63,9 @@ def test_jaccard_between_two_tables(new: list[set[int]], old: list[set[int]]) ->
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.booleans(), st.sampled_from([0.5, 0.9, 1.0]))))
-def test_the_earliest_then_exact_then_most_alike_then_smallest_id(pairs: list[tuple[int, int, bool, float]]) -> None:
+def test_the_earliest_then_exact_then_most_similar_then_smallest_id_is_chosen(
+    pairs: list[tuple[int, int, bool, float]],
+) -> None:
     rows = [(*pair, f"id{i * 7 % 10}{i}") for i, pair in enumerate(pairs)]
     columns = list(zip(*rows, strict=True)) if rows else [[]] * 5
     wanted, rank = (np.array(column, np.int64) for column in columns[:2])
@@ -75,7 +77,7 @@ def test_the_earliest_then_exact_then_most_alike_then_smallest_id(pairs: list[tu
     assert {rows[i][0]: rows[i][4] for i in won.tolist()} == {row: item[3] for row, item in best.items()}
 
 
-def test_digests_are_read_in_place_also_in_a_slice() -> None:
+def test_digests_of_a_slice_are_viewed_in_place() -> None:
     digests = pa.array([bytes([i]) * 16 for i in range(5)], pa.binary(16))
     assert make_digest_keys(digests[2:]).tolist() == [int.from_bytes(bytes([i]) * 8, "little") for i in (2, 3, 4)]
     assert view_digests(digests[5:]).shape == (0, 2)

@@ -1,4 +1,4 @@
-"""Lines and paragraphs against Python's own string methods."""
+"""Lines and paragraphs agree with Python's string methods."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ UNITS = st.sampled_from(["lines", "paragraphs"])
 SPACES = " \t\n\v\f\r"
 
 
-def pieces_of(text: str, unit: Unit) -> list[str]:
-    """Lines keep their line feed; paragraphs end before the first line with words behind a blank one."""
+def split_by_regex(text: str, unit: Unit) -> list[str]:
+    """Split a text; lines keep their line feed, paragraphs end before the first line with words after a blank one."""
     lines = re.findall(r"[^\n]*\n|[^\n]+", text)
     if unit == "lines":
         return lines
@@ -32,12 +32,12 @@ def pieces_of(text: str, unit: Unit) -> list[str]:
     return made
 
 
-def compared(piece: str) -> str:
+def normalize_piece(piece: str) -> str:
     return " ".join(re.findall(r"[^ \t-\r]+", unicodedata.normalize("NFKC", piece).lower()))
 
 
 @given(TEXTS, UNITS)
-def test_the_pieces_are_the_text(texts: list[str], unit: Unit) -> None:
+def test_the_pieces_concatenate_to_the_text(texts: list[str], unit: Unit) -> None:
     column = pa.array(["before", *texts], pa.string()).slice(1)
     data = "".join(["before", *texts]).encode()
     found = cut_pieces(column, unit)
@@ -46,23 +46,23 @@ def test_the_pieces_are_the_text(texts: list[str], unit: Unit) -> None:
         [data[bounds[i] : bounds[i + 1]].decode() for i in range(found.offsets[row], found.offsets[row + 1])]
         for row in range(len(texts))
     ]
-    assert got == [pieces_of(text, unit) for text in texts]
+    assert got == [split_by_regex(text, unit) for text in texts]
     assert found.list_rows().tolist() == [row for row, pieces in enumerate(got) for _ in pieces]
     hashes, n_chars = hash_pieces(column, found)
-    expected = [compared(piece) for pieces in got for piece in pieces]
+    expected = [normalize_piece(piece) for pieces in got for piece in pieces]
     assert hashes.tolist() == [xxhash.xxh64_intdigest(piece.encode()) for piece in expected]
     assert n_chars.tolist() == [len(piece) for piece in expected]
 
 
 @given(TEXTS, UNITS, st.data())
-def test_what_is_taken_out_is_gone_and_nothing_else(texts: list[str], unit: Unit, data: st.DataObject) -> None:
+def test_exactly_the_flagged_pieces_are_removed(texts: list[str], unit: Unit, data: st.DataObject) -> None:
     column = pa.array(["before", *texts], pa.string()).slice(1)
     found = cut_pieces(column, unit)
     n = len(found.bounds) - 1
     is_removed = data.draw(st.lists(st.booleans(), min_size=n, max_size=n))
     expected, at = [], 0
     for text in texts:
-        pieces = pieces_of(text, unit)
+        pieces = split_by_regex(text, unit)
         mine = is_removed[at : at + len(pieces)]
         at += len(pieces)
         left = "".join(piece for piece, gone in zip(pieces, mine, strict=True) if not gone)
@@ -71,7 +71,7 @@ def test_what_is_taken_out_is_gone_and_nothing_else(texts: list[str], unit: Unit
 
 
 @pytest.mark.parametrize("unit", ["lines", "paragraphs"])
-def test_no_texts_at_all(unit: Unit) -> None:
+def test_no_texts(unit: Unit) -> None:
     none = pa.array([], pa.string())
     found = cut_pieces(none, unit)
     assert found.list_rows().tolist() == []

@@ -1,4 +1,4 @@
-"""Shingles and signatures against xxhash and datasketch."""
+"""Shingles and signatures agree with xxhash and datasketch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SENTENCES = st.lists(
 )
 
 
-def shingles_of(texts: list[str], n: int = 5) -> Shingles:
+def make_shingles(texts: list[str], n: int = 5) -> Shingles:
     return shingle(split_words(fold(pa.array(texts, pa.string()))), n)
 
 
@@ -40,16 +40,16 @@ def test_a_shingle_is_the_xxh64_of_its_words(sentences: list[list[str]], n: int)
         [xxhash.xxh64_intdigest(" ".join(words[i : i + n]).encode()) for i in range(len(words) - n + 1)]
         for words in sentences
     ]
-    got = shingles_of(texts, n)
+    got = make_shingles(texts, n)
     assert rows(got) == expected
     assert rows(make_sets(got)) == [sorted(set(row)) for row in expected]
 
 
 @given(SENTENCES)
-def test_join_and_select_move_whole_rows(sentences: list[list[str]]) -> None:
+def test_joining_and_selecting_move_whole_rows(sentences: list[list[str]]) -> None:
     texts = [" ".join(words) for words in sentences]
-    whole = shingles_of(texts, 2)
-    assert rows(join_rows([shingles_of([text], 2) for text in texts])) == rows(whole)
+    whole = make_shingles(texts, 2)
+    assert rows(join_rows([make_shingles([text], 2) for text in texts])) == rows(whole)
     backwards = np.arange(len(texts))[::-1]
     assert rows(select_rows(whole, backwards)) == rows(whole)[::-1]
 
@@ -58,7 +58,7 @@ def test_join_and_select_move_whole_rows(sentences: list[list[str]]) -> None:
 @settings(max_examples=50)
 def test_signatures_equal_datasketch(sentences: list[list[str]], n_permutations: int, seed: int) -> None:
     texts = [" ".join(words) for words in sentences]
-    got = compute_signatures(shingles_of(texts, 3), draw_permutations(n_permutations, seed))
+    got = compute_signatures(make_shingles(texts, 3), draw_permutations(n_permutations, seed))
     for words, signature in zip(sentences, got, strict=True):
         peer = datasketch.MinHash(n_permutations, seed, hashfunc=hash32, scheme=SCHEME)
         peer.update_batch([" ".join(words[i : i + 3]).encode() for i in range(len(words) - 2)])
@@ -88,7 +88,7 @@ def pair(left: list[int], right: list[int]) -> Shingles:
     return Shingles(np.array(left + right, np.uint64), np.array([0, len(left), len(left) + len(right)]))
 
 
-def test_band_keys_agree_exactly_where_the_rows_of_a_band_do() -> None:
+def test_band_keys_are_equal_exactly_where_the_rows_of_a_band_are() -> None:
     signed = np.array([[1, 2, 3, 4, 5, 6], [1, 2, 9, 4, 5, 6], [7, 2, 3, 4, 5, 6]], np.uint32)
     keys = compute_band_keys(signed, 3, 2)
     assert (keys[0] == keys[1]).tolist() == [True, False, True]
@@ -97,18 +97,18 @@ def test_band_keys_agree_exactly_where_the_rows_of_a_band_do() -> None:
 
 
 def test_text_without_enough_words_has_no_shingle_and_the_empty_signature() -> None:
-    short = shingles_of(["four words are few", "", "!!!"])
+    short = make_shingles(["four words are few", "", "!!!"])
     assert rows(short) == [[], [], []]
     assert (compute_signatures(short, draw_permutations(8, 1)) == 0xFFFFFFFF).all()
     assert datasketch.MinHash(8, 1).hashvalues.tolist() == [0xFFFFFFFF] * 8
 
 
-def test_no_documents_at_all() -> None:
-    none = shingles_of([])
+def test_no_documents() -> None:
+    none = make_shingles([])
     assert rows(none) == []
     assert compute_signatures(none, draw_permutations(8, 1)).shape == (0, 8)
     assert compute_band_keys(compute_signatures(none, draw_permutations(8, 1)), 4, 2).shape == (0, 4)
 
 
 def test_text_without_spaces_has_shingles() -> None:
-    assert len(rows(shingles_of(["这是一个没有空格的句子"]))[0]) == 11 - 4
+    assert len(rows(make_shingles(["这是一个没有空格的句子"]))[0]) == 11 - 4

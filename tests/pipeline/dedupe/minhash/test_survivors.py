@@ -1,4 +1,4 @@
-"""Who comes first, and who says the same."""
+"""The order of documents, and documents with equal texts."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def test_order_is_priority_then_length_then_id(rows: list[tuple[int, int, str]])
     assert order_documents(table).tolist() == expected
 
 
-def test_the_first_prefix_that_fits_counts() -> None:
+def test_the_first_matching_prefix_counts() -> None:
     sources = pa.array(["docs/numpy", "docs/torch", "wiki", "docs/numpy"])
     assert compute_priorities(sources, ["docs/torch", "docs/"]).to_pylist() == [1, 0, 2, 1]
     assert compute_priorities(pa.array([], pa.string()), ["docs/"]).to_pylist() == []
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", "", "🙂"]), max_size=12))
-def test_equal_texts_meet_in_the_first_of_them(texts: list[str]) -> None:
+def test_equal_texts_map_to_the_first_of_them(texts: list[str]) -> None:
     assert find_first_equal(compute_digests(pa.array(texts, pa.string()))).tolist() == [
         texts.index(text) for text in texts
     ]

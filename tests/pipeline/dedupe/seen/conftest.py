@@ -22,11 +22,11 @@ Docs = Sequence[tuple[str, str]]
 
 
 def write_run(folder: Path, docs: Docs) -> Path:
-    """Documents of ids and texts as a stage leaves them."""
+    """Write documents with these ids and texts as a stage does; return their folder."""
     empty = dict.fromkeys(("source", "locator", "title", "url", "license"), "")
     rows = [{"id": doc_id, "text": text, **empty} for doc_id, text in docs]
     with ShardWriter(folder, DOCS, shard_bytes=200) as writer:
-        for first in range(0, len(rows), 3):  # a few shards, so a few batches
+        for first in range(0, len(rows), 3):  # several shards, so several batches
             writer.write(pa.Table.from_pylist(rows[first : first + 3], schema=DOCS))
     return folder
 
@@ -34,15 +34,15 @@ def write_run(folder: Path, docs: Docs) -> Path:
 def ask(
     index: FolderIndex, docs: Docs, settings: Settings = SETTINGS, min_jaccard: float = 0.5, runs: Any = None
 ) -> SeenDocuments:
-    """What an index says about documents, all of its runs counting if none are named."""
+    """Query an index for documents, among all of its runs if `runs` is None."""
     permuted = minhash.draw_permutations(settings.n_bands * settings.n_rows, settings.seed)
     ids, texts = (pa.array([doc[i] for doc in docs], pa.string()) for i in (0, 1))
-    asked = index.list_runs() if runs is None else runs
-    return index.query(asked, sketch(ids, texts, settings.ngram_words, permuted), settings, min_jaccard)
+    queried = index.list_runs() if runs is None else runs
+    return index.query(queried, sketch(ids, texts, settings.ngram_words, permuted), settings, min_jaccard)
 
 
 def answers(seen: SeenDocuments) -> list[tuple[str | None, bool, float]]:
-    """Other id, whether its text is the same, similarity."""
+    """Return (id of the earlier document, whether its text is equal, similarity) for each document."""
     columns = seen.other_id.to_pylist(), seen.is_exact.tolist(), seen.similarity.tolist()
     assert [name is not None for name in columns[0]] == seen.is_seen.tolist()
     return list(zip(*columns, strict=True))
@@ -56,5 +56,5 @@ def place(tmp_path: Path) -> str:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[[str, Docs], Path]:
-    """`make_run(name, docs)` writes a folder of documents."""
+    """Return a function `make_run(name, docs)` that writes a folder of documents."""
     return lambda name, docs: write_run(tmp_path / "runs" / name, docs)

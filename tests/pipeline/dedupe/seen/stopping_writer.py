@@ -1,7 +1,7 @@
-"""python stopping_writer.py PLACE RUN DOCS POINT: begins to add a run, says "here" at a point of it and stays there.
+"""python stopping_writer.py PLACE RUN DOCS POINT: start to write, print "here" at one point and wait there to be killed.
 
-Points: `batch` (some documents are in), `finish` (all are in, the run has no name yet), `removal` and
-`scrub` (documents are being removed; are removed and not cleared yet).
+Points: `batch` (some documents are added), `finish` (all are added, the run is not renamed yet), `removal` (documents are being
+removed) and `scrub` (they are removed, their shingles are not overwritten yet).
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from pipeline.dedupe.seen.snapshot import open_index
 from tests.pipeline.dedupe.seen.conftest import SETTINGS
 
 
-def stay(*_: Any, **__: Any) -> Any:
+def wait_forever(*_: Any, **__: Any) -> Any:
     print("here", flush=True)
     time.sleep(600)
 
 
-def two_batches(parts: Iterable[Sketches]) -> Iterator[Sketches]:
+def yield_two_batches(parts: Iterable[Sketches]) -> Iterator[Sketches]:
     for number, part in enumerate(parts):
         if number == 2:
-            stay()
+            wait_forever()
         yield part
 
 
 def main(place: str, run: str, docs: Path, point: str) -> None:
     if point == "batch":
-        folder.sketch_docs = lambda *args: two_batches(sketch_docs(*args))
+        folder.sketch_docs = lambda *args: yield_two_batches(sketch_docs(*args))
     elif point == "scrub":
-        folder.MappedRun.scrub = stay
+        folder.MappedRun.scrub = wait_forever
     else:
-        folder._publish = stay
+        folder._publish = wait_forever
     index = open_index(place)
     if point in ("removal", "scrub"):
         index.remove(["a", "b"])

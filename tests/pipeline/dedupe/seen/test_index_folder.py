@@ -1,4 +1,4 @@
-"""Compare the answers of an index with loops over all pairs and with datasketch."""
+"""The answers of an index agree with loops over all pairs and with datasketch."""
 
 from __future__ import annotations
 
@@ -35,42 +35,42 @@ def grams(text: str) -> set[str]:
     return {" ".join(words[i : i + 2]) for i in range(len(words) - 1)}
 
 
-def by_loops(runs: list[Docs], gone: set[str], doc: tuple[str, str]) -> tuple[str | None, bool, float]:
-    """The rule, said once more: earliest run, exact, most alike, smallest id; nothing from its own run on."""
+def answer_by_loops(runs: list[Docs], gone: set[str], doc: tuple[str, str]) -> tuple[str | None, bool, float]:
+    """Apply the rule by brute force: earliest run, exact, most similar, smallest id; the document's own run and later ones do not count."""
     for run in runs:
         kept = [(doc_id, text) for doc_id, text in run if doc_id not in gone]
         if doc[0] in dict(kept):
             return None, False, 0.0
-        found: list[tuple[bool, float, str]] = []
+        matches: list[tuple[bool, float, str]] = []
         for doc_id, text in kept:
             both, any_of = grams(text) & grams(doc[1]), grams(text) | grams(doc[1])
-            alike = len(both) / len(any_of) if any_of else 0.0
-            if text == doc[1] or alike >= 0.5:
-                found.append((text != doc[1], -1.0 if text == doc[1] else -alike, doc_id))
-        if found:
-            differs, alike, doc_id = min(found)
-            return doc_id, not differs, -alike
+            similarity = len(both) / len(any_of) if any_of else 0.0
+            if text == doc[1] or similarity >= 0.5:
+                matches.append((text != doc[1], -1.0 if text == doc[1] else -similarity, doc_id))
+        if matches:
+            differs, similarity, doc_id = min(matches)
+            return doc_id, not differs, -similarity
     return None, False, 0.0
 
 
 @given(runs=RUNS, new=RUNS.map(lambda runs: runs[0] if runs else []), gone=st.sets(st.sampled_from("0123"), max_size=2))
 @settings(max_examples=30, deadline=None)
-def test_the_answers_are_those_of_loops_over_all_pairs(
+def test_the_answers_agree_with_loops_over_all_pairs(
     runs: list[Docs],
     new: Docs,
     gone: set[str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """32 bands of one row: who has half of all shingles in common shares a band, but once in 2³²."""
+    """Use 32 bands of one row: documents that share half of all shingles share a band, except once in 2³²."""
     folder = tmp_path_factory.mktemp("index")
     index = FolderIndex(folder / "index")
     for number, docs in enumerate(runs):
         assert index.add(f"run{number}", write_run(folder / str(number), docs), SETTINGS).is_new
-    there = {doc_id for docs in runs for doc_id, _ in docs}
-    assert set(index.remove(sorted(gone))) == gone & there
+    stored = {doc_id for docs in runs for doc_id, _ in docs}
+    assert set(index.remove(sorted(gone))) == gone & stored
     if runs:
         assert index.check() == []
-        assert answers(ask(index, new)) == [by_loops(runs, gone, doc) for doc in new]
+        assert answers(ask(index, new)) == [answer_by_loops(runs, gone, doc) for doc in new]
     shutil.rmtree(folder)
 
 
@@ -95,7 +95,7 @@ def random_docs(n: int, seed: int) -> Docs:
     docs: list[tuple[str, str]] = []
     for i in range(n):
         words = [f"w{word}" for word in generator.integers(0, 3_000, 120)]
-        for copy in range(3):  # the same again with ever more words changed
+        for copy in range(3):  # copies with more and more words changed
             for at in generator.integers(0, 120, 3 * copy):
                 words[at] = f"w{generator.integers(0, 3_000)}"
             docs.append((f"{seed}-{i:03d}-{copy}", " ".join(words)))
@@ -103,8 +103,8 @@ def random_docs(n: int, seed: int) -> Docs:
 
 
 @pytest.mark.parametrize(("n_bands", "n_rows"), [(14, 8), (20, 5)])
-def test_who_is_found_is_who_datasketch_finds(place: str, make_run: MakeRun, n_bands: int, n_rows: int) -> None:
-    """MinHashLSH in memory, with its own loop, nominates; what reaches the threshold in truth must be the answer."""
+def test_the_candidates_are_those_of_datasketch(place: str, make_run: MakeRun, n_bands: int, n_rows: int) -> None:
+    """MinHashLSH nominates candidates in memory; a document must be found exactly if it has any."""
     shape = Settings(5, n_bands, n_rows, 7)
     old, new = random_docs(40, 1), [(f"new-{doc_id}", text) for doc_id, text in random_docs(40, 1)[::2]]
     peer = datasketch.MinHashLSH(num_perm=n_bands * n_rows, params=(n_bands, n_rows))
@@ -125,7 +125,7 @@ def test_who_is_found_is_who_datasketch_finds(place: str, make_run: MakeRun, n_b
     assert sum(len(names) > 1 for names in nominated) > 10
 
 
-def test_the_same_corpus_again_stays_whole(place: str, make_run: MakeRun) -> None:
+def test_nothing_is_dropped_when_a_corpus_is_run_again(place: str, make_run: MakeRun) -> None:
     docs = [("a", TEXT), ("b", NEAR), ("c", TEXT), ("d", "")]
     index = open_index(place)
     index.add("first", make_run("first", docs), SETTINGS)
@@ -137,21 +137,21 @@ def test_the_same_corpus_again_stays_whole(place: str, make_run: MakeRun) -> Non
     ]
 
 
-def test_the_earliest_run_wins_though_a_later_one_is_more_alike(place: str, make_run: MakeRun) -> None:
+def test_the_earliest_run_wins_even_if_a_later_one_is_more_similar(place: str, make_run: MakeRun) -> None:
     index = open_index(place)
     index.add("one", make_run("one", [("z", NEAR)]), SETTINGS)
     index.add("two", make_run("two", [("a", TEXT)]), SETTINGS)
     assert ask(index, [("new", TEXT)]).other_id.to_pylist() == ["z"]
     assert ask(index, [("new", TEXT)], runs=index.list_runs()[1:]).other_id.to_pylist() == ["a"]
     assert ask(index, [("new", TEXT)], runs=[]).other_id.to_pylist() == [None]
-    assert ask(index, [("a", TEXT)]).other_id.to_pylist() == ["z"], "it came after z"
-    assert ask(index, [("z", NEAR)]).other_id.to_pylist() == [None], "it came first"
+    assert ask(index, [("a", TEXT)]).other_id.to_pylist() == ["z"], "it was added after z"
+    assert ask(index, [("z", NEAR)]).other_id.to_pylist() == [None], "it was added first"
 
 
-def test_what_was_removed_is_not_named_again(place: str, make_run: MakeRun) -> None:
+def test_removed_documents_are_not_named_again(place: str, make_run: MakeRun) -> None:
     index = open_index(place)
     index.add("one", make_run("one", [("a", TEXT), ("b", NEAR)]), SETTINGS)
-    assert index.remove(["a", "stranger"]) == ["a"]
+    assert index.remove(["a", "unknown"]) == ["a"]
     assert answers(ask(index, [("new", TEXT)])) == [("b", False, 13 / 14)]
     assert index.remove(["a", "b"]) == ["b"]
     assert answers(ask(index, [("new", TEXT)])) == [(None, False, 0.0)]
@@ -165,7 +165,7 @@ def shingle_bytes(text: str) -> list[bytes]:
     return [value.tobytes() for value in part.shingles.hashes]
 
 
-def test_no_shingle_of_a_removed_document_stays_in_a_folder(tmp_path: Path) -> None:
+def test_shingles_of_removed_documents_are_overwritten(tmp_path: Path) -> None:
     index, docs = FolderIndex(tmp_path / "index"), random_docs(9, 3)
     index.add("one", write_run(tmp_path / "one", [*docs, ("mine", TEXT), *random_docs(9, 4)]), SETTINGS)
     (path,) = (tmp_path / "index").rglob("docs.arrow")
@@ -183,7 +183,7 @@ def test_a_run_is_added_once(place: str, make_run: MakeRun) -> None:
     index.remove(["a"])
     again = index.add("one", folder, SETTINGS)
     assert (first.is_new, again.is_new) == (True, False)
-    assert again.run == first.run._replace(n_removed=1, removed=again.run.removed), "what was taken out stays out"
+    assert again.run == first.run._replace(n_removed=1, removed=again.run.removed), "removed documents stay removed"
     with pytest.raises(UserError, match="added with other documents"):
         index.add("one", make_run("other", [("a", TEXT)]), SETTINGS)
     assert len(index.list_runs()) == 1
@@ -201,12 +201,12 @@ def test_other_settings_are_refused(place: str, make_run: MakeRun) -> None:
     index, folder = open_index(place), make_run("one", [("a", TEXT)])
     assert index.read_settings() is None
     index.add("one", folder, SETTINGS)
-    with pytest.raises(UserError, match="n_rows = 1 in the index, 2 in params.yaml"):
+    with pytest.raises(UserError, match=r"n_rows = 1 in the index, 2 in params\.yaml"):
         index.add("two", folder, SETTINGS._replace(n_bands=16, n_rows=2))
     assert [run.name for run in index.list_runs()] == ["one"]
 
 
-def test_an_id_that_stands_twice_is_refused_and_leaves_nothing(place: str, make_run: MakeRun) -> None:
+def test_a_repeated_id_is_refused_and_leaves_nothing_behind(place: str, make_run: MakeRun) -> None:
     index = open_index(place)
     index.add("one", make_run("one", [("a", TEXT)]), SETTINGS)
     with pytest.raises(UserError, match="contains an id twice"):
@@ -228,14 +228,14 @@ def test_nothing_is_pickled(place: str, make_run: MakeRun, monkeypatch: pytest.M
     assert index.remove(["a"]) == ["a"]
 
 
-def test_a_run_that_is_gone_is_an_error(place: str, make_run: MakeRun, tmp_path: Path) -> None:
+def test_a_missing_run_is_an_error(place: str, make_run: MakeRun, tmp_path: Path) -> None:
     index = open_index(place)
     runs = [index.add("one", make_run("one", [("a", TEXT)]), SETTINGS).run._replace(number=77)]
     with pytest.raises(UserError, match="run one is no longer in"):
         ask(index, [("new", TEXT)], runs=runs)
 
 
-def test_a_folder_has_the_same_bytes_each_time(tmp_path: Path) -> None:
+def test_the_same_documents_give_the_same_bytes(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "docs", random_docs(5, 1))
     for name in ("a", "b"):
         FolderIndex(tmp_path / name).add("one", folder, SETTINGS)
@@ -254,7 +254,7 @@ def test_small_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("name", ["docs.arrow", "keys.arrow"])
-def test_check_finds_a_byte_that_has_changed(tmp_path: Path, name: str) -> None:
+def test_check_finds_a_changed_byte(tmp_path: Path, name: str) -> None:
     index = FolderIndex(tmp_path / "index")
     index.add("one", write_run(tmp_path / "docs", [("a", TEXT), ("b", NEAR)]), SETTINGS)
     (path,) = (tmp_path / "index").rglob(name)

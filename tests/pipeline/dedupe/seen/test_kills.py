@@ -1,4 +1,4 @@
-"""A writer killed at any point leaves the index as it was; two never write at once."""
+"""A writer killed at any point leaves the index as it was; two writers never run at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHERS = [(f"{i}", f"{i} {TEXT[i:]} {i}") for i in range(30)]
 
 @contextmanager
 def writer(place: str, docs: Path, point: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process in the middle of its work."""
+    """Start another process that writes to the index and stops at `point`; kill it at the end."""
     command = [sys.executable, "-m", "tests.pipeline.dedupe.seen.stopping_writer", place, "two", str(docs), point]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         try:
@@ -39,15 +39,15 @@ def writer(place: str, docs: Path, point: str) -> Iterator[subprocess.Popen[str]
 def test_a_killed_writer_leaves_the_index_as_before(place: str, make_run: MakeRun, point: str) -> None:
     index, docs = open_index(place), make_run("two", OTHERS)
     index.add("one", make_run("one", [("a", TEXT), ("b", NEAR)]), SETTINGS)
-    runs, said = index.list_runs(), answers(ask(index, [("new", TEXT), ("5", "")]))
+    runs, before = index.list_runs(), answers(ask(index, [("new", TEXT), ("5", "")]))
     with writer(place, docs, point):
-        assert index.list_runs() == runs, "what is being written is not seen"
+        assert index.list_runs() == runs, "an unfinished run is not visible"
         with pytest.raises(UserError, match="is being written to"):
             index.add("two", docs, SETTINGS)
         with pytest.raises(UserError, match="is being written to"):
             index.remove(["a"])
     assert index.list_runs() == runs
-    assert answers(ask(index, [("new", TEXT), ("5", "")])) == said
+    assert answers(ask(index, [("new", TEXT), ("5", "")])) == before
     assert index.check() == []
     assert index.add("two", docs, SETTINGS).is_new
     assert index.check() == []
@@ -55,7 +55,7 @@ def test_a_killed_writer_leaves_the_index_as_before(place: str, make_run: MakeRu
 
 
 @pytest.mark.slow
-def test_a_first_writer_killed_leaves_no_index(place: str, make_run: MakeRun) -> None:
+def test_a_killed_first_writer_leaves_no_index(place: str, make_run: MakeRun) -> None:
     index = open_index(place)
     with writer(place, make_run("two", OTHERS), "batch"):
         pass
@@ -66,7 +66,7 @@ def test_a_first_writer_killed_leaves_no_index(place: str, make_run: MakeRun) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", ["removal", "scrub"])
-def test_a_removal_killed_is_done_or_not_begun(place: str, make_run: MakeRun, point: str) -> None:
+def test_a_killed_removal_is_complete_or_not_begun(place: str, make_run: MakeRun, point: str) -> None:
     index = open_index(place)
     index.add("one", make_run("one", [("a", TEXT), ("b", NEAR), ("c", "c " + TEXT)]), SETTINGS)
     with writer(place, Path(), point):

@@ -1,4 +1,4 @@
-"""A nightly run drops what an earlier run kept and names the earlier document; the same corpus run again stays whole."""
+"""A nightly run drops duplicates of earlier runs' documents and names these; nothing is dropped when a corpus is run again."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def run(folder: Path, docs: Path, **changes: Any) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path) -> str:
-    """An index of what the first night kept: texts 0 to 9."""
+    """Return an index of the documents that the first night kept: texts 0 to 9."""
     first = corpus(tmp_path / "first", {f"a{number}": text(number) for number in range(10)})
     kept = run(tmp_path / "night1", first)
     add_run(str(tmp_path / "seen"), "night1", kept, load_params(ROOT / "params.yaml").dedupe)
     return str(tmp_path / "seen")
 
 
-def test_the_second_night_keeps_what_is_new_and_names_the_earlier_document(place: str, tmp_path: Path) -> None:
+def test_the_second_night_keeps_new_documents_and_names_earlier_ones(place: str, tmp_path: Path) -> None:
     rows = {"b0": text(0), "b1": text(1) + " and more", "b2": text(50), "b3": text(51), "b4": text(51) + " again"}
     out = run(tmp_path / "night2", corpus(tmp_path / "second", rows), index={"place": place, "runs": ["night1"]})
     ledger = {row["id"]: row for row in read_table(out / "ledger.parquet").to_pylist()}
@@ -67,12 +67,12 @@ def test_the_second_night_keeps_what_is_new_and_names_the_earlier_document(place
     assert json.loads((out / "index.json").read_text())["runs"][0]["name"] == "night1"
 
 
-def test_the_same_corpus_again_stays_whole(place: str, tmp_path: Path) -> None:
+def test_nothing_is_dropped_when_a_corpus_is_run_again(place: str, tmp_path: Path) -> None:
     out = run(tmp_path / "again", tmp_path / "first", index={"place": place, "runs": "all"})
     assert read_docs(out).num_rows == 10
 
 
-def test_what_was_removed_is_forgotten(place: str, tmp_path: Path) -> None:
+def test_removed_documents_do_not_count(place: str, tmp_path: Path) -> None:
     remove_docs(place, ["a0"])
     docs = corpus(tmp_path / "second", {"b0": text(0), "b1": text(1)})
     out = run(tmp_path / "night2", docs, index={"place": place, "runs": "all"})

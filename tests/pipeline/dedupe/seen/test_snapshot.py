@@ -111,7 +111,7 @@ def test_a_missing_index_or_run_is_an_error(place: str, near: NearIndex, message
 
 
 def test_other_settings_are_an_error_before_any_work(place: str) -> None:
-    with pytest.raises(UserError, match="ngram_words = 2 in the index, 3 in params.yaml"):
+    with pytest.raises(UserError, match=r"ngram_words = 2 in the index, 3 in params\.yaml"):
         take_snapshot(NearIndex(place=place, runs=ALL), PARAMS.model_copy(update={"ngram_words": 3}))
     assert make_settings(PARAMS) == SETTINGS
 
