@@ -29,7 +29,7 @@ def locked(path: str, md5: str, **more: Any) -> dict[str, Any]:
     return {"cmd": "make", "outs": [{"path": path, "md5": md5}], "params": {"params.yaml": {"seed": 1}}, **more}
 
 
-def test_the_fingerprint_is_of_the_outputs_and_params_and_not_of_their_order() -> None:
+def test_the_fingerprint_depends_on_outputs_and_params_and_not_on_their_order() -> None:
     stages = {
         "sft": locked("data/sft", "1"),
         "evaluate": locked("data/evaluate", "2"),
@@ -51,7 +51,7 @@ def test_the_fingerprint_is_of_the_outputs_and_params_and_not_of_their_order() -
 
 
 @pytest.mark.slow
-def test_two_clones_are_one_version_and_a_changed_weight_or_param_is_another(tmp_path: Path) -> None:
+def test_two_clones_have_one_fingerprint_and_a_changed_weight_or_param_has_another(tmp_path: Path) -> None:
     repos = [FakeRepo(tmp_path / name) for name in ("here", "elsewhere")]
     code = repos[1].root / "make.py"
     code.write_text(code.read_text() + "# a comment\n")
@@ -73,7 +73,7 @@ def test_two_clones_are_one_version_and_a_changed_weight_or_param_is_another(tmp
     assert compute_fingerprint(read_lock(repos[1].root)) == compute_fingerprint(locks[0])
 
 
-def test_lineage_names_everything_read_and_written() -> None:
+def test_lineage_lists_all_inputs_and_outputs() -> None:
     found = extract_lineage({"stages": {"x": ENTRY, "y": {"cmd": "go"}}})
     assert found["x"] == {"cmd": "make", "deps": [{"path": "a", "md5": "1"}], "outs": [{"path": "b", "md5": "2"}]}
     assert found["y"] == {"cmd": "go", "deps": [], "outs": []}

@@ -1,4 +1,4 @@
-"""Judging, promoting, rolling back and pulling over a store in memory; and the same cut short at every point."""
+"""Judging, promoting, rolling back and pulling over a store in memory, also if interrupted at every point."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ POLICY = Registry(max_bpb_z=2.0, max_bpb_increase=0.01, max_skill_drop={})
 
 
 class CutError(Exception):
-    """The power went."""
+    """A simulated power failure."""
 
 
 class MemoryStore:
-    """A registry in a dictionary; its writes fail from the `cut`-th on."""
+    """A registry in memory, whose writes fail from the `cut`-th on."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -82,8 +82,8 @@ def store(tmp_path: Path) -> MemoryStore:
     return MemoryStore(tmp_path)
 
 
-def used(store: MemoryStore) -> str:
-    """The version in var/champion, whole."""
+def read_version_in_use(store: MemoryStore) -> str:
+    """Return the version in var/champion, after checking that it is complete."""
     folder = store.root / "var/champion"
     number = (folder / "weights").read_text()
     about = json.loads((folder / "version.json").read_text())
@@ -92,7 +92,7 @@ def used(store: MemoryStore) -> str:
 
 
 def advance(store: MemoryStore, bpb: float) -> bool:
-    """Publish, judge, promote if it may."""
+    """Publish, judge, and promote if the gate passes; return whether it did."""
     number = store.publish(bpb)
     _, verdict = judge_version(store, POLICY, number)
     if verdict.is_passed:
@@ -102,12 +102,12 @@ def advance(store: MemoryStore, bpb: float) -> bool:
 
 def test_the_first_becomes_champion_and_a_better_one_follows(store: MemoryStore) -> None:
     assert advance(store, 1.5)
-    assert (store.alias, used(store)) == ({"champion": "1"}, "1")
+    assert (store.alias, read_version_in_use(store)) == ({"champion": "1"}, "1")
     assert advance(store, 1.4)
-    assert (store.alias, used(store)) == ({"champion": "2", "previous": "1"}, "2")
+    assert (store.alias, read_version_in_use(store)) == ({"champion": "2", "previous": "1"}, "2")
 
 
-def test_a_worse_one_stays_candidate_and_carries_the_reason(store: MemoryStore) -> None:
+def test_a_worse_one_stays_the_candidate_with_the_reason_in_a_tag(store: MemoryStore) -> None:
     advance(store, 1.5)
     assert not advance(store, 1.6)
     assert store.alias == {"champion": "1", "candidate": "2"}
@@ -115,17 +115,17 @@ def test_a_worse_one_stays_candidate_and_carries_the_reason(store: MemoryStore) 
     assert "bpb" in store.tags["2"]["gate_reason"]
     with pytest.raises(UserError, match="the gate refused it"):
         promote(store, None, "")
-    assert used(store) == "1"
+    assert read_version_in_use(store) == "1"
 
 
-def test_force_promotes_anything_and_is_on_record(store: MemoryStore) -> None:
+def test_force_promotes_any_version_and_is_recorded(store: MemoryStore) -> None:
     advance(store, 1.5)
     advance(store, 1.6)
     promote(store, "2", "a new test set")
-    assert (used(store), store.tags["2"]["forced_reason"]) == ("2", "a new test set")
+    assert (read_version_in_use(store), store.tags["2"]["forced_reason"]) == ("2", "a new test set")
 
 
-def test_only_what_passed_against_this_very_champion_is_promoted(store: MemoryStore) -> None:
+def test_only_a_version_that_passed_against_the_present_champion_is_promoted(store: MemoryStore) -> None:
     store.publish(1.5)
     with pytest.raises(UserError, match="not been through the gate"):
         promote(store, "1", "")
@@ -145,13 +145,13 @@ def test_the_champion_itself_passes_and_is_promoted_again_without_change(store: 
     assert (store.read_aliases(), json.dumps(store.tags)) == before
 
 
-def test_rollback_once_and_what_went_does_not_come_back_by_itself(store: MemoryStore) -> None:
+def test_rollback_works_once_and_the_gate_refuses_the_version_afterwards(store: MemoryStore) -> None:
     with pytest.raises(UserError, match="no previous champion"):
         rollback(store)
     advance(store, 1.5)
     advance(store, 1.4)
     rollback(store)
-    assert (store.alias, used(store)) == ({"champion": "1"}, "1")
+    assert (store.alias, read_version_in_use(store)) == ({"champion": "1"}, "1")
     with pytest.raises(UserError, match="no previous champion"):
         rollback(store)
     _, verdict = judge_version(store, POLICY, "2")
@@ -159,7 +159,7 @@ def test_rollback_once_and_what_went_does_not_come_back_by_itself(store: MemoryS
     assert "rolled back" in verdict.reason
 
 
-def test_pull_into_a_folder_of_ones_own(store: MemoryStore, tmp_path: Path) -> None:
+def test_pull_into_a_given_folder(store: MemoryStore, tmp_path: Path) -> None:
     advance(store, 1.5)
     advance(store, 1.6)
     number, folder = pull(store, "candidate", tmp_path / "mine")
@@ -175,8 +175,8 @@ def test_pull_into_a_folder_of_ones_own(store: MemoryStore, tmp_path: Path) -> N
         pull(store, "7", None)
 
 
-def test_a_champion_pulled_in_the_previous_layout_is_fetched_anew(store: MemoryStore) -> None:
-    """Its folder var/versions/N-FINGERPRINT is not taken for a version that has been fetched."""
+def test_a_champion_in_the_previous_layout_is_downloaded_again(store: MemoryStore) -> None:
+    """Its folder var/versions/N-FINGERPRINT does not count as a downloaded version."""
     advance(store, 1.5)
     old = store.root / "var/versions" / f"1-{store.tags['1']['fingerprint'][:12]}"
     old.mkdir()
@@ -184,20 +184,22 @@ def test_a_champion_pulled_in_the_previous_layout_is_fetched_anew(store: MemoryS
     link.unlink()
     link.symlink_to(Path("versions") / old.name)
     pull(store, "champion", None)
-    assert used(store) == "1"
+    assert read_version_in_use(store) == "1"
 
 
-def test_an_empty_registry_says_what_to_do(store: MemoryStore) -> None:
+def test_an_empty_registry_is_an_error(store: MemoryStore) -> None:
     for command in (lambda: judge_version(store, POLICY, None), lambda: promote(store, None, "")):
         with pytest.raises(UserError, match="an empty registry"):
             command()
 
 
 @pytest.mark.parametrize("cut", range(12))
-def test_cut_short_anywhere_and_repeated_ends_as_if_nothing_had_been(tmp_path: Path, cut: int) -> None:
-    """And at no moment is there no champion, or half of one in var/champion."""
+def test_an_interrupted_command_that_is_repeated_has_the_result_of_an_uninterrupted_one(
+    tmp_path: Path, cut: int
+) -> None:
+    """At every moment there is a champion, and var/champion is complete."""
 
-    def life(name: str, act: Callable[[MemoryStore], object], cut: int) -> tuple[object, ...]:
+    def run_until(name: str, act: Callable[[MemoryStore], object], cut: int) -> tuple[object, ...]:
         store = MemoryStore(tmp_path / name)
         (store.root / "var").mkdir(parents=True)
         advance(store, 1.5)
@@ -209,11 +211,11 @@ def test_cut_short_anywhere_and_repeated_ends_as_if_nothing_had_been(tmp_path: P
             act(store)
         except CutError:
             assert store.alias["champion"]
-            used(store)
+            read_version_in_use(store)
             store.cut = 10**9
             act(store)
         store.tags["2"].pop("rolled_back", None)  # holds a time
-        return store.alias, store.tags, used(store)
+        return store.alias, store.tags, read_version_in_use(store)
 
     for name, act in (("promote", lambda store: promote(store, None, "")), ("rollback", rollback)):
-        assert life(f"{name}-cut", act, cut) == life(f"{name}-whole", act, 10**9)
+        assert run_until(f"{name}-cut", act, cut) == run_until(f"{name}-whole", act, 10**9)

@@ -1,4 +1,4 @@
-"""The registry over a real SQLite store: a model's life by the commands that a person types."""
+"""The registry with a real SQLite store: the life of a model through the commands that a user types."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MINE = {"model", "assistant"}
 TERMINAL_ONLY = {"rich", "prompt_toolkit"}  # the chat in a terminal is not served
 
 
-def test_what_the_assistant_imports_is_what_is_asked_for() -> None:
+def test_the_serving_requirements_are_what_the_assistant_imports() -> None:
     files = [path for name in CODE for path in (ROOT / name).rglob("*.py")]
     needed = {name.partition(".")[0] for path in files for name in imports(path)}
     foreign = needed - MINE - TERMINAL_ONLY - set(sys.stdlib_module_names)
     assert foreign - {"triton"} <= set(SERVING)  # triton comes with torch where there is a GPU
 
 
-def test_requirements_are_exact_and_from_the_lock(tmp_path: Path) -> None:
+def test_requirements_are_the_exact_versions_of_the_lock(tmp_path: Path) -> None:
     (tmp_path / "requirements.lock").write_text(
         "# a comment == this\ntorch==9.9.9 \\\n    --hash=sha256:0\nmlflow==8.8 ; a == b\n"
     )
@@ -40,14 +40,14 @@ def test_requirements_are_exact_and_from_the_lock(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["polish"], ["pull", "--alias", "best"]])
-def test_wrong_usage_is_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_have_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
     assert "usage" in capsys.readouterr().err
 
 
-def test_outside_a_repository_nothing_is_made(
+def test_outside_a_repository_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -57,14 +57,14 @@ def test_outside_a_repository_nothing_is_made(
 
 
 @pytest.mark.parametrize(
-    ("error", "says"), [(OSError(28, "No space left", "var/x"), "var/x: No space left"), (KeyError("x"), "")]
+    ("error", "found"), [(OSError(28, "No space left", "var/x"), "var/x: No space left"), (KeyError("x"), "")]
 )
-def test_a_full_disk_is_explained_and_our_own_mistakes_are_not(error: Exception, says: str) -> None:
+def test_a_full_disk_is_a_user_error_and_a_bug_is_not(error: Exception, found: str) -> None:
     failed = explain_failure("publish", error)
-    assert (failed.found if failed else "") == says
+    assert (failed.found if failed else "") == found
 
 
-def test_a_version_published_before_there_was_an_index_is_arranged_like_the_others(tmp_path: Path) -> None:
+def test_a_version_without_an_index_of_its_own_is_moved_to_the_same_layout(tmp_path: Path) -> None:
     old, folder = tmp_path / "artifacts/sft", tmp_path / "version"
     for path in (old, folder):
         path.mkdir(parents=True)
@@ -78,16 +78,16 @@ def test_a_version_published_before_there_was_an_index_is_arranged_like_the_othe
 
 
 class Registry:
-    """`python -m pipeline.registry` in this process, in a repository."""
+    """Run `python -m pipeline.registry` in this process, in a repository."""
 
     def __init__(self, repo: FakeRepo, capsys: pytest.CaptureFixture[str]) -> None:
         self.repo, self.capsys = repo, capsys
 
     def __call__(self, *arguments: str, code: int = 0) -> str:
-        got = main([*arguments, "--json", "var/outcome.json"])
-        said = "".join(self.capsys.readouterr())
-        assert got == code, said
-        return said
+        exit_code = main([*arguments, "--json", "var/outcome.json"])
+        output = "".join(self.capsys.readouterr())
+        assert exit_code == code, output
+        return output
 
     def outcome(self) -> dict[str, Any]:
         return json.loads((self.repo.root / "var/outcome.json").read_text())
@@ -97,7 +97,7 @@ class Registry:
         return self.outcome()["aliases"]
 
     def in_use(self) -> tuple[str, str]:
-        """The version in var/champion, and how its model answers. Its index is the one published with it."""
+        """Return the version in var/champion and how its model answers, after checking that its index was published with it."""
         folder = self.repo.root / "var/champion"
         about = json.loads((folder / "version.json").read_text())
         answer = json.loads((folder / "model/config.json").read_text())["answer"]
@@ -108,9 +108,9 @@ class Registry:
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Registry]:
-    """The repository's own `model` and `assistant` stand in for ours while it is used."""
+    """Return a registry in a repository whose own packages `model` and `assistant` replace ours during the test."""
 
-    def loaded() -> list[str]:
+    def list_loaded() -> list[str]:
         return [name for name in sys.modules if name.partition(".")[0] in CODE]
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -118,10 +118,10 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         monkeypatch.setenv(name, value)  # and not for the tests after this one
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    for name in loaded():
+    for name in list_loaded():
         monkeypatch.delitem(sys.modules, name)
     yield Registry(FakeRepo(tmp_path), capsys)
-    for name in loaded():
+    for name in list_loaded():
         del sys.modules[name]
 
 
@@ -167,7 +167,7 @@ def test_a_models_life(registry: Registry, tmp_path: Path) -> None:
 
 
 def check_run(root: Path) -> None:
-    """What the run of the refused version holds."""
+    """Check the content of the refused version's run."""
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{root / 'var/mlflow.db'}")
@@ -185,8 +185,8 @@ def check_run(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_at_once_in_a_fresh_store_make_one_version(tmp_path: Path) -> None:
-    """And a publication killed on its way leaves nothing that counts."""
+def test_two_concurrent_publications_in_a_new_store_make_one_version(tmp_path: Path) -> None:
+    """A publication that was killed before leaves no version."""
     repo = FakeRepo(tmp_path)
     repo.repro()
     killed = repo.start("pipeline.registry", "publish")
@@ -196,8 +196,8 @@ def test_two_at_once_in_a_fresh_store_make_one_version(tmp_path: Path) -> None:
     killed.kill()
     killed.communicate()
     both = [repo.start("pipeline.registry", "publish", "--json", f"var/{name}.json") for name in "ab"]
-    said = [process.communicate(timeout=120)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    outputs = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
     outcomes = [json.loads((tmp_path / f"var/{name}.json").read_text()) for name in "ab"]
     assert [outcome["version"] for outcome in outcomes] == ["1", "1"]
     assert sorted(outcome["is_new"] for outcome in outcomes) == [False, True]
