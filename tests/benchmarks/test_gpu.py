@@ -54,10 +54,10 @@ def test_without_a_gpu_it_says_so_and_nothing_is_wrong(
     assert "not measured" in capsys.readouterr().out
 
 
-def test_the_whole_way_on_a_cpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_benchmark_runs_on_a_cpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     flops, _ = compute_flops_per_token(TINY.config)
     peers = [PeerSpeed("slow", 1.0, flops, 0), PeerSpeed("fast", 2.0, flops, 10**9)]
-    monkeypatch.setattr(gpu, "peers_on", lambda *what: peers)
+    monkeypatch.setattr(gpu, "measure_peers", lambda *what: peers)
     monkeypatch.setattr(gpu, "get_peak_tflops", lambda device: (1.0, "a CPU"))
     result = compare((TINY,), CPU, steps=2)
     assert result.ours > 0

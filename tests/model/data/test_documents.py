@@ -166,9 +166,9 @@ def test_documents_of_a_stream_do_not_attend_to_each_other(tmp_path: Path) -> No
     assert TINY.seq_len == 32
 
 
-def test_nothing_to_pack_is_refused() -> None:
+def test_a_selection_without_tokens_is_refused() -> None:
     stream, nothing = MemoryTokens([3]), np.zeros(0, dtype=np.int64)
-    with pytest.raises(ValueError, match="nothing to pack"):
+    with pytest.raises(ValueError, match="no tokens to pack"):
         PackedRows(stream, nothing, nothing, 8)
     with pytest.raises(ValueError, match="too small"):
         StreamRows(Selection(stream, nothing, nothing, name="none"), 8)
