@@ -1,4 +1,4 @@
-"""The settings in params.yaml: one frozen section per stage, in the order of the graph."""
+"""Compose the settings in params.yaml: one frozen section per stage, in the order of the graph."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RENAMED = {  # old dotted name → new one
 
 
 class Params(Section):
-    """All of params.yaml. Its fields but `registry` are the stages, in the order of the graph."""
+    """Hold all of params.yaml. Its fields except `registry` are the stages, in the order of the graph."""
 
     download: Download
     dedupe: Dedupe
@@ -47,10 +47,10 @@ STAGES = tuple(name for name in Params.model_fields if name != "registry")
 
 
 def load_params(path: Path) -> Params:
-    """params.yaml, whole and checked. Raises `UserError` for a missing or broken file, `ParamError` for a setting."""
+    """Read and validate params.yaml. Raises `UserError` for a missing or broken file, `ParamError` for wrong settings."""
     return check_params(read_yaml(path), str(path))
 
 
 def check_params(values: object, path: str = "params.yaml") -> Params:
-    """The typed params. Raises `ParamError` that names every wrong setting by its dotted name."""
+    """Return the validated params. Raises `ParamError` that lists every wrong setting by its dotted name."""
     return check_section(Params, values, path, RENAMED)

@@ -33,7 +33,7 @@ def call_find_byte(data: Bytes, i: int, stop: int, byte: int) -> int:
 
 
 @numba.njit
-def visible(data: Bytes, i: int, stop: int) -> int:
+def call_count_visible(data: Bytes, i: int, stop: int) -> int:
     return count_visible(data, i, stop)
 
 
@@ -45,15 +45,15 @@ def test_letters_and_newlines(data: bytes, first: int, last: int) -> None:
     found = re.match(rb"[A-Za-z]*", part)
     assert found is not None
     assert call_count_letters(array, start, stop) == len(found.group())
-    place = part.find(b"\n")
-    assert call_find_newline(array, start, stop) == (stop if place < 0 else start + place)
+    index = part.find(b"\n")
+    assert call_find_newline(array, start, stop) == (stop if index < 0 else start + index)
 
 
 @given(BYTES, st.integers(0, 40), st.integers(0, 40), st.integers(0, 255))
-def test_any_byte_and_what_can_be_seen(data: bytes, first: int, last: int, byte: int) -> None:
+def test_any_byte_and_visible_bytes(data: bytes, first: int, last: int, byte: int) -> None:
     stop = min(last, len(data))
     start = min(first, stop)
     array, part = np.frombuffer(data, np.uint8), data[start:stop]
-    place = part.find(byte)
-    assert call_find_byte(array, start, stop, byte) == (stop if place < 0 else start + place)
-    assert visible(array, start, stop) == sum(each > 32 for each in part)
+    index = part.find(byte)
+    assert call_find_byte(array, start, stop, byte) == (stop if index < 0 else start + index)
+    assert call_count_visible(array, start, stop) == sum(each > 32 for each in part)

@@ -1,4 +1,4 @@
-"""The compiled hash is the published one."""
+"""The compiled hash equals the published one."""
 
 from __future__ import annotations
 
