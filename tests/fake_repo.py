@@ -111,6 +111,12 @@ class FakeRepo:
         for name, text in files.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
+        (root / "model/tokenizer").mkdir()
+        for name in (
+            "__init__",
+            "chat",
+        ):  # which pipeline.skills imports: in the repository, its `model` comes before ours
+            shutil.copy(ROOT / f"model/tokenizer/{name}.py", root / "model/tokenizer")
         shutil.copy(ROOT / "params.yaml", root / "params.yaml")
         (root / "var").mkdir()
         self.knobs()

@@ -17,6 +17,7 @@ import pytest
 
 from flows.processes.child import Finished
 from flows.processes.workspace import WorkspaceBusyError, hold
+from tests.conftest import build_once
 from tests.fake_repo import FakeRepo
 
 pytestmark = pytest.mark.slow
@@ -26,11 +27,13 @@ STAGES_ONLY = (*RETRAIN, "--no-register")
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create Prefect's empty database once, because that takes three seconds; return its path."""
-    home = tmp_path_factory.mktemp("prefect")
-    command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
-    subprocess.run(command, env={**os.environ, "PREFECT_HOME": str(home)}, check=True, capture_output=True)
-    return home / "prefect.db"
+    """Create Prefect's empty database once per session, because that takes eight seconds of processor time; return its path."""
+
+    def migrate(home: Path) -> None:
+        command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+        subprocess.run(command, env={**os.environ, "PREFECT_HOME": str(home)}, check=True, capture_output=True)
+
+    return build_once(tmp_path_factory, "prefect", migrate) / "prefect.db"
 
 
 @pytest.fixture
