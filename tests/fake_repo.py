@@ -112,10 +112,8 @@ class FakeRepo:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
         (root / "model/tokenizer").mkdir()
-        for name in (
-            "__init__",
-            "chat",
-        ):  # which pipeline.skills imports: in the repository, its `model` comes before ours
+        # pipeline.skills imports model.tokenizer.chat, and in the repository its `model` comes before ours.
+        for name in ("__init__", "chat"):
             shutil.copy(ROOT / f"model/tokenizer/{name}.py", root / "model/tokenizer")
         shutil.copy(ROOT / "params.yaml", root / "params.yaml")
         (root / "var").mkdir()

@@ -50,6 +50,8 @@ class TinyRepo:
         source = {"kind": "text", "name": "pages", "path": "inbox/*.jsonl", **columns}
         self.params["download"]["sources"] = [source]
         self.params["train_tokenizer"] |= {"vocab_size": 400, "sample_bytes": 100_000}
+        quick = {"n_epochs": 4, "n_spans": 0, "n_mixed": 0, "keep_weight": 1, "n_buckets": 20_000}
+        self.params["filter"]["language"] |= quick  # accurate enough for plain English
         self.write_params()
         self.write(documents)
         graph = read_yaml(ROOT / "dvc.yaml")["stages"]

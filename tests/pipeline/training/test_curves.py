@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,14 @@ def test_unsent_steps_are_bounded_and_counted(
     assert "ConnectionError: reset" in errors
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """Start an MLflow server; yield its address and the folder of its store."""
+    folder = tmp_path_factory.mktemp("server")
+    with mlflow_server(folder) as url:
+        yield url, folder
+
+
 @contextlib.contextmanager
 def mlflow_server(folder: Path) -> Generator[str]:
     with socket.socket() as probe:
@@ -117,25 +125,23 @@ def request_json(url: str, path: str, **body: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_real_server_shows_the_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_server_shows_the_curve(server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A resumed run is one run on the server."""
     monkeypatch.setattr(live_module, "CLOSE_SECONDS", 120.0)
     scratch = tmp_path / "the-run-key"
     scratch.mkdir()
-    with mlflow_server(tmp_path) as url:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
-        for name, value in LIVE_SETTINGS.items():
-            monkeypatch.setenv(name, value)  # restored after the test
-        for part in (range(1, 4), range(4, 6)):
-            with Live("pretrain", scratch) as live:
-                for step in part:
-                    live.on_step(make_record(step))
-        experiment = request_json(url, f"experiments/get-by-name?experiment_name={LIVE_EXPERIMENT}")["experiment"]
-        (run,) = request_json(url, "runs/search", experiment_ids=[experiment["experiment_id"]])["runs"]
-        assert (run["info"]["status"], run["info"]["run_name"]) == ("FINISHED", "pretrain")
-        history = request_json(url, f"metrics/get-history?run_id={run['info']['run_id']}&metric_key=loss_nats")[
-            "metrics"
-        ]
+    url, _ = server
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+    for name, value in LIVE_SETTINGS.items():
+        monkeypatch.setenv(name, value)  # restored after the test
+    for part in (range(1, 4), range(4, 6)):
+        with Live("pretrain", scratch) as live:
+            for step in part:
+                live.on_step(make_record(step))
+    experiment = request_json(url, f"experiments/get-by-name?experiment_name={LIVE_EXPERIMENT}")["experiment"]
+    (run,) = request_json(url, "runs/search", experiment_ids=[experiment["experiment_id"]])["runs"]
+    assert (run["info"]["status"], run["info"]["run_name"]) == ("FINISHED", "pretrain")
+    history = request_json(url, f"metrics/get-history?run_id={run['info']['run_id']}&metric_key=loss_nats")["metrics"]
     assert {int(point["step"]): point["value"] for point in history} == {step: 1 / step for step in range(1, 6)}
 
 
@@ -202,15 +208,15 @@ def test_unreachable_server_is_reported_once_and_blocks_nothing(answers: str, tm
 
 
 @pytest.mark.slow
-def test_server_that_stops_answering_does_not_block_the_exit(tmp_path: Path) -> None:
+def test_server_that_stops_answering_does_not_block_the_exit(server: tuple[str, Path], tmp_path: Path) -> None:
     """MLflow joins its threads at exit, which wait at most for its request timeouts."""
-    with mlflow_server(tmp_path) as url:
-        servers = find_server_pids(tmp_path)
-        try:
-            printed, errors, seconds = train(tmp_path, 3 * MOST_PENDING, *servers, MLFLOW_TRACKING_URI=url)
-        finally:
-            for pid in servers:
-                os.kill(pid, signal.SIGCONT)
+    url, folder = server
+    servers = find_server_pids(folder)
+    try:
+        printed, errors, seconds = train(tmp_path, 3 * MOST_PENDING, *servers, MLFLOW_TRACKING_URI=url)
+    finally:
+        for pid in servers:
+            os.kill(pid, signal.SIGCONT)
     assert printed == ["True", "True"]
     assert errors.count("steps are missing") == 1
     assert seconds < EXIT_SECONDS
