@@ -94,6 +94,13 @@ def answer(folder, index):
 """
 
 
+# The pipeline runs with this package before the real one on the path, and needs modules of both.
+MODEL = """
+from pkgutil import extend_path
+__path__ = extend_path(__path__, __name__)
+"""
+
+
 class FakeRepo:
     """A folder with the files that the registry and the flow read."""
 
@@ -105,7 +112,7 @@ class FakeRepo:
             "make.py": MAKE,
             "assistant/__init__.py": "",
             "assistant/inference/mlflow_agent.py": AGENT,
-            "model/__init__.py": "",
+            "model/__init__.py": MODEL,
             "model/answer.py": ANSWER,
         }
         for name, text in files.items():
