@@ -109,8 +109,9 @@ def build_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Calla
 
 
 def run_all_stages(workspace: Path) -> None:
-    """Create a workspace and run every stage in it."""
-    new_workspace(workspace)
+    """Create a workspace and run every stage in it, with half the rows per batch of the smoke recipe."""
+    params = new_workspace(workspace) / "params.yaml"
+    params.write_text(params.read_text().replace("batch_rows: 16", "batch_rows: 8"))
     for name, argv in stage_commands().items():
         assert run_command(workspace, argv) == 0, name
 

@@ -30,7 +30,12 @@ def workspace(finished_workspace: Path, tmp_path: Path) -> Path:
     return tmp_path / "work"
 
 
-@pytest.mark.parametrize("stage", STAGES)
+TRAINS = ("pretrain", "sft")  # too long for `make check`
+
+
+@pytest.mark.parametrize(
+    "stage", [pytest.param(stage, marks=[pytest.mark.slow] * (stage in TRAINS)) for stage in STAGES]
+)
 def test_one_worker_gives_the_same_bytes_and_writes_nothing_elsewhere(
     stage: str, finished_workspace: Path, workspace: Path
 ) -> None:
