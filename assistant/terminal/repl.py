@@ -198,7 +198,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights",
         choices=("float32", "int8"),
-        help="format in memory; int8 (CPU only) takes a quarter of the memory and half the time (default: MINIGPT_WEIGHTS, else float32)",
+        help="format in memory; int8: a quarter of the memory, half the time, CPU only (default: MINIGPT_WEIGHTS or float32)",
     )
     parser.add_argument("--system", default="", metavar="TEXT", help="system prompt")
     for setting in fields(Sampling):

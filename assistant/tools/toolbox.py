@@ -1,4 +1,4 @@
-"""The tools that a model may call. A tool takes one string and returns one; an error is a result too, so no tool ends a conversation.
+"""The tools that a model may call: each takes one string and returns one. An error is a result too, so none ends a conversation.
 
 To add a tool, write a function `str → str` in a module of this folder and add one line to TOOLS. Its parameter is called
 "argument" unless model.tokenizer.chat.PARAMETERS names it. A model calls only what it was trained to call: examples of calls come

@@ -168,7 +168,7 @@ class TokenRows(Protocol):
 
 
 class StreamRows:
-    """Rows of seq_len + 1 tokens, cut consecutively from the stream as a ring. Each epoch starts at another position, so that tokens
+    """Rows of seq_len + 1 tokens, cut consecutively from the stream as a ring. Each epoch starts elsewhere, so that tokens
     at a row's edge, or in the remainder of less than a row, are inside a row in the next epoch."""
 
     def __init__(self, stream: Tokens, seq_len: int, *, mask_documents: bool = False) -> None:

@@ -31,8 +31,8 @@ class EpochRow(NamedTuple):
 
 
 class Order:
-    """The order of a run's rows. `cycle` lists the sources of consecutive rows and is repeated; a source's rows occur once in each of
-    its epochs, each time in another order. Any row of the run is computed without those before it."""
+    """The order of a run's rows. `cycle` lists the sources of consecutive rows and is repeated; a source's rows occur once in each
+    of its epochs, each time in another order. Any row of the run is computed without those before it."""
 
     def __init__(self, n_rows: Sequence[int], seed: int, cycle: Sequence[int] = (0,)) -> None:
         self._n_rows, self._seed = n_rows, seed
@@ -90,7 +90,7 @@ def make_fair_cycle(weights: Sequence[float]) -> list[int]:
     length, spread = sum(counts), max(2 * len(counts) - 2, 1)
     cycle, drawn = [], [0] * len(counts)
     for row in range(1, length + 1):
-        # Sources behind their share may get this row; of those, the one that would be a row behind first. Integers: due × length × spread.
+        # Of the sources behind their share, take the one that would be a row behind first. Integers: due × length × spread.
         due = [(count * row - length * n_drawn) * spread for count, n_drawn in zip(counts, drawn, strict=True)]
         behind = [source for source in range(len(counts)) if due[source] >= length]
         source = min(behind, key=lambda each: Fraction(length * (spread - 1) - due[each], counts[each]))

@@ -110,8 +110,8 @@ def format_modelfile(weights: str, config: ModelConfig, pattern: str) -> str:
     lines += [f'PARAMETER stop "{token}"' for token in stops]
     if pattern != OLLAMA_PATTERN:
         lines[:0] = [
-            f"# Ollama splits text with the pattern {OLLAMA_PATTERN} for every model of this architecture; this model was trained",
-            f"# with {pattern}, so numbers are tokenized as it never saw them. For Ollama, train with train_tokenizer.pattern: qwen2.",
+            f"# Ollama splits text with the pattern {OLLAMA_PATTERN} for every model of this architecture. This model was trained",
+            f"# with {pattern}, so its numbers are tokenized differently. For Ollama train with train_tokenizer.pattern: qwen2.",
         ]
     return "\n".join(lines) + "\n"
 

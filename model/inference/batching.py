@@ -81,7 +81,7 @@ class Batcher:
         return bool(self._waiting) or any(self._active)
 
     def add(self, prompt: Sequence[int], sampling: Sampling, *, stop_ids: Collection[int] = ()) -> int:
-        """Add a request. Return the ticket that identifies it in events. Raises: ValueError for a prompt that is empty or too long."""
+        """Add a request. Return its ticket, which events refer to. Raises: ValueError for a prompt that is empty or too long."""
         config = self._engine.config
         check_prompt(config, prompt)
         self._n_tickets += 1

@@ -144,7 +144,7 @@ class Decoder:
         return logits
 
     def _prefill(self, past: Past, slots: Sequence[int], prompts: Sequence[Sequence[int]], start_at: int = 0) -> Floats:
-        """Compute all prompts as one sequence of rows in chunks: a token's past is always computed before it or in the same chunk."""
+        """Compute all prompts as one sequence of rows, in chunks: a token's past is computed before it or in its chunk."""
         lengths = [len(prompt) for prompt in prompts]
         ids, positions = (
             np.concatenate([np.array(prompt) for prompt in prompts]),

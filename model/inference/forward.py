@@ -65,8 +65,8 @@ at: Any = _at  # untyped, because Numba passes the first parameter
 
 
 def _make_tile(n_rows: int, n_blocks: int) -> Any:
-    """Return an intrinsic that multiplies at most `n_rows` rows by exactly `n_blocks` blocks, given addresses. Rows after the last one
-    repeat it. int8 weights are scaled at the end, fp32 weights are not."""
+    """Return an intrinsic that multiplies at most `n_rows` rows by exactly `n_blocks` blocks, given addresses. Rows after the
+    last one repeat it. int8 weights are scaled at the end, fp32 weights are not."""
 
     @intrinsic
     def tile(typing_context, x, x_stride, rows, w, block_stride, w_stride, n_in, scales, y, y_stride):
@@ -233,7 +233,7 @@ def _apply_softmax(scores, scale):  # pragma: no cover (compiled)
 
 @numba.njit(fastmath=True, **OPTIONS)
 def _attend(queries, sizes, layer, slot, n_past, past, scores, mixed, heads):  # pragma: no cover (compiled)
-    """Compute attention for one token. The heads that share keys are the rows of two products, with the keys and with the values."""
+    """Compute attention for one token. Heads that share keys are the rows of two products, with the keys and with the values."""
     n_head, n_kv_head, d_head = sizes
     n_group, n_layer, room, width = n_head // n_kv_head, past.keys.shape[1], past.values.shape[3], past.values.shape[4]
     scale = np.float32(1) / np.sqrt(np.float32(d_head))

@@ -80,7 +80,7 @@ class Prefix(ABC):
             self._is_busy.release()
 
     def _append(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 V"]:
-        """Compute `ids` at `position`. The cached ids from there on are discarded first, so an interruption leaves the cache valid."""
+        """Compute `ids` at `position`. Cached ids from there on are discarded first, so an interruption leaves a valid cache."""
         del self.ids[position:]
         self._reserve(position + len(ids))
         logits = self._compute(ids, position)

@@ -30,7 +30,7 @@ SPECIAL_TOKENS: tuple[str, ...] = (
     *(f"<|spare_{number}|>" for number in range(8)),
 )
 
-# How text is split before merging. gpt2 keeps numbers whole; cl100k splits them into groups of up to three digits, qwen2 into digits.
+# How text is split before merging. gpt2 keeps numbers whole, cl100k splits them into one to three digits, qwen2 into single digits.
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 SPLIT_PATTERNS: dict[str, str | None] = {
@@ -156,7 +156,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int, pattern: str = "cl100k") ->
 
 
 def make_splitter(pattern: str) -> pre_tokenizers.PreTokenizer:
-    """Return the pre-tokenizer that splits text into words of the byte-level alphabet. Raises: ValueError for an unknown pattern."""
+    """Return the pre-tokenizer that splits text into byte-level words. Raises: ValueError for an unknown pattern."""
     if pattern not in SPLIT_PATTERNS:
         raise ValueError(
             f"train_tokenizer.pattern is unknown; found {pattern!r}; use one of {', '.join(SPLIT_PATTERNS)}."
