@@ -148,8 +148,10 @@ def test_real_server_shows_the_curve(server: tuple[str, Path], tmp_path: Path, m
 TRAIN = """
 import os, signal, sys, time
 from pathlib import Path
+from pipeline.training import live as live_module
 from pipeline.training.live import Live
 from tests.pipeline.training.test_live import make_record
+live_module.CLOSE_SECONDS = 4.0
 slowest, n_steps, stopped = 0.0, int(sys.argv[2]), [int(pid) for pid in sys.argv[3:]]
 with Live("pretrain", Path(sys.argv[1])) as live:
     for step in range(1, n_steps + 1):
@@ -163,7 +165,7 @@ with Live("pretrain", Path(sys.argv[1])) as live:
     last = time.monotonic()
 print("mlflow" in sys.modules, slowest < 0.5, last, flush=True)
 """
-EXIT_SECONDS = 20 + 2 * 4 + 30  # CLOSE_SECONDS, MLflow's pending requests, and a margin for a busy machine
+EXIT_SECONDS = 4 + 2 * 4 + 30  # CLOSE_SECONDS, MLflow's pending requests, and a margin for a busy machine
 
 
 def train(folder: Path, n_steps: int, *stopped: int, **environment: str) -> tuple[list[str], str, float]:
