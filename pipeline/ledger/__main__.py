@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from polars.exceptions import ComputeError
+from polars.exceptions import ColumnNotFoundError, ComputeError
 
 from pipeline.download.tombstones import Tombstone, make_tombstone
 from pipeline.frame.environment import read_flag
@@ -184,13 +184,16 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except ComputeError as error:  # a corrupt file, which polars does not name
+    except (ComputeError, ColumnNotFoundError) as error:  # of a file that polars does not name
         if read_flag("MINIGPT_TRACEBACK"):
             raise
         todo = (
             "rebuild the data (dvc repro) or restore it from the cache (dvc checkout); MINIGPT_TRACEBACK=1 shows where"
         )
-        print(f"error: {UserError(f'{args.command}: a data file is corrupt', str(error), todo)}", file=sys.stderr)
+        print(
+            f"error: {UserError(f'{args.command}: a data file is corrupt or of an earlier version', str(error), todo)}",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print(f"{args.command}: interrupted", file=sys.stderr)

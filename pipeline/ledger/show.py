@@ -25,11 +25,13 @@ NEXT_STEPS = """next steps:
 
 
 def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
     for name in columns:
         table.add_column(name, justify="right" if name in COUNT_COLUMNS else "left")
     for row in rows:
         table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    if title:
+        print(title, flush=True)  # as the title of the table it would be wrapped to its width
     make_console().print(table)
 
 

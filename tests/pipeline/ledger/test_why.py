@@ -12,7 +12,7 @@ import pytest
 from pipeline.ledger.__main__ import main
 from pipeline.ledger.life import read_life
 from pipeline.ledger.places import DataSnapshot, find_stage_folders, list_text_stages
-from pipeline.storage.tables import DOCS, TOKEN_DOCS, ShardWriter, write_ledger, write_table
+from pipeline.storage.tables import DOCS, TOKEN_DOCS, ShardWriter, read_table, write_ledger, write_table
 from tests.conftest import ROOT
 
 IDS = {
@@ -176,6 +176,15 @@ def test_a_corrupt_file_is_an_error_without_a_traceback(data: Path, capsys: pyte
     path.write_bytes(path.read_bytes()[:-9])
     assert main(["why", "package.kept", "--data", str(data)]) == 1
     assert "a data file is corrupt" in capsys.readouterr().err
+
+
+def test_data_of_an_earlier_version_is_an_error_without_a_traceback(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = data / "download" / "docs-00000.parquet"
+    write_table(path, read_table(path).rename_columns({"license": "licence"}))
+    assert main(["why", "package.kept", "--data", str(data)]) == 1
+    assert "corrupt or of an earlier version\n  found: " in capsys.readouterr().err
 
 
 def test_a_closed_pipe_is_not_an_error(data: Path) -> None:
