@@ -1,6 +1,6 @@
 """Make the README's pictures from a finished run: `python docs/pictures.py` (needs Chromium and the champion).
 
-In: the champion (var/champion) and var/report.html. Out: docs/images/chat.svg, a conversation typed into `python -m assistant` as a pipe gives it, and
+In: the champion (var/champion) and var/report.html. Out: docs/images/chat.svg, a conversation with `python -m assistant`, and
 docs/images/report.png, the first screen of the report.
 """
 
