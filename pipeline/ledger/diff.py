@@ -1,8 +1,8 @@
 """`diff`: find the documents by which two states of the data differ, and the rule behind each difference.
 
 In: two `DataSnapshot`s. Out: documents added, lost, rewritten (another text from the same location in the same source) and edited
-(the same document, changed otherwise by a rule), each with stage and reason. Ids are compared range by range; sources and titles are
-read only for the documents that differ. Memory: `RANGE_DOCS` ids of both sides, and the documents that differ.
+(the same document, changed otherwise by a rule), each with stage and reason. Ids are compared range by range; sources and titles
+are read only for the documents that differ. Memory: `RANGE_DOCS` ids of both sides, and the documents that differ.
 """
 
 from __future__ import annotations

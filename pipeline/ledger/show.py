@@ -1,4 +1,4 @@
-"""Print the answers of the ledger as tables, or as JSON. In: a `Diff`, a `Replay`, a `TakedownPlan`. Out: lines on standard output."""
+"""Print the answers of the ledger as tables or JSON. In: a `Diff`, `Replay` or `TakedownPlan`. Out: lines on standard output."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """`takedown`: write tombstones into data/takedowns.jsonl, and foresee which documents they remove and which versions saw them.
 
-In: ids, URLs, domains, licenses, and a `DataSnapshot` of the present data. Out: the file with the new tombstones (sorted, so that two
-branches merge), and a `TakedownPlan`: the documents to be removed, the members of their clusters that may return, the model versions
-that have seen them. Memory: the documents to be removed; time: one pass over URLs or licenses, milliseconds for ids.
+In: ids, URLs, domains, licenses, and a `DataSnapshot` of the present data. Out: the file with the new tombstones (sorted, so that
+two branches merge), and a `TakedownPlan`: the documents to be removed, the members of their clusters that may return, the model
+versions that have seen them. Memory: the documents to be removed; time: one pass over URLs or licenses, milliseconds for ids.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Find out which registered model versions have seen a document.
 
 In: the registry (pipeline/registry/store.py, only if there is one), DVC's cache and the workspace. Out: for each version the
-documents in its token shards, found by the md5 of these shards in its lineage. Versions with the same shards are looked up once: one
-pass over a column of ids. Memory: a batch per core, and the ids found.
+documents in its token shards, found by the md5 of these shards in its lineage. Versions with the same shards are looked up once:
+one pass over a column of ids. Memory: a batch per core, and the ids found.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """`why`: explain as text what became of a document, of several, of one that was taken down, or of one that only versions have seen.
 
-In: a `DataSnapshot`, the tombstones, the registry, and a query as typed. Out: lines. Time: that of `find_documents`, and milliseconds.
+In: a `DataSnapshot`, the tombstones, the registry, and a query as typed. Out: lines.
+Time: that of `find_documents`, and milliseconds.
 """
 
 from __future__ import annotations
