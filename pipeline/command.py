@@ -102,8 +102,8 @@ def is_rank() -> bool:
 
 
 def _interrupt_once(_signal: int, _frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt and ignore further signals: Ctrl-C comes from the terminal and once more from torchrun, and the second
-    one must not interrupt the cleanup."""
+    """Raise KeyboardInterrupt and ignore further signals: Ctrl-C comes from the terminal and once more from torchrun, and the
+    second one must not interrupt the cleanup."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
 

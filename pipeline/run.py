@@ -53,7 +53,8 @@ def list_input_names(run: Callable[..., Metrics]) -> list[str]:
 def run_stage(
     module: ModuleType, *, params_path: Path, inputs: Mapping[str, Path], out: Path, metrics_path: Path
 ) -> Metrics:
-    """Run one stage and return its metrics. Afterwards `out` and `metrics_path` are complete; if it fails, only scratch/ has changed."""
+    """Run one stage and return its metrics. Afterwards `out` and `metrics_path` are complete; if it fails, only scratch/ has
+    changed."""
     name, rank = get_stage_name(module), int(os.environ.get("RANK", "0"))
     section = getattr(load_params(params_path), name)
     for flag, path in inputs.items():
@@ -93,8 +94,8 @@ def run_stage(
 
 
 def _claim_folder(partial: Path, name: str) -> int:
-    """Create or empty `partial` and return the descriptor that keeps it exclusive to this process while it is open: otherwise a second
-    run would empty it while the first one writes. A killed process holds no lock, so its folder is taken over."""
+    """Create or empty `partial` and return the descriptor that keeps it exclusive to this process while it is open: otherwise a
+    second run would empty it while the first one writes. A killed process holds no lock, so its folder is taken over."""
     partial.mkdir(parents=True, exist_ok=True)
     held = lock_folder(partial)
     if held is None:
@@ -107,8 +108,8 @@ def _claim_folder(partial: Path, name: str) -> int:
 
 
 def make_run_key(module: ModuleType, section: str, inputs: Mapping[str, Path]) -> str:
-    """Return 32 hex digits that identify a run: a hash of its params, of every byte of its inputs (for token shards, of the sha256 in
-    their manifest) and of its code."""
+    """Return 32 hex digits that identify a run: a hash of its params, of every byte of its inputs (for token shards, of the sha256
+    in their manifest) and of its code."""
     digest = xxhash.xxh3_128(section.encode())
     code = sorted(find_code_files(module))
     for place in [*inputs.values(), *code]:
@@ -123,9 +124,9 @@ def make_run_key(module: ModuleType, section: str, inputs: Mapping[str, Path]) -
 
 
 def _list_files_with_sha256(place: Path) -> set[Path]:
-    """Return the token shards whose sha256 the manifest of the folder states. They need not be hashed here: the manifest is, and every
-    reader verifies them against it (model/data/verified.py). Reading hundreds of gigabytes at every start and in every process would
-    take minutes."""
+    """Return the token shards whose sha256 the manifest of the folder states. They need not be hashed here: the manifest is, and
+    every reader verifies them against it (model/data/verified.py). Reading hundreds of gigabytes at every start and in every
+    process would take minutes."""
     manifest = place / "manifest.json"
     if not manifest.is_file():
         return set()
@@ -134,7 +135,8 @@ def _list_files_with_sha256(place: Path) -> set[Path]:
 
 
 def find_code_files(module: ModuleType) -> set[Path]:
-    """Return the source files of `pipeline` and `model` that the module refers to, directly or through the modules it imports from."""
+    """Return the source files of `pipeline` and `model` that the module refers to, directly or through the modules it imports
+    from."""
     names: set[str] = set()
     waiting = [module.__name__]
     while waiting:

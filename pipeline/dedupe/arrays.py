@@ -32,8 +32,8 @@ MAX_PARTS = 512  # files; with more of them, each write would be tiny
 
 
 def make_file_array(path: Path, dtype: npt.DTypeLike, size: int) -> npt.NDArray[Any]:
-    """Return `size` zeros backed by a file, as a plain array that compiled kernels accept. The space is allocated at once, so that a
-    full disk raises here instead of killing the process (SIGBUS) when a page is first written."""
+    """Return `size` zeros backed by a file, as a plain array that compiled kernels accept. The space is allocated at once, so that
+    a full disk raises here instead of killing the process (SIGBUS) when a page is first written."""
     if size == 0:
         return np.zeros(0, dtype)
     with path.open("wb") as file:

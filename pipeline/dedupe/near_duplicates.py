@@ -75,8 +75,8 @@ class BucketSpool(NamedTuple):
 def find_near_duplicates(
     params: Dedupe, paths: Sequence[Path], corpus: Corpus, ranks: Ranks, exact: Rows, results: Path
 ) -> Near:
-    """Return the near duplicates of the shards `paths`, which are in the order of the corpus's sketches. Shingle sets that an earlier
-    run finished are in the folder `results`."""
+    """Return the near duplicates of the shards `paths`, which are in the order of the corpus's sketches. Shingle sets that an
+    earlier run finished are in the folder `results`."""
     is_candidate = corpus.make_array("is_candidate", np.bool_)
     buckets = group_by_key(params, corpus, ranks, exact, is_candidate)
     sets = spool_sets(params, paths, corpus, ranks, is_candidate, results)
@@ -124,8 +124,9 @@ def spool_sets(
     is_candidate: npt.NDArray[np.int64],
     results: Path,
 ) -> Slices:
-    """Return the shingle sets of the candidates in one file, in the order of the corpus; all other sets are empty. Workers first write
-    the sets of each shard to a file in the folder `results`, so that only paths are sent to workers and a stopped run can resume."""
+    """Return the shingle sets of the candidates in one file, in the order of the corpus; all other sets are empty. Workers first
+    write the sets of each shard to a file in the folder `results`, so that only paths are sent to workers and a stopped run can
+    resume."""
     starts, stops = corpus.make_array("set_starts", np.int64), corpus.make_array("set_stops", np.int64)
     path, n_hashes = corpus.folder / "sets.bin", 0
     wanted = list(list_candidates(paths, corpus, is_candidate))
@@ -143,8 +144,8 @@ def spool_sets(
 
 
 def list_candidates(paths: Sequence[Path], corpus: Corpus, is_candidate: npt.NDArray[np.int64]) -> Iterator[Path]:
-    """Yield one file for each shard that has candidates: the shard, the position of its first document, the candidates' rows. It also
-    contains the name of the sketch, a hash of the shard's bytes, so that the hash of this file identifies the work."""
+    """Yield one file for each shard that has candidates: the shard, the position of its first document, the candidates' rows. It
+    also contains the name of the sketch, a hash of the shard's bytes, so that the hash of this file identifies the work."""
     folder = corpus.folder / "wanted"
     folder.mkdir()
     for i, (first, stop) in enumerate(pairwise(corpus.firsts.tolist())):
@@ -175,7 +176,8 @@ def write_sets(wanted: Path, result: Path, ngram_words: int) -> None:
 
 
 def verify(corpus: Corpus, spool: BucketSpool, sets: Slices, min_jaccard: float, cluster: Rows) -> tuple[int, int]:
-    """Compare documents that share a bucket and join duplicates in `cluster`. Return the numbers of pairs compared and of duplicates."""
+    """Compare documents that share a bucket and join duplicates in `cluster`. Return the numbers of pairs compared and of
+    duplicates."""
     n_parts = count_parts(spool.members.n_records * 8, corpus.memory_bytes)
     pairs_spool = corpus.make_spool("pairs", np.uint64, n_parts)
     seen = clusters.make_pair_table(min(corpus.memory_bytes // 8, 64 * spool.members.n_records))

@@ -13,7 +13,8 @@ RunName = Annotated[str, Field(pattern=RUN_NAME)]
 
 
 class NearIndex(Section):
-    """Compare documents with those that earlier runs kept: a duplicate of one of these is dropped, and the ledger names the earlier one."""
+    """Compare documents with those that earlier runs kept: a duplicate of one of these is dropped, and the ledger names the earlier
+    one."""
 
     place: Annotated[str, Field(min_length=1)]  # the folder of the index
     runs: (
@@ -62,9 +63,9 @@ class Dedupe(Section):
 
 
 def choose_bands(n_permutations: int, min_jaccard: float, min_recall: float) -> tuple[int, int]:
-    """Return (bands, rows) for LSH: the most rows (the fewest false candidates) with which a pair of similarity `min_jaccard` shares a
-    band with a probability of at least `min_recall`, 1 - (1 - j^rows)^bands; one row if no larger number reaches that. Leskovec,
-    Rajaraman, Ullman, Mining of Massive Datasets, 3.4."""
+    """Return (bands, rows) for LSH: the most rows (the fewest false candidates) with which a pair of similarity `min_jaccard`
+    shares a band with a probability of at least `min_recall`, 1 - (1 - j^rows)^bands; one row if no larger number reaches that.
+    Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, 3.4."""
     for n_rows in range(min(n_permutations, 64), 1, -1):
         n_bands = min(512, n_permutations // n_rows)
         if 1 - (1 - min_jaccard**n_rows) ** n_bands >= min_recall:

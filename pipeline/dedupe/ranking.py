@@ -1,7 +1,7 @@
 """Rank documents and find exact duplicates, for more documents than fit in memory.
 
-In: sketches of shards (`sketches.py`), one Arrow file each. Out: for each position in the corpus its rank (0 is the best: priority of
-the source, then the longer text, then the smaller id), for each rank its position, and the best rank with the same text. All of
+In: sketches of shards (`sketches.py`), one Arrow file each. Out: for each position in the corpus its rank (0 is the best: priority
+of the source, then the longer text, then the smaller id), for each rank its position, and the best rank with the same text. All of
 them are arrays in files below the scratch folder.
 
 Documents are ranked by the external sort (pipeline/storage/sort.py). Texts are compared by parts: the highest bits of a digest
@@ -62,7 +62,7 @@ class Corpus:
         return Spool(self.folder / name, dtype, n_parts, self.memory_bytes // 4)
 
     def make_array(self, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Return one number per document, initially zero. All arrays together are in memory if they take at most an eighth of it."""
+        """Return one number per document, initially zero. The arrays are in memory if all of them take at most an eighth of it."""
         if self.n_docs * ARRAY_BYTES <= self.memory_bytes // 8:
             return np.zeros(self.n_docs, dtype)
         return make_file_array(self.folder / f"{name}.bin", dtype, self.n_docs)

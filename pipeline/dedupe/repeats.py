@@ -1,11 +1,11 @@
 """Remove lines and paragraphs that many documents share (menus, license headers, cookie notices) from all but the best document.
 
-In: shards, and which of their documents are kept. Out: the documents without the repeated pieces; ledger rows for what each document
-lost, and for documents with too little text left. Off unless params enable it.
+In: shards, and which of their documents are kept. Out: the documents without the repeated pieces; ledger rows for what each
+document lost, and for documents with too little text left. Off unless params enable it.
 
 1. Each shard's pieces of `min_chars` or more are hashed, once per document (in `scratch`, so that a stopped run can resume).
-2. Hashes of kept documents are assigned to parts by their highest bits; a part is sorted in memory. A piece that occurs in more than
-   `max_docs` documents is listed with the best of them, its owner.
+2. Hashes of kept documents are assigned to parts by their highest bits; a part is sorted in memory. A piece that occurs in more
+   than `max_docs` documents is listed with the best of them, its owner.
 3. The documents are read again, and listed pieces are removed from all documents but the owner. Paragraphs first, then lines.
 
 Memory: `memory_mb`. Disk: 16 bytes per piece, twice. Why one copy is kept: CCNet (Wenzek et al. 2020), C4 (Raffel et al. 2020) and

@@ -1,9 +1,9 @@
 """Sketch the documents of shards: everything that the decisions of the stage need, except for the text.
 
-In: shards of documents. Out: one Arrow file per shard with id, priority, n_bytes, digest of the text, LSH keys, and whether there are
-any shingles; its name is a hash of the shard's bytes and the settings, so that a stopped run can resume. Then the corpus that the
-sketches form. Memory: one batch of documents. Disk: 32 bytes, the id, and 8 bytes per band for each document. Time: linear; 7 µs
-for 300 words (AMD EPYC, one core), in addition to reading the shard.
+In: shards of documents. Out: one Arrow file per shard with id, priority, n_bytes, digest of the text, LSH keys, and whether there
+are any shingles; its name is a hash of the shard's bytes and the settings, so that a stopped run can resume. Then the corpus that
+the sketches form. Memory: one batch of documents. Disk: 32 bytes, the id, and 8 bytes per band for each document. Time: linear; 7
+µs for 300 words (AMD EPYC, one core), in addition to reading the shard.
 """
 
 # pyright: reportAttributeAccessIssue=false

@@ -94,8 +94,8 @@ def write_docs(
 def decide(
     params: Dedupe, corpus: Corpus, ranks: Ranks, exact: Rows, near: Near, is_kept: Rows, ledger: LedgerSpool
 ) -> None:
-    """Flag the survivors in `is_kept`, by position, and add a ledger row for every other document. An exact duplicate of a near duplicate
-    counts as a near duplicate of the same survivor."""
+    """Flag the survivors in `is_kept`, by position, and add a ledger row for every other document. An exact duplicate of a near
+    duplicate counts as a near duplicate of the same survivor."""
     for first in range(0, corpus.n_docs, CHUNK):
         best = exact[first : first + CHUNK]
         rank = np.arange(first, first + len(best))

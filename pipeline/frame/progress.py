@@ -18,7 +18,7 @@ LEAST_SECONDS = 0.05  # a rate over a shorter time would be meaningless
 
 
 class Bar:
-    """Report the progress of one stage: `with Bar("dedupe", total, "docs") as bar: bar.advance(n)`; a `total` of 0 means unknown."""
+    """Report the progress of a stage: `with Bar("dedupe", total, "docs") as bar: bar.advance(n)`; a `total` of 0 means unknown."""
 
     def __init__(
         self, stage: str, total: int, unit: str, line_seconds: float = LINE_SECONDS, *, is_shown: bool = True

@@ -60,8 +60,8 @@ def load_section(kind: type[S], name: str, path: Path) -> S:
 def check_section(
     kind: type[S], values: object, path: str, renamed: Mapping[str, str] = MappingProxyType({}), prefix: str = ""
 ) -> S:
-    """Return a validated section. Raises `ParamError` that lists every wrong setting by its dotted name, which begins with `prefix`;
-    for a setting in `renamed` (old dotted name → new one) the error names the new one."""
+    """Return a validated section. Raises `ParamError` that lists every wrong setting by its dotted name, which begins with
+    `prefix`; for a setting in `renamed` (old dotted name → new one) the error names the new one."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -73,7 +73,9 @@ def check_section(
 
 def _describe_problem(detail: Any, renamed: Mapping[str, str], prefix: str) -> tuple[str, str, str]:
     """Return (dotted name, value found, what to do)."""
-    name = (prefix + ".".join(str(part) for part in detail["loc"] if part != "[key]")).removesuffix(".") or "params.yaml"
+    name = (prefix + ".".join(str(part) for part in detail["loc"] if part != "[key]")).removesuffix(
+        "."
+    ) or "params.yaml"
     plain = prefix + ".".join(part for part in detail["loc"] if isinstance(part, str))  # without indices of lists
     value = "(missing)" if detail["type"] == "missing" else repr(detail["input"])[:80]
     do = detail["msg"]

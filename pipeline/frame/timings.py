@@ -1,4 +1,5 @@
-"""Record the clock readings of stages (seconds, tokens per second, MFU), which are kept apart from metrics in var/timings/<stage>.json."""
+"""Record the clock readings of stages (seconds, tokens per second, MFU), which are kept apart from metrics in
+var/timings/<stage>.json."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def report_timings(**readings: float) -> None:
 
 
 def read_timings(path: Path, metrics_path: Path) -> dict[str, float]:
-    """Return the clock readings of the run that wrote `metrics_path`; {} if that run took place elsewhere or is not the latest one."""
+    """Return the clock readings of the run that wrote `metrics_path`; {} if that run took place elsewhere or is not the latest
+    one."""
     if not path.exists() or not metrics_path.exists():
         return {}
     readings = json.loads(path.read_text(encoding="utf-8"))

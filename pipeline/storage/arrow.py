@@ -1,7 +1,7 @@
 """Read and write uncompressed Arrow IPC files: the only file of `pipeline/` that opens them (model/data/batches.py reads tokens).
 
-They are token shards, which stages pass on, and the files of scratch folders and indexes: whole tables, growing streams, and batches
-that are read in place. Memory: what is written at once; of mapped files only the pages that are accessed.
+They are token shards, which stages pass on, and the files of scratch folders and indexes: whole tables, growing streams, and
+batches that are read in place. Memory: what is written at once; of mapped files only the pages that are accessed.
 """
 
 # pyright: reportAttributeAccessIssue=false

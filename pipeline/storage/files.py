@@ -1,8 +1,8 @@
 """Find the files that a user names by path, folder or glob, and read them row by row.
 
-`find_files` searches any location that fsspec supports, for download. `find_below` searches below an input folder of a stage, so that
-DVC sees every byte that the stage reads. `read_lines`, `read_rows` and `find_texts` read text, JSON lines and Parquet.
-Memory: one line, or one batch of Parquet rows.
+`find_files` searches any location that fsspec supports, for download. `find_below` searches below an input folder of a stage, so
+that DVC sees every byte that the stage reads. `read_lines`, `read_rows` and `find_texts` read text, JSON lines and Parquet. Memory:
+one line, or one batch of Parquet rows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ KINDS = (".jsonl", ".ndjson", PARQUET, TEXT)
 
 
 class FoundFile(NamedTuple):
-    """Describe a file: its path on the file system, its name inside the folder or glob, its size, and the version tag of a remote file."""
+    """Describe a file: its path on the file system, its name inside the folder or glob, its size, and the version tag of a remote
+    file."""
 
     path: str
     name: str

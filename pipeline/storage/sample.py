@@ -2,8 +2,8 @@
 
 The sample does not depend on how documents are split into files. In: a folder of documents. Out of `sample_docs`: a table in the
 order of the hash, in one pass; memory: twice the sample. Out of `write_sample`: a folder of files with a share for each source and,
-besides the sample, some held-out documents, in two passes; memory: 100 bytes per sampled document and the texts of one file, for any
-size of the sample.
+besides the sample, some held-out documents, in two passes; memory: 100 bytes per sampled document and the texts of one file, for
+any size of the sample.
 """
 
 # pyright: reportAttributeAccessIssue=false

@@ -60,7 +60,8 @@ class RunWriter:
 
 
 class Sorter:
-    """Sort one stream of rows below `folder`: write all rows, then read them once. Rows that fit in one run never touch the disk."""
+    """Sort one stream of rows below `folder`: write all rows, then read them once. Rows that fit in one run never touch the
+    disk."""
 
     def __init__(self, folder: Path, schema: pa.Schema, by: Sequence[str], run_bytes: int = 0) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # left by a stopped run

@@ -301,7 +301,8 @@ def make_dropped_rows(
 
 
 def copy_docs(paths: Sequence[Path], is_kept: Any, out: Path) -> int:
-    """Write the documents flagged in `is_kept` (one Boolean each, over all shards), in order. Return their number of bytes of text."""
+    """Write the documents flagged in `is_kept` (one Boolean each, over all shards), in order. Return their number of bytes of
+    text."""
     first, n_bytes = 0, 0
     with ShardWriter(out) as writer:
         for path in paths:

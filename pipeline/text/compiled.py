@@ -73,7 +73,8 @@ trailing_zeros: Callable[[np.uint64], int] = cast("Any", _trailing_zeros)
 
 @leaf
 def equal_bytes(word: np.uint64, wanted: np.uint64) -> np.uint64:  # pragma: no cover (compiled)
-    """Return the high bits of the bytes that are equal in both numbers. The lowest one is exact; higher ones may be false positives."""
+    """Return the high bits of the bytes that are equal in both numbers. The lowest one is exact; higher ones may be false
+    positives."""
     other = word ^ wanted
     return (other - ONES) & ~other & _HIGH
 

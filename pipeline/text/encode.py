@@ -1,9 +1,9 @@
 """Encode texts to token ids with the fastest library that gives exactly the tokenizer's own ids.
 
 gigatoken encodes with the same tokenizer.json some 20 times faster than `tokenizers`. It supports byte-level BPE with the split
-patterns gpt2, cl100k and qwen2; `tokenizers` encodes for other kinds. Special tokens are removed from the description that gigatoken
-reads, so that they are ordinary text in a corpus. `check_same` verifies on a sample, in every run, that both give the same ids.
-Memory: the ids of one batch. Time: linear, on all cores.
+patterns gpt2, cl100k and qwen2; `tokenizers` encodes for other kinds. Special tokens are removed from the description that
+gigatoken reads, so that they are ordinary text in a corpus. `check_same` verifies on a sample, in every run, that both give the
+same ids. Memory: the ids of one batch. Time: linear, on all cores.
 """
 
 from __future__ import annotations

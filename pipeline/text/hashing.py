@@ -1,7 +1,7 @@
 """Implement xxHash64 for compiled kernels, which hash slices of a buffer without creating an object for each.
 
-`xxh64(data, start, stop)` equals `xxhash.xxh64_intdigest(data[start:stop])` (seed 0): a published function, so that anyone can verify
-our results with another implementation. Source: the xxHash specification, version 0.2.0, part XXH64.
+`xxh64(data, start, stop)` equals `xxhash.xxh64_intdigest(data[start:stop])` (seed 0): a published function, so that anyone can
+verify our results with another implementation. Source: the xxHash specification, version 0.2.0, part XXH64.
 
 `xxh64_many` hashes many short slices: it first transposes their words into columns of a block, then processes the block in one
 branch-free loop, eight slices at once where the CPU supports it. Hashing one slice after the other takes 16 ns for 32 bytes, mostly
@@ -154,9 +154,9 @@ def make_block() -> Hashes:  # pragma: no cover (compiled)
 
 @numba.njit(nogil=True)
 def _hash_columns(block: Hashes, n: int) -> None:  # pragma: no cover (compiled)
-    """Hash the columns of a block: four words of the head, three of the tail, the last bytes, the size; then the result. All cases are
-    computed and the one for the size is selected, without branches. The block is one flat array, so that the compiler can rule out
-    aliasing."""
+    """Hash the columns of a block: four words of the head, three of the tail, the last bytes, the size; then the result. All cases
+    are computed and the one for the size is selected, without branches. The block is one flat array, so that the compiler can rule
+    out aliasing."""
     for j in range(n):
         a = _round(_LANE_1, block[j])
         b = _round(_P2, block[BLOCK + j])

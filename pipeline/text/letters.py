@@ -58,8 +58,8 @@ def build_char_classes() -> Bytes:
 def build_folded_points() -> npt.NDArray[np.int32]:
     """Return the lower-case code point of each of the first 131,072 code points, or -1 for one that must be folded in context.
 
-    A text of code points other than -1 is already NFKC and can be lowered one by one. -1 are code points that NFKC changes, that may
-    combine with the preceding one (combining marks, Hangul vowels), that lower to two code points, the sigma, whose lower case
+    A text of code points other than -1 is already NFKC and can be lowered one by one. -1 are code points that NFKC changes, that
+    may combine with the preceding one (combining marks, Hangul vowels), that lower to two code points, the sigma, whose lower case
     depends on its position, and those of rare planes."""
     seconds = {chr(point) for point in (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))}
     for point in range(0x20000):

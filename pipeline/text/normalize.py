@@ -5,8 +5,8 @@ column; callers pass one batch at a time.
 
 A word is a run of letters, combining marks and digits (and `_`), in lower case. In scripts without spaces between words (Han, kana,
 Thai, Lao, Khmer, Burmese, Tibetan) every letter is a word, and so is every emoji, so that a shingle of n words covers a similar
-amount of text in every script. Punctuation separates words. (Penedo et al. 2024, FineWeb, normalize words before hashing; the table is
-ours.)
+amount of text in every script. Punctuation separates words. (Penedo et al. 2024, FineWeb, normalize words before hashing; the table
+is ours.)
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -28,8 +28,8 @@ _SPACED = np.where(np.isin(np.arange(256), (9, 10, 11, 12, 13)), 32, np.arange(2
 
 
 def fold(texts: pa.StringArray) -> pa.StringArray:
-    """Return the texts in NFKC and lower case. ASCII rows skip the Unicode tables; rows of characters that NFKC does not change, which
-    are nearly all others, are lowered by one table (1.5 µs for 2 KB); Python processes the rest (8 µs).
+    """Return the texts in NFKC and lower case. ASCII rows skip the Unicode tables; rows of characters that NFKC does not change,
+    which are nearly all others, are lowered by one table (1.5 µs for 2 KB); Python processes the rest (8 µs).
 
     Arrow's own `utf8_normalize` decomposes for every form requested (25.0, apache/arrow#51225), and takes twice the time.
     """

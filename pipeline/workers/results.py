@@ -96,8 +96,8 @@ def _map_jobs(function: Callable[..., None], jobs: Sequence[Job]) -> Iterator[No
 
 
 def _upload(system: Any, root: str, job: Job) -> Job:
-    """Upload the files of a job and return it with their paths on the share, each in a folder named by the hash of its content; a file
-    that is already there is not sent again."""
+    """Upload the files of a job and return it with their paths on the share, each in a folder named by the hash of its content; a
+    file that is already there is not sent again."""
     shared: list[Path] = []
     for path in (job.path, *job.extras):
         folder = f"{root}/inputs/{hash_file(path, '')}"

@@ -1,4 +1,5 @@
-"""Check what import-linter can't: one importer per heavy library, no imported __main__, and no side effects of importing a module."""
+"""Check what import-linter can't: one importer per heavy library, no imported __main__, and no side effects of importing a
+module."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Slices(NamedTuple):
 
 
 class SimilarPairs(NamedTuple):
-    """Hold a hash table of pairs and their similarity: each pair is in the slot that its code selects; the size is a power of two."""
+    """Hold a hash table of pairs and their similarity: a pair is in the slot that its code selects; the size is a power of two."""
 
     codes: Hashes
     values: Fractions
@@ -74,7 +74,7 @@ class Members(NamedTuple):
 
 
 def group_equal(keys: Hashes, is_eligible: np.ndarray) -> Buckets:
-    """Return the buckets of documents with the same key in the same band. `keys` has one row per document and one column per band."""
+    """Return the buckets of documents with equal keys in a band. `keys` has one row per document and one column per band."""
     rows = np.flatnonzero(is_eligible)
     members, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for band in range(keys.shape[1]):
@@ -134,8 +134,8 @@ def find_star_edges(
 ) -> int:
     """Do the work of `verify` in steps of any size: fill `out` with pairs not in `seen`, each as left · n_docs + right, with
     `VERIFIED` set where they are duplicates. Return their number. `position` (three zeros at first) is where the next call resumes;
-    its first number equals the number of buckets when all are done. Overwrites `buckets.members`. `out` must have room for the largest
-    bucket."""
+    its first number equals the number of buckets when all are done. Overwrites `buckets.members`. `out` must have room for the
+    largest bucket."""
     return _find_star_edges(*buckets, position, *sets, min_jaccard, *seen, out)
 
 

@@ -1,9 +1,9 @@
 """Cut texts into lines or paragraphs, hash these pieces and remove some of them.
 
-In: an Arrow column of texts. Out: the bounds of its pieces, a 64-bit hash and a length for each, the texts without some of them. A line
-ends with its line feed, a paragraph with the blank lines that follow it, so that the pieces of a text concatenate to the text.
-Two pieces are the same if their texts agree after folding case, compatibility characters and white space, as for documents.
-Memory and time: linear in the column; callers pass one batch at a time.
+In: an Arrow column of texts. Out: the bounds of its pieces, a 64-bit hash and a length for each, the texts without some of them. A
+line ends with its line feed, a paragraph with the blank lines that follow it, so that the pieces of a text concatenate to the text.
+Two pieces are the same if their texts agree after folding case, compatibility characters and white space, as for documents. Memory
+and time: linear in the column; callers pass one batch at a time.
 
 Wenzek et al. 2020 (CCNet) hash normalized lines and keep the first; Soldaini et al. 2024 (Dolma) do so with paragraphs.
 """
@@ -28,7 +28,8 @@ Unit: TypeAlias = Literal["lines", "paragraphs"]
 
 
 class TextPieces(NamedTuple):
-    """Hold the pieces of a column: piece i is `data[bounds[i]:bounds[i + 1]]` of its bytes; row r owns `offsets[r]` to `offsets[r + 1]`."""
+    """Hold the pieces of a column: piece i is `data[bounds[i]:bounds[i + 1]]`; row r owns pieces `offsets[r]` to `offsets[r +
+    1]`."""
 
     bounds: Offsets
     offsets: Offsets

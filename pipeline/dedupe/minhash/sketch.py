@@ -18,8 +18,8 @@ from pipeline.text.normalize import fold, split_words, squeeze
 
 
 class Sketches(NamedTuple):
-    """Hold the sketches of documents: row i of each column belongs to document i. `digests` is binary(16); equal digests count as equal
-    texts."""
+    """Hold the sketches of documents: row i of each column belongs to document i. `digests` is binary(16); equal digests count as
+    equal texts."""
 
     ids: pa.StringArray
     digests: pa.FixedSizeBinaryArray

@@ -1,4 +1,4 @@
-"""python -m pipeline.dedupe.seen: manage the index of documents that earlier runs kept, so that a nightly run drops duplicates of them.
+"""python -m pipeline.dedupe.seen: manage the index of documents that earlier runs kept (docs/incremental.md).
 
     python -m pipeline.dedupe.seen add    --index PLACE --run NAME --docs data/filter   add the documents of a run
     python -m pipeline.dedupe.seen remove --index PLACE ID … [--ids FILE]               remove documents from every run

@@ -10,8 +10,9 @@ A run is written to a temporary folder and renamed when it is complete and synce
 overwrites shingle sets with zeros after it has recorded the removed rows. Files of a killed writer are deleted by the next one.
 
 Memory: adding takes one batch of documents, and 32 bytes per document while keys are sorted; a query takes the shingle sets of one
-block of candidates. Disk: 16 + 12 · (bands + 2) bytes per document, and 8 per shingle. Time: one binary search per document, band and
-run. The candidates are those of datasketch's MinHashLSH with the same bands: a test compares them. Signatures follow from the sets.
+block of candidates. Disk: 16 + 12 · (bands + 2) bytes per document, and 8 per shingle. Time: one binary search per document, band
+and run. The candidates are those of datasketch's MinHashLSH with the same bands: a test compares them. Signatures follow from the
+sets.
 """
 
 from __future__ import annotations
@@ -186,8 +187,8 @@ class FolderIndex:
 
 
 def _write_run(partial: Path, name: str, number: int, parts: Iterable[Sketches], settings: Settings) -> tuple[int, str]:
-    """Write the three files of a run; return its number of documents and its hash. Keys are spooled to one file per column, so that only
-    one column is sorted at a time."""
+    """Write the three files of a run; return its number of documents and its hash. Keys are spooled to one file per column, so that
+    only one column is sorted at a time."""
     content = ContentHash()
     spools = [(partial / f"{i}.keys").open("wb") for i in range(settings.n_bands + BANDS)]
 

@@ -1,7 +1,7 @@
 """Drop documents that duplicate what an earlier run kept, before anything else; `dedupe.index` names the index to query.
 
-In: the shards, the index. Out: the flag `is_known` in the corpus, ledger rows that name the earlier document, and `index.json`, which
-records the runs that were queried: the same runs give the same decisions. Memory: one batch of documents for each worker.
+In: the shards, the index. Out: the flag `is_known` in the corpus, ledger rows that name the earlier document, and `index.json`,
+which records the runs that were queried: the same runs give the same decisions. Memory: one batch of documents for each worker.
 """
 
 from __future__ import annotations

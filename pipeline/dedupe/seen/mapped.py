@@ -73,7 +73,8 @@ class MappedRun:
     def match_sets(
         self, shingles: Shingles, bands: Sequence[Wanted], is_queried: np.ndarray, min_jaccard: float
     ) -> tuple[Pairs, Fractions]:
-        """Return the pairs that share a band and reach `min_jaccard`, and their similarity. A document without shingles is similar to none."""
+        """Return the pairs that share a band and reach `min_jaccard`, and their similarity. A document without shingles is similar
+        to none."""
         verified, values = [Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64))], [np.zeros(0)]
         for candidates in self._find_candidates(bands, is_queried & (np.diff(shingles.offsets) > 0)):
             pairs, similarity = self._verify(shingles, candidates, min_jaccard)
@@ -158,8 +159,8 @@ class MappedRun:
         zero_lists(self.folder / "docs.arrow", "shingles", rows)
 
     def find_problems(self, content: str, settings: Settings) -> list[str]:
-        """Return a list of problems: documents other than those added, or keys that do not follow from them. Memory: 8 bytes per document and
-        key."""
+        """Return a list of problems: documents other than those added, or keys that do not follow from them. Memory: 8 bytes per
+        document and key."""
         permuted = minhash.draw_permutations(settings.n_bands * settings.n_rows, settings.seed)
         hashed, columns = ContentHash(), [[np.zeros(0, np.uint64)] for _ in range(settings.n_bands + BANDS)]
         for i in range(self._docs.num_record_batches):

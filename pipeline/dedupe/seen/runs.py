@@ -39,7 +39,8 @@ class Settings(NamedTuple):
 
 
 class IndexedRun(NamedTuple):
-    """Describe one added run. `content` and `removed` are hashes (32 hex digits) of its ids and texts, and of the ids removed from it."""
+    """Describe one added run. `content` and `removed` are hashes (32 hex digits) of its ids and texts, and of the ids removed from
+    it."""
 
     name: str
     number: int
@@ -106,7 +107,8 @@ def hash_content(docs: Path, settings: Settings) -> str:
 
 
 def check_same_run(known: IndexedRun, docs: Path, settings: Settings) -> Added:
-    """Return `known` as already added if the folder contains the documents that were added under its name. Raises `UserError` if not."""
+    """Return `known` as already added if the folder contains the documents that were added under its name. Raises `UserError` if
+    not."""
     content = hash_content(docs, settings)
     if content != known.content:
         raise UserError(

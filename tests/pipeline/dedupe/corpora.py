@@ -13,7 +13,8 @@ from pipeline.storage.tables import DOCS, ShardWriter
 
 
 def related_texts(seed: int, n: int) -> list[str]:
-    """Return texts of a few families; within one, every text is the previous one with some words changed, so that there are chains."""
+    """Return texts of a few families; within one, every text is the previous one with some words changed, so that there are
+    chains."""
     rng = random.Random(seed)
     texts: list[str] = []
     while len(texts) < n:

@@ -1,8 +1,8 @@
 """Deduplicate columns in memory: the decisions that `pipeline/dedupe/stage.py` must make with any amount of memory.
 
-In: columns of ids, texts and sources. Out: the order of the documents, best first, and for each rank its survivor. For corpora of at
-most a tenth of the memory, in tests and measurements: 16 bytes per document and band, 8 per word.
-Steps and sources: `shingles`, `signatures`, `survivors`, `clusters`.
+In: columns of ids, texts and sources. Out: the order of the documents, best first, and for each rank its survivor. For corpora of
+at most a tenth of the memory, in tests and measurements: 16 bytes per document and band, 8 per word. Steps and sources: `shingles`,
+`signatures`, `survivors`, `clusters`.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -25,7 +25,8 @@ from pipeline.text.normalize import fold, split_words, squeeze
 
 
 class Deduplicated(NamedTuple):
-    """Hold the result. `order[rank]` is a document's row; all else is by rank: best one with the same text, verified pairs, decisions."""
+    """Hold the result. `order[rank]` is a document's row; all else is by rank: best one with the same text, verified pairs,
+    decisions."""
 
     order: Rows
     exact: Rows

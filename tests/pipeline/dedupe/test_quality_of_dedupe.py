@@ -23,7 +23,8 @@ Words = list[str]
 
 
 class Pair(NamedTuple):
-    """Describe how document 2i + 1 was made from document 2i, their true Jaccard similarity, and whether one was dropped for the other."""
+    """Describe how document 2i + 1 was made from document 2i, their true Jaccard similarity, and whether one was dropped for the
+    other."""
 
     kind: str
     jaccard: float

@@ -187,7 +187,8 @@ def test_a_restart_after_kill_9_gives_the_same_bytes_and_sketches_no_shard_twice
     run(tmp_path, corpus(), shard_bytes=10_000)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     code = (
-        "import os, signal, sys; from pathlib import Path; from pipeline import run; from pipeline.dedupe import sketches, stage; made = []\n"
+        "import os, signal, sys; from pathlib import Path; from pipeline import run\n"
+        "from pipeline.dedupe import sketches, stage; made = []\n"
         "write = sketches.write_sketch\n"
         "def write_sketch(path, result, params):\n"
         "    made.append(path) or (len(made) == int(sys.argv[1]) and os.kill(os.getpid(), signal.SIGKILL))\n"

@@ -36,7 +36,8 @@ def grams(text: str) -> set[str]:
 
 
 def answer_by_loops(runs: list[Docs], gone: set[str], doc: tuple[str, str]) -> tuple[str | None, bool, float]:
-    """Apply the rule by brute force: earliest run, exact, most similar, smallest id; the document's own run and later ones do not count."""
+    """Apply the rule by brute force: earliest run, exact, most similar, smallest id; the document's own run and later ones do not
+    count."""
     for run in runs:
         kept = [(doc_id, text) for doc_id, text in run if doc_id not in gone]
         if doc[0] in dict(kept):
