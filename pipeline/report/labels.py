@@ -1,4 +1,4 @@
-"""Words for the names in metrics: reasons for dropping a document, kinds of conversations, sizes of a model (skills: pipeline/skills).
+"""Words for names in metrics: reasons for dropping a document, kinds of conversations, sizes of a model. Skills: pipeline/skills.
 
 In: names as the stages write them. Out: what a reader sees. A name without words here is shown as it is, without underscores.
 """
