@@ -1,7 +1,7 @@
 """Write the diagram of the stages into README.md and docs/architecture.md: `python docs/diagram.py` (a test compares).
 
-In: dvc.yaml, the only place where the graph is written. Out: a Mermaid flowchart between two marker comments. An arrow means that a stage reads
-what another one wrote; an arrow that follows from others (download → dedupe → filter) is left out.
+In: dvc.yaml, the only place where the graph is written. Out: a Mermaid flowchart between two marker comments. An arrow means that a
+stage reads what another one wrote; an arrow that follows from others (download → dedupe → filter) is left out.
 """
 
 from __future__ import annotations

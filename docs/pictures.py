@@ -23,13 +23,22 @@ QUESTIONS = (
     "How do I kill a process?",
     "What will the weather be tomorrow?",
 )
-CHROMIUM = ("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
+CHROMIUM = (
+    "chromium",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+)
 
 
 def ask(questions: tuple[str, ...]) -> list[str]:
     """Return the assistant's answers, one per question, in one conversation."""
     command = [sys.executable, "-m", "assistant"]
-    done = subprocess.run(command, input="\n".join(questions) + "\n", cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, input="\n".join(questions) + "\n", cwd=ROOT, capture_output=True, text=True, check=True
+    )
     answers = done.stdout.strip().splitlines()
     if len(answers) != len(questions):
         raise SystemExit(f"docs/pictures.py: an answer per question is needed, found {answers}")
@@ -49,7 +58,9 @@ def draw_chat(path: Path) -> None:
 def draw_report(path: Path) -> None:
     """Write a screenshot of the top of the report."""
     page = (ROOT / "var" / "report.html").as_uri()
-    subprocess.run([*CHROMIUM, f"--screenshot={path}", "--window-size=1100,1000", page], check=True, capture_output=True)
+    subprocess.run(
+        [*CHROMIUM, f"--screenshot={path}", "--window-size=1100,1000", page], check=True, capture_output=True
+    )
 
 
 if __name__ == "__main__":

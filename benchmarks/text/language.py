@@ -1,6 +1,7 @@
 """The language of lines: ours against fastText's own predict on the same lines, on one core; labels and probabilities are equal.
 
-Lines are what `extract_prose` extracts from documents: lower-case words. The details have the speed from whole documents on, and with
+Lines are what `extract_prose` extracts from documents: lower-case words. The details have the speed from whole documents on, and
+with
 `--pages FOLDER` how many Markdown pages in `pages.<language>/` are right and how many in other languages pass as wanted. How
 good the model is on sentences that it has not seen is a test: tests/pipeline/filter/classifiers/test_language_quality.py.
 """

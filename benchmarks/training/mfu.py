@@ -1,8 +1,8 @@
 """Model FLOPs utilization of training on a CPU: FLOP/s of whole steps against the fastest bf16 matrix product on this machine.
 
 MFU as in PaLM (Chowdhery et al. 2022), with causal attention. Steps include clipping, Muon and AdamW, on 24,576 tokens in
-micro-batches of 6,144 (half of what model.planning.budget chooses for a compute-optimal run of 12 M parameters). The peak is measured
-before and after each size, and the lowest MFU is the result.
+micro-batches of 6,144 (half of what model.planning.budget chooses for a compute-optimal run of 12 M parameters). The peak is
+measured before and after each size, and the lowest MFU is the result.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ def restore(model: Transformer, tensors: Mapping[str, Tensor]) -> None:
     if mismatched:
         name = mismatched[0]
         raise ValueError(
-            f"the weights belong to another model: {name} has shape {_get_shape(tensors, name)} instead of {_get_shape(parameters, name)} "
+            f"the weights belong to another model: {name} has shape {_get_shape(tensors, name)} "
+            f"instead of {_get_shape(parameters, name)} "
             f"({len(mismatched)} tensors differ); use the config.json they were saved with"
         )
     for name, parameter in parameters.items():
