@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -13,17 +16,39 @@ from tests.contract.test_stages import hash_files
 STAGES = ("dedupe", "filter", "shard")
 
 
+@contextlib.contextmanager
+def run_dask() -> Iterator[str]:
+    """Run a Dask cluster; yield the address of its scheduler."""
+    import distributed
+
+    where = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, **where) as cluster:
+        yield cluster.scheduler_address
+
+
+@contextlib.contextmanager
+def run_no_cluster() -> Iterator[str]:
+    """Yield no address, so that each map starts a cluster of its own."""
+    yield ""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["dask", "ray"])
+@pytest.mark.parametrize(("engine", "run_cluster"), [("dask", run_dask), ("ray", run_no_cluster)])
 def test_the_same_bytes_on_a_cluster_without_shared_files(
-    engine: str, finished_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: str,
+    run_cluster: Callable[[], AbstractContextManager[str]],
+    finished_workspace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(finished_workspace, tmp_path / "work", symlinks=True)
     monkeypatch.setattr("pipeline.workers.results.N_HERE", 0)
-    cluster = {"MINIGPT_ENGINE": engine, "MINIGPT_WORKERS": "2", "MINIGPT_SHARE": str(tmp_path / "share")}
-    for stage in STAGES:
-        before = hash_files(tmp_path / "work" / "data" / stage)
-        shutil.rmtree(tmp_path / "work" / "data" / stage)
-        assert run_command(tmp_path / "work", stage_commands()[stage], **cluster) == 0
-        assert hash_files(tmp_path / "work" / "data" / stage) == before
-        assert any((tmp_path / "share" / "results").iterdir())
+    settings = {"MINIGPT_ENGINE": engine, "MINIGPT_WORKERS": "2", "MINIGPT_SHARE": str(tmp_path / "share")}
+    with run_cluster() as address:
+        for stage in STAGES:
+            before = hash_files(tmp_path / "work" / "data" / stage)
+            shutil.rmtree(tmp_path / "work" / "data" / stage)
+            argv = stage_commands()[stage]
+            assert run_command(tmp_path / "work", argv, MINIGPT_CLUSTER=address, **settings) == 0
+            assert hash_files(tmp_path / "work" / "data" / stage) == before
+            assert any((tmp_path / "share" / "results").iterdir())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flows.retrain import retrain
+import pytest
+
 from tests.conftest import ROOT, read_yaml
 
 
@@ -12,7 +13,10 @@ def test_the_nightly_run_is_inactive_and_exclusive() -> None:
     assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
 
 
+@pytest.mark.slow  # it imports Prefect
 def test_it_names_the_flow_and_its_parameters() -> None:
+    from flows.retrain import retrain
+
     [deployment] = read_yaml(ROOT / "prefect.yaml")["deployments"]
     path, _, name = deployment["entrypoint"].partition(":")
     assert (ROOT / path).is_file()

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
 from torch.nn.attention import flex_attention as torch_flex
 
 from model.network.transformer import attend, make_document_mask
@@ -69,6 +68,8 @@ def test_gradients_with_blocks_equal_those_with_a_mask() -> None:
 
 
 def test_fallback_to_a_dense_mask_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.exc import TorchDynamoException  # a second of imports
+
     def fail(documents: Tensor) -> Tensor:
         raise TorchDynamoException("no room\nfor it")
 

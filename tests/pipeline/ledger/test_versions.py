@@ -26,15 +26,15 @@ STAGES = """
     deps: [corpus.json]
     outs: [data/download]
   dedupe:
-    cmd: {python} tests_corpus.py dedupe --docs data/download --out data/dedupe
+    cmd: sh tests_corpus.sh dedupe --docs data/download --out data/dedupe
     deps: [data/download]
     outs: [data/dedupe]
   filter:
-    cmd: {python} tests_corpus.py filter --docs data/dedupe --out data/filter
+    cmd: sh tests_corpus.sh filter --docs data/dedupe --out data/filter
     deps: [data/dedupe]
     outs: [data/filter]
   shard:
-    cmd: {python} tests_corpus.py shard --docs data/filter --out data/shard
+    cmd: sh tests_corpus.sh shard --docs data/filter --out data/shard
     deps: [data/filter]
     outs: [data/shard]
 """
@@ -46,8 +46,8 @@ aside = pathlib.Path("aside")
 shutil.rmtree(aside, ignore_errors=True)
 write_corpus(aside, [doc(number) for number in numbers])
 shutil.move(aside / sys.argv[1], pathlib.Path("data") / sys.argv[1])
-shutil.rmtree(aside)
 """
+MOVE = 'mv "aside/$1" "data/$1"\n'  # the first stage has written the folders of the others too
 
 
 def make_version(number: str, md5: str) -> RegisteredVersion:
@@ -136,6 +136,7 @@ def test_versions_are_read_from_the_registry(tmp_path: Path) -> None:
     repo = FakeRepo(tmp_path)
     (tmp_path / "dvc.yaml").write_text(DVC_YAML + STAGES.format(python="python"))
     (tmp_path / "tests_corpus.py").write_text(CORPUS)
+    (tmp_path / "tests_corpus.sh").write_text(MOVE)
     (tmp_path / "corpus.json").write_text(json.dumps(list(range(1, 30))))
     repo.repro()
     repo.registry("publish")

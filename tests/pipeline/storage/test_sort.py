@@ -36,7 +36,7 @@ def tables(batches: list[list[tuple[int, str]]]) -> list[pa.Table]:
     return made
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(batches=BATCHES, by=BY, run_bytes=st.integers(1, 800))
 def test_the_order_is_that_of_sorted_for_any_split_of_the_rows(
     batches: list[list[tuple[int, str]]], by: list[str], run_bytes: int

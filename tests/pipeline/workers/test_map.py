@@ -77,9 +77,9 @@ def test_a_user_error_in_a_worker_reaches_the_caller(engine: str, monkeypatch: p
         list(map_shards(fail, range(4)))
 
 
-@pytest.mark.parametrize("engine", ["process", *CLUSTERS])
-def test_items_are_taken_no_faster_than_results_are_consumed(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MINIGPT_ENGINE", engine)
+def test_items_are_taken_no_faster_than_results_are_consumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check on one engine: the map itself takes the items, whatever runs them."""
+    monkeypatch.setenv("MINIGPT_ENGINE", "process")
     monkeypatch.setenv("MINIGPT_WORKERS", "2")
     taken: list[int] = []
     results = map_shards(slow_square, (taken.append(number) or number for number in range(40)))

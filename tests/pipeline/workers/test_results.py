@@ -16,13 +16,6 @@ import s3fs
 from pipeline.frame.errors import UserError
 from pipeline.workers.results import map_files
 
-ENGINES = [
-    pytest.param("serial"),
-    pytest.param("process"),
-    pytest.param("dask", marks=pytest.mark.slow),
-    pytest.param("ray", marks=pytest.mark.slow),
-]
-
 
 def copy_twice(path: Path, result: Path, *extras: Path) -> None:
     """Write the text twice, followed by the texts of the extra files."""
@@ -47,7 +40,7 @@ def paths(tmp_path: Path) -> list[Path]:
     return files
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["serial", "process"])
 def test_results_that_a_stopped_run_finished_are_reused(
     engine: str, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
