@@ -22,8 +22,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests share the
 
 from pipeline.command import run_stage_command
 
-# The same examples in every run, so that a failure is due to the change at hand: more than 50 of them would cost time in each run and
-# show nothing new. `--hypothesis-profile search` tries others.
+# The same examples in every run, so that a failure is due to the change at hand: more than 50 of them would cost time in each run
+# and show nothing new. `--hypothesis-profile search` tries others.
 settings.register_profile("repeatable", max_examples=50, derandomize=True, deadline=None)
 settings.register_profile("search", max_examples=1000, deadline=None)
 settings.load_profile("repeatable")
@@ -95,7 +95,7 @@ def quiet_training() -> Iterator[None]:
 
 
 def build_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
-    """Return the folder `name`, filled by `build(folder)` once per session: by one pytest-xdist worker, and shared by all. Never write to it."""
+    """Return the folder `name`, which one pytest-xdist worker fills by `build(folder)` for all of the session. Never write to it."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
     folder, complete = root / name, root / f"{name}.complete"
