@@ -95,7 +95,7 @@ def quiet_training() -> Iterator[None]:
 
 
 def build_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
-    """Return the folder `name`, which one pytest-xdist worker fills by `build(folder)` for all of the session. Never write to it."""
+    """Return the folder `name`, which one xdist worker fills by `build(folder)` for the whole session. Never write to it."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
     folder, complete = root / name, root / f"{name}.complete"
