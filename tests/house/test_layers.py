@@ -133,6 +133,7 @@ for name in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_importing_a_module_writes_no_file_and_starts_no_process() -> None:
     """Import twice: libraries may have side effects when they are first imported, and only ours are checked."""
     names = [
