@@ -55,7 +55,8 @@ def test_one_process_is_a_whole_world(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-@pytest.mark.parametrize("n_ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_ranks", [2, 4])
 def test_several_ranks_equal_one(tmp_path: Path, n_ranks: int) -> None:
     """Up to the order of sums: AdamW divides a gradient by its magnitude, so that the last digit of a small gradient becomes
     the last digit of an update."""
