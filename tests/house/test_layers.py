@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,8 @@ def sources() -> list[Path]:
     return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Return every dotted name that a file imports: `from a import b` as a and a.b, `import a as c` with `c.b` as a and a.b."""
     names: set[str] = set()
     aliases: dict[str, str] = {}
@@ -58,7 +60,7 @@ def imports(path: Path) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
             names.add(f"{aliases[node.value.id]}.{node.attr}")
-    return names
+    return frozenset(names)
 
 
 @pytest.mark.parametrize("library", DOORS)
