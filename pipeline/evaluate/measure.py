@@ -124,7 +124,9 @@ def generate_continuations(
     """Return the greedy continuation of each text, given as token ids, by the pretrained model."""
     if not beginnings:
         return []
-    generated = generate_batch(model, beginnings, max_new_tokens=max_new_tokens, stop_ids={tokenizer.get_special_id("bos")})
+    generated = generate_batch(
+        model, beginnings, max_new_tokens=max_new_tokens, stop_ids={tokenizer.get_special_id("bos")}
+    )
     return [tokenizer.decode(ids) for ids in generated]
 
 
