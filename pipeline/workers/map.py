@@ -139,6 +139,7 @@ def _open_ray_pool(workers: int, function: Callable[[Any], Any]) -> Generator[Su
     """Run tasks on Ray, which itself runs the tasks of a killed worker again."""
     ray = _import_extra("ray")
     local = {
+        "address": "local",  # without it Ray joins a cluster that somebody else's file in /tmp names, running or not
         "num_cpus": workers,
         "include_dashboard": False,
         "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}},
