@@ -106,8 +106,8 @@ def test_conversations_have_the_same_ids(both: tuple[Tokenizer, Any, Path]) -> N
     def check_same(messages: list[dict[str, Any]]) -> None:
         typed = messages_from_json(messages)
         for is_prompt, ids in ((False, render(typed, ours)[0]), (True, encode_prompt(typed, ours))):
-            ids = theirs.apply_chat_template(messages, add_generation_prompt=is_prompt, return_dict=True)
-            assert found["input_ids"] == ids
+            encoded = theirs.apply_chat_template(messages, add_generation_prompt=is_prompt, return_dict=True)
+            assert encoded["input_ids"] == ids
 
     check_same()
 
