@@ -21,8 +21,8 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks.measure import ROOT, Result, require_checkout, run_python
+from model.tokenizer.kinds import train_char
 from model.tokenizer.tokenizer import Tokenizer
-from model.tokenizer.train import train_char
 from pipeline.frame.errors import UserError
 from pipeline.storage.arrow import TokenFile
 from pipeline.storage.tables import TOKEN_DOCS, TableWriter

@@ -1,4 +1,4 @@
-"""The tokenizer: load, encode, decode, special tokens; and training of byte-level BPE (other kinds: model.tokenizer.train).
+"""The tokenizer: load, encode, decode, special tokens; and training of byte-level BPE (other kinds: model.tokenizer.kinds).
 
 In: text or ids. Out: ids or text; decode(encode(x)) == x for every text. Input is always ordinary text: the characters of a
 special token never give its id, so nobody can forge a turn. That follows from two facts: the encoder does not look for special

@@ -5,7 +5,7 @@ In: DOCS. Out: tokenizer.json, tokenizer_config.json for AutoTokenizer, report.j
 The sample consists of whole documents in an order given by a hash of their ids, until `sample_bytes` are reached, or each
 source's share of them (pipeline/storage/sample.py): the same documents give the same bytes. It is stored on disk. Memory: 100
 bytes per sampled document, the texts of one file, and the distinct words of the sample (for `char`, characters). Time: two passes
-over the documents, three over the sample. The kinds and their papers: model/tokenizer/train.py.
+over the documents, three over the sample. The kinds and their papers: model/tokenizer/kinds.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from model.tokenizer.autotokenizer import save_tokenizer
-from model.tokenizer.train import train_tokenizer
+from model.tokenizer.kinds import train_tokenizer
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics, write_json
 from pipeline.storage.sample import write_sample

@@ -18,8 +18,8 @@ from model.network.config import ModelConfig
 from model.network.folder import save_model
 from model.network.transformer import Transformer
 from model.tokenizer.chat import Message, ToolCall, encode_prompt, format_content, messages_to_json, render
+from model.tokenizer.kinds import train_char
 from model.tokenizer.tokenizer import SPLIT_PATTERNS, Tokenizer, train_bpe
-from model.tokenizer.train import train_char
 
 TALK = [
     Message.of("system", "Be brief."),

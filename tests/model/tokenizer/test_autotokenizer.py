@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from model.tokenizer.autotokenizer import save_tokenizer
 from model.tokenizer.chat import ToolCall, encode_prompt, format_call, messages_from_json, render
+from model.tokenizer.kinds import train_tokenizer
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
-from model.tokenizer.train import train_tokenizer
 
 TEXTS = [
     "the cat sat on the mat, ##the ##x \u2581\u2581a",

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from model.tokenizer.kinds import KINDS, train_tokenizer
 from model.tokenizer.tokenizer import SPECIAL_TOKENS
-from model.tokenizer.train import KINDS, train_tokenizer
 from pipeline.storage.sample import SAMPLED
 from pipeline.storage.tables import ShardWriter
 from pipeline.text.encode import make_fast_encoder

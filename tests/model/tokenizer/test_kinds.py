@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.tokenizer.kinds import KINDS, train_tokenizer
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
-from model.tokenizer.train import KINDS, train_tokenizer
 from pipeline.text.encode import check_same, make_fast_encoder
 
 TEXTS = [
