@@ -20,7 +20,7 @@ from pipeline.frame.environment import read_flag
 from pipeline.frame.errors import EXIT_OF_RANK, UserError
 from pipeline.frame.lifetime import die_with_parent
 from pipeline.params import STAGES
-from pipeline.run import list_input_names, load_stage, run_stage
+from pipeline.run import TERMINATED, list_input_names, load_stage, run_stage
 from pipeline.workers.map import ENGINES
 
 OTHERS_WAIT_SECONDS = 5.0
@@ -60,7 +60,7 @@ def run_stage_command(argv: list[str]) -> int:
         os.environ["MINIGPT_ENGINE"] = args.engine
     if is_rank():
         die_with_parent(os.getppid())
-        signal.signal(signal.SIGINT, _interrupt_once)
+        signal.signal(signal.SIGINT, interrupt_once)
     try:
         with await_interrupt():
             run_stage(module, params_path=args.params, inputs=inputs, out=args.out, metrics_path=args.metrics)
@@ -79,21 +79,24 @@ def run_stage_command(argv: list[str]) -> int:
 
 @contextmanager
 def await_interrupt() -> Generator[None]:
-    """Turn the loss of a peer into KeyboardInterrupt if Ctrl-C caused it: torchrun passes SIGINT on to one process after the other,
-    so this process may receive it only after its peer has ended, or inside a checkpoint, where torch first informs all others."""
+    """Turn the loss of a peer into KeyboardInterrupt or SystemExit if a signal caused it: torchrun passes signals on to one process
+    after the other, so this process may receive it only after its peer has ended, or inside a checkpoint, where torch catches every
+    exception in order to inform all others."""
     try:
         yield
     except RuntimeError:  # from gloo or NCCL
-        if is_rank() and not was_interrupted():
+        if is_rank() and not (was_stopped_by(signal.SIGINT) or was_stopped_by(signal.SIGTERM)):
             time.sleep(SIGNAL_WAIT_SECONDS)
-        if is_rank() and was_interrupted():
+        if is_rank() and was_stopped_by(signal.SIGINT):
             raise KeyboardInterrupt from None
+        if is_rank() and was_stopped_by(signal.SIGTERM):
+            raise SystemExit(TERMINATED) from None
         raise
 
 
-def was_interrupted() -> bool:
-    """Return whether `_interrupt_once` has been called."""
-    return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+def was_stopped_by(number: signal.Signals) -> bool:
+    """Return whether `interrupt_once` (SIGINT) or `exit_once` (SIGTERM) has been called."""
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 def is_rank() -> bool:
@@ -101,7 +104,7 @@ def is_rank() -> bool:
     return "RANK" in os.environ
 
 
-def _interrupt_once(_signal: int, _frame: FrameType | None) -> None:
+def interrupt_once(_signal: int, _frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt and ignore further signals: Ctrl-C comes from the terminal and once more from torchrun, and the
     second one must not interrupt the cleanup."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -32,6 +32,7 @@ from pipeline.frame.timings import start_timings, write_timings
 from pipeline.params import load_params
 
 SCRATCH = Path("scratch")
+TERMINATED = 143  # 128 + SIGTERM, as shells report it
 
 
 def load_stage(name: str) -> ModuleType:
@@ -67,7 +68,7 @@ def run_stage(
     if "scratch" in inspect.signature(module.run).parameters:
         extra["scratch"] = SCRATCH / name / make_run_key(module, section.model_dump_json(), inputs)
         extra["scratch"].mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, _exit_on_signal)
+    signal.signal(signal.SIGTERM, exit_once)
     held = _claim_folder(partial, name)
     try:
         metrics = module.run(section, **inputs, **extra, out=partial)
@@ -154,5 +155,7 @@ def find_code_files(module: ModuleType) -> set[Path]:
     return {Path(file) for file in (*files, inspect.getfile(module)) if file}
 
 
-def _exit_on_signal(_signal: int, _frame: FrameType | None) -> None:
-    sys.exit(143)  # SystemExit unwinds the stack, so that the half-written folder is removed
+def exit_once(_signal: int, _frame: FrameType | None) -> None:
+    """Raise SystemExit: this unwinds the stack so that the half-written folder is removed, and ignore further ones."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(TERMINATED)

@@ -60,12 +60,12 @@ def save_sharded(folder: Path, checkpoint: Checkpoint, policy: RetentionPolicy, 
 
 @contextmanager
 def unwrap_errors() -> Generator[None]:
-    """Raise the original error of a rank (a full disk, Ctrl-C) instead of torch's CheckpointException around it."""
+    """Raise the original error of a rank (a full disk, a signal) instead of torch's CheckpointException around it."""
     try:
         yield
     except CheckpointException as error:
         causes = [cause for cause, _ in error.failures.values()]
-        raise next((cause for cause in causes if isinstance(cause, KeyboardInterrupt)), causes[0]) from None
+        raise next((cause for cause in causes if not isinstance(cause, Exception)), causes[0]) from None
 
 
 def name_digests(folder: Path, digests: bytes, n_written: int) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -21,10 +22,11 @@ from ruamel.yaml import YAML
 
 from model.network.folder import load_model
 from pipeline import launch
-from pipeline.command import run_stage_command
+from pipeline.command import await_interrupt, interrupt_once, run_stage_command
 from pipeline.frame.errors import UserError
 from pipeline.launch import choose_n_processes, main, make_torchrun_options
 from pipeline.params import STAGES
+from pipeline.run import exit_once
 from tests.conftest import ROOT, build_once, stage_commands
 
 
@@ -362,6 +364,28 @@ def test_ctrl_c_leaves_no_process(number: signal.Signals, code: int, finished_wo
     assert "death signal" not in log
     assert "closing signal" not in log
     assert not list(folder.glob("out*"))
+
+
+@pytest.mark.parametrize(
+    ("number", "handler", "expected"),
+    [(signal.SIGINT, interrupt_once, KeyboardInterrupt), (signal.SIGTERM, exit_once, SystemExit)],
+)
+def test_signal_explains_the_loss_of_a_peer(
+    number: signal.Signals, handler: Any, expected: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch's checkpoint catches what a signal handler raises, and then fails to send it to a peer that has ended."""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("pipeline.command.SIGNAL_WAIT_SECONDS", 0.0)
+    previous = signal.signal(number, handler)
+    try:
+        with pytest.raises(RuntimeError, match="closed by peer"), await_interrupt():
+            raise RuntimeError("Connection closed by peer")
+        with contextlib.suppress(expected):
+            signal.raise_signal(number)
+        with pytest.raises(expected), await_interrupt():
+            raise RuntimeError("Connection closed by peer")
+    finally:
+        signal.signal(number, previous)
 
 
 @pytest.mark.slow

@@ -264,8 +264,9 @@ def test_rows_are_divided_as_by_torch_chunk(n_rows: int, n_ranks: int) -> None:
     assert count_rows_by_rank(n_rows, n_ranks) == parts + [0] * (n_ranks - len(parts))
 
 
-@pytest.mark.parametrize("cause", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("cause", [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(143)])
 def test_error_of_one_rank_is_unwrapped(cause: BaseException) -> None:
-    failures: dict[int, Any] = {0: (cause, None)}
+    lost_peer = RuntimeError("Connection closed by peer")
+    failures: dict[int, Any] = {0: (cause if isinstance(cause, Exception) else lost_peer, None), 1: (cause, None)}
     with pytest.raises(type(cause)), unwrap_errors():
         raise CheckpointException("wrapped", failures)
