@@ -209,7 +209,9 @@ def open_live_run(name: str, key: str) -> LiveRun:
 
     # It would log a line per batch; pipeline.training.live reports failures once, at the end.
     logging.getLogger("mlflow.utils.async_logging").setLevel(logging.CRITICAL)
-    client = mlflow.MlflowClient()
+    # By name: a URI that other code in this process has set would take precedence over the environment.
+    uri = os.environ[TRACKING_URI]
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     experiment = client.get_experiment_by_name(LIVE_EXPERIMENT)
     experiment_id = experiment.experiment_id if experiment else client.create_experiment(LIVE_EXPERIMENT)
     earlier_runs = client.search_runs([experiment_id], f"tags.run_key = '{key}'")

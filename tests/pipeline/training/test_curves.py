@@ -126,7 +126,11 @@ def request_json(url: str, path: str, **body: Any) -> Any:
 
 @pytest.mark.slow
 def test_real_server_shows_the_curve(server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resumed run is one run on the server."""
+    """A resumed run is one run on the server, also if code in this process has opened another store before."""
+    import mlflow
+
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", f"sqlite:///{tmp_path / 'other.db'}")
+    assert mlflow.get_tracking_uri().endswith("other.db")
     monkeypatch.setattr(live_module, "CLOSE_SECONDS", 120.0)
     scratch = tmp_path / "the-run-key"
     scratch.mkdir()
