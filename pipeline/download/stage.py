@@ -28,7 +28,7 @@ from pipeline.download.params import Download
 from pipeline.download.readers.document import Document, Reading
 from pipeline.download.sources import open_source
 from pipeline.download.spool import Summary, clear_unfinished, read_summary, spool_reading
-from pipeline.download.tombstones import REASON, Tombstones, match, parse, prepare
+from pipeline.download.tombstones import REASON, Tombstones, match, prepare, read_tombstones
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics, write_json
 from pipeline.frame.progress import Bar
@@ -50,7 +50,7 @@ FETCHED = ("http", "huggingface")  # opened last, so that a wrong local path fai
 
 def run(params: Download, *, takedowns: Path | None = None, out: Path, scratch: Path) -> Metrics:
     """Read every source and write the corpus. Raise `UserError` if a source is missing or there is no document at all."""
-    stones = prepare(parse(takedowns.read_text(encoding="utf-8"), str(takedowns)) if takedowns else [])
+    stones = prepare(read_tombstones(takedowns) if takedowns else [])
     readings = _open_sources(params)
     clear_unfinished(scratch)
     sizes = [reading.total_bytes for reading in readings]

@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -24,6 +25,7 @@ import pyarrow.compute as pc
 from license_expression import ExpressionError, ExpressionParseError, Licensing, get_spdx_licensing
 
 from pipeline.frame.errors import UserError
+from pipeline.storage.lines import number_lines, read_list
 from pipeline.text.columns import to_one_array
 
 KINDS = ("id", "url", "domain", "license")
@@ -60,12 +62,19 @@ class Tombstones(NamedTuple):
     licenses: tuple[str, ...]
 
 
+def read_tombstones(path: Path) -> list[Tombstone]:
+    """Read the file. Raise `UserError` that names the line."""
+    return _parse_lines(read_list(path), str(path))
+
+
 def parse(text: str, name: str = "takedowns.jsonl") -> list[Tombstone]:
     """Parse the text of the file. Raise `UserError` that names the line."""
+    return _parse_lines(number_lines(text), name)
+
+
+def _parse_lines(lines: Iterable[tuple[int, str]], name: str) -> list[Tombstone]:
     stones: list[Tombstone] = []
-    for number, line in enumerate(text.split("\n"), start=1):  # the only line ending of the format
-        if not line.strip():
-            continue
+    for number, line in lines:
         try:
             row: Any = json.loads(line)
             stone = make_tombstone(row["kind"], row["value"], row.get("reason", ""), row.get("date", ""))

@@ -64,6 +64,8 @@ def _takedown(args: argparse.Namespace) -> None:
         raise UserError("takedown: no reason", "no --reason", "give one; it is kept in the file and in Git")
     existing = takedown.read_stones(args.takedowns)
     plan = takedown.plan_takedown(data, stones, registry, existing, with_duplicates=args.with_duplicates)
+    if not args.allow_unmatched:
+        takedown.check_matched(plan)
     n_new = takedown.write_stones(args.takedowns, plan.stones)
     if args.json:
         show.show_json(show.make_plan_json(plan, n_new))
@@ -158,6 +160,9 @@ def _add_takedown(command: argparse.ArgumentParser) -> None:
         "--file", action="append", type=Path, default=[], help="a list of ids, URLs, domain:NAME and license:NAME"
     )
     command.add_argument("--with-duplicates", action="store_true", help="also take down duplicates of these documents")
+    command.add_argument(
+        "--allow-unmatched", action="store_true", help="also record what matches no document yet, such as a domain"
+    )
     command.add_argument(
         "--reason", default="", metavar="TEXT", help="kept in the file; quote no text of the document here"
     )

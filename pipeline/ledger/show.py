@@ -121,6 +121,13 @@ def show_plan(plan: TakedownPlan, n_new: int, file: str, note: str) -> None:
     n_known = len(plan.stones) - n_new
     print(f"{file}: {n_new:,} new tombstones" + (f", {n_known:,} already present" if n_known else ""))
     print(f"documents of the present corpus that will be removed: {plan.documents.height:,}")
+    if not plan.is_checked:
+        print(
+            "there is no corpus yet, so what matches nothing can't be told; `takedown --list` tells after the first run"
+        )
+    if plan.unmatched:
+        shown = ", ".join(stone.key for stone in plan.unmatched[:MAX_SHOWN])
+        print(f"match nothing so far: {len(plan.unmatched):,}: {shown}" + " …" * (len(plan.unmatched) > MAX_SHOWN))
     for row in plan.examples.to_dicts():
         print(f"  {row['id']}  {row['title']}  {row['url']}".rstrip())
     if plan.documents.height > plan.examples.height:
@@ -148,6 +155,8 @@ def make_plan_json(plan: TakedownPlan, n_new: int) -> dict[str, Any]:
         "new": n_new,
         "documents": plan.documents["id"].to_list(),
         "may_return": plan.cluster,
+        "unmatched": [stone.key for stone in plan.unmatched],
+        "is_checked": plan.is_checked,
         "versions": {sight.version.number: _make_sight_json(sight) for sight in plan.sights},
     }
 

@@ -10,24 +10,41 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 
-from pipeline.download.tombstones import KINDS, REASON, Tombstone, make_tombstone, match, needs, parse, prepare, render
+from pipeline.download.tombstones import (
+    KINDS,
+    REASON,
+    Tombstone,
+    make_tombstone,
+    match,
+    needs,
+    parse,
+    prepare,
+    read_tombstones,
+    render,
+)
 from pipeline.frame.errors import UserError
 from pipeline.ledger.find import COLUMNS, ID, find_by_prefix, read_columns
 from pipeline.ledger.life import list_duplicates
 from pipeline.ledger.places import DataSnapshot, get_folder_out, list_text_stages
 from pipeline.ledger.versions import RegisteredVersions, Sight
+from pipeline.storage import lines
 from pipeline.storage.tables import scan_docs, scan_table
 
 TAKEDOWNS = Path("data/takedowns.jsonl")
 MATCHED = ["id", "url", "license"]  # columns that tombstones are matched with
+NO_DOCUMENTS = pl.DataFrame(schema=dict.fromkeys(MATCHED, pl.String))
 MAX_EXAMPLES = 10
+MAX_NAMED = 50
+INVISIBLE = (
+    "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u00ad"  # around an address that was copied from a page or a mail
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,8 @@ class TakedownPlan:
     cluster: list[str]  # other members of their clusters, which may return in their place
     sights: list[Sight]  # of these documents, and of those removed before
     n_seen: int
+    unmatched: list[Tombstone]  # cover no document of the corpus, of an earlier run or of a model version
+    is_checked: bool  # false if there is no corpus yet, so that nothing can match
 
 
 @dataclass(frozen=True)
@@ -53,7 +72,7 @@ class TakedownRow:
 
 def read_stones(path: Path) -> list[Tombstone]:
     """Return the tombstones of the file; empty if there is no file."""
-    return parse(path.read_text(encoding="utf-8"), str(path)) if path.exists() else []
+    return read_tombstones(path) if path.exists() else []
 
 
 def read_list(path: Path, reason: str, date: str) -> list[Tombstone]:
@@ -61,16 +80,11 @@ def read_list(path: Path, reason: str, date: str) -> list[Tombstone]:
 
     Raises `UserError` for a file that can't be read, or a line of another form.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"takedown: {path} can't be read", str(error), "give a text file with one document per line"
-        ) from error
+    entries = [(number, line.strip(INVISIBLE).strip()) for number, line in lines.read_list(path)]
     return [
-        _parse_line(line.strip(), f"{path}:{number}", reason, date)
-        for number, line in enumerate(lines, start=1)
-        if line.strip() and not line.startswith("#")
+        _parse_line(line, f"{path}:{number}", reason, date)
+        for number, line in entries
+        if line and not line.startswith("#")
     ]
 
 
@@ -118,9 +132,9 @@ def plan_takedown(
     With `with_duplicates`, add tombstones for all members of the duplicate clusters of the documents that they cover.
     """
     stones, is_collected = list(stones), data.collected.exists()
-    documents = (
-        find_covered(data.collected, stones) if is_collected else pl.DataFrame(schema=dict.fromkeys(MATCHED, pl.String))
-    )
+    documents = find_covered(data.collected, stones) if is_collected else NO_DOCUMENTS
+    in_versions = find_covered_in_versions(registry, stones)
+    asked = list(stones)
     cluster = find_cluster_members(data, documents["id"].to_list())
     if with_duplicates and stones and cluster:
         reason, date = stones[0].reason, stones[0].date
@@ -130,11 +144,51 @@ def plan_takedown(
     elif cluster:
         cluster = _keep_returning(data, cluster, existing)
     named = [stone.value for stone in stones if stone.kind == "id"]
-    ids = sorted({*documents["id"].to_list(), *named, *find_covered_in_versions(registry, stones)})
+    ids = sorted({*documents["id"].to_list(), *named, *in_versions["id"].to_list()})
     first = documents["id"].head(MAX_EXAMPLES).to_list()
     examples = read_columns(data.collected, first, COLUMNS) if first else documents
     sights = registry.find_sights(ids) if ids else []
-    return TakedownPlan(stones, documents.select("id"), examples, cluster, sights, len(ids))
+    known = {stone.key for stone in existing} | _list_known_keys(data, sights)
+    unmatched = find_unmatched(asked, pl.concat([documents, in_versions]), known) if is_collected else []
+    return TakedownPlan(stones, documents.select("id"), examples, cluster, sights, len(ids), unmatched, is_collected)
+
+
+def find_unmatched(stones: Sequence[Tombstone], documents: pl.DataFrame, known: Set[str]) -> list[Tombstone]:
+    """Return the tombstones that cover none of these documents, except for those whose keys are known."""
+    unmatched = [stone for stone in stones if stone.key not in known]
+    while unmatched:  # a document that several tombstones cover is matched with one of them at a time
+        keys = set(_match_keys(documents, unmatched))
+        if keys <= {None}:
+            break
+        unmatched = [stone for stone in unmatched if stone.key not in keys]
+    return unmatched
+
+
+def _list_known_keys(data: DataSnapshot, sights: Sequence[Sight]) -> set[str]:
+    """Return the keys of tombstones that have removed documents, and of the ids removed or seen by a model version."""
+    removed = _read_removed(data)
+    seen = {doc_id for sight in sights for doc_id in sight.splits or ()}
+    return {*removed["other_id"].to_list(), *(f"id:{doc_id}" for doc_id in {*removed["id"].to_list(), *seen})}
+
+
+def _read_removed(data: DataSnapshot) -> pl.DataFrame:
+    """Return id and tombstone of the documents that have been taken down."""
+    path = data.collected / "ledger.parquet"
+    if not path.exists():
+        return pl.DataFrame(schema={"id": pl.String, "other_id": pl.String})
+    return scan_table(path).filter(pl.col("reason") == REASON).select("id", "other_id").unique().collect()
+
+
+def check_matched(plan: TakedownPlan) -> None:
+    """Raise `UserError` that names the tombstones that match nothing."""
+    if plan.unmatched:
+        names = [stone.key for stone in plan.unmatched[:MAX_NAMED]]
+        more = f" … and {len(plan.unmatched) - MAX_NAMED:,} more" if len(plan.unmatched) > MAX_NAMED else ""
+        raise UserError(
+            f"takedown: {len(plan.unmatched):,} of {len(plan.stones):,} entries match no document; nothing was written",
+            ", ".join(names) + more,
+            "correct their spelling; or record them with --allow-unmatched, for documents that are collected later",
+        )
 
 
 def _keep_returning(data: DataSnapshot, ids: Sequence[str], existing: Sequence[Tombstone]) -> list[str]:
@@ -160,20 +214,20 @@ def find_covered(docs: Path, stones: Sequence[Tombstone]) -> pl.DataFrame:
     return pl.concat(parts).unique("id").sort("id")
 
 
-def find_covered_in_versions(registry: RegisteredVersions, stones: Sequence[Tombstone]) -> set[str]:
-    """Return the ids of the documents covered by URL, domain or license that registered versions had collected.
+def find_covered_in_versions(registry: RegisteredVersions, stones: Sequence[Tombstone]) -> pl.DataFrame:
+    """Return id, URL and license of the documents covered by URL, domain or license that registered versions had collected.
 
     At the same URL there may have been another text then. Only data that is still in DVC's cache is searched.
     """
-    others, ids = [stone for stone in stones if stone.kind != "id"], set[str]()
+    others, parts = [stone for stone in stones if stone.kind != "id"], [NO_DOCUMENTS]
     first = list_text_stages()[0]
     collected = {get_folder_out(version.made, first)["md5"] for version in registry.versions} if others else set[str]()
     for md5 in sorted(collected - {"", registry.get_workspace_md5(first)}):
         with tempfile.TemporaryDirectory(prefix="minigpt-ledger-") as links:
             folder = Path(links) / first
             if registry.cache.link(md5, folder) is None:
-                ids |= set(find_covered(folder, others)["id"].to_list())
-    return ids
+                parts.append(find_covered(folder, others))
+    return pl.concat(parts)
 
 
 def _match_keys(documents: pl.DataFrame, stones: Sequence[Tombstone]) -> list[str | None]:
@@ -235,16 +289,12 @@ def list_takedowns(
     data: DataSnapshot, stones: Sequence[Tombstone], registry: RegisteredVersions
 ) -> tuple[list[TakedownRow], list[Sight]]:
     """Return a row per tombstone, and what versions saw of their documents, including those that are in no corpus any more."""
-    ledger = data.collected / "ledger.parquet"
-    removed = pl.DataFrame(schema={"id": pl.String, "other_id": pl.String})
-    if ledger.exists():
-        removed = scan_table(ledger).filter(pl.col("reason") == REASON).select("id", "other_id").unique().collect()
+    removed = _read_removed(data)
     present = find_covered(data.collected, stones) if data.collected.exists() and stones else removed.clear()
     n_there = Counter(_match_keys(present, stones) if present.height else [])
     n_out = Counter(removed["other_id"].to_list())
     named = [stone.value for stone in stones if stone.kind == "id"]
-    ids = sorted(
-        {*removed["id"].to_list(), *present["id"].to_list(), *named, *find_covered_in_versions(registry, stones)}
-    )
+    in_versions = find_covered_in_versions(registry, stones)["id"].to_list()
+    ids = sorted({*removed["id"].to_list(), *present["id"].to_list(), *named, *in_versions})
     rows = [TakedownRow(stone, n_out[stone.key], n_there[stone.key]) for stone in stones]
     return rows, registry.find_sights(ids) if ids else []

@@ -20,6 +20,7 @@ from pipeline.dedupe.params import RUN_NAME, Dedupe
 from pipeline.dedupe.seen.snapshot import make_settings, open_index
 from pipeline.frame.errors import UserError
 from pipeline.frame.settings import load_section
+from pipeline.storage.lines import read_list
 
 
 def add_run(place: str, name: str, docs: Path, dedupe: Dedupe) -> str:
@@ -30,14 +31,24 @@ def add_run(place: str, name: str, docs: Path, dedupe: Dedupe) -> str:
 
 
 def remove_docs(place: str, ids: Sequence[str]) -> str:
-    """Remove documents from the index and return a line that reports it and names the ids that the index did not contain."""
+    """Remove documents from the index and return a line that reports it.
+
+    Raises `UserError` that names the ids that the index does not contain, after the others have been removed; an id that was
+    removed before is no error.
+    """
     index = open_index(place)
     if index.read_settings() is None:  # a misspelled place must not look like a completed takedown
         raise UserError(f"dedupe.index: no index in {place}", "nothing was removed", "correct --index")
+    before = index.list_removed_ids()
     removed = set(index.remove(ids))
-    unknown = sorted(set(ids) - removed)
-    absent = f"; not in the index: {', '.join(unknown)}" if unknown else ""
-    return f"{len(removed):,} documents removed{absent}"
+    if unknown := sorted(set(ids) - removed - before):
+        raise UserError(
+            f"dedupe.index: {len(unknown):,} of {len(set(ids)):,} ids are not in {place}",
+            f"{', '.join(unknown)} ({len(removed):,} other documents were removed)",
+            "correct the ids: `python -m pipeline.ledger why` shows them",
+        )
+    repeated = len(set(ids) & before - removed)
+    return f"{len(removed):,} documents removed" + (f"; {repeated:,} were removed before" if repeated else "")
 
 
 def list_runs(place: str) -> str:
@@ -67,8 +78,8 @@ def main(argv: list[str] | None = None) -> int:
         if args.command == "add":
             print(add_run(args.index, args.run, args.docs, load_section(Dedupe, "dedupe", args.params)))
         elif args.command == "remove":
-            lines = args.ids.read_text(encoding="utf-8").splitlines() if args.ids else []
-            print(remove_docs(args.index, [*args.id, *(line.strip() for line in lines if line.strip())]))
+            listed = [line for _, line in read_list(args.ids) if not line.startswith("#")] if args.ids else []
+            print(remove_docs(args.index, [*args.id, *listed]))
         else:
             print((list_runs if args.command == "list" else check_index)(args.index))
     except UserError as error:

@@ -94,6 +94,10 @@ class FolderIndex:
             _publish(partial, self.place / "runs" / f"{number:08d}-{name}")
             return Added(IndexedRun(name, number, content, n_docs, 0, ""), is_new=True)
 
+    def list_removed_ids(self) -> set[str]:
+        """Return the ids of all documents that have been removed."""
+        return {doc_id for rows in self._read_removed().values() for doc_id in rows.values()}
+
     def remove(self, ids: Sequence[str]) -> list[str]:
         """Remove documents from every run. Return the ids that were in the index."""
         wanted, rows = pa.array(sorted(set(ids)), pa.string()), list[tuple[int, int, str]]()

@@ -29,6 +29,7 @@ from pipeline.filter.classifiers.language import (
 )
 from pipeline.filter.params import Language, ModelFile
 from pipeline.frame.errors import UserError
+from pipeline.storage.lines import read_list
 
 
 def train_language(params: Language, folder: Path, examples: Path, model: Path) -> tuple[float, float]:
@@ -116,11 +117,7 @@ def read_sentences(folder: Path, keep: Sequence[str]) -> list[Sentence]:
     """
     sentences: list[Sentence] = []
     for path in sorted(folder.glob("*.txt")):
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: not UTF-8", str(error), "save it as UTF-8") from error
-        sentences.extend(Sentence(path.stem, line.strip()) for line in lines if line.strip())
+        sentences.extend(Sentence(path.stem, line) for _, line in read_list(path))
     names = {sentence.language for sentence in sentences}
     if missing := set(keep) - names:
         raise UserError(

@@ -167,7 +167,9 @@ def test_takedowns_work_before_anything_is_collected(tmp_path: Path, capsys: pyt
         str(file),
     ]
     assert main(asked) == 0
-    assert "that will be removed: 0\n" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "that will be removed: 0\n" in output
+    assert "there is no corpus yet" in output
     assert len(parse(file.read_text())) == 2
     assert main([*asked[:1], "--list", *asked[-4:]]) == 0
     assert "2 tombstones" in capsys.readouterr().out
@@ -184,9 +186,11 @@ def test_a_list_may_hold_all_kinds(data: DataSnapshot, tmp_path: Path, capsys: p
         "",
     ]
     (tmp_path / "list.txt").write_text("\n".join(lines))
-    ask(data, "--file", str(tmp_path / "list.txt"), "--reason", "court", "--json")
+    ask(data, "--file", str(tmp_path / "list.txt"), "--reason", "court", "--json", code=1)
+    ask(data, "--file", str(tmp_path / "list.txt"), "--reason", "court", "--json", "--allow-unmatched")
     found = json.loads(capsys.readouterr().out)
     assert found["new"] == 5
+    assert found["unmatched"] == ["url:example.org/x", "domain:example.net", "url:x.org/y"]
     assert len(found["documents"]) == 8
     stones = parse((tmp_path / "takedowns.jsonl").read_text())
     assert [(stone.key, stone.reason) for stone in stones] == [
@@ -196,6 +200,45 @@ def test_a_list_may_hold_all_kinds(data: DataSnapshot, tmp_path: Path, capsys: p
         ("url:example.org/x", "court"),
         ("url:x.org/y", "own"),
     ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_a_list_of_any_encoding_takes_down_all_its_documents(
+    data: DataSnapshot, tmp_path: Path, encoding: str, newline: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["https://site1.example.org/1", "\u200bdomain:site2.example.org\u200e", an_id(3), ""]
+    (tmp_path / "list.txt").write_bytes(newline.join(lines).encode(encoding))
+    (tmp_path / "takedowns.jsonl").write_bytes(b'\xef\xbb\xbf{"kind": "domain", "value": "x.org"}\r\n')
+    ask(data, "--file", str(tmp_path / "list.txt"), "--reason", "court", "--json")
+    assert sorted(json.loads(capsys.readouterr().out)["documents"]) == sorted(map(an_id, (1, 2, 3, 7)))
+    keys = [stone.key for stone in parse((tmp_path / "takedowns.jsonl").read_text())]
+    assert keys == ["domain:site2.example.org", "domain:x.org", f"id:{an_id(3)}", "url:site1.example.org/1"]
+
+
+def test_a_takedown_that_matches_nothing_fails_and_names_it(
+    data: DataSnapshot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [an_id(1), "--url", "https//site4.example.org/4", "--domain", "site1.example.org", "--reason", "r"]
+    ask(data, *asked, code=1)
+    error = capsys.readouterr().err
+    assert "1 of 3 entries match no document; nothing was written" in error
+    assert "url:https/" in error
+    assert "site1" not in error
+    file = data.collected.parent.parent / "takedowns.jsonl"
+    assert not file.exists()
+    ask(data, *asked, "--allow-unmatched")
+    assert "match nothing so far: 1: url:https/" in capsys.readouterr().out
+    ask(data, *asked)
+    assert "3 already present" in capsys.readouterr().out
+
+
+def test_documents_removed_before_are_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = [dropped(an_id(2), "download", "takedown", "url:site2.example.org/2")]
+    data = write_corpus(tmp_path / "data", [doc(number) for number in range(1, 4)], ledger)
+    ask(data, an_id(2), "--url", "http://site2.example.org/2", "--reason", "again")
+    ask(data, an_id(4), "--reason", "r", code=1)
+    assert f"id:{an_id(4)}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

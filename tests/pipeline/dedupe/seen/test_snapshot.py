@@ -25,7 +25,7 @@ from pipeline.dedupe.seen.snapshot import (
     take_snapshot,
 )
 from pipeline.frame.errors import UserError
-from pipeline.storage.tables import ShardWriter, list_shards, read_shard
+from pipeline.storage.tables import ShardWriter, list_shards, read_docs, read_shard
 from tests.conftest import ROOT
 from tests.pipeline.conftest import write_docs
 from tests.pipeline.dedupe.seen.conftest import PARAMS, SETTINGS, write_run
@@ -123,9 +123,11 @@ def test_run_names_are_checked(runs: Any) -> None:
 
 
 def test_remove_list_and_check(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "gone.txt").write_text("two\n\nunknown\n")
+    (tmp_path / "gone.txt").write_bytes("\ufefftwo\r\n\r\n# a comment\r\n".encode())
     assert main(["remove", "--index", place, "one", "--ids", str(tmp_path / "gone.txt")]) == 0
-    assert capsys.readouterr().out == "2 documents removed; not in the index: unknown\n"
+    assert capsys.readouterr().out == "2 documents removed\n"
+    assert main(["remove", "--index", place, "one"]) == 0, "again"
+    assert capsys.readouterr().out == "0 documents removed; 1 were removed before\n"
     assert main(["list", "--index", place]) == 0
     assert [line.split()[:5] for line in capsys.readouterr().out.splitlines()] == [
         ["one", "2", "documents", "1", "removed"],
@@ -135,6 +137,17 @@ def test_remove_list_and_check(tmp_path: Path, place: str, capsys: pytest.Captur
     assert main(["list", "--index", str(tmp_path / "none")]) == 0
     assert capsys.readouterr().out == "the index is intact\nno runs\n"
     assert not (tmp_path / "none").exists(), "queries create nothing"
+
+
+def test_a_removal_of_unknown_ids_fails_and_names_them(
+    tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone.txt").write_text("two\nunknown\n", encoding="utf-16")
+    assert main(["remove", "--index", place, "--ids", str(tmp_path / "gone.txt")]) == 1
+    assert "1 of 2 ids are not in" in (error := capsys.readouterr().err)
+    assert "unknown (1 other documents were removed)" in error
+    assert main(["list", "--index", place]) == 0
+    assert "1 removed" in " ".join(capsys.readouterr().out.splitlines()[1].split())
 
 
 def test_a_redis_url_is_refused_without_its_password(capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,10 +183,11 @@ def test_the_commands_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "docs" / "recipes" / "smoke.yaml", "params.yaml")
     write_docs(Path("data/filter"), ["some text", "some other text"])
-    Path("takedown.txt").write_text("0f3a5c0e9d1b4e7788aa66f0c2b1d3e4\n")
+    [first, second] = read_docs(Path("data/filter"), ["id"])["id"].to_pylist()
+    Path("takedown.txt").write_text(f"{second}\n")
     assert len(COMMANDS) >= 5
     for line in COMMANDS:
-        words = shlex.split(line)
+        words = [first if re.fullmatch("[0-9a-f]{32}", word) else word for word in shlex.split(line)]
         assert words[:3] == ["python", "-m", "pipeline.dedupe.seen"], line
         assert main(words[3:]) == 0, line
 

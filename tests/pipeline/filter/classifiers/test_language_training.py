@@ -134,7 +134,7 @@ def test_missing_sentences_are_reported(tmp_path: Path, files: dict[str, str], m
 
 def test_sentences_that_are_not_utf8_are_reported(tmp_path: Path) -> None:
     (tmp_path / "en.txt").write_bytes(b"na\xefve\n")
-    with pytest.raises(UserError, match=r"en\.txt: not UTF-8"):
+    with pytest.raises(UserError, match=r"en\.txt:1: not UTF-8"):
         read_sentences(tmp_path, ["en"])
 
 
