@@ -109,6 +109,8 @@ def zero_lists(path: Path, column: str, rows: Iterable[tuple[int, int]]) -> None
         for batch, row in rows:
             lists = reader.get_batch(batch).column(column)
             start, stop = lists.offsets[row].as_py(), lists.offsets[row + 1].as_py()
+            if start == stop:  # without any values in the batch there is no buffer either
+                continue
             n_bytes = lists.values.type.bit_width // 8
             file.seek(lists.values.buffers()[1].address - whole.address + start * n_bytes)
             file.write(bytes((stop - start) * n_bytes))
