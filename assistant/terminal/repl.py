@@ -1,8 +1,10 @@
 """python -m assistant [--model FOLDER] [--index FOLDER]: chat with a model, which streams its answers and calls its tools.
 
 In: lines from a terminal or a pipe (`printf 'What is 12*7?\\n/quit\\n' | python -m assistant`). Out: answers as they are generated.
-Ctrl-C interrupts an answer; a second Ctrl-C at the prompt quits, as do Ctrl-D and /quit. A line that begins with a space is never
-a command. Exit codes: 0 success, 1 user error, 2 usage error, 130 Ctrl-C.
+A base model continues each line; an empty line gets a text from the beginning. With a temperature, the n-th answer is drawn with
+`--seed` + n - 1, so that the same line gets other answers, and the same session the same ones. Ctrl-C interrupts an answer; a
+second Ctrl-C at the prompt quits, as do Ctrl-D and /quit. A line that begins with a space is never a command.
+Exit codes: 0 success, 1 user error, 2 usage error, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import os
 import sqlite3
 import sys
 from contextlib import closing
-from dataclasses import fields
+from dataclasses import fields, replace
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +43,7 @@ class Chat:
     def __init__(self, session: Session, sampling: Sampling, screen: Screen) -> None:
         self.session, self.sampling, self.screen = session, sampling, screen
         self._last: Done | None = None
+        self._n_answers = 0
 
     def run(self) -> int:
         """Run the conversation until the user quits. Return the exit code."""
@@ -60,7 +63,7 @@ class Chat:
             if line.startswith("/"):
                 if not self.run_command(line):
                     return 0
-            elif line.strip():
+            elif line.strip() or not self.session.engine.is_chat:
                 is_warned = self.answer(line.strip())
 
     def run_command(self, line: str) -> bool:
@@ -85,7 +88,9 @@ class Chat:
     def answer(self, text: str) -> bool:
         """Show the answer to a message. Return True if Ctrl-C interrupted it."""
         is_empty, last = True, None
-        with Interruption() as interruption, closing(self.session.send(text, self.sampling)) as events:
+        sampling = replace(self.sampling, seed=(self.sampling.seed + self._n_answers) % 2**63)
+        self._n_answers += 1
+        with Interruption() as interruption, closing(self.session.send(text, sampling)) as events:
             for event in events:
                 if isinstance(event, TextPiece):
                     self.screen.write(event.text)
@@ -166,7 +171,10 @@ def format_banner(info: ModelInfo, tools: Tools, index: Path | None, reason: str
     weights = "" if info.weights == "float32" else f", {info.weights} weights"
     lines = [f"MiniGPT, {size}, on {info.device}{weights}", f"phase {info.phase}, from {info.folder}: {reason}"]
     if info.phase == "pretrain":
-        return [*lines, "a base model: it only continues your text, without chat, history or tools"]
+        return [
+            *lines,
+            "a base model: it continues your text, or on an empty line begins one; no chat, history or tools",
+        ]
     names = [name for name in tools.names if name != "search_docs"]
     return [*lines, f"tools: {', '.join([*names, _describe_search(index, info.folder)])}; /help lists the commands"]
 

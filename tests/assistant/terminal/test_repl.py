@@ -68,9 +68,18 @@ def test_a_conversation_through_a_pipe(learned: Path, tmp_path: Path) -> None:
 def test_a_base_model_continues_each_line_and_accepts_invalid_utf_8(base: Path) -> None:
     chat = run_piped(base, b"Once upon\nbad \xff\xfe bytes\n no newline at the end", base, "--max-tokens", "5")
     assert chat.returncode == 0, chat.stderr
-    assert b"a base model: it only continues your text" in chat.stderr
+    assert b"a base model: it continues your text" in chat.stderr
     assert chat.stdout.count(b"\n") >= 3
     assert b"Traceback" not in chat.stderr
+
+
+def test_a_base_model_begins_a_text_on_an_empty_line_and_no_two_are_drawn_alike(base: Path) -> None:
+    options = ("--max-tokens", "8", "--temperature", "1")
+    first, second = (run_piped(base, b"\n\n", base, *options) for _ in range(2))
+    texts = first.stdout.decode().splitlines()
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
+    assert texts[0] != texts[-1]
 
 
 def test_ctrl_c_interrupts_an_answer_and_a_second_one_quits(endless: Path) -> None:
