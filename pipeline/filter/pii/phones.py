@@ -26,7 +26,10 @@ _PHONE_CUE = re.compile(
 )
 
 
-def find_phone(window: bytes, at: int) -> Span | None:
+PHONE_REGIONS: tuple[str, ...] = ()
+
+
+def find_phone(window: bytes, at: int, regions: tuple[str, ...] = PHONE_REGIONS) -> Span | None:
     """Return the span of a telephone number, where `at` is its first digit.
 
     Covers: `+` and 8 to 15 digits (E.164), in groups or, from 10 digits on, without separators; the North American forms

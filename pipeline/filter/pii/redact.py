@@ -22,6 +22,7 @@ addresses, user names, passwords, spelled-out forms ("john at example dot org"),
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -34,7 +35,7 @@ from pipeline.filter.pii.ip_addresses import find_ipv4, find_ipv6
 from pipeline.filter.pii.keys import LONG_STARTS, MAX_KEY_BYTES, find_key, list_prefixes
 from pipeline.filter.pii.national_ids import find_id
 from pipeline.filter.pii.payment_numbers import find_card, find_iban
-from pipeline.filter.pii.phones import find_phone
+from pipeline.filter.pii.phones import PHONE_REGIONS, find_phone
 from pipeline.filter.pii.spans import Span
 from pipeline.text.columns import Bytes, Offsets, to_utf8
 
@@ -47,14 +48,31 @@ KINDS = ("key", "email", "iban", "card", "national_id", "ip", "phone")
 MAX_ROUNDS = 8
 BACK_BYTES, AHEAD_BYTES = 128, 512  # what an exact check sees around a candidate
 
-_FINDERS: dict[int, tuple[tuple[str, Finder], ...]] = {
-    pii_scan.AT: (("email", find_email),),
-    pii_scan.IPV4: (("ip", find_ipv4), ("phone", find_phone)),
-    pii_scan.IPV6: (("ip", find_ipv6),),
-    pii_scan.NUMBER: (("card", find_card), ("national_id", find_id), ("phone", find_phone)),
-    pii_scan.WORD: (("iban", find_iban), ("national_id", find_id)),
-    pii_scan.KEY: (("key", find_key),),
-}
+
+class Options(NamedTuple):
+    """What counts as personal: the regions whose national forms of telephone numbers are found without a word like "phone" before
+    them, and whether private and loopback addresses are kept."""
+
+    phone_regions: tuple[str, ...] = PHONE_REGIONS
+    only_public_ips: bool = False
+
+
+DEFAULTS = Options()
+
+
+@lru_cache(maxsize=8)
+def _list_finders(kinds: tuple[str, ...], options: Options) -> dict[int, tuple[tuple[str, Finder], ...]]:
+    """Return the exact checks of these kinds for each kind of candidate."""
+    phone: Finder = partial(find_phone, regions=options.phone_regions)
+    finders: dict[int, tuple[tuple[str, Finder], ...]] = {
+        pii_scan.AT: (("email", find_email),),
+        pii_scan.IPV4: (("ip", partial(find_ipv4, only_public=options.only_public_ips)), ("phone", phone)),
+        pii_scan.IPV6: (("ip", partial(find_ipv6, only_public=options.only_public_ips)),),
+        pii_scan.NUMBER: (("card", find_card), ("national_id", find_id), ("phone", phone)),
+        pii_scan.WORD: (("iban", find_iban), ("national_id", find_id)),
+        pii_scan.KEY: (("key", find_key),),
+    }
+    return {what: tuple(each for each in checks if each[0] in kinds) for what, checks in finders.items()}
 
 
 class FoundSpan(NamedTuple):
@@ -78,14 +96,14 @@ def make_placeholder(kind: str) -> str:
     return f"<{kind.upper()}>"
 
 
-def redact(texts: pa.StringArray, kinds: Sequence[str] = KINDS) -> Redacted:
+def redact(texts: pa.StringArray, kinds: Sequence[str] = KINDS, options: Options = DEFAULTS) -> Redacted:
     """Replace personal data of these kinds. A column without any is returned as the same object."""
     counts = np.zeros((len(KINDS), len(texts)), np.int64)
     rows = np.arange(len(texts))
     part = texts
     for _ in range(MAX_ROUNDS):
         data, offsets = to_utf8(part)
-        spans = find_spans(data, offsets, kinds)
+        spans = find_spans(data, offsets, kinds, options)
         if not spans:
             break
         for each in spans:
@@ -99,10 +117,13 @@ def redact(texts: pa.StringArray, kinds: Sequence[str] = KINDS) -> Redacted:
     return Redacted(texts, pa.record_batch(columns))
 
 
-def find_spans(data: Bytes, offsets: Offsets, kinds: Sequence[str] = KINDS) -> list[FoundSpan]:
+def find_spans(
+    data: Bytes, offsets: Offsets, kinds: Sequence[str] = KINDS, options: Options = DEFAULTS
+) -> list[FoundSpan]:
     """Return personal data of these kinds in text order, without overlaps."""
-    wanted = {what: [(kind, finder) for kind, finder in finders if kind in kinds] for what, finders in _FINDERS.items()}
-    candidates = pii_scan.scan(data, offsets, list_prefixes() if "key" in kinds else ())
+    wanted = _list_finders(tuple(kinds), options)
+    prefixes = list_prefixes() if "key" in kinds else ()
+    candidates = pii_scan.scan(data, offsets, prefixes, only_public_ips=options.only_public_ips)
     spans: list[FoundSpan] = []
     next_at = 0  # a token of many kilobytes is checked once, not again at each word in it
     for row, at, what in zip(candidates.rows.tolist(), candidates.at.tolist(), candidates.what.tolist(), strict=True):

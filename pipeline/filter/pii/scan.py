@@ -40,19 +40,19 @@ class Candidates(NamedTuple):
     what: npt.NDArray[np.int8]
 
 
-def scan(data: Bytes, offsets: Offsets, prefixes: Sequence[bytes]) -> Candidates:
+def scan(data: Bytes, offsets: Offsets, prefixes: Sequence[bytes], *, only_public_ips: bool = False) -> Candidates:
     """Return the candidates. `prefixes` are those of keys, each at least three bytes; a key's candidate is its word's start."""
     tables = (_make_byte_kinds(), *_make_prefix_table(tuple(prefixes)), _make_cue_table())
     size = 1024 + len(data) // 256
     while True:  # again with larger arrays if these were too small: web text has 1 candidate in 2,000 bytes
         rows, at, what = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int8)
-        n = int(_scan(data, offsets, *tables, rows, at, what))
+        n = int(_scan(data, offsets, *tables, only_public_ips, rows, at, what))
         if n <= size:
             return Candidates(rows[:n], at[:n], what[:n])
         size = n
 
 
-_OTHER, _LETTER, _DIGIT, _IN_WORD, _AT = 0, 1, 2, 3, 4
+_OTHER, _LETTER, _DIGIT, _IN_WORD, _AT, _COLON = 0, 1, 2, 3, 4, 8
 
 
 @cache
@@ -63,6 +63,7 @@ def _make_byte_kinds() -> Bytes:
         kinds[byte] = _LETTER
     kinds[ord("0") : ord("9") + 1] = _DIGIT
     kinds[ord("@")] = _AT
+    kinds[ord(":")] = _COLON
     return kinds
 
 
@@ -96,6 +97,7 @@ def _scan(
     prefixes: Bytes,
     lengths: Rows,
     cues: npt.NDArray[np.bool_],
+    only_public_ips: bool,
     rows: Rows,
     at: Rows,
     what: npt.NDArray[np.int8],
@@ -112,7 +114,9 @@ def _scan(
                 continue
             found = 0
             j = i + 1
-            if kind == _AT:
+            if kind == _COLON:
+                found = IPV6 if j < stop and data[j] == 58 and _is_ipv6(data, start, stop, i) else 0
+            elif kind == _AT:
                 found = AT if _is_address(data, start, stop, i, kinds) else 0
             else:
                 held = kind
@@ -125,11 +129,12 @@ def _scan(
                     else False
                 ) and _has_prefix(data, i, stop, prefixes, lengths):
                     found = KEY
-                elif held & _DIGIT:
-                    is_number = kind == _DIGIT
+                elif j < stop and data[j] == 58 and j - i <= 4:
+                    found = IPV6 if _is_ipv6(data, start, stop, i) else 0
+                if not found and held & _DIGIT:
                     found = (
-                        _match_number(data, start, stop, i, j, kinds, cues)
-                        if is_number
+                        _match_number(data, start, stop, i, j, kinds, cues, only_public_ips)
+                        if kind == _DIGIT
                         else _match_word(data, stop, i, j)
                     )
             if found:
@@ -197,13 +202,20 @@ def _match_word(data: Bytes, stop: int, i: int, j: int) -> int:  # pragma: no co
 
 @numba.njit(nogil=True)
 def _match_number(
-    data: Bytes, start: int, stop: int, i: int, j: int, kinds: Bytes, cues: npt.NDArray[np.bool_]
+    data: Bytes,
+    start: int,
+    stop: int,
+    i: int,
+    j: int,
+    kinds: Bytes,
+    cues: npt.NDArray[np.bool_],
+    only_public_ips: bool,
 ) -> int:  # pragma: no cover (compiled)
     """Return the kind of a word from `i` to `j` that begins with a digit, or 0."""
     before = data[i - 1] if i > start else 32
     size = j - i
     after = data[j] if j < stop else 32
-    is_quad = size <= 3 and after == 46 and _is_dotted_quad(data, stop, i)
+    is_quad = size <= 3 and after == 46 and _is_dotted_quad(data, stop, i, only_public_ips)
     if before in (35, 36, 37, 38, 64, 92):  # #1 $1 %20 &1 @1 \1, but not root@1.2.3.4
         return IPV4 if is_quad and before == 64 else 0
     if before in (44, 45, 46, 47, 58) and i - 1 > start:  # 1,000 a-1 0.1 a/1 12:30 are parts of something longer
@@ -211,12 +223,6 @@ def _match_number(
         is_path = before == 47 and other == _LETTER and is_quad
         if other == _DIGIT or (other == _LETTER and before != 44 and before != 58 and not is_path):
             return 0
-    size = j - i
-    after = data[j] if j < stop else 32
-    if (
-        size == 4 and after == 58 and (data[i] == 50 or data[i] == 51) and before != 58
-    ):  # 2xxx: and 3xxx: are all that is routed
-        return IPV6
     n_digits = 0
     while i + n_digits < j and _is_digit(data[i + n_digits]):
         n_digits += 1
@@ -231,8 +237,8 @@ def _match_number(
 
 
 @numba.njit(nogil=True)
-def _is_dotted_quad(data: Bytes, stop: int, i: int) -> bool:  # pragma: no cover (compiled)
-    """Return whether there are four parts up to 255, outside the commonest private ranges; an exact check takes 20 µs in Python."""
+def _is_dotted_quad(data: Bytes, stop: int, i: int, only_public: bool) -> bool:  # pragma: no cover (compiled)
+    """Return whether there are four parts up to 255, outside networks that no host has; an exact check takes 20 µs in Python."""
     whole = 0
     for part in range(4):
         first, value = i, 0
@@ -244,7 +250,41 @@ def _is_dotted_quad(data: Bytes, stop: int, i: int) -> bool:  # pragma: no cover
         whole = whole << 8 | value
         i += 1
     first_two = whole >> 16
-    return not (whole >> 24 in (0, 10, 127) or first_two == 0xC0A8 or whole >> 28 >= 14)
+    is_private = whole >> 24 in (10, 127) or first_two == 0xC0A8
+    is_special = whole >> 24 in (0, 255) or whole >> 8 == 0xE00000
+    return not (is_special or (only_public and is_private))
+
+
+@numba.njit(nogil=True)
+def _is_hex(byte: int) -> bool:  # pragma: no cover (compiled)
+    """Return whether the byte is a hexadecimal digit."""
+    return 48 <= byte <= 57 or 97 <= byte <= 102 or 65 <= byte <= 70
+
+
+@numba.njit(nogil=True)
+def _is_ipv6(data: Bytes, start: int, stop: int, i: int) -> bool:  # pragma: no cover (compiled)
+    """Return whether groups of one to four hexadecimal digits begin at i: eight, fewer with `::`, or an IPv4 address last."""
+    before = data[i - 1] if i > start else 32
+    if before == 58 or 48 <= before <= 57 or 97 <= before | 32 <= 122:  # std::vector
+        return False
+    is_shortened = data[i] == 58
+    i += 2 * is_shortened
+    n_groups = 0
+    while n_groups < 9 and i < stop:
+        first = i
+        while i < stop and i - first < 5 and _is_hex(data[i]):
+            i += 1
+        if i == first or i - first > 4:
+            break
+        n_groups += 1
+        if i >= stop or data[i] != 58:
+            break
+        i += 1
+        if i < stop and data[i] == 58:
+            is_shortened = True
+            i += 1
+    is_mapped = n_groups == 7 and i < stop and data[i] == 46
+    return n_groups == 8 or is_mapped or (is_shortened and 1 <= n_groups <= 8)
 
 
 @numba.njit(nogil=True)
