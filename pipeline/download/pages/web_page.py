@@ -7,7 +7,7 @@ pages with prose it keeps 90 kB that trafilatura drops (headings, lists of publi
 70 randomly drawn lines are main text), and misses 88 bytes of trafilatura's; its own rule that treats most `<ul>` near the root as
 menus is corrected here (6 kB of the 90).
 Time: O(n) for real pages. Memory, measured: 7 times the page while it is parsed, 60 times for one that consists of tags only.
-Charset: valid UTF-8 is UTF-8, whatever is declared; else the header's, else the one in `<meta>`, else detected from the bytes.
+Charset: pipeline/download/pages/charsets.py.
 Covers (hostile input): pages whose nesting or attributes would stall the parser (`PageError`). Does not cover: text that scripts
 would write; a license that applies to a part of the page only is taken for the whole.
 """
@@ -17,13 +17,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from resiliparse.extract.html2text import extract_plain_text  # pyright: ignore[reportMissingModuleSource]
-from resiliparse.parse.encoding import (  # pyright: ignore[reportMissingModuleSource]
-    bytes_to_str,
-    detect_encoding,
-    map_encoding_to_html5,
-)
 from resiliparse.parse.html import HTMLTree
 
+from pipeline.download.pages.charsets import decode, find_wide_encoding
 from pipeline.download.pages.html_shape import Shape, measure_shape
 from pipeline.download.pages.web_licenses import UNKNOWN, combine_licenses
 
@@ -34,7 +30,6 @@ DIGITS = "0123456789"
 LICENSE_LINKS = "a[rel~=license],link[rel~=license]"
 LICENSE_NAMES = ("dcterms.license", "DC.rights", "dc.rights", "license")
 LICENSE_METAS = ",".join((*(f"meta[name='{name}']" for name in LICENSE_NAMES), "meta[property='cc:license']"))
-ESCAPE = b"\x1b"  # ISO-2022 escape sequences: bytes that look like ASCII and are not
 
 
 class PageError(Exception):
@@ -51,6 +46,8 @@ class WebPage(NamedTuple):
 
 def read_html(body: bytes, charset: str = "") -> WebPage:
     """Extract the main text of an HTML page. Raise `PageError` if it would stall the parser."""
+    if find_wide_encoding(body, charset):
+        body, charset = decode(body, charset).encode(), "utf-8"
     shape = measure_shape(body)
     if shape.depth > MAX_DEPTH or shape.attributes > MAX_ATTRIBUTES:
         raise PageError(f"nested {shape.depth} deep, {shape.attributes} attributes in a tag")
@@ -63,21 +60,6 @@ def read_html(body: bytes, charset: str = "") -> WebPage:
 def read_plain(body: bytes, charset: str = "") -> WebPage:
     """Return a plain text unchanged but for Unix line endings."""
     return WebPage(_clean(decode(body, charset).replace("\r\n", "\n").replace("\r", "\n")), "", UNKNOWN)
-
-
-def decode(body: bytes, charset: str = "") -> str:
-    """Decode a text from the web; bytes that are invalid in its charset are dropped."""
-    declared = charset.strip().strip("\"'").lower()
-    try:
-        if ESCAPE not in body and not body.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return body.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        pass
-    if body.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return body.decode("utf-16", "ignore")
-    encoding = map_encoding_to_html5(declared, False) if declared else None
-    encoding = encoding or detect_encoding(body, from_html_meta=True) or "utf-8"
-    return bytes_to_str(body, encoding, "ignore")
 
 
 def _protect_lists(body: bytes, shape: Shape) -> bytes:

@@ -13,6 +13,15 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pipeline.download.pages.charsets import decode, find_wide_encoding
+from pipeline.download.pages.content_types import (
+    HTML_TYPES,
+    NO_TYPES,
+    PLAIN,
+    SCANNED_BYTES,
+    is_binary,
+    sniff_essence,
+)
 from pipeline.download.pages.web_licenses import UNKNOWN
 from pipeline.download.pages.web_page import PageError, read_html, read_plain
 from pipeline.download.params import Warc
@@ -26,10 +35,7 @@ from pipeline.storage.streams import CountedFile
 
 ENDINGS = (".warc", ".wet", ".wat")
 ARC = re.compile(r"\.arc(\.\w+)?$", re.IGNORECASE)
-HTML_TYPES = ("text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml")
-PLAIN = "text/plain"
 WEB = ("http:", "https:", "ftp:")
-SNIFFED_BYTES = 1_024
 
 
 class PageRecord(NamedTuple):
@@ -55,7 +61,7 @@ def _read_pages(file: CountedFile, name: str, max_bytes: int) -> Iterator[Item]:
         yield Problem({}, "unknown_format", f"known are {' '.join(ENDINGS)}")
         return
     for item in read_archive(file, max_bytes):
-        page = _parse_response(item) if isinstance(item, Record) else item
+        page = _parse_response(item, max_bytes) if isinstance(item, Record) else item
         match page:
             case PageRecord():
                 yield Raw(page, len(page.record.block))
@@ -65,7 +71,7 @@ def _read_pages(file: CountedFile, name: str, max_bytes: int) -> Iterator[Item]:
                 yield page
 
 
-def _parse_response(record: Record) -> PageRecord | Skipped:
+def _parse_response(record: Record, max_bytes: int) -> PageRecord | Skipped:
     """Return the page of a record, or why it has none."""
     if record.kind == "response":
         head = parse_head(record.block)
@@ -77,15 +83,22 @@ def _parse_response(record: Record) -> PageRecord | Skipped:
         return Skipped("skipped_resource")  # logs of crawlers: `metadata://…`
     else:
         head = Head(200, {"content-type": record.content_type}, 0)
-    kind = head.content_type or _sniff_type(record.block[head.n_bytes : head.n_bytes + SNIFFED_BYTES])
-    if kind not in HTML_TYPES and kind != PLAIN:
+    essence = head.content_type
+    if essence in NO_TYPES or essence.endswith("xml"):
+        essence = sniff_essence(essence, _decode_start(record, head, max_bytes))
+    if essence not in HTML_TYPES and essence != PLAIN:
         return Skipped("skipped_type")
-    return PageRecord(record, head, kind != PLAIN)
+    return PageRecord(record, head, essence != PLAIN)
 
 
-def _sniff_type(start: bytes) -> str:
-    start = start.lower()
-    return HTML_TYPES[0] if b"<html" in start or b"<!doctype html" in start else ""
+def _decode_start(record: Record, head: Head, max_bytes: int) -> bytes:
+    """Return the first bytes of the body as UTF-8 and without codings; as archived if they cannot be decoded."""
+    body = record.block[head.n_bytes :]
+    try:
+        body = decode_body(body, head.headers, max_bytes)
+    except BodyError:
+        return body[:SCANNED_BYTES]
+    return decode(body[:SCANNED_BYTES], head.charset).encode() if find_wide_encoding(body) else body[:SCANNED_BYTES]
 
 
 def _make_document(params: Warc, file: str, page: PageRecord) -> Document | Reject:
@@ -94,6 +107,10 @@ def _make_document(params: Warc, file: str, page: PageRecord) -> Document | Reje
     try:
         body = decode_body(record.block[head.n_bytes :], head.headers, params.max_member_bytes)
         charset = head.charset
+        if not page.is_html and record.kind != "conversion" and _is_binary(body, charset):
+            return make_reject(
+                source, file, where, "not_text", f"{record.url}: declared as text/plain, and begins with binary bytes"
+            )
         text, title, license = read_html(body, charset) if page.is_html else read_plain(body, charset)
     except BodyError as error:
         return make_reject(source, file, where, error.args[0], f"{record.url}: {error.args[1]}")
@@ -101,3 +118,7 @@ def _make_document(params: Warc, file: str, page: PageRecord) -> Document | Reje
         return make_reject(source, file, where, "hostile_markup", f"{record.url}: {error}")
     url = record.url.encode("utf-8", "replace").decode()
     return make_document(source, file, where, text, title, url, params.license if license == UNKNOWN else license)
+
+
+def _is_binary(body: bytes, charset: str) -> bool:
+    return is_binary(body) and not find_wide_encoding(body, charset)

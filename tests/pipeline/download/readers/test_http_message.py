@@ -11,7 +11,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.download.readers.http_message import BodyError, decode_body, join_chunks, parse_charset, parse_head
+from pipeline.download.readers.http_message import BodyError, decode_body, join_chunks, parse_head
 
 MAX_BYTES = 100_000
 
@@ -77,7 +77,11 @@ def test_invalid_chunks_are_kept_unchanged() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"2024\nwas a year", b"Add\none\n", b"0\nis a number", b"3\r\nlines\r\n", b"0\r\n\r\nx"]
+    "body",
+    [
+        *(b"2024\nwas a year", b"Add\none\n", b"0\nis a number", b"3\r\nlines\r\n", b"0\r\n\r\nx"),
+        *(b"1848\r\n\r\nA diary of CRLF lines\r\n", b"Decade\r\nby decade", b"A\n0123456789\nand a third line"),
+    ],
 )
 def test_a_text_that_begins_like_a_chunk_keeps_its_first_line(body: bytes) -> None:
     assert join_chunks(body) == body
@@ -100,8 +104,59 @@ def test_several_members_are_joined(encoding: str, bodies: list[bytes]) -> None:
     assert decode_body(compressed, {"content-encoding": encoding}, MAX_BYTES) == b"".join(bodies)
 
 
-def test_bytes_after_the_last_gzip_member_are_ignored() -> None:
-    assert decode_body(gzip.compress(b"abc") + b"junk", {"content-encoding": "gzip"}, MAX_BYTES) == b"abc"
+def test_a_truncated_first_chunk_of_markup_or_of_a_mixed_size_loses_its_header() -> None:
+    assert join_chunks(b"2000\r\n<html>") == b"<html>"
+    assert join_chunks(b"1f40\r\ntext") == b"text"
+
+
+@pytest.mark.parametrize("junk", [b"junk", bytes(9), b"\x1f\x8b\0\0\0\0\0\0junk", b"\r\n\r\n"])
+@pytest.mark.parametrize("encoding", COMPRESS)
+def test_bytes_after_the_last_member_are_ignored(encoding: str, junk: bytes) -> None:
+    assert decode_body(COMPRESS[encoding](b"abc") + junk, {"content-encoding": encoding}, MAX_BYTES) == b"abc"
+
+
+def test_an_empty_first_member_and_skippable_frames_give_nothing() -> None:
+    skipped = bytes((0x5A, 0x2A, 0x4D, 0x18, 3, 0, 0, 0)) + b"abc"
+    zstd = b"".join(
+        (skipped, zstandard.compress(b""), zstandard.compress(b"one "), skipped, zstandard.compress(b"two"))
+    )
+    assert decode_body(zstd, {"content-encoding": "zstd"}, MAX_BYTES) == b"one two"
+    assert decode_body(gzip.compress(b"") + gzip.compress(b"x"), {"content-encoding": "gzip"}, MAX_BYTES) == b"x"
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip", "deflate", "identity", '"gzip";q=1', "x-gzip, "])
+def test_gzip_is_recognized_whatever_is_declared(encoding: str) -> None:
+    twice = gzip.compress(gzip.compress(b"<html>twice"))  # by the server and by its proxy
+    assert decode_body(twice, {"content-encoding": "gzip"}, MAX_BYTES) == b"<html>twice"
+    assert decode_body(gzip.compress(b"<html>once"), {"content-encoding": encoding}, MAX_BYTES) == b"<html>once"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_another_coding_than_the_declared_one_is_an_error(encoding: str) -> None:
+    with pytest.raises(BodyError):
+        decode_body(brotli.compress(b"<html>" + bytes(range(256))), {"content-encoding": encoding}, MAX_BYTES)
+
+
+@pytest.mark.parametrize("encoding", COMPRESS)
+def test_a_decoded_text_keeps_its_bytes_whatever_is_declared(encoding: str) -> None:
+    for body in (b"Plain words without markup.\n", "<p>in sixteen bits</p>".encode("utf-16-le")):
+        assert decode_body(body, {"content-encoding": encoding}, MAX_BYTES) == body
+
+
+def test_a_zlib_stream_with_a_small_window_is_decoded() -> None:
+    stream = zlib.compressobj(wbits=9)
+    compressed = stream.compress(b"abc" * 100) + stream.flush()
+    assert decode_body(compressed, {"content-encoding": "deflate"}, MAX_BYTES) == b"abc" * 100
+
+
+def test_folded_and_repeated_headers_are_joined() -> None:
+    message = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html;\r\n\tcharset=x\r\nCONTENT-TYPE: text/html\r\nA: \x85b\r\n\r\nbody"
+    )
+    head = parse_head(message)
+    assert head is not None
+    assert (head.content_type, head.charset, message[head.n_bytes :]) == ("text/html", "x", b"body")
+    assert head.headers["content-type"] == "text/html; charset=x, text/html"
 
 
 @pytest.mark.timeout(20)
@@ -133,8 +188,3 @@ def test_a_truncated_body_is_an_error(encoding: str) -> None:
     with pytest.raises(BodyError) as error:
         decode_body(COMPRESS[encoding](body)[:-40], {"content-encoding": encoding}, MAX_BYTES)
     assert error.value.args[0] == "bad_encoding"
-
-
-def test_the_charset_is_parsed() -> None:
-    assert parse_charset("text/html; charset=UTF-8; x=y") == "utf-8"
-    assert parse_charset("text/html") == ""

@@ -166,3 +166,31 @@ def test_the_same_documents_for_any_number_of_workers(tmp_path: Path, monkeypatc
     monkeypatch.setenv("MINIGPT_WORKERS", "2")
     assert read_batches(tmp_path) == alone
     assert len(alone) > 8  # more than this process reads itself
+
+
+def test_pages_of_any_type_and_charset_that_browsers_show_are_read(tmp_path: Path) -> None:
+    gzipped = make_response(kind="", body=gzip.compress(make_html(1)), Content_Encoding="gzip")
+    records = [
+        make_record(1, gzipped.replace(b"Content-Type: \r\n", b"")),
+        make_record(2, make_response(kind="text/html charset=utf-8", body=make_html(2, "déjà vu " * 40))),
+        make_record(3, make_response(kind='"text/html"', body=make_html(3).decode().encode("utf-16-be"))),
+        make_record(4, make_response(kind="*/*", body=make_html(4).decode().encode("utf-16-le"))),
+        make_record(5, make_response(kind="text/xml", body=b"<?xml version='1.0'?>" + make_html(5))),
+        make_record(6, make_response(kind="text/xml", body=b"<?xml version='1.0'?><rss>not a page</rss>")),
+        make_record(7, make_response(kind="application/octet-stream", body=make_html(7))),
+        make_record(8, make_response(kind="text/plain; charset=utf-16le", body="Привет".encode("utf-16-le"))),
+        make_record(9, make_response(kind="text/plain", body=make_html(9))),
+        make_record(10, make_response(kind="text/plain", body=b"PK\x03\x04\x14\0\x06\0")),
+    ]
+    (tmp_path / "a.warc").write_bytes(b"".join(records))
+    found = read_batches(tmp_path)
+    texts = get_documents(found)
+    assert {name: document.title for name, document in texts.items()} == {
+        **{name: f"Fox {name}" for name in "12345"},
+        **dict.fromkeys("89", ""),
+    }
+    assert "déjà vu déjà vu" in texts["2"].text
+    assert texts["8"].text == "Привет"
+    assert texts["9"].text.startswith("<!DOCTYPE html>")
+    assert count_reasons(found) == {"not_text": 1}
+    assert sum((Counter(dict(batch.counts)) for batch in found), Counter[str]()) == {"warc_skipped_type": 2}
