@@ -6,12 +6,14 @@ import bz2
 import gzip
 import io
 import lzma
+import random
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lz4.frame
 import pytest
@@ -203,4 +205,106 @@ def test_members_of_a_zip_and_a_zip_bomb(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_split_name(name: str, expected: tuple[str, str]) -> None:
+    assert split_name(name) == expected
+
+
+@pytest.mark.parametrize("compression", COMPRESSED)
+def test_bytes_behind_the_end_are_described_not_read(compression: str) -> None:
+    file = open_bytes(PACK[compression](b"one\n") + b"garbage behind the end")
+    assert decompress(file, compression).read() == b"one\n"
+    assert "bytes behind the end" in file.trailing
+    clean = open_bytes(PACK[compression](b"one\n") * 2)
+    assert decompress(clean, compression).read() == b"one\none\n"
+    assert not clean.trailing
+
+
+@pytest.mark.parametrize("compression", [".gz", ".xz"])
+@pytest.mark.parametrize("n_zeros", [4, 512, 200_000])
+def test_padding_between_and_behind_frames_is_legal(compression: str, n_zeros: int) -> None:
+    pack, zeros = PACK[compression], bytes(n_zeros)
+    file = open_bytes(pack(b"one ") + zeros + pack(b"two") + zeros)
+    assert decompress(file, compression).read() == b"one two"
+    assert not file.trailing
+
+
+@pytest.mark.parametrize("compression", COMPRESSED)
+@pytest.mark.parametrize("size", [1, 40, 3_000])
+def test_everything_before_a_break_is_read(compression: str, size: int) -> None:
+    """Blocks are decompressed as soon as they are complete; with two frames that is at least the first one."""
+    pack, first = PACK[compression], random.Random(1).randbytes(size)
+    stream = decompress(open_bytes(pack(first) + pack(b"second")[:-2]), compression)
+    pieces = read_until_broken(iter(lambda: stream.read1(1_000), b""))
+    assert b"".join(pieces).startswith(first)
+
+
+def read_until_broken(items: Iterator[Any]) -> list[Any]:
+    """Return the items before the break."""
+    found: list[Any] = []
+
+    def read() -> None:
+        found.extend(items)
+
+    with pytest.raises(BROKEN):
+        read()
+    return found
+
+
+def test_an_lzma_file_of_the_old_format_is_read() -> None:
+    data = lzma.compress(b"old", format=lzma.FORMAT_ALONE)
+    assert decompress(open_bytes(data), split_name("a.txt.lzma")[1]).read() == b"old"
+
+
+def test_skippable_frames_are_skipped() -> None:
+    skippable = b"\x50\x2a\x4d\x18" + (3).to_bytes(4, "little") + b"abc"
+    for compression in (".zst", ".lz4"):
+        file = open_bytes(skippable + PACK[compression](b"one ") + skippable + PACK[compression](b"two"))
+        assert decompress(file, compression).read() == b"one two"
+        assert not file.trailing
+
+
+def test_a_long_window_needs_the_setting() -> None:
+    params = zstandard.ZstdCompressionParameters.from_level(1, window_log=28)
+    packer = zstandard.ZstdCompressor(compression_params=params).compressobj()  # without a size: the window is declared
+    data = packer.compress(b"text") + packer.flush()
+    with pytest.raises(BROKEN, match="max_window_bytes"):
+        decompress(open_bytes(data), ".zst").read()
+    assert decompress(open_bytes(data), ".zst", 1 << 28).read() == b"text"
+
+
+@pytest.mark.parametrize("compression", PACK)
+def test_members_before_a_break_are_complete(compression: str) -> None:
+    files = {f"{number}.txt": random.Random(number).randbytes(700) for number in range(9)}
+    data = make_tar(files)
+    packed = PACK[compression](data[:-8_000]) if compression in ("", ".bz2") else PACK[compression](data)[:-3_000]
+    members = read_members(open_bytes(packed), ".tar", compression)
+    found = dict(read_until_broken((member.name, member.read().read()) for member in members))
+    assert len(found) >= (4 if compression in ("", ".gz", ".bz2") else 0)
+    assert found.items() <= files.items()
+
+
+def test_a_broken_header_is_no_end_of_an_archive() -> None:
+    data = bytearray(make_tar({"a.txt": b"one", "b.txt": b"two"}))
+    data[1_024 + 150] ^= 0x55  # in the checksum of the second header
+    found = list[str]()
+    with pytest.raises(BROKEN, match="broken or clipped"):
+        found.extend(member.name for member in read_members(open_bytes(bytes(data)), ".tar", ""))
+    with pytest.raises(BROKEN, match="broken or clipped"):
+        list(read_members(open_bytes(bytes(data[:1_024])), ".tar", ""))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("x.tbz2", (".tar", ".bz2")),
+        ("x.TXZ", (".tar", ".xz")),
+        ("x.tzst", (".tar", ".zst")),
+        ("x.tar.bz2", (".tar", ".bz2")),
+        ("x.jsonl.zstd", (".jsonl", ".zst")),
+        ("x.tgz.gz", (".tgz", ".gz")),
+        ("c4-train.00000-of-01024.json.gz", (".json", ".gz")),
+        ("a.b/c", ("", "")),
+        ("a.tgz/c.txt", (".txt", "")),
+    ],
+)
+def test_endings_of_archives_and_aliases(name: str, expected: tuple[str, str]) -> None:
     assert split_name(name) == expected
