@@ -7,7 +7,7 @@ pages with prose it keeps 90 kB that trafilatura drops (headings, lists of publi
 70 randomly drawn lines are main text), and misses 88 bytes of trafilatura's; its own rule that treats most `<ul>` near the root as
 menus is corrected here (6 kB of the 90).
 Time: O(n) for real pages. Memory, measured: 7 times the page while it is parsed, 60 times for one that consists of tags only.
-Charset: pipeline/download/pages/charsets.py.
+Charsets: pipeline/download/pages/charsets.py; superscripts: superscripts.py.
 Covers (hostile input): pages whose nesting or attributes would stall the parser (`PageError`). Does not cover: text that scripts
 would write; a license that applies to a part of the page only is taken for the whole.
 """
@@ -21,6 +21,7 @@ from resiliparse.parse.html import HTMLTree
 
 from pipeline.download.pages.charsets import decode, find_wide_encoding
 from pipeline.download.pages.html_shape import Shape, measure_shape
+from pipeline.download.pages.superscripts import mark_scripts, remove_marks, render_scripts
 from pipeline.download.pages.web_licenses import UNKNOWN, combine_licenses
 
 MAX_DEPTH = 1_000
@@ -48,13 +49,15 @@ def read_html(body: bytes, charset: str = "") -> WebPage:
     """Extract the main text of an HTML page. Raise `PageError` if it would stall the parser."""
     if find_wide_encoding(body, charset):
         body, charset = decode(body, charset).encode(), "utf-8"
+    body = mark_scripts(body)
     shape = measure_shape(body)
     if shape.depth > MAX_DEPTH or shape.attributes > MAX_ATTRIBUTES:
         raise PageError(f"nested {shape.depth} deep, {shape.attributes} attributes in a tag")
     tree = HTMLTree.parse(decode(_protect_lists(body, shape), charset))
     text = extract_plain_text(tree, main_content=True, alt_texts=False)
     license = _find_license(tree) if shape.has_license else UNKNOWN
-    return WebPage(_clean(text), " ".join(_clean(tree.title or "").split()), license)
+    title = remove_marks(_clean(tree.title or ""))
+    return WebPage(render_scripts(_clean(text)), " ".join(title.split()), license)
 
 
 def read_plain(body: bytes, charset: str = "") -> WebPage:

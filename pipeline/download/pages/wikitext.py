@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from mwparserfromhell.parser import ParserError, tokens
 from mwparserfromhell.parser._tokenizer import CTokenizer  # pyright: ignore[reportMissingImports]
 
+from pipeline.download.pages.superscripts import END, REFERENCE, SUB, SUP, has_reference_attribute, render_scripts
 from pipeline.download.pages.unclosed_markup import count_unclosed
 
 # Names of the namespaces 6 and 14 in every wiki, and aliases that dumps don't list.
@@ -50,16 +51,20 @@ BLOCK_TAGS = frozenset(
 )
 CODE_TAGS = frozenset(("pre", "source", "syntaxhighlight"))
 TEX_TAGS = frozenset(("math", "chem", "ce"))
+SCRIPT_TAGS = {"sup": SUP, "sub": SUB}
 LITERAL_TAGS = TEX_TAGS | {"nowiki"}
 BREAKS = frozenset(("br", "hr", "p"))
 
 # Control characters of the folded text, before the layout; XML cannot contain them and `convert_wikitext` removes them.
 NOTHING, HEADING, ITEM, VERBATIM = "\x00", "\x01", "\x02", "\x03"
-CONTROLS = re.compile("[\x00-\x03]")
+CONTROLS = re.compile("[\x00-\x07]")  # and those of superscripts
 SWITCH = re.compile(r"__[A-Z]+__")  # behaviour switches such as __NOTOC__
 EMPTY_BRACKETS = re.compile(r" ?\([\s,;:]*\)")  # left by a dropped template, as in `({{lang-de|Haus}})`
 OPENED_BRACKET = re.compile(r"\([\s,;]+")
 QUOTES = re.compile("('{2,})")
+BROKEN_TAG = re.compile(
+    r"(</?[A-Za-z]{1,20})[\r\n]\s*(?=(?:[\w-]+\s*=[^<>]{0,500})?/?>)"
+)  # the tokenizer wants a space
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*|simple")
 
 MAX_PARSER_STEPS = 20_000_000  # unclosed markup × length: seconds at worst; 5.9 MB of Wikipedia have 491,343 at most
@@ -79,7 +84,7 @@ class _Frame(NamedTuple):
 
     outside: list[str]
     name: str  # of a tag; the title of a link
-    level: int = 0  # of a heading; 1: an external link in brackets
+    level: int = 0  # of a heading; 1: an external link in brackets, or the mark of a reference
 
 
 def convert_wikitext(wikitext: str, hidden: frozenset[str] = FILE_NAMES) -> str:
@@ -89,13 +94,14 @@ def convert_wikitext(wikitext: str, hidden: frozenset[str] = FILE_NAMES) -> str:
     """
     if CONTROLS.search(wikitext):
         wikitext = CONTROLS.sub("", wikitext)
+    wikitext = BROKEN_TAG.sub(r"\1 ", wikitext)
     if _is_slow(wikitext):
         raise WikitextError("too much markup is opened and not closed")
     try:
         parsed = CTokenizer().tokenize(wikitext, 0, True)
     except ParserError as error:
         raise WikitextError(str(error)) from error
-    return lay_out(_fold(parsed, hidden))
+    return lay_out(render_scripts(_fold(parsed, hidden)))
 
 
 def _is_slow(wikitext: str) -> bool:
@@ -208,13 +214,13 @@ class _Fold:
         self.pieces.append(CONTROLS.sub("", html.unescape(f"&{name};")))
 
     def open_tag(self, token: Any) -> None:
-        name, is_open = self.read_tag_head()
+        name, attributes, is_open = self.read_tag_head()
         markup = token.get("wiki_markup") or ""
         if is_open:
             if name in HIDDEN_TAGS or markup == "{|":
                 self.skip(_TagOpenOpen, _TagCloseClose, _TagCloseSelfclose)
             else:
-                self.push(name)
+                self.push(name, int(name == "sup" and has_reference_attribute(attributes)))
         elif markup in ("*", "#"):
             self.pieces.append(ITEM)
         elif not markup and name == "li":
@@ -222,9 +228,9 @@ class _Fold:
         elif markup.startswith("-") or name in BREAKS:
             self.pieces.append("\n")
 
-    def read_tag_head(self) -> tuple[str, bool]:
-        """Return (name of the tag, whether contents follow); attributes, with the tags inside them, are skipped."""
-        name, depth, has_attributes = "", 0, False
+    def read_tag_head(self) -> tuple[str, str, bool]:
+        """Return (name of the tag, the text of its attributes, whether contents follow); tags inside attributes are skipped."""
+        name, attributes, depth, has_attributes = "", "", 0, False
         for token in self.tokens:
             kind = type(token)
             if kind is _TagOpenOpen:
@@ -232,14 +238,16 @@ class _Fold:
             elif depth:
                 depth -= kind in (_TagCloseClose, _TagCloseSelfclose)
             elif kind is _TagCloseOpen:
-                return name, True
+                return name, attributes, True
             elif kind is _TagCloseSelfclose:
-                return name, False
+                return name, attributes, False
             elif kind is tokens.TagAttrStart:
                 has_attributes = True
-            elif kind is _Text and not has_attributes:
+            elif kind is _Text and has_attributes:
+                attributes += token["text"]
+            elif kind is _Text:
                 name += token["text"].strip().lower()
-        return name, False
+        return name, attributes, False
 
     def close_tag(self) -> None:
         inside, frame = self.pop()
@@ -249,6 +257,8 @@ class _Fold:
             inside = inside.replace("''", f"'{NOTHING}'")  # literal apostrophes, neither bold nor italic
         if name in TEX_TAGS:
             inside = f"${' '.join(inside.split())}$" if inside.strip() else ""
+        elif name in SCRIPT_TAGS:
+            inside = f"{REFERENCE if frame.level else SCRIPT_TAGS[name]}{inside}{END}"
         elif name in CODE_TAGS:
             inside = "".join(f"\n{VERBATIM}{line}" for line in inside.strip("\n").split("\n")) + "\n"
         elif name == "li":
