@@ -30,12 +30,12 @@ _VERSION_CUE = re.compile(  # directly before the number
     rb"|\xd0\xb2\xd0\xb5\xd1\x80\xd1\x81\xd0\xb8\xd1\x8f |\xe7\x89\x88\xe6\x9c\xac\W?|==|>=|<=|~=|\xc2\xa7 ?)\Z"
 )
 _ADDRESS_CUE = re.compile(
-    rb"(?i)(?:(?<![<\w])(?:ip|ips|ipv4|ipv6|inet6?|addr|address|addresses|hosts?|hostname|localhost|loopback|servers?|dns|nameservers?|ping"
+    rb"(?i)(?:(?<![<A-Za-z0-9])(?:ip|ips|ipv4|ipv6|inet6?|addr|address|addresses|hosts?|hostname|localhost|loopback|servers?|dns|nameservers?|ping"
     rb"|gateway|routers?|peers?|subnet|netmask|network|proxy|ssh|telnet|curl|wget|connect(?:ed|ing|ion|ions)?|listen(?:s|ing)?|bind"
     rb"|login|visitor|client|clients|node|remote|block(?:ed)?|bann?(?:ed)?|firewall|vpn|adresse|direcci\xc3\xb3n|adresy?|indirizzo"
     rb"|\xd0\xb0\xd0\xb4\xd1\x80\xd0\xb5\xd1\x81)\b"
     rb"(?:\W{0,4}\b(?:is|are|was|at|of|on|to|the|a|an|and|or|via|from|for|by|with|number|ip|ipv4|address|addresses|addr|server|host"
-    rb"|port|ist|est|es|com|v4|[46])\b){0,4}[^\w\n]{0,5}(?:"
+    rb"|port|ist|est|es|com|v4|[46])\b){0,4}[^A-Za-z\n]{0,24}(?:"
     + _QUAD
     + rb"(?:\W{1,3}|,? (?:and|or|to) )){0,3}|://\S{0,40}|\w@)\Z"
 )

@@ -12,9 +12,10 @@ from stdnum import iban, luhn, numdb
 
 from pipeline.filter.pii.spans import Span, ends_here, extract_digits
 
-_CARD = re.compile(rb"\d{4}([ -])(?:\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{6}\1\d{4,5})|\d{12,19}")
+_CARD = re.compile(rb"\d{4}([ .-])(?:\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{6}\1\d{4,5})|\d{12,19}")
 _CARD_CUE = re.compile(
-    rb"(?i)(?<![<\w])(?:cards?|visa|master ?card|amex|american express|discover|maestro|debit|credit)\W"
+    rb"(?i)(?<![<\w])(?:cards?|cc|visa|master ?card|amex|american express|discover|maestro|jcb|diners(?: club)?|debit|credit"
+    rb"|(?:kredit)?karten?|kartennummer|carte|tarjeta|carta|cart\xc3\xa3o|kaart|karta)\W"
 )
 
 
@@ -22,18 +23,22 @@ _CALL = re.compile(rb"\w\(\Z")
 
 
 def find_card(window: bytes, at: int) -> Span | None:
-    """Return the span of 13 to 19 digits with an issuer's prefix and length (ISO/IEC 7812) and a valid Luhn check digit.
+    """Return the span of 12 to 19 digits with an issuer's prefix and length (ISO/IEC 7812) and a valid Luhn check digit.
 
     Without separators (1 in 10 identifiers passes the Luhn check) only 15 and 16 digits match, not after `=` or `/`, not as an
-    argument, and not if nearly all digits are equal, unless a word like "card" precedes.
+    argument, and not if nearly all digits are equal, unless a word like "card" precedes; after such a word a valid check digit is
+    enough for any issuer.
     """
     found = _CARD.match(window, at)
     if found is None or not ends_here(window, found.end()):
         return None
     number = extract_digits(found.group())
-    if not _has_issuer(number) or not luhn.is_valid(number.decode()):
+    has_cue = _CARD_CUE.search(window, max(0, at - 40), at) is not None
+    if not luhn.is_valid(number.decode()) or not (_has_issuer(number) or (has_cue and len(set(number)) > 3)):
         return None
-    if found.group(1) is None and not _CARD_CUE.search(window, max(0, at - 40), at):
+    if number.endswith(b"000000000"):
+        return None
+    if found.group(1) is None and not has_cue:
         if len(number) not in (15, 16) or window[max(0, at - 1) : at] in (b"=", b"/", b"+", b"."):
             return None
         if len(set(number[1:])) < 3 or number.endswith(b"000000") or _CALL.search(window, 0, at):
@@ -50,27 +55,30 @@ def _has_issuer(number: bytes) -> bool:
         or (two in (34, 37) and size == 15)  # American Express
         or ((four == 6011 or 644 <= three <= 649 or two == 65) and 16 <= size <= 19)  # Discover
         or (3528 <= four <= 3589 and 16 <= size <= 19)  # JCB
+        or (four in (1800, 2131) and size == 15)  # JCB's older form
         or ((300 <= three <= 305 or two in (36, 38, 39)) and 14 <= size <= 19)  # Diners Club
         or (two == 62 and 16 <= size <= 19)  # UnionPay
-        or (two in (50, 56, 57, 58) and 12 <= size <= 19)  # Maestro
+        or ((two in (50, 56, 57, 58) or four in (6304, 6759, 6761, 6762, 6763)) and 12 <= size <= 19)  # Maestro
     )
 
 
-_IBAN = re.compile(rb"[A-Z]{2}\d{2}(?:[A-Z0-9]{11,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?)")
+_IBAN = re.compile(rb"(?i)[A-Z]{2}\d{2}(?:[A-Z0-9]{11,30}|(?:([ -])[A-Z0-9]{1,30}(?:\1[A-Z0-9]{1,30}){0,8}))")
 
 
 def find_iban(window: bytes, at: int) -> Span | None:
-    """Return the span of an IBAN (ISO 13616), plain or in groups of four: length and form by country, check digits mod 97."""
+    """Return the span of an IBAN (ISO 13616), plain or in groups, in either case: length and form by country, mod 97."""
     found = _IBAN.match(window, at)
-    size = _get_iban_size(found.group()[:2].decode()) if found is not None else 0
+    size = _get_iban_size(found.group()[:2].decode().upper()) if found is not None else 0
     if found is None or not size:
         return None
-    text, stop = found.group(), found.end()
-    if b" " in text:  # capitals that follow may have been matched as a part of it
-        text = text[: size + (size - 1) // 4]
-        stop = at + len(text)
-    number = text.replace(b" ", b"").decode()
-    is_whole = len(number) == size and not text.endswith(b" ") and not window[stop : stop + 1].isalnum()
+    stop = found.end()
+    if found.group(1):  # words that follow may have been matched as a part of it
+        n, stop = 0, at
+        while n < size and stop < found.end():
+            n += window[stop : stop + 1].isalnum()
+            stop += 1
+    number = window[at:stop].translate(None, b" -").decode().upper()
+    is_whole = len(number) == size and not window[stop : stop + 1].isalnum()
     return (at, stop) if is_whole and iban.is_valid(number, check_country=False) else None
 
 

@@ -178,6 +178,12 @@ def _is_upper(byte: int) -> bool:  # pragma: no cover (compiled)
 
 
 @numba.njit(nogil=True)
+def _is_letter(byte: int) -> bool:  # pragma: no cover (compiled)
+    """Return whether the byte is A to Z or a to z."""
+    return 97 <= byte | 32 <= 122
+
+
+@numba.njit(nogil=True)
 def _is_digit(byte: int) -> bool:  # pragma: no cover (compiled)
     """Return whether the byte is 0 to 9."""
     return 48 <= byte <= 57
@@ -186,17 +192,23 @@ def _is_digit(byte: int) -> bool:  # pragma: no cover (compiled)
 @numba.njit(nogil=True)
 def _match_word(data: Bytes, stop: int, i: int, j: int) -> int:  # pragma: no cover (compiled)
     """Return WORD for letters followed by digits: IBAN, National Insurance number, NIE, codice fiscale."""
+    size = j - i
+    if (
+        size >= 4
+        and _is_digit(data[i + 2])
+        and _is_digit(data[i + 3])
+        and _is_letter(data[i])
+        and _is_letter(data[i + 1])
+    ):
+        if 15 <= size <= 34 or (size == 9 and _is_upper(data[i])):
+            return WORD
+        is_group = size == 4 and j + 12 <= stop and (data[j] == 32 or data[j] == 45)
+        return WORD if is_group and (_is_letter(data[j + 1]) or _is_digit(data[j + 1])) else 0
     n_upper = 0
     while i + n_upper < j and _is_upper(data[i + n_upper]):
         n_upper += 1
     if i + n_upper >= j or not _is_digit(data[i + n_upper]):
         return 0
-    size = j - i
-    if n_upper == 2 and size >= 4 and _is_digit(data[i + 3]):
-        if size == 9 or 15 <= size <= 34:
-            return WORD
-        if size == 4 and j + 5 <= stop and data[j] == 32 and (_is_upper(data[j + 1]) or _is_digit(data[j + 1])):
-            return WORD
     return WORD if (n_upper == 1 and size == 9 and 88 <= data[i] <= 90) or (n_upper == 6 and size == 16) else 0
 
 
