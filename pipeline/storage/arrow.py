@@ -10,11 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 import pyarrow as pa
 from pyarrow import ipc
 
 from pipeline.frame.errors import UserError
+from pipeline.storage.values import iterate_rows
+
+BATCH_ROWS = 2_048
+FILE_MAGIC = b"ARROW1"
 
 
 def make_tokens_schema(dtype: pa.DataType) -> pa.Schema:
@@ -78,6 +83,23 @@ def read_stream(path: Path) -> Iterator[pa.RecordBatch]:
         while file.tell() < size:
             with ipc.open_stream(file) as stream:
                 yield from stream
+
+
+def read_arrow_rows(stream: IO[bytes], columns: Sequence[str]) -> Iterator[dict[str, object]]:
+    """Yield the rows of an Arrow file or stream from any source that can seek, with those of `columns` that it has
+    (`values.iterate_rows`). Memory: a batch. Raises `pa.ArrowException` or `OSError` for a broken file."""
+    is_file = stream.read(len(FILE_MAGIC)) == FILE_MAGIC
+    stream.seek(0)
+    schema = ipc.open_file(stream).schema if is_file else ipc.open_stream(stream).schema
+    stream.seek(0)
+    tops = {name if name in schema.names else name.split(".")[0] for name in columns}
+    fields = [at for at, name in enumerate(schema.names) if name in tops] or [0]  # none would mean all
+    options = ipc.IpcReadOptions(included_fields=fields[: len(schema.names)])
+    reader: Any = ipc.open_file(stream, options=options) if is_file else ipc.open_stream(stream, options=options)
+    batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
+    for batch in batches:
+        for start in range(0, batch.num_rows, BATCH_ROWS):
+            yield from iterate_rows(batch[start : start + BATCH_ROWS], columns, schema.names, is_checked=False)
 
 
 def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> list[int]:

@@ -75,8 +75,11 @@ def number_lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, stripped
 
 
-def split_lines(stream: IO[bytes], max_bytes: int = 0) -> Iterator[tuple[int, bytes | None]]:
-    """Yield number and UTF-8 bytes of each line that is not blank; None instead of one of more than `max_bytes` (0: no limit).
+def split_lines(
+    stream: IO[bytes], max_bytes: int = 0, *, has_blank: bool = False
+) -> Iterator[tuple[int, bytes | None]]:
+    """Yield number and UTF-8 bytes of each line; None instead of one of more than `max_bytes` (0: no limit). Blank lines are
+    skipped unless `has_blank` is true.
 
     The bytes of a line are not checked, so that the caller can go on behind an invalid one. Raises `UnicodeError` for UTF-16
     without a mark, and whatever the stream raises, after all lines that are complete before the break.
@@ -95,21 +98,20 @@ def split_lines(stream: IO[bytes], max_bytes: int = 0) -> Iterator[tuple[int, by
                 if is_too_long or (max_bytes and len(line) > max_bytes):
                     yield number, None
                     is_too_long = False
-                elif line := _strip_marks(line):
+                elif (line := _strip_marks(line)).strip() or has_blank:
                     yield number, line
         n_held += len(rest)
         held = [] if max_bytes and n_held > max_bytes else [*held, rest]
     if max_bytes and n_held > max_bytes:
         yield number + 1, None
-    elif line := _strip_marks(b"".join(held)):
+    elif (line := _strip_marks(b"".join(held))).strip():
         yield number + 1, line
 
 
 def _strip_marks(line: bytes) -> bytes:
-    """Return the line without marks at its start; nothing if it is blank."""
     while line.startswith(codecs.BOM_UTF8):
         line = line[len(codecs.BOM_UTF8) :]
-    return line if line.strip() else b""
+    return line
 
 
 def read_utf8(stream: IO[bytes]) -> Iterator[bytes]:

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.frame.errors import UserError
+from pipeline.storage.values import iterate_rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -124,23 +125,14 @@ def report_unreadable(path: Path) -> Generator[None]:
 
 
 def read_parquet_stream(stream: IO[bytes], columns: Sequence[str]) -> Iterator[dict[str, object]]:
-    """Yield the rows of a Parquet file from any source, with those of `columns` that it has (all columns if it has none of these);
-    `a.b` is the field b of a. Text that is not UTF-8 is returned as bytes. Memory: one batch and `STREAM_BYTES` per column, for any
-    row group size. Raises `pa.ArrowException` or `OSError` for a broken file."""
+    """Yield the rows of a Parquet file from any source, with those of `columns` that it has (`values.iterate_rows`); other columns
+    are not read. Memory: one batch and `STREAM_BYTES` per column, for any row group size. Raises `pa.ArrowException` or `OSError`
+    for a broken file."""
     with pq.ParquetFile(stream, buffer_size=STREAM_BYTES) as file:
-        leaves = [f"{file.schema.column(at).path}." for at in range(len(file.schema))]
-        names = [name for name in columns if any(leaf.startswith(f"{name}.") for leaf in leaves)] or None
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
-            values = [_to_python_values(column) for column in batch.columns]
-            for row in zip(*values, strict=True):
-                yield dict(zip(batch.schema.names, row, strict=True))
-
-
-def _to_python_values(column: pa.Array) -> list[object]:
-    try:
-        return column.to_pylist()
-    except UnicodeDecodeError:
-        return column.cast(pa.large_binary()).to_pylist()
+        leaves = [file.schema.column(at).path for at in range(len(file.schema))]
+        wanted = [name for name in columns if any(f"{leaf}.".startswith(f"{name}.") for leaf in leaves)]
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
+            yield from iterate_rows(batch, columns, file.schema_arrow.names, is_checked=True)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
