@@ -21,6 +21,12 @@ from pipeline.filter.params import C4, FineWeb
 from pipeline.params import load_params
 
 LANGUAGES = ROOT / "data" / "seed" / "languages"
+UNSPACED = {
+    "ja",
+    "lo",
+    "th",
+    "zh",
+}  # without spaces between words: we cut words there, datatrove's English tokenizer does not
 NOTICES = (
     "This site uses cookies to make your visit better.",
     "Please enable JavaScript to see this page.",
@@ -82,7 +88,8 @@ def present(step: FilterStep | None) -> FilterStep:
 def documents(n: int, seed: int = 1) -> list[str]:
     """Make web pages of up to about 600 words."""
     rng = random.Random(seed)
-    sentences = {path.stem: path.read_text(encoding="utf-8").splitlines() for path in sorted(LANGUAGES.glob("*.txt"))}
+    paths = [path for path in sorted(LANGUAGES.glob("*.txt")) if path.stem not in UNSPACED]
+    sentences = {path.stem: path.read_text(encoding="utf-8").splitlines() for path in paths}
     return [_document(rng, sentences["en" if rng.random() < 0.85 else rng.choice([*sentences])]) for _ in range(n)]
 
 

@@ -21,14 +21,31 @@ from pipeline.text.columns import Bytes
 SYMBOL, SPACE, LETTER, DIGIT, SOLO, PICTOGRAPH = 0, 1, 2, 3, 4, 5
 ABOVE = 0x10000  # what `decode` returns for every code point above the Basic Multilingual Plane
 
-_SPACELESS = (
-    (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
-    (0x1000, 0x109F),  # Burmese
-    (0x1780, 0x17FF),  # Khmer
-    (0x3040, 0x31FF),  # kana, Bopomofo, and their extensions
-    (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF),  # Han
-    (0xF900, 0xFAFF),
+# Scripts that do not separate words by spaces: the range and the kind of its letters.
+HAN, KATAKANA, THAI, KHMER, TIBETAN = 1, 2, 3, 4, 5
+UNSPACED_SCRIPTS = (
+    (0x0E00, 0x0EFF, THAI),  # Thai, Lao
+    (0x0F00, 0x0FFF, TIBETAN),
+    (0x1000, 0x109F, KHMER),  # Burmese
+    (0x1780, 0x17FF, KHMER),
+    (0x1950, 0x19DF, KHMER),  # Tai Le, New Tai Lue
+    (0x1A20, 0x1AAF, KHMER),  # Tai Tham
+    (0x1B00, 0x1B7F, KHMER),  # Balinese
+    (0x3005, 0x3006, HAN),  # signs for a repeated character and for "closed"
+    (0x3040, 0x309F, HAN),  # hiragana
+    (0x30A0, 0x30FF, KATAKANA),
+    (0x3100, 0x312F, HAN),  # Bopomofo
+    (0x3190, 0x31EF, HAN),
+    (0x31F0, 0x31FF, KATAKANA),
+    (0x3400, 0x4DBF, HAN),
+    (0x4E00, 0x9FFF, HAN),
+    (0xA980, 0xA9DF, KHMER),  # Javanese
+    (0xA9E0, 0xA9FF, KHMER),  # Burmese
+    (0xAA00, 0xAA5F, KHMER),  # Cham
+    (0xAA60, 0xAA7F, KHMER),  # Burmese
+    (0xAA80, 0xAADF, THAI),  # Tai Viet
+    (0xF900, 0xFAFF, HAN),
+    (0xFF66, 0xFF9F, KATAKANA),  # half-width
 )
 
 
@@ -48,9 +65,9 @@ def build_char_classes() -> Bytes:
             classes[point] = SPACE
         elif category == "So" and 0x2600 <= point < 0x2800:
             classes[point] = PICTOGRAPH
-    for first, last in _SPACELESS:
-        spaceless = classes[first : last + 1]
-        spaceless[spaceless == LETTER] = SOLO
+    for first, last, _ in UNSPACED_SCRIPTS:
+        unspaced = classes[first : last + 1]
+        unspaced[unspaced == LETTER] = SOLO
     return classes
 
 

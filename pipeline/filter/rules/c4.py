@@ -22,8 +22,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.filter.decisions import CHANGED, Scored
-from pipeline.filter.words.char_flags import BREAKS_LINE, NUMERAL, SPACE, CharFlags, load_char_flags
+from pipeline.filter.words.char_flags import BREAKS_LINE, NUMERAL, SPACE, UNSPACED, CharFlags, load_char_flags
 from pipeline.filter.words.known_words import load_known_words
+from pipeline.filter.words.unspaced import find_unspaced_end
 from pipeline.filter.words.words import IS_END, IS_PUNCTUATION, cut_words, strip_whitespace
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, Rows, from_utf8, to_utf8
 from pipeline.text.compiled import decode, leaf
@@ -154,7 +155,8 @@ def count_sentences(
 def _scan_words(
     data: Bytes, start: int, stop: int, table: CharFlags, lines: Rows
 ) -> tuple[int, int]:  # pragma: no cover (compiled)
-    """Return (words between white space, code points of the longest); stop once more words can't matter."""
+    """Return (words, code points of the longest); stop once more words can't matter. Words are separated by white space, or cut
+    where their script has none."""
     n, chars, longest = 0, 0, 0
     is_short = stop - start <= lines[0]
     i = start
@@ -165,6 +167,9 @@ def _scan_words(
         else:
             point, width = decode(data, i)
             is_space = table[point] & SPACE != 0
+            if table[point] & UNSPACED:
+                n, chars, i = n + 1, 0, find_unspaced_end(data, i, stop, table)
+                continue
         if is_space:
             chars = 0
         else:

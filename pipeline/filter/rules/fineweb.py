@@ -5,7 +5,7 @@ In: a column of texts. Out: one score per document and rule. Lines are separated
 - `punctuated_line_frac`: lines whose last character ends a sentence (Unicode's Sentence_Terminal; a space after it hides it).
 - `short_line_frac`: lines of at most `short_line_chars` code points.
 - `repeated_line_char_frac`: characters in lines that occurred before, as a fraction of all characters but newlines.
-- `newline_word_frac`: newlines per word, where separate punctuation counts as a word (pipeline/filter/words/words.py).
+- `newline_word_frac`: newlines per word as pipeline/filter/words/words.py finds them, where separate punctuation counts as a word.
 
 Definitions are datatrove's; a text without lines has 0 everywhere and is dropped by `punctuated_line_frac`. Time: about 6 ns per
 byte, 1 ns if the words are counted already. Memory: 33 bytes per word of the longest document.

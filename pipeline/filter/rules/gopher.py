@@ -1,8 +1,8 @@
 """Gopher's rules over a column of texts: quality and repetition from one tokenization (Rae et al. 2021, table A1).
 
 In: a column of texts. Out: one score per document and rule, defined in gopher_quality.py and gopher_repetition.py. The words of a
-document are found and hashed once for all rules. Time: 10 to 15 ns per byte. Memory: about 49 bytes per word of the longest
-document, and 64 for its hash table.
+document are found and hashed once for all rules; scripts without spaces are cut into words (pipeline/filter/words/unspaced.py).
+Time: 10 to 15 ns per byte. Memory: about 49 bytes per word of the longest document, and 64 for its hash table.
 """
 
 from __future__ import annotations

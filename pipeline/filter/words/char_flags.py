@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.text.letters import ABOVE
+from pipeline.text.letters import ABOVE, UNSPACED_SCRIPTS
 
 CharFlags = npt.NDArray[np.uint32]
 
@@ -23,6 +23,11 @@ CURRENCY, LETTER, SYMBOL, PUNCTUATION = 256, 512, 1024, 2048  # LETTER: str.isal
 ENDS_SENTENCE, ENDS_LINE, BREAKS_LINE, BEFORE_DOT = 4096, 8192, 16384, 32768  # a dot after BEFORE_DOT is split off
 HOST, JOINS = 65536, 131072  # allowed in a host name; `:<>=/` split a word before a letter
 NUMERAL, INNER = 262144, 524288  # Unicode's category Nd; may split a word at all (set for ASCII only)
+UNSPACED_BIT, UNSPACED = (
+    20,
+    7 << 20,
+)  # three bits: the kind of a letter of a script without spaces between words, else 0
+EXTENDS, HOLDS, SEPARATES = 1 << 23, 1 << 24, 1 << 25  # never starts such a word; never ends one; always ends one
 
 _PUNCTUATION = ",:;!?()[]{}<>_#*&…¿؟¡。？！，、；：～·।،۔؛٪"
 _QUOTES = "'\"`”“‘´’‚„»«「」『』（）〔〕【】《》〈〉〈〉⟦⟧"
@@ -63,6 +68,13 @@ _LINE_ENDS = (
     *(0x61D, 0x61E, 0x837, 0x839, 0x83D, 0x83E, 0x17D4, 0x17D5, 0x17D6),
     *(0x17D9, 0x17DA, 0x1B7D, 0x1B7E, 0x2E53, 0x2E54),
 )
+# Vowels written before their consonant, and signs that subscribe the next consonant.
+_HOLDS = (*range(0x0E40, 0x0E45), *range(0x0EC0, 0x0EC5), 0x1039, 0x17D2, 0x1A60, 0x1B44, 0xA9C0)
+_SEPARATES = (
+    0x0F0B,
+    0x0F0C,
+    0x200B,
+)  # between syllables in Tibetan; zero-width space: between words, in Khmer and others
 
 
 @cache
@@ -90,6 +102,11 @@ def load_char_flags() -> CharFlags:
     table[list(_SENTENCE_ENDS)] |= ENDS_SENTENCE | ENDS_LINE | SYMBOL
     table[list(_LINE_ENDS)] |= ENDS_LINE | SYMBOL
     table[[*range(9), 11, 12, *range(13, 32), *range(127, 160)]] |= SYMBOL
+    for first, last, kind in UNSPACED_SCRIPTS:
+        unspaced = [point for point in range(first, last + 1) if unicodedata.category(chr(point))[0] in "LM"]
+        table[unspaced] |= kind << UNSPACED_BIT
+    table[list(_HOLDS)] |= HOLDS
+    table[list(_SEPARATES)] |= SEPARATES
     table[(table & (LOWER | DIGIT)) != 0] |= BEFORE_DOT
     table[ABOVE] = ICON | OPENS | CLOSES
     return table
@@ -105,5 +122,6 @@ def _classify_char(letter: str) -> int:
     bits |= PUNCTUATION if category[0] == "P" else 0
     bits |= ICON | OPENS | CLOSES if category == "So" else 0
     bits |= NUMERAL if category == "Nd" else 0
+    bits |= EXTENDS if category[0] == "M" or category == "Lm" or letter in "\u200c\u200d" else 0
     bits |= BREAKS_LINE if len(f"a{letter}a".splitlines()) == 2 else 0
     return bits | (HOST if letter >= "¡" or (letter.isascii() and letter.isalnum()) else 0)

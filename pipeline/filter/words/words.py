@@ -3,10 +3,11 @@
 In: the bytes of a text. Out: for each word its start and end, its hash and its flags. Characters that `OPENS` and `CLOSES` flag,
 `'s`, and units after numbers are split off both ends of a run without white space. The rest is one word if it is a special word
 (pipeline/filter/words/contractions.py) or an address; otherwise it is split at dots, commas, hyphens and `:<>=/` between letters.
-Other languages are tokenized by the same rules. Time: linear, about 5 ns per byte of prose.
+Other languages are tokenized by the same rules. Where a script has no spaces between words, unspaced.py cuts words, which end other
+words like white space does. Time: linear, about 5 ns per byte of prose.
 
 Memory: arrays as long as the longest text, reused. Numba's cache checks the file of a kernel, not the files of the functions that
-it calls: after editing this file, char_flags.py or pipeline/text/letters.py, delete the `__pycache__` folders of words/ and rules/.
+it calls: after editing a file of words/ or pipeline/text/letters.py, delete the `__pycache__` folders of words/ and rules/.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pipeline.filter.words.char_flags import (
     PUNCTUATION,
     SPACE,
     SYMBOL,
+    UNSPACED,
     CharFlags,
     load_char_flags,
 )
@@ -35,6 +37,7 @@ from pipeline.filter.words.known_words import (
     hash_word,
     load_known_words,
 )
+from pipeline.filter.words.unspaced import find_unspaced_end
 from pipeline.text.columns import Bytes, Hashes, Offsets, Rows, to_utf8
 from pipeline.text.compiled import count_letters, decode, leaf
 
@@ -229,7 +232,7 @@ def cut_words(
                 i += 1
             else:
                 point, width = decode(data, i)
-                if table[point] & SPACE:
+                if table[point] & (SPACE | UNSPACED):
                     break
                 i += width
         if i > first:
@@ -238,8 +241,15 @@ def cut_words(
             for word in range(last, n):
                 hashes[word] = hash_word(data, starts[word], ends[word])
                 chars[word], kinds[word] = describe_word(data, starts[word], ends[word], table)
-        else:
-            i += decode(data, i)[1]
+            continue
+        point, width = decode(data, i)
+        if not table[point] & UNSPACED:
+            i += width
+            continue
+        i = find_unspaced_end(data, i, stop, table)
+        starts[n], ends[n], hashes[n] = first, i, hash_word(data, first, i)
+        chars[n], kinds[n] = describe_word(data, first, i, table)
+        n += 1
     return n
 
 
