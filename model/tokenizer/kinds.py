@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer, make_splitter, train_bpe
+from model.tokenizer.tokenizer import MAX_TRAINED_CHARS, SPECIAL_TOKENS, Tokenizer, make_splitter, train_bpe
 
 KINDS = ("bpe", "wordpiece", "char")
 # Prefix of a piece inside a word. WordPiece's usual "##" also occurs in text and could not be distinguished from it.
@@ -43,7 +43,7 @@ def train_wordpiece(texts: Iterable[str], vocab_size: int, pattern: str = "cl100
     _check_vocab_size(vocab_size, len(first))
     tokenizer = _make_wordpiece({})
     words = pre_tokenizers.Split(tokenizers.Regex(rf"[\s\S]{{1,{MAX_WORD_CHARS}}}"), behavior="isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([make_splitter(pattern), words])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([make_splitter(pattern, MAX_TRAINED_CHARS), words])
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         # With `inner`, which would otherwise get ids in hash-table order, so that ties were broken differently in each run.
@@ -56,7 +56,7 @@ def train_wordpiece(texts: Iterable[str], vocab_size: int, pattern: str = "cl100
     learned = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     names = list(dict.fromkeys([*first, *(token for token, _ in learned)]))[:vocab_size]
     whole = _make_wordpiece({token: index for index, token in enumerate(names)})
-    whole.pre_tokenizer = tokenizer.pre_tokenizer
+    whole.pre_tokenizer = pre_tokenizers.Sequence([make_splitter(pattern), words])
     # INNER is not in the byte-level alphabet, so it can be removed before the bytes are joined.
     whole.decoder = decoders.Sequence([decoders.Replace(INNER, ""), decoders.ByteLevel()])
     return _add_special_tokens(whole)

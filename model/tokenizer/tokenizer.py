@@ -12,7 +12,9 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import tokenizers
@@ -33,11 +35,19 @@ SPECIAL_TOKENS: tuple[str, ...] = (
 # How text is split before merging. gpt2 keeps numbers whole, cl100k splits them into one to three digits, qwen2 into single digits.
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 SPLIT_PATTERNS: dict[str, str | None] = {
     "gpt2": None,  # built into the byte-level make_splitter
     "cl100k": _WORDS + r"\p{N}{1,3}" + _REST,
     "qwen2": _WORDS + r"\p{N}" + _REST,
 }
+# A longer word (a genome, base64, a ruled line) is cut into words of this length in training only, since the trainer takes the
+# square of the longest word: 200 kB without a space took 31 seconds. Encoding does not cut it: that takes linear time.
+MAX_TRAINED_CHARS = 1000
+# Oniguruma gives up on `\s*[\r\n]+` after it has backtracked over ten million characters without a line break.
+MAX_BLANK_CHARS = 5_000_000
+_BLANK = r"\t\v\f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # `\s` without line breaks
+_NEWLINES = r"\s*[\r\n]+"  # of the patterns for which a run of white space ends at its last line break
 
 
 def _map_characters_to_bytes() -> dict[str, int]:
@@ -110,11 +120,30 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text."""
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        is_long = len(text) > MAX_BLANK_CHARS and self._words is not self._tokenizer
+        parts = cut_long_blanks(text) if is_long else [text]
+        ids: list[int] = []
+        for number, part in enumerate(parts):  # every second one is a long run of white space
+            encoder = self._words if number % 2 else self._tokenizer
+            ids += encoder.encode(part, add_special_tokens=False).ids
+        return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text, computed on all cores."""
+        if max(map(len, texts), default=0) > MAX_BLANK_CHARS:
+            return [self.encode(text) for text in texts]
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    @cached_property
+    def _words(self) -> tokenizers.Tokenizer:
+        """The tokenizer for words that are split already, or the tokenizer itself if no word is too long for its pattern."""
+        description = json.loads(self._text)
+        steps = (description["pre_tokenizer"] or {}).get("pretokenizers", [])
+        kept = [step for step in steps if _NEWLINES not in step.get("pattern", {}).get("Regex", "")]
+        if len(kept) == len(steps):
+            return self._tokenizer
+        description["pre_tokenizer"]["pretokenizers"] = kept
+        return tokenizers.Tokenizer.from_str(json.dumps(description))
 
     def decode_bytes(self, ids: Iterable[int], *, skip_special: bool = True) -> bytes:
         """Return the bytes of the ids."""
@@ -137,13 +166,25 @@ class Tokenizer:
             yield rest
 
 
+def cut_long_blanks(text: str, max_chars: int = MAX_BLANK_CHARS) -> list[str]:
+    """Cut a text around runs of white space with more than `max_chars` characters after their last line break: text, run, text …
+    A run is one word of its own, except for its last character, which belongs to the word after it."""
+    parts, at = [], 0
+    for match in re.finditer(rf"(?<![{_BLANK}])[{_BLANK}]{{{max_chars + 1},}}+(?![\r\n])", text):
+        end = match.end() if match.end() == len(text) else match.end() - 1
+        parts += [text[at : match.start()], text[match.start() : end]]
+        at = end
+    return [*parts, text[at:]]
+
+
 def train_bpe(texts: Iterable[str], vocab_size: int, pattern: str = "cl100k") -> Tokenizer:
     """Train byte-level BPE. `vocab_size` includes special tokens and the 256 bytes; a small corpus may give fewer tokens."""
     minimum = len(SPECIAL_TOKENS) + 256
     if vocab_size < minimum:
         raise ValueError(f"train_tokenizer.vocab_size must be at least {minimum}; found {vocab_size}; raise it.")
+    splitter = make_splitter(pattern)
     tokenizer = tokenizers.Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = make_splitter(pattern)
+    tokenizer.pre_tokenizer = make_splitter(pattern, MAX_TRAINED_CHARS)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -152,16 +193,20 @@ def train_bpe(texts: Iterable[str], vocab_size: int, pattern: str = "cl100k") ->
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.pre_tokenizer = splitter
     return Tokenizer(tokenizer.to_str(pretty=True))
 
 
-def make_splitter(pattern: str) -> pre_tokenizers.PreTokenizer:
-    """Return the pre-tokenizer that splits text into byte-level words. Raises: ValueError for an unknown pattern."""
+def make_splitter(pattern: str, max_chars: int | None = None) -> pre_tokenizers.PreTokenizer:
+    """Return the pre-tokenizer that splits text into byte-level words. With `max_chars`, runs of letters, digits, punctuation or
+    white space in a word have at most that many characters. Raises: ValueError for an unknown pattern."""
     if pattern not in SPLIT_PATTERNS:
         raise ValueError(
             f"train_tokenizer.pattern is unknown; found {pattern!r}; use one of {', '.join(SPLIT_PATTERNS)}."
         )
     expression = SPLIT_PATTERNS[pattern]
+    if max_chars is not None:
+        expression = (expression or _GPT2).replace("+", f"{{1,{max_chars}}}").replace("*", f"{{0,{max_chars}}}")
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=expression is None)
     if expression is None:
         return to_bytes

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.tokenizer.kinds import KINDS, train_tokenizer
-from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
+from model.tokenizer.tokenizer import (
+    SPECIAL_TOKENS,
+    SPLIT_PATTERNS,
+    Tokenizer,
+    make_splitter,
+)
 from pipeline.text.encode import check_same, make_fast_encoder
 
 TEXTS = [
@@ -91,3 +99,32 @@ def test_the_tokenizers_library_joins_word_pieces() -> None:
     plain = tokenizers.Tokenizer.from_str(TOKENIZERS["wordpiece"].text)
     for text in [*TEXTS, *HOSTILE[:-1]]:
         assert plain.decode(TOKENIZERS["wordpiece"].encode(text)) == text
+
+
+runs = st.builds(
+    lambda character, n: character * n, st.sampled_from("aB\u00e9\u4e2d1\u00b2!'\u0301 \n\r\t\u00a0"), st.integers(1, 9)
+)
+
+
+@pytest.mark.parametrize("pattern", SPLIT_PATTERNS)
+@given(text=st.lists(runs, max_size=8).map("".join), max_chars=st.integers(1, 12))
+def test_only_long_words_are_cut_for_training(pattern: str, text: str, max_chars: int) -> None:
+    """A word is at most one leading character and two runs."""
+    whole = [part for _, part in make_splitter(pattern).pre_tokenize_str(text)]
+    cut = [part for _, part in make_splitter(pattern, max_chars).pre_tokenize_str(text)]
+    assert "".join(text[start:end] for start, end in cut) == text
+    assert all(end - start <= 1 + 2 * max_chars for start, end in cut)
+    if all(end - start <= max_chars for start, end in whole):
+        assert cut == whole
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("letters", ["ACGT", " ", "!?"])
+def test_training_on_a_word_without_end_takes_linear_time(kind: str, letters: str) -> None:
+    """With the square of 60,000 characters it took two seconds, and 200,000 took 31."""
+    word = "".join(Random(1).choices(letters, k=60_000))
+    started = time.process_time()
+    tokenizer = train_tokenizer(kind, [word, *TEXTS], 800)
+    assert time.process_time() - started < 1.5
+    assert tokenizer.decode(tokenizer.encode(word)) == word
+    assert tokenizer.text == train_tokenizer(kind, [word, *TEXTS], 800).text
