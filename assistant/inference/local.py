@@ -33,6 +33,7 @@ from assistant.conversation.events import ConversationCache, Done, Event, Messag
 from model.inference.decoder import Decoder
 from model.inference.generate import Prefix, TorchPrefix
 from model.network.folder import load_model
+from model.network.hashes import FILES, check_version
 from model.network.transformer import Transformer
 from model.tokenizer.chat import (
     EncodeTurn,
@@ -85,7 +86,8 @@ class ModelEngine:
     def load(cls, folder: Path, *, device: str | None = None, weights: str | None = None) -> ModelEngine:
         """Load a model folder, by default onto the GPU if there is one. `weights` is float32 or int8 (default: MINIGPT_WEIGHTS).
 
-        Raises: ValueError for a missing or damaged folder, or an unknown format of weights.
+        Raises: ValueError for a missing or damaged folder, an unknown format of weights, or a version whose files are not those
+        that were published.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         weights = weights or os.environ.get("MINIGPT_WEIGHTS") or "float32"
@@ -98,6 +100,8 @@ class ModelEngine:
             raise ValueError(
                 f"there is no model folder; not found: {folder}; train a model (make run) or name another folder."
             )
+        if (folder.parent / FILES).exists():  # a version that was pulled from the registry
+            check_version(folder.parent)
         try:
             model, tokenizer, about = load_model(folder, device=device)
         except Exception as error:  # a damaged file fails in many ways; tokenizers raises bare Exceptions

@@ -15,7 +15,10 @@ from typing import Any
 
 PARTS = ("config.json", "model.safetensors", "tokenizer.json")
 PASSAGES = "passages.sqlite"  # the file of an index folder
-CHAMPION = Path("var/champion")  # written by `python -m pipeline.registry pull`: model/, index/ and version.json
+CHAMPION = Path(
+    "var/champion"
+)  # written by `python -m pipeline.registry pull`: model/, index/, version.json and files.json
+STATEMENT = "files.json"  # what the files of a version are; `ModelEngine.load` compares
 FINISHED = (Path("data/sft"), Path("data/pretrain"))  # latest phase first
 
 
@@ -50,6 +53,10 @@ def _choose_default_model(workspace: Path) -> tuple[Path, str]:
                 "run: python -m pipeline.registry pull"
             )
         missing = _find_missing_part(champion / "model")
+        if not missing and not (champion / STATEMENT).is_file():
+            raise ValueError(
+                f"{CHAMPION} does not state what its files are; found no {STATEMENT} in it; run: python -m pipeline.registry pull"
+            )
         if not missing:
             return champion / "model", _describe_version(champion)
         why_not_champion = f"the champion in {CHAMPION} is incomplete ({missing} is missing)"

@@ -1,4 +1,4 @@
-"""python -m pipeline.registry publish | gate | promote | rollback | pull | list: versions of the model, and the champion.
+"""python -m pipeline.registry publish | gate | promote | rollback | pull | seal | list: versions of the model, and the champion.
 
 In: the finished pipeline in this folder (dvc.lock and the files that it names). Out: one MLflow run and one version of the model
 `minigpt` per fingerprint of model, index, evaluation and params; the aliases candidate, champion and previous; the champion's
@@ -21,7 +21,7 @@ from pipeline.params import load_params
 from pipeline.registry.champion import LINK
 from pipeline.registry.listing import list_rows, make_console, make_verdict_table, make_version_table
 from pipeline.registry.promotion import NAME, judge_version, promote, pull, rollback
-from pipeline.registry.publish import publish, write_gate_report
+from pipeline.registry.publish import publish, seal, write_gate_report
 from pipeline.registry.store import MlflowStore, explain_failure, open_store
 
 REFUSED, BUSY, INTERRUPTED = 3, 75, 130
@@ -65,6 +65,12 @@ def _pull(store: MlflowStore, args: argparse.Namespace) -> tuple[int, Outcome]:
     return 0, {"version": number, "folder": str(folder)}
 
 
+def _seal(store: MlflowStore, args: argparse.Namespace) -> tuple[int, Outcome]:
+    digest = seal(store, args.version)
+    print(f"version {args.version} of {NAME} states its files now: SHA-256 {digest}", flush=True)
+    return 0, {"version": args.version, "digest": digest}
+
+
 def _list(store: MlflowStore, _args: argparse.Namespace) -> tuple[int, Outcome]:
     rows = list_rows(store, list(load_params(store.root / "params.yaml").registry.get_tolerances()))
     if rows:
@@ -80,6 +86,7 @@ COMMANDS: dict[str, Callable[[MlflowStore, argparse.Namespace], tuple[int, Outco
     "promote": _promote,
     "rollback": _rollback,
     "pull": _pull,
+    "seal": _seal,
     "list": _list,
 }
 
@@ -108,6 +115,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--version", metavar="N", help="a version number instead of an alias")
     command.add_argument("--to", type=Path, metavar="FOLDER", help="default: var/champion")
+    command = add("seal", "state what the files of a version are that was published before versions did that")
+    command.add_argument("--version", metavar="N", required=True, help="a version whose files nobody else could change")
     add("list", "list all versions, newest first")
     return parser
 

@@ -20,6 +20,7 @@ from pipeline.registry.params import Registry
 NAME = "minigpt"  # of the registered model
 ALIASES = ("champion", "candidate", "previous")
 MAX_TAG_CHARS = 5000
+DIGEST = "files_sha256"  # the tag of a version that states what its files are: the digest of the artifact files.json of its run
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,10 @@ class Store(Protocol):
     def delete_alias(self, alias: str) -> None: ...
     def read_metrics(self, version: Version) -> dict[str, float]: ...  # of evaluate
     def read_documents(self, version: Version) -> gate.DocumentLosses: ...
-    def fetch(self, version: Version, folder: Path) -> None: ...  # model/ and index/ into an empty folder
+    def fetch(
+        self, version: Version, folder: Path
+    ) -> None: ...  # model/ and index/ into an empty folder, after checking them
+    def check(self, version: Version, folder: Path) -> None: ...  # that such a folder is still what was published
 
 
 def find_version(store: Store, number: str) -> Version:
@@ -100,7 +104,9 @@ def promote(store: Store, number: str | None, force: str) -> tuple[str, str]:
     if number == current:
         message = f"version {number} is the champion already"
     else:
-        _check_promotable(find_version(store, number), current, force)
+        version = find_version(store, number)
+        _check_promotable(version, current, force)
+        _download(store, version)  # a version whose files are not as published is refused before it is the champion
         if force:
             store.set_tag(number, "forced_reason", force[:MAX_TAG_CHARS])
         if current:
@@ -144,6 +150,7 @@ def rollback(store: Store) -> str:
     if current is None or previous is None:
         found = f"champion: {current or 'none'}, previous: none"
         raise UserError("rollback: no previous champion", found, "promote another version: see `list`")
+    _download(store, find_version(store, previous))
     if current != previous:  # otherwise an earlier, interrupted rollback has already moved the alias
         store.set_tag(current, "rolled_back", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"))
         store.set_alias("champion", previous)
@@ -175,5 +182,19 @@ def pull(store: Store, alias_or_version: str, to: Path | None) -> tuple[str, Pat
         return number, champion.copy_to(to, about, fetch)
     if alias != "champion":
         raise UserError(f"pull: version {number} is not the champion", f"alias: {alias or 'none'}", "give --to FOLDER")
-    # Folders without the v were pulled before versions had an index: they are downloaded again.
-    return number, champion.install(store.root, f"v{number}-{version.tags['fingerprint'][:12]}", about, fetch)
+    folder = _download(store, version)
+    return number, champion.install(store.root, folder.name, about, fetch)
+
+
+def _download(store: Store, version: Version) -> Path:
+    """Return the folder below var/versions with the files of a version: checked if it was downloaded before, else downloaded.
+
+    It is named by the digest of the files that the version states, so that what an earlier release pulled is downloaded again.
+    """
+    digest = version.tags.get(DIGEST, "")
+    folder = store.root / champion.VERSIONS / f"v{version.number}-{digest[:12]}"
+    if folder.exists():
+        store.check(version, folder)
+    else:
+        champion.fetch_atomically(folder, lambda partial: store.fetch(version, partial))
+    return folder

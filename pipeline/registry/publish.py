@@ -7,28 +7,25 @@ report, the packaged model with the code that serves it, and the version, with t
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
+import getpass
 import shutil
 import tempfile
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlparse
 
 from pipeline.registry.champion import read_installed
+from pipeline.registry.description import describe_version
+from pipeline.registry.installed import list_files
 from pipeline.registry.lineage import Point, Publication, collect_publication, compute_fingerprint, read_lock
-from pipeline.registry.promotion import NAME, find_version
-from pipeline.registry.store import DOCUMENTS, SEARCHED, MlflowStore
+from pipeline.registry.mlflow_database import ARTIFACTS
+from pipeline.registry.package import Packaged, log_package
+from pipeline.registry.promotion import DIGEST, NAME, find_version
+from pipeline.registry.store import DOCUMENTS, MlflowStore
 from pipeline.report.facts import Champion, read_facts, read_provenance
 from pipeline.report.render import FILES, write_report
 
-MODEL = Path("data/sft")
-INDEX = Path("data/index")
 EVALUATION = Path("data/evaluate")
-AGENT = Path("assistant/inference/mlflow_agent.py")
-CODE = ("model", "assistant")
-# The packages that CODE imports; a test compares.
-SERVING = ("mlflow", "torch", "numpy", "numba", "llvmlite", "pyarrow", "safetensors", "tokenizers", "jaxtyping")
-EXAMPLE = {"input": [{"role": "user", "content": "What is 12 * 7?"}], "max_output_tokens": 32}
 
 
 class Published(NamedTuple):
@@ -47,6 +44,7 @@ class Published(NamedTuple):
 def publish(store: MlflowStore) -> Published:
     """Publish the finished pipeline. The same model, evaluation and params are the same version on every machine."""
     work = collect_publication(store.root)
+    remove_unfinished(store, work.fingerprint)
     existing = _find_number(store, work.fingerprint)
     number = existing or _create_version(store, work)
     aliases = store.read_aliases()
@@ -59,34 +57,68 @@ def publish(store: MlflowStore) -> Published:
 
 def _create_version(store: MlflowStore, work: Publication) -> str:
     experiment = _get_experiment(store)
-    for unfinished in store.client.search_runs([experiment], f"tags.fingerprint = '{work.fingerprint}'"):
-        store.client.delete_run(unfinished.info.run_id)  # of a publication that was killed before it had a version
-    tags = {**work.tags, "fingerprint": work.fingerprint}
-    with store.mlflow.start_run(experiment_id=experiment, run_name=work.fingerprint[:12], tags=tags) as run:
+    tags = {**work.tags, "fingerprint": work.fingerprint, "mlflow.source.name": "python -m pipeline.registry publish"}
+    with contextlib.suppress(OSError, KeyError):  # a container's user may have no name
+        tags["mlflow.user"] = getpass.getuser()
+    run_id: str = store.client.create_run(experiment, run_name=work.fingerprint[:12], tags=tags).info.run_id
+    try:
+        packaged = log_package(store, experiment, run_id, work.params)
         metrics = [Point(name, 0, value) for name, value in work.metrics.items()]
-        store.log_values(run.info.run_id, [*metrics, *work.curves], work.params)
-        _log_files(store, work, run.info.run_id)
-        with copy_index(store.root) as index:
-            model = store.mlflow.pyfunc.log_model(
-                name="model",
-                python_model=str(store.root / AGENT),
-                artifacts={"model": str(store.root / MODEL), "index": str(index)},
-                code_paths=[str(store.root / name) for name in CODE],
-                input_example=EXAMPLE,  # MLflow runs it twice: a model that can't answer is not published
-                pip_requirements=list_serving_requirements(store.root),
-            )
-    return _register(store, work, run.info.run_id, model)
+        store.log_values(run_id, [*metrics, *work.curves], work.params)
+        _log_files(store, work, run_id)
+        number = _register(store, work, run_id, packaged)
+    except Exception:
+        store.client.set_terminated(run_id, "FAILED")
+        raise
+    store.client.set_terminated(run_id, "FINISHED")  # last: an active run without a version was killed
+    return number
 
 
-@contextlib.contextmanager
-def copy_index(root: Path) -> Generator[Path]:
-    """Copy the part of the index that the assistant reads into a temporary folder of the same name."""
-    with tempfile.TemporaryDirectory() as parent:
-        folder = Path(parent) / INDEX.name
-        folder.mkdir()
-        for name in SEARCHED:
-            shutil.copyfile(root / INDEX / name, folder / name)
-        yield folder
+def remove_unfinished(store: MlflowStore, fingerprint: str) -> None:
+    """Remove what publications that were killed or failed have left: runs without a version, their models and their files.
+
+    In the repository's own store, which only the holder of the lock writes, those of any fingerprint; on a server, where other
+    machines may be publishing, those of this one.
+    """
+    experiment = store.client.get_experiment_by_name(NAME)
+    if experiment is None:
+        return
+    published = {version.run_id for version in store.list_versions()}
+    runs = store.client.search_runs([experiment.experiment_id], "tags.fingerprint != ''", max_results=10_000)
+    for run in runs:
+        if run.info.run_id in published:
+            if run.info.status == "RUNNING" and store.is_embedded:
+                store.client.set_terminated(run.info.run_id, "FINISHED")  # killed after its version was created
+        elif run.data.tags["fingerprint"] == fingerprint or (store.is_embedded and run.info.status != "FINISHED"):
+            _remove_run(store, str(experiment.experiment_id), run)
+
+
+def _remove_run(store: MlflowStore, experiment: str, run: Any) -> None:
+    for model in store.client.search_logged_models([experiment], f"source_run_id = '{run.info.run_id}'"):
+        _remove_artifacts(store, model.artifact_location)
+        store.client.delete_logged_model(model.model_id)
+    _remove_artifacts(store, run.info.artifact_uri)
+    store.client.delete_run(run.info.run_id)
+
+
+def _remove_artifacts(store: MlflowStore, location: str) -> None:
+    """Remove the folder of a run or model, if it is in the repository's own store."""
+    folder = Path(unquote(urlparse(location).path)).parent
+    if store.is_embedded and folder.is_relative_to(store.root.resolve() / ARTIFACTS) and folder.name != ARTIFACTS.name:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def seal(store: MlflowStore, number: str) -> str:
+    """State what the files of a version are that was published before versions did that; return the digest.
+
+    Only whoever knows that nobody has changed the files should do so: later changes are found, earlier ones are not.
+    """
+    version = find_version(store, number)
+    with tempfile.TemporaryDirectory() as folder:
+        files = list_files(store.download(version, Path(folder)), f"version {number}")
+    digest = store.state_files(version.run_id, files)
+    store.set_tag(number, DIGEST, digest)
+    return digest
 
 
 def _log_files(store: MlflowStore, work: Publication, run_id: str) -> None:
@@ -115,12 +147,14 @@ def _log_report(
         store.client.log_artifact(run_id, str(out / name), artifact_path)
 
 
-def _register(store: MlflowStore, work: Publication, run_id: str, model: Any) -> str:
+def _register(store: MlflowStore, work: Publication, run_id: str, packaged: Packaged) -> str:
     """Create the version together with its fingerprint; return the number of another machine's if that one was first."""
     if not store.client.search_registered_models(f"name = '{NAME}'"):
         store.client.create_registered_model(NAME, description="An assistant for its own Python environment.")
-    tags = {"fingerprint": work.fingerprint, **work.tags}
-    created = store.client.create_model_version(NAME, model.model_uri, run_id, tags=tags, model_id=model.model_id)
+    tags = {"fingerprint": work.fingerprint, DIGEST: packaged.digest, **work.tags}
+    created = store.client.create_model_version(
+        NAME, packaged.uri, run_id, tags=tags, description=describe_version(work), model_id=packaged.model_id
+    )
     number = _find_number(store, work.fingerprint) or str(created.version)
     if number != str(created.version):
         store.client.delete_model_version(NAME, str(created.version))
@@ -137,16 +171,8 @@ def _get_experiment(store: MlflowStore) -> str:
     experiment = store.client.get_experiment_by_name(NAME)
     if experiment is not None:
         return str(experiment.experiment_id)
-    location = (store.root / "var/mlartifacts").as_uri() if store.is_embedded else None
+    location = (store.root.resolve() / ARTIFACTS).as_uri() if store.is_embedded else None
     return str(store.client.create_experiment(NAME, artifact_location=location))
-
-
-def list_serving_requirements(root: Path) -> list[str]:
-    """Return the exact versions of the packages that the assistant imports: those of requirements.lock, else the installed ones."""
-    lock = root / "requirements.lock"
-    lines = lock.read_text(encoding="utf-8").splitlines() if lock.exists() else []
-    pins = dict(line.split()[0].split("==") for line in lines if "==" in line and not line.startswith("#"))
-    return [f"{name}=={pins.get(name) or importlib.metadata.version(name)}" for name in SERVING]
 
 
 def write_gate_report(store: MlflowStore, number: str, current: str | None) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Generator, Iterable, Mapping
@@ -20,18 +19,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 import numpy as np
 
+from model.network.hashes import compute_digest
 from pipeline.frame.errors import UserError
 from pipeline.frame.locks import wait_lock
 from pipeline.registry.gate import DocumentLosses
+from pipeline.registry.installed import check_installed, install_files, list_files
 from pipeline.registry.lineage import Point
-from pipeline.registry.promotion import NAME, Version
+from pipeline.registry.mlflow_database import DATABASE, prepare_database
+from pipeline.registry.promotion import DIGEST, NAME, Version
 from pipeline.storage.tables import read_table
 
 DOCUMENTS = "documents.parquet"
-SEARCHED = ("passages.sqlite",)  # what the assistant reads of the index; the rest is used in training only
+STATEMENT = "files.json"
+ADDED_BY_DOWNLOADS = "registered_model_meta"  # a file that MLflow writes into what it downloads
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
@@ -48,6 +52,9 @@ LIVE_SETTINGS = {
     "MLFLOW_ASYNC_LOGGING_BUFFERING_SECONDS": "1",  # one request per second for all the steps within it
 }
 TRACKING_URI = "MLFLOW_TRACKING_URI"  # set by users whose store is not var/mlflow.db
+REGISTRY_URI = "MLFLOW_REGISTRY_URI"
+# Platforms and `mlflow run` set these for the run that they have started; a publication is a run of its own.
+OF_ANOTHER_RUN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_ACTIVE_MODEL_ID")
 METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100  # MLflow's limits
 
 
@@ -106,10 +113,59 @@ class MlflowStore:
             return json.loads(path.read_text(encoding="utf-8"))
 
     def fetch(self, version: Version, folder: Path) -> None:
-        """Download `model/` and `index/` of a version into an empty folder."""
-        uri = f"models:/{NAME}/{version.number}/artifacts"
+        """Download a version into an empty folder: model/, index/, package/ (its code, as MLflow serves it) and files.json.
+
+        Raises `UserError` that names every file which is not as the version states.
+        """
+        files = self.read_statement(version)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as download:
-            move_artifacts(Path(self.mlflow.artifacts.download_artifacts(uri, dst_path=download)), folder)
+            install_files(self.download(version, Path(download)), files, folder, f"version {version.number}")
+
+    def check(self, version: Version, folder: Path) -> None:
+        """Check a folder that `fetch` has filled. Raises `UserError` that names every file which is not as the version states."""
+        check_installed(folder, self.read_statement(version), f"version {version.number}")
+
+    def download(self, version: Version, folder: Path) -> Path:
+        """Download all files of a version, whatever they are, into an empty folder; return where they are."""
+        uri = f"models:/{NAME}/{version.number}"
+        location = urlparse(self.client.get_model_version_download_uri(NAME, version.number))
+        if location.scheme in ("", "file"):
+            list_files(Path(unquote(location.path)), f"version {version.number}")  # MLflow's copy would follow links
+        self.mlflow.artifacts.download_artifacts(uri, dst_path=str(folder), tracking_uri=self.mlflow.get_tracking_uri())
+        (folder / ADDED_BY_DOWNLOADS).unlink(missing_ok=True)
+        return folder
+
+    def read_statement(self, version: Version) -> dict[str, str]:
+        """Return the SHA-256 of each file of a version, as stated when it was published.
+
+        Raises `UserError` for a version that states nothing, or if the statement is not the one that its tag names.
+        """
+        digest = version.tags.get(DIGEST)
+        if digest is None:
+            raise UserError(
+                f"version {version.number}: it does not state what its files are",
+                "published before versions did that",
+                f"if nobody else could change them, state it now: python -m pipeline.registry seal --version {version.number}",
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(self.client.download_artifacts(version.run_id, STATEMENT, folder))
+            try:
+                files: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+                found = compute_digest(files)
+            except (ValueError, TypeError) as error:
+                found = str(error)
+        if found != digest:
+            raise UserError(
+                f"version {version.number}: {STATEMENT} of its run was changed",
+                f"SHA-256 {found}, the version's tag {DIGEST} is {digest}",
+                "find out who may write the artifacts (docs/security.md), and promote another version",
+            )
+        return files
+
+    def state_files(self, run_id: str, files: Mapping[str, str]) -> str:
+        """Store the statement of a version's files with its run; return the digest for the version's tag."""
+        self.client.log_dict(run_id, dict(files), STATEMENT)
+        return compute_digest(files)
 
     def log_values(self, run_id: str, points: Iterable[Point], params: Mapping[str, str]) -> None:
         """Log metrics and params to a run, in batches of the sizes that MLflow accepts."""
@@ -124,44 +180,57 @@ class MlflowStore:
             self.client.log_batch(run_id, params=settings[start : start + PARAMS_PER_BATCH])
 
 
-def move_artifacts(artifacts: Path, folder: Path) -> None:
-    """Move the artifacts of a version to `model/` and `index/` below `folder`.
-
-    A version published before the index was a stage of its own has the passages among the files of its model.
-    """
-    shutil.move(artifacts / "sft", folder / "model")
-    if (artifacts / "index").is_dir():
-        shutil.move(artifacts / "index", folder / "index")
-        return
-    (folder / "index").mkdir()
-    for name in SEARCHED:
-        shutil.move(folder / "model" / name, folder / "index" / name)
-
-
 @contextlib.contextmanager
 def open_store(root: Path) -> Generator[MlflowStore]:
     """Open the store under an exclusive lock, because concurrent opens corrupt a database that is being created.
 
-    Raises `UserError` if `root` is not the repository's root.
+    Afterwards the environment is as before, and decides again which store MLflow uses. Raises `UserError` if `root` is not the
+    repository's root.
     """
     if not (root / "dvc.yaml").exists():
         raise UserError(f"{root}: not the repository's root", "no dvc.yaml", "run this in the repository's root")
-    var = root / "var"
-    with wait_lock(var / "registry.lock", "registry: waiting for another registry command to finish"):
+    with (
+        wait_lock(root / "var/registry.lock", "registry: waiting for another registry command to finish"),
+        _keep_environment((TRACKING_URI, REGISTRY_URI, *OF_ANOTHER_RUN)),
+    ):
         for key, value in SETTINGS.items():
             os.environ.setdefault(key, value)
         import mlflow
 
+        for name in OF_ANOTHER_RUN:
+            os.environ.pop(name, None)
         tracking_uri = os.environ.get(TRACKING_URI)
-        mlflow.set_tracking_uri(tracking_uri or f"sqlite:///{var / 'mlflow.db'}")
-        if not tracking_uri:
-            os.environ.pop(TRACKING_URI, None)  # MLflow has just set it; the next call would take it for the user's
-        yield MlflowStore(root, mlflow, mlflow.MlflowClient(), is_embedded=not tracking_uri)
+        uri = tracking_uri or prepare_database(root, _create_database)
+        registry_uri = os.environ.get(REGISTRY_URI) if tracking_uri else None  # it belongs to a tracking server
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(registry_uri or uri)
+        try:
+            yield MlflowStore(root, mlflow, mlflow.MlflowClient(uri, registry_uri or uri), is_embedded=not tracking_uri)
+        finally:
+            mlflow.set_tracking_uri(None)  # the environment decides again
+            mlflow.set_registry_uri(None)
+
+
+def _create_database(uri: str, artifacts: str) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(uri, artifacts).engine.dispose()
+
+
+@contextlib.contextmanager
+def _keep_environment(names: Iterable[str]) -> Generator[None]:
+    """Restore these variables at the end: MLflow sets and deletes some, and the next call would take them for the user's."""
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
 
 def has_store(root: Path) -> bool:
     """Return whether there is a registry to read: the repository's own, or the one that MLFLOW_TRACKING_URI names."""
-    return (root / "var/mlflow.db").exists() or bool(os.environ.get(TRACKING_URI))
+    return (root / DATABASE).exists() or bool(os.environ.get(TRACKING_URI))
 
 
 def explain_failure(command: str, error: Exception) -> UserError | None:

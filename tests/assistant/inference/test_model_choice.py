@@ -11,7 +11,10 @@ from assistant.inference.model_choice import PARTS, choose_model
 
 
 def touch_files(folder: Path, parts: tuple[str, ...] = PARTS) -> Path:
+    """Create empty files; beside a folder `model`, as in a version that was pulled, also the statement of its files."""
     folder.mkdir(parents=True)
+    if folder.name == "model":
+        (folder.parent / "files.json").touch()
     for name in parts:
         (folder / name).touch()
     return folder
@@ -77,4 +80,12 @@ def test_a_champion_in_the_previous_layout_is_refused(tmp_path: Path) -> None:
     touch_files(tmp_path / "var/champion")
     touch_files(tmp_path / "data/sft")
     with pytest.raises(ValueError, match=r"earlier version.*python -m pipeline\.registry pull"):
+        choose_model(None, None, tmp_path)
+
+
+def test_a_champion_that_does_not_state_its_files_is_refused(tmp_path: Path) -> None:
+    touch_files(tmp_path / "var/champion/model")
+    (tmp_path / "var/champion/files.json").unlink()
+    touch_files(tmp_path / "data/sft")
+    with pytest.raises(ValueError, match=r"does not state .*files\.json.*python -m pipeline\.registry pull"):
         choose_model(None, None, tmp_path)

@@ -75,6 +75,10 @@ class MemoryStore:
         (folder / "weights").write_text(version.number)
         self.write()
 
+    def check(self, version: Version, folder: Path) -> None:
+        if (folder / "weights").read_text() != version.number:
+            raise UserError("weights was changed", "other weights", "remove the folder")
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> MemoryStore:

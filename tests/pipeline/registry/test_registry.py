@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from pipeline.registry.__main__ import main
-from pipeline.registry.publish import CODE, SERVING, list_serving_requirements
-from pipeline.registry.store import SETTINGS, explain_failure, move_artifacts
+from pipeline.registry.installed import move_artifacts
+from pipeline.registry.package import CODE, SERVING, list_serving_requirements
+from pipeline.registry.store import SETTINGS, explain_failure
 from tests.conftest import ROOT
 from tests.fake_repo import FakeRepo
 from tests.house.test_layers import imports
