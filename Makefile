@@ -11,7 +11,7 @@ JOBS ?= 2
 
 BIN := .venv/bin
 UV := 0.13.9
-EXTRAS := dask ray s3 export search peers servers dev
+EXTRAS := dask ray s3 export sweep peers servers dev
 # A version of torch and the official Linux wheels of its CPU build (Python 3.11, 3.12, 3.13; x86_64, aarch64). The package index has
 # the CUDA build alone, so `make lock` cannot learn these hashes from it.
 TORCH_CPU := 2.13.0 \
@@ -47,7 +47,8 @@ serve: install ## the champion behind http://127.0.0.1:PORT/invocations
 	@$(BIN)/python -m pipeline.registry pull
 	@echo "POST http://127.0.0.1:$(PORT)/invocations  {\"input\": [{\"role\": \"user\", \"content\": \"What is 12 * 7?\"}]}"
 	@MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/var/mlflow.db}" MLFLOW_DISABLE_TELEMETRY=true MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false \
-		$(BIN)/mlflow models serve -m models:/minigpt@champion --env-manager local --host 127.0.0.1 --port $(PORT) --workers 1
+		PYTHONDONTWRITEBYTECODE=1 NUMBA_CACHE_DIR="$(CURDIR)/var/numba" \
+		$(BIN)/mlflow models serve -m var/champion/package --env-manager local --host 127.0.0.1 --port $(PORT) --workers 1
 
 ui: install ## Prefect's and MLflow's pages; prints their addresses
 	@$(BIN)/python -m flows ui
