@@ -16,7 +16,10 @@ class PythonDocs(Section):
     packages: Annotated[list[str], Field(min_length=1)]
 
 
-SourceFormat = Literal["text", "warc", "wikipedia"]
+ENDINGS = r"(txt|md|rst|jsonl|ndjson|json|csv|tsv|parquet|arrow|feather|tar|zip)(\.(gz|bz2|xz|zst|lz4))?"
+FileFormat = Annotated[str, Field(pattern=rf"^({ENDINGS})?$")]
+SourceFormat = Annotated[str, Field(pattern=rf"^(text|warc|wikipedia|{ENDINGS})$")]
+WindowBytes = Annotated[int, Field(ge=1 << 10, le=1 << 31)]
 SourceName = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 
 
@@ -26,7 +29,10 @@ class TextSettings(Section):
     license: str = "unknown"  # SPDX, for files that declare none
     split_on: str = ""  # cut one file into documents at this separator; empty: one file, one document
     max_member_bytes: Count = 64_000_000  # a longer text becomes a reject; bounds the memory of one document
-    text_column: Annotated[str, Field(min_length=1)] = "text"  # of JSON lines and Parquet, like the four below
+    max_window_bytes: WindowBytes = 1 << 27  # memory that .zst may take; files made with --long=31 need 2 GiB
+    text_column: Annotated[str, Field(min_length=1)] = (
+        "text"  # of rows (JSON, CSV, Parquet, Arrow), like the four below
+    )
     id_column: str = ""
     title_column: str = ""
     url_column: str = ""  # `meta.url`: the field url inside meta
@@ -39,6 +45,7 @@ class Text(TextSettings):
     kind: Literal["text"]
     name: SourceName
     path: str
+    format: FileFormat = ""  # such as jsonl.gz: read every file as if its name ended so
 
 
 class HttpFile(Section):
@@ -57,7 +64,7 @@ class Http(TextSettings):
     kind: Literal["http"]
     name: SourceName
     files: Annotated[list[HttpFile], Field(min_length=1)]
-    format: SourceFormat = "text"  # the reader of the fetched files
+    format: SourceFormat = "text"  # the reader of the fetched files, or an ending: read them as if their names ended so
 
 
 class HuggingFace(TextSettings):
@@ -80,6 +87,7 @@ class Wikipedia(Section):
     path: str
     license: str = "CC-BY-SA-4.0"  # SPDX; dumps do not declare it
     max_member_bytes: Count = 16_000_000  # of one page's wikitext; a longer one becomes a reject
+    max_window_bytes: WindowBytes = 1 << 27  # memory that .zst may take
 
 
 class Warc(Section):

@@ -1,8 +1,9 @@
 """Read the texts of evaluation sets from files and index their n-grams, which no document may contain.
 
 In: `filter.decontamination` of params.yaml: sets by name, with the fields that hold text and a path (a file, a folder or a glob)
-relative to the stage's input `sets`. `.jsonl .ndjson` and `.parquet` (one item per row), `.txt` (one item per line), plain or
-compressed. Out: `Leaks`, and a file with the same content for the workers. An item is labeled `<set>:<file>#<row>`.
+relative to the stage's input `sets`. One item per row of `.jsonl .json .csv .tsv .parquet .arrow`, or per line of `.txt`, plain or
+compressed; the fields of a `.csv` without a header are numbers (`["1", "2"]`). Out: `Leaks`, and a file with the same content for
+the workers. An item is labeled `<set>:<file>#<row>`.
 Memory: the texts of all sets, once.
 """
 
@@ -19,7 +20,8 @@ import pyarrow as pa
 from pipeline.filter.contamination import Leaks, build_leaks, from_table, to_table
 from pipeline.filter.params import Decontamination, EvaluationSet
 from pipeline.frame.errors import UserError
-from pipeline.storage.files import TEXT, FoundFile, find_below, find_texts, open_local, read_lines, read_rows
+from pipeline.storage.files import TEXT, FoundFile, find_below, find_texts, iterate_rows, open_local
+from pipeline.storage.lines import read_lines
 from pipeline.storage.streams import split_name
 from pipeline.storage.tables import read_table, write_table
 from pipeline.text.normalize import fold, split_words
@@ -73,9 +75,9 @@ def _read_items(file: FoundFile, fields: Sequence[str], setting: str) -> Iterato
     kind = split_name(file.name)[0]
     with open_local(file, setting) as stream:
         if kind == TEXT:
-            yield from ((number, {"line": text}) for number, text in read_lines(stream))
+            yield from ((number, {"line": text}) for number, text in read_lines(stream, file.path))
         else:
-            yield from read_rows(stream, kind, list({field.split(".")[0]: None for field in fields}), file.path)
+            yield from iterate_rows(stream, kind, list({field.split(".")[0]: None for field in fields}), file.path)
 
 
 def write_leaks(path: Path, leaks: Leaks) -> None:

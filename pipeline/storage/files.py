@@ -1,41 +1,61 @@
-"""Find the files that a user names by path, folder or glob, and read them row by row.
+"""Find the files that a user names by path, folder or glob, and read the rows of local ones.
 
-`find_files` searches any location that fsspec supports, for download. `find_below` searches below an input folder of a stage, so
-that DVC sees every byte that the stage reads. `read_lines`, `read_rows` and `find_texts` read text, JSON lines and Parquet. Memory:
-one line, or one batch of Parquet rows.
+`find_files` searches any location that fsspec supports, for download; it follows links to folders, except for those that lead back.
+`find_below` searches below an input folder of a stage, so that DVC sees every byte that the stage reads. `iterate_rows` and
+`find_texts` read what such a file contains. Memory: one row, or one batch of Parquet rows.
 """
 
 from __future__ import annotations
 
-import codecs
-import json
 import re
+import stat
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import pyarrow as pa
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.frame.errors import UserError
-from pipeline.storage.streams import BROKEN, BombError, CountedFile, decompress, split_name
-from pipeline.storage.tables import read_parquet_stream
+from pipeline.storage.pointers import ANNEX_LINK, describe_link, find_pointer
+from pipeline.storage.rows import BROKEN, ROWS, read_rows
+from pipeline.storage.streams import CountedFile, decompress, split_name
+from pipeline.storage.values import RowProblem
 
 HIDDEN = re.compile(r"(^|/)\.\w")  # `.git`, `._notes.txt`; but `..md` may be the man page of a command
 MAGIC = "*?["  # characters that make a path a glob
-TEXT, PARQUET = ".txt", ".parquet"
-KINDS = (".jsonl", ".ndjson", PARQUET, TEXT)
+TEXT = ".txt"
+KINDS = (*ROWS, TEXT)
 
 
 class FoundFile(NamedTuple):
     """Describe a file: its path on the file system, its name inside the folder or glob, its size, and the version tag of a remote
-    file."""
+    file. What can't be read as a file has a reason, which is counted, and a detail."""
 
     path: str
     name: str
     n_bytes: int
     version: str = ""
+    reason: str = ""
+    detail: str = ""
+
+
+class LinkedFileSystem(LocalFileSystem):
+    """Local files, where a link to a folder is a folder, unless it leads back to one that contains it."""
+
+    def ls(self, path: Any, detail: bool = False, **kwargs: Any) -> list[Any]:
+        infos: list[Any] = super().ls(path, detail=True, **kwargs)  # pyright: ignore[reportUnknownMemberType]
+        for info in infos:
+            if info["islink"] and Path(info["name"]).is_dir() and not _leads_back(info["name"]):
+                info["type"] = "directory"
+        return infos if detail else [info["name"] for info in infos]
+
+
+def _leads_back(link: str) -> bool:
+    """Return whether a link leads to a folder on the path that leads to it, or to one that contains such a folder."""
+    target = Path(link).resolve()
+    return any(folder.resolve().is_relative_to(target) for folder in Path(link).parents)
 
 
 def find_files(path: str, setting: str) -> tuple[Any, list[FoundFile], int]:
@@ -43,13 +63,20 @@ def find_files(path: str, setting: str) -> tuple[Any, list[FoundFile], int]:
     `path` names directly is never left out. Raises `UserError` if there are none."""
     try:
         system, root = url_to_fs(path)
+        system = LinkedFileSystem() if isinstance(system, LocalFileSystem) else system
         details, base = _find_matches(system, root)
     except (ValueError, ImportError, OSError) as error:
         raise UserError(
             f"{setting}: can't be looked up", f"{path!r}: {error}", "correct the address, or install what it needs"
         ) from error
     found = [
-        FoundFile(name, name.removeprefix(base).lstrip("/"), int(info["size"] or 0), _get_version(info))
+        FoundFile(
+            name,
+            name.removeprefix(base).lstrip("/"),
+            int(info["size"] or 0),
+            _get_version(info),
+            *_find_problem(name, info),
+        )
         for name, info in details.items()
     ]
     shown = sorted(
@@ -73,6 +100,20 @@ def _find_matches(system: Any, root: str) -> tuple[dict[str, Any], str]:
     matches = system.glob(root, detail=True)
     plain = root[: min(root.index(char) for char in MAGIC if char in root)]
     return {name: info for name, info in matches.items() if info["type"] != "directory"}, plain.rpartition("/")[0]
+
+
+def _find_problem(path: str, info: Mapping[str, Any]) -> tuple[str, str]:
+    """Return (reason, detail) for something local that is not a file; reading a pipe would never end."""
+    if "islink" not in info or info["type"] == "file":
+        return "", ""
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        target = str(info.get("destination", ""))
+        return "pointer_file" if ANNEX_LINK.search(target) else "unreadable", describe_link(target)
+    if stat.S_ISDIR(mode):
+        return "unknown_format", "a link that leads back to a folder above it"
+    return ("", "") if stat.S_ISREG(mode) else ("not_a_file", "a pipe, a socket or a device")
 
 
 def _get_version(info: dict[str, Any]) -> str:
@@ -99,6 +140,8 @@ def find_below(folder: Path, path: str, setting: str) -> list[FoundFile]:
                 file.path,
                 f"copy or move the files to {folder}, where DVC tracks them",
             )
+        if file.reason:
+            raise UserError(f"{setting}: not a file", f"{file.path}: {file.detail}", "remove it, or name other files")
         if split_name(file.name)[0] not in KINDS:
             raise UserError(
                 f"{setting}: this kind of file can't be read", file.path, f"name files of {' '.join(KINDS)}"
@@ -111,35 +154,21 @@ def open_local(file: FoundFile, setting: str) -> Generator[IO[bytes]]:
     """Open a local file, decompressed. Errors while it is read are raised as `UserError`."""
     try:
         with Path(file.path).open("rb") as stream:
+            if pointer := find_pointer(stream, file.n_bytes):
+                raise UserError(f"{setting}: not the file itself", f"{file.path}: {pointer}", "fetch it, and run again")
             yield decompress(CountedFile(stream), split_name(file.name)[1])
-    except (*BROKEN, BombError, pa.ArrowException, UnicodeError) as error:
+    except (*BROKEN, UnicodeError) as error:
         raise UserError(f"{setting}: not readable", f"{file.path}: {error}", "replace the file") from error
 
 
-def read_lines(stream: IO[bytes]) -> Iterator[tuple[int, str]]:
-    """Yield the number and the text of each line that is not blank; UTF-8, with or without a byte order mark."""
-    for number, line in enumerate(stream, 1):
-        text = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode().strip()
-        if text:
-            yield number, text
-
-
-def read_rows(
+def iterate_rows(
     stream: IO[bytes], kind: str, columns: Sequence[str], path: str
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield the number and the fields of each row of Parquet (only `columns`) or JSON lines (all fields)."""
-    if kind == PARQUET:
-        yield from enumerate(read_parquet_stream(stream, columns), 1)
-        return
-    for number, text in read_lines(stream):
-        try:
-            row: Any = json.loads(text)
-        except ValueError as error:
-            raise UserError(
-                f"{path}: line {number} is not JSON", str(error), "correct the file, or name another"
-            ) from error
-        if not isinstance(row, dict):
-            raise UserError(f"{path}: line {number} is not a JSON object", text[:80], "write one object on each line")
+    """Yield the number and the fields of each row. Raises `UserError` that names the first row that can't be read."""
+    for number, row in read_rows(kind, stream, columns):
+        if isinstance(row, RowProblem):
+            what = "line" if row.reason == "not_json" else "row"
+            raise UserError(f"{path}: {what} {number} {row.verdict}", row.detail, "correct the file, or name another")
         yield number, row
 
 

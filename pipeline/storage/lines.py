@@ -186,7 +186,11 @@ def decode_chunks(stream: IO[bytes]) -> Iterator[str]:
     """Yield the text of a stream in pieces, with Unix line breaks; marks stay (`strip_line_marks`). Raises `UnicodeError`."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     for chunk in read_utf8(stream):
-        yield decoder.decode(chunk)
+        try:
+            yield decoder.decode(chunk)
+        except UnicodeDecodeError as error:  # after everything before it
+            yield error.object[: error.start].decode()
+            raise
     yield decoder.decode(b"", final=True)
 
 

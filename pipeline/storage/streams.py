@@ -77,8 +77,8 @@ def _split_ending(name: str) -> tuple[str, str]:
 class CountedFile(io.RawIOBase):
     """Wrap an open file, count the bytes read from it, and note what could not be decompressed behind its end."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
+    def __init__(self, file: IO[bytes], window_bytes: int = WINDOW_BYTES) -> None:
+        self.file, self.window_bytes = file, window_bytes  # the memory that a zstd frame may take
         self.n_read = 0
         self.trailing = ""  # describes bytes behind the end of the compressed data
 
@@ -123,6 +123,7 @@ class _Decompressed(io.RawIOBase):
 class Codec(NamedTuple):
     """A compression: what its frames begin with, how to make a decompressor, and how much to feed it at once."""
 
+    name: str
     starts: re.Pattern[bytes]
     new: Callable[[int], Any]
     piece_bytes: int = BLOCK_BYTES
@@ -131,29 +132,41 @@ class Codec(NamedTuple):
 
 
 CODECS = {
-    ".gz": Codec(re.compile(rb"\x1f\x8b"), lambda _: zlib.decompressobj(31), has_padding=True),
-    ".bz2": Codec(re.compile(rb"BZh"), lambda _: bz2.BZ2Decompressor()),
-    ".xz": Codec(re.compile(rb"\xfd7zXZ|\x5d\x00\x00"), lambda _: lzma.LZMADecompressor(), has_padding=True),
-    ".zst": Codec(  # these decompress a piece at once, to at most a megabyte or so
+    ".gz": Codec("gzip", re.compile(rb"\x1f\x8b"), lambda _: zlib.decompressobj(31), has_padding=True),
+    ".bz2": Codec("bzip2", re.compile(rb"BZh"), lambda _: bz2.BZ2Decompressor()),
+    ".xz": Codec(
+        "xz", re.compile(rb"\xfd7zXZ|[\x00-\xe0]\x00\x00"), lambda _: lzma.LZMADecompressor(), has_padding=True
+    ),
+    ".zst": Codec(  # decompresses a piece at once, to at most a megabyte or so
+        "zstd",
         re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL),
         lambda window_bytes: zstandard.ZstdDecompressor(max_window_size=window_bytes).decompressobj(),
         4_096,
         is_bounded=False,
     ),
     ".lz4": Codec(
+        "lz4",
         re.compile(rb"\x04\x22\x4d\x18|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL),
         lambda _: lz4.frame.LZ4FrameDecompressor(),
     ),
 }
 START_BYTES = 6  # as long as the longest start of a frame
+MAGIC = {  # that no text begins with
+    b"\x1f\x8b\x08": ".gz",
+    b"BZh91AY&SY": ".bz2",
+    b"\xfd7zXZ\x00": ".xz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+    b"\x04\x22\x4d\x18": ".lz4",
+    b"PK\x03\x04": ".zip",
+}
 
 
 class _Frames(io.RawIOBase):
     """Decompress consecutive frames; unlike the libraries' own readers, this returns everything before a break, detects a truncated
     frame, skips padding, and stops at bytes that begin no frame."""
 
-    def __init__(self, file: CountedFile, codec: Codec, window_bytes: int) -> None:
-        self.file, self.codec, self.window_bytes = file, codec, window_bytes
+    def __init__(self, file: CountedFile, codec: Codec) -> None:
+        self.file, self.codec = file, codec
         self.frame: Any = None
         self.packed = self.ready = b""
         self.n_frames = 0
@@ -181,10 +194,12 @@ class _Frames(io.RawIOBase):
             self.packed += piece
         if not self.packed:
             return False
-        if self.n_frames and not self.codec.starts.match(self.packed):
-            self.file.trailing = f"bytes behind the end of the compressed data, from about byte {self._count_read()} on"
+        if not self.codec.starts.match(self.packed):
+            if not self.n_frames:
+                raise OSError(f"not {self.codec.name} data: it begins with {self.packed[:START_BYTES]!r}")
+            self.file.trailing = f"bytes behind the end of the {self.codec.name} data, near byte {self._count_read()}"
             return False
-        self.frame = self.codec.new(self.window_bytes)
+        self.frame = self.codec.new(self.file.window_bytes)
         self.n_frames += 1
         return True
 
@@ -202,7 +217,7 @@ class _Frames(io.RawIOBase):
         try:
             self.ready = frame.decompress(self.packed, *limit)
         except zstandard.ZstdError as error:
-            raise _explain_window(error, self.window_bytes) from error
+            raise _explain_window(error, self.file.window_bytes) from error
         self.packed = getattr(frame, "unconsumed_tail", b"")
         if frame.eof:
             self.packed, self.frame = frame.unused_data or b"", None
@@ -218,24 +233,29 @@ def _explain_window(error: zstandard.ZstdError, window_bytes: int) -> zstandard.
     )
 
 
-def decompress(file: CountedFile, compression: str, window_bytes: int = WINDOW_BYTES) -> io.BufferedReader:
-    """Open the decompressed bytes of a file with that compression (`""`: none); a zstd frame may take `window_bytes` of memory.
+def decompress(file: CountedFile, compression: str) -> io.BufferedReader:
+    """Open the decompressed bytes of a file with that compression (`""`: none).
 
     Reading raises one of `BROKEN`, or `BombError`; `read1` returns everything before the break first.
     """
     if compression not in CODECS:
         return io.BufferedReader(file, BLOCK_BYTES)
-    frames: Any = _Frames(file, CODECS[compression], window_bytes)
+    frames: Any = _Frames(file, CODECS[compression])
     return io.BufferedReader(_Decompressed(frames, file), BLOCK_BYTES)
 
 
-def read_members(file: CountedFile, kind: str, compression: str, window_bytes: int = WINDOW_BYTES) -> Iterator[Member]:
+def name_compression(head: bytes) -> str:
+    """Return the ending of the compression or archive that a file begins like, for a message about its name; else nothing."""
+    return next((ending for magic, ending in MAGIC.items() if head.startswith(magic)), "")
+
+
+def read_members(file: CountedFile, kind: str, compression: str) -> Iterator[Member]:
     """Yield the members of an archive in its own order, without folders. Raises one of `BROKEN`, or `BombError`."""
     if kind == ".zip":
         with report_broken_zip():
             yield from _read_zip_members(file)
         return
-    stream: Any = _UntilBreak(decompress(file, compression, window_bytes))
+    stream: Any = _UntilBreak(decompress(file, compression))
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictInfo) as archive:
         try:
             for info in archive:

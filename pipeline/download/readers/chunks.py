@@ -27,8 +27,9 @@ from pipeline.download.readers.document import (
 )
 from pipeline.download.readers.text import compute_content_key, describe_files
 from pipeline.storage.files import FoundFile, find_files
+from pipeline.storage.pointers import find_pointer
 from pipeline.storage.streams import BROKEN as BROKEN_STREAM
-from pipeline.storage.streams import BombError, CountedFile
+from pipeline.storage.streams import WINDOW_BYTES, BombError, CountedFile
 from pipeline.workers.map import map_shards
 from pipeline.workers.results import N_HERE
 
@@ -91,7 +92,8 @@ def _open_file(params: Any, system: Any, found: FoundFile, read: Read, make: Mak
     key = {"settings": settings, "hidden": n_hidden, "file": make_locator(found.name, {}), "content": content}
     origin = describe_files((found,), [content])
     first = DocumentBatch([], [], {"hidden_files": n_hidden} if n_hidden else {}, 0, [origin])
-    chunks = _read_chunks(system, found, lambda file: read(file, found.name, params.max_member_bytes))
+    window_bytes = getattr(params, "max_window_bytes", WINDOW_BYTES)
+    chunks = _read_chunks(system, found, lambda file: read(file, found.name, params.max_member_bytes), window_bytes)
     batches = chain([first], _map_in_order(partial(_convert_chunk, make, params), chunks))
     return Opened(dump_canonical_json(key) if content else "", batches)
 
@@ -132,20 +134,33 @@ def _map_in_order(work: Callable[[Chunk], DocumentBatch], chunks: Iterator[Chunk
         yield from map_shards(work, chain([chunk], chunks))
 
 
-def _read_chunks(system: Any, found: FoundFile, read: Callable[[CountedFile], Iterator[Item]]) -> Iterator[Chunk]:
+def _read_chunks(
+    system: Any, found: FoundFile, read: Callable[[CountedFile], Iterator[Item]], window_bytes: int
+) -> Iterator[Chunk]:
     """Yield the chunks of one file; an error while it is read becomes a problem after everything that could be read."""
+    if found.reason:
+        yield Chunk(found.name, (), [Problem({}, found.reason, found.detail)], n_bytes=found.n_bytes)
+        return
     n_read = 0
     problems: list[Problem] = []
     try:
         with system.open(found.path, "rb") as file:
-            counted = CountedFile(file)
-            for chunk in _cut_chunks(found.name, read(counted)):
+            counted = CountedFile(file, window_bytes)
+            for chunk in _cut_chunks(found.name, _read_items(counted, found, read)):
                 position = max(n_read, min(counted.n_read, found.n_bytes))
                 yield chunk._replace(n_bytes=position - n_read)
                 n_read = position
     except BROKEN as error:
         problems.append(describe_failure(error))
     yield Chunk(found.name, (), problems, n_bytes=found.n_bytes - n_read)
+
+
+def _read_items(file: CountedFile, found: FoundFile, read: Callable[[CountedFile], Iterator[Item]]) -> Iterator[Item]:
+    """Yield the items of an open file, unless it is a pointer, and what could not be decompressed behind its end."""
+    pointer = find_pointer(file, found.n_bytes)
+    yield from [Problem({}, "pointer_file", pointer)] if pointer else read(file)
+    if file.trailing:
+        yield Problem({}, "trailing_bytes", file.trailing)
 
 
 def _cut_chunks(name: str, items: Iterator[Item]) -> Iterator[Chunk]:

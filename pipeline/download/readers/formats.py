@@ -2,6 +2,7 @@
 
 In: local files, each with what to add to its documents. Out: a reading. A document's source is that of the fetched source; its
 locator includes the URL or repository, which is also its url if it has none. Memory and time: those of the format's reader.
+A format that is none of `FORMATS` is an ending for the reader of text.
 To add a format: its params class and reader in `FORMATS`, its name in `SourceFormat` (pipeline/download/params.py).
 """
 
@@ -46,7 +47,7 @@ class Local(NamedTuple):
 def open_local(params: Http | HuggingFace, setting: str, files: Sequence[Local]) -> Reading:
     """Open the files of a fetched source with the reader of its format."""
     source = f"{params.kind}/{params.name}"
-    section, reader = FORMATS[params.format]
+    section, reader = FORMATS.get(params.format, FORMATS["text"])
     parts: list[SourcePart] = []
     checks: list[Callable[[RowFormat], None] | None] = []
     has_workers = False
@@ -77,7 +78,9 @@ def _make_settings(params: Http | HuggingFace, setting: str, section: type[Secti
             repr(given[unsupported[0]]),
             "remove the setting, or correct the format",
         )
-    return section.model_validate({"kind": params.format, "name": params.name, "path": str(path), **given})
+    kind = params.format if params.format in FORMATS else "text"
+    ending = {} if params.format in FORMATS else {"format": params.format}
+    return section.model_validate({"kind": kind, "name": params.name, "path": str(path), **ending, **given})
 
 
 def _open_part(open_part: Callable[[], Opened], source: str, file: Local) -> Opened:

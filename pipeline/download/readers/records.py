@@ -1,27 +1,24 @@
-"""Read the texts of one open stream: a whole file, the pieces between separators, or the rows of JSON Lines and Parquet.
+"""Read the texts of one open stream: a whole file, the pieces between separators, or the rows of a file that has rows.
 
 In: a stream of decompressed bytes, its format, the source's settings. Out: pieces with a text or with the reason why there is
-none. Texts are UTF-8 without byte order mark, with Unix line endings. Memory: one piece of at most `max_member_bytes`; a longer
-one is skipped in constant memory, and reading continues.
+none. Texts have no byte order marks and Unix line breaks. Memory: one piece of at most `max_member_bytes`; a longer one is skipped
+in constant memory, and reading continues.
 """
 
 from __future__ import annotations
 
-import codecs
-import io
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple
 
 from pipeline.download.params import TextSettings
 from pipeline.download.readers.document import RowFormat
-from pipeline.storage.tables import read_parquet_stream
+from pipeline.storage.lines import decode_chunks, decode_text, normalize_newlines, strip_line_marks
+from pipeline.storage.rows import CSV, JSON, ROWS, read_rows
+from pipeline.storage.values import RowProblem
 
-CHUNK_BYTES = 1 << 20
 PLAIN = (".txt", ".md", ".rst")
-ROWS = (".jsonl", ".ndjson")
-PARQUET = ".parquet"
+LOOSE = (JSON, *CSV)  # kinds that are often something else than texts in rows
 
 
 class Piece(NamedTuple):
@@ -38,8 +35,10 @@ class Piece(NamedTuple):
 
 @dataclass
 class Columns:
-    """Counts of rows read and of rows with the text column, to tell a wrong setting from a bad row."""
+    """Counts of rows read and of rows with the text column, to tell a wrong setting from a bad row. Rows of `LOOSE` kinds do not
+    count beside other files (`has_others`): a folder of texts may hold a table, too."""
 
+    has_others: bool = False
     n_rows: int = 0
     n_found: int = 0
     names: list[str] = field(default_factory=list[str])  # of the first row without it
@@ -49,11 +48,9 @@ class Columns:
 
 
 def read_pieces(kind: str, stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:
-    """Yield the pieces of a stream. `kind` is one of `PLAIN`, `ROWS` or `PARQUET`. Raise whatever a broken stream raises."""
+    """Yield the pieces of a stream. `kind` is one of `PLAIN` or `ROWS`. Raise whatever a broken stream raises."""
     if kind in ROWS:
-        yield from read_json_rows(stream, params, columns)
-    elif kind == PARQUET:
-        yield from read_parquet_rows(stream, params, columns)
+        yield from read_row_pieces(kind, stream, params, columns)
     elif params.split_on:
         yield from split_text(stream, params.split_on, params.max_member_bytes)
     else:
@@ -66,8 +63,8 @@ def read_whole_text(stream: IO[bytes], max_bytes: int) -> Piece:
     if len(data) > max_bytes:
         return Piece({}, reason="too_large", detail=f"more than max_member_bytes = {max_bytes}")
     try:
-        return trim_piece(Piece({}, normalize_newlines(data.removeprefix(codecs.BOM_UTF8).decode())))
-    except UnicodeDecodeError as error:
+        return trim_piece(Piece({}, decode_text(data)))
+    except UnicodeError as error:
         return Piece({}, reason="not_utf8", detail=f"{error}; convert it to UTF-8")
 
 
@@ -77,30 +74,17 @@ def trim_piece(piece: Piece) -> Piece:
     return piece._replace(text=text) if text.strip() else piece._replace(reason="empty_text", text="")
 
 
-def normalize_newlines(text: str) -> str:
-    """Return the text with Unix line endings."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-
-
 def split_text(stream: IO[bytes], separator: str, max_bytes: int) -> Iterator[Piece]:
     """Yield the pieces between separators, numbered from 1; those of white space only are skipped."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
-
-    def decode_chunks() -> Iterator[str]:
-        while data := stream.read(CHUNK_BYTES):
-            yield newlines.decode(data)
-        yield newlines.decode(b"", final=True)
-
     number = 0
     try:
-        for part in split_chunks(decode_chunks(), separator, max_bytes):
+        for part in split_chunks(decode_chunks(stream), separator, max_bytes):
             number += 1
             if part is None:
                 yield Piece({"part": number}, reason="too_large", detail=f"more than max_member_bytes = {max_bytes}")
-            elif part.strip():
-                yield Piece({"part": number}, part.strip("\n"))
-    except UnicodeDecodeError as error:
+            elif (text := strip_line_marks(part)).strip():
+                yield Piece({"part": number}, text.strip("\n"))
+    except UnicodeError as error:
         yield Piece({"part": number + 1}, reason="not_utf8", detail=f"{error}; the rest of the file was not read")
 
 
@@ -131,30 +115,16 @@ def _measure_overlap(text: str, separator: str) -> int:
     return next((n for n in range(longest, 0, -1) if separator.startswith(text[-n:])), 0)
 
 
-def read_json_rows(stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:
-    """Yield one piece per line, which is a JSON object; an invalid line becomes a reject and reading continues."""
-    number = 0
-    while line := stream.readline(params.max_member_bytes + 1):
-        number += 1
+def read_row_pieces(kind: str, stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:
+    """Yield one piece per row; an invalid one becomes a reject and reading continues."""
+    wanted = (params.text_column, params.id_column, params.title_column, params.url_column, params.license_column)
+    is_counted = not (kind in LOOSE and columns.has_others)
+    for number, row in read_rows(kind, stream, [name for name in wanted if name], params.max_member_bytes):
         where = {"row": number}
-        if len(line) > params.max_member_bytes:
-            while line and not line.endswith(b"\n"):
-                line = stream.readline(CHUNK_BYTES)
-            yield Piece(where, reason="too_large", detail=f"more than max_member_bytes = {params.max_member_bytes}")
-        elif line.strip():
-            yield _parse_json_row(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, where, params, columns)
-
-
-def _parse_json_row(line: bytes, where: Mapping[str, object], params: TextSettings, columns: Columns) -> Piece:
-    try:
-        row: Any = json.loads(line.decode())
-    except UnicodeDecodeError as error:
-        return Piece(where, reason="not_utf8", detail=str(error))
-    except (ValueError, RecursionError) as error:
-        return Piece(where, reason="not_json", detail=str(error))
-    if not isinstance(row, dict):
-        return Piece(where, reason="not_json", detail=f"a JSON {type(row).__name__}, not an object")
-    return make_row_piece(row, where, params, columns)
+        if isinstance(row, RowProblem):
+            yield Piece(where, reason=row.reason, detail=row.detail)
+        else:
+            yield make_row_piece(row, where, params, columns if is_counted else Columns())
 
 
 def make_row_piece(
@@ -194,11 +164,3 @@ def get_field(row: Mapping[str, object], name: str) -> object:
 def _decode(value: object) -> object:
     """Decode bytes as UTF-8; return other values unchanged. Raise `UnicodeDecodeError` for invalid bytes."""
     return value.decode() if isinstance(value, bytes) else value
-
-
-def read_parquet_rows(stream: IO[bytes], params: TextSettings, columns: Columns) -> Iterator[Piece]:
-    """Yield the rows of a Parquet file, numbered from 1; only the columns that the settings name are read."""
-    wanted = (params.text_column, params.id_column, params.title_column, params.url_column, params.license_column)
-    rows = read_parquet_stream(stream, [name for name in wanted if name])
-    for number, row in enumerate(rows, 1):
-        yield make_row_piece(row, {"row": number}, params, columns)

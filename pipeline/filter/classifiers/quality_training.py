@@ -33,7 +33,8 @@ from pipeline.filter.classifiers.quality import (
 )
 from pipeline.filter.params import ExampleFiles, Examples, QualityClassifier
 from pipeline.frame.errors import UserError
-from pipeline.storage.files import TEXT, FoundFile, find_below, find_texts, open_local, read_rows
+from pipeline.storage.files import TEXT, FoundFile, find_below, find_texts, iterate_rows, open_local
+from pipeline.storage.lines import decode_text
 from pipeline.storage.streams import split_name
 from pipeline.storage.tables import read_batches
 from pipeline.text.columns import Fractions
@@ -124,11 +125,11 @@ def _read_texts(params: ExampleFiles, file: FoundFile, setting: str) -> Iterator
     kind = split_name(file.name)[0]
     with open_local(file, setting) as stream:
         if kind == TEXT:
-            text = stream.read().decode("utf-8-sig")
+            text = decode_text(stream.read())
             yield from find_texts(text.split(params.split_on) if params.split_on else text, ())
             return
         column = params.text_column
-        for _, row in read_rows(stream, kind, [column], file.path):
+        for _, row in iterate_rows(stream, kind, [column], file.path):
             yield from find_texts(row, (column,) if column in row else column.split("."))
 
 

@@ -121,7 +121,11 @@ def test_dropped_documents_are_counted_by_set(tmp_path: Path) -> None:
         ("a.jsonl", b"\xff\n", ["question"], "not readable"),
         ("a.jsonl.gz", b"no gzip", ["question"], "not readable"),
         ("a.parquet", b"no parquet", ["question"], "not readable"),
-        ("a.csv", b"question\n", ["question"], "this kind of file"),
+        ("a.csv", b"question\n", ["question"], "no row has question"),
+        ("a.csv", b"question\na,b\n", ["question"], "row 1 has another number of fields"),
+        ("a.json", b'[{"question": "x"}, {"que', ["question"], "line 2 is not JSON"),
+        ("a.pdf", b"%PDF", ["question"], "this kind of file"),
+        ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", ["question"], "git lfs pull"),
         ("a.txt", b"\n \n", [], "no texts"),
     ],
 )

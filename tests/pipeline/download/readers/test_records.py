@@ -15,8 +15,7 @@ from pipeline.download.params import Text
 from pipeline.download.readers.records import (
     Columns,
     Piece,
-    read_json_rows,
-    read_parquet_rows,
+    read_row_pieces,
     read_whole_text,
     split_chunks,
     split_text,
@@ -26,7 +25,7 @@ PARAMS = Text(kind="text", name="t", path="x", max_member_bytes=1_000)
 
 
 def read_rows(lines: bytes, **settings: str) -> list[Piece]:
-    return list(read_json_rows(io.BytesIO(lines), PARAMS.model_copy(update=settings), Columns()))
+    return list(read_row_pieces(".jsonl", io.BytesIO(lines), PARAMS.model_copy(update=settings), Columns()))
 
 
 @given(
@@ -42,7 +41,7 @@ def test_splitting_chunks_equals_splitting_the_whole_text(chunks: list[str], sep
     ]
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\r\ufeff")))
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\r\ufeff\0")))
 def test_pieces_add_up_to_the_text(text: str) -> None:
     pieces = list(split_text(io.BytesIO(text.encode()), "\n\n", 10_000))
     expected = [part.strip("\n") for part in text.split("\n\n") if part.strip()]
@@ -66,7 +65,9 @@ def test_pieces_before_an_invalid_byte_are_kept() -> None:
         (b" \n\t\n", "", "empty_text"),
         (b"", "", "empty_text"),
         (b"caf\xe9", "", "not_utf8"),
-        ("utf-16".encode("utf-16"), "", "not_utf8"),
+        ("utf-16".encode("utf-16"), "utf-16", ""),
+        ("utf-16".encode("utf-16-le"), "", "not_utf8"),
+        (b"one\n\xef\xbb\xbftwo", "one\ntwo", ""),
         (b"x" * 1_001, "", "too_large"),
         (b"x" * 1_000, "x" * 1_000, ""),
     ],
@@ -125,7 +126,7 @@ def test_parquet_rows_are_read() -> None:
     sink = io.BytesIO()
     pq.write_table(table, sink)
     columns = Columns()
-    pieces = list(read_parquet_rows(io.BytesIO(sink.getvalue()), PARAMS, columns))
+    pieces = list(read_row_pieces(".parquet", io.BytesIO(sink.getvalue()), PARAMS, columns))
     assert [(piece.text, piece.reason) for piece in pieces] == [
         ("one", ""),
         ("", "no_text_column"),
@@ -139,5 +140,5 @@ def test_parquet_text_that_is_not_utf8_becomes_a_reject() -> None:
     bad = pa.array([b"good", b"\xff"]).view(pa.string())
     sink = io.BytesIO()
     pq.write_table(pa.table({"text": bad}), sink)
-    pieces = list(read_parquet_rows(io.BytesIO(sink.getvalue()), PARAMS, Columns()))
+    pieces = list(read_row_pieces(".parquet", io.BytesIO(sink.getvalue()), PARAMS, Columns()))
     assert [(piece.text, piece.reason) for piece in pieces] == [("good", ""), ("", "not_utf8")]
