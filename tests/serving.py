@@ -26,7 +26,8 @@ def serve_champion(repo: FakeRepo, folder: Path) -> Iterator[int]:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{repo.root / 'var/mlflow.db'}", "PYTHONPATH": ""}
-    command = ["models", "serve", "-m", "models:/minigpt@champion", "--env-manager", "local", "--port", str(port)]
+    command = ["models", "serve", "-m", str(repo.root / "var/champion/package")]  # as `make serve` does
+    command += ["--env-manager", "local", "--port", str(port)]
     command = [sys.executable, "-m", "mlflow", *command, "--workers", "1"]
     working_folder = folder / "elsewhere"
     working_folder.mkdir()
