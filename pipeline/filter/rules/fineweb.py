@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.filter.rules.gopher_repetition import compute_table_size, count_byte, count_chars, insert_key
+from pipeline.filter.rules.gopher_repetition import compute_table_size, count_byte, insert_key
 from pipeline.filter.words.affixes import find_previous_char
 from pipeline.filter.words.char_flags import ENDS_LINE, CharFlags, load_char_flags
 from pipeline.filter.words.known_words import hash_word, load_known_words
-from pipeline.filter.words.words import cut_words, strip_whitespace
+from pipeline.filter.words.words import count_chars, cut_words, strip_whitespace
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, to_utf8
 from pipeline.text.compiled import decode, find_newline
 

@@ -20,13 +20,12 @@ from pipeline.filter.rules.gopher_repetition import (
     LINE_SCORES,
     compute_table_size,
     count_byte,
-    count_chars,
     measure_lines,
     measure_ngrams,
 )
 from pipeline.filter.words.char_flags import CharFlags, load_char_flags
 from pipeline.filter.words.known_words import hash_words, load_known_words
-from pipeline.filter.words.words import cut_words
+from pipeline.filter.words.words import count_chars, cut_words
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, Rows, to_utf8
 
 

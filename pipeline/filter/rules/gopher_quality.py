@@ -5,7 +5,8 @@ In: the bytes of a text and its words (pipeline/filter/words/words.py). Out: one
 
 Where the paper is ambiguous, datatrove's interpretation is used, so that decisions agree:
 - `words`: words with anything but punctuation; `mean_word_chars`: their mean length in code points. A text without words has 0
-  everywhere.
+  everywhere. A word cut from a script without spaces (words/unspaced.py) counts as `CUT_CHARS` long, whatever its length:
+  that is our choice, not the text's, and 1.6 code points of Han are no sign of garbage.
 - `symbol_word_frac`: `#` or ellipses (`...`, `…`), whichever are more, per word, where separate punctuation counts as a word;
   `alpha_word_frac`: the fraction of the same words that have a letter.
 - `bullet_line_frac`: lines that start with `•` or `-`; `ellipsis_line_frac`: lines that end in an ellipsis; surrounding white space
@@ -16,10 +17,11 @@ Where the paper is ambiguous, datatrove's interpretation is used, so that decisi
 from __future__ import annotations
 
 from pipeline.filter.words.char_flags import BREAKS_LINE, SPACE, CharFlags
-from pipeline.filter.words.words import HAS_LETTER, IS_WORDY
+from pipeline.filter.words.words import HAS_LETTER, IS_CUT, IS_WORDY
 from pipeline.text.columns import Bytes, Fractions, Hashes, Rows
 from pipeline.text.compiled import count_letters, decode, leaf
 
+CUT_CHARS = 5  # the mean length of an English word
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 SCORES = (
     "words",
@@ -43,7 +45,7 @@ def measure_words(
         n_alpha += kind & HAS_LETTER  # bit 1
         if kind & IS_WORDY:
             n_wordy += 1
-            n_chars += n
+            n_chars += CUT_CHARS if kind & IS_CUT else n
             if 2 <= n <= 4:
                 for k in range(len(stop_words)):
                     if hashes[i] == stop_words[k]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from pipeline.filter.words.char_flags import CharFlags
 from pipeline.filter.words.known_words import hash_word
-from pipeline.filter.words.words import strip_whitespace
+from pipeline.filter.words.words import count_chars, strip_whitespace
 from pipeline.text.columns import Bytes, Fractions, Hashes, Rows
 from pipeline.text.compiled import find_newline, leaf
 
@@ -60,15 +60,6 @@ def insert_key(
         return False
     keys[at], stamps[at] = key, stamp
     return True
-
-
-@leaf
-def count_chars(data: Bytes, start: int, stop: int) -> int:  # pragma: no cover (compiled)
-    """Return the number of code points."""
-    n = 0
-    for i in range(start, stop):
-        n += (data[i] & 0xC0) != 0x80
-    return n
 
 
 @leaf

@@ -42,7 +42,7 @@ from pipeline.text.columns import Bytes, Hashes, Offsets, Rows, to_utf8
 from pipeline.text.compiled import count_letters, decode, leaf
 
 # The flags of a word.
-HAS_LETTER, IS_WORDY, IS_PUNCTUATION, IS_END = 1, 2, 4, 8
+HAS_LETTER, IS_WORDY, IS_PUNCTUATION, IS_END, IS_CUT = 1, 2, 4, 8, 16  # IS_CUT: its script has no spaces between words
 COMMON_PUNCTUATION = (44, 46, 58, 59, 33, 63, 41)  # , . : ; ! ? )
 
 
@@ -172,6 +172,15 @@ def _join(
 
 
 @leaf
+def count_chars(data: Bytes, start: int, stop: int) -> int:  # pragma: no cover (compiled)
+    """Return the number of code points."""
+    n = 0
+    for i in range(start, stop):
+        n += (data[i] & 0xC0) != 0x80
+    return n
+
+
+@leaf
 def describe_word(data: Bytes, i: int, j: int, table: CharFlags) -> tuple[int, int]:  # pragma: no cover (compiled)
     """Return the code points and the flags of a word."""
     if count_letters(data, i, j) == j - i:
@@ -248,7 +257,8 @@ def cut_words(
             continue
         i = find_unspaced_end(data, i, stop, table)
         starts[n], ends[n], hashes[n] = first, i, hash_word(data, first, i)
-        chars[n], kinds[n] = describe_word(data, first, i, table)
+        chars[n], kind = describe_word(data, first, i, table)
+        kinds[n] = kind | IS_CUT
         n += 1
     return n
 

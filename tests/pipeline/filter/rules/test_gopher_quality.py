@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.filter.rules.gopher import measure_gopher
-from pipeline.filter.rules.gopher_quality import SCORES, STOP_WORDS
-from pipeline.filter.words.char_flags import SYMBOL, load_char_flags
+from pipeline.filter.rules.gopher_quality import CUT_CHARS, SCORES, STOP_WORDS
+from pipeline.filter.words.char_flags import SYMBOL, UNSPACED, load_char_flags
 from pipeline.filter.words.words import tokenize
 
 PIECES = [
@@ -43,6 +43,10 @@ PIECES = [
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=25).map("".join) | st.text(st.characters(codec="utf-8"), max_size=60)
 
 
+def is_cut(word: str) -> bool:
+    return bool(load_char_flags()[min(ord(word[0]), 0x10000)] & UNSPACED)
+
+
 def measure_naively(text: str) -> dict[str, float]:
     words, lines = tokenize(text), text.splitlines()
     wordy = [
@@ -52,7 +56,7 @@ def measure_naively(text: str) -> dict[str, float]:
     n_words, n_lines = max(len(words), 1), max(len(lines), 1)
     return {
         "words": len(wordy),
-        "mean_word_chars": sum(map(len, wordy)) / max(len(wordy), 1),
+        "mean_word_chars": sum(CUT_CHARS if is_cut(word) else len(word) for word in wordy) / max(len(wordy), 1),
         "symbol_word_frac": max(text.count("#"), ellipses) / n_words,
         "bullet_line_frac": sum(line.lstrip().startswith(("•", "-")) for line in lines) / n_lines,
         "ellipsis_line_frac": sum(line.rstrip().endswith(("...", "…")) for line in lines) / n_lines,

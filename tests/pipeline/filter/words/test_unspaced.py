@@ -81,8 +81,14 @@ def test_a_word_has_at_most_16_letters() -> None:
 def test_gopher_counts_words_of_one_long_line(text: str, low: int, high: int) -> None:
     row = measure_gopher(pa.array([text]), [2], [5]).to_pylist()[0]
     assert low <= row["words"] <= high
-    assert 1 <= row["mean_word_chars"] <= 10
+    assert row["mean_word_chars"] == 5
     assert row["dup_5gram_char_frac"] == 0
+
+
+def test_the_mean_word_length_is_that_of_the_words_which_the_text_separates() -> None:
+    mixed = measure_gopher(pa.array([f"averages {JAPANESE[:2]}"])).to_pylist()[0]
+    n = len(tokenize(JAPANESE[:2]))
+    assert mixed["mean_word_chars"] == (len("averages") + 5 * n) / (1 + n)
 
 
 @pytest.mark.parametrize("text", [JAPANESE.rstrip("。"), THAI])
