@@ -30,17 +30,18 @@ Advance: TypeAlias = Callable[[int], None]
 N_HERE = 2  # up to so many parts or bytes are read in this process: starting workers takes as long
 HERE_BYTES = 32_000_000
 SUMMARY = "summary.json"
+MAX_DETAIL = 300  # characters of an example
 CODE = ("download", "storage", "text")  # rooms whose code determines what is read
 
 
 class Summary(NamedTuple):
-    """What a folder holds besides its runs. `reject` describes the first reject."""
+    """What a folder holds besides its runs. `examples` describe the first reject of each reason."""
 
     counts: Counter[str]
     reasons: Counter[str]
     rows: RowFormat
     origins: list[dict[str, object]]
-    reject: str
+    examples: dict[str, str]
 
     def merge(self, other: Summary) -> Summary:
         """Return the sum of both."""
@@ -49,11 +50,11 @@ class Summary(NamedTuple):
             self.reasons + other.reasons,
             self.rows.merge(other.rows),
             self.origins + other.origins,
-            self.reject or other.reject,
+            {**other.examples, **self.examples},
         )
 
 
-EMPTY = Summary(Counter(), Counter(), RowFormat(), [], "")
+EMPTY = Summary(Counter(), Counter(), RowFormat(), [], {})
 
 
 def clear_unfinished(scratch: Path) -> None:
@@ -114,18 +115,20 @@ def _spool_batches(batches: Iterator[DocumentBatch], scratch: Path, make: MakeTa
 
 
 def _summarize(batch: DocumentBatch) -> Summary:
-    reject = f"{batch.rejects[0].reason}: {batch.rejects[0].locator}" if batch.rejects else ""
+    examples: dict[str, str] = {}
+    for reject in batch.rejects:
+        examples.setdefault(reject.reason, f"{reject.locator}: {reject.detail[:MAX_DETAIL]}")
     reasons = Counter(reject.reason for reject in batch.rejects)
-    return Summary(Counter(batch.counts), reasons, batch.rows, [dict(origin) for origin in batch.origins], reject)
+    return Summary(Counter(batch.counts), reasons, batch.rows, [dict(origin) for origin in batch.origins], examples)
 
 
 def read_summary(folders: Sequence[Path]) -> Summary:
     """Read the summaries of these folders and return their sum."""
     total = EMPTY
     for folder in folders:
-        counts, reasons, rows, origins, reject = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        counts, reasons, rows, origins, examples = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         n_rows, n_found, names = rows
-        part = Summary(Counter(counts), Counter(reasons), RowFormat(n_rows, n_found, tuple(names)), origins, reject)
+        part = Summary(Counter(counts), Counter(reasons), RowFormat(n_rows, n_found, tuple(names)), origins, examples)
         total = total.merge(part)
     return total
 

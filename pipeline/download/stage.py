@@ -27,7 +27,7 @@ import xxhash
 from pipeline.download.params import Download
 from pipeline.download.readers.document import Document, Reading
 from pipeline.download.sources import open_source
-from pipeline.download.spool import Summary, clear_unfinished, read_summary, spool_reading
+from pipeline.download.spool import EMPTY, Summary, clear_unfinished, read_summary, spool_reading
 from pipeline.download.tombstones import REASON, Tombstones, match, prepare, read_tombstones
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics, write_json
@@ -57,22 +57,26 @@ def run(params: Download, *, takedowns: Path | None = None, out: Path, scratch: 
     folders: list[Path] = []
     summaries: list[Summary] = []
     with Bar("download", sum(sizes) if all(sizes) else 0, "bytes") as bar:
-        for reading in readings:
+        for source, reading in zip(params.sources, readings, strict=True):
             spooled = spool_reading(reading, scratch, make_tables, bar.advance)
             folders += spooled
             summaries.append(read_summary(spooled))
+            if summaries[-1].reasons and not list_runs(spooled, "docs"):
+                name = f"{source.kind}/{getattr(source, 'name', '')}".rstrip("/")
+                print(f"download: {name} has no document, only rejects{_list_reasons(summaries[-1])}", flush=True)
             if reading.check:
                 reading.check(summaries[-1].rows)
     runs = list_runs(folders, "docs")
     if not runs:
-        n_rejects = sum(summary.reasons.total() for summary in summaries)
+        _write_rejects(folders, scratch / "rejects.parquet")  # stays when the run has failed
+        total = _sum_summaries(summaries)
         raise UserError(
-            "download.sources: the corpus is empty", f"0 documents, {n_rejects} rejects", _describe_remedy(summaries)
+            "download.sources: the corpus is empty",
+            f"0 documents, {total.reasons.total()} rejects{_list_reasons(total)}",
+            f"add at least one source with readable text; all rejects are in {scratch / 'rejects.parquet'}",
         )
     out.mkdir(parents=True, exist_ok=True)
-    with TableWriter(out / "rejects.parquet", REJECTS) as rejects:
-        for table in merge_runs(list_runs(folders, "rejects"), REJECTS.names):
-            rejects.write(table)
+    _write_rejects(folders, out / "rejects.parquet")
     sources = [{"kind": source.kind, "name": getattr(source, "name", "")} for source in params.sources]
     records = [{**source, "read": summary.origins} for source, summary in zip(sources, summaries, strict=True)]
     write_json(out / "sources.json", {"sources": records})
@@ -173,6 +177,20 @@ def _make_key(name: str) -> str:
     return "".join(character if character.isalnum() else "_" for character in name).lower()
 
 
-def _describe_remedy(summaries: list[Summary]) -> str:
-    first = next((f" ({summary.reject})" for summary in summaries if summary.reject), "")
-    return f"add at least one source with readable text{first}"
+def _write_rejects(folders: list[Path], path: Path) -> None:
+    with TableWriter(path, REJECTS) as rejects:
+        for table in merge_runs(list_runs(folders, "rejects"), REJECTS.names):
+            rejects.write(table)
+
+
+def _sum_summaries(summaries: list[Summary]) -> Summary:
+    total = EMPTY
+    for summary in summaries:
+        total = total.merge(summary)
+    return total
+
+
+def _list_reasons(summary: Summary) -> str:
+    """Return each reason with its number of rejects and an example, the most frequent first."""
+    reasons = [f"{n} {reason} ({summary.examples[reason]})" for reason, n in summary.reasons.most_common()]
+    return f": {'; '.join(reasons)}" if reasons else ""

@@ -57,7 +57,7 @@ def test_parts_are_reused_and_their_summaries_add_up(tmp_path: Path) -> None:
     assert texts(first) == ["one", "two", "three"]
     total = read_summary(first)
     assert (total.counts, total.reasons) == ({"seen": 9, "other": 3}, {"broken": 6})
-    assert (total.rows, total.reject) == (RowFormat(9, 3, ("a",)), "broken: one")
+    assert (total.rows, total.examples) == (RowFormat(9, 3, ("a",)), {"broken": "one: "})
     assert total.origins == [{"path": "one"}, {"path": "two"}, {"path": "three"}]
     again = spool_reading(Reading(15, iter(()), [parts[1], parts[0], parts[2]]), tmp_path, make, advanced.append)
     assert again[:2] == [first[1], first[0]]

@@ -91,6 +91,24 @@ def test_an_empty_corpus_is_an_error_that_names_a_reject(tmp_path: Path) -> None
         collect(make_params({"path": str(tmp_path)}), tmp_path / "out")
 
 
+def test_an_empty_corpus_shows_all_reasons_and_keeps_the_rejects(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, scratch = tmp_path / "in", tmp_path / "scratch"
+    root.mkdir()
+    (root / "a.txt").write_bytes(b"\xff")
+    (root / "b.txt").write_bytes(b"\xff")
+    (root / "c.txt.gz").write_bytes(b"no gzip")
+    with pytest.raises(UserError) as caught:
+        collect(make_params({"path": str(root)}), tmp_path / "out", scratch)
+    assert "2 not_utf8 (" in caught.value.found
+    assert "1 unreadable (" in caught.value.found
+    assert "not gzip data" in caught.value.found
+    assert str(scratch / "rejects.parquet") in str(caught.value)
+    assert len(read_table(scratch / "rejects.parquet")) == 3
+    assert "has no document, only rejects" in capsys.readouterr().out
+
+
 def test_a_missing_source_is_reported_before_any_is_read(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"download\.sources\.1\.path"):
         collect(make_params({"path": str(corpus)}, {"path": str(tmp_path / "nowhere")}), tmp_path / "out")
