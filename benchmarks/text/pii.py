@@ -14,7 +14,7 @@ from datatrove.pipeline.formatters import PIIFormatter
 
 from benchmarks.measure import Result, Row, Work, compare, measure_rate
 from benchmarks.text.generated import make_random_words
-from pipeline.filter.pii.redact import redact
+from pipeline.filter.pii.redact import Options, redact
 
 N_WORDS, SEED = 300, 1
 NUMBERS = ["3.14159", "2024-01-31", "12:30:00", "v2.10", "1,000,000", "x[10:20]", "192.168.0.1", "f(a, b)", "0x7f3c"]
@@ -27,7 +27,7 @@ def run(*, n_docs: int = 2_000) -> Result:
     formatter = PIIFormatter(email_replacement="<EMAIL>", ip_replacement="<IP>")
 
     def ours() -> Any:
-        return redact(column, ["email", "ip"]).texts
+        return redact(column, ["email", "ip"], Options(only_public_ips=True)).texts
 
     def peer() -> list[str]:
         return [formatter.format(text) for text in texts]

@@ -20,7 +20,7 @@ class Language(Section):
     """fastText on character n-grams, trained here on data/seed/languages, or a third-party fastText model."""
 
     keep: Annotated[list[str], Field(min_length=1)]
-    min_score: Frac
+    min_score: Frac  # 0: no language is judged, and no model is trained
     seed: Seed
     min_char_ngram: Annotated[int, Field(ge=1, le=8)]
     max_char_ngram: Annotated[int, Field(ge=1, le=8)]
@@ -39,6 +39,11 @@ class Language(Section):
     model: ModelFile | None = (
         None  # for example lid.176 instead of a model trained here; `seed` to `keep_weight` are unused then
     )
+
+    @property
+    def is_judged(self) -> bool:
+        """Return whether a document can be dropped for its language."""
+        return self.min_score > 0.0
 
 
 class ExampleFiles(Section):
@@ -184,6 +189,9 @@ class Pii(Section):
     kinds: Annotated[
         list[Literal["key", "email", "iban", "card", "national_id", "ip", "phone"]], Field(min_length=1)
     ] = list(PII_KINDS)  # pyright: ignore[reportAssignmentType]
+    # ISO 3166 codes, such as GB: their national forms need no word like "phone" before them; null: those in pii/phones.py
+    phone_regions: list[str] | None = None
+    only_public_ips: bool = False  # keep private, loopback and link-local addresses
 
 
 class EvaluationSet(Section):

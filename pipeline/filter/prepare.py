@@ -36,9 +36,12 @@ class Prepared(NamedTuple):
 
 def prepare_files(params: Filter, inputs: Inputs, scratch: Path, out: Path) -> Prepared:
     """Train or copy the models into `out` and index the evaluation sets in `scratch`."""
-    files = [out / "language.bin"]
-    accuracy, false_wanted = train_language(params.language, inputs.languages, inputs.examples, files[0])
-    metrics: Metrics = {"language_heldout_accuracy_frac": accuracy, "language_false_english_frac": false_wanted}
+    files: list[Path] = []
+    metrics: Metrics = {}
+    if params.language.is_judged:
+        files.append(out / "language.bin")
+        accuracy, false_wanted = train_language(params.language, inputs.languages, inputs.examples, files[-1])
+        metrics |= {"language_heldout_accuracy_frac": accuracy, "language_false_english_frac": false_wanted}
     if params.quality_classifier:
         files.append(out / "quality.bin")
         calibration = train_quality(params.quality_classifier, inputs.docs, inputs.examples, files[-1])

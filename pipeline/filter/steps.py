@@ -23,11 +23,13 @@ from pipeline.filter.decisions import CHANGED, FilterStep, Rule, Scored, list_ru
 from pipeline.filter.evaluation_sets import load_leaks
 from pipeline.filter.licenses import RULES as LICENSE_RULES
 from pipeline.filter.licenses import LicensePolicy, make_license_policy, measure_licenses
-from pipeline.filter.params import Filter
-from pipeline.filter.pii.redact import redact
+from pipeline.filter.params import Filter, Pii
+from pipeline.filter.pii.phones import PHONE_REGIONS, find_unknown_regions
+from pipeline.filter.pii.redact import Options, redact
 from pipeline.filter.rules.c4 import Lines, clean_lines
 from pipeline.filter.rules.fineweb import measure_fineweb
 from pipeline.filter.rules.gopher import measure_gopher
+from pipeline.frame.errors import UserError
 from pipeline.text.columns import Fractions
 from pipeline.text.normalize import fold, split_words
 
@@ -44,12 +46,14 @@ def list_steps(params: Filter, files: Iterable[Path]) -> list[FilterStep]:
     c4, fineweb, classifier, leaks = params.c4, params.fineweb, params.quality_classifier, params.decontamination
     steps = [
         make_license_step(make_license_policy(params.licenses)),
-        make_language_step(partial(judge_texts, language, file["language"]), language.min_score),
+        make_language_step(partial(judge_texts, language, file["language"]), language.min_score)
+        if language.is_judged
+        else None,
         leaks and make_decontamination_step(partial(load_leaks, file["leaks"]), leaks.max_overlap_ngrams),
         make_gopher_step(quality and quality.model_dump(), repetition and repetition.model_dump()),
         make_web_step(c4 and c4.model_dump(), fineweb and fineweb.model_dump()),
         classifier and make_quality_step(partial(score_texts, classifier, file["quality"]), classifier.min_score),
-        params.pii and make_pii_step(params.pii.kinds),
+        params.pii and make_pii_step(params.pii),
     ]
     return [step for step in steps if step]
 
@@ -150,11 +154,18 @@ def make_decontamination_step(load: Callable[[], Leaks], max_overlap_ngrams: int
     return FilterStep([make_overlap_rule(max_overlap_ngrams)], score)
 
 
-def make_pii_step(kinds: Sequence[str]) -> FilterStep:
+def make_pii_step(params: Pii) -> FilterStep:
     """Return the step that replaces personal data and secrets by placeholders; it runs last, so no other step sees these."""
+    regions = PHONE_REGIONS if params.phone_regions is None else tuple(params.phone_regions)
+    unknown = find_unknown_regions(regions)
+    if unknown:
+        raise UserError(
+            "filter.pii.phone_regions: no such region", ", ".join(unknown), "use ISO 3166 codes, such as GB"
+        )
+    options = Options(regions, params.only_public_ips)
 
     def score(texts: pa.StringArray, _batch: pa.RecordBatch) -> Scored:
-        redacted = redact(texts, kinds)
+        redacted = redact(texts, params.kinds, options)
         names = [CHANGED + name for name in redacted.counts.schema.names]
         return Scored(redacted.texts, redacted.counts.rename_columns(names))
 

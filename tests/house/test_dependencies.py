@@ -24,6 +24,7 @@ PINNED_FOR_ANOTHER = {"fastapi"}  # for prefect
 MODULES = {  # modules that are not named like their distribution
     "fasttext-community": "fasttext",
     "prompt-toolkit": "prompt_toolkit",
+    "phonenumberslite": "phonenumbers",
     "python-stdnum": "stdnum",
     "ruamel-yaml": "ruamel",
     "license-expression": "license_expression",

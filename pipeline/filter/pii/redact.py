@@ -5,16 +5,19 @@ In: a column of texts. Out: the column with replacements and otherwise unchanged
 Deterministic and idempotent: a redacted text has nothing left to redact. Time: linear; a compiled scan finds candidates
 (pipeline/filter/pii/scan.py), and exact checks look only at these. Memory: a copy of the column if anything changed.
 
-Covers: email addresses; public IPv4 and IPv6 addresses; telephone numbers in international form, in North American form, and in
-other forms after a word like "phone"; payment cards (issuer, length, Luhn); IBANs (country, length, mod 97); identity numbers of
-eleven countries (national_ids.py); keys and tokens with a known prefix, JSON Web Tokens, private key blocks (keys.py).
+Covers: email addresses; IPv4 and IPv6 addresses, private ones included unless `only_public_ips` is set; telephone numbers in
+international form, in North American form, in the national forms of `phone_regions`, and in any form after a word like "phone",
+before a label like "fax" or with an extension; payment cards (issuer, length, Luhn); IBANs (country, length, mod 97) in either
+case and any groups; identity numbers of eleven countries (national_ids.py); keys and tokens with a known prefix, JSON Web Tokens,
+private key blocks (keys.py).
 
-Kept on purpose, because it identifies nobody: example.com and other reserved names; private, loopback and documentation addresses;
-555-01xx numbers; `git@host`; placeholder keys; numbers that are parts of others, dates, version numbers, decimals.
+Kept on purpose, because it identifies nobody: example.com and other reserved names; the unspecified address, netmasks, and networks
+for documentation; numbers reserved for fiction (555-01xx, Ofcom's); `git@host`; placeholder keys; numbers that are parts of others,
+dates, version and section numbers (ip_addresses.py), decimals.
 
 Does not cover: names, postal addresses, dates of birth, coordinates, account numbers other than IBANs, license plates, MAC
 addresses, user names, passwords, spelled-out forms ("john at example dot org"), digits of other scripts, telephone numbers without
-`+` after a cue word in a language that phones.py does not know, forms split over two lines.
+`+` after a cue word in a language that phones.py does not know, numbers split over two lines.
 """
 
 # pyright: reportAttributeAccessIssue=false

@@ -24,11 +24,51 @@ AT, IPV4, IPV6, NUMBER, WORD, KEY = 1, 2, 3, 4, 5, 6
 MAX_GROUPS = 12
 CUE_BYTES = 40
 
-# The first three letters of cue words before a number: telephone, fax, …; CPF, PESEL, Steuer-ID, …; card, Visa, …
+# The first three letters of cue words before a number: telephone, fax, …; call, text, …; CPF, PESEL, …; card, Visa, …
 CUES = (
-    *("tel", "pho", "mob", "fax", "cel", "cal", "wha", "sms", "hot", "han"),
+    *(
+        "tel",
+        "pho",
+        "mob",
+        "fax",
+        "cel",
+        "cal",
+        "wha",
+        "sms",
+        "hot",
+        "han",
+        "tlf",
+        "tfn",
+        "puh",
+        "por",
+        "ruf",
+        "lan",
+        "pag",
+        "des",
+    ),
+    *("dia", "rin", "tex", "mes", "ans", "rea", "con", "reg", "off", "dir"),
     *("cpf", "pes", "bsn", "bur", "sof", "ste", "idn", "tin", "aad", "uid"),
     *("car", "vis", "ame", "mas", "deb", "cre"),
+)
+# … and of labels after a telephone number
+LABELS = (
+    "off",
+    "fax",
+    "mob",
+    "cel",
+    "hom",
+    "wor",
+    "des",
+    "tel",
+    "pho",
+    "dir",
+    "lan",
+    "han",
+    "ext",
+    "dur",
+    "pos",
+    "ram",
+    "toe",
 )
 
 
@@ -80,11 +120,12 @@ def _make_prefix_table(prefixes: tuple[bytes, ...]) -> tuple[npt.NDArray[np.bool
 
 
 @cache
-def _make_cue_table() -> npt.NDArray[np.bool_]:
-    """Return which 15-bit codes of three letters begin a cue word."""
-    table = np.zeros(1 << 15, np.bool_)
-    for first, second, third in (cue.encode() for cue in CUES):
-        table[(first & 31) << 10 | (second & 31) << 5 | third & 31] = True
+def _make_cue_table() -> Bytes:
+    """Return for each 15-bit code of three letters whether they begin a cue word (bit 0) or a label (bit 1)."""
+    table = np.zeros(1 << 15, np.uint8)
+    for bit, words in ((1, CUES), (2, LABELS)):
+        for first, second, third in (word.encode() for word in words):
+            table[(first & 31) << 10 | (second & 31) << 5 | third & 31] |= bit
     return table
 
 
@@ -96,7 +137,7 @@ def _scan(
     begins: npt.NDArray[np.bool_],
     prefixes: Bytes,
     lengths: Rows,
-    cues: npt.NDArray[np.bool_],
+    cues: Bytes,
     only_public_ips: bool,
     rows: Rows,
     at: Rows,
@@ -220,7 +261,7 @@ def _match_number(
     i: int,
     j: int,
     kinds: Bytes,
-    cues: npt.NDArray[np.bool_],
+    cues: Bytes,
     only_public_ips: bool,
 ) -> int:  # pragma: no cover (compiled)
     """Return the kind of a word from `i` to `j` that begins with a digit, or 0."""
@@ -301,11 +342,12 @@ def _is_ipv6(data: Bytes, start: int, stop: int, i: int) -> bool:  # pragma: no 
 
 @numba.njit(nogil=True)
 def _match_groups(
-    data: Bytes, start: int, stop: int, i: int, before: int, cues: npt.NDArray[np.bool_]
+    data: Bytes, start: int, stop: int, i: int, before: int, cues: Bytes
 ) -> int:  # pragma: no cover (compiled)
     """Return NUMBER for digits in groups like cards, national ids and telephone numbers. The shape is the group sizes in hex."""
     shape, n_groups, total = 0, 0, 0
-    j = i
+    is_date = False
+    end_of_first = j = i
     while True:
         first = j
         while j < stop and _is_digit(data[j]):
@@ -322,14 +364,45 @@ def _match_groups(
             return NUMBER
         if n_groups == 1 and total in (15, 18):
             return NUMBER
-        gap = j
-        while j < stop and j - gap < 3 and data[j] in (32, 40, 41, 45, 46, 47):  # space ( ) - . /
+        is_date |= (shape == 0x224 or (shape == 0x422 and 49 <= data[i] <= 50)) and 45 <= data[end_of_first] <= 47
+        end = gap = j
+        end_of_first = j if n_groups == 1 else end_of_first
+        while j < stop and j - gap < 3 and _is_gap(data[j]):
             j += 1
         if j == gap or j >= stop or not _is_digit(data[j]) or n_groups == MAX_GROUPS or total > 20:
             break
-    if total < 7:
+    is_decimal = n_groups > 1 and data[end_of_first] == 46 and (n_groups == 2 or end_of_first == i + 1)
+    if total < 6 or is_decimal or is_date:
         return 0
-    return NUMBER if before == 43 or _has_cue(data, start, i, cues) else 0
+    if before == 43:
+        return NUMBER
+    # An area code in parentheses, a trunk 0, or 00 and a country code
+    is_area = before == 40 and end_of_first - i < 6 and end_of_first < stop and data[end_of_first] == 41
+    is_national = is_area or (data[i] == 48 and end_of_first > i + 1)
+    if is_national and n_groups > 1 and 8 <= total <= 17:
+        return NUMBER
+    return NUMBER if _has_cue(data, start, i, cues) or _has_label(data, end, stop, cues) else 0
+
+
+@numba.njit(nogil=True)
+def _is_gap(byte: int) -> bool:  # pragma: no cover (compiled)
+    """Return whether the byte separates groups of digits: space ( ) - . / or a part of a no-break space or a Unicode hyphen."""
+    return byte in (32, 40, 41, 45, 46, 47, 0xC2, 0xA0, 0xE2, 0x80, 0xAF) or 0x90 <= byte <= 0x93
+
+
+@numba.njit(nogil=True)
+def _has_label(data: Bytes, j: int, stop: int, cues: Bytes) -> bool:  # pragma: no cover (compiled)
+    """Return whether an extension or a label may follow a number that ends at j."""
+    if j + 1 < stop and (data[j] | 32) == 120 and _is_digit(data[j + 1]):  # x12
+        return True
+    first = j
+    while j < stop and j - first < 4 and not _is_letter(data[j]):
+        if data[j] == 35:
+            return True
+        j += 1
+    if j + 2 >= stop or j == first:
+        return False
+    return bool(cues[(data[j] & 31) << 10 | (data[j + 1] & 31) << 5 | data[j + 2] & 31] & 2) or (data[j] | 32) == 120
 
 
 @numba.njit(nogil=True)
@@ -347,15 +420,15 @@ def _passes_luhn(data: Bytes, i: int, j: int) -> bool:  # pragma: no cover (comp
 
 
 @numba.njit(nogil=True)
-def _has_cue(data: Bytes, start: int, i: int, cues: npt.NDArray[np.bool_]) -> bool:  # pragma: no cover (compiled)
-    """Return whether a cue word precedes the number in the same line, at most `CUE_BYTES` before it."""
+def _has_cue(data: Bytes, start: int, i: int, cues: Bytes) -> bool:  # pragma: no cover (compiled)
+    """Return whether a cue word begins at most `CUE_BYTES` before the number."""
     seen = 0  # the next three letters
     for k in range(i - 1, max(start, i - CUE_BYTES) - 1, -1):
         byte = data[k]
-        if byte == 10:
-            return False
-        letter = byte & 31 if 65 <= byte <= 90 or 97 <= byte <= 122 else 0
-        seen = (seen >> 5) | letter << 10
-        if letter and cues[seen]:
+        if (0xD0 <= byte <= 0xD1 or 0xE3 <= byte <= 0xED) and i - k < 16:  # a cue word in Cyrillic, Han, kana or Hangul
             return True
-    return False
+        letter = byte & 31 if 65 <= byte <= 90 or 97 <= byte <= 122 else 0
+        if cues[seen] & 1 and not letter:
+            return True
+        seen = (seen >> 5) | letter << 10
+    return bool(cues[seen] & 1)

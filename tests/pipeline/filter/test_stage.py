@@ -148,6 +148,21 @@ def test_the_language_model_is_accurate_on_held_out_sentences(planted: dict[str,
     }
 
 
+def test_no_language_model_is_trained_where_no_language_is_judged(
+    tmp_path: Path, params: Filter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*_: object) -> None:
+        pytest.fail("a model was trained")
+
+    monkeypatch.setattr("pipeline.filter.prepare.train_language", train)
+    unjudged = params.model_copy(update={"language": params.language.model_copy(update={"min_score": 0.0})})
+    result = run_stage(tmp_path, unjudged, [make_doc("good", ENGLISH), make_doc("german", GERMAN)])
+    assert read_docs(result["out"]).column("id").to_pylist() == ["german", "good"]
+    assert "language" not in read_table(result["out"] / "scores.parquet").column_names
+    assert not [name for name in result["metrics"] if "language" in name]
+    assert not (result["out"] / "language.bin").exists()
+
+
 @pytest.mark.slow
 def test_one_worker_and_two_write_the_same_bytes(
     tmp_path: Path, quick_params: Filter, monkeypatch: pytest.MonkeyPatch

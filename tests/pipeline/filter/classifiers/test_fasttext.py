@@ -39,6 +39,7 @@ def test_a_learning_rate_that_is_too_high_is_reported(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_hierarchical_softmax_is_predicted_by_fasttext_with_the_same_judgments(tmp_path: Path) -> None:
     tree, flat = (
         load_model(train_model(tmp_path / "tree.bin", loss="hs")),

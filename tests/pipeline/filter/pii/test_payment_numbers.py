@@ -72,6 +72,6 @@ def test_numbers_that_are_neither_are_kept() -> None:
     for text in (
         "GB82WEST12345698765433 gb82 west 1234 5698 7654 33 DE00 1234 5678 AB12 CD34 EF56",
         "sh01 the quick brown fox jumps, de44 and more of it, be12 3456, ab12cdef3456789012",
-        "card 1234 5678 9012 3456, cards 123456789013, card 4111 1111 1111 1112 and then in this quite long line another 630427373398",
+        "card 1234 5678 9012 3456, cards 123456789013, card 4111 1111 1111 1112 and then, much later in the line, 630427373398",
     ):
         assert redact_one(text) == text

@@ -43,6 +43,7 @@ def measure_naively(text: str) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow
 @given(st.lists(TEXTS, max_size=5))
 def test_scores_equal_the_naive_implementation(texts: list[str]) -> None:
     got = measure_fineweb(pa.array(texts, pa.string()))
