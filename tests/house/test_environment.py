@@ -57,6 +57,7 @@ def test_every_variable_that_code_names_is_in_the_table() -> None:
     assert names - BENCHMARKS_ONLY == known
 
 
+@pytest.mark.slow
 def test_only_frame_environment_reads_the_variables() -> None:
     reads = {str(path.relative_to(ROOT)): list_direct_reads(path.read_text(encoding="utf-8")) for path in sources()}
     direct = {path: names - BENCHMARKS_ONLY for path, names in reads.items()}

@@ -44,6 +44,7 @@ def test_cpu_is_planned_with_its_own_properties(capsys: pytest.CaptureFixture[st
     assert (plan["device"], plan["tflops"], plan["mfu"]) == ("cpu", 0.1, 0.5)
 
 
+@pytest.mark.slow
 def test_real_steps_measure_the_mfu(capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["plan", "--recipe", "names-char", "--tflops", "0.1", "--measure", "--json"]
     assert main(argv) == 0

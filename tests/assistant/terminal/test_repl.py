@@ -65,6 +65,7 @@ def test_a_conversation_through_a_pipe(learned: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_base_model_continues_each_line_and_accepts_invalid_utf_8(base: Path) -> None:
     chat = run_piped(base, b"Once upon\nbad \xff\xfe bytes\n no newline at the end", base, "--max-tokens", "5")
     assert chat.returncode == 0, chat.stderr
@@ -73,6 +74,7 @@ def test_a_base_model_continues_each_line_and_accepts_invalid_utf_8(base: Path) 
     assert b"Traceback" not in chat.stderr
 
 
+@pytest.mark.slow
 def test_a_base_model_begins_a_text_on_an_empty_line_and_no_two_are_drawn_alike(base: Path) -> None:
     options = ("--max-tokens", "8", "--temperature", "1")
     first, second = (run_piped(base, b"\n\n", base, *options) for _ in range(2))
@@ -82,6 +84,7 @@ def test_a_base_model_begins_a_text_on_an_empty_line_and_no_two_are_drawn_alike(
     assert texts[0] != texts[-1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_interrupts_an_answer_and_a_second_one_quits(endless: Path) -> None:
     argv = make_command("--model", str(endless), "--max-tokens", "30000")
     pipes = subprocess.PIPE

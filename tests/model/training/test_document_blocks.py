@@ -55,6 +55,7 @@ def test_block_attention_equals_dense_mask(n_head: int, n_kv_head: int, n_tokens
         torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients_with_blocks_equal_those_with_a_mask() -> None:
     results = []
     for has_blocks in (True, False):

@@ -187,6 +187,7 @@ def test_data_of_an_earlier_version_is_an_error_without_a_traceback(
     assert "corrupt or of an earlier version\n  found: " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_not_an_error(data: Path) -> None:
     """`… | head -1`"""
     command = [sys.executable, "-m", "pipeline.ledger", "why", "package", "--data", str(data)]

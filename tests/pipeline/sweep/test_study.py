@@ -40,6 +40,7 @@ def run_study(path: Path, search: Sweep, jobs: int, rounds_per_opening: int) -> 
     return proposed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_reopened_study_makes_the_same_proposals(sampler: str, tmp_path: Path) -> None:
     search = make_sweep(sampler=sampler, trials=10)
@@ -62,6 +63,7 @@ def test_unfinished_trials_are_proposed_first(tmp_path: Path) -> None:
         assert [number for number, _ in study.propose(9)] == [3, 4, 5]
 
 
+@pytest.mark.slow
 def test_tpe_improves_on_its_first_trials(tmp_path: Path) -> None:
     proposed = run_study(tmp_path / "s.db", make_sweep(trials=30), 1, 100)
     losses = [compute_loss(values) for _, values in proposed]
