@@ -1,13 +1,15 @@
 """Convert wikitext to clean text by folding mwparserfromhell's tokens into the visible text of the page.
 
-In: the wikitext of a page. Out: paragraphs, headings on lines of their own, list items as `- …` (deeper ones indented),
-formulas as TeX between dollar signs, code unchanged. Left out: templates (including infoboxes), tables, references, files,
-galleries, categories, comments, links to other languages, and headings under which nothing is left.
+In: the wikitext of a page, the language of its wiki, and the wiki's names of files and categories. Out: paragraphs, headings on
+lines of their own, list items as `- …` (deeper ones indented), formulas as TeX between dollar signs, code unchanged; common
+templates (`{{convert|5|km}}`, dates, currencies, quotations) as the text that they stand for (pages/templates.py), superscripts as
+`^` (pages/superscripts.py), one variant of language conversion (pages/language_variants.py). Left out: other templates (including
+infoboxes), tables, references, files, galleries, categories, comments, links to other languages, and headings under which nothing
+is left.
 Time: O(n) for real pages. Memory: a few times the page. The parser is mwparserfromhell's compiled tokenizer; its tree of nodes,
 which takes 80 % of its time, is not built: the fold runs over the flat list of tokens. Bold and italic are parsed line by line, as
 MediaWiki does: the tokenizer pairs quotes across lines, and a missing one would leave tables and links unparsed.
-Does not cover: templates that produce text (`{{convert|5|km}}` leaves a gap), unclosed markup (it stays as typed), a wiki's own
-aliases of the file namespace beyond `FILE_NAMES`.
+Does not cover: unclosed markup (it stays as typed).
 """
 
 # pyright: reportPrivateUsage=false
@@ -21,11 +23,12 @@ from typing import Any, NamedTuple
 from mwparserfromhell.parser import ParserError, tokens
 from mwparserfromhell.parser._tokenizer import CTokenizer  # pyright: ignore[reportMissingImports]
 
+from pipeline.download.pages.language_variants import choose_variants
+from pipeline.download.pages.namespaces import cut_categories, is_hidden_link
 from pipeline.download.pages.superscripts import END, REFERENCE, SUB, SUP, has_reference_attribute, render_scripts
+from pipeline.download.pages.templates import find_writer, write_template
 from pipeline.download.pages.unclosed_markup import count_unclosed
 
-# Names of the namespaces 6 and 14 in every wiki, and aliases that dumps don't list.
-FILE_NAMES = frozenset(("file", "image", "category", "bild", "imagen", "immagine", "imagem", "afbeelding", "grafika"))
 HIDDEN_TAGS = frozenset(
     (
         *(
@@ -58,7 +61,7 @@ BREAKS = frozenset(("br", "hr", "p"))
 # Control characters of the folded text, before the layout; XML cannot contain them and `convert_wikitext` removes them.
 NOTHING, HEADING, ITEM, VERBATIM = "\x00", "\x01", "\x02", "\x03"
 CONTROLS = re.compile("[\x00-\x07]")  # and those of superscripts
-SWITCH = re.compile(r"__[A-Z]+__")  # behaviour switches such as __NOTOC__
+SWITCH = re.compile(r"__(?:(?![a-z])[^\W\d_])+(?:_(?:(?![a-z])[^\W\d_])+)*__")  # behavior switches such as __NOTOC__
 EMPTY_BRACKETS = re.compile(r" ?\([\s,;:]*\)")  # left by a dropped template, as in `({{lang-de|Haus}})`
 OPENED_BRACKET = re.compile(r"\([\s,;]+")
 QUOTES = re.compile("('{2,})")
@@ -87,13 +90,22 @@ class _Frame(NamedTuple):
     level: int = 0  # of a heading; 1: an external link in brackets, or the mark of a reference
 
 
-def convert_wikitext(wikitext: str, hidden: frozenset[str] = FILE_NAMES) -> str:
-    """Return the text of a page. Links into the namespaces `hidden` (names in lower case) are left out.
+class _Call(NamedTuple):
+    """An open template that is known: its arguments so far, and the name of the open one."""
+
+    name: str
+    arguments: list[tuple[str, str]]
+    key: str = ""
+
+
+def convert_wikitext(wikitext: str, hidden: frozenset[str] = frozenset(), language: str = "") -> str:
+    """Return the text of a page of a wiki in this language. Links into the namespaces `hidden` (names in lower case) are left out.
 
     Raise `WikitextError` where the parser fails, or would take minutes.
     """
     if CONTROLS.search(wikitext):
         wikitext = CONTROLS.sub("", wikitext)
+    wikitext = choose_variants(cut_categories(wikitext), language)
     wikitext = BROKEN_TAG.sub(r"\1 ", wikitext)
     if _is_slow(wikitext):
         raise WikitextError("too much markup is opened and not closed")
@@ -101,7 +113,7 @@ def convert_wikitext(wikitext: str, hidden: frozenset[str] = FILE_NAMES) -> str:
         parsed = CTokenizer().tokenize(wikitext, 0, True)
     except ParserError as error:
         raise WikitextError(str(error)) from error
-    return lay_out(render_scripts(_fold(parsed, hidden)))
+    return lay_out(render_scripts(_fold(parsed, hidden, language)))
 
 
 def _is_slow(wikitext: str) -> bool:
@@ -115,9 +127,9 @@ def _is_slow(wikitext: str) -> bool:
     )
 
 
-def _fold(parsed: list[Any], hidden: frozenset[str]) -> str:
+def _fold(parsed: list[Any], hidden: frozenset[str], language: str) -> str:
     """Return the text of the tokens with control characters, in one pass."""
-    fold = _Fold(iter(parsed), hidden)
+    fold = _Fold(iter(parsed), hidden, language)
     steps = fold.make_steps()
     for token in fold.tokens:
         kind = type(token)
@@ -131,15 +143,19 @@ def _fold(parsed: list[Any], hidden: frozenset[str]) -> str:
 class _Fold:
     """The state of one pass: the remaining tokens, the collected pieces, and the open elements around them."""
 
-    def __init__(self, remaining: Iterator[Any], hidden: frozenset[str]) -> None:
-        self.tokens, self.hidden = remaining, hidden
+    def __init__(self, remaining: Iterator[Any], hidden: frozenset[str], language: str) -> None:
+        self.tokens, self.hidden, self.language = remaining, hidden, language
         self.pieces: list[str] = []
         self.open: list[_Frame] = []
+        self.calls: list[_Call] = []
 
     def make_steps(self) -> dict[type, Callable[[Any], None]]:
         """Return the handler of each kind of token. Handlers that skip an element consume its closing token themselves."""
         return {
-            tokens.TemplateOpen: lambda _: self.skip(_TemplateOpen, _TemplateClose),
+            tokens.TemplateOpen: lambda _: self.open_template(),
+            tokens.TemplateParamSeparator: lambda _: self.add_argument(),
+            tokens.TemplateParamEquals: lambda _: self.set_key(),
+            tokens.TemplateClose: lambda _: self.close_template(),
             tokens.CommentStart: lambda _: self.skip(tokens.CommentStart, tokens.CommentEnd),
             tokens.ArgumentOpen: lambda _: self.push(),
             tokens.ArgumentSeparator: lambda _: self.pieces.clear(),  # drop the name, keep the default
@@ -168,9 +184,8 @@ class _Fold:
         self.pieces = frame.outside
         return inside, frame
 
-    def skip(self, opening: type, *closing: type) -> None:
+    def skip(self, opening: type, *closing: type, depth: int = 1) -> None:
         """Skip everything up to the token that closes the markup just opened."""
-        depth = 1
         for token in self.tokens:
             kind = type(token)
             if kind is opening:
@@ -179,6 +194,44 @@ class _Fold:
                 depth -= 1
                 if not depth:
                     return
+
+    def open_template(self) -> None:
+        """Read the name of a template; collect the arguments of a known one, and skip others."""
+        name = ""
+        for token in self.tokens:
+            kind = type(token)
+            if kind is _Text:
+                name += token["text"]
+            elif kind is _TemplateClose:
+                self.pieces.append(write_template(name, (), self.language))
+                return
+            elif kind is tokens.CommentStart:
+                self.skip(tokens.CommentStart, tokens.CommentEnd)
+            elif kind is tokens.TemplateParamSeparator and find_writer(name, self.language):
+                self.calls.append(_Call(name, []))
+                self.push()
+                return
+            else:
+                self.skip(_TemplateOpen, _TemplateClose, depth=2 if kind is _TemplateOpen else 1)
+                return
+
+    def add_argument(self) -> None:
+        """Close the argument that precedes a separator."""
+        call = self.calls[-1]
+        call.arguments.append((call.key, "".join(self.pieces)))
+        self.calls[-1] = call._replace(key="")
+        self.pieces.clear()
+
+    def set_key(self) -> None:
+        """Use the pieces so far as the name of the open argument."""
+        self.calls[-1] = self.calls[-1]._replace(key="".join(self.pieces))
+        self.pieces.clear()
+
+    def close_template(self) -> None:
+        self.add_argument()
+        self.pop()
+        name, arguments, _ = self.calls.pop()
+        self.pieces.append(write_template(name, arguments, self.language))
 
     def pop_argument(self) -> None:
         inside, _ = self.pop()
@@ -271,13 +324,12 @@ class _Fold:
 def _render_link(title: str, inside: str, hidden: frozenset[str]) -> str:
     """Return the visible text of `[[title|inside]]`; without a title `inside` is the target."""
     target = (title or inside).strip()
-    prefix, colon, rest = target.partition(":")
-    if colon and prefix:
-        prefix = prefix.strip().lower().replace("_", " ")
-        if prefix in hidden or (not title and rest[:1] not in (" ", "") and LANGUAGE.fullmatch(target[: len(prefix)])):
-            return ""
+    if is_hidden_link(target, inside if title else None, hidden):
+        return ""
+    prefix, _, rest = target.partition(":")
     if not title:
-        return target.removeprefix(":")
+        is_language = rest[:1] not in (" ", "") and LANGUAGE.fullmatch(prefix.lower())
+        return "" if is_language else target.removeprefix(":")
     return inside if inside.strip() else target.rpartition(":")[2].partition(" (")[0]  # the pipe trick
 
 

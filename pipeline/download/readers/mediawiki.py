@@ -19,7 +19,8 @@ MAX_DEPTH = 64
 MAX_TAG_BYTES = 8_000_000
 SHORT_CHARS = 10_000  # of a title, an id, a name
 LONG = "text"
-SHORT = frozenset(("title", "ns", "id", "model", "base", "namespace"))
+SHORT = frozenset(("title", "ns", "id", "model", "base", "namespace", "alias"))
+NAMESPACE_LISTS = ("namespaces", "namespacealiases", "aliases")
 
 
 class XmlError(Exception):
@@ -45,7 +46,11 @@ class Site:
     """What the head of a dump declares about the wiki."""
 
     base: str = ""  # the URL of its main page
+    language: str = ""  # a code such as `de`
     namespaces: dict[int, str] = field(default_factory=dict[int, str])
+    aliases: list[tuple[int, str]] = field(
+        default_factory=list[tuple[int, str]]
+    )  # further names of namespaces; rarely declared
 
 
 class Dump:
@@ -108,8 +113,10 @@ class Dump:
             self._is_too_large = False
         elif name == "redirect":
             self._is_redirect = True
-        elif name == "namespace":
-            key = attributes.get("key", "")
+        elif name == "mediawiki":
+            self.site.language = attributes.get("xml:lang", "").strip()
+        elif name in ("namespace", "alias", "ns") and self._path[-2:-1] and self._path[-2] in NAMESPACE_LISTS:
+            key = attributes.get("key", attributes.get("id", ""))
             self._namespace = int(key) if key.removeprefix("-").isdecimal() else 0
         self._pieces, self._n_left = [], self.max_chars if name == LONG else SHORT_CHARS if name in SHORT else 0
 
@@ -127,11 +134,17 @@ class Dump:
             self._close_page()
         elif name == "base" and parent == "siteinfo":
             self.site.base = "".join(self._pieces).strip()
-        elif name == "namespace":
-            self.site.namespaces[self._namespace] = "".join(self._pieces).strip()
+        elif parent in NAMESPACE_LISTS:
+            self._add_namespace("".join(self._pieces).strip(), is_alias=parent != "namespaces")
         elif name == LONG or (name in SHORT and parent in ("page", "revision")):
             self._values[f"{parent}/{name}"] = "".join(self._pieces)
         self._pieces, self._n_left = [], 0
+
+    def _add_namespace(self, name: str, *, is_alias: bool) -> None:
+        if is_alias or self._namespace in self.site.namespaces:
+            self.site.aliases.append((self._namespace, name))
+        else:
+            self.site.namespaces[self._namespace] = name
 
     def _close_page(self) -> None:
         values = self._values

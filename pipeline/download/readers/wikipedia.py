@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from pipeline.download.pages.wikitext import FILE_NAMES, WikitextError, convert_wikitext
+from pipeline.download.pages.wikitext import WikitextError, convert_wikitext
 from pipeline.download.params import Wikipedia
 from pipeline.download.readers.chunks import Counted, Item, Problem, Raw, make_document, make_reject, open_chunked
 from pipeline.download.readers.document import Document, Reading, Reject
@@ -23,10 +23,12 @@ HIDDEN_NAMESPACES = (6, 14)  # files and categories
 
 
 class Wiki(NamedTuple):
-    """What all pages of a dump share: the prefix of their URLs, and the names of the namespaces whose links are invisible."""
+    """What all pages of a dump share: the prefix of their URLs, the names of the namespaces whose links are invisible, and the
+    language."""
 
     base: str
     hidden: frozenset[str]
+    language: str
 
 
 def open_source(params: Wikipedia, setting: str) -> Reading:
@@ -54,7 +56,7 @@ def _read_pages(file: CountedFile, name: str, max_bytes: int) -> Iterator[Item]:
 def _get_skip_reason(page: WikiPage, site: Site) -> str:
     """Return why a page is not an article; empty if it is one."""
     prefix, colon, _ = page.title.partition(":")
-    is_named = bool(colon) and any(prefix == name for key, name in site.namespaces.items() if key)
+    is_named = bool(colon) and any(prefix == name for key, name in (*site.namespaces.items(), *site.aliases) if key)
     if page.namespace > 0 or page.namespace < -1 or (page.namespace == -1 and is_named):
         return "wikipedia_other_namespaces"
     if page.is_redirect or page.text[:64].lstrip()[:9].upper() == "#REDIRECT":
@@ -63,8 +65,10 @@ def _get_skip_reason(page: WikiPage, site: Site) -> str:
 
 
 def _make_wiki(site: Site) -> Wiki:
-    names = {site.namespaces.get(key, "").lower() for key in HIDDEN_NAMESPACES} - {""}
-    return Wiki(site.base.rpartition("/")[0], FILE_NAMES | names)
+    declared = [*site.namespaces.items(), *site.aliases]
+    names = frozenset(name.lower() for key, name in declared if key in HIDDEN_NAMESPACES and name)
+    host = urlsplit(site.base).hostname or ""
+    return Wiki(site.base.rpartition("/")[0], names, (site.language or host.partition(".")[0]).lower())
 
 
 def _make_document(params: Wikipedia, file: str, item: tuple[WikiPage, Wiki]) -> Document | Reject:
@@ -74,7 +78,7 @@ def _make_document(params: Wikipedia, file: str, item: tuple[WikiPage, Wiki]) ->
         detail = f"{page.title}: more than max_member_bytes = {params.max_member_bytes}"
         return make_reject(source, file, where, "too_large", detail)
     try:
-        text = convert_wikitext(page.text, wiki.hidden)
+        text = convert_wikitext(page.text, wiki.hidden, wiki.language)
     except WikitextError as error:
         return make_reject(source, file, where, "bad_wikitext", f"{page.title}: {error}")
     url = f"{wiki.base}/{quote(page.title.replace(' ', '_'), safe=':/,()!*@;~')}" if wiki.base else ""

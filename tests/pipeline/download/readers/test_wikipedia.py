@@ -135,3 +135,23 @@ def test_the_same_documents_for_any_number_of_workers(tmp_path: Path, monkeypatc
     monkeypatch.setenv("MINIGPT_WORKERS", "2")
     assert read_batches(tmp_path / "a.xml", max_member_bytes=1_000_000) == alone
     assert len(alone) > 8  # more than this process reads itself
+
+
+def test_the_head_of_the_dump_declares_the_language_and_the_names_of_files(tmp_path: Path) -> None:
+    head = HEAD.replace('xml:lang="de"', 'xml:lang="zh"').replace(
+        "</namespaces>",
+        '<namespace key="6">Tuxiang</namespace></namespaces><namespacealiases><ns id="14">Fenlei</ns></namespacealiases>',
+    )
+    text = (
+        "這個-{zh-cn:软件;zh-tw:軟體}-的[[Datei:A|a]][[Tuxiang:B|b]][[Fenlei:C]][[Kategorie:D]]。\n\n見[[Foobar:E]]也。"
+    )
+    (tmp_path / "a.xml").write_text(head + make_page("A", 0, 1, text) + make_page("Tuxiang:B", -1, 2, "x") + TAIL)
+    found = read_batches(tmp_path / "a.xml")
+    assert [document.text for document in get_documents(found)] == ["這個軟體的。\n\n見Foobar:E也。"]
+    assert sum_counts(found) == {"wikipedia_other_namespaces": 1}
+
+
+def test_without_a_declared_language_the_address_of_the_wiki_tells_it(tmp_path: Path) -> None:
+    head = HEAD.replace(' xml:lang="de"', "").replace("made.example", "sr.wikipedia.org")
+    (tmp_path / "a.xml").write_text(head + make_page("A", 0, 1, "Ово је -{sr-ec:реч; sr-el:reč}-.") + TAIL)
+    assert [document.text for document in get_documents(read_batches(tmp_path / "a.xml"))] == ["Ово је реч."]
