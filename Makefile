@@ -109,14 +109,22 @@ cert=$$(setting cert); [ -z "$$cert" ] || export SSL_CERT_FILE="$${SSL_CERT_FILE
 endef
 
 # $(call sync,LOCKS): the contents of the locks decide, compared with the copies that the last complete installation left in .venv.
-# An interrupted one left none, so .venv is made again, from uv's cache. So is a .venv that was copied or moved: its scripts name the old place.
+# An interrupted one left none, so .venv is made again, from uv's cache. The scripts of a .venv that was copied or moved name the old place:
+# they are mended, or, where a script can't name the new one (blanks), .venv is made again.
 define sync
 has_venv=; locks="$(1)"; [ ! -e .venv/requirements-test.lock ] || locks="requirements.lock requirements-test.lock"
 current() { for lock in $$locks; do cmp -s $$lock .venv/$$lock || return 1; done; }
 is_new_enough() { "$$@" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 if [ -e .venv/requirements.lock ] && is_new_enough $(BIN)/python; then
 	place=$$(sed -n 's/^command = .* -m venv \(--[^ ]* \)*//p' .venv/pyvenv.cfg)
-	if [ "$$place" -ef .venv ]; then has_venv=1; else echo "making .venv again: it was made in $$place"; fi
+	here=$$(pwd -P)/.venv
+	if [ "$$place" -ef .venv ]; then has_venv=1
+	elif [ -z "$$place" ] || printf '%s' "$$here$$place" | grep -q '[^[:alnum:]/._+@=,:~-]'; then echo "making .venv again: it was made in $$place"
+	else
+		echo "mending .venv: it was made in $$place"
+		grep -rlIF "$$place" .venv/bin .venv/pyvenv.cfg | xargs sed -i "s|$$(printf '%s' "$$place" | sed 's/[.]/\\./g')|$$here|g"
+		has_venv=1
+	fi
 fi
 if [ -n "$$has_venv" ] && current; then exit 0; fi
 if [ -z "$$has_venv" ]; then
