@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-from pipeline.download.pages.wikitext import WikitextError, convert_wikitext
+from pipeline.download.pages.wiki.wikitext import WikitextError, convert_wikitext
 from pipeline.download.params import Wikipedia
 from pipeline.download.readers.chunks import Counted, Item, Problem, Raw, make_document, make_reject, open_chunked
 from pipeline.download.readers.document import Document, Reading, Reject

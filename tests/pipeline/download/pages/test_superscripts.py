@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.download.pages.superscripts import END, MARKS, SUB, SUP, mark_scripts, render_scripts
 from pipeline.download.pages.web_page import read_html
-from pipeline.download.pages.wikitext import convert_wikitext
+from pipeline.download.pages.wiki.wikitext import convert_wikitext
 
 CASES = {
     "100<sup>2</sup> = 10000": "100^2 = 10000",

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mwparserfromhell import nodes
 
-from pipeline.download.pages import wikitext
-from pipeline.download.pages.namespaces import cut_categories
 from pipeline.download.pages.superscripts import END, render_scripts
-from pipeline.download.pages.templates import write_template
-from pipeline.download.pages.wikitext import WikitextError, convert_wikitext, lay_out
+from pipeline.download.pages.wiki import wikitext
+from pipeline.download.pages.wiki.namespaces import cut_categories
+from pipeline.download.pages.wiki.templates import write_template
+from pipeline.download.pages.wiki.wikitext import WikitextError, convert_wikitext, lay_out
 
 CASES = {
     "a [[link]] and [[a target|another]], [[Place (town)|]]": "a link and another, Place",

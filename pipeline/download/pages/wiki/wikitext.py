@@ -2,10 +2,9 @@
 
 In: the wikitext of a page, the language of its wiki, and the wiki's names of files and categories. Out: paragraphs, headings on
 lines of their own, list items as `- …` (deeper ones indented), formulas as TeX between dollar signs, code unchanged; common
-templates (`{{convert|5|km}}`, dates, currencies, quotations) as the text that they stand for (pages/templates.py), superscripts as
-`^` (pages/superscripts.py), one variant of language conversion (pages/language_variants.py). Left out: other templates (including
-infoboxes), tables, references, files, galleries, categories, comments, links to other languages, and headings under which nothing
-is left.
+templates (`{{convert|5|km}}`, dates, currencies, quotations) as the text that they stand for (templates.py), superscripts as `^`
+(../superscripts.py), one variant of language conversion (language_variants.py). Left out: other templates (including infoboxes),
+tables, references, files, galleries, categories, comments, links to other languages, and headings under which nothing is left.
 Time: O(n) for real pages. Memory: a few times the page. The parser is mwparserfromhell's compiled tokenizer; its tree of nodes,
 which takes 80 % of its time, is not built: the fold runs over the flat list of tokens. Bold and italic are parsed line by line, as
 MediaWiki does: the tokenizer pairs quotes across lines, and a missing one would leave tables and links unparsed.
@@ -23,11 +22,11 @@ from typing import Any, NamedTuple
 from mwparserfromhell.parser import ParserError, tokens
 from mwparserfromhell.parser._tokenizer import CTokenizer  # pyright: ignore[reportMissingImports]
 
-from pipeline.download.pages.language_variants import choose_variants
-from pipeline.download.pages.namespaces import cut_categories, is_hidden_link
 from pipeline.download.pages.superscripts import END, REFERENCE, SUB, SUP, has_reference_attribute, render_scripts
-from pipeline.download.pages.templates import find_writer, write_template
-from pipeline.download.pages.unclosed_markup import count_unclosed
+from pipeline.download.pages.wiki.language_variants import choose_variants
+from pipeline.download.pages.wiki.namespaces import cut_categories, is_hidden_link
+from pipeline.download.pages.wiki.templates import find_writer, write_template
+from pipeline.download.pages.wiki.unclosed_markup import count_unclosed
 
 HIDDEN_TAGS = frozenset(
     (

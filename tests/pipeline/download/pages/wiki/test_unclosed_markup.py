@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.download.pages.unclosed_markup import count_unclosed
+from pipeline.download.pages.wiki.unclosed_markup import count_unclosed
 
 PAIRS = [("[[", "]]"), ("{{", "}}"), ("{|", "|}"), ("<ref>", "</ref>"), ("[http://a ", "]"), ("<!-- x ", "-->")]
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.download.pages.superscripts import END, SUB, SUP
-from pipeline.download.pages.template_dates import describe_as_of, describe_date
-from pipeline.download.pages.template_names import (
+from pipeline.download.pages.wiki.template_dates import describe_as_of, describe_date
+from pipeline.download.pages.wiki.template_names import (
     BLOCKS,
     CURRENCIES,
     DAY_FIRST,

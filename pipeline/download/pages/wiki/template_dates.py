@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.download.pages.template_names import DAY_FIRST
+from pipeline.download.pages.wiki.template_names import DAY_FIRST
 
 MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July"),

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from pipeline.download.pages.wikitext import convert_wikitext
+from pipeline.download.pages.wiki.wikitext import convert_wikitext
 
 ENGLISH = {
     "{{convert|30|m|ft}} high, {{cvt|5|ft|3|in|cm|0}} tall": "30 m high, 5 ft 3 in tall",

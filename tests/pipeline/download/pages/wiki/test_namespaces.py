@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.download.pages.namespaces import cut_categories, is_hidden_link
-from pipeline.download.pages.wikitext import convert_wikitext
+from pipeline.download.pages.wiki.namespaces import cut_categories, is_hidden_link
+from pipeline.download.pages.wiki.wikitext import convert_wikitext
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.download.pages.language_variants import choose_variants
-from pipeline.download.pages.wikitext import convert_wikitext
+from pipeline.download.pages.wiki.language_variants import choose_variants
+from pipeline.download.pages.wiki.wikitext import convert_wikitext
 
 HANS, HANT = "这个国家的电机来了，", "這個國家的電機來了，"
 

@@ -1,0 +1,1 @@
+"""Wikitext → clean text: the fold, its links, templates and language variants."""
