@@ -30,6 +30,7 @@ from pipeline.dedupe.arrays import Spool, append_numbers, count_parts, read_arra
 from pipeline.dedupe.minhash import clusters
 from pipeline.dedupe.minhash.clusters import MAX_CENTERS, SPREAD, VERIFIED, Buckets, Members, Slices
 from pipeline.dedupe.minhash.shingles import make_sets, shingle
+from pipeline.dedupe.minhash.visible import fold_visible
 from pipeline.dedupe.params import Dedupe
 from pipeline.dedupe.ranking import (
     CHUNK,
@@ -43,7 +44,7 @@ from pipeline.dedupe.ranking import (
 from pipeline.storage.arrow import read_arrow, write_arrow
 from pipeline.storage.tables import read_shard
 from pipeline.text.columns import Fractions, Rows
-from pipeline.text.normalize import fold, split_words
+from pipeline.text.normalize import split_words
 from pipeline.workers.results import map_files
 
 BY_KEY = np.dtype([("key", "<u8"), ("rank", "<i8")])
@@ -164,7 +165,9 @@ def write_sets(wanted: Path, result: Path, ngram_words: int) -> None:
     parts, first = [SETS.empty_table()], 0
     for batch in read_shard(Path(metadata[b"shard"].decode()), ["text"]):
         mine = rows[(rows >= first) & (rows < first + batch.num_rows)]
-        sets = make_sets(shingle(split_words(fold(batch.column("text").take(pa.array(mine - first)))), ngram_words))
+        sets = make_sets(
+            shingle(split_words(fold_visible(batch.column("text").take(pa.array(mine - first)))), ngram_words)
+        )
         columns = {
             "position": pa.array(mine + int(metadata[b"first"])),
             "n": pa.array(np.diff(sets.offsets)),

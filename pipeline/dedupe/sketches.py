@@ -22,12 +22,13 @@ from pipeline.dedupe.arrays import StringFile, make_file_array
 from pipeline.dedupe.minhash import signatures as minhash
 from pipeline.dedupe.minhash import survivors
 from pipeline.dedupe.minhash.shingles import shingle
+from pipeline.dedupe.minhash.visible import fold_visible
 from pipeline.dedupe.params import Dedupe
 from pipeline.dedupe.ranking import Corpus
 from pipeline.frame.progress import Bar
 from pipeline.storage.arrow import read_arrow, write_arrow
 from pipeline.storage.tables import read_shard
-from pipeline.text.normalize import fold, split_words, squeeze
+from pipeline.text.normalize import split_words, squeeze
 from pipeline.workers.results import map_files
 
 SETTINGS = {"seed", "ngram_words", "n_bands", "n_rows", "source_priority"}  # the params that a sketch depends on
@@ -50,7 +51,7 @@ def write_sketch(path: Path, result: Path, params: Dedupe) -> None:
     keys_type = pa.binary(8 * params.n_bands)
     parts: list[pa.Table] = []
     for batch in read_shard(path, ["id", "text", "source"]):
-        folded = fold(batch.column("text"))
+        folded = fold_visible(batch.column("text"))
         shingles = shingle(split_words(folded), params.ngram_words)
         keys = minhash.compute_band_keys(minhash.compute_signatures(shingles, permuted), params.n_bands, params.n_rows)
         columns = {

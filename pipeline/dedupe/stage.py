@@ -5,9 +5,9 @@ document: the similarity, the threshold and the id of the survivor, which is alw
 that many documents share are removed if params enable it (`repeats.py`), with rows for what each document lost.
 
 The survivor is the document whose source is listed first in `source_priority`, then the longer text, then the smaller id. Two
-documents are exact duplicates if their texts agree after folding case, compatibility characters and white space; they are near
-duplicates if the true Jaccard similarity of their shingles reaches `min_jaccard` (MinHash and LSH only nominate the pairs).
-Settings: Penedo et al. 2024 (FineWeb).
+documents are exact duplicates if their texts agree after folding case, compatibility characters and white space, and without
+invisible characters such as soft hyphens (minhash/visible.py); they are near duplicates if the true Jaccard similarity of their
+shingles reaches `min_jaccard` (MinHash and LSH only nominate the pairs). Settings: Penedo et al. 2024 (FineWeb).
 
 Memory: `memory_mb` for sorting and comparing, and the current batch of documents; per-document state is in files below the scratch
 folder (100 bytes, the id twice, 32 bytes per band, 16 per word of candidates). Sketches of shards survive a stopped run. Time: one

@@ -20,9 +20,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.dedupe.minhash.visible import fold_visible
 from pipeline.text.columns import Bytes, Hashes, Offsets, Rows, from_utf8, to_utf8
 from pipeline.text.hashing import xxh64
-from pipeline.text.normalize import fold, squeeze
+from pipeline.text.normalize import squeeze
 
 Unit: TypeAlias = Literal["lines", "paragraphs"]
 
@@ -49,7 +50,7 @@ def hash_pieces(texts: pa.StringArray, pieces: TextPieces) -> tuple[Hashes, Rows
     """Return (XXH64 of each piece after normalization, its number of characters after normalization)."""
     data, _ = to_utf8(texts)
     first, last = int(pieces.bounds[0]), int(pieces.bounds[-1])
-    squeezed = squeeze(fold(from_utf8(data[first:last], pieces.bounds - first)))
+    squeezed = squeeze(fold_visible(from_utf8(data[first:last], pieces.bounds - first)))
     return _hash_rows(*to_utf8(squeezed)), pc.utf8_length(squeezed).cast(pa.int64()).to_numpy()
 
 

@@ -14,7 +14,8 @@ from pipeline.dedupe.minhash import signatures as minhash
 from pipeline.dedupe.minhash import survivors
 from pipeline.dedupe.minhash.shingles import Shingles, shingle
 from pipeline.dedupe.minhash.signatures import Signatures
-from pipeline.text.normalize import fold, split_words, squeeze
+from pipeline.dedupe.minhash.visible import fold_visible
+from pipeline.text.normalize import split_words, squeeze
 
 
 class Sketches(NamedTuple):
@@ -29,7 +30,7 @@ class Sketches(NamedTuple):
 
 def sketch(ids: pa.StringArray, texts: pa.StringArray, ngram_words: int, permuted: Signatures) -> Sketches:
     """Return the sketches of a batch; `permuted` is the result of `draw_permutations`."""
-    folded = fold(texts)
+    folded = fold_visible(texts)
     shingles = shingle(split_words(folded), ngram_words)
     return Sketches(
         ids, survivors.compute_digests(squeeze(folded)), shingles, minhash.compute_signatures(shingles, permuted)
