@@ -25,9 +25,11 @@ from types import FrameType, ModuleType
 
 import xxhash
 
+from pipeline.frame.environment import read_seconds
 from pipeline.frame.errors import UserError
 from pipeline.frame.locks import lock_folder
 from pipeline.frame.metrics import Metrics, check_metrics, write_json
+from pipeline.frame.stopping import watch_signals
 from pipeline.frame.timings import start_timings, write_timings
 from pipeline.params import load_params
 
@@ -71,7 +73,8 @@ def run_stage(
     signal.signal(signal.SIGTERM, exit_once)
     held = _claim_folder(partial, name)
     try:
-        metrics = module.run(section, **inputs, **extra, out=partial)
+        with watch_signals(name, partial, read_seconds("MINIGPT_STOP_SECONDS")):
+            metrics = module.run(section, **inputs, **extra, out=partial)
         check_metrics(name, metrics)
         if rank:  # under torchrun only rank 0 writes
             return metrics

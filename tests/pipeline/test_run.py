@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 
 from pipeline.frame.errors import UserError
@@ -190,26 +192,72 @@ def test_json_is_complete_or_absent(tmp_path: Path) -> None:
     assert not (tmp_path / "a.json").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_stage_cleans_up(number: int, workspace: Path) -> None:
-    """Stop a real process while it works."""
-    program = (
-        "import sys, time; from pathlib import Path; from types import ModuleType; import pipeline.run as s\n"
-        "def run(params, *, docs, out):\n"
-        "    (out / 'half').write_text('x'); print('ready', flush=True); time.sleep(60); return {}\n"
-        "m = ModuleType('pipeline.dedupe'); m.run = run\n"
-        "s.run_stage(m, params_path=Path('params.yaml'), inputs={'docs': Path('in')}, out=Path('data/dedupe'),"
-        " metrics_path=Path('m.json'))\n"
-    )
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+PROGRAM = """
+import hashlib, subprocess, sys, time
+from pathlib import Path
+from types import ModuleType
+import pipeline.run as s
+def run(params, *, docs, out):
+    (out / 'half').write_text('x')
+    {before}
+    print('ready', flush=True)
+    {work}
+    return {{}}
+m = ModuleType('pipeline.dedupe'); m.run = run
+s.run_stage(
+    m, params_path=Path('params.yaml'), inputs={{'docs': Path('in')}}, out=Path('data/dedupe'), metrics_path=Path('m.json')
+)
+"""
+
+
+def stop_stage(work: str, number: int, *, before: str = "pass", **environment: str) -> tuple[float, str]:
+    """Stop a real process while it works. Return the seconds that it took, and its errors."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+        [sys.executable, "-c", PROGRAM.format(work=work, before=before)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
+        time.sleep(0.3)  # until it is in the midst of its work
         started = time.monotonic()
         child.send_signal(number)
-        assert child.wait(10) != 0
-        assert time.monotonic() - started < 10
+        _, errors = child.communicate(timeout=30)
+        assert child.returncode != 0
+    return time.monotonic() - started, errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_stage_cleans_up(number: int, workspace: Path) -> None:
+    seconds, errors = stop_stage("time.sleep(60)", number)
+    assert seconds < 10
+    assert "killed" not in errors
     assert not (workspace / "data/dedupe").exists()
     assert not list((workspace / "data").glob("*.partial"))
+
+
+# One holds the interpreter lock, one releases it; both would take hours.
+@pytest.mark.parametrize("work", ["sum(range(10**15))", "hashlib.pbkdf2_hmac('sha256', b'', b'', 2 * 10**9)"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stage_inside_native_code_is_killed_with_its_children(number: int, work: str, workspace: Path) -> None:
+    sleep = "p = subprocess.Popen(['sleep', '60'], stderr=subprocess.DEVNULL); Path('pid').write_text(str(p.pid))"
+    seconds, errors = stop_stage(work, number, before=sleep, MINIGPT_STOP_SECONDS="0.5")
+    assert 0.4 < seconds < 10
+    assert f"dedupe: killed 0.5 s after {signal.Signals(number).name}; run it again to resume" in errors
+    assert not list((workspace / "data").glob("dedupe*"))
+    pid, deadline = int((workspace / "pid").read_text()), time.monotonic() + 5
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:  # init may be slow to collect what it inherits
+            assert time.monotonic() < deadline, psutil.Process(pid).status()
+            time.sleep(0.05)
+
+
+def test_a_thread_that_never_ends_does_not_keep_a_stopped_stage(workspace: Path) -> None:
+    work = "__import__('threading').Thread(target=time.sleep, args=(100,)).start(); time.sleep(60)"
+    seconds, errors = stop_stage(work, signal.SIGTERM, MINIGPT_STOP_SECONDS="0.5")
+    assert seconds < 10
+    assert "killed 0.5 s after SIGTERM" in errors
+    assert not list((workspace / "data").glob("dedupe*"))
