@@ -16,7 +16,8 @@ from pipeline.storage.values import RowProblem, Rows, make_too_large
 
 PEEK_BYTES = 1 << 16
 NEAR = 16  # characters before the end of the buffer: a value that ends there may be incomplete
-SPACE = " \t\r\n" + MARK
+RECORD = "\x1e"  # begins each line of a JSON text sequence (RFC 7464)
+SPACE = " \t\r\n" + MARK + RECORD
 REST = "the rest of the file was not read"
 
 
@@ -28,7 +29,7 @@ def read_json_lines(stream: IO[bytes], max_bytes: int) -> Rows:
 
 def _parse_line(line: bytes) -> Mapping[str, Any] | RowProblem:
     try:
-        row: Any = json.loads(line.decode())
+        row: Any = json.loads(line.decode().removeprefix(RECORD))
     except UnicodeDecodeError as error:
         return RowProblem("not_utf8", str(error), "is not readable: not UTF-8")
     except (ValueError, RecursionError) as error:

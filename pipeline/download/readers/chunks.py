@@ -15,6 +15,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple, TypeAlias
 
+from pipeline.download.links import find_source_files
 from pipeline.download.readers.document import (
     Document,
     DocumentBatch,
@@ -26,7 +27,7 @@ from pipeline.download.readers.document import (
     read_parts,
 )
 from pipeline.download.readers.text import compute_content_key, describe_files
-from pipeline.storage.files import FoundFile, find_files
+from pipeline.storage.files import FoundFile
 from pipeline.storage.pointers import find_pointer
 from pipeline.storage.streams import BROKEN as BROKEN_STREAM
 from pipeline.storage.streams import WINDOW_BYTES, BombError, CountedFile
@@ -77,7 +78,7 @@ Make: TypeAlias = Callable[[Any, str, Any], Document | Reject]  # settings, file
 
 def open_chunked(params: Any, setting: str, read: Read, make: Make) -> Reading:
     """Open all files of the source, as one part each. Raise `UserError` if there are none."""
-    system, files, n_hidden = find_files(params.path, f"{setting}.path")
+    system, files, n_hidden = find_source_files(params.path, f"{setting}.path")
     parts = [
         SourcePart(found.n_bytes, partial(_open_file, params, system, found, read, make, 0 if at else n_hidden))
         for at, found in enumerate(files)

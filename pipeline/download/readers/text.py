@@ -20,6 +20,7 @@ import xxhash
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from pipeline.download.links import find_source_files
 from pipeline.download.params import Text
 from pipeline.download.readers.document import (
     Document,
@@ -34,7 +35,7 @@ from pipeline.download.readers.document import (
 )
 from pipeline.download.readers.records import LOOSE, PLAIN, Columns, Piece, read_pieces
 from pipeline.frame.errors import UserError
-from pipeline.storage.files import FoundFile, find_files, is_hidden
+from pipeline.storage.files import FoundFile, is_hidden
 from pipeline.storage.pointers import POINTER_BYTES, find_pointer
 from pipeline.storage.rows import BROKEN, COLUMNS, ROWS
 from pipeline.storage.streams import (
@@ -59,7 +60,7 @@ PART_FILES = 4_096
 
 def open_source(params: Text, setting: str) -> Reading:
     """Find the files of the source and open them in parts. Raise `UserError` if there are none."""
-    system, files, n_hidden = find_files(params.path, f"{setting}.path")
+    system, files, n_hidden = find_source_files(params.path, f"{setting}.path")
     if (
         _check_name(params, files[0].name) and files[0].path == url_to_fs(params.path)[1]
     ):  # the path is this file, not a folder
@@ -107,6 +108,8 @@ def _open_part(params: Text, system: Any, files: tuple[FoundFile, ...], n_hidden
 
 def compute_content_key(system: Any, file: FoundFile) -> str:
     """Return a key of the file's bytes: the hash of a local file, the version that a remote file system reports; else empty."""
+    if file.reason:
+        return ""  # a pipe would never end
     if not isinstance(system, LocalFileSystem):
         return file.version
     try:
