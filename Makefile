@@ -40,17 +40,14 @@ fix: install-test ## format, and fix what ruff can fix
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
+# Leaving the chat by Ctrl-C (exit code 130) is no error.
 chat: install ## talk to the champion
-	@$(BIN)/python -m assistant
+	@$(BIN)/python -m assistant || { code=$$?; [ $$code -eq 130 ] || exit $$code; }
 
-serve: install ## the champion behind http://127.0.0.1:PORT/invocations
-	@$(BIN)/python -m pipeline.registry pull
-	@echo "POST http://127.0.0.1:$(PORT)/invocations  {\"input\": [{\"role\": \"user\", \"content\": \"What is 12 * 7?\"}]}"
-	@MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/var/mlflow.db}" MLFLOW_DISABLE_TELEMETRY=true MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false \
-		PYTHONDONTWRITEBYTECODE=1 NUMBA_CACHE_DIR="$(CURDIR)/var/numba" \
-		$(BIN)/mlflow models serve -m var/champion/package --env-manager local --host 127.0.0.1 --port $(PORT) --workers 1
+serve: install ## the champion behind http://127.0.0.1:PORT/invocations, for whoever has the key
+	@$(BIN)/python -m flows serve --port $(PORT)
 
-ui: install ## Prefect's and MLflow's pages; prints their addresses
+ui: install ## Prefect's and MLflow's pages; prints the addresses that open them
 	@$(BIN)/python -m flows ui
 
 bench: install-test ## every claim beside a peer

@@ -1,4 +1,4 @@
-"""python -m flows retrain | ui: run everything that has changed, or browse what has been run.
+"""python -m flows retrain | ui | serve | worker: run everything that has changed, browse what has been run, serve the champion.
 
 Exit codes: 0 success (including a refusal by the gate), 1 a stage failed or the workspace is busy, 2 usage, 130 interrupted,
 143 terminated.
@@ -12,8 +12,16 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from flows.processes import server, workspace
-from flows.steps import console
+from flows.processes import credentials, serve, server, ui, worker, workspace
+from flows.steps import graph, preflight, summary
+
+ERRORS = (
+    workspace.WorkspaceBusyError,
+    server.ServerError,
+    credentials.KeyFileError,
+    preflight.PreflightError,
+    graph.GraphError,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,11 +34,14 @@ def main(argv: list[str] | None = None) -> int:
         "--no-register", action="store_true", help="run the stages and write the report; publish nothing"
     )
     commands.add_parser("ui", help="serve Prefect's and MLflow's pages until Ctrl-C")
+    command = commands.add_parser("serve", help="serve the champion at /invocations until Ctrl-C")
+    command.add_argument("--port", type=int, default=5001, help="default: 5001")
+    commands.add_parser("worker", help="start the flow runs that Prefect's schedule or page orders, while `ui` runs")
     args = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _retrain(not args.no_register) if args.command == "retrain" else _ui()
-    except (workspace.WorkspaceBusyError, server.ServerError) as error:
+        return _run(args)
+    except ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -38,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _retrain(register: bool) -> int:
+def _run(args: argparse.Namespace) -> int:
     root = Path.cwd()
     if not (root / "dvc.yaml").exists():
         print(
@@ -46,18 +57,17 @@ def _retrain(register: bool) -> int:
             file=sys.stderr,
         )
         return 1
-    with workspace.hold(root):
-        print(console.format_line("retrain", "starting"), flush=True)
-        server.ensure_server(root)
-        from flows.steps import summary  # Prefect reads its settings when it is imported
-
-        return summary.run_flow(root, register)
-
-
-def _ui() -> int:
-    from flows.processes import ui
-
-    return ui.serve(Path.cwd())
+    match args.command:
+        case "ui":
+            return ui.serve(root)
+        case "serve":
+            return serve.serve_champion(root, args.port)
+        case "worker":
+            return worker.start(root)
+        case _:
+            with workspace.hold(root) as lock:
+                preflight.check_workspace(root)
+                return summary.run_everything(root, lock, not args.no_register)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

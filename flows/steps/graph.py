@@ -18,14 +18,7 @@ class GraphError(ValueError):
 
 def read_graph(path: Path) -> dict[str, set[str]]:
     """Return the dependencies of each stage, in topological order. Raises `GraphError` for an invalid file or a cycle."""
-    try:
-        stages: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))["stages"]
-    except FileNotFoundError as error:
-        raise GraphError(f"{path}: no such file\n  found: no graph\n  to do: run in the repository's root") from error
-    except (YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise GraphError(
-            f"{path}: not a DVC pipeline\n  found: {error}\n  to do: fix it until `dvc dag` works"
-        ) from error
+    stages = _read_stages(path)
     producers = {
         out: stage
         for stage, entry in stages.items()
@@ -44,6 +37,28 @@ def read_graph(path: Path) -> dict[str, set[str]]:
     except CycleError as error:
         raise GraphError(
             f"{path}: a cycle of stages\n  found: {' → '.join(error.args[1])}\n  to do: remove a dependency"
+        ) from error
+
+
+def list_inputs(path: Path) -> list[PurePosixPath]:
+    """Return what stages read and no stage writes. Raises `GraphError` for an invalid file."""
+    stages = _read_stages(path)
+    outs = [
+        out for entry in stages.values() for kind in ("outs", "metrics", "plots") for out in _list_paths(entry, kind)
+    ]
+    deps = dict.fromkeys(dep for entry in stages.values() for dep in _list_paths(entry, "deps"))
+    return [dep for dep in deps if not any(dep == out or out in dep.parents for out in outs)]
+
+
+def _read_stages(path: Path) -> dict[str, Any]:
+    try:
+        stages: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))["stages"]
+        return {stage: dict(entry) for stage, entry in stages.items()}
+    except FileNotFoundError as error:
+        raise GraphError(f"{path}: no such file\n  found: no graph\n  to do: run in the repository's root") from error
+    except (YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise GraphError(
+            f"{path}: not a DVC pipeline\n  found: {error}\n  to do: fix it until `dvc dag` works"
         ) from error
 
 

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ import pytest
 
 from flows.processes.child import Finished
 from flows.processes.workspace import WorkspaceBusyError, hold
+from flows.steps.sequence import extract_error
 from tests.conftest import build_once
 from tests.fake_repo import FakeRepo
 
@@ -78,6 +80,12 @@ def test_a_first_run_a_second_and_a_worse_model(repo: FakeRepo) -> None:
     assert json.loads((repo.root / "var/champion/version.json").read_text())["version"] == "1"
     assert "MiniGPT: what this model can do" in (repo.root / "var/report.md").read_text()
 
+    output = repo.run(*RETRAIN)  # nothing has changed: no server is started
+    assert "Version 1 of minigpt (champion)" in output
+    assert output.count("Cached: nothing has changed") == len(wanted)
+    assert len(read_states(repo)) == len(wanted)
+
+    shutil.rmtree(repo.root / "var/outcomes")  # as `make clean` does: the registry is asked again
     output = repo.run(*RETRAIN)
     assert "Version 1 of minigpt (champion)" in output
     assert "published before" in output
@@ -93,7 +101,17 @@ def test_a_first_run_a_second_and_a_worse_model(repo: FakeRepo) -> None:
 
     assert [state for _, state in read_states(repo, "flow_run")] == ["Completed", "Completed", "Refused"]
     assert read_artifact_keys(repo) >= {"retrain", "report"}
+    assert list_edges(repo) >= {("sft", "evaluate"), ("evaluate", "publish"), ("publish", "gate"), ("gate", "promote")}
     assert not list_processes(repo.root)
+
+
+def list_edges(repo: FakeRepo) -> set[tuple[str, str]]:
+    """Return the dependencies between tasks that Prefect draws: pairs of names."""
+    with sqlite3.connect(repo.root / "var/prefect/prefect.db") as base:
+        rows = base.execute("select id, name, task_inputs from task_run").fetchall()
+    names = {uuid.UUID(str(number)).hex: name for number, name, _ in rows}
+    inputs = [(name, json.loads(text).get("wait_for", [])) for _, name, text in rows]
+    return {(names[uuid.UUID(each["id"]).hex], name) for name, needed in inputs for each in needed}
 
 
 def read_artifact_keys(repo: FakeRepo) -> set[str]:
@@ -164,9 +182,6 @@ def check_error(output: str) -> None:
 
 
 def test_the_error_is_the_stages_and_not_that_of_dvc() -> None:
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    from flows.retrain import extract_error
-
     lines = [
         "sft: error: old",
         "error: sft: a\n",
@@ -178,3 +193,37 @@ def test_the_error_is_the_stages_and_not_that_of_dvc() -> None:
     assert extract_error("sft", Finished(9, [])) == "exit code 9, without any output"
     trace = ["Traceback (most recent call last):", *(f"  line {i}" for i in range(20)), "ValueError: x"]
     assert extract_error("sft", Finished(1, trace)).splitlines()[-1] == "ValueError: x"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_run_whose_server_dies_goes_on_without_it(repo: FakeRepo, number: signal.Signals) -> None:
+    repo.knobs(until="var/go")
+    running = repo.start(*STAGES_ONLY)
+    wait_for(repo.root / "var/stage.pid")
+    [server] = [
+        process
+        for process in psutil.process_iter(["cmdline", "cwd"])
+        if process.info["cwd"] == str(repo.root)
+        and (process.info["cmdline"] or [])[1:4] == ["-m", "flows.processes.host", "prefect"]
+    ]
+    server.send_signal(number)
+    started = time.monotonic()
+    (repo.root / "var/go").touch()
+    output, _ = running.communicate(timeout=120)
+    assert time.monotonic() - started < 60
+    assert running.returncode == 0, output
+    assert "Prefect's server is lost (" in output
+    assert "Done in" in output
+    assert (repo.root / "data/evaluate/documents.parquet").exists()
+    assert "Error logging" not in output
+    assert "Traceback" not in output
+
+
+def test_a_run_whose_server_does_not_start_goes_without(repo: FakeRepo) -> None:
+    base = repo.root / "var/prefect/prefect.db"
+    base.write_text("this is no database")
+    output = repo.run(*STAGES_ONLY)
+    assert "going on without Prefect" in output
+    assert "found: its process ended" in output
+    assert "Done in" in output
+    assert not list_processes(repo.root)
