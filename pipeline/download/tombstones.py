@@ -27,6 +27,7 @@ from license_expression import ExpressionError, ExpressionParseError, Licensing,
 from pipeline.frame.errors import UserError
 from pipeline.storage.lines import number_lines, read_list
 from pipeline.text.columns import to_one_array
+from pipeline.text.license_names import normalize_license
 
 KINDS = ("id", "url", "domain", "license")
 REASON = "takedown"  # in the ledger, and `dropped_takedown` in the metrics
@@ -257,7 +258,7 @@ def _canonicalize_license(value: str) -> str:
 @cache
 def _parse_spdx(expression: str) -> Any:
     try:
-        return _load_spdx().parse(expression)
+        return _load_spdx().parse(normalize_license(expression))
     except (ExpressionError, ExpressionParseError):
         return None
 

@@ -8,12 +8,16 @@ A, since an exception only permits more. An empty list of allowed ids allows eve
 `*` (`GPL-*`). An id that SPDX does not know ("proprietary") is treated like any other, and so is text that is no expression: it
 must be listed verbatim unless everything is allowed.
 
-Unknown licenses are an empty string, "unknown", and SPDX's NOASSERTION and NONE; the setting `unknown` decides about them. Covers:
-licenses named in the metadata. Does not cover: license texts.
+Both the documents' licenses and the listed ids may be spelled as names, addresses, lists or objects (license_names.py). A Creative
+Commons license ported to a jurisdiction (CC-BY-3.0-DE) is judged by its own id if that is listed, otherwise like the unported one.
+
+Unknown licenses are an empty string or list, "unknown", "none", and SPDX's NOASSERTION and NONE; the setting `unknown` decides
+about them. Covers: licenses named in the metadata. Does not cover: license texts.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -34,19 +38,21 @@ from pipeline.filter.decisions import Rule
 from pipeline.filter.params import Licenses
 from pipeline.frame.errors import UserError
 from pipeline.storage.tables import read_shard
+from pipeline.text.license_names import UNKNOWN_NAMES, normalize_license
 
 # From worst to best: AND takes the minimum, OR the maximum.
 DENIED, NOT_ALLOWED, UNKNOWN, ALLOWED = 0, 1, 2, 3
 REASONS = ("license_denied", "license_not_allowed", "license_unknown")
-UNKNOWN_NAMES = frozenset({"", "unknown", "noassertion", "none"})
 RULES = tuple(Rule(reason, reason, "max", 0.0, "filter.licenses") for reason in REASONS)
 N_EXAMPLES = 3
+
+_PORTED = re.compile(r"(?<=\d\.\d)-[a-z]{2,3}$")
 
 Verdicts = npt.NDArray[np.int8]
 
 
 class LicensePolicy(NamedTuple):
-    """The allowed and denied ids in canonical spelling; patterns end in `*`."""
+    """The allowed and denied ids in canonical spelling and lower case; patterns end in `*`."""
 
     allow: frozenset[str]
     deny: frozenset[str]
@@ -149,15 +155,16 @@ def check_licenses(params: Licenses, paths: Sequence[Path]) -> None:
 
 @lru_cache(maxsize=1 << 16)
 def judge_license(expression: str, policy: LicensePolicy) -> int:
-    """Return the verdict on one expression."""
-    if expression.lower().strip() in UNKNOWN_NAMES:
+    """Return the verdict on one license."""
+    original, expression = expression, normalize_license(expression)
+    if not expression:
         return ALLOWED if policy.is_unknown_kept else UNKNOWN
     try:
         parsed: Any = _load_spdx().parse(expression)
     except (ExpressionError, ExpressionParseError):
         parsed = None
     listed = _judge_id(expression, expression, policy)
-    if parsed is None or (listed == DENIED) or expression in policy.allow:
+    if parsed is None or (listed == DENIED) or not policy.allow.isdisjoint((original.lower(), expression.lower())):
         return listed
     return _judge_node(parsed, policy)
 
@@ -179,9 +186,10 @@ def _judge_node(node: Any, policy: LicensePolicy) -> int:
 
 def _judge_id(whole: str, base: str, policy: LicensePolicy) -> int:
     """Return the verdict on a single id; `base` is `whole` without its exception."""
-    if whole.lower() in UNKNOWN_NAMES:
+    whole, base = whole.lower(), base.lower()
+    if whole in UNKNOWN_NAMES:
         return ALLOWED if policy.is_unknown_kept else UNKNOWN
-    for name in (whole, base):
+    for name in (whole, base, _PORTED.sub("", base) if base.startswith("cc-") else base):
         if _is_listed(name, policy.deny):
             return DENIED
         if _is_listed(name, policy.allow):
@@ -195,9 +203,10 @@ def _is_listed(name: str, names: frozenset[str]) -> bool:
 
 
 def _canonicalize(name: str) -> str:
-    """Return the name as SPDX spells it, or unchanged if it is no expression."""
+    """Return the name as SPDX spells it, or unchanged if it is no expression, in lower case."""
+    name = name if name.endswith("*") else normalize_license(name)
     try:
         parsed: Any = _load_spdx().parse(name)
     except (ExpressionError, ExpressionParseError):
-        return name
-    return name if parsed is None else str(parsed.render())
+        return name.lower()
+    return (name if parsed is None else str(parsed.render())).lower()

@@ -7,6 +7,7 @@ in constant memory, and reading continues.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple
@@ -16,6 +17,7 @@ from pipeline.download.readers.document import RowFormat
 from pipeline.storage.lines import decode_chunks, decode_text, normalize_newlines, strip_line_marks
 from pipeline.storage.rows import CSV, JSON, ROWS, read_rows
 from pipeline.storage.values import RowProblem
+from pipeline.text.license_names import normalize_license
 
 PLAIN = (".txt", ".md", ".rst")
 LOOSE = (JSON, *CSV)  # kinds that are often something else than texts in rows
@@ -136,7 +138,8 @@ def make_row_piece(
         text = _decode(get_field(row, params.text_column))
         names = (params.id_column, params.title_column, params.url_column, params.license_column)
         values = [_decode(get_field(row, name)) for name in names]
-        identity, title, url, license = ("" if value is None else str(value) for value in values)
+        identity, title, url = ("" if value is None else str(value) for value in values[:3])
+        license = read_license(values[3])
         if not isinstance(text, str):
             columns.names = columns.names or sorted(map(str, row))
             return Piece(where, reason="no_text_column", detail=f"{params.text_column!r} is {type(text).__name__}")
@@ -149,6 +152,14 @@ def make_row_piece(
         return Piece(where, reason="too_large", detail=f"more than max_member_bytes = {params.max_member_bytes}")
     where = {**where, "id": identity} if identity else where
     return trim_piece(Piece(where, normalize_newlines(text), title=title, url=url, license=license))
+
+
+def read_license(value: object) -> str:
+    """Return the SPDX expression of a license column's value; `unknown` for an empty list; empty if the row has none."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return normalize_license(text) or "unknown"
 
 
 def get_field(row: Mapping[str, object], name: str) -> object:

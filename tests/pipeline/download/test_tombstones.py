@@ -124,6 +124,14 @@ def test_an_expression_needs_mit_or_not(expression: str, is_needed: bool) -> Non
     assert needs(expression, "MIT") is is_needed
 
 
+@pytest.mark.parametrize(
+    "spelled", ["GPL v3", "['GPL-3.0']", "https://www.gnu.org/licenses/gpl-3.0.html", '["MIT", "GPL-3.0"]']
+)
+def test_a_license_is_needed_in_any_spelling(spelled: str) -> None:
+    assert needs(spelled, "GPL-3.0-only")
+    assert not needs(spelled, "0BSD")
+
+
 def test_license_exceptions_and_free_text() -> None:
     assert needs("GPL-2.0-only WITH Classpath-exception-2.0", "GPL-2.0-only")
     assert not needs("GPL-2.0-only WITH Classpath-exception-2.0", "GPL-2.0-or-later")

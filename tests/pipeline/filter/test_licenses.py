@@ -53,6 +53,43 @@ def test_an_expression_is_allowed_by_its_ids(license: str, allowed: list[str], i
     assert (judge_license(license, make_policy(allowed)) == ALLOWED) is is_allowed
 
 
+@pytest.mark.parametrize(
+    ("license", "allowed", "expected"),
+    [
+        ("['MIT']", ["MIT"], ALLOWED),
+        ('["MIT", "Apache-2.0"]', ["MIT"], NOT_ALLOWED),
+        ('["MIT", "Apache-2.0"]', ["MIT", "apache 2"], ALLOWED),
+        ('{"name": "MIT"}', ["MIT License"], ALLOWED),
+        ("BSD 3-Clause", ["BSD-3-Clause"], ALLOWED),
+        ("https://creativecommons.org/licenses/by/4.0/", ["CC BY 4.0"], ALLOWED),
+        ("CC-BY-4.0", ["https://creativecommons.org/licenses/by/4.0/"], ALLOWED),
+        ("https://creativecommons.org/licenses/by/3.0/de/", ["CC-BY-3.0"], ALLOWED),
+        ("https://creativecommons.org/licenses/by-nc/3.0/de/", ["CC-BY-3.0"], NOT_ALLOWED),
+        ("public domain", ["Public Domain"], ALLOWED),
+        ("GPL v3", ["GPL-*"], ALLOWED),
+        ("MIT/Apache-2.0", ["MIT"], ALLOWED),
+        ("[]", ["MIT"], UNKNOWN),
+        ("[null]", ["MIT"], UNKNOWN),
+        ("None", ["MIT"], UNKNOWN),
+        ('["MIT", null]', ["MIT"], UNKNOWN),
+    ],
+)
+def test_spellings_are_judged_like_their_spdx_expression(license: str, allowed: list[str], expected: int) -> None:
+    assert judge_license(license, make_policy(allowed)) == expected
+
+
+def test_a_denied_license_is_denied_in_any_spelling() -> None:
+    policy = make_policy([], ["GPL v3", "CC-BY-NC-*"])
+    for license in (
+        "GPL-3.0",
+        "https://www.gnu.org/licenses/gpl-3.0.html",
+        '["MIT", "GPLv3"]',
+        "CC BY-NC 4.0",
+        "CC BY-NC-SA 3.0 DE",
+    ):
+        assert judge_license(license, policy) == DENIED
+
+
 def test_verdicts_follow_the_order_of_the_column() -> None:
     column = pa.array(["MIT", "unknown", "MIT", "0BSD"])
     policy = make_policy(["MIT"])

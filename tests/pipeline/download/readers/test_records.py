@@ -142,3 +142,19 @@ def test_parquet_text_that_is_not_utf8_becomes_a_reject() -> None:
     pq.write_table(pa.table({"text": bad}), sink)
     pieces = list(read_row_pieces(".parquet", io.BytesIO(sink.getvalue()), PARAMS, Columns()))
     assert [(piece.text, piece.reason) for piece in pieces] == [("good", ""), ("", "not_utf8")]
+
+
+def test_licenses_of_any_type_are_read() -> None:
+    values = [
+        ["MIT"],
+        ["MIT", "Apache-2.0"],
+        {"name": "MIT"},
+        "MIT License",
+        "https://spdx.org/licenses/MIT.html",
+        [],
+        "None",
+        None,
+    ]
+    lines = b"".join(json.dumps({"text": "a", "by": value}).encode() + b"\n" for value in values)
+    expected = ["MIT", "MIT AND Apache-2.0", "MIT", "MIT", "MIT", "unknown", "unknown", ""]
+    assert [piece.license for piece in read_rows(lines, license_column="by")] == expected
