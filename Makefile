@@ -28,7 +28,8 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name say; do printf '  %-8s%s\n' "$$name" "$$say"; done
 
 run: install ## the whole pipeline: every stage that has changed, then publish, gate, promote
-	@$(BIN)/python -m flows retrain
+	@$(keep-results)
+	$(BIN)/python -m flows retrain
 
 test: install-test ## all tests, the slow ones too
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
@@ -95,6 +96,16 @@ install $(BIN)/uv:
 
 install-test:
 	@$(call sync,requirements.lock requirements-test.lock)
+
+# The results of a run are this machine's and no change to commit, unless a team decides otherwise (.gitattributes): whatever dvc.lock and
+# data/metrics contain, Git takes its own version for their content, and `git add` records that nothing has changed.
+define keep-results
+filter=$$(git check-attr filter -- dvc.lock 2>/dev/null || true)
+if [ "$${filter##* }" = results ]; then
+	git config filter.results.clean 'git cat-file blob :%f 2>/dev/null || cat'
+	trap 'git add --update -- dvc.lock data/metrics 2>/dev/null || true' EXIT
+fi
+endef
 
 # uv does not read pip's configuration (files and variables): pass on where packages and certificates are.
 define pip-settings
