@@ -3,8 +3,9 @@
 In: URLs, some with their sha256. Out: local files with their metadata. Each cached file has a folder below `MINIGPT_FETCHED`
 (default var/fetched), named by URL and sha256, or URL and entity tag; a partial download is a `.partial` file there and is
 resumed (Range, If-Range), also by a later run. Two processes wait for each other.
-Covers: interrupted and stalled connections, 408 425 429 5xx with Retry-After, servers without Range, files that change during the
-download, wrong lengths, wrong hashes, redirects away from http(s), tokens in URLs (never shown or written). Does not cover: a
+Covers: interrupted and stalled connections, 408 425 429 5xx with Retry-After, servers without Range or HEAD, files that change
+during the download, mirrors behind one name that tag the same file differently (same date and length), wrong lengths, wrong hashes,
+content codings that were not requested, redirects away from http(s), tokens in URLs (never shown or written). Does not cover: a
 server that sends a byte now and then forever; a file without sha256, entity tag and date that changes without changing its
 length; a URL that leads into a private network. Memory: one block per file in progress. Time: O(n).
 """
@@ -27,15 +28,18 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 import httpx
 import xxhash
 
-from pipeline.download.readers.fetched_file import Entry, Fetched, RemoteFile, Validators
+from pipeline.download.readers.fetched_file import Entry, Fetched, RemoteFile, Validators, hash_file, list_versions
 from pipeline.frame.environment import read
 from pipeline.frame.errors import UserError
 from pipeline.frame.progress import Bar
+from pipeline.storage.streams import BROKEN, BombError
 
 Result = TypeVar("Result")
 
-RETRIED = {408, 425, 429, 500, 502, 503, 504}
-NO_HEAD = {400, 403, 404, 405, 501}  # may mean that the server does not support HEAD: retry with GET
+RETRIED = {408, 425, 429, 500, 502, 503, 504, 509, *range(520, 600)}
+BUSY = {408, 425, 429}  # another request would not be answered either; after any other error of a HEAD, a GET is tried
+UNKNOWN_CODINGS = {"br", "deflate", "compress", "x-compress"}  # are not decoded here
+DECODED = {"gzip": ".gz", "x-gzip": ".gz", "zstd": ".zst"}
 MAX_REDIRECTS = 5
 PLAIN_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "MiniGPT"}
 SECRET = re.compile(r"token|key|secret|sig|auth|pass|credential|session|jwt", re.IGNORECASE)
@@ -163,6 +167,8 @@ class _Fetcher:
             logging.getLogger(name).setLevel(logging.WARNING)
         timeout = httpx.Timeout(policy.stall_seconds, connect=policy.connect_seconds)
         self.client = httpx.Client(timeout=timeout, headers=PLAIN_HEADERS)
+        self._versions: dict[str, list[tuple[RemoteFile, Path]]] | None = None
+        self._lock = threading.Lock()
 
     def __enter__(self) -> _Fetcher:
         return self
@@ -172,87 +178,120 @@ class _Fetcher:
 
     def probe(self, address: Address) -> RemoteFile:
         """Return size and validators; without a request if the sha256 is declared and the file is cached."""
-        cached = self._make_entry(address, Validators()).load_fetched() if address.sha256 else None
+        cached = self._make_entry(address, RemoteFile()).load_fetched() if address.sha256 else None
         if cached:
             return RemoteFile(cached.validators, cached.n_bytes)
         return self._retry(address, lambda: self._request_head(address))
 
     def _request_head(self, address: Address) -> RemoteFile:
-        for method in ("HEAD", "GET"):
-            with self._open_response(method, address, {}) as response:
-                if method == "HEAD" and response.status_code in NO_HEAD:
-                    continue
-                self._check_response(address, response)
-                return _parse_remote(response)
-        raise AssertionError("GET returns or raises")
+        try:
+            with self._open_response("HEAD", address, {}) as response:
+                if response.status_code == 200 or response.status_code in BUSY:
+                    self._check_response(address, response)
+                    return _parse_remote(response)
+        except httpx.HTTPError:
+            pass  # some servers close the connection at a HEAD
+        with self._open_response("GET", address, {}) as response:
+            self._check_response(address, response)
+            return _parse_remote(response)
 
-    def _make_entry(self, address: Address, validators: Validators, n_bytes: int = -1) -> Entry:
+    def _make_entry(self, address: Address, remote: RemoteFile) -> Entry:
+        """Return the folder of this version of the file: where it is already, under whatever mirror's tag, or a new one."""
         shown = mask_secrets(address.url)
         name = address.file_name or re.sub(r"[^\w.-]", "_", unquote(urlsplit(address.url).path).rpartition("/")[2])
-        version = address.sha256 or validators.get_version() or f"length {n_bytes}"
-        key = xxhash.xxh3_128_hexdigest(f"{shown}\0{name}\0{version}".encode())
-        return Entry(self.folder / key, name[-120:] or "file", shown)
+        name = name[-120:] or "file"
+        version = address.sha256 or remote.validators.get_version() or f"length {remote.n_bytes}"
+        folder = self.folder / xxhash.xxh3_128_hexdigest(f"{shown}\0{name}\0{version}".encode())
+        if not address.sha256 and not folder.exists():
+            for known, place in self._list_versions().get(shown, ()):
+                if remote.is_same(known) and any((place / each).exists() for each in (name, f"{name}.partial")):
+                    folder = place
+        return Entry(folder, name, shown)
+
+    def _list_versions(self) -> dict[str, list[tuple[RemoteFile, Path]]]:
+        with self._lock:
+            if self._versions is None:
+                self._versions = {}
+                for url, remote, place in list_versions(self.folder):
+                    self._versions.setdefault(url, []).append((remote, place))
+            return self._versions
 
     def fetch(self, address: Address, remote: RemoteFile) -> Fetched:
-        """Return the file from the cache, or fetch it."""
-        for _ in range(self.policy.max_failures):
-            entry = self._make_entry(address, remote.validators, remote.n_bytes)
+        """Return the file from the cache, or fetch it. A file of which each response is another version is taken as it comes: one
+        complete response is one version."""
+        expected: RemoteFile | None = remote
+        for n_left in reversed(range(self.policy.max_failures)):
+            entry = self._make_entry(address, remote)
             with entry.hold(self.tally.pause):
                 if cached := entry.load_fetched():
                     self.tally.count(cached.n_bytes)
                     return cached
                 try:
-                    return self._fetch_version(address, remote, entry)
+                    return self._fetch_version(address, expected, entry)
                 except _ChangedError as error:
                     remote = error.remote
-        raise self._make_error(
-            address, "the file keeps changing while it is fetched", "run again when it has stopped changing"
-        )
+                    expected = remote if n_left > 1 else None
+        raise AssertionError("without an expected version nothing changes")
 
-    def _fetch_version(self, address: Address, remote: RemoteFile, entry: Entry) -> Fetched:
+    def _fetch_version(self, address: Address, expected: RemoteFile | None, entry: Entry) -> Fetched:
         was_resumed = entry.get_partial_bytes() > 0
         self.tally.count(entry.get_partial_bytes())
-        self._retry(address, lambda: self._attempt(address, remote, entry), entry.get_partial_bytes)
-        sha256 = entry.hash_partial()
-        if address.sha256 and sha256 != address.sha256 and was_resumed:  # it may have been part of another version
+        complete, sha256, is_right = self._complete(address, expected, entry)
+        if not is_right and was_resumed:  # it may have been part of another version
             self._discard(entry)
-            self._retry(address, lambda: self._attempt(address, remote, entry), entry.get_partial_bytes)
-            sha256 = entry.hash_partial()
-        if address.sha256 and sha256 != address.sha256:
+            complete, sha256, is_right = self._complete(address, expected, entry)
+        if not is_right:
             self._discard(entry)
             found = f"sha256 {sha256}, declared {address.sha256}"
             raise self._make_error(address, found, "correct the sha256 if the new file is the one you want")
-        return entry.finish(sha256)
+        return entry.finish(complete, sha256)
+
+    def _complete(self, address: Address, expected: RemoteFile | None, entry: Entry) -> tuple[Path, str, bool]:
+        """Fetch what is missing and decode it. Return (complete file, its sha256, whether that or what was sent is as declared)."""
+        self._retry(address, lambda: self._attempt(address, expected, entry), entry.get_partial_bytes)
+        try:
+            complete = entry.decode_partial()
+        except (*BROKEN, BombError) as error:
+            coding = entry.load_remote().coding
+            self._discard(entry)
+            found = f"Content-Encoding that says {coding}, and a body that is not ({error})"
+            raise self._make_error(address, found, "use another mirror") from error
+        sha256 = hash_file(complete)
+        is_right = address.sha256 in ("", sha256)
+        return complete, sha256, is_right or (complete != entry.partial and hash_file(entry.partial) == address.sha256)
 
     def _discard(self, entry: Entry) -> None:
         self.tally.count(-entry.get_partial_bytes())
         entry.discard_partial()
 
-    def _attempt(self, address: Address, remote: RemoteFile, entry: Entry) -> None:
+    def _attempt(self, address: Address, expected: RemoteFile | None, entry: Entry) -> None:
         """Append the missing bytes to the partial file, or start it."""
-        start, (known, n_bytes) = entry.get_partial_bytes(), entry.load_remote()
-        if start == n_bytes > 0:
+        start, known = entry.get_partial_bytes(), entry.load_remote()
+        if start == known.n_bytes > 0:
             return  # interrupted after the last byte
         headers: dict[str, str] = {}
-        if start and (known.get_strong() or address.sha256):
+        if start and ((condition := known.validators.get_strong()) or address.sha256):
             headers["Range"] = f"bytes={start}-"
-            if known.get_strong():
-                headers["If-Range"] = known.get_strong()
+            if condition:
+                headers["If-Range"] = condition
         with self._open_response("GET", address, headers) as response:
             if response.status_code == 416:
                 self._discard(entry)
                 raise _RetryError("416: the file is shorter than its partial download")
             self._check_response(address, response)
             current = _parse_remote(response)
-            if response.status_code == 206:
-                if _parse_range_start(response) != start or not known.matches(current.validators):
+            if start and response.status_code == 206:
+                is_resumed = known.is_same(current) and known.n_bytes in (-1, current.n_bytes)
+                if _parse_range_start(response) != start or not is_resumed:
                     self._discard(entry)
                     raise _RetryError("the server sent a different range than requested")
+            elif response.status_code == 206 and _parse_range_start(response):
+                raise _RetryError("the server sent a range that was not requested")
             else:
                 self._discard(entry)
-                if not address.sha256 and not remote.validators.matches(current.validators):
+                if expected and not address.sha256 and not expected.is_same(current):
                     raise _ChangedError(current)
-                entry.begin(current)
+                entry.begin(current.join(expected) if expected else current)
             self._receive(response, entry)
             if current.n_bytes >= 0 and entry.get_partial_bytes() != current.n_bytes:
                 raise _RetryError(f"received {entry.get_partial_bytes()} of {current.n_bytes} declared bytes")
@@ -289,17 +328,15 @@ class _Fetcher:
 
     def _check_response(self, address: Address, response: httpx.Response) -> None:
         """Raise the error for a response that is not the file."""
-        status, coding = response.status_code, response.headers.get("Content-Encoding", "identity")
-        if status in RETRIED:
-            raise _RetryError(
-                f"{status} {response.reason_phrase}", parse_retry_after(response.headers.get("Retry-After", ""))
-            )
+        status, retry_after = response.status_code, response.headers.get("Retry-After", "")
+        if status in RETRIED or (status == 403 and retry_after):
+            raise _RetryError(f"{status} {response.reason_phrase}", parse_retry_after(retry_after))
         if status not in (200, 206):
             raise self._make_error(address, f"{status} {response.reason_phrase}", "correct the URL, or remove it")
-        if coding != "identity" and not address.url.endswith((".gz", ".tgz")):
-            raise self._make_error(
-                address, f"Content-Encoding: {coding}, which was not requested", "use another mirror"
-            )
+        codings = _parse_codings(response)
+        if len(codings) > 1 or (codings and codings[0] not in DECODED):
+            found = f"Content-Encoding: {', '.join(codings)}, which was not requested"
+            raise self._make_error(address, found, "use another mirror")
 
     def _retry(self, address: Address, attempt: Callable[[], Result], reached: Callable[[], int] = lambda: 0) -> Result:
         """Repeat an attempt with exponential backoff. Raise `UserError` after too many failures without progress."""
@@ -334,7 +371,14 @@ def _parse_remote(response: httpx.Response) -> RemoteFile:
     if response.status_code == 206:
         length = headers.get("Content-Range", "").rpartition("/")[2]
     validators = Validators(headers.get("ETag", ""), headers.get("Last-Modified", ""))
-    return RemoteFile(validators, int(length) if length.isdigit() else -1)
+    coding = next((DECODED[coding] for coding in _parse_codings(response) if coding in DECODED), "")
+    return RemoteFile(validators, int(length) if length.isascii() and length.isdigit() else -1, coding)
+
+
+def _parse_codings(response: httpx.Response) -> list[str]:
+    """Return the compressions of a body. Other values (`aws-chunked`, `UTF-8`, `identity`, nothing) are set by mistake."""
+    codings = (coding.strip().lower() for coding in response.headers.get("Content-Encoding", "").split(","))
+    return [coding for coding in codings if coding in DECODED or coding in UNKNOWN_CODINGS]
 
 
 def _parse_range_start(response: httpx.Response) -> int:
@@ -344,9 +388,9 @@ def _parse_range_start(response: httpx.Response) -> int:
 
 def parse_retry_after(value: str) -> float:
     """Return the seconds of a Retry-After header, which is a number or a date; 0 if it is neither."""
-    if value.strip().isdigit():
-        return float(value)
     try:
+        if value.strip().isdecimal():
+            return float(value)
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import gzip
 import hashlib
 import json
 import logging
@@ -13,10 +14,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from pipeline.download.readers.fetch import Address, RetryPolicy, fetch_all, mask_secrets, parse_retry_after
 from pipeline.download.readers.fetched_file import Fetched, Validators
@@ -124,7 +126,10 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert parse_retry_after("7") == 7.0
     assert 50 < parse_retry_after(email.utils.formatdate(time.time() + 60, usegmt=True)) <= 60
     assert parse_retry_after("Mon, 02 Nov 2020 10:00:00 GMT") == 0.0
-    assert parse_retry_after("soon") == parse_retry_after("") == 0.0
+    assert (
+        parse_retry_after("soon") == parse_retry_after("") == parse_retry_after("-1") == parse_retry_after("²") == 0.0
+    )
+    assert parse_retry_after("Mon, 01 Jan 0001 00:00:00 -0000") == 0.0
 
 
 def test_too_many_failures_stop_and_the_partial_download_is_kept(server: Server, tmp_path: Path) -> None:
@@ -212,6 +217,102 @@ def test_an_unrequested_content_encoding_is_refused(server: Server, tmp_path: Pa
     assert "Content-Encoding" in catch_failure(server, tmp_path).found
     server.pages["/a.txt.gz"] = Page(DATA, headers={"Content-Encoding": "gzip"})
     assert fetch(server, tmp_path, "/a.txt.gz")[0].path.read_bytes() == DATA  # unchanged
+
+
+DATE = "Mon, 02 Nov 2026 10:00:00 GMT"
+
+
+@pytest.mark.parametrize("n_mirrors", [2, 3])
+def test_mirrors_with_tags_of_their_own_are_one_file(n_mirrors: int, server: Server, tmp_path: Path) -> None:
+    tags = [f'"node-{number}"' for number in range(n_mirrors)]
+    server.pages["/a.txt"] = Page(DATA, last_modified=DATE, etags=tags)
+    [file] = fetch(server, tmp_path)
+    assert file.path.read_bytes() == DATA
+    for _ in range(n_mirrors):
+        assert fetch(server, tmp_path) == [file]
+    assert server.asked() == [("", 200)]
+
+
+def test_a_download_from_mirrors_is_resumed_by_its_date(server: Server, tmp_path: Path) -> None:
+    troubles = [Trouble(cut_after=100_000), Trouble(cut_after=150_000), Trouble(cut_after=10)]
+    server.pages["/a.txt"] = Page(DATA, last_modified=DATE, etags=['"1"', '"2"'], troubles=troubles)
+    assert fetch(server, tmp_path)[0].path.read_bytes() == DATA
+    assert [status for _, status in server.asked()] == [200, 206, 206, 206]
+
+
+@pytest.mark.parametrize("date", [DATE, ""])
+def test_mirrors_with_different_files_are_never_joined(date: str, server: Server, tmp_path: Path) -> None:
+    after = Page(OTHER[:-1], etag='"2"', last_modified=date)
+    server.pages["/a.txt"] = Page(DATA, last_modified=date, troubles=[Trouble(cut_after=100_000)], then=after)
+    assert fetch(server, tmp_path)[0].path.read_bytes() == OTHER[:-1]
+
+
+def test_a_file_with_a_new_tag_in_each_response_is_taken_as_it_comes(server: Server, tmp_path: Path) -> None:
+    server.pages["/a.txt"] = Page(DATA, etags=[f'"{number}"' for number in range(99)])
+    assert fetch(server, tmp_path)[0].path.read_bytes() == DATA
+    assert len(server.asked()) <= POLICY.max_failures
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 500, 501, 502, 503, 520])
+def test_where_head_fails_get_is_tried(status: int, server: Server, tmp_path: Path) -> None:
+    server.pages["/a.txt"] = Page(DATA, head_status=status)
+    assert fetch(server, tmp_path)[0].path.read_bytes() == DATA
+    assert [answered for _, answered in server.asked("HEAD")] == [status]
+
+
+@pytest.mark.parametrize("coding", ["aws-chunked", "UTF-8", "identity", " ", "none", "binary", "x-unknown"])
+def test_a_coding_that_is_no_compression_is_ignored(coding: str, server: Server, tmp_path: Path) -> None:
+    server.pages["/a.txt"] = Page(DATA, headers={"Content-Encoding": coding})
+    assert fetch(server, tmp_path)[0].path.read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("coding", "pack"), [("gzip", gzip.compress), ("X-GZIP", gzip.compress), ("zstd", zstandard.compress)]
+)
+def test_a_compression_that_was_not_requested_is_undone(
+    coding: str, pack: Callable[[bytes], bytes], server: Server, tmp_path: Path
+) -> None:
+    server.pages["/a.txt"] = Page(
+        pack(DATA), headers={"Content-Encoding": coding}, troubles=[Trouble(cut_after=100_000)]
+    )
+    [file] = fetch(server, tmp_path)
+    assert (file.path.name, file.path.read_bytes(), file.n_bytes, file.sha256) == ("a.txt", DATA, len(DATA), SHA256)
+    assert fetch(server, tmp_path) == [file]
+    assert not list(tmp_path.rglob("*.partial")) + list(tmp_path.rglob("*.decoded"))
+    for sha256 in (SHA256, hashlib.sha256(packed).hexdigest()):
+        assert fetch(server, tmp_path / "declared", sha256=sha256)[0].path.read_bytes() == DATA
+    server.pages["/a.txt"].data = packed[:-9]
+    server.pages["/a.txt"].etag = '"2"'
+    assert "Content-Encoding" in catch_failure(server, tmp_path).found
+
+
+@pytest.mark.parametrize("path", ["/a.txt.gz", "/a.txt.gz?download=1", "/b.tgz?x=1"])
+def test_a_file_with_the_name_of_its_coding_is_kept_unless_it_is_compressed_twice(
+    path: str, server: Server, tmp_path: Path
+) -> None:
+    packed = gzip.compress(DATA)
+    server.pages[path.partition("?")[0]] = Page(packed, headers={"Content-Encoding": "gzip"})
+    assert fetch(server, tmp_path, path)[0].path.read_bytes() == packed
+    server.pages[path.partition("?")[0]] = Page(gzip.compress(packed), etag='"2"', headers={"Content-Encoding": "gzip"})
+    assert fetch(server, tmp_path, path)[0].path.read_bytes() == packed
+
+
+@pytest.mark.parametrize("coding", ["br", "deflate", "gzip, br", "compress"])
+def test_a_coding_that_cannot_be_undone_is_refused(coding: str, server: Server, tmp_path: Path) -> None:
+    server.pages["/a.txt"] = Page(DATA, headers={"Content-Encoding": coding})
+    assert coding in catch_failure(server, tmp_path).found
+
+
+def test_a_range_of_another_length_is_not_joined(server: Server, tmp_path: Path) -> None:
+    troubles = [Trouble(cut_after=100_000)]
+    server.pages["/a.txt"] = Page(DATA, troubles=troubles, total_told=len(DATA) + 1)
+    assert fetch(server, tmp_path)[0].path.read_bytes() == DATA
+    assert [status for _, status in server.asked()] == [200, 206, 200]
+
+
+def test_a_forbidden_file_with_a_time_to_wait_is_retried(server: Server, tmp_path: Path) -> None:
+    server.pages["/a.txt"] = Page(DATA, troubles=[Trouble(403, {"Retry-After": "0"})])
+    assert fetch(server, tmp_path)[0].path.read_bytes() == DATA
 
 
 def test_an_unreachable_server_is_reported(tmp_path: Path) -> None:

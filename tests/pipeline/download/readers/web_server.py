@@ -34,6 +34,11 @@ class Page:
     headers: dict[str, str] = field(default_factory=dict[str, str])
     troubles: list[Trouble] = field(default_factory=list[Trouble])
     then: Page | None = None  # the next version, after the troubles
+    etags: list[str] = field(
+        default_factory=list[str]
+    )  # of the mirrors behind this name; each request meets the next one
+    head_status: int = 0  # of all HEAD requests
+    total_told: int = 0  # in Content-Range, instead of the length
 
 
 class Server:
@@ -80,6 +85,12 @@ class Server:
         if page is None or (request.command == "HEAD" and not page.has_head):
             self._status(request, 404 if page is None else 405, {})
             return
+        if page.etags:
+            page.etag = page.etags[0]
+            page.etags = [*page.etags[1:], page.etag]
+        if request.command == "HEAD" and page.head_status:
+            self._status(request, page.head_status, {})
+            return
         trouble = page.troubles.pop(0) if request.command == "GET" and page.troubles else Trouble()
         if trouble.status:
             self._status(request, trouble.status, trouble.headers)
@@ -98,7 +109,7 @@ class Server:
         request.send_response(status)
         given = {"Connection": "close", "ETag": page.etag, "Last-Modified": page.last_modified, **page.headers}
         if start:
-            given["Content-Range"] = f"bytes {start}-{total - 1}/{total}"
+            given["Content-Range"] = f"bytes {start}-{total - 1}/{page.total_told or total}"
         if page.has_length:
             given["Content-Length"] = str(total - start)
         for name, value in given.items():
