@@ -14,11 +14,13 @@ from pathlib import Path
 
 SETTINGS = Path(__file__).with_name("logging.yml")
 STAGE_WIDTH = 15
-# What `dvc repro` prints around a stage's own lines.
+# What `dvc repro` prints around a stage's own lines, and what torch prints when it is interrupted.
 NOISE = re.compile(
     r"^\s*$|^Running stage '|^> |^Stage '.*(didn't change|is cached)|^Updating lock file|^Generating lock file"
     r"|^To track the changes|^\s*git add |^To enable auto staging|^\s*dvc config |^Use `dvc push`|^Data and pipelines are"
     r"|^ERROR: failed to reproduce "
+    r"|^WARNING: '.*takedowns\.jsonl' is empty|^WARNING: Process '.*' with \(Pid \d+\), in RWLock-file .* had been killed"
+    r"|^(\[rank\d+\]:)?\[?W\d{4} \d\d:\d\d:\d\d\.\d+ .*(torch/distributed|\.cpp:\d+\])"
 )
 
 
@@ -50,7 +52,7 @@ def format_line(stage: str, text: str, level: int = logging.INFO) -> str:
 
 
 def is_noise(text: str) -> bool:
-    """Return whether a line of DVC tells nothing about the stage's work."""
+    """Return whether a line of DVC or torch tells nothing about the stage's work."""
     return NOISE.search(text) is not None
 
 

@@ -23,6 +23,12 @@ DVC_MESSAGES = [
     "Use `dvc push` to send your updates to remote storage.",
     "Data and pipelines are up to date.",
     "ERROR: failed to reproduce 'filter': failed to run: python …, exited with 1",
+    "WARNING: 'data/takedowns.jsonl' is empty.",
+    "WARNING: Process 'dvc repro --single-item download' with (Pid 77), in RWLock-file 'data/download' had been killed."
+    " Auto removed it from the lock file.",
+    "W1130 08:13:26.762000 11844 torch/distributed/elastic/agent/server/api.py:753] Received 2 death signal, shutting down",
+    "[W1130 08:13:26.100000000 TCPStore.cpp:125] [c10d] recvValue failed on SocketImpl(fd=5)",
+    "[rank1]:[W1130 08:13:26.100000000 ProcessGroupGloo.cpp:9] Warning: destroy_process_group() was not called",
 ]
 
 
@@ -32,7 +38,12 @@ def test_messages_of_dvc_are_left_out(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["filter [###] 10%", "error: no", "  found: x", "ERROR: Unable to acquire lock", "-> x"]
+    "text",
+    [
+        *("filter [###] 10%", "error: no", "  found: x", "ERROR: Unable to acquire lock", "-> x"),
+        "WARNING: 'data/raw' is empty.",
+        "E1130 08:13:26.762000 11844 torch/distributed/elastic/agent/server/api.py:7] failed",
+    ],
 )
 def test_messages_of_stages_are_not_left_out(text: str) -> None:
     assert not is_noise(text)
