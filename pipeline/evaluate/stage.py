@@ -1,8 +1,8 @@
 """Measure the finished models: bits per byte of the pretrained one, skills of the tuned one.
 
 In: both model folders, held-out documents and conversations. Out: documents.parquet (nats of each held-out document),
-skills.parquet (each held-out item, right or wrong), samples.jsonl. `python -m pipeline.report` renders the report. Memory:
-one batch. Time: 30 s on 2 cores for 3 million parameters.
+skills.parquet (each held-out item, right or wrong), samples.jsonl, and what `dvc metrics` and `dvc plots` show (comparison.py).
+`python -m pipeline.report` renders the report. Memory: one batch. Time: 30 s on 2 cores for 3 million parameters.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from model.network.transformer import Transformer
 from model.tokenizer.chat import Message, encode_prompt, format_call, messages_from_json, messages_to_json
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.evaluate import measure
+from pipeline.evaluate.comparison import write_comparison
 from pipeline.evaluate.estimates import estimate_bits_per_byte, estimate_by_source, estimate_fraction
 from pipeline.evaluate.params import Evaluate
 from pipeline.frame.environment import read
@@ -51,7 +52,7 @@ class Loaded(NamedTuple):
 
 
 def run(params: Evaluate, *, base: Path, chat: Path, shards: Path, conversations: Path, out: Path) -> Metrics:
-    """Write the three files. Raises `UserError` if the val split is too small to measure anything."""
+    """Write these files. Raises `UserError` if the val split is too small to measure anything."""
     device = measure.choose_device(read("MINIGPT_DEVICE"))
     pretrained, tuned = (Loaded(*load_model(folder, device=device)[:2]) for folder in (base, chat))
     documents = measure.read_documents(shards, params.eval_tokens, params.seed)
@@ -67,6 +68,7 @@ def run(params: Evaluate, *, base: Path, chat: Path, shards: Path, conversations
     samples = pick_samples(rows, params.n_samples) + _sample_continuations(pretrained, documents, params.max_new_tokens)
     lines = "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
     (out / "samples.jsonl").write_text(lines, encoding="utf-8")
+    write_comparison(metrics, {"base": base, "chat": chat}, out)
     _report_speed(tuned)
     return metrics
 

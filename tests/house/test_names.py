@@ -38,8 +38,8 @@ def test_one_word_names_a_stage_everywhere(stage: str) -> None:
     assert (ROOT / "pipeline" / stage / "params.py").is_file()
     assert (ROOT / "tests" / "pipeline" / stage / "test_stage.py").is_file()
     entry = read_yaml(ROOT / "dvc.yaml")["stages"][stage]
-    assert entry["outs"] == [f"data/{stage}"]
-    assert entry["metrics"] == [{f"data/metrics/{stage}.json": {"cache": False}}]
+    # The metrics file is no `metrics:` entry: dvc.yaml declares the dozen that people compare (tests/pipeline/evaluate).
+    assert entry["outs"] == [f"data/{stage}", {f"data/metrics/{stage}.json": {"cache": False}}]
 
 
 @pytest.mark.parametrize("stage", STAGES)
