@@ -272,9 +272,8 @@ def test_a_coding_that_is_no_compression_is_ignored(coding: str, server: Server,
 def test_a_compression_that_was_not_requested_is_undone(
     coding: str, pack: Callable[[bytes], bytes], server: Server, tmp_path: Path
 ) -> None:
-    server.pages["/a.txt"] = Page(
-        pack(DATA), headers={"Content-Encoding": coding}, troubles=[Trouble(cut_after=100_000)]
-    )
+    packed = pack(DATA)
+    server.pages["/a.txt"] = Page(packed, headers={"Content-Encoding": coding}, troubles=[Trouble(cut_after=100_000)])
     [file] = fetch(server, tmp_path)
     assert (file.path.name, file.path.read_bytes(), file.n_bytes, file.sha256) == ("a.txt", DATA, len(DATA), SHA256)
     assert fetch(server, tmp_path) == [file]
