@@ -146,6 +146,7 @@ def test_the_output_bytes_do_not_depend_on_run_and_part_sizes(
     assert many == one
 
 
+@pytest.mark.slow
 def test_the_output_bytes_do_not_depend_on_the_number_of_workers(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +178,7 @@ download.run(Download.model_validate_json(sys.argv[1]), out=Path(sys.argv[2]), s
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_without_reading_finished_parts_again(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
