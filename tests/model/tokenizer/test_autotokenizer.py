@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import tokenizers
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from model.tokenizer.autotokenizer import save_tokenizer
+from model.tokenizer.autotokenizer import CHAT_TEMPLATE, save_tokenizer
 from model.tokenizer.chat import ToolCall, encode_prompt, format_call, messages_from_json, render
+from model.tokenizer.histories import messages_from_any
 from model.tokenizer.kinds import train_tokenizer
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
@@ -52,6 +55,137 @@ MESSAGES = st.lists(
     ),
     max_size=6,
 )
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
+    ['<b>&"\\', "\\u0041 \\n", "\x00\x1f\x7f"]
+)
+arguments = st.dictionaries(st.sampled_from(["query", "expression", "x"]), words, min_size=1, max_size=1)
+json_texts = st.builds(
+    lambda value, is_ascii, indent: json.dumps(value, ensure_ascii=is_ascii, indent=indent),
+    arguments,
+    st.booleans(),
+    st.sampled_from([None, 1]),
+)
+contents = st.one_of(
+    st.none(),
+    words,
+    st.lists(
+        st.fixed_dictionaries({"type": st.sampled_from(["text", "input_text", "output_text"]), "text": words}),
+        max_size=3,
+    ),
+)
+openai_calls = st.fixed_dictionaries(
+    {
+        "id": st.just("c1"),
+        "type": st.just("function"),
+        "function": st.fixed_dictionaries(
+            {"name": st.just("search_docs"), "arguments": st.one_of(arguments, json_texts)}
+        ),
+    }
+)
+HISTORIES = st.lists(
+    st.one_of(
+        st.fixed_dictionaries({"role": st.sampled_from(["system", "developer", "user", "User"]), "content": contents}),
+        st.fixed_dictionaries(
+            {
+                "role": st.just("assistant"),
+                "content": contents,
+                "refusal": st.none() | words,
+                "tool_calls": st.none() | st.lists(openai_calls, max_size=2),
+            }
+        ),
+        st.fixed_dictionaries({"role": st.just("tool"), "tool_call_id": st.just("c1"), "content": contents}),
+    ),
+    min_size=1,
+    max_size=5,
+)
+HISTORY: list[dict[str, Any]] = [
+    {"role": "developer", "content": [{"type": "text", "text": "Be "}, {"type": "text", "text": "brief."}]},
+    {"role": "user", "content": "12 * 7?"},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "a", "type": "function", "function": {"name": "calculator", "arguments": '{"expression": "12 * 7"}'}}
+        ],
+    },
+    {"role": "tool", "tool_call_id": "a", "content": "84"},
+    {"role": "assistant", "content": "12 * 7 = 84", "tool_calls": None, "refusal": None},
+]
+RENDERED = (
+    "<|bos|><|system|>Be brief.<|end|><|user|>12 * 7?<|end|>"
+    '<|assistant|><|call|>calculator("12 * 7")<|end|><|tool|>84<|end|><|assistant|>12 * 7 = 84<|end|>'
+)
+
+
+def render_plainly(messages: list[dict[str, Any]], *, is_prompt: bool = False) -> str:
+    """Render with Jinja alone, as other servers do."""
+
+    def raise_exception(message: str) -> None:
+        raise ValueError(message)
+
+    template = jinja2.Environment().from_string(CHAT_TEMPLATE)
+    return template.render(messages=messages, add_generation_prompt=is_prompt, raise_exception=raise_exception)
+
+
+def render_ours(messages: list[dict[str, Any]]) -> str:
+    """Render with our own encoder, whose special tokens have their own names."""
+    return CHARACTERS.decode(render(messages_from_any(messages), CHARACTERS)[0], skip_special=False)
+
+
+CHARACTERS = train_tokenizer("char", ["a"], 700)
+
+
+def test_an_openai_history_keeps_calls_results_and_parts() -> None:
+    assert render_ours(HISTORY) == render_plainly(HISTORY) == RENDERED
+    assert render_plainly(HISTORY, is_prompt=True) == RENDERED + "<|assistant|>"
+
+
+@given(HISTORIES)
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_plain_jinja_renders_histories_as_our_encoder_does(messages: list[dict[str, Any]]) -> None:
+    assert render_plainly(messages) == render_ours(messages)
+
+
+@given(MESSAGES)
+def test_plain_jinja_renders_our_own_form_as_our_encoder_does(messages: list[dict[str, Any]]) -> None:
+    assert render_plainly(messages) == CHARACTERS.decode(
+        render(messages_from_json(messages), CHARACTERS)[0], skip_special=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "content.* must be text"),
+        ({"role": "user", "content": 3}, "content must be text"),
+        ({"role": "robot", "content": "x"}, "role is unknown|unknown role"),
+        ({"role": None, "content": "x"}, "role is unknown|unknown role"),
+        ({"role": "user", "tool_calls": [{"function": {"name": "f", "arguments": {"x": "y"}}}]}, "to the assistant"),
+        *(
+            (
+                {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": value}}]},
+                "must be one string",
+            )
+            for value in (
+                {"x": 1},
+                {"x": "1", "y": "2"},
+                {},
+                "",
+                "{",
+                '{"x": "y"',
+                '{"x": "y", "z": "w"}',
+                '{"x": 1}',
+                '["x"]',
+            )
+        ),
+    ],
+)
+def test_what_the_model_can_not_read_is_refused_by_both(message: dict[str, Any], error: str) -> None:
+    with pytest.raises(ValueError, match=rf"messages\[0\]\..*({error})"):
+        messages_from_any([message])
+    with pytest.raises(ValueError, match=error):
+        render_plainly([message])
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: "-".join(kind))
@@ -108,6 +242,24 @@ def test_conversations_have_the_same_ids(both: tuple[Tokenizer, Any, Path]) -> N
         for is_prompt, ids in ((False, render(typed, ours)[0]), (True, encode_prompt(typed, ours))):
             encoded = theirs.apply_chat_template(messages, add_generation_prompt=is_prompt, return_dict=True)
             assert encoded["input_ids"] == ids
+
+    check_same()
+
+
+@pytest.mark.slow
+def test_histories_have_the_same_ids(both: tuple[Tokenizer, Any, Path]) -> None:
+    ours, theirs, _ = both
+
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+    @given(HISTORIES)
+    @example(HISTORY)
+    def check_same(messages: list[dict[str, Any]]) -> None:
+        typed = messages_from_any(messages)
+        for is_prompt, ids in ((False, render(typed, ours)[0]), (True, encode_prompt(typed, ours))):
+            assert (
+                theirs.apply_chat_template(messages, add_generation_prompt=is_prompt, return_dict=True)["input_ids"]
+                == ids
+            )
 
     check_same()
 
