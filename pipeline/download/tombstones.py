@@ -30,6 +30,10 @@ from pipeline.text.columns import to_one_array
 from pipeline.text.license_names import normalize_license
 
 KINDS = ("id", "url", "domain", "license")
+SPELLINGS = {"licence": "license"}  # of kinds
+INVISIBLE = (
+    "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u00ad"  # around an address that was copied from a page or a mail
+)
 REASON = "takedown"  # in the ledger, and `dropped_takedown` in the metrics
 UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 URL = (
@@ -100,6 +104,7 @@ def render(tombstones: Iterable[Tombstone]) -> str:
 
 def make_tombstone(kind: str, value: str, reason: str, date: str = "") -> Tombstone:
     """Return a tombstone with its value in canonical form. Raise `UserError` for an invalid kind or value."""
+    kind, value = SPELLINGS.get(kind, kind), value.strip().strip(INVISIBLE).strip()
     if kind not in KINDS:
         raise UserError("takedown: unknown kind", repr(kind), f"use one of {', '.join(KINDS)}")
     canonicalize: dict[str, Callable[[str], str]] = {
@@ -108,7 +113,7 @@ def make_tombstone(kind: str, value: str, reason: str, date: str = "") -> Tombst
         "domain": _canonicalize_domain,
         "license": _canonicalize_license,
     }
-    canonical = canonicalize[kind](value.strip())
+    canonical = canonicalize[kind](value)
     is_valid = {
         "id": re.fullmatch(r"[0-9a-f]{32}", canonical),
         "url": extract_hosts(pa.array([canonical]))[0].as_py(),

@@ -18,8 +18,10 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.download.tombstones import (
+    INVISIBLE,
     KINDS,
     REASON,
+    SPELLINGS,
     Tombstone,
     make_tombstone,
     match,
@@ -42,9 +44,6 @@ MATCHED = ["id", "url", "license"]  # columns that tombstones are matched with
 NO_DOCUMENTS = pl.DataFrame(schema=dict.fromkeys(MATCHED, pl.String))
 MAX_EXAMPLES = 10
 MAX_NAMED = 50
-INVISIBLE = (
-    "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u00ad"  # around an address that was copied from a page or a mail
-)
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def _parse_line(line: str, position: str, reason: str, date: str) -> Tombstone:
         [stone] = parse(line, position)
         return stone._replace(reason=stone.reason or reason, date=stone.date or date)
     kind, has_kind, value = line.partition(":")
-    if has_kind and kind in KINDS:
+    if has_kind and SPELLINGS.get(kind, kind) in KINDS:
         return make_tombstone(kind, value, reason, date)
     if re.fullmatch(r"[0-9a-fA-F]{32}", line):
         return make_tombstone("id", line, reason, date)
@@ -182,11 +181,11 @@ def _read_removed(data: DataSnapshot) -> pl.DataFrame:
 def check_matched(plan: TakedownPlan) -> None:
     """Raise `UserError` that names the tombstones that match nothing."""
     if plan.unmatched:
-        names = [stone.key for stone in plan.unmatched[:MAX_NAMED]]
-        more = f" … and {len(plan.unmatched) - MAX_NAMED:,} more" if len(plan.unmatched) > MAX_NAMED else ""
+        names = list(dict.fromkeys(stone.key for stone in plan.unmatched))
+        more = f" … and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
         raise UserError(
             f"takedown: {len(plan.unmatched):,} of {len(plan.stones):,} entries match no document; nothing was written",
-            ", ".join(names) + more,
+            ", ".join(names[:MAX_NAMED]) + more,
             "correct their spelling; or record them with --allow-unmatched, for documents that are collected later",
         )
 

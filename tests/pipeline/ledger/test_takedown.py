@@ -181,7 +181,7 @@ def test_a_list_may_hold_all_kinds(data: DataSnapshot, tmp_path: Path, capsys: p
         an_id(1).upper(),
         "https://example.org/x",
         "domain:*.Example.net",
-        "license:mit",
+        "licence:mit",
         '{"kind": "url", "value": "https://x.org/y", "reason": "own"}',
         "",
     ]
