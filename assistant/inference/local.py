@@ -45,6 +45,8 @@ from model.tokenizer.chat import (
     fit_to_window,
     parse_reply,
 )
+from model.tokenizer.histories import read_argument as read_argument  # for mlflow_agent.py: model has one door
+from model.tokenizer.histories import read_content as read_content
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 MAX_CHARS_PER_TOKEN = 64  # a text longer than window × this is cut before it is tokenized

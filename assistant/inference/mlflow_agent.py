@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from mlflow.types.responses import ResponsesAgentRequest, ResponsesAgentResponse
 
 from assistant.conversation.events import Done, Event, Message, Notice, Sampling, TextPiece, ToolCall, ToolResult
 from assistant.conversation.session import Session
-from assistant.inference.local import ModelEngine
+from assistant.inference.local import ModelEngine, read_argument, read_content
 from assistant.tools.toolbox import Tools, make_tools
 
 Item = dict[str, Any]
@@ -146,16 +146,15 @@ def read_messages(items: list[Item]) -> tuple[str, list[Message]]:
     for number, item in enumerate(items):
         kind, role = item.get("type", "message"), item.get("role")
         if kind == "function_call":
-            call = ToolCall.of(
-                str(item["name"]), _extract_argument(str(item["arguments"])), str(item.get("call_id") or "")
-            )
-            history.append(Message.calling(call))
+            argument = read_argument(item["arguments"], f"input[{number}].arguments")
+            history.append(Message.calling(ToolCall.of(str(item["name"]), argument, str(item.get("call_id") or ""))))
         elif kind == "function_call_output":
-            history.append(Message.result(_join_text(item["output"], number), str(item.get("call_id") or "")))
+            text = read_content(item["output"], f"input[{number}].output")
+            history.append(Message.result(text, str(item.get("call_id") or "")))
         elif kind == "message" and role in ("system", "developer"):
-            prompts.append(_join_text(item["content"], number))
+            prompts.append(read_content(item.get("content"), f"input[{number}].content"))
         elif kind == "message":
-            history.append(Message.of(str(role), _join_text(item["content"], number)))
+            history.append(Message.of(str(role), read_content(item.get("content"), f"input[{number}].content")))
         elif kind != "reasoning":
             raise ValueError(
                 f"input[{number}].type is not supported; found {kind!r}; send messages and function calls."
@@ -164,26 +163,6 @@ def read_messages(items: list[Item]) -> tuple[str, list[Message]]:
         found = f"role {history[-1].role}" if history else "no message"
         raise ValueError(f"input must end with a message to answer; found {found}; end it with a user message.")
     return "\n".join(prompts), history
-
-
-def _join_text(content: object, number: int) -> str:
-    if isinstance(content, str):
-        return content
-    parts: list[str] = []
-    for part in content if isinstance(content, list) else [content]:
-        if not isinstance(part, Mapping) or not isinstance(text := part.get("text", part.get("refusal")), str):
-            raise ValueError(f"input[{number}].content must be text; found {str(part)[:60]}; send text only.")
-        parts.append(text)
-    return "\n".join(parts)
-
-
-def _extract_argument(arguments: str) -> str:
-    """Return the one string of the JSON object `arguments`, or `arguments` itself if it is anything else."""
-    try:
-        values = list(json.loads(arguments).values())
-    except (ValueError, AttributeError):
-        return arguments
-    return values[0] if len(values) == 1 and isinstance(values[0], str) else arguments
 
 
 def _make_id(kind: str) -> str:

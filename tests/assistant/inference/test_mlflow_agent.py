@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from model.tokenizer.histories import messages_from_any
 from tests.assistant.conftest import LOOK_UP, SUM
 
 with warnings.catch_warnings():
@@ -37,6 +38,9 @@ def get_answer(response: Any) -> str:
 
 def make_request(content: Any, **more: Any) -> ResponsesAgentRequest:
     return ResponsesAgentRequest(input=[{"role": "user", "content": content}], **more)
+
+
+CALL = {"type": "function_call", "call_id": "a", "name": "calculator", "arguments": '{"x": "12 * 7"}'}
 
 
 def test_tools_are_executed_and_returned_as_items(agent: Any) -> None:
@@ -81,6 +85,10 @@ def test_sampling_comes_from_the_request_and_from_custom_inputs(agent: Any) -> N
         ({"input": []}, "input must end"),
         ({"input": [{"role": "assistant", "content": "x"}]}, "input must end"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, r"input\[0\].content"),
+        (
+            {"input": [{"role": "user", "content": "x"}, {**CALL, "arguments": '{"a": "x", "b": "y"}'}]},
+            r"input\[1\].arguments must be one string",
+        ),
         ({"input": [{"type": "web_search_call"}, {"role": "user", "content": "x"}]}, r"input\[0\].type"),
         ({"input": [{"role": "user", "content": "x"}], "custom_inputs": {"temprature": 1}}, "temprature"),
         ({"input": [{"role": "user", "content": "x"}], "custom_inputs": {"temperature": 99}}, "temperature"),
@@ -100,3 +108,21 @@ def test_system_and_developer_messages_become_the_system_prompt() -> None:
         {"role": "user", "content": "c"},
     ]
     assert read_messages(items) == ("a\nb", [Message.of("user", "c")])
+
+
+def test_a_history_is_read_as_the_chat_template_reads_it() -> None:
+    """Parts are joined without line breaks; the argument is the one string, whatever its name."""
+    items = [
+        {"role": "user", "content": [{"type": "input_text", "text": "12 "}, {"type": "input_text", "text": "* 7?"}]},
+        CALL,
+        {"type": "function_call_output", "call_id": "a", "output": "84"},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "84"}]},
+        {"role": "user", "content": "Thanks"},
+    ]
+    rows = [
+        {"role": "user", "content": items[0]["content"]},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "a", "function": {**CALL}}]},
+        {"role": "tool", "tool_call_id": "a", "content": "84"},
+        *items[3:],
+    ]
+    assert read_messages(items) == ("", messages_from_any(rows))
