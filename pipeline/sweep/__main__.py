@@ -234,7 +234,7 @@ def print_trials(console: Console, sweep: Sweep, rows: Sequence[TrialRow], first
 def format_command(values: Values) -> str:
     """Return the command that trains with these values and the budget of params.yaml."""
     words = [f"{name}={json.dumps(value)}" for name, value in values.items()]
-    return "dvc exp run " + " ".join(f"-S {shlex.quote(word)}" for word in words)
+    return "python -m pipeline.sweep.compare " + " ".join(shlex.quote(word) for word in words)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def test_failed_trials_are_listed_and_the_others_ranked(data: Path, tmp_path: Pa
     assert "does not fill one row" in rows[2]["why"]
     assert "100000" in rows[2]["why"]
     assert "3 of 4 trials failed:" in output
-    assert f"dvc exp run -S {LENGTH}=32 -S pretrain.model.n_kv_head=1\n" in output
+    assert f"python -m pipeline.sweep.compare {LENGTH}=32 pretrain.model.n_kv_head=1\n" in output
     with (tmp_path / "var/sweep/space/trials.csv").open(newline="") as file:
         assert float(next(csv.DictReader(file))["heldout_bpb"]) == rows[0]["heldout_bpb"]
     kept = {path.name for path in (tmp_path / "var/sweep/space/trial-0000").iterdir()}
@@ -208,4 +208,6 @@ def test_table_and_command() -> None:
     assert "a [b] c" in text
     assert "params" in text
     assert "1 of 3 trials failed" in text
-    assert format_command(rows[0].values) == f"dvc exp run -S {RATE}=0.01 -S pretrain.training.spikes=null"
+    assert (
+        format_command(rows[0].values) == f"python -m pipeline.sweep.compare {RATE}=0.01 pretrain.training.spikes=null"
+    )
