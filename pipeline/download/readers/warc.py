@@ -1,4 +1,4 @@
-"""Read the source `warc`: web archives, WARC and WET, plain or `.gz .zst .lz4 .bz2 .xz`.
+"""Read the source `warc`: web archives, WARC and WET, plain or `.gz .zst .lz4 .bz2 .xz`, also those inside a WACZ.
 
 In: archives of any size. Out: a document for each response with status 200 that is HTML (its main text and title) or plain text,
 and for each text of a WET file; with the license that the page declares, else the source's. Other responses and records are
@@ -25,15 +25,26 @@ from pipeline.download.pages.content_types import (
 from pipeline.download.pages.web_licenses import UNKNOWN
 from pipeline.download.pages.web_page import PageError, read_html, read_plain
 from pipeline.download.params import Warc
-from pipeline.download.readers.chunks import Counted, Item, Problem, Raw, make_document, make_reject, open_chunked
+from pipeline.download.readers.chunks import (
+    BROKEN,
+    Counted,
+    Item,
+    Problem,
+    Raw,
+    describe_failure,
+    make_document,
+    make_reject,
+    open_chunked,
+)
 from pipeline.download.readers.document import Document, Reading, Reject
 from pipeline.download.readers.http_message import BodyError, Head, decode_body, parse_head
 from pipeline.download.readers.web_archives import Record, Skipped, read_archive
 from pipeline.frame.errors import UserError
 from pipeline.storage.files import find_files
-from pipeline.storage.streams import CountedFile
+from pipeline.storage.streams import CountedFile, read_members, report_broken_zip, split_name
 
 ENDINGS = (".warc", ".wet", ".wat")
+WACZ = ".wacz"  # a zip with WARC files, an index and logs
 ARC = re.compile(r"\.arc(\.\w+)?$", re.IGNORECASE)
 WEB = ("http:", "https:", "ftp:")
 
@@ -44,6 +55,7 @@ class PageRecord(NamedTuple):
     record: Record
     head: Head
     is_html: bool
+    member: str = ""  # the file inside the WACZ
 
 
 def open_source(params: Warc, setting: str) -> Reading:
@@ -57,9 +69,35 @@ def open_source(params: Warc, setting: str) -> Reading:
 
 
 def _read_pages(file: CountedFile, name: str, max_bytes: int) -> Iterator[Item]:
-    if not any(ending in name.lower() for ending in ENDINGS):
-        yield Problem({}, "unknown_format", f"known are {' '.join(ENDINGS)}")
-        return
+    if split_name(name)[0] == WACZ:
+        yield from _read_members(file, max_bytes)
+    elif any(ending in name.lower() for ending in ENDINGS):
+        yield from _read_records(file, max_bytes)
+    else:
+        yield Problem({}, "unknown_format", f"known are {' '.join((*ENDINGS, WACZ))}")
+
+
+def _read_members(file: CountedFile, max_bytes: int) -> Iterator[Item]:
+    """Yield the pages of the WARC files inside a WACZ; an error in one does not end the others."""
+    for member in read_members(file, ".zip", ""):
+        if member.problem or not any(ending in member.name.lower() for ending in ENDINGS):
+            continue
+        where = {"member": member.name}
+        try:
+            with report_broken_zip(), member.read() as opened:
+                for item in _read_records(CountedFile(opened), max_bytes):
+                    match item:
+                        case Raw(page, n_bytes):
+                            yield Raw(page._replace(member=member.name), n_bytes)
+                        case Problem():
+                            yield item._replace(where={**where, **item.where})
+                        case _:
+                            yield item
+        except BROKEN as error:
+            yield describe_failure(error)._replace(where=where)
+
+
+def _read_records(file: CountedFile, max_bytes: int) -> Iterator[Item]:
     for item in read_archive(file, max_bytes):
         page = _parse_response(item, max_bytes) if isinstance(item, Record) else item
         match page:
@@ -103,7 +141,7 @@ def _decode_start(record: Record, head: Head, max_bytes: int) -> bytes:
 
 def _make_document(params: Warc, file: str, page: PageRecord) -> Document | Reject:
     source, record, head = f"warc/{params.name}", page.record, page.head
-    where = {"offset": record.offset, "record": record.id}
+    where = {"offset": record.offset, "record": record.id, **({"member": page.member} if page.member else {})}
     try:
         body = decode_body(record.block[head.n_bytes :], head.headers, params.max_member_bytes)
         charset = head.charset

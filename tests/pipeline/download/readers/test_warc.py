@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -194,3 +196,28 @@ def test_pages_of_any_type_and_charset_that_browsers_show_are_read(tmp_path: Pat
     assert texts["9"].text.startswith("<!DOCTYPE html>")
     assert count_reasons(found) == {"not_text": 1}
     assert sum((Counter(dict(batch.counts)) for batch in found), Counter[str]()) == {"warc_skipped_type": 2}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_the_archives_inside_a_wacz_are_read(tmp_path: Path, method: int) -> None:
+    packed = b"".join(map(gzip.compress, make_records(2)))
+    with zipfile.ZipFile(tmp_path / "crawl.wacz", "w", method) as archive:
+        archive.writestr("datapackage.json", "{}")
+        archive.writestr("indexes/index.cdx.gz", gzip.compress(b"x"))
+        archive.writestr("archive/a.warc.gz", packed)
+        archive.writestr("archive/b.warc.gz", packed[:-120])
+        archive.writestr("archive/c.warc", b"".join(make_records(1)))
+    found = read_batches(tmp_path)
+    locators = [json.loads(document.locator) for batch in found for document in batch.docs]
+    assert [each["member"] for each in locators] == [
+        f"archive/{name}" for name in ("a.warc.gz",) * 2 + ("b.warc.gz",) + ("c.warc",)
+    ]
+    [reject] = [reject for batch in found for reject in batch.rejects]
+    assert reject.reason == "clipped_record"
+    assert json.loads(reject.locator)["member"] == "archive/b.warc.gz"
+    assert {document.url for batch in found for document in batch.docs} == {"http://a.example/0", "http://a.example/1"}
+
+
+def test_a_wacz_that_is_no_zip_is_a_reject(tmp_path: Path) -> None:
+    (tmp_path / "crawl.wacz").write_bytes(b"no zip")
+    assert count_reasons(read_batches(tmp_path)) == {"unreadable": 1}
