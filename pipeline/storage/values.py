@@ -46,14 +46,12 @@ def iterate_rows(
 ) -> Iterator[dict[str, object]]:
     """Yield the rows of a batch with those of `columns` that it has; `a.b` gives the whole of a. Without the first of them, rows
     also have all `names` of the file, with None, so that an error can list them. Values of a file that was not decoded but only
-    mapped are checked first (`is_checked` is false): raises `pa.ArrowInvalid` for offsets that lead out of their buffers."""
+    mapped are checked first (`is_checked` is false)."""
     present = batch.schema.names
     tops = dict.fromkeys(name if name in present else name.split(".")[0] for name in columns)
     arrays = {name: batch.column(present.index(name)) for name in tops if name in present}
-    if not is_checked:
-        arrays = {name: check_values(array) for name, array in arrays.items()}
     absent = {} if columns and has_column(batch.schema, columns[0]) else dict.fromkeys(names)
-    values = [list_values(array) for array in arrays.values()]
+    values = [list_values(array) if is_checked else list_checked_values(array) for array in arrays.values()]
     rows: Any = zip(*values, strict=True) if values else repeat((), batch.num_rows)
     for row in rows:
         yield {**absent, **dict(zip(arrays, row, strict=True))} if absent else dict(zip(arrays, row, strict=True))
@@ -69,14 +67,30 @@ def has_column(schema: pa.Schema, name: str) -> bool:
     return kind is not None
 
 
-def check_values(column: pa.Array) -> pa.Array:
-    """Return the column, as bytes if some of its strings are not UTF-8. Raises `pa.ArrowInvalid` if it can't be read safely."""
+def list_checked_values(column: pa.Array) -> list[Any]:
+    """Return a value, or a `BadValue`, for each row of a column that was only mapped: its offsets may lead out of its buffers."""
     try:
         column.validate(full=True)
+        return list_values(column)
     except pa.ArrowInvalid:
-        column = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
-        column.validate(full=True)
-    return column
+        return [_check_value(column[at : at + 1]) for at in range(len(column))]
+
+
+def _check_value(column: pa.Array) -> Any:
+    """Return the value of a column of one row, bytes for a string that is not UTF-8."""
+    kind = pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()
+    failure = ""
+    for is_raw in (False, True):
+        try:
+            if is_raw and not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+                break
+            buffers = column.buffers()
+            checked = pa.Array.from_buffers(kind, 1, buffers, offset=column.offset) if is_raw else column
+            checked.validate(full=True)
+            return list_values(checked)[0]
+        except pa.ArrowInvalid as error:
+            failure = failure or f"{column.type}: {error}"
+    return BadValue(failure)
 
 
 def list_values(column: pa.Array) -> list[Any]:

@@ -185,10 +185,21 @@ def test_a_file_that_cannot_seek_is_read_up_to_a_limit(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [".arrow", ".feather"])
-def test_offsets_that_lead_out_of_their_buffer_are_an_error(kind: str) -> None:
-    data = WRITERS[kind](pa.table({"text": ["abc", "def"]})).getvalue()
+def test_offsets_that_lead_out_of_their_buffer_are_problems_of_their_rows(kind: str) -> None:
+    data = WRITERS[kind](pa.table({"text": ["abc", "def", "ghi", "jkl"]})).getvalue()
     offsets = struct.pack("<3i", 0, 3, 6)
-    assert data.count(offsets) == 1
-    broken = data.replace(offsets, struct.pack("<3i", 0, 10_000_000, 6))
-    with pytest.raises(pa.ArrowException):
-        list(read_rows(kind, io.BytesIO(broken), ["text"]))
+    assert data.count(offsets) == 2
+    broken = data.replace(offsets, struct.pack("<3i", 0, 3, 10_000_000), 1)
+    rows = [row for _, row in read_rows(kind, io.BytesIO(broken), ["text"])]
+    assert [row.reason if isinstance(row, RowProblem) else row["text"] for row in rows] == [
+        *("abc", "unreadable_value", "ghi", "jkl"),
+    ]
+
+
+@pytest.mark.parametrize("kind", [".arrow", ".feather"])
+def test_one_bad_string_does_not_make_others_bytes(kind: str) -> None:
+    for column in (
+        pa.array([b"good", b"\xff"]).view(pa.string()),
+        pa.array([b"good", b"\xff"]).cast(pa.large_binary()).view(pa.large_string()),
+    ):
+        assert [row["text"] for row in read(kind, pa.table({"text": column}), "text")] == ["good", b"\xff"]
