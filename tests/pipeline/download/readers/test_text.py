@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
@@ -278,3 +279,124 @@ def test_parts_give_the_same_documents_and_are_keyed_by_content(
     assert read_keys() == before
     (place / "b.md").write_text("# C")
     assert len(set(before) - set(read_keys())) == 1
+
+
+JSON_ROWS = [{"text": f"row {number}", "id": number} for number in range(3)]
+LINES = "".join(json.dumps(row) + "\n" for row in JSON_ROWS).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.json", LINES),
+        ("a.json", json.dumps(JSON_ROWS, indent=1).encode()),
+        ("c4-train.00000-of-01024.json.gz", gzip.compress(LINES)),
+        ("a.json.zst", zstandard.compress(json.dumps(JSON_ROWS).encode())),
+        ("a.jsonl.zstd", zstandard.compress(LINES)),
+        ("a.csv", b"id,text\n0,row 0\n1,row 1\n2,row 2\n"),
+        ("a.tsv.bz2", bz2.compress(b"id\ttext\r\n0\trow 0\r\n1\trow 1\r\n2\trow 2\r\n")),
+        ("a.jsonl", LINES.decode().encode("utf-16")),
+        ("a.jsonl", LINES.replace(b"\n", b"\r")),
+    ],
+)
+def test_rows_of_every_ending_are_read(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    documents = [document for batch in read_batches(tmp_path, id_column="id") for document in batch.docs]
+    assert [document.text for document in documents] == ["row 0", "row 1", "row 2"]
+    assert [json.loads(document.locator)["id"] for document in documents] == ["0", "1", "2"]
+    assert count_reasons(tmp_path) == {}
+
+
+@pytest.mark.parametrize("ending", ["tbz2", "tbz", "txz", "tgz", "tar.bz2", "tar.xz", "tar.gz", "tar"])
+def test_archives_of_every_ending_are_read(tmp_path: Path, ending: str) -> None:
+    packing = {"b": "bz2", "x": "xz", "g": "gz"}.get(ending.removeprefix("tar.").removeprefix("t")[:1], "")
+    with tarfile.open(tmp_path / f"a.{ending}", f"w:{packing}") as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]
+        info = tarfile.TarInfo("in.json")
+        info.size = len(LINES)
+        archive.addfile(info, io.BytesIO(LINES))
+    assert list(read_texts(tmp_path).values()) == ["row 0", "row 1", "row 2"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json"])
+def test_the_format_of_a_source_overrides_endings(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "part-00000").write_bytes(gzip.compress(LINES))
+    (tmp_path / "part-00001.dat").write_bytes(gzip.compress(LINES))
+    assert count_reasons(tmp_path) == {"unknown_format": 2}
+    assert len(read_texts(tmp_path, format=f"{kind}.gz")) == 6
+    assert len(read_texts(tmp_path / "part-00000", format=f"{kind}.gz")) == 3
+    assert count_reasons(tmp_path, format="txt") == {"unreadable": 2}
+
+
+@pytest.mark.parametrize("wrong", ["exe", "gz", "jsonl.zip", ".jsonl", "warc"])
+def test_an_unknown_format_is_refused(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(ValueError, match="format"):
+        read_texts(tmp_path, format=wrong)
+
+
+def test_breaks_are_counted_after_the_rows_before_them(tmp_path: Path) -> None:
+    packed = gzip.compress(LINES)
+    (tmp_path / "behind.jsonl.gz").write_bytes(packed + b"garbage")
+    (tmp_path / "behind.txt.gz").write_bytes(gzip.compress(b"a text") + b"garbage")
+    (tmp_path / "clipped.jsonl.gz").write_bytes(packed + gzip.compress(LINES)[:-9])
+    (tmp_path / "padded.jsonl.gz").write_bytes(packed + bytes(512))
+    found = read_batches(tmp_path)
+    titles = Counter(document.title.partition("#")[0] for batch in found for document in batch.docs)
+    assert titles["behind.jsonl.gz"] == titles["padded.jsonl.gz"] == 3
+    assert titles["behind.txt.gz"] == 1
+    assert titles["clipped.jsonl.gz"] >= 3
+    rejected = {json.loads(reject.locator)["path"]: reject.reason for batch in found for reject in batch.rejects}
+    assert rejected == {
+        "behind.jsonl.gz": "trailing_bytes",
+        "behind.txt.gz": "trailing_bytes",
+        "clipped.jsonl.gz": "unreadable",
+    }
+
+
+def test_a_name_that_hides_a_compression_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(gzip.compress(LINES))
+    [reject] = [reject for batch in read_batches(tmp_path) for reject in batch.rejects]
+    assert reject.reason == "unreadable"
+    assert "set `format` of the source to jsonl.gz" in reject.detail
+
+
+def test_a_long_window_of_zstd_is_a_setting(tmp_path: Path) -> None:
+    params = zstandard.ZstdCompressionParameters.from_level(1, window_log=28)
+    packer = zstandard.ZstdCompressor(compression_params=params).compressobj()
+    (tmp_path / "a.jsonl.zst").write_bytes(packer.compress(LINES) + packer.flush())
+    [reject] = [reject for batch in read_batches(tmp_path) for reject in batch.rejects]
+    assert "max_window_bytes" in reject.detail
+    assert len(read_texts(tmp_path, max_window_bytes=1 << 28)) == 3
+    with pytest.raises(ValueError, match="max_window_bytes"):
+        read_texts(tmp_path, max_window_bytes=1 << 32)
+
+
+def test_a_table_beside_texts_is_no_wrong_setting(tmp_path: Path) -> None:
+    (tmp_path / "package.json").write_text('{\n  "name": "x"\n}\n')
+    (tmp_path / "sizes.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match=r"text_column: no row has this column"):
+        read_batches(tmp_path)
+    (tmp_path / "a.txt").write_text("a text")
+    assert read_texts(tmp_path) == {"a.txt": "a text"}
+    assert count_reasons(tmp_path) == {"no_text_column": 2}
+    with pytest.raises(UserError, match=r"text_column: no row has this column"):
+        read_batches(tmp_path / "sizes.csv")
+
+
+def test_a_shard_without_the_text_column_is_counted_and_others_are_read(tmp_path: Path) -> None:
+    far = pa.array([2**55], pa.timestamp("us"))
+    pq.write_table(pa.table({"when": far, "body": ["x"]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": ["good"], "when": far}), tmp_path / "b.parquet")
+    assert list(read_texts(tmp_path, id_column="when").values()) == ["good"]
+    assert count_reasons(tmp_path) == {"no_text_column": 1}
+    with pytest.raises(UserError, match=r"text_column: no row has this column[^$]+body, when"):
+        read_batches(tmp_path / "a.parquet")
+
+
+def test_a_file_name_that_is_not_utf8_is_read_and_escaped(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")).write_text("coffee")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/th\xe9.png")).write_bytes(b"x")
+    for path in (tmp_path, tmp_path / "*.*"):
+        [document] = [document for batch in read_batches(path) for document in batch.docs]
+        assert (document.text, document.title) == ("coffee", "caf\\udce9.txt")
+        [reject] = [reject for batch in read_batches(path) for reject in batch.rejects]
+        assert "th\\udce9.png" in json.loads(reject.locator)["path"]
