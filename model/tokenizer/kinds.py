@@ -77,6 +77,17 @@ def train_char(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     return _add_special_tokens(tokenizer)
 
 
+def make_probe(pattern: str, neighbors: str) -> Tokenizer:
+    """Return byte-level BPE whose ids show where a text is split: each byte merges with each of these ASCII characters."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    near = [pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(each)[0][0] for each in neighbors]
+    merges = list(dict.fromkeys(pair for each in near for byte in alphabet for pair in ((each, byte), (byte, each))))
+    names = [*SPECIAL_TOKENS, *alphabet, *map("".join, merges)]
+    tokenizer = tokenizers.Tokenizer(models.BPE({name: index for index, name in enumerate(names)}, merges))
+    tokenizer.pre_tokenizer = make_splitter(pattern)
+    return _add_special_tokens(tokenizer)
+
+
 def _make_wordpiece(vocabulary: dict[str, int]) -> tokenizers.Tokenizer:
     model = models.WordPiece(
         vocab=vocabulary,

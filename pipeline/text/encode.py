@@ -22,28 +22,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from model.tokenizer.kinds import make_probe
 from model.tokenizer.tokenizer import Tokenizer
-from pipeline.text.unicode_differences import get_differences
+from pipeline.text.unicode_differences import CONTEXTS, Ranges, get_measured, join_ranges
 
 Encoded = tuple[NDArray[np.uint32], NDArray[np.int64]]
 Encode = Callable[[Sequence[str]], Encoded]
 
+BATCH = 1 << 15  # characters that are compared at a time
 CHECKED_CHARS = 4_000  # of each text of a sample: a book of 10 MB takes `tokenizers` ten seconds
 
 
 def make_fast_encoder(tokenizer_json: str) -> Encode:
     """Return a function that maps texts to (concatenated ids, number of ids per text)."""
-    description = json.loads(tokenizer_json)
-    if description["model"]["type"] != "BPE" or description["model"].get("byte_fallback"):
+    encoder = make_library_encoder(tokenizer_json)
+    if encoder is None:
         return make_slow_encoder(tokenizer_json)
-    description["added_tokens"] = []
-    encoder = gigatoken.Tokenizer.from_json(json.dumps(description))
     get_slow_encoder = cache(partial(make_slow_encoder, tokenizer_json))
-    ranges = "".join(f"\\x{{{first:X}}}-\\x{{{last:X}}}" for first, last in get_differences())
-    different = f"[{ranges}]" if ranges else ""
+    measured = get_measured()
+    ranges = find_differences() if measured is None else measured
+    different = "".join(f"\\x{{{first:X}}}-\\x{{{last:X}}}" for first, last in ranges)
 
     def encode(texts: Sequence[str]) -> Encoded:
-        rows = find_matching(texts, different)
+        rows = find_texts_with(different, texts)
         others = list(texts)
         for row in rows:
             others[row] = ""
@@ -59,13 +60,35 @@ def make_fast_encoder(tokenizer_json: str) -> Encode:
     return encode
 
 
-def find_matching(texts: Sequence[str], expression: str) -> list[int]:
-    """Return the positions of the texts in which RE2 finds `expression`, a set of characters beyond ASCII; none if it is empty."""
-    rows = [row for row, text in enumerate(texts) if not text.isascii()] if expression else []
+def find_texts_with(characters: str, texts: Sequence[str]) -> list[int]:
+    """Return the positions of the texts with one of these characters, which are ranges of an RE2 set beyond ASCII."""
+    rows = [row for row, text in enumerate(texts) if not text.isascii()] if characters else []
     if not rows:
         return []
-    is_match = pc.match_substring_regex(pa.array([texts[row] for row in rows], pa.large_string()), expression)
+    is_match = pc.match_substring_regex(pa.array([texts[row] for row in rows], pa.large_string()), f"[{characters}]")
     return np.asarray(rows)[is_match.to_numpy(zero_copy_only=False)].tolist()
+
+
+def make_library_encoder(tokenizer_json: str) -> gigatoken.Tokenizer | None:
+    """Return gigatoken's own tokenizer, for which special tokens are ordinary text, or None for a kind that it does not support."""
+    description = json.loads(tokenizer_json)
+    if description["model"]["type"] != "BPE" or description["model"].get("byte_fallback"):
+        return None
+    return gigatoken.Tokenizer.from_json(json.dumps({**description, "added_tokens": []}))
+
+
+@cache
+def find_differences(pattern: str = "cl100k") -> Ranges:
+    """Encode every character in each context with both libraries; return the ranges of those whose ids differ."""
+    slow, different = make_probe(pattern, "a1 !\n'"), list[int]()
+    fast = make_library_encoder(slow.text)
+    assert fast is not None
+    for start in range(0, 0x110000, BATCH):
+        points = [point for point in range(start, start + BATCH) if not 0xD800 <= point < 0xE000]
+        texts = [CONTEXTS.format(chr(point)) for point in points]
+        pairs = zip(slow.encode_batch(texts), fast.encode_batch_list(texts), strict=True)
+        different += [point for point, (expected, ids) in zip(points, pairs, strict=True) if expected != ids]
+    return join_ranges(different)
 
 
 def make_slow_encoder(tokenizer_json: str) -> Encode:

@@ -5,21 +5,13 @@ Unicode 16. A character that only one of them knows as a letter is split from it
 other characters have the same class in both, and strings of equal classes are split equally (tests/pipeline/text/test_encode.py).
 
 The ranges below were computed with the versions in `MEASURED_WITH`. With other versions they are computed once per process, from
-the libraries themselves, which takes 45 processor seconds. To update the table, print `find_differences()`.
+the libraries themselves, which takes 45 processor seconds. To update the table, print `find_differences()` of encode.py.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from functools import lru_cache
 from importlib.metadata import version
-
-import gigatoken
-import tokenizers
-from tokenizers import models, pre_tokenizers
-
-from model.tokenizer.tokenizer import make_splitter
 
 Ranges = tuple[tuple[int, int], ...]  # of code points, first and last
 
@@ -35,39 +27,11 @@ MEASURED: Ranges = (  # 4,657 code points: all that Unicode 17 added as letters 
 # fmt: on
 # A character between letters, digits, spaces, line breaks, punctuation, inside contractions, and doubled.
 CONTEXTS = "a{0}a1{0}1 {0}a {0}1!{0}! {0}!a{0}1 {0} \n{0}\n'{0}a'l{0} '{0}e{0}{0}x"
-NEIGHBORS = "a1 !\n'"
-BATCH = 1 << 15
 
 
-def get_differences() -> Ranges:
-    """Return the ranges of characters that the installed versions classify differently."""
-    return MEASURED if all(version(name) == value for name, value in MEASURED_WITH.items()) else find_differences()
-
-
-@lru_cache(maxsize=1)
-def find_differences(pattern: str = "cl100k") -> Ranges:
-    """Encode every character in each context with both libraries; return the ranges of those whose ids differ."""
-    slow, fast = make_probes(pattern)
-    different: list[int] = []
-    for start in range(0, 0x110000, BATCH):
-        points = [point for point in range(start, start + BATCH) if not 0xD800 <= point < 0xE000]
-        texts = [CONTEXTS.format(chr(point)) for point in points]
-        pairs = zip(slow.encode_batch_fast(texts), fast.encode_batch_list(texts), strict=True)
-        different += [point for point, (mine, ids) in zip(points, pairs, strict=True) if mine.ids != ids]
-    return join_ranges(different)
-
-
-def make_probes(pattern: str) -> tuple[tokenizers.Tokenizer, gigatoken.Tokenizer]:
-    """Return one tokenizer in both libraries, whose ids show every split: each byte merges with each neighbor in `NEIGHBORS`."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    neighbors = [splitting[0][0] for splitting in map(pre_tokenizers.ByteLevel(False).pre_tokenize_str, NEIGHBORS)]
-    merges = list(
-        dict.fromkeys(pair for near in neighbors for each in letters for pair in ((near, each), (each, near)))
-    )
-    vocabulary = {token: index for index, token in enumerate([*letters, *map("".join, merges)])}
-    tokenizer = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    tokenizer.pre_tokenizer = make_splitter(pattern)
-    return tokenizer, gigatoken.Tokenizer.from_json(json.dumps({**json.loads(tokenizer.to_str()), "added_tokens": []}))
+def get_measured() -> Ranges | None:
+    """Return the table, or None if other versions of the libraries are installed."""
+    return MEASURED if all(version(name) == value for name, value in MEASURED_WITH.items()) else None
 
 
 def join_ranges(points: Iterable[int]) -> Ranges:
