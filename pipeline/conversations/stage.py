@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,16 +28,28 @@ from pipeline.conversations.mixture import (
     make_train_examples,
 )
 from pipeline.conversations.params import Conversations
-from pipeline.conversations.seeds import parse_seed
+from pipeline.conversations.seeds import INSTRUCTIONS, OPTIONAL, REQUIRED, Seed, parse_seed
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics
 from pipeline.skills import MAKERS
 from pipeline.skills.neighbors import PassageIndex
 from pipeline.skills.skill import Example, Material
+from pipeline.storage.lines import read_list
+from pipeline.storage.rows import BROKEN, JSON, JSON_LINES, ROWS, read_rows
+from pipeline.storage.streams import CountedFile, decompress, split_name
 from pipeline.storage.tables import CONVERSATIONS, HELDOUT, read_shard, read_table, write_table
+from pipeline.storage.values import RowProblem
 from pipeline.text.encode import make_fast_encoder
 from pipeline.text.passage import Passage
 
+LISTS = ("names.txt", "systems.txt")
+# What is read of CSV and Parquet.
+SEED_COLUMNS = [
+    *sorted(REQUIRED | OPTIONAL),
+    "conversations",
+    "system",
+    *dict.fromkeys(filter(None, chain(*INSTRUCTIONS))),
+]
 TokenCounter = Callable[[Sequence[Example]], list[int]]
 
 
@@ -123,22 +136,67 @@ def _read_val_ids(shards: Path) -> set[str]:
 
 
 def read_seeds(folder: Path) -> Seeds:
-    """Return the hand-written conversations of *.jsonl, names.txt and systems.txt.
+    """Return the hand-written conversations of a folder, its names.txt and systems.txt.
 
-    Raises `UserError` that names the file and the line of a broken conversation.
+    Raises `UserError` that names the file and the line (of CSV, Parquet and an array of JSON, the row) of a broken conversation.
     """
-    conversations: list[dict[str, object]] = []
-    for path in sorted(folder.glob("*.jsonl")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    conversations: list[Seed] = []
+    positions: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_dir() or name in LISTS or name.startswith((".", "_")) or path.suffix == ".md":
+            continue
+        for number, row in read_seed_rows(path):
             try:
-                conversations.append(parse_seed(line))
-            except (ValueError, AttributeError) as error:
-                raise UserError(f"{path}:{number}: not a conversation", str(error), "correct this line") from error
-    return Seeds(conversations, _read_lines(folder / "names.txt"), _read_lines(folder / "systems.txt"))
+                seed = parse_seed(row, f"{name}:{number}")
+            except ValueError as error:
+                raise UserError(
+                    f"{path}:{number}: not a conversation", str(error), "correct it, or remove it"
+                ) from error
+            if (first := positions.setdefault(seed["id"], f"{path}:{number}")) != f"{path}:{number}":
+                raise UserError(
+                    f"{path}:{number}: the id is used twice", f"{seed['id']!r}, first in {first}", "rename one"
+                )
+            conversations.append(seed)
+    names, systems = (
+        [text for _, text in read_list(path)] if path.exists() else [] for path in map(folder.joinpath, LISTS)
+    )
+    _report_unfilled(conversations)
+    return Seeds(conversations, names, systems)
 
 
-def _read_lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line] if path.exists() else []
+def read_seed_rows(path: Path) -> Iterator[tuple[int, object]]:
+    """Yield number and value of each row of a file of conversations, which may be compressed. Raises `UserError`."""
+    kind, compression = split_name(path.name)
+    if kind not in ROWS:
+        todo = f"convert it to one of {', '.join(ROWS)}, or move it elsewhere"
+        raise UserError(f"{path}: not a file of conversations", f"the ending {path.suffix or 'is missing'!r}", todo)
+    is_json = kind in (*JSON_LINES, JSON)
+    try:
+        with path.open("rb") as file:
+            counted = CountedFile(file)
+            for number, row in read_rows(kind, decompress(counted, compression), SEED_COLUMNS):
+                if isinstance(row, RowProblem):
+                    raise UserError(f"{path}:{number}: {row.verdict}", row.detail, "correct it, or remove it")
+                # In tables an absent field is an empty cell.
+                yield number, row if is_json else {name: cell for name, cell in row.items() if cell not in (None, "")}
+            if counted.trailing:
+                raise UserError(f"{path}: can't be read to its end", counted.trailing, "compress it again")
+    except BROKEN as error:
+        raise UserError(f"{path}: can't be read", str(error), "write it again, or remove it") from error
+
+
+def _report_unfilled(conversations: Sequence[Seed]) -> None:
+    """Print how many conversations contain `{name}` without declaring it, as code does: it stays as it is."""
+    ids = [
+        seed["id"]
+        for seed in conversations
+        if "name" not in seed.get("placeholders", []) and any("{name}" in message.text for message in seed["messages"])
+    ]
+    if ids:
+        print(
+            f'conversations: {{name}} stays as it is in {len(ids)} seeds without "placeholders": ["name"], first {ids[0]}'
+        )
 
 
 def make_token_counter(tokenizer_json: str) -> TokenCounter:
