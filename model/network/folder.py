@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -67,8 +68,10 @@ def load_model(folder: Path, *, device: torch.device | str = "cpu") -> tuple[Tra
             )
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     about = {key: config.pop(key) for key in ("kind", "phase") if key in config}
-    model = Transformer(ModelConfig.from_dict(config))
+    model_config = ModelConfig.from_dict(config)
     try:
+        _check_size(model_config, folder / "model.safetensors")
+        model = Transformer(model_config)
         restore(model, load_file(folder / "model.safetensors"))
     except SafetensorError as error:
         raise ValueError(
@@ -81,6 +84,17 @@ def load_model(folder: Path, *, device: torch.device | str = "cpu") -> tuple[Tra
             f"{model.config.vocab_size}; train or pull the model again"
         )
     return model.to(device).eval().requires_grad_(False), tokenizer, about
+
+
+def _check_size(config: ModelConfig, path: Path) -> None:
+    """Raise ValueError if the configuration has more parameters than the file has weights, before memory is allocated for them."""
+    with safe_open(path, "pt") as file:
+        n_weights = sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 (no mapping)
+    if config.n_parameters > n_weights:
+        raise ValueError(
+            f"{path} belongs to another model: it has {n_weights:,} weights, its config.json describes "
+            f"{config.n_parameters:,} parameters; train or pull the model again"
+        )
 
 
 def _get_shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:

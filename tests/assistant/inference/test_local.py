@@ -213,6 +213,14 @@ def test_a_missing_folder_and_another_kind_of_model_are_refused(base: Path, tmp_
         ModelEngine.load(copy_damaged(base, tmp_path, "config.json", other))
 
 
+def test_a_configuration_larger_than_its_weights_is_refused_before_memory_is_allocated(
+    base: Path, tmp_path: Path
+) -> None:
+    large = json.dumps({**read_config(base), "n_layer": 10**9}).encode()
+    with pytest.raises(ValueError, match=r"model\.safetensors belongs to another model: it has [\d,]+ weights"):
+        ModelEngine.load(copy_damaged(base, tmp_path, "config.json", large))
+
+
 def test_the_oldest_rounds_are_dropped_first(chat: ModelEngine) -> None:
     """The prompt has the last question and, before it, whole rounds; a quarter of the window stays free."""
     filler = [Message.of(role, "word") for _ in range(30) for role in ("user", "assistant")]
