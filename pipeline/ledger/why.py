@@ -17,6 +17,7 @@ from pipeline.ledger.find import AFTER, ID, Row, find_documents, make_not_found_
 from pipeline.ledger.life import MAX_LISTED, LifeStep, describe_tombstone, read_life
 from pipeline.ledger.places import DataSnapshot
 from pipeline.ledger.versions import RegisteredVersions, describe_sights
+from pipeline.storage.lines import read_list
 from pipeline.storage.tables import read_rows_between
 
 
@@ -88,8 +89,7 @@ def describe_commit(takedowns: Path, stones: Sequence[Tombstone], key: str) -> s
     if key not in lines or not takedowns.exists():
         return ""
     line = render([stones[lines.index(key)]]).strip()
-    texts = [text.strip() for text in takedowns.read_text(encoding="utf-8").split("\n")]
-    number = texts.index(line) + 1 if line in texts else 0
+    number = next((number for number, text in read_list(takedowns) if text == line), 0)
     blame = run_git(takedowns.parent, "blame", "--line-porcelain", f"-L{number},{number}", "--", takedowns.name)
     if not number or not blame or blame.startswith("0" * 40):
         return ", not committed yet"

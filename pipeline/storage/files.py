@@ -45,7 +45,10 @@ class LinkedFileSystem(LocalFileSystem):
     """Local files, where a link to a folder is a folder, unless it leads back to one that contains it."""
 
     def ls(self, path: Any, detail: bool = False, **kwargs: Any) -> list[Any]:
-        infos: list[Any] = super().ls(path, detail=True, **kwargs)  # pyright: ignore[reportUnknownMemberType]
+        try:
+            infos: list[Any] = super().ls(path, detail=True, **kwargs)  # pyright: ignore[reportUnknownMemberType]
+        except PermissionError:  # a folder that can't be listed is listed itself, so that it is not lost silently
+            infos = [{**self.info(path), "name": f"{path}/", "type": "other"}]
         for info in infos:
             if info["islink"] and Path(info["name"]).is_dir() and not _leads_back(info["name"]):
                 info["type"] = "directory"
@@ -111,6 +114,8 @@ def _find_problem(path: str, info: Mapping[str, Any]) -> tuple[str, str]:
     except OSError:
         target = str(info.get("destination", ""))
         return "pointer_file" if ANNEX_LINK.search(target) else "unreadable", describe_link(target)
+    if stat.S_ISDIR(mode) and path.endswith("/"):
+        return "unreadable", "a folder that this user may not list"
     if stat.S_ISDIR(mode):
         return "unknown_format", "a link that leads back to a folder above it"
     return ("", "") if stat.S_ISREG(mode) else ("not_a_file", "a pipe, a socket or a device")

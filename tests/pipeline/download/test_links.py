@@ -142,3 +142,19 @@ def test_pointers_and_pipes_in_other_kinds_of_sources(workspace: Path, kind: str
     params = Download.model_validate({"sources": [settings]}).sources[0]
     rejects = [reject.reason for batch in open_source(params, "s").batches for reject in batch.rejects]
     assert rejects == ["pointer_file", "not_a_file"]
+
+
+def test_a_folder_that_cannot_be_listed_is_a_reject(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw, scan = workspace / "data" / "raw", os.scandir
+    (raw / "private").mkdir()
+    (raw / "open").mkdir()
+    (raw / "open" / "b.txt").write_text("b")
+
+    def refuse(path: str) -> object:
+        if path.endswith("private"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert read_rejects("data/raw") == {"unreadable": "a folder that this user may not list"}
+    assert "open/b.txt" in list_names("data/raw")

@@ -1,8 +1,9 @@
-"""python -m tests.pipeline.download.readers.fuzz [N] [--seed S]: read N mutated files of every format (100,000 in a few minutes).
+"""python -m tests.pipeline.download.readers.fuzz [N] [--seed S] [--only NAME]: read N mutated files of every format.
 
 In: small valid files of all formats, mutated: bits flipped, bytes deleted, repeated, inserted or zeroed, the end cut off. Out: the
-number of inputs read; an input that raises, or that takes longer than `MAX_SECONDS`, is kept in a folder and named. A reader may
-return fewer documents and more rejects, but it never raises anything but `UserError`, and it ends.
+number of inputs read; an input that raises, or that takes longer than `MAX_SECONDS`, is kept in a folder and named; so is one that
+ends the process. A reader may return fewer documents and more rejects, but it never raises anything but `UserError`, and it ends.
+Time: 100,000 in about five minutes of one core.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from tests.pipeline.download.readers import sample_archives, sample_dumps
 MAX_SECONDS = 20  # on a busy machine; an input takes milliseconds
 HANG_SECONDS = 120  # code in C that never returns: the process ends with a traceback
 SLACK_BYTES = 3_000_000
+EDGE_BYTES = 160
 PROSE = "The keeper of the lighthouse wrote the weather into a book, every evening, é and 語. "
 WIKITEXT = (
     "'''Fox''' is [[animal|an animal]].<ref>x</ref>\n== Life ==\n* {{convert|5|km}}\n{| class=x\n| a || b\n|}\n" + PROSE
@@ -154,11 +156,17 @@ def make_pages() -> list[Sample]:
     return [*files, Sample("wikipedia", "a.xml", dump), Sample("wikipedia", "a.xml.bz2", bz2.compress(dump))]
 
 
+def choose_position(n_bytes: int, rng: random.Random) -> int:
+    """Return a position anywhere, or near the start or the end, where most formats keep their structure."""
+    near = min(rng.randrange(EDGE_BYTES), n_bytes)
+    return rng.choice((rng.randrange(n_bytes + 1), rng.randrange(n_bytes + 1), near, n_bytes - near))
+
+
 def mutate(data: bytes, rng: random.Random) -> bytes:
     """Return the data with one to four mutations."""
     changed = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 4))):
-        at, size = rng.randrange(len(changed) + 1), rng.choice((1, 1, 2, 4, 8, 64, 700))
+        at, size = choose_position(len(changed), rng), rng.choice((1, 1, 2, 4, 8, 64, 700))
         match rng.randrange(8):
             case 0 | 1:
                 for index in range(at, min(at + rng.choice((1, 1, 3)), len(changed))):
@@ -194,18 +202,18 @@ def read_all(path: Path, kind: str) -> int:
     return n_read
 
 
-def iterate_inputs(n: int, seed: int) -> Iterator[Sample]:
-    """Yield `n` mutated samples, of all formats in turn."""
-    samples, rng = make_samples(), random.Random(seed)
+def iterate_inputs(n: int, seed: int, only: str = "") -> Iterator[Sample]:
+    """Yield `n` mutated samples, of all formats in turn whose names contain `only`."""
+    samples, rng = [sample for sample in make_samples() if only in sample.name], random.Random(seed)
     for number in range(n):
         sample = samples[number % len(samples)]
         yield sample._replace(data=mutate(sample.data, rng))
 
 
-def find_failures(n: int, seed: int, folder: Path) -> list[str]:
+def find_failures(n: int, seed: int, folder: Path, only: str = "") -> list[str]:
     """Read `n` mutated inputs, and return a description of each that raised or took too long; they stay in the folder."""
     failures: list[str] = []
-    for number, sample in enumerate(iterate_inputs(n, seed)):
+    for number, sample in enumerate(iterate_inputs(n, seed, only)):
         path = folder / f"{seed}-{number}-{sample.name}"
         path.write_bytes(sample.data)
         faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
@@ -231,11 +239,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Read mutated files of every format.")
     parser.add_argument("n", type=int, nargs="?", default=100_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", metavar="NAME", help="formats whose sample's name contains this")
     args = parser.parse_args()
+    faulthandler.enable()
     streams.RATIO_SLACK_BYTES = SLACK_BYTES
     folder = Path(tempfile.mkdtemp(prefix="minigpt-fuzz-"))
-    failures = find_failures(args.n, args.seed, folder)
+    print(f"inputs are in {folder}", flush=True)
+    failures = find_failures(args.n, args.seed, folder, args.only)
     print("\n".join(failures))
+    if not failures:
+        folder.rmdir()
     print(f"{args.n} inputs, {len(failures)} failures" + (f" in {folder}" if failures else ""))
     return bool(failures)
 
