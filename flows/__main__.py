@@ -45,7 +45,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\n{args.command}: stopped; `make run` continues from here", file=sys.stderr)
+        how = "; `make run` continues from here" if args.command == "retrain" else ""
+        print(f"\n{args.command}: stopped{how}", file=sys.stderr)
         return 130
 
 

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 from flows.processes import child, server
@@ -29,6 +30,9 @@ def start(root: Path) -> int:
     for name in server.IMPATIENT:
         os.environ.pop(name, None)
     server.wait_until_healthy(f"{url}/health", None)
+    warnings.filterwarnings(
+        "ignore", "Type 'LockedWorker'"
+    )  # it replaces Prefect's process worker in this process: so it shall
     create_pool(root)
     deploy(root)
     print(f"worker: waiting for runs from {url}; Ctrl-C stops it", flush=True)
@@ -55,7 +59,7 @@ def create_pool(root: Path) -> None:
 def deploy(root: Path) -> None:
     """Register the deployments of prefect.yaml."""
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    environment = child.make_environment(os.environ)
+    environment = {**child.make_environment(os.environ), "PWD": str(root.resolve())}  # which prefect.yaml reads
     done = subprocess.run(
         command, cwd=root, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
     )

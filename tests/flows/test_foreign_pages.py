@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import http.server
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,10 +27,12 @@ import pytest
 from flows.processes.credentials import make_basic, read_key
 from flows.processes.server import find_free_port, is_healthy
 from tests.browser import Tab, find_chromium, start_browser
+from tests.conftest import ROOT
 from tests.fake_repo import FakeRepo
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SECRET = "experiment-of-the-user"
+ACTIVE = ("SCHEDULED", "PENDING", "RUNNING")
 # An application in place of MLflow's scoring server: answering takes a model.
 ECHO = """
 from pathlib import Path
@@ -289,3 +292,60 @@ def test_the_same_page_works_against_a_server_without_protection(tab: Tab, forei
         finally:
             process.terminate()
     assert "POST" in (tmp_path / "invoked").read_text()
+
+
+@pytest.fixture(scope="module")
+def deployment(servers: Servers) -> Iterator[str]:
+    """Run `python -m flows worker` with the deployment of prefect.yaml; yield its id."""
+    repo = object.__new__(FakeRepo)
+    repo.root = servers.root
+    shutil.copy(ROOT / "prefect.yaml", repo.root)
+    (repo.root / "flows").mkdir()
+    shutil.copy(ROOT / "flows/retrain.py", repo.root / "flows")
+    with repo.start("flows", "worker") as worker:
+        assert worker.stdout is not None
+        try:
+            line = worker.stdout.readline()
+            assert line.startswith("worker: waiting"), line
+            yield servers.read("prefect", "GET", "/api/deployments/name/retrain/nightly")["id"]
+        finally:
+            worker.send_signal(signal.SIGINT)
+            worker.stdout.read()
+
+
+def order_run(servers: Servers, deployment: str, **body: Any) -> dict[str, Any]:
+    """Create a flow run of a deployment, which is due now; return its state when it has ended."""
+    body = {"state": {"type": "SCHEDULED"}, "parameters": {"register": False}} | body
+    number = servers.read("prefect", "POST", f"/api/deployments/{deployment}/create_flow_run", body)["id"]
+    deadline = time.monotonic() + 180
+    while (run := servers.read("prefect", "GET", f"/api/flow_runs/{number}"))["state"]["type"] in ACTIVE:
+        assert time.monotonic() < deadline, run
+        time.sleep(0.5)
+    return run["state"]
+
+
+def test_even_with_the_key_a_worker_takes_no_command(servers: Servers, deployment: str) -> None:
+    pwned = servers.root / "pwned"
+    for variables in ({"command": f"touch {pwned}"}, {"env": {"PYTHONPATH": "/tmp"}}, {"working_dir": "/tmp"}):
+        state = order_run(servers, deployment, job_variables=variables)
+        assert state["type"] == "CRASHED"
+        assert "job variables (command, env, working_dir …) are refused" in state["message"]
+    template = servers.read("prefect", "GET", "/api/work_pools/local")["base_job_template"]
+    assert template["variables"]["properties"] == {}
+    flow = servers.read("prefect", "GET", f"/api/deployments/{deployment}")["flow_id"]
+    step = {"prefect.deployments.steps.run_shell_script": {"script": f"touch {pwned}"}}
+    for changed in ({"pull_steps": [step]}, {"entrypoint": "evil.py:flow"}):
+        body = {
+            "name": f"evil-{next(iter(changed))}",
+            "flow_id": flow,
+            "work_pool_name": "local",
+            "entrypoint": "flows/retrain.py:retrain",
+        }
+        evil = servers.read("prefect", "POST", "/api/deployments/", body | changed)["id"]
+        assert order_run(servers, evil)["type"] == "CRASHED"
+    assert not pwned.exists()
+
+
+def test_the_deployment_of_prefect_yaml_runs(servers: Servers, deployment: str) -> None:
+    state = order_run(servers, deployment)
+    assert (state["type"], state["message"]) == ("COMPLETED", "everything is up to date; nothing was registered")
