@@ -2,23 +2,27 @@
 
 In: an open file, plain or compressed: `.gz` (one member per record, or one for all), `.zst`, `.lz4`, also `.bz2` and `.xz` as a
 whole. The format is detected from the first bytes, not from the name. Out, in the order of the file: a `Record` that may hold a
-page, a `Skipped` for other records, a `Problem` for broken ones. After broken bytes, reading continues at the next record that can
-be found: at the next compressed member, or at the next `WARC/` at the start of a line. Memory: one record of at most `max_bytes`;
-longer ones are skipped. Time: O(n).
-Covers (hostile input): records that decompress to more than `streams.MAX_RATIO` times the file (`BombError`). Does not cover:
-`.zst` with a dictionary of its own that is itself compressed; in a file compressed as a whole, the records after broken bytes (they
-are lost) and the positions of records (`offset` is how far the file had been read).
+page, a `Skipped` for other records, a `Problem` for broken ones. After broken bytes, reading continues at the next head of a record
+that can be found, at the start of a compressed member or anywhere in a plain file; each search begins behind the one before.
+Memory: one record of at most `max_bytes`; longer ones are skipped. Time: O(n).
+Covers (hostile input): records that decompress to more than `streams.MAX_RATIO` times the file (`BombError`), heads without end,
+bytes that look like the start of a record everywhere. Does not cover: `.zst` with a dictionary of its own that is itself
+compressed; in a file compressed as a whole, the records after broken bytes (they are lost) and the positions of records (`offset`
+is how far the file had been read); in a file whose heads have bare line feeds, which FastWARC reads in a mode that skips broken
+records, a count of those.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import IO, Any, NamedTuple
 
 import lz4.frame
+import zstandard
 from fastwarc.warc import ArchiveIterator  # pyright: ignore[reportMissingModuleSource]
 
 from pipeline.download.readers.chunks import BROKEN, Problem
@@ -34,17 +38,27 @@ MAGIC = {
     b"\xfd7zXZ": ".xz",
     b"\x5d\x2a\x4d\x18": ".zst",  # preceded by a dictionary
 }
-# Where a record may begin: what to search for after broken bytes, and the offset of the record in the match.
-STARTS = {
-    "": (b"\nWARC/", 1),
-    ".gz": (b"\x1f\x8b\x08", 0),
-    ".zst": (b"\x28\xb5\x2f\xfd", 0),
-    ".lz4": (b"\x04\x22\x4d\x18", 0),
-}
+# How a record may begin: what to search for after broken bytes.
+STARTS = {"": b"WARC/", ".gz": b"\x1f\x8b\x08", ".zst": b"\x28\xb5\x2f\xfd", ".lz4": b"\x04\x22\x4d\x18"}
 ENDED: Mapping[str, Callable[[], Any]] = {
     ".gz": partial(zlib.decompressobj, 31),
     ".lz4": lz4.frame.LZ4FrameDecompressor,
 }
+MEMBERS: Mapping[str, Callable[[], Any]] = {
+    **ENDED,
+    ".zst": lambda: zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj(),
+}
+MAX_WINDOW_BYTES = 1 << 27
+MAX_HEAD_BYTES = 65_536
+PEEKED_BYTES = (
+    512,
+    8_192,
+    180_000,
+)  # of a compressed member, until its first line comes out: zstd has blocks of 128 KiB
+BARE_HEAD = re.compile(rb"\s*WARC/\d\.\d+\n")
+HEAD = re.compile(rb"WARC/\d\.\d+\r?\n")
+HEAD_END = re.compile(rb"\r?\n\r?\n")
+ARC = b"filedesc://"
 PIECE_BYTES = 4_096  # decompresses to a few MB at most
 KINDS = ("response", "resource", "conversion")
 INNER_RECORD = b"\r\n\r\nWARC/1."
@@ -75,8 +89,22 @@ def read_archive(file: CountedFile, max_bytes: int) -> Iterator[Item]:
     head = file.read(SNIFFED_BYTES)
     compression = next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
     file.seek(0)
+    start = _read_start(file, compression)
+    if start.startswith(ARC):
+        yield Problem({}, "unknown_format", "an ARC file; convert it to WARC, for example with `warcio recompress`")
+        return
+    file.seek(0)
     readable: Any = file if compression in STARTS else _Forward(decompress(file, compression))
-    yield from _Warc(readable, compression, max_bytes).read_items()
+    is_bare = bool(BARE_HEAD.match(start))
+    yield from _Warc(readable, compression, max_bytes, is_bare=is_bare).read_items()
+
+
+def _read_start(file: CountedFile, compression: str) -> bytes:
+    """Return the first decompressed bytes; none if they cannot be decompressed."""
+    try:
+        return decompress(file, compression).read(SNIFFED_BYTES * 2)
+    except BROKEN:
+        return b""
 
 
 class _Forward:
@@ -103,8 +131,8 @@ class _Forward:
 class _Warc:
     """Reads one WARC file record by record and resynchronizes after broken bytes."""
 
-    def __init__(self, file: Any, compression: str, max_bytes: int) -> None:
-        self.file, self.compression, self.max_bytes = file, compression, max_bytes
+    def __init__(self, file: Any, compression: str, max_bytes: int, *, is_bare: bool) -> None:
+        self.file, self.compression, self.max_bytes, self.is_bare = file, compression, max_bytes, is_bare
         self.n_decompressed = 0
         self.last = 0  # offset of the last record
 
@@ -125,7 +153,7 @@ class _Warc:
             if problem and not (is_lost and problem.reason == "broken_record"):  # one reject per run of broken bytes
                 yield problem
             is_lost = problem is not None
-            start = self._find_next_start() if problem else None
+            start = self._find_next_start(max(self.last, start) + 1) if problem else None
         if not is_lost and not self._is_complete():
             yield Problem({"offset": self.last}, "clipped_record", "the packed file ended before its end marker")
 
@@ -133,7 +161,8 @@ class _Warc:
         """Yield items from the current position; a problem ends them."""
         held: Item | None = None  # until the start of the next record confirms its length
         try:
-            for record in ArchiveIterator(self.file, parse_http=False):
+            options: Any = {"parse_http": False, "quirks_mode": self.is_bare, "max_header_len": MAX_HEAD_BYTES}
+            for record in ArchiveIterator(self.file, **options):
                 if held is not None:
                     yield held
                 held = None
@@ -200,7 +229,7 @@ class _Warc:
         self.file.seek(self.last)
         member: Any = None
         data = self.file.read(PIECE_BYTES)
-        if not data.startswith(STARTS[self.compression][0]):
+        if not data.startswith(STARTS[self.compression]):
             return True
         while data:
             member = member or ENDED[self.compression]()
@@ -210,21 +239,44 @@ class _Warc:
             data = data or self.file.read(PIECE_BYTES)
         return member is None
 
-    def _find_next_start(self) -> int | None:
-        """Return where the next record may begin after the last one, or None. A false candidate leads to the next search."""
+    def _find_next_start(self, position: int) -> int | None:
+        """Return where the next record begins, from a position on, or None."""
         if self.compression not in STARTS:
             return None
-        magic, skip = STARTS[self.compression]
-        position = self.last + 1
-        self.file.seek(position)
-        tail = b""
-        while block := self.file.read(BLOCK_BYTES):
-            index = (tail + block).find(magic)
-            if index >= 0:
-                return position - len(tail) + index + skip
-            position += len(block)
-            tail = (tail + block)[-len(magic) :]
+        magic = STARTS[self.compression]
+        window, is_end = b"", False
+        while not is_end:
+            self.file.seek(position + len(window))
+            block = self.file.read(BLOCK_BYTES)
+            window, is_end = window + block, not block
+            searched = len(window) if is_end else max(len(window) - PEEKED_BYTES[-1], 0)
+            at = window.find(magic)
+            while 0 <= at < searched:
+                if self._is_start(window, at):
+                    return position + at
+                at = window.find(magic, at + 1)
+            position, window = position + searched, window[searched:]
         return None
+
+    def _is_start(self, window: bytes, at: int) -> bool:
+        """Return whether a record begins there: a complete head, or a compressed member that begins like one."""
+        if self.compression:
+            return self._is_member(window, at)
+        if not HEAD.match(window, at):
+            return False
+        following = window.find(STARTS[""], at + 1, at + MAX_HEAD_BYTES)
+        end = HEAD_END.search(window, at, following if following >= 0 else at + MAX_HEAD_BYTES)
+        return bool(end) and b"\ncontent-length:" in window[at : end.end()].lower()
+
+    def _is_member(self, window: bytes, at: int) -> bool:
+        for n_bytes in PEEKED_BYTES:
+            try:
+                start = MEMBERS[self.compression]().decompress(window[at : at + n_bytes])
+            except BROKEN:
+                return False
+            if start:
+                return start.startswith(STARTS[""])
+        return True  # it may have larger blocks
 
 
 def _make_clipped(where: Mapping[str, object], n_read: int, length: int) -> Problem:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
+import random
 import re
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.download.readers.chunks import Problem
-from pipeline.download.readers.web_archives import Item, Record, Skipped, read_archive
+from pipeline.download.readers.chunks import BROKEN, Problem
+from pipeline.download.readers.web_archives import STARTS, Item, Record, Skipped, read_archive
 from pipeline.storage.streams import BombError, CountedFile
 from tests.pipeline.download.readers.sample_archives import PACKED, PACKED_WHOLE, make_page, make_record, make_records
 
@@ -135,3 +138,90 @@ def test_records_before_damaged_bytes_are_read(packing: str, where: float, is_cu
 def test_a_file_that_is_not_an_archive_is_rejected(tmp_path: Path) -> None:
     assert get_reasons(read(b"no archive at all\n" * 10)) == ["broken_record"]
     assert read(b"") == []
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_reading_continues_at_members_of_many_blocks(packing: str) -> None:
+    noise = (
+        random.Random(1).randbytes(400_000).hex().encode()
+    )  # compresses to half: more than one block of zstd and of lz4
+    made = [make_record(number, make_page(number) + noise) for number in range(4)]
+    made[1] = b"WXRC" + made[1][4:]
+    items = read(b"".join(map(PACKED[packing], made)), max_bytes=2_000_000)
+    assert get_ids(items) == list("023")
+    assert get_reasons(items) == ["broken_record"]
+
+
+@pytest.mark.parametrize("version", ["0.17", "0.18", "1.0", "1.1"])
+@pytest.mark.parametrize("end", [b"", b"\r\n", b"\n\n", b"\r\n" * 9])
+@pytest.mark.parametrize("packing", PACKED)
+def test_old_and_new_versions_with_any_number_of_blank_lines_are_read(version: str, end: bytes, packing: str) -> None:
+    made = [record.replace(b"1.0", version.encode(), 1).removesuffix(b"\r\n\r\n") + end for record in make_records()]
+    items = read(b"".join(map(PACKED[packing], made)))
+    assert get_ids(items) == list("01234")
+    assert not get_reasons(items)
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_heads_with_bare_line_feeds_are_read(packing: str) -> None:
+    made = [record.replace(b"\r\n", b"\n", 7) for record in make_records()]
+    items = read(b"".join(map(PACKED[packing], made)))
+    assert get_ids(items) == list("01234")
+    assert [item.block for item in items if isinstance(item, Record)] == [make_page(number) for number in range(5)]
+
+
+@pytest.mark.parametrize("length", ["", "abc", "-5", "1e3", "0x10", "9" * 30, "12, 12", "20", "100000"])
+def test_a_wrong_length_costs_one_record(length: str) -> None:
+    made = make_records()
+    made[5] = make_record(2, make_page(2), Content_Length=length)
+    items = read(b"".join(made))
+    assert [number for number in get_ids(items) if number != "2"] == list("0134")
+    assert len(get_reasons(items)) == 1
+
+
+@pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"junk\n" * 9, bytes(1_000), b"\r\n", b"WARC/"])
+def test_a_record_is_found_behind_any_bytes(before: bytes) -> None:
+    made = make_records()
+    made[5] = before + made[5]
+    items = read(b"".join(made))
+    assert get_ids(items) == list("01234")
+    assert len(get_reasons(items)) == (before != b"\r\n")
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_an_arc_file_under_another_name_is_refused_by_name(packing: str) -> None:
+    [problem] = read(PACKED[packing](b"filedesc://a.arc 0.0.0.0 20260101000000 text/plain 20\n1 0 Alexa\n"))
+    assert isinstance(problem, Problem)
+    assert (problem.reason, "ARC" in problem.detail) == ("unknown_format", True)
+
+
+HOSTILE = {
+    "lines": b"WARC/1.0\r\nX" + b"\nWARC/" * 50_000,
+    "heads": b"WARC/1.0\r\n" * 50_000,
+    "flood": b"WARC/1.0\r\n" + b"A: b\r\n" * 100_000,
+    "no length": b"WARC/1.0\r\nWARC-Type: response\r\n\r\n" * 10_000,
+    "gzip": gzip.compress(b"no archive") * 5_000,
+    "gzip starts": STARTS[".gz"] * 50_000,
+    "zstd": PACKED[".zst"](b"no archive") * 5_000,
+    "zstd starts": STARTS[".zst"] * 20_000,
+    "lz4": PACKED[".lz4"](b"no archive") * 5_000,
+    "lz4 starts": STARTS[".lz4"] * 20_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_bytes_that_begin_like_records_everywhere_take_linear_time(name: str) -> None:
+    started = time.process_time()
+    assert len(get_reasons(read(make_records(1)[1] + HOSTILE[name]) + read(HOSTILE[name]))) <= 4
+    assert time.process_time() - started < 3
+
+
+def test_a_position_never_goes_back() -> None:
+    """A record that a decompressor reports behind the place where reading has resumed would be searched for forever."""
+    made = list(map(gzip.compress, make_records(2)))
+    for seed in range(150):
+        data, random_ = bytearray(b"".join(made)), random.Random(seed)
+        for _ in range(8):
+            data[random_.randrange(len(data))] ^= 1 << random_.randrange(8)
+        with contextlib.suppress(*BROKEN):
+            assert len(read(bytes(data))) < 50
