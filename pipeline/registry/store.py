@@ -147,10 +147,11 @@ class MlflowStore:
                 "published before versions did that",
                 f"if nobody else could change them, state it now: python -m pipeline.registry seal --version {version.number}",
             )
+        files: dict[str, str] = {}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(self.client.download_artifacts(version.run_id, STATEMENT, folder))
             try:
-                files: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+                files = json.loads(path.read_text(encoding="utf-8"))
                 found = compute_digest(files)
             except (ValueError, TypeError) as error:
                 found = str(error)
@@ -207,8 +208,9 @@ def open_store(root: Path) -> Generator[MlflowStore]:
         try:
             yield MlflowStore(root, mlflow, mlflow.MlflowClient(uri, registry_uri or uri), is_embedded=not tracking_uri)
         finally:
-            mlflow.set_tracking_uri(None)  # the environment decides again
-            mlflow.set_registry_uri(None)
+            undecided: Any = None  # the environment decides again; MLflow's annotations lack it
+            mlflow.set_tracking_uri(undecided)
+            mlflow.set_registry_uri(undecided)
 
 
 def _create_database(uri: str, artifacts: str) -> None:
