@@ -1,6 +1,7 @@
 """The README's commands work: targets, modules, settings and recipes exist.
 
-`make run` and `make test` themselves are what CI and tests/end_to_end run.
+`make run` and `make test` themselves are what CI and tests/end_to_end run. tests/end_to_end/test_readme_commands.py runs the others in
+their order, after a run.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import sys
 
 import pytest
 
+from pipeline.params import check_params
+from pipeline.sweep.compare import parse_values
+from pipeline.sweep.space import set_values
 from tests.conftest import ROOT, read_yaml
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,15 +37,13 @@ def test_a_command_works(line: str) -> None:
     if words[0] == "make":
         process = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
         assert process.returncode == 0, process.stderr
+    elif words[2:3] == ["pipeline.sweep.compare"]:
+        check_params(set_values(read_yaml(ROOT / "params.yaml"), parse_values(words[3:])))
     elif words[:2] == ["python", "-m"]:
         verb = [word for word in words[3:4] if re.fullmatch(r"[a-z]+", word)]
         command = [sys.executable, "-m", words[2], *verb, "--help"]
         process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert process.returncode == 0, process.stderr
-    elif words[:3] == ["dvc", "exp", "run"]:
-        value = read_yaml(ROOT / "params.yaml")
-        for key in words[words.index("-S") + 1].partition("=")[0].split("."):
-            value = value[key]
     elif words[0] == "cp":
         assert (ROOT / words[1]).is_file()
     else:
