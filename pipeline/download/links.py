@@ -11,11 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fsspec.implementations.local import LocalFileSystem
 from ruamel.yaml import YAML
 
 from pipeline.frame.errors import UserError
-from pipeline.storage.files import FoundFile, find_files
+from pipeline.storage.files import FoundFile, LinkedFileSystem, find_files
 
 RAW = Path("data/raw")
 GRAPH = Path("dvc.yaml")
@@ -24,7 +23,7 @@ GRAPH = Path("dvc.yaml")
 def find_source_files(path: str, setting: str) -> tuple[Any, list[FoundFile], int]:
     """Return file system, files and number of hidden files, as `find_files` does. Raises `UserError` for an unwatched link."""
     system, files, n_hidden = find_files(path, setting)
-    if isinstance(system, LocalFileSystem) and GRAPH.exists():
+    if isinstance(system, LinkedFileSystem) and GRAPH.exists():
         links = dict.fromkeys(find_links(file.path for file in files))
         if links and (unwatched := [link for link in links if not _is_watched(link, _read_deps())]):
             _refuse(unwatched, setting)
