@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from filelock import lock_descriptor
 
 from flows.processes import child
-from flows.processes.credentials import make_basic, read_key
+from flows.processes.credentials import USER, make_basic, read_key
 from flows.steps import console
 
 HOME = Path("var/prefect")
@@ -38,6 +38,7 @@ TEMPORARY = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFE
 # seconds, five times, for each of many requests).
 IMPATIENT = {"PREFECT_API_REQUEST_TIMEOUT": "20", "PREFECT_CLIENT_MAX_RETRIES": "1"}
 PREFECT, PREFECT_MODULE = "prefect", "prefect.server.api.server:create_app"
+MLFLOW = "mlflow"
 START_SECONDS, NOTICE_SECONDS = 60.0, 15.0
 
 
@@ -204,6 +205,18 @@ def find_running_url(root: Path) -> str:
     """Return the API's URL of the server that `make ui` runs, or "" if there is none."""
     url = read_running(root).get("prefect")
     return f"{url}/api" if url and is_healthy(f"{url}/api/health") else ""
+
+
+def make_environment_of_stages(root: Path, base: Mapping[str, str]) -> dict[str, str]:
+    """Return `base` without Prefect's keys, and with MLflow's if MLFLOW_TRACKING_URI is the server of `make ui`."""
+    environment = {
+        name: value for name, value in base.items() if name not in ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
+    }
+    store, ours = base.get("MLFLOW_TRACKING_URI", "").rstrip("/"), read_running(root).get(MLFLOW)
+    has_key = any(name in base for name in ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD"))
+    if store and store == ours and not has_key:
+        environment |= {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": read_key(root, MLFLOW)}
+    return environment
 
 
 def find_free_port(wanted: int = 0) -> int:

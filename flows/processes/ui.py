@@ -20,7 +20,7 @@ from pathlib import Path
 from flows.processes import access, child, credentials, server
 
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
-MLFLOW, MLFLOW_APPLICATION = "mlflow", "mlflow.server.fastapi_app:app"
+MLFLOW, MLFLOW_APPLICATION = server.MLFLOW, "mlflow.server.fastapi_app:app"
 MLFLOW_LOG = Path("var/mlflow-server.log")
 # No job runner, which would start eight more processes with 2 GB; no telemetry.
 LEAN = {

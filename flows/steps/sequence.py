@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from flows.processes import child
+from flows.processes import child, server
 from flows.steps import console, graph
 
 BUSY_CODE = 75
@@ -219,9 +219,8 @@ def _run_command(run: FlowRun, name: str, command: list[str]) -> child.Finished:
         if not console.is_noise(text):
             run.journal.log(name, console.strip_stage(name, text))
 
-    return child.run(
-        command, cwd=run.root, environment=child.make_environment(os.environ), on_line=log_line, keep=[run.lock]
-    )
+    environment = child.make_environment(server.make_environment_of_stages(run.root, os.environ))
+    return child.run(command, cwd=run.root, environment=environment, on_line=log_line, keep=[run.lock])
 
 
 def _finish(run: FlowRun, name: str, done: child.Finished) -> StepResult:

@@ -1,7 +1,7 @@
-"""A page of another site that the user has open while our servers run: it starts nothing, changes nothing, reads nothing.
+"""Our servers: they survive a kill, and a page of another site that the user has open starts, changes and reads nothing.
 
-Once by hand, as raw HTTP requests; once with a real browser, which holds the keys of all servers because its user has opened their
-pages. The servers are those that `make ui`, `make run` and `make serve` start, with an echo in place of the model.
+That page is played once by hand, as raw HTTP requests, and once with a real browser, which holds the keys of all servers because its
+user has opened their pages. The servers are those that `make ui`, `make run` and `make serve` start, with an echo in place of the model.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from flows.processes.credentials import make_basic, read_key
@@ -349,3 +350,21 @@ def test_even_with_the_key_a_worker_takes_no_command(servers: Servers, deploymen
 def test_the_deployment_of_prefect_yaml_runs(servers: Servers, deployment: str) -> None:
     state = order_run(servers, deployment)
     assert (state["type"], state["message"]) == ("COMPLETED", "everything is up to date; nothing was registered")
+
+
+@pytest.mark.parametrize("server", ["prefect", "mlflow"])
+def test_a_server_that_is_killed_is_started_again_at_its_address(servers: Servers, server: str) -> None:
+    [process] = [
+        process
+        for process in psutil.process_iter(["cmdline", "cwd"])
+        if process.info["cwd"] == str(servers.root)
+        and (process.info["cmdline"] or [])[1:4] == ["-m", "flows.processes.host", server]
+    ]
+    process.kill()
+    process.wait(30)
+    deadline = time.monotonic() + 120
+    health = {"prefect": "/api/health", "mlflow": "/health"}[server]
+    while not is_healthy(f"http://127.0.0.1:{servers.ports[server]}{health}"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert SECRET in list_traces(servers)[2]
