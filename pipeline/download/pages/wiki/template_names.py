@@ -23,10 +23,15 @@ FIRST = _list_names(
     "tt; kbd; var; mvar; math; code; mono; samp; noitalic; smallcaps; sc; sc2; small caps; caps; bigger; abbr; abbrv; tooltip;"
     "hover title; abbreviation; abréviation; abréviation discrète; abrd; comment; h:title; sic; not a typo; typo; as written;"
     "proper name; visible anchor; vanchor; term; defn; terme défini; flag; flagcountry; flagu; флагификация; fnum; number; число;"
-    "liczba; nts; iast; pinyin; unicode; script; polytonic; hebrew; 要出典範囲; zit; به انگلیسی"
+    "liczba; nts; iast; pinyin; unicode; script; polytonic; hebrew; 要出典範囲; zit; به انگلیسی; אנג; год; angbr; tq; underline;"
+    "strikethrough; key; référence nécessaire; référence souhaitée; refnec; passage à actualiser; nowiki; keep; langr; font"
 )
 # The first argument is a language or a script, the second one the text.
-SECOND = _list_names("lang; langue; langx; llang; nlang; 언어; w języku; 外语; 外語; rtl-lang; script/lang")
+SECOND = _list_names(
+    "color; colour; fontcolor; wikt-lang; lang; langue; langx; llang; nlang; 언어; w języku; 外语; 外語; rtl-lang; script/lang"
+)
+# The arguments are items of a list.
+LISTS = _list_names("hlist; ubl; unbulleted list; ublist; cslist; comma separated entries; linktext; vunblist")
 # A page that only another wiki has.
 LINKS = _list_names(
     "ill; interlanguage link; interlanguage link multi; illm; link-interwiki; link-en; link-ja; link-de; link-fr; le; tsl; ilh;"
@@ -34,7 +39,8 @@ LINKS = _list_names(
     "enlace interlingüístico"
 )
 BLOCKS = _list_names(
-    "quote; blockquote; block quote; cquote; quotation; bquote; zitat; citazione; citation bloc; цитата; quote box"
+    "quote; blockquote; block quote; cquote; quotation; bquote; zitat; citazione; citation bloc; цитата;"
+    "quote box; plainlist; flatlist"
 )
 SHIPS = _list_names("uss; hms; ss; rms; mv; ms; hmcs; hmas; ins; sms; usns; uscgc; gts; hmnzs; css")
 SIGNS = _map_names("""
@@ -60,8 +66,11 @@ mme → Mme
 mlle → Mlle
 ½ → 1/2
 рубль → ₽
-av. j.-c → av._J.-C.
-ap. j.-c → apr._J.-C.
+av. j.-c; av jc; av j.-c → av._J.-C.
+ap. j.-c; ap jc → apr._J.-C.
+a. c. → a._C.
+d. c. → d._C.
+okina → ʻ
 ad → AD
 bc → BC
 bce → BCE
@@ -138,7 +147,7 @@ YEAR_FIRST = _list_names(
     "birth date; birth date and age; birth-date; birth-date and age; bda; dob; birth year and age; birth date2; bd2; death date;"
     "death date and age; death-date; death-date and age; dda; dod; death year and age; start date; start date and age; start-date;"
     "end date; end-date; film date; release date; launch date; opening date; date; dts; date table sorting; published date;"
-    "生年月日と年齢; 生年月日; 死亡年月日と没年齢; 没年齢; 출생일; 사망일; 날짜"
+    "生年月日と年齢; 生年月日; 출생일과 나이; 死亡年月日と没年齢; 没年齢; 출생일; 사망일; 날짜"
 )
 # Arguments: day, month, year.
 DAY_FIRST = _list_names(

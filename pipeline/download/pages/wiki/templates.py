@@ -21,6 +21,7 @@ from pipeline.download.pages.wiki.template_names import (
     FIRST,
     JOINTS,
     LINKS,
+    LISTS,
     RUPEES,
     SECOND,
     SHIPS,
@@ -51,6 +52,7 @@ Writer = Callable[[Call], str]
 
 NUMBER = re.compile(r"[+\-−–]?[\d.,٫٬ /+⁄]+(?:e[+-]?\d+)?", re.IGNORECASE)
 POWER = re.compile(r"(?<=[a-z])([23])\Z")
+RUSSIAN_LINKS = ("нп5", "iw", "не переведено 5")  # the second argument is the label
 FRENCH_ORDINAL = re.compile(r"(?:\d{1,4}|[IVXLCDM]{1,9})(?:er|re|e)")  # `{{1er}}`, `{{XIXe}}`
 
 
@@ -112,7 +114,8 @@ def _write_transliteration(call: Call) -> str:
 
 
 def _write_link(call: Call) -> str:
-    shown = call.at(2) if call.name.lower() in ("tsl", "le") else ""
+    name = call.name.lower()
+    shown = call.at(2) if name in ("tsl", "le") else call.at(1) if name in RUSSIAN_LINKS else ""
     return call.get("lt", "label", "текст", "trad", "texte", "display") or shown or call.at(0)
 
 
@@ -234,7 +237,7 @@ def _write_chinese(call: Call) -> str:
 
 
 def _write_about(prefix: str) -> Writer:
-    return lambda call: f"{prefix} {'–'.join(value for value in call.values[:2] if value)}" if call.at(0) else ""
+    return lambda call: f"{prefix} {'–'.join(value for value in call.values[:2] if value)}"
 
 
 def _write_class(call: Call) -> str:
@@ -251,6 +254,11 @@ def _write_century(call: Call) -> str:
     """Write `{{s|XIX|e}}`, a century in French."""
     text = f"{call.at(0).upper()}{call.at(1)}"
     return f"{text} siècle" if call.name.lower() in ("s", "s mini", "siècle") else text
+
+
+def _follow(sign: str) -> Writer:
+    """Return the writer of a sign; names and numbers may follow it, as in `{{Mlle|X}}` and `{{n°|5}}`."""
+    return lambda call: f"{sign} {call.at(0)}" if sign[:1].isalpha() and call.at(0) else sign
 
 
 def _wrap(before: str, after: str) -> Writer:
@@ -291,7 +299,9 @@ WRITERS: dict[str, Writer] = {
     **dict.fromkeys(LINKS, _write_link),
     **dict.fromkeys(BLOCKS, _write_block),
     **dict.fromkeys(("transl", "translit", "transliteration"), _write_transliteration),
-    **{name: lambda _, sign=sign: sign for name, sign in SIGNS.items()},
+    **dict.fromkeys(LISTS, _join(", ")),
+    **dict.fromkeys(("keypress", "key press"), _join("+")),
+    **{name: _follow(sign) for name, sign in SIGNS.items()},
     **dict.fromkeys((*CURRENCIES, "currency"), _write_currency),
     **dict.fromkeys(("inrconvert", "indian rupee convert"), _write_rupees),
     **dict.fromkeys(("convert", "cvt", "convert/2", "höhe"), _write_convert),
@@ -337,6 +347,8 @@ LOCAL: dict[str, dict[str, Writer]] = {  # names that mean something else in oth
         "exp": _wrap(SUP, END),
         "ind": _wrap(SUB, END),
         "nb": _write_values,
+        "2": lambda _: f"{SUP}2{END}",
+        "3": lambda _: f"{SUP}3{END}",
     },
     "it": {"m": _write_quantity},
     "es": {"siglo": _wrap("siglo ", ""), "cita": _write_block, "e": _wrap("×10" + SUP, END)},

@@ -35,14 +35,16 @@ ENGLISH = {
     ),
     "{{convert|{{formatnum:30}}|{{nowrap|m}}}}, {{nowrap|1={{frac|1|2}}}}, {{lang|2=x|1=de}}": "30 m, 1/2, x",
     "a{{cite web|url=x|title={{nowrap|y}}}}, b{{citation needed|date=May 2020}}{{efn|note}}.": "a, b.",
+    "built {{circa}}1850, {{hlist|a|b|c}}, {{color|red|d}}, {{key press|Ctrl|C}}": "built c. 1850, a, b, c, d, Ctrl+C",
     "{{convert}}, {{lang|fr}}, {{birth date}}, {{frac}}, {{ill}}": "",
     "{{ Convert <!-- x -->|5| km }} and {{Convert\n|6\n|mi\n}}": "5 km and 6 mi",
 }
 OTHERS = {
     "fr": (
         "{{s|xix|e}}, {{S-|XX|e}}, {{unité|30|km|2}}, {{nombre|12000|habitants}}, {{1er}} {{date-|2|mai|1820}}, m{{exp|2}}, "
-        "{{citation|mot}}, {{lang|en|word}}, {{lien|Nom|lang=en|trad=Name|texte=Le nom}}, {{IIe}}, {{nobr|a b}}",
-        "XIXe siècle, XXe, 30 km^2, 12000 habitants, 1er 2 mai 1820, m^2, « mot », word, Name, IIe, a b",
+        "{{citation|mot}}, {{lang|en|word}}, {{lien|Nom|lang=en|trad=Name|texte=Le nom}}, {{IIe}}, "
+        "{{nobr|a b}}, m{{2}}, {{Mlle|X}}, {{n°|5}}",
+        "XIXe siècle, XXe, 30 km^2, 12000 habitants, 1er 2 mai 1820, m^2, « mot », word, Name, IIe, a b, m^2, Mlle X, nº 5",
     ),
     "de": ("{{enS|word}}, {{Lang|fr|mot}}, {{Bruch|1|2}}, {{Höhe|123|m}}", "word, mot, 1/2, 123 m"),
     "es": (
@@ -53,8 +55,9 @@ OTHERS = {
     "pt": ("{{fmtn|12000|km}}, {{séc|XIX}}, {{dni|2|5|1820}}", "12000 km, século XIX, 1820-05-02"),
     "pl": ("{{w języku|en|x}}, {{lang|de|y}}, {{liczba|12000}}", "x, y, 12000"),
     "ru": (
-        "{{lang-en|word}}, {{число|12000}}, {{s|a b}}, {{дата рождения|2|5|1820}}, {{нп3|Имя|Подпись|en|Name}}, {{num|5|км}}",
-        "word, 12000, a b, 1820-05-02, Имя, 5 км",
+        "{{lang-en|word}}, {{число|12000}}, {{s|a b}}, {{дата рождения|2|5|1820}}, {{нп3|Имя|Подпись|en|Name}}, {{num|5|км}}, "
+        "{{нп5|Имя|Подпись|en|Name}}",
+        "word, 12000, a b, 1820-05-02, Имя, 5 км, Подпись",
     ),
     "ja": (
         "{{lang|en|word}}、{{読み仮名|漢字|かな}}、{{仮リンク|名|en|Name}}、{{生年月日と年齢|1950|1|2}}",
