@@ -79,5 +79,6 @@ def test_the_table_was_measured_with_the_installed_libraries() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_table_is_complete() -> None:
     assert find_differences() == MEASURED
