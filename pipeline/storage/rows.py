@@ -2,7 +2,8 @@
 
 In: a stream of decompressed bytes, the kind of its file, and the wanted columns. Out: each row's number and fields, or its problem,
 behind which reading continues. Of Parquet and Arrow only the wanted columns are read. Memory: one row of at most `max_bytes`, or
-one batch; a Parquet or Arrow file that can't seek (it is compressed as a whole) of at most `max_bytes`.
+one batch; a Parquet or Arrow file that can't seek (it is compressed as a whole) of at most `max_bytes`. Covers (hostile input):
+columns that decode to more than `streams.MAX_RATIO` times the file (`BombError`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import IO, TypeAlias
 
 import pyarrow as pa
 
+from pipeline.storage import streams
 from pipeline.storage.arrow import read_arrow_rows
 from pipeline.storage.delimited import read_delimited
 from pipeline.storage.json_rows import REST, read_json, read_json_lines
@@ -27,6 +29,7 @@ PARQUET, ARROW = ".parquet", (".arrow", ".feather", ".ipc")
 COLUMNS = (PARQUET, *ARROW)
 ROWS = (*JSON_LINES, JSON, *CSV, *COLUMNS)
 MAX_BYTES = 1 << 30  # of a row, without a setting
+ROW_BYTES = 16  # that a row counts without its text, against files of endlessly many empty rows
 BROKEN = (*BROKEN_STREAM, BombError, pa.ArrowException)
 BROKEN_COLUMNS = (ValueError, KeyError, IndexError, OverflowError, TypeError, AttributeError, MemoryError)
 
@@ -59,8 +62,15 @@ def _read_columns(read: ReadColumns, stream: IO[bytes], columns: Sequence[str], 
             yield 1, make_too_large(max_bytes)
             return
         stream = io.BytesIO(data)
+    limit = streams.RATIO_SLACK_BYTES + streams.MAX_RATIO * stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    n_bytes = 0
     with report_broken():
         for number, row in enumerate(read(stream, columns), 1):
+            text = row.get(columns[0]) if columns else None
+            n_bytes += ROW_BYTES + (len(text) if isinstance(text, str | bytes) else 0)
+            if n_bytes > limit:
+                raise BombError(f"{number} rows are more than {streams.MAX_RATIO} times the file")
             bad = next((value for value in row.values() if isinstance(value, BadValue)), None)
             yield number, RowProblem("unreadable_value", bad.detail, "has a value that can't be read") if bad else row
 

@@ -192,6 +192,8 @@ class _Frames(io.RawIOBase):
             if len(self.packed) >= START_BYTES or not (piece := self.file.read(self.codec.piece_bytes)):
                 break
             self.packed += piece
+        if not self.packed and not self.n_frames:
+            raise EOFError("the file is empty")
         if not self.packed:
             return False
         if not self.codec.starts.match(self.packed):

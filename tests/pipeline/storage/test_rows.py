@@ -6,11 +6,13 @@ import io
 import json
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.storage import json_rows
+from pipeline.storage import json_rows, streams
 from pipeline.storage.rows import read_rows
 from pipeline.storage.values import RowProblem
 
@@ -118,3 +120,18 @@ def test_rows_of_csv_that_are_broken_are_problems_and_reading_continues() -> Non
 def test_quotation_marks_of_tsv_are_characters_unless_they_enclose_a_field() -> None:
     data = b'text\tn\n6" pipe\t1\n"quoted ""twice"""\t2\n"open\t3\n'
     assert [row["text"] for row in read(".tsv", data)] == ['6" pipe', 'quoted "twice"', '"open']
+
+
+@pytest.mark.parametrize("text", ["x" * 1_000, None])
+def test_columns_that_decode_to_far_more_than_the_file_are_a_bomb(
+    text: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "RATIO_SLACK_BYTES", 100_000)
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"text": pa.array([text] * 40_000, pa.string())}), sink)
+
+    def read_table() -> list[Any]:
+        return read(".parquet", sink.getvalue())
+
+    with pytest.raises(streams.BombError, match="times the file"):
+        read_table()
