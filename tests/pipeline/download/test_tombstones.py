@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -19,6 +20,7 @@ from pipeline.download.tombstones import (
     needs,
     parse,
     prepare,
+    read_tombstones,
     render,
 )
 from pipeline.frame.errors import UserError
@@ -192,3 +194,21 @@ def test_an_invalid_tombstone_is_refused(kind: str, value: str) -> None:
 def test_an_invalid_line_is_reported_by_its_number(line: str) -> None:
     with pytest.raises(UserError, match=r"takedowns\.jsonl:2: not a tombstone"):
         parse('{"kind": "domain", "value": "x.org"}\n' + line)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_the_file_may_have_been_edited_anywhere(tmp_path: Path, encoding: str, newline: str) -> None:
+    stones = [
+        make_tombstone("domain", "x.org", "asked\u2028by \x85 mail"),
+        make_tombstone("url", "https://y.org/z", "é"),
+    ]
+    path = tmp_path / "takedowns.jsonl"
+    path.write_bytes((newline + render(stones).replace("\n", newline) + newline).encode(encoding))
+    assert read_tombstones(path) == stones
+    joined = render(stones[:1]).encode("utf-8-sig") + render(stones[1:]).encode("utf-8-sig")
+    path.write_bytes(joined)
+    assert read_tombstones(path) == stones
+    path.write_bytes(joined + b"nonsense\n")
+    with pytest.raises(UserError, match=r"takedowns\.jsonl:3: not a tombstone"):
+        read_tombstones(path)
