@@ -1,8 +1,9 @@
 """Decode the bytes of a text from the web.
 
 In: the bytes, and the charset that a header declares, in any spelling. Out: text; bytes that are invalid in its charset are
-dropped. The order of evidence: a byte order mark; tags in UTF-16 or UTF-32, or the null bytes between Latin letters; valid UTF-8,
-whatever is declared; the header; `<meta>`; the frequencies of the bytes. A declared UTF-16 is wrong for a body with tags in ASCII.
+dropped. The order of evidence: a byte order mark; tags in UTF-16 or UTF-32, or the null bytes between Latin letters; UTF-8, also
+with some invalid bytes, whatever is declared; the header; `<meta>`; the frequencies of the bytes. A declared UTF-16 is wrong for a
+body with tags in ASCII, and a declared UTF-8 for one with hardly any of its characters.
 Does not cover: UTF-16 without a mark, a declaration or tags, in a language whose characters lie beyond U+00FF. Time: O(n).
 """
 
@@ -12,7 +13,6 @@ import codecs
 import re
 
 from resiliparse.parse.encoding import (  # pyright: ignore[reportMissingModuleSource]
-    bytes_to_str,
     detect_encoding,
     map_encoding_to_html5,
 )
@@ -23,9 +23,24 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-WIDE_NAMES = {"utf-32": "utf-32-le", "utf-32le": "utf-32-le", "utf-32be": "utf-32-be"}  # not in the web's own table
+OTHER_NAMES = {  # not in resiliparse's table
+    "utf-32": "utf-32-le",
+    "utf-32le": "utf-32-le",
+    "utf-32be": "utf-32-be",
+    "x-mac-cyrillic": "mac-cyrillic",
+    "x-mac-ukrainian": "mac-cyrillic",
+}
 ISO_2022 = re.compile(rb"\x1b[$(][@A-Z(]")  # escape sequences: bytes that look like ASCII and are not
 CONTROLS = re.compile(rb"[\x01-\x08\x0e-\x1a]")  # as in Cyrillic in UTF-16, whose bytes are all ASCII
+# What browsers mean by these names: the charset, and what Windows added to it.
+SUPERSETS = {
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "big5": "big5hkscs",
+    "iso8859-11": "cp874",
+    "iso8859-9": "cp1254",
+}
 SNIFFED_BYTES = 4_096
 MIN_BYTES = 32
 MIN_NULL_FRAC = 0.5  # of the units of UTF-16: Latin letters
@@ -44,17 +59,39 @@ def decode(body: bytes, charset: str = "") -> str:
     declared = charset.strip().strip("\"'").lower()
     if wide := find_wide_encoding(body, declared):
         return body.decode(wide, "ignore").removeprefix("\ufeff")
-    is_escaped = bool(ISO_2022.search(body)) and body.isascii()
-    if not is_escaped:
+    if not (body.isascii() and ISO_2022.search(body)):
         try:
             return body.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            if error.reason == "unexpected end of data":  # truncated within the last character
-                return body[: error.start].decode("utf-8-sig")
-    encoding = (map_encoding_to_html5(declared, False) if declared else None) or ""
-    encoding = "" if encoding.startswith("utf-16") else encoding  # the body isn't
-    encoding = encoding or detect_encoding(body, from_html_meta=True) or "utf-8"
-    return bytes_to_str(body, encoding, "ignore")
+        except UnicodeDecodeError:
+            if _is_mostly_utf_8(body):
+                return body.decode("utf-8-sig", "ignore")
+    candidates = (
+        lambda: _map_name(declared),
+        lambda: detect_encoding(body, from_html_meta=True),
+        lambda: detect_encoding(body, from_html_meta=False),
+    )
+    encodings = (find() or "" for find in candidates)
+    # Not resiliparse's `bytes_to_str`: a single invalid byte makes it decode the whole text as windows-1252.
+    encoding = next((each for each in encodings if each and not each.startswith("utf-")), "cp1252")
+    return body.decode(SUPERSETS.get(encoding, encoding), "ignore")
+
+
+def _map_name(declared: str) -> str:
+    """Return Python's name of a declared charset; empty if it is none."""
+    return (
+        OTHER_NAMES.get(declared.replace("_", "-"))
+        or (map_encoding_to_html5(declared, False) if declared else "")
+        or ""
+    )
+
+
+def _is_mostly_utf_8(body: bytes) -> bool:
+    """Return whether more bytes than not are part of a valid character, among those that are not ASCII: other charsets form such
+    sequences only by accident."""
+    text = body.decode("utf-8", "replace")
+    n_invalid = text.count("\ufffd")
+    n_valid = len(text) - len(text.encode("ascii", "ignore")) - n_invalid
+    return n_valid > n_invalid
 
 
 def find_wide_encoding(body: bytes, declared: str = "") -> str:
@@ -62,7 +99,7 @@ def find_wide_encoding(body: bytes, declared: str = "") -> str:
     for mark, encoding in MARKS:
         if body.startswith(mark) and (len(mark) == 2 or len(body) % 4 == 0):
             return encoding
-    name = WIDE_NAMES.get(declared.replace("_", "-")) or map_encoding_to_html5(declared, False) or ""
+    name = _map_name(declared)
     name = name if name.startswith(("utf-16", "utf-32")) else ""
     sample = body[:SNIFFED_BYTES]
     if b"\0" in sample:

@@ -59,6 +59,59 @@ def test_a_text_truncated_within_a_character_is_still_utf_8(cut: int) -> None:
     assert decode(body[:-cut], "latin-1") == body.decode().removesuffix("😀")
 
 
+@pytest.mark.parametrize("declared", ["", "utf-8", "windows-1251", "iso-8859-1", "utf-16"])
+@pytest.mark.parametrize("text", TEXTS[1:])
+def test_an_invalid_byte_costs_one_character(declared: str, text: str) -> None:
+    """Not the whole page, which would become windows-1252."""
+    page = (PAGE % ("x", text * 9)).encode()
+    at = page.index(text.encode()) + len(text.encode())
+    assert decode(page[:at] + b"\xff" + page[at:], declared) == page.decode()
+    assert decode(page[:at] + b"\xe9 \xe8" + page[at:], declared) == page.decode().replace(
+        text * 2, f"{text} {text}", 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("charset", "text", "invalid"),
+    [
+        ("windows-1251", "Смотритель зажигал лампу каждый вечер", b"\x98"),
+        ("shift_jis", "灯台守が灯をともした", b"\x81 "),
+        ("gbk", "守塔人每天傍晚点亮灯火", b"\xff"),
+        ("euc-kr", "등대지기는 매일 저녁 등불을 켰다", b"\xff"),
+        ("big5", "守塔人每天傍晚點亮燈火", b"\xff"),
+        ("iso-8859-1", "Le phare fut construit à l'été", b"\x81"),
+        ("windows-1256", "كان الحارس يضيء المصباح", b""),
+        ("x-mac-cyrillic", "Смотритель зажигал лампу", b""),
+    ],
+)
+def test_an_invalid_byte_in_a_legacy_charset_costs_one_character(charset: str, text: str, invalid: bytes) -> None:
+    codec = {"x-mac-cyrillic": "mac-cyrillic"}.get(charset, charset)
+    body = text.encode(codec) + invalid + text.encode(codec)
+    assert decode(body, charset).replace(" ", "") == (text * 2).replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("charset", "text"),
+    [
+        ("windows-1251", "Смотритель зажигал лампу каждый вечер. "),
+        ("koi8-r", "Смотритель зажигал лампу каждый вечер. "),
+        ("windows-1252", "Le gardien écrivait à l'été. "),
+        ("iso-8859-2", "Příliš žluťoučký kůň úpěl ďábelské ódy. "),
+    ],
+)
+def test_a_text_that_is_not_utf_8_although_it_says_so_is_decoded(charset: str, text: str) -> None:
+    body = b"<meta charset=utf-8><p>" + text.encode(charset) * 3
+    assert decode(body, "utf-8").endswith(text * 3)
+    assert decode(b"caf\xe9", "utf-8") == "café"
+
+
+def test_the_additions_of_windows_are_decoded() -> None:
+    assert decode("①髙﨑".encode("cp932"), "shift_jis") == "①髙﨑"
+    assert decode("똠방각하".encode("cp949"), "euc-kr") == "똠방각하"
+    assert decode("镕㐂".encode("gb18030"), "gb2312") == "镕㐂"
+    assert decode(b"\x93quoted\x94", "iso-8859-1") == "“quoted”"
+
+
 def test_an_escape_character_does_not_make_utf_8_japanese() -> None:
     assert decode("\x1b[1mdéjà vu\x1b[0m".encode(), "latin-1") == "\x1b[1mdéjà vu\x1b[0m"
     assert decode("日本語".encode("iso-2022-jp"), "iso-2022-jp") == "日本語"
