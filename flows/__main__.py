@@ -7,6 +7,7 @@ Exit codes: 0 success (including a refusal by the gate), 1 a stage failed or the
 from __future__ import annotations
 
 import argparse
+import errno
 import signal
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from types import FrameType
 from flows.processes import credentials, serve, server, ui, worker, workspace
 from flows.steps import graph, preflight, summary
 
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 ERRORS = (
     workspace.WorkspaceBusyError,
     server.ServerError,
@@ -43,6 +45,16 @@ def main(argv: list[str] | None = None) -> int:
         return _run(args)
     except ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in OF_THE_DISK:
+            raise
+        print(
+            f"error: {args.command}: a file of the workspace could not be read or written\n"
+            f"  found: {error.filename or 'var'}: {error.strerror}\n"
+            "  to do: free disk space, or make the folder writable for you, then try again",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         how = "; `make run` continues from here" if args.command == "retrain" else ""

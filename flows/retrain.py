@@ -43,12 +43,14 @@ class PrefectJournal:
         self.find_loss, self.is_lost = find_loss, False
         self.states: dict[str, State[Any]] = {}
         self.terminal = Terminal()
+        self.logger: Any = None  # of the step that runs: what it prints while it is stopped comes from another thread
 
     def run_step(self, name: str, work: Callable[[], StepResult], needed: Set[str]) -> StepResult:
         """Run `work` as a task that follows those of the steps `needed`, or without Prefect if its server is lost."""
         results: list[StepResult] = []
 
         def run_work() -> State[Any]:
+            self.logger = get_run_logger()
             results.append(work())
             return make_state(results[-1])
 
@@ -82,10 +84,10 @@ class PrefectJournal:
 
     def log(self, name: str, text: str, level: int = logging.INFO) -> None:
         """Log a line to the run, whose records have the attribute `stage`: these are shown in the console."""
-        if self.is_lost:
+        if self.is_lost or self.logger is None:
             self.terminal.log(name, text, level)
             return
-        logger: Any = get_run_logger()
+        logger = self.logger
         type(logger)(logger.logger, {**(logger.extra or {}), "stage": name}).log(level, "%s", text)
 
     def attempt(self, work: Callable[[], object]) -> None:

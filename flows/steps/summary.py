@@ -6,6 +6,7 @@ if there is something to run; a run in which nothing has changed, or whose serve
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
@@ -40,7 +41,8 @@ def run_everything(root: Path, lock: int, register: bool) -> int:
 
     def finish(result: StepResult) -> int:
         if register and result.is_completed:
-            stamp.write(root, result)
+            with contextlib.suppress(OSError):  # a full disk: the next run asks the registry
+                stamp.write(root, result)
         return print_result(root, result, time.monotonic() - started, register)
 
     run = FlowRun(root, lock, Terminal(), list_changed_stages(root))

@@ -131,6 +131,7 @@ def test_however_it_is_killed_no_process_is_left_and_the_next_run_continues(repo
         running.send_signal(number)
         output, _ = running.communicate(timeout=30)
         assert (running.returncode, "stopped" in output) == (code, number != signal.SIGKILL)
+        assert "Exception in thread" not in output
     assert read_states(repo, "flow_run") == [("retrain", "Crashed")] * 3
     assert read_states(repo) == [("sft", "Crashed")] * 3
     with hold(repo.root):

@@ -1,7 +1,7 @@
 """Our servers: they survive a kill, and a page of another site that the user has open starts, changes and reads nothing.
 
-That page is played once by hand, as raw HTTP requests, and once with a real browser, which holds the keys of all servers because its
-user has opened their pages. The servers are those that `make ui`, `make run` and `make serve` start, with an echo in place of the model.
+That page is played once by hand, as raw HTTP requests, and once with a real browser, which holds the keys of all servers because
+its user has opened their pages. The servers are those of `make ui`, `make run` and `make serve`, with an echo for a model.
 """
 
 from __future__ import annotations
