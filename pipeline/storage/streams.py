@@ -254,7 +254,7 @@ def name_compression(head: bytes) -> str:
 def read_members(file: CountedFile, kind: str, compression: str) -> Iterator[Member]:
     """Yield the members of an archive in its own order, without folders. Raises one of `BROKEN`, or `BombError`."""
     if kind == ".zip":
-        with report_broken_zip():
+        with _report_broken_zip():
             yield from _read_zip_members(file)
         return
     stream: Any = _UntilBreak(decompress(file, compression))
@@ -311,12 +311,38 @@ def _check_present(stream: IO[bytes] | None) -> IO[bytes]:
 
 
 @contextmanager
-def report_broken_zip() -> Generator[None]:
+def _report_broken_zip() -> Generator[None]:
     """Convert what `zipfile` raises about broken archives besides its own error to that."""
     try:
         yield
     except BROKEN_ZIP as error:
         raise zipfile.BadZipFile(f"{type(error).__name__}: {error}") from error
+
+
+class _ZipMember(io.RawIOBase):
+    """Read a member of a zip; what `zipfile` raises about broken data becomes one of `BROKEN`."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self.file.seekable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        with _report_broken_zip():
+            return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        with _report_broken_zip():
+            data = self.file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _read_zip_members(file: CountedFile) -> Iterator[Member]:
@@ -335,5 +361,5 @@ def _read_zip_members(file: CountedFile) -> Iterator[Member]:
 
 
 def _open(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
-    with report_broken_zip():
-        return archive.open(info)
+    with _report_broken_zip():
+        return io.BufferedReader(_ZipMember(archive.open(info)), BLOCK_BYTES)

@@ -47,7 +47,6 @@ from pipeline.storage.streams import (
     decompress,
     name_compression,
     read_members,
-    report_broken_zip,
     split_name,
 )
 from pipeline.workers.results import hash_file
@@ -252,7 +251,7 @@ def _read_member(params: Text, member: Member, columns: Columns) -> Iterator[Pie
     """Yield the pieces of one member; an error inside it does not end the archive."""
     kind, compression = split_name(member.name)
     try:
-        with report_broken_zip(), member.read() as opened:
+        with member.read() as opened:
             counted = CountedFile(io.BytesIO(opened.read()) if _is_small(params, member, kind) else opened)
             counted.window_bytes = params.max_window_bytes
             if pointer := find_pointer(counted, member.n_bytes):

@@ -41,7 +41,7 @@ from pipeline.download.readers.http_message import BodyError, Head, decode_body,
 from pipeline.download.readers.web_archives import Record, Skipped, read_archive
 from pipeline.frame.errors import UserError
 from pipeline.storage.files import find_files
-from pipeline.storage.streams import CountedFile, read_members, report_broken_zip, split_name
+from pipeline.storage.streams import CountedFile, read_members, split_name
 
 ENDINGS = (".warc", ".wet", ".wat")
 WACZ = ".wacz"  # a zip with WARC files, an index and logs
@@ -84,7 +84,7 @@ def _read_members(file: CountedFile, max_bytes: int) -> Iterator[Item]:
             continue
         where = {"member": member.name}
         try:
-            with report_broken_zip(), member.read() as opened:
+            with member.read() as opened:
                 for item in _read_records(CountedFile(opened), max_bytes):
                     match item:
                         case Raw(page, n_bytes):
