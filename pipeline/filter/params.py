@@ -47,7 +47,7 @@ class Language(Section):
 
 
 class ExampleFiles(Section):
-    """Example texts in files: `.jsonl .ndjson .parquet` (one per row) or `.txt` (one per file), also compressed."""
+    """Example texts in files: rows of JSON, CSV, Parquet or Arrow, or `.txt` (one per file), also compressed."""
 
     path: InputPath  # a file, a folder or a glob below --examples
     text_column: Annotated[str, Field(min_length=1)] = (
@@ -195,7 +195,7 @@ class Pii(Section):
 
 
 class EvaluationSet(Section):
-    """Texts that must not be trained on: `.jsonl .ndjson .parquet` (the named fields) or `.txt` (one per line), also compressed."""
+    """Texts that must not be trained on: named fields of JSON, CSV, Parquet or Arrow, or lines of `.txt`, also compressed."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # appears in metrics and in the ledger
     path: InputPath  # a file, a folder or a glob below --sets
