@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from pipeline.filter.contamination import Leaks, make_overlap_rule, measure_overlap
 from pipeline.filter.decisions import find_first_broken
@@ -56,12 +57,29 @@ def write_set(tmp_path: Path, kind: str) -> Path:
             path.write_bytes(gzip.compress(lines.encode()))
         case ".parquet":
             pq.write_table(pa.Table.from_pylist(ROWS), path)
+        case ".json":
+            path.write_text(json.dumps(ROWS, indent=1), encoding="utf-16")
+        case ".json.gz":
+            path.write_bytes(gzip.compress(lines.encode()))
+        case ".json.zst":
+            path.write_bytes(zstandard.compress(json.dumps(ROWS).encode()))
+        case ".csv" | ".tsv":
+            delimiter = {".csv": ",", ".tsv": "\t"}[kind]
+            rows = [["number", "question"], *([str(at), f'"{row["question"]}"'] for at, row in enumerate(ROWS))]
+            path.write_text("".join(delimiter.join(row) + "\r\n" for row in rows), encoding="utf-8-sig")
+        case ".arrow":
+            table = pa.Table.from_pylist(ROWS)
+            with pa.ipc.new_stream(path, table.schema) as writer:
+                writer.write_table(table)
         case _:
             path.write_text("\n\n".join(row["question"] for row in ROWS), encoding="utf-8")
     return path
 
 
-@pytest.mark.parametrize("kind", [".jsonl", ".jsonl.gz", ".parquet", ".txt"])
+@pytest.mark.parametrize(
+    "kind",
+    [".jsonl", ".jsonl.gz", ".parquet", ".txt", ".json", ".json.gz", ".json.zst", ".csv", ".tsv", ".arrow"],
+)
 def test_each_kind_of_file_gives_the_same_items(tmp_path: Path, kind: str) -> None:
     path = write_set(tmp_path, kind)
     items = read_labels(path, [] if kind == ".txt" else ["question"])
@@ -71,6 +89,15 @@ def test_each_kind_of_file_gives_the_same_items(tmp_path: Path, kind: str) -> No
     text = split_words(fold(pa.array([f"Quiz. {ROWS[1]['question']}", "Nothing to see here."])))
     assert measure_overlap(text, leaks).column("leak_item").to_pylist() == [items[1][0], ""]
     assert count_leak_ngrams(leaks) == {"decontamination_ours_ngrams": 10, "decontamination_ours_too_short": 0}
+
+
+def test_a_table_without_a_header_has_numbered_fields(tmp_path: Path) -> None:
+    rows = "".join(f'"{row["question"]}",1801,1802,A\n' for row in ROWS)
+    (tmp_path / "mmlu.csv").write_text(rows, encoding="utf-8")
+    items = read_labels(tmp_path / "mmlu.csv", ["1"])
+    assert items == [(f"ours:mmlu.csv#{at}", row["question"]) for at, row in enumerate(ROWS, 1)]
+    with pytest.raises(UserError, match=r"no row has question[^$]+1801"):
+        read_labels(tmp_path / "mmlu.csv", ["question"])
 
 
 def test_dotted_fields_and_folders(tmp_path: Path) -> None:
