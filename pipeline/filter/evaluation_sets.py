@@ -18,13 +18,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.filter.contamination import Leaks, build_leaks, from_table, to_table
+from pipeline.filter.match_words import extract_match_words
 from pipeline.filter.params import Decontamination, EvaluationSet
 from pipeline.frame.errors import UserError
 from pipeline.storage.files import TEXT, FoundFile, find_below, find_texts, iterate_rows, open_local
 from pipeline.storage.lines import read_lines
 from pipeline.storage.streams import split_name
 from pipeline.storage.tables import read_table, write_table
-from pipeline.text.normalize import fold, split_words
 
 
 def read_leaks(params: Decontamination, folder: Path) -> Leaks:
@@ -43,7 +43,7 @@ def read_leaks(params: Decontamination, folder: Path) -> Leaks:
             sets.append(index)
         if len(texts) == n_before:
             raise UserError(f"evaluation set {each.name}: no texts", repr(each.path), "correct its path and fields")
-    words = split_words(fold(pa.array(texts, pa.string())))
+    words = extract_match_words(pa.array(texts, pa.string()))
     names = [each.name for each in params.sets]
     n, shortest = params.ngram_words, min(params.min_words, params.ngram_words)
     return build_leaks(words, labels, np.array(sets, np.int64), names, ngram_words=n, min_words=shortest)
@@ -66,7 +66,7 @@ def read_set(params: EvaluationSet, folder: Path, setting: str) -> Iterator[tupl
         raise UserError(
             f"{setting}.fields: {'no row has ' + ', '.join(missing) if missing else 'no fields are named'}",
             f"the first row has {', '.join(names) or 'none'}",
-            "name the fields that hold the evaluation's texts",
+            'name the fields that hold the evaluation\'s texts; in a table without a header by their numbers, such as "1"',
         )
 
 

@@ -132,7 +132,7 @@ def _check_columns(params: Text, setting: str, rows: RowFormat) -> None:
         raise UserError(
             f"{setting}.text_column: no row has this column",
             f"{params.text_column!r}; the first row has {', '.join(rows.names)}",
-            "set it to the column that holds the text",
+            'set it to the column that holds the text; in a table without a header to its number, such as "1"',
         )
 
 
