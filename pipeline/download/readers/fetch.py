@@ -12,11 +12,9 @@ length; a URL that leads into a private network. Memory: one block per file in p
 
 from __future__ import annotations
 
-import email.utils
 import logging
 import re
 import threading
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -28,7 +26,14 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 import httpx
 import xxhash
 
-from pipeline.download.readers.fetched_file import Entry, Fetched, RemoteFile, Validators, hash_file, list_versions
+from pipeline.download.readers.fetched_file import Entry, Fetched, RemoteFile, hash_file, list_versions
+from pipeline.download.readers.responses import (
+    DECODED,
+    parse_codings,
+    parse_range_start,
+    parse_remote,
+    parse_retry_after,
+)
 from pipeline.frame.environment import read
 from pipeline.frame.errors import UserError
 from pipeline.frame.progress import Bar
@@ -38,8 +43,6 @@ Result = TypeVar("Result")
 
 RETRIED = {408, 425, 429, 500, 502, 503, 504, 509, *range(520, 600)}
 BUSY = {408, 425, 429}  # another request would not be answered either; after any other error of a HEAD, a GET is tried
-UNKNOWN_CODINGS = {"br", "deflate", "compress", "x-compress"}  # are not decoded here
-DECODED = {"gzip": ".gz", "x-gzip": ".gz", "zstd": ".zst"}
 MAX_REDIRECTS = 5
 PLAIN_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "MiniGPT"}
 SECRET = re.compile(r"token|key|secret|sig|auth|pass|credential|session|jwt", re.IGNORECASE)
@@ -188,12 +191,12 @@ class _Fetcher:
             with self._open_response("HEAD", address, {}) as response:
                 if response.status_code == 200 or response.status_code in BUSY:
                     self._check_response(address, response)
-                    return _parse_remote(response)
+                    return parse_remote(response)
         except httpx.HTTPError:
             pass  # some servers close the connection at a HEAD
         with self._open_response("GET", address, {}) as response:
             self._check_response(address, response)
-            return _parse_remote(response)
+            return parse_remote(response)
 
     def _make_entry(self, address: Address, remote: RemoteFile) -> Entry:
         """Return the folder of this version of the file: where it is already, under whatever mirror's tag, or a new one."""
@@ -279,13 +282,13 @@ class _Fetcher:
                 self._discard(entry)
                 raise _RetryError("416: the file is shorter than its partial download")
             self._check_response(address, response)
-            current = _parse_remote(response)
+            current = parse_remote(response)
             if start and response.status_code == 206:
                 is_resumed = known.is_same(current) and known.n_bytes in (-1, current.n_bytes)
-                if _parse_range_start(response) != start or not is_resumed:
+                if parse_range_start(response) != start or not is_resumed:
                     self._discard(entry)
                     raise _RetryError("the server sent a different range than requested")
-            elif response.status_code == 206 and _parse_range_start(response):
+            elif response.status_code == 206 and parse_range_start(response):
                 raise _RetryError("the server sent a range that was not requested")
             else:
                 self._discard(entry)
@@ -333,7 +336,7 @@ class _Fetcher:
             raise _RetryError(f"{status} {response.reason_phrase}", parse_retry_after(retry_after))
         if status not in (200, 206):
             raise self._make_error(address, f"{status} {response.reason_phrase}", "correct the URL, or remove it")
-        codings = _parse_codings(response)
+        codings = parse_codings(response)
         if len(codings) > 1 or (codings and codings[0] not in DECODED):
             found = f"Content-Encoding: {', '.join(codings)}, which was not requested"
             raise self._make_error(address, found, "use another mirror")
@@ -363,34 +366,3 @@ class _Fetcher:
 
     def _make_error(self, address: Address, found: str, todo: str) -> UserError:
         return UserError(f"{self.setting}: cannot fetch {mask_secrets(address.url)}", found, todo)
-
-
-def _parse_remote(response: httpx.Response) -> RemoteFile:
-    headers = response.headers
-    length = headers.get("Content-Length", "")
-    if response.status_code == 206:
-        length = headers.get("Content-Range", "").rpartition("/")[2]
-    validators = Validators(headers.get("ETag", ""), headers.get("Last-Modified", ""))
-    coding = next((DECODED[coding] for coding in _parse_codings(response) if coding in DECODED), "")
-    return RemoteFile(validators, int(length) if length.isascii() and length.isdigit() else -1, coding)
-
-
-def _parse_codings(response: httpx.Response) -> list[str]:
-    """Return the compressions of a body. Other values (`aws-chunked`, `UTF-8`, `identity`, nothing) are set by mistake."""
-    codings = (coding.strip().lower() for coding in response.headers.get("Content-Encoding", "").split(","))
-    return [coding for coding in codings if coding in DECODED or coding in UNKNOWN_CODINGS]
-
-
-def _parse_range_start(response: httpx.Response) -> int:
-    start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return int(start[1]) if start else -1
-
-
-def parse_retry_after(value: str) -> float:
-    """Return the seconds of a Retry-After header, which is a number or a date; 0 if it is neither."""
-    try:
-        if value.strip().isdecimal():
-            return float(value)
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return 0.0

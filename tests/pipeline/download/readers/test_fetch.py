@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import gzip
 import hashlib
 import json
@@ -20,7 +19,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from pipeline.download.readers.fetch import Address, RetryPolicy, fetch_all, mask_secrets, parse_retry_after
+from pipeline.download.readers.fetch import Address, RetryPolicy, fetch_all, mask_secrets
 from pipeline.download.readers.fetched_file import Fetched, Validators
 from pipeline.frame.errors import UserError
 from tests.conftest import ROOT
@@ -120,16 +119,6 @@ def test_retry_after_is_honored_up_to_a_limit(server: Server, tmp_path: Path) ->
     started = time.monotonic()
     fetch(server, tmp_path)
     assert time.monotonic() - started >= POLICY.max_wait_seconds  # far longer than the first back-off of 0.01 s
-
-
-def test_retry_after_is_seconds_or_a_date() -> None:
-    assert parse_retry_after("7") == 7.0
-    assert 50 < parse_retry_after(email.utils.formatdate(time.time() + 60, usegmt=True)) <= 60
-    assert parse_retry_after("Mon, 02 Nov 2020 10:00:00 GMT") == 0.0
-    assert (
-        parse_retry_after("soon") == parse_retry_after("") == parse_retry_after("-1") == parse_retry_after("²") == 0.0
-    )
-    assert parse_retry_after("Mon, 01 Jan 0001 00:00:00 -0000") == 0.0
 
 
 def test_too_many_failures_stop_and_the_partial_download_is_kept(server: Server, tmp_path: Path) -> None:
