@@ -28,6 +28,8 @@ ENCODINGS = {  # by their mark; that of UTF-16 is a prefix of that of UTF-32
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 MIN_NUL_FRAC = 0.02  # of the high bytes of UTF-16: spaces and line breaks have a zero there in every script
+MAX_LETTER_FRAC = 0.1  # of the same bytes: a text in UTF-8 with a few zeros has letters there
+LETTERS = b"abcdefghijklmnopqrstuvwxyz "
 TODO = "save the file as UTF-8"
 
 
@@ -171,8 +173,9 @@ def detect_encoding(head: bytes) -> str:
     """
     encoding = next((name for mark, name in ENCODINGS.items() if head.startswith(mark)), "utf-8")
     if encoding == "utf-8" and b"\0" in head[:SNIFFED_BYTES]:
-        zeros = [head[at:SNIFFED_BYTES:2].count(0) for at in (0, 1)]
-        if min(zeros) == 0 and max(zeros) >= MIN_NUL_FRAC * min(len(head), SNIFFED_BYTES) / 2:
+        low, high = sorted((head[at:SNIFFED_BYTES:2] for at in (0, 1)), key=lambda half: half.count(0))
+        n_letters = len(high) - len(high.translate(None, LETTERS))
+        if not low.count(0) and high.count(0) >= MIN_NUL_FRAC * len(high) and n_letters < MAX_LETTER_FRAC * len(high):
             raise UnicodeError("UTF-16 without a byte order mark")
     return encoding
 

@@ -116,6 +116,11 @@ def test_utf16_without_a_mark_is_refused_by_name(text: str, encoding: str) -> No
         list_lines(text.encode(encoding))
 
 
+def test_a_text_with_zeros_is_no_utf16() -> None:
+    assert list_lines(b'{"a": "b\0c"}\nsome more text\n')[1] == (2, "some more text")
+    assert decode_text(b"one\0two words") == "one\0two words"
+
+
 def test_half_a_character_of_utf16_is_invalid() -> None:
     with pytest.raises(UserError, match=r"list\.txt:2: not UTF-8"):
         list_lines("a\nbc".encode("utf-16")[:-1])
