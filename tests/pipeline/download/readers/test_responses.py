@@ -35,7 +35,7 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     ],
 )
 def test_lengths_and_ranges(headers: dict[str, str], status: int, n_bytes: int, start: int) -> None:
-    encoded = {name: value.encode("utf-8") for name, value in headers.items()}
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
     response = httpx.Response(status, headers=encoded)
     assert (parse_remote(response).n_bytes, parse_range_start(response)) == (n_bytes, start)
 
