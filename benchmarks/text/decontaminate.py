@@ -17,7 +17,7 @@ from datatrove.utils.text import simplify_text
 from benchmarks.measure import Result, Work, compare
 from benchmarks.text.generated import make_random_words
 from pipeline.filter.contamination import build_leaks, measure_overlap
-from pipeline.text.normalize import fold, split_words
+from pipeline.filter.match_words import extract_match_words
 
 N_WORDS, N_ITEM_WORDS, N_GRAM, SEED = 300, 40, 13, 1
 
@@ -25,12 +25,12 @@ N_WORDS, N_ITEM_WORDS, N_GRAM, SEED = 300, 40, 13, 1
 def run(*, n_docs: int = 1_000, n_items: int = 5_000) -> Result:
     """Return documents per second on one core, text in."""
     items, texts = make_texts(n_docs, n_items)
-    column, item_words = pa.array(texts), split_words(fold(pa.array(items)))
+    column, item_words = pa.array(texts), extract_match_words(pa.array(items))
     labels = [f"items:{row}" for row in range(n_items)]
     leaks = build_leaks(item_words, labels, np.zeros(n_items, np.int64), ["items"], ngram_words=N_GRAM, min_words=8)
 
     def ours() -> Any:
-        return measure_overlap(split_words(fold(column)), leaks).column("leak_ngrams").to_numpy() > 0
+        return measure_overlap(extract_match_words(column), leaks).column("leak_ngrams").to_numpy() > 0
 
     with tempfile.TemporaryDirectory() as folder:
         step = make_peer_filter(items, Path(folder))

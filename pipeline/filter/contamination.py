@@ -1,20 +1,26 @@
 """Find documents that share word n-grams with evaluation sets.
 
-In: the words (`normalize.split_words(normalize.fold(texts))`) of evaluation items, then of documents. Out: for each document the
+In: the words (`match_words.extract_match_words(texts)`) of evaluation items, then of documents. Out: for each document the
 number of n-grams shared with evaluation sets, in total and by set, the fraction of its words inside them, and the first item found.
 Source: Brown et al. 2020 (GPT-3), appendix C, with n = 13; an item shorter than n words is matched as a whole if it has at least
 `min_words`. An n-gram with more than half numbers is no evidence ("1 2 2 2 2 …" occurs in a mathematics exercise and in the
 documentation of an array) and is ignored.
 
+Items are also indexed without the spaces between their letters, as words that end after each e or t. So are runs of single letters
+in documents ("T h e  c a t"), which are the only place where these are looked up.
+
 A matching n-gram is attributed to the first set and item that contain it. Two n-grams are equal if 128 bits of hashes are: a
 rolling hash and XXH64 of the words. Nearly every word of a document needs a single lookup, which shows that no n-gram ends with
 the last `min_words` words.
 
-Memory: about 60 bytes per n-gram of the sets, nothing per document. Time: linear in the words. Covers: differences in case,
-spacing, punctuation and compatibility characters. Does not cover: translations, paraphrases, inserted words, items shorter than
-`min_words` or made of numbers. False positives: a common phrase of n words that an item contains too.
+Memory: about 120 bytes per n-gram of the sets, nothing per document. Time: linear in the words. Covers: differences in case,
+spacing, punctuation and compatibility characters, and what match_words.py undoes. Does not cover: translations, paraphrases,
+inserted words, items shorter than `min_words` or made of numbers. False positives: a common phrase of n words that an item
+contains too.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -24,8 +30,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.filter.decisions import Rule
+from pipeline.filter.match_words import find_spaced_rows, join_letters, join_spaced_letters
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, Rows, to_utf8
 from pipeline.text.hashing import xxh64
 
@@ -51,6 +59,7 @@ class Leaks(NamedTuple):
     lengths: Rows  # the distinct `sizes`, ascending
     slots: npt.NDArray[np.int32]
     bits: Bytes
+    joined: Leaks | None = None  # of the same items without the spaces between their letters
 
 
 def build_leaks(
@@ -66,6 +75,14 @@ def build_leaks(
     assert min_words <= ngram_words < _RING, (
         "min_words must not exceed ngram_words, which must be less than the history"
     )
+    names = list(labels), set_of_row, tuple(sets), min_words
+    leaks, joined = (_build(each, names, ngram_words) for each in (words, join_letters(words)))
+    return leaks._replace(joined=joined)
+
+
+def _build(words: pa.StringArray, names: tuple[list[str], Rows, tuple[str, ...], int], ngram_words: int) -> Leaks:
+    """Return the n-grams of the words; `names` are labels, sets of the rows, sets, and `min_words`."""
+    labels, set_of_row, sets, min_words = names
     data, offsets = to_utf8(words)
     keys, checks, sizes, ends, rows = _hash_item_ngrams(data, offsets, ngram_words, min_words)
     has_ngram = np.zeros(len(words), np.bool_)
@@ -74,7 +91,7 @@ def build_leaks(
     is_first = _fill(keys, checks, ends, slots, bits)
     n_too_short = np.bincount(set_of_row[~has_ngram], minlength=len(sets)).astype(np.int64)
     keys, checks, sizes, ends, rows = (column[is_first] for column in (keys, checks, sizes, ends, rows))
-    return _index_ngrams(keys, checks, sizes, ends, rows, list(labels), set_of_row, tuple(sets), min_words, n_too_short)
+    return _index_ngrams(keys, checks, sizes, ends, rows, labels, set_of_row, sets, min_words, n_too_short)
 
 
 def _index_ngrams(
@@ -120,6 +137,15 @@ def to_table(leaks: Leaks) -> pa.Table:
 
     The first rows, of 0 words, name the sets; their key is `n_too_short`, their check is `end_words`.
     """
+    parts = [leaks] if leaks.joined is None else [leaks, leaks.joined]
+    return pa.concat_tables(
+        _to_table(part).append_column("is_joined", pa.repeat(index > 0, len(part.keys) + len(part.sets)))
+        for index, part in enumerate(parts)
+    )
+
+
+def _to_table(leaks: Leaks) -> pa.Table:
+    """Return the n-grams of one kind as a table."""
     n_sets = len(leaks.sets)
     labels = pa.array([*leaks.sets, *leaks.labels], pa.string())
     return pa.table(
@@ -136,6 +162,13 @@ def to_table(leaks: Leaks) -> pa.Table:
 
 def from_table(table: pa.Table) -> Leaks:
     """Return the leaks from a table made by `to_table`."""
+    is_joined = table.column("is_joined")
+    leaks, joined = (_from_table(table.filter(each)) for each in (pc.invert(is_joined), is_joined))
+    return leaks._replace(joined=joined)
+
+
+def _from_table(table: pa.Table) -> Leaks:
+    """Return the n-grams of one kind."""
     keys, checks, ends, sizes, sets = (
         table.column(name).to_numpy() for name in ("key", "check", "end", "n_words", "set")
     )
@@ -167,12 +200,13 @@ def make_overlap_rule(max_overlap_ngrams: int) -> Rule:
 
 def measure_overlap(words: pa.StringArray, leaks: Leaks) -> pa.RecordBatch:
     """Return `leak_ngrams`, `leak_word_frac`, `leak_item` ("" if none), and `leak_ngrams_<set>` for each set."""
-    data, offsets = to_utf8(words)
-    columns = leaks.keys, leaks.checks, leaks.sizes, leaks.items, leaks.set_of_item
-    tables = leaks.slots, leaks.bits
-    counts, fracs, first = _measure_overlap(
-        data, offsets, leaks.lengths, *columns, *tables, leaks.end_words, len(leaks.sets)
-    )
+    counts, fracs, first = _look_up_words(words, leaks)
+    is_spaced = find_spaced_rows(words)
+    if is_spaced.any() and leaks.joined is not None:
+        joined = _look_up_words(join_spaced_letters(words.filter(pa.array(is_spaced))), leaks.joined)
+        counts[is_spaced] += joined[0]
+        fracs[is_spaced] = np.maximum(fracs[is_spaced], joined[1])
+        first[is_spaced] = np.where(first[is_spaced] < 0, joined[2], first[is_spaced])
     labels = [leaks.labels[item] if item >= 0 else "" for item in first.tolist()]
     return pa.record_batch(
         {
@@ -181,6 +215,15 @@ def measure_overlap(words: pa.StringArray, leaks: Leaks) -> pa.RecordBatch:
             "leak_item": pa.array(labels, pa.string()),
             **{f"leak_ngrams_{name}": pa.array(counts[:, index].copy()) for index, name in enumerate(leaks.sets)},
         }
+    )
+
+
+def _look_up_words(words: pa.StringArray, leaks: Leaks) -> tuple[npt.NDArray[np.int64], Fractions, Rows]:
+    """Return per row the shared n-grams by set, the fraction of words inside them, and the first item (-1: none)."""
+    data, offsets = to_utf8(words)
+    columns = leaks.keys, leaks.checks, leaks.sizes, leaks.items, leaks.set_of_item
+    return _measure_overlap(
+        data, offsets, leaks.lengths, *columns, leaks.slots, leaks.bits, leaks.end_words, len(leaks.sets)
     )
 
 

@@ -23,6 +23,7 @@ from pipeline.filter.decisions import CHANGED, FilterStep, Rule, Scored, list_ru
 from pipeline.filter.evaluation_sets import load_leaks
 from pipeline.filter.licenses import RULES as LICENSE_RULES
 from pipeline.filter.licenses import LicensePolicy, make_license_policy, measure_licenses
+from pipeline.filter.match_words import extract_match_words
 from pipeline.filter.params import Filter, Pii
 from pipeline.filter.pii.phones import PHONE_REGIONS, find_unknown_regions
 from pipeline.filter.pii.redact import Options, redact
@@ -31,7 +32,6 @@ from pipeline.filter.rules.fineweb import measure_fineweb
 from pipeline.filter.rules.gopher import measure_gopher
 from pipeline.frame.errors import UserError
 from pipeline.text.columns import Fractions
-from pipeline.text.normalize import fold, split_words
 
 C4_RULES = ("max_lorem_ipsum_lines", "max_curly_bracket_lines", "min_sentences")
 
@@ -149,7 +149,7 @@ def make_decontamination_step(load: Callable[[], Leaks], max_overlap_ngrams: int
     """
 
     def score(texts: pa.StringArray, batch: pa.RecordBatch) -> Scored:
-        return Scored(texts, measure_overlap(split_words(fold(batch.column("text"))), load()))
+        return Scored(texts, measure_overlap(extract_match_words(batch.column("text")), load()))
 
     return FilterStep([make_overlap_rule(max_overlap_ngrams)], score)
 
