@@ -26,6 +26,7 @@ SCRIPT = re.compile("([\x04\x05\x07])([^\x04-\x07]*)\x06")
 FRACTION = re.compile(
     "(\\d|(?<![\\w)\\]}]))\x04\\s*([0-9]{1,5})\\s*\x06\\s*(?:[/\u2044\u2215]\\s*\x05\\s*([0-9]{1,5})\\s*\x06|\u2044\\s*([0-9]{1,5}))"
 )
+QUOTES = re.compile("'{2,}")
 BRACKETS = re.compile(r"(?:\s*\[[^\[\]]*\]\s*[,;]?)+")
 SEPARATORS = re.compile(r"[\s,;.]*")
 SIGNS = re.compile(r"[®©™℠*∗†‡§¶°ºª'′″]+")
@@ -81,6 +82,11 @@ def _mark(tag: re.Match[bytes]) -> bytes:
 def has_reference_attribute(attributes: str) -> bool:
     """Return whether the attributes of a `<sup>` are those of a reference."""
     return bool(REFERENCE_ATTRIBUTE.search(attributes.encode("utf-8", "replace")))
+
+
+def mark_script(mark: str, inside: str) -> str:
+    """Return the text of wikitext's `<sup>` or `<sub>` between control characters, without quotes for bold and italic."""
+    return f"{mark}{QUOTES.sub('', inside)}{END}"
 
 
 def render_scripts(text: str) -> str:

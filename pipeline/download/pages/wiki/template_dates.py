@@ -20,7 +20,9 @@ EAST_ASIAN = {"ja": "年月日", "zh": "年月日", "ko": "년월일"}
 
 def describe_date(name: str, values: Sequence[str], named: Mapping[str, str], language: str) -> str:
     """Return the first date of the arguments; a template with one argument (`{{birth-date|2 May 1820}}`) has it in words."""
-    parts = [value for value in values[:3] if value]
+    parts = [value for value in values[:3] if value] or [
+        named[part] for part in ("year", "month", "day") if named.get(part)
+    ]
     if not parts or not all(part.lstrip("0").isdecimal() or part.isalpha() for part in parts):
         return parts[0] if parts else ""
     is_day_first = " ".join(name.replace("_", " ").lower().split()) in DAY_FIRST or (

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from pipeline.download.pages.superscripts import END, SUB, SUP
+from pipeline.download.pages.superscripts import END, SUB, SUP, mark_script
 from pipeline.download.pages.wiki.template_dates import describe_as_of, describe_date
 from pipeline.download.pages.wiki.template_names import (
     BLOCKS,
@@ -51,7 +51,7 @@ class Call(NamedTuple):
 Writer = Callable[[Call], str]
 
 NUMBER = re.compile(r"[+\-−–]?[\d.,٫٬ /+⁄]+(?:e[+-]?\d+)?", re.IGNORECASE)
-POWER = re.compile(r"(?<=[a-z])([23])\Z")
+POWER = re.compile(r"(?<=[a-zA-Zμµ°])(-?[2-4])\Z")
 RUSSIAN_LINKS = ("нп5", "iw", "не переведено 5")  # the second argument is the label
 FRENCH_ORDINAL = re.compile(r"(?:\d{1,4}|[IVXLCDM]{1,9})(?:er|re|e)")  # `{{1er}}`, `{{XIXe}}`
 
@@ -149,11 +149,13 @@ def _write_quantity(call: Call) -> str:
     """Write `{{val|6.02|0.01|e=23|u=mol}}` and its relatives."""
     text = call.at(0)
     if (error := call.at(1)) and NUMBER.fullmatch(error.strip("()")):
-        text += error if error.startswith("(") else f"±{error}"
+        lower = call.at(2)
+        is_split = error.startswith("+") and lower.startswith(("-", "−"))
+        text += error if error.startswith("(") else f" ({error}/{lower})" if is_split else f"±{error}"
     if power := call.get("e", "e10"):
         text += f"×10^{power}"
-    unit = call.get("u", "ul", "unit", "unité", "um")
-    per = call.get("up", "upl")
+    unit = _write_unit(call.get("u", "ul", "unit", "unité", "um"))
+    per = _write_unit(call.get("up", "upl"))
     text = f"{call.get('p')}{text}{call.get('s')} {unit}{'/' * bool(per)}{per}"
     return text.strip()
 
@@ -261,6 +263,10 @@ def _follow(sign: str) -> Writer:
     return lambda call: f"{sign} {call.at(0)}" if sign[:1].isalpha() and call.at(0) else sign
 
 
+def _raise(mark: str, before: str = "") -> Writer:
+    return lambda call: before + mark_script(mark, call.at(0)) if call.at(0) else ""
+
+
 def _wrap(before: str, after: str) -> Writer:
     return lambda call: f"{before}{call.at(0)}{after}" if call.at(0) else ""
 
@@ -321,12 +327,12 @@ WRITERS: dict[str, Writer] = {
     **dict.fromkeys(("ship", *SHIPS), _write_ship),
     **dict.fromkeys(("sclass", "sclass2"), _write_class),
     **dict.fromkeys(("ordinal", "nth", "ord"), _write_ordinal),
-    **dict.fromkeys(("sup", "exposant", "smallsup"), _wrap(SUP, END)),
-    **dict.fromkeys(("sub", "indice"), _wrap(SUB, END)),
+    **dict.fromkeys(("sup", "exposant", "smallsup"), _raise(SUP)),
+    **dict.fromkeys(("sub", "indice"), _raise(SUB)),
     **dict.fromkeys(("sqrt", "radic"), _wrap("√", "")),
     **dict.fromkeys(("literal translation", "lit", "lit.", "literally"), _wrap("lit. '", "'")),
     "abs": _wrap("|", "|"),
-    "10^": _wrap(f"10{SUP}", END),
+    "10^": _raise(SUP, "10"),
     "gaps": _join(""),
     "p.": _wrap("p. ", ""),
     **dict.fromkeys(("oldstyledate", "dtlink"), _join(" ")),
@@ -344,14 +350,14 @@ LOCAL: dict[str, dict[str, Writer]] = {  # names that mean something else in oth
     "fr": {
         **dict.fromkeys(("s", "s-", "s mini", "siècle"), _write_century),
         **dict.fromkeys(("citation", "guil"), _wrap("« ", " »")),
-        "exp": _wrap(SUP, END),
-        "ind": _wrap(SUB, END),
+        "exp": _raise(SUP),
+        "ind": _raise(SUB),
         "nb": _write_values,
         "2": lambda _: f"{SUP}2{END}",
         "3": lambda _: f"{SUP}3{END}",
     },
     "it": {"m": _write_quantity},
-    "es": {"siglo": _wrap("siglo ", ""), "cita": _write_block, "e": _wrap("×10" + SUP, END)},
+    "es": {"siglo": _wrap("siglo ", ""), "cita": _write_block, "e": _raise(SUP, "×10")},
     "pt": {"séc": _wrap("século ", ""), "século": _wrap("século ", "")},
     "ru": {"s": _write_first},
 }

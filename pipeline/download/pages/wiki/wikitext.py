@@ -22,7 +22,14 @@ from typing import Any, NamedTuple
 from mwparserfromhell.parser import ParserError, tokens
 from mwparserfromhell.parser._tokenizer import CTokenizer  # pyright: ignore[reportMissingImports]
 
-from pipeline.download.pages.superscripts import END, REFERENCE, SUB, SUP, has_reference_attribute, render_scripts
+from pipeline.download.pages.superscripts import (
+    REFERENCE,
+    SUB,
+    SUP,
+    has_reference_attribute,
+    mark_script,
+    render_scripts,
+)
 from pipeline.download.pages.wiki.language_variants import choose_variants
 from pipeline.download.pages.wiki.namespaces import cut_categories, is_hidden_link
 from pipeline.download.pages.wiki.templates import find_writer, write_template
@@ -244,6 +251,8 @@ class _Fold:
 
     def close_link(self) -> None:
         inside, frame = self.pop()
+        if frame.name.startswith("#") and self.open and self.open[-1].name == "sup":
+            self.open[-1] = self.open[-1]._replace(level=1)  # a link to a note on the page
         self.pieces.append(_render_link(frame.name, inside, self.hidden))
 
     def close_external(self) -> None:
@@ -310,7 +319,7 @@ class _Fold:
         if name in TEX_TAGS:
             inside = f"${' '.join(inside.split())}$" if inside.strip() else ""
         elif name in SCRIPT_TAGS:
-            inside = f"{REFERENCE if frame.level else SCRIPT_TAGS[name]}{inside}{END}"
+            inside = mark_script(REFERENCE if frame.level else SCRIPT_TAGS[name], inside)
         elif name in CODE_TAGS:
             inside = "".join(f"\n{VERBATIM}{line}" for line in inside.strip("\n").split("\n")) + "\n"
         elif name == "li":

@@ -35,6 +35,7 @@ ENGLISH = {
     ),
     "{{convert|{{formatnum:30}}|{{nowrap|m}}}}, {{nowrap|1={{frac|1|2}}}}, {{lang|2=x|1=de}}": "30 m, 1/2, x",
     "a{{cite web|url=x|title={{nowrap|y}}}}, b{{citation needed|date=May 2020}}{{efn|note}}.": "a, b.",
+    "{{birth date|year=1950|month=5|day=6}}, {{val|5|+1|-2|u=m/s2}}, {{sup|''n''}}": "May 6, 1950, 5 (+1/-2) m/s^2, ^n",
     "built {{circa}}1850, {{hlist|a|b|c}}, {{color|red|d}}, {{key press|Ctrl|C}}": "built c. 1850, a, b, c, d, Ctrl+C",
     "{{convert}}, {{lang|fr}}, {{birth date}}, {{frac}}, {{ill}}": "",
     "{{ Convert <!-- x -->|5| km }} and {{Convert\n|6\n|mi\n}}": "5 km and 6 mi",

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mwparserfromhell import nodes
 
-from pipeline.download.pages.superscripts import END, render_scripts
+from pipeline.download.pages.superscripts import mark_script, render_scripts
 from pipeline.download.pages.wiki import wikitext
 from pipeline.download.pages.wiki.namespaces import cut_categories
 from pipeline.download.pages.wiki.templates import write_template
@@ -23,6 +23,7 @@ CASES = {
     "[[:Category:Things]] is shown, [[de:Haus]] is not, [[wikt:house]] is": "Category:Things is shown, is not, wikt:house is",
     "'''bold''' ''italic'' '''''both''''' l''''amour''' it's": "bold italic both l'amour it's",
     "L'''amour'' est": "L'amour est",
+    "x<sup>''n''</sup> y<sub>'''max'''</sub> word<sup>[[#note|1]]</sup>": "x^n y_max word",
     "a<ref\nname=x>b</ref\n>c": "ac",
     "a<ref name=x>{{cite|b}}</ref>b<ref name=x /> <!-- c -->d": "ab d",
     "{{Infobox\n| a = {{b}}\n}}\nThe text ({{pronounced|x}}; y) of ({{z}}) it": "The text (y) of it",
@@ -166,7 +167,7 @@ def render_tag(node: Any) -> str:
     if name == "li":
         return f"\n{wikitext.ITEM}{inside}"
     if name in wikitext.SCRIPT_TAGS:
-        return f"{wikitext.SCRIPT_TAGS[name]}{inside}{END}"
+        return mark_script(wikitext.SCRIPT_TAGS[name], inside)
     return f"\n{inside}\n" if name in wikitext.BLOCK_TAGS else inside
 
 
