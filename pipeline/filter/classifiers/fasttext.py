@@ -21,6 +21,7 @@ from pipeline.frame.errors import UserError
 from pipeline.text.columns import Fractions
 
 ADDED = 1e-5  # fastText adds this to each probability
+NOTE_MARK = b"minigpt-note-1\n"  # ends a file that has a note, after the length of the note
 TOLERANCE = 1e-5
 
 
@@ -67,6 +68,22 @@ def train(lines: Iterable[str], path: Path, *, label: str, **settings: Any) -> N
     finally:
         text.unlink()
     trained.save_model(str(path))
+
+
+def append_note(path: Path, note: str) -> None:
+    """Append a text to a model's file; fastText reads only what it wrote itself."""
+    data = note.encode()
+    with path.open("ab") as file:
+        file.write(data + len(data).to_bytes(8, "little") + NOTE_MARK)
+
+
+def read_note(path: Path) -> str:
+    """Return the text that `append_note` appended, or "" for a file without one."""
+    data = path.read_bytes()
+    if not data.endswith(NOTE_MARK):
+        return ""
+    stop = len(data) - len(NOTE_MARK) - 8
+    return data[stop - int.from_bytes(data[stop : stop + 8], "little") : stop].decode()
 
 
 def load_model(path: Path) -> FastTextModel:

@@ -1,24 +1,30 @@
 """Train the language model on our own sentences, or copy a third-party model whose hash is known; evaluate and apply it.
 
-In: data/seed/languages/*.txt, one sentence per line, one file per language, written by us; a third-party model below data/examples.
-Out: the model's file, and its accuracy on every tenth sentence, which it never saw. The same sentences and settings give the same
-bytes. Time: two to five seconds for 5,000 sentences. A third-party model such as lid.176 is used only if its sha256 is the one in
-params.yaml. The pure functions over columns are in language.py.
+In: data/seed/languages/*.txt, one sentence or a list of words per line, one file per language, written by us; a third-party model
+below data/examples. Out: the model's file, and its accuracy on every tenth line, which it never saw. Our model's file ends with a
+note that fastText does not read: the letters of each language (alphabets.py) and the limits of the score (calibration.py), fitted on
+those tenth lines. The same sentences and settings give the same bytes. Time: two to five seconds for 5,000 sentences. A third-party
+model such as lid.176 is used only if its sha256 is the one in params.yaml. The pure functions over columns are in language.py.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.filter.classifiers.fasttext import check_same, load_model, train
+from pipeline.filter.classifiers.alphabets import collect_letters, make_alphabets
+from pipeline.filter.classifiers.calibration import CalibratedModel, fit_limits
+from pipeline.filter.classifiers.fasttext import append_note, check_same, load_model, read_note, train
 from pipeline.filter.classifiers.language import (
     LABEL,
     Judgment,
+    LanguageModel,
     Sentence,
     extract_plain_prose,
     extract_prose,
@@ -27,6 +33,7 @@ from pipeline.filter.classifiers.language import (
     measure_accuracy,
     split_heldout,
 )
+from pipeline.filter.classifiers.ngram_classifier import Classifier
 from pipeline.filter.params import Language, ModelFile
 from pipeline.frame.errors import UserError
 from pipeline.storage.lines import read_list
@@ -55,6 +62,7 @@ def train_language(params: Language, folder: Path, examples: Path, model: Path) 
             epoch=params.n_epochs,
             seed=params.seed,
         )
+        _calibrate(params, model, training, heldout)
     texts = pa.array([sentence.text for sentence in heldout], pa.string())
     check_same(model, _extract_lines(params, texts))
     return measure_accuracy(judge_texts(params, model, texts), heldout, params.keep, params.min_score)
@@ -62,7 +70,40 @@ def train_language(params: Language, folder: Path, examples: Path, model: Path) 
 
 def judge_texts(params: Language, model: Path, texts: pa.StringArray) -> Judgment:
     """Return the language and score of each text by the model that `train_language` wrote."""
-    return judge(load_model(model), _extract_lines(params, texts), params.keep)
+    loaded = load_calibrated(model) if params.model is None else load_model(model)
+    return judge(loaded, _extract_lines(params, texts), params.keep)
+
+
+def _calibrate(params: Language, path: Path, training: Sequence[Sentence], heldout: Sequence[Sentence]) -> None:
+    """Append the letters of each language and the limits of its scores by length to the file of the model."""
+    classifier = load_model(path)
+    assert isinstance(classifier, Classifier), "we train no other kind"
+    learned, unseen = ([(LABEL + s.language, s.text) for s in part] for part in (training, heldout))
+    letters = collect_letters(_extract_labeled(params, learned))
+    alphabets = make_alphabets(letters, classifier.labels)
+    limits = fit_limits(classifier, alphabets, _extract_labeled(params, unseen), [LABEL + name for name in params.keep])
+    append_note(path, json.dumps({"letters": letters, "limits": limits}))
+
+
+def _extract_labeled(params: Language, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the pairs of label and text with the prose of each text."""
+    lines: list[str] = _extract_lines(params, pa.array([text for _, text in pairs], pa.string())).to_pylist()
+    return [(label, line) for (label, _), line in zip(pairs, lines, strict=True)]
+
+
+def load_calibrated(path: Path) -> LanguageModel:
+    """Return the model that `train_language` trained, read again only after the file changes."""
+    status = path.stat()
+    return _load_calibrated(path, status.st_mtime_ns, status.st_ino, status.st_size)
+
+
+@lru_cache(maxsize=8)
+def _load_calibrated(path: Path, *_state: int) -> CalibratedModel:
+    """Load the model with its calibration; `_state` changes with the file and invalidates the cache."""
+    classifier = load_model(path)
+    assert isinstance(classifier, Classifier), "we train no other kind"
+    note = json.loads(read_note(path))
+    return CalibratedModel(classifier, make_alphabets(note["letters"], classifier.labels), tuple(note["limits"]))
 
 
 def _extract_lines(params: Language, texts: pa.StringArray) -> pa.StringArray:

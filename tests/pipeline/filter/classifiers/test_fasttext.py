@@ -11,7 +11,15 @@ import pyarrow as pa
 import pytest
 
 from pipeline.filter.classifiers import fasttext as fasttext_models
-from pipeline.filter.classifiers.fasttext import NativeFastText, check_same, load_model, read_model, train
+from pipeline.filter.classifiers.fasttext import (
+    NativeFastText,
+    append_note,
+    check_same,
+    load_model,
+    read_model,
+    read_note,
+    train,
+)
 from pipeline.filter.classifiers.ngram_classifier import Classifier
 from pipeline.frame.errors import UserError
 
@@ -31,6 +39,18 @@ def train_model(path: Path, **settings: Any) -> Path:
 def test_training_twice_writes_the_same_bytes_and_no_other_file(tmp_path: Path) -> None:
     assert train_model(tmp_path / "one.bin").read_bytes() == train_model(tmp_path / "two.bin").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.bin", "two.bin"]
+
+
+def test_a_note_changes_no_prediction(tmp_path: Path) -> None:
+    plain, noted = train_model(tmp_path / "plain.bin"), train_model(tmp_path / "noted.bin")
+    append_note(noted, '{"letters": "aß"}')
+    assert (read_note(plain), read_note(noted)) == ("", '{"letters": "aß"}')
+    lines = pa.array(["the of and", "der die und"])
+    assert (
+        load_model(noted).judge(lines, ["__label__en"])[1].tolist()
+        == load_model(plain).judge(lines, ["__label__en"])[1].tolist()
+    )
+    check_same(noted, lines)
 
 
 def test_a_learning_rate_that_is_too_high_is_reported(tmp_path: Path) -> None:

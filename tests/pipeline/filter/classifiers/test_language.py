@@ -73,6 +73,11 @@ def test_prose_excludes_code_signatures_and_doctests() -> None:
         ("🙂🙂", ""),
         ("ありがとう🙂", "あ り が と う"),
         ("so 🙂 nice🎉", "so nice"),
+        ("2024年に3つの値", "年 に つ の 値"),
+        ("使用Python3.8，然后运行x=1。", "使 用 python 然 后 运 行 x"),
+        ("функция(x)", "функция x"),
+        ("naïve(x)=2*é", ""),
+        ("𠀋𠀋𠀋", "𠀋 𠀋 𠀋"),
         ("word " * 50_000, ("word " * 801).strip()),
     ],
 )
