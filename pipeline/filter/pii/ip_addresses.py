@@ -32,7 +32,8 @@ _VERSION_CUE = re.compile(  # directly before the number
 _ADDRESS_CUE = re.compile(
     rb"(?i)(?:(?<![<A-Za-z0-9])(?:ip|ips|ipv4|ipv6|inet6?|addr|address|addresses|hosts?|hostname|localhost|loopback|servers?|dns|nameservers?|ping"
     rb"|gateway|routers?|peers?|subnet|netmask|network|proxy|ssh|telnet|curl|wget|connect(?:ed|ing|ion|ions)?|listen(?:s|ing)?|bind"
-    rb"|login|visitor|client|clients|node|remote|block(?:ed)?|bann?(?:ed)?|firewall|vpn|adresse|direcci\xc3\xb3n|adresy?|indirizzo"
+    rb"|log(?:in|ins|ged)|came|requests?|visits?|visited|attacks?|traffic|visitor|client|clients"
+    rb"|node|remote|block(?:ed)?|bann?(?:ed)?|firewall|vpn|adresse|direcci\xc3\xb3n|adresy?|indirizzo"
     rb"|\xd0\xb0\xd0\xb4\xd1\x80\xd0\xb5\xd1\x81)\b"
     rb"(?:\W{0,4}\b(?:is|are|was|at|of|on|to|the|a|an|and|or|via|from|for|by|with|number|ip|ipv4|address|addresses|addr|server|host"
     rb"|port|ist|est|es|com|v4|[46])\b){0,4}[^A-Za-z\n]{0,24}(?:"
@@ -93,7 +94,11 @@ def find_ipv6(window: bytes, at: int, *, only_public: bool = False) -> Span | No
     if found is None or window[max(0, at - 1) : at] in (b"_", b"."):
         return None
     text, stop = found.group(), found.end()
-    if _parse_address(text, only_public) is None or re.match(rb"[\w]|[:.]\w", window[stop : stop + 2]):
+    if b"::" not in text and text.count(b":") == 8 and re.fullmatch(rb"\d{2,5}", text.rpartition(b":")[2]):  # a port
+        text = text.rpartition(b":")[0]
+        stop = at + len(text)
+    is_port = stop < found.end()
+    if _parse_address(text, only_public) is None or (not is_port and re.match(rb"\w|[:.]\w", window[stop : stop + 2])):
         return None
     is_index = _INDEX.search(window, max(0, at - 64), at) is not None
     before, after = window[max(0, at - 1) : at], window[stop : stop + 1]

@@ -9,12 +9,14 @@ import re
 from functools import cache
 
 from stdnum import iban, luhn, numdb
+from stdnum.iso7064 import mod_97_10
 
 from pipeline.filter.pii.spans import Span, ends_here, extract_digits
 
 _CARD = re.compile(rb"\d{4}([ .-])(?:\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{6}\1\d{4,5})|\d{12,19}")
 _CARD_CUE = re.compile(
     rb"(?i)(?<![<\w])(?:cards?|cc|visa|master ?card|amex|american express|discover|maestro|jcb|diners(?: club)?|debit|credit"
+    rb"|charged?|pay|paid|payments?|billed|billing|atm"
     rb"|(?:kredit)?karten?|kartennummer|carte|tarjeta|carta|cart\xc3\xa3o|kaart|karta)\W"
 )
 
@@ -54,7 +56,7 @@ def _has_issuer(number: bytes) -> bool:
         or ((51 <= two <= 55 or 2221 <= four <= 2720) and size == 16)  # Mastercard
         or (two in (34, 37) and size == 15)  # American Express
         or ((four == 6011 or 644 <= three <= 649 or two == 65) and 16 <= size <= 19)  # Discover
-        or (3528 <= four <= 3589 and 16 <= size <= 19)  # JCB
+        or ((two == 35 and size == 16) or (3528 <= four <= 3589 and size <= 19))  # JCB
         or (four in (1800, 2131) and size == 15)  # JCB's older form
         or ((300 <= three <= 305 or two in (36, 38, 39)) and 14 <= size <= 19)  # Diners Club
         or (two == 62 and 16 <= size <= 19)  # UnionPay
@@ -62,6 +64,8 @@ def _has_issuer(number: bytes) -> bool:
     )
 
 
+_IBAN_CUE = re.compile(rb"(?i)(?<![<\w])(?:iban|accounts?|konto|kontonummer|compte|cuenta|conto|rekening)\W")
+_ODD_IBAN = re.compile(rb"(?i)[A-Z]{2}\d{2}(?:[A-Z0-9]{11,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?)")
 _IBAN = re.compile(rb"(?i)[A-Z]{2}\d{2}(?:[A-Z0-9]{11,30}|(?:([ -])[A-Z0-9]{1,30}(?:\1[A-Z0-9]{1,30}){0,8}))")
 
 
@@ -80,6 +84,15 @@ def find_iban(window: bytes, at: int) -> Span | None:
     number = window[at:stop].translate(None, b" -").decode().upper()
     is_whole = len(number) == size and not window[stop : stop + 1].isalnum()
     return (at, stop) if is_whole and iban.is_valid(number, check_country=False) else None
+
+
+def find_odd_iban(window: bytes, at: int) -> Span | None:
+    """Return the span of 15 to 34 letters and digits with valid check digits after a word like "IBAN", whatever their country."""
+    found = _ODD_IBAN.match(window, at)
+    if found is None or not ends_here(window, found.end()) or not _IBAN_CUE.search(window, max(0, at - 40), at):
+        return None
+    number = found.group().replace(b" ", b"").decode().upper()
+    return found.span() if 15 <= len(number) <= 34 and mod_97_10.is_valid(number[4:] + number[:4]) else None
 
 
 @cache

@@ -37,7 +37,7 @@ from pipeline.filter.pii.emails import find_email
 from pipeline.filter.pii.ip_addresses import find_ipv4, find_ipv6
 from pipeline.filter.pii.keys import LONG_STARTS, MAX_KEY_BYTES, find_key, list_prefixes
 from pipeline.filter.pii.national_ids import find_id
-from pipeline.filter.pii.payment_numbers import find_card, find_iban
+from pipeline.filter.pii.payment_numbers import find_card, find_iban, find_odd_iban
 from pipeline.filter.pii.phones import PHONE_REGIONS, find_phone
 from pipeline.filter.pii.spans import Span
 from pipeline.text.columns import Bytes, Offsets, to_utf8
@@ -72,7 +72,7 @@ def _list_finders(kinds: tuple[str, ...], options: Options) -> dict[int, tuple[t
         pii_scan.IPV4: (("ip", partial(find_ipv4, only_public=options.only_public_ips)), ("phone", phone)),
         pii_scan.IPV6: (("ip", partial(find_ipv6, only_public=options.only_public_ips)),),
         pii_scan.NUMBER: (("card", find_card), ("national_id", find_id), ("phone", phone)),
-        pii_scan.WORD: (("iban", find_iban), ("national_id", find_id)),
+        pii_scan.WORD: (("iban", find_iban), ("national_id", find_id), ("iban", find_odd_iban)),
         pii_scan.KEY: (("key", find_key),),
     }
     return {what: tuple(each for each in checks if each[0] in kinds) for what, checks in finders.items()}

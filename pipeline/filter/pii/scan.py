@@ -337,7 +337,7 @@ def _is_ipv6(data: Bytes, start: int, stop: int, i: int) -> bool:  # pragma: no 
             is_shortened = True
             i += 1
     is_mapped = n_groups == 7 and i < stop and data[i] == 46
-    return n_groups == 8 or is_mapped or (is_shortened and 1 <= n_groups <= 8)
+    return n_groups >= 8 or is_mapped or (is_shortened and 1 <= n_groups <= 8)
 
 
 @numba.njit(nogil=True)

@@ -68,6 +68,15 @@ def test_ibans_of_every_spelling_are_found(country: str) -> None:
             assert redact_one(text.format(each)) == text.format("<IBAN>")
 
 
+def test_ibans_of_a_wrong_length_need_a_cue_word() -> None:
+    number = "GB" + iban.calc_check_digits("GB00VRZN5343786100003") + "VRZN5343786100003"
+    assert (
+        redact_one(f"IBAN: {number}, my account {group(number, [4] * 5).lower()}.")
+        == "IBAN: <IBAN>, my account <IBAN>."
+    )
+    assert redact_one(f"IBAN {number[:-1]}4; item {number}") == f"IBAN {number[:-1]}4; item {number}"
+
+
 def test_numbers_that_are_neither_are_kept() -> None:
     for text in (
         "GB82WEST12345698765433 gb82 west 1234 5698 7654 33 DE00 1234 5678 AB12 CD34 EF56",
