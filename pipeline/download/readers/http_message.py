@@ -40,6 +40,7 @@ CHUNK_HEADER = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]{0,1000})
 LINE_END = re.compile(rb"\r?\n")
 TRAILERS = re.compile(rb"(?:[\w-]+:[^\n]*\n)*\r?\n?\Z")
 WORD = re.compile(rb"[0-9]+|[A-Fa-f]{3,}")  # a size that could be the first line of a text: `1848`, `Add`
+INTERIM = re.compile(rb"(?:HTTP/[\d.]+ 1\d\d\b(?:[^\r\n]{0,1000}\r?\n){1,50}?\r?\n)+(?=HTTP/)")
 HEAD_LINE = re.compile(r"\r?\n(?![ \t])")  # a line that begins with a space continues the one before
 LISTS = ("content-type", "content-encoding", "transfer-encoding")  # headers whose repetitions make one list
 
@@ -66,7 +67,11 @@ class Head(NamedTuple):
 
 
 def parse_head(message: bytes) -> Head | None:
-    """Return the head of a response, or None if the bytes do not begin with one."""
+    """Return the head of a response, or None if the bytes do not begin with one; interim responses (`100 Continue`) are skipped."""
+    skipped = INTERIM.match(message)
+    if skipped:
+        head = parse_head(message[skipped.end() :])
+        return head and head._replace(n_bytes=head.n_bytes + skipped.end())
     if not message.startswith(b"HTTP/"):
         return None
     at, size = message.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES), 4

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from pipeline.download.pages.superscripts import END, SUB, SUP, mark_script
@@ -56,6 +57,7 @@ RUSSIAN_LINKS = ("нп5", "iw", "не переведено 5")  # the second arg
 FRENCH_ORDINAL = re.compile(r"(?:\d{1,4}|[IVXLCDM]{1,9})(?:er|re|e)")  # `{{1er}}`, `{{XIXe}}`
 
 
+@lru_cache(4_096)
 def find_writer(name: str, language: str) -> Writer | None:
     """Return the function that writes a template of a wiki; `name` is as typed."""
     cleaned = clean_name(name)

@@ -149,6 +149,16 @@ def test_a_zlib_stream_with_a_small_window_is_decoded() -> None:
     assert decode_body(compressed, {"content-encoding": "deflate"}, MAX_BYTES) == b"abc" * 100
 
 
+def test_interim_responses_are_skipped() -> None:
+    message = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\nLink: x\n\nHTTP/1.1 200 OK\r\nA: b\r\n\r\nbody"
+    head = parse_head(message)
+    assert head is not None
+    assert (head.status, head.headers, message[head.n_bytes :]) == (200, {"a": "b"}, b"body")
+    alone = parse_head(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert alone is not None
+    assert alone.status == 100
+
+
 def test_folded_and_repeated_headers_are_joined() -> None:
     message = (
         b"HTTP/1.1 200 OK\r\nContent-Type: text/html;\r\n\tcharset=x\r\nCONTENT-TYPE: text/html\r\nA: \x85b\r\n\r\nbody"
