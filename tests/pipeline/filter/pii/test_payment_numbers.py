@@ -74,7 +74,8 @@ def test_ibans_of_a_wrong_length_need_a_cue_word() -> None:
         redact_one(f"IBAN: {number}, my account {group(number, [4] * 5).lower()}.")
         == "IBAN: <IBAN>, my account <IBAN>."
     )
-    assert redact_one(f"IBAN {number[:-1]}4; item {number}") == f"IBAN {number[:-1]}4; item {number}"
+    for text in (f"IBAN {number[:-1]}4", f"item {number}"):
+        assert redact_one(text) == text
 
 
 def test_numbers_that_are_neither_are_kept() -> None:
