@@ -32,7 +32,16 @@ def main(argv: list[str] | None = None) -> int:
     application = import_from_string(args.application)
     application = application() if args.factory else application
     guarded = Access(application, POLICIES[args.name], read_key(Path.cwd(), args.name), args.port)
-    uvicorn.run(guarded, host=HOST, port=args.port, log_level="error", proxy_headers=False, server_header=False)
+    server = uvicorn.Config(
+        guarded,
+        host=HOST,
+        port=args.port,
+        log_level="error",
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,  # an open page keeps its connections
+    )
+    uvicorn.Server(server).run()
     return 0
 
 

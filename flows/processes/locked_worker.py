@@ -18,6 +18,8 @@ from prefect.client.schemas.objects import FlowRun, WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
+from flows.processes import server
+
 ENTRYPOINT = "flows/retrain.py:retrain"
 PULL_STEP = "prefect.deployments.steps.set_working_directory"
 
@@ -27,10 +29,10 @@ class RefusedRunError(RuntimeError):
 
 
 def make_template(root: Path) -> dict[str, Any]:
-    """Return the template of jobs without any variable: no command, no environment, this folder."""
+    """Return the template of jobs without any variable: no command, this folder, no environment but short waits for the server."""
     job = {
         "command": None,
-        "env": {},
+        "env": dict(server.IMPATIENT),
         "labels": {},
         "name": None,
         "stream_output": True,
