@@ -1,7 +1,7 @@
-"""Measure the nesting depth of a page's HTML, the attributes of its largest tag, and whether a tag may name a license.
+"""Measure the nesting depth of a page's HTML and the attributes of its largest tag, and find the tags that may name a license.
 
-In: the bytes of a page. Out: estimates of the first two, which determine the parsing time; and whether any tag contains `licens`
-or `rights`, so that only few pages are searched for links to a license. The time of the parser and the extractor grows
+In: the bytes of a page. Out: estimates of the first two, which determine the parsing time; and the links and meta tags that contain
+`licens` or `rights`, so that only these are parsed to find the page's license. The time of the parser and the extractor grows
 with depth times elements, and with the square of a tag's attributes: measured, 100,000 nested `<div>` (500 kB) take minutes,
 3,000 a tenth of a second; real pages nest 20 to 60 deep. The depth is an overestimate, because only end tags reduce it; elements
 that HTML closes implicitly (`<p>`, `<li>`) are not counted, and scripts, styles and comments are skipped. Time: O(n). Memory:
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from pipeline.text.compiled import CASE, ONES, count_visible, equal_bytes, find_byte, leaf, load64
+from pipeline.text.compiled import CASE, ONES, equal_bytes, find_byte, leaf, load64
 
 
 def encode_name(name: str) -> int:
@@ -34,27 +34,24 @@ FLAT_TAGS = (
 N_SLOTS = 4_096  # each of these names has its own slot: one comparison decides whether a name is among them
 FLAT = np.zeros(N_SLOTS, np.int64)
 FLAT[[encode_name(name) % N_SLOTS for name in FLAT_TAGS]] = [encode_name(name) for name in FLAT_TAGS]
-UL, OL, LI, A, LINK, META = (encode_name(name) for name in ("ul", "ol", "li", "a", "link", "meta"))
-MAX_OPEN_LISTS, MAX_LISTS = 64, 4_096  # lists beyond these limits are left unchanged
+A, LINK, META = (encode_name(name) for name in ("a", "link", "meta"))
+MAX_LICENSE_TAGS = 64
 ALL_I, ALL_S = ONES * np.uint64(ord("i")), ONES * np.uint64(ord("s"))
 RAW = np.array([encode_name(name) for name in ("script", "style", "textarea")], np.int64)
 
 
 class Shape(NamedTuple):
-    """The maximum depth, the maximum number of attributes of one tag, whether a tag may name a license; for the lists (`<ul>`) that
-    are not mostly links, the positions of the names in their tags and of the starts of their items."""
+    """The maximum depth, the maximum number of attributes of one tag, and the tags that may name a license: (start, end)."""
 
     depth: int
     attributes: int
-    has_license: bool
-    lists: list[int]
-    items: list[int]
+    license_tags: list[list[int]]
 
 
 def measure_shape(page: bytes) -> Shape:
     """Measure a whole page in one pass."""
-    depth, attributes, has_license, names, items = _scan(np.frombuffer(page, np.uint8), FLAT, RAW)
-    return Shape(int(depth), int(attributes), bool(has_license), names.tolist(), items.tolist())
+    depth, attributes, tags = _scan(np.frombuffer(page, np.uint8), FLAT, RAW)
+    return Shape(int(depth), int(attributes), tags.tolist())
 
 
 @leaf
@@ -139,27 +136,21 @@ def _is_one_of(codes: Any, code: int) -> bool:  # pragma: no cover (compiled)
 
 
 @numba.njit(cache=True, nogil=True)
-def _scan(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any, Any]:  # pragma: no cover (compiled)
-    n, at, depth, deepest, most, has_license = len(data), 0, 0, 0, 0, False
-    n_text, n_link, is_link = 0, 0, False  # bytes of text so far, without white space
-    open_lists, n_open, n_lists = np.empty((MAX_OPEN_LISTS, 5), np.int64), 0, 0
-    is_kept, names, n_names = np.zeros(MAX_LISTS, np.bool_), np.empty(2 * MAX_LISTS, np.int64), 0
-    items, owners, n_items = np.empty(n // 4 + 1, np.int64), np.empty(n // 4 + 1, np.int64), 0
+def _scan(data: Any, flat: Any, raw: Any) -> tuple[int, int, Any]:  # pragma: no cover (compiled)
+    n, at, depth, deepest, most = len(data), 0, 0, 0, 0
+    tags, n_tags = np.empty((MAX_LICENSE_TAGS, 2), np.int64), 0
     while True:
-        before = n_text
-        start, at = at, max(at, find_byte(data, at, n, 60))
-        n_text += count_visible(data, start, at)
-        n_link += n_text - before if is_link else 0
+        at = max(at, find_byte(data, at, n, 60))
         if at + 1 >= n:
             break
         if data[at + 1] == 33 and at + 3 < n and data[at + 2] == 45 and data[at + 3] == 45:
             at = _find_comment_end(data, at + 4)
             continue
-        is_end = data[at + 1] == 47
+        tag_at, is_end = at, data[at + 1] == 47
         at += 2 if is_end else 1
         if at >= n or not _is_letter(data[at]):
             continue
-        name_at, code = at, 0
+        code = 0
         while at < n and (_is_letter(data[at]) or 48 <= data[at] <= 57):
             code = (code * 31 + (data[at] | 32)) & 0xFFFFFF
             at += 1
@@ -168,25 +159,11 @@ def _scan(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any, Any]:  #
             start = at
             n_attributes, at = _count_attributes(data, at)
             most = max(most, n_attributes)
-            if code in (A, LINK, META):
-                has_license = has_license or _names_license(data, start, at)
+            if code in (A, LINK, META) and n_tags < MAX_LICENSE_TAGS and _names_license(data, start, at):
+                tags[n_tags, 0], tags[n_tags, 1] = tag_at, min(at + 1, n)
+                n_tags += 1
         is_single = data[at - 1] == 47
         at += 1
-        if code == A:
-            is_link = not is_end
-        elif code == LI and not is_end and n_open:
-            items[n_items], owners[n_items] = at, open_lists[n_open - 1, 3]
-            n_items += 1
-        elif code in (UL, OL) and not is_end and n_open < MAX_OPEN_LISTS and n_lists < MAX_LISTS:
-            open_lists[n_open] = name_at, n_text, n_link, n_lists, code
-            n_open, n_lists = n_open + 1, n_lists + 1
-        elif code in (UL, OL) and is_end and n_open:
-            n_open -= 1
-            start, text_before, link_before, number, opened = open_lists[n_open]
-            n_own = n_text - text_before
-            if code == UL and opened == UL and n_own and 2 * (n_link - link_before) <= n_own:
-                is_kept[number], names[n_names], names[n_names + 1] = True, start, name_at
-                n_names += 2
         if flat[code % N_SLOTS] == code:
             continue
         if is_end:
@@ -197,4 +174,4 @@ def _scan(data: Any, flat: Any, raw: Any) -> tuple[int, int, bool, Any, Any]:  #
         elif not is_single:
             depth += 1
             deepest = max(deepest, depth)
-    return deepest, most, has_license, names[:n_names], items[:n_items][is_kept[owners[:n_items]]]
+    return deepest, most, tags[:n_tags]

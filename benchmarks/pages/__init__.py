@@ -1,0 +1,1 @@
+"""Measure the main text of web pages against gold sets, and fit the classifier that finds it."""

@@ -1,0 +1,98 @@
+"""Reduce a page to its main text: drop navigation, related links, comments, notices and the like.
+
+In: HTML in UTF-8. Out: HTML of the blocks that are main text, with the lists, tables and headings around them and without
+anything else. A page in which little looks like main text is reduced to the text that it declares for search engines
+(`articleBody`), or to its most probable blocks. Time: O(n).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_left
+from html import unescape
+
+import numpy as np
+
+from pipeline.download.pages.blocks.block_classifier import classify_blocks
+from pipeline.download.pages.blocks.block_text import B_ELEMENT, B_END, B_SIZE, B_START
+from pipeline.download.pages.blocks.html_tags import BLOCK_TAGS, IS_SKIPPED, KIND, TAG
+from pipeline.download.pages.blocks.page_blocks import E_END, E_INNER, E_INNER_END, E_PARENT, E_START, E_TAG, Blocks
+
+MIN_PROBABILITY = 0.55
+MIN_SIZE = 200  # characters; a page with less above the threshold gets a lower one
+ARTICLE_BODY = re.compile(rb'"articleBody"\s*:\s*("(?:[^"\\]|\\.)*")')  # of schema.org, in JSON
+LAYOUT_TAGS = "ul ol li dl dt dd table thead tbody tr td th pre blockquote"  # repeated around their blocks
+IS_LAYOUT = np.isin(np.arange(len(KIND)), [TAG[name] for name in LAYOUT_TAGS.split()])
+IS_SHOWN = np.isin(np.arange(len(KIND)), [TAG[name] for name in BLOCK_TAGS if name not in ("html", "body")])
+
+
+def find_main_text(page: bytes, blocks: Blocks) -> bytes:
+    """Return the main text of a page as HTML."""
+    is_main = choose_blocks(classify_blocks(blocks), blocks) if len(blocks.blocks) else np.zeros(0, np.bool_)
+    size = int(blocks.blocks[is_main, B_SIZE].sum())
+    body = find_article_body(page) if size < MIN_SIZE else b""
+    return body if len(body) > 2 * size else cut_blocks(page, blocks, is_main)
+
+
+def find_article_body(page: bytes) -> bytes:
+    """Return the text that a page without visible text declares for search engines, as HTML."""
+    for match in ARTICLE_BODY.finditer(page):
+        try:
+            text = str(json.loads(match[1]))
+        except ValueError:
+            continue
+        return (text if "<" in text else "".join(f"<p>{line}</p>" for line in text.splitlines())).encode(
+            "utf-8", "ignore"
+        )
+    return b""
+
+
+def find_title(page: bytes, blocks: Blocks) -> str:
+    """Return the contents of the page's first `<title>`."""
+    for row in blocks.elements[blocks.elements[:, E_TAG] == TAG["title"]][:1]:
+        return unescape(page[row[E_INNER] : row[E_INNER_END]].decode("utf-8", "ignore"))
+    return ""
+
+
+def choose_blocks(probabilities: np.ndarray, page: Blocks) -> np.ndarray:
+    """Return which blocks are main text."""
+    is_main = probabilities > MIN_PROBABILITY
+    if page.blocks[is_main, B_SIZE].sum() < MIN_SIZE:
+        is_main = probabilities > min(MIN_PROBABILITY, probabilities.max() / 2)
+    return is_main
+
+
+def cut_blocks(html: bytes, page: Blocks, is_main: np.ndarray) -> bytes:
+    """Return the HTML of these blocks and of the elements that lay them out."""
+    elements, blocks = page.elements, page.blocks[is_main]
+    is_skipped = (KIND[elements[:, E_TAG]] & IS_SKIPPED) > 0
+    starts, ends = elements[is_skipped, E_START].tolist(), elements[is_skipped, E_END].tolist()
+    ranges: list[tuple[int, int]] = []
+    for start, end in zip(blocks[:, B_START].tolist(), blocks[:, B_END].tolist(), strict=True):
+        at = start
+        for number in range(bisect_left(starts, start), bisect_left(starts, end)):
+            if starts[number] >= at:
+                ranges.append((at, starts[number]))
+                at = min(ends[number], end)
+        ranges.append((at, end))
+    for number in _find_layout(elements, blocks):
+        _, _, start, inner, inner_end, end = elements[number, : E_END + 1].tolist()
+        ranges.append((start, inner))
+        if end > inner_end:
+            ranges.append((inner_end, end))
+    ranges.sort()
+    return b"".join([html[start:end] for start, end in ranges])
+
+
+def _find_layout(elements: np.ndarray, blocks: np.ndarray) -> list[int]:
+    """Return the elements of the blocks, and the lists, tables and the like around them."""
+    tags, parents = elements[:, E_TAG].tolist(), elements[:, E_PARENT].tolist()
+    seen: set[int] = set()
+    for element in blocks[:, B_ELEMENT].tolist():
+        around, is_innermost = element, True
+        while around >= 0 and around not in seen:
+            if IS_LAYOUT[tags[around]] or is_innermost:
+                seen.add(around)
+            around, is_innermost = parents[around], False
+    return [number for number in seen if IS_SHOWN[tags[number]]]
