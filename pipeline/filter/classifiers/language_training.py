@@ -2,7 +2,7 @@
 
 In: data/seed/languages/*.txt, one sentence or a list of words per line, one file per language, written by us; a third-party model
 below data/examples. Out: the model's file, and its accuracy on every tenth line, which it never saw. Our model's file ends with a
-note that fastText does not read: the letters of each language (alphabets.py) and the limits of the score (calibration.py), fitted on
+note that fastText does not read: the letters of each language (alphabets.py) and the limits of the score (score_limits.py), fitted on
 those tenth lines. The same sentences and settings give the same bytes. Time: two to five seconds for 5,000 sentences. A third-party
 model such as lid.176 is used only if its sha256 is the one in params.yaml. The pure functions over columns are in language.py.
 """
@@ -19,7 +19,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.filter.classifiers.alphabets import collect_letters, make_alphabets
-from pipeline.filter.classifiers.calibration import CalibratedModel, fit_limits
 from pipeline.filter.classifiers.fasttext import append_note, check_same, load_model, read_note, train
 from pipeline.filter.classifiers.language import (
     LABEL,
@@ -34,6 +33,7 @@ from pipeline.filter.classifiers.language import (
     split_heldout,
 )
 from pipeline.filter.classifiers.ngram_classifier import Classifier
+from pipeline.filter.classifiers.score_limits import CalibratedModel, fit_limits
 from pipeline.filter.params import Language, ModelFile
 from pipeline.frame.errors import UserError
 from pipeline.storage.lines import read_list

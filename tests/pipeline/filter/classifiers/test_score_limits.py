@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.filter.classifiers import calibration
-from pipeline.filter.classifiers.calibration import (
+from pipeline.filter.classifiers import score_limits
+from pipeline.filter.classifiers.language_training import judge_texts, load_calibrated, train_language
+from pipeline.filter.classifiers.score_limits import (
     FALSE_PASSES,
     MIN_LIMIT,
     REFERENCE,
@@ -20,7 +21,6 @@ from pipeline.filter.classifiers.calibration import (
     predict_possible,
     shift,
 )
-from pipeline.filter.classifiers.language_training import judge_texts, load_calibrated, train_language
 from pipeline.filter.params import Language
 from pipeline.params import load_params
 from tests.conftest import ROOT
@@ -103,4 +103,4 @@ def test_shorter_texts_need_more_evidence() -> None:
 def test_spans_overlap() -> None:
     assert cut_spans("a b c") == ["a", "b", "c", "a b", "b c", "a b c"]
     assert cut_spans("") == []
-    assert max(calibration.SPAN_SIZES) >= len(FALSE_PASSES)
+    assert max(score_limits.SPAN_SIZES) >= len(FALSE_PASSES)
