@@ -91,7 +91,7 @@ def mark_script(mark: str, inside: str) -> str:
 
 def render_scripts(text: str) -> str:
     """Return the text with `^` and `_` in the place of control characters."""
-    if not MARKS.search(text):
+    if not any(mark in text for mark in (SUP, SUB, END, REFERENCE)):  # faster than a search for a class of characters
         return text
     for _ in range(MAX_LEVELS):  # inner scripts first
         text = FRACTION.sub(_render_fraction, text)

@@ -111,10 +111,11 @@ def is_hidden_link(target: str, label: str | None, names: frozenset[str]) -> boo
 
 def cut_categories(wikitext: str) -> str:
     """Return the page without the links in the lines at its end that consist of nothing but links with a prefix, and templates."""
-    lines = wikitext.rstrip().rsplit("\n", MAX_CATEGORY_LINES)
-    n_kept = len(lines)
-    while n_kept > 1 and (not lines[n_kept - 1].strip() or CATEGORY_LINE.fullmatch(lines[n_kept - 1].strip())):
-        n_kept -= 1
-    if n_kept == len(lines):
-        return wikitext
-    return "\n".join((*lines[:n_kept], *(LINK.sub("", line) for line in lines[n_kept:])))
+    end = len(wikitext)
+    for _ in range(MAX_CATEGORY_LINES):
+        start = wikitext.rfind("\n", 0, end)
+        line = wikitext[start + 1 : end].strip()
+        if start < 0 or (line and not CATEGORY_LINE.fullmatch(line)):
+            break
+        end = start
+    return wikitext[:end] + LINK.sub("", wikitext[end:]) if end < len(wikitext) else wikitext

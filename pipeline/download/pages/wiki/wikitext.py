@@ -67,6 +67,7 @@ BREAKS = frozenset(("br", "hr", "p"))
 # Control characters of the folded text, before the layout; XML cannot contain them and `convert_wikitext` removes them.
 NOTHING, HEADING, ITEM, VERBATIM = "\x00", "\x01", "\x02", "\x03"
 CONTROLS = re.compile("[\x00-\x07]")  # and those of superscripts
+ALL_CONTROLS = "\0\1\2\3\4\5\6\7"
 SWITCH = re.compile(r"__(?:(?![a-z])[^\W\d_])+(?:_(?:(?![a-z])[^\W\d_])+)*__")  # behavior switches such as __NOTOC__
 EMPTY_BRACKETS = re.compile(r" ?\([\s,;:]*\)")  # left by a dropped template, as in `({{lang-de|Haus}})`
 OPENED_BRACKET = re.compile(r"\([\s,;]+")
@@ -109,7 +110,7 @@ def convert_wikitext(wikitext: str, hidden: frozenset[str] = frozenset(), langua
 
     Raise `WikitextError` where the parser fails, or would take minutes.
     """
-    if CONTROLS.search(wikitext):
+    if any(control in wikitext for control in ALL_CONTROLS):
         wikitext = CONTROLS.sub("", wikitext)
     wikitext = choose_variants(cut_categories(wikitext), language)
     wikitext = BROKEN_TAG.sub(r"\1 ", wikitext)
