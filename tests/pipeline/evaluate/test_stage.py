@@ -16,6 +16,7 @@ from model.network.transformer import Transformer
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.conversations import stage as conversations
 from pipeline.conversations.params import Conversations
+from pipeline.evaluate.comparison import CURVES, SUMMARY
 from pipeline.evaluate.measure import read_documents, take_first_documents
 from pipeline.evaluate.params import Evaluate
 from pipeline.evaluate.stage import Loaded, pick_samples, read_items, run
@@ -29,6 +30,7 @@ from pipeline.storage.tables import read_table, write_table
 from tests.conftest import ROOT
 from tests.pipeline.symbols import write_package_corpus
 
+FILES = ("documents.parquet", "skills.parquet", "samples.jsonl")
 PARAMS = Evaluate(seed=1, max_new_tokens=4, n_samples=6, eval_tokens=1_500)
 CHATS = Conversations(
     seed=1,
@@ -128,12 +130,15 @@ def test_files_agree_with_the_metrics(evaluated: tuple[Path, dict[str, float | i
     samples = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
     assert sum(sample["skill"] != "continuation" for sample in samples) == PARAMS.n_samples
     assert any(sample["skill"] == "continuation" for sample in samples)
-    assert {path.name for path in out.iterdir()} == {"documents.parquet", "skills.parquet", "samples.jsonl"}
+    assert {path.name for path in out.iterdir()} == {*FILES, SUMMARY, *CURVES}
+    summary = json.loads((out / SUMMARY).read_text())
+    assert summary == {name: metrics[name] for name in summary}
+    assert "bpb" in summary
 
 
 def test_the_same_bytes_twice(inputs: Inputs, evaluated: tuple[Path, dict[str, float | int]], tmp_path: Path) -> None:
     assert evaluate(inputs, tmp_path / "again") == evaluated[1]
-    for name in ("documents.parquet", "skills.parquet", "samples.jsonl"):
+    for name in (*FILES, SUMMARY, *CURVES):
         assert (tmp_path / "again" / name).read_bytes() == (evaluated[0] / name).read_bytes()
 
 
