@@ -2,9 +2,10 @@
 
 In: data/seed/languages/*.txt, one sentence or a list of words per line, one file per language, written by us; a third-party model
 below data/examples. Out: the model's file, and its accuracy on every tenth line, which it never saw. Our model's file ends with a
-note that fastText does not read: the letters of each language (alphabets.py) and the limits of the score (score_limits.py), fitted on
-those tenth lines. The same sentences and settings give the same bytes. Time: two to five seconds for 5,000 sentences. A third-party
-model such as lid.176 is used only if its sha256 is the one in params.yaml. The pure functions over columns are in language.py.
+note that fastText does not read: the letters of each language (alphabets.py) and the limits of the score (score_limits.py), fitted
+on those tenth lines. The same sentences and settings give the same bytes. Time: two to five seconds for 5,000 sentences. A
+third-party model such as lid.176 is used only if its sha256 is the one in params.yaml. The pure functions over columns are in
+language.py.
 """
 
 from __future__ import annotations
