@@ -51,9 +51,9 @@ PHONE_REGIONS = (
 )
 _PLAIN_REGIONS = ("US", "GB", "DE", "FR")  # where digits without separators are a number after a word like "call"
 
-_GAP = rb"(?:[ .\-/]|\xc2\xa0|\xe2\x80[\x90-\x93\xaf]| ?\(| ?\) ?|\)-| - )"
-_INTERNATIONAL = re.compile(rb"(?:\+|00)[1-9]\d{0,14}(?:" + _GAP + rb"\d{1,10}){0,8}")
-_NATIONAL = re.compile(rb"\(?\d{1,14}(?:" + _GAP + rb"\d{1,10}){0,6}")
+_GAP = rb"(?:[ .\-/]|\xc2\xa0|\xe2\x80[\x90-\x93\xaf]| ?\(| ?\) ?|\)[-/]| - )"
+_INTERNATIONAL = re.compile(rb"(?:\+|00)[1-9]\d{0,14}(?:" + _GAP + rb"\d{1,12}){0,8}")
+_NATIONAL = re.compile(rb"\(?\d{1,14}(?:" + _GAP + rb"\d{1,12}){0,6}")
 _DASH = rb"([-. ]|\xc2\xa0|\xe2\x80[\x90-\x93])"
 _NANP = re.compile(
     rb"(?:(?:1|001)[-. ])?(?:\(([2-9]\d\d)\)(?:[ -]|\xc2\xa0)?|([2-9]\d\d)"

@@ -18,6 +18,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.filter.pii.byte_forms import is_digit, is_dotted_quad, is_gap, is_ipv6, is_letter, is_upper, passes_luhn
 from pipeline.text.columns import Bytes, Offsets, Rows
 
 AT, IPV4, IPV6, NUMBER, WORD, KEY = 1, 2, 3, 4, 5, 6
@@ -156,7 +157,7 @@ def _scan(
             found = 0
             j = i + 1
             if kind == _COLON:
-                found = IPV6 if j < stop and data[j] == 58 and _is_ipv6(data, start, stop, i) else 0
+                found = IPV6 if j < stop and data[j] == 58 and is_ipv6(data, start, stop, i) else 0
             elif kind == _AT:
                 found = AT if _is_address(data, start, stop, i, kinds) else 0
             else:
@@ -171,7 +172,7 @@ def _scan(
                 ) and _has_prefix(data, i, stop, prefixes, lengths):
                     found = KEY
                 elif j < stop and data[j] == 58 and j - i <= 4:
-                    found = IPV6 if _is_ipv6(data, start, stop, i) else 0
+                    found = IPV6 if is_ipv6(data, start, stop, i) else 0
                 if not found and held & _DIGIT:
                     found = (
                         _match_number(data, start, stop, i, j, kinds, cues, only_public_ips)
@@ -213,42 +214,18 @@ def _is_address(data: Bytes, start: int, stop: int, i: int, kinds: Bytes) -> boo
 
 
 @numba.njit(nogil=True)
-def _is_upper(byte: int) -> bool:  # pragma: no cover (compiled)
-    """Return whether the byte is A to Z."""
-    return 65 <= byte <= 90
-
-
-@numba.njit(nogil=True)
-def _is_letter(byte: int) -> bool:  # pragma: no cover (compiled)
-    """Return whether the byte is A to Z or a to z."""
-    return 97 <= byte | 32 <= 122
-
-
-@numba.njit(nogil=True)
-def _is_digit(byte: int) -> bool:  # pragma: no cover (compiled)
-    """Return whether the byte is 0 to 9."""
-    return 48 <= byte <= 57
-
-
-@numba.njit(nogil=True)
 def _match_word(data: Bytes, stop: int, i: int, j: int) -> int:  # pragma: no cover (compiled)
     """Return WORD for letters followed by digits: IBAN, National Insurance number, NIE, codice fiscale."""
     size = j - i
-    if (
-        size >= 4
-        and _is_digit(data[i + 2])
-        and _is_digit(data[i + 3])
-        and _is_letter(data[i])
-        and _is_letter(data[i + 1])
-    ):
-        if 15 <= size <= 34 or (size == 9 and _is_upper(data[i])):
+    if size >= 4 and is_digit(data[i + 2]) and is_digit(data[i + 3]) and is_letter(data[i]) and is_letter(data[i + 1]):
+        if 15 <= size <= 34 or (size == 9 and is_upper(data[i])):
             return WORD
         is_group = size == 4 and j + 12 <= stop and (data[j] == 32 or data[j] == 45)
-        return WORD if is_group and (_is_letter(data[j + 1]) or _is_digit(data[j + 1])) else 0
+        return WORD if is_group and (is_letter(data[j + 1]) or is_digit(data[j + 1])) else 0
     n_upper = 0
-    while i + n_upper < j and _is_upper(data[i + n_upper]):
+    while i + n_upper < j and is_upper(data[i + n_upper]):
         n_upper += 1
-    if i + n_upper >= j or not _is_digit(data[i + n_upper]):
+    if i + n_upper >= j or not is_digit(data[i + n_upper]):
         return 0
     return WORD if (n_upper == 1 and size == 9 and 88 <= data[i] <= 90) or (n_upper == 6 and size == 16) else 0
 
@@ -268,7 +245,7 @@ def _match_number(
     before = data[i - 1] if i > start else 32
     size = j - i
     after = data[j] if j < stop else 32
-    is_quad = size <= 3 and after == 46 and _is_dotted_quad(data, stop, i, only_public_ips)
+    is_quad = size <= 3 and after == 46 and is_dotted_quad(data, stop, i, only_public_ips)
     if before in (35, 36, 37, 38, 64, 92):  # #1 $1 %20 &1 @1 \1, but not root@1.2.3.4
         return IPV4 if is_quad and before == 64 else 0
     if before in (44, 45, 46, 47, 58) and i - 1 > start:  # 1,000 a-1 0.1 a/1 12:30 are parts of something longer
@@ -277,67 +254,16 @@ def _match_number(
         if other == _DIGIT or (other == _LETTER and before != 44 and before != 58 and not is_path):
             return 0
     n_digits = 0
-    while i + n_digits < j and _is_digit(data[i + n_digits]):
+    while i + n_digits < j and is_digit(data[i + n_digits]):
         n_digits += 1
     if n_digits < size:
         is_id = (size == 9 and n_digits == 8) or (size == 18 and n_digits == 17)
-        return WORD if is_id and _is_upper(data[j - 1]) else 0
+        return WORD if is_id and is_upper(data[j - 1]) else 0
     if is_quad:
         return IPV4
-    if size == 8 and after == 45 and j + 1 < stop and _is_upper(data[j + 1]):
+    if size == 8 and after == 45 and j + 1 < stop and is_upper(data[j + 1]):
         return WORD
     return _match_groups(data, start, stop, i, before, cues)
-
-
-@numba.njit(nogil=True)
-def _is_dotted_quad(data: Bytes, stop: int, i: int, only_public: bool) -> bool:  # pragma: no cover (compiled)
-    """Return whether there are four parts up to 255, outside networks that no host has; an exact check takes 20 µs in Python."""
-    whole = 0
-    for part in range(4):
-        first, value = i, 0
-        while i < stop and i - first < 4 and _is_digit(data[i]):
-            value = value * 10 + data[i] - 48
-            i += 1
-        if i == first or i - first > 3 or value > 255 or (part < 3 and (i >= stop or data[i] != 46)):
-            return False
-        whole = whole << 8 | value
-        i += 1
-    first_two = whole >> 16
-    is_private = whole >> 24 in (10, 127) or first_two == 0xC0A8
-    is_special = whole >> 24 in (0, 255) or whole >> 8 == 0xE00000
-    return not (is_special or (only_public and is_private))
-
-
-@numba.njit(nogil=True)
-def _is_hex(byte: int) -> bool:  # pragma: no cover (compiled)
-    """Return whether the byte is a hexadecimal digit."""
-    return 48 <= byte <= 57 or 97 <= byte <= 102 or 65 <= byte <= 70
-
-
-@numba.njit(nogil=True)
-def _is_ipv6(data: Bytes, start: int, stop: int, i: int) -> bool:  # pragma: no cover (compiled)
-    """Return whether groups of one to four hexadecimal digits begin at i: eight, fewer with `::`, or an IPv4 address last."""
-    before = data[i - 1] if i > start else 32
-    if before == 58 or 48 <= before <= 57 or 97 <= before | 32 <= 122:  # std::vector
-        return False
-    is_shortened = data[i] == 58
-    i += 2 * is_shortened
-    n_groups = 0
-    while n_groups < 9 and i < stop:
-        first = i
-        while i < stop and i - first < 5 and _is_hex(data[i]):
-            i += 1
-        if i == first or i - first > 4:
-            break
-        n_groups += 1
-        if i >= stop or data[i] != 58:
-            break
-        i += 1
-        if i < stop and data[i] == 58:
-            is_shortened = True
-            i += 1
-    is_mapped = n_groups == 7 and i < stop and data[i] == 46
-    return n_groups >= 8 or is_mapped or (is_shortened and 1 <= n_groups <= 8)
 
 
 @numba.njit(nogil=True)
@@ -350,26 +276,26 @@ def _match_groups(
     end_of_first = j = i
     while True:
         first = j
-        while j < stop and _is_digit(data[j]):
+        while j < stop and is_digit(data[j]):
             j += 1
         n_groups += 1
         total += j - first
         shape = shape << 4 | min(j - first, 15)
         is_card = 12 <= total <= 19 and (n_groups == 1 or shape in (0x4444, 0x465, 0x464, 0x44443))
-        if is_card and _passes_luhn(data, i, j):
+        if is_card and passes_luhn(data, i, j):
             return NUMBER
         if shape in (0x324, 0x334, 0x3332, 0x1334, 0x1222332):  # social security, telephone, CPF, telephone, NIR
             return NUMBER
-        if shape == 0x222 and before == 32 and i - 3 >= start and _is_upper(data[i - 2]) and _is_upper(data[i - 3]):
+        if shape == 0x222 and before == 32 and i - 3 >= start and is_upper(data[i - 2]) and is_upper(data[i - 3]):
             return NUMBER
         if n_groups == 1 and total in (15, 18):
             return NUMBER
         is_date |= (shape == 0x224 or (shape == 0x422 and 49 <= data[i] <= 50)) and 45 <= data[end_of_first] <= 47
         end = gap = j
         end_of_first = j if n_groups == 1 else end_of_first
-        while j < stop and j - gap < 3 and _is_gap(data[j]):
+        while j < stop and j - gap < 3 and is_gap(data[j]):
             j += 1
-        if j == gap or j >= stop or not _is_digit(data[j]) or n_groups == MAX_GROUPS or total > 20:
+        if j == gap or j >= stop or not is_digit(data[j]) or n_groups == MAX_GROUPS or total > 20:
             break
     is_decimal = n_groups > 1 and data[end_of_first] == 46 and (n_groups == 2 or end_of_first == i + 1)
     if total < 6 or is_decimal or is_date:
@@ -385,38 +311,18 @@ def _match_groups(
 
 
 @numba.njit(nogil=True)
-def _is_gap(byte: int) -> bool:  # pragma: no cover (compiled)
-    """Return whether the byte separates groups of digits: space ( ) - . / or a part of a no-break space or a Unicode hyphen."""
-    return byte in (32, 40, 41, 45, 46, 47, 0xC2, 0xA0, 0xE2, 0x80, 0xAF) or 0x90 <= byte <= 0x93
-
-
-@numba.njit(nogil=True)
 def _has_label(data: Bytes, j: int, stop: int, cues: Bytes) -> bool:  # pragma: no cover (compiled)
     """Return whether an extension or a label may follow a number that ends at j."""
-    if j + 1 < stop and (data[j] | 32) == 120 and _is_digit(data[j + 1]):  # x12
+    if j + 1 < stop and (data[j] | 32) == 120 and is_digit(data[j + 1]):  # x12
         return True
     first = j
-    while j < stop and j - first < 4 and not _is_letter(data[j]):
+    while j < stop and j - first < 4 and not is_letter(data[j]):
         if data[j] == 35:
             return True
         j += 1
     if j + 2 >= stop or j == first:
         return False
     return bool(cues[(data[j] & 31) << 10 | (data[j + 1] & 31) << 5 | data[j + 2] & 31] & 2) or (data[j] | 32) == 120
-
-
-@numba.njit(nogil=True)
-def _passes_luhn(data: Bytes, i: int, j: int) -> bool:  # pragma: no cover (compiled)
-    """Return whether the Luhn sum of the digits is valid."""
-    total, is_second = 0, False
-    for k in range(j - 1, i - 1, -1):
-        if _is_digit(data[k]):
-            value = np.int64(data[k]) - 48
-            if is_second:
-                value = 2 * value if value < 5 else 2 * value - 9
-            total += value
-            is_second = not is_second
-    return total % 10 == 0
 
 
 @numba.njit(nogil=True)
