@@ -6,6 +6,7 @@ Out: the address, and how to send a request with the key. Does not cover: other 
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -34,7 +35,11 @@ def serve_champion(root: Path, port: int) -> int:
     key = credentials.read_key(root, SERVE)
     # Nothing is written into the package, whose files `pull` compares with what was published.
     writes = {"PYTHONDONTWRITEBYTECODE": "1", "NUMBA_CACHE_DIR": str((root / "var/numba").resolve())}
-    settings = {**SETTINGS, **writes, MODEL_VARIABLE: str((root / PACKAGE).resolve())}
+    store = (
+        os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(root / 'var/mlflow.db').resolve()}"
+    )  # else ./mlflow.db is made
+    model = {MODEL_VARIABLE: str((root / PACKAGE).resolve()), "MLFLOW_TRACKING_URI": store}
+    settings = {**SETTINGS, **writes, **model}
     process = server.start(root, [SERVE, APPLICATION, "--port", str(port)], settings, root / LOG)
     try:
         url = f"http://127.0.0.1:{port}"

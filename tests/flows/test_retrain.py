@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -12,11 +14,14 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
 
 from flows.processes.child import Finished
+from flows.processes.credentials import read_key
+from flows.processes.server import find_free_port
 from flows.processes.workspace import WorkspaceBusyError, hold
 from flows.steps.sequence import extract_error
 from tests.conftest import build_once
@@ -102,7 +107,47 @@ def test_a_first_run_a_second_and_a_worse_model(repo: FakeRepo) -> None:
     assert [state for _, state in read_states(repo, "flow_run")] == ["Completed", "Completed", "Refused"]
     assert read_artifact_keys(repo) >= {"retrain", "report"}
     assert list_edges(repo) >= {("sft", "evaluate"), ("evaluate", "publish"), ("publish", "gate"), ("gate", "promote")}
+    check_serving(repo)
     assert not list_processes(repo.root)
+
+
+def check_serving(repo: FakeRepo) -> None:
+    """The champion answers whoever has the key, and nobody else."""
+    port = find_free_port()
+    with repo.start("flows", "serve", "--port", str(port)) as running:
+        assert running.stdout is not None
+        try:
+            lines = read_until(running.stdout, "  curl ")
+            key = read_key(repo.root, "serve")
+            assert f"Authorization: Bearer {key}" in lines[-1]
+            assert invoke(port, f"Bearer {key}") == (200, True)
+            assert invoke(port, "") == (401, False)
+        finally:
+            running.send_signal(signal.SIGINT)
+            running.stdout.read()
+    assert running.returncode == 0
+    assert not (repo.root / "mlflow.db").exists()
+
+
+def read_until(stream: IO[str], start: str) -> list[str]:
+    """Return the lines of a stream up to the first that begins so, or to its end."""
+    lines: list[str] = []
+    for line in stream:
+        lines.append(line)
+        if line.startswith(start):
+            break
+    return lines
+
+
+def invoke(port: int, authorization: str) -> tuple[int, bool]:
+    """Ask the model; return the status, and whether the answer is the model's."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    headers = {"Content-Type": "application/json", "Authorization": authorization}
+    body = json.dumps({"input": [{"role": "user", "content": "hi"}]})
+    with contextlib.closing(connection):
+        connection.request("POST", "/invocations", body, headers)
+        answer = connection.getresponse()
+        return answer.status, b"hello" in answer.read()
 
 
 def list_edges(repo: FakeRepo) -> set[tuple[str, str]]:
