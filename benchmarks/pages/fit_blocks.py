@@ -32,7 +32,7 @@ from pipeline.download.pages.blocks.main_text import cut_blocks
 from pipeline.download.pages.blocks.page_blocks import Blocks, split_blocks
 from pipeline.download.pages.charsets import decode
 
-TREES = {
+TREES: dict[str, Any] = {
     "max_iter": 100,
     "max_leaf_nodes": 16,
     "learning_rate": 0.12,
@@ -178,8 +178,9 @@ def _align(ours: Any, theirs: Any) -> Any:  # pragma: no cover (compiled)
 def fit(examples: list[Example]) -> dict[str, Any]:
     """Return the bias and the trees of a classifier."""
     rows, weights, labels = (np.concatenate(column) for column in zip(*examples, strict=True))
-    model = HistGradientBoostingClassifier(**TREES, max_features=0.3, early_stopping=False, random_state=1)
-    fitted: Any = model.fit(rows, labels, sample_weight=weights)
+    classifier: Any = HistGradientBoostingClassifier
+    model = classifier(**TREES, max_features=0.3, early_stopping=False, random_state=1)
+    fitted = model.fit(rows, labels, sample_weight=weights)
     trees = [_export(stage[0].nodes, 0) for stage in fitted._predictors]
     return {"bias": round(float(np.ravel(fitted._baseline_prediction)[0]), 5), "trees": trees}
 

@@ -63,10 +63,14 @@ def _number_kinds() -> np.ndarray:
 
 
 def _number_around() -> np.ndarray:
-    return sum(mark_tags(name).astype(np.int64) << number for number, name in enumerate(AROUND_TAGS))  # type: ignore[return-value]
+    around = np.zeros(N_TAGS, np.int64)
+    for number, name in enumerate(AROUND_TAGS):
+        around[mark_tags(name)] = 1 << number
+    return around
 
 
-TAG_KINDS, AROUND, N_AROUND = _number_kinds(), _number_around(), len(AROUND_TAGS)
+TAG_KINDS: Any = _number_kinds()
+AROUND, N_AROUND = _number_around(), len(AROUND_TAGS)
 
 
 @leaf

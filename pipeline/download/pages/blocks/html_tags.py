@@ -5,6 +5,8 @@ In: nothing. Out: tables for a compiled scan, by tag number; 0 is any tag that i
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pipeline.download.pages.html_shape import encode_name
@@ -135,4 +137,5 @@ def _make_implied() -> np.ndarray:
 
 
 KIND, SLOTS, IMPLIED = _make_kinds(), _make_slots(), _make_implied()
-HAS_IMPLIED, IS_SCOPE, IS_OPEN = IMPLIED.any(axis=1), mark_tags(SCOPE_TAGS), mark_tags(OPEN_TAGS)
+HAS_IMPLIED: Any = IMPLIED.any(axis=1)
+IS_SCOPE, IS_OPEN = mark_tags(SCOPE_TAGS), mark_tags(OPEN_TAGS)

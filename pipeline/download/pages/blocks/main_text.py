@@ -3,6 +3,10 @@
 In: HTML in UTF-8. Out: HTML of the blocks that are main text, with the lists, tables and headings around them and without
 anything else. A page in which little looks like main text is reduced to the text that it declares for search engines
 (`articleBody`), or to its most probable blocks. Time: O(n).
+
+Measured against trafilatura 2.3.1 on the halves of public collections to which nothing was fitted (benchmarks/pages/main_text.py):
+F1 0.955 and 0.955 on scrapinghub's 181 articles, 0.948 and 0.935 on Mozilla's 130 pages, 0.926 and 0.926 on trafilatura's own 990,
+at 13 times its speed; 0.890 and 0.863 on the 511 test pages of WCXB, with forums, shops and documentation.
 """
 
 from __future__ import annotations
@@ -19,10 +23,11 @@ from pipeline.download.pages.blocks.block_text import B_ELEMENT, B_END, B_SIZE, 
 from pipeline.download.pages.blocks.html_tags import BLOCK_TAGS, IS_SKIPPED, KIND, TAG
 from pipeline.download.pages.blocks.page_blocks import E_END, E_INNER, E_INNER_END, E_PARENT, E_START, E_TAG, Blocks
 
-MIN_PROBABILITY = 0.55
+MIN_PROBABILITY = 0.52
 MIN_SIZE = 200  # characters; a page with less above the threshold gets a lower one
 ARTICLE_BODY = re.compile(rb'"articleBody"\s*:\s*("(?:[^"\\]|\\.)*")')  # of schema.org, in JSON
 LAYOUT_TAGS = "ul ol li dl dt dd table thead tbody tr td th pre blockquote"  # repeated around their blocks
+MAX_LEVELS = 24  # deeper lists would be indented by more characters than they hold
 IS_LAYOUT = np.isin(np.arange(len(KIND)), [TAG[name] for name in LAYOUT_TAGS.split()])
 IS_SHOWN = np.isin(np.arange(len(KIND)), [TAG[name] for name in BLOCK_TAGS if name not in ("html", "body")])
 
@@ -86,13 +91,23 @@ def cut_blocks(html: bytes, page: Blocks, is_main: np.ndarray) -> bytes:
 
 
 def _find_layout(elements: np.ndarray, blocks: np.ndarray) -> list[int]:
-    """Return the elements of the blocks, and the lists, tables and the like around them."""
+    """Return the elements of the blocks, and the lists, tables and the like around them, up to `MAX_LEVELS`."""
     tags, parents = elements[:, E_TAG].tolist(), elements[:, E_PARENT].tolist()
-    seen: set[int] = set()
-    for element in blocks[:, B_ELEMENT].tolist():
-        around, is_innermost = element, True
-        while around >= 0 and around not in seen:
-            if IS_LAYOUT[tags[around]] or is_innermost:
-                seen.add(around)
-            around, is_innermost = parents[around], False
-    return [number for number in seen if IS_SHOWN[tags[number]]]
+    levels = {-1: 0}  # how many elements around and including each one lay out
+    innermost = {*blocks[:, B_ELEMENT].tolist()} - {-1}
+    for element in innermost:
+        path: list[int] = []
+        while element not in levels:
+            path.append(element)
+            element = parents[element]
+        level = levels[element]
+        for inner in reversed(path):
+            level += bool(IS_LAYOUT[tags[inner]])
+            levels[inner] = level
+    return [
+        element
+        for element, level in levels.items()
+        if element >= 0
+        and level <= MAX_LEVELS
+        and (IS_LAYOUT[tags[element]] or (element in innermost and IS_SHOWN[tags[element]]))
+    ]

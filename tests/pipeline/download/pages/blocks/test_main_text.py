@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.download.pages.web_page import read_html
+from pipeline.download.pages.web_page import PageError, read_html
 
 PARAGRAPHS = (
     "The quick brown fox jumps over the lazy dog, and the dog does not mind it at all, because it has slept since noon.",
@@ -166,3 +166,26 @@ def test_any_markup_is_cut_without_losing_its_only_text(tags: list[str]) -> None
     page = "".join(tags) + "<div><p>" + PARAGRAPHS[0]
     hidden = {"<svg>", "<title>"} & {*tags}
     assert hidden or PARAGRAPHS[0] in " ".join(read_html(page.encode()).text.split())
+
+
+def test_a_page_of_deeply_nested_lists_does_not_grow() -> None:
+    """Without a limit each item is indented by two characters per level."""
+    page = b"<ul><li>" * 400 + b"<li>" + b"The mill still turns, when enough water comes down.<li>" * 2_000
+    assert len(read_html(page).text) < 4 * len(page)
+
+
+def test_many_blocks_in_many_elements_take_linear_time() -> None:
+    """Within a second: a walk up to the root for each block would take minutes, a page of tags only would take gigabytes."""
+    page = "<div>" * 900 + "".join(f"<p>{number}. {PARAGRAPHS[0]}</p>" for number in range(10_000))
+    assert PARAGRAPHS[0] in read_html(page.encode()).text
+    with pytest.raises(PageError, match="blocks of text"):
+        read_html(b"<p>x" * 300_001)
+
+
+@pytest.mark.parametrize("depth", [1, 30])
+def test_a_book_on_one_page_is_kept_whole(depth: int) -> None:
+    paragraphs = [f"{number}. {PARAGRAPHS[number % 5]}" for number in range(3_000)]
+    chapters = "".join(f"<h2>Chapter {at}</h2><p>" + "<p>".join(paragraphs[at : at + 50]) for at in range(0, 3_000, 50))
+    main = read_html(f"<title>x</title><h1>The valley</h1>{'<div>' * depth}{chapters}".encode()).text
+    assert [line for line in main.splitlines() if line[:1].isdigit()] == paragraphs
+    assert main.count("Chapter ") == 60
