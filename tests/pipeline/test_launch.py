@@ -255,7 +255,7 @@ def start(
         return subprocess.Popen(
             [sys.executable, "-m", "pipeline", *options, *command],
             cwd=folder,
-            env=make_environment(**changes),
+            env=make_environment(**{"MINIGPT_STOP_SECONDS": "60", **changes}),  # two ranks on a busy machine
             stdout=sink,
             stderr=subprocess.STDOUT,
             start_new_session=True,
