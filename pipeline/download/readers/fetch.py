@@ -191,12 +191,12 @@ class _Fetcher:
             with self._open_response("HEAD", address, {}) as response:
                 if response.status_code == 200 or response.status_code in BUSY:
                     self._check_response(address, response)
-                    return parse_remote(response)
+                    return parse_remote(response.status_code, response.headers)
         except httpx.HTTPError:
             pass  # some servers close the connection at a HEAD
         with self._open_response("GET", address, {}) as response:
             self._check_response(address, response)
-            return parse_remote(response)
+            return parse_remote(response.status_code, response.headers)
 
     def _make_entry(self, address: Address, remote: RemoteFile) -> Entry:
         """Return the folder of this version of the file: where it is already, under whatever mirror's tag, or a new one."""
@@ -282,13 +282,13 @@ class _Fetcher:
                 self._discard(entry)
                 raise _RetryError("416: the file is shorter than its partial download")
             self._check_response(address, response)
-            current = parse_remote(response)
+            current = parse_remote(response.status_code, response.headers)
             if start and response.status_code == 206:
                 is_resumed = known.is_same(current) and known.n_bytes in (-1, current.n_bytes)
-                if parse_range_start(response) != start or not is_resumed:
+                if parse_range_start(response.headers) != start or not is_resumed:
                     self._discard(entry)
                     raise _RetryError("the server sent a different range than requested")
-            elif response.status_code == 206 and parse_range_start(response):
+            elif response.status_code == 206 and parse_range_start(response.headers):
                 raise _RetryError("the server sent a range that was not requested")
             else:
                 self._discard(entry)
@@ -336,7 +336,7 @@ class _Fetcher:
             raise _RetryError(f"{status} {response.reason_phrase}", parse_retry_after(retry_after))
         if status not in (200, 206):
             raise self._make_error(address, f"{status} {response.reason_phrase}", "correct the URL, or remove it")
-        codings = parse_codings(response)
+        codings = parse_codings(response.headers)
         if len(codings) > 1 or (codings and codings[0] not in DECODED):
             found = f"Content-Encoding: {', '.join(codings)}, which was not requested"
             raise self._make_error(address, found, "use another mirror")
