@@ -19,15 +19,18 @@ from html import unescape
 import numpy as np
 
 from pipeline.download.pages.blocks.block_classifier import classify_blocks
-from pipeline.download.pages.blocks.block_text import B_ELEMENT, B_END, B_SIZE, B_START
-from pipeline.download.pages.blocks.html_tags import BLOCK_TAGS, IS_SKIPPED, KIND, TAG
+from pipeline.download.pages.blocks.block_regions import MIN_PROSE
+from pipeline.download.pages.blocks.block_text import B_COMMAS, B_ELEMENT, B_END, B_LINK, B_SIZE, B_START, B_STOPS
+from pipeline.download.pages.blocks.html_tags import BLOCK_TAGS, IS_SKIPPED, KIND, TAG, mark_tags
 from pipeline.download.pages.blocks.page_blocks import E_END, E_INNER, E_INNER_END, E_PARENT, E_START, E_TAG, Blocks
 
 MIN_PROBABILITY = 0.52
 MIN_SIZE = 200  # characters; a page with less above the threshold gets a lower one
 ARTICLE_BODY = re.compile(rb'"articleBody"\s*:\s*("(?:[^"\\]|\\.)*")')  # of schema.org, in JSON
 LAYOUT_TAGS = "ul ol li dl dt dd table thead tbody tr td th pre blockquote"  # repeated around their blocks
+BOOK_SHARE, BOOK_PARAGRAPHS = 0.8, 40
 MAX_LEVELS = 24  # deeper lists would be indented by more characters than they hold
+IS_HEADING = mark_tags("h1 h2 h3 h4 h5 h6")
 IS_LAYOUT = np.isin(np.arange(len(KIND)), [TAG[name] for name in LAYOUT_TAGS.split()])
 IS_SHOWN = np.isin(np.arange(len(KIND)), [TAG[name] for name in BLOCK_TAGS if name not in ("html", "body")])
 
@@ -65,7 +68,23 @@ def choose_blocks(probabilities: np.ndarray, page: Blocks) -> np.ndarray:
     is_main = probabilities > MIN_PROBABILITY
     if page.blocks[is_main, B_SIZE].sum() < MIN_SIZE:
         is_main = probabilities > min(MIN_PROBABILITY, probabilities.max() / 2)
-    return is_main
+    return is_main | _find_siblings(is_main, page)
+
+
+def _find_siblings(is_main: np.ndarray, page: Blocks) -> np.ndarray:
+    """Return the prose and headings in containers of whose prose at least half is main text, or that hold nearly all prose of the
+    page in many paragraphs, such as a book: no paragraph is lost amid its like."""
+    blocks, elements = page.blocks, page.elements
+    sizes, around = blocks[:, B_SIZE], blocks[:, B_ELEMENT]
+    has_punctuation = blocks[:, B_STOPS] + blocks[:, B_COMMAS] > 0
+    is_prose = (sizes >= MIN_PROSE) & has_punctuation & (2 * blocks[:, B_LINK] <= sizes) & (around >= 0)
+    containers = np.where(around >= 0, elements[around, E_PARENT] + 1, 0) if len(elements) else around * 0
+    prose = np.bincount(containers, sizes * is_prose)
+    kept = np.bincount(containers, sizes * (is_prose & is_main))
+    is_book = (prose > BOOK_SHARE * prose.sum()) & (np.bincount(containers, is_prose) >= BOOK_PARAGRAPHS)
+    is_text = (prose > 0) & ((2 * kept >= prose) | is_book)
+    is_heading = (around >= 0) & IS_HEADING[elements[around, E_TAG]] if len(elements) else is_prose
+    return (is_prose & is_text[containers]) | (is_heading & is_book[containers])
 
 
 def cut_blocks(html: bytes, page: Blocks, is_main: np.ndarray) -> bytes:
