@@ -81,7 +81,7 @@ def compare(root: Path, values: Mapping[str, Any], stage: str) -> int:
     Raises `UserError` for values that params.yaml could not have.
     """
     params = set_values(read_yaml(root / "params.yaml"), values)
-    check_params(params, " ".join(values))
+    check_params(params, "compare")
     key = hashlib.sha256(json.dumps(dict(values), sort_keys=True).encode()).hexdigest()[:12]
     trial = root / TRIALS / key
     trial.mkdir(parents=True, exist_ok=True)

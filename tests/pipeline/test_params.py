@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,8 @@ from pydantic import ValidationError
 
 from pipeline.filter.params import PII_KINDS, Decontamination, Licenses, Pii
 from pipeline.filter.pii.redact import KINDS
-from pipeline.frame.errors import ParamError
-from pipeline.params import check_params
+from pipeline.frame.errors import ParamError, UserError
+from pipeline.params import check_params, load_params
 from tests.conftest import ROOT, read_yaml
 
 
@@ -67,3 +68,57 @@ def test_a_renamed_setting_is_refused_with_its_new_name(section: str, old: str, 
         check_params(values)
     assert dotted in caught.value.what
     assert f"{dotted}: renamed: use {new}" in caught.value.do.split("; ")
+
+
+@pytest.mark.parametrize(
+    ("dotted", "wrong", "right"),
+    [
+        ("dedupe", "dedup", "dedupe"),
+        ("dedupe.ngram_words", "ngram_wrods", "ngram_words"),
+        ("filter.language.min_score", "min_scor", "min_score"),
+        ("filter.licenses", "lisences", "licenses"),
+        ("filter.zebra", "zebra", None),
+    ],
+)
+def test_a_misspelled_setting_is_refused_with_what_was_meant(dotted: str, wrong: str, right: str | None) -> None:
+    values = read_yaml(ROOT / "params.yaml")
+    *sections, name = dotted.split(".")
+    here = values
+    for section in sections:
+        here = here[section]
+    here[wrong] = here.pop(name, 1)
+    with pytest.raises(ParamError) as caught:
+        check_params(values)
+    do = f"did you mean {right}?" if right else "remove it or correct its spelling"
+    assert f"{'.'.join([*sections, wrong])}: unknown setting; {do}" in caught.value.do
+
+
+def test_a_misspelled_setting_of_a_source_is_refused_with_what_was_meant() -> None:
+    values = read_yaml(ROOT / "params.yaml")
+    values["download"]["sources"] = [{"kind": "text", "name": "books", "path": "data/raw", "licens": "MIT"}]
+    with pytest.raises(
+        ParamError, match=r"download\.sources\.0\.text\.licens: unknown setting; did you mean license\?"
+    ):
+        check_params(values)
+
+
+@pytest.mark.parametrize(
+    ("content", "found", "do"),
+    [
+        (b"", "None", "one NAME: VALUE per line"),
+        (b"[1]", "[1]", "one NAME: VALUE per line"),
+        (b"a: [1", "line 1", "fix the line that it names"),
+        (b"a: 1\na: 2", 'duplicate key "a"', "fix the line that it names"),
+        (b"a: \xff", "position 3", "save it as UTF-8"),
+        (None, "directory", "give a YAML file"),
+    ],
+)
+def test_a_file_without_settings_is_refused(tmp_path: Path, content: bytes | None, found: str, do: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load_params(path)
+    assert str(path) in caught.value.what
+    assert found in caught.value.found
+    assert "suppress" not in caught.value.found
+    assert do in caught.value.do
