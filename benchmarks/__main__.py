@@ -95,12 +95,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if named and n_failed else 0
 
 
+def check_name(text: str) -> str:
+    """Return the name of a benchmark. Raises ArgumentTypeError for one that does not exist."""
+    if text not in find_benchmarks():
+        raise argparse.ArgumentTypeError(f"no benchmark {text!r}: choose from {', '.join(find_benchmarks())}")
+    return text
+
+
+def describe_default(value: Any) -> str:
+    """Return what the help adds to the name of a benchmark: nothing for an option without a default."""
+    if isinstance(value, tuple):
+        value = ",".join(map(str, value))
+    return "" if value in (None, "") else f" (default: {value})"
+
+
 def make_parser(names: Sequence[str]) -> argparse.ArgumentParser:
     """Make a parser with the options of these benchmarks, or of all."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", nargs="*", choices=[[], *find_benchmarks()], metavar="NAME", help="see --list")
+    parser.add_argument("name", nargs="*", type=check_name, metavar="NAME", help="see --list")
     parser.add_argument("--list", action="store_true", help="print each benchmark with its claim, and exit")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results with machine, date and commit")
     options: dict[str, list[tuple[str, inspect.Parameter]]] = {}
@@ -115,7 +129,7 @@ def make_parser(names: Sequence[str]) -> argparse.ArgumentParser:
             type=PARSERS[annotation],
             default=argparse.SUPPRESS,
             metavar="A,B" if annotation.startswith("tuple") else annotation.partition(" ")[0].upper(),
-            help="default for " + ", ".join(f"{name}: {parameter.default}" for name, parameter in users),
+            help="for " + ", ".join(name + describe_default(parameter.default) for name, parameter in users),
         )
     return parser
 

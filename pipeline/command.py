@@ -42,7 +42,9 @@ def parse_command(argv: list[str]) -> tuple[ModuleType, argparse.Namespace, dict
     )
     names = list_input_names(module.run)
     for name in names:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True, metavar="PATH", help="input")
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=Path, required=True, metavar="PATH", help="input, as in dvc.yaml"
+        )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="output folder")
     parser.add_argument("--metrics", type=Path, required=True, metavar="FILE", help="JSON file for the metrics")
     parser.add_argument(

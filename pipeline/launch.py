@@ -54,8 +54,12 @@ def main(argv: list[str] | None = None) -> int:
         return _run_plan(argv[1:])
     at = next((index for index, word in enumerate(argv) if word in STAGES), None)
     if at is None:
+        is_asked = bool({"-h", "--help"} & set(argv))
         print(__doc__, file=sys.stderr)
-        return 0 if {"-h", "--help"} & set(argv) else USAGE
+        if not is_asked:
+            found = f"found: {shlex.join(argv)}" if argv else "nothing was given"
+            print(f"error: no stage is named\n  {found}\n  to do: give one of {', '.join(STAGES)}", file=sys.stderr)
+        return 0 if is_asked else USAGE
     try:
         return _launch(argv[:at], argv[at:])
     except UserError as error:

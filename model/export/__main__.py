@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m model.export", description="Export a model folder for other programs."
     )
-    kinds = parser.add_subparsers(dest="kind", required=True)
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="hf | gguf")
     folder = kinds.add_parser("hf", help="write a folder for transformers and vLLM")
     file = kinds.add_parser("gguf", help="write a file for llama.cpp and Ollama")
     for kind, what in ((folder, "FOLDER"), (file, "FILE")):

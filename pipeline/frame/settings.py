@@ -40,6 +40,11 @@ class Section(BaseModel):
 
 S = TypeVar("S", bound=Section)
 
+ADVICE = {  # by the type of a problem, where pydantic's message is for programmers
+    "missing": "missing; add it, as in docs/recipes",
+    "model_type": "give its settings, one NAME: VALUE per line",
+}
+
 
 def read_yaml(path: Path) -> Any:
     """Return the content of a YAML 1.2 file. Raises `UserError` for a file that is missing, unreadable or not YAML."""
@@ -88,10 +93,7 @@ def _describe_problem(
     ) or "params.yaml"
     plain = prefix + ".".join(part for part in detail["loc"] if isinstance(part, str))  # without indices of lists
     value = "(missing)" if detail["type"] == "missing" else repr(detail["input"])[:80]
-    do = {
-        "missing": "missing; add it, as in docs/recipes",
-        "model_type": "give its settings, one NAME: VALUE per line",
-    }.get(detail["type"], detail["msg"])
+    do: str = ADVICE.get(detail["type"]) or detail["msg"]
     if detail["type"] == "extra_forbidden" and plain in renamed:
         do = f"renamed: use {renamed[plain]}"
     elif detail["type"] == "extra_forbidden":

@@ -95,7 +95,9 @@ def _replay(args: argparse.Namespace) -> None:
 
 
 def _get_workspace(args: argparse.Namespace) -> DataSnapshot:
-    return DataSnapshot(WORKSPACE, find_stage_folders(args.dvc_file, args.data))
+    if args.dvc_file is not None and not args.dvc_file.exists():
+        raise UserError(f"{args.dvc_file}: no such file", "--dvc-file names it", "correct it, or leave --dvc-file out")
+    return DataSnapshot(WORKSPACE, find_stage_folders(args.dvc_file or Path("dvc.yaml"), args.data))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -112,9 +114,7 @@ def make_parser() -> argparse.ArgumentParser:
             metavar="FOLDER",
             help="a folder with one folder per stage (default: those in dvc.yaml)",
         )
-        command.add_argument(
-            "--dvc-file", type=Path, default=Path("dvc.yaml"), metavar="FILE", help="the graph (default: dvc.yaml)"
-        )
+        command.add_argument("--dvc-file", type=Path, metavar="FILE", help="the graph (default: dvc.yaml)")
         command.add_argument(
             "--takedowns",
             type=Path,

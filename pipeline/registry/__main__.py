@@ -67,7 +67,7 @@ def _pull(store: MlflowStore, args: argparse.Namespace) -> tuple[int, Outcome]:
 
 def _seal(store: MlflowStore, args: argparse.Namespace) -> tuple[int, Outcome]:
     digest = seal(store, args.version)
-    print(f"version {args.version} of {NAME} states its files now: SHA-256 {digest}", flush=True)
+    print(f"version {args.version} of {NAME} now records its files: SHA-256 {digest}", flush=True)
     return 0, {"version": args.version, "digest": digest}
 
 
@@ -115,7 +115,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--version", metavar="N", help="a version number instead of an alias")
     command.add_argument("--to", type=Path, metavar="FOLDER", help="default: var/champion")
-    command = add("seal", "state what the files of a version are that was published before versions did that")
+    command = add("seal", "record the SHA-256 of the files of a version that was published before versions recorded it")
     command.add_argument("--version", metavar="N", required=True, help="a version whose files nobody else could change")
     add("list", "list all versions, newest first")
     return parser

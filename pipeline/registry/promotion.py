@@ -169,8 +169,16 @@ def pull(store: Store, alias_or_version: str, to: Path | None) -> tuple[str, Pat
     aliases = store.read_aliases()
     number = alias_or_version if alias_or_version.isdigit() else aliases.get(alias_or_version)
     if number is None:
-        found = ", ".join(f"{alias} = {version}" for alias, version in aliases.items()) or "no aliases at all"
-        raise UserError(f"pull: no version is {alias_or_version}", found, "see `python -m pipeline.registry list`")
+        found = (
+            ", ".join(f"{alias} = {version}" for alias, version in aliases.items())
+            or "nothing is published or promoted yet"
+        )
+        do = (
+            "see `python -m pipeline.registry list`"
+            if aliases
+            else "run `make run`: it makes a version and promotes it"
+        )
+        raise UserError(f"pull: no version is {alias_or_version}", found, do)
     version = find_version(store, number)
     alias = next((alias for alias in ALIASES if aliases.get(alias) == number), "")
     about = {"name": NAME, "version": number, "alias": alias}

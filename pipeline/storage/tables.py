@@ -94,7 +94,14 @@ def list_shards(folder: Path, stem: str = "docs") -> list[Path]:
     """Return the shards of a folder in order. Raises `UserError` if there are none."""
     paths = sorted(folder.glob(f"{stem}-*.parquet"))
     if not paths:
-        raise UserError(f"{folder}: no {stem}-*.parquet files", "an empty or missing folder", "run the stage before it")
+        found = "an empty folder" if folder.is_dir() else "a file" if folder.exists() else "no such folder"
+        if folder.is_dir() and any(folder.iterdir()):
+            found = "other files"
+        raise UserError(
+            f"{folder}: no {stem}-*.parquet files",
+            found,
+            "name a folder that a stage wrote, or run the stage that writes it (`make run` runs all)",
+        )
     return paths
 
 

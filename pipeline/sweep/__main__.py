@@ -63,9 +63,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="parallel trials, which share the cores (default: 1)"
     )
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
-    parser.add_argument("--shards", type=Path, default=Path("data/shard"), metavar="FOLDER")
-    parser.add_argument("--tokenizer", type=Path, default=Path("data/train_tokenizer"), metavar="FOLDER")
+    parser.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="settings (default: params.yaml)"
+    )
+    for name, folder in (("shards", "data/shard"), ("tokenizer", "data/train_tokenizer")):
+        parser.add_argument(
+            f"--{name}", type=Path, default=Path(folder), metavar="FOLDER", help=f"input (default: {folder})"
+        )
     args = parser.parse_args(argv)
     if args.jobs < 1:
         parser.error("--jobs must be at least 1")

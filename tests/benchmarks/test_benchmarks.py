@@ -112,3 +112,22 @@ def test_a_missing_peer_is_an_error_only_where_the_benchmark_was_named(
 def test_a_checkout_that_does_not_exist_is_named(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--nanogpt", "nowhere"]) == 1
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_an_unknown_benchmark_is_a_usage_error_that_lists_all(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "find_benchmarks", lambda: {"first": Path(), "second": Path()})
+    monkeypatch.setattr(command, "load_benchmark", lambda _: lambda: None)
+    with pytest.raises(SystemExit):
+        main(["thrid"])
+    assert "no benchmark 'thrid': choose from first, second" in capsys.readouterr().err
+
+
+def test_the_help_shows_defaults_as_they_are_typed() -> None:
+    assert [command.describe_default(value) for value in (None, (), 3, (50, 500))] == [
+        "",
+        "",
+        " (default: 3)",
+        " (default: 50,500)",
+    ]

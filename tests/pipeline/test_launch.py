@@ -35,6 +35,22 @@ def test_missing_stage_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> N
     assert "torchrun" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [[], ["filtr"], ["--sharding", "full"], ["filtr", "--docs", "data/dedupe"]])
+def test_a_command_without_a_stage_names_what_was_given_and_all_stages(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    *_, what, found, do = capsys.readouterr().err.strip().splitlines()
+    assert what == "error: no stage is named"
+    assert " ".join(words) in found
+    assert all(stage in do for stage in STAGES)
+
+
+def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "error:" not in capsys.readouterr().err
+
+
 def test_invalid_number_of_processes_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIGPT_PROCESSES", "zero")
     with pytest.raises(UserError, match="MINIGPT_PROCESSES"):

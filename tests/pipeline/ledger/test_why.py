@@ -220,3 +220,10 @@ def test_the_folders_are_those_of_the_graph(tmp_path: Path) -> None:
 def test_the_text_stages_are_those_of_this_repository() -> None:
     assert tuple(find_stage_folders(ROOT / "dvc.yaml", None)) == list_text_stages()
     assert (list_text_stages()[0], list_text_stages()[-1]) == ("download", "shard")
+
+
+def test_a_graph_that_was_named_and_does_not_exist_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["why", "words", "--dvc-file", str(tmp_path / "nosuch.yaml")]) == 1
+    assert "nosuch.yaml: no such file" in capsys.readouterr().err

@@ -163,6 +163,12 @@ def test_rollback_works_once_and_the_gate_refuses_the_version_afterwards(store: 
     assert "rolled back" in verdict.reason
 
 
+def test_pull_before_the_first_run_names_the_command_that_makes_a_version(store: MemoryStore) -> None:
+    with pytest.raises(UserError, match="no version is champion") as caught:
+        pull(store, "champion", None)
+    assert "make run" in caught.value.do
+
+
 def test_pull_into_a_given_folder(store: MemoryStore, tmp_path: Path) -> None:
     advance(store, 1.5)
     advance(store, 1.6)

@@ -21,6 +21,7 @@ from pipeline.storage.tables import (
     ROW_GROUP,
     TableWriter,
     count_docs,
+    list_shards,
     read_batches,
     read_parquet_stream,
     read_rows_between,
@@ -135,3 +136,18 @@ def test_every_reader_names_a_broken_file(read: Callable[[Path], object], tmp_pa
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(UserError, match=r"docs-00000\.parquet: not a readable Parquet file"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("found", ["no such folder", "a file", "an empty folder", "other files"])
+def test_a_folder_without_documents_is_refused_with_what_is_there(tmp_path: Path, found: str) -> None:
+    folder = tmp_path / "docs"
+    if found == "a file":
+        folder.write_text("text")
+    elif found != "no such folder":
+        folder.mkdir()
+    if found == "other files":
+        (folder / "notes.txt").write_text("text")
+    with pytest.raises(UserError) as caught:
+        list_shards(folder)
+    assert caught.value.found == found
+    assert "make run" in caught.value.do
