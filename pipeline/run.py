@@ -19,7 +19,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
 
@@ -62,7 +62,9 @@ def run_stage(
     section = getattr(load_params(params_path), name)
     for flag, path in inputs.items():
         if not path.exists():
-            raise UserError(f"{name}: --{flag} is missing", f"no {path}", "run the stage that makes it (dvc repro)")
+            do = "run the stage that makes it (dvc repro), or correct the path"
+            raise UserError(f"{name}: --{flag} is missing", f"no {path}", do)
+    _check_out(name, out, [params_path, Path.cwd(), *inputs.values()])
     started = time.monotonic()
     start_timings()
     partial = out.with_name(f"{out.name}.{rank}.partial" if rank else f"{out.name}.partial")
@@ -97,10 +99,29 @@ def run_stage(
     return metrics
 
 
+def _check_out(name: str, out: Path, needed: Sequence[Path]) -> None:
+    """Raise `UserError` if a run would delete what it needs: its output folder replaces what was there before."""
+    if out.exists() and not out.is_dir():
+        raise UserError(
+            f"{name}: --out is no folder", f"a file: {out}", f"give a folder of its own, such as data/{name}"
+        )
+    for path in needed:
+        if path.resolve().is_relative_to(out.resolve()):
+            raise UserError(
+                f"{name}: --out would be replaced, and contains what is needed",
+                f"{path} is in {out}",
+                f"give a folder of its own, such as data/{name}",
+            )
+
+
 def _claim_folder(partial: Path, name: str) -> int:
     """Create or empty `partial` and return the descriptor that keeps it exclusive to this process while it is open: otherwise a
     second run would empty it while the first one writes. A killed process holds no lock, so its folder is taken over."""
-    partial.mkdir(parents=True, exist_ok=True)
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        do = "give an --out in a folder that you may write"
+        raise UserError(f"{name}: the output folder can't be made", f"{partial}: {error.strerror}", do) from error
     held = lock_folder(partial)
     if held is None:
         raise UserError(

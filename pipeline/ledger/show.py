@@ -122,9 +122,7 @@ def show_plan(plan: TakedownPlan, n_new: int, file: str, note: str) -> None:
     print(f"{file}: {n_new:,} new tombstones" + (f", {n_known:,} already present" if n_known else ""))
     print(f"documents of the present corpus that will be removed: {plan.documents.height:,}")
     if not plan.is_checked:
-        print(
-            "there is no corpus yet, so what matches nothing can't be told; `takedown --list` tells after the first run"
-        )
+        print("there is no corpus yet: whether these match a document is known after the first run (`takedown --list`)")
     if plan.unmatched:
         shown = ", ".join(stone.key for stone in plan.unmatched[:MAX_SHOWN])
         print(f"match nothing so far: {len(plan.unmatched):,}: {shown}" + " …" * (len(plan.unmatched) > MAX_SHOWN))

@@ -40,12 +40,12 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run_in_frame(run: object) -> Metrics:
+def run_in_frame(run: object, out: Path = Path("data/dedupe")) -> Metrics:
     return run_stage(
         make_stage(run),
         params_path=Path("params.yaml"),
         inputs={"docs": Path("in")},
-        out=Path("data/dedupe"),
+        out=out,
         metrics_path=Path("data/metrics/dedupe.json"),
     )
 
@@ -99,6 +99,22 @@ def test_a_full_disk_is_a_user_error(workspace: Path) -> None:
 
     with pytest.raises(UserError, match="disk is full"):
         run_in_frame(run)
+
+
+@pytest.mark.parametrize("out", [".", "..", "in", "in/..", "params.yaml", "in/file"])
+def test_an_output_folder_that_would_replace_what_is_needed_is_refused(out: str, workspace: Path) -> None:
+    def run(params: object, *, docs: Path, out: Path) -> Metrics:
+        raise AssertionError("must not start")
+
+    before = sorted(workspace.rglob("*"))
+    with pytest.raises(UserError, match="--out"):
+        run_in_frame(run, Path(out))
+    assert sorted(workspace.rglob("*")) == before
+
+
+def test_an_output_folder_that_can_not_be_made_is_a_user_error(workspace: Path) -> None:
+    with pytest.raises(UserError, match="can't be made"):
+        run_in_frame(lambda params, *, docs, out: {}, Path("in/file/below"))
 
 
 def test_a_second_run_of_a_stage_is_refused_while_the_first_works(workspace: Path) -> None:
