@@ -102,6 +102,14 @@ def check_name(text: str) -> str:
     return text
 
 
+def check_file(text: str) -> Path:
+    """Return the path of a new file. Raises ArgumentTypeError for one that can't be written after all the work."""
+    path = Path(text)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a file in an existing folder")
+    return path
+
+
 def describe_default(value: Any) -> str:
     """Return what the help adds to the name of a benchmark: nothing for an option without a default."""
     if isinstance(value, tuple):
@@ -116,7 +124,9 @@ def make_parser(names: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("name", nargs="*", type=check_name, metavar="NAME", help="see --list")
     parser.add_argument("--list", action="store_true", help="print each benchmark with its claim, and exit")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results with machine, date and commit")
+    parser.add_argument(
+        "--json", type=check_file, metavar="FILE", help="write the results with machine, date and commit"
+    )
     options: dict[str, list[tuple[str, inspect.Parameter]]] = {}
     for name in names or find_benchmarks():
         with contextlib.suppress(UserError):  # raised again, and reported, when the benchmark's turn comes

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -91,13 +92,24 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--tflops", type=float, help="bf16 peak of one device (default: depends on its kind; measured on a CPU)")
     add("--mfu", type=float, help=f"model FLOPs utilization (default: {GPU_MFU}; on a CPU {CPU_MFU})")
     add("--measure", action="store_true", help="measure the MFU on this CPU in a few steps of the recipe's model")
-    add("--price-per-hour", type=float, help="price per hour of one device, in any currency")
+    add("--price-per-hour", type=_parse_price, help="price per hour of one device, in any currency")
     for name in ("MINIGPT_SHARDING", "MINIGPT_ACTIVATION_CHECKPOINTING"):
         variable = BY_NAME[name]
         option = f"--{name.removeprefix('MINIGPT_').lower().replace('_', '-')}"
         add(option, choices=variable.choices, default=variable.default, help=f"as {name}: {variable.meaning}")
     add("--json", action="store_true", help="print one line of JSON")
     return parser
+
+
+def _parse_price(text: str) -> float:
+    """Parse a price. Raises: ArgumentTypeError for what is no number, or is negative or infinite."""
+    try:
+        price = float(text)
+    except ValueError:
+        price = math.nan
+    if not 0 <= price < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a price")
+    return price
 
 
 def _parse_positive(text: str) -> int:

@@ -41,7 +41,7 @@ class Section(BaseModel):
 S = TypeVar("S", bound=Section)
 
 ADVICE = {  # by the type of a problem, where pydantic's message is for programmers
-    "missing": "missing; add it, as in docs/recipes",
+    "missing": "missing; add it",
     "model_type": "give its settings, one NAME: VALUE per line",
 }
 

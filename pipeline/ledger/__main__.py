@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import date
 from pathlib import Path
 
 from polars.exceptions import ColumnNotFoundError, ComputeError
@@ -166,11 +167,24 @@ def _add_takedown(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--reason", default="", metavar="TEXT", help="kept in the file; quote no text of the document here"
     )
-    command.add_argument("--date", default="", help="the date of the request, if it is to be kept in the file")
+    command.add_argument(
+        "--date",
+        type=_check_date,
+        default="",
+        metavar="YYYY-MM-DD",
+        help="the date of the request, if it is to be kept in the file",
+    )
     command.add_argument(
         "--list", action="store_true", help="list what has been taken down, and the versions that had seen it"
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _check_date(text: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat() if text else ""
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-11-20") from None
 
 
 def _add_output(command: argparse.ArgumentParser) -> None:

@@ -131,3 +131,14 @@ def test_the_help_shows_defaults_as_they_are_typed() -> None:
         " (default: 3)",
         " (default: 50,500)",
     ]
+
+
+def test_a_file_that_can_not_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "find_benchmarks", lambda: {"first": Path()})
+    monkeypatch.setattr(command, "load_benchmark", lambda _: lambda: pytest.fail("must not run"))
+    for path in (tmp_path, tmp_path / "nosuch" / "x.json"):
+        with pytest.raises(SystemExit):
+            main(["first", "--json", str(path)])
+        assert "is not a file in an existing folder" in capsys.readouterr().err

@@ -111,3 +111,10 @@ def test_a_recipe_is_a_name_or_a_file(tmp_path: Path) -> None:
     assert find_recipe(str(ROOT / "params.yaml")) == ROOT / "params.yaml"
     with pytest.raises(UserError, match="smoke"):
         find_recipe(str(tmp_path / "nothing.yaml"))
+
+
+@pytest.mark.parametrize("price", ["-3", "nan", "inf", "cheap"])
+def test_a_price_that_is_none_is_a_usage_error(price: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["plan", "--recipe", "smoke", "--device", "h100", f"--price-per-hour={price}"])
+    assert f"{price!r} is not a price" in capsys.readouterr().err

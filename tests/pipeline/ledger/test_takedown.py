@@ -282,3 +282,13 @@ def test_why_explains_what_was_taken_down(
     (tmp_path / "takedowns.jsonl").write_text(takedown.render([make_tombstone("id", an_id(2), "asked too")]))
     assert main(["why", "Page 2", *asked]) == 0
     assert "pending" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "20.11.2026"])
+def test_a_date_that_is_none_is_a_usage_error(
+    data: DataSnapshot, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        ask(data, "--domain", "example.org", "--reason", "asked", "--date", text)
+    assert f"{text!r} is not a date" in capsys.readouterr().err
+    assert not (data.collected.parent.parent / "takedowns.jsonl").exists()
