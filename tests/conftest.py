@@ -86,6 +86,11 @@ def new_workspace(folder: Path, recipe: str = "smoke") -> Path:
     return folder
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their argument: compressed ones contain the time, and two workers would collect tests of different names."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def quiet_training() -> Iterator[None]:
     """Disable torch.compile: compiling costs more than these tiny runs, and the compiled path has tests of its own."""
