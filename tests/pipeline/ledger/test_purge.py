@@ -45,7 +45,7 @@ def read_guide_commands(title: str) -> str:
     """Return the commands of one section of the guide, verbatim."""
     guide = (ROOT / "docs/takedown.md").read_text(encoding="utf-8")
     section = guide.partition(f"## {title}")[2].partition("\n## ")[0]
-    found = re.search(r"```\n(.*?)```", section, re.DOTALL)
+    found = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
     assert found
     return found[1]
 
