@@ -21,7 +21,9 @@ BLOCK = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
 def read_edges(path: Path) -> list[tuple[str, str]]:
     """Return (writer, reader) for each stage that reads an output of another stage, in the order of the graph."""
     stages: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))["stages"]
-    writer = {out: name for name, stage in stages.items() for out in stage["outs"] if isinstance(out, str)}  # no metrics
+    writer = {
+        out: name for name, stage in stages.items() for out in stage["outs"] if isinstance(out, str)
+    }  # no metrics
     edges = {
         (writer[out], name)
         for name, stage in stages.items()
