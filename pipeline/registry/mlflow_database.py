@@ -83,9 +83,10 @@ def move_locations(path: Path, root: Path) -> None:
                 for table, column, rows in LOCATIONS:
                     if table in tables:
                         connection.execute(
-                            f"UPDATE {table} SET {column} = ?2 || substr({column}, length(?1) + 1) "
-                            f"WHERE {rows} AND substr({column}, 1, length(?1)) = ?1 AND substr({column}, 1, length(?2)) <> ?2",
-                            (before + "/", after + "/"),
+                            f"UPDATE {table} SET {column} = :new || substr({column}, length(:old) + 1) "
+                            f"WHERE {rows} AND substr({column}, 1, length(:old)) = :old "
+                            f"AND substr({column}, 1, length(:new)) <> :new",
+                            {"old": before + "/", "new": after + "/"},
                         )
 
 
