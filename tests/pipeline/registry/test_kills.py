@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -81,7 +82,7 @@ def test_a_killed_publication_is_cleaned_up_by_the_next_one(tmp_path: Path) -> N
     )
     assert output.count("killed") >= 3
     assert "version 1 of minigpt: published" in output
-    with sqlite3.connect(tmp_path / DATABASE) as database:
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as database, database:
         runs = database.execute("SELECT run_uuid, status FROM runs WHERE lifecycle_stage = 'active'").fetchall()
         models = database.execute("SELECT model_id FROM logged_models WHERE lifecycle_stage = 'active'").fetchall()
     (run,), (model,) = runs, models
@@ -94,7 +95,7 @@ def test_a_killed_publication_is_cleaned_up_by_the_next_one(tmp_path: Path) -> N
 
 def make_database(uri: str, _artifacts: str) -> None:
     """Create what the test needs of MLflow's database."""
-    with sqlite3.connect(uri.removeprefix("sqlite:///")) as database:
+    with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as database, database:
         database.execute("CREATE TABLE experiments (artifact_location TEXT)")
         database.execute("INSERT INTO experiments VALUES ('s3://bucket/minigpt')")
 
@@ -107,7 +108,7 @@ def test_a_database_that_was_never_finished_is_made_again(
 ) -> None:
     """As an earlier release left it after a kill."""
     (tmp_path / "var").mkdir()
-    with sqlite3.connect(tmp_path / DATABASE) as database:
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as database, database:
         for statement in tables:
             database.execute(statement)
     (tmp_path / DATABASE).touch()
@@ -146,7 +147,7 @@ def test_only_the_locations_of_this_workspace_are_moved(tmp_path: Path) -> None:
     """A bucket, a folder with a longer name and what is not stored by MLflow's schema of today stay as they are."""
     root = tmp_path / "new place"
     (root / "var").mkdir(parents=True)
-    with sqlite3.connect(root / DATABASE) as database:
+    with contextlib.closing(sqlite3.connect(root / DATABASE)) as database, database:
         for key, values in LOCATIONS.items():
             table, column = key.split(".")
             more = ", storage_location TEXT" if table == "model_versions" else ""
@@ -154,7 +155,7 @@ def test_only_the_locations_of_this_workspace_are_moved(tmp_path: Path) -> None:
             database.executemany(f"INSERT INTO {table} ({column}) VALUES (?)", [(value,) for value in values])
     for _ in range(2):  # the second time there is nothing to do
         prepare_database(root, make_database)
-        with sqlite3.connect(root / DATABASE) as database:
+        with contextlib.closing(sqlite3.connect(root / DATABASE)) as database, database:
             moved = {
                 key: [row[0] for row in database.execute(f"SELECT {key} FROM {key.split('.')[0]}")] for key in LOCATIONS
             }
@@ -169,10 +170,10 @@ def test_a_workspace_moved_into_a_folder_of_its_former_parent_is_moved_once(tmp_
     root = tmp_path / "a/b"
     (root / "var").mkdir(parents=True)
     locations = [f"file://{tmp_path}/a/var/mlartifacts", f"file://{tmp_path}/a/b/var/mlartifacts"]
-    with sqlite3.connect(root / DATABASE) as database:
+    with contextlib.closing(sqlite3.connect(root / DATABASE)) as database, database:
         database.execute("CREATE TABLE experiments (artifact_location TEXT)")
         database.executemany("INSERT INTO experiments VALUES (?)", [(location,) for location in locations])
     prepare_database(root, make_database)
-    with sqlite3.connect(root / DATABASE) as database:
+    with contextlib.closing(sqlite3.connect(root / DATABASE)) as database, database:
         rows = database.execute("SELECT artifact_location FROM experiments").fetchall()
     assert rows == [(f"file://{root}/var/mlartifacts",)] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -131,7 +132,7 @@ def test_a_forged_statement_is_refused(copy: Path) -> None:
 
 
 def test_an_earlier_version_is_sealed_before_it_is_pulled(copy: Path) -> None:
-    with sqlite3.connect(copy / DATABASE) as database:
+    with contextlib.closing(sqlite3.connect(copy / DATABASE)) as database, database:
         database.execute("DELETE FROM model_version_tags WHERE key = 'files_sha256'")
     shutil.rmtree(copy / "var/versions")
     refused = call(copy, "pull", code=1)
@@ -180,7 +181,8 @@ def test_a_moved_or_copied_workspace_uses_its_own_files(
     call(second, "seal", "--version", "1")  # writes artifacts
     assert json.loads((second / "other/model/config.json").read_text())["answer"] == "first"
     assert (read_all(first) if first.exists() else {}) == before
-    dump = "\n".join(sqlite3.connect(second / DATABASE).iterdump())
+    with contextlib.closing(sqlite3.connect(second / DATABASE)) as database:
+        dump = "\n".join(database.iterdump())
     for original in (first, published.root):
         assert f"{original}/" not in dump.replace(f"{second}/", "").replace("%20", " ")
         assert f"{original.as_uri()}/" not in dump.replace(f"{second.as_uri()}/", "")
