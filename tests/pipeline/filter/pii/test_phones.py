@@ -11,6 +11,7 @@ from pipeline.filter.pii.phones import PHONE_REGIONS
 from pipeline.filter.pii.redact import Options, redact
 from pipeline.filter.steps import make_pii_step
 from pipeline.frame.errors import UserError
+from tests.pipeline.filter.pii.marked import split_marked
 
 
 def redact_one(text: str, regions: tuple[str, ...] = PHONE_REGIONS) -> str:
@@ -37,8 +38,7 @@ MARKED = (
 
 @pytest.mark.parametrize("marked", MARKED)
 def test_numbers_with_evidence_are_replaced(marked: str) -> None:
-    text = marked.replace("{", "").replace("}", "")
-    expected = "".join(part if not at % 2 else "<PHONE>" for at, part in enumerate(marked.replace("}", "{").split("{")))
+    text, expected = split_marked(marked, "<PHONE>")
     assert redact_one(text) == expected
 
 
