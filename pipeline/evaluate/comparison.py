@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.skills import SKILLS
+from pipeline.storage.lines import read_json_list
 
 SUMMARY = "summary.json"
 COMPARED = ("bpb", "chat_bpb", *(skill.metric for skill in SKILLS))
@@ -32,6 +33,5 @@ def write_comparison(metrics: Mapping[str, float], folders: Mapping[str, Path], 
 
 def format_curve(path: Path, metric: str) -> str:
     """Return the steps of a history that have this metric, as CSV; without a history, the header alone."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    rows = [row for row in map(json.loads, lines) if metric in row]
+    rows = [row for _, row in read_json_list(path) if metric in row] if path.exists() else []
     return "".join([f"step,{metric}\n", *(f"{row['step']},{row[metric]!r}\n" for row in rows)])

@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 from pipeline.frame.errors import UserError
 from pipeline.frame.provenance import read_flat_params, read_git_state
 from pipeline.frame.timings import TIMINGS, read_timings
+from pipeline.storage.lines import read_json_list
 
 METRICS = Path("data/metrics")
 VERSION_OUTS = ("data/sft", "data/index", "data/evaluate", "data/metrics/evaluate.json")  # what a version consists of
@@ -159,10 +160,9 @@ def read_curve(path: Path, stage: str) -> list[Point]:
     """Return every finite number of a training history with its step; empty if there is no such file."""
     if not path.exists():
         return []
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     return [
         Point(f"{stage}/{name}", int(row["step"]), float(value))
-        for row in rows
+        for _, row in read_json_list(path)
         for name, value in row.items()
         if name != "step" and isinstance(value, int | float) and math.isfinite(value)
     ]

@@ -246,6 +246,14 @@ def test_facts_are_read_back_and_missing_ones_are_left_out(tmp_path: Path) -> No
     parse_page(CHAMPION, facts)
 
 
+def test_samples_may_contain_what_other_readers_take_for_a_line_break(tmp_path: Path) -> None:
+    finish_pipeline(tmp_path)
+    samples = [{"text": "a\u2028b\x85c\x0bd"}, {"text": ""}]
+    lines = "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)  # as evaluate writes them
+    (tmp_path / "data/evaluate/samples.jsonl").write_text(lines, encoding="utf-8")
+    assert read_facts(tmp_path).samples == samples
+
+
 def finish_pipeline(root: Path) -> None:
     """Write the files of a finished pipeline that the report needs."""
     for name in ("metrics", "sft", "evaluate"):
