@@ -18,7 +18,6 @@ from pipeline.params import STAGES
 from pipeline.report.charts import format_number
 from pipeline.report.labels import SIZES
 from pipeline.skills import SKILLS
-from pipeline.storage.lines import read_json_list
 
 Metrics = Mapping[str, float]
 TECHNICAL_COUNTS = ("tokens", "joined", "named_heldout", "too_long")  # `n_train_…` that are no kinds of conversations
@@ -78,7 +77,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    return [row for _, row in read_json_list(path)] if path.exists() else []
+    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []  # splitlines also cuts at U+2028
+    return [json.loads(line) for line in lines if line.strip()]
 
 
 class HeadlineRow(NamedTuple):
