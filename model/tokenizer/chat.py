@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 JSON = Any  # a value that the json module reads and writes
 ROLES = ("system", "user", "assistant", "tool")
-PARAMETERS = {"calculator": "expression", "search_docs": "query"}  # the name of each tool's one string argument
+PARAMETERS = {  # the name of each tool's one string argument
+    "calculate_date": "expression",
+    "calculator": "expression",
+    "convert_units": "conversion",
+    "search_docs": "query",
+}
 DEFAULT_PARAMETER = "argument"  # for tools that are not declared above
 _CALL = re.compile(r'\s*([A-Za-z_][A-Za-z0-9_]*)\((".*")\)\s*', re.DOTALL)
 
