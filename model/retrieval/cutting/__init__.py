@@ -1,0 +1,1 @@
+"""Cut documents into sections: docstrings at their fields, prose at headings and paragraphs."""
