@@ -85,10 +85,56 @@ def test_numbers_have_twelve_correct_digits_and_no_trailing_zeros(number: Fracti
         ("  3\t", "3"),
         ("+5.", "5"),
         ("1e-20", "1e-20"),
+        ("007", "7"),
     ],
 )
 def test_results_are_formatted_plainly(text: str, answer: str) -> None:
     assert calculate(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("2^10", "1024"),
+        ("2 ^ 3 ^ 2", "512"),
+        ("5²", "25"),
+        ("sqrt(144)", "12"),
+        ("√2", "1.41421356237"),
+        ("SQRT(0.25)", "0.5"),
+        ("cbrt(-27)", "-3"),
+        ("5!", "120"),
+        ("factorial(5) / 2", "60"),
+        ("abs(-3)", "3"),
+        ("3 × 4 ÷ 2 − 1", "5"),
+        ("1,234,567 + 1", "1234568"),
+        ("15% of 80", "12"),
+        ("1/4 of 20", "5"),
+        ("80 + 15%", "92"),
+        ("200 - 10%", "180"),
+        ("20% + 30%", "0.5"),
+        ("50%", "0.5"),
+        ("50% * 20", "10"),
+        ("10% - 3", "-2.9"),
+        ("10 % -3", "-2"),
+        ("17%5", "2"),
+    ],
+)
+def test_what_people_type(text: str, answer: str) -> None:
+    assert calculate(text) == answer
+
+
+@given(st.integers(0, 10**12), st.integers(1, 10**12), st.integers(1, 9))
+def test_rational_roots_are_exact(numerator: int, denominator: int, degree: int) -> None:
+    root = Fraction(numerator, denominator)
+    power = root**degree
+    assert calculate(f"({power}) ^ (1/{degree})") == format_number(root)
+    if degree == 2:
+        assert calculate(f"sqrt({power})") == format_number(root)
+
+
+def test_a_sum_may_be_long() -> None:
+    numbers = range(1, 160)
+    assert calculate(" + ".join(map(str, numbers))) == str(sum(numbers))
 
 
 @pytest.mark.parametrize(
@@ -107,6 +153,11 @@ def test_results_are_formatted_plainly(text: str, answer: str) -> None:
         "9" * 199,
         "1+" * 500_000 + "1",
         "2**(1/3)**-9999",
+        "9999999!",
+        "69!!",
+        "300!" + "*300!" * 150,
+        "(10**500)**(1/997)**-1",
+        "√" * 900 + "2",
         "0.0000001**0.5**-99",
     ],
 )
@@ -124,12 +175,10 @@ def test_expressions_that_explode_are_refused_quickly(expression: str) -> None:
         "__import__('os').system('true')",
         "().__class__",
         "1 .real",
-        "abs(1)",
         "x",
         "e",
         "1j",
         "0x10",
-        "007",
         "1 if 1 else 2",
         "1 < 2",
         "1, 2",
@@ -140,9 +189,7 @@ def test_expressions_that_explode_are_refused_quickly(expression: str) -> None:
         "* 2",
         "1 2",
         "lambda: 1",
-        "1\n+2",
         "1;2",
-        "2^3",
         "~1",
         "1 << 99",
         "1 @ 2",
@@ -152,13 +199,24 @@ def test_expressions_that_explode_are_refused_quickly(expression: str) -> None:
         "١+١",
         "(-8) ** (1/3)",
         "1__0",
+        "abs",
+        "abs 1 2",
+        "sqrt()",
+        "sqrt(-1)",
+        "sqrt(1, 2)",
+        "exec(1)",
+        "2.5!",
+        "(-1)!",
+        "3 of 4",
+        "2(3)",
+        "1,23",
     ],
 )
 def test_anything_else_is_an_error_text(text: str) -> None:
     assert calculate(text).startswith("error: ")
 
 
-@given(st.text() | st.text("0123456789+-*/%().eE_ ", max_size=60))
+@given(st.text() | st.text("0123456789+-*/%().eE_ !^√sqrtof,²", max_size=60))
 def test_any_text_gives_a_short_number_or_an_error(text: str) -> None:
     started_at = time.perf_counter()
     answer = calculate(text)
