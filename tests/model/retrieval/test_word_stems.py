@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.retrieval.words import MAX_WORD_CHARS, STOP_WORDS, split_content_words, split_texts, split_words
+from model.retrieval.word_stems import MAX_WORD_CHARS, STOP_WORDS, split_content_words, split_texts, split_words
 
 TEXTS = st.lists(st.text(st.characters(), max_size=60), max_size=8)  # with surrogates and control characters
 
