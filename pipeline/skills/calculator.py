@@ -1,12 +1,14 @@
 """Skills: hand a calculation in words or digits to the calculator, exact to the character; report its result, every digit.
 
-In: a random generator. Out: an expression in many wordings → a call of the calculator → its result in a sentence.
+In: a random generator. Out: an expression in many wordings → a call of the calculator → its result in a sentence. Sums,
+products and their chains, powers (`2 ^ 10`), roots (`sqrt(144)`), percentages (`15% of 80`, `80 + 15%`), factorials, remainders.
 Results are exact fractions, formatted as the calculator formats them: whole numbers in full, others with twelve significant
 digits. Wordings in tuples whose names start with NEW are reserved for evaluation.
 """
 
 from __future__ import annotations
 
+import math
 from decimal import Context, Decimal
 from fractions import Fraction
 from random import Random
@@ -23,11 +25,26 @@ WORDINGS = (
     "Evaluate {e}.", "evaluate {e}", "Solve {e}.", "Please calculate {e}.", "Can you compute {e}?",
     "Could you calculate {e} for me?", "Tell me what {e} is.", "What does {e} give?", "What do I get for {e}?",
     "I need the value of {e}.", "Give me the result of {e}.", "And {e}?", "What about {e}?", "Hi, what is {e}?",
-    "Hello, can you calculate {e}?", "quick: {e}", "Do you know what {e} is?",
+    "Hello, can you calculate {e}?", "quick: {e}", "Do you know what {e} is?", "now {e}", "ok and {e}?",
+    "How do I calculate {e}?", "value of {e}", "Add it up: {e}", "whats {e}", "can u do {e}", "{e} please",
+    "Was ist {e}?", "Wie viel ist {e}?", "Berechne {e}.", "Combien font {e} ?", "¿Cuánto es {e}?", "Quanto fa {e}?",
 )
 NEW_WORDINGS = (
-    "What is the result of {e}?", "Could you work out {e}?", "please compute {e}", "Find {e}.",
+    "What is the result of {e}?", "Could you work out {e}?", "please compute {e}", "Find {e}.", "how much would {e} be",
 )
+POWERS = (
+    "{a}^{b}", "{a} ^ {b}", "{a}**{b}", "{a} ** {b}", "{a} to the power of {b}", "{a} to the power {b}", "{a} raised to {b}",
+    "{a} to the {b}th power", "{a} raised to the power of {b}",
+)
+SQUARES = ("{a} squared", "the square of {a}", "{a}²", "{a} to the power of 2", "{a}^2")
+CUBES = ("{a} cubed", "the cube of {a}", "{a}³", "{a} to the third power", "{a}^3")
+SQUARE_ROOTS = ("the square root of {a}", "square root of {a}", "sqrt({a})", "sqrt {a}", "√{a}", "the root of {a}", "sqrt of {a}")
+CUBE_ROOTS = ("the cube root of {a}", "cube root of {a}", "cbrt({a})", "the third root of {a}")
+SHARES = ("{a}% of {b}", "{a} % of {b}", "{a} percent of {b}", "{a} per cent of {b}")
+RISES = ("{b} plus {a}%", "{b} + {a}%", "{b} increased by {a}%", "{b} with {a}% added", "{b} plus {a} percent")
+CUTS = ("{b} minus {a}%", "{b} - {a}%", "{b} reduced by {a}%", "{b} less {a} percent", "{b} with {a}% off")
+FACTORIALS = ("{a}!", "{a} factorial", "the factorial of {a}", "factorial of {a}")
+REMAINDERS = ("{a} mod {b}", "{a} % {b}", "the remainder of {a} divided by {b}", "{a} modulo {b}")
 # fmt: on
 # "×" and "÷" are listed twice: they are bytes of their own, and seen too rarely they were half of all mistakes.
 SPELLED = {
@@ -43,6 +60,11 @@ STORIES = (
     ("{a} coins are shared by {b} people. How many does each get?", "/"),
     ("One ticket costs {a}. What do {b} tickets cost?", "*"),
     ("I had {a} and spent {b}. What is left?", "-"),
+    ("A pack has {a} screws. How many screws are in {b} packs?", "*"),
+    ("{a} kids share {b} rooms. How many per room?", "/"),
+    ("We drove {a} km on Monday and {b} km on Tuesday. How far in all?", "+"),
+    ("I read {a} pages a day. How many pages is that in {b} days?", "*"),
+    ("Of {a} tickets {b} are sold. How many remain?", "-"),
 )
 
 
@@ -105,11 +127,13 @@ def _make_question(rng: Random, is_new: bool) -> tuple[Calculation, str]:
 
 def _make_any(rng: Random) -> Calculation:
     chance = rng.random()
-    if chance < 0.2:
+    if chance < 0.15:
         return _make_spelled(rng)
-    if chance < 0.26:
+    if chance < 0.25:
         return _make_percentage(rng)
-    return _make_chain(rng, 1 if chance < 0.7 else 2 if chance < 0.92 else 3)
+    if chance < 0.45:
+        return _make_power(rng)
+    return _make_chain(rng, 1 if chance < 0.72 else 2 if chance < 0.88 else 3 if chance < 0.95 else rng.randint(4, 7))
 
 
 def draw_number(rng: Random) -> str:
@@ -172,11 +196,48 @@ def _make_spelled(rng: Random) -> Calculation:
 
 
 def _make_percentage(rng: Random) -> Calculation:
-    """Return `15% of 80` → `15 / 100 * 80`."""
+    """Return `15% of 80`, `80 + 15%` or `80 - 15%`: a percentage that is added is one of the number before it."""
     a, b = str(rng.randint(1, 99)), draw_number(rng)
-    typed = rng.choice(("{a}% of {b}", "{a} % of {b}", "{a} percent of {b}")).format(a=a, b=b)
-    parts = [a, "/", "100", "*", b]
-    return Calculation(" ".join(parts), calculate(parts), typed)
+    if rng.random() < 0.1:
+        a += rng.choice((".5", ".25"))
+    share, whole = Fraction(a) / 100, Fraction(b)
+    sort = rng.choice(("of", "of", "+", "-"))
+    expression = f"{a}% of {b}" if sort == "of" else f"{b} {sort} {a}%"
+    value = {"of": share * whole, "+": whole * (1 + share), "-": whole * (1 - share)}[sort]
+    typed = rng.choice({"of": SHARES, "+": RISES, "-": CUTS}[sort]).format(a=a, b=b)
+    return Calculation(expression, value, typed)
+
+
+def _make_power(rng: Random) -> Calculation:
+    """Return a power, a root, a factorial or a remainder."""
+    sort = rng.choice(("power", "square", "cube", "sqrt", "sqrt", "cbrt", "factorial", "remainder"))
+    a, b = rng.randint(2, 99), rng.randint(2, 12)
+    match sort:
+        case "power":
+            return Calculation(f"{a} ^ {b}", Fraction(a**b), rng.choice(POWERS).format(a=a, b=b))
+        case "square":
+            a = rng.randint(2, 999)
+            return Calculation(f"{a} ^ 2", Fraction(a**2), rng.choice(SQUARES).format(a=a))
+        case "cube":
+            return Calculation(f"{a} ^ 3", Fraction(a**3), rng.choice(CUBES).format(a=a))
+        case "sqrt":
+            square = a * a if rng.random() < 0.5 else rng.randint(2, 9999)
+            return Calculation(f"sqrt({square})", take_root(square, 2), rng.choice(SQUARE_ROOTS).format(a=square))
+        case "cbrt":
+            cube = b**3 if rng.random() < 0.5 else rng.randint(2, 9999)
+            return Calculation(f"cbrt({cube})", take_root(cube, 3), rng.choice(CUBE_ROOTS).format(a=cube))
+        case "factorial":
+            n = rng.randint(2, 20)
+            return Calculation(f"{n}!", Fraction(math.factorial(n)), rng.choice(FACTORIALS).format(a=n))
+        case _:
+            a = rng.randint(2, 9999)
+            return Calculation(f"{a} % {b}", Fraction(a % b), rng.choice(REMAINDERS).format(a=a, b=b))
+
+
+def take_root(value: int, degree: int) -> Fraction:
+    """Return the root as the calculator does: exact if it is whole, else a float's 15 digits."""
+    root = round(value ** (1 / degree))
+    return Fraction(root) if root**degree == value else Fraction(f"{float(value) ** float(Fraction(1, degree)):.15g}")
 
 
 def _make_story(rng: Random) -> tuple[Calculation, str]:
