@@ -15,13 +15,17 @@ from pathlib import Path
 
 from assistant.knowledge.lexical import Passages
 from assistant.tools.arithmetic import calculate
+from assistant.tools.dates import calculate_date
+from assistant.tools.units import convert_units
 
 MAX_RESULT_CHARS = 8_000
 
 Tool = Callable[[str], str]
 
 TOOLS: dict[str, Tool] = {
+    "calculate_date": calculate_date,
     "calculator": calculate,
+    "convert_units": convert_units,
 }
 
 
