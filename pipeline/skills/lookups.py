@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from itertools import cycle
 from random import Random
 
+from model.grounding.answers import NOTHING_FOUND
 from model.tokenizer.chat import Message, ToolCall
 from pipeline.skills.neighbors import is_quotable
 from pipeline.skills.skill import Example, Material
 from pipeline.skills.wordings import Asked
 from pipeline.text.passage import Passage
 
-NOTHING_FOUND = "No passage found."  # the result of search_docs in that case
 GIVEN_FRAC = 0.15  # the text comes with the question, no search is needed
 TRIES = 8  # attempts per example: one that can't be made from one passage is tried with the next
 # fmt: off

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from random import Random
 
-from pipeline.skills.wordings import is_about
+from model.grounding.matching import is_about
 from pipeline.text.passage import Passage
 
 MAX_SENTENCE_CHARS = 160

@@ -8,51 +8,20 @@ passages as near as a search could return: of the same module, with the same las
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from random import Random
-from typing import NamedTuple
 
+from model.grounding.answers import format_abstention, format_quote, is_abstention, parse_quote
+from model.grounding.matching import is_about
 from model.tokenizer.chat import Message
 from pipeline.skills.lookups import contains_name, format_passages, make_from_passages, make_turns
 from pipeline.skills.skill import Example, Item, Maker, Material, Skill
-from pipeline.skills.wordings import ask_about, ask_name, is_about
+from pipeline.skills.wordings import ask_about, ask_name
 from pipeline.text.passage import Passage
 
 ALONE_FRAC = 0.2  # the search returned one passage only
 NOTHING_FRAC = 0.08  # of the abstentions: the search returned nothing at all
 INVENTED_FRAC = 0.35  # of the abstentions: no such name exists
-_ABSTENTION = "the documentation I found does not say."
-_QUOTE = re.compile(r'(?P<asked>[^"]*): "(?P<sentence>.*)" \[(?P<title>[^\[\]]*)\]', re.DOTALL)
-
-
-class Quote(NamedTuple):
-    """The parts of an answer that quotes."""
-
-    asked: str
-    sentence: str
-    title: str
-
-
-def format_quote(asked: str, sentence: str, title: str) -> str:
-    """Return the answer that quotes `sentence` of the passage `title`."""
-    return f'{asked}: "{sentence}" [{title}]'
-
-
-def parse_quote(text: str) -> Quote | None:
-    """Return the parts of an answer that quotes; None if it has another form."""
-    match = _QUOTE.fullmatch(text.strip())
-    return Quote(match["asked"], match["sentence"], match["title"]) if match else None
-
-
-def format_abstention(asked: str = "") -> str:
-    """Return the answer that abstains; without a name for a question in words."""
-    return f"{asked}: {_ABSTENTION}" if asked else "T" + _ABSTENTION[1:]
-
-
-def is_abstention(text: str, asked: str) -> bool:
-    """Return whether an answer abstains about this name and quotes nothing."""
-    return _ABSTENTION[1:] in text and asked in text and parse_quote(text) is None
 
 
 def make_quote(passage: Passage, material: Material, rng: Random, is_new: bool = False) -> Example:
@@ -94,7 +63,7 @@ def make_abstention(passage: Passage, material: Material, rng: Random, is_new: b
 
 def _quotes_exactly(item: Item, reply: Message) -> bool:
     quoted = parse_quote(reply.text)
-    return quoted is not None and (quoted.sentence, quoted.title) == (item.expected["quote"], item.expected["source"])
+    return quoted is not None and (quoted.text, quoted.title) == (item.expected["quote"], item.expected["source"])
 
 
 def _abstains(item: Item, reply: Message) -> bool:

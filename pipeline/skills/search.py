@@ -11,9 +11,9 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from model.grounding.answers import format_abstention, format_quote
 from model.tokenizer.chat import call_to_json
 from pipeline.skills.lookups import make_from_passages, make_search_call, make_search_turns, make_turns
-from pipeline.skills.quote import format_abstention, format_quote
 from pipeline.skills.skill import Example, Maker, Material, Skill, cut_before_result, has_expected_call
 from pipeline.skills.wordings import Asked, ask_about
 from pipeline.text.passage import Passage

@@ -10,6 +10,7 @@ import re
 from random import Random
 from typing import NamedTuple
 
+from model.grounding.matching import ALIASES
 from pipeline.text.passage import Passage
 
 # fmt: off
@@ -50,19 +51,6 @@ NEW_TITLE = (
     "What is the beginning of {x}?", "Please quote {x}.", "Could you look up {x}?",
 )
 # fmt: on
-ALIASES = {
-    "numpy": "np",
-    "pandas": "pd",
-    "polars": "pl",
-    "networkx": "nx",
-    "sympy": "sp",
-    "sqlalchemy": "sa",
-    "pyarrow": "pa",
-    "matplotlib.pyplot": "plt",
-    "torch.nn.functional": "F",
-    "tkinter": "tk",
-    "matplotlib": "mpl",
-}
 _DISTINCTIVE = re.compile(r"\w*(_|[a-z][A-Z])\w*")
 
 
@@ -108,11 +96,3 @@ def shorten_name(title: str, rng: Random) -> str:
     if 0.2 <= chance < 0.26 and len(parts) > 1 and _DISTINCTIVE.fullmatch(parts[-1]):
         return parts[-1]
     return title
-
-
-def is_about(title: str, name: str) -> bool:
-    """Return whether a passage with this title answers a question about `name`."""
-    if title == name or title.endswith("." + name):
-        return True
-    head, _, tail = name.partition(".")
-    return bool(tail) and any(alias == head and title == f"{module}.{tail}" for module, alias in ALIASES.items())

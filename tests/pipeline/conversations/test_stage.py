@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from model.grounding.answers import NOTHING_FOUND, is_abstention, parse_quote
+from model.grounding.matching import is_about
 from model.tokenizer.chat import messages_from_json, render
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.conversations.params import Conversations
@@ -17,11 +19,8 @@ from pipeline.conversations.stage import make_token_counter, read_seeds, run
 from pipeline.frame.errors import UserError
 from pipeline.index.params import Index
 from pipeline.index.stage import run as make_index
-from pipeline.skills.lookups import NOTHING_FOUND
-from pipeline.skills.quote import is_abstention, parse_quote
 from pipeline.skills.refusal import is_refusal
 from pipeline.skills.skill import Example
-from pipeline.skills.wordings import is_about
 from pipeline.storage.tables import PASSAGES, read_table, write_table
 from tests.conftest import ROOT
 from tests.pipeline.symbols import Corpus, write_book_corpus, write_corpus, write_package_corpus
@@ -124,7 +123,7 @@ def test_every_quote_is_a_part_of_its_context_and_names_the_first_passage_that_a
             continue
         n_quotes += 1
         lines = dict(line[1:].split("] ", 1) for line in context.splitlines())
-        assert quoted.sentence in lines[quoted.title]
+        assert quoted.text in lines[quoted.title]
         if quoted.asked == asked:  # a name; a question in words is answered by its title
             assert next(title for title in lines if is_about(title, asked)) == quoted.title
     assert n_quotes > 50
@@ -200,7 +199,7 @@ def test_a_corpus_of_plain_text_gives_every_kind(tmp_path: Path) -> None:
     assert {row["kind"] for row in train} >= {"quote", "abstain", "search", "calculator", "identity"}
     for _, context, answer in list_answers(train):
         quoted = parse_quote(answer)
-        assert quoted is None or quoted.sentence in context
+        assert quoted is None or quoted.text in context
 
 
 def test_few_heldout_documents_limit_the_skills_that_need_passages(tmp_path: Path) -> None:

@@ -8,20 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.grounding.answers import format_abstention, format_quote, is_abstention, parse_quote
+from model.grounding.matching import is_about
 from pipeline.skills.lookups import contains_name
 from pipeline.skills.neighbors import PassageIndex, is_quotable
-from pipeline.skills.quote import (
-    format_abstention,
-    format_quote,
-    is_abstention,
-    make_abstention,
-    make_quote,
-    parse_quote,
-)
+from pipeline.skills.quote import make_abstention, make_quote
 from pipeline.skills.refusal import is_refusal
 from pipeline.skills.search import extract_task
 from pipeline.skills.skill import Material
-from pipeline.skills.wordings import SYMBOL, ask_name, is_about, shorten_name
+from pipeline.skills.wordings import SYMBOL, ask_name, shorten_name
 from pipeline.text.passage import Passage
 
 NAME = st.from_regex(r"[a-z_]{1,8}(\.[a-z_]{1,8}){0,3}", fullmatch=True)

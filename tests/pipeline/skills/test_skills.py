@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from model.grounding.answers import format_abstention, format_quote
 from model.tokenizer.chat import Message, ToolCall, call_from_json
 from pipeline.conversations.params import Conversations
 from pipeline.conversations.stage import count_examples
@@ -14,7 +15,7 @@ from pipeline.skills import MAKERS, SEED_KINDS, SKILLS
 from pipeline.skills.calculator import CALCULATOR
 from pipeline.skills.identity import IDENTITY
 from pipeline.skills.neighbors import PassageIndex
-from pipeline.skills.quote import ABSTENTION, QUOTE, format_abstention, format_quote
+from pipeline.skills.quote import ABSTENTION, QUOTE
 from pipeline.skills.refusal import REFUSAL, REFUSAL_NOT_OVERDONE
 from pipeline.skills.skill import Example, Item, Maker, Material, Skill
 from pipeline.skills.tool_choice import TOOL_CHOICE
