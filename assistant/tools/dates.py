@@ -58,7 +58,7 @@ def _calculate(text: str, today: date) -> str:
         day, rest = _read_date(match[1], today)
         return f"{match[1]} is a {_name_weekday(_apply_steps(day, rest))}"
     day, rest = _read_date(text, today)
-    if re.match(r" ?[-–] ?(?!\d+ ?[dwmy])\S", rest, re.IGNORECASE):
+    if rest.lstrip().startswith(("-", "–")) and not _STEP.match(rest):
         other, left_over = _read_date(rest.lstrip(" -–"), today)
         if left_over:
             raise _RefusedError(f"{left_over.strip()[:40]!r} can't be read here; write {FORMS}")

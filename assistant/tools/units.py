@@ -43,14 +43,14 @@ _FACTOR = re.compile(
 _NAME = re.compile(r"[^\W\d_]+(?:[ -][^\W\d_]+){0,3}")
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
 _NAMES = {  # what Pint does not know, or reads as something rarer (kilos: kiloseconds); exact case first, then lower case
-    "deg c": "degC", "deg f": "degF", "degree c": "degC", "degree f": "degF", "degrees c": "degC", "degrees f": "degF",
-    "degree celsius": "degC", "degrees celsius": "degC", "degree fahrenheit": "degF", "degrees fahrenheit": "degF",
-    "degrees kelvin": "kelvin", "centigrade": "degC", "kilo": "kilogram", "kilos": "kilogram", "kmh": "kph", "kmph": "kph",
+    "kilo": "kilogram", "kilos": "kilogram", "kmh": "kph", "kmph": "kph",
     "fl oz": "fluid_ounce", "kb": "kilobyte", "mb": "megabyte", "gb": "gigabyte", "tb": "terabyte", "Mb": "megabit",
     "Gb": "gigabit", "mbps": "megabit/second", "gbps": "gigabit/second", "btu": "BTU", "kwh": "kWh", "AU": "astronomical_unit",
     "sqft": "foot**2", "sqm": "meter**2", "mpg": "mile/gallon", "light years": "light_year",
 }  # fmt: skip
-_TEMPERATURES = {"C": "degC", "F": "degF", "K": "kelvin", "c": "degC", "f": "degF", "k": "kelvin"}
+_TEMPERATURE = re.compile(
+    r"(?:°|deg(?:ree)?s?)? ?(?:(c)(?:elsius|entigrade)?|(f)(?:ahrenheit)?|(k)(?:elvins?)?)", re.IGNORECASE
+)
 
 
 class _RefusedError(ValueError):
@@ -73,9 +73,11 @@ def _convert(conversion: str) -> str:
     source, target = _split(conversion)
     amounts = _split_amounts(source)
     goal_name = target
-    if target in _TEMPERATURES and all(unit in _TEMPERATURES for _, unit in amounts):  # else C is coulomb, F farad
-        amounts = [(number, _TEMPERATURES[unit]) for number, unit in amounts]
-        goal_name = _TEMPERATURES[target]
+    if all(
+        _TEMPERATURE.fullmatch(name) for name in (target, *(unit for _, unit in amounts))
+    ):  # else C is coulomb, F farad
+        amounts = [(number, _name_temperature(unit)) for number, unit in amounts]
+        goal_name = _name_temperature(target)
     goal = _resolve(goal_name, Fraction(1))
     total = _resolve(amounts[0][1], amounts[0][0])
     for number, unit in amounts[1:]:
@@ -87,6 +89,11 @@ def _convert(conversion: str) -> str:
         total = 1 / total  # a consumption: distance per volume, or volume per distance
     result = Fraction(total.to(goal.units).magnitude) / Fraction(goal.magnitude)
     return f"{source} = {format_number(result, DIGITS)} {target}"
+
+
+def _name_temperature(name: str) -> str:
+    match = _TEMPERATURE.fullmatch(name)
+    return ("degC", "degF", "kelvin")[(match.lastindex or 1) - 1] if match else name
 
 
 def _split(conversion: str) -> tuple[str, str]:

@@ -41,7 +41,13 @@ def test_conversions_are_exact_in_both_directions(pair: tuple[str, str], amount:
 @given(st.integers(-1_000, 1_000))
 def test_temperatures_have_their_offset(degrees: int) -> None:
     expected = format_number(Fraction(degrees) * 9 / 5 + 32, DIGITS)
-    for source, target in (("celsius", "fahrenheit"), ("C", "F"), ("°C", "°F"), ("degrees C", "degrees Fahrenheit")):
+    for source, target in (
+        ("celsius", "fahrenheit"),
+        ("C", "F"),
+        ("°C", "F"),
+        ("c", "Fahrenheit"),
+        ("degrees C", "degrees Fahrenheit"),
+    ):
         assert convert_units(f"{degrees} {source} -> {target}") == f"{degrees} {source} = {expected} {target}"
 
 
