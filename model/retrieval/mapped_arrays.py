@@ -1,4 +1,4 @@
-"""Write named NumPy arrays into one Arrow IPC file, and map them back: opening takes no memory and reads only the pages that are used.
+"""Write named NumPy arrays into one Arrow IPC file, and map them back: only the pages that are used are read.
 
 In: one-dimensional arrays of any length and numeric type. Out: a file with one row, in which each array is a list. Equal arrays
 give equal bytes. A file that is truncated or foreign is refused by name; nothing in it is executed.

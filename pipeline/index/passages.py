@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from pipeline.index.sentences import extract_paragraphs, has_full_stop, split_sentences
+from model.retrieval.cutting.sentences import extract_paragraphs, has_full_stop, split_sentences
 from pipeline.text.passage import Passage
 
 MAX_SIGNATURE_CHARS = 48

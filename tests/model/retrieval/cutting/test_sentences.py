@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.index.sentences import extract_paragraphs, has_full_stop, split_sentences
+from model.retrieval.cutting.sentences import extract_paragraphs, has_full_stop, split_sentences
 
 
 @given(st.text(alphabet="ab .!?e.g)\"'A1\n", max_size=80))
