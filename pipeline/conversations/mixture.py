@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from model.tokenizer.chat import Message
 from pipeline.conversations.seeds import make_seed_examples
 from pipeline.skills import MAKERS
+from pipeline.skills.identity import ASK_BACK
 from pipeline.skills.skill import Example, Material
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+")
@@ -92,6 +93,7 @@ def join_short_conversations(
     last = 0
     for example, size in zip(examples, sizes, strict=True):
         is_open = bool(rows) and rows[-1].messages[-1].call is None and example.messages[0].role != "system"
+        is_open = is_open and example.kind != ASK_BACK
         if is_open and last + size - 1 <= max_tokens and rng.random() < joined_frac:
             rows[-1] = example._replace(messages=[*rows[-1].messages, *example.messages])
             last += size - 1

@@ -18,6 +18,8 @@ class Conversations(Section):
     n_abstain: Annotated[int, Field(ge=0)]
     n_search: Annotated[int, Field(ge=0)]  # half of them by name, half in words
     n_calculator: Annotated[int, Field(ge=0)]
+    n_units: Annotated[int, Field(ge=0)]
+    n_dates: Annotated[int, Field(ge=0)]
     n_seed_repeats: Annotated[int, Field(ge=1)]  # repetitions of each wording of a hand-written conversation
     joined_frac: Frac  # of the conversations continues with another one, as users' conversations do
     system_frac: Frac  # of the conversations made by program starts with a system prompt

@@ -6,9 +6,10 @@ A new skill is one new file and one line in `SKILLS`; conversations, evaluate, t
 from __future__ import annotations
 
 from pipeline.skills.calculator import CALCULATOR, CALCULATOR_ANSWER
-from pipeline.skills.identity import IDENTITY
+from pipeline.skills.conversions import DATES, UNITS
+from pipeline.skills.identity import ASKING_BACK, IDENTITY
 from pipeline.skills.quote import ABSTENTION, QUOTE
-from pipeline.skills.refusal import REFUSAL, REFUSAL_NOT_OVERDONE
+from pipeline.skills.refusal import REFUSAL, REFUSAL_NOT_OVERDONE, SCOPE
 from pipeline.skills.search import SEARCH, SEARCH_WORDS
 from pipeline.skills.skill import Maker, Skill
 from pipeline.skills.tool_choice import TOOL_CHOICE
@@ -17,13 +18,17 @@ SKILLS: tuple[Skill, ...] = (  # in the order of the report and of the samples
     TOOL_CHOICE,
     CALCULATOR,
     CALCULATOR_ANSWER,
+    UNITS,
+    DATES,
     SEARCH,
     SEARCH_WORDS,
     QUOTE,
     ABSTENTION,
     REFUSAL,
     REFUSAL_NOT_OVERDONE,
+    SCOPE,
     IDENTITY,
+    ASKING_BACK,
 )
 # The order of makers determines the shuffle, hence the bytes of train.parquet; a maker of the last skill comes first.
 MAKERS: tuple[Maker, ...] = tuple(maker for skill in reversed(SKILLS) for maker in skill.makers)

@@ -1,4 +1,5 @@
-"""Skill: answer questions about itself (who are you, what can you do) with the words that the answer must contain.
+"""Skills: answer questions about itself (who are you, what can you do) with the words that the answer must contain; ask back
+where a question says nothing that could be looked up (`help`, `what does it do?` at the start).
 
 The examples are written by hand: data/seed/chat. The system prompt may give the assistant another name.
 """
@@ -7,6 +8,8 @@ from __future__ import annotations
 
 from model.tokenizer.chat import Message
 from pipeline.skills.skill import Item, Skill
+
+ASK_BACK = "ask_back"  # right at the start of a conversation only, so these never continue another one
 
 
 def _contains_words(item: Item, reply: Message) -> bool:
@@ -21,4 +24,13 @@ IDENTITY = Skill(
     applies=lambda item: item.kind == "identity",
     is_right=_contains_words,
     seed_kinds=("identity",),
+)
+ASKING_BACK = Skill(
+    name="asks_back",
+    title="Asks which name is meant",
+    meaning="“what does it do?” as the first question",
+    max_drop=0.15,  # 22 items
+    applies=lambda item: item.kind == ASK_BACK,
+    is_right=_contains_words,
+    seed_kinds=(ASK_BACK,),
 )

@@ -19,6 +19,7 @@ from pipeline.conversations.stage import make_token_counter, read_seeds, run
 from pipeline.frame.errors import UserError
 from pipeline.index.params import Index
 from pipeline.index.stage import run as make_index
+from pipeline.skills import SEED_KINDS
 from pipeline.skills.refusal import is_refusal
 from pipeline.skills.skill import Example
 from pipeline.storage.tables import PASSAGES, read_table, write_table
@@ -33,6 +34,8 @@ PARAMS = Conversations(
     n_abstain=120,
     n_search=60,
     n_calculator=60,
+    n_units=20,
+    n_dates=20,
     n_seed_repeats=1,
     joined_frac=0.2,
     system_frac=0.1,
@@ -80,12 +83,13 @@ def test_metrics_equal_the_counts_of_rows(
     made: tuple[Path, dict[str, float | int]], train: list[Row], heldout: list[Row]
 ) -> None:
     metrics = made[1]
-    kinds = ("quote", "abstain", "search", "calculator", "identity", "refusal", "harmless", "chat")
+    made = ("quote", "abstain", "search", "calculator", "units", "dates")
+    kinds = (*made, *SEED_KINDS)
     assert metrics["n_train"] == len(train)
     assert metrics["n_train"] + metrics["n_train_joined"] == sum(metrics[f"n_train_{kind}"] for kind in kinds)
     assert metrics["n_heldout"] == len(heldout) == sum(metrics[f"n_heldout_{kind}"] for kind in kinds)
-    wanted = PARAMS.n_quote + PARAMS.n_abstain + PARAMS.n_search + PARAMS.n_calculator
-    made_by_program = sum(metrics[f"n_train_{kind}"] for kind in ("quote", "abstain", "search", "calculator"))
+    wanted = sum(getattr(PARAMS, f"n_{kind}") for kind in made)
+    made_by_program = sum(metrics[f"n_train_{kind}"] for kind in made)
     assert wanted - metrics["n_train_named_heldout"] - metrics["n_train_too_long"] == made_by_program
 
 
@@ -170,7 +174,7 @@ def test_heldout_wordings_are_not_trained_on(train: list[Row], heldout: list[Row
         return json.dumps([m for m in row["messages"] if m["role"] in ("system", "user")])
 
     seen = {get_prompt(row) for row in train}
-    by_hand = [row for row in heldout if row["kind"] in ("refusal", "harmless", "chat", "identity")]
+    by_hand = [row for row in heldout if row["kind"] in SEED_KINDS]
     assert by_hand
     assert not [row for row in by_hand if get_prompt(row) in seen]
 

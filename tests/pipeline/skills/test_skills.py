@@ -28,6 +28,8 @@ PARAMS = Conversations(
     n_abstain=4,
     n_search=3,
     n_calculator=2,
+    n_units=2,
+    n_dates=2,
     n_seed_repeats=1,
     joined_frac=0.0,
     system_frac=0.0,
@@ -107,7 +109,7 @@ def test_names_titles_and_tolerances_are_set_and_unique() -> None:
         assert all(values)
         assert len(set(values)) == len(values)
     assert all(0 < skill.max_drop < 0.5 for skill in SKILLS)
-    assert set(SEED_KINDS) == {"identity", "refusal", "harmless", "chat"}
+    assert set(SEED_KINDS) == {"identity", "ask_back", "refusal", "harmless", "out_of_scope", "chat"}
     assert not set(SEED_KINDS) & {maker.kind for maker in MAKERS}
 
 
