@@ -40,6 +40,7 @@ class Dedupe(Section):
     min_recall: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     min_jaccard: Annotated[float, Field(gt=0.0, le=1.0)]  # verified pairs at or above it are duplicates
     source_priority: list[str]  # prefixes of `source`; the first one listed survives
+    search_sources: list[str] = []  # prefixes of `source`: their duplicates under another title remain, for search only
     paragraphs: Repeats | None = None  # null: paragraphs are not compared
     lines: Repeats | None = None
     min_chars_left: Annotated[int, Field(ge=0)] = 1  # of a document that has lost pieces; it is dropped below that

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from pipeline.storage.arrow import read_arrow
 from pipeline.storage.sort import Sorter
 from pipeline.text.columns import Hashes, Rows
 
-ARRAY_BYTES = 75  # per document, in all arrays together
+ARRAY_BYTES = 85  # per document, in all arrays together
 CHUNK = 1 << 20  # documents processed at a time
 
 BY_QUALITY = pa.schema(
@@ -74,6 +74,13 @@ class Ranks:
 
     of_position: Rows
     to_position: Rows
+
+
+class Decisions(NamedTuple):
+    """Record by position which documents are kept, and which of these are for search only."""
+
+    is_kept: npt.NDArray[Any]
+    is_search_only: npt.NDArray[Any]
 
 
 def rank_documents(corpus: Corpus) -> Ranks:

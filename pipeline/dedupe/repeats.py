@@ -32,10 +32,10 @@ from pipeline.dedupe.arrays import append_numbers, count_parts, read_array
 from pipeline.dedupe.ledger_writer import LedgerSpool
 from pipeline.dedupe.minhash.pieces import Unit, cut_pieces, hash_pieces, remove_pieces
 from pipeline.dedupe.params import Dedupe, Repeats
-from pipeline.dedupe.ranking import Corpus, Ranks, assign_parts, select_equal_neighbors
+from pipeline.dedupe.ranking import Corpus, Decisions, Ranks, assign_parts, select_equal_neighbors
 from pipeline.frame.metrics import Metrics
 from pipeline.storage.arrow import read_arrow, write_arrow
-from pipeline.storage.tables import ShardWriter, read_shard
+from pipeline.storage.tables import ShardWriter, flag_search_only, read_shard
 from pipeline.text.columns import Hashes, Rows
 from pipeline.workers.results import map_files
 
@@ -116,15 +116,19 @@ class Rewritten(NamedTuple):
 
 
 def rewrite(
-    texts: pa.StringArray, rank: Rows, repeated: Mapping[Unit, Repeated], settings: Mapping[Unit, Repeats]
+    texts: pa.StringArray,
+    rank: Rows,
+    is_training: Rows,
+    repeated: Mapping[Unit, Repeated],
+    settings: Mapping[Unit, Repeats],
 ) -> Rewritten:
-    """Remove repeated pieces from a batch; `rank` is the rank of each row."""
+    """Remove repeated pieces from a batch; `rank` is the rank of each row. Documents for search only stay whole."""
     lost: dict[Unit, tuple[Rows, Rows]] = {}
     for unit, listed in repeated.items():
         pieces = cut_pieces(texts, unit)
         hashes, n_chars = hash_pieces(texts, pieces)
         rows = pieces.list_rows()
-        is_removed = (n_chars >= settings[unit].min_chars) & listed.is_elsewhere(hashes, rank[rows])
+        is_removed = (n_chars >= settings[unit].min_chars) & listed.is_elsewhere(hashes, rank[rows]) & is_training[rows]
         before, texts = pc.utf8_length(texts), remove_pieces(texts, pieces, is_removed)
         n_removed = np.bincount(rows[is_removed], minlength=len(rank))
         lost[unit] = n_removed, pc.subtract(before, pc.utf8_length(texts)).cast(pa.int64()).to_numpy()
@@ -136,25 +140,26 @@ def copy_without_repeats(
     paths: Sequence[Path],
     corpus: Corpus,
     ranks: Ranks,
-    is_kept: Rows,
+    decisions: Decisions,
     repeated: Mapping[Unit, Repeated],
     ledger: LedgerSpool,
     out: Path,
 ) -> Metrics:
-    """Write the kept documents that still have enough text, and unset `is_kept` for the others. Return the metrics."""
+    """Write the kept documents that still have enough text; the others are no longer kept. Return the metrics."""
     settings, totals = (
         get_repeat_settings(params),
         Counter[str](text_bytes_out=0, docs_changed=0, dropped_few_chars_left=0),
     )
     totals.update({f"{unit}_{what}": 0 for unit in settings for what in LOST})
     with ShardWriter(out) as writer:
-        for position, batch in _read_kept_batches(paths, is_kept):
-            rewritten = rewrite(batch.column("text"), ranks.of_position[position], repeated, settings)
+        for position, batch in read_kept_batches(paths, decisions):
+            is_training = ~batch.column("is_search_only").to_numpy(zero_copy_only=False).astype(bool)
+            rewritten = rewrite(batch.column("text"), ranks.of_position[position], is_training, repeated, settings)
             n_chars = pc.utf8_length(pc.utf8_trim_whitespace(rewritten.texts)).to_numpy().astype(np.float64)
             is_changed = np.logical_or.reduce([n > 0 for n, _ in rewritten.lost.values()])
             is_left = ~(is_changed & (n_chars < params.min_chars_left))
             few = np.flatnonzero(~is_left)
-            is_kept[position[few]] = False
+            decisions.is_kept[position[few]] = False
             totals["dropped_few_chars_left"] += len(few)
             ledger.add("few_chars_left", position[few], value=n_chars[few], threshold=params.min_chars_left)
             for unit, lost in rewritten.lost.items():
@@ -172,12 +177,14 @@ def copy_without_repeats(
     return {**totals}
 
 
-def _read_kept_batches(paths: Sequence[Path], is_kept: Rows) -> Iterator[tuple[Rows, pa.RecordBatch]]:
-    """Yield (positions, documents) of the kept documents, batch by batch."""
+def read_kept_batches(paths: Sequence[Path], decisions: Decisions) -> Iterator[tuple[Rows, pa.RecordBatch]]:
+    """Yield (positions, documents) of the kept documents, batch by batch, flagged if they are for search only."""
     first = 0
     for path in paths:
         for batch in read_shard(path):
-            is_mine = is_kept[first : first + batch.num_rows].astype(bool)
+            stop = first + batch.num_rows
+            is_mine = decisions.is_kept[first:stop].astype(bool)
             if is_mine.any():
-                yield first + np.flatnonzero(is_mine), batch.filter(pa.array(is_mine))
-            first += batch.num_rows
+                flagged = flag_search_only(batch, decisions.is_search_only[first:stop])
+                yield first + np.flatnonzero(is_mine), flagged.filter(pa.array(is_mine))
+            first = stop

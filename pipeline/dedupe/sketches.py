@@ -1,9 +1,10 @@
 """Sketch the documents of shards: everything that the decisions of the stage need, except for the text.
 
-In: shards of documents. Out: one Arrow file per shard with id, priority, n_bytes, digest of the text, LSH keys, and whether there
-are any shingles; its name is a hash of the shard's bytes and the settings, so that a stopped run can resume. Then the corpus that
-the sketches form. Memory: one batch of documents. Disk: 32 bytes, the id, and 8 bytes per band for each document. Time: linear; 7
-µs for 300 words (AMD EPYC, one core), in addition to reading the shard.
+In: shards of documents. Out: one Arrow file per shard with id, priority, n_bytes, digest of the text, LSH keys, whether there
+are any shingles, whether the document is for search only, and a hash of its title; its name is a hash of the shard's bytes and the
+settings, so that a stopped run can resume. Then the corpus that the sketches form. Memory: one batch of documents. Disk: 41 bytes,
+the id, and 8 bytes per band for each document. Time: linear; 7 µs for 300 words (AMD EPYC, one core), in addition to reading the
+shard.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -31,7 +32,14 @@ from pipeline.storage.tables import read_shard
 from pipeline.text.normalize import split_words, squeeze
 from pipeline.workers.results import map_files
 
-SETTINGS = {"seed", "ngram_words", "n_bands", "n_rows", "source_priority"}  # the params that a sketch depends on
+SETTINGS = {
+    "seed",
+    "ngram_words",
+    "n_bands",
+    "n_rows",
+    "source_priority",
+    "search_sources",
+}  # the params that a sketch depends on
 
 
 def make_sketches(params: Dedupe, paths: Sequence[Path], results: Path) -> list[Path]:
@@ -50,13 +58,17 @@ def write_sketch(path: Path, result: Path, params: Dedupe) -> None:
     permuted = minhash.draw_permutations(params.n_bands * params.n_rows, params.seed)
     keys_type = pa.binary(8 * params.n_bands)
     parts: list[pa.Table] = []
-    for batch in read_shard(path, ["id", "text", "source"]):
+    for batch in read_shard(path, ["id", "text", "source", "title", "is_search_only"]):
         folded = fold_visible(batch.column("text"))
         shingles = shingle(split_words(folded), params.ngram_words)
         keys = minhash.compute_band_keys(minhash.compute_signatures(shingles, permuted), params.n_bands, params.n_rows)
         columns = {
             "id": batch.column("id"),
-            "priority": survivors.compute_priorities(batch.column("source"), params.source_priority),
+            "priority": survivors.compute_priorities(
+                batch.column("source"), params.source_priority, batch.column("is_search_only")
+            ),
+            "is_search_only": pc.fill_null(batch.column("is_search_only"), False),
+            "title": survivors.hash_titles(batch.column("title"), batch.column("source"), params.search_sources),
             "n_bytes": pc.binary_length(batch.column("text")).cast(pa.int64()),
             "digest": survivors.compute_digests(squeeze(folded)),
             "keys": pa.Array.from_buffers(keys_type, len(keys), [None, pa.py_buffer(keys)]),
@@ -68,8 +80,8 @@ def write_sketch(path: Path, result: Path, params: Dedupe) -> None:
 
 def make_empty_sketch(keys_type: pa.DataType) -> pa.Table:
     """Return the sketch of a shard without documents."""
-    names = ("id", "priority", "n_bytes", "digest", "keys", "has_shingles")
-    types = (pa.string(), pa.int64(), pa.int64(), pa.binary(16), keys_type, pa.bool_())
+    names = ("id", "priority", "is_search_only", "title", "n_bytes", "digest", "keys", "has_shingles")
+    types = (pa.string(), pa.int64(), pa.bool_(), pa.uint64(), pa.int64(), pa.binary(16), keys_type, pa.bool_())
     return pa.schema(list(zip(names, types, strict=True))).empty_table()
 
 

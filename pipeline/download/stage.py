@@ -4,7 +4,8 @@ In: the sources in params.yaml, and the tombstones of documents that have been t
 `docs-*.parquet` (DOCS, sorted by id), `rejects.parquet` (inputs that could not be read, with the reason), `ledger.parquet`
 (duplicate ids and documents taken down) and `sources.json` (provenance: files with their hashes, packages with their versions,
 revisions). An id is xxh3_128 of source, locator and text, so the same text from the same location is the same document; if it
-occurs twice (a file that two sources name) it is kept once. A source that can be read in parts is read by `MINIGPT_WORKERS`
+occurs twice (a file that two sources name) it is kept once. Documents flagged `is_search_only` repeat another one under a further
+title; the index has them, training text does not. A source that can be read in parts is read by `MINIGPT_WORKERS`
 processes; parts that an interrupted run has finished are not read again (pipeline/download/spool.py), and files that it has
 fetched are not fetched again (pipeline/download/readers/fetch.py).
 
@@ -120,6 +121,7 @@ def _write_corpus(runs: list[Path], stones: Tombstones, out: Path) -> Metrics:
             kept, rows = _split_dropped(table, stones)
             ledger.write(rows)
             totals.update(docs_in=table.num_rows, docs_out=kept.num_rows, text_bytes=_sum_text_bytes(kept))
+            totals.update(search_only_docs=pc.sum(kept.column("is_search_only")).as_py() or 0)
             dropped.update({f"dropped_{reason}": n for reason, n in _count_values(rows.column("reason"))})
             per_source.update(dict(_count_values(kept.column("source"))))
             yield kept

@@ -100,6 +100,7 @@ def decide(scored: Iterable[tuple[Path, Path]], rules: Sequence[Rule], out: Path
             ledger.write(rows)
             for batch in read_survivors(path, table.column("text"), broken == PASSES):
                 docs.write(batch)
+                counts["search_only_docs"] += pc.sum(batch.column("is_search_only")).as_py() or 0
                 counts["text_bytes_out"] += pc.sum(pc.binary_length(batch.column("text"))).as_py() or 0
             counts.update(count_decisions(scores, rows, rules))
             counts.update(count_contaminated_docs(scores, is_contaminated(broken, rules)))

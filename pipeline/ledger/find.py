@@ -19,7 +19,7 @@ from pipeline.storage.tables import list_shards, read_rows_between, scan_docs
 
 Row = dict[str, Any]
 
-COLUMNS = ["id", "title", "source", "locator", "url", "license"]
+COLUMNS = ["id", "title", "source", "locator", "url", "license", "is_search_only"]
 ID = re.compile(r"[0-9a-f]{6,32}")
 AFTER = "g"  # sorts after every hexadecimal digit
 MAX_FOUND = 1_000

@@ -22,6 +22,7 @@ from pipeline.storage.tables import scan_table
 
 MAX_LISTED = 10
 SEEN_BEFORE = "seen_before"  # and seen_before_exact
+SEARCH_ONLY = "search_only"  # a duplicate that leaves the training text and stays in the index under its own title
 CONTAMINATED = "contaminated"  # a rule of pipeline/filter/contamination.py, whose kernels take long to import
 
 
@@ -41,15 +42,17 @@ def read_life(
     With `is_brief`, skip the documents that it stands in for, which take a pass over the ledger.
     """
     steps: list[LifeStep] = []
+    is_search_only = bool(doc["is_search_only"])
     for stage, folder in data.folders.items():
         if not folder.exists():
             return [*steps, LifeStep(stage, "not run yet", f"no {folder}")]
         if stage == LAST:
-            return [*steps, locate_tokens(folder, doc["id"])]
+            return [*steps, locate_tokens(folder, doc["id"], is_search_only=is_search_only)]
         is_first = folder == data.collected
         rows = read_rows(folder / "ledger.parquet", doc["id"])
         rows = [row for row in rows if row["reason"] != "duplicate_id"]  # another copy of a document that is kept
         is_dropped = any(row["decision"] == "dropped" for row in rows)
+        is_search_only |= any(row["reason"] == SEARCH_ONLY for row in rows)
         if is_first and not is_dropped:
             steps.append(LifeStep(stage, "collected", _describe_origin(doc)))
         steps += [LifeStep(stage, row["decision"], _describe_reason(row, data, stones)) for row in rows]
@@ -64,14 +67,17 @@ def read_life(
 def _describe_origin(doc: Row) -> str:
     locator: dict[str, Any] = json.loads(doc["locator"] or "{}")
     location = f"{locator['file']}:{locator['line']}" if "line" in locator else doc["locator"]
-    return ", ".join(part for part in (doc["source"], location, doc["url"], f"license {doc['license']}") if part)
+    use = "for search only" if doc["is_search_only"] else ""
+    return ", ".join(part for part in (doc["source"], location, doc["url"], f"license {doc['license']}", use) if part)
 
 
 def _describe_reason(row: Row, data: DataSnapshot, stones: Sequence[Tombstone]) -> str:
     if row["reason"] == REASON:
         return f"taken down by {describe_tombstone(row['other_id'], stones)}"
     text = f"{row['reason']}: {row['value']:.4g}"
-    if row["decision"] == "dropped":  # the value of a change is how much was changed; no threshold is violated
+    if row["reason"] == SEARCH_ONLY:
+        text = f"kept for search only, out of training text: similarity {_compare(row['value'], row['threshold'])}"
+    elif row["decision"] == "dropped":  # the value of a change is how much was changed; no threshold is violated
         text = f"{row['reason']}: {_compare(row['value'], row['threshold'])}"
     if not row["other_id"]:
         return text
@@ -116,11 +122,12 @@ def _describe_stand_ins(folder: Path, doc_id: str, data: DataSnapshot) -> str:
 
 
 def list_duplicates(folder: Path, survivors: Sequence[str]) -> list[str]:
-    """Return the ids of the documents that this stage dropped in favor of one of `survivors`."""
+    """Return the ids of the documents that this stage dropped, or keeps for search only, in favor of one of `survivors`."""
     if not (folder / "ledger.parquet").exists():
         return []
     rows = scan_table(folder / "ledger.parquet")
-    dropped = rows.filter((pl.col("decision") == "dropped") & pl.col("other_id").is_in(list(survivors))).select("id")
+    is_duplicate = (pl.col("decision") == "dropped") | (pl.col("reason") == SEARCH_ONLY)
+    dropped = rows.filter(is_duplicate & pl.col("other_id").is_in(list(survivors))).select("id")
     return sorted(dropped.collect(engine="streaming")["id"].to_list())
 
 
@@ -141,8 +148,10 @@ def _list_scores(folder: Path, doc_id: str) -> list[str]:
     return lines
 
 
-def locate_tokens(folder: Path, doc_id: str) -> LifeStep:
+def locate_tokens(folder: Path, doc_id: str, *, is_search_only: bool = False) -> LifeStep:
     """Return the step that names the shard file and the token range of a document."""
+    if is_search_only:
+        return LifeStep(LAST, "left out", "for search only: in the index, not in training text")
     rows = scan_table(folder / "docs.parquet").filter(pl.col("id") == doc_id).collect(engine="streaming").to_dicts()
     if not rows:
         return LifeStep(LAST, "absent", "the shards were made from other documents: run dvc repro")

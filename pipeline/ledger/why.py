@@ -67,7 +67,8 @@ def find_dropped_at_collection(data: DataSnapshot, query: str) -> list[Row]:
     if not ID.fullmatch(query) or not path.exists():
         return []
     ids = sorted(set(read_rows_between([path], query, query + AFTER, ["id"]).column("id").to_pylist()))
-    return [{"id": doc_id, "title": "", "source": "", "locator": "", "url": "", "license": ""} for doc_id in ids]
+    empty = dict.fromkeys(("title", "source", "locator", "url", "license"), "")
+    return [{"id": doc_id, **empty, "is_search_only": False} for doc_id in ids]
 
 
 def _read_tombstone_key(data: DataSnapshot, doc: Row) -> str:

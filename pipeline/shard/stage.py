@@ -27,7 +27,7 @@ from pipeline.shard.params import Shard
 from pipeline.shard.split import compute_order_keys, is_val
 from pipeline.storage.arrow import TokenFile, append_stream, read_stream
 from pipeline.storage.sort import Sorter
-from pipeline.storage.tables import TOKEN_DOCS, TableWriter, count_docs, list_shards, read_shard
+from pipeline.storage.tables import TOKEN_DOCS, TableWriter, count_docs, list_shards, read_training_shard
 from pipeline.text.encode import Encode, check_same, make_fast_encoder
 from pipeline.workers.results import map_files
 
@@ -93,7 +93,7 @@ def encode_shard(path: Path, result: Path, tokenizer: Path, *, seed: int) -> Non
     bos = reader.get_special_id("bos")
     append_stream(result, ENCODED.empty_table())
     is_checked = False
-    for batch in read_shard(path, ["id", "text", "source", "license", "title"]):
+    for batch in read_training_shard(path, ["id", "text", "source", "license", "title"]):
         texts = batch.column("text").to_pylist()
         if not is_checked:
             check_same(encode, reader.encode_batch, texts[:SAMPLE_DOCS])

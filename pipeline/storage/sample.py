@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from pipeline.storage.tables import DOCS, ShardWriter, read_batches
+from pipeline.storage.tables import DOCS, ShardWriter, read_batches, read_training_batches
 
 SAMPLED = pa.schema([("source", pa.string()), ("text", pa.string()), ("is_heldout", pa.bool_())])
 Place = tuple[int, str]  # position of a document in the order: its hash and its id
@@ -52,7 +52,7 @@ def write_sample(
 
     Each document belongs to the longest prefix in `shares` that its source begins with; a document without one is not sampled. A
     prefix with less text than its share contributes all of it; the others do not make up for that. For each prefix, the documents
-    that follow its sample are held out, up to `heldout_frac` of its bytes.
+    that follow its sample are held out, up to `heldout_frac` of its bytes. Documents for search only are not sampled.
     """
     total, prefixes = sum(shares.values()), sorted(shares, key=len, reverse=True)
     bounds = {prefix: round(sample_bytes * shares[prefix] / total) for prefix in prefixes}
@@ -65,14 +65,14 @@ def write_sample(
     def find_groups(rows: pa.Table) -> npt.NDArray[np.int64]:
         return np.fromiter(map(find_group, rows.column("source").to_pylist()), np.int64, rows.num_rows)
 
-    for batch in read_batches(docs, ["id", "text", "source"]):
+    for batch in read_training_batches(docs, ["id", "text", "source"]):
         rows = _add_keys(pa.Table.from_batches([batch]), seed)
         groups = find_groups(rows)
         for number in np.unique(groups[groups >= 0]):
             firsts[prefixes[number]].add(rows.select(["id", "n_bytes", "key"]).filter(pa.array(groups == number)))
     drawn = [_find_ends(firsts[prefix].rows(), bounds[prefix], heldout_frac) for prefix in prefixes]
     with ShardWriter(folder, SAMPLED) as writer:
-        for batch in read_batches(docs, ["id", "text", "source"]):
+        for batch in read_training_batches(docs, ["id", "text", "source"]):
             rows = _add_keys(pa.Table.from_batches([batch]), seed)
             writer.write(_choose_rows(rows, find_groups(rows), drawn))
 

@@ -37,6 +37,7 @@ DOCS = pa.schema(
         ("title", pa.string()),
         ("url", pa.string()),
         ("license", pa.string()),  # SPDX expression or "unknown"
+        ("is_search_only", pa.bool_()),  # the index has it, training text does not; null: false
     ]
 )
 
@@ -119,6 +120,19 @@ def read_shard(
     """Yield the record batches of one Parquet file. Raises `UserError` for a file that is not Parquet."""
     with report_unreadable(path), pq.ParquetFile(path) as file:
         yield from file.iter_batches(batch_size=batch_rows, columns=None if columns is None else list(columns))
+
+
+def read_training_shard(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the record batches of one Parquet file without the documents that are for search only."""
+    for batch in read_shard(path, [*columns, "is_search_only"]):
+        is_training = pc.invert(pc.fill_null(batch.column("is_search_only"), False))
+        yield batch.filter(is_training).select(list(columns))
+
+
+def read_training_batches(folder: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the record batches of all `docs-*.parquet` in `folder`, in order, without the documents that are for search only."""
+    for path in list_shards(folder):
+        yield from read_training_shard(path, columns)
 
 
 @contextmanager
@@ -299,18 +313,11 @@ def make_dropped_rows(
     )
 
 
-def copy_docs(paths: Sequence[Path], is_kept: Any, out: Path) -> int:
-    """Write the documents flagged in `is_kept` (one Boolean each, over all shards), in order. Return their number of bytes of
-    text."""
-    first, n_bytes = 0, 0
-    with ShardWriter(out) as writer:
-        for path in paths:
-            for batch in read_shard(path):
-                kept = batch.filter(pa.array(is_kept[first : first + batch.num_rows]))
-                n_bytes += pc.sum(pc.binary_length(kept.column("text"))).as_py() or 0
-                writer.write(kept)
-                first += batch.num_rows
-    return n_bytes
+def flag_search_only(batch: pa.RecordBatch, is_search_only: Any) -> pa.RecordBatch:
+    """Return the documents with `is_search_only` set for the flagged ones (one Boolean each) besides those that have it already."""
+    before = pc.fill_null(batch.column("is_search_only"), False)
+    at = batch.schema.get_field_index("is_search_only")
+    return batch.set_column(at, "is_search_only", pc.or_(before, pa.array(is_search_only)))
 
 
 class ShardWriter:

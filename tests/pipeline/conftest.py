@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import xxhash
 
-from pipeline.storage.tables import DOCS, ShardWriter
+from pipeline.storage.tables import DOCS, ShardWriter, read_docs
 
 WORDS = [
     "the",
@@ -77,6 +77,17 @@ def write_docs(folder: Path, texts: Sequence[str], source: str = "test/words") -
     ]
     with ShardWriter(folder, DOCS, shard_bytes=20_000) as writer:
         writer.write(pa.Table.from_pylist(sorted(rows, key=lambda row: row["id"]), schema=DOCS))
+    return folder
+
+
+def write_with_copies(docs: Path, folder: Path) -> Path:
+    """Write the documents of a folder again, each followed by a copy under another id that is for search only."""
+    table = read_docs(docs)
+    ids = pa.array([f"{id_}-copy" for id_ in table.column("id").to_pylist()])
+    copies = table.drop_columns(["id", "is_search_only"]).append_column("id", ids)
+    copies = copies.append_column("is_search_only", pa.repeat(True, len(ids)))
+    with ShardWriter(folder, DOCS, shard_bytes=20_000) as writer:
+        writer.write(pa.concat_tables([table, copies.select(DOCS.names)]).sort_by("id"))
     return folder
 
 

@@ -18,14 +18,31 @@ import xxhash
 from pipeline.text.columns import Rows
 
 
-def compute_priorities(sources: pa.StringArray, prefixes: Sequence[str]) -> pa.Array:
-    """Return for each source the index of the first prefix that it starts with; a source without one comes last."""
+def compute_priorities(
+    sources: pa.StringArray, prefixes: Sequence[str], is_search_only: pa.BooleanArray | None = None
+) -> pa.Array:
+    """Return for each source the index of the first prefix that it starts with; a source without one comes last, and documents
+    for search only come after all others, so that none of them replaces a document of the training text."""
     encoded = sources.dictionary_encode()
     names: list[str] = encoded.dictionary.to_pylist()
     indices = [
         next((i for i, prefix in enumerate(prefixes) if name.startswith(prefix)), len(prefixes)) for name in names
     ]
-    return pa.array(indices, pa.int64()).take(encoded.indices)
+    priorities = pa.array(indices, pa.int64()).take(encoded.indices)
+    if is_search_only is None:
+        return priorities
+    return pc.if_else(pc.fill_null(is_search_only, False), pc.add(priorities, len(prefixes) + 1), priorities)
+
+
+def hash_titles(titles: pa.StringArray, sources: pa.StringArray, prefixes: Sequence[str]) -> pa.Array:
+    """Return XXH3-64 of each title, 0 for a document without a title or of a source that starts with none of the prefixes."""
+    rows = zip(titles.to_pylist(), sources.to_pylist(), strict=True)
+    named = [bool(title) and source.startswith(tuple(prefixes)) for title, source in rows]
+    hashes = [
+        xxhash.xxh3_64_intdigest(title.encode()) if is_named else 0
+        for title, is_named in zip(titles.to_pylist(), named, strict=True)
+    ]
+    return pa.array(hashes, pa.uint64())
 
 
 def compute_digests(squeezed: pa.StringArray) -> pa.Array:

@@ -21,7 +21,7 @@ import xxhash
 from pipeline.dedupe.minhash import signatures as minhash
 from pipeline.dedupe.minhash.sketch import Sketches, sketch
 from pipeline.frame.errors import UserError
-from pipeline.storage.tables import read_batches
+from pipeline.storage.tables import read_training_batches
 from pipeline.text.columns import Fractions
 
 FORMAT = 1
@@ -88,7 +88,7 @@ def hash_ids(ids: Sequence[str]) -> str:
 
 def sketch_docs(docs: Path, settings: Settings) -> Iterator[Sketches]:
     """Yield the sketches of a folder of documents, one batch at a time."""
-    return sketch_batches(read_batches(docs, ["id", "text"]), settings)
+    return sketch_batches(read_training_batches(docs, ["id", "text"]), settings)
 
 
 def sketch_batches(batches: Iterable[pa.RecordBatch], settings: Settings) -> Iterator[Sketches]:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 
 class Document(NamedTuple):
-    """One text with its provenance; `locator` is canonical JSON, `license` an SPDX expression or `unknown`."""
+    """One text with its provenance; `locator` is canonical JSON, `license` an SPDX expression or `unknown`. A document that is for
+    search only repeats another one under another title: the index has it, training text does not."""
 
     source: str
     locator: str
@@ -16,6 +17,7 @@ class Document(NamedTuple):
     title: str
     url: str
     license: str
+    is_search_only: bool = False
 
 
 class Reject(NamedTuple):

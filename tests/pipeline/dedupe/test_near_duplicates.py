@@ -47,7 +47,7 @@ def test_any_memory_gives_the_decisions_of_the_algorithm_in_memory(
         paths = write_shards(Path(name), related_texts(seed, n), ["b/x", "c", "a"], n_shards)
         expected = deduplicate(
             read_docs(Path(name), ["id", "text", "source"]),
-            **params.model_dump(include=SETTINGS | {"min_jaccard"}),
+            **params.model_dump(include=SETTINGS - {"search_sources"} | {"min_jaccard"}),
         )
         corpus = make_corpus(Path(name), paths, params, memory_bytes)
         ranks = rank_documents(corpus)

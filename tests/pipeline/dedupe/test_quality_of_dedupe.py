@@ -88,7 +88,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Pair], list[floa
     """Return the pairs, and the true similarity of each dropped document to its survivor."""
     folder = tmp_path_factory.mktemp("quality")
     documents, kinds = make_documents()
-    columns = {name: pa.repeat("", len(documents)) for name in DOCS.names}
+    columns = {name: pa.repeat("", len(documents)) for name in DOCS.names[:-1]}
+    columns["is_search_only"] = pa.repeat(False, len(documents))
     with ShardWriter(folder / "docs") as writer:
         writer.write(pa.table({**columns, "id": [f"{i:06d}" for i in range(len(documents))], "text": documents}, DOCS))
     (folder / "out").mkdir()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from pipeline.dedupe import sketches
@@ -26,7 +27,7 @@ from tests.conftest import ROOT
 PARAMS = Dedupe(
     seed=1, ngram_words=5, n_bands=14, n_rows=8, min_jaccard=0.8, source_priority=["docs/first", "docs/second"]
 )
-Row = dict[str, str]
+Row = dict[str, Any]
 
 
 def doc(doc_id: str, text: str, source: str = "docs/second") -> Row:
@@ -49,9 +50,12 @@ def run(tmp_path: Path, rows: Iterable[Row], shard_bytes: int = 1_000_000, param
     ledger = read_table(out / "ledger.parquet").to_pylist()
     kept = read_docs(out)
     assert metrics["docs_out"] == kept.num_rows
-    assert len(ledger) == metrics["docs_in"] - metrics["docs_out"]
+    dropped = [row for row in ledger if row["decision"] == "dropped"]
+    assert len(dropped) == metrics["docs_in"] - metrics["docs_out"]
+    assert metrics["search_only_docs"] == sum(kept.column("is_search_only").to_pylist())
     return {
         "kept": kept.column("id").to_pylist(),
+        "search_only": kept.filter(kept.column("is_search_only")).column("id").to_pylist(),
         "ledger": {row["id"]: row for row in ledger},
         "metrics": metrics,
         "out": out,
@@ -258,3 +262,46 @@ def test_a_document_of_300_000_words(tmp_path: Path) -> None:
 def test_an_empty_corpus_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no documents"):
         run(tmp_path, [])
+
+
+SEARCHED = PARAMS.model_copy(update={"search_sources": ["docs/"]})
+
+
+def test_a_duplicate_with_another_title_is_kept_for_search_only(tmp_path: Path) -> None:
+    """json.dumps is a near duplicate of json.dump, and the index has both names; the training text has one of them."""
+    base = words(3)
+    rows = [
+        doc("dump", " ".join([*base, "longer"])),
+        doc("dumps", " ".join(base)),
+        doc("loads", " ".join(base)),
+        {**doc("same title", " ".join(base)), "title": "dump"},
+        doc("page", " ".join(base), "web/site"),
+    ]
+    found = run(tmp_path, rows, params=SEARCHED)
+    assert found["kept"] == ["dump", "dumps", "loads"]
+    assert found["search_only"] == ["dumps", "loads"]
+    reasons = {doc_id: (row["decision"], row["reason"], row["other_id"]) for doc_id, row in found["ledger"].items()}
+    assert reasons == {
+        "dumps": ("changed", "search_only", "dump"),
+        "loads": ("changed", "search_only", "dump"),
+        "same title": ("dropped", "near_duplicate", "dump"),
+        "page": ("dropped", "near_duplicate", "dump"),
+    }
+
+
+@pytest.mark.parametrize("repeats", [None, {"min_chars": 2, "max_docs": 1}])
+def test_training_text_does_not_depend_on_documents_for_search_only(tmp_path: Path, repeats: Any) -> None:
+    copies = [
+        {**row, "id": f"{row['id']}x", "text": row["text"] + " in fact", "is_search_only": True} for row in corpus(30)
+    ]
+    params = Dedupe(**{**SEARCHED.model_dump(), "paragraphs": repeats})
+    found = [
+        run(tmp_path / name, rows, params=params) for name, rows in (("a", corpus(30)), ("b", [*corpus(30), *copies]))
+    ]
+    texts = []
+    for each in found:
+        table = read_docs(each["out"])
+        kept = table.filter(pc.invert(table.column("is_search_only")))
+        texts.append(dict(zip(kept["id"].to_pylist(), kept["text"].to_pylist(), strict=True)))
+    assert texts[0] == texts[1]
+    assert set(found[1]["search_only"]) > set(found[0]["search_only"]) > set()

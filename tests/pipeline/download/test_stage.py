@@ -55,6 +55,7 @@ def test_documents_are_sorted_and_counts_reconcile(corpus: Path, tmp_path: Path)
         "docs_out": 22,  # 11 files are named by both sources; equal texts from different rows are two documents
         "dropped_duplicate_id": 11,
         "dropped_takedown": 0,
+        "search_only_docs": 0,
         "text_bytes": sum(len(text.encode()) for text in table.column("text").to_pylist()),
         "n_sources": 1,
         "docs_text_mine": 22,

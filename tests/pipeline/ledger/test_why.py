@@ -31,6 +31,7 @@ def doc(name: str, text: str) -> dict[str, str]:
         "title": title,
         "url": "",
         "license": "MIT",
+        "is_search_only": False,
     }
 
 
@@ -227,3 +228,14 @@ def test_a_graph_that_was_named_and_does_not_exist_is_refused(
 ) -> None:
     assert main(["why", "words", "--dvc-file", str(tmp_path / "nosuch.yaml")]) == 1
     assert "nosuch.yaml: no such file" in capsys.readouterr().err
+
+
+def test_a_duplicate_for_search_only_is_explained_up_to_the_shards(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {**dropped("copy", "dedupe", "search_only", 0.913, 0.8, "kept"), "decision": "changed"}
+    write_ledger(data / "dedupe", [row])
+    output = ask(data, "package.copy", capsys)
+    assert "kept for search only, out of training text: similarity 0.913 > 0.8; package.kept" in output
+    assert "in the index, not in training text" in output
+    assert "stands in for package.copy" in ask(data, "package.kept", capsys)

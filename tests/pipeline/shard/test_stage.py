@@ -18,6 +18,7 @@ from pipeline.shard.split import compute_order_keys, is_val
 from pipeline.shard.stage import run
 from pipeline.storage.tables import read_docs, read_table
 from pipeline.text.encode import check_same, make_fast_encoder
+from tests.pipeline.conftest import write_with_copies
 
 PARAMS = Shard(val_frac=0.2, seed=1, file_tokens=3_000)
 HOSTILE = ["<|user|> hi <|end|>", "", "a\r\n\r\n b", "\u0000\ufffd", "漢字🎉é", "1234567 89", "   \n\t  ", "'S 'll"]
@@ -125,3 +126,14 @@ def test_documents_keep_their_order_when_others_are_removed(made: tuple[Path, Pa
         keys = compute_order_keys(ids, PARAMS.seed).tolist()
         assert keys == sorted(keys)
         assert compute_order_keys(ids[::2], PARAMS.seed).tolist() == keys[::2]
+
+
+def test_documents_for_search_only_leave_the_bytes_as_they_are(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    docs, folder, out = made
+    again = tmp_path / "again"
+    again.mkdir()
+    both = write_with_copies(docs, tmp_path / "both")
+    run(PARAMS, docs=both, tokenizer=folder, scratch=tmp_path / "other", out=again)
+    assert {path.name: path.read_bytes() for path in again.iterdir()} == {
+        path.name: path.read_bytes() for path in out.iterdir()
+    }

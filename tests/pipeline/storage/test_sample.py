@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.storage.sample import SAMPLED, sample_docs, write_sample
 from pipeline.storage.tables import ShardWriter, read_docs
-from tests.pipeline.conftest import write_docs
+from tests.pipeline.conftest import write_docs, write_with_copies
 
 N_BYTES = 9_000
 
@@ -104,3 +104,12 @@ def test_the_order_of_files_and_shares_does_not_matter(prefixes: list[str], rng:
         one = draw(folder / "mixed", folder / "s1", dict.fromkeys(prefixes, 1.0), 0.3)
         two = draw(folder / "sorted", folder / "s2", dict.fromkeys(reversed(prefixes), 1.0), 0.3)
         assert one.sort_by(order) == two.sort_by(order)
+
+
+def test_documents_for_search_only_are_not_sampled(make_docs: Callable[..., Path], tmp_path: Path) -> None:
+    docs = make_docs(60)
+    for name, folder in (("alone", docs), ("both", write_with_copies(docs, tmp_path / "docs_and_copies"))):
+        write_sample(folder, tmp_path / name, {"": 1.0}, N_BYTES, 1, 0.1)
+    alone, both = (read_docs(tmp_path / name, SAMPLED.names) for name in ("alone", "both"))
+    assert alone.num_rows > 0
+    assert both.equals(alone)

@@ -19,6 +19,7 @@ from pipeline.storage.tables import (
     DOCS,
     LEDGER,
     ROW_GROUP,
+    ShardWriter,
     TableWriter,
     count_docs,
     list_shards,
@@ -26,6 +27,7 @@ from pipeline.storage.tables import (
     read_parquet_stream,
     read_rows_between,
     read_table,
+    read_training_batches,
     rechunk,
     write_table,
 )
@@ -151,3 +153,14 @@ def test_a_folder_without_documents_is_refused_with_what_is_there(tmp_path: Path
         list_shards(folder)
     assert caught.value.found == found
     assert "make run" in caught.value.do
+
+
+def test_training_readers_leave_out_what_is_for_search_only(tmp_path: Path) -> None:
+    flags = [False, True, None, True, False]
+    rows = [{"id": str(at), "text": f"text {at}", "is_search_only": flag} for at, flag in enumerate(flags)]
+    with ShardWriter(tmp_path, shard_bytes=10) as writer:
+        for row in rows:
+            writer.write(pa.Table.from_pylist([row], schema=DOCS))
+    batches = list(read_training_batches(tmp_path, ["text"]))
+    assert [text for batch in batches for text in batch.column("text").to_pylist()] == ["text 0", "text 2", "text 4"]
+    assert {tuple(batch.schema.names) for batch in batches} == {("text",)}

@@ -113,7 +113,7 @@ def test_memory_does_not_grow_with_corpus_and_sample(tmp_path: Path) -> None:
         with ShardWriter(folder / "docs") as writer:
             for copy in range(n_copies):
                 rows = [
-                    {**dict.fromkeys(DOCS.names, ""), "id": f"{copy:04x}{number:04x}", "text": text, "source": "s"}
+                    {**dict.fromkeys(DOCS.names[:-1], ""), "id": f"{copy:04x}{number:04x}", "text": text, "source": "s"}
                     for number, text in enumerate(texts)
                 ]
                 writer.write(pa.Table.from_pylist(rows, schema=DOCS))

@@ -62,7 +62,9 @@ def test_a_shard_gives_the_same_duplicates_for_any_batch_size(
     folder = tmp_path / "new"
     empty = dict.fromkeys(("source", "locator", "title", "url", "license"), [""] * 50)
     with ShardWriter(folder) as writer:
-        writer.write(pa.table({"id": [f"new{i}" for i in range(50)], "text": texts, **empty}))
+        writer.write(
+            pa.table({"id": [f"new{i}" for i in range(50)], "text": texts, **empty, "is_search_only": [False] * 50})
+        )
     known = take_snapshot(NearIndex(place=place, runs=ALL), PARAMS)
     assert pickle.loads(pickle.dumps(known)) == known, "it is sent to workers"
     (shard,) = list_shards(folder)

@@ -40,7 +40,7 @@ def make_texts(words: Sequence[str], n: int, seed: int) -> list[str]:
 
 
 def write_docs(folder: Path, rows: Iterable[tuple[str, str]]) -> Path:
-    columns = dict.fromkeys(DOCS.names, "")
+    columns = dict.fromkeys(DOCS.names[:-1], "")
     docs = [{**columns, "id": str(n), "source": source, "text": text} for n, (source, text) in enumerate(rows)]
     with ShardWriter(folder) as writer:
         writer.write(pa.Table.from_pylist(docs, schema=DOCS))
