@@ -50,3 +50,19 @@ def estimate_fraction(is_right: Sequence[bool]) -> Estimate:
     n, k = len(is_right), sum(is_right)
     p = (k + 1) / (n + 2)
     return Estimate(k / n, math.sqrt(p * (1 - p) / n), n)
+
+
+def estimate_clustered(is_right: Sequence[Sequence[bool]]) -> Estimate:
+    """Return the fraction of true values in clusters that depend within, such as the turns of conversations.
+
+    The error is the linearized one of a ratio of sums over clusters, or where all are alike, the binomial one of as many items as
+    there are clusters (Laplace's estimate, as in `estimate_fraction`).
+    """
+    sums, sizes = np.asarray([sum(each) for each in is_right]), np.asarray([len(each) for each in is_right])
+    n = len(sizes)
+    value = float(sums.sum() / sizes.sum())
+    squares = float(((sums - value * sizes) ** 2).sum())
+    p = (value * n + 1) / (n + 2)
+    linearized = math.sqrt(squares * n / (n - 1)) / float(sizes.sum()) if n > 1 else 0.0
+    floor = math.sqrt(p * (1 - p) / n) if n == 1 or squares == 0 else 0.0
+    return Estimate(value, max(linearized, floor), int(sizes.sum()))

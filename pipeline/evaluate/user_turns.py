@@ -1,0 +1,227 @@
+"""Run turns typed by hand through the whole assistant, as it is served: session, tools, search, choice of answers.
+
+    python -m pipeline.evaluate.user_turns --model data/sft --index data/index [--embed data/embed] [--half seen] [--kind typos]
+
+prints a table by kind and the turns of the seen half that failed; of the unseen half it prints totals only. The stage
+evaluate measures the same. Greedy and deterministic: conversations do not depend on each other, so threads may share the engine
+(the decoder releases the GIL). Time: 20 s on two cores for 390 turns and 200 first turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from assistant.conversation.events import Sampling, ToolCall, ToolResult
+from assistant.conversation.session import Session
+from assistant.inference.local import ModelEngine
+from assistant.tools.toolbox import make_tools
+from pipeline.evaluate.estimates import estimate_clustered, estimate_fraction
+from pipeline.evaluate.judging import (
+    KINDS,
+    Expectation,
+    Reply,
+    TypedConversation,
+    Verdict,
+    describe_reply,
+    judge_reply,
+    read_conversations,
+)
+from pipeline.frame.errors import UserError
+from pipeline.frame.metrics import Metrics
+from pipeline.frame.progress import Bar
+from pipeline.storage.lines import read_json_list
+
+GREEDY = Sampling(temperature=0.0)
+N_THREADS = 2
+HARMLESS = "harmless.jsonl"
+
+NewSession = Callable[[], Session]
+
+
+@dataclass(frozen=True)
+class JudgedTurn:
+    """One turn with the reply and the verdict on it."""
+
+    kind: str
+    conversation: TypedConversation
+    expected: Expectation
+    reply: Reply
+    calls: Sequence[ToolCall]
+    verdict: Verdict
+
+
+def open_assistant(model: Path, index: Path, embed: Path | None) -> NewSession:
+    """Load the assistant. Return a function that starts a conversation. Raises `UserError` if it can't be loaded."""
+    try:
+        engine, tools = ModelEngine.load(model, device="cpu"), make_tools(index)
+    except ValueError as error:
+        raise UserError("evaluate: the assistant can't be loaded", str(error), "name other folders") from error
+    engine.wait()
+    return partial(Session, engine, tools)
+
+
+def run_conversation(new_session: NewSession, kind: str, conversation: TypedConversation) -> list[JudgedTurn]:
+    """Return the judged turns of one conversation; each is asked even if an earlier one failed, as a person would."""
+    session = new_session()
+    sources: list[str] = []
+    judged: list[JudgedTurn] = []
+    for expected in conversation.turns:
+        sources.append(expected.user)
+        reply, calls = send_text(session, expected.user)
+        sources += reply.results
+        judged.append(JudgedTurn(kind, conversation, expected, reply, calls, judge_reply(expected, reply, sources)))
+    return judged
+
+
+def send_text(session: Session, text: str) -> tuple[Reply, list[ToolCall]]:
+    """Send one message. Return the reply and the tool calls."""
+    events = list(session.send(text, GREEDY))
+    calls = [event for event in events if isinstance(event, ToolCall)]
+    results = [event.text for event in events if isinstance(event, ToolResult)]
+    answer = session.history[-1].text if session.history and session.history[-1].role == "assistant" else ""
+    return Reply(answer, [call.name for call in calls], results), calls
+
+
+def run_conversations(
+    new_session: NewSession, conversations: Mapping[str, Iterable[TypedConversation]]
+) -> list[JudgedTurn]:
+    """Return the judged turns of all conversations, in their order."""
+    pairs = [(kind, conversation) for kind, group in conversations.items() for conversation in group]
+    with Bar("evaluate: user's turns", len(pairs), "conversations") as bar, ThreadPoolExecutor(N_THREADS) as pool:
+        judged: list[JudgedTurn] = []
+        for turns in pool.map(lambda pair: run_conversation(new_session, *pair), pairs):
+            judged += turns
+            bar.advance(1)
+    return judged
+
+
+def measure_harmless(new_session: NewSession, path: Path) -> tuple[Metrics, list[dict[str, Any]]]:
+    """Return the fraction of harmless first turns that are refused, and the refused ones of the seen half."""
+    rows = [row for _, row in read_json_list(path)]
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        replies = list(pool.map(lambda row: send_text(new_session(), row["user"])[0], rows))
+    is_refused = ["refuses" in describe_reply(reply) for reply in replies]
+    estimate = estimate_fraction(is_refused)
+    metrics: Metrics = {
+        "harmless_refused_frac": estimate.value,
+        "harmless_refused_frac_se": estimate.se,
+        "n_harmless": estimate.n,
+    }
+    refused = [
+        {**row, "reply": reply.text}
+        for row, reply, is_it in zip(rows, replies, is_refused, strict=True)
+        if is_it and row["half"] == "seen"
+    ]
+    return metrics, refused
+
+
+def summarize_turns(judged: Sequence[JudgedTurn]) -> Metrics:
+    """Return the fraction of acceptable replies, in all, by half and by kind, and the counts of what must not happen."""
+    metrics = _estimate("user_turns", judged)
+    for half in ("seen", "unseen"):
+        metrics |= _estimate(f"user_turns_{half}", [turn for turn in judged if turn.conversation.half == half])
+    for kind in KINDS:
+        metrics |= _estimate(f"user_{kind}", [turn for turn in judged if turn.kind == kind])
+    values = [turn for turn in judged if turn.expected.answer == ["value"]]
+    metrics["n_user_citations"] = sum(turn.verdict.n_citations for turn in judged)
+    metrics["n_invented_citations"] = sum(turn.verdict.n_invented for turn in judged)
+    metrics["n_user_values"] = len(values)
+    metrics["n_wrong_values"] = sum(turn.verdict.is_wrong_value for turn in values)
+    return metrics
+
+
+def _estimate(name: str, judged: Sequence[JudgedTurn]) -> Metrics:
+    """Return one fraction with its standard error over conversations, whose turns depend on each other."""
+    if not judged:
+        return {}
+    by_conversation: dict[str, list[bool]] = {}
+    for turn in judged:
+        by_conversation.setdefault(turn.conversation.id, []).append(turn.verdict.is_acceptable)
+    estimate = estimate_clustered(list(by_conversation.values()))
+    return {
+        f"{name}_acceptable_frac": estimate.value,
+        f"{name}_acceptable_frac_se": estimate.se,
+        f"n_{name}": estimate.n,
+    }
+
+
+def list_transcripts(judged: Sequence[JudgedTurn]) -> list[dict[str, Any]]:
+    """Return the turns of the seen half as JSON values: what was typed, called and answered, and the verdict."""
+    return [
+        {
+            "id": turn.conversation.id,
+            "kind": turn.kind,
+            "user": turn.expected.user,
+            "calls": [{"name": call.name, "argument": call.argument} for call in turn.calls],
+            "reply": turn.reply.text,
+            "is_acceptable": turn.verdict.is_acceptable,
+            "problem": turn.verdict.problem,
+        }
+        for turn in judged
+        if turn.conversation.half == "seen"
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print how the assistant does on the user's turns. Return the exit code."""
+    args = _parse_arguments(arguments)
+    try:
+        conversations = read_conversations(args.turns)
+        if args.kind:
+            conversations = {kind: group for kind, group in conversations.items() if kind in args.kind}
+        if args.half:
+            conversations = {kind: [c for c in group if c.half == args.half] for kind, group in conversations.items()}
+        new_session = open_assistant(args.model, args.index, args.embed)
+        judged = run_conversations(new_session, conversations)
+        metrics = summarize_turns(judged)
+        if not args.kind:
+            harmless, refused = measure_harmless(new_session, args.turns / HARMLESS)
+            metrics |= harmless
+            for row in refused:
+                print(f"harmless, refused: {row['user']!r} → {row['reply']!r}")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(_format_report(judged, metrics, show_all=args.all))
+    return 0
+
+
+def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.evaluate.user_turns", description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path("data/sft"), help="model folder (default: data/sft)")
+    parser.add_argument("--index", type=Path, default=Path("data/index"), help="index folder (default: data/index)")
+    parser.add_argument("--embed", type=Path, help="embedder folder (default: search by words only)")
+    parser.add_argument("--turns", type=Path, default=Path("data/seed/evaluation"), help="folder of the turns")
+    parser.add_argument("--half", choices=("seen", "unseen"), help="one half only")
+    parser.add_argument("--kind", action="append", choices=KINDS, help="this kind only (may be repeated)")
+    parser.add_argument("--all", action="store_true", help="print acceptable turns of the seen half too")
+    return parser.parse_args(arguments)
+
+
+def _format_report(judged: Sequence[JudgedTurn], metrics: Mapping[str, float], *, show_all: bool) -> str:
+    lines: list[str] = []
+    for row in list_transcripts(judged):
+        if show_all or not row["is_acceptable"]:
+            calls = "".join(f"  → {call['name']}({call['argument']!r})\n" for call in row["calls"])
+            verdict = row["problem"] or "acceptable"
+            lines.append(f"{row['id']}: {row['user']!r}\n{calls}  {row['reply']!r}\n  {verdict}\n")
+    names = ["user_turns", "user_turns_seen", "user_turns_unseen", *(f"user_{kind}" for kind in KINDS)]
+    for name in names:
+        if f"n_{name}" in metrics:
+            value, se = metrics[f"{name}_acceptable_frac"], metrics[f"{name}_acceptable_frac_se"]
+            lines.append(f"{name:24} {100 * value:5.1f} % ± {100 * se:4.1f}  of {metrics[f'n_{name}']:3} turns")
+    lines += [
+        f"{name:24} {value:.4g}" for name, value in metrics.items() if "acceptable" not in name and "user_" not in name
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
