@@ -45,12 +45,14 @@ ENDS = r"[\s/]+$"
 
 
 class Tombstone(NamedTuple):
-    """One line of the file: what is taken down, the reason, and the date if one was given."""
+    """One line of the file: what is taken down, the reason, the date if one was given, and the SHA-256 of the text of a
+    document taken down by id, by which collections (assistant/knowledge) recognize copies."""
 
     kind: str
     value: str
     reason: str
     date: str = ""
+    sha256: str = ""
 
     @property
     def key(self) -> str:
@@ -83,6 +85,7 @@ def _parse_lines(lines: Iterable[tuple[int, str]], name: str) -> list[Tombstone]
         try:
             row: Any = json.loads(line)
             stone = make_tombstone(row["kind"], row["value"], row.get("reason", ""), row.get("date", ""))
+            stone = stone._replace(sha256=_check_sha256(row.get("sha256", "")))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{name}:{number}: not a tombstone",
@@ -91,6 +94,12 @@ def _parse_lines(lines: Iterable[tuple[int, str]], name: str) -> list[Tombstone]
             ) from error
         stones.append(stone)
     return stones
+
+
+def _check_sha256(value: str) -> str:
+    if value and not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise UserError("takedown: not a SHA-256", repr(value), "write 64 hexadecimal digits, or leave it out")
+    return value
 
 
 def render(tombstones: Iterable[Tombstone]) -> str:

@@ -1,7 +1,7 @@
 """Define the environment variables of MiniGPT (name, meaning, default) and read them. None of them changes an artifact.
 
 In: os.environ, read at each call. Out: validated values. An empty variable counts as unset. CONTRIBUTING.md has the same table;
-tests/house/test_environment.py compares the two, and checks that no other module reads a MINIGPT_ variable, except for the two
+tests/house/test_environment.py compares the two, and checks that no other module reads a MINIGPT_ variable, except for those
 that assistant/ and flows/, which import no pipeline code, read themselves.
 """
 
@@ -54,6 +54,11 @@ VARIABLES = (
         choices=("none", "selective", "full"),
     ),
     Variable("MINIGPT_PROFILE", "1 profiles three training steps into var/profile", default="0", choices=("0", "1")),
+    Variable(
+        "MINIGPT_COLLECTIONS",
+        "folder of the collections of users' documents (read by assistant/ itself)",
+        default="var/collections",
+    ),
     Variable(
         "MINIGPT_WEIGHTS",
         "weights of the assistant: float32, or int8 on a CPU (read by assistant/ itself)",

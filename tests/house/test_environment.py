@@ -15,6 +15,7 @@ PACKAGES = ("pipeline", "model", "assistant", "flows", "benchmarks")
 BENCHMARKS_ONLY = {"MINIGPT_BENCH_WARC", "MINIGPT_BENCH_WIKIPEDIA", "MINIGPT_LEDGER_DOCS"}
 READ_ELSEWHERE = {  # by packages that must not import pipeline
     "assistant/inference/local.py": {"MINIGPT_WEIGHTS"},
+    "assistant/knowledge/collection.py": {"MINIGPT_COLLECTIONS"},
     "flows/processes/guard.py": {"MINIGPT_STOP_SECONDS"},
 }
 
