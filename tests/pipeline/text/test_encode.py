@@ -79,8 +79,8 @@ def test_the_table_was_measured_with_the_installed_libraries() -> None:
 
 
 def test_the_table_agrees_with_the_libraries() -> None:
-    """At every 64th character and beside every range. All 1.1 million take 25 processor seconds and were compared when the table was
-    printed; the versions that it was printed with are pinned by the test above."""
+    """At every 64th character and beside every range. All 1.1 million take 25 processor seconds and were compared when the table
+    was printed; the versions that it was printed with are pinned by the test above."""
     inside = {point for first, last in MEASURED for point in range(first, last + 1)}
     assert find_differences(step=64) == join_ranges([point for point in sorted(inside) if point % 64 == 0])
     slow, fast = make_both("cl100k")
