@@ -1,8 +1,8 @@
 """BM25 over weighted fields, in memory-mapped arrays: an inverted index that takes a millisecond a query.
 
 In: the words of some fields of each unit, each field with a whole-number weight. A word's frequency in a unit is the weighted
-sum over the fields, and so is the unit's length: BM25F with equal length normalization (Robertson, Zaragoza & Taylor, CIKM 2004; k1 and b as
-Robertson & Zaragoza 2009). Out: units with their scores, best first, at equal scores by row.
+sum over the fields, and so is the unit's length: BM25F with equal length normalization (Robertson, Zaragoza & Taylor, CIKM 2004).
+Out: units with their scores, best first, at equal scores by row.
 
 Memory: five bytes a posting, mapped. Time: some 2 ns a posting of the query's words. Statistics (number of units, of units with a
 word, mean length) may be summed over several indexes, so that collections are ranked together.
@@ -180,15 +180,15 @@ def _rank(
             row = rows[posting]
             frequency = np.float32(frequencies[posting])
             scores[row] += weight * frequency / (frequency + base + slope * np.float32(lengths[row]))
-    return keep_best(scores, limit)
+    return keep_best(scores, limit, np.float32(0))
 
 
 @jit
-def keep_best(scores: Any, limit: Any) -> Any:  # pragma: no cover (compiled)
-    """Return (rows, scores) of the `limit` largest scores above 0, largest first, at equal scores by row."""
+def keep_best(scores: Any, limit: Any, floor: Any) -> Any:  # pragma: no cover (compiled)
+    """Return (rows, scores) of the `limit` largest scores above `floor`, largest first, at equal scores by row."""
     best = np.zeros(limit, np.float32)
     at = np.zeros(limit, np.int64)
-    n, least = 0, np.float32(0)
+    n, least = 0, floor
     for row in range(len(scores)):
         score = scores[row]
         if score > least:

@@ -2,8 +2,8 @@
 
 In: a docstring, cleaned of its indentation. Out: consecutive parts that cover it: the description, named "", then a part for
 each field, under one name whatever the convention: headings underlined as numpydoc has them, Google's (`Args:` and an indented
-block), Sphinx's fields (`:param axis: …`), and examples that no heading announces (`>>>`). What follows a field without belonging to
-it is named `details`; another underlined heading gives a part under its own name. Time: O(characters).
+block), Sphinx's fields (`:param axis: …`), and examples that no heading announces (`>>>`). What follows a field and is no part
+of it is named `details`; another underlined heading gives a part under its own name. Time: O(characters).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NAMES = {
 FACETS = {
     word.replace("_", " "): name for name, words in _NAMES.items() for word in words.split()
 }  # heading → name of the part
-_SPHINX = {
+SPHINX_FIELDS = {
     **dict.fromkeys(("param", "parameter", "arg", "argument", "key", "keyword", "kwarg", "type"), "parameters"),
     **dict.fromkeys(("return", "returns", "rtype"), "returns"),
     **dict.fromkeys(("yield", "yields", "ytype"), "yields"),
@@ -44,7 +44,7 @@ _LINE = re.compile(r"([ \t]*)([^\n]*)(?:\n|\Z)")
 _UNDERLINE = re.compile(r"([-=~^*#\"'.`_+])\1{2,}\s*")
 _GOOGLE = re.compile(r"([A-Z][A-Za-z ]{2,24}?)\s?::?\s*")
 _INLINE = re.compile(r"(Returns?|Yields?|Raises?|Notes?|Examples?|Warning): +\S")
-_FIELD = re.compile(rf"[:@]({'|'.join(_SPHINX)})\b[^:\n]*:")
+_FIELD = re.compile(rf"[:@]({'|'.join(SPHINX_FIELDS)})\b[^:\n]*:")
 _TITLE = re.compile(r"[`*:]*[A-Za-z][\w ,.;:'\"`/()&*+-]*")
 MAX_HEADING_CHARS = 60
 
@@ -91,7 +91,7 @@ def _find_starts(lines: list[_Line], start: int) -> Iterator[DocPart]:
             name = FACETS.get(title.lower(), title.lower())
             yield DocPart(name, title, line.start, 0)
         elif field:
-            if (new := _SPHINX[field[1]]) != name or block < 0:
+            if (new := SPHINX_FIELDS[field[1]]) != name or block < 0:
                 name = new
                 yield DocPart(name, "", line.start, 0)
             block = line.indent
