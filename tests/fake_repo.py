@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.ledger.__main__ import main as ledger_main
 from tests.conftest import ROOT, call_main
+from tests.zygote import run_module
 
 DVC_YAML = """
 stages:
@@ -165,7 +166,11 @@ class FakeRepo:
         self.run("dvc", "repro", "-q")
 
     def registry(self, *arguments: str, code: int = 0) -> str:
-        return self.run("pipeline.registry", *arguments, code=code)
+        """Run a `pipeline.registry` command in a fork; return what it printed."""
+        options = {"folder": self.root, "environment": self.environment(), "output": self.root / "var/registry.log"}
+        exit_code, output = run_module("pipeline.registry", arguments, **options)
+        assert exit_code == code, output
+        return output
 
     def ledger(self, *arguments: str, code: int = 0) -> str:
         """Run a `pipeline.ledger` command in this process; return what it printed."""
