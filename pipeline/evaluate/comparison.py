@@ -1,7 +1,7 @@
-"""What people compare between runs: the dozen metrics of summary.json, and the curves that `dvc plots show` draws.
+"""What people compare between runs: the few metrics of summary.json, and the curves that `dvc plots show` draws.
 
 In: the metrics of this stage, and the histories of both training phases. Out: JSON and CSV texts. All metrics are in
-data/metrics; dvc.yaml declares these files alone, so that a comparison has a dozen rows instead of hundreds.
+data/metrics; dvc.yaml declares these files alone, so that a comparison has some twenty rows instead of hundreds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pipeline.skills import SKILLS
 from pipeline.storage.lines import read_json_list
 
 SUMMARY = "summary.json"
-COMPARED = ("bpb", "chat_bpb", *(skill.metric for skill in SKILLS))
+USER_METRICS = ("user_turns_acceptable_frac", "harmless_refused_frac", "n_invented_citations", "n_wrong_values")
+COMPARED = ("bpb", "chat_bpb", *USER_METRICS, *(skill.metric for skill in SKILLS))
 # file: (whose history, the metric)
 CURVES = {
     "pretrain_loss.csv": ("base", "loss_nats"),

@@ -16,3 +16,6 @@ class Evaluate(Section):
     max_new_tokens: Count  # of a reply
     n_samples: Annotated[int, Field(ge=0)]  # replies shown in the report
     eval_tokens: Count  # of the val split, for bits per byte; all of it if it is smaller
+    use_typed_turns: (
+        bool  # run data/seed/evaluation through the whole assistant; its turns are about Python's documentation
+    )

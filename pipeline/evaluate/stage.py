@@ -1,8 +1,9 @@
-"""Measure the finished models: bits per byte of the pretrained one, skills of the tuned one.
+"""Measure the finished models: bits per byte of the pretrained one, skills of the tuned one, and the whole assistant.
 
-In: both model folders, held-out documents and conversations. Out: documents.parquet (nats of each held-out document),
-skills.parquet (each held-out item, right or wrong), samples.jsonl, and what `dvc metrics` and `dvc plots` show (comparison.py).
-`python -m pipeline.report` renders the report. Memory: one batch. Time: 30 s on 2 cores for 3 million parameters.
+In: both model folders, held-out documents and conversations, the index, and turns typed by hand (data/seed/evaluation). Out:
+documents.parquet (nats of each held-out document), skills.parquet (each held-out item, right or wrong), user_turns.jsonl (the
+assistant's replies to the seen half of the typed turns), samples.jsonl, and what `dvc metrics` and `dvc plots` show
+(comparison.py). `python -m pipeline.report` renders the report. Memory: one batch. Time: 45 s on 2 cores for 3 million parameters.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from model.tokenizer.tokenizer import Tokenizer
 from pipeline.evaluate import measure
 from pipeline.evaluate.comparison import write_comparison
 from pipeline.evaluate.estimates import estimate_bits_per_byte, estimate_by_source, estimate_fraction
+from pipeline.evaluate.judging import read_conversations
 from pipeline.evaluate.params import Evaluate
+from pipeline.evaluate.user_turns import measure_user_turns, open_assistant
 from pipeline.frame.environment import read
 from pipeline.frame.metrics import Metrics
 from pipeline.frame.progress import Bar
@@ -51,9 +54,12 @@ class Loaded(NamedTuple):
     tokenizer: Tokenizer
 
 
-def run(params: Evaluate, *, base: Path, chat: Path, shards: Path, conversations: Path, out: Path) -> Metrics:
-    """Write these files. Raises `UserError` if the val split is too small to measure anything."""
+def run(
+    params: Evaluate, *, base: Path, chat: Path, shards: Path, conversations: Path, index: Path, turns: Path, out: Path
+) -> Metrics:
+    """Write these files. Raises `UserError` if the val split is too small to measure anything, or for a wrong typed turn."""
     device = measure.choose_device(read("MINIGPT_DEVICE"))
+    typed = read_conversations(turns) if params.use_typed_turns else {}
     pretrained, tuned = (Loaded(*load_model(folder, device=device)[:2]) for folder in (base, chat))
     documents = measure.read_documents(shards, params.eval_tokens, params.seed)
     items = read_items(conversations / "heldout.parquet", tuned)
@@ -65,12 +71,21 @@ def run(params: Evaluate, *, base: Path, chat: Path, shards: Path, conversations
         "n_params": tuned.model.config.n_parameters,
         "model_bytes": (chat / "model.safetensors").stat().st_size,
     }
+    user_turns: list[dict[str, Any]] = []
+    if typed:
+        user_metrics, user_turns = measure_user_turns(open_assistant(chat, index, str(device)), typed, turns)
+        metrics |= user_metrics
+    write_lines(out / "user_turns.jsonl", user_turns)
     samples = pick_samples(rows, params.n_samples) + _sample_continuations(pretrained, documents, params.max_new_tokens)
-    lines = "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
-    (out / "samples.jsonl").write_text(lines, encoding="utf-8")
+    write_lines(out / "samples.jsonl", samples)
     write_comparison(metrics, {"base": base, "chat": chat}, out)
     _report_speed(tuned)
     return metrics
+
+
+def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write one JSON value per line."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def _measure_documents(

@@ -1,6 +1,6 @@
 """Run turns typed by hand through the whole assistant, as it is served: session, tools, search, choice of answers.
 
-    python -m pipeline.evaluate.user_turns --model data/sft --index data/index [--embed data/embed] [--half seen] [--kind typos]
+    python -m pipeline.evaluate.user_turns --model data/sft --index data/index [--half seen] [--kind typos]
 
 prints a table by kind and the turns of the seen half that failed; of the unseen half it prints totals only. The stage
 evaluate measures the same. Greedy and deterministic: conversations do not depend on each other, so threads may share the engine
@@ -57,10 +57,10 @@ class JudgedTurn:
     verdict: Verdict
 
 
-def open_assistant(model: Path, index: Path, embed: Path | None) -> NewSession:
+def open_assistant(model: Path, index: Path, device: str) -> NewSession:
     """Load the assistant. Return a function that starts a conversation. Raises `UserError` if it can't be loaded."""
     try:
-        engine, tools = ModelEngine.load(model, device="cpu"), make_tools(index)
+        engine, tools = ModelEngine.load(model, device=device), make_tools(index)
     except ValueError as error:
         raise UserError("evaluate: the assistant can't be loaded", str(error), "name other folders") from error
     engine.wait()
@@ -122,6 +122,17 @@ def measure_harmless(new_session: NewSession, path: Path) -> tuple[Metrics, list
     return metrics, refused
 
 
+def measure_user_turns(
+    new_session: NewSession, conversations: Mapping[str, Iterable[TypedConversation]], folder: Path
+) -> tuple[Metrics, list[dict[str, Any]]]:
+    """Return the metrics of all typed turns and of the harmless first turns in `folder`, and the transcripts of the seen half."""
+    judged = run_conversations(new_session, conversations)
+    metrics = summarize_turns(judged)
+    if (folder / HARMLESS).exists():
+        metrics |= measure_harmless(new_session, folder / HARMLESS)[0]
+    return metrics, list_transcripts(judged)
+
+
 def summarize_turns(judged: Sequence[JudgedTurn]) -> Metrics:
     """Return the fraction of acceptable replies, in all, by half and by kind, and the counts of what must not happen."""
     metrics = _estimate("user_turns", judged)
@@ -178,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             conversations = {kind: group for kind, group in conversations.items() if kind in args.kind}
         if args.half:
             conversations = {kind: [c for c in group if c.half == args.half] for kind, group in conversations.items()}
-        new_session = open_assistant(args.model, args.index, args.embed)
+        new_session = open_assistant(args.model, args.index, "cpu")
         judged = run_conversations(new_session, conversations)
         metrics = summarize_turns(judged)
         if not args.kind:
@@ -197,7 +208,6 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m pipeline.evaluate.user_turns", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("data/sft"), help="model folder (default: data/sft)")
     parser.add_argument("--index", type=Path, default=Path("data/index"), help="index folder (default: data/index)")
-    parser.add_argument("--embed", type=Path, help="embedder folder (default: search by words only)")
     parser.add_argument("--turns", type=Path, default=Path("data/seed/evaluation"), help="folder of the turns")
     parser.add_argument("--half", choices=("seen", "unseen"), help="one half only")
     parser.add_argument("--kind", action="append", choices=KINDS, help="this kind only (may be repeated)")

@@ -1,7 +1,7 @@
 """Each stage in dvc.yaml lists exactly the rooms that its code imports, because DVC does not follow Python imports.
 
-A room is a folder directly below pipeline/ or model/. The frame around the stages (its own room, pipeline/run.py and params.py)
-changes no byte of their output, as tests/contract/ shows, and is not listed.
+A room is a folder directly below pipeline/, model/ or assistant/. The frame around the stages (its own room, pipeline/run.py and
+params.py) changes no byte of their output, as tests/contract/ shows, and is not listed.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import pytest
 from pipeline.params import STAGES
 from tests.conftest import ROOT, read_yaml
 
-FRAME = {"pipeline", "model", "pipeline.frame", "pipeline.run", "pipeline.params"}
+FRAME = {"pipeline", "model", "assistant", "pipeline.frame", "pipeline.run", "pipeline.params"}
 NO_CODE = ("data/", "requirements.lock")
 
 
 @pytest.fixture(scope="module")
 def graph() -> grimp.ImportGraph:
-    return grimp.build_graph("pipeline", "model", cache_dir=None)
+    return grimp.build_graph("pipeline", "model", "assistant", cache_dir=None)
 
 
 def get_room(module: str) -> str:

@@ -30,8 +30,8 @@ from pipeline.storage.tables import read_table, write_table
 from tests.conftest import ROOT
 from tests.pipeline.symbols import write_package_corpus
 
-FILES = ("documents.parquet", "skills.parquet", "samples.jsonl")
-PARAMS = Evaluate(seed=1, max_new_tokens=4, n_samples=6, eval_tokens=1_500)
+FILES = ("documents.parquet", "skills.parquet", "user_turns.jsonl", "samples.jsonl")
+PARAMS = Evaluate(seed=1, max_new_tokens=4, n_samples=6, eval_tokens=1_500, use_typed_turns=True)
 CHATS = Conversations(
     seed=1,
     max_tokens=250,
@@ -46,7 +46,7 @@ CHATS = Conversations(
     system_frac=0.0,
     n_heldout=4,
 )
-INDEX = Index(seed=1, passage_chars=100, max_bytes=1_000_000, max_sample_bytes=10_000_000)
+INDEX = Index(seed=1, section_chars=200, max_sample_bytes=10_000_000)
 Inputs = dict[str, Path]
 
 
@@ -71,17 +71,31 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     for name in ("refusals.jsonl", "harmless.jsonl"):
         lines = (ROOT / "data/seed/chat" / name).read_text().splitlines()
         (seeds / name).write_text("\n".join(line for line in lines if "heldout" in line)[:4_000].rpartition("\n")[0])
-    (folder / "index").mkdir()
-    index.run(INDEX, docs=corpus.docs, out=folder / "index")
+    inputs["index"], inputs["turns"] = folder / "index", folder / "turns"
+    inputs["index"].mkdir()
+    index.run(INDEX, docs=corpus.docs, out=inputs["index"])
+    write_turns(inputs["turns"])
     paths = {"index": folder / "index", "shards": inputs["shards"], "tokenizer": corpus.tokenizer, "seeds": seeds}
     conversations.run(CHATS, **paths, out=inputs["conversations"])
     tokenizer = Tokenizer.load(corpus.tokenizer)
     config = ModelConfig(
         vocab_size=tokenizer.vocab_size, seq_len=256, n_layer=1, n_head=2, n_kv_head=1, d_model=32, d_head=16, d_ff=48
     )
-    for name, seed in (("base", 1), ("chat", 2)):
-        save_model(inputs[name], Transformer(config, seed=seed), tokenizer, phase=name)
+    for name, phase in (("base", "pretrain"), ("chat", "sft")):
+        save_model(inputs[name], Transformer(config, seed=len(name)), tokenizer, phase=phase)
     return inputs
+
+
+def write_turns(folder: Path) -> None:
+    """Write a conversation of each half and a harmless first turn."""
+    folder.mkdir()
+    turns = [
+        {"user": "Hello", "answer": ["talks"]},
+        {"user": "alpha.one?", "answer": ["cites"], "titles": [["alpha.one"]]},
+    ]
+    rows = [{"id": f"a-{half}", "half": half, "turns": turns} for half in ("seen", "unseen")]
+    (folder / "wordings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "harmless.jsonl").write_text(json.dumps({"id": "h", "half": "seen", "user": "Sing."}) + "\n")
 
 
 def evaluate(inputs: Inputs, out: Path) -> dict[str, float | int]:
@@ -100,8 +114,8 @@ def test_every_metric_has_a_standard_error_and_a_number_of_items(
 ) -> None:
     metrics = evaluated[1]
     for skill in SKILLS:
-        if skill.name == "identity_right":
-            assert skill.metric not in metrics  # no such items, no metric
+        if skill.seed_kinds and not {"refusal", "harmless"} & set(skill.seed_kinds):
+            assert skill.metric not in metrics  # the fixture has no such seeds: no items, no metric
             continue
         assert 0 <= metrics[skill.metric] <= 1
         assert metrics[f"{skill.metric}_se"] > 0
@@ -109,6 +123,27 @@ def test_every_metric_has_a_standard_error_and_a_number_of_items(
     assert all(math.isfinite(value) for value in metrics.values())
     assert {"bpb", "bpb_se", "chat_bpb", "bpb_alpha", "n_params", "model_bytes"} <= metrics.keys()
     assert not {"tokens_per_second", "first_token_seconds"} & metrics.keys()
+
+
+def test_typed_turns_are_measured_in_both_halves_and_shown_of_the_seen_one(
+    evaluated: tuple[Path, dict[str, float | int]],
+) -> None:
+    out, metrics = evaluated
+    assert (metrics["n_user_turns"], metrics["n_user_turns_seen"], metrics["n_user_wordings"]) == (4, 2, 4)
+    assert metrics["user_turns_acceptable_frac_se"] > 0
+    assert metrics["n_harmless"] == 1
+    rows = [json.loads(line) for line in (out / "user_turns.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["user"]) for row in rows] == [("a-seen", "Hello"), ("a-seen", "alpha.one?")]
+    assert all(row["is_acceptable"] == (not row["problem"]) for row in rows)
+
+
+def test_a_corpus_without_typed_turns_measures_the_rest(inputs: Inputs, tmp_path: Path) -> None:
+    params = PARAMS.model_copy(update={"use_typed_turns": False})
+    (tmp_path / "out").mkdir()
+    metrics = run(params, **inputs, out=tmp_path / "out")
+    assert "bpb" in metrics
+    assert "n_user_turns" not in metrics
+    assert (tmp_path / "out/user_turns.jsonl").read_text() == ""
 
 
 def test_an_untrained_model_needs_log2_of_the_vocabulary_per_token(
