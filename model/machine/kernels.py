@@ -281,17 +281,17 @@ def split_heads_backward(a):
 
 
 def causal_softmax(a):
-    """Turn scores [B G t H/G stop] of the queries from `begin` on into probabilities, in place: over the columns from the start of
-    the token's document to the token itself, 0 elsewhere."""
+    """Turn scores [B G t H/G keys] of the queries `begin` … `end` with the keys `base` … `end` into probabilities, in place: over
+    the columns from the start of the token's document to the token itself, 0 elsewhere."""
     a = carray(a, (N_ARGUMENTS,))
-    n, n_tokens, n_kv, group, begin, width = a[0], a[1], a[2], a[3], a[4], a[5]
-    scores, first, scratch = bf16_at(a[6]), i64_at(a[7]), f32_at(a[8])
+    n, n_tokens, n_kv, group, begin, end, base = a[0], a[1], a[2], a[3], a[4], a[5], a[6]
+    scores, first, scratch = bf16_at(a[7]), i64_at(a[8]), f32_at(a[9])
     start, stop = get_rows(a, n)
     buffer = get_thread(a) * n_tokens
-    per_batch = (width - begin) * group
+    per_batch, width = (end - begin) * group, end - base
     for i in range(start, stop):
         b, t = i // (n_kv * per_batch), begin + i % per_batch // group
-        row, low, high = i * width, first[b * n_tokens + t], t + 1
+        row, low, high = i * width, first[b * n_tokens + t] - base, t + 1 - base
         highest = f32(-3e38)
         for j in range(low, high):
             highest = max(highest, load(scores[row + j]))
@@ -312,13 +312,13 @@ def causal_softmax(a):
 def causal_softmax_backward(a):
     """Turn dP into dS = P (dP - Σ P dP), in place."""
     a = carray(a, (N_ARGUMENTS,))
-    n, n_tokens, n_kv, group, begin, width = a[0], a[1], a[2], a[3], a[4], a[5]
-    chance, slope, first = bf16_at(a[6]), bf16_at(a[7]), i64_at(a[8])
+    n, n_tokens, n_kv, group, begin, end, base = a[0], a[1], a[2], a[3], a[4], a[5], a[6]
+    chance, slope, first = bf16_at(a[7]), bf16_at(a[8]), i64_at(a[9])
     start, stop = get_rows(a, n)
-    per_batch = (width - begin) * group
+    per_batch, width = (end - begin) * group, end - base
     for i in range(start, stop):
         b, t = i // (n_kv * per_batch), begin + i % per_batch // group
-        row, low, high = i * width, first[b * n_tokens + t], t + 1
+        row, low, high = i * width, first[b * n_tokens + t] - base, t + 1 - base
         dot = ZERO
         for j in range(row + low, row + high):
             dot += load(chance[j]) * load(slope[j])
