@@ -72,14 +72,13 @@ def make_document(title: str, blocks: Iterable[Block], notes: tuple[tuple[str, s
     the title if there is none, or if the stated one contains it (`Leave - Acme Intranet`).
     """
     cleaned = list(clean_blocks(blocks))
-    if not any(block.kind != "heading" for block in cleaned):
+    headings = [at for at, block in enumerate(cleaned) if block.kind == "heading"]
+    if len(headings) == len(cleaned):
         raise ParseError("no_text", "it has headings only" if cleaned else "it has no text")
     title = BLANKS.sub(" ", clean_text(title)).strip()
-    first = cleaned[0]
-    is_name = (
-        first.kind == "heading"
-        and sum(block.kind == "heading" and block.level <= first.level for block in cleaned) == 1
-    )
-    if is_name and (not title or first.text in title):
-        return ParsedDocument(first.text, cleaned[1:], notes)
+    if headings:
+        first = cleaned[headings[0]]
+        is_name = sum(cleaned[at].level <= first.level for at in headings) == 1
+        if is_name and (not title or first.text in title):
+            return ParsedDocument(first.text, [*cleaned[: headings[0]], *cleaned[headings[0] + 1 :]], notes)
     return ParsedDocument(title, cleaned, notes)

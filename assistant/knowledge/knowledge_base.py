@@ -1,0 +1,133 @@
+"""Search the index and a user's collections together, as they are now.
+
+In: an index folder, a folder of the stage embed, names of collections. Out: what model.retrieval's searcher returns; each result
+carries the name of its collection. Before each search the manifests are compared: documents that were added or removed meanwhile
+count from the next question on, and nothing of a removed one stays in memory. A collection that is missing or broken is said to be
+so once, and the search goes on without it. Memory: as its segments, mapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from assistant.knowledge.collection import Collection, get_collection_folder, open_collection
+from assistant.knowledge.segment_vectors import LoadedEmbed, load_embed, open_vectors
+from model.retrieval.search_results import Search, SearchResult
+from model.retrieval.searcher import Searcher
+from model.retrieval.segment import Segment
+from model.retrieval.stores.vectors import ExactStore, VectorStore
+from model.retrieval.word_search import Source
+
+N_TRIES = 5  # to open a collection while a writer replaces its segments
+
+Say = Callable[[str], None]
+
+
+class Knowledge:
+    """What `search_docs` searches: an index, collections, or both."""
+
+    def __init__(
+        self, index: Source | None, embed: LoadedEmbed | None, collections: Sequence[Collection], say: Say
+    ) -> None:
+        self._index, self._embed, self._say = index, embed, say
+        self._collections = list(collections)
+        self._searcher = self._open_searcher()
+
+    @classmethod
+    def open(cls, index: Path | None, embed: Path | None, names: Sequence[str], say: Say) -> Knowledge:
+        """Open what there is. `say` gets a notice for each collection that can't be searched.
+
+        Raises: ValueError for an index or embed folder that is missing, damaged or of an earlier version.
+        """
+        loaded = load_embed(embed) if embed is not None else None
+        source = _open_index(index, embed, loaded) if index is not None else None
+        collections: list[Collection] = []
+        for name in dict.fromkeys(names):
+            try:
+                get_collection_folder(name)
+            except ValueError:
+                raise
+            try:
+                collections.append(open_collection(name))
+            except ValueError as error:
+                say(f"{error}; answering without it")
+        return cls(source, loaded, collections, say)
+
+    def __len__(self) -> int:
+        return len(self._searcher)
+
+    @property
+    def collection_names(self) -> tuple[str, ...]:
+        """The names of the collections that are searched."""
+        return tuple(collection.name for collection in self._collections)
+
+    def search(self, query: str, limit: int = 3, question: str = "") -> Search:
+        """Return at most `limit` sections, best first."""
+        if self._refresh():
+            self._searcher = self._open_searcher()
+        return self._searcher.search(query, limit, question)
+
+    def _refresh(self) -> bool:
+        """Read changed manifests again. Return whether anything changed."""
+        is_changed = False
+        for collection in list(self._collections):
+            try:
+                is_changed |= collection.refresh()
+            except ValueError as error:
+                self._drop(collection, error)
+                is_changed = True
+        return is_changed
+
+    def _drop(self, collection: Collection, error: ValueError) -> None:
+        self._say(f"{error}; answering without it")
+        self._collections.remove(collection)
+
+    def _open_searcher(self) -> Searcher:
+        sources = [self._index] if self._index is not None else []
+        for collection in list(self._collections):
+            try:
+                sources += self._open_sources(collection)
+            except ValueError as error:
+                self._drop(collection, error)
+        embedder, reranker = (self._embed.embedder, self._embed.reranker) if self._embed else (None, None)
+        return Searcher(sources, embedder, reranker)
+
+    def _open_sources(self, collection: Collection) -> list[Source]:
+        """Open the segments that the manifest names; a writer may remove them meanwhile, then the new manifest counts."""
+        for left in reversed(range(N_TRIES)):
+            try:
+                folders = [collection.get_segment_folder(entry) for entry in collection.manifest.segments]
+                segments = [Segment.open(folder) for folder in folders]
+                break
+            except ValueError:
+                if not collection.refresh() and not left:
+                    raise
+        else:
+            raise ValueError(
+                f"the collection {collection.name} is being rewritten all the time; found no complete state; ask again"
+            )
+        stores = open_vectors(collection, segments, self._embed, self._say)
+        return [Source(segment, store, collection.name) for segment, store in zip(segments, stores, strict=True)]
+
+
+def _open_index(index: Path, embed: Path | None, loaded: LoadedEmbed | None) -> Source:
+    from model.retrieval.searcher import check_embed
+
+    segment = Segment.open(index)
+    vectors: VectorStore | None = None
+    if embed is not None and loaded is not None:
+        check_embed(embed, segment)
+        vectors = ExactStore.open(embed, loaded.embedder.width)
+    return Source(segment, vectors)
+
+
+def describe_place(result: SearchResult) -> str:
+    """Return where a section is: collection, headings, page, lines, file or URL."""
+    section = result.section
+    lines = f"lines {section.line_start}–{section.line_end}" if section.line_end > section.line_start else ""
+    lines = lines or (f"line {section.line_start}" if section.line_start else "")
+    path = " › ".join(section.heading)
+    parts = [path, f"page {section.page}" if section.page else "", lines, f"paragraph {section.paragraph}", section.url]
+    place = ", ".join(part for part in parts if part)
+    return f"{result.collection}: {place}" if result.collection else place
