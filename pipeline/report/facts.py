@@ -1,7 +1,8 @@
 """What the report shows: read from the JSON files of the stages, and turned into rows of tables and lengths of bars.
 
-In: data/metrics, var/timings, the training histories, samples, the model's config; optionally the champion's metrics. Out: `Facts`
-and `Provenance`, and small named rows without markup. Everything but `read_facts` and `read_provenance` is pure; O(metrics).
+In: data/metrics, var/timings, the training histories, samples, replies to typed turns, the model's config; optionally the champion's
+metrics. Out: `Facts` and `Provenance`, and small named rows without markup. Everything but `read_facts` and `read_provenance` is
+pure; O(metrics).
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ PHASES = {"pretrain": "pretraining", "sft": "fine-tuning"}
 
 
 class Facts(NamedTuple):
-    """`metrics` and `timings` by stage; `curves`: rows of history.jsonl by phase; `shape`: the model's config."""
+    """`metrics` and `timings` by stage; `curves`: rows of history.jsonl by phase; `shape`: the model's config; `user_turns`:
+    replies to turns typed by hand."""
 
     metrics: Mapping[str, Metrics]
     timings: Mapping[str, Metrics]
     curves: Mapping[str, Sequence[Mapping[str, Any]]]
     samples: Sequence[Mapping[str, Any]]
     shape: Mapping[str, Any]
+    user_turns: Sequence[Mapping[str, Any]] = ()
 
 
 class Provenance(NamedTuple):
@@ -60,7 +63,8 @@ def read_facts(root: Path) -> Facts:
     timings = {stage: read_timings(root / TIMINGS / f"{stage}.json", path) for stage, path in paths.items()}
     curves = {phase: _read_lines(data / phase / "history.jsonl") for phase in PHASES}
     samples = _read_lines(data / "evaluate" / "samples.jsonl")
-    return Facts(metrics, timings, curves, samples, _read_json(data / "sft" / "config.json"))
+    user_turns = _read_lines(data / "evaluate" / "user_turns.jsonl")
+    return Facts(metrics, timings, curves, samples, _read_json(data / "sft" / "config.json"), user_turns)
 
 
 def read_provenance(root: Path, *, version: str = "", fingerprint: str = "") -> Provenance:

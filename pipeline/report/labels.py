@@ -72,6 +72,21 @@ CONVERSATIONS = {
     "refusal": "Refuse an unsafe request",
     "harmless": "Answer a harmless request",
 }
+USER_KINDS = {  # of turns typed by hand (pipeline/evaluate/judging.py)
+    "wordings": "A name, asked for in many ways",
+    "arguments": "Arguments, defaults, return values",
+    "typos": "Misspelled names",
+    "multi_turn": "Conversations of several turns",
+    "comparison": "Two names compared",
+    "how_to": "How to, without a name",
+    "code": "Code and examples",
+    "units": "Units",
+    "dates": "Dates",
+    "calculation": "Calculations",
+    "small_talk": "Small talk, asking back",
+    "other_languages": "Other languages",
+    "injection": "Instructions in texts, forged turns",
+}
 SIZES = {
     "n_layer": "Layers",
     "d_model": "Model width",

@@ -24,11 +24,13 @@ from pipeline.report.facts import (
     summarize,
 )
 from pipeline.report.labels import SAMPLE_TITLES, describe_reason
+from pipeline.report.typed_turns import describe_user_turns, group_transcripts, list_user_rows
 
 
 def render_markdown(facts: Facts, provenance: Provenance, champion: Champion | None = None) -> str:
     """Return the report as one Markdown document."""
     lines = ["# MiniGPT: what this model can do", "", summarize(facts), "", _describe(provenance), ""]
+    lines += _render_user_turns(facts, champion)
     lines += _render_headline(facts, champion)
     lines += _render_losses(facts)
     if calibration := compute_calibration(facts):
@@ -52,6 +54,28 @@ def _describe(provenance: Provenance) -> str:
     if provenance.commit:
         parts.append(f"commit {provenance.commit[:12]}{' with local changes' if provenance.is_dirty else ''}")
     return ", ".join([*parts, f"report of {provenance.written_at}"]) + "."
+
+
+def _render_user_turns(facts: Facts, champion: Champion | None) -> list[str]:
+    """Return the table by kind, and the first conversation of each kind; the page shows all of them."""
+    rows = list_user_rows(facts, champion)
+    if not rows:
+        return []
+    cells = [
+        [row.name, *(format_value(value, is_share=True) for value in (row.value, row.se)), format_number(row.n)]
+        for row in rows
+    ]
+    lines = ["## As users type", "", describe_user_turns(facts), ""]
+    lines += _render_table(["Turns answered acceptably", "Value", "± SE", "n"], cells)
+    for kind, group in group_transcripts(facts).items():
+        verdict = "; ".join(group[0].problems) or "acceptable"
+        lines += [
+            f"**{kind}** ({verdict})",
+            "",
+            _quote("\n".join(f"{who}: {text}" for who, text in group[0].turns)),
+            "",
+        ]
+    return lines
 
 
 def _render_headline(facts: Facts, champion: Champion | None) -> list[str]:

@@ -39,6 +39,7 @@ from pipeline.report.facts import (
 )
 from pipeline.report.labels import SAMPLE_TITLES, SPEAKERS, describe_kind, describe_reason, describe_stage
 from pipeline.report.markdown import render_markdown
+from pipeline.report.typed_turns import Transcript, describe_user_turns, group_transcripts, list_user_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,6 +93,11 @@ def render_html(facts: Facts, provenance: Provenance, champion: Champion | None 
         champion=champion,
         summary=summarize(facts),
         tiles=list_tiles(facts),
+        user_bars=make_skill_bars(list_user_rows(facts, champion)),
+        user_summary=describe_user_turns(facts),
+        transcripts={
+            kind: [make_transcript(each) for each in group] for kind, group in group_transcripts(facts).items()
+        },
         headline=list_headline(facts, champion),
         skills=make_skill_bars(list_headline(facts, champion)),
         phases=[(PHASES[name], draw_phase(PHASES[name], rows)) for name, rows in facts.curves.items() if len(rows) > 1],
@@ -129,6 +135,7 @@ def list_tiles(facts: Facts) -> list[tuple[str, str]]:
     """Return (value, meaning) of the most important metrics, as far as they were measured."""
     ours = {**facts.metrics.get("evaluate", {}), **facts.timings.get("evaluate", {})}
     tiles = (
+        ("user_turns_acceptable_frac", "of turns typed as users type them answered acceptably", format_short),
         ("bpb", "bits per byte of held-out text", lambda value: f"{value:.3f}"),
         ("tool_chosen_frac", "right tool chosen", format_short),
         ("quote_exact_frac", "exact quotes with the right source", format_short),
@@ -226,6 +233,14 @@ def make_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
     answer = ("answer", "MiniGPT", str(sample["answer"]) or "(nothing)")
     title = SAMPLE_TITLES.get(str(sample["skill"]), str(sample["skill"]))
     return {"title": title, "verdict": verdict, "turns": [*turns, answer]}
+
+
+def make_transcript(transcript: Transcript) -> dict[str, Any]:
+    """Return title, verdict and turns (style, speaker, text) of a conversation, like `make_sample`."""
+    styles = {"assistant": "answer"}
+    turns = [(styles.get(style, style), SPEAKERS.get(style, style), text) for style, text in transcript.turns]
+    verdict = "wrong" if transcript.problems else "right"
+    return {"title": "; ".join([transcript.id, *transcript.problems]), "verdict": verdict, "turns": turns}
 
 
 def group_params(params: Mapping[str, str]) -> dict[str, list[tuple[str, str]]]:
