@@ -1,8 +1,8 @@
 """What the report shows: read from the JSON files of the stages, and turned into rows of tables and lengths of bars.
 
-In: data/metrics, var/timings, the training histories, samples, replies to typed turns, the model's config; optionally the champion's
-metrics. Out: `Facts` and `Provenance`, and small named rows without markup. Everything but `read_facts` and `read_provenance` is
-pure; O(metrics).
+In: data/metrics, var/timings, the training histories, samples, replies to typed turns, the model's config; optionally the
+champion's metrics. Out: `Facts` and `Provenance`, and small named rows without markup. Everything but `read_facts` and
+`read_provenance` is pure; O(metrics).
 """
 
 from __future__ import annotations
