@@ -18,8 +18,8 @@ from pipeline.shard.params import Shard
 from pipeline.train_tokenizer.params import TrainTokenizer
 
 RENAMED = {  # old dotted name → new one
-    "conversations.passage_chars": "index.passage_chars",
-    "conversations.max_index_bytes": "index.max_bytes",
+    "conversations.passage_chars": "index.section_chars",
+    "index.passage_chars": "index.section_chars",
     "conversations.max_sample_bytes": "index.max_sample_bytes",
     "filter.licences": "filter.licenses",
     **{f"download.sources.{kind}.licence": "license" for kind in ("text", "http", "huggingface", "wikipedia", "warc")},

@@ -25,7 +25,7 @@ stages:
   sft:
     cmd: python make.py sft
     deps: [make.py, knobs.json]
-    outs: [data/sft, data/index]
+    outs: [data/sft, data/index, data/embed]
     metrics: [data/metrics/sft.json: {cache: false}]
 """
 
@@ -51,8 +51,11 @@ if stage == "sft":
     (out / "model.safetensors").write_bytes(b"weights")
     index = pathlib.Path("data/index")
     index.mkdir()
-    (index / "passages.sqlite").write_text("passages of " + knobs["answer"])
+    (index / "sections.arrow").write_text("sections of " + knobs["answer"])
     (index / "passages.parquet").write_text("for training")
+    embed = pathlib.Path("data/embed")
+    embed.mkdir()
+    (embed / "vectors.arrow").write_text("vectors of " + knobs["answer"])
     rows = [{"step": step, "loss_nats": 5.0 - step, "note": "text"} for step in range(3)]
     (out / "history.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
     metrics.write_text(json.dumps({"steps": 3}))
@@ -77,10 +80,10 @@ from model.answer import answer
 
 class Agent(ResponsesAgent):
     def load_context(self, context):
-        self.folder, self.index = context.artifacts["model"], context.artifacts["index"]
+        self.folder, *self.folders = (context.artifacts[name] for name in ("model", "index", "embed"))
 
     def predict(self, request):
-        item = self.create_text_output_item(text=answer(self.folder, self.index), id="1")
+        item = self.create_text_output_item(text=answer(self.folder, *self.folders), id="1")
         return ResponsesAgentResponse(output=[item])
 
 set_model(Agent())
@@ -89,8 +92,9 @@ set_model(Agent())
 ANSWER = """
 import json, pathlib
 
-def answer(folder, index):
-    assert [path.name for path in pathlib.Path(index).iterdir()] == ["passages.sqlite"]
+def answer(folder, index, embed):
+    files = [path.name for part in (index, embed) for path in pathlib.Path(part).iterdir()]
+    assert files == ["sections.arrow", "vectors.arrow"]
     return json.loads(pathlib.Path(folder, "config.json").read_text())["answer"]
 """
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from model.inference.sampling import Sampling
+from model.retrieval.search_results import Search
 from model.tokenizer.chat import Message, ToolCall
 
 __all__ = [
@@ -51,10 +52,11 @@ class TextPiece:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """The result of an executed tool call."""
+    """The result of an executed tool call; of search_docs also what was found, with exact places and a trace."""
 
     call: ToolCall
     text: str
+    search: Search | None = None
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ class Session:
         return call
 
     def _run_tool(self, call: ToolCall) -> ToolResult:
-        result = self.tools.run(call.name, call.argument)
-        self.history += [Message.calling(call), Message.result(result, call.id)]
-        return ToolResult(call, result)
+        question = next((message.text for message in reversed(self.history) if message.role == "user"), "")
+        output = self.tools.run(call.name, call.argument, question)
+        self.history += [Message.calling(call), Message.result(output.text, call.id)]
+        return ToolResult(call, output.text, output.search)

@@ -2,8 +2,8 @@
 
 A models-from-code script: MLflow runs this file and uses the model that it sets. In: a request of the Responses API,
 `{"input": [{"role": "user", "content": "What is 12 * 7?"}], "custom_inputs": {"temperature": 0.5, "seed": 1}}`. Out:
-the items of the answer: tool calls, their results, the text. The model folder is the artifact `model`, the index folder for
-search_docs the artifact `index`; tools run in this process.
+the items of the answer: tool calls, their results, the text. The model folder is the artifact `model`, the folders for
+search_docs are the artifacts `index` and `embed`; tools run in this process.
 
 Covers: a request controls the sampling and nothing else; unknown settings and input types are refused by name.
 Does not cover: authentication and rate limits. Put a proxy in front of it before you expose it to a network.
@@ -42,7 +42,10 @@ class MiniGPTAgent(ResponsesAgent):
         folder = Path(str(context.artifacts["model"]))
         engine = ModelEngine.load(folder)
         engine.wait()  # the server reports that it is up only when it can answer
-        self._loaded = engine, make_tools(Path(str(context.artifacts["index"])))
+        embed = context.artifacts.get("embed")  # versions published before there was one have none
+        tools = make_tools(Path(str(context.artifacts["index"])), None if embed is None else Path(str(embed)))
+        tools.run("search_docs", "compile the kernels of search")
+        self._loaded = engine, tools
 
     def predict(self, request: ResponsesAgentRequest) -> ResponsesAgentResponse:
         """Return the whole answer."""

@@ -1,8 +1,9 @@
 """Choose the model to chat with: the named one, else the champion, else the newest finished model of this workspace.
 
 In: a model folder and an index folder, or neither, and the workspace. Out: the model folder, the index folder that search_docs
-searches, and the reason for the choice. By default the index is the folder `index` next to the model folder, as in
-var/champion and in data/; without one the model is used without search_docs.
+searches, the folder of the stage embed that belongs to it, and the reason for the choice. By default the index is the folder
+`index` next to the model folder, as in var/champion and in data/; without one the model is used without search_docs. The folder
+`embed` beside the index has its vectors; without one, searches go by names and words alone.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 PARTS = ("config.json", "model.safetensors", "tokenizer.json")
-PASSAGES = "passages.sqlite"  # the file of an index folder
-CHAMPION = Path(
-    "var/champion"
-)  # written by `python -m pipeline.registry pull`: model/, index/, version.json and files.json
+SEGMENT = "segment.json"  # in every index folder
+EMBED = "embed.json"  # in every folder of the stage embed
+EARLIER = "passages.sqlite"  # in an index folder of an earlier version
+# Written by `python -m pipeline.registry pull`: model/, index/, embed/, version.json and files.json.
+CHAMPION = Path("var/champion")
 STATEMENT = "files.json"  # what the files of a version are; `ModelEngine.load` compares
 FINISHED = (Path("data/sft"), Path("data/pretrain"))  # latest phase first
 
@@ -27,20 +29,30 @@ class ModelChoice:
     folder: Path
     index: Path | None
     reason: str
+    embed: Path | None = None
 
 
 def choose_model(model: Path | None, index: Path | None, workspace: Path) -> ModelChoice:
     """Return the folders that --model and --index name, or the defaults.
 
-    Raises: ValueError if there is no model, or if the named index folder has no passages.
+    Raises: ValueError if there is no model, if the named folder is no index, or if an earlier version wrote the index.
     """
     folder, reason = (model, "named by --model") if model is not None else _choose_default_model(workspace)
-    if index is not None and not (index / PASSAGES).is_file():
-        raise ValueError(
-            f"--index {index} is not an index folder; found no {PASSAGES} in it; name a folder that the stage index wrote."
-        )
     sibling = Path(os.path.normpath(folder / ".." / "index"))  # of a symbolic link: next to the link, not to its target
-    return ModelChoice(folder, index or (sibling if (sibling / PASSAGES).is_file() else None), reason)
+    chosen = index or sibling
+    if (chosen / SEGMENT).is_file():
+        embed = Path(os.path.normpath(chosen / ".." / "embed"))
+        return ModelChoice(folder, chosen, reason, embed if (embed / EMBED).is_file() else None)
+    if (chosen / EARLIER).is_file():
+        raise ValueError(
+            f"{chosen} was written by an earlier version; found {EARLIER} and no {SEGMENT} in it; run the pipeline again "
+            "(make run), or: python -m pipeline.registry pull"
+        )
+    if index is not None:
+        raise ValueError(
+            f"--index {index} is not an index folder; found no {SEGMENT} in it; name a folder that the stage index wrote."
+        )
+    return ModelChoice(folder, None, reason)
 
 
 def _choose_default_model(workspace: Path) -> tuple[Path, str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sqlite3
 import sys
 from contextlib import closing
 from dataclasses import fields, replace
@@ -21,8 +20,7 @@ from typing import TYPE_CHECKING
 
 from assistant.conversation.events import Done, Notice, Sampling, TextPiece, ToolResult
 from assistant.conversation.session import Session
-from assistant.inference.model_choice import CHAMPION, choose_model
-from assistant.knowledge.lexical import Passages
+from assistant.inference.model_choice import CHAMPION, ModelChoice, choose_model
 from assistant.terminal.screen import Interruption, Screen
 from assistant.tools.toolbox import Tools, make_tools
 
@@ -153,40 +151,38 @@ def main(argv: list[str] | None = None) -> int:
 def _start_chat(args: argparse.Namespace) -> Chat:
     sampling = Sampling(**{setting.name: getattr(args, setting.name) for setting in fields(Sampling)})
     choice = choose_model(args.model, args.index, Path())
-    tools = make_tools(choice.index)
+    tools = make_tools(choice.index, choice.embed)
     # Imported here, because importing torch takes a second, which usage errors should not take.
     from assistant.inference.local import ModelEngine
 
     engine = ModelEngine.load(choice.folder, weights=args.weights)
     history = Path("var/chat_history") if Path("var").is_dir() else None
     screen = Screen(is_terminal=sys.stdin.isatty() and sys.stdout.isatty(), history_file=history)
-    for line in format_banner(engine.info, tools, choice.index, choice.reason):
+    for line in format_banner(engine.info, tools, choice):
         screen.remark(line)
     return Chat(Session(engine, tools, system=args.system), sampling, screen)
 
 
-def format_banner(info: ModelInfo, tools: Tools, index: Path | None, reason: str) -> list[str]:
+def format_banner(info: ModelInfo, tools: Tools, choice: ModelChoice) -> list[str]:
     """Return lines that describe the model, its origin, phase and size, and its tools."""
     size = f"{info.n_parameters / 1e6:.2f} M parameters, {info.weight_bytes / 1e6:.1f} MB, window {info.seq_len} tokens"
     weights = "" if info.weights == "float32" else f", {info.weights} weights"
-    lines = [f"MiniGPT, {size}, on {info.device}{weights}", f"phase {info.phase}, from {info.folder}: {reason}"]
+    lines = [f"MiniGPT, {size}, on {info.device}{weights}", f"phase {info.phase}, from {info.folder}: {choice.reason}"]
     if info.phase == "pretrain":
         return [
             *lines,
             "a base model: it continues your text, or on an empty line begins one; no chat, history or tools",
         ]
     names = [name for name in tools.names if name != "search_docs"]
-    return [*lines, f"tools: {', '.join([*names, _describe_search(index, info.folder)])}; /help lists the commands"]
+    return [*lines, f"tools: {', '.join([*names, _describe_search(tools, choice)])}; /help lists the commands"]
 
 
-def _describe_search(index: Path | None, model: Path) -> str:
+def _describe_search(tools: Tools, choice: ModelChoice) -> str:
     """Describe what search_docs searches."""
-    if index is None:
-        return f"no search_docs, because there is no index next to {model} (name one with --index FOLDER)"
-    try:
-        return f"search_docs over {Passages(index / 'passages.sqlite').count():,} passages from {index}"
-    except sqlite3.Error:
-        return f"search_docs finds nothing, because {index / 'passages.sqlite'} is damaged"
+    if tools.documents is None:
+        return f"no search_docs, because there is no index next to {choice.folder} (name one with --index FOLDER)"
+    words = "names, words and vectors" if choice.embed is not None else "names and words (no folder embed beside it)"
+    return f"search_docs over {len(tools.documents):,} sections from {choice.index}, by {words}"
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -201,7 +197,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "--index",
         type=Path,
         metavar="FOLDER",
-        help="index folder that search_docs searches (default: the folder index next to the model)",
+        help="index folder that search_docs searches, with the folder embed beside it (default: index next to the model)",
     )
     parser.add_argument(
         "--weights",

@@ -1,5 +1,8 @@
 """The tools that a model may call: each takes one string and returns one. An error is a result too, so none ends a conversation.
 
+`search_docs` also gets the user's question, by which its results are reranked, and returns what it found as values too: sections
+with their exact places, from which citations are verified, and notices for the user.
+
 To add a tool, write a function `str → str` in a module of this folder and add one line to TOOLS. Its parameter is called
 "argument" unless model.tokenizer.chat.PARAMETERS names it. A model calls only what it was trained to call: examples of calls come
 from the stage conversations (pipeline/skills/).
@@ -11,14 +14,18 @@ Does not cover: isolation. Tools run in this process: register none that writes,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from assistant.knowledge.lexical import Passages
 from assistant.tools.arithmetic import calculate
 from assistant.tools.dates import calculate_date
 from assistant.tools.units import convert_units
+from model.retrieval.search_results import Search
+from model.retrieval.searcher import Searcher
 
 MAX_RESULT_CHARS = 8_000
+SEARCH_TOOL = "search_docs"
 
 Tool = Callable[[str], str]
 
@@ -29,35 +36,48 @@ TOOLS: dict[str, Tool] = {
 }
 
 
-class Tools:
-    """Named tools, as in `Tools({"calculator": calculate})`."""
+class Documents(Protocol):
+    """What `search_docs` searches: an index, collections, or both."""
 
-    def __init__(self, functions: Mapping[str, Tool]) -> None:
-        self._functions = dict(functions)
+    def search(self, query: str, limit: int = 3, question: str = "") -> Search: ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class ToolOutput:
+    """The text that the model reads, and for a search what it found."""
+
+    text: str
+    search: Search | None = None
+
+
+class Tools:
+    """Named tools, as in `Tools({"calculator": calculate}, documents)`."""
+
+    def __init__(self, functions: Mapping[str, Tool], documents: Documents | None = None) -> None:
+        self._functions, self.documents = dict(functions), documents
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(sorted(self._functions))
+        return tuple(sorted([*self._functions, *([SEARCH_TOOL] if self.documents is not None else [])]))
 
-    def run(self, name: str, argument: str) -> str:
-        """Return the tool's result, or a text that begins with `error: `. Never raises."""
-        function = self._functions.get(name)
-        if function is None:
-            return f"error: there is no tool {name[:40]!r}; there are {', '.join(self.names) or 'none'}"
+    def run(self, name: str, argument: str, question: str = "") -> ToolOutput:
+        """Return the tool's output; the text of an error begins with `error: `. Never raises."""
         try:
-            return function(argument)[:MAX_RESULT_CHARS]
+            if name == SEARCH_TOOL and self.documents is not None:
+                search = self.documents.search(argument, question=question)
+                return ToolOutput(search.text[:MAX_RESULT_CHARS], search)
+            if name in self._functions:
+                return ToolOutput(self._functions[name](argument)[:MAX_RESULT_CHARS])
         except Exception as error:  # whatever a tool does wrong, the conversation continues
-            return f"error: {name} failed ({type(error).__name__}: {error})"[:MAX_RESULT_CHARS]
+            return ToolOutput(f"error: {name} failed ({type(error).__name__}: {error})"[:MAX_RESULT_CHARS])
+        return ToolOutput(f"error: there is no tool {name[:40]!r}; there are {', '.join(self.names) or 'none'}")
 
 
-def make_tools(index: Path | None) -> Tools:
-    """Return TOOLS and, if there is an index folder, search_docs over it.
+def make_tools(index: Path | None, embed: Path | None = None) -> Tools:
+    """Return TOOLS and, if there is an index folder, search_docs over it, with the folder of the stage embed if there is one.
 
-    Raises: ValueError for an index that an earlier version wrote.
+    Raises: ValueError for a folder that is missing, damaged, of an earlier version, or that does not belong to the other.
     """
-    tools = dict(TOOLS)
-    if index is not None:
-        passages = Passages(index / "passages.sqlite")
-        passages.check_schema()
-        tools["search_docs"] = passages.search_docs
-    return Tools(tools)
+    return Tools(TOOLS, None if index is None else Searcher.open(index, embed))

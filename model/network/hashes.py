@@ -13,8 +13,8 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-FILES = "files.json"  # beside model/ and index/ of a pulled version
-LOADED = ("model", "index")  # the parts of a pulled version that an assistant loads
+FILES = "files.json"  # beside model/, index/ and embed/ of a pulled version
+LOADED = ("model", "index", "embed")  # the parts of a pulled version that an assistant loads
 
 
 def hash_files(folder: Path) -> dict[str, str]:
@@ -52,7 +52,7 @@ def _describe_change(path: Path | None, stated: str | None) -> str:
 
 
 def check_version(folder: Path) -> None:
-    """Check model/ and index/ of a version that was pulled. Raises: ValueError that names the files that differ from files.json."""
+    """Check the parts of a version that was pulled. Raises: ValueError that names the files that differ from files.json."""
     try:
         files: dict[str, str] = json.loads((folder / FILES).read_text(encoding="utf-8"))
         changes = find_changes(folder, files, LOADED)

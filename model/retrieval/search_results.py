@@ -27,7 +27,7 @@ class TraceStep:
     """One step of a search: what it was called, what it found with which scores, how long it took, and what is worth knowing."""
 
     name: str
-    milliseconds: float
+    milliseconds: float = field(compare=False)
     hits: tuple[tuple[str, float], ...] = ()  # (title, score), best first
     note: str = ""
 

@@ -1,7 +1,7 @@
 """The files of a version as they are installed: checked against what the version states, before anything reads them.
 
 In: the downloaded files of an MLflow model, and the SHA-256 of each as stated when the version was published. Out: a folder with
-`model/` and `index/`, which the assistant loads, `package/`, which MLflow's server loads (its code, and links to both), and
+`model/`, `index/` and `embed/`, which the assistant loads, `package/`, which MLflow's server loads (its code, links to these), and
 files.json, the same statement for these paths. A file that was changed, added, removed or replaced by a link is refused by name,
 so that no code and no pickle runs that was not published.
 """
@@ -12,18 +12,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from model.network.hashes import FILES, LOADED, find_changes, hash_files
 from pipeline.frame.errors import UserError
 
 PACKAGE = "package"
-SOURCES = (
-    "artifacts/sft",
-    "artifacts/index",
-)  # of model/ and index/ in the MLflow model: named like the published folders
-SEARCHED = ("passages.sqlite",)  # what the assistant reads of the index; the rest is used in training only
+# Of model/, index/ and embed/ in the MLflow model: named like the published folders.
+SOURCES = ("artifacts/sft", "artifacts/index", "artifacts/embed")
+EARLIER_INDEX = (
+    "passages.sqlite"  # of a version published before the index was a stage of its own, among the files of its model
+)
 ABOUT = "version.json"  # written again by each pull: the version's name, number and alias
 
 
@@ -41,7 +41,7 @@ def install_files(download: Path, files: Mapping[str, str], folder: Path, name: 
         raise _make_refusal(name, changes)
     move_artifacts(download / "artifacts", folder)
     shutil.copytree(download, folder / PACKAGE, dirs_exist_ok=True)
-    for source, target in zip(SOURCES, LOADED, strict=True):
+    for source, target in _list_parts(files).items():
         link = folder / PACKAGE / source
         link.symlink_to(os.path.relpath(folder / target, link.parent))
     (folder / FILES).write_text(_format(map_files(files)), encoding="utf-8")
@@ -59,30 +59,36 @@ def check_installed(folder: Path, files: Mapping[str, str], name: str) -> None:
 def map_files(files: Mapping[str, str]) -> dict[str, str]:
     """Return the statement of the installed paths: a SHA-256 for each file, a target for each link."""
     has_index = any(path.startswith(f"{SOURCES[1]}/") for path in files)
-    links = {f"{PACKAGE}/{source}": f"../../{target}" for source, target in zip(SOURCES, LOADED, strict=True)}
+    links = {f"{PACKAGE}/{source}": f"../../{target}" for source, target in _list_parts(files).items()}
     return links | {_map_path(path, has_index=has_index): digest for path, digest in files.items()}
+
+
+def _list_parts(files: Iterable[str]) -> dict[str, str]:
+    """Return source and target of each part of a version; versions published before there was `embed/` have none."""
+    has_embed = any(path.startswith(f"{SOURCES[2]}/") for path in files)
+    return dict(zip(SOURCES if has_embed else SOURCES[:2], LOADED, strict=False))
 
 
 def _map_path(path: str, *, has_index: bool) -> str:
     for source, target in zip(SOURCES, LOADED, strict=True):
         if path.startswith(f"{source}/"):
             rest = path.removeprefix(f"{source}/")
-            return f"{LOADED[1]}/{rest}" if rest in SEARCHED and not has_index else f"{target}/{rest}"
+            return f"{LOADED[1]}/{rest}" if rest == EARLIER_INDEX and not has_index else f"{target}/{rest}"
     return f"{PACKAGE}/{path}"
 
 
 def move_artifacts(artifacts: Path, folder: Path) -> None:
-    """Move the artifacts of a version to `model/` and `index/` below `folder`.
+    """Move the artifacts of a version to `model/`, `index/` and `embed/` below `folder`.
 
     A version published before the index was a stage of its own has the passages among the files of its model.
     """
     shutil.move(artifacts / "sft", folder / "model")
-    if (artifacts / "index").is_dir():
-        shutil.move(artifacts / "index", folder / "index")
-        return
-    (folder / "index").mkdir()
-    for name in SEARCHED:
-        shutil.move(folder / "model" / name, folder / "index" / name)
+    for name in ("index", "embed"):
+        if (artifacts / name).is_dir():
+            shutil.move(artifacts / name, folder / name)
+    if not (folder / "index").is_dir():
+        (folder / "index").mkdir()
+        shutil.move(folder / "model" / EARLIER_INDEX, folder / "index" / EARLIER_INDEX)
 
 
 def _format(files: Mapping[str, str]) -> str:

@@ -24,7 +24,13 @@ from pipeline.frame.timings import TIMINGS, read_timings
 from pipeline.storage.lines import read_json_list
 
 METRICS = Path("data/metrics")
-VERSION_OUTS = ("data/sft", "data/index", "data/evaluate", "data/metrics/evaluate.json")  # what a version consists of
+VERSION_OUTS = (
+    "data/sft",
+    "data/index",
+    "data/embed",
+    "data/evaluate",
+    "data/metrics/evaluate.json",
+)  # what a version consists of
 CURVES = ("pretrain", "sft")  # stages that write data/<stage>/history.jsonl
 
 Lock = dict[str, Any]

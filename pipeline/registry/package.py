@@ -1,4 +1,4 @@
-"""Package the finished model as an MLflow model: weights, index, the code that serves them, and the SHA-256 of every file.
+"""Package the finished model as an MLflow model: weights, index, embedder, the code that serves them, the SHA-256 of every file.
 
 In: the repository's root. Out: an MLflow model logged to a run, with the statement of its files, which is made before anything is
 uploaded. MLflow's functions with a global run or experiment are not used: a publication is a run of its own, whatever the
@@ -16,15 +16,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.registry.installed import SEARCHED, list_files
+from pipeline.registry.installed import list_files
 from pipeline.registry.store import MlflowStore
 
 MODEL = Path("data/sft")
 INDEX = Path("data/index")
+EMBED = Path("data/embed")
+TRAINING_ONLY = ("passages.parquet",)  # of the index: the assistant does not read it
 AGENT = Path("assistant/inference/mlflow_agent.py")
 CODE = ("model", "assistant")
-# The packages that CODE imports; a test compares.
-SERVING = ("mlflow", "torch", "numpy", "numba", "llvmlite", "pyarrow", "safetensors", "tokenizers", "jaxtyping")
+# The packages that AGENT imports, with all that it imports of CODE; a test compares.
+SERVING = (
+    "mlflow",
+    "torch",
+    "numpy",
+    "numba",
+    "llvmlite",
+    "pyarrow",
+    "safetensors",
+    "tokenizers",
+    "jaxtyping",
+    "pystemmer",
+    "pint",
+)
 EXAMPLE = {"input": [{"role": "user", "content": "What is 12 * 7?"}], "max_output_tokens": 32}
 
 
@@ -47,7 +61,7 @@ def log_package(store: MlflowStore, experiment: str, run_id: str, params: Mappin
             path=str(folder),
             mlflow_model=about,
             python_model=str(store.root / AGENT),
-            artifacts={"model": str(store.root / MODEL), "index": str(index)},
+            artifacts={"model": str(store.root / MODEL), "index": str(index), "embed": str(store.root / EMBED)},
             code_paths=[str(store.root / name) for name in CODE],
             input_example=EXAMPLE,  # MLflow runs it: a model that can't answer is not published
             pip_requirements=list_serving_requirements(store.root),
@@ -66,9 +80,7 @@ def copy_index(root: Path) -> Generator[Path]:
     """Copy the part of the index that the assistant reads into a temporary folder of the same name."""
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / INDEX.name
-        folder.mkdir()
-        for name in SEARCHED:
-            shutil.copyfile(root / INDEX / name, folder / name)
+        shutil.copytree(root / INDEX, folder, ignore=shutil.ignore_patterns(*TRAINING_ONLY))
         yield folder
 
 

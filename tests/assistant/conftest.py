@@ -14,19 +14,18 @@ import torch.nn.functional as F
 from model.network.config import ModelConfig
 from model.network.folder import save_model
 from model.network.transformer import Transformer
+from model.retrieval.cutting.documents import SourceText, cut_documents
+from model.retrieval.segment import write_segment
 from model.tokenizer.chat import Message, ToolCall, messages_to_json, render
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe
-from pipeline.index.database import write_database
-from pipeline.text.passage import Passage
 
-NORM = "norm(x, ord=None): Matrix or vector norm."
-ROWS = [
-    ("numpy.linalg.norm", NORM),
-    ("scipy.linalg.norm", "norm(a): Matrix or vector norm, with checks."),
-    ("numpy.linalg.inv", "inv(a): Compute the inverse of a matrix."),
-    ("torch.nn.Linear", "Linear(in_features): Applies a linear\ntransformation."),
-    ("pandas.read_csv", "read_csv(path): Read a csv file into a frame."),
-    ("odd_%title", "A title with a wildcard."),
+NORM = '[numpy.linalg.norm] "Matrix or vector norm." — norm(x, ord=None)'
+SYMBOLS = [  # title, signature, docstring
+    ("numpy.linalg.norm", "(x, ord=None)", "Matrix or vector norm."),
+    ("scipy.linalg.norm", "(a)", "Matrix or vector norm, with checks."),
+    ("numpy.linalg.inv", "(a)", "Compute the inverse of a matrix."),
+    ("torch.nn.Linear", "(in_features)", "Applies a linear\ntransformation."),
+    ("pandas.read_csv", "(path)", "Read a csv file into a frame.\n\nArgs:\n    path: Where it is."),
 ]
 SUM = [
     Message.of("user", "What is 12 * 7?"),
@@ -37,17 +36,20 @@ SUM = [
 LOOK_UP = [
     Message.of("user", "linalg.inv?"),
     Message.calling(ToolCall.of("search_docs", "linalg.inv", "call_1")),
-    Message.result("[numpy.linalg.inv] inv(a): Compute the inverse of a matrix.", "call_1"),
+    Message.result('[numpy.linalg.inv] "Compute the inverse of a matrix." — inv(a)', "call_1"),
     Message.of("assistant", '"Compute the inverse of a matrix." [numpy.linalg.inv]'),
 ]
 
 
-def write_passages(path: Path, rows: Iterable[tuple[str, str]] = ROWS) -> Path:
-    """Write passages.sqlite with the stage's own writer, whose table the assistant has to read."""
-    rows = list(rows)
-    passages = [Passage(str(n), title, text, text, "test", "MIT", True) for n, (title, text) in enumerate(rows)]
-    assert write_database(path, passages, 10**6) == len(rows)
-    return path
+def write_index(folder: Path, symbols: Iterable[tuple[str, str, str]] = SYMBOLS) -> Path:
+    """Write an index folder of documented symbols."""
+    folder.mkdir(parents=True, exist_ok=True)
+    docs = [
+        SourceText(f"{n}", f"{title}{signature}\n\n{doc}", "test", title, "", "MIT", "function", signature)
+        for n, (title, signature, doc) in enumerate(symbols)
+    ]
+    write_segment(folder, [section for sections in cut_documents(docs, 1_000) for section in sections])
+    return folder
 
 
 def make_config(vocab_size: int, seq_len: int) -> ModelConfig:
@@ -67,12 +69,11 @@ def learned(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> P
     """A chat model (phase sft) overfitted to SUM and LOOK_UP, with an index next to it."""
     folder = tmp_path_factory.mktemp("learned") / "model"
     index = folder.parent / "index"
-    for path in (folder, index):
-        path.mkdir()
+    folder.mkdir()
     model = Transformer(make_config(tokenizer.vocab_size + 3, 128), seed=1)
     overfit(model, [render(conversation, tokenizer) for conversation in (SUM, LOOK_UP)])
     save_model(folder, model, tokenizer, phase="sft")
-    write_passages(index / "passages.sqlite")
+    write_index(index)
     return folder
 
 

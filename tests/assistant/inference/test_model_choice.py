@@ -65,15 +65,33 @@ def test_a_dangling_link_is_no_champion(tmp_path: Path) -> None:
 
 def test_the_index_is_the_named_one_or_the_one_next_to_the_model(tmp_path: Path) -> None:
     for folder in ("var/champion/index", "data/index", "mine"):
-        touch_files(tmp_path / folder, ("passages.sqlite",))
+        touch_files(tmp_path / folder, ("segment.json",))
     touch_files(tmp_path / "var/champion/model")
     sft = touch_files(tmp_path / "data/sft")
     assert choose_model(None, None, tmp_path).index == tmp_path / "var/champion/index"
     assert choose_model(sft, None, tmp_path).index == tmp_path / "data/index"
     assert choose_model(None, tmp_path / "mine", tmp_path).index == tmp_path / "mine"
     assert choose_model(touch_files(tmp_path / "alone/model"), None, tmp_path).index is None
-    with pytest.raises(ValueError, match=r"--index .*/sft .*passages\.sqlite"):
+    with pytest.raises(ValueError, match=r"--index .*/sft .*segment\.json"):
         choose_model(None, sft, tmp_path)
+
+
+def test_the_vectors_are_those_beside_the_index(tmp_path: Path) -> None:
+    touch_files(tmp_path / "var/champion/model")
+    touch_files(tmp_path / "var/champion/index", ("segment.json",))
+    assert choose_model(None, None, tmp_path).embed is None
+    touch_files(tmp_path / "var/champion/embed", ("embed.json",))
+    assert choose_model(None, None, tmp_path).embed == tmp_path / "var/champion/embed"
+    mine = touch_files(tmp_path / "mine/index", ("segment.json",))
+    assert choose_model(None, mine, tmp_path).embed is None
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_an_index_of_an_earlier_version_is_refused(tmp_path: Path, is_named: bool) -> None:
+    touch_files(tmp_path / "var/champion/model")
+    index = touch_files(tmp_path / "var/champion/index", ("passages.sqlite",))
+    with pytest.raises(ValueError, match=r"earlier version; found passages\.sqlite.*make run.*registry pull"):
+        choose_model(None, index if is_named else None, tmp_path)
 
 
 def test_a_champion_in_the_previous_layout_is_refused(tmp_path: Path) -> None:

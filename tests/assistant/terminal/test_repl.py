@@ -50,7 +50,7 @@ def test_a_conversation_through_a_pipe(learned: Path, tmp_path: Path) -> None:
     assert chat.stdout.decode() == '84, naïve café 😀\n"Compute the inverse of a matrix." [numpy.linalg.inv]\n'
     for expected in (
         f"phase sft, from {learned}: named by --model",
-        f"search_docs over 6 passages from {learned.parent / 'index'}",
+        f"search_docs over 6 sections from {learned.parent / 'index'}, by names and words",
         "calculator(12 * 7) → 84",
         "the system prompt is set",
         "the system prompt is removed",
@@ -58,7 +58,7 @@ def test_a_conversation_through_a_pipe(learned: Path, tmp_path: Path) -> None:
         "/reset        forget this conversation",
         "conversation forgotten",
         "search_docs(linalg.inv)",
-        "  [numpy.linalg.inv] inv(a): Compute the inverse of a matrix.",
+        "  [numpy.linalg.inv] \"Compute the inverse of a matrix.\" — inv(a)",
     ):
         assert expected in remarks
     assert remarks.count("tokens/s, first token after") == 1  # for /stats only

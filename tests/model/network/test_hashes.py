@@ -16,7 +16,7 @@ from model.network.hashes import FILES, check_version, compute_digest, find_chan
 def version(tmp_path: Path) -> Path:
     """Return a pulled version whose files are as stated."""
     folder = tmp_path / "v1"
-    for name in ("model/config.json", "index/passages.sqlite", "package/code/a.py"):
+    for name in ("model/config.json", "index/sections.arrow", "package/code/a.py"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     (folder / FILES).write_text(json.dumps(hash_files(folder)))
@@ -33,7 +33,7 @@ def append(path: Path) -> None:
 
 CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "one byte more": (lambda folder: append(folder / "model/config.json"), "model/config.json was changed"),
-    "missing": (lambda folder: (folder / "index/passages.sqlite").unlink(), "index/passages.sqlite is missing"),
+    "missing": (lambda folder: (folder / "index/sections.arrow").unlink(), "index/sections.arrow is missing"),
     "code": (lambda folder: (folder / "model/evil.py").write_text("x"), "model/evil.py was added"),
     "pickle": (lambda folder: (folder / "model/a.pkl").write_bytes(b"x"), "model/a.pkl was added"),
     "hidden": (lambda folder: (folder / "index/.x").touch(), "index/.x was added"),

@@ -1,30 +1,35 @@
-"""The stage index: passages are found by title and words, sizes are bounded, the same bytes every time."""
+"""The stage index: every symbol can be found, places are exact, the same bytes every time."""
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
 
+from model.retrieval.searcher import Searcher
+from model.retrieval.sections import Section, hash_text
+from model.retrieval.segment import Segment
 from pipeline.conversations.stage import read_passages
 from pipeline.frame.errors import ParamError, UserError
-from pipeline.index.database import write_database
 from pipeline.index.params import Index
-from pipeline.index.passages import cut_passages
-from pipeline.index.stage import read_sample, run
+from pipeline.index.stage import list_defining_names, run
 from pipeline.params import check_params
-from pipeline.text.passage import Passage
+from pipeline.storage.tables import read_docs
 from tests.conftest import ROOT, read_yaml
 from tests.pipeline.conftest import write_docs
 from tests.pipeline.symbols import Corpus, write_package_corpus
 
-PARAMS = Index(seed=1, passage_chars=200, max_bytes=1_000_000, max_sample_bytes=10_000_000)
+PARAMS = Index(seed=1, section_chars=200, max_sample_bytes=10_000_000)
 
 
-def make(corpus: Corpus, out: Path, params: Index = PARAMS) -> dict[str, float | int]:
+def make(docs: Path, out: Path, params: Index = PARAMS) -> dict[str, float | int]:
     out.mkdir()
-    return run(params, docs=corpus.docs, out=out)
+    return run(params, docs=docs, out=out)
+
+
+def read_sections(folder: Path) -> list[Section]:
+    sections = Segment.open(folder).sections
+    return [sections[row] for row in range(len(sections))]
 
 
 @pytest.fixture(scope="module")
@@ -35,74 +40,92 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 @pytest.fixture(scope="module")
 def made(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float | int]]:
     out = tmp_path_factory.mktemp("made") / "out"
-    return out, make(corpus, out)
+    return out, make(corpus.docs, out)
 
 
 def test_the_same_bytes_twice(corpus: Corpus, made: tuple[Path, dict[str, float | int]], tmp_path: Path) -> None:
-    assert make(corpus, tmp_path / "again") == made[1]
-    for name in ("passages.sqlite", "passages.parquet"):
-        assert (tmp_path / "again" / name).read_bytes() == (made[0] / name).read_bytes(), name
+    assert make(corpus.docs, tmp_path / "again") == made[1]
+    for path in made[0].iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_conversations_read_every_passage_unchanged(corpus: Corpus, made: tuple[Path, dict[str, float | int]]) -> None:
-    cut = list(cut_passages(read_sample(corpus.docs, 10_000_000, 1), 200))
-    assert read_passages(made[0] / "passages.parquet") == cut
-    assert all(type(passage.is_symbol) is bool for passage in cut)
+def test_every_document_is_found_by_its_title(corpus: Corpus, made: tuple[Path, dict[str, float | int]]) -> None:
+    searcher = Searcher.open(made[0])
+    for title, doc_id in zip(
+        *(read_docs(corpus.docs).column(name).to_pylist() for name in ("title", "id")), strict=True
+    ):
+        (result,) = searcher.search(title).results
+        assert (result.section.title, result.section.doc_id, result.how) == (title, doc_id, "exact")
 
 
-def test_passages_are_found_by_title_last_name_and_words(
-    made: tuple[Path, dict[str, float | int]],
-) -> None:
-    with sqlite3.connect(made[0] / "passages.sqlite") as connection:
-        title, passage = connection.execute("SELECT title, passage FROM passages ORDER BY rowid LIMIT 1").fetchone()
-        assert connection.execute("SELECT count(*) FROM passages").fetchone()[0] == made[1]["passages"] == 160
-
-        def match(words: str) -> set[str]:
-            sql = (
-                "SELECT passages.title FROM passages_fts JOIN passages ON passages.rowid = passages_fts.rowid "
-                "WHERE passages_fts MATCH ? ORDER BY bm25(passages_fts)"
-            )
-            return {row[0] for row in connection.execute(sql, (words,))}
-
-        tail = title.rpartition(".")[2]
-        assert title in match(" ".join(tail.split("_")))
-        assert match(f'"{title}"') == match(f'"{tail}"') == {title}  # as phrases
-        assert match('"sorted"') == match('"sorting"')  # stems
-        assert f" — {tail}" in passage
-    connection.close()
+def test_a_section_is_where_it_says(corpus: Corpus, made: tuple[Path, dict[str, float | int]]) -> None:
+    docs = read_docs(corpus.docs)
+    texts = dict(zip(docs.column("id").to_pylist(), docs.column("text").to_pylist(), strict=True))
+    for section in read_sections(made[0]):
+        text = texts[section.doc_id]
+        assert text[section.start : section.end] == section.text
+        assert hash_text(section.text) == section.sha256
+        lines = text.split("\n")[section.line_start - 1 : section.line_end]
+        assert section.text in "\n".join(lines)
+        assert section.line_end - section.line_start == section.text.count("\n")
 
 
-def test_metrics_count_the_passages_inside_and_outside_the_database(tmp_path: Path) -> None:
-    docs = write_docs(tmp_path / "docs", [f"Text number {n} has words. " + "word " * 4_000 for n in range(80)])
-    (tmp_path / "out").mkdir()
-    metrics = run(PARAMS.model_copy(update={"passage_chars": 4_000}), docs=docs, out=tmp_path / "out")
-    with sqlite3.connect(tmp_path / "out/passages.sqlite") as connection:
-        n, n_bytes = connection.execute(
-            "SELECT count(*), sum(length(passage) + length(title)) FROM passages"
-        ).fetchone()
-    connection.close()
-    kept = read_passages(tmp_path / "out/passages.parquet")
-    assert (metrics["passages"], metrics["passages"] + metrics["passages_left_out"]) == (n, len(kept))
-    assert metrics["sqlite_bytes"] == (tmp_path / "out/passages.sqlite").stat().st_size
-    assert metrics["text_bytes"] == sum(len(passage.text.encode()) for passage in kept)
-    assert metrics["symbols"] == 0
-    assert n_bytes <= PARAMS.max_bytes
+def test_metrics_count_the_sections(made: tuple[Path, dict[str, float | int]]) -> None:
+    folder, metrics = made
+    sections = read_sections(folder)
+    assert metrics["sections"] == len(sections) == metrics["symbols"] + metrics["facets"] + metrics["prose_sections"]
+    assert metrics["symbols"] == 160
+    assert metrics["docs_without_section"] == 0
+    assert metrics["text_bytes"] == sum(len(section.text.encode()) for section in sections)
+    assert metrics["index_bytes"] == sum(path.stat().st_size for path in folder.iterdir())
 
 
-def test_the_database_stays_below_its_size_limit(tmp_path: Path) -> None:
-    passages = [Passage(str(n), f"title {n}", "word " * 20, "word", "s", "MIT", False) for n in range(100)]
-    assert write_database(tmp_path / "some.sqlite", passages, 1_100) == 10
+def test_conversations_read_a_passage_for_every_unit(made: tuple[Path, dict[str, float | int]]) -> None:
+    passages = read_passages(made[0] / "passages.parquet")
+    units = [section for section in read_sections(made[0]) if section.kind != "facet"]
+    assert sorted(passage.title for passage in passages) == sorted(unit.title for unit in units)
+    assert all(passage.sentence in passage.text for passage in passages)
 
 
-def test_a_corpus_without_passages_is_refused(tmp_path: Path) -> None:
+def test_prose_is_cut_at_paragraphs_and_sentences(tmp_path: Path) -> None:
+    paragraphs = [" ".join(f"Sentence {n}.{k} is in paragraph {n}." for k in range(9)) for n in range(9)]
+    make(write_docs(tmp_path / "docs", ["\n\n".join(paragraphs)]), tmp_path / "out")
+    sections = read_sections(tmp_path / "out")
+    assert len(sections) > 9
+    assert all(len(section.text) <= 200 and section.text.endswith(".") for section in sections)
+    assert " ".join(" ".join(section.text.split()) for section in sections) == " ".join(paragraphs)
+
+
+def test_a_corpus_without_sections_is_refused(tmp_path: Path) -> None:
     docs = write_docs(tmp_path / "docs", ["", " "])
-    with pytest.raises(UserError, match="no passages to search"):
+    with pytest.raises(UserError, match="no sections to search"):
         run(PARAMS, docs=docs, out=tmp_path)
 
 
-@pytest.mark.parametrize("name", ["passage_chars", "max_index_bytes", "max_sample_bytes"])
-def test_a_setting_that_was_moved_is_refused_with_its_new_name(name: str) -> None:
+def test_a_large_corpus_is_sampled(tmp_path: Path) -> None:
+    docs = write_docs(tmp_path / "docs", [f"Text number {n} has a few words." for n in range(100)])
+    metrics = make(docs, tmp_path / "out", PARAMS.model_copy(update={"max_sample_bytes": 1_000}))
+    assert 20 <= metrics["sections"] <= 40
+
+
+def test_the_name_under_which_a_symbol_is_defined_leads_to_its_title() -> None:
+    locators = [
+        {"module": "numpy._core.fromnumeric", "qualname": "sum"},
+        {"module": "pandas", "qualname": "DataFrame", "bases": ["pandas.core.generic.NDFrame"]},
+        {},
+    ]
+    aliases, bases = list_defining_names(["numpy.sum", "pandas.DataFrame", "A Book"], locators)
+    assert aliases == {"numpy._core.fromnumeric.sum": "numpy.sum", "pandas.DataFrame": "pandas.DataFrame"}
+    assert bases == {"pandas.DataFrame": ["pandas.core.generic.NDFrame"]}
+
+
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [("conversations", "passage_chars"), ("conversations", "max_sample_bytes"), ("index", "passage_chars")],
+)
+def test_a_setting_that_was_moved_is_refused_with_its_new_name(section: str, name: str) -> None:
     values = read_yaml(ROOT / "params.yaml")
-    values["conversations"][name] = 1_000_000
-    with pytest.raises(ParamError, match=rf"conversations\.{name}: renamed: use index\.{name.replace('index_', '')}"):
+    values[section][name] = 1_000_000
+    new = name.replace("passage", "section")
+    with pytest.raises(ParamError, match=rf"{section}\.{name}: renamed: use index\.{new}"):
         check_params(values)

@@ -72,7 +72,8 @@ TAMPER: dict[str, tuple[Callable[[Path], object], str]] = {
         "model.safetensors was changed",
     ),
     "config": (lambda f: (f / "artifacts/sft/config.json").write_text("{}"), "artifacts/sft/config.json was changed"),
-    "passages": (lambda f: (f / "artifacts/index/passages.sqlite").unlink(), "passages.sqlite is missing"),
+    "sections": (lambda f: (f / "artifacts/index/sections.arrow").unlink(), "sections.arrow is missing"),
+    "vectors": (lambda f: (f / "artifacts/embed/vectors.arrow").unlink(), "vectors.arrow is missing"),
     "code": (lambda f: (f / "code/model/answer.py").write_text("evil()"), "code/model/answer.py was changed"),
     "agent": (lambda f: (f / "mlflow_agent.py").write_text("evil()"), "mlflow_agent.py was changed"),
     "MLmodel": (lambda f: (f / "MLmodel").write_text("flavors: {}"), "MLmodel was changed"),
@@ -99,7 +100,14 @@ def test_a_tampered_version_is_not_pulled_promoted_or_rolled_back_to(copy: Path,
 
 @pytest.mark.parametrize(
     "name",
-    ["model/config.json", "index/passages.sqlite", "package/code/model/answer.py", "package/MLmodel", "files.json"],
+    [
+        "model/config.json",
+        "index/sections.arrow",
+        "embed/vectors.arrow",
+        "package/code/model/answer.py",
+        "package/MLmodel",
+        "files.json",
+    ],
 )
 def test_a_tampered_installation_is_neither_served_nor_talked_to(copy: Path, name: str) -> None:
     """`make serve` pulls first."""

@@ -13,21 +13,29 @@ import pytest
 
 from pipeline.registry.__main__ import main
 from pipeline.registry.installed import move_artifacts
-from pipeline.registry.package import CODE, SERVING, list_serving_requirements
+from pipeline.registry.package import AGENT, CODE, SERVING, list_serving_requirements
 from pipeline.registry.store import SETTINGS, explain_failure
 from tests.conftest import ROOT
 from tests.fake_repo import FakeRepo
 from tests.house.test_layers import imports
 
-MINE = {"model", "assistant"}
-TERMINAL_ONLY = {"rich", "prompt_toolkit"}  # the chat in a terminal is not served
+DISTRIBUTIONS = {"Stemmer": "pystemmer"}  # by the name of their package, where that is another one
 
 
-def test_the_serving_requirements_are_what_the_assistant_imports() -> None:
-    files = [path for name in CODE for path in (ROOT / name).rglob("*.py")]
-    needed = {name.partition(".")[0] for path in files for name in imports(path)}
-    foreign = needed - MINE - TERMINAL_ONLY - set(sys.stdlib_module_names)
+def test_the_serving_requirements_are_what_the_served_code_imports() -> None:
+    seen, waiting = {AGENT}, [AGENT]
+    needed: set[str] = set()
+    while waiting:
+        for name in imports(ROOT / waiting.pop()):
+            path = Path(*name.split(".")).with_suffix(".py")
+            if name.partition(".")[0] not in CODE:
+                needed.add(name.partition(".")[0])
+            elif (ROOT / path).is_file() and path not in seen:
+                seen.add(path)
+                waiting.append(path)
+    foreign = {DISTRIBUTIONS.get(name, name) for name in needed - set(sys.stdlib_module_names)}
     assert foreign - {"triton"} <= set(SERVING)  # triton comes with torch where there is a GPU
+    assert set(DISTRIBUTIONS.values()) <= foreign
 
 
 def test_requirements_are_the_exact_versions_of_the_lock(tmp_path: Path) -> None:
@@ -98,12 +106,13 @@ class Registry:
         return self.outcome()["aliases"]
 
     def in_use(self) -> tuple[str, str]:
-        """Return the version in var/champion and how its model answers, after checking that its index was published with it."""
+        """Return the version in var/champion and how its model answers. What it searches was published with it."""
         folder = self.repo.root / "var/champion"
         about = json.loads((folder / "version.json").read_text())
         answer = json.loads((folder / "model/config.json").read_text())["answer"]
-        assert [path.name for path in (folder / "index").iterdir()] == ["passages.sqlite"]
-        assert (folder / "index/passages.sqlite").read_text() == f"passages of {answer}"
+        for name, part in (("index/sections.arrow", "sections"), ("embed/vectors.arrow", "vectors")):
+            assert [path.name for path in (folder / name).parent.iterdir()] == [Path(name).name]
+            assert (folder / name).read_text() == f"{part} of {answer}"
         return about["version"], answer
 
 
