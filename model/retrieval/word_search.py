@@ -4,6 +4,7 @@ In: a query in words, the user's question if it is known. Out: units, best first
 summed over the segments, so that a word is as rare as it is in all of them together. Without embedder and reranker the order is
 BM25's, scaled by a prior: a public name that other documents mention often is what people ask about.
 
+A store of vectors that is down is named in the trace, and the search goes on without it.
 Unit numbers count over all segments: those of the second one follow those of the first. Time: 2 ms at 60,000 units.
 """
 
@@ -73,7 +74,10 @@ class WordSearch:
         words = list(dict.fromkeys(split_content_words(query)))[:MAX_WORDS]
         rankings = {"bm25": self._run("bm25", lambda: self._rank_words(words), trace)}
         if self.embedder is not None:
-            rankings["vectors"] = self._run("vectors", lambda: self._rank_vectors(question or query), trace)
+            try:
+                rankings["vectors"] = self._run("vectors", lambda: self._rank_vectors(question or query), trace)
+            except ValueError as error:  # a store that is down: the search goes on without it, and says so
+                trace.append(TraceStep("vectors", 0.0, note=f"{error}; searching by names and words alone"))
         started = time.perf_counter()
         fused, places = fuse(rankings, POOL)
         trace.append(self._make_step("fusion", started, fused))
