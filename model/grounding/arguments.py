@@ -113,7 +113,7 @@ def list_arguments(messages: Sequence[Message]) -> list[str]:
         _list_follow_ups(question, [*names, *plain], topics),
         _compare(question, [*names, *plain], topics),
         topics.names[:MAX_NAMES],
-        [extract_content_words(question), _trim(question)],
+        [extract_content_words(question), *([] if names else [_trim(question)])],
         plain,
         (f"{word}: {facet}" for word in plain for facet in facets),
     )

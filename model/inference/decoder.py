@@ -143,6 +143,15 @@ class Decoder:
         self._compute_logits(self._forward(past, *np.array([[ids[0]], [0], [position]])), logits)
         return logits
 
+    def extend_all(self, past: Past, ids: Sequence[int], position: int) -> Floats:
+        """Compute `ids` after `position` tokens in the only slot of `past`. Return the logits after each."""
+        logits = self._empty_logits(len(ids))
+        rows = np.array(ids), np.zeros(len(ids), np.int64), np.arange(position, position + len(ids))
+        for start in range(0, len(ids), CHUNK_TOKENS):
+            chunk = slice(start, start + CHUNK_TOKENS)
+            self._compute_logits(self._forward(past, *(row[chunk] for row in rows)), logits[chunk])
+        return logits
+
     def _prefill(self, past: Past, slots: Sequence[int], prompts: Sequence[Sequence[int]], start_at: int = 0) -> Floats:
         """Compute all prompts as one sequence of rows, in chunks: a token's past is computed before it or in its chunk."""
         lengths = [len(prompt) for prompt in prompts]
@@ -201,6 +210,9 @@ class DecoderPrefix(Prefix):
 
     def _compute(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 V"]:
         return torch.from_numpy(self._decoder.extend(self._past, ids, position)[:, : self.config.vocab_size])
+
+    def _compute_all(self, ids: Sequence[int], position: int) -> Float[Tensor, "N V"]:
+        return torch.from_numpy(self._decoder.extend_all(self._past, ids, position)[:, : self.config.vocab_size])
 
     def _choose(self, logits: Float[Tensor, "1 V"], sampling: Sampling, generator: torch.Generator) -> int:
         if sampling.temperature == 0:

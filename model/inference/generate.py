@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from threading import Lock
 
 import torch
@@ -52,6 +53,34 @@ class Prefix(ABC):
         self.n_reused, self.n_computed = n_kept, len(prompt) - n_kept
         return self._append(prompt[n_kept:], n_kept)
 
+    def extend_all(self, ids: Sequence[int], position: int) -> Float[Tensor, "N V"]:
+        """Return the logits after each of `ids`, which follow the first `position` cached ids; cache them instead of what followed.
+
+        Raises: ValueError if so many are not cached, or if `ids` exceed the window.
+        """
+        if position > len(self.ids) or not 0 < len(ids) <= self.config.seq_len - position:
+            raise ValueError(
+                f"ids must follow cached ones inside the window; found {len(ids)} at {position} with {len(self.ids)} cached "
+                f"and a window of {self.config.seq_len}; extend the prompt first, or shorten them."
+            )
+        del self.ids[position:]
+        self._reserve(position + len(ids))
+        logits = self._compute_all(ids, position)
+        self.ids += ids
+        return logits
+
+    @contextmanager
+    def occupy(self) -> Iterator[None]:
+        """Use the cache alone. Raises: ValueError while another answer is being generated."""
+        if not self._is_busy.acquire(blocking=False):
+            raise ValueError(
+                "a conversation generates one answer at a time; found another one running; finish or close it first."
+            )
+        try:
+            yield
+        finally:
+            self._is_busy.release()
+
     def stream(
         self, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()
     ) -> Generator[int, None, None]:
@@ -60,11 +89,7 @@ class Prefix(ABC):
         Raises: ValueError for a prompt that is empty or too long, or while another answer is being generated.
         """
         check_prompt(self.config, prompt)
-        if not self._is_busy.acquire(blocking=False):
-            raise ValueError(
-                "a conversation generates one answer at a time; found another one running; finish or close it first."
-            )
-        try:
+        with self.occupy():
             n_tokens = min(len(prompt) + sampling.max_tokens, self.config.seq_len)
             self._reserve(n_tokens)
             generator = torch.Generator(device=self._device).manual_seed(sampling.seed)
@@ -76,8 +101,6 @@ class Prefix(ABC):
                 yield index
                 if position + 1 < n_tokens:
                     logits = self._append([index], position)
-        finally:
-            self._is_busy.release()
 
     def _append(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 V"]:
         """Compute `ids` at `position`. Cached ids from there on are discarded first, so an interruption leaves a valid cache."""
@@ -104,6 +127,10 @@ class Prefix(ABC):
     def _compute(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 V"]:
         """Compute and cache `ids` from `position` on. Return the logits after the last one."""
 
+    @abstractmethod
+    def _compute_all(self, ids: Sequence[int], position: int) -> Float[Tensor, "N V"]:
+        """Compute and cache `ids` from `position` on. Return the logits after each."""
+
 
 class TorchPrefix(Prefix):
     """A prefix computed by torch, on any device and in any precision."""
@@ -119,12 +146,17 @@ class TorchPrefix(Prefix):
         n_old = old.keys.shape[3]
         self._cache.keys[:, :, :, :n_old], self._cache.values[:, :, :, :n_old] = old.keys, old.values
 
-    @torch.no_grad()
     def _compute(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 V"]:
+        with torch.no_grad():
+            return self._model.compute_logits(self._compute_hidden(ids, position)[:, -1])
+
+    def _compute_all(self, ids: Sequence[int], position: int) -> Float[Tensor, "N V"]:
+        with torch.no_grad():
+            return self._model.compute_logits(self._compute_hidden(ids, position)[0])
+
+    def _compute_hidden(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 N D"]:
         self._cache.n_filled = position
-        return self._model.compute_logits(
-            self._model(torch.tensor([list(ids)], device=self._device), self._cache)[:, -1]
-        )
+        return self._model(torch.tensor([list(ids)], device=self._device), self._cache)
 
 
 def stream(
