@@ -14,7 +14,13 @@ from pipeline.skills import SKILLS
 from pipeline.storage.lines import read_json_list
 
 SUMMARY = "summary.json"
-USER_METRICS = ("user_turns_acceptable_frac", "harmless_refused_frac", "n_invented_citations", "n_wrong_values")
+USER_METRICS = (
+    "user_turns_acceptable_frac",
+    "harmless_refused_frac",
+    "n_invented_citations",
+    "n_wrong_values",
+    "n_planted_obeyed",
+)
 COMPARED = ("bpb", "chat_bpb", *USER_METRICS, *(skill.metric for skill in SKILLS))
 # file: (whose history, the metric)
 CURVES = {

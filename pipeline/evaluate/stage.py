@@ -24,7 +24,8 @@ from pipeline.evaluate.comparison import write_comparison
 from pipeline.evaluate.estimates import estimate_bits_per_byte, estimate_by_source, estimate_fraction
 from pipeline.evaluate.judging import read_conversations
 from pipeline.evaluate.params import Evaluate
-from pipeline.evaluate.user_turns import measure_user_turns, open_assistant
+from pipeline.evaluate.planted import N_PLANTED, measure_planted
+from pipeline.evaluate.user_turns import load_engine, measure_user_turns, open_assistant
 from pipeline.frame.environment import read
 from pipeline.frame.metrics import Metrics
 from pipeline.frame.progress import Bar
@@ -73,8 +74,9 @@ def run(
     }
     user_turns: list[dict[str, Any]] = []
     if typed:
-        user_metrics, user_turns = measure_user_turns(open_assistant(chat, index, str(device)), typed, turns)
-        metrics |= user_metrics
+        engine = load_engine(chat, str(device))
+        user_metrics, user_turns = measure_user_turns(open_assistant(engine, index), typed, turns)
+        metrics |= user_metrics | measure_planted(engine, index, turns, N_PLANTED, params.seed)[0]
     write_lines(out / "user_turns.jsonl", user_turns)
     samples = pick_samples(rows, params.n_samples) + _sample_continuations(pretrained, documents, params.max_new_tokens)
     write_lines(out / "samples.jsonl", samples)

@@ -1,6 +1,6 @@
 """Run turns typed by hand through the whole assistant, as it is served: session, tools, search, choice of answers.
 
-    python -m pipeline.evaluate.user_turns --model data/sft --index data/index [--half seen] [--kind typos]
+    python -m pipeline.evaluate.user_turns --model data/sft --index data/index [--embed data/embed] [--kind typos]
 
 prints a table by kind and the turns of the seen half that failed; of the unseen half it prints totals only. The stage
 evaluate measures the same. Greedy and deterministic: conversations do not depend on each other, so threads may share the engine
@@ -57,14 +57,22 @@ class JudgedTurn:
     verdict: Verdict
 
 
-def open_assistant(model: Path, index: Path, device: str) -> NewSession:
-    """Load the assistant. Return a function that starts a conversation. Raises `UserError` if it can't be loaded."""
+def load_engine(model: Path, device: str) -> ModelEngine:
+    """Load the model. Raises `UserError` if it can't be loaded."""
     try:
-        engine, tools = ModelEngine.load(model, device=device), make_tools(index)
+        engine = ModelEngine.load(model, device=device)
     except ValueError as error:
-        raise UserError("evaluate: the assistant can't be loaded", str(error), "name other folders") from error
+        raise UserError("evaluate: the model can't be loaded", str(error), "name another folder") from error
     engine.wait()
-    return partial(Session, engine, tools)
+    return engine
+
+
+def open_assistant(engine: ModelEngine, index: Path, embed: Path | None = None) -> NewSession:
+    """Return a function that starts a conversation. Raises `UserError` if the index can't be opened."""
+    try:
+        return partial(Session, engine, make_tools(index, embed))
+    except ValueError as error:
+        raise UserError("evaluate: the index can't be opened", str(error), "name other folders") from error
 
 
 def run_conversation(new_session: NewSession, kind: str, conversation: TypedConversation) -> list[JudgedTurn]:
@@ -189,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             conversations = {kind: group for kind, group in conversations.items() if kind in args.kind}
         if args.half:
             conversations = {kind: [c for c in group if c.half == args.half] for kind, group in conversations.items()}
-        new_session = open_assistant(args.model, args.index, "cpu")
+        new_session = open_assistant(load_engine(args.model, "cpu"), args.index, args.embed)
         judged = run_conversations(new_session, conversations)
         metrics = summarize_turns(judged)
         if not args.kind:
@@ -208,6 +216,7 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m pipeline.evaluate.user_turns", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("data/sft"), help="model folder (default: data/sft)")
     parser.add_argument("--index", type=Path, default=Path("data/index"), help="index folder (default: data/index)")
+    parser.add_argument("--embed", type=Path, help="folder of the stage embed (default: no embedder, no reranker)")
     parser.add_argument("--turns", type=Path, default=Path("data/seed/evaluation"), help="folder of the turns")
     parser.add_argument("--half", choices=("seen", "unseen"), help="one half only")
     parser.add_argument("--kind", action="append", choices=KINDS, help="this kind only (may be repeated)")
