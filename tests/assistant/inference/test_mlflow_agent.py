@@ -9,18 +9,23 @@ from typing import Any
 
 import pytest
 
+from assistant.conversation.events import Message
 from model.tokenizer.histories import messages_from_any
 from tests.assistant.conftest import LOOK_UP, SUM
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
-    import mlflow
-    from mlflow.exceptions import MlflowException
-    from mlflow.pyfunc.model import PythonModelContext
-    from mlflow.types.responses import ResponsesAgentRequest
 
-    from assistant.conversation.events import Message
-    from assistant.inference.mlflow_agent import MiniGPTAgent, read_messages
+@pytest.fixture(scope="module", autouse=True)
+def import_mlflow() -> None:
+    """Import MLflow when the first of these tests runs: it takes 1.4 s, which every worker that collects them would pay."""
+    global mlflow, MlflowException, PythonModelContext, ResponsesAgentRequest, MiniGPTAgent, read_messages
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
+        import mlflow
+        from mlflow.exceptions import MlflowException
+        from mlflow.pyfunc.model import PythonModelContext
+        from mlflow.types.responses import ResponsesAgentRequest
+
+        from assistant.inference.mlflow_agent import MiniGPTAgent, read_messages
 
 
 @pytest.fixture(scope="module")

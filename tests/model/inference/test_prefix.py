@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from model.inference.generate import Prefix, TorchPrefix
 from model.inference.sampling import Sampling
 from tests.model.inference.test_decoder import MODEL
 
+get_decoder = cache(partial(Decoder, MODEL, n_slots=0))
 BACKENDS: dict[str, Callable[[], Prefix]] = {
-    "kernel": Decoder(MODEL, n_slots=0).new_prefix,
-    "kernel int8": Decoder(MODEL, n_slots=0, weights="int8").new_prefix,
+    "kernel": lambda: get_decoder(weights="float32").new_prefix(),
+    "kernel int8": lambda: get_decoder(weights="int8").new_prefix(),
     "torch": lambda: TorchPrefix(MODEL),
     "torch int8": lambda: TorchPrefix(ROUNDED),
 }

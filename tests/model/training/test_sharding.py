@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.distributed.checkpoint.api import CheckpointException
 
 from model.machine.distributed import count_rows_by_rank
 from model.network.config import ModelConfig
@@ -266,6 +265,8 @@ def test_rows_are_divided_as_by_torch_chunk(n_rows: int, n_ranks: int) -> None:
 
 @pytest.mark.parametrize("cause", [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(143)])
 def test_error_of_one_rank_is_unwrapped(cause: BaseException) -> None:
+    from torch.distributed.checkpoint.api import CheckpointException  # half a second
+
     lost_peer = RuntimeError("Connection closed by peer")
     failures: dict[int, Any] = {0: (cause if isinstance(cause, Exception) else lost_peer, None), 1: (cause, None)}
     with pytest.raises(type(cause)), unwrap_errors():

@@ -6,7 +6,6 @@ import itertools
 import math
 import random
 
-import datasketch
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -57,6 +56,8 @@ def test_joining_and_selecting_move_whole_rows(sentences: list[list[str]]) -> No
 @given(SENTENCES, st.integers(1, 200), st.integers(0, 2**31 - 1))
 @settings(max_examples=50)
 def test_signatures_equal_datasketch(sentences: list[list[str]], n_permutations: int, seed: int) -> None:
+    import datasketch  # not for all workers: 0.6 s
+
     texts = [" ".join(words) for words in sentences]
     got = compute_signatures(make_shingles(texts, 3), draw_permutations(n_permutations, seed))
     for words, signature in zip(sentences, got, strict=True):
@@ -97,6 +98,8 @@ def test_band_keys_are_equal_exactly_where_the_rows_of_a_band_are() -> None:
 
 
 def test_text_without_enough_words_has_no_shingle_and_the_empty_signature() -> None:
+    import datasketch
+
     short = make_shingles(["four words are few", "", "!!!"])
     assert rows(short) == [[], [], []]
     assert (compute_signatures(short, draw_permutations(8, 1)) == 0xFFFFFFFF).all()

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import datasketch
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -106,6 +105,8 @@ def random_docs(n: int, seed: int) -> Docs:
 @pytest.mark.parametrize(("n_bands", "n_rows"), [(14, 8), (20, 5)])
 def test_the_candidates_are_those_of_datasketch(place: str, make_run: MakeRun, n_bands: int, n_rows: int) -> None:
     """MinHashLSH nominates candidates in memory; a document must be found exactly if it has any."""
+    import datasketch  # not for all workers: 0.6 s
+
     shape = Settings(5, n_bands, n_rows, 7)
     old, new = random_docs(40, 1), [(f"new-{doc_id}", text) for doc_id, text in random_docs(40, 1)[::2]]
     peer = datasketch.MinHashLSH(num_perm=n_bands * n_rows, params=(n_bands, n_rows))

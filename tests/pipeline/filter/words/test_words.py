@@ -12,8 +12,6 @@ from pipeline.filter.words.contractions import list_special_words
 from pipeline.filter.words.known_words import MAX_PIECES, MAX_SPECIAL
 from pipeline.filter.words.words import tokenize
 
-spacy = pytest.importorskip("spacy")
-
 LINES = (
     "the don't Can't cannot I'm they'll o'clock U.S.A. Mr. e.g. x_y foo.bar end.Start 3.14 1,000 a,b 10km 5% 25°C x=1 f(x)",
     "A.B. USA. 'tis rock'n'roll 9am 12p.m. info@example.org https://example.org/a?b=1 www.example.org/ a/b and/or 1/2 --",
@@ -26,7 +24,7 @@ SPACES = [" ", " ", " ", "  ", "\n", "\n\n", "\t", "\u00a0", " \u2003"]
 
 @pytest.fixture(scope="module")
 def tokens() -> object:
-    tokenizer = spacy.blank("en").tokenizer
+    tokenizer = pytest.importorskip("spacy").blank("en").tokenizer
     return lambda text: [token.text for token in tokenizer(text) if token.text.strip()]
 
 
