@@ -315,30 +315,32 @@ def read_history(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sharding", ["none", "full"])
 def test_two_processes_have_the_loss_of_one(
     finished_workspace: Path,
     undisturbed: dict[str, Path],
-    sharding: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Real torchrun with two CPU processes: the same losses up to the order of sums in bf16."""
+    """Real torchrun with two CPU processes, sharded or not: the same losses up to the order of sums in bf16."""
     command = short_run(finished_workspace, tmp_path / "alone")
     monkeypatch.chdir(tmp_path / "alone")
-    monkeypatch.setenv("MINIGPT_SHARDING", sharding)
+    monkeypatch.setenv("MINIGPT_SHARDING", "full")
     assert run_stage_command(command) == 0
-    assert ("there is only one process" in capsys.readouterr().out) == (sharding == "full")
-    ours, alone = read_history(undisturbed[sharding]), read_history(tmp_path / "alone")
-    assert [row["tokens"] for row in ours] == [row["tokens"] for row in alone]
-    assert ours[0]["loss_nats"] == pytest.approx(alone[0]["loss_nats"], rel=1e-3)
-    assert ours[-1]["loss_nats"] == pytest.approx(alone[-1]["loss_nats"], rel=2e-2)
-    assert ours[-1]["bpb"] == pytest.approx(alone[-1]["bpb"], rel=2e-2)
-    assert json.loads((undisturbed[sharding] / "metrics.json").read_text())["tokens"] == alone[-1]["tokens"]
-    assert not list(undisturbed[sharding].glob("*.partial"))
-    model, _, _ = load_model(undisturbed[sharding] / "out")  # the weights are whole, sharded or not
-    assert model.config.n_parameters == sum(p.numel() for p in model.parameters())
+    message = "there is only one process"
+    assert message in capsys.readouterr().out
+    alone = read_history(tmp_path / "alone")
+    for folder in undisturbed.values():
+        ours = read_history(folder)
+        assert [row["tokens"] for row in ours] == [row["tokens"] for row in alone]
+        assert ours[0]["loss_nats"] == pytest.approx(alone[0]["loss_nats"], rel=1e-3)
+        assert ours[-1]["loss_nats"] == pytest.approx(alone[-1]["loss_nats"], rel=2e-2)
+        assert ours[-1]["bpb"] == pytest.approx(alone[-1]["bpb"], rel=2e-2)
+        assert json.loads((folder / "metrics.json").read_text())["tokens"] == alone[-1]["tokens"]
+        assert not list(folder.glob("*.partial"))
+        assert message not in (folder / "log").read_text()
+        model, _, _ = load_model(folder / "out")  # the weights are whole, sharded or not
+        assert model.config.n_parameters == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.slow
@@ -398,6 +400,7 @@ def test_signal_explains_the_loss_of_a_peer(
             raise RuntimeError("Connection closed by peer")
         with contextlib.suppress(expected):
             signal.raise_signal(number)
+            time.sleep(0)  # the handler runs between two instructions, which a tracer may put off
         with pytest.raises(expected), await_interrupt():
             raise RuntimeError("Connection closed by peer")
     finally:
