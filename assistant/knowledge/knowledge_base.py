@@ -108,7 +108,10 @@ class Knowledge:
                 f"the collection {collection.name} is being rewritten all the time; found no complete state; ask again"
             )
         stores = open_vectors(collection, segments, self._embed, self._say)
-        return [Source(segment, store, collection.name) for segment, store in zip(segments, stores, strict=True)]
+        return [
+            Source(segment, store, collection.name, has_synonyms=True)
+            for segment, store in zip(segments, stores, strict=True)
+        ]
 
 
 def _open_index(index: Path, embed: Path | None, loaded: LoadedEmbed | None) -> Source:

@@ -148,11 +148,18 @@ class Bm25:
         counts = tuple(int(self._starts[n + 1] - self._starts[n]) if n >= 0 else 0 for n in numbers)
         return Statistics(self.n_units, self.total_length, counts)
 
-    def rank(self, words: Sequence[str], limit: int, statistics: Statistics | None = None) -> Ranked:
-        """Return at most `limit` units that have any of these distinct words, best first."""
+    def rank(
+        self,
+        words: Sequence[str],
+        limit: int,
+        statistics: Statistics | None = None,
+        boosts: Sequence[float] | None = None,
+    ) -> Ranked:
+        """Return at most `limit` units that have any of these distinct words, best first. `boosts` are factors of the words."""
         numbers = np.array([self.find_word(word) for word in words], np.int64)
         statistics = statistics or self.get_statistics(words)
         weights = compute_idf(statistics) * np.float32(K1 + 1)
+        weights = weights if boosts is None else weights * np.array(boosts, np.float32)
         mean = np.float32(max(statistics.total_length, 1) / max(statistics.n_units, 1))
         keep = numbers >= 0
         if not keep.any() or limit < 1:

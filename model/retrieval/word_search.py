@@ -25,6 +25,7 @@ from model.retrieval.fusion import NO_RANK, Candidates, fuse
 from model.retrieval.search_results import TraceStep
 from model.retrieval.segment import Segment
 from model.retrieval.stores.vectors import VectorStore
+from model.retrieval.synonyms import expand_words
 from model.retrieval.word_stems import split_content_words
 
 POOL = 60  # units that each ranking contributes, and that are reranked
@@ -50,11 +51,13 @@ class Reranks(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """A segment that is searched, the vectors of its units if there are any, and the name that results carry."""
+    """A segment that is searched, the vectors of its units if there are any, the name that results carry, and whether a word of a
+    query also counts as its synonyms, as it should in prose about everyday things."""
 
     segment: Segment
     vectors: VectorStore | None = None
     name: str = ""
+    has_synonyms: bool = False
 
 
 class WordSearch:
@@ -92,6 +95,15 @@ class WordSearch:
         trace.append(self._make_step(name, started, ranked))
         return ranked
 
+    def _run_vectors(self, text: str, trace: list[TraceStep]) -> Ranked:
+        """Rank by vectors; a store that does not answer is named in the trace, and the search goes on without."""
+        started = time.perf_counter()
+        try:
+            return self._run("vectors", lambda: self._rank_vectors(text), trace)
+        except ValueError as error:
+            trace.append(TraceStep("vectors", (time.perf_counter() - started) * 1000, note=str(error)))
+            return Ranked(np.zeros(0, np.int64), np.zeros(0, np.float32))
+
     def _make_step(self, name: str, started: float, ranked: Ranked) -> TraceStep:
         milliseconds = (time.perf_counter() - started) * 1000
         pairs = zip(ranked.rows[:SHOWN_IN_TRACE], ranked.scores[:SHOWN_IN_TRACE], strict=True)
@@ -106,8 +118,13 @@ class WordSearch:
         indexes = [source.segment.bm25 for source in self.sources]
         if not indexes or not words:
             return _merge([], [], POOL)
-        statistics = reduce(add, [index.get_statistics(words) for index in indexes])
-        return _merge([index.rank(words, POOL, statistics) for index in indexes], self.starts, POOL)
+        expanded = expand_words(words) if any(source.has_synonyms for source in self.sources) else {}
+        ranked: list[Ranked] = []
+        for source, index in zip(self.sources, indexes, strict=True):
+            boosts = expanded if source.has_synonyms else dict.fromkeys(words, 1.0)
+            statistics = reduce(add, [each.get_statistics(list(boosts)) for each in indexes])
+            ranked.append(index.rank(list(boosts), POOL, statistics, list(boosts.values())))
+        return _merge(ranked, self.starts, POOL)
 
     def _rank_vectors(self, text: str) -> Ranked:
         assert self.embedder is not None
