@@ -23,7 +23,7 @@ def hash_files(folder: Path) -> dict[str, str]:
     for name, path in paths.items():
         if kind := _describe_kind(path):
             raise ValueError(f"{name} is {kind}")
-    return {name: _hash_file(path) for name, path in sorted(paths.items())}
+    return {name: hash_file(path) for name, path in sorted(paths.items())}
 
 
 def compute_digest(files: Mapping[str, str]) -> str:
@@ -48,7 +48,7 @@ def _describe_change(path: Path | None, stated: str | None) -> str:
         return "was added"
     if kind := _describe_kind(path):
         return f"is {kind}"
-    return "" if _hash_file(path) == stated else "was changed"
+    return "" if hash_file(path) == stated else "was changed"
 
 
 def check_version(folder: Path) -> None:
@@ -81,6 +81,7 @@ def _describe_kind(path: Path) -> str:
     return "" if stat.S_ISREG(mode) else "a symbolic link" if stat.S_ISLNK(mode) else "no regular file"
 
 
-def _hash_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

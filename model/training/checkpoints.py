@@ -11,7 +11,6 @@ writing to the same folder at once.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.machine.distributed import World
+from model.network.hashes import hash_file
 
 Tensors = dict[str, Tensor]
 Read = Callable[[Path], Tensors]  # returns all tensors of a checkpoint by name
@@ -93,7 +93,7 @@ def get_unfinished_folder(folder: Path, step: int) -> Path:
 def sync_and_hash(path: Path) -> str:
     """Flush a file to disk and return its sha256."""
     _sync(path)
-    return _hash_file(path)
+    return hash_file(path)
 
 
 def finish_checkpoint(
@@ -163,7 +163,7 @@ def _load(path: Path, world: World, read: Read) -> Checkpoint:
     is_damaged = [0.0] * len(files)
     for index in range(world.rank, len(files), world.n_ranks):
         name, expected = files[index]
-        is_damaged[index] = float(not (path / name).is_file() or _hash_file(path / name) != expected)
+        is_damaged[index] = float(not (path / name).is_file() or hash_file(path / name) != expected)
     for (name, _), n_mismatches in zip(files, world.sum(*is_damaged), strict=True):
         if n_mismatches:
             raise ValueError(f"{name} does not have the sha256 recorded in state.json")
@@ -199,11 +199,6 @@ def read_tensors(path: Path) -> Tensors:
 def is_optimizer_state(name: str) -> bool:
     """Return whether a tensor belongs to the optimizer's state; no weight has such a name."""
     return name.partition(".")[0] in STATE_KINDS
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:
