@@ -56,7 +56,7 @@ def split_words(text: str) -> list[str]:
 def split_content_words(text: str) -> list[str]:
     """Return the words of a query without stop words; all of its words if it has no others."""
     words = split_words(text)
-    return [word for word in words if word not in _STOP_STEMS] or words
+    return [word for word in words if word not in STOP_STEMS] or words
 
 
 def split_texts(texts: Iterable[str]) -> WordIds:
@@ -120,4 +120,4 @@ def _split_unspaced(word: str) -> Iterable[str]:
     return [*pairs, *(rest for rest in _UNSPACED.split(word) if rest)]
 
 
-_STOP_STEMS = frozenset(word for stop in STOP_WORDS for word in split_words(stop))
+STOP_STEMS = frozenset(word for stop in STOP_WORDS for word in split_words(stop))

@@ -1,0 +1,107 @@
+"""Turn texts into vectors of unit length: the mean of their words' vectors.
+
+In: texts. Out: float32 rows of `width` numbers; a text without a known word has zeros, whose cosine to everything is 0. A word that
+occurs n times counts 1 + log n. The length of a word's vector is its weight, which training chose (pipeline/embed). Such averages
+of words are hard to beat for retrieval at this size (Arora, Liang & Ma, ICLR 2017) and take microseconds.
+
+Memory: 512 bytes a word. Time: about 20 µs a query, 3 CPU-s for 60,000 units of 40 MB. The same texts give the same vectors, alone
+or in a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from model.retrieval.mapped_arrays import describe_foreign, map_arrays, write_arrays
+from model.retrieval.reranking.unit_parts import UnitParts
+from model.retrieval.word_stems import WordIds, split_texts
+
+FILE = "embedder.arrow"
+ARRAYS = ("word_bytes", "word_ends", "vectors")
+Vectors = NDArray[np.float32]
+Rows = NDArray[np.int32]
+jit = cast("Any", numba.njit)(cache=True, nogil=True)
+
+
+class Embedder:
+    """Holds a vector for each known word; words are in the order of their bytes."""
+
+    def __init__(self, words: Sequence[str], vectors: NDArray[np.float16]) -> None:
+        self.words, self._stored = list(words), vectors
+        self.vectors: Vectors = vectors.astype(np.float32)  # stored with 16 bits, which changes no ranking
+        self.width = vectors.shape[1]
+        self._rows = {word: row for row, word in enumerate(words)}
+        norms = np.sqrt((self.vectors * self.vectors).sum(axis=1, keepdims=True))
+        self.directions: Vectors = self.vectors / np.maximum(norms, np.float32(1e-9))
+
+    @classmethod
+    def load(cls, folder: Path) -> Embedder:
+        """Read the file of a folder. Raises: ValueError for a file that is missing, truncated or foreign."""
+        arrays = map_arrays(folder / FILE, ARRAYS)
+        ends, vectors = arrays["word_ends"], arrays["vectors"]
+        n_words = len(ends)
+        if not n_words or len(vectors) % n_words or vectors.dtype != np.float16 or not np.isfinite(vectors).all():
+            raise ValueError(describe_foreign(folder / FILE, f"{len(vectors)} numbers of {n_words} words"))
+        text = arrays["word_bytes"].tobytes()
+        words = [text[start:end].decode("utf-8") for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+        return cls(words, vectors.reshape(n_words, -1))
+
+    def save(self, folder: Path) -> None:
+        """Write the file."""
+        encoded = [word.encode("utf-8") for word in self.words]
+        arrays = {
+            "word_bytes": np.frombuffer(b"".join(encoded), np.uint8),
+            "word_ends": np.cumsum([len(word) for word in encoded], dtype=np.int64),
+            "vectors": self._stored.ravel(),
+        }
+        write_arrays(folder / FILE, arrays)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return one row per text."""
+        return self.embed_words(split_texts(texts))
+
+    def embed_units(self, parts: UnitParts) -> Vectors:
+        """Return one row per unit of a segment: title, first sentence and the rest together."""
+        return self.embed(parts.join())
+
+    def embed_words(self, words: WordIds) -> Vectors:
+        """Return one row per text that is split already."""
+        out = np.zeros((len(words.offsets) - 1, self.width), np.float32)
+        _embed(self.find_rows(words.words)[words.ids], words.offsets, self.vectors, out)
+        return out
+
+    def find_rows(self, words: Sequence[str]) -> Rows:
+        """Return the row of each word, -1 for an unknown one."""
+        return np.array([self._rows.get(word, -1) for word in words], np.int32)
+
+
+@jit
+def _embed(rows: Any, offsets: Any, vectors: Any, out: Any) -> Any:  # pragma: no cover (compiled)
+    """Add up the vectors of each text's words in ascending order of rows, then scale to unit length."""
+    width = vectors.shape[1]
+    for text in range(len(offsets) - 1):
+        ordered = np.sort(rows[offsets[text] : offsets[text + 1]])
+        at = 0
+        while at < len(ordered):
+            end = at + 1
+            while end < len(ordered) and ordered[end] == ordered[at]:
+                end += 1
+            if ordered[at] >= 0:
+                factor = np.float32(1 + np.log(end - at))
+                line = vectors[ordered[at]]
+                for i in range(width):
+                    out[text, i] += factor * line[i]
+            at = end
+        total = np.float32(0)
+        for i in range(width):
+            total += out[text, i] * out[text, i]
+        if total > 0:
+            scale = np.float32(1) / np.sqrt(total)
+            for i in range(width):
+                out[text, i] *= scale
