@@ -1,14 +1,13 @@
 """The mixture of conversations for tuning, and the held-out ones for evaluation.
 
-In: passages, hand-written conversations, the number of examples of each maker. Out: examples. Each maker draws from a random
-generator of its own, so that more examples of one leave the others unchanged. No held-out name occurs in a training
+In: examples of each maker, hand-written conversations. Out: examples in random order. No held-out name occurs in a training
 example, neither as the name asked about nor in a passage. Time and memory: O(examples).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from model.tokenizer.chat import Message
 from pipeline.conversations.seeds import make_seed_examples
 from pipeline.skills import MAKERS
 from pipeline.skills.identity import ASK_BACK
-from pipeline.skills.skill import Example, Material
+from pipeline.skills.skill import Example
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+")
 
@@ -29,22 +28,13 @@ class Seeds(NamedTuple):
     systems: list[str]
 
 
-def make_train_examples(
-    n_examples: Mapping[str, int],
-    n_seed_repeats: int,
-    material: Material,
-    seeds: Seeds,
-    *,
-    system_frac: float,
-    seed: int,
+def mix_train_examples(
+    made: Iterable[Sequence[Example]], n_seed_repeats: int, seeds: Seeds, *, system_frac: float, seed: int
 ) -> list[Example]:
-    """Return training examples in random order: `n_examples` by name of the maker, and each wording of a hand-written
-    conversation `n_seed_repeats` times. A fraction `system_frac` of the former starts with a system prompt."""
-    examples: list[Example] = []
-    for maker in MAKERS:
-        examples += maker.make_examples(n_examples[maker.name], material, Random(f"{seed} train {maker.name}"))
+    """Return training examples in random order: those made by program, and each wording of a hand-written conversation
+    `n_seed_repeats` times. A fraction `system_frac` of the former starts with a system prompt."""
     rng = Random(f"{seed} train systems")
-    examples = [_add_system_prompt(example, system_frac, seeds, rng) for example in examples]
+    examples = [_add_system_prompt(example, system_frac, seeds, rng) for each in made for example in each]
     rng = Random(f"{seed} train seeds")
     conversations, names = seeds.conversations, seeds.names
     examples += make_seed_examples(conversations, names, rng, is_heldout=False, n_repeats=n_seed_repeats)
@@ -52,15 +42,13 @@ def make_train_examples(
     return examples
 
 
-def make_heldout_examples(n: int, material: Material, seeds: Seeds, *, seed: int) -> list[Example]:
-    """Return `n` examples of each maker, fewer where there are too few passages, and the held-out hand-written conversations.
+def hold_out_examples(made: Mapping[str, Sequence[Example]], seeds: Seeds, *, seed: int) -> list[Example]:
+    """Return held-out conversations: those of each maker, by its name, and the hand-written ones.
 
     The last message is the right reply to score: the call, or the answer after it. A hand-written conversation, to
     which many replies are right, ends with the user's message.
     """
-    examples: list[Example] = []
-    for maker in MAKERS:
-        examples += maker.hold_out(maker.make_examples(n, material, Random(f"{seed} heldout {maker.name}")))
+    examples = [example for maker in MAKERS for example in maker.hold_out(list(made[maker.name]))]
     rng = Random(f"{seed} heldout seeds")
     return examples + list(make_seed_examples(seeds.conversations, seeds.names, rng, is_heldout=True))
 

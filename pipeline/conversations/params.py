@@ -14,9 +14,14 @@ class Conversations(Section):
 
     seed: Seed
     max_tokens: Annotated[int, Field(ge=64)]  # of a whole conversation, so that none is cut in training
-    n_quote: Annotated[int, Field(ge=0)]
-    n_abstain: Annotated[int, Field(ge=0)]
-    n_search: Annotated[int, Field(ge=0)]  # half of them by name, half in words
+    n_quote: Annotated[int, Field(ge=0)]  # by name
+    n_abstain: Annotated[int, Field(ge=0)]  # about names that do not exist
+    n_facet: Annotated[int, Field(ge=0)]  # about parameters, return values, examples
+    n_comparison: Annotated[int, Field(ge=0)]
+    n_followup: Annotated[int, Field(ge=0)]
+    n_task: Annotated[int, Field(ge=0)]  # in words, which come from the documentation
+    n_question: Annotated[int, Field(ge=0)]  # written by hand, in words
+    n_search: Annotated[int, Field(ge=0)]  # by name, up to the call
     n_calculator: Annotated[int, Field(ge=0)]
     n_units: Annotated[int, Field(ge=0)]
     n_dates: Annotated[int, Field(ge=0)]

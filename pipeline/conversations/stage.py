@@ -1,13 +1,11 @@
-"""Make conversations from passages and hand-written seeds: chat data to tune on and to evaluate with.
+"""Make conversations from the index and hand-written seeds: chat data to tune on and to evaluate with.
 
-In: the passages of the index, the split of the stage shard, the tokenizer, data/seed/chat. Out: train.parquet and
-heldout.parquet (messages as JSON). Documents of the val split are held out: their names occur in no training
-conversation. A held-out row ends with the reply to score or, where many replies are right, before it. Memory: the
-passages a few times over, about 1 kB per conversation. Time: O(passages + conversations).
+In: the index, what searches it, the split of the stage shard, the tokenizer, data/seed. Out: train.parquet and heldout.parquet
+(messages as JSON). What a question finds is what the assistant's search returns. Documents of the val split are held out: their
+names occur in no training conversation. A held-out row ends with the reply to score or, where many replies are right, before
+it. Memory: the titles of the index in each process, about 1 kB per conversation. Time: O(conversations).
 """
 
-# pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
 import json
@@ -17,30 +15,28 @@ from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from model.tokenizer.chat import format_content, messages_to_json
+from pipeline.conversations.material import Folders, Job, make_all, read_materials
 from pipeline.conversations.mixture import (
     Seeds,
     drop_examples_with_names,
+    hold_out_examples,
     join_short_conversations,
-    make_heldout_examples,
-    make_train_examples,
+    mix_train_examples,
 )
 from pipeline.conversations.params import Conversations
 from pipeline.conversations.seeds import INSTRUCTIONS, OPTIONAL, REQUIRED, Seed, parse_seed
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics
 from pipeline.skills import MAKERS
-from pipeline.skills.neighbors import PassageIndex
-from pipeline.skills.skill import Example, Material
+from pipeline.skills.skill import Example
 from pipeline.storage.lines import read_list
 from pipeline.storage.rows import BROKEN, JSON, JSON_LINES, ROWS, read_rows
 from pipeline.storage.streams import CountedFile, decompress, split_name
-from pipeline.storage.tables import CONVERSATIONS, HELDOUT, read_shard, read_table, write_table
+from pipeline.storage.tables import CONVERSATIONS, HELDOUT, write_table
 from pipeline.storage.values import RowProblem
 from pipeline.text.encode import make_fast_encoder
-from pipeline.text.passage import Passage
 
 LISTS = ("names.txt", "systems.txt")
 # What is read of CSV and Parquet.
@@ -54,35 +50,40 @@ TokenCounter = Callable[[Sequence[Example]], list[int]]
 
 
 def run(params: Conversations, *, index: Path, shards: Path, tokenizer: Path, seeds: Path, out: Path) -> Metrics:
-    """Write both files. Raises `UserError` for an index without passages or a broken seed."""
+    """Write both files. Raises `UserError` for an index that can't be searched or a broken seed."""
     count_tokens = make_token_counter((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
     written = read_seeds(seeds)
-    train, heldout = read_material(index, shards)
+    folders, seed = Folders(index, shards), params.seed
+    materials = read_materials(folders)
+    n_examples = count_examples(params)
+    jobs = [Job(name, n, False) for name, n in n_examples.items()]
+    tests = [Job(name, params.n_heldout, True) for name in n_examples]
+    made = make_all(folders, [*jobs, *tests], seed)
 
-    seed, n_examples = params.seed, count_examples(params)
-    examples = make_train_examples(
-        n_examples, params.n_seed_repeats, train, written, system_frac=params.system_frac, seed=seed
+    examples = mix_train_examples(
+        [made[job] for job in jobs], params.n_seed_repeats, written, system_frac=params.system_frac, seed=seed
     )
-    clean = drop_examples_with_names(examples, {passage.title for passage in heldout.passages})
+    clean = drop_examples_with_names(examples, materials.heldout_names)
     fitting = _drop_long(clean, params.max_tokens, count_tokens)
     rows = join_short_conversations(fitting, count_tokens(fitting), params.max_tokens, params.joined_frac, seed=seed)
     _write_train(out / "train.parquet", rows)
 
-    tests = make_heldout_examples(params.n_heldout, heldout, written, seed=seed)
-    fitting_tests = _drop_long(tests, params.max_tokens, count_tokens)
-    _write_heldout(out / "heldout.parquet", fitting_tests)
+    heldout = hold_out_examples({job.maker: made[job] for job in tests}, written, seed=seed)
+    fitting_heldout = _drop_long(heldout, params.max_tokens, count_tokens)
+    _write_heldout(out / "heldout.parquet", fitting_heldout)
     metrics: Metrics = {
-        "n_names_train": len(train.passages),
-        "n_names_heldout": len(heldout.passages),
+        "n_names_train": len(materials.train.symbols) + len(materials.train.texts),
+        "n_names_heldout": len(materials.heldout.symbols) + len(materials.heldout.texts),
         "n_train": len(rows),
         "n_train_tokens": sum(count_tokens(rows)),
         "n_train_joined": len(fitting) - len(rows),
+        "n_train_not_made": sum(n_examples.values()) - sum(len(made[job]) for job in jobs),
         "n_train_named_heldout": len(examples) - len(clean),
         "n_train_too_long": len(clean) - len(fitting),
-        "n_heldout": len(fitting_tests),
-        "n_heldout_too_long": len(tests) - len(fitting_tests),
+        "n_heldout": len(fitting_heldout),
+        "n_heldout_too_long": len(heldout) - len(fitting_heldout),
     }
-    return metrics | _count_kinds("n_train", fitting) | _count_kinds("n_heldout", fitting_tests)
+    return metrics | _count_kinds("n_train", fitting) | _count_kinds("n_heldout", fitting_heldout)
 
 
 def count_examples(params: Conversations) -> dict[str, int]:
@@ -103,36 +104,6 @@ def count_examples(params: Conversations) -> dict[str, int]:
 
 def _count_kinds(name: str, examples: Sequence[Example]) -> Metrics:
     return {f"{name}_{kind}": n for kind, n in sorted(Counter(example.kind for example in examples).items())}
-
-
-def read_material(index: Path, shards: Path) -> tuple[Material, Material]:
-    """Return what training and held-out examples are made from: passages of the documents of each split.
-
-    Raises `UserError` for an index without passages.
-    """
-    passages = read_passages(index / "passages.parquet")
-    if not passages:
-        raise UserError(
-            "conversations: no passages to make conversations from",
-            f"no rows in {index}",
-            "add sources, or loosen filter",
-        )
-    val_ids = _read_val_ids(shards)
-    train = [passage for passage in passages if passage.doc_id not in val_ids]
-    heldout = [passage for passage in passages if passage.doc_id in val_ids]
-    known = PassageIndex(passages)
-    return Material(train, PassageIndex(train), known), Material(heldout, known, known, is_heldout=True)
-
-
-def read_passages(path: Path) -> list[Passage]:
-    """Return the passages of a table of `PASSAGES` in order."""
-    table = read_table(path, Passage._fields)
-    return list(map(Passage, *(table.column(name).to_pylist() for name in Passage._fields)))
-
-
-def _read_val_ids(shards: Path) -> set[str]:
-    batches = read_shard(shards / "docs.parquet", ["id", "split"])
-    return {id_ for batch in batches for id_ in batch.filter(pc.equal(batch["split"], "val"))["id"].to_pylist()}
 
 
 def read_seeds(folder: Path) -> Seeds:

@@ -6,11 +6,14 @@ A new skill is one new file and one line in `SKILLS`; conversations, evaluate, t
 from __future__ import annotations
 
 from pipeline.skills.calculator import CALCULATOR, CALCULATOR_ANSWER
+from pipeline.skills.comparisons import COMPARISON
 from pipeline.skills.conversions import DATES, UNITS
+from pipeline.skills.facets import FACET_ANSWER, FACET_SEARCH
+from pipeline.skills.followups import FOLLOW_UP
 from pipeline.skills.identity import ASKING_BACK, IDENTITY
 from pipeline.skills.quote import ABSTENTION, QUOTE
 from pipeline.skills.refusal import REFUSAL, REFUSAL_NOT_OVERDONE, SCOPE
-from pipeline.skills.search import SEARCH, SEARCH_WORDS
+from pipeline.skills.search import SEARCH, SEARCH_WORDS, WORDS_ANSWER
 from pipeline.skills.skill import Maker, Skill
 from pipeline.skills.tool_choice import TOOL_CHOICE
 
@@ -22,7 +25,12 @@ SKILLS: tuple[Skill, ...] = (  # in the order of the report and of the samples
     DATES,
     SEARCH,
     SEARCH_WORDS,
+    FACET_SEARCH,
+    FOLLOW_UP,
+    COMPARISON,
     QUOTE,
+    FACET_ANSWER,
+    WORDS_ANSWER,
     ABSTENTION,
     REFUSAL,
     REFUSAL_NOT_OVERDONE,

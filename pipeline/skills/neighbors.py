@@ -1,78 +1,92 @@
-"""Passages that a search for a name could return as well: of the same module, with the same or a similar last name.
+"""Names beside a name: of the same module, with the same last part elsewhere, similar ones, and ones that do not exist.
 
-In: passages. Out: an index that picks neighbors at random, looks up names and invents names that do not exist.
-Memory: three indices over the passages. Time: O(passages · log passages) to build, O(log passages) for a query.
+In: symbols. Out: an index that picks neighbors at random, looks up names and invents names. Memory: two indices over
+the titles. Time: O(symbols) to build, O(names of a module) for a query.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 from random import Random
+from typing import NamedTuple
 
 from model.grounding.matching import is_about
-from pipeline.text.passage import Passage
 
-MAX_SENTENCE_CHARS = 160
-MIN_SENTENCE_WORDS = 3
-MAX_TITLE_CHARS = 72
-NEAR = (("tail", 0.4), ("module", 0.75), ("similar", 0.9), ("any", 1.0))  # cumulative probabilities
+MIN_TYPED_CHARS = 4  # a shorter name with a typo could be any name
 
 
-class PassageIndex:
-    """Passages by module, by last name, and sorted by last name."""
+class Symbol(NamedTuple):
+    """A Python name that can be asked about: `facets` are the parts of its documentation that have sections of their own."""
 
-    def __init__(self, passages: Sequence[Passage]) -> None:
-        self.passages = list(passages)
-        self._by_module: dict[str, list[Passage]] = defaultdict(list)
-        self._by_tail: dict[str, list[Passage]] = defaultdict(list)
-        for passage in self.passages:
-            module, tail = _split_title(passage)
-            self._by_module[module].append(passage)
-            self._by_tail[tail].append(passage)
-        self._sorted = sorted(self.passages, key=lambda passage: (_split_title(passage)[1], passage.title))
-        self._keys = [_split_title(passage)[1] for passage in self._sorted]
+    title: str
+    facets: tuple[str, ...] = ()
+    n_mentions: int = 0
 
-    def pick_neighbor(self, passage: Passage, rng: Random) -> Passage:
-        """Return a passage that a search for `passage` could return as well; rarely `passage` itself."""
-        chance = rng.random()
-        way = next(name for name, limit in NEAR if chance < limit)
-        module, tail = _split_title(passage)
-        pool = self._by_tail[tail] if way == "tail" else self._by_module[module]
-        if way == "similar" or (way == "tail" and len(pool) < 2 and chance < 0.2):
-            at = bisect_left(self._keys, tail)
-            pool = self._sorted[max(at - 4, 0) : at + 5]
-        return rng.choice(pool) if way != "any" and len(pool) > 1 else rng.choice(self.passages)
+
+class NameIndex:
+    """Symbols by title, by module and by last part."""
+
+    def __init__(self, symbols: Iterable[Symbol]) -> None:
+        self.symbols = {symbol.title: symbol for symbol in symbols}
+        self.titles = list(self.symbols)
+        self._by_module: dict[str, list[str]] = defaultdict(list)
+        self._by_tail: dict[str, list[str]] = defaultdict(list)
+        for title in self.titles:
+            module, _, tail = title.rpartition(".")
+            self._by_tail[tail].append(title)
+            if is_public(title):
+                self._by_module[module].append(title)
+
+    def pick_sibling(self, title: str, rng: Random) -> str | None:
+        """Return another public name of the same module or class; None if there is none."""
+        names = [name for name in self._by_module[title.rpartition(".")[0]] if name != title]
+        return rng.choice(names) if names else None
+
+    def pick_namesake(self, title: str, rng: Random) -> str | None:
+        """Return a public name with the same last part in another package; None if there is none."""
+        package, tail = title.partition(".")[0], title.rpartition(".")[2]
+        names = [name for name in self._by_tail[tail] if name.partition(".")[0] != package and is_public(name)]
+        return rng.choice(names) if names else None
 
     def has_answer(self, name: str) -> bool:
-        """Return whether some passage is about this name."""
-        return any(is_about(passage.title, name) for passage in self._by_tail.get(name.rpartition(".")[2], ()))
+        """Return whether some title is about this name."""
+        return any(is_about(title, name) for title in self._by_tail.get(name.rpartition(".")[2], ()))
 
-    def invent_name(self, passage: Passage, rng: Random) -> str:
-        """Return a plausible name: the passage's module with the last name of another passage, or with words of both last
-        names mixed. It may exist by chance: check it with `has_answer`."""
-        module, tail = _split_title(passage)
-        other = _split_title(rng.choice(self.passages))[1]
+    def has_in_package(self, name: str) -> bool:
+        """Return whether the package of a dotted name has its last part anywhere: `scipy.inv`, which is scipy.linalg.inv."""
+        package, _, rest = name.partition(".")
+        return bool(rest) and any(
+            title.partition(".")[0] == package for title in self._by_tail.get(name.rpartition(".")[2], ())
+        )
+
+    def invent_name(self, title: str, rng: Random) -> str:
+        """Return a plausible name: the title's module with the last part of another title, or with words of both mixed. It may
+        exist by chance: check it."""
+        module, _, tail = title.rpartition(".")
+        other = rng.choice(self.titles).rpartition(".")[2]
         words = [*tail.split("_"), *other.split("_")]
         rng.shuffle(words)
-        return f"{module}.{other if rng.random() < 0.5 else '_'.join(words[: rng.randint(1, 3)])}".lstrip(".")
+        invented = other if rng.random() < 0.5 else "_".join(words[: rng.randint(1, 3)])
+        return f"{module}.{invented}".lstrip(".")
 
 
-def _split_title(passage: Passage) -> tuple[str, str]:
-    """Return (module, last name) of a symbol, (title of the document, title of the passage) of prose."""
-    head, _, tail = passage.title.rpartition("." if passage.is_symbol else " §")
-    return (head, tail) if passage.is_symbol else (head or passage.title, passage.title)
+def is_public(title: str) -> bool:
+    """Return whether no part of a dotted name is private."""
+    return "._" not in "." + title
 
 
-def is_quotable(passage: Passage) -> bool:
-    """Return whether the passage is public, short enough for a small model to copy, and contains a whole sentence to quote."""
-    return (
-        not (passage.is_symbol and "._" in "." + passage.title)
-        and len(passage.sentence) <= MAX_SENTENCE_CHARS
-        and len(passage.sentence.split()) >= MIN_SENTENCE_WORDS
-        and len(passage.title) <= MAX_TITLE_CHARS
-        and '"' not in passage.sentence
-        and not passage.sentence.endswith(":")
-        and passage.sentence in passage.text
-    )
+def misspell(name: str, rng: Random) -> str:
+    """Return a name with one typo in its last part, if that is long enough: two letters swapped, one left out or doubled."""
+    module, dot, tail = name.rpartition(".")
+    places = [at for at in range(1, len(tail) - 1) if tail[at].isalpha() and tail[at + 1].isalpha()]
+    if len(tail) < MIN_TYPED_CHARS or not places:
+        return name
+    at, sort = rng.choice(places), rng.random()
+    if sort < 0.5:
+        typed = tail[:at] + tail[at + 1] + tail[at] + tail[at + 2 :]
+    elif sort < 0.8:
+        typed = tail[:at] + tail[at + 1 :]
+    else:
+        typed = tail[: at + 1] + tail[at:]
+    return module + dot + typed

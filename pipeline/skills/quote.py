@@ -2,8 +2,9 @@
 
 An answer has a closed form, because a small model learns that exactly. It starts with the name that was asked for: by
 repeating it, the model compares it token by token with the titles above the passages, and knows by its end whether one
-of them is the same. A quote has one other passage beside the right one, before or after it, or none. An abstention has
-passages as near as a search could return: of the same module, with the same last name elsewhere, with a similar name.
+of them is the same. Names are typed in full, by an alias, by their end, or with a typo, which the search corrects. An
+abstention is about a name that does not exist, beside what the search returns for it: names of other packages with the same
+last part, similar ones, or nothing.
 """
 
 from __future__ import annotations
@@ -11,54 +12,109 @@ from __future__ import annotations
 from functools import partial
 from random import Random
 
-from model.grounding.answers import format_abstention, format_quote, is_abstention, parse_quote
-from model.grounding.matching import is_about
+from model.grounding.answers import format_abstention, is_abstention, list_answers, parse_passages, parse_quote
+from model.grounding.matching import EXACT, is_about, measure_closeness
 from model.tokenizer.chat import Message
-from pipeline.skills.lookups import contains_name, format_passages, make_from_passages, make_turns
+from pipeline.skills.lookups import Asked, make_from_symbols, make_turns, quote_main, read_result
+from pipeline.skills.neighbors import Symbol, misspell
 from pipeline.skills.skill import Example, Item, Maker, Material, Skill
-from pipeline.skills.wordings import ask_about, ask_name
-from pipeline.text.passage import Passage
+from pipeline.skills.wordings import ask_name, ask_title, shorten_name
 
-ALONE_FRAC = 0.2  # the search returned one passage only
-NOTHING_FRAC = 0.08  # of the abstentions: the search returned nothing at all
-INVENTED_FRAC = 0.35  # of the abstentions: no such name exists
-
-
-def make_quote(passage: Passage, material: Material, rng: Random, is_new: bool = False) -> Example:
-    """Return a conversation that quotes this passage."""
-    asked = ask_about(passage, rng, is_new=is_new)
-    results = [passage]
-    if rng.random() >= ALONE_FRAC:
-        other = material.shown.pick_neighbor(passage, rng)
-        if other.title != passage.title:
-            # Where both answer the question the first one is quoted, so the right one has to come first.
-            index = 0 if is_about(other.title, asked.name) or rng.random() < 0.5 else 1
-            results.insert(1 - index, other)
-    answer = format_quote(asked.name, passage.sentence, passage.title)
-    expected = {"answer": answer, "quote": passage.sentence, "source": passage.title, "symbol": asked.name}
-    return Example("quote", make_turns(asked, results, answer, rng), expected)
+TYPO_FRAC = 0.08
+PROSE_FRAC = 0.08  # of the quotations: of guides and texts, if there are any
+GIVEN_FRAC = 0.08  # the text comes with the question, no search is needed
+# fmt: off
+WITH_TEXT = (
+    "{text}\n\n{question}", "{question}\n\n{text}", "Context:\n{text}\n\nQuestion: {question}",
+    "Here is a text:\n{text}\n\n{question}", "Answer from this:\n{text}\n\n{question}",
+    "{question} Use this:\n{text}", "Documentation:\n{text}\n{question}", "I found this:\n{text}\n\n{question}",
+    "{question}\nContext: {text}",
+)
+# fmt: on
 
 
-def make_abstention(passage: Passage, material: Material, rng: Random, is_new: bool = False) -> Example | None:
-    """Return a conversation in which this passage is withheld from the result, or whose name does not exist.
-
-    None if the invented name exists, or if what the search returned would answer.
-    """
-    asked = ask_about(passage, rng, is_new=is_new)
-    if passage.is_symbol and rng.random() < INVENTED_FRAC:
-        asked = ask_name(material.shown.invent_name(passage, rng), rng, is_new=is_new)
-        if material.known.has_answer(asked.name):
-            return None
-    results: list[Passage] = []
-    if rng.random() >= NOTHING_FRAC:
-        results = [material.shown.pick_neighbor(passage, rng) for _ in range(1 if rng.random() < ALONE_FRAC else 2)]
-    if any(is_about(other.title, asked.name) or other.title == passage.title for other in results):
+def make_quote(symbol: Symbol, material: Material, rng: Random, is_new: bool = False) -> Example | None:
+    """Return a conversation that quotes the documentation of a name, or now and then of a text; None if it can't be quoted."""
+    if symbol.title not in material.known.symbols:
+        return _make_quote_of_text(symbol.title, material, rng, is_new)
+    if material.texts and rng.random() < PROSE_FRAC:
+        return _make_quote_of_text(rng.choice(material.texts), material, rng, is_new)
+    name = shorten_name(symbol.title, rng)
+    is_misspelled = rng.random() < TYPO_FRAC
+    asked = ask_name(misspell(name, rng) if is_misspelled else name, rng, is_new=is_new)
+    result, passages = read_result(material, asked)
+    about = [passage for passage in passages if is_about(passage.title, name)]
+    if not about or (is_misspelled and about[0].title != symbol.title):
         return None
-    is_repeated = len({other.title for other in results}) < len(results)
-    if is_repeated or contains_name(format_passages(results), asked.name):
+    answer = quote_main(asked.argument, passages, about[0].title)
+    return _make_example(asked, result, answer, rng)
+
+
+def _make_quote_of_text(title: str, material: Material, rng: Random, is_new: bool) -> Example | None:
+    asked = ask_title(title, rng, is_new=is_new)
+    result, passages = read_result(material, asked)
+    # A search in words finds other texts too: the one whose title was typed is quoted.
+    return _make_example(asked, result, quote_main(asked.argument, passages, title), rng)
+
+
+def _make_example(asked: Asked, result: str, answer: str | None, rng: Random) -> Example | None:
+    quoted = parse_quote(answer) if answer else None
+    if answer is None or quoted is None or answer not in list_answers(asked.argument, result):
         return None
-    answer = format_abstention(asked.name)
-    return Example("abstain", make_turns(asked, results, answer, rng), {"answer": answer, "symbol": asked.name})
+    expected = {"answer": answer, "quote": quoted.text, "source": quoted.title, "symbol": asked.argument}
+    if rng.random() < GIVEN_FRAC:
+        question = rng.choice(WITH_TEXT).format(text=result, question=asked.question)
+        messages = [Message.of("user", question), Message.of("assistant", answer)]
+    else:
+        messages = make_turns(asked, result, answer, rng)
+    return Example("quote", messages, expected)
+
+
+def make_abstention(symbol: Symbol, material: Material, rng: Random, is_new: bool = False) -> Example | None:
+    """Return a conversation about a name that does not exist; None if it exists, or if what the search returned would answer."""
+    if symbol.title not in material.known.symbols:
+        return _make_abstention_of_text(symbol.title, material, rng, is_new)
+    name = material.known.invent_name(symbol.title, rng)
+    if "." in name and rng.random() < 0.3:  # of another package: the last part exists, but not there
+        name = f"{name.partition('.')[0]}.{symbol.title.rpartition('.')[2]}"
+    if material.known.has_answer(name) or material.known.has_in_package(name):
+        return None
+    asked = ask_name(name, rng, is_new=is_new)
+    result, passages = read_result(material, asked)
+    if any(measure_closeness(passage.title, name) == EXACT for passage in passages) or _is_corrected(name, result):
+        return None
+    answer = format_abstention(name)
+    return Example("abstain", make_turns(asked, result, answer, rng), {"answer": answer, "symbol": name})
+
+
+def _make_abstention_of_text(title: str, material: Material, rng: Random, is_new: bool) -> Example | None:
+    """Return a conversation about a title made of the words of two titles, which no text has."""
+    words, other = title.split(), rng.choice(material.texts).split()
+    invented = " ".join(
+        [*words[: rng.randint(1, len(words))], *other[rng.randrange(len(other)) :], str(rng.randint(100, 999))]
+    )
+    asked = ask_title(invented, rng, is_new=is_new)
+    result, _ = read_result(material, asked)
+    answer = format_abstention(asked.argument)
+    if answer not in list_answers(asked.argument, result):
+        return None
+    return Example("abstain", make_turns(asked, result, answer, rng), {"answer": answer, "symbol": asked.argument})
+
+
+def _is_corrected(name: str, result: str) -> bool:
+    """Return whether a title differs from the name by so little that it could be a typo."""
+    return any(_count_edits(passage.title.lower(), name.lower()) <= 2 for passage in parse_passages(result))
+
+
+def _count_edits(first: str, second: str) -> int:
+    """Return Levenshtein's distance of the names' last parts, of which a swap counts as two."""
+    first, second = first.rpartition(".")[2], second.rpartition(".")[2]
+    row = list(range(len(second) + 1))
+    for number, character in enumerate(first, 1):
+        above, row[0] = row[0], number
+        for at, other in enumerate(second, 1):
+            above, row[at] = row[at], min(row[at] + 1, row[at - 1] + 1, above + (character != other))
+    return row[-1]
 
 
 def _quotes_exactly(item: Item, reply: Message) -> bool:
@@ -78,8 +134,8 @@ QUOTE = Skill(
     applies=lambda item: item.kind == "quote",
     is_right=_quotes_exactly,
     makers=(
-        Maker("quote", "quote", partial(make_from_passages, make_quote)),
-        Maker("abstain", "abstain", partial(make_from_passages, make_abstention)),
+        Maker("quote", "quote", partial(make_from_symbols, make_quote, or_texts=True)),
+        Maker("abstain", "abstain", partial(make_from_symbols, make_abstention, or_texts=True)),
     ),
 )
 ABSTENTION = Skill(

@@ -13,8 +13,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from model.tokenizer.chat import Message, ToolCall, call_from_json
-from pipeline.skills.neighbors import PassageIndex
-from pipeline.text.passage import Passage
+from pipeline.skills.neighbors import NameIndex, Symbol
 
 NEW_WORDING_FRAC = 0.25  # of the held-out items: asked in wordings that training has never seen
 
@@ -47,13 +46,27 @@ class Item(NamedTuple):
         return None if call is None else call_from_json(call)
 
 
-class Material(NamedTuple):
-    """What examples are made from: questions are about `passages`, search results come from `shown`, and a name that no
-    passage of `known` has does not exist."""
+class WrittenQuestion(NamedTuple):
+    """A question written by hand, and the titles that answer it."""
 
-    passages: Sequence[Passage]
-    shown: PassageIndex
-    known: PassageIndex
+    question: str
+    titles: tuple[str, ...]
+
+
+Search = Callable[[str, str], str]  # (argument, question) → what search_docs returns
+
+
+class Material(NamedTuple):
+    """What examples are made from: `symbols` and the titles of `texts` are asked about, `search` returns what the assistant's
+    search does, without held-out documents while training examples are made. `shown` has the names that may be mentioned; a name
+    that `known` does not have does not exist."""
+
+    symbols: Sequence[Symbol]
+    texts: Sequence[str]
+    questions: Sequence[WrittenQuestion]
+    search: Search
+    shown: NameIndex
+    known: NameIndex
     is_heldout: bool = False
 
     @property

@@ -1,6 +1,6 @@
-"""Wordings of questions about a name, shared by the skills that look names up.
+"""Wordings of questions about a name, in English and other languages, shared by the skills that look names up.
 
-In: a passage and a random generator. Out: the question as a user might type it, and the name to look up. Wordings in tuples
+In: a title and a random generator. Out: the question as a user might type it, and the name to look up. Wordings in tuples
 whose names start with NEW are reserved for evaluation.
 """
 
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from random import Random
-from typing import NamedTuple
 
+from model.grounding.arguments import extract_content_words
 from model.grounding.matching import ALIASES
-from pipeline.text.passage import Passage
+from pipeline.skills.lookups import Asked
 
 # fmt: off
 SYMBOL = (
@@ -36,49 +36,46 @@ SYMBOL = (
     "So what is {x}?", "So how does {x} work?", "What exactly is {x}?", "What exactly does {x} do?",
     "what's {x} good for?", "Give me the docs of {x}.", "Which thing is {x}?",
     "my code calls {x}, what does that do?", "Is there documentation on {x}?", "Which purpose does {x} have?",
+    "{x}???", "{x}!", "wtf is {x}", "whats {x}", "what is {x} used for", "tell me {x}", "explain {x} pls", "{x} meaning",
+    "what happens in {x}", "any idea what {x} is?", "ok, {x}", "I keep seeing {x}. What's that?", "read me the docs of {x}",
+    "Was macht {x}?", "Was ist {x}?", "was macht {x}", "Erkläre mir {x}.", "Wozu dient {x}?", "Wofür ist {x} gut?",
+    "Que fait {x} ?", "Qu'est-ce que {x} ?", "que fait {x}", "Explique-moi {x}.", "À quoi sert {x} ?",
+    "¿Qué hace {x}?", "¿Qué es {x}?", "que hace {x}", "Explícame {x}.", "¿Para qué sirve {x}?",
+    "Cosa fa {x}?", "Che cos'è {x}?", "A cosa serve {x}?", "O que faz {x}?", "O que é {x}?", "Para que serve {x}?",
+    "Wat doet {x}?", "Wat is {x}?", "Vad gör {x}?", "Co robi {x}?", "{x} ne işe yarar?", "Что делает {x}?", "{x}とは何ですか",
+    "{x} 是什么？",
 )
 NEW_SYMBOL = (
     "Tell me what {x} is.", "So what does {x} do exactly?", "Could you look up {x}?", "I want to understand {x}.",
     "what's the purpose of {x}?", "Define {x}.", "Say something about {x}.", "Which docs exist for {x}?",
+    "Kannst du mir {x} erklären?", "Pouvez-vous expliquer {x} ?", "¿Me explicas {x}?",
 )
-TITLE = (
-    "What does {x} say?", "what does {x} say", "How does {x} begin?", "Quote {x}.", "quote {x}", "Look up {x}.",
-    "look up {x}", "What stands in {x}?", "Show me {x}.", "Read me {x}.", "search {x}", "{x}",
-    "What is written in {x}?", "Find {x}.", "Tell me how {x} starts.", "Please look up {x}.",
-    "Give me the first sentence of {x}.", "And {x}?",
+TITLE = (  # words that a search in words leaves out
+    "What does {x} say?", "what does {x} say", "Show me {x}.", "show {x}", "{x}", "{x}?", "Find {x}.",
+    "Tell me about {x}.", "And {x}?",
+    "What about {x}?", "What is in {x}?", "I want to see {x}.", "I'm looking for {x}.", "Can you find {x}?",
+    "Let me see {x}.",
 )
-NEW_TITLE = (
-    "What is the beginning of {x}?", "Please quote {x}.", "Could you look up {x}?",
-)
+NEW_TITLE = ("Could you show me {x}?", "Please find {x}.", "What would {x} say?")
 # fmt: on
 _DISTINCTIVE = re.compile(r"\w*(_|[a-z][A-Z])\w*")
 
 
-class Asked(NamedTuple):
-    """A question as typed, and the name or the words to look up."""
-
-    question: str
-    name: str
-
-
-def ask_about(passage: Passage, rng: Random, *, is_new: bool = False) -> Asked:
-    """Return a question about a passage's title, or about a part of the title that people type instead."""
-    if not passage.is_symbol:
-        wording = rng.choice(NEW_TITLE if is_new else TITLE)
-        return Asked(wording.format(x=passage.title), passage.title)
-    name = shorten_name(passage.title, rng)
-    return ask_name(name, rng, is_new=is_new, is_called=passage.text.startswith(name.rpartition(".")[2] + "("))
+def ask_title(title: str, rng: Random, *, is_new: bool = False) -> Asked:
+    """Return a question about a text of prose, which is searched for in words."""
+    question = rng.choice(NEW_TITLE if is_new else TITLE).format(x=title)
+    return Asked(question, extract_content_words(question))
 
 
-def ask_name(name: str, rng: Random, *, is_new: bool = False, is_called: bool = False) -> Asked:
-    """Return a question about a name: typed plainly, in quotation marks, or where `is_called` perhaps as `name()`."""
+def ask_name(name: str, rng: Random, *, is_new: bool = False) -> Asked:
+    """Return a question about a name: typed plainly, in quotation marks, or as a call."""
     style = rng.random()
     typed = name
     if style < 0.1:
         typed = f"`{name}`"
     elif style < 0.14:
         typed = f"'{name}'"
-    elif style < 0.24 and is_called:
+    elif style < 0.2:
         typed = f"{name}()"
     return Asked(rng.choice(NEW_SYMBOL if is_new else SYMBOL).format(x=typed), name)
 

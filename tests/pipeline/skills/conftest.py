@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.skills.neighbors import PassageIndex
+from model.grounding.answers import NOTHING_FOUND
+from pipeline.skills.neighbors import NameIndex
 from pipeline.skills.skill import Material
 
 
 @pytest.fixture
-def material() -> Material:
-    """No passages: enough for makers that need none."""
-    return Material([], PassageIndex([]), PassageIndex([]))
+def nothing() -> Material:
+    """Nothing to search: enough for makers that need none."""
+    return Material([], [], [], lambda _argument, _question: NOTHING_FOUND, NameIndex([]), NameIndex([]))

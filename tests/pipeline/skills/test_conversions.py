@@ -13,9 +13,9 @@ from pipeline.skills.skill import Item, Material
 
 
 @pytest.mark.parametrize("is_heldout", [False, True])
-def test_results_are_the_tools(material: Material, is_heldout: bool) -> None:
-    material, rng = material._replace(is_heldout=is_heldout), Random(4)
-    for example in [*make_unit_examples(150, material, rng), *make_date_examples(150, material, rng)]:
+def test_results_are_the_tools(nothing: Material, is_heldout: bool) -> None:
+    nothing, rng = nothing._replace(is_heldout=is_heldout), Random(4)
+    for example in [*make_unit_examples(150, nothing, rng), *make_date_examples(150, nothing, rng)]:
         _, call, tool, answer = example.messages
         assert answer.text == tool.text
         if call.call.name == "convert_units":
@@ -24,17 +24,17 @@ def test_results_are_the_tools(material: Material, is_heldout: bool) -> None:
             assert tool.text == calculate_date(call.call.argument)
 
 
-def test_arguments_copy_what_was_typed(material: Material) -> None:
-    for example in [*make_unit_examples(150, material, Random(5)), *make_date_examples(150, material, Random(5))]:
+def test_arguments_copy_what_was_typed(nothing: Material) -> None:
+    for example in [*make_unit_examples(150, nothing, Random(5)), *make_date_examples(150, nothing, Random(5))]:
         question, argument = example.messages[0].text, example.expected["call"]["argument"]
         for word in argument.removeprefix("weekday ").replace("->", " ").split():
             assert word in ("+", "-", "today") or word in question, (question, argument)
 
 
-def test_the_call_is_scored_to_the_character(material: Material) -> None:
+def test_the_call_is_scored_to_the_character(nothing: Material) -> None:
     for skill, examples in (
-        (UNITS, make_unit_examples(1, material, Random(6))),
-        (DATES, make_date_examples(1, material, Random(6))),
+        (UNITS, make_unit_examples(1, nothing, Random(6))),
+        (DATES, make_date_examples(1, nothing, Random(6))),
     ):
         example = examples[0]
         item = Item("1", example.kind, example.messages[:1], example.expected)

@@ -1,4 +1,4 @@
-"""Questions, answers and their closed forms."""
+"""Questions about names and parts of their documentation, and the one right answer to what the search returns."""
 
 from __future__ import annotations
 
@@ -8,24 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.grounding.answers import format_abstention, format_quote, is_abstention, parse_quote
+from model.grounding.answers import format_abstention, format_quote, is_abstention, parse_passages, parse_quote
 from model.grounding.matching import is_about
-from pipeline.skills.lookups import contains_name
-from pipeline.skills.neighbors import PassageIndex, is_quotable
-from pipeline.skills.quote import make_abstention, make_quote
+from pipeline.skills import comparisons, conversions, facets, followups
+from pipeline.skills.facets import FACETS, list_parameters
+from pipeline.skills.lookups import PLANTED, answer_query, plant_instruction
+from pipeline.skills.neighbors import NameIndex, Symbol, misspell
 from pipeline.skills.refusal import is_refusal
 from pipeline.skills.search import extract_task
 from pipeline.skills.skill import Material
-from pipeline.skills.wordings import SYMBOL, ask_name, shorten_name
-from pipeline.text.passage import Passage
+from pipeline.skills.wordings import NEW_SYMBOL, SYMBOL, ask_name, shorten_name
 
 NAME = st.from_regex(r"[a-z_]{1,8}(\.[a-z_]{1,8}){0,3}", fullmatch=True)
-
-
-def make_passage(title: str, sentence: str = "Compute the norm of it.") -> Passage:
-    return Passage(
-        title, title, f"{title.rpartition('.')[2]}(x): {sentence} More.", sentence, "python_docs/a", "MIT", True
-    )
 
 
 @given(NAME, st.text(alphabet="ab \"'[]:.", min_size=1, max_size=30), NAME)
@@ -71,7 +65,7 @@ def test_shortened_names_still_name_their_passage(seed: int) -> None:
 
 def test_wordings_contain_the_name_once_and_differ() -> None:
     assert len(set(SYMBOL)) == len(SYMBOL) >= 60
-    assert all(wording.count("{x}") == 1 for wording in SYMBOL)
+    assert all(wording.count("{x}") == 1 for wording in (*SYMBOL, *NEW_SYMBOL))
     rng = Random(1)
     assert all("a.b_c" in ask_name("a.b_c", rng).question for _ in range(100))
 
@@ -90,34 +84,92 @@ def test_tasks_are_extracted_from_sentences_that_start_with_a_verb(sentence: str
     assert extract_task(sentence, Random(1)) == task
 
 
-def test_only_whole_names_are_found() -> None:
-    assert contains_name("see a.norm, or", "norm")
-    assert contains_name("norm", "norm")
-    assert not contains_name("normal norms _norm norm_2 norm.x", "norm")
+MAIN = '[a.norm] "Compute the norm." Raises an error if x is empty. — norm(x, axis=None) -> float'
+FACET = '[a.norm: parameters] "x: array." "axis: int or None. The axis to use."'
 
 
-def test_a_quote_is_in_its_context_and_a_withheld_name_is_not() -> None:
-    index = PassageIndex(
-        [make_passage(f"{module}.{tail}") for module in ("a.b", "a.c", "d") for tail in ("norm", "sum_rows", "mean")]
-    )
-    material = Material(index.passages, index, index)
-    rng = Random(3)
-    is_second = set[bool]()
-    for number in range(300):
-        subject = index.passages[number % len(index.passages)]
-        assert is_quotable(subject)
-        example = make_quote(subject, material, rng)
-        assert parse_quote(example.messages[-1].text) == (
-            example.expected["symbol"],
-            subject.sentence,
-            subject.title,
-        )
-        context = example.messages[-2].text
-        is_second.add(context.find(f"[{subject.title}]") > context.find("["))
-        example = make_abstention(subject, material, rng)
-        if example is not None:
-            symbol = example.expected["symbol"]
-            assert is_abstention(example.messages[-1].text, symbol)
-            if example.messages[-2].role == "tool":
-                assert not contains_name(example.messages[-2].text, symbol)
-    assert is_second == {False, True}
+@pytest.mark.parametrize(
+    ("query", "result", "text"),
+    [
+        ("a.norm", MAIN, "Compute the norm."),
+        ("norm", MAIN, "Compute the norm."),
+        ("a.norm: parameters", FACET, 'x: array." "axis: int or None. The axis to use.'),
+        ("a.norm: parameters", MAIN, "norm(x, axis=None) -> float"),
+        ("a.norm: signature", MAIN, "norm(x, axis=None) -> float"),
+        ("a.norm: axis", '[a.norm: axis] "axis: int or None."', "axis: int or None."),
+        ("a.norm: axis", MAIN, "norm(x, axis=None) -> float"),
+        ("a.norm: returns", MAIN, "norm(x, axis=None) -> float"),
+        ("a.norm: returns", '[a.norm] "Compute it." Return its value. — norm(x)', "Return its value."),
+        ("a.norm: raises", MAIN, "Raises an error if x is empty."),
+        ("a.norm: examples", '[a.norm: examples] ">>> norm([]) ⏎ 0"', ">>> norm([]) ⏎ 0"),
+        ("a.norm", '[a.b.norm] "Compute another." — norm(x)', "Compute another."),  # the same package and last part
+    ],
+)
+def test_the_right_answer_is_the_piece_that_was_asked_for(query: str, result: str, text: str) -> None:
+    quoted = parse_quote(answer_query(query, parse_passages(result)) or "")
+    assert quoted is not None
+    assert (quoted.asked, quoted.text) == (query, text)
+
+
+@pytest.mark.parametrize("facet", ["examples", "notes", "key"])
+def test_a_missing_part_is_not_answered(facet: str) -> None:
+    assert answer_query(f"a.norm: {facet}", parse_passages(MAIN)) == format_abstention(f"a.norm: {facet}")
+
+
+def test_no_rule_answers_for_a_name_of_another_package() -> None:
+    assert answer_query("b.norm", parse_passages(MAIN)) is None
+
+
+def test_a_planted_instruction_changes_no_answer() -> None:
+    rng = Random(1)
+    planted = {plant_instruction(MAIN, rng) for _ in range(600)}
+    assert len(planted) > 5
+    for result in planted - {MAIN}:
+        assert any(sentence in result for sentence in PLANTED)
+        for query in ("a.norm", "a.norm: signature"):
+            assert answer_query(query, parse_passages(result)) == answer_query(query, parse_passages(MAIN))
+
+
+def test_parameters_are_those_that_the_documentation_shows(nothing: Material) -> None:
+    symbol = Symbol("a.norm", ("parameters",))
+    assert list_parameters(symbol, nothing._replace(search=lambda _argument, _question: FACET)) == ["axis"]
+    assert list_parameters(symbol, nothing) == []
+
+
+@given(NAME, st.integers(0, 50))
+def test_a_typo_changes_the_last_part_only(name: str, seed: int) -> None:
+    typed = misspell(name, Random(seed))
+    assert typed.rpartition(".")[0] == name.rpartition(".")[0]
+    assert abs(len(typed) - len(name)) <= 1
+
+
+def test_neighbors_share_a_module_or_the_last_part() -> None:
+    index = NameIndex(map(Symbol, ("a.norm", "a.sum", "a._hidden", "b.c.norm", "b.mean")))
+    rng = Random(2)
+    assert {index.pick_sibling("a.norm", rng) for _ in range(20)} == {"a.sum"}
+    assert index.pick_namesake("a.norm", rng) == "b.c.norm"
+    assert index.pick_namesake("a.sum", rng) is None
+    assert index.has_in_package("b.norm")
+    assert not index.has_in_package("a.mean")
+    assert not index.has_answer("a.mean")
+
+
+def test_wordings_of_evaluation_are_not_those_of_training() -> None:
+    """No wording is in both of a pair `NAME` and `NEW_NAME`, in any module."""
+
+    def flatten(value: object) -> set[str]:
+        if isinstance(value, str):
+            return {value.lower().rstrip("?.")}
+        values = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ()
+        return {text for each in values for text in flatten(each)}
+
+    n_pairs = 0
+    for module in (comparisons, conversions, facets, followups):
+        for name, value in vars(module).items():
+            if name.startswith("NEW_") and (trained := getattr(module, name.removeprefix("NEW_"), None)):
+                n_pairs += 1
+                assert not flatten(trained) & flatten(value) or name == "NEW_ORDERS", name
+    assert not flatten(SYMBOL) & flatten(NEW_SYMBOL)
+    assert not set(followups.ORDERS) & set(followups.NEW_ORDERS)
+    assert n_pairs >= 10
+    assert set(followups.IT_FACETS) <= set(FACETS)

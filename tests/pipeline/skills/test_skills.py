@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -14,7 +15,6 @@ from pipeline.conversations.stage import count_examples
 from pipeline.skills import MAKERS, SEED_KINDS, SKILLS
 from pipeline.skills.calculator import CALCULATOR
 from pipeline.skills.identity import IDENTITY
-from pipeline.skills.neighbors import PassageIndex
 from pipeline.skills.quote import ABSTENTION, QUOTE
 from pipeline.skills.refusal import REFUSAL, REFUSAL_NOT_OVERDONE
 from pipeline.skills.skill import Example, Item, Maker, Material, Skill
@@ -26,6 +26,11 @@ PARAMS = Conversations(
     max_tokens=100,
     n_quote=5,
     n_abstain=4,
+    n_facet=3,
+    n_comparison=3,
+    n_followup=3,
+    n_task=3,
+    n_question=3,
     n_search=3,
     n_calculator=2,
     n_units=2,
@@ -91,7 +96,18 @@ def test_each_item_counts_where_it_should() -> None:
     assert count_for(make_item("calculator", call=CALL)) == {"tool_chosen", "calculator_exact"}
     assert count_for(make_item("calculator", TOOL, answer="1 + 2 = 3")) == {"calculator_answer_exact"}
     assert count_for(make_item("search", call=CALL)) == {"tool_chosen", "search_exact"}
-    assert count_for(make_item("search", call=CALL, is_words=True)) == {"tool_chosen", "search_words_exact"}
+    for kind in ("task", "question"):
+        assert count_for(make_item(kind, call=CALL)) == {"tool_chosen", "search_words_exact"}
+        assert count_for(make_item(kind, TOOL, sources=[])) == {"words_answer_right"}
+    assert count_for(make_item("facet", call=CALL)) == {"tool_chosen", "facet_search_exact"}
+    assert count_for(make_item("facet", TOOL, answer="")) == {"facet_answer_exact"}
+    assert count_for(make_item("comparison", call=CALL)) == {"tool_chosen", "comparison_exact"}
+    assert count_for(make_item("comparison", TOOL, answer="")) == {"comparison_exact"}
+    assert count_for(make_item("followup", call=CALL)) == {"tool_chosen", "followup_exact"}
+    assert count_for(make_item("units", call=CALL)) == {"tool_chosen", "units_exact"}
+    assert count_for(make_item("dates", call=CALL)) == {"tool_chosen", "dates_exact"}
+    assert count_for(make_item("out_of_scope", call=None)) == {"tool_chosen", "out_of_scope_right"}
+    assert count_for(make_item("ask_back", call=None)) == {"tool_chosen", "asks_back"}
     assert count_for(make_item("quote", TOOL)) == {"quote_exact"}
     assert count_for(make_item("quote")) == {"quote_exact", "tool_chosen"}
     assert count_for(make_item("harmless")) == {"refusal_not_overdone"}
@@ -123,16 +139,20 @@ def test_every_file_of_the_room_that_defines_a_skill_is_listed() -> None:
     assert defined == {id(skill) for skill in SKILLS}
 
 
-@pytest.mark.parametrize(("n_search", "expected"), [(0, (0, 0)), (7, (4, 3)), (8, (4, 4))])
-def test_the_examples_of_a_kind_are_split_over_its_makers(n_search: int, expected: tuple[int, int]) -> None:
-    counts = count_examples(PARAMS.model_copy(update={"n_search": n_search}))
-    assert (counts["search"], counts["words"]) == expected
-    assert (counts["quote"], counts["abstain"], counts["calculator"]) == (5, 4, 2)
+def test_the_examples_of_a_kind_are_split_over_its_makers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.conversations import stage
+
+    again = Maker("search again", "search", lambda _n, _material, _rng: [])
+    monkeypatch.setattr(stage, "MAKERS", (*MAKERS, again))
+    for n, expected in ((0, (0, 0)), (7, (4, 3)), (8, (4, 4))):
+        counts = count_examples(PARAMS.model_copy(update={"n_search": n}))
+        assert (counts["search"], counts["search again"]) == expected
+        assert (counts["quote"], counts["abstain"], counts["calculator"]) == (5, 4, 2)
 
 
-def test_a_new_skill_needs_its_file_and_its_line_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_skill_needs_its_file_and_its_line_only(monkeypatch: pytest.MonkeyPatch, nothing: Material) -> None:
     """A made-up skill in the list: its examples are made, its items held out and scored, its number is its own."""
-    from pipeline.conversations import mixture, stage
+    from pipeline.conversations import material, mixture, stage
     from pipeline.evaluate import stage as evaluate
 
     def make_greetings(n: int, material: Material, _rng: Random) -> list[Example]:
@@ -149,15 +169,18 @@ def test_a_new_skill_needs_its_file_and_its_line_only(monkeypatch: pytest.Monkey
         is_right=lambda _item, reply: reply.text == "welcome",
         makers=(maker,),
     )
-    for module in (mixture, stage):
+    for module in (mixture, stage, material):
         monkeypatch.setattr(module, "MAKERS", (*MAKERS, maker))
     monkeypatch.setattr(evaluate, "SKILLS", (*SKILLS, greeting))
-    index = PassageIndex([])
-    material, seeds = Material([], index, index), mixture.Seeds([], [], [])
+    materials = material.Materials(nothing, nothing._replace(is_heldout=True), frozenset())
+    monkeypatch.setattr(material, "read_materials", lambda _folders: materials)
+    folders, seeds = material.Folders(Path(), Path()), mixture.Seeds([], [], [])
     counts = stage.count_examples(PARAMS)
-    train = mixture.make_train_examples(counts, 1, material, seeds, system_frac=0.0, seed=1)
-    assert [example.kind for example in train].count("greeting") == counts["greeting"] == 3
-    heldout = mixture.make_heldout_examples(2, material._replace(is_heldout=True), seeds, seed=1)
+    train = material.make_examples(folders, 1, material.Job("greeting", counts["greeting"], is_heldout=False))
+    assert len(mixture.mix_train_examples([train], 1, seeds, system_frac=0.0, seed=1)) == counts["greeting"] == 3
+    tests = {maker.name: list[Example]() for maker in mixture.MAKERS}
+    tests["greeting"] = material.make_examples(folders, 1, material.Job("greeting", 2, is_heldout=True))
+    heldout = mixture.hold_out_examples(tests, seeds, seed=1)
     items = [Item(str(n), e.kind, e.messages[:-1], e.expected) for n, e in enumerate(heldout) if e.kind == "greeting"]
     metrics = evaluate.summarize_scores(evaluate.score_items(items, [reply("welcome"), reply("what?")]))
     assert metrics["greeting_right_frac"] == 0.5

@@ -1,0 +1,124 @@
+"""Read what examples are made from, and make them: names and texts of the index, the search of the assistant, written questions.
+
+In: the folders of index and shards. Out: examples by maker. Documents of the val split are held out: while
+training examples are made, the search leaves them out. Makers run in several processes; each draws from a random generator of its
+own, so the number of processes changes nothing. Memory: titles of all sections, per process. Time: O(examples); a search by
+name takes 0.3 CPU-ms, one in words 10 ms.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cache, partial
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from model.grounding.answers import NOTHING_FOUND
+from model.retrieval.searcher import Searcher
+from model.retrieval.sections import Sections
+from pipeline.frame.errors import UserError
+from pipeline.skills import MAKERS
+from pipeline.skills.neighbors import NameIndex, Symbol
+from pipeline.skills.skill import Example, Material
+from pipeline.storage.tables import read_shard
+from pipeline.workers.map import map_shards
+
+MAX_PASSAGES = 3
+SPARE_PASSAGES = 1  # searched for as well while held-out ones are left out
+COSTLY = ("followup", "task", "facet", "comparison", "quote", "abstain", "question")  # started first
+
+
+class Folders(NamedTuple):
+    """Where the inputs are."""
+
+    index: Path
+    shards: Path
+
+
+class Job(NamedTuple):
+    """Examples of one maker, for training or held out."""
+
+    maker: str
+    n: int
+    is_heldout: bool
+
+
+class Materials(NamedTuple):
+    """What training and held-out examples are made from, and the held-out names."""
+
+    train: Material
+    heldout: Material
+    heldout_names: frozenset[str]
+
+
+def make_all(folders: Folders, jobs: Sequence[Job], seed: int) -> dict[Job, list[Example]]:
+    """Return the examples of each job."""
+    ordered = sorted(jobs, key=lambda job: COSTLY.index(job.maker) if job.maker in COSTLY else len(COSTLY))
+    return dict(zip(ordered, map_shards(partial(make_examples, folders, seed), ordered), strict=True))
+
+
+def make_examples(folders: Folders, seed: int, job: Job) -> list[Example]:
+    """Return the examples of one job."""
+    materials = read_materials(folders)
+    material = materials.heldout if job.is_heldout else materials.train
+    maker = next(maker for maker in MAKERS if maker.name == job.maker)
+    sort = "heldout" if job.is_heldout else "train"
+    return maker.make_examples(job.n, material, Random(f"{seed} {sort} {maker.name}"))
+
+
+@cache
+def read_materials(folders: Folders) -> Materials:
+    """Read the inputs, once per process. Raises `UserError` for an index or an embedder that can't be read."""
+    try:
+        searcher = Searcher.open(folders.index)
+        sections = Sections.open(folders.index / "sections.arrow")
+    except ValueError as error:
+        raise UserError(
+            "conversations: the index can't be searched", str(error), "run the stage index again"
+        ) from error
+    splits = _read_splits(folders.shards)
+    titles, ids, kinds, mentions = (sections.column(name) for name in ("title", "doc_id", "kind", "n_mentions"))
+    facets: dict[str, list[str]] = defaultdict(list)
+    for title in titles[sections.n_units :]:
+        name, _, facet = title.partition(": ")
+        facets[name].append(facet)
+    units = list(zip(titles, ids, kinds, mentions, strict=False))[: sections.n_units]
+    symbols = [(Symbol(title, tuple(facets[title]), n), id_) for title, id_, kind, n in units if kind == "symbol"]
+    texts = [(title, id_) for title, id_, kind, _ in units if kind != "symbol"]
+    known = NameIndex(symbol for symbol, _ in symbols)
+    val = frozenset(id_ for id_, split in splits.items() if split == "val")
+    heldout_names = frozenset(title for title, id_, _, _ in units if id_ in val)
+
+    def select(split: str, shown: NameIndex | None, search: _Search) -> Material:
+        own = [symbol for symbol, id_ in symbols if splits.get(id_) == split]
+        prose = [title for title, id_ in texts if splits.get(id_) == split]
+        return Material(own, prose, [], search, shown or NameIndex(own), known, is_heldout=split == "val")
+
+    return Materials(
+        select("train", None, _Search(searcher, val)),
+        select("val", known, _Search(searcher, frozenset())),
+        heldout_names,
+    )
+
+
+class _Search:
+    """The assistant's search, without some documents."""
+
+    def __init__(self, searcher: Searcher, left_out: frozenset[str]) -> None:
+        self._searcher, self._left_out = searcher, left_out
+
+    def __call__(self, argument: str, question: str) -> str:
+        n_spare = SPARE_PASSAGES if self._left_out else 0
+        found = self._searcher.search(argument, limit=MAX_PASSAGES + n_spare, question=question)
+        lines = [result.line for result in found.results if result.section.doc_id not in self._left_out]
+        return "\n".join(lines[:MAX_PASSAGES]) or NOTHING_FOUND
+
+
+def _read_splits(shards: Path) -> dict[str, str]:
+    """Return the split of each document."""
+    splits: dict[str, str] = {}
+    for batch in read_shard(shards / "docs.parquet", ["id", "split"]):
+        splits.update(zip(batch["id"].to_pylist(), batch["split"].to_pylist(), strict=True))
+    return splits
