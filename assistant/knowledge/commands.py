@@ -168,7 +168,7 @@ def remove_taken_down(writer: CollectionWriter, match_takedown: MatchTakedown) -
 def run_search(args: argparse.Namespace) -> None:
     """Search a collection as the assistant does."""
     open_collection(args.collection)
-    knowledge = Knowledge.open(None, args.embed or find_embed(), [args.collection], say_on_stderr)
+    knowledge = _open_knowledge(args)
     started = time.perf_counter()
     found = knowledge.search(args.query, args.limit, args.query)
     milliseconds = (time.perf_counter() - started) * 1000
@@ -188,7 +188,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     """Measure the search of a collection with questions whose sections are known."""
     open_collection(args.collection)
     questions = read_expected(args.file)
-    knowledge = Knowledge.open(None, args.embed or find_embed(), [args.collection], say_on_stderr)
+    knowledge = _open_knowledge(args)
     measured = measure_recall(knowledge, questions)
     if args.json:
         show(json.dumps(measured._asdict()))
@@ -198,6 +198,13 @@ def run_evaluate(args: argparse.Namespace) -> None:
     show(f"(± {measured.error_3:.1%}), in the first ten for {ten}; MRR@10 {measured.mrr_10:.3f}")
     for question in measured.missed[:MAX_LISTED]:
         show(f"  not in the first three: {question}")
+
+
+def _open_knowledge(args: argparse.Namespace) -> Knowledge:
+    knowledge = Knowledge.open(None, args.embed or find_embed(), [args.collection])
+    for notice in knowledge.notices:
+        say_on_stderr(notice)
+    return knowledge
 
 
 def find_embed() -> Path | None:

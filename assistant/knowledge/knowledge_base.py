@@ -8,12 +8,13 @@ so once, and the search goes on without it. Memory: as its segments, mapped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from assistant.knowledge.collection import Collection, get_collection_folder, open_collection
 from assistant.knowledge.segment_vectors import LoadedEmbed, load_embed, open_vectors
-from model.retrieval.search_results import Search, SearchResult
+from model.retrieval.search_results import Search, SearchResult, TraceStep
 from model.retrieval.searcher import Searcher
 from model.retrieval.segment import Segment
 from model.retrieval.stores.vectors import ExactStore, VectorStore
@@ -21,38 +22,36 @@ from model.retrieval.word_search import Source
 
 N_TRIES = 5  # to open a collection while a writer replaces its segments
 
-Say = Callable[[str], None]
-
 
 class Knowledge:
-    """What `search_docs` searches: an index, collections, or both."""
+    """What `search_docs` searches: an index, collections, or both. `notices` are for the user: what could not be opened."""
 
-    def __init__(
-        self, index: Source | None, embed: LoadedEmbed | None, collections: Sequence[Collection], say: Say
-    ) -> None:
-        self._index, self._embed, self._say = index, embed, say
+    def __init__(self, index: Source | None, embed: LoadedEmbed | None, collections: Sequence[Collection]) -> None:
+        self.notices: list[str] = []
+        self._index, self._embed = index, embed
         self._collections = list(collections)
         self._searcher = self._open_searcher()
 
     @classmethod
-    def open(cls, index: Path | None, embed: Path | None, names: Sequence[str], say: Say) -> Knowledge:
-        """Open what there is. `say` gets a notice for each collection that can't be searched.
+    def open(cls, index: Path | None, embed: Path | None, names: Sequence[str]) -> Knowledge:
+        """Open what there is. A collection that is missing or broken is in `notices`, and the others are searched.
 
-        Raises: ValueError for an index or embed folder that is missing, damaged or of an earlier version.
+        Raises: ValueError for what is no name of a collection, and for an index or embed folder that is missing, damaged or of an
+        earlier version.
         """
         loaded = load_embed(embed) if embed is not None else None
         source = _open_index(index, embed, loaded) if index is not None else None
         collections: list[Collection] = []
+        missing: list[str] = []
         for name in dict.fromkeys(names):
-            try:
-                get_collection_folder(name)
-            except ValueError:
-                raise
+            get_collection_folder(name)  # a wrong name is an error, not a missing collection
             try:
                 collections.append(open_collection(name))
             except ValueError as error:
-                say(f"{error}; answering without it")
-        return cls(source, loaded, collections, say)
+                missing.append(f"{error}; answering without it")
+        knowledge = cls(source, loaded, collections)
+        knowledge.notices[:0] = missing
+        return knowledge
 
     def __len__(self) -> int:
         return len(self._searcher)
@@ -63,10 +62,13 @@ class Knowledge:
         return tuple(collection.name for collection in self._collections)
 
     def search(self, query: str, limit: int = 3, question: str = "") -> Search:
-        """Return at most `limit` sections, best first."""
+        """Return at most `limit` sections, best first. What could not be opened any more is a note of the trace."""
+        n_before = len(self.notices)
         if self._refresh():
             self._searcher = self._open_searcher()
-        return self._searcher.search(query, limit, question)
+        found = self._searcher.search(query, limit, question)
+        notes = [TraceStep("collections", 0.0, note=notice) for notice in self.notices[n_before:]]
+        return replace(found, trace=(*notes, *found.trace))
 
     def _refresh(self) -> bool:
         """Read changed manifests again. Return whether anything changed."""
@@ -80,7 +82,7 @@ class Knowledge:
         return is_changed
 
     def _drop(self, collection: Collection, error: ValueError) -> None:
-        self._say(f"{error}; answering without it")
+        self.notices.append(f"{error}; answering without it")
         self._collections.remove(collection)
 
     def _open_searcher(self) -> Searcher:
@@ -107,7 +109,7 @@ class Knowledge:
             raise ValueError(
                 f"the collection {collection.name} is being rewritten all the time; found no complete state; ask again"
             )
-        stores = open_vectors(collection, segments, self._embed, self._say)
+        stores = open_vectors(collection, segments, self._embed, self.notices.append)
         return [
             Source(segment, store, collection.name, has_synonyms=True)
             for segment, store in zip(segments, stores, strict=True)

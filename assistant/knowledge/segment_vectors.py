@@ -16,13 +16,18 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assistant.knowledge.collection import Collection
-from model.retrieval.segment import Segment
+from model.retrieval.segment import Segment, gather_unit_texts
 from model.retrieval.stores.vectors import ExactStore, VectorStore
-from model.retrieval.word_search import Embeds, Reranks
+
+if TYPE_CHECKING:
+    from model.retrieval.embedder import Embedder
+    from model.retrieval.reranker import Reranker
 
 MAX_EXACT = 500_000  # vectors of 256 numbers: 10 CPU-ms a search; FAISS takes 1
 BATCH = 4_096
@@ -37,8 +42,8 @@ Say = Callable[[str], None]
 class LoadedEmbed:
     """The embedder and the reranker of one folder of the stage embed. `id` changes with the embedder's weights."""
 
-    embedder: Embeds
-    reranker: Reranks | None
+    embedder: Embedder
+    reranker: Reranker
     id: str
 
 
@@ -103,14 +108,14 @@ def _make_vectors(collection: str, segment: Segment, embed: LoadedEmbed, kind: s
             shutil.rmtree(old)
 
 
-def _embed_units(segment: Segment, embedder: Embeds) -> Iterator[tuple[int, np.ndarray]]:
+def _embed_units(segment: Segment, embedder: Embedder) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    from model.retrieval.unit_parts import cut_unit_texts
+
     for first in range(0, segment.sections.n_units, BATCH):
         rows = range(first, min(first + BATCH, segment.sections.n_units))
         sections = [segment.sections[row] for row in rows]
-        yield (
-            first,
-            embedder.embed([" ".join([section.title, *section.heading[:-1], section.text]) for section in sections]),
-        )
+        parts = cut_unit_texts(gather_unit_texts(sections), [section.title for section in sections])
+        yield first, embedder.embed_units(parts)
 
 
 def _make_store(kind: str, name: str, width: int) -> VectorStore:

@@ -1,4 +1,4 @@
-"""python -m assistant [--model FOLDER] [--index FOLDER]: chat with a model, which streams its answers and calls its tools.
+"""python -m assistant [--model FOLDER] [--index FOLDER] [--collection NAME]: chat with a model that calls tools.
 
 In: lines from a terminal or a pipe (`printf 'What is 12*7?\\n/quit\\n' | python -m assistant`). Out: answers as they are generated.
 A base model continues each line; an empty line gets a text from the beginning. With a temperature, the n-th answer is drawn with
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from assistant.conversation.events import Done, Notice, Sampling, TextPiece, ToolResult
 from assistant.conversation.session import Session
 from assistant.inference.model_choice import CHAMPION, ModelChoice, choose_model
+from assistant.knowledge.knowledge_base import Knowledge, describe_place
 from assistant.terminal.screen import Interruption, Screen
 from assistant.tools.toolbox import Tools, make_tools
 
@@ -118,8 +119,14 @@ class Chat:
             self.screen.remark_truncated(f"{call} → {result.text}")
             return
         self.screen.remark_truncated(call)
+        results = result.search.results if result.search is not None else ()
+        places = {found.line: describe_place(found) for found in results if found.collection}
         for line in result.text.splitlines():
             self.screen.remark_truncated(f"  {line}")
+            if line in places:
+                self.screen.remark_truncated(f"    {places[line]}")
+        for note in result.search.notes if result.search is not None else ():
+            self.screen.remark(f"  {note}")
 
 
 def format_stats(done: Done) -> str:
@@ -151,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
 def _start_chat(args: argparse.Namespace) -> Chat:
     sampling = Sampling(**{setting.name: getattr(args, setting.name) for setting in fields(Sampling)})
     choice = choose_model(args.model, args.index, Path())
-    tools = make_tools(choice.index, choice.embed)
+    tools = make_tools(choice.index, choice.embed, args.collection)
     # Imported here, because importing torch takes a second, which usage errors should not take.
     from assistant.inference.local import ModelEngine
 
@@ -160,6 +167,8 @@ def _start_chat(args: argparse.Namespace) -> Chat:
     screen = Screen(is_terminal=sys.stdin.isatty() and sys.stdout.isatty(), history_file=history)
     for line in format_banner(engine.info, tools, choice):
         screen.remark(line)
+    for notice in tools.documents.notices if isinstance(tools.documents, Knowledge) else ():
+        screen.remark(notice)
     return Chat(Session(engine, tools, system=args.system), sampling, screen)
 
 
@@ -182,7 +191,10 @@ def _describe_search(tools: Tools, choice: ModelChoice) -> str:
     if tools.documents is None:
         return f"no search_docs, because there is no index next to {choice.folder} (name one with --index FOLDER)"
     words = "names, words and vectors" if choice.embed is not None else "names and words (no folder embed beside it)"
-    return f"search_docs over {len(tools.documents):,} sections from {choice.index}, by {words}"
+    names = tools.documents.collection_names if isinstance(tools.documents, Knowledge) else ()
+    named = [f"collection {name}" for name in names]
+    places = " and ".join([*([str(choice.index)] if choice.index else []), *named]) or "nothing"
+    return f"search_docs over {len(tools.documents):,} sections from {places}, by {words}"
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -198,6 +210,13 @@ def _make_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         help="index folder that search_docs searches, with the folder embed beside it (default: index next to the model)",
+    )
+    parser.add_argument(
+        "--collection",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also search this collection of your own documents (python -m assistant.knowledge); may be repeated",
     )
     parser.add_argument(
         "--weights",

@@ -13,11 +13,12 @@ Does not cover: isolation. Tools run in this process: register none that writes,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from assistant.knowledge.knowledge_base import Knowledge
 from assistant.tools.arithmetic import calculate
 from assistant.tools.dates import calculate_date
 from assistant.tools.units import convert_units
@@ -75,9 +76,12 @@ class Tools:
         return ToolOutput(f"error: there is no tool {name[:40]!r}; there are {', '.join(self.names) or 'none'}")
 
 
-def make_tools(index: Path | None, embed: Path | None = None) -> Tools:
-    """Return TOOLS and, if there is an index folder, search_docs over it, with the folder of the stage embed if there is one.
+def make_tools(index: Path | None, embed: Path | None = None, collections: Sequence[str] = ()) -> Tools:
+    """Return TOOLS and search_docs over an index folder, with the folder of the stage embed if there is one, and over collections
+    of the user's own documents (assistant/knowledge); without either there is no search_docs.
 
     Raises: ValueError for a folder that is missing, damaged, of an earlier version, or that does not belong to the other.
     """
+    if collections:
+        return Tools(TOOLS, Knowledge.open(index, embed, collections))
     return Tools(TOOLS, None if index is None else Searcher.open(index, embed))
