@@ -13,6 +13,9 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports: end without a traceback
+
 from flows.processes import credentials, serve, server, ui, worker, workspace
 from flows.steps import graph, preflight, summary
 
@@ -89,4 +92,6 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())
