@@ -60,10 +60,10 @@ class Searcher:
         segment = Segment.open(index)
         if embed is None:
             return cls([Source(segment)])
+        check_embed(embed, segment)
         from model.retrieval.embedder import Embedder
         from model.retrieval.reranker import Reranker
 
-        check_embed(embed, segment)
         embedder = Embedder.load(embed)
         return cls([Source(segment, ExactStore.open(embed, embedder.width))], embedder, Reranker.load(embed))
 

@@ -136,12 +136,14 @@ def _cut_prose(doc: SourceText, max_chars: int) -> Iterator[_Piece]:
         for span in group_blocks(text, mark.start, end, max_chars)
         if _has_body(text, span, mark.heading[-1] if mark.heading else "")
     ]
-    for number, (mark, span) in enumerate(spans, 1):
-        heading = _clean(_shorten(mark.heading[-1], MAX_TITLE_CHARS)) if mark.heading else ""
-        if heading and heading != base:
+    headings = [_clean(_shorten(mark.heading[-1], MAX_TITLE_CHARS)) if mark.heading else "" for mark, _ in spans]
+    n_untitled, number = sum(heading in ("", base) for heading in headings), 0
+    for (mark, span), heading in zip(spans, headings, strict=True):
+        if heading not in ("", base):
             title = _count_up(f"{base}: {heading}", used)
         else:
-            title = _count_up(base, used, 0 if len(spans) == 1 else number)
+            number += 1
+            title = _count_up(base, used, 0 if n_untitled == 1 else number)
         kind = "guide" if mark.heading else "text"
         yield _Piece(title, mark.heading, kind, span.start, span.end, mark.page)
 
