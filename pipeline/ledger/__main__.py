@@ -67,11 +67,13 @@ def _takedown(args: argparse.Namespace) -> None:
     plan = takedown.plan_takedown(data, stones, registry, existing, with_duplicates=args.with_duplicates)
     if not args.allow_unmatched:
         takedown.check_matched(plan)
-    n_new = takedown.write_stones(args.takedowns, plan.stones)
+    n_new = takedown.write_stones(args.takedowns, takedown.add_text_hashes(data.collected, plan.stones))
+    printed = takedown.update_collections(args.takedowns)
     if args.json:
         show.show_json(show.make_plan_json(plan, n_new))
     else:
         show.show_plan(plan, n_new, str(args.takedowns), registry.note)
+        print(printed, end="")
 
 
 def _make_tombstones(args: argparse.Namespace, data: DataSnapshot) -> list[Tombstone]:

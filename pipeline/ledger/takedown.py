@@ -7,7 +7,10 @@ versions that have seen them. Memory: the documents to be removed; time: one pas
 
 from __future__ import annotations
 
+import hashlib
 import re
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence, Set
@@ -31,6 +34,7 @@ from pipeline.download.tombstones import (
     read_tombstones,
     render,
 )
+from pipeline.frame.environment import read
 from pipeline.frame.errors import UserError
 from pipeline.ledger.find import COLUMNS, ID, find_by_prefix, read_columns
 from pipeline.ledger.life import list_duplicates
@@ -269,6 +273,36 @@ def find_cluster_members(data: DataSnapshot, ids: Sequence[str]) -> list[str]:
 def is_id(text: str) -> bool:
     """Return whether `text` is the full id of a document."""
     return len(text) == 32 and ID.fullmatch(text) is not None
+
+
+def add_text_hashes(docs: Path, stones: Sequence[Tombstone]) -> list[Tombstone]:
+    """Return the tombstones, those of an id with the SHA-256 of its text, by which users' collections recognize copies."""
+    ids = [stone.value for stone in stones if stone.kind == "id"] if docs.exists() else []
+    texts = read_columns(docs, ids, ["id", "text"]) if ids else NO_DOCUMENTS
+    hashes = {row["id"]: hashlib.sha256(row["text"].encode()).hexdigest() for row in texts.iter_rows(named=True)}
+    return [
+        stone._replace(sha256=hashes[stone.value]) if stone.kind == "id" and stone.value in hashes else stone
+        for stone in stones
+    ]
+
+
+def update_collections(path: Path) -> str:
+    """Remove what the file covers from all collections of users' documents (assistant/knowledge); return what that printed.
+
+    Raises `UserError` if that fails: then the text may still be in a collection.
+    """
+    if not any(Path(read("MINIGPT_COLLECTIONS")).glob("*/manifest.json")):
+        return ""
+    command = [sys.executable, "-m", "assistant.knowledge", "takedown", "--takedowns", str(path)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        found = " ".join(process.stderr.split())
+        raise UserError(
+            "takedown: the collections could not be updated",
+            found,
+            f"correct that and run: python {' '.join(command[1:])}",
+        )
+    return process.stdout
 
 
 def write_stones(path: Path, new: Sequence[Tombstone]) -> int:

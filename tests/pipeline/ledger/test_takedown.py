@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -135,7 +136,13 @@ def test_the_command_writes_a_sorted_file_and_prints_the_next_steps(
     output = capsys.readouterr().out
     file = data.collected.parent.parent / "takedowns.jsonl"
     assert [json.loads(line) for line in file.read_text().splitlines()] == [
-        {"kind": "id", "value": an_id(1), "reason": "asked", "date": "2026-11-20"},
+        {
+            "kind": "id",
+            "value": an_id(1),
+            "reason": "asked",
+            "date": "2026-11-20",
+            "sha256": hashlib.sha256(b"Text 1.").hexdigest(),
+        },
         {"kind": "url", "value": "site4.example.org/4", "reason": "asked", "date": "2026-11-20"},
     ]
     for words in ("that will be removed: 2\n", "Page 1", "Page 4", "(--with-duplicates): 2: ", "dvc repro", "git add"):
