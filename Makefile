@@ -31,8 +31,11 @@ run: install ## the whole pipeline: every stage that has changed, then publish, 
 	@$(keep-results)
 	$(BIN)/python -m flows retrain
 
+# With bytecode, whatever the environment says: else every worker and child rewrites and compiles the tests and our modules again.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
 test: install-test ## all tests, the slow ones too
-	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	@$(PYTEST)
 
 check: install-test ## linters, types, layers, fast tests
 	@$(MAKE) --keep-going --jobs 3 --output-sync=target pyright pytest lint-imports ruff format
@@ -74,7 +77,7 @@ lint-imports:
 	@$(call check-with,$(BIN)/lint-imports --no-logo)
 
 pytest:
-	@$(call check-with,$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist worksteal)
+	@$(call check-with,$(PYTEST) -m "not slow")
 
 # One line: the tool and its seconds. Its output is shown only if it fails.
 check-with = start=$$(date +%s%N); said=$$($(1) 2>&1) && verdict=ok || { verdict=FAILED; printf '%s\n' "$$said"; }; \
@@ -98,12 +101,14 @@ install-test:
 	@$(call sync,requirements.lock requirements-test.lock)
 
 # The results of a run are this machine's and no change to commit, unless a team decides otherwise (.gitattributes): whatever dvc.lock and
-# data/metrics contain, Git takes its own version for their content, and `git add` records that nothing has changed.
+# data/metrics contain, Git takes its own version for their content, and `git add` records that nothing has changed. An interrupted stage
+# has no metrics yet: DVC has deleted the file, so Git's version takes its place.
 define keep-results
 filter=$$(git check-attr filter -- dvc.lock 2>/dev/null || true)
 if [ "$${filter##* }" = results ]; then
 	git config filter.results.clean 'git cat-file blob :%f 2>/dev/null || cat'
-	trap 'git add --update -- dvc.lock data/metrics 2>/dev/null || true' EXIT
+	trap 'exit 130' INT
+	trap 'git ls-files -z --deleted -- data/metrics | xargs -0 -r git checkout -q -- ; git add --update -- dvc.lock data/metrics 2>/dev/null || true' EXIT
 fi
 endef
 
