@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from model.retrieval.stores.vectors import Ids, Vectors
 
 FILE = "milvus.json"
 TIMEOUT_SECONDS = 5.0  # of a search: the conversation waits for it
+RETRY_SECONDS = 30.0  # between two tries of a server that is down: each takes its time limit
 BATCH_ROWS = 5_000  # 5 MB a request, of the 64 MB that a server takes by default
 Result = TypeVar("Result")
 
@@ -35,6 +37,7 @@ class MilvusStore:
     def __init__(self, uri: str, name: str, width: int, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self.uri, self.name, self.width, self.timeout_seconds = uri, name, width, timeout_seconds
         self._client: Any = None
+        self._asked_again_at = 0.0
 
     @classmethod
     def open(cls, folder: Path, width: int) -> MilvusStore:
@@ -121,10 +124,14 @@ class MilvusStore:
     def _ask(self, request: Callable[[], Result]) -> Result:
         """Run a request. Raises: ValueError that names the server for whatever goes wrong between here and there."""
         milvus = import_milvus()
+        if time.monotonic() < self._asked_again_at:
+            raise ValueError(
+                f"the vector store {self.uri} did not answer a moment ago; it is asked again in {RETRY_SECONDS:.0f} s"
+            )
         try:
             return request()
         except (milvus.MilvusException, OSError, TimeoutError) as error:
-            self._client = None
+            self._client, self._asked_again_at = None, time.monotonic() + RETRY_SECONDS
             message = " ".join(str(error).split())[:200]
             raise ValueError(
                 f"the vector store {self.uri} does not answer; found {type(error).__name__}: {message}; start it, or rebuild the "
