@@ -16,18 +16,16 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assistant.knowledge.collection import Collection
-from model.retrieval.segment import Segment, gather_unit_texts
+from model.retrieval.embedder import Embedder
+from model.retrieval.reranker import Reranker
+from model.retrieval.reranking.unit_parts import cut_units
+from model.retrieval.segment import Segment
 from model.retrieval.stores.vectors import ExactStore, VectorStore
-
-if TYPE_CHECKING:
-    from model.retrieval.embedder import Embedder
-    from model.retrieval.reranker import Reranker
 
 MAX_EXACT = 500_000  # vectors of 256 numbers: 10 CPU-ms a search; FAISS takes 1
 BATCH = 4_096
@@ -49,9 +47,6 @@ class LoadedEmbed:
 
 def load_embed(folder: Path) -> LoadedEmbed:
     """Load a folder of the stage embed. Raises: ValueError for one that is missing, damaged or of an earlier version."""
-    from model.retrieval.embedder import Embedder
-    from model.retrieval.reranker import Reranker
-
     digest = hashlib.sha256()
     for path in sorted(folder.glob("embedder*")):
         digest.update(path.read_bytes())
@@ -109,13 +104,9 @@ def _make_vectors(collection: str, segment: Segment, embed: LoadedEmbed, kind: s
 
 
 def _embed_units(segment: Segment, embedder: Embedder) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    from model.retrieval.unit_parts import cut_unit_texts
-
     for first in range(0, segment.sections.n_units, BATCH):
         rows = range(first, min(first + BATCH, segment.sections.n_units))
-        sections = [segment.sections[row] for row in rows]
-        parts = cut_unit_texts(gather_unit_texts(sections), [section.title for section in sections])
-        yield first, embedder.embed_units(parts)
+        yield first, embedder.embed_units(cut_units(segment, rows))
 
 
 def _make_store(kind: str, name: str, width: int) -> VectorStore:
