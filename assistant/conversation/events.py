@@ -7,21 +7,26 @@ them from here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from model.grounding.citations import Citation
 from model.inference.sampling import Sampling
-from model.retrieval.search_results import Search
 from model.tokenizer.chat import Message, ToolCall
 
+if TYPE_CHECKING:
+    from model.retrieval.search_results import Search
+
 __all__ = [
+    "Citation",
     "ConversationCache",
     "Done",
     "Engine",
     "Event",
     "Message",
     "Notice",
+    "ReplyOptions",
     "Sampling",
     "TextPiece",
     "ToolCall",
@@ -85,7 +90,17 @@ class Done:
         return (self.n_tokens - 1) / decode_seconds if self.n_tokens > 1 and decode_seconds > 0 else 0.0
 
 
-Event = TextPiece | ToolCall | ToolResult | Notice | Done
+@dataclass(frozen=True)
+class ReplyOptions:
+    """What a reply may be; the engine chooses among candidates by the model's score. `answers`: candidate texts; none: any text.
+    `calls`: candidate arguments by name of the tool; none: any argument. Empty `calls`: any tool."""
+
+    answers: tuple[str, ...] = ()
+    calls: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    may_call: bool = True
+
+
+Event = TextPiece | Citation | ToolCall | ToolResult | Notice | Done
 
 
 class Engine(Protocol):
@@ -94,7 +109,11 @@ class Engine(Protocol):
     is_chat: bool
 
     def reply(
-        self, messages: Sequence[Message], sampling: Sampling, cache: ConversationCache | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        cache: ConversationCache | None = None,
+        options: ReplyOptions | None = None,
     ) -> Iterator[Event]: ...
 
     def continue_text(self, text: str, sampling: Sampling) -> Iterator[Event]: ...

@@ -1,36 +1,75 @@
 """A conversation: its history, and the loop in which the model calls a tool, reads the result and continues.
 
 In: a user's text. Out: events, as they happen. Knows neither weights nor a terminal, so a fake engine is enough to test it.
+Unless `grounded` is off, search arguments and answers after a search are chosen among candidates that the conversation allows,
+tools' results are reported by code, and a quotation is shown only if it is verbatim in what it cites: with an exact citation.
 An answer that is interrupted stays in the history as far as it was generated; if nothing was, the question is removed too, so
 user and assistant always alternate in the history.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from enum import StrEnum
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from assistant.conversation.events import (
+    Citation,
     ConversationCache,
+    Done,
     Engine,
     Event,
     Message,
+    Notice,
+    ReplyOptions,
     Sampling,
     TextPiece,
     ToolCall,
     ToolResult,
 )
-from assistant.tools.toolbox import Tools
+from assistant.conversation.evidence import Evidence, QuotationScreen, makes_claims
+from assistant.conversation.options import list_options, report_result
+from model.grounding.arguments import asks_for_source
+from model.grounding.citations import format_place
 
+if TYPE_CHECKING:
+    from assistant.tools.toolbox import Tools
+
+NO_SOURCE = "I found no source for an answer to that, so I give none."
 MAX_ROUNDS = 3  # tool calls per user message; a small model can get into a loop
 
 
-class Session:
-    """One conversation. Sessions may share an engine; `cache` belongs to this conversation alone."""
+class Grounding(StrEnum):
+    """What may be answered without a source. `only`: small talk, but nothing with names, numbers or quotations that the user has
+    not typed; `prefer`: text of the model where it searches for nothing; `off`: all that the model writes, unchecked."""
 
-    def __init__(self, engine: Engine, tools: Tools, *, system: str = "", history: Sequence[Message] = ()) -> None:
+    ONLY = "only"
+    PREFER = "prefer"
+    OFF = "off"
+
+
+class Session:
+    """One conversation. Sessions may share an engine; `cache` belongs to this conversation alone. `citations` are those of the last
+    answer that had some. Raises: ValueError for an unknown kind of grounding."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        tools: Tools,
+        *,
+        system: str = "",
+        history: Sequence[Message] = (),
+        grounded: str = Grounding.PREFER,
+    ) -> None:
         self.engine, self.tools, self.system = engine, tools, system
         self.history: list[Message] = list(history)
-        self.cache = ConversationCache()
+        self.grounded = _read_grounding(grounded)
+        self._forget()
+
+    def _forget(self) -> None:
+        self.cache, self.evidence = ConversationCache(), Evidence()
+        self.citations: list[Citation] = []
 
     @property
     def messages(self) -> list[Message]:
@@ -41,7 +80,7 @@ class Session:
     def reset(self) -> None:
         """Clear the history; the system prompt stays."""
         self.history.clear()
-        self.cache = ConversationCache()
+        self._forget()
 
     def send(self, text: str, sampling: Sampling) -> Generator[Event, None, None]:
         """Add a user message and yield the events of the answer. Starts with the first `next`; close the generator to interrupt
@@ -84,9 +123,22 @@ class Session:
                 del self.history[n_before:]
 
     def _generate(self, sampling: Sampling, pieces: list[str]) -> Generator[Event, None, ToolCall | None]:
-        """Run one turn of the model: append its text to `pieces`, return its tool call if there is one."""
+        """Run one turn: append its text to `pieces`, return its tool call if there is one."""
+        if self.grounded is Grounding.OFF:
+            return (yield from self._run_model(sampling, pieces, ReplyOptions()))
+        text = self._answer_by_code()
+        if text is not None:
+            pieces.append(text)
+            yield TextPiece(text)
+            return None
+        options = list_options(self.messages, self.tools.names, self.evidence.sections)
+        return (yield from self._run_checked(sampling, pieces, options))
+
+    def _run_model(
+        self, sampling: Sampling, pieces: list[str], options: ReplyOptions
+    ) -> Generator[Event, None, ToolCall | None]:
         call: ToolCall | None = None
-        for event in self.engine.reply(self.messages, sampling, self.cache):
+        for event in self.engine.reply(self.messages, sampling, self.cache, options):
             if isinstance(event, TextPiece):
                 pieces.append(event.text)
             elif isinstance(event, ToolCall):
@@ -94,8 +146,68 @@ class Session:
             yield event
         return call
 
+    def _run_checked(
+        self, sampling: Sampling, pieces: list[str], options: ReplyOptions
+    ) -> Generator[Event, None, ToolCall | None]:
+        """Run one turn of the model and withhold what has no source."""
+        messages = list(self.messages)
+        screen, call, citations = QuotationScreen(self.evidence, messages), None, list[Citation]()
+        is_held = self.grounded is Grounding.ONLY and options.may_call
+        held: list[str] = []
+        done: list[Done] = []
+        for event in self.engine.reply(messages, sampling, self.cache, options):
+            if isinstance(event, TextPiece):
+                held.append(event.text)
+                if not is_held and not (options.answers and not options.may_call):
+                    yield from self._show(screen.pass_on(held.pop()), pieces, citations)
+            elif isinstance(event, Done):
+                done.append(event)
+            else:
+                call = event if isinstance(event, ToolCall) else call
+                yield event
+        text = "".join(held)
+        if options.answers and not options.may_call and text not in options.answers:
+            screen.n_withheld += 1
+            text = options.answers[-1]
+        if is_held and call is None and makes_claims(text, messages[-1].text):
+            screen.n_withheld += 1
+            text = NO_SOURCE
+        yield from self._show(chain(screen.pass_on(text), screen.finish()), pieces, citations)
+        if citations:
+            self.citations = citations
+        if screen.n_withheld:
+            yield Notice("an answer without a source was withheld")
+        yield from done
+        return call
+
+    def _show(
+        self, shown: Iterable[str | Citation], pieces: list[str], citations: list[Citation]
+    ) -> Iterator[TextPiece | Citation]:
+        for each in shown:
+            if isinstance(each, Citation):
+                citations.append(each)
+                yield each
+            elif each:
+                pieces.append(each)
+                yield TextPiece(each)
+
+    def _answer_by_code(self) -> str | None:
+        """Return the answer that needs no model: the result of a tool, or where the last quotation comes from."""
+        last = self.history[-1] if self.history else None
+        if last is not None and last.role == "user" and self.citations and asks_for_source(last.text):
+            return "\n".join(f"It is from {format_place(citation)}." for citation in self.citations)
+        return report_result(self.history)
+
     def _run_tool(self, call: ToolCall) -> ToolResult:
         question = next((message.text for message in reversed(self.history) if message.role == "user"), "")
         output = self.tools.run(call.name, call.argument, question)
+        if output.search is not None:
+            self.evidence.add(result.section for result in output.search.results)
         self.history += [Message.calling(call), Message.result(output.text, call.id)]
         return ToolResult(call, output.text, output.search)
+
+
+def _read_grounding(name: str) -> Grounding:
+    if name not in list(Grounding):
+        raise ValueError(f"grounded must be one of {', '.join(Grounding)}; found {name!r}; set one of them.")
+    return Grounding(name)

@@ -29,7 +29,17 @@ from pathlib import Path
 
 import torch
 
-from assistant.conversation.events import ConversationCache, Done, Event, Message, Notice, Sampling, TextPiece
+from assistant.conversation.events import (
+    ConversationCache,
+    Done,
+    Event,
+    Message,
+    Notice,
+    ReplyOptions,
+    Sampling,
+    TextPiece,
+)
+from model.inference.choose import choose
 from model.inference.decoder import Decoder
 from model.inference.generate import Prefix, TorchPrefix
 from model.network.folder import load_model
@@ -126,29 +136,44 @@ class ModelEngine:
         self._new_prefix.result()
 
     def reply(
-        self, messages: Sequence[Message], sampling: Sampling, cache: ConversationCache | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        cache: ConversationCache | None = None,
+        options: ReplyOptions | None = None,
     ) -> Iterator[Event]:
         """Yield text pieces or one tool call, and finally Done. A Notice precedes them when messages are dropped or shortened, or
-        when the kernel is still being compiled. What `cache` has is not computed again.
+        when the kernel is still being compiled. What `cache` has is not computed again. Where `options` has candidates, one of
+        them is chosen by its probability, whatever the sampling.
 
         Raises: ValueError if the window is too small for the control tokens.
         """
-        cache = self._claim(cache or ConversationCache())
+        cache, options = self._claim(cache or ConversationCache()), options or ReplyOptions()
+        answers = [self._encode_answer(answer) for answer in options.answers]
         encode = self._make_encoder(cache)
         cleaned = [self._clean(message) for message in messages]
-        kept = fit_to_window(cleaned, self._tokenizer, self.info.seq_len, self._count_reserved(sampling), encode)
+        reserved = self._count_reserved(sampling, answers)
+        kept = fit_to_window(cleaned, self._tokenizer, self.info.seq_len, reserved, encode)
         yield from self._notify_of_cuts(messages, kept, cache)
         prompt = encode_prompt(kept, self._tokenizer, encode)
         cache.turns = {message: cache.turns[message] for message in dict.fromkeys([*cleaned, *kept])}
         yield from self._notify_of_delay()
-        with closing(self._start(prompt, sampling, self._stops, cache)) as run:
-            first = next(run, -1)
-            if first == self._call:
-                n_calls = sum(message.call is not None for message in messages)
-                yield self._parse_call([first, *run], f"call_{n_calls + 1}")
-            elif first >= 0:
-                yield from self._decode(chain([first], run))
-            yield run.summarize()
+        call_id = f"call_{sum(message.call is not None for message in messages) + 1}"
+        calls: list[ToolCall] = []
+        if options.may_call or not answers:
+            with closing(self._start(prompt, sampling, self._stops, cache)) as run:
+                first = next(run, -1)
+                ids, calls = self._read_call(first, run, options, call_id) if first == self._call else ([first], calls)
+                if not calls and (first == self._call or not answers):
+                    if first == self._call:
+                        yield self._parse_call([*ids, *run], call_id)
+                    elif first >= 0:
+                        yield from self._decode(chain(ids, run))
+                    yield run.summarize()
+                    return
+        number, done = self._choose(prompt, [self._encode_call(call) for call in calls] or answers, cache)
+        yield from [calls[number]] if calls else map(TextPiece, options.answers[number].splitlines(keepends=True))
+        yield done
 
     def continue_text(self, text: str, sampling: Sampling) -> Iterator[Event]:
         """Continue a plain text, as in pretraining. Only the end of a long text is used."""
@@ -201,6 +226,39 @@ class ModelEngine:
         n_room = self.info.seq_len - len(prompt)
         return _Run(cache.prefix, prompt, sampling, stops, self._tokenizer.vocab_size, n_room)
 
+    def _read_call(
+        self, first: int, run: Iterator[int], options: ReplyOptions, call_id: str
+    ) -> tuple[list[int], list[ToolCall]]:
+        """Read a call up to its parenthesis. Return its ids, and the candidate calls if the argument is to be chosen: those of the
+        tool, or of all tools if there is none of this name."""
+        ids, name = [first], ""
+        for index in run:
+            ids.append(index)
+            name, mark, _ = self._tokenizer.decode(ids).partition("(")
+            if mark:
+                break
+        name = name.strip()
+        chosen = [name] if name in options.calls else list(options.calls)
+        return ids, [ToolCall.of(tool, argument, call_id) for tool in chosen for argument in options.calls[tool]]
+
+    def _encode_call(self, call: ToolCall) -> list[int]:
+        """Return the ids of a whole reply that calls a tool."""
+        return encode_turn(Message.calling(replace(call, arguments=self._clean_arguments(call))), self._tokenizer)[1:]
+
+    def _encode_answer(self, text: str) -> list[int]:
+        """Return the ids of a whole reply of text."""
+        return encode_turn(Message.of("assistant", text), self._tokenizer)[1:]
+
+    def _choose(self, prompt: list[int], candidates: Sequence[list[int]], cache: ConversationCache) -> tuple[int, Done]:
+        """Return the number of the most probable candidate, and the metrics of the choice."""
+        new_prefix = self._new_prefix.result()
+        if cache.prefix is None:
+            cache.prefix = new_prefix()
+        started = time.perf_counter()
+        choice = choose(cache.prefix, prompt, candidates)
+        seconds, n_tokens = time.perf_counter() - started, len(candidates[choice.index])
+        return choice.index, Done(len(prompt), n_tokens, seconds, seconds, "end", cache.prefix.n_reused)
+
     def _parse_call(self, ids: list[int], call_id: str) -> ToolCall | TextPiece:
         message = parse_reply(ids, self._tokenizer, call_id)
         return message.call or TextPiece(message.text)
@@ -208,15 +266,19 @@ class ModelEngine:
     def _decode(self, ids: Iterable[int]) -> Iterator[TextPiece]:
         return map(TextPiece, self._tokenizer.stream(ids))
 
-    def _count_reserved(self, sampling: Sampling) -> int:
-        return max(min(sampling.max_tokens, int(self.info.seq_len * RESERVED_FRAC)), 1)
+    def _count_reserved(self, sampling: Sampling, candidates: Sequence[list[int]] = ()) -> int:
+        """Return how many tokens of the window are for the answer: room for every candidate, but at most half of the window."""
+        n_free = max(min(sampling.max_tokens, int(self.info.seq_len * RESERVED_FRAC)), 1)
+        return max(n_free, min(max(map(len, candidates), default=0), self.info.seq_len // 2))
 
     def _clean(self, message: Message) -> Message:
         if message.call is not None:
-            call = message.call
-            return replace(message, call=ToolCall.of(call.name, self._clean_text(call.argument), call.id))
+            return replace(message, call=replace(message.call, arguments=self._clean_arguments(message.call)))
         text = self._clean_text(message.text)
         return replace(message, parts=(Part(text),) if text else ())
+
+    def _clean_arguments(self, call: ToolCall) -> dict[str, str]:
+        return {next(iter(call.arguments)): self._clean_text(call.argument)}
 
     def _clean_text(self, text: str) -> str:
         """Return the text without lone surrogates, and short enough to be tokenized quickly."""

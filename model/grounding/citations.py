@@ -20,7 +20,7 @@ _WORD = re.compile(r"\w+")
 MAX_QUOTE_CHARS = 4_000
 
 
-class Source(Protocol):
+class Citable(Protocol):
     """What a citation needs of a section (model.retrieval.sections.Section has it)."""
 
     @property
@@ -69,14 +69,14 @@ class Citation:
     text: str
 
 
-def find_citations(answer: str, sections: Sequence[Source]) -> list[Citation] | None:
+def find_citations(answer: str, sections: Sequence[Citable]) -> list[Citation] | None:
     """Return a citation for each quotation of an answer, in order; None if one of them can't be verified."""
     citations = [verify_quote(quote, sections) for quote in parse_quotes(answer)]
     verified = [citation for citation in citations if citation is not None]
     return verified if len(verified) == len(citations) else None
 
 
-def verify_quote(quote: Quote, sections: Iterable[Source]) -> Citation | None:
+def verify_quote(quote: Quote, sections: Iterable[Citable]) -> Citation | None:
     """Return the place of a quotation in the section that it cites; None if it is not there."""
     for section in sections:
         if section.title != quote.title:
@@ -113,7 +113,7 @@ def _include_punctuation(quoted: str, text: str, end: int) -> int:
     return end
 
 
-def _cite(section: Source, quoted: str, start: int, end: int) -> Citation:
+def _cite(section: Citable, quoted: str, start: int, end: int) -> Citation:
     first = section.line_start + section.text.count("\n", 0, start) if section.line_start else 0
     last = first + section.text.count("\n", start, end) if section.line_start else 0
     return Citation(

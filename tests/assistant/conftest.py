@@ -37,7 +37,7 @@ LOOK_UP = [
     Message.of("user", "linalg.inv?"),
     Message.calling(ToolCall.of("search_docs", "linalg.inv", "call_1")),
     Message.result('[numpy.linalg.inv] "Compute the inverse of a matrix." — inv(a)', "call_1"),
-    Message.of("assistant", '"Compute the inverse of a matrix." [numpy.linalg.inv]'),
+    Message.of("assistant", 'linalg.inv: "Compute the inverse of a matrix." [numpy.linalg.inv]'),
 ]
 
 

@@ -79,18 +79,17 @@ def test_no_module_imports_a_command_line() -> None:
         assert not [name for name in imports(path) if "__main__" in name.split(".")], path
 
 
-def test_the_assistant_imports_the_model_in_one_file_and_its_types_in_another() -> None:
-    """inference/local.py loads a model; conversation/events.py re-exports types that need the standard library only."""
+def test_the_assistant_loads_weights_in_one_file() -> None:
+    """inference/local.py loads a model; the others import types, grounding and retrieval, which need no weights."""
     importers = {
         str(path.relative_to(ROOT)): {name for name in imports(path) if name.startswith("model.")}
         for path in (ROOT / "assistant").rglob("*.py")
-        if any(name == "model" or name.startswith("model.") for name in imports(path))
     }
-    assert importers.keys() == {"assistant/inference/local.py", "assistant/conversation/events.py"}
-    assert {".".join(name.split(".")[:3]) for name in importers["assistant/conversation/events.py"]} == {
-        "model.tokenizer.chat",
-        "model.inference.sampling",
-    }
+    door = "assistant/inference/local.py"
+    assert any(name.startswith("model.network") for name in importers[door])
+    weightless = ("model.grounding", "model.retrieval", "model.tokenizer.chat", "model.inference.sampling")
+    others = {name for path, names in importers.items() if path != door for name in names}
+    assert not [name for name in others if not name.startswith(weightless)]
 
 
 @pytest.mark.parametrize(

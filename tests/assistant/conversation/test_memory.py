@@ -34,9 +34,13 @@ class UncachedEngine:
         self.engine = engine
 
     def reply(
-        self, messages: Sequence[Message], sampling: Sampling, cache: ConversationCache | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        cache: ConversationCache | None = None,
+        options: ReplyOptions | None = None,
     ) -> Iterator[Event]:
-        return self.engine.reply(messages, sampling)
+        return self.engine.reply(messages, sampling, None, options)
 
     def continue_text(self, text: str, sampling: Sampling) -> Iterator[Event]:
         return self.engine.continue_text(text, sampling)
@@ -109,7 +113,7 @@ def test_a_turn_computes_and_tokenizes_only_what_is_new(learned: Path, monkeypat
         return encode(self, text)
 
     monkeypatch.setattr(Tokenizer, "encode", count)
-    session = Session(engine, make_tools(learned.parent / "index"))
+    session = Session(engine, make_tools(learned.parent / "index"), grounded="off")
     first, second = [event for event in session.send(SUM[0].text, Sampling()) if isinstance(event, Done)]
     n_asked, n_result, n_word = (
         2 + len(encode(engine._tokenizer, text)) for text in (SUM[0].text, SUM[2].text, "word")
@@ -128,7 +132,7 @@ def test_a_turn_computes_and_tokenizes_only_what_is_new(learned: Path, monkeypat
 
 def test_sessions_share_nothing_but_the_engine(learned: Path, base: Path) -> None:
     engine, other = ModelEngine.load(learned, device="cpu"), ModelEngine.load(learned, device="cpu")
-    sessions = [Session(engine, make_tools(learned.parent / "index")) for _ in range(2)]
+    sessions = [Session(engine, make_tools(learned.parent / "index"), grounded="off") for _ in range(2)]
     turns = [SUM[0].text, LOOK_UP[0].text]
     streams = [session.send(text, Sampling()) for session, text in zip(sessions, turns, strict=True)]
     answers = ["", ""]

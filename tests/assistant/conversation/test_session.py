@@ -13,6 +13,7 @@ from assistant.conversation.events import (
     Done,
     Event,
     Message,
+    ReplyOptions,
     Sampling,
     TextPiece,
     ToolCall,
@@ -32,7 +33,11 @@ class ScriptedEngine:
         self.received: list[list[Message]] = []
 
     def reply(
-        self, messages: Sequence[Message], sampling: Sampling, cache: ConversationCache | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        cache: ConversationCache | None = None,
+        options: ReplyOptions | None = None,
     ) -> Iterator[Event]:
         self.received.append(list(messages))
         answer = self.answers.pop(0) if self.answers else ""
@@ -103,7 +108,11 @@ def test_the_history_alternates_wherever_an_answer_is_interrupted(answers: list[
 def test_an_error_of_the_engine_leaves_the_history_unchanged() -> None:
     class BrokenEngine(ScriptedEngine):
         def reply(
-            self, messages: Sequence[Message], sampling: Sampling, cache: ConversationCache | None = None
+            self,
+            messages: Sequence[Message],
+            sampling: Sampling,
+            cache: ConversationCache | None = None,
+            options: ReplyOptions | None = None,
         ) -> Iterator[Event]:
             yield from ()
             raise ValueError("no room")

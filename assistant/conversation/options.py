@@ -1,0 +1,93 @@
+"""List what the next reply may be: candidate search arguments and answers, or the sentence that reports a tool's result.
+
+In: the messages of a conversation, the names of the tools, the sections that searches found. Out: `ReplyOptions` for the engine,
+or a text that needs no model. The same functions serve a chat and the evaluation of skills, so what is measured is what is served.
+Knows neither weights nor a terminal. Time: milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from assistant.conversation.events import Message, ReplyOptions
+from model.grounding.answers import (
+    Quote,
+    format_abstention,
+    format_report,
+    list_answers,
+    parse_passages,
+    parse_quotes,
+)
+from model.grounding.arguments import list_arguments
+from model.grounding.citations import Citable, verify_quote
+
+SEARCH_TOOL = "search_docs"
+REPORTED = ("calculator", "convert_units", "calculate_date")  # their results are reported by code
+MAX_ASKED = 12  # candidate names for a text that the question brings along
+
+
+def list_options(
+    messages: Sequence[Message], tools: Collection[str], sections: Mapping[str, Sequence[Citable]] | None = None
+) -> ReplyOptions:
+    """Return the candidates for the reply to a conversation that ends with a question or a tool's result.
+
+    `sections` are those found so far by title; where the cited title is among them, an answer must be verbatim there.
+    """
+    last = messages[-1]
+    if last.role == "tool":
+        asked = _read_search(messages)
+        if asked is None:
+            return ReplyOptions()
+        answers = keep_verified(list_answers(asked, last.text), sections or {})
+        return ReplyOptions(tuple(answers or [format_abstention(asked)]), may_call=False)
+    calls: dict[str, tuple[str, ...]] = dict.fromkeys(tools, ())
+    if SEARCH_TOOL in calls:
+        calls[SEARCH_TOOL] = tuple(list_arguments(messages))
+    return ReplyOptions(tuple(_list_given_answers(messages)), calls)
+
+
+def report_result(messages: Sequence[Message]) -> str | None:
+    """Return the sentence that answers with the last tool's result; None if the model has to answer."""
+    if len(messages) < 2 or messages[-1].role != "tool" or (call := messages[-2].call) is None:
+        return None
+    is_error = messages[-1].text.startswith("error: ")
+    return format_report(call, messages[-1].text) if call.name in REPORTED or is_error else None
+
+
+def keep_verified(answers: Sequence[str], sections: Mapping[str, Sequence[Citable]]) -> list[str]:
+    """Return the answers all of whose quotations are verbatim in the sections of their titles, or of unknown sections."""
+    verified: dict[Quote, bool] = {}
+
+    def is_verified(quote: Quote) -> bool:
+        key = quote._replace(asked="")
+        if key not in verified:
+            verified[key] = quote.title not in sections or verify_quote(quote, sections[quote.title]) is not None
+        return verified[key]
+
+    return [answer for answer in answers if all(map(is_verified, parse_quotes(answer)))]
+
+
+def _read_search(messages: Sequence[Message]) -> str | None:
+    """Return the argument of the search whose result is the last message."""
+    call = messages[-2].call if len(messages) > 1 else None
+    if call is None or call.name != SEARCH_TOOL:
+        return None
+    try:
+        return call.argument
+    except ValueError:  # a foreign history may have other arguments
+        return None
+
+
+def _list_given_answers(messages: Sequence[Message]) -> list[str]:
+    """Return the answers to a question that brings its passages along."""
+    text = messages[-1].text
+    starts = [line[line.find("[") :] if "] " in line else line for line in text.split("\n")]
+    given = "\n".join(line for line in starts if parse_passages(line))
+    if not given:
+        return []
+    question = "\n".join(
+        line.partition("[")[0] if parse_passages(start) else line
+        for line, start in zip(text.split("\n"), starts, strict=True)
+    )
+    asked = list_arguments([*messages[:-1], Message.of("user", question)])[:MAX_ASKED]
+    return [answer for name in asked for answer in list_answers(name, given)]
