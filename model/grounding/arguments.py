@@ -50,11 +50,12 @@ FACETS: dict[str, re.Pattern[str]] = {
     name: re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
     for name, words in {
         "parameters": "arg|args|arguments?|params?|parameters?|kwargs|keywords?|options?|inputs?|takes?|accepts?|expects?|pass|"
-                      "parametern?|argumente|paramètres|parámetros?|argumentos?",
+                      "parametern?|argumente|paramètres|parámetros?|argumentos?|argomenti|parametri|parâmetros?",
         "returns": "returns?|returned|return value|outputs?|results?|gives? back|get back|comes? back|yields?|type|"
-                   "zurück|rückgabe\\w*|renvoie|retourne|devuelve|retorna",
+                   "zurück|rückgabe\\w*|renvoie|retourne|devuelve|retorna|restituisce",
         "raises": "raises?|raised|errors?|exceptions?|throws?|fails?|go wrong|fehler|ausnahmen?|erreurs?|lève|errores|lanza",
-        "examples": "examples?|e\\.g|usage|sample|snippet|demo|demonstrate|code|in action|beispiele?|exemples?|ejemplos?",
+        "examples": "examples?|e\\.g|usage|sample|snippet|demo|demonstrate|code|in action|beispiele?|"
+                    "exemples?|ejemplos?|esempio|exemplos?",
         "signature": "signature|called|call|defaults?|declaration|prototype|signatur|firma",
         "notes": "notes?|caveats?|remarks?|warnings?|gotchas?|careful",
     }.items()
@@ -72,11 +73,18 @@ MODULES = frozenset(re.findall(
     "str list dict set tuple int float bytes",
 )) | set(ALIASES.values())
 # fmt: on
+_ASCII_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _TOKEN = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _WORD = re.compile(r"[^\s\"“”„«»‘()\[\]{}<>]+")
 _COMPARISON = re.compile(
-    r"\b(?:differences?|differs?|differ|versus|vs|or|compare[ds]?|comparison|better|between|instead|faster|unlike|both|"
-    r"unterschied\w*|oder|différences?|diferencias?)\b",
+    r"\b(?:differences?|differs?|differ|different|differently|versus|vs|or|compare[ds]?|comparison|better|between|instead|rather|"
+    r"faster|unlike|both|same|similar|unterschied\w*|oder|différences?|ou|diferencias?|differenza|diferença|and|und|et|y|e|o)\b",
+    re.IGNORECASE,
+)
+# Words that name a facet or the comparison itself, never a parameter.
+_ABOUT = re.compile(
+    r"arguments?|params?|parameters?|keywords?|returns?|returned|raises?|raised|exceptions?|examples?|signature|defaults?|notes?|takes?|"
+    r"accepts?|expects?|called|usage|snippet|sample|meaning|values?|argumente|argumentos?|argomenti|beispiele?|exemples?|ejemplos?|esempio",
     re.IGNORECASE,
 )
 _EDGE = " \t\n.,;:!?¿¡'’`*"
@@ -105,11 +113,12 @@ def list_arguments(messages: Sequence[Message]) -> list[str]:
     names, plain = find_names(question), find_plain_words(question)
     topics = find_topics(messages[:-1])
     facets = [name for name, pattern in FACETS.items() if pattern.search(question)]
+    parameters = [*(name for name in names if "." not in name), *_list_parameters(plain)]
     subjects = list(dict.fromkeys([*names, *topics.names[:MAX_NAMES]]))
     candidates = chain(
         names,
         [join_module(first, second) for first, second in _pair_modules(question)],
-        (f"{name}: {facet}" for name in subjects for facet in [*facets, *_list_parameters(plain)] if facet != name),
+        (f"{name}: {facet}" for name in subjects for facet in [*facets, *parameters] if facet != name),
         _list_follow_ups(question, [*names, *plain], topics),
         _compare(question, [*names, *plain], topics),
         topics.names[:MAX_NAMES],
@@ -129,17 +138,23 @@ def read_question(messages: Sequence[Message]) -> str:
 
 def find_names(question: str) -> list[str]:
     """Return the identifiers in a question as typed, without quotation marks and parentheses: `numpy.sum`, `read_csv`."""
-    tokens = (token for token in _TOKEN.findall(question) if token.lower() not in _ABBREVIATIONS)
+    tokens = (token for token in _split_tokens(question) if token.lower() not in _ABBREVIATIONS)
     quoted = re.findall(r"[`'‘\"]([^\W\d][\w.]*?)(?:\(\))?[`'’\"]", question)
     called = re.findall(r"([^\W\d][\w.]*)\(", question)
     marked = {*quoted, *called}
     return list(dict.fromkeys(token for token in tokens if is_identifier(token) or token in marked))[:MAX_NAMES]
 
 
+def _split_tokens(question: str) -> list[str]:
+    """Return the names and words of a question. In scripts without spaces, a name is the run of ASCII characters."""
+    parts = ([token] if token.isascii() else [token, *_ASCII_NAME.findall(token)] for token in _TOKEN.findall(question))
+    return [token for part in parts for token in part]
+
+
 def find_plain_words(question: str) -> list[str]:
     """Return the words of a question that could be a name or a parameter though they look like any word: `norm`, `axis`."""
     names = set(find_names(question))
-    tokens = dict.fromkeys(token for token in _TOKEN.findall(question) if token not in names)
+    tokens = dict.fromkeys(token for token in _split_tokens(question) if token not in names)
     return [token for token in tokens if token.lower() not in STOP_WORDS and len(token) > 1][:MAX_PLAIN]
 
 
@@ -211,8 +226,7 @@ def join_sibling(name: str, sibling: str) -> str:
 
 def _list_parameters(plain: Sequence[str]) -> list[str]:
     """Return the plain words that can be the name of a parameter: not those that name a facet or a comparison."""
-    patterns = [*FACETS.values(), _COMPARISON]
-    return [word for word in plain if not any(pattern.fullmatch(word) for pattern in patterns)]
+    return [word for word in plain if not any(pattern.fullmatch(word) for pattern in (_ABOUT, _COMPARISON))]
 
 
 def _pair_modules(question: str) -> Iterator[tuple[str, str]]:
@@ -242,8 +256,8 @@ def _list_follow_ups(question: str, typed: Sequence[str], topics: Topics) -> Ite
 
 def _compare(question: str, typed: Sequence[str], topics: Topics) -> Iterator[str]:
     """Yield comparisons: of two names in the question, and of the last topic with one."""
-    words = list(islice((word for word in _list_parameters(typed) if word not in MODULES), 6))
-    if _COMPARISON.search(question) is None:
+    words = list(islice(_list_parameters(typed), 6))
+    if _COMPARISON.search(question) is None and len(find_names(question)) < 2:
         return
     yield from (f"{first}; {second}" for first, second in combinations(words, 2))
     for name in topics.names[:2]:

@@ -42,6 +42,14 @@ def search(argument: str, *titles: str) -> list[Message]:
         ("difference between list.sort and sorted?", "list.sort; sorted"),
         ("append vs extend", "append; extend"),
         ("numpy sum", "numpy.sum"),
+        (
+            "Tell me about email.utils.make_msgid, then email.utils.encode_rfc2231.",
+            "email.utils.make_msgid; email.utils.encode_rfc2231",
+        ),
+        ("how does xml differ from lzma", "xml; lzma"),
+        ("meaning of create_using in networkx.bull_graph", "networkx.bull_graph: create_using"),
+        ("Was bedeutet args in sympy.Add?", "sympy.Add: args"),
+        ("numba.vectorizeとは何ですか", "numba.vectorize"),
         ("How do I sort a list by two keys?", "sort list two keys"),
         ("What does Sorting of the Techniques say?", "Sorting of the Techniques"),
     ],
@@ -60,6 +68,8 @@ def test_first_questions(question: str, argument: str) -> None:
         ("and what about det?", "numpy.linalg.det"),
         ("how does it differ from pinv?", "numpy.linalg.inv; pinv"),
         ("what is math.sqrt", "math.sqrt"),
+        ("What is check_finite for?", "numpy.linalg.inv: check_finite"),
+        ("Should I rather use LinAlgError?", "numpy.linalg.inv; numpy.linalg.LinAlgError"),
     ],
 )
 def test_follow_ups(question: str, argument: str) -> None:
