@@ -117,17 +117,20 @@ class Package:
     version: str
     license: str
     files: tuple[SourceFile, ...]
+    has_builtins: bool = False  # the running interpreter's standard library: compiled modules belong to it
 
 
 def find_standard_library(root: Path | None = None) -> Package:
     """Return the standard library below `root`; by default that of the running interpreter."""
+    has_builtins = root is None
     root = root or Path(sysconfig.get_path("stdlib"))
     names: list[str] = []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name not in SKIPPED_FOLDERS]  # site-packages may hold 100,000 files
         inside = Path(folder).relative_to(root)
         names += [(inside / name).as_posix() for name in files if name.endswith(".py")]
-    return Package(STDLIB, platform.python_version(), STDLIB_LICENSE, _select_files(root, sorted(names)))
+    files = _select_files(root, sorted(names))
+    return Package(STDLIB, platform.python_version(), STDLIB_LICENSE, files, has_builtins)
 
 
 def find_distribution(name: str, setting: str, search_path: Sequence[str] | None = None) -> Package:

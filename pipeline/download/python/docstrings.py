@@ -14,10 +14,10 @@ import io
 import re
 import tokenize
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from pipeline.download.python.definitions import Definitions, iterate_statements, read_definitions
 from pipeline.download.python.static_text import (
     Names,
     evaluate_text,
@@ -79,6 +79,8 @@ class Parsed:
     symbols: list[Symbol]
     exports: Exports
     undocumented: int
+    bare: list[Symbol] = field(default_factory=list[Symbol])  # definitions without a docstring
+    definitions: Definitions = field(default_factory=Definitions)
 
 
 class UnreadableError(Exception):
@@ -113,7 +115,14 @@ def parse_file(data: bytes, module: str, is_package: bool) -> Parsed:
     reader.add("", "module", "", "", ast.get_docstring(tree, clean=False), 1)
     reader.find_instances(tree.body)
     reader.read_module(tree.body)
-    return Parsed(reader.collect_symbols(), reader.exports, len(reader.seen) - len(reader.documented))
+    symbols, bare = reader.collect_symbols(), reader.collect_bare()
+    n_undocumented = sum(not is_private_part(symbol.qualname) for symbol in bare)
+    return Parsed(symbols, reader.exports, n_undocumented, bare, read_definitions(tree))
+
+
+def is_private_part(qualname: str) -> bool:
+    """Return whether a class or function that a qualified name goes through is private."""
+    return qualname.startswith("_") or "._" in qualname
 
 
 def clean_docstring(doc: str) -> str:
@@ -125,24 +134,9 @@ def clean_docstring(doc: str) -> str:
     return "\n".join([line.rstrip() for line in inspect.cleandoc(doc).split("\n")]).strip()
 
 
-def iterate_statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield the statements of a module or class body, including those under `if`, `try` and `with`."""
-    for statement in body:
-        yield statement
-        match statement:
-            case ast.If(body=first, orelse=other):
-                yield from iterate_statements([*first, *other])
-            case ast.Try(body=first, handlers=handlers, orelse=other, finalbody=last):
-                rest = [inner for handler in handlers for inner in handler.body]
-                yield from iterate_statements([*first, *rest, *other, *last])
-            case ast.With(body=first):
-                yield from iterate_statements(first)
-            case _:
-                pass
-
-
 class _Reader:
-    """Collects the symbols of one file; the first documented definition of a name takes precedence."""
+    """Collects the symbols of one file; the first documented definition of a name takes precedence. Private classes are read too:
+    public classes inherit from them."""
 
     def __init__(self, module: str, is_package: bool, source: SourceLines) -> None:
         self.module, self.is_package, self.source = module, is_package, source
@@ -169,6 +163,14 @@ class _Reader:
         return [
             symbol._replace(kind="class") if symbol.kind == "function" and key in owners else symbol
             for key, symbol in self.documented.items()
+        ]
+
+    def collect_bare(self) -> list[Symbol]:
+        """Return the definitions without a docstring."""
+        missing = [(key, seen) for key, seen in self.seen.items() if key not in self.documented]
+        return [
+            Symbol(module, qualname, kind, prefix, signature, "", line)
+            for (module, qualname), (kind, prefix, signature, line) in missing
         ]
 
     def find_instances(self, body: list[ast.stmt]) -> None:
@@ -216,8 +218,6 @@ class _Reader:
         self.add(qualname, "method" if owner else "function", prefix, signature, doc, node.lineno)
 
     def read_class(self, node: ast.ClassDef, owner: str) -> None:
-        if node.name.startswith("_"):
-            return
         qualname = f"{owner}.{node.name}" if owner else node.name
         body = list(iterate_statements(node.body))
         signature, doc = self.render_class(

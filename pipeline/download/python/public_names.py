@@ -17,6 +17,8 @@ from pipeline.download.python.docstrings import Exports
 Definition: TypeAlias = tuple[str, str]  # module, top-level name
 # Public names that are set at run time, which the source does not show.
 ALIASES = {
+    "posix": "os",
+    "nt": "os",
     "posixpath": "os.path",
     "genericpath": "os.path",
     "_pyio": "io",
@@ -24,6 +26,7 @@ ALIASES = {
     "torch._C._VariableFunctions": "torch",
     "torch._C.TensorBase": "torch.Tensor",
 }
+FOREIGN = ("ntpath",)  # re-exports for another platform, which would be the shorter names
 MAX_DEPTH = 30  # of chained re-exports
 
 
@@ -44,7 +47,7 @@ class PublicNames:
         self._definitions: dict[tuple[str, str], Definition | None] = {}
         self._best: dict[Definition, str] = {}
         self._chosen: dict[Definition, str] = {}
-        for module in sorted(modules):
+        for module in sorted(set(modules).difference(FOREIGN)):
             for name in sorted(self._find_reexports(module)):
                 definition = self._find_definition(module, name, 0)
                 if definition is not None:
@@ -54,17 +57,21 @@ class PublicNames:
         """Return the best public name; the module's own name where `qualname` is empty."""
         if not qualname:
             return module
+        if module == "builtins":
+            return qualname
         top, dot, rest = qualname.partition(".")
         key = (module, top)
         if key not in self._chosen:
             own = f"{ALIASES.get(module, module)}.{top}"
-            best = min(own, self._best.get(key, own), key=lambda path: _rank(path, top))
+            called = _get_called_name(top)
+            best = min(own, self._best.get(key, own), key=lambda path: _rank(path, called))
             self._chosen[key] = ALIASES.get(f"{module}.{top}", best)
         return self._chosen[key] + dot + rest
 
     def _offer(self, definition: Definition, path: str) -> None:
         before = self._best.get(definition)
-        if before is None or _rank(path, definition[1]) < _rank(before, definition[1]):
+        called = _get_called_name(definition[1])
+        if before is None or _rank(path, called) < _rank(before, called):
             self._best[definition] = path
 
     def _find_reexports(self, name: str) -> Set[str]:
@@ -75,7 +82,7 @@ class PublicNames:
             return listed
         if module.is_package:
             return {export for export in self._find_star_names(name, 0) if not export.startswith("_")}
-        private = [star for star in module.exports.stars if _is_private(star) and not _is_private(name)]
+        private = [star for star in module.exports.stars if is_private(star) and not is_private(name)]
         return {export for star in private for export in self._find_star_names(star, 1)}
 
     def _find_all(self, name: str, depth: int) -> Set[str] | None:
@@ -128,9 +135,15 @@ def is_alias(module: str, qualname: str) -> bool:
     return module in ALIASES or f"{module}.{qualname.partition('.')[0]}" in ALIASES
 
 
-def _is_private(path: str) -> bool:
+def _get_called_name(name: str) -> str:
+    """Return the name that users call: of scipy's class `norm_gen` that of its instance, `norm`."""
+    return name.removesuffix("_gen")
+
+
+def is_private(path: str) -> bool:
+    """Return whether a part of a dotted name begins with an underscore."""
     return path.startswith("_") or "._" in path
 
 
 def _rank(path: str, name: str) -> tuple[bool, int, bool, int, str]:
-    return _is_private(path), path.count("."), path.rpartition(".")[2] != name, len(path), path
+    return is_private(path), path.count("."), path.rpartition(".")[2] != name, len(path), path

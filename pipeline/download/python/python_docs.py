@@ -12,10 +12,11 @@ import ast
 import gc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from pipeline.download.params import PythonDocs
 from pipeline.download.python import docstrings
+from pipeline.download.python.builtin_docs import read_builtins
 from pipeline.download.python.distributions import (
     STDLIB,
     Package,
@@ -24,8 +25,10 @@ from pipeline.download.python.distributions import (
     find_standard_library,
 )
 from pipeline.download.python.docstrings import Exports, Parsed, Symbol, UnreadableError
-from pipeline.download.python.public_names import Module, PublicNames, is_alias
+from pipeline.download.python.inherited_names import BUILTINS, InheritedNames, ModuleSource
+from pipeline.download.python.public_names import Module, PublicNames
 from pipeline.download.python.static_text import evaluate_value
+from pipeline.download.python.symbol_names import ReadFile, SymbolLocation, name_symbols
 from pipeline.download.readers.document import Document, DocumentBatch, Reading, Reject, dump_canonical_json
 from pipeline.workers.map import map_shards
 
@@ -41,18 +44,6 @@ class FileResult(NamedTuple):
     module: str
     parsed: Parsed | None
     error: tuple[str, str]
-
-
-class SymbolLocation(NamedTuple):
-    """A symbol, the file and module that document it, and its public name."""
-
-    file: SourceFile
-    module: str
-    symbol: Symbol
-    title: str
-
-
-ReadFile: TypeAlias = tuple[SourceFile, str, Parsed]
 
 
 def open_source(
@@ -81,7 +72,8 @@ def _read(packages: Sequence[Package]) -> Iterator[DocumentBatch]:
         parsed += result
         yield DocumentBatch([], [], {}, sum(file.n_bytes for file in chunk))
         if at + 1 == len(chunks) or chunks[at + 1][0] != position:
-            yield from _make_batches(packages[position], parsed)
+            builtins = _read_builtin_modules() if packages[position].has_builtins else []
+            yield from _make_batches(packages[position], [*parsed, *builtins])
             parsed = []
 
 
@@ -135,23 +127,25 @@ def _parse_topics(data: bytes) -> list[Symbol]:
     ]
 
 
+def _read_builtin_modules() -> list[FileResult]:
+    """Read the modules that have no Python source; the locator of their symbols names no file."""
+    return [FileResult(SourceFile("", "", 0), module.name, module.parsed, module.error) for module in read_builtins()]
+
+
 def _make_batches(package: Package, results: Sequence[FileResult]) -> Iterator[DocumentBatch]:
     """Yield the rejects and counts of one package, then its documents."""
     source = f"python_docs/{package.name}"
     rejects = [
-        Reject(
-            source,
-            dump_canonical_json({"package": package.name, "version": package.version, "file": file.relative}),
-            *error,
-        )
-        for file, _, parsed, error in results
+        Reject(source, _make_locator(package, file, module), *error)
+        for file, module, parsed, error in results
         if parsed is None
     ]
     read = _resolve_modules([(file, module, parsed) for file, module, parsed, _ in results if parsed is not None])
-    names = PublicNames(_collect_modules(read))
+    modules, names = _collect_sources(read), PublicNames(_collect_modules(read))
+    inherited = InheritedNames(modules, names)
     docs: list[Document] = []
-    for location in _name_symbols(read, names):
-        document = _make_document(package, source, location)
+    for location in name_symbols(read, names, inherited):
+        document = _make_document(package, source, location, inherited)
         if isinstance(document, Document):
             docs.append(document)
         else:
@@ -161,6 +155,11 @@ def _make_batches(package: Package, results: Sequence[FileResult]) -> Iterator[D
     yield DocumentBatch([], rejects, {"undocumented_symbols": undocumented}, 0, [origin])
     for start in range(0, len(docs), BATCH_DOCS):
         yield DocumentBatch(docs[start : start + BATCH_DOCS], [], {}, 0)
+
+
+def _make_locator(package: Package, file: SourceFile, module: str) -> str:
+    where = {"file": file.relative} if file.relative else {"module": module}
+    return dump_canonical_json({"package": package.name, "version": package.version, **where})
 
 
 def _resolve_modules(read: Sequence[ReadFile]) -> list[ReadFile]:
@@ -181,7 +180,7 @@ def _resolve_modules(read: Sequence[ReadFile]) -> list[ReadFile]:
 def _collect_modules(read: Sequence[ReadFile]) -> dict[str, Module]:
     defined: dict[str, set[str]] = {module: set() for _, module, _ in read}
     for _, module, parsed in read:
-        for symbol in parsed.symbols:
+        for symbol in (*parsed.symbols, *parsed.bare):
             defined.setdefault(symbol.module or module, set()).add(symbol.qualname.partition(".")[0])
     return {
         module: Module(_is_package(file), parsed.exports, frozenset(defined[module] - {""}))
@@ -189,39 +188,40 @@ def _collect_modules(read: Sequence[ReadFile]) -> dict[str, Module]:
     }
 
 
-def _name_symbols(read: Sequence[ReadFile], names: PublicNames) -> Iterator[SymbolLocation]:
-    """Yield each symbol with its public name. A symbol documented where it is defined is not taken from a stub again."""
-    titles: set[str] = set()
-    later: list[SymbolLocation] = []
-    for file, home, parsed in read:
+def _collect_sources(read: Sequence[ReadFile]) -> dict[str, ModuleSource]:
+    symbols: dict[str, dict[str, Symbol]] = {module: {} for _, module, _ in read}
+    for _, home, parsed in read:
         for symbol in parsed.symbols:
-            module = symbol.module or home
-            title = symbol.qualname if symbol.kind == "topic" else names.get_name(module, symbol.qualname)
-            location = SymbolLocation(file, module, symbol, title)
-            if symbol.module or is_alias(module, symbol.qualname):
-                later.append(location)
-            else:
-                titles.add(title)
-                yield location
-    for location in later:
-        if location.title not in titles:
-            titles.add(location.title)
-            yield location
+            if symbol.qualname and symbol.kind != "topic":
+                symbols.setdefault(symbol.module or home, {}).setdefault(symbol.qualname, symbol)
+    for _, home, parsed in read:
+        for symbol in parsed.bare:
+            if symbol.qualname:
+                symbols.setdefault(symbol.module or home, {}).setdefault(symbol.qualname, symbol)
+    return {module: ModuleSource(parsed.exports, parsed.definitions, symbols[module]) for _, module, parsed in read}
 
 
-def _make_document(package: Package, source: str, location: SymbolLocation) -> Document | Reject:
-    file, module, symbol, title = location
-    where = {"package": package.name, "version": package.version, "file": file.relative, "line": symbol.line}
+def _is_package(file: SourceFile) -> bool:
+    return file.relative.rpartition(".")[0].endswith("/__init__")
+
+
+def _make_document(
+    package: Package, source: str, location: SymbolLocation, inherited: InheritedNames
+) -> Document | Reject:
+    """Return the document of a symbol under one of its names. The locator has the name of the definition, and for a class the
+    definitions of its ancestors, so that search finds members under names that have no document."""
+    file, module, symbol, title, is_search_only = location
+    where: dict[str, object] = {"package": package.name, "version": package.version}
+    if file.relative:
+        where |= {"file": file.relative, "line": symbol.line}
     what = {"module": module, "qualname": symbol.qualname, "kind": symbol.kind, "signature": symbol.signature.strip()}
-    locator = dump_canonical_json({**where, **what})
+    ancestors = inherited.list_ancestors((module, symbol.qualname)) if symbol.kind == "class" else ()
+    bases = [".".join(base).removeprefix(f"{BUILTINS}.") for base in ancestors]
+    locator = dump_canonical_json({**where, **what, **({"bases": bases} if bases else {})})
     doc = symbol.doc.removeprefix(f"{title}\n").strip()  # some docstrings begin with their own name as a heading
     text = f"{symbol.prefix}{title}{symbol.signature}\n\n{doc}"
     try:
         (text + locator).encode()
     except UnicodeEncodeError as error:
         return Reject(source, dump_canonical_json(where), "not_unicode", str(error))
-    return Document(source, locator, text, title, "", package.license)
-
-
-def _is_package(file: SourceFile) -> bool:
-    return file.relative.rpartition(".")[0].endswith("/__init__")
+    return Document(source, locator, text, title, "", package.license, is_search_only)

@@ -49,7 +49,7 @@ def test_module_class_function_and_method_become_symbols() -> None:
     assert symbols["run"].line == 3
 
 
-def test_private_names_are_skipped_and_undocumented_ones_counted() -> None:
+def test_private_functions_are_skipped_and_undocumented_names_counted() -> None:
     result = parse('''
         def _hidden(): """No."""
         class _Hidden:
@@ -60,7 +60,7 @@ def test_private_names_are_skipped_and_undocumented_ones_counted() -> None:
             def bare(self): pass
         def bare(): pass
     ''')
-    assert result.symbols == []
+    assert [symbol.qualname for symbol in result.symbols] == ["_Hidden", "_Hidden.shown"]  # for public subclasses
     assert result.undocumented == 4  # the module, Plain, Plain.bare, bare
 
 

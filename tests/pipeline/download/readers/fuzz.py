@@ -194,7 +194,7 @@ def read_all(path: Path, kind: str) -> int:
     n_read = 0
     for batch in open_source(params, "download.sources.0").batches:
         for document in batch.docs:
-            "".join(document).encode()
+            "".join(document[:-1]).encode()
         for reject in batch.rejects:
             assert reject.reason, reject
             "".join(reject).encode()
