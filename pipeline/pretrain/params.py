@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from pipeline.frame.settings import Count, LearningRate, Section
+from pipeline.frame.settings import Count, Frac, LearningRate, ParamsSection
 from pipeline.training.params import BUDGETED, Architecture, Training
 
 # Settings that are left out are derived from pretrain.budget (rules: model/planning/budget.py).
 BudgetedOptimization: TypeAlias = Training[Count | None, LearningRate | None]
 
 
-class Budget(Section):
+class Budget(ParamsSection):
     """How much pretraining may cost: exactly one of these. Minutes need a stated rate, because a clock must not change an
     artifact."""
 
@@ -35,7 +35,7 @@ class Budget(Section):
         return self
 
 
-class Samples(Section):
+class Samples(ParamsSection):
     """Texts that the model generates at each point of the held-out curve, by greedy decoding."""
 
     prompts: Annotated[list[str], Field(min_length=1)]  # an empty prompt starts a new document
@@ -46,13 +46,21 @@ MixtureKey = Annotated[str, Field(pattern=r"^[\w./-]*$")]
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
-class Data(Section):
+class ShortRows(ParamsSection):
+    """Rows at the start of a run: those of model.seq_len are cut into pieces, so a step has as many tokens."""
+
+    tokens: Annotated[int, Field(ge=16)]  # of a piece; divides model.seq_len
+    until_frac: Frac  # of the steps
+
+
+class Data(ParamsSection):
     """How the documents of the shards are packed into rows, and the share of each source (docs/training.md)."""
 
     packing: Literal["stream", "best_fit"] = "stream"  # rows cut from one long text; or whole documents in padded rows
     mask_documents: bool = True  # a token attends to its own document only
     mixture: dict[MixtureKey, Weight] | None = None  # source, or prefix of its name → relative share of the rows
     max_epochs: Annotated[float, Field(gt=0.0)] | None = None  # per source; a run that would need more is refused
+    short_rows: ShortRows | None = None  # null: all rows have model.seq_len tokens from the start
 
     @model_validator(mode="after")
     def check_weights(self) -> Data:
@@ -61,7 +69,7 @@ class Data(Section):
         return self
 
 
-class Pretrain(Section):
+class Pretrain(ParamsSection):
     """Model, training, data and budget of pretraining."""
 
     model: Architecture
@@ -79,6 +87,15 @@ class Pretrain(Section):
         if not isinstance(training, dict):
             return values
         return {**values, "training": {**dict.fromkeys(BUDGETED), **training}}
+
+    @model_validator(mode="after")
+    def check_short_rows(self) -> Pretrain:
+        short = self.data.short_rows
+        if short is not None and self.model.seq_len % short.tokens:
+            raise ValueError(
+                f"data.short_rows.tokens ({short.tokens}) must divide model.seq_len ({self.model.seq_len}); change one"
+            )
+        return self
 
     @model_validator(mode="after")
     def check_completeness(self) -> Pretrain:
