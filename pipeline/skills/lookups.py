@@ -28,6 +28,7 @@ from pipeline.skills.neighbors import Symbol, is_public
 from pipeline.skills.skill import Example, Material
 
 MAX_QUOTE_CHARS = 300  # a small model learns to copy; code and entries may be this long
+MIN_WORDS = 2  # of a first sentence
 MAX_TITLE_CHARS = 72
 TRIES = 8  # attempts per example: one that can't be made from one symbol is tried with the next
 MAX_MENTIONS = 20  # of a symbol that count: often mentioned ones are asked about more often
@@ -123,7 +124,13 @@ def plant_instruction(result: str, rng: Random) -> str:
 def quote_main(argument: str, passages: Sequence[Shown], title: str) -> str | None:
     """Return the quotation of the first sentence of the passage with this title; None if it has none that can be quoted."""
     shown = next((passage for passage in passages if passage.title == title and passage.text.startswith('"')), None)
-    return quote_piece(argument, shown, list_pieces(shown)[0]) if shown else None
+    piece = list_pieces(shown)[0] if shown else ""
+    return quote_piece(argument, shown, piece) if shown and is_sentence(piece) else None
+
+
+def is_sentence(piece: str) -> bool:
+    """Return whether a piece says something: a name alone and markup (`.. seealso::`) don't."""
+    return len(piece.split()) >= MIN_WORDS and not piece.startswith((".. ", ":"))
 
 
 def quote_piece(argument: str, shown: Shown, piece: str) -> str | None:

@@ -13,14 +13,18 @@ from functools import partial
 from random import Random
 
 from model.grounding.answers import format_abstention, is_abstention, list_answers, parse_passages, parse_quote
-from model.grounding.matching import EXACT, is_about, measure_closeness
+from model.grounding.arguments import MODULES
+from model.grounding.matching import EXACT, measure_closeness
 from model.tokenizer.chat import Message
 from pipeline.skills.lookups import Asked, make_from_symbols, make_turns, quote_main, read_result
 from pipeline.skills.neighbors import Symbol, misspell
 from pipeline.skills.skill import Example, Item, Maker, Material, Skill
-from pipeline.skills.wordings import ask_name, ask_title, shorten_name
+from pipeline.skills.wordings import ask_name, ask_spoken, ask_title, is_method, shorten_name, type_member
 
 TYPO_FRAC = 0.08
+LOWER_FRAC = 0.04  # `dataframe.groupby`
+SPOKEN_FRAC = 0.2  # of the names with two parts: `numpy sum`
+MEMBER_FRAC = 0.1  # of the methods: `df.head`
 PROSE_FRAC = 0.08  # of the quotations: of guides and texts, if there are any
 GIVEN_FRAC = 0.08  # the text comes with the question, no search is needed
 # fmt: off
@@ -38,16 +42,32 @@ def make_quote(symbol: Symbol, material: Material, rng: Random, is_new: bool = F
     if symbol.title not in material.known.symbols:
         return _make_quote_of_text(symbol.title, material, rng, is_new)
     if material.texts and rng.random() < PROSE_FRAC:
-        return _make_quote_of_text(rng.choice(material.texts), material, rng, is_new)
-    name = shorten_name(symbol.title, rng)
-    is_misspelled = rng.random() < TYPO_FRAC
-    asked = ask_name(misspell(name, rng) if is_misspelled else name, rng, is_new=is_new)
+        title = rng.choice(material.texts)
+        return None if " §" in title else _make_quote_of_text(title, material, rng, is_new)
+    asked, name = _ask(symbol.title, rng, is_new)
     result, passages = read_result(material, asked)
-    about = [passage for passage in passages if is_about(passage.title, name)]
-    if not about or (is_misspelled and about[0].title != symbol.title):
+    tail = name.rpartition(".")[2]
+    about = [each for each in passages if measure_closeness(each.title, name) == EXACT] or [
+        each for each in passages[:1] if each.title.rpartition(".")[2] == tail and asked.argument == name
+    ]
+    if not about or (asked.argument != name and about[0].title != symbol.title):
         return None
-    answer = quote_main(asked.argument, passages, about[0].title)
-    return _make_example(asked, result, answer, rng)
+    return _make_example(asked, result, quote_main(asked.argument, passages, about[0].title), rng)
+
+
+def _ask(title: str, rng: Random, is_new: bool) -> tuple[Asked, str]:
+    """Return a question about a name, and the name that is meant: another one than the argument where it has a typo."""
+    chance = rng.random()
+    if chance < SPOKEN_FRAC and title.count(".") == 1 and title.partition(".")[0] in MODULES:
+        return ask_spoken(title, rng, is_new=is_new), title
+    if SPOKEN_FRAC <= chance < SPOKEN_FRAC + MEMBER_FRAC and is_method(title):
+        name = type_member(title, rng)
+        return ask_name(name, rng, is_new=is_new), name
+    name = shorten_name(title, rng)
+    if rng.random() < LOWER_FRAC:
+        name = name.lower()
+    typed = misspell(name, rng) if rng.random() < TYPO_FRAC else name
+    return ask_name(typed, rng, is_new=is_new), name
 
 
 def _make_quote_of_text(title: str, material: Material, rng: Random, is_new: bool) -> Example | None:

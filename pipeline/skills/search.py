@@ -51,6 +51,7 @@ from pipeline.skills.skill import (
 from pipeline.skills.wordings import ask_name, ask_title, shorten_name
 
 WITHHELD_FRAC = 0.25  # of the tasks: the passage that fits is left out of the result
+PACKAGE_FRAC = 0.2  # … in numpy
 MAX_SHARED = 0.5  # of a task's words that a passage which does not answer may have in its first sentence
 MAX_LINES = 2
 # fmt: off
@@ -108,6 +109,8 @@ def make_task_search(symbol: Symbol, material: Material, rng: Random, is_new: bo
     task = extract_task(list_pieces(main)[0], rng) if main and main.text.startswith('"') else None
     if main is None or task is None:
         return None
+    if rng.random() < PACKAGE_FRAC:
+        task = f"{task} {rng.choice(('in', 'with', 'using'))} {symbol.title.partition('.')[0]}"
     question = rng.choice(NEW_WORDS if is_new else WORDS).format(x=task)
     asked = Asked(question, extract_content_words(question))
     _, passages = read_result(material, asked)

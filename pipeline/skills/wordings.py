@@ -58,6 +58,23 @@ TITLE = (  # words that a search in words leaves out
 )
 NEW_TITLE = ("Could you show me {x}?", "Please find {x}.", "What would {x} say?")
 # fmt: on
+VARIABLES = (
+    "df",
+    "arr",
+    "s",
+    "x",
+    "ax",
+    "fig",
+    "model",
+    "tensor",
+    "obj",
+    "p",
+    "lst",
+    "text",
+    "result",
+    "my_list",
+    "session",
+)
 _DISTINCTIVE = re.compile(r"\w*(_|[a-z][A-Z])\w*")
 
 
@@ -78,6 +95,21 @@ def ask_name(name: str, rng: Random, *, is_new: bool = False) -> Asked:
     elif style < 0.2:
         typed = f"{name}()"
     return Asked(rng.choice(NEW_SYMBOL if is_new else SYMBOL).format(x=typed), name)
+
+
+def ask_spoken(title: str, rng: Random, *, is_new: bool = False) -> Asked:
+    """Return a question about `numpy sum`, which means numpy.sum; `title` has two parts."""
+    return Asked(rng.choice(NEW_SYMBOL if is_new else SYMBOL).format(x=title.replace(".", " ")), title)
+
+
+def type_member(title: str, rng: Random) -> str:
+    """Return a method of a class as people type it in code: of a variable, `df.head` for pandas.DataFrame.head."""
+    return f"{rng.choice(VARIABLES)}.{title.rpartition('.')[2]}"
+
+
+def is_method(title: str) -> bool:
+    """Return whether the part before the last is a class, by its capital."""
+    return re.search(r"(?:^|\.)[A-Z]\w*\.[a-z]\w*$", title) is not None
 
 
 def shorten_name(title: str, rng: Random) -> str:

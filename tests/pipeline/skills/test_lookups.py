@@ -17,7 +17,7 @@ from pipeline.skills.neighbors import NameIndex, Symbol, misspell
 from pipeline.skills.refusal import is_refusal
 from pipeline.skills.search import extract_task
 from pipeline.skills.skill import Material
-from pipeline.skills.wordings import NEW_SYMBOL, SYMBOL, ask_name, shorten_name
+from pipeline.skills.wordings import NEW_SYMBOL, SYMBOL, ask_name, is_method, shorten_name, type_member
 
 NAME = st.from_regex(r"[a-z_]{1,8}(\.[a-z_]{1,8}){0,3}", fullmatch=True)
 
@@ -114,6 +114,20 @@ def test_the_right_answer_is_the_piece_that_was_asked_for(query: str, result: st
 @pytest.mark.parametrize("facet", ["examples", "notes", "key"])
 def test_a_missing_part_is_not_answered(facet: str) -> None:
     assert answer_query(f"a.norm: {facet}", parse_passages(MAIN)) == format_abstention(f"a.norm: {facet}")
+
+
+@pytest.mark.parametrize("sentence", ["``a.norm``", ".. seealso:: this"])
+def test_markup_is_no_answer(sentence: str) -> None:
+    assert answer_query("a.norm", parse_passages(f'[a.norm] "{sentence}" — norm(x)')) is None
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [("pandas.DataFrame.head", True), ("str.split", False), ("numpy.linalg.norm", False), ("a.B", False)],
+)
+def test_methods_are_told_by_the_capital_of_their_class(title: str, expected: bool) -> None:
+    assert is_method(title) is expected
+    assert type_member(title, Random(1)).endswith("." + title.rpartition(".")[2])
 
 
 def test_no_rule_answers_for_a_name_of_another_package() -> None:
