@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.frame.settings import Count, Section
+from pipeline.frame.settings import Count, ParamsSection
 
 
-class PythonDocs(Section):
+class PythonDocs(ParamsSection):
     """The documentation of the Python environment that runs the pipeline; `stdlib` names the standard library."""
 
     kind: Literal["python_docs"]
@@ -23,7 +23,7 @@ WindowBytes = Annotated[int, Field(ge=1 << 10, le=1 << 31)]
 SourceName = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 
 
-class TextSettings(Section):
+class TextSettings(ParamsSection):
     """Settings for reading text files, shared by local and fetched sources."""
 
     license: str = "unknown"  # SPDX, for files that declare none
@@ -48,7 +48,7 @@ class Text(TextSettings):
     format: FileFormat = ""  # such as jsonl.gz: read every file as if its name ended so
 
 
-class HttpFile(Section):
+class HttpFile(ParamsSection):
     """One URL. With a `sha256` the file is verified, and never requested again once it is in the cache."""
 
     url: Annotated[str, Field(pattern=r"^https?://[^/\s]+\S*$")]
@@ -79,7 +79,7 @@ class HuggingFace(TextSettings):
     format: SourceFormat = "text"
 
 
-class Wikipedia(Section):
+class Wikipedia(ParamsSection):
     """Dumps of a MediaWiki wiki (`pages-articles`): files, folders, globs or fsspec URLs of .xml, also compressed."""
 
     kind: Literal["wikipedia"]
@@ -90,7 +90,7 @@ class Wikipedia(Section):
     max_window_bytes: WindowBytes = 1 << 27  # memory that .zst may take
 
 
-class Warc(Section):
+class Warc(ParamsSection):
     """Web archives: files, folders, globs or fsspec URLs of WARC and WET, also compressed."""
 
     kind: Literal["warc"]
@@ -100,7 +100,7 @@ class Warc(Section):
     max_member_bytes: Count = 16_000_000  # of one page, compressed and decompressed; a longer one becomes a reject
 
 
-class Download(Section):
+class Download(ParamsSection):
     """The settings of the stage."""
 
     sources: Annotated[

@@ -31,6 +31,13 @@ SKIPPED_FOLDERS = {
     *("site-packages", "dist-packages"),  # other distributions
     *("_vendor", "_vendored", "vendor", "vendored", "externals", "_external"),  # other projects under other licenses
 }
+GUIDE_SUFFIXES = (".rst", ".md")
+NO_GUIDES = re.compile(  # texts that are no prose about the package, or state another license
+    r"(LICEN[CS]E|COPYING|NOTICE|AUTHORS|CREDITS|CONTRIBUTORS|CHANGES|CHANGELOG|HISTORY|NEWS|TODO|THIRD|SECURITY|CODE_OF|"
+    r"AGENTS|CLAUDE|SKILL)",
+    re.IGNORECASE,
+)
+NO_GUIDE_FOLDERS = ("templates", "ai_commands", "assets")  # texts to fill in, and for agents
 SKIPPED_PREFIXES = ("test_", "_test", "_sysconfigdata")
 SKIPPED_SUFFIXES = ("_test", "_pb2", "_pb2_grpc")
 
@@ -117,6 +124,7 @@ class Package:
     version: str
     license: str
     files: tuple[SourceFile, ...]
+    guides: tuple[SourceFile, ...] = ()  # pages of prose
     has_builtins: bool = False  # the running interpreter's standard library: compiled modules belong to it
 
 
@@ -128,9 +136,10 @@ def find_standard_library(root: Path | None = None) -> Package:
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name not in SKIPPED_FOLDERS]  # site-packages may hold 100,000 files
         inside = Path(folder).relative_to(root)
-        names += [(inside / name).as_posix() for name in files if name.endswith(".py")]
-    files = _select_files(root, sorted(names))
-    return Package(STDLIB, platform.python_version(), STDLIB_LICENSE, files, has_builtins)
+        names += [(inside / name).as_posix() for name in files if name.endswith((".py", *GUIDE_SUFFIXES))]
+    files = _select_files(root, sorted(name for name in names if name.endswith(".py")))
+    guides = select_guides(root, sorted(names))
+    return Package(STDLIB, platform.python_version(), STDLIB_LICENSE, files, guides, has_builtins)
 
 
 def find_distribution(name: str, setting: str, search_path: Sequence[str] | None = None) -> Package:
@@ -144,8 +153,8 @@ def find_distribution(name: str, setting: str, search_path: Sequence[str] | None
             "add it to the requirements and install them, or remove it from download.sources",
         )
     root = Path(str(distribution.locate_file("")))
-    names = _read_record(distribution)
-    texts = [(root / name).read_text(encoding="utf-8", errors="replace") for name in names if LICENSE_FILE.search(name)]
+    names = _read_record(distribution, setting)
+    texts = [_read_license(root / name) for name in names if LICENSE_FILE.search(name)]
     files = _select_files(root, [name for name in names if name.endswith((".py", ".pyi"))])
     if not files:
         raise UserError(
@@ -153,13 +162,28 @@ def find_distribution(name: str, setting: str, search_path: Sequence[str] | None
             f"{name} {distribution.version}",
             "install it from a wheel (not in editable mode), or remove it from download.sources",
         )
-    return Package(name, distribution.version, resolve_license(distribution.metadata.json, texts), files)
+    license_ = resolve_license(distribution.metadata.json, texts)
+    return Package(name, distribution.version, license_, files, select_guides(root, names))
 
 
-def _read_record(distribution: metadata.Distribution) -> list[str]:
+def _read_record(distribution: metadata.Distribution, setting: str) -> list[str]:
     """Return the installed files, sorted. RECORD is parsed here because the library makes a slow path object of each line."""
-    lines = (distribution.read_text("RECORD") or "").splitlines()
-    return sorted({row[0] for row in csv.reader(lines) if row} or {str(file) for file in distribution.files or []})
+    try:
+        lines = (distribution.read_text("RECORD") or "").splitlines()
+        return sorted({row[0] for row in csv.reader(lines) if row} or {str(file) for file in distribution.files or []})
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"{setting}: the package's RECORD can't be read",
+            f"{distribution.name} {distribution.version}: {error}",
+            "install the package again",
+        ) from error
+
+
+def _read_license(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError):
+        return ""  # on record but not on disk: nothing is known from it
 
 
 def _select_files(root: Path, names: Sequence[str]) -> tuple[SourceFile, ...]:
@@ -169,10 +193,25 @@ def _select_files(root: Path, names: Sequence[str]) -> tuple[SourceFile, ...]:
     return tuple(SourceFile(str(root / name), name, _get_size(root / name)) for name in kept)
 
 
+def select_guides(root: Path, names: Sequence[str]) -> tuple[SourceFile, ...]:
+    """Return the pages of prose among the files."""
+    kept = [name for name in names if name.endswith(GUIDE_SUFFIXES) and _is_guide(name)]
+    return tuple(SourceFile(str(root / name), name, _get_size(root / name)) for name in kept)
+
+
+def _is_guide(relative: str) -> bool:
+    *folders, last = relative.split("/")
+    is_inside = bool(folders) and all(folder.replace("-", "_").isidentifier() for folder in folders)
+    is_skipped = any(
+        folder in SKIPPED_FOLDERS or folder in NO_GUIDE_FOLDERS or folder.startswith("_") for folder in folders
+    )
+    return is_inside and not is_skipped and not NO_GUIDES.match(last)
+
+
 def _get_size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:
+    except (OSError, ValueError):
         return 0  # on record but not on disk: becomes a reject when it is read
 
 

@@ -1,7 +1,8 @@
 """Read the source `python_docs`: the documentation of the Python environment that runs the pipeline.
 
 In: names of installed distributions, `stdlib` for the standard library. Out: one document per documented module, class,
-function and method, plus the language topics of `pydoc_data`. Files are parsed with `ast` in parallel and never imported.
+function and method, plus the language topics of `pydoc_data` and the pages that packages ship as text. Files are parsed with `ast`
+in parallel and never imported; only the standard library's compiled modules are, in a child process (builtin_docs.py).
 Time: O(n) in the size of the sources (15 MB/s per core). Memory: the documents of one distribution, and 40× the largest file per
 worker.
 """
@@ -25,6 +26,7 @@ from pipeline.download.python.distributions import (
     find_standard_library,
 )
 from pipeline.download.python.docstrings import Exports, Parsed, Symbol, UnreadableError
+from pipeline.download.python.guides import read_guides
 from pipeline.download.python.inherited_names import BUILTINS, InheritedNames, ModuleSource
 from pipeline.download.python.public_names import Module, PublicNames
 from pipeline.download.python.static_text import evaluate_value
@@ -110,8 +112,8 @@ def _parse(file: SourceFile) -> FileResult:
         return FileResult(file, module, docstrings.parse_file(data, module, _is_package(file)), ("", ""))
     except UnreadableError as error:
         return FileResult(file, module, None, (error.reason, error.detail))
-    except OSError as error:
-        return FileResult(file, module, None, ("unreadable", error.strerror or type(error).__name__))
+    except (OSError, ValueError) as error:
+        return FileResult(file, module, None, ("unreadable", getattr(error, "strerror", "") or str(error)))
 
 
 def _parse_topics(data: bytes) -> list[Symbol]:
@@ -150,6 +152,11 @@ def _make_batches(package: Package, results: Sequence[FileResult]) -> Iterator[D
             docs.append(document)
         else:
             rejects.append(document)
+    for page in read_guides(package):
+        if isinstance(page, Document):
+            docs.append(page)
+        else:
+            rejects.append(page)
     undocumented = sum(parsed.undocumented for _, _, parsed in read)
     origin = {"package": package.name, "version": package.version}
     yield DocumentBatch([], rejects, {"undocumented_symbols": undocumented}, 0, [origin])

@@ -26,9 +26,9 @@ from pipeline.download.readers.document import (
     read_parts,
 )
 from pipeline.frame.errors import UserError
-from pipeline.frame.settings import Section
+from pipeline.frame.settings import ParamsSection
 
-FORMATS: dict[str, tuple[type[Section], Callable[[Any, str], Reading]]] = {
+FORMATS: dict[str, tuple[type[ParamsSection], Callable[[Any, str], Reading]]] = {
     "text": (Text, text.open_source),
     "warc": (Warc, warc.open_source),
     "wikipedia": (Wikipedia, wikipedia.open_source),
@@ -62,13 +62,13 @@ def open_local(params: Http | HuggingFace, setting: str, files: Sequence[Local])
     return Reading(sum(part.n_bytes for part in parts), read_parts(parts, check), parts, check, has_workers)
 
 
-def _open_whole(settings: Section, file: Local, reading: Reading) -> Opened:
+def _open_whole(settings: ParamsSection, file: Local, reading: Reading) -> Opened:
     """Open a file that its reader does not split into parts, under a key of its hash."""
     content = {"settings": settings.model_dump(exclude={"path"}), "origin": file.origin}
     return Opened(dump_canonical_json(content), reading.batches)
 
 
-def _make_settings(params: Http | HuggingFace, setting: str, section: type[Section], path: Path) -> Section:
+def _make_settings(params: Http | HuggingFace, setting: str, section: type[ParamsSection], path: Path) -> ParamsSection:
     """Return the settings of the format's reader. Raise `UserError` for a setting that it does not have."""
     given = {name: getattr(params, name) for name in TextSettings.model_fields if name in params.model_fields_set}
     unsupported = sorted(given.keys() - section.model_fields.keys())

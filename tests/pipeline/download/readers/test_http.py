@@ -23,7 +23,7 @@ from pipeline.download.readers.fetch import RetryPolicy
 from pipeline.download.sources import open_source
 from pipeline.frame.errors import ParamError, UserError
 from pipeline.frame.metrics import Metrics
-from pipeline.frame.settings import Section
+from pipeline.frame.settings import ParamsSection
 from pipeline.params import check_params
 from pipeline.storage.tables import read_docs, read_table
 from tests.conftest import ROOT, read_yaml
@@ -232,7 +232,7 @@ def test_a_format_without_parts_resumes_with_the_remaining_files(
 def test_a_setting_that_the_format_does_not_support_is_refused(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Plain(Section):
+    class Plain(ParamsSection):
         kind: str
         name: str
         path: str
