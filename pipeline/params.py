@@ -7,9 +7,10 @@ from pathlib import Path
 from pipeline.conversations.params import Conversations
 from pipeline.dedupe.params import Dedupe
 from pipeline.download.params import Download
+from pipeline.embed.params import Embed
 from pipeline.evaluate.params import Evaluate
 from pipeline.filter.params import Filter
-from pipeline.frame.settings import Section, check_section, read_yaml
+from pipeline.frame.settings import ParamsSection, check_section, read_yaml
 from pipeline.index.params import Index
 from pipeline.pretrain.params import Pretrain
 from pipeline.registry.params import Registry
@@ -27,13 +28,14 @@ RENAMED = {  # old dotted name → new one
 }
 
 
-class Params(Section):
+class Params(ParamsSection):
     """Hold all of params.yaml. Its fields except `registry` are the stages, in the order of the graph."""
 
     download: Download
     dedupe: Dedupe
     filter: Filter
     index: Index
+    embed: Embed
     train_tokenizer: TrainTokenizer
     shard: Shard
     conversations: Conversations

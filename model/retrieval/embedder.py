@@ -72,8 +72,12 @@ class Embedder:
 
     def embed_words(self, words: WordIds) -> Vectors:
         """Return one row per text that is split already."""
-        out = np.zeros((len(words.offsets) - 1, self.width), np.float32)
-        _embed(self.find_rows(words.words)[words.ids], words.offsets, self.vectors, out)
+        return self.embed_rows(self.find_rows(words.words)[words.ids], words.offsets[:-1], words.offsets[1:])
+
+    def embed_rows(self, rows: Rows, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Vectors:
+        """Return one row per text, whose words are the rows from start to end; those below 0 are unknown."""
+        out = np.zeros((len(starts), self.width), np.float32)
+        _embed(rows, starts, ends, self.vectors, out)
         return out
 
     def find_rows(self, words: Sequence[str]) -> Rows:
@@ -82,11 +86,11 @@ class Embedder:
 
 
 @jit
-def _embed(rows: Any, offsets: Any, vectors: Any, out: Any) -> Any:  # pragma: no cover (compiled)
+def _embed(rows: Any, starts: Any, ends: Any, vectors: Any, out: Any) -> Any:  # pragma: no cover (compiled)
     """Add up the vectors of each text's words in ascending order of rows, then scale to unit length."""
     width = vectors.shape[1]
-    for text in range(len(offsets) - 1):
-        ordered = np.sort(rows[offsets[text] : offsets[text + 1]])
+    for text in range(len(starts)):
+        ordered = np.sort(rows[starts[text] : ends[text]])
         at = 0
         while at < len(ordered):
             end = at + 1

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from model.retrieval.bm25 import compute_idf
 from model.retrieval.embedder import Embedder
-from model.retrieval.fusion import NO_RANK, OFFSET, Candidates
+from model.retrieval.fusion import NO_RANK, OFFSET, SearchCandidates
 from model.retrieval.reranking.unit_words import PARTS, STOP, UnitWords, encode_words
 from model.retrieval.word_stems import split_content_words
 
@@ -78,7 +78,7 @@ class QueryWords(NamedTuple):
     packages: frozenset[str]
 
 
-def read_query(candidates: Candidates, embedder: Embedder, packages: frozenset[str]) -> QueryWords:
+def read_query(candidates: SearchCandidates, embedder: Embedder, packages: frozenset[str]) -> QueryWords:
     """Return the words of query and question."""
     words = list(dict.fromkeys(split_content_words(f"{candidates.query} {candidates.question}")))[:MAX_QUERY_WORDS]
     codes = encode_words(words, embedder)
@@ -90,7 +90,11 @@ def read_query(candidates: Candidates, embedder: Embedder, packages: frozenset[s
 
 
 def measure_candidates(
-    candidates: Candidates, units: UnitWords, rows: NDArray[np.int64], embedder: Embedder, packages: frozenset[str]
+    candidates: SearchCandidates,
+    units: UnitWords,
+    rows: NDArray[np.int64],
+    embedder: Embedder,
+    packages: frozenset[str],
 ) -> Floats:
     """Return the features of each candidate; candidate i is unit `rows[i]` of `units`."""
     query = read_query(candidates, embedder, packages)
@@ -118,7 +122,7 @@ def measure_candidates(
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def _measure_priors(candidates: Candidates, query: QueryWords) -> list[NDArray[Any]]:
+def _measure_priors(candidates: SearchCandidates, query: QueryWords) -> list[NDArray[Any]]:
     """Return the columns that depend on the title and the kind alone, and on the names in the query."""
     sections = candidates.segment.sections
     lines: list[Sequence[float]] = []

@@ -1,4 +1,4 @@
-"""Cut a unit's text into the parts that embedder and reranker tell apart: title, first sentence, rest.
+"""Cut a unit's text into the parts that embedder and reranker tell apart: title, first sentence, rest, facets.
 
 In: the units of a segment. Out: texts by unit. The head line of a symbol's section (name and signature) is in no part: the title
 has its words. Time: O(characters), 2 CPU-s for 40 MB.
@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from model.retrieval.cutting.sentences import extract_paragraphs, split_sentences
-from model.retrieval.segment import Segment, UnitTexts
+from model.retrieval.segment import Segment
+from model.retrieval.segment_parts import UnitTexts
 
 MAX_FIRST_CHARS = 1_500  # of a unit's text, in which the first sentence begins and ends
 
@@ -21,18 +22,11 @@ class UnitParts(NamedTuple):
     titles: list[str]
     firsts: list[str]
     rests: list[str]
+    facets: list[str]
 
     def join(self) -> list[str]:
         """Return the whole searchable text of each unit."""
         return ["\n".join(part) for part in zip(*self, strict=True)]
-
-    def drop_firsts(self) -> UnitParts:
-        """Return the parts as they are without their first sentences: the next sentence takes the place of each."""
-        nexts = [
-            split_first_sentence(rest) if first else ("", rest)
-            for first, rest in zip(self.firsts, self.rests, strict=True)
-        ]
-        return UnitParts(self.titles, [first for first, _ in nexts], [rest for _, rest in nexts])
 
 
 def cut_units(segment: Segment, rows: Iterable[int] | None = None) -> UnitParts:
@@ -57,11 +51,11 @@ def cut_units(segment: Segment, rows: Iterable[int] | None = None) -> UnitParts:
 def cut_unit_texts(texts: UnitTexts, names: Sequence[str]) -> UnitParts:
     """Return the parts of units from their texts. `names`: titles without the headings above them."""
     firsts, rests = [], []
-    for name, main, facets in zip(names, texts.mains, texts.facets, strict=True):
+    for name, main in zip(names, texts.mains, strict=True):
         first, rest = split_first_sentence(strip_head(main, name))
         firsts.append(first)
-        rests.append(f"{rest}\n{facets}" if facets else rest)
-    return UnitParts(texts.titles, firsts, rests)
+        rests.append(rest)
+    return UnitParts(texts.titles, firsts, rests, texts.facets)
 
 
 def strip_head(text: str, title: str) -> str:

@@ -2,7 +2,8 @@
 
 In: units' texts. Out: numbers by part: the title, its last name (`norm` of `numpy.linalg.norm`), the first sentence, and the
 beginning of the rest; each word once, without stop words. A word that the embedder knows is its row there; another one is a
-negative number from its hash, which can be equal to another word's but has no vector. Memory: 300 bytes a unit, mapped. Time: O(characters).
+negative number from its hash, which can be equal to another word's but has no vector. Memory: 300 bytes a unit, mapped. Time:
+O(characters).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from model.retrieval.word_stems import STOP_STEMS, WordIds, split_texts
 FILE = "units.arrow"
 PARTS = ("titles", "tails", "firsts", "rests")
 MAX_WORDS = {"titles": 16, "tails": 8, "firsts": 24, "rests": 48}  # of a unit; later ones say less about it
+SPLIT = ("tail", "title", "first", "rest", "facets")
 STOP = np.iinfo(np.int32).min
 Codes = NDArray[np.int32]
 Offsets = NDArray[np.int64]
@@ -63,21 +65,41 @@ class UnitWords(NamedTuple):
             raise ValueError(describe_foreign(folder / FILE, "arrays that do not belong together"))
         return words
 
-    def __len__(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return len(self.titles.offsets) - 1
+
+class SplitUnits(NamedTuple):
+    """The words of all units in the order of their parts: last name, title, first sentence, rest, facets."""
+
+    split: WordIds
+
+    def span(self, first: str, last: str) -> tuple[Offsets, Offsets]:
+        """Return where the words of each unit from one part to another begin and end."""
+        low, high, n = SPLIT.index(first), SPLIT.index(last) + 1, len(SPLIT)
+        return self.split.offsets[low:-1:n], self.split.offsets[high::n]
 
 
-def describe_units(parts: UnitParts, embedder: Embedder) -> UnitWords:
+def split_units(parts: UnitParts) -> SplitUnits:
     """Return the words of units."""
     tails = [title.rpartition(".")[2] or title for title in parts.titles]
-    texts = {"titles": parts.titles, "tails": tails, "firsts": parts.firsts, "rests": parts.rests}
-    return UnitWords(*(number_words(split_texts(texts[name]), embedder, MAX_WORDS[name]) for name in PARTS))
+    return SplitUnits(split_texts(text for unit in zip(tails, *parts, strict=True) for text in unit))
 
 
-def number_words(words: WordIds, embedder: Embedder, limit: int) -> PartWords:
-    """Return the first `limit` distinct words of each text as numbers, without stop words."""
-    codes = encode_words(words.words, embedder)
-    kept, lengths = _keep_first(codes[words.ids] if len(words.ids) else np.zeros(0, np.int32), words.offsets, limit)
+def describe_units(units: SplitUnits, embedder: Embedder) -> UnitWords:
+    """Return the words of units by part as numbers."""
+    codes = (
+        encode_words(units.split.words, embedder)[units.split.ids] if len(units.split.ids) else np.zeros(0, np.int32)
+    )
+    spans = {
+        "titles": ("title", "title"),
+        "tails": ("tail", "tail"),
+        "firsts": ("first", "first"),
+        "rests": ("rest", "facets"),
+    }
+    return UnitWords(*(keep_first(codes, *units.span(*spans[name]), MAX_WORDS[name]) for name in PARTS))
+
+
+def keep_first(codes: Codes, starts: Offsets, ends: Offsets, limit: int) -> PartWords:
+    """Return the first `limit` distinct words of each text, without stop words."""
+    kept, lengths = _keep_first(codes, starts, ends, limit)
     return PartWords(kept, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
@@ -98,15 +120,15 @@ def _hash_word(word: str) -> int:
 
 
 @jit
-def _keep_first(codes: Any, offsets: Any, limit: Any) -> Any:  # pragma: no cover (compiled)
+def _keep_first(codes: Any, starts: Any, ends: Any, limit: Any) -> Any:  # pragma: no cover (compiled)
     """Return the first distinct codes of each text and their number."""
-    n = len(offsets) - 1
-    kept = np.empty(min(len(codes), n * limit), np.int32)
+    n = len(starts)
+    kept = np.empty(n * limit, np.int32)
     lengths = np.zeros(n, np.int64)
     at = 0
     for text in range(n):
         start = at
-        for i in range(offsets[text], offsets[text + 1]):
+        for i in range(starts[text], ends[text]):
             if at - start == limit:
                 break
             if codes[i] == STOP:
