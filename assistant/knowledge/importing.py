@@ -30,7 +30,7 @@ from assistant.knowledge.parsers.choose_parser import parse_bytes, read_source_t
 from assistant.knowledge.parsers.layout import ParseError
 from assistant.knowledge.pipeline_door import MatchTakedown
 from assistant.knowledge.place_blocks import cut_blocks, lay_out
-from model.retrieval.cutting.documents import SourceText
+from model.retrieval.cutting.source_texts import SourceText
 
 BATCH_CHARS = 8_000_000
 BATCH_DOCUMENTS = 10_000

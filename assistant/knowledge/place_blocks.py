@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from assistant.knowledge.parsers.layout import Block
-from model.retrieval.cutting.documents import SourceText, cut_document
+from model.retrieval.cutting.source_texts import SourceText, cut_document
 from model.retrieval.cutting.headings import Mark
 from model.retrieval.sections import Section
 
