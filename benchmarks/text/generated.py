@@ -36,7 +36,8 @@ def make_random_texts(rng: random.Random, n_docs: int, n_words: int) -> list[str
 
 def make_docs_table(texts: list[str], prefix: str = "") -> pa.Table:
     """Return the texts as rows of a document table with ascending ids; the other columns are empty."""
-    columns = {name: pa.repeat("", len(texts)) for name in DOCS.names}
+    n = len(texts)
+    columns = {each.name: pa.repeat("", n) if each.type == pa.string() else pa.nulls(n, each.type) for each in DOCS}
     return pa.table({**columns, "id": [f"{prefix}{row:08d}" for row in range(len(texts))], "text": texts}, DOCS)
 
 
