@@ -64,6 +64,7 @@ def test_overlap_equals_the_naive_implementation(items: list[str], texts: list[s
 
 @pytest.mark.slow
 @given(ITEMS, ITEMS, st.data())
+@settings(max_examples=25)
 def test_leaks_survive_a_round_trip_through_a_table(items: list[str], texts: list[str], data: st.DataObject) -> None:
     sets = data.draw(st.lists(st.integers(0, 2), min_size=len(items), max_size=len(items)))
     leaks = build_test_leaks(items, sorted(sets))

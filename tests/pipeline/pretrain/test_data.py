@@ -25,7 +25,7 @@ from pipeline.pretrain import stage as pretrain
 from pipeline.pretrain.data import DataPlan, match_sources, plan_data, read_documents
 from pipeline.pretrain.params import Data
 from pipeline.storage.tables import read_table
-from tests.conftest import ROOT, read_yaml, stage_commands
+from tests.conftest import ROOT, read_yaml, run_command, stage_commands
 
 TOOLKIT, SKETCH, SPEC = (f"python_docs/{name}" for name in ("prompt_toolkit", "datasketch", "fsspec"))
 MIXTURE = {TOOLKIT: 0.5, "python_docs/": 0.2, SKETCH: 0.3}
@@ -206,20 +206,17 @@ def test_damaged_shard_is_reported_before_training_on_it(finished_workspace: Pat
 
 
 @pytest.mark.slow
-def test_sigkill_with_a_mixture_changes_nothing(finished_workspace: Path, tmp_path: Path) -> None:
+def test_sigkill_with_a_mixture_changes_nothing(
+    finished_workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Packed, masked and mixed: a real process that is killed during training and restarted, compared with an undisturbed one."""
     values = read_yaml(finished_workspace / "params.yaml")
     values["pretrain"]["data"] = {"packing": "best_fit", "mask_documents": True, "mixture": MIXTURE}
     values["pretrain"]["training"] |= {"total_steps": 24, "eval_every": 12}
     argv, digests = stage_commands()["pretrain"], []
     command = [sys.executable, "-m", "pipeline", *argv]
-    env = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "MINIGPT_COMPILE": "0",
-        "MINIGPT_CHECKPOINT_SECONDS": "0.2",
-        "MINIGPT_PROCESSES": "1",
-    }
+    settings = {"MINIGPT_COMPILE": "0", "MINIGPT_CHECKPOINT_SECONDS": "0.2"}
+    env = {**os.environ, **settings, "PYTHONPATH": str(ROOT), "MINIGPT_PROCESSES": "1"}
     for name in ("killed", "whole"):
         folder = tmp_path / name
         (folder / "data").mkdir(parents=True)
@@ -234,10 +231,10 @@ def test_sigkill_with_a_mixture_changes_nothing(finished_workspace: Path, tmp_pa
                 child.kill()
             assert not (folder / "data/pretrain").exists()
             assert any(folder.glob("scratch/pretrain/*/verified.jsonl"))
-        completed = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
-        assert completed.returncode == 0, completed.stderr
-        assert ("continuing after step" in completed.stdout) == (name == "killed")
-        assert f"{SKETCH}" in completed.stdout
+        assert run_command(folder, argv, **settings) == 0
+        printed = capsys.readouterr().out
+        assert ("continuing after step" in printed) == (name == "killed")
+        assert f"{SKETCH}" in printed
         outputs = [folder / "data/pretrain" / file for file in ("model.safetensors", "history.jsonl")]
         digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs])
         metrics = json.loads((folder / "data/metrics/pretrain.json").read_text())

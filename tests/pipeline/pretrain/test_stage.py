@@ -16,7 +16,7 @@ from model.network.folder import load_model
 from pipeline.frame.errors import UserError
 from pipeline.params import load_params
 from pipeline.pretrain.stage import run
-from tests.conftest import ROOT, stage_commands
+from tests.conftest import ROOT, run_command, stage_commands
 
 
 def test_loss_falls_and_the_model_folder_is_complete(finished_workspace: Path) -> None:
@@ -58,23 +58,20 @@ def test_shards_of_another_tokenizer_are_rejected(finished_workspace: Path, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["pretrain", "sft"])
-def test_sigkill_and_restart_give_the_same_weights(stage: str, finished_workspace: Path, tmp_path: Path) -> None:
-    """A real process is killed twice during training; scratch/ is beside the data of the workspace."""
+@pytest.mark.parametrize(("stage", "n_kills"), [("pretrain", 2), ("sft", 1)])
+def test_sigkill_and_restart_give_the_same_weights(
+    stage: str, n_kills: int, finished_workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A real process is killed during training, once or twice; scratch/ is beside the data of the workspace."""
     (tmp_path / "data").symlink_to(finished_workspace / "data")
     (tmp_path / "params.yaml").write_bytes((finished_workspace / "params.yaml").read_bytes())
     argv = stage_commands()[stage]
     out = tmp_path / "out" / stage
     argv[argv.index("--out") + 1], argv[argv.index("--metrics") + 1] = str(out), str(tmp_path / "out" / "metrics.json")
-    env = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "MINIGPT_COMPILE": "0",
-        "MINIGPT_CHECKPOINT_SECONDS": "0.2",
-        "MINIGPT_PROCESSES": "1",
-    }
+    settings = {"MINIGPT_COMPILE": "0", "MINIGPT_CHECKPOINT_SECONDS": "0.2"}
+    env = {**os.environ, **settings, "PYTHONPATH": str(ROOT), "MINIGPT_PROCESSES": "1"}
     command = [sys.executable, "-m", "pipeline", *argv]
-    for n_checkpoints in (1, 2):
+    for n_checkpoints in range(1, n_kills + 1):
         with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL) as child:
             names_seen: set[str] = set()
             while len(names_seen) < n_checkpoints and child.poll() is None:
@@ -82,9 +79,8 @@ def test_sigkill_and_restart_give_the_same_weights(stage: str, finished_workspac
                 time.sleep(0.02)
             child.kill()
         assert not out.exists()
-    completed = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert completed.returncode == 0, completed.stderr
-    assert "continuing after step" in completed.stdout
+    assert run_command(tmp_path, argv, **settings) == 0
+    assert "continuing after step" in capsys.readouterr().out
     names = ["model.safetensors", "history.jsonl"]
     digests = [
         [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
