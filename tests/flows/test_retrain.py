@@ -2,52 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
-import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 import uuid
 from pathlib import Path
-from typing import IO
 
 import psutil
 import pytest
 
 from flows.processes.child import Finished
-from flows.processes.credentials import read_key
-from flows.processes.server import find_free_port
 from flows.processes.workspace import WorkspaceBusyError, hold
 from flows.steps.sequence import extract_error
-from tests.conftest import build_once
 from tests.fake_repo import FakeRepo
+from tests.flows.conftest import list_processes
 
 pytestmark = pytest.mark.slow
 RETRAIN = ("flows", "retrain")
 STAGES_ONLY = (*RETRAIN, "--no-register")
 
 
-@pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create Prefect's empty database once per session, because that takes eight seconds of processor time; return its path."""
-
-    def migrate(home: Path) -> None:
-        command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
-        subprocess.run(command, env={**os.environ, "PREFECT_HOME": str(home)}, check=True, capture_output=True)
-
-    return build_once(tmp_path_factory, "prefect", migrate) / "prefect.db"
-
-
 @pytest.fixture
-def repo(tmp_path: Path, history: Path) -> FakeRepo:
+def repo(tmp_path: Path, prefect_history: Path) -> FakeRepo:
     repo = FakeRepo(tmp_path)
     (tmp_path / "var/prefect").mkdir()
-    shutil.copy(history, tmp_path / "var/prefect")
+    shutil.copy(prefect_history, tmp_path / "var/prefect")
     return repo
 
 
@@ -56,15 +37,6 @@ def read_states(repo: FakeRepo, table: str = "task_run") -> list[tuple[str, str]
     with sqlite3.connect(repo.root / "var/prefect/prefect.db") as base:
         name = "name" if table == "task_run" else "'retrain'"
         return base.execute(f"select {name}, state_name from {table} order by created").fetchall()
-
-
-def list_processes(root: Path) -> list[str]:
-    """Return the command lines of all processes that run in that folder."""
-    return [
-        " ".join(process.info["cmdline"] or [])
-        for process in psutil.process_iter(["cmdline", "cwd", "status"])
-        if (process.info["cwd"] or "").startswith(str(root)) and process.info["status"] != psutil.STATUS_ZOMBIE
-    ]
 
 
 def wait_for(path: Path) -> None:
@@ -107,47 +79,7 @@ def test_a_first_run_a_second_and_a_worse_model(repo: FakeRepo) -> None:
     assert [state for _, state in read_states(repo, "flow_run")] == ["Completed", "Completed", "Refused"]
     assert read_artifact_keys(repo) >= {"retrain", "report"}
     assert list_edges(repo) >= {("sft", "evaluate"), ("evaluate", "publish"), ("publish", "gate"), ("gate", "promote")}
-    check_serving(repo)
     assert not list_processes(repo.root)
-
-
-def check_serving(repo: FakeRepo) -> None:
-    """The champion answers whoever has the key, and nobody else."""
-    port = find_free_port()
-    with repo.start("flows", "serve", "--port", str(port)) as running:
-        assert running.stdout is not None
-        try:
-            lines = read_until(running.stdout, "  curl ")
-            key = read_key(repo.root, "serve")
-            assert f"Authorization: Bearer {key}" in lines[-1]
-            assert invoke(port, f"Bearer {key}") == (200, True)
-            assert invoke(port, "") == (401, False)
-        finally:
-            running.send_signal(signal.SIGINT)
-            running.stdout.read()
-    assert running.returncode == 0
-    assert not (repo.root / "mlflow.db").exists()
-
-
-def read_until(stream: IO[str], start: str) -> list[str]:
-    """Return the lines of a stream up to the first that begins so, or to its end."""
-    lines: list[str] = []
-    for line in stream:
-        lines.append(line)
-        if line.startswith(start):
-            break
-    return lines
-
-
-def invoke(port: int, authorization: str) -> tuple[int, bool]:
-    """Ask the model; return the status, and whether the answer is the model's."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    headers = {"Content-Type": "application/json", "Authorization": authorization}
-    body = json.dumps({"input": [{"role": "user", "content": "hi"}]})
-    with contextlib.closing(connection):
-        connection.request("POST", "/invocations", body, headers)
-        answer = connection.getresponse()
-        return answer.status, b"hello" in answer.read()
 
 
 def list_edges(repo: FakeRepo) -> set[tuple[str, str]]:
@@ -199,32 +131,6 @@ def test_a_busy_lock_is_retried(repo: FakeRepo) -> None:
     assert (running.returncode, manual.returncode) == (0, 0), lines
     assert any("trying again" in line for line in lines)
     assert read_states(repo)[0] == ("sft", "Cached")
-
-
-def test_the_ui_serves_both_pages_and_the_flow_uses_its_server(repo: FakeRepo) -> None:
-    with repo.start("flows", "ui") as ui:
-        assert ui.stdout is not None
-        lines: list[str] = []
-        for line in ui.stdout:
-            lines.append(line)
-            if line.startswith("Ctrl-C"):
-                break
-        urls = [line.split()[-1] for line in lines if "http://" in line]
-        assert len(urls) == 2, lines
-        assert "running already" in repo.run("flows", "ui")
-        repo.knobs(error=True)
-        check_error(repo.run(*STAGES_ONLY, code=1))  # through that server: the stage's own error
-        ui.send_signal(signal.SIGINT)
-        assert "stopping both" in ui.stdout.read()
-    assert ui.returncode == 0
-    assert not list_processes(repo.root)
-    assert not (repo.root / "var/prefect/server.json").exists()
-
-
-def check_error(output: str) -> None:
-    assert "error: sft failed: sft.training.seed: too lucky\n  found: 13\n  to do: take another one\n" in output
-    assert "Traceback" not in output
-    assert "exited with" not in output
 
 
 def test_the_error_is_the_stages_and_not_that_of_dvc() -> None:

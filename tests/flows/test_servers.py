@@ -30,6 +30,7 @@ from flows.processes.server import find_free_port, is_healthy
 from tests.browser import Tab, find_chromium, start_browser
 from tests.conftest import ROOT
 from tests.fake_repo import FakeRepo
+from tests.flows.conftest import list_processes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SECRET = "experiment-of-the-user"
@@ -83,10 +84,12 @@ class Servers:
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+def servers(tmp_path_factory: pytest.TempPathFactory, prefect_history: Path) -> Iterator[Servers]:
     repo = FakeRepo(tmp_path_factory.mktemp("servers"))
+    (repo.root / "var/prefect").mkdir()
+    shutil.copy(prefect_history, repo.root / "var/prefect")
     (repo.root / "echo.py").write_text(ECHO)
-    with start_ui(repo) as urls, start_echo(repo) as echo:
+    with start_ui(repo) as urls, start_echo(repo) as echo:  # the first one ends last
         ports = {name: int(url.split(":")[2].split("/")[0]) for name, url in urls.items()}
         keys = {name: read_key(repo.root, name) for name in (*urls, "serve")}
         assert {name: url.partition("#")[2] for name, url in urls.items()} | {"serve": keys["serve"]} == keys
@@ -97,7 +100,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @contextlib.contextmanager
 def start_ui(repo: FakeRepo) -> Generator[dict[str, str]]:
-    """Run `make ui`; yield the printed addresses by server."""
+    """Run `make ui`; yield the printed addresses by server. Ctrl-C stops both and leaves no process."""
     with repo.start("flows", "ui") as ui:
         assert ui.stdout is not None
         lines: list[str] = []
@@ -110,7 +113,11 @@ def start_ui(repo: FakeRepo) -> Generator[dict[str, str]]:
             yield dict(zip(("prefect", "mlflow"), urls, strict=True))
         finally:
             ui.send_signal(signal.SIGINT)
-            ui.stdout.read()
+            printed = ui.stdout.read()
+    assert "stopping both" in printed
+    assert ui.returncode == 0
+    assert not list_processes(repo.root)
+    assert not (repo.root / "var/prefect/server.json").exists()
 
 
 @contextlib.contextmanager
@@ -295,11 +302,29 @@ def test_the_same_page_works_against_a_server_without_protection(tab: Tab, forei
     assert "POST" in (tmp_path / "invoked").read_text()
 
 
+def open_repo(servers: Servers) -> FakeRepo:
+    repo = object.__new__(FakeRepo)
+    repo.root, repo.skills = servers.root, []
+    return repo
+
+
+def test_a_second_ui_and_a_run_use_the_servers_and_the_error_is_the_stages_own(servers: Servers) -> None:
+    repo = open_repo(servers)
+    assert "running already" in repo.run("flows", "ui")
+    repo.knobs(error=True)
+    output = repo.run("flows", "retrain", "--no-register", code=1)
+    repo.knobs()
+    assert "error: sft failed: sft.training.seed: too lucky\n  found: 13\n  to do: take another one\n" in output
+    assert "Traceback" not in output
+    assert "exited with" not in output
+    runs = servers.read("prefect", "POST", "/api/flow_runs/filter", {})
+    assert [run["state"]["type"] for run in runs] == ["FAILED"]
+
+
 @pytest.fixture(scope="module")
 def deployment(servers: Servers) -> Iterator[str]:
     """Run `python -m flows worker` with the deployment of prefect.yaml; yield its id."""
-    repo = object.__new__(FakeRepo)
-    repo.root = servers.root
+    repo = open_repo(servers)
     shutil.copy(ROOT / "prefect.yaml", repo.root)
     (repo.root / "flows").mkdir()
     shutil.copy(ROOT / "flows/retrain.py", repo.root / "flows")

@@ -1,7 +1,7 @@
 """The README's commands work: targets, modules, settings and recipes exist.
 
 `make run` and `make test` themselves are what CI and tests/end_to_end run. After a run,
-tests/end_to_end/test_readme_commands.py runs the others in their order.
+tests/end_to_end/test_first_hour.py runs the others in their order.
 """
 
 from __future__ import annotations
