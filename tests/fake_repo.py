@@ -52,7 +52,6 @@ if stage == "sft":
     index = pathlib.Path("data/index")
     index.mkdir()
     (index / "sections.arrow").write_text("sections of " + knobs["answer"])
-    (index / "passages.parquet").write_text("for training")
     embed = pathlib.Path("data/embed")
     embed.mkdir()
     (embed / "vectors.arrow").write_text("vectors of " + knobs["answer"])

@@ -58,9 +58,10 @@ def write_bm25(path: Path, fields: Sequence[tuple[WordIds, int]]) -> None:
     words = sorted({word for field, _ in fields for word in field.words}, key=_to_bytes)
     numbers = {word: number for number, word in enumerate(words)}
     n_units = len(fields[0][0].offsets) - 1 if fields else 0
-    entries = [_list_entries(field, weight, numbers) for field, weight in fields]
-    ids, rows, weights = (np.concatenate(column) for column in zip(*entries, strict=True))
-    starts, rows, frequencies = _invert(ids, rows, weights, len(words), n_units)
+    postings = _Postings(len(words), n_units)
+    for field, weight in fields:
+        postings.add(np.array([numbers[word] for word in field.words], np.int64), field, weight)
+    starts, rows, frequencies = postings.invert()
     lengths = np.bincount(rows, weights=frequencies, minlength=n_units).astype(np.uint32)
     encoded = [_to_bytes(word) for word in words]
     arrays = {
@@ -78,29 +79,34 @@ def _to_bytes(word: str) -> bytes:
     return word.encode("utf-8", "surrogatepass")
 
 
-def _list_entries(field: WordIds, weight: int, numbers: dict[str, int]) -> tuple[Ints, Ints, Ints]:
-    """Return word, row and weight of each occurrence."""
-    ids = np.array([numbers[word] for word in field.words], np.int64)[field.ids] if len(field.ids) else np.zeros(0, int)
-    rows = np.repeat(np.arange(len(field.offsets) - 1), np.diff(field.offsets))
-    return ids, rows, np.full(len(ids), weight)
+class _Postings:
+    """Collects the occurrences of words and sorts them by word and row."""
 
+    def __init__(self, n_words: int, n_units: int) -> None:
+        self._n_words, self._n_units = n_words, max(n_units, 1)
+        self._keys: list[Ints] = []
+        self._weights: list[Ints] = []
 
-def _invert(
-    ids: Ints, rows: Ints, weights: Ints, n_words: int, n_units: int
-) -> tuple[Ints, NDArray[np.uint32], NDArray[np.uint8]]:
-    """Return the postings: start of each word, then row and frequency of each posting, rows ascending within a word."""
-    keys = ids * max(n_units, 1) + rows
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    is_first = np.concatenate([[True], keys[1:] != keys[:-1]]) if len(keys) else np.zeros(0, bool)
-    at = np.flatnonzero(is_first)
-    sums = np.add.reduceat(weights[order], at) if len(at) else np.zeros(0, np.int64)
-    starts = np.searchsorted(keys[at], np.arange(n_words + 1) * max(n_units, 1))
-    return (
-        starts.astype(np.int64),
-        (keys[at] % max(n_units, 1)).astype(np.uint32),
-        np.minimum(sums, MAX_FREQUENCY).astype(np.uint8),
-    )
+    def add(self, numbers: Ints, field: WordIds, weight: int) -> None:
+        """Add the words of a field, each once per unit with its weighted count."""
+        if len(field.ids):
+            rows = np.repeat(np.arange(len(field.offsets) - 1), np.diff(field.offsets))
+            keys = np.sort(numbers[field.ids] * self._n_units + rows)
+            at = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+            self._keys.append(keys[at])
+            self._weights.append(np.diff(np.append(at, len(keys))) * weight)
+
+    def invert(self) -> tuple[Ints, NDArray[np.uint32], NDArray[np.uint8]]:
+        """Return the postings: start of each word, then row and frequency of each posting, rows ascending within a word."""
+        keys = np.concatenate([np.zeros(0, np.int64), *self._keys])
+        weights = np.concatenate([np.zeros(0, np.int64), *self._weights])
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        at = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.zeros(0, np.int64)
+        sums = np.add.reduceat(weights[order], at) if len(at) else np.zeros(0, np.int64)
+        starts = np.searchsorted(keys[at], np.arange(self._n_words + 1) * self._n_units)
+        rows = (keys[at] % self._n_units).astype(np.uint32)
+        return starts.astype(np.int64), rows, np.minimum(sums, MAX_FREQUENCY).astype(np.uint8)
 
 
 class Bm25:

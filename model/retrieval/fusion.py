@@ -17,7 +17,7 @@ OFFSET = 60  # the paper's value
 NO_RANK = 10_000  # of a row that a ranking has not returned
 
 
-class Candidates(NamedTuple):
+class SearchCandidates(NamedTuple):
     """Units that may answer, best first, and what is known about each: arrays of equal length, the input of a reranker.
 
     `query` is the argument of the search, `question` the user's words ("" if unknown). Ranks count from 0.

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from model.grounding.answers import LINE_BREAK
-from model.retrieval.cutting.entries import Entry, list_entries
+from model.retrieval.cutting.entries import FieldEntry, list_entries
 from model.retrieval.cutting.sentences import extract_paragraphs, has_full_stop, split_sentences
 from model.retrieval.sections import FACET, Section
 
@@ -86,7 +86,7 @@ def _render_prose(text: str, max_chars: int) -> str:
     return quote_first(parts, max_chars) if parts else " ".join(text.split())[:max_chars]
 
 
-def _render_entries(entries: Sequence[Entry], max_chars: int) -> str:
+def _render_entries(entries: Sequence[FieldEntry], max_chars: int) -> str:
     """Return as many entries as fit, each in quotation marks; the first one with less of its description if it must be."""
     shown: list[str] = []
     left = max_chars
@@ -102,7 +102,7 @@ def _render_entries(entries: Sequence[Entry], max_chars: int) -> str:
     return shorten(_quote_safely(f"{entries[0].head} {entries[0].description}"), max_chars)
 
 
-def _join_entry(entry: Entry, max_chars: int) -> str:
+def _join_entry(entry: FieldEntry, max_chars: int) -> str:
     """Return head and as many whole sentences of the description as fit; "" if it says nothing in so few characters."""
     head = _quote_safely(entry.head)
     if not head:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from model.grounding.matching import is_identifier, split_facet, split_queries
 from model.retrieval.cutting.docstring_fields import FACETS
-from model.retrieval.names import Match, NameResolver, clean_name, find_identifiers
+from model.retrieval.naming.names import Match, NameResolver, clean_name, find_identifiers
 from model.retrieval.rendering import WITH_ENTRIES, has_entry, render_line
 from model.retrieval.search_results import Search, SearchResult, TraceStep
 from model.retrieval.sections import Section

@@ -13,28 +13,23 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from model.retrieval.bm25 import Bm25, write_bm25
-from model.retrieval.mapped_arrays import Array, describe_foreign, map_arrays, write_arrays
-from model.retrieval.name_table import NameTable, write_names
-from model.retrieval.sections import FACET, Section, Sections, order_sections, write_sections
-from model.retrieval.word_stems import split_texts
+from model.retrieval.mapped_arrays import Array, describe_foreign, map_arrays, write_arrays, write_record_batch
+from model.retrieval.naming.name_table import NameTable, write_names
+from model.retrieval.sections import Section, Sections
+from model.retrieval.segment_parts import SegmentPart, UnitTexts, gather_unit_texts, join_parts, make_part
+
+__all__ = ["Segment", "UnitTexts", "gather_unit_texts", "is_segment", "write_parts", "write_segment"]
 
 ABOUT = "segment.json"
 FORMAT = 1
-TITLE_WEIGHT, MAIN_WEIGHT, FACET_WEIGHT = 4, 2, 1
+FIELD_WEIGHTS = (4, 2, 1)  # of words in the title, in the unit's own text, in its facets
 LINKS = ("facet_starts", "base_starts", "base_rows")
-
-
-class UnitTexts(NamedTuple):
-    """The searchable text of each unit: its title with the headings above it, its own text, and the texts of its facets."""
-
-    titles: list[str]
-    mains: list[str]
-    facets: list[str]
 
 
 def write_segment(
@@ -44,39 +39,50 @@ def write_segment(
     bases: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Write a segment into an existing folder. `aliases`: further names → titles; `bases`: titles → names of their ancestors."""
-    ordered = _sort_facets(order_sections(list(sections)))
-    write_sections(folder / "sections.arrow", ordered)
-    n_units = sum(section.kind != FACET for section in ordered)
-    units = ordered[:n_units]
-    texts = gather_unit_texts(ordered)
-    weights = (TITLE_WEIGHT, MAIN_WEIGHT, FACET_WEIGHT)
-    write_bm25(
-        folder / "bm25.arrow", [(split_texts(field), weight) for field, weight in zip(texts, weights, strict=True)]
-    )
-    rows = {section.title: row for row, section in enumerate(units)}
-    names = {**{alias: rows[title] for alias, title in (aliases or {}).items() if title in rows}, **rows}
+    write_parts(folder, [make_part(list(sections))], {}, aliases or {}, bases or {})
+
+
+def write_parts(
+    folder: Path,
+    parts: Sequence[SegmentPart],
+    mentions: Mapping[str, int],
+    aliases: Mapping[str, str],
+    bases: Mapping[str, Sequence[str]],
+) -> None:
+    """Write a segment from its parts. `mentions`: titles → numbers of other documents, added to those of the sections."""
+    part = join_parts(parts)
+    batch, n_units = _add_mentions(part.batch, mentions), part.n_units
+    write_record_batch(folder / "sections.arrow", batch)
+    write_bm25(folder / "bm25.arrow", list(zip(part.fields, FIELD_WEIGHTS, strict=True)))
+    rows: dict[str, int] = {}
+    for row, title in enumerate(batch.column("title")[:n_units].to_pylist()):
+        rows.setdefault(title, row)
+    names = {**{alias: rows[title] for alias, title in aliases.items() if title in rows}, **rows}
     write_names(folder / "names.arrow", names.items())
-    write_arrays(folder / "links.arrow", _make_links(ordered, n_units, names, bases or {}))
+    write_arrays(folder / "links.arrow", _make_links(batch, n_units, names, bases))
     with (folder / "sections.arrow").open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    about = {"format": FORMAT, "n_sections": len(ordered), "n_units": n_units, "sha256": digest}
+    about = {"format": FORMAT, "n_sections": batch.num_rows, "n_units": n_units, "sha256": digest}
     (folder / ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _sort_facets(ordered: list[Section]) -> list[Section]:
-    """Return units in their order, then facets in the order of their units."""
-    n_units = sum(section.kind != FACET for section in ordered)
-    rows = {section.doc_id: row for row, section in enumerate(ordered[:n_units]) if section.kind == "symbol"}
-    if lost := next((section for section in ordered[n_units:] if section.doc_id not in rows), None):
-        raise ValueError(f"section {lost.id} is a facet of document {lost.doc_id}, which has no section of kind symbol")
-    return [*ordered[:n_units], *sorted(ordered[n_units:], key=lambda section: rows[section.doc_id])]
+def _add_mentions(batch: pa.RecordBatch, mentions: Mapping[str, int]) -> pa.RecordBatch:
+    if not mentions:
+        return batch
+    at = batch.schema.get_field_index("n_mentions")
+    counts = [
+        n + mentions.get(title, 0)
+        for n, title in zip(batch.column(at).to_pylist(), batch.column("title").to_pylist(), strict=True)
+    ]
+    return batch.set_column(at, batch.schema.field(at), pa.array(counts, pa.int32()))
 
 
 def _make_links(
-    ordered: Sequence[Section], n_units: int, names: Mapping[str, int], bases: Mapping[str, Sequence[str]]
+    batch: pa.RecordBatch, n_units: int, names: Mapping[str, int], bases: Mapping[str, Sequence[str]]
 ) -> dict[str, Array]:
-    rows = {section.doc_id: row for row, section in enumerate(ordered[:n_units]) if section.kind == "symbol"}
-    owners = np.array([rows[section.doc_id] for section in ordered[n_units:]], np.int64)
+    doc_ids, kinds = batch.column("doc_id").to_pylist(), batch.column("kind")[:n_units].to_pylist()
+    rows = {doc_ids[row]: row for row, kind in enumerate(kinds) if kind == "symbol"}
+    owners = np.array([rows[doc_id] for doc_id in doc_ids[n_units:]], np.int64)
     ancestors: list[list[int]] = [[] for _ in range(n_units)]
     for title, base_names in bases.items():
         if title in names:
@@ -86,19 +92,6 @@ def _make_links(
         "base_starts": np.concatenate([[0], np.cumsum([len(line) for line in ancestors])]).astype(np.int64),
         "base_rows": np.array([row for line in ancestors for row in line], np.int64),
     }
-
-
-def gather_unit_texts(sections: Sequence[Section]) -> UnitTexts:
-    """Return what BM25 and the embedder read of each unit; `sections` are those of a segment, in its order."""
-    units = [section for section in sections if section.kind != FACET]
-    facets: dict[str, list[str]] = {}
-    for section in sections[len(units) :]:
-        facets.setdefault(section.doc_id, []).append(section.text)
-    return UnitTexts(
-        [" ".join([unit.title, *unit.heading[:-1]]) for unit in units],
-        [unit.text for unit in units],
-        ["\n".join(facets.get(unit.doc_id, ())) if unit.kind == "symbol" else "" for unit in units],
-    )
 
 
 class Segment:

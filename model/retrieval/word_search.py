@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.retrieval.bm25 import Ranked
-from model.retrieval.fusion import NO_RANK, Candidates, fuse
+from model.retrieval.fusion import NO_RANK, SearchCandidates, fuse
 from model.retrieval.search_results import TraceStep
 from model.retrieval.segment import Segment
 from model.retrieval.stores.vectors import VectorStore
@@ -46,7 +46,7 @@ class Embeds(Protocol):
 class Reranks(Protocol):
     """What a search needs of a reranker."""
 
-    def score(self, candidates: Candidates) -> NDArray[np.float32]: ...
+    def score(self, candidates: SearchCandidates) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class WordSearch:
         for at in np.unique(owners):
             own = owners == at
             scores[own] = self.reranker.score(
-                Candidates(
+                SearchCandidates(
                     query,
                     question,
                     self.sources[at].segment,

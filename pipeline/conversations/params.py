@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.frame.settings import Frac, Section, Seed
+from pipeline.frame.settings import Frac, ParamsSection, Seed
 
 
-class Conversations(Section):
+class Conversations(ParamsSection):
     """Number and length of conversations. `n_<kind>`: training examples of one kind, in the place of the skill's own number."""
 
     seed: Seed

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.frame.settings import Count, NgramWords, Section, Seed
+from pipeline.frame.settings import Count, NgramWords, ParamsSection, Seed
 
 RUN_NAME = r"^\w[\w.-]{0,99}$"
 RunName = Annotated[str, Field(pattern=RUN_NAME)]
 
 
-class NearIndex(Section):
+class NearIndex(ParamsSection):
     """Compare documents with those that earlier runs kept: a duplicate of one of these is dropped, and the ledger names the earlier
     one."""
 
@@ -22,14 +22,14 @@ class NearIndex(Section):
     )  # named runs give reproducible bytes; "all" grows with the index
 
 
-class Repeats(Section):
+class Repeats(ParamsSection):
     """Keep lines or paragraphs that many documents share in the best of these documents only."""
 
     min_chars: Count  # shorter ones are kept everywhere ("}", "Example")
     max_docs: Count  # the most documents that may contain it
 
 
-class Dedupe(Section):
+class Dedupe(ParamsSection):
     """Set bands and rows of LSH directly, or by `n_permutations`: then the most rows that reach `min_recall` at `min_jaccard`."""
 
     seed: Seed

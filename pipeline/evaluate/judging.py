@@ -27,7 +27,7 @@ from pydantic import Field, model_validator
 
 from model.grounding.answers import OUT_OF_SCOPE, Quote, is_abstention, parse_passages, parse_quotes
 from pipeline.frame.errors import UserError
-from pipeline.frame.settings import Section, check_section
+from pipeline.frame.settings import ParamsSection, check_section
 from pipeline.skills.refusal import is_refusal
 from pipeline.storage.lines import read_json_list
 
@@ -58,7 +58,7 @@ Text = Annotated[str, Field(min_length=1)]
 Titles = Annotated[list[Text], Field(min_length=1)]
 
 
-class Expectation(Section):
+class Expectation(ParamsSection):
     """One turn: what the user types, and what a reply to it must be."""
 
     user: Text
@@ -79,7 +79,7 @@ class Expectation(Section):
         return self
 
 
-class TypedConversation(Section):
+class TypedConversation(ParamsSection):
     """The turns of one conversation. `half` decides whether it may be looked at while the assistant is improved."""
 
     id: Text

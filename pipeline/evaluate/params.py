@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.frame.settings import Count, Section, Seed
+from pipeline.frame.settings import Count, ParamsSection, Seed
 
 
-class Evaluate(Section):
+class Evaluate(ParamsSection):
     """How much text and how many samples are measured."""
 
     seed: Seed

@@ -6,17 +6,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.frame.settings import Count, Frac, InputPath, NgramWords, Section, Seed
+from pipeline.frame.settings import Count, Frac, InputPath, NgramWords, ParamsSection, Seed
 
 
-class ModelFile(Section):
+class ModelFile(ParamsSection):
     """A third-party model: its file, and the hash that the file must have."""
 
     path: InputPath  # below --examples
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Language(Section):
+class Language(ParamsSection):
     """fastText on character n-grams, trained here on data/seed/languages, or a third-party fastText model."""
 
     keep: Annotated[list[str], Field(min_length=1)]
@@ -46,7 +46,7 @@ class Language(Section):
         return self.min_score > 0.0
 
 
-class ExampleFiles(Section):
+class ExampleFiles(ParamsSection):
     """Example texts in files: rows of JSON, CSV, Parquet or Arrow, or `.txt` (one per file), also compressed."""
 
     path: InputPath  # a file, a folder or a glob below --examples
@@ -56,7 +56,7 @@ class ExampleFiles(Section):
     split_on: str = ""  # cut a .txt file into texts at this separator
 
 
-class Examples(Section):
+class Examples(ParamsSection):
     """Examples of one class: documents of the corpus, selected by source, and files from outside the corpus."""
 
     sources: list[str] = []  # prefixes of `source`; "" selects every document
@@ -69,7 +69,7 @@ class Examples(Section):
         return self
 
 
-class QualityClassifier(Section):
+class QualityClassifier(ParamsSection):
     """fastText on words and word n-grams, trained here; texts similar to the positives are kept (DCLM, Li et al. 2024)."""
 
     positives: Examples
@@ -95,7 +95,7 @@ class QualityClassifier(Section):
         return self
 
 
-class GopherQuality(Section):
+class GopherQuality(ParamsSection):
     """Rae et al. 2021, table A1."""
 
     min_words: Annotated[int, Field(ge=0)]
@@ -109,7 +109,7 @@ class GopherQuality(Section):
     min_stop_words: Annotated[int, Field(ge=0, le=8)]
 
 
-class GopherRepetition(Section):
+class GopherRepetition(ParamsSection):
     """Rae et al. 2021, table A1. Fractions of repeated lines, paragraphs and characters."""
 
     max_dup_line_frac: Frac
@@ -127,7 +127,7 @@ class GopherRepetition(Section):
     ]  # words per n-gram → largest fraction of the characters in n-grams seen before
 
 
-class C4(Section):
+class C4(ParamsSection):
     """Raffel et al. 2020, section 2.2. Lines that break a rule are removed, then the document is judged.
 
     FineWeb uses these rules without `use_terminal_punctuation`.
@@ -144,7 +144,7 @@ class C4(Section):
     use_citations: bool = True  # remove [1], [edit], [citation needed] from lines
 
 
-class FineWeb(Section):
+class FineWeb(ParamsSection):
     """Penedo et al. 2024, section 3.6."""
 
     min_punctuated_line_frac: Frac = 0.12
@@ -154,7 +154,7 @@ class FineWeb(Section):
     short_line_chars: Count = 30
 
 
-class Licenses(Section):
+class Licenses(ParamsSection):
     """SPDX ids in any spelling, `*` at the end for a family. A plain list is `allow`; "unknown" in it means `unknown: keep`."""
 
     allow: list[str] = []  # empty: everything that is not denied
@@ -183,7 +183,7 @@ class Licenses(Section):
 PII_KINDS = ("key", "email", "iban", "card", "national_id", "ip", "phone")
 
 
-class Pii(Section):
+class Pii(ParamsSection):
     """Kinds of personal data and secrets to replace by `<EMAIL>`, … (coverage: pipeline/filter/pii/redact.py)."""
 
     kinds: Annotated[
@@ -194,7 +194,7 @@ class Pii(Section):
     only_public_ips: bool = False  # keep private, loopback and link-local addresses
 
 
-class EvaluationSet(Section):
+class EvaluationSet(ParamsSection):
     """Texts that must not be trained on: named fields of JSON, CSV, Parquet or Arrow, or lines of `.txt`, also compressed."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # appears in metrics and in the ledger
@@ -202,7 +202,7 @@ class EvaluationSet(Section):
     fields: list[str] = []  # dotted names (`choices.text`); each text in a list is its own item
 
 
-class Decontamination(Section):
+class Decontamination(ParamsSection):
     """Brown et al. 2020 (GPT-3), appendix C: no document may share n words in a row with an evaluation set."""
 
     ngram_words: Annotated[int, Field(ge=5, le=50)] = 13
@@ -220,7 +220,7 @@ class Decontamination(Section):
         return self
 
 
-class Filter(Section):
+class Filter(ParamsSection):
     """The whole section; a rule set that is missing or null is off."""
 
     language: Language

@@ -32,13 +32,13 @@ def _check_relative(path: str) -> str:
 InputPath = Annotated[str, Field(min_length=1), AfterValidator(_check_relative)]  # below an input folder of the stage
 
 
-class Section(BaseModel):
+class ParamsSection(BaseModel):
     """Hold one part of params.yaml: frozen, without unknown keys or silent conversion of text to numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-S = TypeVar("S", bound=Section)
+S = TypeVar("S", bound=ParamsSection)
 
 ADVICE = {  # by the type of a problem, where pydantic's message is for programmers
     "missing": "missing; add it",
@@ -85,7 +85,7 @@ def check_section(
 
 
 def _describe_problem(
-    kind: type[Section], detail: Any, renamed: Mapping[str, str], prefix: str
+    kind: type[ParamsSection], detail: Any, renamed: Mapping[str, str], prefix: str
 ) -> tuple[str, str, str]:
     """Return (dotted name, value found, what to do)."""
     name = (prefix + ".".join(str(part) for part in detail["loc"] if part != "[key]")).removesuffix(
@@ -105,9 +105,9 @@ def _describe_problem(
 
 def _list_settings(kind: Any, places: Sequence[str | int]) -> Iterator[str]:
     """Yield the names of the settings at a position: of each section that may be there, if it has several forms."""
-    if not places and isinstance(kind, type) and issubclass(kind, Section):
+    if not places and isinstance(kind, type) and issubclass(kind, ParamsSection):
         yield from kind.model_fields
-    elif isinstance(kind, type) and issubclass(kind, Section):
+    elif isinstance(kind, type) and issubclass(kind, ParamsSection):
         field = kind.model_fields.get(str(places[0]))
         yield from () if field is None else _list_settings(field.annotation, places[1:])
     else:  # a union, a list or a dictionary: indices and the tags of a union's forms name no setting

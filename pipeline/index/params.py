@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.frame.settings import Count, Section, Seed
+from pipeline.frame.settings import Count, ParamsSection, Seed
 
 
-class Index(Section):
+class Index(ParamsSection):
     """Length of sections and size of the index."""
 
     seed: Seed

@@ -22,7 +22,6 @@ from pipeline.registry.store import MlflowStore
 MODEL = Path("data/sft")
 INDEX = Path("data/index")
 EMBED = Path("data/embed")
-TRAINING_ONLY = ("passages.parquet",)  # of the index: the assistant does not read it
 AGENT = Path("assistant/inference/mlflow_agent.py")
 CODE = ("model", "assistant")
 # The packages that AGENT imports, with all that it imports of CODE; a test compares.
@@ -55,13 +54,17 @@ def log_package(store: MlflowStore, experiment: str, run_id: str, params: Mappin
     logged = store.client.create_logged_model(experiment, name="model", source_run_id=run_id, params=dict(params))
     location, model_id = logged.artifact_location, logged.model_id
     about = store.mlflow.models.Model(artifact_path=location, model_uuid=model_id, run_id=run_id, model_id=model_id)
-    with tempfile.TemporaryDirectory() as parent, copy_index(store.root) as index, _no_bytecode():
+    with tempfile.TemporaryDirectory() as parent, _no_bytecode():
         folder = Path(parent) / "model"
         store.mlflow.pyfunc.save_model(
             path=str(folder),
             mlflow_model=about,
             python_model=str(store.root / AGENT),
-            artifacts={"model": str(store.root / MODEL), "index": str(index), "embed": str(store.root / EMBED)},
+            artifacts={
+                "model": str(store.root / MODEL),
+                "index": str(store.root / INDEX),
+                "embed": str(store.root / EMBED),
+            },
             code_paths=[str(store.root / name) for name in CODE],
             input_example=EXAMPLE,  # MLflow runs it: a model that can't answer is not published
             pip_requirements=list_serving_requirements(store.root),
@@ -73,15 +76,6 @@ def log_package(store: MlflowStore, experiment: str, run_id: str, params: Mappin
     store.client.log_outputs(run_id, [store.mlflow.entities.LoggedModelOutput(model_id, step=0)])
     store.client.finalize_logged_model(model_id, "READY")
     return Packaged(model_id, f"models:/{model_id}", digest)
-
-
-@contextmanager
-def copy_index(root: Path) -> Generator[Path]:
-    """Copy the part of the index that the assistant reads into a temporary folder of the same name."""
-    with tempfile.TemporaryDirectory() as parent:
-        folder = Path(parent) / INDEX.name
-        shutil.copytree(root / INDEX, folder, ignore=shutil.ignore_patterns(*TRAINING_ONLY))
-        yield folder
 
 
 @contextmanager

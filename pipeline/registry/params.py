@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from pipeline.frame.settings import Frac, Section
+from pipeline.frame.settings import Frac, ParamsSection
 from pipeline.skills import SKILLS
 
 
@@ -17,7 +17,7 @@ def _check_metric(name: str) -> str:
     return name
 
 
-class Registry(Section):
+class Registry(ParamsSection):
     """The gate's policy: how much worse than the champion a candidate may be."""
 
     max_bpb_z: Annotated[float, Field(ge=0.0)]  # standard errors of the paired difference in bits per byte

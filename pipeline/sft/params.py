@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pipeline.frame.settings import Section
+from pipeline.frame.settings import ParamsSection
 from pipeline.training.params import Optimization
 
 
-class Sft(Section):
+class Sft(ParamsSection):
     """Settings of supervised fine-tuning."""
 
     training: Optimization

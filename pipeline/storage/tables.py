@@ -70,18 +70,6 @@ TOKEN_DOCS = pa.schema(
     ]
 )
 
-PASSAGES = pa.schema(
-    [
-        ("id", pa.string()),
-        ("title", pa.string()),
-        ("text", pa.string()),
-        ("sentence", pa.string()),  # the first one of the text
-        ("source", pa.string()),
-        ("license", pa.string()),
-        ("is_symbol", pa.bool_()),
-    ]
-)
-
 CONVERSATIONS = pa.schema([("id", pa.string()), ("kind", pa.string()), ("messages", pa.string())])
 HELDOUT = pa.schema([*CONVERSATIONS, ("expected", pa.string())])
 

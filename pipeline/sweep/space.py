@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.frame.errors import ParamError
-from pipeline.frame.settings import Count, Section, Seed, check_section, read_yaml
+from pipeline.frame.settings import Count, ParamsSection, Seed, check_section, read_yaml
 from pipeline.params import Params, check_params
 
 Choice = bool | int | float | str | None
@@ -25,7 +25,7 @@ DIGITS = (
 )
 
 
-class Range(Section):
+class Range(ParamsSection):
     """A range of numbers, of integers if both ends are integers."""
 
     low: int | float
@@ -51,7 +51,7 @@ class Range(Section):
         return is_number and self.low <= value <= self.high  # pyright: ignore[reportOperatorIssue]
 
 
-class Sweep(Section):
+class Sweep(ParamsSection):
     """The settings of a sweep: the whole file."""
 
     space: Annotated[dict[str, Range | Annotated[list[Choice], Field(min_length=1)]], Field(min_length=1)]

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.frame.settings import Section, Seed
+from pipeline.frame.settings import ParamsSection, Seed
 
 
-class TrainTokenizer(Section):
+class TrainTokenizer(ParamsSection):
     """Kind and size of the vocabulary, and the sample that it is trained on."""
 
     kind: Literal["bpe", "wordpiece", "char"] = "bpe"

@@ -6,10 +6,10 @@ from typing import Annotated, Generic, TypeAlias, TypeVar
 
 from pydantic import Field, model_validator
 
-from pipeline.frame.settings import Count, Frac, LearningRate, Section, Seed
+from pipeline.frame.settings import Count, Frac, LearningRate, ParamsSection, Seed
 
 
-class Architecture(Section):
+class Architecture(ParamsSection):
     """The sizes of the decoder; the vocabulary size comes from the tokenizer."""
 
     n_layer: Annotated[int, Field(ge=1, le=256)]
@@ -29,7 +29,7 @@ class Architecture(Section):
         return self
 
 
-class Spikes(Section):
+class Spikes(ParamsSection):
     """Detection of bad steps (model/training/spikes.py): the batch is skipped and its documents are listed in events.jsonl."""
 
     max_robust_z: Annotated[float, Field(ge=0.0)]  # in robust standard deviations above the median; 0 = only non-finite
@@ -42,7 +42,7 @@ C = TypeVar("C")  # Count, or Count | None
 R = TypeVar("R")  # LearningRate, or LearningRate | None
 
 
-class Training(Section, Generic[C, R]):
+class Training(ParamsSection, Generic[C, R]):
     """One run of the training loop: Muon for matrices, AdamW for the rest; warmup, constant, decay.
 
     The names are those of model.training.loop.TrainSettings, OptimSettings and WatchSettings (`spikes`), which receive them all.

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from model.network.config import ModelConfig
 from model.network.folder import save_model
 from model.network.transformer import Transformer
-from model.retrieval.cutting.documents import SourceText, cut_documents
+from model.retrieval.cutting.source_texts import SourceText, cut_documents
 from model.retrieval.segment import write_segment
 from model.tokenizer.chat import Message, ToolCall, messages_to_json, render
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe

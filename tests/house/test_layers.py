@@ -29,7 +29,7 @@ DOORS = {  # library: paths that import it, or folders of such paths
     ),  # MLflow itself loads the second one
     "optuna": ("pipeline/sweep/study.py",),
     "prefect": ("flows/",),
-    "pyarrow.ipc": ("pipeline/storage/arrow.py", "model/data/batches.py"),
+    "pyarrow.ipc": ("pipeline/storage/arrow.py", "model/data/batches.py", "model/retrieval/mapped_arrays.py"),
     "pyarrow.parquet": ("pipeline/storage/tables.py",),
     "tokenizers": ("model/tokenizer/",),
     "torch.distributed": (

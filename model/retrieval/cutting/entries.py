@@ -27,7 +27,7 @@ _TYPES = ("type", "rtype", "vartype", "ytype")  # they repeat a name
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 
-class Entry(NamedTuple):
+class FieldEntry(NamedTuple):
     """One entry: its names, its first line (`axis : int`), and its description on one line."""
 
     names: tuple[str, ...]
@@ -35,7 +35,7 @@ class Entry(NamedTuple):
     description: str
 
 
-def list_entries(text: str) -> list[Entry]:
+def list_entries(text: str) -> list[FieldEntry]:
     """Return the entries of a facet; none if its text has another form."""
     if match := _UNDERLINED.match(text):
         return list(_read_numpydoc(text[match.end() :]))
@@ -52,7 +52,7 @@ def _split(text: str) -> Iterator[tuple[int, str]]:
             yield len(match[1].expandtabs()), match[2].rstrip()
 
 
-def _read_numpydoc(text: str) -> Iterator[Entry]:
+def _read_numpydoc(text: str) -> Iterator[FieldEntry]:
     lines = list(_split(text))
     base = min((indent for indent, _ in lines), default=0)
     blocks = _group(lines, lambda indent, line: indent == base)
@@ -61,14 +61,14 @@ def _read_numpydoc(text: str) -> Iterator[Entry]:
     for head, *body in blocks:
         match = _NUMPY.fullmatch(head)
         if match:
-            yield Entry(_find_names(match["names"]), _join_type(match["names"], match["type"]), _flatten(body))
+            yield FieldEntry(_find_names(match["names"]), _join_type(match["names"], match["type"]), _flatten(body))
 
 
 def _join_type(names: str, type_: str | None) -> str:
     return " ".join((f"{names}: {type_}" if type_ else names).split())
 
 
-def _read_google(text: str) -> Iterator[Entry]:
+def _read_google(text: str) -> Iterator[FieldEntry]:
     lines = list(_split(text))
     if not lines or not _GOOGLE.match(lines[0][1]):
         return
@@ -76,19 +76,19 @@ def _read_google(text: str) -> Iterator[Entry]:
     for head, *body in _group(lines, lambda indent, line: indent <= base and bool(_GOOGLE.match(line))):
         match = _GOOGLE.match(head)
         assert match is not None
-        yield Entry(
+        yield FieldEntry(
             _find_names(match["names"]),
             " ".join(f"{match['names']}{match['type'] or ''}:".split()),
             _flatten([match["rest"], *body]),
         )
 
 
-def _read_sphinx(text: str) -> Iterator[Entry]:
+def _read_sphinx(text: str) -> Iterator[FieldEntry]:
     for head, *body in _group(list(_split(text)), lambda _, line: bool(_SPHINX.match(line))):
         match = _SPHINX.match(head)
         if match and match["field"] not in _TYPES:
             names = match["names"] or match["type"] or ""
-            yield Entry(
+            yield FieldEntry(
                 _find_names(names), f"{names.replace(chr(92), '')}:" if names else "", _flatten([match["rest"], *body])
             )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.retrieval.cutting.documents import SourceText, cut_documents
+from model.retrieval.cutting.source_texts import SourceText, cut_documents
 from model.retrieval.segment import Segment, write_segment
 
 SUM = """Sum of array elements over a given axis.

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.grounding.answers import list_pieces, parse_passages
-from model.retrieval.cutting.documents import SourceText, cut_document
+from model.retrieval.cutting.source_texts import SourceText, cut_document
 from model.retrieval.rendering import MAX_PASSAGE_CHARS, render_line, render_passage, shorten
 from model.retrieval.sections import Section
 from tests.model.retrieval.conftest import BOOK, INV, SUM

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.retrieval.bm25 import Ranked
-from model.retrieval.fusion import Candidates
+from model.retrieval.fusion import SearchCandidates
 from model.retrieval.searcher import Searcher
 from model.retrieval.segment import Segment
 from model.retrieval.stores.vectors import ExactStore
@@ -173,9 +173,9 @@ class LastFirst:
     """Ranks the candidates in reverse."""
 
     def __init__(self) -> None:
-        self.given: list[Candidates] = []
+        self.given: list[SearchCandidates] = []
 
-    def score(self, candidates: Candidates) -> NDArray[np.float32]:
+    def score(self, candidates: SearchCandidates) -> NDArray[np.float32]:
         self.given.append(candidates)
         return -candidates.fused
 

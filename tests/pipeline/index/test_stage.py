@@ -9,7 +9,6 @@ import pytest
 from model.retrieval.searcher import Searcher
 from model.retrieval.sections import Section, hash_text
 from model.retrieval.segment import Segment
-from pipeline.conversations.stage import read_passages
 from pipeline.frame.errors import ParamError, UserError
 from pipeline.index.params import Index
 from pipeline.index.stage import list_defining_names, run
@@ -78,13 +77,6 @@ def test_metrics_count_the_sections(made: tuple[Path, dict[str, float | int]]) -
     assert metrics["docs_without_section"] == 0
     assert metrics["text_bytes"] == sum(len(section.text.encode()) for section in sections)
     assert metrics["index_bytes"] == sum(path.stat().st_size for path in folder.iterdir())
-
-
-def test_conversations_read_a_passage_for_every_unit(made: tuple[Path, dict[str, float | int]]) -> None:
-    passages = read_passages(made[0] / "passages.parquet")
-    units = [section for section in read_sections(made[0]) if section.kind != "facet"]
-    assert sorted(passage.title for passage in passages) == sorted(unit.title for unit in units)
-    assert all(passage.sentence in passage.text for passage in passages)
 
 
 def test_prose_is_cut_at_paragraphs_and_sentences(tmp_path: Path) -> None:

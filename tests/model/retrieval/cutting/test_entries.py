@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.retrieval.cutting.entries import Entry, list_entries
+from model.retrieval.cutting.entries import FieldEntry, list_entries
 
 NUMPY = "Parameters\n----------\nx, y : int, optional\n    Both of\n    them.\n\n    More.\n*args\n    The rest.\n"
 GOOGLE = "Args:\n    x (int): One.\n        More: of it.\n    *args: The rest.\n    y: Two.\n"
@@ -18,25 +18,31 @@ SPHINX = ":param x: One\n  of them.\n:type x: int\n:param int y: Two.\n:return: 
     [
         (
             NUMPY,
-            [Entry(("x", "y"), "x, y: int, optional", "Both of them. More."), Entry(("args",), "*args", "The rest.")],
+            [
+                FieldEntry(("x", "y"), "x, y: int, optional", "Both of them. More."),
+                FieldEntry(("args",), "*args", "The rest."),
+            ],
         ),
         (
             GOOGLE,
             [
-                Entry(("x",), "x (int):", "One. More: of it."),
-                Entry(("args",), "*args:", "The rest."),
-                Entry(("y",), "y:", "Two."),
+                FieldEntry(("x",), "x (int):", "One. More: of it."),
+                FieldEntry(("args",), "*args:", "The rest."),
+                FieldEntry(("y",), "y:", "Two."),
             ],
         ),
-        (SPHINX, [Entry(("x",), "x:", "One of them."), Entry(("y",), "y:", "Two."), Entry((), "", "Three.")]),
-        ("Raises\n------\nValueError\n    If bad.", [Entry(("ValueError",), "ValueError", "If bad.")]),
-        ("Returns\n-------\nint\n    A number.", [Entry(("int",), "int", "A number.")]),
+        (
+            SPHINX,
+            [FieldEntry(("x",), "x:", "One of them."), FieldEntry(("y",), "y:", "Two."), FieldEntry((), "", "Three.")],
+        ),
+        ("Raises\n------\nValueError\n    If bad.", [FieldEntry(("ValueError",), "ValueError", "If bad.")]),
+        ("Returns\n-------\nint\n    A number.", [FieldEntry(("int",), "int", "A number.")]),
         ("Returns:\n    A callable that does\n    something.", []),
         ("Notes\n-----\nOne line.\nAnother line.", []),
         ("", []),
     ],
 )
-def test_the_entries_of_a_field(text: str, entries: list[Entry]) -> None:
+def test_the_entries_of_a_field(text: str, entries: list[FieldEntry]) -> None:
     assert list_entries(text) == entries
 
 

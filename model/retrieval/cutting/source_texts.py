@@ -17,6 +17,7 @@ from model.retrieval.cutting.headings import Mark, find_headings
 from model.retrieval.sections import FACET, Section, hash_text
 
 MAX_TITLE_CHARS = 64
+SYMBOL_KINDS = ("function", "class", "method", "module")
 MAX_MAIN_CHARS = 1_500  # of a symbol's main section; further paragraphs are its facet `details`
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _BLANK = re.compile(r"\n[^\S\n]*\n\s*")
@@ -49,33 +50,42 @@ class _Piece(NamedTuple):
 
 
 def cut_documents(docs: Iterable[SourceText], max_chars: int) -> Iterator[list[Section]]:
-    """Yield the sections of each document. No title is used twice: a symbol that exists already gives none, prose a number."""
+    """Yield the sections of each document that `make_titles_unique` keeps."""
+    for doc in make_titles_unique(docs):
+        yield cut_document(doc, max_chars)
+
+
+def make_titles_unique(docs: Iterable[SourceText]) -> list[SourceText]:
+    """Return the documents without symbols whose title came before; other documents with the same title get a number."""
     used: set[str] = set()
+    kept: list[SourceText] = []
     for doc in docs:
-        sections = cut_document(doc, max_chars)
-        if sections and sections[0].kind == "symbol" and sections[0].title in used:
-            yield []
+        title = doc.title if is_symbol(doc) else make_title(doc)
+        if is_symbol(doc) and title in used:
             continue
-        named = [section._replace(title=_make_unique(section.title, used)) for section in sections]
-        yield named
+        name, number = title, 1
+        while name in used:
+            number += 1
+            name = f"{title} ({number})"
+        used.add(name)
+        kept.append(doc._replace(title=name))
+    return kept
 
 
-def _make_unique(title: str, used: set[str]) -> str:
-    name, number = title, 1
-    while name in used:
-        number += 1
-        name = f"{title} ({number})"
-    used.add(name)
-    return name
+def is_symbol(doc: SourceText) -> bool:
+    """Return whether a document is about one Python name, so that its parts are facets."""
+    return doc.kind in SYMBOL_KINDS and bool(_NAME.fullmatch(doc.title))
+
+
+def make_title(doc: SourceText) -> str:
+    """Return the title of prose on one line, without what a citation can't hold; the first words where it has none."""
+    return _clean(_shorten(" ".join(doc.title.split()) or " ".join(doc.text[:400].split()[:6]), MAX_TITLE_CHARS))
 
 
 def cut_document(doc: SourceText, max_chars: int) -> list[Section]:
     """Return the sections of one document in order; none if it has no text."""
-    if doc.kind in ("function", "class", "method", "module") and _NAME.fullmatch(doc.title):
-        pieces = list(_cut_symbol(doc, max_chars))
-    else:
-        pieces = list(_cut_prose(doc, max_chars))
-    return list(_place(doc, pieces))
+    pieces = _cut_symbol(doc, max_chars) if is_symbol(doc) else _cut_prose(doc, max_chars)
+    return list(_place(doc, list(pieces)))
 
 
 def _cut_symbol(doc: SourceText, max_chars: int) -> Iterator[_Piece]:
@@ -127,7 +137,7 @@ def _cut_prose(doc: SourceText, max_chars: int) -> Iterator[_Piece]:
     marks = list(doc.marks) or find_headings(text)
     if not marks or marks[0].start > 0:
         marks = [Mark(0, ()), *marks]
-    base = _clean(_shorten(" ".join(doc.title.split()) or " ".join(text[:400].split()[:6]), MAX_TITLE_CHARS))
+    base = make_title(doc)
     used: set[str] = set()
     ends = [mark.start for mark in marks[1:]] + [len(text)]
     spans = [

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.retrieval.name_table import NameTable, write_names
+from model.retrieval.naming.name_table import NameTable, write_names
 
 NAMES = ["numpy.linalg.norm", "scipy.linalg.norm", "NumPy.Norm", "norm", "abnorm", "linalg.normal", "x.norm.y"]
 PART = st.text("abc", min_size=1, max_size=4)

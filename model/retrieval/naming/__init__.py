@@ -1,0 +1,1 @@
+"""Names as people type them: exact, abbreviated, inherited, almost right."""
