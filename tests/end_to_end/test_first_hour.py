@@ -67,11 +67,12 @@ def test_the_flow_publishes_and_promotes_a_real_model_which_is_served(repo: Real
     assert printed.count("Cached: nothing has changed") == len(STAGES)
     assert "Version 1 of minigpt (champion)" in printed
     folder = repo.root / "var/champion"
-    for mine, made in (
-        ("model/model.safetensors", "sft/model.safetensors"),
-        ("index/sections.arrow", "index/sections.arrow"),
-    ):
-        assert (folder / mine).read_bytes() == (finished_workspace / "data" / made).read_bytes()
+    for part, stage in (("model", "sft"), ("index", "index")):
+        files = [path for path in (folder / part).rglob("*") if path.is_file()]
+        assert files
+        for path in files:
+            made = finished_workspace / "data" / stage / path.relative_to(folder / part)
+            assert path.read_bytes() == made.read_bytes(), path
     assert json.loads((folder / "version.json").read_text())["alias"] == "champion"
     assert "<html" in (repo.root / "var/report.html").read_text()
 
