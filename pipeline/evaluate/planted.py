@@ -35,7 +35,7 @@ from pipeline.evaluate.user_turns import N_THREADS, load_engine, send_text
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics
 from pipeline.frame.progress import Bar
-from pipeline.frame.settings import Section as Settings
+from pipeline.frame.settings import ParamsSection as Settings
 from pipeline.frame.settings import check_section
 from pipeline.storage.lines import read_json_list
 
