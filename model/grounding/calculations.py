@@ -12,7 +12,8 @@ Does not cover: stories with several steps; numbers in words above twelve.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from model.grounding.measures import list_conversions, list_date_expressions, remove_dates
 from model.tokenizer.chat import ToolCall
@@ -80,6 +81,14 @@ _TOKEN = re.compile(
 )
 
 
+class _Run(NamedTuple):
+    """Tokens that form an expression, and where they are in the translated text."""
+
+    tokens: list[str]
+    start: int
+    end: int
+
+
 def list_calculations(message: str) -> list[ToolCall]:
     """Return candidate calls of the tools that calculate: with dates those of calculate_date first, then conversions, then
     expressions, each likely ones first."""
@@ -94,14 +103,25 @@ def list_calculations(message: str) -> list[ToolCall]:
 def list_expressions(message: str) -> list[str]:
     """Return candidate arguments of the calculator, likely ones first."""
     text = _translate(message[:MAX_CHARS])
-    runs = [run for run in _find_runs(text) if _is_calculation(run)]
-    runs.sort(key=len, reverse=True)
-    candidates = [_join(run) for run in runs]
+    candidates = [_join(run.tokens) for run in _rank_runs(text)]
     numbers = re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w%]|\.\d)", text, re.ASCII)
     if not candidates and len(numbers) == 2:
         first, second = numbers
         candidates = [f"{first} {operator} {second}" for operator in "*+-/"]
     return list(dict.fromkeys(candidates))[:MAX_CANDIDATES]
+
+
+def split_expression(message: str) -> tuple[str, str]:
+    """Return the likeliest expression in a message and the rest of the message; two empty texts if it has none."""
+    text = _translate(message[:MAX_CHARS])
+    runs = _rank_runs(text)
+    return (_join(runs[0].tokens), f"{text[: runs[0].start]} {text[runs[0].end :]}") if runs else ("", "")
+
+
+def _rank_runs(text: str) -> list[_Run]:
+    """Return the expressions with an operator, the longest first."""
+    runs = [run for run in _find_runs(text) if _is_calculation(run.tokens)]
+    return sorted(runs, key=lambda run: -len(run.tokens))
 
 
 def _translate(text: str) -> str:
@@ -115,33 +135,35 @@ def _translate(text: str) -> str:
     return text
 
 
-def _find_runs(text: str) -> list[list[str]]:
+def _find_runs(text: str) -> list[_Run]:
     """Return the longest runs of tokens that form expressions."""
-    runs: list[list[str]] = []
-    run: list[str] = []
+    runs: list[_Run] = []
+    tokens: list[str] = []
+    spans: list[tuple[int, int]] = []
     position = 0
-    while position < len(text):
+    while position <= len(text):
         match = _TOKEN.match(text, position)
         if match is None:
-            if not text[position].isspace():
-                runs, run = [*runs, *_split_run(run)], []
+            if position == len(text) or not text[position].isspace():
+                runs += _split_run(tokens, spans)
+                tokens, spans = [], []
             position += 1
             continue
-        run.append(match["number"] + "%" if match["percent"] else match["number"] or match["name"] or match[0])
+        tokens.append(match["number"] + "%" if match["percent"] else match["number"] or match["name"] or match[0])
+        spans.append(match.span())
         position = match.end()
-    return [*runs, *_split_run(run)]
+    return runs
 
 
-def _split_run(tokens: list[str]) -> list[list[str]]:
-    """Return the valid expressions in a run of tokens: from each start the longest one, none inside another."""
-    found: list[list[str]] = []
+def _split_run(tokens: list[str], spans: list[tuple[int, int]]) -> Iterator[_Run]:
+    """Yield the valid expressions in a run of tokens: from each start the longest one, none inside another."""
     start = 0
     while start < len(tokens):
         length = _measure_expression(tokens[start:])
         if length:
-            found.append(tokens[start : start + length])
+            stop = start + length
+            yield _Run(tokens[start:stop], spans[start][0], spans[stop - 1][1])
         start += max(length, 1)
-    return found
 
 
 def _measure_expression(tokens: list[str]) -> int:

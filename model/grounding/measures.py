@@ -41,6 +41,11 @@ _TARGET = re.compile(
     rf"(?P<unit>{_UNIT}|inches|(?:{_LETTERS})(?![\w'’]))",
     re.IGNORECASE,
 )
+_MARKED_TARGET = re.compile(
+    r"(?:\b(?:to|in|into|as|how many|en|viele|cuántos|combien de|quanti)\b|->|→|=>|=)\s*(?:the )?"
+    rf"(?:{_UNIT}|inches|(?:{_LETTERS})(?![\w'’]))",
+    re.IGNORECASE,
+)
 _ANY_UNIT = re.compile(rf"(?<![\w.]){_UNIT}", re.IGNORECASE)
 _PLAIN = re.compile(
     rf"(?P<amount>{_NUMBER}\s*[A-Za-z°][\w²³/°^ ]{{0,30}}?)\s*(?:\b(?:to|into|in|as)\b|->|→)\s*"
@@ -91,6 +96,15 @@ _BACK = re.compile(
     r"\b(?:before|ago|earlier|minus|subtract(?:ed)?|back|prior|ahead of|less|vor|avant|antes)\b|(?<=\s)[-−–](?=\s*\d)",
     re.IGNORECASE,
 )
+_WEEKDAY_WORDS = re.compile(
+    r"\b(?:weekday|week day|day of (?:the )?week|(?:which|what) day|wochentag|jour|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b",
+    re.IGNORECASE,
+)
+_ASKS_FOR_DATE = re.compile(
+    r"\b(?:what|which) (?:date|day)\b.*\b(?:today|now|ago|in)\b|"
+    r"^\W*(?:today|\d+ (?:day|week|month|year)s? (?:ago|from (?:now|today)))\b",
+    re.IGNORECASE,
+)
 _SAYS_TODAY = re.compile(
     r"\b(?:today|now|ago|in (?:\d+|an?|two|three|four|five|six) (?:day|week|month|year)s?)\b", re.IGNORECASE
 )
@@ -107,6 +121,24 @@ def list_conversions(message: str) -> list[str]:
     candidates = [f"{source} -> {target}" for target in _list_targets(text, spans)] if source else []
     candidates += [f"{match['amount'].strip()} -> {match['target']}" for match in _PLAIN.finditer(text)]
     return list(dict.fromkeys(candidates))[:MAX_CANDIDATES]
+
+
+def is_conversion(message: str) -> bool:
+    """Return whether a message has one amount with a unit and, after `to`, `in`, `how many` or an arrow, the unit to convert to."""
+    text = " ".join(message[:MAX_CHARS].split())
+    amounts = list(_AMOUNT.finditer(text))
+    rest = _AMOUNT.sub(" ; ", text)
+    return bool(amounts) and _join_amounts(text, amounts[:1]) != "" and bool(_MARKED_TARGET.search(rest))
+
+
+def is_date_question(message: str) -> bool:
+    """Return whether a message has two dates, a date with a step, or one with a word for its weekday; or a step from today."""
+    text = " ".join(message[:MAX_CHARS].split())
+    dates = list(_DATE.finditer(text))
+    rest = _DATE.sub(" ; ", text)
+    if len(dates) == 1:
+        return bool(_STEP.search(rest) or _WEEKDAY_WORDS.search(rest))
+    return len(dates) == 2 or bool(not dates and _STEP.search(rest) and _ASKS_FOR_DATE.search(rest))
 
 
 def _join_amounts(text: str, amounts: list[re.Match[str]]) -> str:
