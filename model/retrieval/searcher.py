@@ -71,6 +71,12 @@ class Searcher:
         """Return the number of sections."""
         return sum(len(source.segment) for source in self.sources)
 
+    def has_name(self, name: str) -> bool:
+        """Return whether a name as typed is documented: by its title, by an abbreviation of its module, or in another case."""
+        cleaned = clean_name(_clean(name, MAX_QUERY_CHARS))
+        ways = (each.resolve(cleaned, with_typos=False).how for each in self._resolvers) if cleaned else ()
+        return any(how in ("exact", "alias", "case") for how in ways)
+
     def search(self, query: str, limit: int = 3, question: str = "") -> Search:
         """Return at most `limit` sections, best first."""
         query = _clean(query, MAX_QUERY_CHARS)

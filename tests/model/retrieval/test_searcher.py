@@ -75,6 +75,22 @@ def test_the_first_result(searcher: Searcher, query: str, first: str) -> None:
     assert find_titles(searcher, query)[0] == first
 
 
+@pytest.mark.parametrize(
+    ("name", "is_known"),
+    [
+        ("np.sum()", True),
+        ("NUMPY.SUM", True),
+        ("print", True),
+        ("sum", False),
+        ("numpy.smu", False),
+        ("", False),
+        ("a b", False),
+    ],
+)
+def test_a_name_is_known_as_it_is_documented(searcher: Searcher, name: str, is_known: bool) -> None:
+    assert searcher.has_name(name) is is_known
+
+
 def test_results_of_two_queries_alternate(searcher: Searcher) -> None:
     assert find_titles(searcher, "numpy.sum; numpy.prod") == ["numpy.sum", "numpy.prod"]
     assert find_titles(searcher, "norm; inv")[:2] == ["numpy.linalg.norm", "numpy.linalg.inv"]
