@@ -40,11 +40,12 @@ PLAIN_WAYS = frozenset({"exact", "alias"})  # of a name without a dot
 _LEAD_INS = frozenset(
     re.findall(
         r"\S+",
-        "a about again and answer anyway are as calc calculate can compute could count do does equal equals evaluate exactly find for "
-        "from get give gives hello help hey hi how i is it it's itself just kindly know let's lets mal maybe me mean much need now of "
-        "ok okay or out please pls plz quick quickly result show so solve sum tell than thanks that the then this to today total uh um "
-        "value want was well what what's whats which with work would you your aus berechne bitte combien cuanto cuánto es fa fait font "
-        "ist macht quanto rechne son viel wie ça",
+        "a about again and answer anyway are as calc calculate can compute could count do does equal equals "
+        "evaluate exactly find for from get give gives hello help hey hi how i is it it's itself just kindly know "
+        "let's lets mal maybe me mean much need now of ok okay or out please pls plz quick quickly result show so "
+        "solve sum tell than thanks that the then this to today total uh um value want was well what what's whats "
+        "which with work would you your aus berechne bitte combien cuanto cuánto es fa fait font ist macht quanto "
+        "rechne son viel wie ça",
     )
 )
 _LETTERS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")

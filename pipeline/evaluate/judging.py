@@ -97,7 +97,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TurnVerdict:
     """`problem` is empty if the reply is acceptable. `is_wrong_value`: a value was given, and it is not the right one."""
 
     problem: str
@@ -150,14 +150,14 @@ def describe_reply(reply: Reply) -> set[str]:
     return ({"talks"} if text.strip() else set()) | ({"asks_back"} if "?" in text else set())
 
 
-def judge_reply(expected: Expectation, reply: Reply, sources: Sequence[str]) -> Verdict:
+def judge_reply(expected: Expectation, reply: Reply, sources: Sequence[str]) -> TurnVerdict:
     """Return the verdict on one reply. `sources`: the results of all searches so far, and the user's texts."""
     quotes = parse_quotes(reply.text)
     n_invented = sum(not is_in_sources(quote, sources) for quote in quotes)
     problem = _find_problem(expected, reply, quotes)
     is_value = bool(CALCULATING & set(reply.tools)) and not reply.text.startswith("I can't")
     is_wrong = is_value and expected.answer == ["value"] and bool(problem)
-    return Verdict(problem or ("invents a citation" if n_invented else ""), len(quotes), n_invented, is_wrong)
+    return TurnVerdict(problem or ("invents a citation" if n_invented else ""), len(quotes), n_invented, is_wrong)
 
 
 def _find_problem(expected: Expectation, reply: Reply, quotes: Sequence[Quote]) -> str:

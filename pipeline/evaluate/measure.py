@@ -1,6 +1,6 @@
-"""Run a finished model: nats of held-out documents, replies to held-out conversations, speed.
+"""Run a finished model: nats of held-out documents, continuations, speed.
 
-In: a model, its tokenizer, the val split of the shards, conversations. Out: numbers and replies, which pipeline/skills scores.
+In: a model, its tokenizer, the val split of the shards. Out: numbers and texts.
 Each document is evaluated by itself, starting at its own <|bos|>; one longer than the context window, in windows that
 overlap by half.
 """
@@ -24,7 +24,6 @@ from model.inference.generate import generate_batch, stream
 from model.inference.sampling import Sampling
 from model.network.score import compute_document_nats
 from model.network.transformer import Transformer
-from model.tokenizer.chat import Message, encode_prompt, parse_reply
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.frame.errors import UserError
 from pipeline.storage.tables import read_shard
@@ -102,20 +101,6 @@ def take_first_documents(documents: HeldoutDocuments, max_tokens: int) -> Heldou
 def measure_heldout_nats(model: Transformer, documents: HeldoutDocuments, on_progress: Progress) -> list[float]:
     """Return the loss of each document in nats, summed over its tokens. `on_progress` gets the number of windows done."""
     return compute_document_nats(model, documents.tokens, on_progress=on_progress).tolist()
-
-
-def generate_replies(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    prompts: Sequence[Sequence[Message]],
-    max_new_tokens: int,
-    on_progress: Progress,
-) -> list[Message]:
-    """Return the greedy reply to each prompt as the assistant's message."""
-    ids = [encode_prompt(prompt, tokenizer) for prompt in prompts]
-    stop = {tokenizer.get_special_id(name) for name in ("end", "bos", "pad", "system", "user", "tool", "assistant")}
-    generated = generate_batch(model, ids, max_new_tokens=max_new_tokens, stop_ids=stop, on_progress=on_progress)
-    return [parse_reply(reply, tokenizer) for reply in generated]
 
 
 def generate_continuations(

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from assistant.conversation.events import Sampling
 from model.network.folder import load_model
 from model.network.transformer import Transformer
 from model.tokenizer.chat import Message, encode_prompt, format_call, messages_from_json, messages_to_json
@@ -25,7 +28,7 @@ from pipeline.evaluate.estimates import estimate_bits_per_byte, estimate_by_sour
 from pipeline.evaluate.judging import read_conversations
 from pipeline.evaluate.params import Evaluate
 from pipeline.evaluate.planted import N_PLANTED, measure_planted
-from pipeline.evaluate.user_turns import load_engine, measure_user_turns, open_assistant
+from pipeline.evaluate.user_turns import N_THREADS, NewSession, load_engine, measure_user_turns, open_assistant
 from pipeline.frame.environment import read
 from pipeline.frame.metrics import Metrics
 from pipeline.frame.progress import Bar
@@ -65,7 +68,9 @@ def run(
     documents = measure.read_documents(shards, params.eval_tokens, params.seed)
     items = read_items(conversations / "heldout.parquet", tuned)
     metrics = _measure_documents(pretrained.model, tuned.model, documents, out)
-    answers = _answer_items(tuned, items, params.max_new_tokens)
+    engine = load_engine(chat, str(device))
+    new_session = open_assistant(engine, index)
+    answers = answer_items(new_session, items, params.max_new_tokens)
     rows = score_items(items, answers)
     write_table(out / "skills.parquet", pa.Table.from_pylist(rows, schema=SCORES))
     metrics |= summarize_scores(rows) | {
@@ -74,8 +79,7 @@ def run(
     }
     user_turns: list[dict[str, Any]] = []
     if typed:
-        engine = load_engine(chat, str(device))
-        user_metrics, user_turns = measure_user_turns(open_assistant(engine, index), typed, turns)
+        user_metrics, user_turns = measure_user_turns(new_session, typed, turns)
         metrics |= user_metrics | measure_planted(engine, index, turns, N_PLANTED, params.seed)[0]
     write_lines(out / "user_turns.jsonl", user_turns)
     samples = pick_samples(rows, params.n_samples) + _sample_continuations(pretrained, documents, params.max_new_tokens)
@@ -127,10 +131,20 @@ def read_items(path: Path, tuned: Loaded) -> list[Item]:
     return items
 
 
-def _answer_items(tuned: Loaded, items: Sequence[Item], max_new_tokens: int) -> list[Message]:
-    with Bar("evaluate: conversations", len(items), "answers") as bar:
-        prompts = [item.prompt for item in items]
-        return list(measure.generate_replies(tuned.model, tuned.tokenizer, prompts, max_new_tokens, bar.advance))
+def answer_items(new_session: NewSession, items: Sequence[Item], max_new_tokens: int) -> list[Message]:
+    """Return the assistant's next message after each prompt, as it is served: with the same choice among candidates."""
+    sampling = Sampling(max_tokens=max_new_tokens, temperature=0.0)
+
+    def answer(item: Item) -> Message:
+        reply = new_session(history=item.prompt).reply_once(sampling)
+        return reply if reply.call is None else Message.calling(replace(reply.call, id=""))
+
+    with Bar("evaluate: conversations", len(items), "answers") as bar, ThreadPoolExecutor(N_THREADS) as pool:
+        answers: list[Message] = []
+        for reply in pool.map(answer, items):
+            answers.append(reply)
+            bar.advance(1)
+    return answers
 
 
 def score_items(items: Sequence[Item], answers: Sequence[Message]) -> list[dict[str, Any]]:

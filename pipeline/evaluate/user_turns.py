@@ -28,7 +28,7 @@ from pipeline.evaluate.judging import (
     Expectation,
     Reply,
     TypedConversation,
-    Verdict,
+    TurnVerdict,
     describe_reply,
     judge_reply,
     read_conversations,
@@ -42,7 +42,7 @@ GREEDY = Sampling(temperature=0.0)
 N_THREADS = 2
 HARMLESS = "harmless.jsonl"
 
-NewSession = Callable[[], Session]
+NewSession = Callable[..., Session]  # takes what Session takes beside the engine and the tools
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class JudgedTurn:
     expected: Expectation
     reply: Reply
     calls: Sequence[ToolCall]
-    verdict: Verdict
+    verdict: TurnVerdict
 
 
 def load_engine(model: Path, device: str) -> ModelEngine:
