@@ -15,10 +15,12 @@ from pathlib import Path
 from assistant.knowledge.collection import Collection, get_collection_folder, open_collection
 from assistant.knowledge.segment_vectors import LoadedEmbed, load_embed, open_vectors
 from model.retrieval.search_results import Search, SearchResult, TraceStep
-from model.retrieval.searcher import Searcher
+from model.retrieval.searcher import MAX_QUESTION_CHARS, Searcher
 from model.retrieval.segment import Segment
 from model.retrieval.stores.vectors import ExactStore, VectorStore
+from model.retrieval.synonyms import list_content_words, list_synonyms
 from model.retrieval.word_search import Source
+from model.retrieval.word_stems import STOP_STEMS, split_words
 
 N_TRIES = 5  # to open a collection while a writer replaces its segments
 
@@ -69,6 +71,23 @@ class Knowledge:
         found = self._searcher.search(query, limit, question)
         notes = [TraceStep("collections", 0.0, note=notice) for notice in self.notices[n_before:]]
         return replace(found, trace=(*notes, *found.trace))
+
+    def has_name(self, name: str) -> bool:
+        """Return whether the index or a collection has this very name."""
+        return self._searcher.has_name(name)
+
+    def covers(self, question: str) -> bool:
+        """Return whether a question may be about the collections: they have half of its content words, or synonyms of them.
+
+        Then it should be searched for, whatever the model was trained on: nobody names a collection to chat about something else.
+        """
+        words = dict.fromkeys(split_words(question[:MAX_QUESTION_CHARS]))
+        content = [word for word in list_content_words(list(words)) if word not in STOP_STEMS and not word.isdigit()]
+        indexes = [source.segment.bm25 for source in self._searcher.sources if source.name]
+        n_known = sum(
+            any(index.find_word(each) >= 0 for index in indexes for each in list_synonyms(word)) for word in content
+        )
+        return bool(content) and 2 * n_known >= len(content)
 
     def _refresh(self) -> bool:
         """Read changed manifests again. Return whether anything changed."""

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from assistant.knowledge.parsers.layout import Block
-from model.retrieval.cutting.source_texts import SourceText, cut_document
 from model.retrieval.cutting.headings import Mark
+from model.retrieval.cutting.source_texts import SourceText, cut_document
 from model.retrieval.sections import Section
 
 MAX_SECTION_CHARS = 600  # about two passages as the model sees them: the answer is rarely cut off

@@ -22,18 +22,28 @@ WEIGHT = (
 QUESTION_WORDS = """
 is in for with from if may must am about not no at while any some as into out up over under again there here all both each few
 more most other only same too very just now during until through happen happens many much long often let go because against between
-above below once whom us somebody anybody everybody
+above below once whom us somebody anybody everybody hello hi bye thank thanks please sorry joke
 """
 
 
 def expand_words(words: Sequence[str]) -> dict[str, float]:
     """Return the words of a query with weight 1, and their synonyms with `WEIGHT`. Function words count only if alone."""
-    content = [word for word in words if word not in _load_question_words()] or list(words)
+    content = list_content_words(words) or list(words)
     expanded = dict.fromkeys(content, 1.0)
     for word in content:
         for synonym in _load_groups().get(word, ()):
             expanded.setdefault(synonym, WEIGHT)
     return expanded
+
+
+def list_content_words(words: Sequence[str]) -> list[str]:
+    """Return the words that say something about prose."""
+    return [word for word in words if word not in _load_question_words()]
+
+
+def list_synonyms(word: str) -> tuple[str, ...]:
+    """Return a word and its synonyms."""
+    return (word, *_load_groups().get(word, ()))
 
 
 @cache

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from assistant.knowledge.__main__ import main
+from assistant.knowledge.knowledge_base import Knowledge
 from assistant.knowledge.recall import is_expected, read_expected
 from model.retrieval.sections import Section
 from tests.conftest import ROOT
@@ -93,3 +94,25 @@ def test_an_empty_or_missing_file_is_named(tmp_path: Path) -> None:
         read_expected(tmp_path / "empty.jsonl")
     with pytest.raises(ValueError, match="can't be read"):
         read_expected(tmp_path / "absent.jsonl")
+
+
+def test_questions_about_the_handbook_are_told_from_small_talk(
+    collections: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIGPT_COLLECTIONS", str(collections))
+    knowledge = Knowledge.open(None, None, ["handbook"])
+    for name in ("questions", "paraphrased"):
+        questions = read_expected(HANDBOOK / f"{name}.jsonl")
+        assert sum(knowledge.covers(each.question) for each in questions) >= 0.99 * len(questions)
+    small_talk = [
+        "hello",
+        "How are you?",
+        "thanks!",
+        "Who are you?",
+        "tell me a joke",
+        "What is 12 * 7?",
+        "numpy.linalg.norm",
+        "",
+    ]
+    assert not [text for text in small_talk if knowledge.covers(text)]
+    assert not Knowledge.open(None, None, []).covers("How many days of leave do I have?")
