@@ -15,12 +15,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.text.columns import Rows, to_one_array
 
 PASSES = -1
+SEARCH_ONLY = "search_only"
+# Sections whose rules say what a model should learn from, not what may be shown.
+QUALITY = (
+    "filter.gopher_quality.",
+    "filter.gopher_repetition.",
+    "filter.c4.",
+    "filter.fineweb.",
+    "filter.quality_classifier.",
+)
 CHANGED = "changed_"
 
 
@@ -94,6 +104,24 @@ def find_first_broken(scores: pa.Table, rules: Sequence[Rule]) -> Rows:
         values = scores.column(each.score).to_numpy()
         broken[values < each.threshold if each.side == "min" else values > each.threshold] = index
     return broken
+
+
+def find_search_only(scores: pa.Table, broken: Rows, rules: Sequence[Rule]) -> npt.NDArray[np.bool_]:
+    """Return for each document whether it breaks rules about the quality of text and no other one."""
+    strict = [rule for rule in rules if not rule.param.startswith(QUALITY)]
+    return (broken != PASSES) & (find_first_broken(scores, strict) == PASSES)
+
+
+def make_search_only_rows(
+    scores: pa.Table, broken: Rows, is_saved: npt.NDArray[np.bool_], rules: Sequence[Rule], stage: str
+) -> pa.Table:
+    """Return a ledger row for each document that remains for search only, with the first rule's score and threshold."""
+    parts = [_make_rows(scores.column("id")[:0], stage, "changed", SEARCH_ONLY, np.zeros(0), 0.0)]
+    for index in np.unique(broken[is_saved]).tolist():
+        is_here, each = pa.array(is_saved & (broken == index)), rules[index]
+        ids, values = scores.column("id").filter(is_here), scores.column(each.score).filter(is_here)
+        parts.append(_make_rows(ids, stage, "changed", SEARCH_ONLY, values, each.threshold))
+    return pa.concat_tables(parts)
 
 
 def make_ledger_rows(scores: pa.Table, broken: Rows, rules: Sequence[Rule], stage: str) -> pa.Table:

@@ -232,3 +232,5 @@ class Filter(ParamsSection):
     decontamination: Decontamination | None = None
     pii: Pii | None = None
     licenses: Licenses
+    # Prefixes of `source`: documents that break rules about the quality of text and no other one remain, for search only.
+    search_sources: list[str] = []

@@ -8,6 +8,9 @@ broke, and what was changed in the others; `scores.parquet` with every score of 
 the rule sets and their papers. An interrupted run resumes with the shards that are not scored yet. Memory: one shard of texts and
 its scores.
 
+Documents of `search_sources` that only break rules about the quality of text remain with the flag `is_search_only`: no model learns
+from them, and the index has their names. Licenses, languages, evaluation sets and personal data apply to them as to all others.
+
 To add a rule: a pure function `texts → one column per rule` in rules/, its threshold `min_…` or `max_…` in params.py, and one line
 in `steps.list_steps` (`make_rule_step`). The score, `dropped_<rule>`, the ledger rows, rules.json and `replay` need no code.
 """
@@ -27,7 +30,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.filter.decisions import PASSES, Rule, count_decisions, find_first_broken, make_ledger_rows, run_steps
+from pipeline.filter.decisions import (
+    PASSES,
+    SEARCH_ONLY,
+    Rule,
+    count_decisions,
+    find_first_broken,
+    find_search_only,
+    make_ledger_rows,
+    make_search_only_rows,
+    run_steps,
+)
 from pipeline.filter.evaluation_sets import count_contaminated_docs
 from pipeline.filter.licenses import check_licenses
 from pipeline.filter.params import Filter
@@ -43,6 +56,7 @@ from pipeline.storage.tables import (
     ShardWriter,
     TableWriter,
     count_docs,
+    flag_search_only,
     list_shards,
     read_shard,
     read_table,
@@ -72,7 +86,7 @@ def run(
     rules = [rule for step in list_steps(params, files) for rule in step.rules]
     rules = resolve_keep_frac(rules, params.quality_classifier, scored)
     write_rules(out / "rules.json", rules)
-    counts = decide(zip(paths, scored, strict=True), rules, out)
+    counts = decide(zip(paths, scored, strict=True), rules, params.search_sources, out)
     check_some_remain(counts, rules)
     return {**metrics, **counts, **get_threshold_metrics(rules)}
 
@@ -84,9 +98,11 @@ def score_shard(path: Path, result: Path, *files: Path, params: Filter) -> None:
     write_table(result, pa.Table.from_batches([run_steps(batch, steps) for batch in (*read_shard(path), empty)]))
 
 
-def decide(scored: Iterable[tuple[Path, Path]], rules: Sequence[Rule], out: Path) -> Metrics:
+def decide(
+    scored: Iterable[tuple[Path, Path]], rules: Sequence[Rule], search_sources: Sequence[str], out: Path
+) -> Metrics:
     """Write the surviving documents, the ledger and the scores, shard by shard. Return the counts."""
-    counts: Counter[str] = Counter()
+    counts: Counter[str] = Counter({f"changed_{SEARCH_ONLY}_docs": 0, "search_only_docs": 0})
     with ExitStack() as files:
         docs = files.enter_context(ShardWriter(out))
         ledger = files.enter_context(TableWriter(out / "ledger.parquet", LEDGER))
@@ -95,10 +111,14 @@ def decide(scored: Iterable[tuple[Path, Path]], rules: Sequence[Rule], out: Path
             table = read_table(result)
             scores = table.drop_columns(["text"])
             broken = find_first_broken(scores, rules)
+            is_saved = find_search_only(scores, broken, rules) & is_from(path, search_sources)
+            saved_rows = make_search_only_rows(scores, broken, is_saved, rules, "filter")
+            broken = np.where(is_saved, PASSES, broken)
             rows = make_ledger_rows(scores, broken, rules, "filter")
             stored.write(scores)
-            ledger.write(rows)
-            for batch in read_survivors(path, table.column("text"), broken == PASSES):
+            ledger.write(pa.concat_tables([rows, saved_rows]).sort_by([("id", "ascending"), ("reason", "ascending")]))
+            counts[f"changed_{SEARCH_ONLY}_docs"] += len(saved_rows)
+            for batch in read_survivors(path, table.column("text"), broken == PASSES, is_saved):
                 docs.write(batch)
                 counts["search_only_docs"] += pc.sum(batch.column("is_search_only")).as_py() or 0
                 counts["text_bytes_out"] += pc.sum(pc.binary_length(batch.column("text"))).as_py() or 0
@@ -107,14 +127,26 @@ def decide(scored: Iterable[tuple[Path, Path]], rules: Sequence[Rule], out: Path
     return dict(counts)
 
 
-def read_survivors(path: Path, texts: pa.ChunkedArray, is_kept: npt.NDArray[np.bool_]) -> Iterator[pa.RecordBatch]:
-    """Yield the surviving documents of a shard, each with its rewritten text where `texts` is not null."""
+def is_from(path: Path, sources: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return which documents of a shard are from sources with one of these prefixes."""
+    prefixes = tuple(sources)
+    flags = [
+        source.startswith(prefixes) for batch in read_shard(path, ["source"]) for source in batch["source"].to_pylist()
+    ]
+    return np.array(flags, np.bool_)
+
+
+def read_survivors(
+    path: Path, texts: pa.ChunkedArray, is_kept: npt.NDArray[np.bool_], is_saved: npt.NDArray[np.bool_]
+) -> Iterator[pa.RecordBatch]:
+    """Yield the surviving documents of a shard, each with its rewritten text where `texts` is not null, and flagged where it
+    remains for search only."""
     first = 0
     for batch in read_shard(path):
         stop = first + batch.num_rows
         text = pc.coalesce(texts[first:stop].combine_chunks(), batch.column("text"))
         rewritten = batch.set_column(batch.schema.get_field_index("text"), "text", text)
-        yield rewritten.filter(pa.array(is_kept[first:stop]))
+        yield flag_search_only(rewritten, is_saved[first:stop]).filter(pa.array(is_kept[first:stop]))
         first = stop
 
 

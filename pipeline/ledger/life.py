@@ -76,7 +76,8 @@ def _describe_reason(row: Row, data: DataSnapshot, stones: Sequence[Tombstone]) 
         return f"taken down by {describe_tombstone(row['other_id'], stones)}"
     text = f"{row['reason']}: {row['value']:.4g}"
     if row["reason"] == SEARCH_ONLY:
-        text = f"kept for search only, out of training text: similarity {_compare(row['value'], row['threshold'])}"
+        what = "similarity " if row["other_id"] else ""
+        text = f"kept for search only, out of training text: {what}{_compare(row['value'], row['threshold'])}"
     elif row["decision"] == "dropped":  # the value of a change is how much was changed; no threshold is violated
         text = f"{row['reason']}: {_compare(row['value'], row['threshold'])}"
     if not row["other_id"]:

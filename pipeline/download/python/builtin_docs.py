@@ -9,6 +9,7 @@ Time: 0.3 s. Memory: the output, at most `MAX_BYTES`.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ SCRIPT = Path(__file__).with_name("introspection_script.py")
 CHILD_SECONDS = 60.0
 MAX_CHILDREN = 8  # after so many crashes the modules that are left become rejects
 MAX_BYTES = 64_000_000
+NAME = re.compile(r"[A-Za-z_]\w*")
 CRASHED, HANGING, BROKEN = "introspection_crashed", "introspection_hangs", "introspection_failed"
 
 
@@ -156,4 +158,36 @@ def _iterate_symbols(described: Sequence[IntrospectedSymbol]) -> Iterator[Symbol
         opening, doc = split_signature(clean_docstring(each.doc), each.qualname.rpartition(".")[2])
         signature = opening if opening and each.signature in ("", "()", "(*args, **kwargs)") else each.signature
         signature = "" if each.kind == "class" and signature == "()" else signature  # what `object` has
-        yield Symbol("", each.qualname, each.kind, each.prefix, signature, doc, 0)
+        yield Symbol("", each.qualname, each.kind, each.prefix, signature, head_parameters(doc, signature), 0)
+
+
+def head_parameters(doc: str, signature: str) -> str:
+    """Return a docstring of CPython's Argument Clinic with the heading that numpydoc gives to parameters, which are last then.
+
+    Clinic writes each one on a line of its own, its description indented below, and no heading above them.
+    """
+    names = set(NAME.findall(signature))
+    lines = doc.split("\n")
+    entries = [at for at in range(len(lines) - 1) if _is_entry(lines, at, names)]
+    if not entries:
+        return doc
+    start, indent = entries[0], _get_indent(lines[entries[0]])
+    stop = next(
+        (
+            at
+            for at in range(start, len(lines))
+            if lines[at].strip() and _get_indent(lines[at]) <= indent and at not in entries
+        ),
+        len(lines),
+    )
+    prose = "\n".join([*lines[:start], *lines[stop:]]).strip()
+    block = "\n".join(line[indent:] for line in lines[start:stop]).rstrip()
+    return f"{prose}\n\nParameters\n----------\n{block}"
+
+
+def _is_entry(lines: Sequence[str], at: int, names: set[str]) -> bool:
+    return lines[at].strip() in names and _get_indent(lines[at + 1]) > _get_indent(lines[at])
+
+
+def _get_indent(line: str) -> int:
+    return len(line) - len(line.lstrip()) if line.strip() else 0

@@ -12,6 +12,8 @@ from typing import TypeAlias
 
 MAX_SIGNATURE = 300
 MAX_OPENING = 2_000  # characters of a signature that a docstring opens with
+MAX_RETURN_WORDS = 6  # with the arrow, of what a function returns
+RESULT = re.compile(r"^\w+[.,]\s+(?=\S)")  # `-> v, remove specified key …`
 OPENING = re.compile(r"(?:\w+\.)*(\w+)\(")
 Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -131,18 +133,23 @@ def split_signature(doc: str, name: str) -> tuple[str, str]:
     """Split a docstring that opens with its own signature into that signature and the rest, which is empty only if `doc` is.
 
     Docstrings of compiled functions do so, because nothing else gives their signature, and some old ones: `f(x) -> int`, alone
-    on its line or lines, possibly several of them, possibly closed by `--`.
+    on its line or lines, possibly closed by `--`. Of several, that with the most parameters counts: `range(start, stop[, step])`.
+    What follows the arrow is the summary, not a type, if it is long: `zip(*iterables) --> Yield tuples until …`.
     """
-    first, rest = "", doc
+    best, rest = "", doc
     while end := _find_signature_end(rest, name):
         line, _, after = rest[end:].partition("\n")
-        returns = line.strip()
+        returns = line.strip().replace("-->", "->", 1)
         if (returns and not returns.startswith("->")) or not after.strip():
             break
-        signature = " ".join(rest[rest.index("(") : end].split())
-        signature = signature.replace("( ", "(").replace(", )", ")") + (f" {returns}" if returns else "")
-        first, rest = first or signature, after.strip("\n").removeprefix("--\n").strip("\n")
-    return first, rest
+        signature = " ".join(rest[rest.index("(") : end].split()).replace("( ", "(").replace(", )", ")")
+        if len(returns.split()) > MAX_RETURN_WORDS:
+            summary = RESULT.sub("", returns[2:].strip())
+            return (best, rest) if best else (signature, f"{summary[0].upper()}{summary[1:]}\n{after}")
+        signature += f" {returns}" if returns else ""
+        best = signature if not best or signature.count(",") > best.count(",") else best
+        rest = after.strip("\n").removeprefix("--\n").strip("\n")
+    return best, rest
 
 
 def _find_signature_end(doc: str, name: str) -> int:

@@ -335,3 +335,28 @@ def test_web_rules_rewrite_documents_and_every_change_has_a_row(tmp_path: Path, 
         ("twice", "dropped", "max_repeated_line_char_frac", 0.5),
     }
     assert result["metrics"]["changed_c4_citations_docs"] == result["metrics"]["changed_c4_citations_places"] == 1
+
+
+def test_what_only_breaks_rules_about_quality_remains_for_search(
+    planted: dict[str, Any], params: Filter, tmp_path: Path
+) -> None:
+    mail = make_doc("mail", ENGLISH + "Write to jane.doe@realmail.org now\n" * 40)
+    rows = [row for rows in PLANTED.values() for row in rows]
+    found = run_stage(tmp_path, params.model_copy(update={"search_sources": ["do"]}), [*rows, mail])
+    saved = ["tiny", "hashes", "lines", "teaser", "mail"]
+    docs = read_docs(found["out"])
+    flags = dict(zip(docs.column("id").to_pylist(), docs.column("is_search_only").to_pylist(), strict=True))
+    assert {doc_id for doc_id, flag in flags.items() if flag} == set(saved)
+    assert [doc_id for doc_id, flag in flags.items() if not flag] == ["good", "short"]
+    assert found["metrics"]["search_only_docs"] == found["metrics"]["changed_search_only_docs"] == len(saved)
+    texts = dict(zip(docs.column("id").to_pylist(), docs.column("text").to_pylist(), strict=True))
+    assert "jane.doe" not in texts["mail"]
+    ledger = read_table(found["out"] / "ledger.parquet").to_pylist()
+    assert ledger == sorted(ledger, key=lambda row: (row["id"], row["reason"]))
+    by_id = {row["id"]: row for row in ledger if row["reason"] == "search_only"}
+    before = {row["id"]: row for row in read_table(planted["out"] / "ledger.parquet").to_pylist()}
+    for doc_id in ("tiny", "hashes", "lines", "teaser"):
+        assert {**before[doc_id], "decision": "changed", "reason": "search_only"} == by_id[doc_id]
+    assert [before[doc_id]["reason"] for doc_id in before if doc_id not in by_id] == [
+        row["reason"] for row in ledger if row["decision"] == "dropped"
+    ]

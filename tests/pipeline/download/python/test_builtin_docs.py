@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.download.params import PythonDocs
 from pipeline.download.python import builtin_docs
-from pipeline.download.python.builtin_docs import BuiltinModule, read_builtins
+from pipeline.download.python.builtin_docs import BuiltinModule, head_parameters, read_builtins
 from pipeline.download.python.python_docs import open_source
 from pipeline.download.readers.document import Document, Reject
 
@@ -75,6 +75,20 @@ def test_methods_of_built_in_types_have_signatures_without_self(found: dict[str,
     assert "bit_length" not in {name.partition(".")[2] for name in symbols if name.startswith("bool.")}, "inherited"
     assert parsed.definitions.bases["bool"] == ["int"]
     assert not [symbol for symbol in symbols.values() if " at 0x" in symbol.signature]
+
+
+@pytest.mark.parametrize("indent", ["", "  "])
+def test_parameters_of_argument_clinic_get_their_heading_and_come_last(indent: str) -> None:
+    block = (
+        f"{indent}sep\n{indent}  The separator.\n\n{indent}  None splits at spaces.\n{indent}end\n{indent}  The end.\n"
+    )
+    doc = f"Split.\n\n{block}\nNote, sep is not a pattern."
+    assert head_parameters(doc, "(sep=None, end='', file=None)") == (
+        "Split.\n\nNote, sep is not a pattern.\n\nParameters\n----------\n"
+        "sep\n  The separator.\n\n  None splits at spaces.\nend\n  The end."
+    )
+    assert head_parameters(doc, "(x)") == doc
+    assert head_parameters("sep", "(sep)") == "sep"
 
 
 def test_the_same_interpreter_gives_the_same_modules_in_order(found: dict[str, BuiltinModule]) -> None:

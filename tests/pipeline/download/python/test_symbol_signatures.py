@@ -91,3 +91,21 @@ def test_long_signatures_are_cut_after_whole_parameters(rendered: list[str]) -> 
 )
 def test_a_leading_signature_is_split_from_the_docstring(doc: str, expected: tuple[str, str]) -> None:
     assert split_signature(inspect.cleandoc(doc), "f") == expected
+
+
+@pytest.mark.parametrize(
+    ("doc", "name", "signature", "rest"),
+    [
+        ("range(stop) -> range object\nrange(start, stop[, step]) -> range object\n\nReturn it.", "range",
+         "(start, stop[, step]) -> range object", "Return it."),
+        ("zip(*its) --> Yield tuples until an input is exhausted.\n\n  >>> zip()", "zip",
+         "(*its)", "Yield tuples until an input is exhausted.\n\n  >>> zip()"),
+        ("D.pop(k[,d]) -> v, remove specified key and return the value.\n\nIf not.", "pop",
+         "(k[,d])", "Remove specified key and return the value.\n\nIf not."),
+        ("d([x]) --> d object\n\nA list.", "d", "([x]) -> d object", "A list."),
+        ("d() -> new d\nd(m) -> new d made from the pairs of m\n", "d", "() -> new d", "d(m) -> new d made from the pairs of m\n"),
+    ],
+)  # fmt: skip
+def test_openings_of_compiled_functions(doc: str, name: str, signature: str, rest: str) -> None:
+    found, text = split_signature(doc, name)
+    assert (found, text.strip()) == (signature, rest.strip())
