@@ -93,11 +93,13 @@ class Done:
 @dataclass(frozen=True)
 class ReplyOptions:
     """What a reply may be; the engine chooses among candidates by the model's score. `answers`: candidate texts; none: any text.
-    `calls`: candidate arguments by name of the tool; none: any argument. Empty `calls`: any tool."""
+    `calls`: candidate arguments by name of the tool; none: any argument. Empty `calls`: any tool. `must_call`: the reply is one of
+    these calls."""
 
     answers: tuple[str, ...] = ()
     calls: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     may_call: bool = True
+    must_call: bool = False
 
 
 Event = TextPiece | Citation | ToolCall | ToolResult | Notice | Done

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from assistant.conversation.events import Message, ReplyOptions
+from assistant.conversation.events import Message, ReplyOptions, ToolCall
 from model.grounding.answers import (
     Quote,
     format_abstention,
@@ -19,6 +19,7 @@ from model.grounding.answers import (
     parse_quotes,
 )
 from model.grounding.arguments import list_arguments
+from model.grounding.calculations import list_calculations
 from model.grounding.citations import Citable, verify_quote
 
 SEARCH_TOOL = "search_docs"
@@ -27,11 +28,15 @@ MAX_ASKED = 12  # candidate names for a text that the question brings along
 
 
 def list_options(
-    messages: Sequence[Message], tools: Collection[str], sections: Mapping[str, Sequence[Citable]] | None = None
+    messages: Sequence[Message],
+    tools: Collection[str],
+    sections: Mapping[str, Sequence[Citable]] | None = None,
+    certain: Sequence[ToolCall] = (),
 ) -> ReplyOptions:
     """Return the candidates for the reply to a conversation that ends with a question or a tool's result.
 
-    `sections` are those found so far by title; where the cited title is among them, an answer must be verbatim there.
+    `sections` are those found so far by title; where the cited title is among them, an answer must be verbatim there. `certain` are
+    calls one of which the question certainly asks for. The tools that calculate get only numbers and units of the question.
     """
     last = messages[-1]
     if last.role == "tool":
@@ -40,10 +45,19 @@ def list_options(
             return ReplyOptions()
         answers = keep_verified(list_answers(asked, last.text), sections or {})
         return ReplyOptions(tuple(answers or [format_abstention(asked)]), may_call=False)
-    calls: dict[str, tuple[str, ...]] = dict.fromkeys(tools, ())
+    if certain:
+        return ReplyOptions(calls=_group_arguments(certain), must_call=True)
+    calls: dict[str, tuple[str, ...]] = {tool: () for tool in tools if tool not in REPORTED}
     if SEARCH_TOOL in calls:
         calls[SEARCH_TOOL] = tuple(list_arguments(messages))
+    calls |= _group_arguments([call for call in list_calculations(last.text) if call.name in tools])
     return ReplyOptions(tuple(_list_given_answers(messages)), calls)
+
+
+def _group_arguments(calls: Sequence[ToolCall]) -> dict[str, tuple[str, ...]]:
+    """Return the arguments of calls by the name of their tool."""
+    names = dict.fromkeys(call.name for call in calls)
+    return {name: tuple(call.argument for call in calls if call.name == name) for name in names}
 
 
 def report_result(messages: Sequence[Message]) -> str | None:

@@ -159,8 +159,8 @@ class ModelEngine:
         cache.turns = {message: cache.turns[message] for message in dict.fromkeys([*cleaned, *kept])}
         yield from self._notify_of_delay()
         call_id = f"call_{sum(message.call is not None for message in messages) + 1}"
-        calls: list[ToolCall] = []
-        if options.may_call or not answers:
+        calls = _list_calls(options, options.calls, call_id) if options.must_call else []
+        if not calls and (options.may_call or not answers):
             with closing(self._start(prompt, sampling, self._stops, cache)) as run:
                 first = next(run, -1)
                 ids, calls = self._read_call(first, run, options, call_id) if first == self._call else ([first], calls)
@@ -239,7 +239,7 @@ class ModelEngine:
                 break
         name = name.strip()
         chosen = [name] if name in options.calls else list(options.calls)
-        return ids, [ToolCall.of(tool, argument, call_id) for tool in chosen for argument in options.calls[tool]]
+        return ids, _list_calls(options, chosen, call_id)
 
     def _encode_call(self, call: ToolCall) -> list[int]:
         """Return the ids of a whole reply that calls a tool."""
@@ -286,6 +286,10 @@ class ModelEngine:
         if len(text) > 2 * half:
             text = f"{text[:half]}…{text[-half:]}"
         return text.encode("utf-8", "replace").decode()
+
+
+def _list_calls(options: ReplyOptions, tools: Iterable[str], call_id: str) -> list[ToolCall]:
+    return [ToolCall.of(tool, argument, call_id) for tool in tools for argument in options.calls[tool]]
 
 
 def _prepare(model: Transformer, weights: str) -> NewPrefix:

@@ -63,6 +63,11 @@ class Tools:
     def names(self) -> tuple[str, ...]:
         return tuple(sorted([*self._functions, *([SEARCH_TOOL] if self.documents is not None else [])]))
 
+    def describe_name(self, name: str) -> str:
+        """Return how the documents know a name (model.retrieval.naming.names): exact, alias, typo …; empty if they do not."""
+        results = self.documents.search(name, limit=1).results if self.documents is not None else ()
+        return results[0].how if results else ""
+
     def run(self, name: str, argument: str, question: str = "") -> ToolOutput:
         """Return the tool's output; the text of an error begins with `error: `. Never raises."""
         try:
