@@ -210,7 +210,7 @@ def peak_bytes(work: Callable[[], object]) -> int:
         for j, precision in enumerate(("fp32", "bf16", "kernels"))
     ]
     + [
-        (config, precision, kind, 2 * ((i + j + k) % 2))
+        pytest.param(config, precision, kind, 2 * ((i + j + k) % 2), marks=pytest.mark.slow)
         for i, config in enumerate(MANY_TOKENS)
         for j, precision in enumerate(("fp32", "bf16"))
         for k, kind in enumerate(KINDS[1:])

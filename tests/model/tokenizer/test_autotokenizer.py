@@ -142,12 +142,13 @@ def test_an_openai_history_keeps_calls_results_and_parts() -> None:
 
 
 @given(HISTORIES)
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 def test_plain_jinja_renders_histories_as_our_encoder_does(messages: list[dict[str, Any]]) -> None:
     assert render_plainly(messages) == render_ours(messages)
 
 
 @given(MESSAGES)
+@settings(max_examples=25)
 def test_plain_jinja_renders_our_own_form_as_our_encoder_does(messages: list[dict[str, Any]]) -> None:
     assert render_plainly(messages) == CHARACTERS.decode(
         render(messages_from_json(messages), CHARACTERS)[0], skip_special=False
