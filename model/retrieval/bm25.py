@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from model.retrieval.mapped_arrays import describe_foreign, map_arrays, write_arrays
 from model.retrieval.word_stems import WordIds
 
-K1 = 1.2
-B = 0.5  # 0.75 is for prose of one kind; among docstrings a long one is about more, not only wordier
+# On 428 hand-written questions (data/seed/questions, split train; title, own text and facets weigh 8, 4 and 1) R@1, R@10 and MRR
+# are 33.4, 67.5 and 0.435; with k1 = 1.2, b = 0.5 29.0, 68.2 and 0.409; with k1 = 1.2, b = 0.7 30.6, 67.8 and 0.417.
+K1 = 3.0
+B = 0.4
 MAX_FREQUENCY = 255
 ARRAYS = ("word_bytes", "word_ends", "starts", "rows", "frequencies", "lengths")
 

@@ -28,7 +28,7 @@ __all__ = ["Segment", "UnitTexts", "gather_unit_texts", "is_segment", "write_par
 
 ABOUT = "segment.json"
 FORMAT = 1
-FIELD_WEIGHTS = (4, 2, 1)  # of words in the title, in the unit's own text, in its facets
+FIELD_WEIGHTS = (8, 4, 1)  # of words in the title, in the unit's own text, in its facets; (4, 2, 1): MRR 0.414 instead of 0.435
 LINKS = ("facet_starts", "base_starts", "base_rows")
 
 
