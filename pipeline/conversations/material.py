@@ -1,6 +1,6 @@
 """Read what examples are made from, and make them: names and texts of the index, the search of the assistant, written questions.
 
-In: the folders of index and shards. Out: examples by maker. Documents of the val split are held out: while
+In: the folders of index, embed, shards and questions. Out: examples by maker. Documents of the val split are held out: while
 training examples are made, the search leaves them out. Makers run in several processes; each draws from a random generator of its
 own, so the number of processes changes nothing. Memory: titles of all sections, per process. Time: O(examples); a search by
 name takes 0.3 CPU-ms, one in words 10 ms.
@@ -20,12 +20,14 @@ from model.retrieval.searcher import Searcher
 from model.retrieval.sections import Sections
 from pipeline.frame.errors import UserError
 from pipeline.skills import MAKERS
-from pipeline.skills.neighbors import NameIndex, Symbol
-from pipeline.skills.skill import Example, Material
+from pipeline.skills.neighbors import NameIndex, Subject
+from pipeline.skills.skill import Example, Material, WrittenQuestion
 from pipeline.storage.tables import read_shard
+from pipeline.storage.written_questions import SPLITS, read_questions
 from pipeline.workers.map import map_shards
 
 MAX_PASSAGES = 3
+QUESTION_SPLITS = {"train": "train", "val": "heldout"}  # of documents → of written questions
 SPARE_PASSAGES = 1  # searched for as well while held-out ones are left out
 COSTLY = ("followup", "task", "facet", "comparison", "quote", "abstain", "question")  # started first
 
@@ -34,10 +36,12 @@ class Folders(NamedTuple):
     """Where the inputs are."""
 
     index: Path
+    embed: Path
     shards: Path
+    questions: Path
 
 
-class Job(NamedTuple):
+class MakerRun(NamedTuple):
     """Examples of one maker, for training or held out."""
 
     maker: str
@@ -53,30 +57,30 @@ class Materials(NamedTuple):
     heldout_names: frozenset[str]
 
 
-def make_all(folders: Folders, jobs: Sequence[Job], seed: int) -> dict[Job, list[Example]]:
-    """Return the examples of each job."""
-    ordered = sorted(jobs, key=lambda job: COSTLY.index(job.maker) if job.maker in COSTLY else len(COSTLY))
+def make_all(folders: Folders, runs: Sequence[MakerRun], seed: int) -> dict[MakerRun, list[Example]]:
+    """Return the examples of each run."""
+    ordered = sorted(runs, key=lambda run: COSTLY.index(run.maker) if run.maker in COSTLY else len(COSTLY))
     return dict(zip(ordered, map_shards(partial(make_examples, folders, seed), ordered), strict=True))
 
 
-def make_examples(folders: Folders, seed: int, job: Job) -> list[Example]:
-    """Return the examples of one job."""
+def make_examples(folders: Folders, seed: int, run: MakerRun) -> list[Example]:
+    """Return the examples of one run."""
     materials = read_materials(folders)
-    material = materials.heldout if job.is_heldout else materials.train
-    maker = next(maker for maker in MAKERS if maker.name == job.maker)
-    sort = "heldout" if job.is_heldout else "train"
-    return maker.make_examples(job.n, material, Random(f"{seed} {sort} {maker.name}"))
+    material = materials.heldout if run.is_heldout else materials.train
+    maker = next(maker for maker in MAKERS if maker.name == run.maker)
+    sort = "heldout" if run.is_heldout else "train"
+    return maker.make_examples(run.n, material, Random(f"{seed} {sort} {maker.name}"))
 
 
 @cache
 def read_materials(folders: Folders) -> Materials:
     """Read the inputs, once per process. Raises `UserError` for an index or an embedder that can't be read."""
     try:
-        searcher = Searcher.open(folders.index)
+        searcher = Searcher.open(folders.index, folders.embed)
         sections = Sections.open(folders.index / "sections.arrow")
     except ValueError as error:
         raise UserError(
-            "conversations: the index can't be searched", str(error), "run the stage index again"
+            "conversations: the index can't be searched", str(error), "run the stages index and embed again"
         ) from error
     splits = _read_splits(folders.shards)
     titles, ids, kinds, mentions = (sections.column(name) for name in ("title", "doc_id", "kind", "n_mentions"))
@@ -85,22 +89,33 @@ def read_materials(folders: Folders) -> Materials:
         name, _, facet = title.partition(": ")
         facets[name].append(facet)
     units = list(zip(titles, ids, kinds, mentions, strict=False))[: sections.n_units]
-    symbols = [(Symbol(title, tuple(facets[title]), n), id_) for title, id_, kind, n in units if kind == "symbol"]
+    symbols = [(Subject(title, tuple(facets[title]), n), id_) for title, id_, kind, n in units if kind == "symbol"]
     texts = [(title, id_) for title, id_, kind, _ in units if kind != "symbol"]
     known = NameIndex(symbol for symbol, _ in symbols)
     val = frozenset(id_ for id_, split in splits.items() if split == "val")
+    questions = _list_questions(folders.questions, known)
     heldout_names = frozenset(title for title, id_, _, _ in units if id_ in val)
 
     def select(split: str, shown: NameIndex | None, search: _Search) -> Material:
         own = [symbol for symbol, id_ in symbols if splits.get(id_) == split]
         prose = [title for title, id_ in texts if splits.get(id_) == split]
-        return Material(own, prose, [], search, shown or NameIndex(own), known, is_heldout=split == "val")
+        asked = questions[QUESTION_SPLITS[split]]
+        return Material(own, prose, asked, search, shown or NameIndex(own), known, is_heldout=split == "val")
 
     return Materials(
         select("train", None, _Search(searcher, val)),
         select("val", known, _Search(searcher, frozenset())),
         heldout_names,
     )
+
+
+def _list_questions(folder: Path, known: NameIndex) -> dict[str, list[WrittenQuestion]]:
+    """Return the written questions of each split that some symbol of the index answers."""
+    listed: dict[str, list[WrittenQuestion]] = {split: [] for split in SPLITS}
+    for row in read_questions(folder):
+        if any(title in known.symbols for title in row.titles):
+            listed[row.split].append(WrittenQuestion(row.text, row.titles))
+    return listed
 
 
 class _Search:

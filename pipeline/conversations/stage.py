@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from model.tokenizer.chat import format_content, messages_to_json
-from pipeline.conversations.material import Folders, Job, make_all, read_materials
+from pipeline.conversations.material import Folders, MakerRun, make_all, read_materials
 from pipeline.conversations.mixture import (
     Seeds,
     drop_examples_with_names,
@@ -49,26 +49,36 @@ SEED_COLUMNS = [
 TokenCounter = Callable[[Sequence[Example]], list[int]]
 
 
-def run(params: Conversations, *, index: Path, shards: Path, tokenizer: Path, seeds: Path, out: Path) -> Metrics:
+def run(
+    params: Conversations,
+    *,
+    index: Path,
+    embed: Path,
+    shards: Path,
+    tokenizer: Path,
+    seeds: Path,
+    questions: Path,
+    out: Path,
+) -> Metrics:
     """Write both files. Raises `UserError` for an index that can't be searched or a broken seed."""
     count_tokens = make_token_counter((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
     written = read_seeds(seeds)
-    folders, seed = Folders(index, shards), params.seed
+    folders, seed = Folders(index, embed, shards, questions), params.seed
     materials = read_materials(folders)
     n_examples = count_examples(params)
-    jobs = [Job(name, n, False) for name, n in n_examples.items()]
-    tests = [Job(name, params.n_heldout, True) for name in n_examples]
-    made = make_all(folders, [*jobs, *tests], seed)
+    runs = [MakerRun(name, n, False) for name, n in n_examples.items()]
+    tests = [MakerRun(name, params.n_heldout, True) for name in n_examples]
+    made = make_all(folders, [*runs, *tests], seed)
 
     examples = mix_train_examples(
-        [made[job] for job in jobs], params.n_seed_repeats, written, system_frac=params.system_frac, seed=seed
+        [made[run] for run in runs], params.n_seed_repeats, written, system_frac=params.system_frac, seed=seed
     )
     clean = drop_examples_with_names(examples, materials.heldout_names)
     fitting = _drop_long(clean, params.max_tokens, count_tokens)
     rows = join_short_conversations(fitting, count_tokens(fitting), params.max_tokens, params.joined_frac, seed=seed)
     _write_train(out / "train.parquet", rows)
 
-    heldout = hold_out_examples({job.maker: made[job] for job in tests}, written, seed=seed)
+    heldout = hold_out_examples({run.maker: made[run] for run in tests}, written, seed=seed)
     fitting_heldout = _drop_long(heldout, params.max_tokens, count_tokens)
     _write_heldout(out / "heldout.parquet", fitting_heldout)
     metrics: Metrics = {
@@ -77,7 +87,7 @@ def run(params: Conversations, *, index: Path, shards: Path, tokenizer: Path, se
         "n_train": len(rows),
         "n_train_tokens": sum(count_tokens(rows)),
         "n_train_joined": len(fitting) - len(rows),
-        "n_train_not_made": sum(n_examples.values()) - sum(len(made[job]) for job in jobs),
+        "n_train_not_made": sum(n_examples.values()) - sum(len(made[run]) for run in runs),
         "n_train_named_heldout": len(examples) - len(clean),
         "n_train_too_long": len(clean) - len(fitting),
         "n_heldout": len(fitting_heldout),

@@ -12,7 +12,7 @@ from random import Random
 from model.grounding.answers import format_abstention, list_answers, parse_passages
 from model.tokenizer.chat import Message, call_to_json
 from pipeline.skills.lookups import Asked, answer_query, call_search, make_from_symbols, make_turns
-from pipeline.skills.neighbors import Symbol
+from pipeline.skills.neighbors import Subject
 from pipeline.skills.skill import Example, Item, Maker, Material, Skill, cut_before_result, has_expected_call
 from pipeline.skills.wordings import shorten_name
 
@@ -39,7 +39,7 @@ NEW_COMPARE = (
 # fmt: on
 
 
-def make_comparison(symbol: Symbol, material: Material, rng: Random, is_new: bool = False) -> Example | None:
+def make_comparison(symbol: Subject, material: Material, rng: Random, is_new: bool = False) -> Example | None:
     """Return a question about two names; None if one of them can't be quoted."""
     first = symbol.title
     second = pick_partner(first, material, rng)

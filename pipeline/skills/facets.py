@@ -17,7 +17,7 @@ from model.grounding.answers import list_answers, parse_passages
 from model.grounding.matching import split_facet
 from model.tokenizer.chat import Message, call_to_json
 from pipeline.skills.lookups import Asked, answer_query, call_search, make_from_symbols, make_turns
-from pipeline.skills.neighbors import Symbol
+from pipeline.skills.neighbors import Subject
 from pipeline.skills.skill import Example, Item, Maker, Material, Skill, cut_before_result, has_expected_call
 from pipeline.skills.wordings import shorten_name
 
@@ -136,7 +136,7 @@ NO_PARAMETERS = (
 _PARAMETER_NAME = re.compile(r"([A-Za-z_]\w+)(?=[:.,\s(=]|$)")
 
 
-def make_facet(symbol: Symbol, material: Material, rng: Random, is_new: bool = False) -> Example | None:
+def make_facet(symbol: Subject, material: Material, rng: Random, is_new: bool = False) -> Example | None:
     """Return a question about a part of a name's documentation; None if no rule knows the answer."""
     facet = draw_facet(symbol, material, rng)
     if facet is None:
@@ -152,7 +152,7 @@ def make_facet(symbol: Symbol, material: Material, rng: Random, is_new: bool = F
     return Example("facet", make_turns(asked, result, answer, rng), expected)
 
 
-def draw_facet(symbol: Symbol, material: Material, rng: Random) -> str | None:
+def draw_facet(symbol: Subject, material: Material, rng: Random) -> str | None:
     """Return a facet to ask for, or the name of a parameter; mostly one that the documentation has."""
     sort = rng.choices(list(SHARES), list(SHARES.values()))[0]
     has_it = "parameters" in symbol.facets if sort == "one" else sort in (*symbol.facets, "signature")
@@ -166,7 +166,7 @@ def draw_facet(symbol: Symbol, material: Material, rng: Random) -> str | None:
     return rng.choice(names) if rng.random() < 0.9 else rng.choice(NO_PARAMETERS)
 
 
-def list_parameters(symbol: Symbol, material: Material) -> list[str]:
+def list_parameters(symbol: Subject, material: Material) -> list[str]:
     """Return the names of the parameters that the documentation of a name shows."""
     shown = parse_passages(material.search(f"{symbol.title}: parameters", ""))
     text = next((each.text for each in shown if split_facet(each.title) == (symbol.title, "parameters")), "")

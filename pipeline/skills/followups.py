@@ -20,7 +20,7 @@ from model.tokenizer.chat import Message, call_to_json
 from pipeline.skills.comparisons import COMPARE, answer_comparison
 from pipeline.skills.facets import FACETS, ask_facet, list_parameters
 from pipeline.skills.lookups import Asked, answer_query, call_search, make_from_symbols, plant_instruction
-from pipeline.skills.neighbors import Symbol
+from pipeline.skills.neighbors import Subject
 from pipeline.skills.skill import Example, Maker, Material, Skill, has_expected_call
 from pipeline.skills.wordings import ask_name, shorten_name
 
@@ -113,14 +113,14 @@ class Turn(NamedTuple):
 class Topic(NamedTuple):
     """What the conversation is about: the symbol, and the two names that were compared last."""
 
-    symbol: Symbol
+    symbol: Subject
     compared: tuple[str, ...] = ()
 
 
 Ask = Callable[[Topic, Material, Random, bool], Asked | None]
 
 
-def make_follow_up(symbol: Symbol, material: Material, rng: Random, is_new: bool = False) -> Example | None:
+def make_follow_up(symbol: Subject, material: Material, rng: Random, is_new: bool = False) -> Example | None:
     """Return a conversation whose later questions need the earlier turns; None if one of them has no known answer."""
     messages: list[Message] = []
     topic, call = Topic(symbol), None
@@ -186,7 +186,7 @@ def _pick_other(topic: Topic, material: Material, rng: Random) -> str | None:
     return pick(topic.symbol.title, rng)
 
 
-def _draw_facet(symbol: Symbol, rng: Random) -> str | None:
+def _draw_facet(symbol: Subject, rng: Random) -> str | None:
     facets = [facet for facet in FACETS if facet in symbol.facets and facet in IT_FACETS]
     if not facets or rng.random() < 0.15:  # a part that may be missing
         return rng.choice(list(IT_FACETS))

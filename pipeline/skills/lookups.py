@@ -24,7 +24,7 @@ from model.grounding.answers import (
 from model.grounding.arguments import list_arguments
 from model.grounding.matching import is_about, split_facet
 from model.tokenizer.chat import Message, ToolCall
-from pipeline.skills.neighbors import Symbol, is_public
+from pipeline.skills.neighbors import Subject, is_public
 from pipeline.skills.skill import Example, Material
 
 MAX_QUOTE_CHARS = 300  # a small model learns to copy; code and entries may be this long
@@ -47,7 +47,7 @@ PLANTED = (
 _RETURNS = re.compile(r"Returns?\b|Gets? ")
 _RAISES = re.compile(r"\b[Rr]aise[sd]?\b")
 
-MakeOne = Callable[[Symbol, Material, Random, bool], Example | None]
+MakeOne = Callable[[Subject, Material, Random, bool], Example | None]
 
 
 class Asked(NamedTuple):
@@ -66,7 +66,7 @@ def make_from_symbols(
     Held-out: at most as many as there are symbols. Fewer if `make_one` returns None too often.
     """
     pool = [symbol for symbol in material.symbols if is_public(symbol.title) and len(symbol.title) <= MAX_TITLE_CHARS]
-    pool = pool or [Symbol(title) for title in material.texts if or_texts]
+    pool = pool or [Subject(title) for title in material.texts if or_texts]
     if material.is_heldout:
         n = min(n, len(pool))
     keys = {symbol.title: rng.random() ** (1 / _weigh(symbol)) for symbol in pool}
@@ -90,7 +90,7 @@ def is_choosable(example: Example) -> bool:
     )
 
 
-def _weigh(symbol: Symbol) -> float:
+def _weigh(symbol: Subject) -> float:
     """Return how often people ask about a symbol: what others mention, and what is near the top of its package."""
     return (1 + min(symbol.n_mentions, MAX_MENTIONS)) * 4 / (1 + symbol.title.count("."))
 

@@ -16,7 +16,7 @@ from model.grounding.matching import is_about
 MIN_TYPED_CHARS = 4  # a shorter name with a typo could be any name
 
 
-class Symbol(NamedTuple):
+class Subject(NamedTuple):
     """A Python name that can be asked about: `facets` are the parts of its documentation that have sections of their own."""
 
     title: str
@@ -27,7 +27,7 @@ class Symbol(NamedTuple):
 class NameIndex:
     """Symbols by title, by module and by last part."""
 
-    def __init__(self, symbols: Iterable[Symbol]) -> None:
+    def __init__(self, symbols: Iterable[Subject]) -> None:
         self.symbols = {symbol.title: symbol for symbol in symbols}
         self.titles = list(self.symbols)
         self._by_module: dict[str, list[str]] = defaultdict(list)

@@ -17,7 +17,7 @@ from model.grounding.arguments import MODULES
 from model.grounding.matching import EXACT, measure_closeness
 from model.tokenizer.chat import Message
 from pipeline.skills.lookups import Asked, make_from_symbols, make_turns, quote_main, read_result
-from pipeline.skills.neighbors import Symbol, misspell
+from pipeline.skills.neighbors import Subject, misspell
 from pipeline.skills.skill import Example, Item, Maker, Material, Skill
 from pipeline.skills.wordings import ask_name, ask_spoken, ask_title, is_method, shorten_name, type_member
 
@@ -37,7 +37,7 @@ WITH_TEXT = (
 # fmt: on
 
 
-def make_quote(symbol: Symbol, material: Material, rng: Random, is_new: bool = False) -> Example | None:
+def make_quote(symbol: Subject, material: Material, rng: Random, is_new: bool = False) -> Example | None:
     """Return a conversation that quotes the documentation of a name, or now and then of a text; None if it can't be quoted."""
     if symbol.title not in material.known.symbols:
         return _make_quote_of_text(symbol.title, material, rng, is_new)
@@ -90,7 +90,7 @@ def _make_example(asked: Asked, result: str, answer: str | None, rng: Random) ->
     return Example("quote", messages, expected)
 
 
-def make_abstention(symbol: Symbol, material: Material, rng: Random, is_new: bool = False) -> Example | None:
+def make_abstention(symbol: Subject, material: Material, rng: Random, is_new: bool = False) -> Example | None:
     """Return a conversation about a name that does not exist; None if it exists, or if what the search returned would answer."""
     if symbol.title not in material.known.symbols:
         return _make_abstention_of_text(symbol.title, material, rng, is_new)

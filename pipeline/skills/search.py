@@ -37,7 +37,7 @@ from pipeline.skills.lookups import (
     quote_main,
     read_result,
 )
-from pipeline.skills.neighbors import Symbol
+from pipeline.skills.neighbors import Subject
 from pipeline.skills.skill import (
     Example,
     Item,
@@ -92,7 +92,7 @@ _TAIL_PHRASE = re.compile(
 )
 
 
-def make_name_search(symbol: Symbol, material: Material, rng: Random, is_new: bool = False) -> Example:
+def make_name_search(symbol: Subject, material: Material, rng: Random, is_new: bool = False) -> Example:
     """Return a question about a name, or about a text where there are no names, and the call."""
     if symbol.title not in material.known.symbols:
         asked = ask_title(symbol.title, rng, is_new=is_new)
@@ -101,7 +101,7 @@ def make_name_search(symbol: Symbol, material: Material, rng: Random, is_new: bo
     return Example("search", [Message.of("user", asked.question), call_search(asked.argument)], _expect(asked))
 
 
-def make_task_search(symbol: Symbol, material: Material, rng: Random, is_new: bool = False) -> Example | None:
+def make_task_search(symbol: Subject, material: Material, rng: Random, is_new: bool = False) -> Example | None:
     """Return a question about a task in words; None if the symbol describes none, or if it is not clear what answers it."""
     main = next(
         (each for each in parse_passages(material.search(symbol.title, "")) if each.title == symbol.title), None

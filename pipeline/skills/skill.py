@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from model.tokenizer.chat import Message, ToolCall, call_from_json
-from pipeline.skills.neighbors import NameIndex, Symbol
+from pipeline.skills.neighbors import NameIndex, Subject
 
 NEW_WORDING_FRAC = 0.25  # of the held-out items: asked in wordings that training has never seen
 
@@ -61,7 +61,7 @@ class Material(NamedTuple):
     search does, without held-out documents while training examples are made. `shown` has the names that may be mentioned; a name
     that `known` does not have does not exist."""
 
-    symbols: Sequence[Symbol]
+    symbols: Sequence[Subject]
     texts: Sequence[str]
     questions: Sequence[WrittenQuestion]
     search: Search

@@ -18,9 +18,11 @@ from model.grounding.matching import is_about
 from model.tokenizer.chat import messages_from_json, render
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.conversations import material
-from pipeline.conversations.material import Job
+from pipeline.conversations.material import MakerRun
 from pipeline.conversations.params import Conversations
 from pipeline.conversations.stage import make_token_counter, read_seeds, run
+from pipeline.embed.params import Embed, Embedding, Reranking
+from pipeline.embed.stage import run as train_embed
 from pipeline.frame.errors import UserError
 from pipeline.index.params import Index
 from pipeline.index.stage import run as make_index
@@ -42,7 +44,7 @@ PARAMS = Conversations(
     n_comparison=40,
     n_followup=60,
     n_task=60,
-    n_question=0,
+    n_question=30,
     n_search=60,
     n_calculator=60,
     n_units=20,
@@ -52,18 +54,67 @@ PARAMS = Conversations(
     system_frac=0.1,
     n_heldout=25,
 )
+EMBED = Embed(
+    seed=1,
+    reranker_frac=0.3,
+    test_frac=0.2,
+    reranker_question_frac=0.5,
+    n_test=5,
+    embedding=Embedding(
+        width=8,
+        min_docs=1,
+        max_words=1000,
+        svd_rounds=1,
+        svd_power=0.5,
+        total_steps=2,
+        batch_pairs=8,
+        question_pairs=1,
+        title_frac=0.1,
+        own_word_frac=0.5,
+        dropout_frac=0.0,
+        learning_rate=0.1,
+        temperature=0.07,
+    ),
+    reranking=Reranking(
+        n_lists=10, question_weight=1.0, hidden=4, n_epochs=1, batch_lists=4, learning_rate=0.01, weight_decay=0.0
+    ),
+)
 INDEX = Index(seed=1, section_chars=200, max_sample_bytes=10_000_000)
 Row = dict[str, Any]
 
 
 def make(corpus: Corpus, out: Path, params: Conversations = PARAMS) -> dict[str, float | int]:
     out.mkdir()
-    index = out.parent / f"{out.name}-index"
-    index.mkdir()
-    make_index(INDEX, docs=corpus.docs, out=index)
+    inputs = prepare_search(corpus)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINIGPT_WORKERS", "1")  # one: no process to start
-        return run(params, index=index, shards=corpus.shards, tokenizer=corpus.tokenizer, seeds=SEEDS, out=out)
+        patch.setenv("MINIGPT_WORKERS", "1")  # no process to start
+        return run(params, **inputs, shards=corpus.shards, tokenizer=corpus.tokenizer, seeds=SEEDS, out=out)
+
+
+def prepare_search(corpus: Corpus) -> dict[str, Path]:
+    """Index a corpus and train what searches it, once."""
+    index, embed, questions = (corpus.docs.parent / name for name in ("index", "embed", "questions"))
+    if not index.exists():
+        for path in (index, embed, questions):
+            path.mkdir()
+        make_index(INDEX, docs=corpus.docs, out=index)
+        write_questions(corpus, questions / "asked.jsonl")
+        train_embed(EMBED, index=index, questions=questions, out=embed)
+    return {"index": index, "embed": embed, "questions": questions}
+
+
+def write_questions(corpus: Corpus, path: Path) -> None:
+    titles = read_docs(corpus.docs, ["title"])["title"].to_pylist()
+    rows = [
+        {
+            "question": f"which of them has the number {title.rpartition('_')[2]} and computes something",
+            "titles": [title],
+            "split": "heldout" if title in corpus.val_titles else "train",
+        }
+        for title in titles
+        if title and " " not in title
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:40]), encoding="utf-8")
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -204,7 +255,7 @@ def test_heldout_wordings_are_not_trained_on(train: list[Row], heldout: list[Row
 def test_the_same_bytes_in_whatever_order_workers_finish(
     corpus: Corpus, made: tuple[Path, dict[str, float | int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def map_backwards(function: Callable[[Job], list[Example]], jobs: Sequence[Job]) -> list[list[Example]]:
+    def map_backwards(function: Callable[[MakerRun], list[Example]], jobs: Sequence[MakerRun]) -> list[list[Example]]:
         material.read_materials.cache_clear()  # as in another process
         return [function(job) for job in reversed(jobs)][::-1]
 
@@ -244,8 +295,17 @@ def test_few_heldout_documents_limit_the_skills_that_need_passages(tmp_path: Pat
 
 
 def test_an_index_that_is_none_is_refused(corpus: Corpus, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"conversations: the index can't be searched"):
-        run(PARAMS, index=tmp_path, shards=corpus.shards, tokenizer=corpus.tokenizer, seeds=SEEDS, out=tmp_path)
+    inputs = prepare_search(corpus)
+    for name in ("index", "embed"):
+        with pytest.raises(UserError, match=r"conversations: the index can't be searched"):
+            run(
+                PARAMS,
+                **(inputs | {name: tmp_path}),
+                shards=corpus.shards,
+                tokenizer=corpus.tokenizer,
+                seeds=SEEDS,
+                out=tmp_path,
+            )
 
 
 def test_a_broken_line_of_a_seed_file_is_named(tmp_path: Path) -> None:

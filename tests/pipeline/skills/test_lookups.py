@@ -13,7 +13,7 @@ from model.grounding.matching import is_about
 from pipeline.skills import comparisons, conversions, facets, followups
 from pipeline.skills.facets import FACETS, list_parameters
 from pipeline.skills.lookups import PLANTED, answer_query, plant_instruction
-from pipeline.skills.neighbors import NameIndex, Symbol, misspell
+from pipeline.skills.neighbors import NameIndex, Subject, misspell
 from pipeline.skills.refusal import is_refusal
 from pipeline.skills.search import extract_task
 from pipeline.skills.skill import Material
@@ -145,7 +145,7 @@ def test_a_planted_instruction_changes_no_answer() -> None:
 
 
 def test_parameters_are_those_that_the_documentation_shows(nothing: Material) -> None:
-    symbol = Symbol("a.norm", ("parameters",))
+    symbol = Subject("a.norm", ("parameters",))
     assert list_parameters(symbol, nothing._replace(search=lambda _argument, _question: FACET)) == ["axis"]
     assert list_parameters(symbol, nothing) == []
 
@@ -158,7 +158,7 @@ def test_a_typo_changes_the_last_part_only(name: str, seed: int) -> None:
 
 
 def test_neighbors_share_a_module_or_the_last_part() -> None:
-    index = NameIndex(map(Symbol, ("a.norm", "a.sum", "a._hidden", "b.c.norm", "b.mean")))
+    index = NameIndex(map(Subject, ("a.norm", "a.sum", "a._hidden", "b.c.norm", "b.mean")))
     rng = Random(2)
     assert {index.pick_sibling("a.norm", rng) for _ in range(20)} == {"a.sum"}
     assert index.pick_namesake("a.norm", rng) == "b.c.norm"

@@ -174,12 +174,12 @@ def test_a_new_skill_needs_its_file_and_its_line_only(monkeypatch: pytest.Monkey
     monkeypatch.setattr(evaluate, "SKILLS", (*SKILLS, greeting))
     materials = material.Materials(nothing, nothing._replace(is_heldout=True), frozenset())
     monkeypatch.setattr(material, "read_materials", lambda _folders: materials)
-    folders, seeds = material.Folders(Path(), Path()), mixture.Seeds([], [], [])
+    folders, seeds = material.Folders(*[Path()] * 4), mixture.Seeds([], [], [])
     counts = stage.count_examples(PARAMS)
-    train = material.make_examples(folders, 1, material.Job("greeting", counts["greeting"], is_heldout=False))
+    train = material.make_examples(folders, 1, material.MakerRun("greeting", counts["greeting"], is_heldout=False))
     assert len(mixture.mix_train_examples([train], 1, seeds, system_frac=0.0, seed=1)) == counts["greeting"] == 3
     tests = {maker.name: list[Example]() for maker in mixture.MAKERS}
-    tests["greeting"] = material.make_examples(folders, 1, material.Job("greeting", 2, is_heldout=True))
+    tests["greeting"] = material.make_examples(folders, 1, material.MakerRun("greeting", 2, is_heldout=True))
     heldout = mixture.hold_out_examples(tests, seeds, seed=1)
     items = [Item(str(n), e.kind, e.messages[:-1], e.expected) for n, e in enumerate(heldout) if e.kind == "greeting"]
     metrics = evaluate.summarize_scores(evaluate.score_items(items, [reply("welcome"), reply("what?")]))
