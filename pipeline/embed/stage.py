@@ -26,7 +26,7 @@ from model.retrieval.segment import Segment
 from model.retrieval.word_stems import split_texts, split_words
 from pipeline.embed.corpus import EMBEDDER, RERANKER, TEST, Corpus, read_corpus, split_documents
 from pipeline.embed.embedder_training import Learner
-from pipeline.embed.pairs import MIN_WORDS, Pairs
+from pipeline.embed.pairs import Pairs, Texts
 from pipeline.embed.parallel import Threads, open_threads
 from pipeline.embed.params import Embed, Embedding
 from pipeline.embed.questions import Question, describe_some, locate_answers, read_questions
@@ -34,12 +34,13 @@ from pipeline.embed.reranker_training import RankedList, train_network
 from pipeline.embed.retrieval_metrics import find_rank, name_metrics, score_ranks
 from pipeline.embed.svd import find_directions
 from pipeline.embed.views import View, open_bare_view, open_view, rerank
-from pipeline.embed.word_counts import Counts, count_words
+from pipeline.embed.word_counts import Counts, count_words, stack_rows
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics, write_json
 
 log = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
+MIN_BODY_WORDS = 10  # distinct known words of a body that its first sentence must find
 
 
 def run(params: Embed, *, index: Path, questions: Path, out: Path) -> Metrics:
@@ -56,7 +57,7 @@ def run(params: Embed, *, index: Path, questions: Path, out: Path) -> Metrics:
     sides, question_sides = split_documents(params, corpus, asked)
     by_side = [[q for q, own in zip(asked, question_sides, strict=True) if own == side] for side in range(3)]
     with open_threads() as threads:
-        vectors, losses = train_embedder(params, corpus, np.flatnonzero(sides == EMBEDDER), by_side[EMBEDDER], threads)
+        vectors, losses = train_embedder(params, corpus, sides, by_side[EMBEDDER], threads)
         embedder = Embedder(corpus.words, vectors.astype(np.float16))
         view = open_view(segment, corpus, embedder)
         with tempfile.TemporaryDirectory(dir=out) as folder:
@@ -104,32 +105,38 @@ def list_packages(segment: Segment) -> frozenset[str]:
 
 
 def train_embedder(
-    params: Embed, corpus: Corpus, learned: Rows, questions: list[Question], threads: Threads
+    params: Embed, corpus: Corpus, sides: NDArray[np.int8], questions: list[Question], threads: Threads
 ) -> tuple[NDArray[np.float32], float]:
     """Return a vector per word, and the mean loss of the last tenth of the steps."""
     settings = params.embedding
     texts = corpus.texts
     n_docs = np.maximum(texts.wholes.count_docs(len(corpus.words)), 1)
     rarity = np.log(max(len(corpus.groups), 2) / n_docs).astype(np.float32)
-    vectors = start_vectors(settings, texts.wholes.take(learned), rarity, params.seed, threads)
+    vectors = start_vectors(settings, choose_texts(texts, sides), rarity, params.seed, threads)
     weights = rarity / max(float(rarity.mean()), 1e-6)
     learner = Learner(vectors * weights[:, None], weights, threads)
+    learned = np.flatnonzero(sides == EMBEDDER)
     pairs = Pairs(
         settings, texts, learned, corpus.groups, count_questions(questions, corpus), [q.rows for q in questions]
     )
+    n_steps = settings.total_steps
     if pairs.is_empty():
-        n = len(learned)
-        raise UserError(
-            "embed: too few documents to learn from", f"{n} for the embedder", "add sources, or loosen filter"
-        )
+        log.warning("embed: too few documents with a title and a body to learn from; the vectors are those of the SVD")
+        n_steps = 0
     random = np.random.default_rng(params.seed)
     losses = [
-        learner.step(
-            pairs.draw(random), settings.temperature, settings.learning_rate * (1 - step / settings.total_steps)
-        )
-        for step in range(settings.total_steps)
+        learner.step(pairs.draw(random), settings.temperature, settings.learning_rate * (1 - step / n_steps))
+        for step in range(n_steps)
     ]
     return learner.vectors, float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else 0.0
+
+
+def choose_texts(texts: Texts, sides: NDArray[np.int8]) -> Counts:
+    """Return the texts that the SVD reads: all of them, but those of the test without the first sentences that are asked for."""
+    is_test = sides == TEST
+    order = np.argsort(np.concatenate([np.flatnonzero(~is_test), np.flatnonzero(is_test)]), kind="stable")
+    both = stack_rows([texts.wholes.take(np.flatnonzero(~is_test)), texts.bodies.take(np.flatnonzero(is_test))])
+    return both.take(order)
 
 
 def start_vectors(
@@ -154,7 +161,7 @@ def choose_rows(corpus: Corpus, sides: NDArray[np.int8], side: int, n: int, seed
     is_first = np.zeros(len(sides), bool)
     is_first[np.unique(corpus.groups, return_index=True)[1]] = True
     asks = np.diff(corpus.texts.bare_firsts.starts) >= 2
-    answers = np.diff(corpus.texts.bodies.starts) - np.diff(corpus.texts.titles.starts) >= MIN_WORDS
+    answers = np.diff(corpus.texts.bodies.starts) - np.diff(corpus.texts.titles.starts) >= MIN_BODY_WORDS
     rows = np.flatnonzero((sides == side) & is_first & asks & answers)
     return np.sort(np.random.default_rng(seed).permutation(rows)[:n])
 

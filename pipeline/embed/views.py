@@ -70,11 +70,10 @@ class View:
         """Return the rows with the nearest vectors."""
         return self.store.search(self.embedder.embed([query])[0], POOL).rows
 
-    def collect(self, query: str) -> SearchCandidates:
-        """Return the fused candidates, best first."""
+    def collect(self, query: str) -> SearchCandidates | None:
+        """Return the fused candidates, best first, or None if there are none."""
         recorder = Recorder()
         WordSearch([Source(self.segment, self.store)], self.embedder, recorder).rank(query, "", [])
-        assert recorder.candidates is not None
         return recorder.candidates
 
     def measure(self, candidates: SearchCandidates, packages: frozenset[str]) -> Matrix:

@@ -45,14 +45,14 @@ def cut_units(segment: Segment, rows: Iterable[int] | None = None) -> UnitParts:
         [texts[row] for row in numbers],
         ["\n".join(texts[at] for at in segment.list_facets(row)) if kinds[row] == "symbol" else "" for row in numbers],
     )
-    return cut_unit_texts(full, [titles[row] for row in numbers])
+    return cut_unit_texts(full, [titles[row] if kinds[row] == "symbol" else "" for row in numbers])
 
 
 def cut_unit_texts(texts: UnitTexts, names: Sequence[str]) -> UnitParts:
-    """Return the parts of units from their texts. `names`: titles without the headings above them."""
+    """Return the parts of units from their texts. `names`: those of symbols, whose texts begin with them, or nothing."""
     firsts, rests = [], []
     for name, main in zip(names, texts.mains, strict=True):
-        first, rest = split_first_sentence(strip_head(main, name))
+        first, rest = split_first_sentence(strip_head(main, name) if name else main)
         firsts.append(first)
         rests.append(rest)
     return UnitParts(texts.titles, firsts, rests, texts.facets)
