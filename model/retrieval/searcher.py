@@ -21,12 +21,13 @@ from pathlib import Path
 from model.grounding.matching import is_identifier, split_facet, split_queries
 from model.retrieval.cutting.docstring_fields import FACETS
 from model.retrieval.naming.names import Match, NameResolver, clean_name, find_identifiers
+from model.retrieval.prose_search import MixedSearch
 from model.retrieval.rendering import WITH_ENTRIES, has_entry, render_line
 from model.retrieval.search_results import Search, SearchResult, TraceStep
 from model.retrieval.sections import Section
 from model.retrieval.segment import Segment
 from model.retrieval.stores.vectors import ExactStore
-from model.retrieval.word_search import Embeds, Reranks, Source, WordSearch
+from model.retrieval.word_search import Embeds, Reranks, Source
 from model.retrieval.word_stems import split_words
 
 MAX_QUERY_CHARS = 300
@@ -48,7 +49,7 @@ class Searcher:
         reranker: Reranks | None = None,
     ) -> None:
         self.sources = list(sources)
-        self._words = WordSearch(self.sources, embedder, reranker)
+        self._words = MixedSearch(self.sources, embedder, reranker)
         self._resolvers = [NameResolver(source.segment) for source in self.sources]
 
     @classmethod

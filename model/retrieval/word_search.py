@@ -25,7 +25,6 @@ from model.retrieval.fusion import NO_RANK, SearchCandidates, fuse
 from model.retrieval.search_results import TraceStep
 from model.retrieval.segment import Segment
 from model.retrieval.stores.vectors import VectorStore
-from model.retrieval.synonyms import expand_words
 from model.retrieval.word_stems import split_content_words
 
 POOL = 60  # units that each ranking contributes, and that are reranked
@@ -52,7 +51,7 @@ class Reranks(Protocol):
 @dataclass(frozen=True)
 class Source:
     """A segment that is searched, the vectors of its units if there are any, the name that results carry, and whether a word of a
-    query also counts as its synonyms, as it should in prose about everyday things."""
+    query also counts as its synonyms, as it should in prose about everyday things (model/retrieval/prose_search.py)."""
 
     segment: Segment
     vectors: VectorStore | None = None
@@ -77,13 +76,10 @@ class WordSearch:
         words = list(dict.fromkeys(split_content_words(query)))[:MAX_WORDS]
         rankings = {"bm25": self._run("bm25", lambda: self._rank_words(words), trace)}
         if self.embedder is not None:
-            try:
-                rankings["vectors"] = self._run("vectors", lambda: self._rank_vectors(question or query), trace)
-            except ValueError as error:  # a store that is down: the search goes on without it, and says so
-                trace.append(TraceStep("vectors", 0.0, note=f"{error}; searching by names and words alone"))
+            rankings["vectors"] = self.run_vectors(question or query, trace)
         started = time.perf_counter()
         fused, places = fuse(rankings, POOL)
-        trace.append(self._make_step("fusion", started, fused))
+        trace.append(self.make_step("fusion", started, fused))
         if self.reranker is not None:
             return self._run("reranker", lambda: self._rerank(query, question, fused, places), trace)
         name = "prior (no reranker)" if self.embedder is not None else "prior (no vectors, no reranker)"
@@ -92,19 +88,19 @@ class WordSearch:
     def _run(self, name: str, step: Callable[[], Ranked], trace: list[TraceStep]) -> Ranked:
         started = time.perf_counter()
         ranked = step()
-        trace.append(self._make_step(name, started, ranked))
+        trace.append(self.make_step(name, started, ranked))
         return ranked
 
-    def _run_vectors(self, text: str, trace: list[TraceStep]) -> Ranked:
-        """Rank by vectors; a store that does not answer is named in the trace, and the search goes on without."""
-        started = time.perf_counter()
+    def run_vectors(self, text: str, trace: list[TraceStep], name: str = "vectors") -> Ranked:
+        """Rank by vectors, if there is an embedder; a store that is down is named in the trace, and the search goes on without."""
         try:
-            return self._run("vectors", lambda: self._rank_vectors(text), trace)
+            if self.embedder is not None:
+                return self._run(name, lambda: self._rank_vectors(text), trace)
         except ValueError as error:
-            trace.append(TraceStep("vectors", (time.perf_counter() - started) * 1000, note=str(error)))
-            return Ranked(np.zeros(0, np.int64), np.zeros(0, np.float32))
+            trace.append(TraceStep(name, 0.0, note=f"{error}; searching by names and words alone"))
+        return merge_rankings([], [], POOL)
 
-    def _make_step(self, name: str, started: float, ranked: Ranked) -> TraceStep:
+    def make_step(self, name: str, started: float, ranked: Ranked) -> TraceStep:
         milliseconds = (time.perf_counter() - started) * 1000
         pairs = zip(ranked.rows[:SHOWN_IN_TRACE], ranked.scores[:SHOWN_IN_TRACE], strict=True)
         return TraceStep(name, milliseconds, tuple((self.get_title(int(unit)), float(score)) for unit, score in pairs))
@@ -117,21 +113,16 @@ class WordSearch:
     def _rank_words(self, words: Sequence[str]) -> Ranked:
         indexes = [source.segment.bm25 for source in self.sources]
         if not indexes or not words:
-            return _merge([], [], POOL)
-        expanded = expand_words(words) if any(source.has_synonyms for source in self.sources) else {}
-        ranked: list[Ranked] = []
-        for source, index in zip(self.sources, indexes, strict=True):
-            boosts = expanded if source.has_synonyms else dict.fromkeys(words, 1.0)
-            statistics = reduce(add, [each.get_statistics(list(boosts)) for each in indexes])
-            ranked.append(index.rank(list(boosts), POOL, statistics, list(boosts.values())))
-        return _merge(ranked, self.starts, POOL)
+            return merge_rankings([], [], POOL)
+        statistics = reduce(add, [index.get_statistics(words) for index in indexes])
+        return merge_rankings([index.rank(words, POOL, statistics) for index in indexes], self.starts, POOL)
 
     def _rank_vectors(self, text: str) -> Ranked:
         assert self.embedder is not None
         vector = self.embedder.embed([text])[0]
         stored = [(source.vectors, start) for source, start in zip(self.sources, self.starts, strict=False)]
         parts = [(store.search(vector, POOL), start) for store, start in stored if store is not None]
-        return _merge([part for part, _ in parts], [int(start) for _, start in parts], POOL)
+        return merge_rankings([part for part, _ in parts], [int(start) for _, start in parts], POOL)
 
     def _rerank(self, query: str, question: str, fused: Ranked, places: dict[str, Ranked]) -> Ranked:
         """Score the candidates of each source with the reranker and merge them."""
@@ -173,7 +164,7 @@ class WordSearch:
         return prior * (PRIVATE_FACTOR if is_private else 1.0)
 
 
-def _merge(parts: Sequence[Ranked], starts: Sequence[int] | NDArray[np.int64], limit: int) -> Ranked:
+def merge_rankings(parts: Sequence[Ranked], starts: Sequence[int] | NDArray[np.int64], limit: int) -> Ranked:
     """Return the best of several rankings; rows become unit numbers."""
     if not parts:
         return Ranked(np.zeros(0, np.int64), np.zeros(0, np.float32))

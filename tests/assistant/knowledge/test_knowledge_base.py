@@ -120,7 +120,7 @@ def test_vectors_are_made_once_for_each_embedder(folder: Path, monkeypatch: pyte
     [segment] = (open_collection("handbook").folder / "segments").iterdir()
     assert [path.name for path in segment.glob("vectors-*")] == ["vectors-bbbb"]
     trace = Knowledge.open(None, Path("b"), ["handbook"]).search("trains", question="trains").trace
-    assert [step.name for step in trace] == ["bm25", "vectors", "fusion", "reranker"]
+    assert [step.name for step in trace] == ["prose: bm25 with synonyms", "prose: vectors", "prose: joined"]
 
 
 def test_a_store_that_is_down_is_named_and_the_search_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
