@@ -67,33 +67,35 @@ class QuotationScreen:
 
     def __init__(self, evidence: Evidence, messages: Sequence[Message]) -> None:
         self._evidence, self._messages = evidence, messages
-        self._line, self._n_shown = "", 0
+        self._shown, self._held = "", ""  # of the current line
         self.n_withheld = 0
 
     def pass_on(self, piece: str) -> Iterator[str | Citation]:
-        """Yield what can be shown after one more piece; citations come before the line that they belong to."""
+        """Yield what can be shown after one more piece, perhaps nothing; citations come before the line that they belong to."""
         *ended, rest = piece.split("\n")
         for part in ended:
-            self._line += part
+            self._held += part
             yield from self._end_line("\n")
-        self._line += rest
-        held = _HELD.search(self._line)
-        stop = held.start() if held else len(self._line)
-        if stop > self._n_shown:
-            yield self._line[self._n_shown : stop]
-            self._n_shown = stop
+        is_quoting = '"' in self._held
+        self._held += rest
+        if is_quoting:
+            return
+        held = _HELD.search(self._held)
+        text = self._held[: held.start()] if held else self._held
+        if text:
+            self._shown, self._held = self._shown + text, self._held[len(text) :]
+            yield text
 
     def finish(self) -> Iterator[str | Citation]:
         """Yield the rest."""
         yield from self._end_line("")
 
     def _end_line(self, end: str) -> Iterator[str | Citation]:
-        line, held = self._line, self._line[self._n_shown :]
-        self._line, self._n_shown = "", 0
-        citations = self._evidence.cite(line, self._messages)
+        shown, held = self._shown, self._held
+        self._shown, self._held = "", ""
+        citations = self._evidence.cite(held, self._messages)
         if citations is None:
             self.n_withheld += 1
-            shown = line[: len(line) - len(held)]
             held = f": {format_abstention()[:1].lower()}{format_abstention()[1:]}" if shown else format_abstention()
             citations = []
         yield from citations

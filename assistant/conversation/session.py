@@ -31,6 +31,7 @@ from assistant.conversation.events import (
 from assistant.conversation.evidence import Evidence, QuotationScreen, makes_claims
 from assistant.conversation.options import list_options, report_result
 from model.grounding.arguments import asks_for_source
+from model.grounding.certain import list_certain_calls
 from model.grounding.citations import format_place
 
 if TYPE_CHECKING:
@@ -100,6 +101,18 @@ class Session:
             return
         yield from self._answer(sampling, len(self.history))
 
+    def reply_once(self, sampling: Sampling) -> Message:
+        """Return the next message, as it would be served: a tool call, which is not executed, or a text. The history stays."""
+        pieces: list[str] = []
+        events, call = self._generate(sampling, pieces), None
+        while True:
+            try:
+                next(events)
+            except StopIteration as end:
+                call = end.value
+                break
+        return Message.of("assistant", "".join(pieces)) if call is None else Message.calling(call)
+
     def _answer(self, sampling: Sampling, n_before: int) -> Generator[Event, None, None]:
         pieces: list[str] = []
         is_complete = False
@@ -131,8 +144,15 @@ class Session:
             pieces.append(text)
             yield TextPiece(text)
             return None
-        options = list_options(self.messages, self.tools.names, self.evidence.sections)
+        options = list_options(self.messages, self.tools.names, self.evidence.sections, self._list_certain_calls())
         return (yield from self._run_checked(sampling, pieces, options))
+
+    def _list_certain_calls(self) -> list[ToolCall]:
+        """Return calls one of which the last message certainly asks for."""
+        if not self.history or self.history[-1].role != "user":
+            return []
+        calls = list_certain_calls(self.messages, self.tools.look_up)
+        return [call for call in calls if call.name in self.tools.names]
 
     def _run_model(
         self, sampling: Sampling, pieces: list[str], options: ReplyOptions
@@ -149,32 +169,30 @@ class Session:
     def _run_checked(
         self, sampling: Sampling, pieces: list[str], options: ReplyOptions
     ) -> Generator[Event, None, ToolCall | None]:
-        """Run one turn of the model and withhold what has no source."""
+        """Run one turn of the model and withhold what has no source. While text is held, empty pieces allow interruption."""
         messages = list(self.messages)
         screen, call, citations = QuotationScreen(self.evidence, messages), None, list[Citation]()
-        is_held = self.grounded is Grounding.ONLY and options.may_call
+        is_chosen = bool(options.answers) and not options.may_call
+        is_held = is_chosen or self.grounded is Grounding.ONLY
         held: list[str] = []
         done: list[Done] = []
         for event in self.engine.reply(messages, sampling, self.cache, options):
             if isinstance(event, TextPiece):
-                held.append(event.text)
-                if not is_held and not (options.answers and not options.may_call):
-                    yield from self._show(screen.pass_on(held.pop()), pieces, citations)
+                held += [event.text] if is_held else []
+                shown = [] if is_held else list(screen.pass_on(event.text))
+                yield from self._show(shown, pieces, citations) if shown else [TextPiece("")]
             elif isinstance(event, Done):
                 done.append(event)
             else:
                 call = event if isinstance(event, ToolCall) else call
                 yield event
         text = "".join(held)
-        if options.answers and not options.may_call and text not in options.answers:
-            screen.n_withheld += 1
-            text = options.answers[-1]
-        if is_held and call is None and makes_claims(text, messages[-1].text):
-            screen.n_withheld += 1
-            text = NO_SOURCE
+        if is_chosen and text not in options.answers:
+            screen.n_withheld, text = 1, options.answers[-1]
+        elif is_held and not is_chosen and call is None and makes_claims(text, messages[-1].text):
+            screen.n_withheld, text = 1, NO_SOURCE
         yield from self._show(chain(screen.pass_on(text), screen.finish()), pieces, citations)
-        if citations:
-            self.citations = citations
+        self.citations = citations or self.citations
         if screen.n_withheld:
             yield Notice("an answer without a source was withheld")
         yield from done

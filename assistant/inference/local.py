@@ -237,8 +237,9 @@ class ModelEngine:
             name, mark, _ = self._tokenizer.decode(ids).partition("(")
             if mark:
                 break
-        name = name.strip()
-        chosen = [name] if name in options.calls else list(options.calls)
+        name, is_cut = name.strip(), "(" not in self._tokenizer.decode(ids)
+        named = [tool for tool in options.calls if tool == name or (is_cut and tool.startswith(name))]
+        chosen = named or list(options.calls)
         return ids, _list_calls(options, chosen, call_id)
 
     def _encode_call(self, call: ToolCall) -> list[int]:

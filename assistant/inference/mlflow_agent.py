@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Generator, Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,17 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModelContext, ResponsesAgent
 from mlflow.types.responses import ResponsesAgentRequest, ResponsesAgentResponse, ResponsesAgentStreamEvent
 
-from assistant.conversation.events import Done, Event, Message, Notice, Sampling, TextPiece, ToolCall, ToolResult
+from assistant.conversation.events import (
+    Citation,
+    Done,
+    Event,
+    Message,
+    Notice,
+    Sampling,
+    TextPiece,
+    ToolCall,
+    ToolResult,
+)
 from assistant.conversation.session import Session
 from assistant.inference.local import ModelEngine, read_argument, read_content
 from assistant.tools.toolbox import Tools, make_tools
@@ -82,6 +92,7 @@ class _Answer:
         self._text_id, self._call_id = _make_id("msg"), ""
         self._done: list[Done] = []
         self._notices: list[str] = []
+        self._citations: list[Item] = []
 
     def stream(self, events: Iterator[Event]) -> Iterator[Item]:
         for event in events:
@@ -98,13 +109,15 @@ class _Answer:
                 yield self._add(ResponsesAgent.create_function_call_output_item(self._call_id, event.text))
             elif isinstance(event, Notice):
                 self._notices.append(event.text)
+            elif isinstance(event, Citation):
+                self._citations.append(asdict(event))
             else:
                 self._done.append(event)
         yield self._add(ResponsesAgent.create_text_output_item("".join(self._text), self._text_id))
 
     def response(self) -> ResponsesAgentResponse:
         n_input, n_output = sum(done.n_prompt_tokens for done in self._done), sum(done.n_tokens for done in self._done)
-        last = self._done[-1]
+        last = self._done[-1] if self._done else Done(0, 0, 0.0, 0.0, "end")  # none if code alone has answered
         usage = {
             "input_tokens": n_input,
             "input_tokens_details": {"cached_tokens": sum(done.n_cached_tokens for done in self._done)},
@@ -117,6 +130,7 @@ class _Answer:
             "tokens_per_second": last.tokens_per_second,
             "first_token_seconds": last.first_token_seconds,
             "notices": self._notices,
+            "citations": self._citations,
         }
         fields = {"output": self._output, "usage": usage, "status": "completed", "custom_outputs": about}
         return ResponsesAgentResponse.model_validate(fields)

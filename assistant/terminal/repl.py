@@ -12,18 +12,21 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import fields, replace
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assistant.conversation.events import Done, Notice, Sampling, TextPiece, ToolResult
-from assistant.conversation.session import Session
+from assistant.conversation.events import Citation, Done, Notice, Sampling, TextPiece, ToolResult
+from assistant.conversation.session import Grounding, Session
 from assistant.inference.model_choice import CHAMPION, ModelChoice, choose_model
 from assistant.knowledge.knowledge_base import Knowledge, describe_place
 from assistant.terminal.screen import Interruption, Screen
 from assistant.tools.toolbox import Tools, make_tools
+from model.grounding.answers import LINE_BREAK
+from model.grounding.citations import format_place
 
 if TYPE_CHECKING:
     from assistant.inference.local import ModelInfo
@@ -86,14 +89,16 @@ class Chat:
 
     def answer(self, text: str) -> bool:
         """Show the answer to a message. Return True if Ctrl-C interrupted it."""
-        is_empty, last = True, None
+        is_empty, last, citations = True, None, list[Citation]()
         sampling = replace(self.sampling, seed=(self.sampling.seed + self._n_answers) % 2**63)
         self._n_answers += 1
         with Interruption() as interruption, closing(self.session.send(text, sampling)) as events:
             for event in events:
                 if isinstance(event, TextPiece):
-                    self.screen.write(event.text)
+                    self.screen.write(render_text(event.text, citations))
                     is_empty = is_empty and not event.text.strip()
+                elif isinstance(event, Citation):
+                    citations.append(event)
                 elif isinstance(event, ToolResult):
                     self._show_tool(event)
                 elif isinstance(event, Notice):
@@ -103,6 +108,8 @@ class Chat:
                 if interruption.is_requested:
                     break
         self.screen.end_answer()
+        for number, citation in enumerate(citations, 1):
+            self.screen.remark(f"[{number}] {format_place(citation)}")
         if interruption.is_requested:
             self.screen.remark("interrupted")
         elif is_empty:
@@ -127,6 +134,13 @@ class Chat:
                 self.screen.remark_truncated(f"    {places[line]}")
         for note in result.search.notes if result.search is not None else ():
             self.screen.remark(f"  {note}")
+
+
+def render_text(text: str, citations: Sequence[Citation]) -> str:
+    """Return text of an answer as the screen shows it: numbers for the cited titles, code on lines of its own."""
+    for number, citation in reversed(list(enumerate(citations, 1))):
+        text = text.replace(f'{citation.text}" [{citation.title}]', f'{citation.text}" [{number}]', 1)
+    return text.replace(LINE_BREAK, "\n") if citations else text
 
 
 def format_stats(done: Done) -> str:
@@ -169,7 +183,7 @@ def _start_chat(args: argparse.Namespace) -> Chat:
         screen.remark(line)
     for notice in tools.documents.notices if isinstance(tools.documents, Knowledge) else ():
         screen.remark(notice)
-    return Chat(Session(engine, tools, system=args.system), sampling, screen)
+    return Chat(Session(engine, tools, system=args.system, grounded=args.grounded), sampling, screen)
 
 
 def format_banner(info: ModelInfo, tools: Tools, choice: ModelChoice) -> list[str]:
@@ -222,6 +236,12 @@ def _make_parser() -> argparse.ArgumentParser:
         "--weights",
         choices=("float32", "int8"),
         help="format in memory; int8: a quarter of the memory, half the time, CPU only (default: MINIGPT_WEIGHTS or float32)",
+    )
+    parser.add_argument(
+        "--grounded",
+        choices=tuple(Grounding),
+        default=Grounding.PREFER,
+        help="only: nothing without a source but small talk; prefer: quotations are verified; off: unchecked (%(default)s)",
     )
     parser.add_argument("--system", default="", metavar="TEXT", help="system prompt")
     for setting in fields(Sampling):

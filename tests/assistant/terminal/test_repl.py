@@ -47,7 +47,7 @@ def test_a_conversation_through_a_pipe(learned: Path, tmp_path: Path) -> None:
     chat = run_piped(learned, lines.encode(), tmp_path)
     remarks = chat.stderr.decode()
     assert chat.returncode == 0, remarks
-    assert chat.stdout.decode() == '84, naïve café 😀\n"Compute the inverse of a matrix." [numpy.linalg.inv]\n'
+    assert chat.stdout.decode() == '12 * 7 = 84\nlinalg.inv: "Compute the inverse of a matrix." [1]\n'
     for expected in (
         f"phase sft, from {learned}: named by --model",
         f"search_docs over 6 sections from {learned.parent / 'index'}, by names and words",
@@ -58,7 +58,7 @@ def test_a_conversation_through_a_pipe(learned: Path, tmp_path: Path) -> None:
         "/reset        forget this conversation",
         "conversation forgotten",
         "search_docs(linalg.inv)",
-        "  [numpy.linalg.inv] \"Compute the inverse of a matrix.\" — inv(a)",
+        '  [numpy.linalg.inv] "Compute the inverse of a matrix." — inv(a)',
     ):
         assert expected in remarks
     assert remarks.count("tokens/s, first token after") == 1  # for /stats only
