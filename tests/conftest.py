@@ -115,10 +115,17 @@ def build_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Calla
     return folder
 
 
+HALVED = {"batch_rows": (16, 8), "total_steps": (60, 30), "eval_every": (30, 15), "n_epochs": (10, 5)}
+
+
 def run_all_stages(workspace: Path) -> None:
-    """Create a workspace and run every stage in it, with half the rows per batch of the smoke recipe."""
+    """Create a workspace and run every stage in it, with half the rows, steps and epochs of the smoke recipe."""
     params = new_workspace(workspace) / "params.yaml"
-    params.write_text(params.read_text().replace("batch_rows: 16", "batch_rows: 8"))
+    text = params.read_text()
+    for name, (whole, half) in HALVED.items():
+        assert f" {name}: {whole}\n" in text or f" {name}: {whole} " in text, name
+        text = text.replace(f" {name}: {whole}", f" {name}: {half}")
+    params.write_text(text)
     for name, argv in stage_commands().items():
         assert run_command(workspace, argv) == 0, name
 

@@ -244,8 +244,8 @@ def short_run(finished_workspace: Path, folder: Path) -> list[str]:
     """Create a workspace with the inputs of the finished one and checkpoints at every second step. Return its pretrain command."""
     folder.mkdir()
     (folder / "data").symlink_to(finished_workspace / "data")
-    params = (finished_workspace / "params.yaml").read_text().replace("total_steps: 60", f"total_steps: {STEPS}")
-    (folder / "params.yaml").write_text(params.replace("eval_every: 30", "eval_every: 12"))
+    params = (finished_workspace / "params.yaml").read_text().replace("total_steps: 30", f"total_steps: {STEPS}")
+    (folder / "params.yaml").write_text(params.replace("eval_every: 15", "eval_every: 12"))
     argv = stage_commands()["pretrain"]
     argv[argv.index("--out") + 1], argv[argv.index("--metrics") + 1] = str(folder / "out"), str(folder / "metrics.json")
     return argv
