@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from random import Random
@@ -32,7 +33,8 @@ SPARE_PASSAGES = 1  # searched for as well while held-out ones are left out
 COSTLY = ("followup", "task", "facet", "comparison", "quote", "abstain", "question")  # started first
 
 
-class Folders(NamedTuple):
+@dataclass(frozen=True)
+class Folders:
     """Where the inputs are."""
 
     index: Path

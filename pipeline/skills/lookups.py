@@ -29,6 +29,7 @@ from pipeline.skills.skill import Example, Material
 
 MAX_QUOTE_CHARS = 300  # a small model learns to copy; code and entries may be this long
 MIN_WORDS = 2  # of a first sentence
+MARKUP = (".. ", "```", ":")
 MAX_TITLE_CHARS = 72
 TRIES = 8  # attempts per example: one that can't be made from one symbol is tried with the next
 MAX_MENTIONS = 20  # of a symbol that count: often mentioned ones are asked about more often
@@ -130,7 +131,7 @@ def quote_main(argument: str, passages: Sequence[Shown], title: str) -> str | No
 
 def is_sentence(piece: str) -> bool:
     """Return whether a piece says something: a name alone and markup (`.. seealso::`) don't."""
-    return len(piece.split()) >= MIN_WORDS and not piece.startswith((".. ", ":"))
+    return len(piece.split()) >= MIN_WORDS and not piece.startswith(MARKUP)
 
 
 def quote_piece(argument: str, shown: Shown, piece: str) -> str | None:
@@ -169,7 +170,7 @@ def _quote_facet(query: str, facet: str, shown: Shown) -> str | None:
     found = split_facet(shown.title).facet
     pieces = list_pieces(shown)
     if found == facet or found not in NAMED_FACETS:  # the facet, or the entry of one parameter
-        return quote_piece(query, shown, pieces[0]) if pieces else None
+        return quote_piece(query, shown, pieces[0]) if pieces and not pieces[0].startswith(MARKUP) else None
     entry = next((piece for piece in pieces[1:] if piece.startswith((f"{facet}:", f"{facet} "))), None)
     return quote_piece(query, shown, entry) if entry else format_abstention(query)
 

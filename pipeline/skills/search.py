@@ -59,11 +59,11 @@ WORDS = (
     "How do I {x}?", "how do I {x}", "How can I {x}?", "how to {x}", "How to {x}?", "how can I {x}?",
     "I want to {x}.", "Is there a function to {x}?", "Which function lets me {x}?", "What can I use to {x}?",
     "I need to {x}.", "How would I {x}?", "Can you tell me how to {x}?", "Find me something to {x}.",
-    "What is the way to {x}?", "whats the best way to {x}", "What's the easiest way to {x}?", "I'm trying to {x}, how?",
+    "What is the way to {x}?", "what's the best way to {x}", "What's the easiest way to {x}?", "I'm trying to {x}, how?",
     "how do you {x}", "how do you {x} in python", "Any function that can {x}?", "need to {x}", "is it possible to {x}?",
     "Python: {x}", "{x} in python", "Hi, how do I {x}?", "what should I use if I want to {x}",
     "Could you show me how to {x}?",
-    "How can one {x}?", "tell me how to {x} please", "My task is to {x}. What helps?", "method to {x}", "{x}",
+    "How can one {x}?", "tell me how to {x} please", "method to {x}", "{x}",
 )
 NEW_WORDS = (
     "What lets me {x}?", "Please tell me how to {x}.", "How does one {x}?", "I have to {x} somehow.",
