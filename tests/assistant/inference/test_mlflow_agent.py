@@ -78,8 +78,16 @@ def test_a_history_with_calls_is_continued(agent: Any) -> None:
 
 
 def test_sampling_comes_from_the_request_and_from_custom_inputs(agent: Any) -> None:
+    call = {"type": "function_call", "call_id": "a", "name": "shout", "arguments": '{"argument": "84"}'}
+    shouted = [
+        {"role": "user", "content": SUM[0].text},
+        call,
+        {"type": "function_call_output", "call_id": "a", "output": "84"},
+    ]
     for more in ({"max_output_tokens": 2}, {"custom_inputs": {"max_tokens": 2, "temperature": 0.5, "seed": 3}}):
-        response = agent.predict(make_request(SUM[0].text, **more))
+        response = agent.predict(
+            make_request(shouted, **more)
+        )  # what an unknown tool returns, the model reports itself
         assert response.usage.output_tokens == 2
         assert response.custom_outputs["reason"] == "length"
 
