@@ -86,7 +86,7 @@ def test_sampling_comes_from_the_request_and_from_custom_inputs(agent: Any) -> N
     ]
     for more in ({"max_output_tokens": 2}, {"custom_inputs": {"max_tokens": 2, "temperature": 0.5, "seed": 3}}):
         response = agent.predict(
-            make_request(shouted, **more)
+            ResponsesAgentRequest(input=shouted, **more)
         )  # what an unknown tool returns, the model reports itself
         assert response.usage.output_tokens == 2
         assert response.custom_outputs["reason"] == "length"
