@@ -48,7 +48,8 @@ def read_corpus(segment: Segment, min_docs: int, max_words: int) -> Corpus:
     words, numbers = choose_words(units, min_docs, max_words)
     flat = numbers[units.split.ids] if len(units.split.ids) else units.split.ids
     spans = (("title", "title"), ("first", "first"), ("rest", "facets"))
-    texts = make_texts(*(count_words(flat, *units.span(*span)) for span in spans), len(words))
+    titles, firsts, rests = (count_words(flat, *units.span(*span)) for span in spans)
+    texts = make_texts(titles, firsts, rests, len(words))
     return Corpus(parts, units, words, numbers, texts, group_texts(parts))
 
 

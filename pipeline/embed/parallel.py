@@ -6,7 +6,7 @@ BLAS sums in another order when it splits a product among threads: products are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -44,7 +44,7 @@ class Threads:
 
 
 @contextmanager
-def open_threads() -> Iterator[Threads]:
+def open_threads() -> Generator[Threads]:
     """Start threads, as many as there are workers; BLAS has one thread meanwhile."""
     with threadpool_limits(1), ThreadPoolExecutor(max(1, min(N_RANGES, count_workers()))) as pool:
         yield Threads(pool)

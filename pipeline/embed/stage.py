@@ -29,7 +29,7 @@ from pipeline.embed.embedder_training import Learner
 from pipeline.embed.pairs import Pairs, Texts
 from pipeline.embed.parallel import Threads, open_threads
 from pipeline.embed.params import Embed, Embedding
-from pipeline.embed.questions import Question, describe_some, locate_answers, read_questions
+from pipeline.embed.questions import Question, describe_some, find_titles, locate_answers, read_questions
 from pipeline.embed.reranker_training import RankedList, train_network
 from pipeline.embed.retrieval_metrics import find_rank, name_metrics, score_ranks
 from pipeline.embed.svd import find_directions
@@ -40,16 +40,17 @@ from pipeline.frame.metrics import Metrics, write_json
 
 log = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
-MIN_BODY_WORDS = 10  # distinct known words of a body that its first sentence must find
+MIN_QUERY_WORDS = 3  # of a first sentence without the words of its title: "Return the name." asks for nothing
+MIN_BODY_WORDS = 30  # distinct known words of a body that its first sentence must find
 
 
 def run(params: Embed, *, index: Path, questions: Path, out: Path) -> Metrics:
     """Train both, write everything, measure. Raises `UserError` for an index that can't be read or is too small."""
     segment = open_segment(index)
     corpus = read_corpus(segment, params.embedding.min_docs, params.embedding.max_words)
-    titles = segment.sections.column("title")[: segment.sections.n_units]
-    rows = {title: row for row, title in reversed(list(enumerate(titles)))}
-    asked, missing, unanswered = locate_answers(read_questions(questions), rows)
+    written = read_questions(questions)
+    rows = find_titles(segment, (title for _, titles, _ in written for title in titles))
+    asked, missing, unanswered = locate_answers(written, rows)
     if missing:
         log.warning("embed: %d titles of questions are not in the index: %s", len(missing), describe_some(missing))
     if unanswered:
@@ -113,8 +114,8 @@ def train_embedder(
     n_docs = np.maximum(texts.wholes.count_docs(len(corpus.words)), 1)
     rarity = np.log(max(len(corpus.groups), 2) / n_docs).astype(np.float32)
     vectors = start_vectors(settings, choose_texts(texts, sides), rarity, params.seed, threads)
-    weights = rarity / max(float(rarity.mean()), 1e-6)
-    learner = Learner(vectors * weights[:, None], weights, threads)
+    weights = (rarity / max(float(rarity.mean()), 1e-6)).astype(np.float32)
+    learner = Learner((vectors * weights[:, None]).astype(np.float32), weights, threads)
     learned = np.flatnonzero(sides == EMBEDDER)
     pairs = Pairs(
         settings, texts, learned, corpus.groups, count_questions(questions, corpus), [q.rows for q in questions]
@@ -145,7 +146,8 @@ def start_vectors(
     """Return the directions of the SVD, of length 1 on average."""
     vectors, values = find_directions(counts, rarity, settings.width, settings.svd_rounds, seed, threads)
     vectors = vectors * values**settings.svd_power
-    return vectors / max(float(np.sqrt((vectors * vectors).sum(axis=1)).mean()), 1e-9)
+    length = float(np.sqrt((vectors * vectors).sum(axis=1)).mean())
+    return (vectors / max(length, 1e-9)).astype(np.float32)
 
 
 def count_questions(questions: list[Question], corpus: Corpus) -> Counts:
@@ -160,7 +162,7 @@ def choose_rows(corpus: Corpus, sides: NDArray[np.int8], side: int, n: int, seed
     """Return at most `n` units of a side whose first sentence and rest say enough, one of each text."""
     is_first = np.zeros(len(sides), bool)
     is_first[np.unique(corpus.groups, return_index=True)[1]] = True
-    asks = np.diff(corpus.texts.bare_firsts.starts) >= 2
+    asks = np.diff(corpus.texts.bare_firsts.starts) >= MIN_QUERY_WORDS
     answers = np.diff(corpus.texts.bodies.starts) - np.diff(corpus.texts.titles.starts) >= MIN_BODY_WORDS
     rows = np.flatnonzero((sides == side) & is_first & asks & answers)
     return np.sort(np.random.default_rng(seed).permutation(rows)[:n])
