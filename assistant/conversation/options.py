@@ -21,6 +21,7 @@ from model.grounding.answers import (
 from model.grounding.arguments import list_arguments
 from model.grounding.calculations import list_calculations
 from model.grounding.citations import Citable, verify_quote
+from model.grounding.parts import narrow_answers
 
 SEARCH_TOOL = "search_docs"
 REPORTED = ("calculator", "convert_units", "calculate_date")  # their results are reported by code
@@ -32,11 +33,13 @@ def list_options(
     tools: Collection[str],
     sections: Mapping[str, Sequence[Citable]] | None = None,
     certain: Sequence[ToolCall] = (),
+    answering: Collection[str] = (),
 ) -> ReplyOptions:
     """Return the candidates for the reply to a conversation that ends with a question or a tool's result.
 
     `sections` are those found so far by title; where the cited title is among them, an answer must be verbatim there. `certain` are
-    calls one of which the question certainly asks for. The tools that calculate get only numbers and units of the question.
+    calls one of which the question certainly asks for. The tools that calculate get only numbers and units of the question. Where
+    the passages titled `answering` certainly answer, the others are no candidates, and neither is abstaining.
     """
     last = messages[-1]
     if last.role == "tool":
@@ -44,6 +47,8 @@ def list_options(
         if asked is None:
             return ReplyOptions()
         answers = keep_verified(list_answers(asked, last.text), sections or {})
+        answers = [answer for answer in answers if _quotes_only(answer, answering)] or answers
+        answers = narrow_answers(asked, last.text, answers)
         return ReplyOptions(tuple(answers or [format_abstention(asked)]), may_call=False)
     if certain:
         return ReplyOptions(calls=_group_arguments(certain), must_call=True)
@@ -52,6 +57,12 @@ def list_options(
         calls[SEARCH_TOOL] = tuple(list_arguments(messages))
     calls |= _group_arguments([call for call in list_calculations(last.text) if call.name in tools])
     return ReplyOptions(tuple(_list_given_answers(messages)), calls)
+
+
+def _quotes_only(answer: str, titles: Collection[str]) -> bool:
+    """Return whether an answer quotes passages with these titles and no others."""
+    quotes = parse_quotes(answer)
+    return bool(quotes) and all(quote.title in titles for quote in quotes)
 
 
 def _group_arguments(calls: Sequence[ToolCall]) -> dict[str, tuple[str, ...]]:

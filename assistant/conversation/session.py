@@ -29,8 +29,9 @@ from assistant.conversation.events import (
     ToolResult,
 )
 from assistant.conversation.evidence import Evidence, QuotationScreen, makes_claims
-from assistant.conversation.options import list_options, report_result
-from model.grounding.arguments import asks_for_source
+from assistant.conversation.options import SEARCH_TOOL, list_options, report_result
+from assistant.knowledge.knowledge_base import Knowledge
+from model.grounding.arguments import asks_for_source, extract_content_words
 from model.grounding.certain import list_certain_calls
 from model.grounding.citations import format_place
 
@@ -70,6 +71,7 @@ class Session:
 
     def _forget(self) -> None:
         self.cache, self.evidence = ConversationCache(), Evidence()
+        self._answering: tuple[str, ...] = ()  # titles of the last search that certainly answer
         self.citations: list[Citation] = []
 
     @property
@@ -144,7 +146,9 @@ class Session:
             pieces.append(text)
             yield TextPiece(text)
             return None
-        options = list_options(self.messages, self.tools.names, self.evidence.sections, self._list_certain_calls())
+        options = list_options(
+            self.messages, self.tools.names, self.evidence.sections, self._list_certain_calls(), self._answering
+        )
         return (yield from self._run_checked(sampling, pieces, options))
 
     def _list_certain_calls(self) -> list[ToolCall]:
@@ -152,7 +156,13 @@ class Session:
         if not self.history or self.history[-1].role != "user":
             return []
         calls = list_certain_calls(self.messages, self.tools.look_up)
-        return [call for call in calls if call.name in self.tools.names]
+        calls = [call for call in calls if call.name in self.tools.names]
+        question = self.history[-1].text
+        if not calls and isinstance(self.tools.documents, Knowledge) and self.tools.documents.covers(question):
+            return [
+                ToolCall.of(SEARCH_TOOL, extract_content_words(question) or question, "")
+            ]  # about the user's own documents
+        return calls
 
     def _run_model(
         self, sampling: Sampling, pieces: list[str], options: ReplyOptions
@@ -220,6 +230,9 @@ class Session:
         question = next((message.text for message in reversed(self.history) if message.role == "user"), "")
         output = self.tools.run(call.name, call.argument, question)
         if output.search is not None:
+            documents = self.tools.documents
+            is_own = isinstance(documents, Knowledge)
+            self._answering = documents.list_answering(question, output.search) if is_own else ()
             self.evidence.add(result.section for result in output.search.results)
         self.history += [Message.calling(call), Message.result(output.text, call.id)]
         return ToolResult(call, output.text, output.search)

@@ -16,12 +16,16 @@ from assistant.knowledge.collection import Collection, get_collection_folder, op
 from assistant.knowledge.segment_vectors import LoadedEmbed, load_embed, open_vectors
 from model.retrieval.search_results import Search, SearchResult, TraceStep
 from model.retrieval.searcher import MAX_QUESTION_CHARS, Searcher
+from model.retrieval.sections import Section
 from model.retrieval.segment import Segment
 from model.retrieval.stores.vectors import ExactStore, VectorStore
 from model.retrieval.synonyms import list_content_words, list_synonyms
 from model.retrieval.word_search import Source
 from model.retrieval.word_stems import STOP_STEMS, split_words
 
+ANSWERING_FRAC = (
+    0.6  # of a question's content words: a section with so many is quoted from, whatever the model would rather do
+)
 N_TRIES = 5  # to open a collection while a writer replaces its segments
 
 
@@ -81,13 +85,24 @@ class Knowledge:
 
         Then it should be searched for, whatever the model was trained on: nobody names a collection to chat about something else.
         """
-        words = dict.fromkeys(split_words(question[:MAX_QUESTION_CHARS]))
-        content = [word for word in list_content_words(list(words)) if word not in STOP_STEMS and not word.isdigit()]
+        content = _list_content(question)
         indexes = [source.segment.bm25 for source in self._searcher.sources if source.name]
         n_known = sum(
             any(index.find_word(each) >= 0 for index in indexes for each in list_synonyms(word)) for word in content
         )
         return bool(content) and 2 * n_known >= len(content)
+
+    def list_answering(self, question: str, search: Search) -> tuple[str, ...]:
+        """Return the titles of the results of collections that certainly answer: those with most of the question's content words,
+        or synonyms of them, if that is at least `ANSWERING_FRAC`."""
+        content = _list_content(question)
+        shares = [_measure_coverage(content, result.section) if result.collection else 0.0 for result in search.results]
+        most = max(shares, default=0.0)
+        if most < ANSWERING_FRAC:
+            return ()
+        return tuple(
+            result.section.title for result, share in zip(search.results, shares, strict=True) if share == most
+        )
 
     def _refresh(self) -> bool:
         """Read changed manifests again. Return whether anything changed."""
@@ -133,6 +148,19 @@ class Knowledge:
             Source(segment, store, collection.name, has_synonyms=True)
             for segment, store in zip(segments, stores, strict=True)
         ]
+
+
+def _list_content(question: str) -> list[str]:
+    """Return the stems of a question's content words."""
+    words = dict.fromkeys(split_words(question[:MAX_QUESTION_CHARS]))
+    return [word for word in list_content_words(list(words)) if word not in STOP_STEMS and not word.isdigit()]
+
+
+def _measure_coverage(content: Sequence[str], section: Section) -> float:
+    """Return the share of these words that a section has, itself or as a synonym."""
+    own = set(split_words(" ".join([section.title, *section.heading, section.text])))
+    n_known = sum(any(each in own for each in list_synonyms(word)) for word in content)
+    return n_known / len(content) if content else 0.0
 
 
 def _open_index(index: Path, embed: Path | None, loaded: LoadedEmbed | None) -> Source:
