@@ -1,4 +1,4 @@
-"""Make a synthetic package: documents as the source python_docs makes them, a split, a tokenizer."""
+"""Make a synthetic package: documents as the source python_docs makes them, a split, a tokenizer, questions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,39 @@ import pyarrow as pa
 import xxhash
 
 from model.tokenizer.tokenizer import train_bpe
+from pipeline.embed.params import Embed, Embedding, Reranking
 from pipeline.storage.tables import DOCS, ShardWriter, read_docs, write_table
 
 MODULES = ["alpha.core", "alpha.linear", "beta", "beta.io.text", "gamma.stats"]
 VERBS = ["Compute", "Return", "Convert", "Sort", "Read", "Write", "Merge", "Find"]
 THINGS = ["the norm of a matrix", "a sorted copy of the list", "every row of the table", "the mean along an axis"]
 ENDS = ["", " with a tolerance", " for the given file", " as a string", " without changing it"]
+
+EMBED = Embed(  # the smallest that runs
+    seed=1,
+    reranker_frac=0.3,
+    test_frac=0.2,
+    reranker_question_frac=0.5,
+    n_test=5,
+    embedding=Embedding(
+        width=8,
+        min_docs=1,
+        max_words=1000,
+        svd_rounds=1,
+        svd_power=0.5,
+        total_steps=2,
+        batch_pairs=8,
+        question_pairs=1,
+        title_frac=0.1,
+        own_word_frac=0.5,
+        dropout_frac=0.0,
+        learning_rate=0.1,
+        temperature=0.07,
+    ),
+    reranking=Reranking(
+        n_lists=10, question_weight=1.0, hidden=4, n_epochs=1, batch_lists=4, learning_rate=0.01, weight_decay=0.0
+    ),
+)
 
 
 class Corpus(NamedTuple):
@@ -75,3 +102,18 @@ def write_book_corpus(folder: Path, n: int = 12) -> Corpus:
         text = "\n\n".join(" ".join(lines[start : start + 4]) for start in range(0, 40, 4))
         rows.append(make_row(f"The Book of Days, volume {number}" if number else "", text, "text/books"))
     return write_corpus(folder, rows)
+
+
+def write_questions(corpus: Corpus, path: Path) -> None:
+    """Write a question for each of the first names; those of val are held out."""
+    titles = read_docs(corpus.docs, ["title"])["title"].to_pylist()
+    rows = [
+        {
+            "question": f"which of them has the number {title.rpartition('_')[2]} and computes something",
+            "titles": [title],
+            "split": "heldout" if title in corpus.val_titles else "train",
+        }
+        for title in titles
+        if title and " " not in title
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:40]), encoding="utf-8")

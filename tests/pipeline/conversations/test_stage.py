@@ -21,7 +21,6 @@ from pipeline.conversations import material
 from pipeline.conversations.material import MakerRun
 from pipeline.conversations.params import Conversations
 from pipeline.conversations.stage import make_token_counter, read_seeds, run
-from pipeline.embed.params import Embed, Embedding, Reranking
 from pipeline.embed.stage import run as train_embed
 from pipeline.frame.errors import UserError
 from pipeline.index.params import Index
@@ -32,7 +31,7 @@ from pipeline.skills.refusal import is_refusal
 from pipeline.skills.skill import Example
 from pipeline.storage.tables import read_docs, read_table
 from tests.conftest import ROOT
-from tests.pipeline.symbols import Corpus, write_book_corpus, write_corpus, write_package_corpus
+from tests.pipeline.symbols import EMBED, Corpus, write_book_corpus, write_corpus, write_package_corpus, write_questions
 
 SEEDS = ROOT / "data" / "seed" / "chat"
 PARAMS = Conversations(
@@ -53,31 +52,6 @@ PARAMS = Conversations(
     joined_frac=0.2,
     system_frac=0.1,
     n_heldout=25,
-)
-EMBED = Embed(
-    seed=1,
-    reranker_frac=0.3,
-    test_frac=0.2,
-    reranker_question_frac=0.5,
-    n_test=5,
-    embedding=Embedding(
-        width=8,
-        min_docs=1,
-        max_words=1000,
-        svd_rounds=1,
-        svd_power=0.5,
-        total_steps=2,
-        batch_pairs=8,
-        question_pairs=1,
-        title_frac=0.1,
-        own_word_frac=0.5,
-        dropout_frac=0.0,
-        learning_rate=0.1,
-        temperature=0.07,
-    ),
-    reranking=Reranking(
-        n_lists=10, question_weight=1.0, hidden=4, n_epochs=1, batch_lists=4, learning_rate=0.01, weight_decay=0.0
-    ),
 )
 INDEX = Index(seed=1, section_chars=200, max_sample_bytes=10_000_000)
 Row = dict[str, Any]
@@ -101,20 +75,6 @@ def prepare_search(corpus: Corpus) -> dict[str, Path]:
         write_questions(corpus, questions / "asked.jsonl")
         train_embed(EMBED, index=index, questions=questions, out=embed)
     return {"index": index, "embed": embed, "questions": questions}
-
-
-def write_questions(corpus: Corpus, path: Path) -> None:
-    titles = read_docs(corpus.docs, ["title"])["title"].to_pylist()
-    rows = [
-        {
-            "question": f"which of them has the number {title.rpartition('_')[2]} and computes something",
-            "titles": [title],
-            "split": "heldout" if title in corpus.val_titles else "train",
-        }
-        for title in titles
-        if title and " " not in title
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:40]), encoding="utf-8")
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -16,6 +16,7 @@ from model.network.transformer import Transformer
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.conversations import stage as conversations
 from pipeline.conversations.params import Conversations
+from pipeline.embed import stage as embed
 from pipeline.evaluate.comparison import CURVES, SUMMARY
 from pipeline.evaluate.measure import read_documents, take_first_documents
 from pipeline.evaluate.params import Evaluate
@@ -29,7 +30,7 @@ from pipeline.shard.params import Shard
 from pipeline.skills import SKILLS
 from pipeline.storage.tables import read_table, write_table
 from tests.conftest import ROOT
-from tests.pipeline.symbols import write_package_corpus
+from tests.pipeline.symbols import EMBED, write_package_corpus, write_questions
 
 FILES = ("documents.parquet", "skills.parquet", "user_turns.jsonl", "samples.jsonl")
 PARAMS = Evaluate(seed=1, max_new_tokens=4, n_samples=6, eval_tokens=1_500, use_typed_turns=True)
@@ -42,7 +43,7 @@ CHATS = Conversations(
     n_comparison=2,
     n_followup=2,
     n_task=2,
-    n_question=0,
+    n_question=2,
     n_search=4,
     n_calculator=4,
     n_units=2,
@@ -81,7 +82,17 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     inputs["index"].mkdir()
     index.run(INDEX, docs=corpus.docs, out=inputs["index"])
     write_turns(inputs["turns"])
-    paths = {"index": folder / "index", "shards": inputs["shards"], "tokenizer": corpus.tokenizer, "seeds": seeds}
+    search = {name: folder / name for name in ("embed", "questions")}
+    for path in search.values():
+        path.mkdir()
+    write_questions(corpus, search["questions"] / "asked.jsonl")
+    embed.run(EMBED, index=inputs["index"], questions=search["questions"], out=search["embed"])
+    paths = search | {
+        "index": inputs["index"],
+        "shards": inputs["shards"],
+        "tokenizer": corpus.tokenizer,
+        "seeds": seeds,
+    }
     conversations.run(CHATS, **paths, out=inputs["conversations"])
     tokenizer = Tokenizer.load(corpus.tokenizer)
     config = ModelConfig(
