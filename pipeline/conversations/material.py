@@ -125,8 +125,14 @@ class _Search:
 
     def __init__(self, searcher: Searcher, left_out: frozenset[str]) -> None:
         self._searcher, self._left_out = searcher, left_out
+        self._known: dict[tuple[str, str], str] = {}
 
     def __call__(self, argument: str, question: str) -> str:
+        if (argument, question) not in self._known:  # a written question is asked several times
+            self._known[argument, question] = self._run(argument, question)
+        return self._known[argument, question]
+
+    def _run(self, argument: str, question: str) -> str:
         n_spare = SPARE_PASSAGES if self._left_out else 0
         found = self._searcher.search(argument, limit=MAX_PASSAGES + n_spare, question=question)
         lines = [result.line for result in found.results if result.section.doc_id not in self._left_out]
