@@ -20,7 +20,7 @@ from pathlib import Path
 
 from model.grounding.matching import is_identifier, split_facet, split_queries
 from model.retrieval.cutting.docstring_fields import FACETS
-from model.retrieval.naming.names import Match, NameResolver, clean_name, find_identifiers
+from model.retrieval.naming.names import WAYS, Match, NameResolver, clean_name, find_identifiers
 from model.retrieval.prose_search import MixedSearch
 from model.retrieval.rendering import WITH_ENTRIES, has_entry, render_line
 from model.retrieval.search_results import Search, SearchResult, TraceStep
@@ -36,7 +36,7 @@ MAX_PARTS = 4  # queries that are joined with `; `
 ABOUT_EMBED = "embed.json"
 INDEX_DIGEST = "index_sha256"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_ONE = ("exact", "alias", "case", "inherited", "typo")  # such a match means one thing
+_ONE = ("exact", "alias", "case", "inherited", "variable", "typo")  # such a match means one thing
 
 
 class Searcher:
@@ -117,9 +117,8 @@ class Searcher:
             return []
         with_typos = is_identifier(name) or not self._is_word(name)
         matches = [(at, each.resolve(name, with_typos=with_typos)) for at, each in enumerate(self._resolvers)]
-        order = ("exact", "alias", "case", "tail", "inherited", "package", "member", "typo")
-        best = min((order.index(match.how) for _, match in matches if match.rows), default=-1)
-        return [(at, match) for at, match in matches if match.rows and order.index(match.how) == best]
+        best = min((WAYS.index(match.how) for _, match in matches if match.rows), default=-1)
+        return [(at, match) for at, match in matches if match.rows and WAYS.index(match.how) == best]
 
     def _is_word(self, name: str) -> bool:
         """Return whether the texts have a word, so that it need not be a name."""
@@ -168,7 +167,7 @@ class Searcher:
             if chosen is not None:
                 section, entry = chosen
                 return SearchResult(section, render_line(section, entry), how, source.name)
-            if FACETS.get(facet.lower(), facet) != "signature":
+            if facet != "signature" and facet not in re.findall(r"\w+", unit.signature):
                 trace.append(TraceStep("facet", 0.0, note=f"the documentation of {unit.title} has no part {facet}"))
         return SearchResult(unit, render_line(unit), how, source.name)
 
@@ -228,6 +227,7 @@ def _describe_names(name: str, match: Match, results: Sequence[SearchResult], st
     titles = ", ".join(result.section.name for result in results)
     notes = {
         "typo": f"{name} is not in the documentation; the closest name is {titles}",
+        "variable": f"{name} is understood as {titles}",
         "member": f"{name} is not in the documentation; members of this name: {titles}",
         "package": f"{name} is not in the documentation; in the same package: {titles}",
         "inherited": f"{name} is inherited: {titles}",

@@ -4,6 +4,8 @@ In: documents. Out: a segment (model.retrieval.segment), part of every registere
 training leaves out. Memory: a few times `max_sample_bytes`. Time: O(characters), 20 CPU-s for 40 MB, two thirds of them in workers.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
 import gc

@@ -144,7 +144,7 @@ def _cut_prose(doc: SourceText, max_chars: int) -> Iterator[_Piece]:
         (mark, span)
         for mark, end in zip(marks, ends, strict=True)
         for span in group_blocks(text, mark.start, end, max_chars)
-        if _has_body(text, span, mark.heading[-1] if mark.heading else "")
+        if _has_body(text, span, mark.heading[-1] if mark.heading else doc.title)
     ]
     headings = [_clean(_shorten(mark.heading[-1], MAX_TITLE_CHARS)) if mark.heading else "" for mark, _ in spans]
     n_untitled, number = sum(heading in ("", base) for heading in headings), 0
