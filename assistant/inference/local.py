@@ -49,15 +49,14 @@ from model.tokenizer.chat import (
     EncodeTurn,
     Part,
     ToolCall,
-    count_system_messages,
     encode_prompt,
     encode_turn,
-    fit_to_window,
     parse_reply,
 )
 from model.tokenizer.histories import read_argument as read_argument  # for mlflow_agent.py: model has one door
 from model.tokenizer.histories import read_content as read_content
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
+from model.tokenizer.window import fit_to_window
 
 MAX_CHARS_PER_TOKEN = 64  # a text longer than window × this is cut before it is tokenized
 RESERVED_FRAC = 0.25  # of the window, reserved for the answer
@@ -154,7 +153,7 @@ class ModelEngine:
         cleaned = [self._clean(message) for message in messages]
         reserved = self._count_reserved(sampling, answers)
         kept = fit_to_window(cleaned, self._tokenizer, self.info.seq_len, reserved, encode)
-        yield from self._notify_of_cuts(messages, kept, cache)
+        yield from self._notify_of_cuts(messages, cleaned, kept, cache)
         prompt = encode_prompt(kept, self._tokenizer, encode)
         cache.turns = {message: cache.turns[message] for message in dict.fromkeys([*cleaned, *kept])}
         yield from self._notify_of_delay()
@@ -202,18 +201,18 @@ class ModelEngine:
         return encode
 
     def _notify_of_cuts(
-        self, messages: Sequence[Message], kept: Sequence[Message], cache: ConversationCache
+        self, messages: Sequence[Message], cleaned: Sequence[Message], kept: Sequence[Message], cache: ConversationCache
     ) -> Iterator[Notice]:
         """Yield at most one notice. Dropped messages are reported once per overflow, not with each answer."""
-        n_left_out, n_system = len(messages) - len(kept), count_system_messages(messages)
+        window = f"the window of {self.info.seq_len} tokens"
+        n_left_out, known = len(messages) - len(kept), set(cleaned)
         is_told, cache.n_left_out = n_left_out <= cache.n_left_out, n_left_out
-        originals = [*messages[:n_system], *messages[n_system + n_left_out :]]
         if not is_told:
-            yield Notice(
-                f"the window of {self.info.seq_len} tokens is full; the oldest messages of this conversation are left out"
-            )
-        elif _count_chars(kept) < _count_chars(originals):
-            yield Notice(f"too long for the window of {self.info.seq_len} tokens; the middle of a message is left out")
+            n_users = [sum(message.role == "user" for message in some) for some in (messages, kept)]
+            what = "the oldest messages" if n_users[0] > n_users[1] else "passages of earlier answers"
+            yield Notice(f"{window} is full; {what} of this conversation are left out")
+        elif _count_chars(cleaned) < _count_chars(messages) or any(message not in known for message in kept):
+            yield Notice(f"too long for {window}; the middle of a message is left out")
 
     def _notify_of_delay(self) -> Iterator[Notice]:
         if wait([self._new_prefix], PATIENCE_SECONDS).not_done:
@@ -251,7 +250,9 @@ class ModelEngine:
         return encode_turn(Message.of("assistant", text), self._tokenizer)[1:]
 
     def _choose(self, prompt: list[int], candidates: Sequence[list[int]], cache: ConversationCache) -> tuple[int, Done]:
-        """Return the number of the most probable candidate, and the metrics of the choice."""
+        """Return the number of the most probable candidate, and the metrics of the choice; one alone needs no model."""
+        if len(candidates) == 1:
+            return 0, Done(len(prompt), len(candidates[0]), 0.0, 0.0, "end")
         new_prefix = self._new_prefix.result()
         if cache.prefix is None:
             cache.prefix = new_prefix()

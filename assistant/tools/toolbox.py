@@ -22,6 +22,8 @@ from assistant.knowledge.knowledge_base import Knowledge
 from assistant.tools.arithmetic import calculate
 from assistant.tools.dates import calculate_date
 from assistant.tools.units import convert_units
+from model.grounding.answers import parse_passages
+from model.grounding.certain import LookedUp
 from model.retrieval.search_results import Search
 from model.retrieval.searcher import Searcher
 
@@ -63,10 +65,16 @@ class Tools:
     def names(self) -> tuple[str, ...]:
         return tuple(sorted([*self._functions, *([SEARCH_TOOL] if self.documents is not None else [])]))
 
-    def describe_name(self, name: str) -> str:
-        """Return how the documents know a name (model.retrieval.naming.names): exact, alias, typo …; empty if they do not."""
-        results = self.documents.search(name, limit=1).results if self.documents is not None else ()
-        return results[0].how if results else ""
+    def look_up(self, query: str) -> LookedUp:
+        """Return how the documents know the name in a query, and the title that they show for it. Never raises."""
+        if self.documents is None:
+            return LookedUp()
+        try:
+            results = self.documents.search(query, limit=1).results
+        except Exception:  # what is wrong with the documents is said when they are searched
+            return LookedUp()
+        shown = parse_passages(results[0].line) if results else []
+        return LookedUp(results[0].how, shown[0].title) if shown else LookedUp()
 
     def run(self, name: str, argument: str, question: str = "") -> ToolOutput:
         """Return the tool's output; the text of an error begins with `error: `. Never raises."""

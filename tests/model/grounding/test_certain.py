@@ -6,23 +6,46 @@ import json
 
 import pytest
 
-from model.grounding.certain import list_certain_calls
+from model.grounding.answers import format_quote
+from model.grounding.certain import LookedUp, list_certain_calls
 from model.tokenizer.chat import Message, ToolCall
 from tests.conftest import ROOT
 
+SUM, PROD, SCIPY = "numpy.sum", "numpy.prod", "scipy.special.sum"
 KNOWN = {
-    "numpy.sum": "exact",
-    "np.sum": "alias",
-    "numpy.smu": "typo",
-    "print": "exact",
-    "GitHub": "typo",
-    "norm": "tail",
+    "numpy.sum": ("exact", SUM),
+    "np.sum": ("alias", SUM),
+    "numpy.smu": ("typo", SUM),
+    "numpy.prod": ("exact", PROD),
+    "scipy.sum": ("package", SCIPY),
+    "print": ("exact", "print"),
+    "GitHub": ("typo", "github"),
+    "norm": ("tail", "numpy.linalg.norm"),
 }
+PARTS = ("parameters", "returns", "examples", "axis", "out")  # of every known name
+
+
+def look_up(query: str) -> LookedUp:
+    name, mark, part = query.partition(": ")
+    how, title = KNOWN.get(name, ("", ""))
+    return LookedUp(how, f"{title}: {part}" if title and mark and part in PARTS else title)
 
 
 def list_calls(*texts: str) -> list[tuple[str, str]]:
-    messages = [Message.of("user", text) for text in texts]
-    return [(call.name, call.argument) for call in list_certain_calls(messages, lambda name: KNOWN.get(name, ""))]
+    """Return the certain calls of the last text; the earlier ones are searched for and answered."""
+    messages: list[Message] = []
+    for text in texts[:-1]:
+        call = ToolCall.of("convert_units" if "->" in text else "search_docs", text)
+        answer = "\n".join(format_quote(each, "Sum.", each) for each in text.split("; "))
+        messages += [
+            Message.of("user", text),
+            Message.calling(call),
+            Message.result("x"),
+            Message.of("assistant", answer),
+        ]
+    return [
+        (call.name, call.argument) for call in list_certain_calls([*messages, Message.of("user", texts[-1])], look_up)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -69,21 +92,62 @@ def test_no_call_is_certain_where_there_is_a_doubt(text: str) -> None:
     assert list_calls(text) == []
 
 
-def test_every_candidate_is_about_a_known_name() -> None:
-    calls = list_calls("numpy.sum vs numpy.flurble, arguments and examples")
-    assert ("search_docs", "numpy.sum: parameters") in calls
-    assert not [argument for _, argument in calls if "flurble" in argument]
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("what are the parameters of np.sum?", ["np.sum: parameters"]),
+        ("what does the axis argument of numpy.sum do", ["numpy.sum: axis"]),
+        ("numpy.sum returns what?", ["numpy.sum: returns"]),
+        ("show me a snippet with numpy.sum", ["numpy.sum: examples"]),
+        ("numpy.sum example with axis", ["numpy.sum: axis"]),
+        ("which exceptions does numpy.sum raise", ["numpy.sum"]),
+        ("signature of numpy.sum please", ["numpy.sum: signature"]),
+        ("numpy.sum vs numpy.prod", ["numpy.sum; numpy.prod"]),
+        ("numpy.sum and numpy.prod", ["numpy.sum", "numpy.prod"]),
+        ("is np.sum the same as numpy.sum", ["np.sum"]),
+        ("numpy.sum vs numpy.flurble", ["numpy.sum"]),
+    ],
+)
+def test_parts_and_comparisons_are_certain_if_the_index_has_them(text: str, arguments: list[str]) -> None:
+    assert list_calls(text) == [("search_docs", argument) for argument in arguments]
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "argument"),
+    [
+        ("numpy.sum", "and its arguments?", "numpy.sum: parameters"),
+        ("numpy.sum", "got an example of it?", "numpy.sum: examples"),
+        ("numpy.sum", "what's the axis argument", "numpy.sum: axis"),
+        ("numpy.sum", "and prod?", "numpy.prod"),
+        ("numpy.sum", "and in scipy?", "scipy.sum"),
+        ("numpy.sum; numpy.prod", "the second one again", "numpy.prod"),
+        ("numpy.sum; numpy.prod", "an example of the first", "numpy.sum: examples"),
+    ],
+)
+def test_follow_ups_that_the_index_confirms(before: str, text: str, argument: str) -> None:
+    assert list_calls(before, text) == [("search_docs", argument)]
+
+
+@pytest.mark.parametrize(
+    "text", ["thanks", "good, bye", "and flurble?", "why?", "What is the weather like in the example city today then"]
+)
+def test_other_follow_ups_are_left_to_the_model(text: str) -> None:
+    assert list_calls("numpy.sum", text) == []
+
+
+def test_another_amount_repeats_a_conversion() -> None:
+    assert list_calls("5 miles -> km", "and 10.5?") == [("convert_units", "10.5 miles -> km")]
+    assert list_calls("numpy.sum", "and 10.5?") == []
 
 
 def test_harmless_requests_of_other_kinds_certainly_call_nothing() -> None:
     path = ROOT / "data/seed/evaluation/harmless.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    called = [row["user"] for row in rows if list_certain_calls([Message.of("user", row["user"])], lambda _: "")]
+    called = [
+        row["user"] for row in rows if list_certain_calls([Message.of("user", row["user"])], lambda _: LookedUp())
+    ]
     assert called == []
 
 
-def test_calls_are_those_of_the_last_message() -> None:
-    assert list_calls("numpy.sum", "thanks") == []
-    assert list_certain_calls([], lambda _: "exact") == []
-    assert list_calls("12 * 7", "numpy.sum")[0] == ("search_docs", "numpy.sum")
-    assert isinstance(list_certain_calls([Message.of("user", "1 + 1")], lambda _: "")[0], ToolCall)
+def test_no_messages_have_no_calls() -> None:
+    assert list_certain_calls([], look_up) == []
