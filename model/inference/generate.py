@@ -258,5 +258,5 @@ def check_prompt(config: ModelConfig, prompt: Sequence[int]) -> None:
     if not 0 < len(prompt) < config.seq_len:
         raise ValueError(
             f"a prompt must have 1 to {config.seq_len - 1} tokens (model.seq_len - 1); found {len(prompt)}; "
-            "shorten it (model.tokenizer.chat.fit_to_window does)."
+            "shorten it (model.tokenizer.window.fit_to_window does)."
         )

@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:
@@ -281,66 +280,3 @@ def parse_reply(ids: Sequence[int], tokenizer: Tokenizer, call_id: str = "") -> 
         if parsed is not None:
             return Message.calling(parsed)
     return Message.of("assistant", text)
-
-
-def fit_to_window(
-    messages: Sequence[Message], tokenizer: Tokenizer, max_tokens: int, reserve: int, encode: EncodeTurn | None = None
-) -> list[Message]:
-    """Return the messages that leave `reserve` tokens free in a window of `max_tokens`, the prompt's <|assistant|> included.
-
-    A round is a user message with everything up to the next one. When a conversation overflows, its oldest rounds are dropped
-    until it takes at most half of the window, so that the next turns only append to the prompt and a KV cache stays valid.
-    The overflows of earlier turns are replayed from the message sizes, so the result is a pure function of the messages and the
-    next turn keeps the same rounds. System messages at the start and the last round stay. If that is still too long, the longest
-    message left is cut in its middle (an ellipsis marks the cut), repeatedly, until the prompt fits.
-    Time: O(tokens of all messages). Raises: ValueError when not even the control tokens fit.
-    """
-    encode = encode or (lambda message: encode_turn(message, tokenizer))
-    budget = max_tokens - reserve
-    n_system = count_system_messages(messages)
-    sizes = [len(encode(message)) for message in messages]
-    first = _find_first_kept(messages, sizes, n_system, budget=budget, target=min(budget, max_tokens // 2))
-    kept = [*messages[:n_system], *messages[first:]]
-    while (excess := len(encode_prompt(kept, tokenizer, encode)) - budget) > 0:
-        _shorten_longest(kept, tokenizer, excess)
-    return kept
-
-
-def count_system_messages(messages: Sequence[Message]) -> int:
-    """Return how many system messages the conversation starts with."""
-    return next((n for n, message in enumerate(messages) if message.role != "system"), len(messages))
-
-
-def _find_first_kept(
-    messages: Sequence[Message], sizes: Sequence[int], n_system: int, *, budget: int, target: int
-) -> int:
-    """Return the index of the first message after the system messages that is kept. A prompt ends with any message that the
-    assistant did not write; each prompt above `budget` tokens drops rounds until `target` tokens or one round is left."""
-    first, n_tokens = n_system, 2 + sum(sizes[:n_system])  # <|bos|> and <|assistant|>
-    starts = deque[int]()  # of the rounds after the first one
-    for index in range(n_system, len(messages)):
-        n_tokens += sizes[index]
-        if messages[index].role == "user" and index > n_system:
-            starts.append(index)
-        if n_tokens > budget and (messages[index].role != "assistant" or index == len(messages) - 1):
-            while starts and n_tokens > target:
-                n_tokens -= sum(sizes[first : starts[0]])
-                first = starts.popleft()
-    return first
-
-
-def _shorten_longest(messages: list[Message], tokenizer: Tokenizer, excess: int) -> None:
-    """Cut the middle of the longest content, in place."""
-    contents = [[] if message.call else tokenizer.encode(message.text) for message in messages]
-    number = max(range(len(contents)), key=lambda n: len(contents[n]), default=-1)
-    if number < 0 or not contents[number]:
-        raise ValueError(
-            f"the window is too small for this conversation; found {excess} tokens too many with all content removed; "
-            "raise max_tokens or lower reserve."
-        )
-    ids = contents[number]
-    # Cutting adds an ellipsis and may split a character or a merge, so remove a few tokens more than the excess.
-    n_left = max(len(ids) - excess - 4, 0)
-    head, tail = ids[: (n_left + 1) // 2], ids[len(ids) - n_left // 2 :]
-    text = "…".join(tokenizer.decode_bytes(part).decode("utf-8", errors="ignore") for part in (head, tail))
-    messages[number] = replace(messages[number], parts=(Part(text),) if n_left else ())

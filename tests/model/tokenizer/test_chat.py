@@ -13,7 +13,6 @@ from model.tokenizer.chat import (
     ToolCall,
     encode_prompt,
     encode_turn,
-    fit_to_window,
     format_call,
     message_from_json,
     message_to_json,
@@ -24,6 +23,7 @@ from model.tokenizer.chat import (
     render,
 )
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer, train_bpe
+from model.tokenizer.window import fit_to_window
 from tests.model.conftest import SENTENCES
 
 TOKENIZER = train_bpe(SENTENCES * 4, 320)
