@@ -312,8 +312,10 @@ def test_a_second_ui_and_a_run_use_the_servers_and_the_error_is_the_stages_own(s
     repo = open_repo(servers)
     assert "running already" in repo.run("flows", "ui")
     repo.knobs(error=True)
-    output = repo.run("flows", "retrain", "--no-register", code=1)
-    repo.knobs()
+    try:
+        output = repo.run("flows", "retrain", "--no-register", code=1)
+    finally:
+        repo.knobs()  # for the tests that follow
     assert "error: sft failed: sft.training.seed: too lucky\n  found: 13\n  to do: take another one\n" in output
     assert "Traceback" not in output
     assert "exited with" not in output
