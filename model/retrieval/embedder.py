@@ -23,7 +23,7 @@ from model.retrieval.reranking.unit_parts import UnitParts
 from model.retrieval.word_stems import WordIds, split_texts
 
 FILE = "embedder.arrow"
-ARRAYS = ("word_bytes", "word_ends", "vectors")
+ARRAYS = ("word_bytes", "word_ends", "vectors", "width")
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int32]
 jit = cast("Any", numba.njit)(cache=True, nogil=True)
@@ -46,11 +46,17 @@ class Embedder:
         arrays = map_arrays(folder / FILE, ARRAYS)
         ends, vectors = arrays["word_ends"], arrays["vectors"]
         n_words = len(ends)
-        if not n_words or len(vectors) % n_words or vectors.dtype != np.float16 or not np.isfinite(vectors).all():
+        width = int(arrays["width"][0]) if len(arrays["width"]) == 1 else 0
+        if (
+            width < 1
+            or len(vectors) != n_words * width
+            or vectors.dtype != np.float16
+            or not np.isfinite(vectors).all()
+        ):
             raise ValueError(describe_foreign(folder / FILE, f"{len(vectors)} numbers of {n_words} words"))
         text = arrays["word_bytes"].tobytes()
         words = [text[start:end].decode("utf-8") for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-        return cls(words, vectors.reshape(n_words, -1))
+        return cls(words, vectors.reshape(n_words, width))
 
     def save(self, folder: Path) -> None:
         """Write the file."""
@@ -59,6 +65,7 @@ class Embedder:
             "word_bytes": np.frombuffer(b"".join(encoded), np.uint8),
             "word_ends": np.cumsum([len(word) for word in encoded], dtype=np.int64),
             "vectors": self._stored.ravel(),
+            "width": np.array([self.width]),
         }
         write_arrays(folder / FILE, arrays)
 

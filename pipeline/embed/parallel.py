@@ -6,10 +6,10 @@ BLAS sums in another order when it splits a product among threads: products are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from pipeline.workers.map import count_workers
 
 N_RANGES = 8
 Matrix = NDArray[np.float32]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Threads:
@@ -31,6 +33,10 @@ class Threads:
         """Call `function(*arguments, start, end)` for each range of rows."""
         ranges = [(n_rows * i // N_RANGES, n_rows * (i + 1) // N_RANGES) for i in range(N_RANGES)]
         list(self._pool.map(lambda each: function(*arguments, *each), ranges))
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """Return the results in the order of the items."""
+        return list(self._pool.map(function, items))
 
     def multiply(self, one: Matrix, two: Matrix) -> Matrix:
         """Return the matrix product."""

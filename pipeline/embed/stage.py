@@ -64,10 +64,10 @@ def run(params: Embed, *, index: Path, questions: Path, out: Path) -> Metrics:
         with tempfile.TemporaryDirectory(dir=out) as folder:
             bare = open_bare_view(segment, corpus, embedder, Path(folder))
             packages = list_packages(segment)
-            lists = make_lists(params, corpus, sides, by_side[RERANKER], view, bare, packages)
+            lists = make_lists(params, corpus, sides, by_side[RERANKER], view, bare, packages, threads)
             weights = train_network(params.reranking, lists, len(FEATURES), params.seed)
             reranker = Reranker(weights, packages, embedder, view.units, segment.digest)
-            metrics = evaluate(params, corpus, sides, by_side[TEST], view, bare, reranker)
+            metrics = evaluate(params, corpus, sides, by_side[TEST], view, bare, reranker, threads)
     write_all(out, segment, view, reranker)
     write_json(out / "retrieval.json", metrics)
     return {
@@ -114,7 +114,7 @@ def train_embedder(
     n_docs = np.maximum(texts.wholes.count_docs(len(corpus.words)), 1)
     rarity = np.log(max(len(corpus.groups), 2) / n_docs).astype(np.float32)
     vectors = start_vectors(settings, choose_texts(texts, sides), rarity, params.seed, threads)
-    weights = (rarity / max(float(rarity.mean()), 1e-6)).astype(np.float32)
+    weights = (rarity / max(float(rarity.mean()) if len(rarity) else 1.0, 1e-6)).astype(np.float32)
     learner = Learner((vectors * weights[:, None]).astype(np.float32), weights, threads)
     learned = np.flatnonzero(sides == EMBEDDER)
     pairs = Pairs(
@@ -146,7 +146,7 @@ def start_vectors(
     """Return the directions of the SVD, of length 1 on average."""
     vectors, values = find_directions(counts, rarity, settings.width, settings.svd_rounds, seed, threads)
     vectors = vectors * values**settings.svd_power
-    length = float(np.sqrt((vectors * vectors).sum(axis=1)).mean())
+    length = float(np.sqrt((vectors * vectors).sum(axis=1)).mean()) if len(vectors) else 1.0
     return (vectors / max(length, 1e-9)).astype(np.float32)
 
 
@@ -183,12 +183,14 @@ def make_lists(
     view: View,
     bare: View,
     packages: frozenset[str],
+    threads: Threads,
 ) -> list[RankedList]:
     """Return the lists that the reranker learns from."""
     rows = choose_rows(corpus, sides, RERANKER, params.reranking.n_lists, params.seed)
-    lists = [bare.make_list(bare_query(corpus, row), [row], corpus.groups, packages, 1.0) for row in rows.tolist()]
     weight = params.reranking.question_weight
-    lists += [view.make_list(each.text, each.rows, corpus.groups, packages, weight) for each in questions]
+    asked = [(bare, bare_query(corpus, row), (row,), 1.0) for row in rows.tolist()]
+    asked += [(view, each.text, each.rows, weight) for each in questions]
+    lists = threads.map(lambda each: each[0].make_list(each[1], each[2], corpus.groups, packages, each[3]), asked)
     return [each for each in lists if each is not None]
 
 
@@ -200,36 +202,39 @@ def evaluate(
     view: View,
     bare: View,
     reranker: Reranker,
+    threads: Threads,
 ) -> Metrics:
     """Return the metrics of BM25, vectors, both, and both reranked: on questions, and on first sentences."""
     rows = choose_rows(corpus, sides, TEST, params.n_test, params.seed + 1)
     firsts = [(bare_query(corpus, row), (row,)) for row in rows.tolist()]
     asked = [(question.text, question.rows) for question in questions]
     return {
-        **measure_view(view, asked, corpus.groups, reranker, "questions"),
-        **measure_view(bare, firsts, corpus.groups, reranker, "first_sentences"),
+        **measure_view(view, asked, corpus.groups, reranker, "questions", threads),
+        **measure_view(bare, firsts, corpus.groups, reranker, "first_sentences", threads),
         "n_first_sentences": len(firsts),
     }
 
 
 def measure_view(
-    view: View, queries: list[tuple[str, tuple[int, ...]]], groups: Rows, reranker: Reranker, name: str
+    view: View,
+    queries: list[tuple[str, tuple[int, ...]]],
+    groups: Rows,
+    reranker: Reranker,
+    name: str,
+    threads: Threads,
 ) -> Metrics:
     """Return the metrics of each ranking over some queries."""
-    ranks: dict[str, list[int | None]] = {step: [] for step in ("bm25", "vectors", "hybrid", "reranked")}
-    for query, answers in queries:
-        fused, ordered = rerank(view, reranker, query)
-        found = {
-            "bm25": view.rank_words(query),
-            "vectors": view.rank_vectors(query),
-            "hybrid": fused,
-            "reranked": ordered,
-        }
-        for step, rows in found.items():
-            ranks[step].append(find_rank(rows, answers, groups))
-    return {
-        key: value for step in ranks for key, value in name_metrics(f"{name}_{step}", score_ranks(ranks[step])).items()
-    }
+
+    def rank(query: tuple[str, tuple[int, ...]]) -> list[int | None]:
+        text, answers = query
+        rankings = (view.rank_words(text), view.rank_vectors(text), *rerank(view, reranker, text))
+        return [find_rank(rows, answers, groups) for rows in rankings]
+
+    ranks = threads.map(rank, queries)
+    metrics: Metrics = {}
+    for at, step in enumerate(("bm25", "vectors", "hybrid", "reranked")):
+        metrics |= name_metrics(f"{name}_{step}", score_ranks([line[at] for line in ranks]))
+    return metrics
 
 
 def write_all(out: Path, segment: Segment, view: View, reranker: Reranker) -> None:
