@@ -95,8 +95,11 @@ class InheritedNames:
         own = self._members.get(cls, {})
         taken: set[str] = set()
         for base in self.linearize(cls):
-            prefix = f"{self.names.get_name(*base)}."
-            is_better = _rank(f"{title}.") < _rank(prefix)
+            known_as = self.names.get_name(*base)
+            is_exported = known_as != ".".join(base) and not is_private(
+                known_as
+            )  # torch.nn.Module: its own name is the best
+            is_better = not is_exported and _rank(title) < _rank(known_as)
             for name, symbol in self._members.get(base, {}).items():
                 if symbol.doc and name not in taken:
                     taken.add(name)

@@ -78,7 +78,10 @@ def _choose_names(location: SymbolLocation, further: Sequence[FurtherName]) -> I
     if not is_hidden and (not order or _rank(location.title) <= _rank(order[0].title)):
         yield location
     elif order:
-        yield _rename(location, order.pop(0))
+        best = order.pop(0)
+        yield _rename(location, best)
+        if not best.n_ancestors and not is_private(location.title):
+            yield location._replace(is_search_only=True)  # matplotlib.axes.Axes.plot, beside pyplot.plot
     is_common = sum(name.n_ancestors > 0 for name in further) > MAX_INHERITED
     for name in order:
         if not (name.n_ancestors and is_common):

@@ -62,6 +62,21 @@ class Series(Frame):
     assert "bases" not in json.loads(documents["lib.Base"].locator)
 
 
+def test_members_of_a_reexported_class_keep_its_name(tmp_path: Path) -> None:
+    """torch.nn.Module.parameters is what people ask for, although a subclass has a shorter name."""
+    documents = read_package(
+        tmp_path,
+        {
+            "lib/__init__.py": "",
+            "lib/nn/__init__.py": "from lib.nn.modules import Module",
+            "lib/nn/modules.py": 'class Module:\n    """M."""\n    def parameters(self):\n        """Return them."""\n',
+            "lib/func.py": 'from lib.nn import Module\nclass Functional(Module):\n    """F."""\n',
+        },
+    )
+    assert documents.keys() == {"lib.nn.Module", "lib.nn.Module.parameters", "lib.func.Functional"}
+    assert json.loads(documents["lib.func.Functional"].locator)["bases"] == ["lib.nn.modules.Module"]
+
+
 def test_bound_methods_and_aliases_are_names(tmp_path: Path) -> None:
     documents = read_package(
         tmp_path,
@@ -86,7 +101,8 @@ loop2 = loop
     )
     assert {title: document.is_search_only for title, document in documents.items()} == {
         "lib.dice.Dice": False,
-        "lib.dice.throw": False,  # shorter than lib.dice.Dice.throw, which the locator has
+        "lib.dice.throw": False,  # shorter than the name of the definition, which the locator has
+        "lib.dice.Dice.throw": True,
         "lib.dice.Dice.roll": True,
         "lib.dice.shuffle": False,
         "lib.dice.mix": True,
