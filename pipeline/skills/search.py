@@ -52,7 +52,7 @@ from pipeline.skills.wordings import ask_name, ask_title, shorten_name
 
 WITHHELD_FRAC = 0.25  # of the tasks: the passage that fits is left out of the result
 PACKAGE_FRAC = 0.2  # … in numpy
-MAX_SHARED = 0.5  # of a task's words that a passage which does not answer may have in its first sentence
+MAX_SHARED = 0.5  # of a task's words that a passage which does not answer may have
 MAX_LINES = 2
 # fmt: off
 WORDS = (
@@ -118,8 +118,6 @@ def make_task_search(symbol: Subject, material: Material, rng: Random, is_new: b
     fitting = [each.title for each in passages if list_pieces(each)[:1] == [sentence]]
     if fitting and rng.random() < WITHHELD_FRAC:
         passages, fitting = [each for each in passages if each.title not in fitting], []
-    if not fitting and any(_measure_overlap(asked.argument, each) > MAX_SHARED for each in passages):
-        return None
     return _make_words_example("task", asked, passages, fitting, rng)
 
 
@@ -142,8 +140,12 @@ def _make_written(written: WrittenQuestion, material: Material, rng: Random) -> 
 def _make_words_example(
     kind: str, asked: Asked, passages: Sequence[Shown], fitting: Sequence[str], rng: Random
 ) -> Example | None:
-    """Return the conversation that quotes the fitting passages, or abstains if there are none."""
-    if " " not in asked.argument:
+    """Return the conversation that quotes the fitting passages, or abstains if there are none.
+
+    None if a passage that is not known to fit may answer as well: it has most of the words.
+    """
+    is_unclear = not fitting and any(_measure_overlap(asked.argument, each) > MAX_SHARED for each in passages)
+    if " " not in asked.argument or is_unclear:
         return None
     lines = [line for title in fitting if (line := quote_main(asked.argument, passages, title))]
     if fitting and not lines:
@@ -157,9 +159,9 @@ def _make_words_example(
 
 
 def _measure_overlap(argument: str, passage: Shown) -> float:
-    """Return the fraction of the argument's words whose beginnings are in the first sentence of a passage or in its title."""
+    """Return the fraction of the argument's words whose beginnings are in a passage or in its title."""
     words = {word.lower()[:5] for word in argument.split()}
-    text = f"{passage.title} {' '.join(list_pieces(passage)[:1])}".lower()
+    text = f"{passage.title} {passage.text}".lower()
     return sum(word in text for word in words) / max(len(words), 1)
 
 
