@@ -29,13 +29,13 @@ class Evidence:
     def __init__(self) -> None:
         self.sections: dict[str, list[Citable]] = {}
 
-    def add(self, sections: Iterable[Citable]) -> None:
-        """Remember the sections of a search; the oldest titles are forgotten."""
-        for section in sections:
-            known = self.sections.pop(section.title, [])
+    def add(self, shown: Iterable[tuple[str, Citable]]) -> None:
+        """Remember the sections of a search by the title under which they were shown; the oldest titles are forgotten."""
+        for title, section in shown:
+            known = self.sections.pop(title, [])
             if all(other.sha256 != section.sha256 or other.doc_id != section.doc_id for other in known):
                 known = [*known, section]
-            self.sections[section.title] = known
+            self.sections[title] = known
         for title in list(self.sections)[: max(len(self.sections) - MAX_SECTIONS, 0)]:
             del self.sections[title]
 

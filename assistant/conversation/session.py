@@ -31,6 +31,7 @@ from assistant.conversation.events import (
 from assistant.conversation.evidence import Evidence, QuotationScreen, makes_claims
 from assistant.conversation.options import SEARCH_TOOL, list_options, report_result
 from assistant.knowledge.knowledge_base import Knowledge
+from model.grounding.answers import parse_passages
 from model.grounding.arguments import asks_for_source, extract_content_words
 from model.grounding.certain import list_certain_calls
 from model.grounding.citations import format_place
@@ -233,7 +234,8 @@ class Session:
             documents = self.tools.documents
             is_own = isinstance(documents, Knowledge)
             self._answering = documents.list_answering(question, output.search) if is_own else ()
-            self.evidence.add(result.section for result in output.search.results)
+            found = [(parse_passages(result.line), result.section) for result in output.search.results]
+            self.evidence.add((shown.title, section) for passages, section in found for shown in passages)
         self.history += [Message.calling(call), Message.result(output.text, call.id)]
         return ToolResult(call, output.text, output.search)
 

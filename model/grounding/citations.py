@@ -1,8 +1,9 @@
 """Make citations by verifying quotations against the sections that a search returned, never by asking the model.
 
-In: a parsed quotation and sections. Out: the document, the section's path, the exact character range, the hash and the place; or
-none, if no section with the cited title contains the quotation. A passage shows a section on one line, so white space and
-punctuation may differ (`axis : int` is shown as `axis: int`); every word must be there, in order and without a gap.
+In: a parsed quotation and the sections that were shown under its title. Out: the document, the section's path, the exact character
+range, the hash and the place; or none, if no section contains the quotation. A passage shows a section on one line, so white
+space and punctuation may differ (`axis : int` is shown as `axis: int`); every word must be there, in order and without a gap.
+Of several entries that are quoted together (`"axis: int" "out: array"`), each must be.
 Needs the standard library only. Time: O(characters of the sections).
 """
 
@@ -13,8 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from model.grounding.answers import Quote, parse_quotes
+from model.grounding.answers import Quote
 
+ENTRY_BREAK = '" "'  # between entries of a passage that are quoted together
 CUT = "…"  # at the end of a passage's text that was too long for its line
 _WORD = re.compile(r"\w+")
 MAX_QUOTE_CHARS = 4_000
@@ -69,23 +71,17 @@ class Citation:
     text: str
 
 
-def find_citations(answer: str, sections: Sequence[Citable]) -> list[Citation] | None:
-    """Return a citation for each quotation of an answer, in order; None if one of them can't be verified."""
-    citations = [verify_quote(quote, sections) for quote in parse_quotes(answer)]
-    verified = [citation for citation in citations if citation is not None]
-    return verified if len(verified) == len(citations) else None
-
-
 def verify_quote(quote: Quote, sections: Iterable[Citable]) -> Citation | None:
-    """Return the place of a quotation in the section that it cites; None if it is not there."""
+    """Return the place of a quotation in the first of the sections that has it; None if none does.
+
+    `sections` are those that were shown under the cited title, which may name an entry (`numpy.sum: axis`) of a section.
+    """
     for section in sections:
-        if section.title != quote.title:
-            continue
-        span = find_words(quote.text, section.text)
-        if span is not None:
-            return _cite(section, quote.text, *span)
+        spans = [find_words(part, section.text) for part in quote.text.split(ENTRY_BREAK)]
+        if all(spans):
+            return _cite(section, quote, min(span[0] for span in spans if span), max(span[1] for span in spans if span))
         if section.signature and find_words(quote.text, section.signature) is not None:
-            return _cite(section, quote.text, 0, len(section.text))
+            return _cite(section, quote, 0, len(section.text))
     return None
 
 
@@ -113,12 +109,12 @@ def _include_punctuation(quoted: str, text: str, end: int) -> int:
     return end
 
 
-def _cite(section: Citable, quoted: str, start: int, end: int) -> Citation:
+def _cite(section: Citable, quote: Quote, start: int, end: int) -> Citation:
     first = section.line_start + section.text.count("\n", 0, start) if section.line_start else 0
     last = first + section.text.count("\n", start, end) if section.line_start else 0
     return Citation(
         doc_id=section.doc_id,
-        title=section.title,
+        title=quote.title,
         heading=tuple(section.heading),
         start=section.start + start,
         end=section.start + end,
@@ -128,7 +124,7 @@ def _cite(section: Citable, quoted: str, start: int, end: int) -> Citation:
         url=section.url,
         license=section.license,
         sha256=section.sha256,
-        text=quoted,
+        text=quote.text,
     )
 
 
