@@ -107,13 +107,13 @@ def test_metrics_equal_the_counts_of_rows(
     made: tuple[Path, dict[str, float | int]], train: list[Row], heldout: list[Row]
 ) -> None:
     metrics = made[1]
-    made = tuple(dict.fromkeys(maker.kind for maker in MAKERS))
-    kinds = (*made, *SEED_KINDS)
+    kinds_made = tuple(dict.fromkeys(maker.kind for maker in MAKERS))
+    kinds = (*kinds_made, *SEED_KINDS)
     assert metrics["n_train"] == len(train)
     assert metrics["n_train"] + metrics["n_train_joined"] == sum(metrics.get(f"n_train_{kind}", 0) for kind in kinds)
     assert metrics["n_heldout"] == len(heldout) == sum(metrics.get(f"n_heldout_{kind}", 0) for kind in kinds)
-    wanted = sum(getattr(PARAMS, f"n_{kind}") for kind in made)
-    made_by_program = sum(metrics.get(f"n_train_{kind}", 0) for kind in made)
+    wanted = sum(getattr(PARAMS, f"n_{kind}") for kind in kinds_made)
+    made_by_program = sum(metrics.get(f"n_train_{kind}", 0) for kind in kinds_made)
     lost = sum(metrics[f"n_train_{reason}"] for reason in ("not_made", "named_heldout", "too_long"))
     assert wanted - lost == made_by_program
 

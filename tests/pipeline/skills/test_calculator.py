@@ -20,6 +20,7 @@ def test_results_are_the_calculators(seed: int) -> None:
     for number in range(300):
         example = make_calculation(rng, is_new=number % 2 == 0)
         question, call, tool, answer = example.messages
+        assert call.call is not None
         expression = call.call.argument
         assert tool.text == calculate_text(expression), expression
         assert expression == example.expected["call"]["argument"]

@@ -18,6 +18,7 @@ def test_results_are_the_tools(nothing: Material, is_heldout: bool) -> None:
     for example in [*make_unit_examples(150, nothing, rng), *make_date_examples(150, nothing, rng)]:
         _, call, tool, answer = example.messages
         assert answer.text == tool.text
+        assert call.call is not None
         if call.call.name == "convert_units":
             assert tool.text == convert_units(call.call.argument)
         elif "today" not in call.call.argument:  # its result is another one each day
