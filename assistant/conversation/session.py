@@ -30,7 +30,6 @@ from assistant.conversation.events import (
 )
 from assistant.conversation.evidence import Evidence, QuotationScreen, makes_claims
 from assistant.conversation.options import SEARCH_TOOL, list_options, report_result
-from assistant.knowledge.knowledge_base import Knowledge
 from model.grounding.answers import parse_passages
 from model.grounding.arguments import asks_for_source, extract_content_words
 from model.grounding.certain import list_certain_calls
@@ -159,7 +158,7 @@ class Session:
         calls = list_certain_calls(self.messages, self.tools.look_up)
         calls = [call for call in calls if call.name in self.tools.names]
         question = self.history[-1].text
-        if not calls and isinstance(self.tools.documents, Knowledge) and self.tools.documents.covers(question):
+        if not calls and self.tools.covers(question):
             return [
                 ToolCall.of(SEARCH_TOOL, extract_content_words(question) or question, "")
             ]  # about the user's own documents
@@ -231,9 +230,7 @@ class Session:
         question = next((message.text for message in reversed(self.history) if message.role == "user"), "")
         output = self.tools.run(call.name, call.argument, question)
         if output.search is not None:
-            documents = self.tools.documents
-            is_own = isinstance(documents, Knowledge)
-            self._answering = documents.list_answering(question, output.search) if is_own else ()
+            self._answering = self.tools.list_answering(question, output.search)
             found = [(parse_passages(result.line), result.section) for result in output.search.results]
             self.evidence.add((shown.title, section) for passages, section in found for shown in passages)
         self.history += [Message.calling(call), Message.result(output.text, call.id)]

@@ -76,6 +76,14 @@ class Tools:
         shown = parse_passages(results[0].line) if results else []
         return LookedUp(results[0].how, shown[0].title) if shown else LookedUp()
 
+    def covers(self, question: str) -> bool:
+        """Return whether a question may be about the user's own documents."""
+        return isinstance(self.documents, Knowledge) and self.documents.covers(question)
+
+    def list_answering(self, question: str, search: Search) -> tuple[str, ...]:
+        """Return the titles of the user's own documents that certainly answer."""
+        return self.documents.list_answering(question, search) if isinstance(self.documents, Knowledge) else ()
+
     def run(self, name: str, argument: str, question: str = "") -> ToolOutput:
         """Return the tool's output; the text of an error begins with `error: `. Never raises."""
         try:

@@ -29,6 +29,9 @@ MODULES = {  # modules that are not named like their distribution
     "ruamel-yaml": "ruamel",
     "license-expression": "license_expression",
     "huggingface-hub": "huggingface_hub",
+    "markdown-it-py": "markdown_it",
+    "faiss-cpu": "faiss",
+    "pystemmer": "Stemmer",
 }
 OURS = {"pipeline", "model", "flows", "assistant", "service", "benchmarks", "tests"}
 
@@ -56,7 +59,7 @@ def test_each_dependency_is_imported(name: str) -> None:
 
 
 def test_nothing_undeclared_is_imported() -> None:
-    optional = [requirement for extra in ("dask", "ray", "s3", "export", "sweep") for requirement in EXTRAS[extra]]
+    optional = [requirement for extra in ("dask", "ray", "s3", "export", "sweep", "retrieval") for requirement in EXTRAS[extra]]
     declared = {MODULES.get(name, name) for name in names(MAIN) | names(optional)}
     assert imported() - {"triton"} <= declared  # triton comes with torch where there is a GPU
 

@@ -2,7 +2,7 @@
 
 In and out: as every `VectorStore`. Vectors are kept as 16-bit floats. A graph forgets nothing, so a deleted vector is left out of
 results at once and out of the files at the next snapshot, which builds the graph anew. Memory: 0.8 KB a vector of 256 numbers.
-Time, on one core: 0.3 ms to add a vector, 0.3 ms a search of a million (docs/vector-stores.md has the measurements). faiss-cpu
+Time, on one core: 0.2 ms to add a vector, 0.8 ms a search of 267,000 (docs/stores.md). faiss-cpu
 comes with the extra `retrieval`.
 """
 
@@ -106,6 +106,6 @@ def import_faiss() -> Any:
         import faiss
     except ImportError as error:
         raise ValueError(
-            "the store faiss needs the package faiss-cpu; found none; install the extra: uv pip install 'minigpt[retrieval]'"
+            "the store faiss needs faiss-cpu; found none; install the extra retrieval: .venv/bin/uv pip install faiss-cpu"
         ) from error
     return faiss

@@ -2,7 +2,7 @@
 
 In and out: as every `VectorStore`. One Milvus collection holds the vectors of one segment; a snapshot is a small file that names
 server and collection. Every call has a time limit, and a server that is down raises ValueError, upon which a search goes on
-without vectors. Deleting the segment drops the collection. pymilvus comes with the extra `retrieval`; docs/vector-stores.md has a
+without vectors. Deleting the segment drops the collection. pymilvus comes with the extra `retrieval`; docs/stores.md has a
 guide.
 
 Covers: requests that fail, answers that come late. Does not cover: a token in the URI is kept in the snapshot; name it by
@@ -145,6 +145,6 @@ def import_milvus() -> Any:
         import pymilvus
     except ImportError as error:
         raise ValueError(
-            "a Milvus store needs the package pymilvus; found none; install the extra: uv pip install 'minigpt[retrieval]'"
+            "a Milvus store needs the package pymilvus; found none; install the extra retrieval: .venv/bin/uv pip install pymilvus"
         ) from error
     return pymilvus
