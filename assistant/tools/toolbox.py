@@ -74,7 +74,7 @@ class Tools:
         except Exception:  # what is wrong with the documents is said when they are searched
             return LookedUp()
         shown = parse_passages(results[0].line) if results else []
-        return LookedUp(results[0].how, shown[0].title) if shown else LookedUp()
+        return LookedUp(results[0].how, *shown[0]) if shown else LookedUp()
 
     def covers(self, question: str) -> bool:
         """Return whether a question may be about the user's own documents."""

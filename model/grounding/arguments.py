@@ -26,6 +26,7 @@ MAX_NAMES = 4  # of the question, and of the turns before it
 MAX_PLAIN = 8  # plain words of the question
 MAX_WORDS = 16  # of a search in words
 MAX_ARGUMENT_CHARS = 200
+MIN_TASK_WORDS = 3  # content words of a question that describes something instead of naming it
 # fmt: off
 STOP_WORDS = frozenset(re.findall(
     r"\S+",
@@ -87,6 +88,7 @@ _ABOUT = re.compile(
     r"accepts?|expects?|called|usage|snippet|sample|meaning|values?|argumente|argumentos?|argomenti|beispiele?|exemples?|ejemplos?|esempio",
     re.IGNORECASE,
 )
+_TASK = re.compile(r"\bhow (?:do|can|could|would|should|to|does one)\b|\b(?:way|want|need|trying) to\b", re.IGNORECASE)
 _EDGE = " \t\n.,;:!?¿¡'’`*"
 _ABBREVIATIONS = frozenset({"e.g", "i.e", "a.k.a", "p.s"})
 _NUMBERS = {"first": 0, "1st": 0, "second": 1, "2nd": 1, "other": 1, "last": -1, "third": 2, "3rd": 2}
@@ -114,6 +116,7 @@ def list_arguments(messages: Sequence[Message]) -> list[str]:
     topics = find_topics(messages[:-1])
     facets = [name for name, pattern in FACETS.items() if pattern.search(question)]
     parameters = [*(name for name in names if "." not in name), *_list_parameters(plain)]
+    alone = _keep_lone_names(plain, question)
     subjects = list(dict.fromkeys([*names, *topics.names[:MAX_NAMES]]))
     candidates = chain(
         names,
@@ -123,8 +126,8 @@ def list_arguments(messages: Sequence[Message]) -> list[str]:
         _compare(question, [*names, *plain], topics),
         topics.names[:MAX_NAMES],
         [extract_content_words(question), *([] if names else [_trim(question)])],
-        plain,
-        (f"{word}: {facet}" for word in plain for facet in facets),
+        alone,
+        (f"{word}: {facet}" for word in alone for facet in facets),
     )
     fitting = (each for each in candidates if each and len(each) <= MAX_ARGUMENT_CHARS and "\n" not in each)
     return list(islice(dict.fromkeys(fitting), MAX_ARGUMENTS))
@@ -222,6 +225,13 @@ def join_sibling(name: str, sibling: str) -> str:
     """Return `numpy.prod` for numpy.sum and prod: a name typed without a dot gets the module of another."""
     module = name.rpartition(".")[0]
     return f"{module}.{sibling}" if module and "." not in sibling else sibling
+
+
+def _keep_lone_names(plain: Sequence[str], question: str) -> list[str]:
+    """Return the plain words that a question may be about alone: of a question in many words no common word, of a task none."""
+    if len(extract_content_words(question).split()) < MIN_TASK_WORDS:
+        return list(plain)
+    return [] if _TASK.search(question) else [word for word in plain if word in MODULES]
 
 
 def _list_parameters(plain: Sequence[str]) -> list[str]:

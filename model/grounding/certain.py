@@ -20,6 +20,7 @@ Does not cover: questions in words, small talk. Those are what the model is trai
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -48,10 +49,11 @@ from model.tokenizer.chat import Message, ToolCall
 
 class LookedUp(NamedTuple):
     """How the index knows the name in a query (model.retrieval.naming.names), and the title that is shown for it, with the
-    parameter or facet that was found; both empty if it knows none."""
+    parameter or facet that was found, and the text; all empty if it knows none."""
 
     how: str = ""
     title: str = ""
+    text: str = ""
 
 
 LookUp = Callable[[str], LookedUp]
@@ -59,8 +61,26 @@ LookUp = Callable[[str], LookedUp]
 SEARCH_TOOL = "search_docs"
 MAX_WORDS = 25  # of a message with units or dates: a longer one is a story
 MAX_FOLLOW_UP_WORDS = 9
+MIN_MODULE_SIMILARITY = 0.8  # of a misspelled module: tourch, nump, colections
 MAX_LOOKED_UP = 8  # words of a question that may be parameters
 DOTTED_WAYS = frozenset({"exact", "alias", "case", "tail", "inherited", "package", "typo"})
+# Packages whose names are no other words: the capitalized words beside them are their classes.
+PACKAGES = frozenset(
+    (
+        "numpy",
+        "scipy",
+        "torch",
+        "pandas",
+        "sklearn",
+        "sqlalchemy",
+        "matplotlib",
+        "networkx",
+        "sympy",
+        "numba",
+        "pydantic",
+    )
+)
+_CAMEL = re.compile(r"[A-Z].*[a-z].*[A-Z]|[A-Z]{2}[a-z]|[a-z][A-Z]")  # KMeans, StandardScaler, LinAlgError
 PLAIN_WAYS = frozenset({"exact", "alias"})  # of a name without a dot
 # Words that ask for a part of the documentation and hardly mean anything else: narrower than arguments.FACETS.
 _PARTS = {
@@ -130,13 +150,35 @@ def list_certain_calls(messages: Sequence[Message], look_up: LookUp) -> list[Too
 
 def _list_searches(question: str, messages: Sequence[Message], look_up: LookUp) -> list[str]:
     """Return the arguments of searches for names in the question, or for what follows from an earlier turn."""
-    names = [name for name in find_names(question) if _is_known(name, look_up(name).how)]
+    names = [known for name in _list_names(question) if (known := _correct(name, look_up))]
     if names:
         return _list_parts(question, names, look_up)
     if len(question.split()) > MAX_FOLLOW_UP_WORDS:
         return []
     topics = find_topics(messages[:-1])
     return list(_list_follow_ups(question, topics, look_up))[:1] if topics.names else []
+
+
+def _list_names(question: str) -> list[str]:
+    """Return the identifiers in a question, and its capitalized words below the one package that it names: `sklearn Ridge`."""
+    names = find_names(question)
+    plain = [word for word in find_plain_words(question) if word not in names]
+    packages = [word for word in plain if word in PACKAGES]
+    classes = [word for word in plain if word[0].isupper() and word not in MODULES]
+    return [*names, *(f"{packages[0]}.{word}" for word in classes if len(packages) == 1)]
+
+
+def _correct(name: str, look_up: LookUp) -> str:
+    """Return a name that the index knows: as typed, or with a module that was misspelled; empty if it knows neither."""
+    found = look_up(name)
+    if found.how in (DOTTED_WAYS if "." in name.strip(".") else PLAIN_WAYS):
+        return name
+    if "." not in name:  # a class by its own name: KMeans
+        return name if found.how == "tail" and found.title.endswith(f".{name}") and _CAMEL.search(name) else ""
+    head, _, rest = name.partition(".")
+    close = difflib.get_close_matches(head, MODULES, n=1, cutoff=MIN_MODULE_SIMILARITY)
+    corrected = f"{close[0]}.{rest}" if close and close[0] != head else ""
+    return corrected if corrected and look_up(corrected).how in ("exact", "inherited", "package") else ""
 
 
 def _list_parts(question: str, names: Sequence[str], look_up: LookUp) -> list[str]:
@@ -156,8 +198,11 @@ def _list_parts(question: str, names: Sequence[str], look_up: LookUp) -> list[st
 
 
 def _has_part(name: str, part: str, look_up: LookUp) -> bool:
-    """Return whether the documentation of a name has this facet or an entry for this parameter."""
-    return look_up(f"{name}: {part}").title.endswith(f": {part}")
+    """Return whether the documentation of a name has this facet, an entry for this parameter, or it in the signature."""
+    found = look_up(f"{name}: {part}")
+    signature = found.text.rpartition(" — ")[2] if " — " in found.text else ""
+    is_typed = part not in _PARTS and re.search(rf"[(,] ?\*{{0,2}}{re.escape(part)}(?=[=,):])", signature) is not None
+    return found.title.endswith(f": {part}") or is_typed
 
 
 def _list_follow_ups(question: str, topics: Topics, look_up: LookUp) -> Iterator[str]:
@@ -203,7 +248,3 @@ def find_certain_expression(question: str) -> str:
     expression, rest = split_expression(remove_dates(question))
     words = {word.lower().replace("’", "'") for word in _LETTERS.findall(rest)}
     return expression if words <= _LEAD_INS and not re.search(r"\d", rest) else ""
-
-
-def _is_known(name: str, how: str) -> bool:
-    return how in (DOTTED_WAYS if "." in name.strip(".") else PLAIN_WAYS)

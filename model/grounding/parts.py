@@ -1,10 +1,10 @@
 """Narrow the candidate answers where code knows what is asked for: a part of a name's documentation, or a corrected name.
 
 In: a search's argument, its result, the candidates of model.grounding.answers. Out: the candidates that are left. Of
-`numpy.sum: axis` or `numpy.sum: returns` only the quotation of that entry or part, if the search found it; of a part without a
-section of its own the sentence or the signature of the main section that has it. Of a misspelled name that the search corrected,
-quotations only: the answer shows the right name. All other candidates stay, so that the model chooses. Needs the standard library
-only. Time: O(characters).
+`numpy.sum: axis` or `numpy.sum: returns` only the quotation of that entry or part, entry by entry if some are shortened; of a
+part without a section of its own the sentence or the signature of the main section that has it. Of a misspelled name that the
+search corrected, quotations only: the answer shows the right name. All other candidates stay, so that the model chooses. Needs the
+standard library only. Time: O(characters).
 """
 
 from __future__ import annotations
@@ -37,7 +37,13 @@ def narrow_answers(asked: str, result: str, answers: Sequence[str]) -> list[str]
     if facet and about:
         piece = choose_piece(facet, about)
         quote = format_quote(asked, piece[1], piece[0].title) if piece else format_abstention(asked)
-        return [quote] if quote in answers else list(answers)
+        if quote in answers:
+            return [quote]
+        entries = [format_quote(asked, each, piece[0].title) for each in list_pieces(piece[0])] if piece else []
+        lines = [
+            line for line in entries if line in answers
+        ]  # entries of which something was left out are no one quotation
+        return ["\n".join(lines)] if lines else list(answers)
     quotes = [answer for answer in answers if answer != format_abstention(asked)]
     is_corrected = len(about) == 1 and measure_closeness(about[0].title, name) == SIMILAR
     return quotes if is_corrected and quotes else list(answers)
