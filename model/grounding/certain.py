@@ -165,6 +165,7 @@ def _list_names(question: str) -> list[str]:
     plain = [word for word in find_plain_words(question) if word not in names]
     packages = [word for word in plain if word in PACKAGES]
     classes = [word for word in plain if word[0].isupper() and word not in MODULES]
+    names += [word for word in plain if _CAMEL.search(word)]
     return [*names, *(f"{packages[0]}.{word}" for word in classes if len(packages) == 1)]
 
 
@@ -224,7 +225,7 @@ def _list_follow_ups(question: str, topics: Topics, look_up: LookUp) -> Iterator
         if _has_part(subject, word, look_up):
             yield f"{subject}: {word}"
         sibling = join_sibling(subject, word)
-        if "." in sibling and look_up(sibling) == LookedUp("exact", sibling):
+        if "." in sibling and look_up(sibling)[:2] == ("exact", sibling):
             yield sibling
     if not words:
         yield from (f"{subject}: {part}" for part in parts if _has_part(subject, part, look_up))

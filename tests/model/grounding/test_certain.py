@@ -21,6 +21,11 @@ KNOWN = {
     "print": ("exact", "print"),
     "GitHub": ("typo", "github"),
     "norm": ("tail", "numpy.linalg.norm"),
+    "State": ("tail", "prefect.State"),
+    "KMeans": ("tail", "sklearn.cluster.KMeans"),
+    "sklearn.Ridge": ("package", "sklearn.linear_model.Ridge"),
+    "sklearn.Lasso": ("package", "sklearn.linear_model.Lasso"),
+    "time.Sox": ("typo", "time.so"),
 }
 PARTS = ("parameters", "returns", "examples", "axis", "out")  # of every known name
 
@@ -28,7 +33,10 @@ PARTS = ("parameters", "returns", "examples", "axis", "out")  # of every known n
 def look_up(query: str) -> LookedUp:
     name, mark, part = query.partition(": ")
     how, title = KNOWN.get(name, ("", ""))
-    return LookedUp(how, f"{title}: {part}" if title and mark and part in PARTS else title)
+    text = f'"Something." — {title}(a, keepdims=False)'
+    return (
+        LookedUp(how, f"{title}: {part}" if title and mark and part in PARTS else title, text) if title else LookedUp()
+    )
 
 
 def list_calls(*texts: str) -> list[tuple[str, str]]:
@@ -80,6 +88,8 @@ def test_certain_calls(text: str, name: str, argument: str) -> None:
         "numpy.flurble",
         "What is GitHub?",
         "norm",
+        'Is "State" a word?',
+        "the best Sox of all time",
         "I ran 5 miles in 40 minutes, is that good?",
         "He bought 3 coffees at 2.80 each and 2 teas",
         "Write a poem about 2001-09-11.",
@@ -106,6 +116,10 @@ def test_no_call_is_certain_where_there_is_a_doubt(text: str) -> None:
         ("numpy.sum and numpy.prod", ["numpy.sum", "numpy.prod"]),
         ("is np.sum the same as numpy.sum", ["np.sum"]),
         ("numpy.sum vs numpy.flurble", ["numpy.sum"]),
+        ("what is keepdims in numpy.sum", ["numpy.sum: keepdims"]),
+        ("sklearn Ridge vs Lasso", ["sklearn.Ridge; sklearn.Lasso"]),
+        ("KMeans, what is it", ["KMeans"]),
+        ("waht is nump.sum", ["numpy.sum"]),
     ],
 )
 def test_parts_and_comparisons_are_certain_if_the_index_has_them(text: str, arguments: list[str]) -> None:

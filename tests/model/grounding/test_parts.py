@@ -40,6 +40,14 @@ def test_a_part_has_one_answer(asked: str, result: str, piece: str, title: str) 
     assert narrow(asked, result) == [format_quote(asked, piece, title)]
 
 
+def test_entries_that_are_no_one_quotation_are_several() -> None:
+    asked = "numpy.sum: parameters"
+    answers = [answer for answer in list_answers(asked, PARAMETERS) if '" "' not in answer]
+    (narrowed,) = narrow_answers(asked, PARAMETERS, answers)
+    assert [line.partition(': "')[2].partition(":")[0] for line in narrowed.split("\n")] == ["a", "axis"]
+    assert set(narrowed.split("\n")) <= set(answers)
+
+
 @pytest.mark.parametrize("facet", ["examples", "dtype", "notes"])
 def test_a_part_that_is_not_there_is_abstained_from(facet: str) -> None:
     assert narrow(f"numpy.sum: {facet}", MAIN) == [format_abstention(f"numpy.sum: {facet}")]
