@@ -10,40 +10,25 @@ Paper: Press et al. 2021 (Shortformer: initial training on shorter sequences).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from jaxtyping import Int
 from torch import Tensor
 
 from model.data.batches import Batch, Batches
 
 
-@dataclass(frozen=True)
 class ShortRowBatches:
     """Batches of `batches`, cut into rows of `row_tokens` before step `n_short_steps`; `seq_len` is their own length.
 
     Raises: ValueError if a row is not a whole number of pieces.
     """
 
-    batches: Batches
-    seq_len: int
-    row_tokens: int
-    n_short_steps: int
-
-    def __post_init__(self) -> None:
-        if not 0 < self.row_tokens <= self.seq_len or self.seq_len % self.row_tokens:
+    def __init__(self, batches: Batches, seq_len: int, row_tokens: int, n_short_steps: int) -> None:
+        if not 0 < row_tokens <= seq_len or seq_len % row_tokens:
             raise ValueError(
-                f"short rows must divide the row of {self.seq_len} tokens (model.seq_len); found {self.row_tokens}; "
-                "change one of them."
+                f"short rows must divide the row of {seq_len} tokens (model.seq_len); found {row_tokens}; change one of them."
             )
-
-    @property
-    def n_rows(self) -> int:
-        return self.batches.n_rows
-
-    @property
-    def batch_rows(self) -> int:
-        return self.batches.batch_rows
+        self.batches, self.row_tokens, self.n_short_steps = batches, row_tokens, n_short_steps
+        self.n_rows, self.batch_rows = batches.n_rows, batches.batch_rows
 
     def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch:
         """Return a rank's share of the global batch of a step."""

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,8 @@ PART_TOKENS = 16  # computed per call: more would not be faster, and a hopeless 
 Ids = Sequence[int]
 
 
-class Choice(NamedTuple):
+@dataclass(frozen=True)
+class Choice:
     """The chosen candidate. `score` is its log-probability plus bonus; `n_computed` counts the tokens of candidates that were
     computed."""
 
@@ -36,7 +37,8 @@ class Choice(NamedTuple):
     n_computed: int
 
 
-class _Leaf(NamedTuple):
+@dataclass(frozen=True, order=True)
+class _Leaf:
     """A candidate below a node: what is left of its ids."""
 
     ids: tuple[int, ...]
@@ -86,7 +88,7 @@ class _Search:
         if len(branch) == 1:
             self._finish(branch[0], score)
             return
-        rest = [leaf._replace(ids=leaf.ids[n_shared:]) for leaf in branch]
+        rest = [replace(leaf, ids=leaf.ids[n_shared:]) for leaf in branch]
         self.visit(rest, log_probs, position, score)
 
     def _finish(self, leaf: _Leaf, score: float) -> None:

@@ -70,7 +70,7 @@ class Prefix(ABC):
         return logits
 
     @contextmanager
-    def occupy(self) -> Iterator[None]:
+    def occupy(self) -> Generator[None]:
         """Use the cache alone. Raises: ValueError while another answer is being generated."""
         if not self._is_busy.acquire(blocking=False):
             raise ValueError(
