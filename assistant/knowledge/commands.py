@@ -41,9 +41,8 @@ def run_add(args: argparse.Namespace) -> None:
     """Add documents to a collection."""
     check_paths(args.paths)
     match_takedown = load_takedowns(args.takedowns)
-    n_files, _ = count_files(args.paths)
     started = time.monotonic()
-    with open_writer(args.collection, say_on_stderr) as writer, show_bar("files", n_files) as bar:
+    with open_writer(args.collection, say_on_stderr) as writer, show_bar("files", count_files(args.paths)) as bar:
         importer = Importer(writer, match_takedown, lambda _: bar.advance(), args.license)
         report = importer.run(args.paths)
         manifest = writer.manifest

@@ -83,16 +83,17 @@ def find_documents(names: list[str]) -> Iterator[FoundDocument | SkippedDocument
             yield from _find_file(Path(root), is_named=True)
 
 
-def count_files(names: list[str]) -> tuple[int, int]:
-    """Return number and bytes of the files below the given paths, for a progress bar. URLs count as one file of unknown size."""
-    n_files = n_bytes = 0
+def count_files(names: list[str]) -> int:
+    """Return the number of files below the given paths, for a progress bar; 0 if it is unknown, because one is an archive."""
+    n_files = 0
     for name in names:
-        paths = [Path(name)] if is_url(name) or not Path(name).is_dir() else None
-        walked = (Path(top) / file for top, _, files in os.walk(name) for file in files) if paths is None else paths
-        for path in walked:
+        is_folder = not is_url(name) and Path(name).is_dir()
+        files = (file for _, _, found in os.walk(name) for file in found) if is_folder else [name]
+        for file in files:
+            if split_format(file)[0] in ARCHIVES:
+                return 0
             n_files += 1
-            n_bytes += path.lstat().st_size if os.path.lexists(path) else 0
-    return n_files, n_bytes
+    return n_files
 
 
 def _walk(root: Path) -> Iterator[FoundDocument | SkippedDocument]:
