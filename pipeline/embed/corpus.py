@@ -1,9 +1,9 @@
 """Read the units of an index for training: words, counts by part, texts that are equal, and who may learn from which.
 
-In: a segment. Out: `Corpus`. The vocabulary is the words that enough units have, without stop words and dotted names. Documents are
-split by the hash of their text, so that copies under several names are on one side: embedder, reranker or test. Answers of
-questions for training go where their question goes. Answers of held-out questions stay where they are: the questions are unseen,
-and the documents are what is searched.
+In: a segment. Out: `UnitCorpus`. The vocabulary is the words that enough units have, without stop words and dotted names.
+Documents are split by the hash of their text, so that copies under several names are on one side: embedder, reranker or test.
+Answers of questions for training go where their question goes. Answers of held-out questions stay where they are: the questions
+are unseen, and the documents are what is searched.
 
 Memory: a few times the text. Time: 8 CPU-s for 60,000 units of 40 MB.
 """
@@ -30,7 +30,7 @@ EMBEDDER, RERANKER, TEST = range(3)
 SHARES = 10_000
 
 
-class Corpus(NamedTuple):
+class UnitCorpus(NamedTuple):
     """All that training needs of an index."""
 
     parts: UnitParts
@@ -41,7 +41,7 @@ class Corpus(NamedTuple):
     groups: NDArray[np.int64]  # equal for units with the same text
 
 
-def read_corpus(segment: Segment, min_docs: int, max_words: int) -> Corpus:
+def read_corpus(segment: Segment, min_docs: int, max_words: int) -> UnitCorpus:
     """Return the corpus of an index."""
     parts = cut_units(segment)
     units = split_units(parts)
@@ -50,7 +50,7 @@ def read_corpus(segment: Segment, min_docs: int, max_words: int) -> Corpus:
     spans = (("title", "title"), ("first", "first"), ("rest", "facets"))
     titles, firsts, rests = (count_words(flat, *units.span(*span)) for span in spans)
     texts = make_texts(titles, firsts, rests, len(words))
-    return Corpus(parts, units, words, numbers, texts, group_texts(parts))
+    return UnitCorpus(parts, units, words, numbers, texts, group_texts(parts))
 
 
 def choose_words(units: SplitUnits, min_docs: int, max_words: int) -> tuple[list[str], NDArray[np.int32]]:
@@ -83,7 +83,9 @@ def _hash(text: str, seed: int = 0) -> int:
     return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"), seed=seed)
 
 
-def split_documents(params: Embed, corpus: Corpus, questions: Sequence[Question]) -> tuple[NDArray[np.int8], list[int]]:
+def split_documents(
+    params: Embed, corpus: UnitCorpus, questions: Sequence[Question]
+) -> tuple[NDArray[np.int8], list[int]]:
     """Return the side of each unit, and of each question: EMBEDDER, RERANKER or TEST."""
     sides = [_place_question(params, question, corpus) for question in questions]
     firsts = np.unique(corpus.groups, return_index=True)[1]
@@ -97,7 +99,7 @@ def split_documents(params: Embed, corpus: Corpus, questions: Sequence[Question]
     return by_group[corpus.groups], sides
 
 
-def _place_question(params: Embed, question: Question, corpus: Corpus) -> int:
+def _place_question(params: Embed, question: Question, corpus: UnitCorpus) -> int:
     if question.split == "heldout":
         return TEST
     title = corpus.parts.titles[question.rows[0]]

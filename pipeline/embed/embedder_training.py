@@ -22,7 +22,7 @@ EPSILON = np.float32(1e-10)
 jit = cast("Any", numba.njit)(cache=True, nogil=True)
 
 
-class Batch(NamedTuple):
+class PairBatch(NamedTuple):
     """Pair i: row i of asked, row i of answers. Rows of equal `groups` have the same answer."""
 
     asked: Counts
@@ -45,7 +45,7 @@ class Learner:
         self._threads.run(_embed_rows, counts.n_rows, *counts, self.vectors, out, norms)
         return out, norms
 
-    def step(self, batch: Batch, temperature: float, learning_rate: float) -> float:
+    def step(self, batch: PairBatch, temperature: float, learning_rate: float) -> float:
         """Change the vectors for one batch. Return the mean loss of finding the answer, in nats."""
         both = stack_rows([batch.asked, batch.answers])
         counts = both._replace(counts=(1 + np.log(both.counts)).astype(np.float32))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.embed.embedder_training import Batch
+from pipeline.embed.embedder_training import PairBatch
 from pipeline.embed.params import Embedding
 from pipeline.embed.word_counts import Counts, add_rows, mark_shared, stack_rows
 
@@ -39,7 +39,7 @@ def make_texts(titles: Counts, firsts: Counts, rests: Counts, n_words: int) -> T
     return Texts(titles, firsts, bare, bodies, add_rows(firsts, rests, n_words), add_rows(bodies, firsts, n_words))
 
 
-class Pairs:
+class PairSampler:
     """Draws batches of pairs."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Pairs:
         """Return whether there are too few documents for a batch."""
         return min(len(self._with_first), len(self._with_title)) < 2
 
-    def draw(self, random: np.random.Generator) -> Batch:
+    def draw(self, random: np.random.Generator) -> PairBatch:
         """Return one batch."""
         params, texts = self._params, self._texts
         n_questions = min(params.question_pairs, self._questions.n_rows, params.batch_pairs)
@@ -87,7 +87,7 @@ class Pairs:
             texts.wholes.take(answers),
         ]
         rows = np.concatenate([own, bare, by_title, answers])
-        return Batch(
+        return PairBatch(
             self._drop_words(stack_rows(asked), random),
             self._drop_words(stack_rows(answered), random),
             self._groups[rows],

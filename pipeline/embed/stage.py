@@ -6,7 +6,7 @@ registered version, so that a rollback takes retrieval back together with the we
 
 Pairs are title, first sentence or question ↔ body. Documents are split three ways: the reranker learns from lists of documents
 that the embedder never saw, or it would trust the embedder too much. The test is the held-out half of the questions, and first
-sentences of the third part that must find their own body. Memory: 1.5 GB at 60,000 units. Time: 45 s on two cores.
+sentences of the third part that must find their own body. Memory: 1.1 GB at 67,000 units. Time: 60 CPU-s, half of it on two cores.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from model.retrieval.reranking.features import FEATURES
 from model.retrieval.searcher import ABOUT_EMBED, INDEX_DIGEST
 from model.retrieval.segment import Segment
 from model.retrieval.word_stems import split_texts, split_words
-from pipeline.embed.corpus import EMBEDDER, RERANKER, TEST, Corpus, read_corpus, split_documents
+from pipeline.embed.corpus import EMBEDDER, RERANKER, TEST, UnitCorpus, read_corpus, split_documents
 from pipeline.embed.embedder_training import Learner
-from pipeline.embed.pairs import Pairs, Texts
+from pipeline.embed.pairs import PairSampler, Texts
 from pipeline.embed.parallel import Threads, open_threads
 from pipeline.embed.params import Embed, Embedding
 from pipeline.embed.questions import Question, describe_some, find_titles, locate_answers, read_questions
@@ -106,7 +106,7 @@ def list_packages(segment: Segment) -> frozenset[str]:
 
 
 def train_embedder(
-    params: Embed, corpus: Corpus, sides: NDArray[np.int8], questions: list[Question], threads: Threads
+    params: Embed, corpus: UnitCorpus, sides: NDArray[np.int8], questions: list[Question], threads: Threads
 ) -> tuple[NDArray[np.float32], float]:
     """Return a vector per word, and the mean loss of the last tenth of the steps."""
     settings = params.embedding
@@ -117,7 +117,7 @@ def train_embedder(
     weights = (rarity / max(float(rarity.mean()) if len(rarity) else 1.0, 1e-6)).astype(np.float32)
     learner = Learner((vectors * weights[:, None]).astype(np.float32), weights, threads)
     learned = np.flatnonzero(sides == EMBEDDER)
-    pairs = Pairs(
+    pairs = PairSampler(
         settings, texts, learned, corpus.groups, count_questions(questions, corpus), [q.rows for q in questions]
     )
     n_steps = settings.total_steps
@@ -150,7 +150,7 @@ def start_vectors(
     return (vectors / max(length, 1e-9)).astype(np.float32)
 
 
-def count_questions(questions: list[Question], corpus: Corpus) -> Counts:
+def count_questions(questions: list[Question], corpus: UnitCorpus) -> Counts:
     """Return the counts of the known words of questions."""
     words = split_texts([question.text for question in questions])
     rows = {word: row for row, word in enumerate(corpus.words)}
@@ -158,7 +158,7 @@ def count_questions(questions: list[Question], corpus: Corpus) -> Counts:
     return count_words(numbers[words.ids] if len(words.ids) else words.ids, words.offsets[:-1], words.offsets[1:])
 
 
-def choose_rows(corpus: Corpus, sides: NDArray[np.int8], side: int, n: int, seed: int) -> Rows:
+def choose_rows(corpus: UnitCorpus, sides: NDArray[np.int8], side: int, n: int, seed: int) -> Rows:
     """Return at most `n` units of a side whose first sentence and rest say enough, one of each text."""
     is_first = np.zeros(len(sides), bool)
     is_first[np.unique(corpus.groups, return_index=True)[1]] = True
@@ -168,7 +168,7 @@ def choose_rows(corpus: Corpus, sides: NDArray[np.int8], side: int, n: int, seed
     return np.sort(np.random.default_rng(seed).permutation(rows)[:n])
 
 
-def bare_query(corpus: Corpus, row: int) -> str:
+def bare_query(corpus: UnitCorpus, row: int) -> str:
     """Return the first sentence of a unit without the words of its title."""
     own = set(split_words(corpus.parts.titles[row]))
     words = corpus.parts.firsts[row].split()
@@ -177,7 +177,7 @@ def bare_query(corpus: Corpus, row: int) -> str:
 
 def make_lists(
     params: Embed,
-    corpus: Corpus,
+    corpus: UnitCorpus,
     sides: NDArray[np.int8],
     questions: list[Question],
     view: View,
@@ -196,7 +196,7 @@ def make_lists(
 
 def evaluate(
     params: Embed,
-    corpus: Corpus,
+    corpus: UnitCorpus,
     sides: NDArray[np.int8],
     questions: list[Question],
     view: View,

@@ -34,7 +34,7 @@ from model.retrieval.stores.vectors import ExactStore
 from model.retrieval.word_search import MAX_WORDS as MAX_WORDS_OF_QUERY
 from model.retrieval.word_search import POOL, Source, WordSearch
 from model.retrieval.word_stems import WordIds, split_content_words
-from pipeline.embed.corpus import Corpus
+from pipeline.embed.corpus import UnitCorpus
 from pipeline.embed.parallel import Matrix
 from pipeline.embed.reranker_training import RankedList
 from pipeline.embed.word_counts import Counts
@@ -91,14 +91,14 @@ class View:
         return RankedList(self.measure(candidates, packages), is_answer, weight)
 
 
-def open_view(segment: Segment, corpus: Corpus, embedder: Embedder) -> View:
+def open_view(segment: Segment, corpus: UnitCorpus, embedder: Embedder) -> View:
     """Return the view of an index as it is."""
     store = ExactStore(embedder.width)
     store.add(np.arange(len(corpus.groups)), embed_counts(embedder, corpus.texts.wholes))
     return View(segment, store, describe_units(corpus.units, embedder), embedder)
 
 
-def open_bare_view(segment: Segment, corpus: Corpus, embedder: Embedder, folder: Path) -> View:
+def open_bare_view(segment: Segment, corpus: UnitCorpus, embedder: Embedder, folder: Path) -> View:
     """Return the view without first sentences; `folder` gets its BM25."""
     units, path = corpus.units, folder / "bare.arrow"
     fields = [_take_words(units.split, *units.span(part, part)) for part in ("title", "rest", "facets")]

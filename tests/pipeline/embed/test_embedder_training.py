@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.embed.embedder_training import Batch, Learner
+from pipeline.embed.embedder_training import Learner, PairBatch
 from pipeline.embed.parallel import Matrix, open_threads
 from pipeline.embed.word_counts import Counts
 
@@ -16,7 +16,7 @@ def make_counts(seed: int) -> Counts:
     return Counts(np.arange(N + 1) * 5, ids, random.integers(1, 4, 5 * N).astype(np.float32))
 
 
-BATCH = Batch(make_counts(1), make_counts(2), np.array([0, 0, *range(2, N)]))
+BATCH = PairBatch(make_counts(1), make_counts(2), np.array([0, 0, *range(2, N)]))
 VECTORS = np.random.default_rng(5).standard_normal((WORDS, WIDTH)).astype(np.float32)
 
 
