@@ -59,7 +59,16 @@ class Loaded(NamedTuple):
 
 
 def run(
-    params: Evaluate, *, base: Path, chat: Path, shards: Path, conversations: Path, index: Path, turns: Path, out: Path
+    params: Evaluate,
+    *,
+    base: Path,
+    chat: Path,
+    shards: Path,
+    conversations: Path,
+    index: Path,
+    embed: Path,
+    turns: Path,
+    out: Path,
 ) -> Metrics:
     """Write these files. Raises `UserError` if the val split is too small to measure anything, or for a wrong typed turn."""
     device = measure.choose_device(read("MINIGPT_DEVICE"))
@@ -69,7 +78,7 @@ def run(
     items = read_items(conversations / "heldout.parquet", tuned)
     metrics = _measure_documents(pretrained.model, tuned.model, documents, out)
     engine = load_engine(chat, str(device))
-    new_session = open_assistant(engine, index)
+    new_session = open_assistant(engine, index, embed)
     answers = answer_items(new_session, items, params.max_new_tokens)
     rows = score_items(items, answers)
     write_table(out / "skills.parquet", pa.Table.from_pylist(rows, schema=SCORES))

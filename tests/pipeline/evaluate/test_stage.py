@@ -87,6 +87,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         path.mkdir()
     write_questions(corpus, search["questions"] / "asked.jsonl")
     embed.run(EMBED, index=inputs["index"], questions=search["questions"], out=search["embed"])
+    inputs["embed"] = search["embed"]
     paths = search | {
         "index": inputs["index"],
         "shards": inputs["shards"],
