@@ -30,6 +30,8 @@ from assistant.conversation.events import (
 )
 from assistant.conversation.evidence import Evidence, QuotationScreen, makes_claims
 from assistant.conversation.options import SEARCH_TOOL, list_options, report_result
+from assistant.conversation.responder import Responder
+from assistant.conversation.style import Style
 from model.grounding.answers import parse_passages
 from model.grounding.arguments import asks_for_source, extract_content_words
 from model.grounding.certain import list_certain_calls
@@ -63,8 +65,11 @@ class Session:
         system: str = "",
         history: Sequence[Message] = (),
         grounded: str = Grounding.PREFER,
+        responders: Sequence[Responder] = (),
+        style: Style | None = None,
     ) -> None:
         self.engine, self.tools, self.system = engine, tools, system
+        self.responders, self.style = tuple(responders), style or Style()
         self.history: list[Message] = list(history)
         self.grounded = _read_grounding(grounded)
         self._forget()
@@ -76,13 +81,16 @@ class Session:
 
     @property
     def messages(self) -> list[Message]:
-        """The messages that the model receives: the system prompt, if any, and the history."""
+        """The messages that the model receives: the system prompt, if any, what is remembered, and the history."""
         prompt = [Message.of("system", self.system)] if self.system else []
-        return [*prompt, *self.history]
+        context = [message for responder in self.responders for message in responder.list_context()]
+        return [*prompt, *context, *self.history]
 
     def reset(self) -> None:
         """Clear the history; the system prompt stays."""
         self.history.clear()
+        for responder in self.responders:
+            responder.forget()
         self._forget()
 
     def send(self, text: str, sampling: Sampling) -> Generator[Event, None, None]:
@@ -119,6 +127,8 @@ class Session:
         pieces: list[str] = []
         is_complete = False
         try:
+            for responder in self.responders:
+                yield from responder.recall(self.history)
             for _ in range(MAX_ROUNDS):
                 call = yield from self._generate(sampling, pieces)
                 if call is None:
@@ -134,11 +144,17 @@ class Session:
             text = "".join(pieces)
             if is_complete or text:
                 self.history.append(Message.of("assistant", text))
+                for responder in self.responders:
+                    responder.observe(self.history)
             else:
                 del self.history[n_before:]
 
     def _generate(self, sampling: Sampling, pieces: list[str]) -> Generator[Event, None, ToolCall | None]:
         """Run one turn: append its text to `pieces`, return its tool call if there is one."""
+        if self.history and self.history[-1].role == "user" and (events := self._respond()) is not None:
+            pieces += [event.text for event in events if isinstance(event, TextPiece)]
+            yield from events
+            return None
         if self.grounded is Grounding.OFF:
             return (yield from self._run_model(sampling, pieces, ReplyOptions()))
         text = self._answer_by_code()
@@ -150,6 +166,13 @@ class Session:
             self.messages, self.tools.names, self.evidence.sections, self._list_certain_calls(), self._answering
         )
         return (yield from self._run_checked(sampling, pieces, options))
+
+    def _respond(self) -> Sequence[Event] | None:
+        """Return the answer of the first responder that has one; None if the model has to answer."""
+        for responder in self.responders:
+            if (events := responder.respond(self.history)) is not None:
+                return events
+        return None
 
     def _list_certain_calls(self) -> list[ToolCall]:
         """Return calls one of which the last message certainly asks for."""
@@ -170,6 +193,7 @@ class Session:
         call: ToolCall | None = None
         for event in self.engine.reply(self.messages, sampling, self.cache, options):
             if isinstance(event, TextPiece):
+                event = TextPiece(self.style.cut("".join(pieces), event.text))
                 pieces.append(event.text)
             elif isinstance(event, ToolCall):
                 call = event
@@ -190,7 +214,7 @@ class Session:
             if isinstance(event, TextPiece):
                 held += [event.text] if is_held else []
                 shown = [] if is_held else list(screen.pass_on(event.text))
-                yield from self._show(shown, pieces, citations) if shown else [TextPiece("")]
+                yield from self._show(shown, pieces, citations, self.style) if shown else [TextPiece("")]
             elif isinstance(event, Done):
                 done.append(event)
             else:
@@ -201,7 +225,10 @@ class Session:
             screen.n_withheld, text = 1, options.answers[-1]
         elif is_held and not is_chosen and call is None and makes_claims(text, messages[-1].text):
             screen.n_withheld, text = 1, NO_SOURCE
-        yield from self._show(chain(screen.pass_on(text), screen.finish()), pieces, citations)
+        rest = list(chain(screen.pass_on(text), screen.finish()))
+        if is_chosen and self.style.opening and any(isinstance(each, Citation) for each in rest):
+            yield TextPiece(f"{self.style.opening}\n")
+        yield from self._show(rest, pieces, citations, self.style if not is_chosen else Style())
         self.citations = citations or self.citations
         if screen.n_withheld:
             yield Notice("an answer without a source was withheld")
@@ -209,15 +236,15 @@ class Session:
         return call
 
     def _show(
-        self, shown: Iterable[str | Citation], pieces: list[str], citations: list[Citation]
+        self, shown: Iterable[str | Citation], pieces: list[str], citations: list[Citation], style: Style
     ) -> Iterator[TextPiece | Citation]:
         for each in shown:
             if isinstance(each, Citation):
                 citations.append(each)
                 yield each
-            elif each:
-                pieces.append(each)
-                yield TextPiece(each)
+            elif text := style.cut("".join(pieces), each):
+                pieces.append(text)
+                yield TextPiece(text)
 
     def _answer_by_code(self) -> str | None:
         """Return the answer that needs no model: the result of a tool, or where the last quotation comes from."""

@@ -12,17 +12,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import fields, replace
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from assistant.conversation.events import Citation, Done, Notice, Sampling, TextPiece, ToolResult
 from assistant.conversation.session import Grounding, Session
 from assistant.inference.model_choice import CHAMPION, ModelChoice, choose_model
 from assistant.knowledge.knowledge_base import Knowledge, describe_place
+from assistant.profiles.profile import Profile, load_profile
+from assistant.profiles.profiled_chat import describe_profile, make_responders, make_style
 from assistant.terminal.screen import Interruption, Screen
 from assistant.tools.toolbox import Tools, make_tools
 from model.grounding.answers import LINE_BREAK
@@ -39,11 +41,21 @@ HELP = """/system TEXT  set the system prompt (without TEXT: remove it)
 TRUNCATED = {"length": "the answer is cut at --max-tokens", "window": "the answer is cut, because the window is full"}
 
 
+class Command(NamedTuple):
+    """A command besides those of HELP: its line there, and the function from the text behind its name to the remark."""
+
+    about: str
+    run: Callable[[str], str]
+
+
 class Chat:
     """One conversation on one screen."""
 
-    def __init__(self, session: Session, sampling: Sampling, screen: Screen) -> None:
+    def __init__(
+        self, session: Session, sampling: Sampling, screen: Screen, commands: Mapping[str, Command] | None = None
+    ) -> None:
         self.session, self.sampling, self.screen = session, sampling, screen
+        self._commands = dict(commands or {})
         self._last: Done | None = None
         self._n_answers = 0
 
@@ -74,7 +86,9 @@ class Chat:
         if name == "/quit":
             return False
         if name == "/help":
-            self.screen.remark(HELP)
+            self.screen.remark("\n".join([command.about for command in self._commands.values()] + [HELP]))
+        elif name in self._commands:
+            self.screen.remark(self._commands[name].run(text.strip()))
         elif name == "/stats":
             self.screen.remark(format_stats(self._last) if self._last else "there is no complete answer yet")
         elif name == "/reset":
@@ -172,7 +186,9 @@ def main(argv: list[str] | None = None) -> int:
 def _start_chat(args: argparse.Namespace) -> Chat:
     sampling = Sampling(**{setting.name: getattr(args, setting.name) for setting in fields(Sampling)})
     choice = choose_model(args.model, args.index, Path())
-    tools = make_tools(choice.index, choice.embed, args.collection)
+    profile = load_profile(args.profile) if args.profile else None
+    tools = _make_tools(choice, profile, args.collection)
+    responders = make_responders(profile, tools, args.learner) if profile is not None else []
     # Imported here, because importing torch takes a second, which usage errors should not take.
     from assistant.inference.local import ModelEngine
 
@@ -183,7 +199,29 @@ def _start_chat(args: argparse.Namespace) -> Chat:
         screen.remark(line)
     for notice in tools.documents.notices if isinstance(tools.documents, Knowledge) else ():
         screen.remark(notice)
-    return Chat(Session(engine, tools, system=args.system, grounded=args.grounded), sampling, screen)
+    session = Session(
+        engine,
+        tools,
+        system=args.system or (profile.render(profile.system_prompt) if profile else ""),
+        grounded=args.grounded or (profile.grounding if profile else Grounding.PREFER),
+        responders=responders,
+        style=make_style(profile) if profile else None,
+    )
+    commands: dict[str, Command] = {}
+    if profile is not None:
+        described = describe_profile(profile)
+        commands["/profile"] = Command("/profile      show the profile", lambda _: described)
+        screen.remark(profile.render(profile.greeting) or described)
+    return Chat(session, sampling, screen, commands)
+
+
+def _make_tools(choice: ModelChoice, profile: Profile | None, collections: Sequence[str]) -> Tools:
+    """Return the tools that a profile allows, with the collections of both the profile and the command line."""
+    if profile is None:
+        return make_tools(choice.index, choice.embed, collections)
+    index = choice.index if profile.documentation else None
+    tools = make_tools(index, choice.embed, [*profile.collections, *collections])
+    return tools.keep(profile.tools)
 
 
 def format_banner(info: ModelInfo, tools: Tools, choice: ModelChoice) -> list[str]:
@@ -240,9 +278,15 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--grounded",
         choices=tuple(Grounding),
-        default=Grounding.PREFER,
-        help="only: nothing without a source but small talk; prefer: quotations are verified; off: unchecked (%(default)s)",
+        help="only: nothing without a source but small talk; prefer: quotations are verified; off: unchecked (default: "
+        "the profile's, else prefer)",
     )
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        help="tutor, policy, support, or a YAML file: name, documents, rules of the assistant",
+    )
+    parser.add_argument("--learner", default="learner", metavar="NAME", help="whose log a tutor keeps (%(default)s)")
     parser.add_argument("--system", default="", metavar="TEXT", help="system prompt")
     for setting in fields(Sampling):
         flag, kind = f"--{setting.name.replace('_', '-')}", int if setting.type == "int" else float

@@ -13,7 +13,7 @@ Does not cover: isolation. Tools run in this process: register none that writes,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -64,6 +64,11 @@ class Tools:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(sorted([*self._functions, *([SEARCH_TOOL] if self.documents is not None else [])]))
+
+    def keep(self, names: Collection[str]) -> Tools:
+        """Return the tools that have one of these names."""
+        functions = {name: function for name, function in self._functions.items() if name in names}
+        return Tools(functions, self.documents if SEARCH_TOOL in names else None)
 
     def look_up(self, query: str) -> LookedUp:
         """Return how the documents know the name in a query, and the title that they show for it. Never raises."""

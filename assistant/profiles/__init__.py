@@ -1,0 +1,1 @@
+"""Profiles: what an assistant is called, knows, may do and refuses, in one YAML file."""

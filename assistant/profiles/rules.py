@@ -1,0 +1,65 @@
+"""Answer by code what a profile decides without a model: its name, forbidden topics, small talk, questions beyond its documents.
+
+In: the last message of the user. Out: a sentence of the profile, or None. Words are compared by their stems, so `refund` covers
+refunds and refunding. Time: microseconds, and a look into the index of the collections.
+
+Covers: words and phrases that the list has, also inside a longer message, in any case. Does not cover: other words for them, or
+other spellings (`r-e-f-u-n-d`); grounding and the documents limit what such a question can be answered with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from assistant.conversation.events import Event, Message, TextPiece
+from assistant.conversation.responder import Responder
+from assistant.profiles.profile import Profile
+from model.retrieval.word_stems import split_words
+
+_OWN_NAME = re.compile(
+    r"\W*(?:(?:and\s+)?who\s+are\s+you|what(?:'s|\s+is)\s+your\s+name|what\s+are\s+you\s+called|(?:tell\s+me\s+)?your\s+name)\W*",
+    re.IGNORECASE,
+)
+_GREETING = re.compile(
+    r"\W*(?:hi|hello|hey|good\s+(?:morning|afternoon|evening|day))(?:\s+(?:there|again|you))?\W*", re.IGNORECASE
+)
+_THANKS = re.compile(
+    r"\W*(?:thanks?(?:\s+(?:you|a\s+lot))?(?:\s+(?:very|so)\s+much)?|thx|ok(?:ay)?|great|bye|goodbye)\W*", re.IGNORECASE
+)
+
+
+class ProfileRules(Responder):
+    """The sentences of a profile. `covers` says whether a question may be about the documents; None if they are not known."""
+
+    def __init__(self, profile: Profile, covers: Callable[[str], bool]) -> None:
+        self._profile, self._covers = profile, covers
+        self._forbidden = [
+            (tuple(split_words(words)), topic.say) for topic in profile.policy.forbidden for words in topic.words
+        ]
+
+    def respond(self, messages: Sequence[Message]) -> Sequence[Event] | None:
+        """Return the sentence that the profile has for the last message."""
+        text = self._choose_sentence(messages[-1].text)
+        return None if text is None else [TextPiece(self._profile.render(text))]
+
+    def _choose_sentence(self, text: str) -> str | None:
+        profile, words = self._profile, split_words(text)
+        for phrase, say in self._forbidden:
+            if phrase and contains(words, phrase):
+                return say
+        if _OWN_NAME.fullmatch(text):
+            return "I am {name}."
+        if profile.grounding != "only":
+            return None
+        if _GREETING.fullmatch(text):
+            return profile.greeting or "Hello! I am {name}."
+        if _THANKS.fullmatch(text):
+            return "You are welcome."
+        return profile.policy.not_found if profile.policy.not_found and not self._covers(text) else None
+
+
+def contains(words: Sequence[str], phrase: Sequence[str]) -> bool:
+    """Return whether the words of a phrase follow each other in a text."""
+    size = len(phrase)
+    return any(tuple(words[at : at + size]) == tuple(phrase) for at in range(len(words) - size + 1))
