@@ -43,7 +43,7 @@ class Verified(NamedTuple):
     n_candidates: int
 
 
-class Decisions(NamedTuple):
+class NearDecisions(NamedTuple):
     """Hold for each document its survivor (itself if it stays), their similarity, and the first document of its cluster."""
 
     survivor: Rows
@@ -113,13 +113,13 @@ def verify(buckets: Buckets, sets: Shingles, min_jaccard: float) -> Verified:
     return Verified(seen[is_pair] // max(n_docs, 1), seen[is_pair] % max(n_docs, 1), len(seen))
 
 
-def decide_survivors(n_docs: int, pairs: Verified, sets: Shingles, min_jaccard: float) -> Decisions:
+def decide_survivors(n_docs: int, pairs: Verified, sets: Shingles, min_jaccard: float) -> NearDecisions:
     """Cluster verified pairs and return for each document the survivor that it is dropped for."""
     cluster = np.arange(n_docs)
     join_pairs(cluster, pairs.left, pairs.right)
     flatten(cluster)
     order = np.argsort(cluster, kind="stable")  # by cluster, best document first in each
-    decisions = Decisions(np.arange(n_docs), np.ones(n_docs), cluster)
+    decisions = NearDecisions(np.arange(n_docs), np.ones(n_docs), cluster)
     elect(Members(order, cluster[order]), to_slices(sets), min_jaccard, decisions.survivor, decisions.similarity)
     return decisions
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from pipeline.dedupe.minhash import clusters, survivors
 from pipeline.dedupe.minhash import signatures as minhash
-from pipeline.dedupe.minhash.clusters import Decisions, Verified
+from pipeline.dedupe.minhash.clusters import NearDecisions, Verified
 from pipeline.dedupe.minhash.shingles import Shingles, make_sets, select_rows, shingle
 from pipeline.text.columns import Rows
 from pipeline.text.normalize import fold, split_words, squeeze
@@ -31,7 +31,7 @@ class Deduplicated(NamedTuple):
     order: Rows
     exact: Rows
     pairs: Verified
-    near: Decisions
+    near: NearDecisions
 
     def list_kept_rows(self) -> Rows:
         """Return the rows of the surviving documents, ascending."""

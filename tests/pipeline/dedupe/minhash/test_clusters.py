@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.dedupe.minhash.clusters import (
     MAX_CENTERS,
-    Decisions,
+    NearDecisions,
     compute_jaccard,
     decide_survivors,
     group_equal,
@@ -37,7 +37,7 @@ def one_bucket(n: int) -> Hashes:
     return np.zeros((n, 1), np.uint64)
 
 
-def run(sets: list[list[int]], keys: Hashes, threshold: float) -> Decisions:
+def run(sets: list[list[int]], keys: Hashes, threshold: float) -> NearDecisions:
     held = shingles(sets)
     has_shingles = np.array([bool(row) for row in sets])
     return decide_survivors(len(sets), verify(group_equal(keys, has_shingles), held, threshold), held, threshold)
