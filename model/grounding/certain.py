@@ -34,6 +34,7 @@ from model.grounding.arguments import (
     find_topics,
     join_module,
     join_sibling,
+    list_arguments,
     read_question,
 )
 from model.grounding.calculations import split_expression
@@ -99,9 +100,10 @@ _PARTS = {
 }
 _COMPARES = re.compile(
     r"\b(?:differ\w*|versus|vs|or|compared?|comparison|contrast|between|against|tell apart|instead|same|separates|which one|"
-    r"unterschied\w*|oder|différences?|ou|diferencias?|differenza|diferença|and when|mix)\b|/",
+    r"unterschied\w*|oder|différences?|ou|diferencias?|differenza|diferença|and when|mix|unlike|o)\b|/",
     re.IGNORECASE,
 )
+_SAME = re.compile(r"\bsame for\b", re.IGNORECASE)  # asks for another one alone
 _NUMBERED = {"first": 0, "1st": 0, "second": 1, "2nd": 1, "other": 1, "last": -1, "third": 2}
 _FILLERS = frozenset(
     re.findall(
@@ -152,7 +154,7 @@ def _list_searches(question: str, messages: Sequence[Message], look_up: LookUp) 
     """Return the arguments of searches for names in the question, or for what follows from an earlier turn."""
     names = [known for name in _list_names(question) if (known := _correct(name, look_up))]
     if names:
-        return _list_parts(question, names, look_up)
+        return _list_parts(messages, names, look_up)
     if len(question.split()) > MAX_FOLLOW_UP_WORDS:
         return []
     topics = find_topics(messages[:-1])
@@ -182,20 +184,28 @@ def _correct(name: str, look_up: LookUp) -> str:
     return corrected if corrected and look_up(corrected).how in ("exact", "inherited", "package") else ""
 
 
-def _list_parts(question: str, names: Sequence[str], look_up: LookUp) -> list[str]:
-    """Return the comparison of two names, else the parameters and parts that a question about names asks for, else the names."""
+def _list_parts(messages: Sequence[Message], names: Sequence[str], look_up: LookUp) -> list[str]:
+    """Return the comparison of two names, else the documented parameters and parts that a question about names asks for, else the
+    names with everything that it may ask for, from which the model chooses."""
+    question = read_question(messages)
     distinct = list({look_up(name).title: name for name in reversed(names)}.values())[::-1]
-    if len(distinct) == 2 and _COMPARES.search(question):
-        return ["; ".join(distinct)]
     text = question
     for name in names:
         text = text.replace(name, " ")
-    words = [word for word in find_plain_words(text) if word.lower() not in _FILLERS][:MAX_LOOKED_UP]
-    parameters = [f"{name}: {word}" for name in distinct for word in words if _has_part(name, word, look_up)]
+    words = [word for word in (*find_names(text), *find_plain_words(text)) if word.lower() not in _FILLERS]
+    words = list(dict.fromkeys(words))[:MAX_LOOKED_UP]
     parts = [part for part, pattern in _PARTS.items() if pattern.search(text)]
-    found = [f"{name}: {part}" for name in distinct for part in parts if _has_part(name, part, look_up)]
+    asked = [f"{name}: {word}" for name in distinct for word in words if _has_part(name, word, look_up)]
+    asked = asked or [f"{name}: {part}" for name in distinct for part in parts if _has_part(name, part, look_up)]
+    unknown = [name for name in find_names(text) if "." in name]
+    compared = [*distinct, *unknown]
+    if len(compared) == 1 and _COMPARES.search(_SAME.sub("", text)) and len(question.split()) <= MAX_FOLLOW_UP_WORDS:
+        compared = [*find_topics(messages[:-1]).names[:1], *compared]  # compare it with numpy.prod
+    if len(compared) == 2 and (_COMPARES.search(text) or not (asked or unknown)):
+        return ["; ".join(compared)]
     instead = [f"{name}: {part}" for name in distinct for part in parts if part in ("parameters", "signature")]
-    return parameters or found or instead or distinct
+    others = [each for each in list_arguments(messages) if each.partition(": ")[0] in distinct and each not in distinct]
+    return asked or instead or [*distinct, *others]
 
 
 def _has_part(name: str, part: str, look_up: LookUp) -> bool:
@@ -226,7 +236,7 @@ def _list_follow_ups(question: str, topics: Topics, look_up: LookUp) -> Iterator
             yield f"{subject}: {word}"
         sibling = join_sibling(subject, word)
         if "." in sibling and look_up(sibling)[:2] == ("exact", sibling):
-            yield sibling
+            yield f"{subject}; {sibling}" if _COMPARES.search(_SAME.sub("", question)) else sibling
     if not words:
         yield from (f"{subject}: {part}" for part in parts if _has_part(subject, part, look_up))
 
