@@ -26,6 +26,7 @@ __all__ = [
     "Event",
     "Message",
     "Notice",
+    "Recalled",
     "ReplyOptions",
     "Sampling",
     "TextPiece",
@@ -65,6 +66,15 @@ class ToolResult:
 
 
 @dataclass(frozen=True)
+class Recalled:
+    """A sentence that the user asked to remember and that has to do with the message. `source` says when it was told."""
+
+    number: int
+    text: str
+    source: str
+
+
+@dataclass(frozen=True)
 class Notice:
     """A message to the user that is not part of the answer."""
 
@@ -94,15 +104,16 @@ class Done:
 class ReplyOptions:
     """What a reply may be; the engine chooses among candidates by the model's score. `answers`: candidate texts; none: any text.
     `calls`: candidate arguments by name of the tool; none: any argument. Empty `calls`: any tool. `must_call`: the reply is one of
-    these calls."""
+    these calls. `instead_of_refusal`: answers that a refusal must be clearly more probable than, as it must be than the calls."""
 
     answers: tuple[str, ...] = ()
     calls: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     may_call: bool = True
     must_call: bool = False
+    instead_of_refusal: tuple[str, ...] = ()
 
 
-Event = TextPiece | Citation | ToolCall | ToolResult | Notice | Done
+Event = TextPiece | Citation | Recalled | ToolCall | ToolResult | Notice | Done
 
 
 class Engine(Protocol):

@@ -58,17 +58,17 @@ class Tone(_Part):
     max_sentences: int = Field(default=0, ge=0, le=100)
 
 
-class Topic(_Part):
+class ForbiddenTopic(_Part):
     """A forbidden topic: words or phrases, compared by their stems, and the sentence to say instead of an answer."""
 
     words: list[Label] = Field(min_length=1, max_length=500)
     say: Template = Field(min_length=1)
 
 
-class Policy(_Part):
+class ProfilePolicy(_Part):
     """What is refused, and what is said where the documents have no answer (empty: the model answers)."""
 
-    forbidden: list[Topic] = Field(default=[], max_length=100)
+    forbidden: list[ForbiddenTopic] = Field(default=[], max_length=100)
     not_found: Template = ""
 
 
@@ -83,7 +83,7 @@ class Profile(_Part):
     documentation: bool = True
     tools: list[Tool] = ["calculate_date", "calculator", "convert_units", "search_docs"]
     grounding: Literal["only", "prefer", "off"] = "prefer"
-    policy: Policy = Policy()
+    policy: ProfilePolicy = ProfilePolicy()
     skills: list[Literal["exercises", "handover"]] = []
     greeting: Template = ""
     examples: list[Text] = Field(default=[], max_length=20)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from assistant.conversation.responder import Responder
@@ -10,7 +10,7 @@ from assistant.conversation.style import Style
 from assistant.profiles.handover import Handover, get_handover_folder
 from assistant.profiles.learner_log import LearnerLog, get_log_folder
 from assistant.profiles.profile import Profile
-from assistant.profiles.rules import ProfileRules
+from assistant.profiles.rules import ForbiddenTopics, ProfileRules
 from assistant.profiles.tutor_exercises import TutorExercises
 from assistant.tools.toolbox import Tools
 
@@ -21,17 +21,20 @@ def read_clock() -> datetime:
 
 
 def make_responders(
-    profile: Profile, tools: Tools, learner: str, clock: Callable[[], datetime] = read_clock
+    profile: Profile,
+    tools: Tools,
+    learner: str,
+    clock: Callable[[], datetime] = read_clock,
+    others: Sequence[Responder] = (),
 ) -> list[Responder]:
-    """Return the responders of a profile, in their order: what is forbidden comes first.
+    """Return the responders of a profile, in their order: what is forbidden comes first, then `others`.
 
     Raises: ValueError for a learner's name that can't be a file's, and for exercises without documents.
     """
     responders: list[Responder] = []
-    rules = ProfileRules(profile, tools.covers)
     if "handover" in profile.skills:
         responders.append(Handover(get_handover_folder(), profile.name, clock))
-    responders.append(rules)
+    responders += [ForbiddenTopics(profile), *others]
     if "exercises" in profile.skills:
         documents = tools.documents
         if documents is None:
@@ -40,7 +43,7 @@ def make_responders(
             )
         log = LearnerLog(get_log_folder(profile.name), learner)
         responders.append(TutorExercises(lambda query, limit: documents.search(query, limit), log, clock))
-    return responders
+    return [*responders, ProfileRules(profile, tools.covers)]
 
 
 def make_style(profile: Profile) -> Style:

@@ -29,14 +29,29 @@ _THANKS = re.compile(
 )
 
 
+class ForbiddenTopics(Responder):
+    """Refuses what a profile forbids, before anything else sees the message."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._phrases = [
+            (tuple(split_words(words)), topic.say) for topic in profile.policy.forbidden for words in topic.words
+        ]
+
+    def respond(self, messages: Sequence[Message]) -> Sequence[Event] | None:
+        """Return the sentence of the first forbidden topic that the last message has."""
+        words = split_words(messages[-1].text)
+        for phrase, say in self._phrases:
+            if phrase and contains(words, phrase):
+                return [TextPiece(self._profile.render(say))]
+        return None
+
+
 class ProfileRules(Responder):
-    """The sentences of a profile. `covers` says whether a question may be about the documents; None if they are not known."""
+    """The sentences of a profile. `covers` returns whether a question may be about the documents."""
 
     def __init__(self, profile: Profile, covers: Callable[[str], bool]) -> None:
         self._profile, self._covers = profile, covers
-        self._forbidden = [
-            (tuple(split_words(words)), topic.say) for topic in profile.policy.forbidden for words in topic.words
-        ]
 
     def respond(self, messages: Sequence[Message]) -> Sequence[Event] | None:
         """Return the sentence that the profile has for the last message."""
@@ -44,10 +59,7 @@ class ProfileRules(Responder):
         return None if text is None else [TextPiece(self._profile.render(text))]
 
     def _choose_sentence(self, text: str) -> str | None:
-        profile, words = self._profile, split_words(text)
-        for phrase, say in self._forbidden:
-            if phrase and contains(words, phrase):
-                return say
+        profile = self._profile
         if _OWN_NAME.fullmatch(text):
             return "I am {name}."
         if profile.grounding != "only":

@@ -19,12 +19,14 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from assistant.conversation.events import Citation, Done, Notice, Sampling, TextPiece, ToolResult
+from assistant.conversation.events import Citation, Done, Notice, Recalled, Sampling, TextPiece, ToolResult
 from assistant.conversation.session import Grounding, Session
 from assistant.inference.model_choice import CHAMPION, ModelChoice, choose_model
 from assistant.knowledge.knowledge_base import Knowledge, describe_place
+from assistant.memory.memory_commands import ABOUT, make_commands
+from assistant.memory.opening import open_memory
 from assistant.profiles.profile import Profile, load_profile
-from assistant.profiles.profiled_chat import describe_profile, make_responders, make_style
+from assistant.profiles.profiled_chat import describe_profile, make_responders, make_style, read_clock
 from assistant.terminal.screen import Interruption, Screen
 from assistant.tools.toolbox import Tools, make_tools
 from model.grounding.answers import LINE_BREAK
@@ -38,6 +40,7 @@ HELP = """/system TEXT  set the system prompt (without TEXT: remove it)
 /reset        forget this conversation
 /help         show this list
 /quit         quit (or Ctrl-D); Ctrl-C interrupts an answer"""
+MEMORY = Path("var/memory.sqlite")
 TRUNCATED = {"length": "the answer is cut at --max-tokens", "window": "the answer is cut, because the window is full"}
 
 
@@ -115,6 +118,8 @@ class Chat:
                     citations.append(event)
                 elif isinstance(event, ToolResult):
                     self._show_tool(event)
+                elif isinstance(event, Recalled):
+                    self.screen.remark(f"recalled [memory {event.number}] {event.text} ({event.source})")
                 elif isinstance(event, Notice):
                     self.screen.remark(event.text)
                 elif isinstance(event, Done):
@@ -188,13 +193,16 @@ def _start_chat(args: argparse.Namespace) -> Chat:
     choice = choose_model(args.model, args.index, Path())
     profile = load_profile(args.profile) if args.profile else None
     tools = _make_tools(choice, profile, args.collection)
-    responders = make_responders(profile, tools, args.learner) if profile is not None else []
+    history = Path("var/chat_history") if Path("var").is_dir() else None
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    remembering = open_memory(_choose_memory_file(args, is_terminal), choice.embed, read_clock)
+    others = [remembering] if remembering is not None else []
+    responders = make_responders(profile, tools, args.learner, others=others) if profile is not None else others
     # Imported here, because importing torch takes a second, which usage errors should not take.
     from assistant.inference.local import ModelEngine
 
     engine = ModelEngine.load(choice.folder, weights=args.weights)
-    history = Path("var/chat_history") if Path("var").is_dir() else None
-    screen = Screen(is_terminal=sys.stdin.isatty() and sys.stdout.isatty(), history_file=history)
+    screen = Screen(is_terminal=is_terminal, history_file=history)
     for line in format_banner(engine.info, tools, choice):
         screen.remark(line)
     for notice in tools.documents.notices if isinstance(tools.documents, Knowledge) else ():
@@ -212,7 +220,18 @@ def _start_chat(args: argparse.Namespace) -> Chat:
         described = describe_profile(profile)
         commands["/profile"] = Command("/profile      show the profile", lambda _: described)
         screen.remark(profile.render(profile.greeting) or described)
+    if remembering is not None:
+        runs = make_commands(remembering, read_clock, history)
+        commands |= {name: Command(ABOUT[name], run) for name, run in runs.items()}
+        screen.remark(f"memory: {remembering.store.path}; say: remember that …; /memories shows, /forget deletes")
     return Chat(session, sampling, screen, commands)
+
+
+def _choose_memory_file(args: argparse.Namespace, is_terminal: bool) -> Path | None:
+    """Return where sentences are remembered: as the flags say, else on a terminal only."""
+    if args.no_memory:
+        return None
+    return args.memory or (MEMORY if is_terminal and Path("var").is_dir() else None)
 
 
 def _make_tools(choice: ModelChoice, profile: Profile | None, collections: Sequence[str]) -> Tools:
@@ -286,6 +305,13 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="tutor, policy, support, or a YAML file: name, documents, rules of the assistant",
     )
+    parser.add_argument(
+        "--memory",
+        type=Path,
+        metavar="FILE",
+        help=f"remember sentences there (default: {MEMORY} on a terminal, none in a pipe)",
+    )
+    parser.add_argument("--no-memory", action="store_true", help="remember nothing beyond the conversation")
     parser.add_argument("--learner", default="learner", metavar="NAME", help="whose log a tutor keeps (%(default)s)")
     parser.add_argument("--system", default="", metavar="TEXT", help="system prompt")
     for setting in fields(Sampling):
