@@ -102,11 +102,14 @@ class Done:
 
 @dataclass(frozen=True)
 class ReplyOptions:
-    """What a reply may be; the engine chooses among candidates by the model's score. `answers`: candidate texts; none: any text.
+    """What a reply may be; the engine chooses among candidates by the model's score.
+
+    `answers`: candidate texts; none: any text. `bonuses`: what is added to the log-probability of each answer, in nats.
     `calls`: candidate arguments by name of the tool; none: any argument. Empty `calls`: any tool. `must_call`: the reply is one of
-    these calls. `instead_of_refusal`: answers that a refusal must be clearly more probable than, as it must be than the calls."""
+    these calls. `instead_of_refusal`: answers than which, as than the calls, a refusal must be clearly more probable."""
 
     answers: tuple[str, ...] = ()
+    bonuses: tuple[float, ...] = ()
     calls: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     may_call: bool = True
     must_call: bool = False

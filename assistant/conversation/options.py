@@ -11,9 +11,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 from assistant.conversation.events import Message, ReplyOptions, ToolCall
 from model.grounding.answers import (
+    OUT_OF_SCOPE,
     Quote,
     format_abstention,
     format_report,
+    is_abstention,
     list_answers,
     parse_passages,
     parse_quotes,
@@ -21,10 +23,13 @@ from model.grounding.answers import (
 from model.grounding.arguments import list_arguments
 from model.grounding.calculations import list_calculations
 from model.grounding.citations import Citable, verify_quote
+from model.grounding.matching import is_identifier, split_facet, split_queries
 from model.grounding.parts import narrow_answers
 
 SEARCH_TOOL = "search_docs"
 REPORTED = ("calculator", "convert_units", "calculate_date")  # their results are reported by code
+# Of abstaining where a search in words has found passages: answers to held-out questions 49.5 → 61.5 % right, to tasks 74 → 77 %.
+ABSTENTION_NATS = -2.0
 MAX_ASKED = 12  # candidate names for a text that the question brings along
 
 
@@ -49,14 +54,22 @@ def list_options(
         answers = keep_verified(list_answers(asked, last.text), sections or {})
         answers = [answer for answer in answers if _quotes_only(answer, answering)] or answers
         answers = narrow_answers(asked, last.text, answers)
-        return ReplyOptions(tuple(answers or [format_abstention(asked)]), may_call=False)
+        answers = answers or [format_abstention(asked)]
+        return ReplyOptions(tuple(answers), _weigh_answers(asked, answers), may_call=False)
     if certain:
         return ReplyOptions(calls=_group_arguments(certain), must_call=True)
     calls: dict[str, tuple[str, ...]] = {tool: () for tool in tools if tool not in REPORTED}
     if SEARCH_TOOL in calls:
         calls[SEARCH_TOOL] = tuple(list_arguments(messages))
     calls |= _group_arguments([call for call in list_calculations(last.text) if call.name in tools])
-    return ReplyOptions(tuple(_list_given_answers(messages)), calls)
+    return ReplyOptions(tuple(_list_given_answers(messages)), calls=calls, instead_of_refusal=(OUT_OF_SCOPE,))
+
+
+def _weigh_answers(asked: str, answers: Sequence[str]) -> tuple[float, ...]:
+    """Return the bonuses of answers to a search in words, after which a small model abstains too easily."""
+    if any(is_identifier(split_facet(each).name) for each in split_queries(asked)):
+        return ()
+    return tuple(ABSTENTION_NATS if is_abstention(answer, asked) else 0.0 for answer in answers)
 
 
 def _quotes_only(answer: str, titles: Collection[str]) -> bool:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -39,6 +39,7 @@ from assistant.conversation.events import (
     Sampling,
     TextPiece,
 )
+from model.grounding.answers import REFUSAL_OPENING
 from model.inference.choose import choose
 from model.inference.decoder import Decoder
 from model.inference.generate import Prefix, TorchPrefix
@@ -62,6 +63,8 @@ MAX_CHARS_PER_TOKEN = 64  # a text longer than window × this is cut before it i
 RESERVED_FRAC = 0.25  # of the window, reserved for the answer
 PATIENCE_SECONDS = 1.0  # of waiting for the kernel before a notice explains the delay
 WEIGHTS = ("float32", "int8")
+# By which a refusal must be more probable than the alternatives: at 0, 10 % of held-out harmless requests are refused, at 2, 3 %.
+MIN_REFUSAL_NATS = 2.0
 
 NewPrefix = Callable[[], Prefix]  # returns an empty KV cache that generates answers
 
@@ -158,7 +161,7 @@ class ModelEngine:
         cache.turns = {message: cache.turns[message] for message in dict.fromkeys([*cleaned, *kept])}
         yield from self._notify_of_delay()
         call_id = f"call_{sum(message.call is not None for message in messages) + 1}"
-        calls = _list_calls(options, options.calls, call_id) if options.must_call else []
+        calls, refusal = _list_calls(options, options.calls, call_id) if options.must_call else [], ""
         if not calls and (options.may_call or not answers):
             with closing(self._start(prompt, sampling, self._stops, cache)) as run:
                 first = next(run, -1)
@@ -167,10 +170,15 @@ class ModelEngine:
                     if first == self._call:
                         yield self._parse_call([*ids, *run], call_id)
                     elif first >= 0:
-                        yield from self._decode(chain(ids, run))
-                    yield run.summarize()
-                    return
-        number, done = self._choose(prompt, [self._encode_call(call) for call in calls] or answers, cache)
+                        refusal = yield from self._decode_unless_refusal(chain(ids, run), options)
+                    if not refusal:
+                        yield run.summarize()
+                        return
+        if refusal:
+            yield from self._weigh_refusal(refusal, prompt, options, call_id, cache)
+            return
+        candidates, bonuses = ([*map(self._encode_call, calls)], ()) if calls else (answers, options.bonuses)
+        number, done = self._choose(prompt, candidates, cache, bonuses)
         yield from [calls[number]] if calls else map(TextPiece, options.answers[number].splitlines(keepends=True))
         yield done
 
@@ -241,6 +249,33 @@ class ModelEngine:
         chosen = named or list(options.calls)
         return ids, _list_calls(options, chosen, call_id)
 
+    def _decode_unless_refusal(self, ids: Iterable[int], options: ReplyOptions) -> Generator[TextPiece, None, str]:
+        """Yield the pieces of a text; of a refusal, none: return it, if there are answers that it has to be weighed against."""
+        held = ""
+        for piece in self._tokenizer.stream(ids):
+            held += piece
+            if not options.instead_of_refusal or not _may_refuse(held):
+                yield TextPiece(held)
+                held = ""
+                options = replace(options, instead_of_refusal=())  # it is no refusal
+        if held.startswith(REFUSAL_OPENING):
+            return held
+        if held:
+            yield TextPiece(held)
+        return ""
+
+    def _weigh_refusal(
+        self, refusal: str, prompt: list[int], options: ReplyOptions, call_id: str, cache: ConversationCache
+    ) -> Iterator[Event]:
+        """Yield the refusal only if it is more probable than an honest answer and than every candidate call by a margin."""
+        texts = [refusal, *options.instead_of_refusal]
+        calls = _list_calls(options, options.calls, call_id)
+        candidates = [*map(self._encode_answer, texts), *map(self._encode_call, calls)]
+        bonuses = [-MIN_REFUSAL_NATS, *[0.0] * (len(candidates) - 1)]
+        number, done = self._choose(prompt, candidates, cache, bonuses)
+        yield TextPiece(texts[number]) if number < len(texts) else calls[number - len(texts)]
+        yield done
+
     def _encode_call(self, call: ToolCall) -> list[int]:
         """Return the ids of a whole reply that calls a tool."""
         return encode_turn(Message.calling(replace(call, arguments=self._clean_arguments(call))), self._tokenizer)[1:]
@@ -249,7 +284,13 @@ class ModelEngine:
         """Return the ids of a whole reply of text."""
         return encode_turn(Message.of("assistant", text), self._tokenizer)[1:]
 
-    def _choose(self, prompt: list[int], candidates: Sequence[list[int]], cache: ConversationCache) -> tuple[int, Done]:
+    def _choose(
+        self,
+        prompt: list[int],
+        candidates: Sequence[list[int]],
+        cache: ConversationCache,
+        bonuses: Sequence[float] = (),
+    ) -> tuple[int, Done]:
         """Return the number of the most probable candidate, and the metrics of the choice; one alone needs no model."""
         if len(candidates) == 1:
             return 0, Done(len(prompt), len(candidates[0]), 0.0, 0.0, "end")
@@ -257,7 +298,7 @@ class ModelEngine:
         if cache.prefix is None:
             cache.prefix = new_prefix()
         started = time.perf_counter()
-        choice = choose(cache.prefix, prompt, candidates)
+        choice = choose(cache.prefix, prompt, candidates, bonuses)
         seconds, n_tokens = time.perf_counter() - started, len(candidates[choice.index])
         return choice.index, Done(len(prompt), n_tokens, seconds, seconds, "end", cache.prefix.n_reused)
 
@@ -292,6 +333,11 @@ class ModelEngine:
 
 def _list_calls(options: ReplyOptions, tools: Iterable[str], call_id: str) -> list[ToolCall]:
     return [ToolCall.of(tool, argument, call_id) for tool in tools for argument in options.calls[tool]]
+
+
+def _may_refuse(text: str) -> bool:
+    """Return whether a text that may go on is a refusal, or can become one."""
+    return REFUSAL_OPENING.startswith(text) or text.startswith(REFUSAL_OPENING)
 
 
 def _prepare(model: Transformer, weights: str) -> NewPrefix:

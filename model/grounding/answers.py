@@ -33,6 +33,7 @@ from model.tokenizer.chat import ToolCall
 
 NOTHING_FOUND = "No passage found."  # the result of search_docs in that case
 LINE_BREAK = " ⏎ "  # stands for a line break of code inside a passage's line
+REFUSAL_OPENING = "I can't help with that"  # of every refusal; the reason follows
 OUT_OF_SCOPE = "That is not in what I know; I know Python documentation, arithmetic, units and dates."
 MAX_PIECES = 8  # of a passage
 MAX_ANSWERS = 400

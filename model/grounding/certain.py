@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 from model.grounding.answers import parse_passages
 from model.grounding.arguments import (
+    FACETS,
     MODULES,
     Topics,
     find_names,
@@ -34,7 +35,6 @@ from model.grounding.arguments import (
     find_topics,
     join_module,
     join_sibling,
-    list_arguments,
     read_question,
 )
 from model.grounding.calculations import split_expression
@@ -101,6 +101,11 @@ _PARTS = {
 _COMPARES = re.compile(
     r"\b(?:differ\w*|versus|vs|or|compared?|comparison|contrast|between|against|tell apart|instead|same|separates|which one|"
     r"unterschied\w*|oder|différences?|ou|diferencias?|differenza|diferença|and when|mix|unlike|o)\b|/",
+    re.IGNORECASE,
+)
+_MENTIONED = re.compile(  # what a question takes for a parameter: what does x mean, the x argument, the meaning of x
+    r"\b(?:meaning of|what (?:does|is)|parameter|argument|option|keyword|value of|set|pass) [`'\"]?([^\W\d]\w*)"
+    r"|\b([^\W\d]\w*)[`'\"]? (?:parameter|argument|option|keyword|means?)\b",
     re.IGNORECASE,
 )
 _SAME = re.compile(r"\bsame for\b", re.IGNORECASE)  # asks for another one alone
@@ -204,7 +209,11 @@ def _list_parts(messages: Sequence[Message], names: Sequence[str], look_up: Look
     if len(compared) == 2 and (_COMPARES.search(text) or not (asked or unknown)):
         return ["; ".join(compared)]
     instead = [f"{name}: {part}" for name in distinct for part in parts if part in ("parameters", "signature")]
-    others = [each for each in list_arguments(messages) if each.partition(": ")[0] in distinct and each not in distinct]
+    mentioned = {word for pair in _MENTIONED.findall(text) for word in pair} | {word for word in words if "_" in word}
+    parts = [part for part, pattern in FACETS.items() if pattern.search(text)]
+    others = [
+        f"{name}: {part}" for name in distinct for part in (*parts, *words) if part in FACETS or part in mentioned
+    ]
     return asked or instead or [*distinct, *others]
 
 

@@ -171,3 +171,18 @@ def test_the_script_of_a_session_can_be_interrupted_while_held(tools: Tools) -> 
     assert next(events) == SEARCH
     assert next(events) == DONE
     events.close()
+
+
+def test_abstaining_after_a_search_in_words_counts_less_but_not_after_one_by_name() -> None:
+    line = '[numpy.sum] "Sum of array elements." — sum(a)'
+    for asked, is_words in (("sum elements array", True), ("numpy.prod", False)):
+        messages = [
+            Message.of("user", asked),
+            Message.calling(ToolCall.of("search_docs", asked)),
+            Message.result(line),
+        ]
+        options = list_options(messages, ["search_docs"])
+        assert options.answers[-1].endswith("does not say.")
+        assert [bonus < 0 for bonus in options.bonuses] == (
+            [*[False] * (len(options.answers) - 1), True] if is_words else []
+        )

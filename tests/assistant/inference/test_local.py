@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
@@ -14,7 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistant.conversation.events import ConversationCache, Done, Event, Message, Notice, Sampling, TextPiece, ToolCall
+from assistant.conversation.events import (
+    ConversationCache,
+    Done,
+    Event,
+    Message,
+    Notice,
+    ReplyOptions,
+    Sampling,
+    TextPiece,
+    ToolCall,
+)
 from assistant.conversation.session import Session
 from assistant.inference import local
 from assistant.inference.local import ModelEngine
@@ -230,3 +241,47 @@ def test_the_oldest_rounds_are_dropped_first(chat: ModelEngine) -> None:
     assert prompt_tokens == len(encode_prompt(kept, chat._tokenizer)) <= chat.info.seq_len * 3 // 4
     assert 0 < cache.n_left_out < len(filler)
     assert cache.n_left_out % 2 == 0  # whole rounds
+
+
+REFUSAL, HONEST, SEARCH = (
+    "I can't help with that, because …",
+    "I don't know.",
+    ToolCall.of("search_docs", "copy", "call_1"),
+)
+
+
+@pytest.fixture
+def write(wild: ModelEngine, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Event]]:
+    """Return a function that replies as if the model wrote a text by itself; what is weighed against it is scored by the model."""
+
+    def reply(text: str, margin_nats: float, **options: Any) -> list[Event]:
+        class Run(Iterator[int]):
+            ids = iter(wild._tokenizer.encode(text))
+
+            def __next__(self) -> int:
+                return next(self.ids)
+
+            def close(self) -> None: ...
+
+            def summarize(self) -> Done:
+                return Done(1, 1, 0.0, 0.0, "end")
+
+        monkeypatch.setattr(wild, "_start", lambda *_: Run())
+        monkeypatch.setattr(local, "MIN_REFUSAL_NATS", margin_nats)
+        return list(wild.reply([Message.of("user", "hi")], Sampling(), None, ReplyOptions(**options)))
+
+    return reply
+
+
+def test_a_refusal_must_be_clearly_more_probable_than_what_is_honest(write: Callable[..., list[Event]]) -> None:
+    weighed: dict[str, Any] = {"calls": {"search_docs": ("copy",)}, "instead_of_refusal": (HONEST,)}
+    assert join_text(write(REFUSAL, -1e6, **weighed)) == REFUSAL
+    others = write(REFUSAL, 1e6, **weighed)
+    assert SEARCH in others or join_text(others) == HONEST
+    assert join_text(write(REFUSAL, 1e6)) == REFUSAL  # nothing to weigh it against
+    assert isinstance(others[-1], Done)
+
+
+@pytest.mark.parametrize("text", ["I can't help with ties.", "I can", "I am MiniGPT.", ""])
+def test_other_texts_are_streamed_as_they_are(write: Callable[..., list[Event]], text: str) -> None:
+    assert join_text(write(text, 1e6, instead_of_refusal=(HONEST,))) == text
