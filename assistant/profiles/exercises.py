@@ -27,7 +27,14 @@ MAX_SOLUTION_CHARS = 80
 MAX_SHOWN_CHARS = 600  # of the text of an exercise
 _SENTENCE = re.compile(r".+?[.!?](?=\s|$)", re.DOTALL)
 _WORD = re.compile(r"[^\W\d]\w{2,}")
-_LOOKS_LIKE_CODE = re.compile(r"^(?: {2,}|\t)\S|\w\(.*\)|[^=<>!]=[^=]|[{};]|:\s*$|^\s*(?:import|from|use|let|fn)\s")
+_LOOKS_LIKE_CODE = re.compile(
+    r"^(?: {2,}|\t)\S|^\s*[\w.]+\(.*\)\s*;?$|^\s*[\w., \[\]]+ [-+*/|]?= \S|[{};]\s*$"
+    r"|^\s*(?:async |pub )?(?:def|class|if|for|while|with|try|else|elif|except|fn|match)\b.*[:{]\s*$"
+    r"|^\s*(?:import|from|use|let|return|yield|raise|print)\b[ (]"
+)
+_ITEM = re.compile(r"\s*(?:[-*•]|\d+[.)])\s")
+_ERROR = re.compile(r"[\w.]*(?:Error|Exception|Warning)\b|Traceback")
+MIN_WORD_CHARS = 4  # of a word that is removed from code: shorter ones are `not`, `def`, `let`
 _ENDS_LIKE_PROSE = re.compile(r"[.!?,]\s*$")
 
 
@@ -46,10 +53,22 @@ def list_exercises(section: Section) -> list[Exercise]:
     """Return the exercises of a section, the best first."""
     made = [*_ask_outputs(section.text), *_ask_code(section.text), *_ask_term(section)]
     return [
-        Exercise(f"{section.sha256[:16]}-{kind}-{number}", kind, text, solution, section.title, section.url)
+        Exercise(
+            f"{section.sha256[:16]}-{kind}-{number}",
+            kind,
+            _ask(kind, text, section),
+            solution,
+            section.title,
+            section.url,
+        )
         for number, (kind, text, solution) in enumerate(made)
         if 0 < len(solution) <= MAX_SOLUTION_CHARS and len(text) <= MAX_SHOWN_CHARS
     ]
+
+
+def _ask(kind: str, text: str, section: Section) -> str:
+    """Return the text of an exercise with its source, unless that gives the term away."""
+    return text[:1].upper() + text[1:] if kind == "term" else f"From [{section.title}]: {text}"
 
 
 def is_right(exercise: Exercise, answer: str) -> bool:
@@ -79,8 +98,8 @@ def _ask_outputs(text: str) -> Iterator[tuple[str, str, str]]:
             continue
         output = stripped if context and context[-1].startswith(">>> ") else ""
         following = lines[number + 1].strip() if number + 1 < len(lines) else ""
-        if output and not output.startswith("Traceback") and "..." not in output and _is_end(following):
-            yield "output", "What does the last line print?\n" + "\n".join(context), output
+        if output and not _ERROR.match(output) and "..." not in output and _is_end(following):
+            yield "output", "what does the last line print?\n" + "\n".join(context), output
         if not stripped:
             context = []
 
@@ -96,15 +115,15 @@ def _ask_code(text: str) -> Iterator[tuple[str, str, str]]:
     prose = {word for line in lines if not is_code(line) for word in _WORD.findall(line)}
     for line in code:
         words = [word for word in _WORD.findall(line) if word in prose and split_words(word)[0] not in STOP_STEMS]
-        if words:
-            word = max(words, key=len)
+        word = max(words, key=len, default="")
+        if len(word) >= MIN_WORD_CHARS:
             shown = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", BLANK, line)
-            yield "code", f"Which word is missing in this line?\n{shown.strip()}", word
+            yield "code", f"which word is missing in this line?\n{shown.strip()}", word
 
 
 def is_code(line: str) -> bool:
     """Return whether a line of a section looks like code."""
-    return bool(_LOOKS_LIKE_CODE.search(line)) and not _ENDS_LIKE_PROSE.search(line)
+    return bool(_LOOKS_LIKE_CODE.search(line)) and not _ENDS_LIKE_PROSE.search(line) and not _ITEM.match(line)
 
 
 def _ask_term(section: Section) -> Iterator[tuple[str, str, str]]:
@@ -117,7 +136,7 @@ def _ask_term(section: Section) -> Iterator[tuple[str, str, str]]:
     terms = [word for word in _WORD.findall(sentence) if stems.intersection(split_words(word))]
     if terms:
         shown = re.sub(rf"(?<!\w){re.escape(terms[0])}(?!\w)", BLANK, sentence)
-        yield "term", f"Which term is missing?\n{shown}", terms[0]
+        yield "term", f"which term is missing?\n{shown}", terms[0]
 
 
 def _last_part(section: Section) -> str:

@@ -123,12 +123,16 @@ def read_log(path: Path) -> tuple[list[LogEntry], int]:
 
 def _read_entry(line: str) -> LogEntry | None:
     try:
-        row = json.loads(line)
-        entry = LogEntry(**{**row, "titles": tuple(row["titles"])})
-    except (ValueError, TypeError, KeyError):
+        row: Any = json.loads(line)
+    except (ValueError, RecursionError):
         return None
-    is_text = all(isinstance(value, str) for value in (*entry[:5], *entry.titles))
-    return entry if is_text and entry.verb in VERBS else None
+    if not isinstance(row, dict):
+        return None
+    texts = [row.get(name) for name in LogEntry._fields if name != "titles"]
+    titles = row.get("titles")
+    if not isinstance(titles, list) or not all(isinstance(each, str) for each in (*texts, *titles)):
+        return None
+    return LogEntry(*texts, tuple(titles)) if row["verb"] in VERBS else None
 
 
 def summarize(entries: Iterable[LogEntry]) -> dict[str, dict[str, int]]:

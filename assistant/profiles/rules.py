@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from assistant.conversation.events import Event, Message, TextPiece
 from assistant.conversation.responder import Responder
 from assistant.profiles.profile import Profile
+from model.grounding.arguments import asks_for_source
 from model.retrieval.word_stems import split_words
 
 _OWN_NAME = re.compile(
@@ -27,6 +28,7 @@ _GREETING = re.compile(
 _THANKS = re.compile(
     r"\W*(?:thanks?(?:\s+(?:you|a\s+lot))?(?:\s+(?:very|so)\s+much)?|thx|ok(?:ay)?|great|bye|goodbye)\W*", re.IGNORECASE
 )
+SMALL_TALK = re.compile(f"{_GREETING.pattern}|{_THANKS.pattern}", re.IGNORECASE)
 
 
 class ForbiddenTopics(Responder):
@@ -68,7 +70,9 @@ class ProfileRules(Responder):
             return profile.greeting or "Hello! I am {name}."
         if _THANKS.fullmatch(text):
             return "You are welcome."
-        return profile.policy.not_found if profile.policy.not_found and not self._covers(text) else None
+        if not profile.policy.not_found or asks_for_source(text) or self._covers(text):
+            return None
+        return profile.policy.not_found
 
 
 def contains(words: Sequence[str], phrase: Sequence[str]) -> bool:

@@ -14,6 +14,7 @@ from assistant.conversation.events import Event, Message, Notice, TextPiece
 from assistant.conversation.responder import Responder
 from assistant.profiles.exercises import Exercise, choose_exercise, is_right
 from assistant.profiles.learner_log import LearnerLog
+from assistant.profiles.rules import SMALL_TALK
 from model.grounding.answers import parse_quotes
 from model.retrieval.search_results import Search
 
@@ -47,9 +48,11 @@ class TutorExercises(Responder):
         """Give an exercise, or check an attempt; None for other messages."""
         text = messages[-1].text.strip()
         if (match := _WANTED.search(text)) is not None and len(text.split()) <= 20:
-            return self._give(match["topic"] or _find_topic(messages))
+            return self._give(match["topic"] or self._topic or _find_topic(messages))
         exercise = self._exercise
         if exercise is None:
+            return self._give(self._topic) if self._topic and _SKIPPED.fullmatch(text) else None
+        if SMALL_TALK.fullmatch(text):
             return None
         if _GIVEN_UP.fullmatch(text):
             self._exercise = None

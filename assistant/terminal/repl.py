@@ -192,6 +192,8 @@ def _start_chat(args: argparse.Namespace) -> Chat:
     sampling = Sampling(**{setting.name: getattr(args, setting.name) for setting in fields(Sampling)})
     choice = choose_model(args.model, args.index, Path())
     profile = load_profile(args.profile) if args.profile else None
+    if profile is not None and not profile.documentation:
+        choice = replace(choice, index=None)
     tools = _make_tools(choice, profile, args.collection)
     history = Path("var/chat_history") if Path("var").is_dir() else None
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
@@ -238,8 +240,7 @@ def _make_tools(choice: ModelChoice, profile: Profile | None, collections: Seque
     """Return the tools that a profile allows, with the collections of both the profile and the command line."""
     if profile is None:
         return make_tools(choice.index, choice.embed, collections)
-    index = choice.index if profile.documentation else None
-    tools = make_tools(index, choice.embed, [*profile.collections, *collections])
+    tools = make_tools(choice.index, choice.embed, [*profile.collections, *collections])
     return tools.keep(profile.tools)
 
 

@@ -121,6 +121,7 @@ def test_the_policy_assistant_quotes_its_handbook_and_nothing_else(handbook: Pat
     assert answer.startswith("The handbook says:\n")
     assert answer.endswith('"Forty weeks, half of them paid." [Leave: Parental leave]')
     assert "The handbook says:" not in session.history[-1].text
+    assert "leave.md" in ask(session, "Where is that from?")
     for question in ("What is the capital of France?", "What is numpy.sum?", "What is 12 * 7?"):
         assert ask(session, question) == profile.policy.not_found
     for question in ("what is the SALARY of Maria?", "Can I sue them?", "parental leave, and a lawsuit"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from assistant.profiles.__main__ import main
-from assistant.profiles.exercises import BLANK, Exercise, is_right
+from assistant.profiles.exercises import BLANK, Exercise, is_code, is_right
 from assistant.profiles.learner_log import VERBS, LearnerLog, make_statements, read_log
 from assistant.profiles.profile import load_profile
 from tests.assistant.knowledge.test_collection import add
@@ -63,12 +63,12 @@ def test_a_lesson(handbook: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert ask(session, "exercise") == "On which topic? Say: exercise on TOPIC."
     assert (
         ask(session, "Give me an exercise on generators")
-        == "What does the last line print?\n>>> sum(n for n in [1, 2])"
+        == "From [Generators]: what does the last line print?\n>>> sum(n for n in [1, 2])"
     )
     assert ask(session, "4") == "Not yet. Read [Generators] and try again, or say: solution."
     assert "[Generators]" in ask(session, "What is a generator?")  # a question leaves the exercise open
     assert ask(session, "3") == "Right: 3"
-    asked = ask(session, "exercise on generators")  # the next one
+    asked = ask(session, "next")
     assert f"{BLANK} 1" in asked
     assert ask(session, "yield") == "Right: yield"
     assert f"A {BLANK} is a function" in ask(session, "exercise on generators")
@@ -89,6 +89,31 @@ def test_a_lesson(handbook: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [statement["verb"]["id"] for statement in statements] == [VERBS[entry.verb] for entry in entries]
     assert statements[1]["result"] == {"response": "4", "success": False}
     assert list(make_statements(entries, "Tutor")) == statements
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("    yield 1", True),
+        ("def count():", True),
+        ("x = count()", True),
+        ('println!("{x}");', True),
+        ("Example (less idiomatic but to illustrate the point):", False),
+        ("- Moving PEP 584 forward (dict + and += operators)", False),
+        ("Call count() for the number of items.", False),
+    ],
+)
+def test_lines_of_code_are_told_from_prose(line: str, expected: bool) -> None:
+    assert is_code(line) is expected
+
+
+def test_thanks_are_no_attempt(handbook: Path, tmp_path: Path) -> None:
+    (handbook / "generators.md").write_text(COURSE)
+    add(handbook / "generators.md", name="course")
+    session = open_session(load_profile("tutor"))
+    ask(session, "exercise on generators")
+    assert ask(session, "Thanks!").startswith("I talk.")
+    assert [entry.verb for entry in read_log(tmp_path / "learners/Tutor/ada.jsonl")[0]] == ["attempted"]
 
 
 def test_a_line_that_a_crash_cut_costs_only_itself(tmp_path: Path) -> None:
