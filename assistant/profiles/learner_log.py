@@ -132,7 +132,7 @@ def _read_entry(line: str) -> LogEntry | None:
     titles = row.get("titles")
     if not isinstance(titles, list) or not all(isinstance(each, str) for each in (*texts, *titles)):
         return None
-    return LogEntry(*texts, tuple(titles)) if row["verb"] in VERBS else None
+    return LogEntry._make([*texts, tuple(titles)]) if row["verb"] in VERBS else None
 
 
 def summarize(entries: Iterable[LogEntry]) -> dict[str, dict[str, int]]:

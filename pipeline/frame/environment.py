@@ -60,6 +60,16 @@ VARIABLES = (
         default="var/collections",
     ),
     Variable(
+        "MINIGPT_LEARNERS",
+        "folder of the logs of a tutor's learners (read by assistant/ itself)",
+        default="var/learners",
+    ),
+    Variable(
+        "MINIGPT_HANDOVERS",
+        "folder of the conversations that are handed over to a person (read by assistant/ itself)",
+        default="var/handovers",
+    ),
+    Variable(
         "MINIGPT_WEIGHTS",
         "weights of the assistant: float32, or int8 on a CPU (read by assistant/ itself)",
         default="float32",

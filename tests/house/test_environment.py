@@ -16,6 +16,8 @@ BENCHMARKS_ONLY = {"MINIGPT_BENCH_WARC", "MINIGPT_BENCH_WIKIPEDIA", "MINIGPT_LED
 READ_ELSEWHERE = {  # by packages that must not import pipeline
     "assistant/inference/local.py": {"MINIGPT_WEIGHTS"},
     "assistant/knowledge/collection.py": {"MINIGPT_COLLECTIONS"},
+    "assistant/profiles/handover.py": {"MINIGPT_HANDOVERS"},
+    "assistant/profiles/learner_log.py": {"MINIGPT_LEARNERS"},
     "flows/processes/guard.py": {"MINIGPT_STOP_SECONDS"},
 }
 

@@ -203,3 +203,25 @@ def test_a_word_longer_than_the_line_is_shown_before_it_ends() -> None:
     assert wrapper.wrap("ijkl") == "\nabcdefghijkl"
     assert wrapper.wrap("mnop q") == "mnop"
     assert wrapper.flush() == "\nq"
+
+
+def test_a_pipe_has_a_profile_and_a_memory_only_where_flags_name_them(learned: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: Zoe\ngreeting: I am {name}.\ntools: [calculator]\n")
+    (tmp_path / "var").mkdir()
+    lines = b"who are you?\nremember that I like tea\n/memories\n/profile\n/help\nWhat is 12 * 7?\n"
+    flags = ("--profile", str(tmp_path / "mine.yaml"), "--memory", str(tmp_path / "m.sqlite"))
+    chat = run_piped(learned, lines, tmp_path, *flags)
+    remarks = chat.stderr.decode()
+    assert chat.returncode == 0, remarks
+    assert chat.stdout.decode() == 'I am Zoe.\nI remember: "I like tea" [memory 1]\n12 * 7 = 84\n'
+    for expected in (
+        "I am Zoe.\n",
+        "[memory 1] I like tea (conversation ",
+        "tools: calculator; grounding: prefer",
+        "/forget N|all",
+    ):
+        assert expected in remarks
+    assert "search_docs" not in remarks.replace("no search_docs", "")
+    plain = run_piped(learned, b"/memories\n", tmp_path)
+    assert b"unknown command /memories" in plain.stderr
+    assert not list((tmp_path / "var").iterdir())
