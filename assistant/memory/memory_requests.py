@@ -14,10 +14,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
 _REMEMBER = re.compile(
-    r"\s*(?:please[,\s]+)?(?:(?:can|could)\s+you\s+)?(?:remember|keep\s+in\s+mind|(?:do\s+not|don['’]t)\s+forget)\b[\s,:]*"
+    r"\s*(?:please[,\s]+)?(?:(?:can|could)\s+you\s+(?:please\s+)?)?(?:remember|keep\s+in\s+mind|(?:do\s+not|don['’]t)\s+forget)\b[\s,:]*"
     r"(?P<end>(?:for\s+\d+\s+\w+|until\s+\d{4}-\d\d-\d\d)\b)?[\s,:]*(?:that\b[\s,:]*)?(?P<text>\S.*)",
     re.IGNORECASE | re.DOTALL,
 )
+_ASKED_TO = re.compile(r"\s*(?:please[,\s]+)?(?:can|could)\s+you\s+(?:please\s+)?remember\s+that\b", re.IGNORECASE)
 _NOT_A_FACT = re.compile(r"(?:when|what|how|who|where|why|me|to|anything|everything|something)\b", re.IGNORECASE)
 _CORRECTION = re.compile(
     r"\s*(?:no|nope|actually|correction|sorry|wrong|that['’]s\s+wrong)[\s,.:;!]+(?:actually[\s,]+)?(?P<text>(?:my|our|i|we|i['’]m)\b.*)",
@@ -59,7 +60,11 @@ class Request(NamedTuple):
 def read_request(message: str, now: datetime) -> Request | None:
     """Return what a message wants of the memory; None if nothing."""
     is_question = message.rstrip().endswith("?")
-    if (match := _REMEMBER.fullmatch(message)) and not is_question and not _NOT_A_FACT.match(match["text"]):
+    if (
+        (match := _REMEMBER.fullmatch(message.rstrip("? ") if _ASKED_TO.match(message) else message))
+        and not (is_question and not _ASKED_TO.match(message))
+        and not _NOT_A_FACT.match(match["text"])
+    ):
         return Request("remember", match["text"].strip(), read_expiry(match["end"] or "", now))
     if (match := _CORRECTION.fullmatch(message)) and not is_question:
         return Request("correct", match["text"].strip())

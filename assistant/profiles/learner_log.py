@@ -107,18 +107,18 @@ def _ends_with_break(path: Path) -> bool:
 
 
 def read_log(path: Path) -> tuple[list[LogEntry], int]:
-    """Return the entries of a log, and how many lines are none. A log that does not exist is empty."""
-    entries: list[LogEntry] = []
-    n_bad = 0
-    if path.exists():
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                entry = _read_entry(line)
-                if entry is not None:
-                    entries.append(entry)
-                elif line.strip():
-                    n_bad += 1
-    return entries, n_bad
+    """Return the entries of a log, and how many lines are none. A log that does not exist is empty.
+
+    Raises: ValueError if it can't be read.
+    """
+    if not path.exists():
+        return [], 0
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()]
+    except OSError as error:
+        raise ValueError(f"the log can't be read; found {error.strerror}: {path}; make it readable.") from error
+    entries = [entry for line in lines if (entry := _read_entry(line)) is not None]
+    return entries, len(lines) - len(entries)
 
 
 def _read_entry(line: str) -> LogEntry | None:

@@ -10,6 +10,7 @@ other spellings (`r-e-f-u-n-d`); grounding and the documents limit what such a q
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 
 from assistant.conversation.events import Event, Message, TextPiece
@@ -42,7 +43,7 @@ class ForbiddenTopics(Responder):
 
     def respond(self, messages: Sequence[Message]) -> Sequence[Event] | None:
         """Return the sentence of the first forbidden topic that the last message has."""
-        words = split_words(messages[-1].text)
+        words = split_words(_remove_disguise(messages[-1].text))
         for phrase, say in self._phrases:
             if phrase and contains(words, phrase):
                 return [TextPiece(self._profile.render(say))]
@@ -73,6 +74,13 @@ class ProfileRules(Responder):
         if not profile.policy.not_found or asks_for_source(text) or self._covers(text):
             return None
         return profile.policy.not_found
+
+
+def _remove_disguise(text: str) -> str:
+    """Return a text without invisible characters, and with usual letters for their variants (`ｒｅｆｕｎｄ`)."""
+    return "".join(
+        each for each in unicodedata.normalize("NFKC", text) if unicodedata.category(each) not in ("Cf", "Cc")
+    )
 
 
 def contains(words: Sequence[str], phrase: Sequence[str]) -> bool:

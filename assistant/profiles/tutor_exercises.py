@@ -39,6 +39,12 @@ class TutorExercises(Responder):
         self._search, self._log, self._clock = search, log, clock
         self._exercise: Exercise | None = None
         self._topic = ""
+        self._problem: Notice | None = None  # with the log of the last turn
+
+    def recall(self, messages: Sequence[Message]) -> Sequence[Event]:
+        """Tell what was wrong with the log of the last turn."""
+        problem, self._problem = self._problem, None
+        return [problem] if problem is not None else []
 
     def forget(self) -> None:
         """Close the open exercise."""
@@ -70,13 +76,20 @@ class TutorExercises(Responder):
         if asked is None or all(message.role != "tool" for message in messages[asked:]):
             return
         titles = dict.fromkeys(quote.title for quote in parse_quotes(messages[-1].text))
-        self._log.add(self._clock(), "asked", messages[asked].text, messages[asked].text, titles)
+        try:
+            self._log.add(self._clock(), "asked", messages[asked].text, messages[asked].text, titles)
+        except ValueError as error:
+            self._problem = Notice(str(error))
 
     def _give(self, topic: str) -> list[Event]:
         if not topic:
             return _say("On which topic? Say: exercise on TOPIC.")
         results = self._search(topic, N_SEARCHED).results
-        exercise = choose_exercise([result.section for result in results], self._log.list_done())
+        try:
+            done = self._log.list_done()
+        except ValueError as error:
+            return [Notice(str(error)), *_say("I can't give an exercise without the log.")]
+        exercise = choose_exercise([result.section for result in results], done)
         self._exercise, self._topic = exercise, topic
         if exercise is None:
             return _say(f"The material has no exercise on {topic} that you have not done.")

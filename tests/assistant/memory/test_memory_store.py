@@ -6,12 +6,15 @@ import json
 import multiprocessing
 import sqlite3
 import stat
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from assistant.conversation.events import Recalled, Sampling, TextPiece
+from assistant.conversation.events import Message, Recalled, Sampling, TextPiece
 from assistant.conversation.session import Session
 from assistant.memory.memory_commands import erase_lines, make_commands
 from assistant.memory.memory_requests import read_request
@@ -141,6 +144,38 @@ def test_remember_ask_correct(tmp_path: Path) -> None:
     assert ask(other, "What did I tell you about whales?") == NOTHING
     assert ask(other, "What do you remember about me?").count("[memory ") == 2
     assert b"Ada" not in read_raw(tmp_path)
+
+
+class Rhymes:
+    """An embedder that knows two directions: money and everything else."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        rows = [(1.0, 0.0) if {"salari", "wage", "earn"} & set(text.split()) else (0.0, 1.0) for text in texts]
+        return np.array(rows, np.float32)
+
+
+def test_sentences_with_other_words_are_recalled_by_the_embedder_but_not_replaced_unasked(tmp_path: Path) -> None:
+    store = MemoryStore(tmp_path / "m.sqlite")
+    store.add("the wage is due in May", "c", 1, NOW)
+    store.add("I like tea", "c", 2, NOW)
+    for measure, expected in ((make_measure(Rhymes()), [1]), (make_measure(None), [])):
+        remembering = Remembering(store, measure, "c1", lambda: NOW)
+        events = remembering.recall([Message.of("user", "When will the salary come?")])
+        assert [event.number for event in events if isinstance(event, Recalled)] == expected
+    events = Remembering(store, make_measure(Rhymes()), "c1", lambda: NOW).respond(
+        [Message.of("user", "no, my salary comes in June")]
+    )
+    assert events == [TextPiece('Does that replace "the wage is due in May" [memory 1]? (yes or no)')]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Can you remember that I like tea?", "Could you please remember that I like tea", "Don’t forget: I like tea"],
+)
+def test_requests_to_remember(text: str) -> None:
+    request = read_request(text, NOW)
+    assert request is not None
+    assert (request.kind, request.text) == ("remember", "I like tea")
 
 
 def test_an_unclear_correction_asks(tmp_path: Path) -> None:

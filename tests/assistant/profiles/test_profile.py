@@ -124,7 +124,12 @@ def test_the_policy_assistant_quotes_its_handbook_and_nothing_else(handbook: Pat
     assert "leave.md" in ask(session, "Where is that from?")
     for question in ("What is the capital of France?", "What is numpy.sum?", "What is 12 * 7?"):
         assert ask(session, question) == profile.policy.not_found
-    for question in ("what is the SALARY of Maria?", "Can I sue them?", "parental leave, and a lawsuit"):
+    for question in (
+        "what is the SALARY of Maria?",
+        "Can I sue them?",
+        "parental leave, and a lawsuit",
+        "ｌａｗ\u200bｓｕｉｔ?",
+    ):
         assert ask(session, question) == "I don't answer that, colleague. Please ask the human resources department."
     assert ask(session, "Who are you?") == "I am Policy assistant."
     assert ask(session, "Hello!") == profile.render(profile.greeting)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from assistant.conversation.events import Notice, Sampling
 from assistant.profiles.__main__ import main
 from assistant.profiles.exercises import BLANK, Exercise, is_code, is_right
 from assistant.profiles.learner_log import VERBS, LearnerLog, make_statements, read_log
@@ -126,6 +127,19 @@ def test_a_line_that_a_crash_cut_costs_only_itself(tmp_path: Path) -> None:
     assert [entry.object for entry in entries] == ["a", "b"]
     assert n_bad == 1
     assert log.list_done() == {"a", "b"}
+
+
+def test_a_log_that_cannot_be_written_is_said_and_does_not_end_the_lesson(handbook: Path, tmp_path: Path) -> None:
+    (handbook / "generators.md").write_text(COURSE)
+    add(handbook / "generators.md", name="course")
+    session = open_session(load_profile("tutor"))
+    (tmp_path / "learners").write_text("a file instead of a folder")
+    assert "[Generators]" in ask(session, "What is a generator?")
+    events = list(session.send("exercise on generators", Sampling()))
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert len(notices) == 2
+    assert all(notice.startswith("the log can't be written; found ") for notice in notices)
+    assert ask(session, "3") == "Right: 3"
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "x" * 65, "a b", "\x1b"])
