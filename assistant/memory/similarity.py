@@ -14,7 +14,11 @@ from model.retrieval.embedder import Vectors
 from model.retrieval.word_stems import STOP_STEMS, split_words
 
 Measure = Callable[[str, Sequence[str]], list[float]]
-_ASKING = frozenset(split_words("is in for with not if remember tell told know about say said called whose"))
+_ASKING = frozenset(
+    split_words(
+        "is in for with not if remember tell told know about say said called whose hi hello hey thanks thank please"
+    )
+)
 # Of 12 everyday sentences and 14 questions, unrelated pairs without a common word have cosines up to 0.17, and a related one
 # (a table from a file; CSV files) 0.36. So 0.3 counts as much as half of the content words.
 SAME_COSINE = 0.6

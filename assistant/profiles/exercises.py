@@ -32,7 +32,7 @@ _LOOKS_LIKE_CODE = re.compile(
     r"|^\s*(?:async |pub )?(?:def|class|if|for|while|with|try|else|elif|except|fn|match)\b.*[:{]\s*$"
     r"|^\s*(?:import|from|use|let|return|yield|raise|print)\b[ (]"
 )
-_ITEM = re.compile(r"\s*(?:[-*•]|\d+[.)])\s")
+_ITEM = re.compile(r"\s*(?:(?:[-*•]|\d+[.)])\s|\{\{)")  # an item of a list, or a macro of the documentation's tool
 _ERROR = re.compile(r"[\w.]*(?:Error|Exception|Warning)\b|Traceback")
 MIN_WORD_CHARS = 4  # of a word that is removed from code: shorter ones are `not`, `def`, `let`
 _ENDS_LIKE_PROSE = re.compile(r"[.!?,]\s*$")

@@ -207,7 +207,9 @@ def test_what_has_to_do_with_a_message_is_recalled_and_given_to_the_model(tmp_pa
         "The user is called Ada.",
         "The user said: I use polars for CSV files",
     ]
-    assert not [event for event in session.send("Sing a song!", Sampling()) if isinstance(event, Recalled)]
+    ask(session, "remember: hi is how I greet")
+    for text in ("Sing a song!", "Hi!"):
+        assert not [event for event in session.send(text, Sampling()) if isinstance(event, Recalled)]
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,7 @@ def test_a_lesson(handbook: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         ("x = count()", True),
         ('println!("{x}");', True),
         ("Example (less idiomatic but to illustrate the point):", False),
+        ("{{#include ../listings/structs/main.rs}}", False),
         ("- Moving PEP 584 forward (dict + and += operators)", False),
         ("Call count() for the number of items.", False),
     ],
