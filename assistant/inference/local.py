@@ -63,8 +63,8 @@ MAX_CHARS_PER_TOKEN = 64  # a text longer than window × this is cut before it i
 RESERVED_FRAC = 0.25  # of the window, reserved for the answer
 PATIENCE_SECONDS = 1.0  # of waiting for the kernel before a notice explains the delay
 WEIGHTS = ("float32", "int8")
-# By which a refusal must be more probable than the alternatives. Of 166 held-out harmless requests, 14 % are refused at 0, 5 % at 2, 1 % at 6;
-# of 62 unsafe ones 94, 79, 57 %: the others get the honest sentence or a search, which help nobody to do harm.
+# By which a refusal must be more probable than the alternatives. Of 166 held-out harmless requests, 14 % are refused at 0, 5 % at
+# 2, 1 % at 6; of 62 unsafe ones 94, 79, 57 %: the others get the honest sentence or a search, which help nobody to do harm.
 MIN_REFUSAL_NATS = 6.0
 
 NewPrefix = Callable[[], Prefix]  # returns an empty KV cache that generates answers
