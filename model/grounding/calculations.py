@@ -73,6 +73,9 @@ _REWRITES: tuple[Rewrite, ...] = (
     ),
     _rewrite(r"\bdivided by\b|\bover(?=\s+\d)|\bgeteilt durch\b|\bdivisé par\b|\bentre(?=\s+\d)|\bdiviso\b", " / "),
 )
+_RANGE = re.compile(
+    r"\b(?:between|from)\s+\d[\d.]*\s+(?:and|to|through)\s+\d", re.IGNORECASE
+)  # a random number between 1 and 6
 _BINARY = frozenset(("+", "-", "*", "/", "//", "%", "%%", "^", "**"))
 _TOKEN = re.compile(
     r"(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d{1,2})?|\.\d+)(?P<percent>\s*%(?!%)(?=\s*(?:$|[-+*/^)%,;:?!.=]|of\b|[A-Za-z])))?"
@@ -105,7 +108,7 @@ def list_expressions(message: str) -> list[str]:
     text = _translate(message[:MAX_CHARS])
     candidates = [_join(run.tokens) for run in _rank_runs(text)]
     numbers = re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w%]|\.\d)", text, re.ASCII)
-    if not candidates and len(numbers) == 2:
+    if not candidates and len(numbers) == 2 and not _RANGE.search(text):
         first, second = numbers
         candidates = [f"{first} {operator} {second}" for operator in "*+-/"]
     return list(dict.fromkeys(candidates))[:MAX_CANDIDATES]

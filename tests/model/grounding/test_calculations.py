@@ -113,3 +113,9 @@ def test_any_message_is_read_quickly(message: str) -> None:
     calls = list_calculations(message)
     assert time.perf_counter() - started_at < 1
     assert all("\n" not in call.argument for call in calls)
+
+
+@pytest.mark.parametrize("text", ["need a random integer between 1 and 6", "pick a number from 3 to 9"])
+def test_a_range_is_no_calculation(text: str) -> None:
+    assert list_expressions(text) == []
+    assert list_expressions("What is the difference between 10 and 4?") == ["10 - 4"]
