@@ -17,6 +17,7 @@ from assistant.conversation.events import Event, Message, TextPiece
 from assistant.conversation.responder import Responder
 from assistant.profiles.profile import Profile
 from model.grounding.arguments import asks_for_source
+from model.grounding.calculations import list_calculations
 from model.retrieval.word_stems import split_words
 
 _OWN_NAME = re.compile(
@@ -71,9 +72,13 @@ class ProfileRules(Responder):
             return profile.greeting or "Hello! I am {name}."
         if _THANKS.fullmatch(text):
             return "You are welcome."
-        if not profile.policy.not_found or asks_for_source(text) or self._covers(text):
+        if not profile.policy.not_found or asks_for_source(text) or self._covers(text) or self._calculates(text):
             return None
         return profile.policy.not_found
+
+    def _calculates(self, text: str) -> bool:
+        """Return whether a tool of the profile may calculate what is asked for."""
+        return any(call.name in self._profile.tools for call in list_calculations(text))
 
 
 def _remove_disguise(text: str) -> str:

@@ -114,8 +114,10 @@ def test_thanks_are_no_attempt(handbook: Path, tmp_path: Path) -> None:
     add(handbook / "generators.md", name="course")
     session = open_session(load_profile("tutor"))
     ask(session, "exercise on generators")
-    assert ask(session, "Thanks!").startswith("I talk.")
-    assert [entry.verb for entry in read_log(tmp_path / "learners/Tutor/ada.jsonl")[0]] == ["attempted"]
+    assert ask(session, "Thanks!") == "You are welcome."
+    assert ask(session, "What is 12 * 7?") == "12 * 7 = 84"
+    assert ask(session, "Who won the world cup?") == load_profile("tutor").policy.not_found
+    assert [entry.verb for entry in read_log(tmp_path / "learners/Tutor/ada.jsonl")[0]] == ["attempted", "asked"]
 
 
 def test_a_line_that_a_crash_cut_costs_only_itself(tmp_path: Path) -> None:
