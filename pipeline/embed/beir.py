@@ -1,10 +1,10 @@
 """Measure search on a public retrieval set: `python -m pipeline.embed.beir FOLDER` compares it with BM25.
 
 In: a folder in the layout of BEIR (Thakur et al., NeurIPS 2021): corpus.jsonl {"_id", "title", "text"}, queries.jsonl {"_id",
-"text"} and qrels/test.tsv (query, document, relevance). Out: nDCG@10, R@10 and MRR@10 of BM25, vectors, both, and both reranked,
-with standard errors. The judgments are for measuring only: embedder and reranker learn from the documents themselves, or with
-`--embed` come from a finished stage. A file that is missing or is not JSON is refused by name; rows without an id or a text,
-repeated ids and judgments of unknown ids are counted.
+"text"} and qrels/test.tsv (query, document, relevance). Out: nDCG@10, R@10 and MRR@10 of BM25, vectors, both, both reranked, and
+the ranking of users' own documents (model/retrieval/prose_search.py), with standard errors. The judgments are for measuring only:
+embedder and reranker learn from the documents themselves, or with `--embed` come from a finished stage. A file that is missing or
+is not JSON is refused by name; rows without an id or a text, repeated ids and judgments of unknown ids are counted.
 
 Memory and time: those of the stages index and embed on the same documents.
 """
@@ -24,12 +24,15 @@ from rich.console import Console
 from rich.table import Table
 
 from model.retrieval.embedder import Embedder
+from model.retrieval.prose_search import rank_prose
 from model.retrieval.reranker import Reranker
 from model.retrieval.reranking.unit_parts import cut_units
 from model.retrieval.reranking.unit_words import describe_units, split_units
 from model.retrieval.sections import Section, hash_text
 from model.retrieval.segment import Segment, write_segment
 from model.retrieval.stores.vectors import ExactStore
+from model.retrieval.word_search import MAX_WORDS, Source, WordSearch
+from model.retrieval.word_stems import split_content_words
 from pipeline.embed.params import Embed
 from pipeline.embed.retrieval_metrics import DEPTH
 from pipeline.embed.stage import run
@@ -38,7 +41,7 @@ from pipeline.frame.errors import UserError
 from pipeline.frame.settings import load_section
 from pipeline.storage.lines import read_json_list, read_list
 
-STEPS = ("bm25", "vectors", "hybrid", "reranked")
+STEPS = ("bm25", "vectors", "hybrid", "reranked", "prose")
 
 
 class RetrievalSet(NamedTuple):
@@ -160,9 +163,13 @@ def measure_set(found: RetrievalSet, view: View, reranker: Reranker) -> dict[str
     """Return by ranking and metric the mean over the queries and its standard error."""
     ids = view.segment.sections.column("doc_id")
     lines: dict[str, list[tuple[float, float, float]]] = {step: [] for step in STEPS}
+    search = WordSearch([Source(view.segment, view.store, has_synonyms=True)], view.embedder, None)
     for query, text in found.queries.items():
         fused, ordered = rerank(view, reranker, text)
-        for step, rows in zip(STEPS, (view.rank_words(text), view.rank_vectors(text), fused, ordered), strict=True):
+        words = list(dict.fromkeys(split_content_words(text)))[:MAX_WORDS]
+        prose = rank_prose(search, words, text, []).rows
+        rankings = (view.rank_words(text), view.rank_vectors(text), fused, ordered, prose)
+        for step, rows in zip(STEPS, rankings, strict=True):
             lines[step].append(score_ranking([ids[row] for row in rows[:DEPTH]], found.grades[query]))
     return {step: _summarize(np.array(values)) for step, values in lines.items()}
 

@@ -87,7 +87,7 @@ def test_scores_of_a_ranking() -> None:
 def test_the_command_measures_every_ranking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(write_set(tmp_path)), "--params", "docs/recipes/smoke.yaml"]) == 0
     printed = capsys.readouterr().out
-    assert all(step in printed for step in ("bm25", "vectors", "hybrid", "reranked"))
+    assert all(step in printed for step in ("bm25", "vectors", "hybrid", "reranked", "prose"))
 
 
 def test_the_command_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
