@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import sqlite3
 import stat
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from assistant.conversation.events import Message, Recalled, Sampling, TextPiece
 from assistant.conversation.session import Session
+from assistant.memory import memory_store
 from assistant.memory.memory_commands import erase_lines, make_commands
 from assistant.memory.memory_requests import read_request
 from assistant.memory.memory_store import MAX_CHARS, MAX_MEMORIES, MemoryStore
@@ -68,6 +70,26 @@ def test_what_is_forgotten_is_in_no_file(tmp_path: Path, n_others: int, way: str
     reader.close()
     assert SECRET.encode() not in read_raw(tmp_path)
     assert len(store.list_memories(NOW)) == {"all": 0, "replaced": 2 * n_others + 1}.get(way, 2 * n_others)
+
+
+def _die(connection: sqlite3.Connection) -> None:
+    os._exit(9)
+
+
+def test_a_process_that_dies_while_forgetting_leaves_nothing_behind_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore(tmp_path / "memory.sqlite")
+    store.add(f"my pet is a {SECRET}", "c", 1, NOW)
+    with monkeypatch.context() as patched:
+        patched.setattr(memory_store, "_erase", _die)
+        process = multiprocessing.get_context("fork").Process(target=store.forget)
+        process.start()
+        process.join(60)
+    assert process.exitcode == 9
+    assert SECRET.encode() in read_raw(tmp_path)
+    assert not store.list_memories(NOW)  # it was forgotten, and the next use of the file erases it
+    assert SECRET.encode() not in read_raw(tmp_path)
 
 
 def test_a_memory_has_its_source_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
