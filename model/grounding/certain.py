@@ -62,6 +62,7 @@ LookUp = Callable[[str], LookedUp]
 SEARCH_TOOL = "search_docs"
 MAX_WORDS = 25  # of a message with units or dates: a longer one is a story
 MAX_FOLLOW_UP_WORDS = 9
+MAX_FOLLOW_UP_CONTENT = 2  # words beside those that every follow-up may have
 MIN_MODULE_SIMILARITY = 0.8  # of a misspelled module: tourch, nump, colections
 MAX_LOOKED_UP = 8  # words of a question that may be parameters
 DOTTED_WAYS = frozenset({"exact", "alias", "case", "tail", "inherited", "package", "typo"})
@@ -108,6 +109,7 @@ _MENTIONED = re.compile(  # what a question takes for a parameter: what does x m
     r"|\b([^\W\d]\w*)[`'\"]? (?:parameter|argument|option|keyword|means?)\b",
     re.IGNORECASE,
 )
+_ECHOES = frozenset(("same", "well"))
 _SAME = re.compile(r"\bsame for\b", re.IGNORECASE)  # asks for another one alone
 _NUMBERED = {"first": 0, "1st": 0, "second": 1, "2nd": 1, "other": 1, "last": -1, "third": 2}
 _FILLERS = frozenset(
@@ -237,11 +239,12 @@ def _list_follow_ups(question: str, topics: Topics, look_up: LookUp) -> Iterator
             subject, words = topics.numbered[number], [each for each in words if each.lower() != word]
             yield from (f"{subject}: {part}" for part in parts if _has_part(subject, part, look_up))
             yield subject
+    n_words = sum(word.lower() not in _ECHOES for word in words)  # more are a question of its own
     for word in words:
         joined = join_module(word, subject)
-        if word in MODULES and _is_in(look_up(joined), word):
+        if n_words <= MAX_FOLLOW_UP_CONTENT and word in MODULES and _is_in(look_up(joined), word):
             yield joined
-        if _has_part(subject, word, look_up):
+        if n_words <= MAX_FOLLOW_UP_CONTENT and _has_part(subject, word, look_up):
             yield f"{subject}: {word}"
         sibling = join_sibling(subject, word)
         if "." in sibling and look_up(sibling)[:2] == ("exact", sibling):

@@ -146,7 +146,15 @@ def test_follow_ups_that_the_index_confirms(before: str, text: str, argument: st
 
 
 @pytest.mark.parametrize(
-    "text", ["thanks", "good, bye", "and flurble?", "why?", "What is the weather like in the example city today then"]
+    "text",
+    [
+        "thanks",
+        "good, bye",
+        "and flurble?",
+        "why?",
+        "How do I invert a matrix with scipy?",
+        "What is the weather like in the example city today then",
+    ],
 )
 def test_other_follow_ups_are_left_to_the_model(text: str) -> None:
     assert list_calls("numpy.sum", text) == []
