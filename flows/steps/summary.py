@@ -101,19 +101,25 @@ def list_summary(root: Path, result: StepResult, seconds: float) -> list[str]:
     is_refused = result.name == REFUSED
     role = "REFUSED BY THE GATE" if is_refused else "champion"
     lines = [f"Version {version['version']} of minigpt ({role}), after {format_seconds(seconds)}."]
-    if "bpb" in metrics:
-        lines.append(f"  {'bits per byte':<24}{metrics['bpb']:.3f}")
-    lines += [
-        f"  {name.removesuffix(SKILL).replace('_', ' '):<24}{value:.1%}"
-        for name, value in metrics.items()
-        if name.endswith(SKILL) and isinstance(value, float | int)
-    ]
+    rows = {"bits per byte": f"{metrics['bpb']:.3f}"} if "bpb" in metrics else {}
+    rows |= {
+        name.removesuffix(SKILL).replace("_", " "): f"{value:.1%}"
+        for name, value in sorted(metrics.items(), key=lambda item: not item[0].startswith("user_"))
+        if name.endswith(SKILL) and isinstance(value, float | int) and not _is_part(name)
+    }
     if rate is not None:
-        lines.append(f"  {'tokens per second':<24}{rate:,.0f}")
+        rows["tokens per second"] = f"{rate:,.0f}"
+    width = max(map(len, rows), default=0) + 2
+    lines += [f"  {name:<{width}}{value}" for name, value in rows.items()]
     if is_refused:
         lines += ["", "!" * 78, f"The champion stays: {result.message}", "!" * 78]
     lines += ["", "Report:  var/report.html; `make ui` shows every run and version", "Next:    make chat"]
     return lines
+
+
+def _is_part(name: str) -> bool:
+    """Return whether a metric is of one kind of typed turns, or of one half of them; the report has these."""
+    return name.startswith("user_") and name != f"user_turns_acceptable{SKILL}"
 
 
 def format_seconds(seconds: float) -> str:
