@@ -129,13 +129,13 @@ def _cite(section: Citable, quote: Quote, start: int, end: int) -> Citation:
 
 
 def format_place(citation: Citation) -> str:
-    """Return where a quotation is, in words: `numpy.sum, lines 3–4 (https://…)`."""
-    parts = [" › ".join(citation.heading) if citation.heading else citation.title]
+    """Return where a quotation is, in words: `numpy.sum › Parameters, lines 7–8, characters 173–208 (https://…)`."""
+    document = citation.title.partition(": ")[0] if citation.heading else citation.title
+    parts = [" › ".join(dict.fromkeys([document, *citation.heading]))]
     if citation.page:
         parts.append(f"page {citation.page}")
     if citation.line_start:
         is_one = citation.line_start == citation.line_end
         parts.append(f"line {citation.line_start}" if is_one else f"lines {citation.line_start}–{citation.line_end}")
     parts.append(f"characters {citation.start}–{citation.end}")
-    place = f"{', '.join(parts)} of document {citation.doc_id}"
-    return f"{place} ({citation.url})" if citation.url else place
+    return f"{', '.join(parts)} ({citation.url or f'document {citation.doc_id[:8]}'})"
