@@ -69,7 +69,7 @@ def test_a_training_step_synchronizes_once(tmp_path: Path, monkeypatch: pytest.M
         return [3.0, 64.0, 1.0]
 
     monkeypatch.setattr(Tensor, "tolist", values)
-    monkeypatch.setattr("model.training.checkpoints._hash_file", lambda path: "")
+    monkeypatch.setattr("model.training.checkpoints.hash_file", lambda path: "")
     monkeypatch.setattr(Optimizer, "step", lambda optimizer, multiplier: optimizer.muon.step(multiplier))
     monkeypatch.setattr("model.training.loop._compute_fingerprint", lambda *things: "")
     monkeypatch.setattr("model.training.loop.Saver.save", lambda *things: None)

@@ -37,7 +37,7 @@ def test_without_a_budget_nothing_changes() -> None:
 def test_budget_alone_determines_all_settings() -> None:
     section = make_params({"tokens": 4_608_000})
     training = complete_training(section, make_config(section))
-    assert training.total_steps * training.batch_rows * 384 == pytest.approx(4_608_000, rel=0.01)
+    assert training.total_steps * training.batch_rows * section.model.seq_len == pytest.approx(4_608_000, rel=0.01)
     tuned = load_params(ROOT / "params.yaml").pretrain.training
     assert training.matrix_lr == pytest.approx(tuned.matrix_lr, rel=0.25)
     assert training.embedding_lr == pytest.approx(tuned.embedding_lr, rel=0.25)
@@ -46,8 +46,8 @@ def test_budget_alone_determines_all_settings() -> None:
 def test_given_settings_are_kept() -> None:
     section = make_params({"minutes": 3.0, "tokens_per_second": 24_000.0}, without=("total_steps", "matrix_lr"))
     training = complete_training(section, make_config(section))
-    assert (training.batch_rows, training.embedding_lr, training.eval_every) == (12, 0.03, 250)
-    assert training.total_steps == round(3 * 60 * 24_000 / (12 * 384))
+    assert (training.batch_rows, training.embedding_lr, training.eval_every) == (4, 0.03, 250)
+    assert training.total_steps == round(3 * 60 * 24_000 / (4 * section.model.seq_len))
 
 
 def test_plan_uses_the_budget() -> None:
@@ -76,7 +76,7 @@ def test_inconsistent_budgets_are_rejected(
 
 
 def test_processes_divide_a_derived_batch(tmp_path: Any) -> None:
-    text = (ROOT / "params.yaml").read_text().replace("    total_steps: 1000\n    batch_rows: 12\n", "", 1)
+    text = (ROOT / "params.yaml").read_text().replace("    total_steps: 1000\n    batch_rows: 4\n", "", 1)
     (tmp_path / "params.yaml").write_text(text.replace("  budget: null", "  budget: {tokens: 9000000}", 1))
     rows = read_batch_rows(["pretrain", "--params", str(tmp_path / "params.yaml")])
     section = load_params(tmp_path / "params.yaml").pretrain
