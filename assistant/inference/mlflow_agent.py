@@ -111,7 +111,7 @@ class _Answer:
                 self._notices.append(event.text)
             elif isinstance(event, Citation):
                 self._citations.append(asdict(event))
-            else:
+            elif isinstance(event, Done):
                 self._done.append(event)
         yield self._add(ResponsesAgent.create_text_output_item("".join(self._text), self._text_id))
 

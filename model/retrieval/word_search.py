@@ -27,7 +27,8 @@ from model.retrieval.segment import Segment
 from model.retrieval.stores.vectors import VectorStore
 from model.retrieval.word_stems import split_content_words
 
-POOL = 100  # units that each ranking contributes, and that are reranked; of 60, first sentences are found 2 % less often
+# Units that each ranking contributes, and that are reranked; of 60, first sentences are found 2 % less often.
+POOL = 100
 MAX_WORDS = 32  # distinct words of a query that are looked up
 SHOWN_IN_TRACE = 10
 MENTION_WEIGHT = 0.12  # of log(1 + mentions) in the prior

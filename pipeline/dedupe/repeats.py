@@ -118,7 +118,7 @@ class Rewritten(NamedTuple):
 def rewrite(
     texts: pa.StringArray,
     rank: Rows,
-    is_training: Rows,
+    is_training: npt.NDArray[np.bool_],
     repeated: Mapping[Unit, Repeated],
     settings: Mapping[Unit, Repeats],
 ) -> Rewritten:

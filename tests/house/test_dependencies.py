@@ -59,7 +59,9 @@ def test_each_dependency_is_imported(name: str) -> None:
 
 
 def test_nothing_undeclared_is_imported() -> None:
-    optional = [requirement for extra in ("dask", "ray", "s3", "export", "sweep", "retrieval") for requirement in EXTRAS[extra]]
+    optional = [
+        requirement for extra in ("dask", "ray", "s3", "export", "sweep", "retrieval") for requirement in EXTRAS[extra]
+    ]
     declared = {MODULES.get(name, name) for name in names(MAIN) | names(optional)}
     assert imported() - {"triton"} <= declared  # triton comes with torch where there is a GPU
 
