@@ -243,7 +243,8 @@ def _list_follow_ups(question: str, topics: Topics, look_up: LookUp) -> Iterator
     for word in words:
         joined = join_module(word, subject)
         if n_words <= MAX_FOLLOW_UP_CONTENT and word in MODULES and _is_in(look_up(joined), word):
-            yield joined
+            nearer = f"{word}.{subject.partition('.')[2]}"  # scipy.linalg.norm rather than another norm of scipy
+            yield nearer if look_up(nearer)[:2] == ("exact", nearer) else joined
         if n_words <= MAX_FOLLOW_UP_CONTENT and _has_part(subject, word, look_up):
             yield f"{subject}: {word}"
         sibling = join_sibling(subject, word)
