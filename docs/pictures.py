@@ -19,8 +19,9 @@ IMAGES = ROOT / "docs" / "images"
 QUESTIONS = (
     "Who are you?",
     "What does numpy.linalg.norm do?",
+    "And in scipy?",
     "What is 12 * 7.5?",
-    "How do I kill a process?",
+    "26.2 miles in km",
     "What will the weather be tomorrow?",
 )
 CHROMIUM = (
