@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -82,6 +83,14 @@ class ModelInfo:
     seq_len: int
     vocab_size: int
     weights: str = "float32"
+
+
+class _Candidates(NamedTuple):
+    """Whole replies, their ids, and what is added to the log-probability of each; nothing if there are no bonuses."""
+
+    replies: Sequence[str | ToolCall]
+    ids: list[list[int]]
+    bonuses: Sequence[float]
 
 
 class ModelEngine:
@@ -152,35 +161,28 @@ class ModelEngine:
         Raises: ValueError if the window is too small for the control tokens.
         """
         cache, options = self._claim(cache or ConversationCache()), options or ReplyOptions()
-        answers = [self._encode_answer(answer) for answer in options.answers]
+        candidates = self._encode_candidates(options.answers, options.bonuses)
         encode = self._make_encoder(cache)
         cleaned = [self._clean(message) for message in messages]
-        reserved = self._count_reserved(sampling, answers)
+        reserved = self._count_reserved(sampling, candidates.ids)
         kept = fit_to_window(cleaned, self._tokenizer, self.info.seq_len, reserved, encode)
         yield from self._notify_of_cuts(messages, cleaned, kept, cache)
         prompt = encode_prompt(kept, self._tokenizer, encode)
         cache.turns = {message: cache.turns[message] for message in dict.fromkeys([*cleaned, *kept])}
         yield from self._notify_of_delay()
         call_id = f"call_{sum(message.call is not None for message in messages) + 1}"
-        calls, refusal = _list_calls(options, options.calls, call_id) if options.must_call else [], ""
-        if not calls and (options.may_call or not answers):
+        if options.must_call and (calls := _list_calls(options, options.calls, call_id)):
+            candidates = self._encode_candidates(calls)
+        elif options.may_call or not options.answers:
             with closing(self._start(prompt, sampling, self._stops, cache)) as run:
-                first = next(run, -1)
-                ids, calls = self._read_call(first, run, options, call_id) if first == self._call else ([first], calls)
-                if not calls and (first == self._call or not answers):
-                    if first == self._call:
-                        yield self._parse_call([*ids, *run], call_id)
-                    elif first >= 0:
-                        refusal = yield from self._decode_unless_refusal(chain(ids, run), options)
-                    if not refusal:
-                        yield run.summarize()
-                        return
-        if refusal:
-            yield from self._weigh_refusal(refusal, prompt, options, call_id, cache)
-            return
-        candidates, bonuses = ([*map(self._encode_call, calls)], ()) if calls else (answers, options.bonuses)
-        number, done = self._choose(prompt, candidates, cache, bonuses)
-        yield from [calls[number]] if calls else map(TextPiece, options.answers[number].splitlines(keepends=True))
+                chosen = yield from self._write(run, options, candidates, call_id)
+                if chosen is None:
+                    yield run.summarize()
+                    return
+            candidates = chosen
+        number, done = self._choose(prompt, candidates, cache)
+        reply = candidates.replies[number]
+        yield from [reply] if isinstance(reply, ToolCall) else map(TextPiece, reply.splitlines(keepends=True))
         yield done
 
     def continue_text(self, text: str, sampling: Sampling) -> Iterator[Event]:
@@ -234,6 +236,23 @@ class ModelEngine:
         n_room = self.info.seq_len - len(prompt)
         return _Run(cache.prefix, prompt, sampling, stops, self._tokenizer.vocab_size, n_room)
 
+    def _write(
+        self, run: _Run, options: ReplyOptions, answers: _Candidates, call_id: str
+    ) -> Generator[Event, None, _Candidates | None]:
+        """Yield the reply that the model writes. Return candidates instead where the model decides only which kind it is: the
+        given answers, the calls of a tool, or a refusal and what it is weighed against."""
+        first = next(run, -1)
+        if first == self._call:
+            ids, calls = self._read_call(first, run, options, call_id)
+            if calls:
+                return self._encode_candidates(calls)
+            yield self._parse_call([*ids, *run], call_id)
+        elif answers.replies:
+            return answers
+        elif first >= 0 and (refusal := (yield from self._decode_unless_refusal(chain([first], run), options))):
+            return self._list_instead(refusal, options, call_id)
+        return None
+
     def _read_call(
         self, first: int, run: Iterator[int], options: ReplyOptions, call_id: str
     ) -> tuple[list[int], list[ToolCall]]:
@@ -265,17 +284,14 @@ class ModelEngine:
             yield TextPiece(held)
         return ""
 
-    def _weigh_refusal(
-        self, refusal: str, prompt: list[int], options: ReplyOptions, call_id: str, cache: ConversationCache
-    ) -> Iterator[Event]:
-        """Yield the refusal only if it is more probable than an honest answer and than every candidate call by a margin."""
-        texts = [refusal, *options.instead_of_refusal]
-        calls = _list_calls(options, options.calls, call_id)
-        candidates = [*map(self._encode_answer, texts), *map(self._encode_call, calls)]
-        bonuses = [-MIN_REFUSAL_NATS, *[0.0] * (len(candidates) - 1)]
-        number, done = self._choose(prompt, candidates, cache, bonuses)
-        yield TextPiece(texts[number]) if number < len(texts) else calls[number - len(texts)]
-        yield done
+    def _list_instead(self, refusal: str, options: ReplyOptions, call_id: str) -> _Candidates:
+        """Return a refusal with what it must be more probable than by a margin: honest answers and every candidate call."""
+        replies = [refusal, *options.instead_of_refusal, *_list_calls(options, options.calls, call_id)]
+        return self._encode_candidates(replies, [-MIN_REFUSAL_NATS, *[0.0] * (len(replies) - 1)])
+
+    def _encode_candidates(self, replies: Sequence[str | ToolCall], bonuses: Sequence[float] = ()) -> _Candidates:
+        ids = [self._encode_call(each) if isinstance(each, ToolCall) else self._encode_answer(each) for each in replies]
+        return _Candidates(replies, ids, bonuses)
 
     def _encode_call(self, call: ToolCall) -> list[int]:
         """Return the ids of a whole reply that calls a tool."""
@@ -285,22 +301,16 @@ class ModelEngine:
         """Return the ids of a whole reply of text."""
         return encode_turn(Message.of("assistant", text), self._tokenizer)[1:]
 
-    def _choose(
-        self,
-        prompt: list[int],
-        candidates: Sequence[list[int]],
-        cache: ConversationCache,
-        bonuses: Sequence[float] = (),
-    ) -> tuple[int, Done]:
+    def _choose(self, prompt: list[int], candidates: _Candidates, cache: ConversationCache) -> tuple[int, Done]:
         """Return the number of the most probable candidate, and the metrics of the choice; one alone needs no model."""
-        if len(candidates) == 1:
-            return 0, Done(len(prompt), len(candidates[0]), 0.0, 0.0, "end")
+        if len(candidates.ids) == 1:
+            return 0, Done(len(prompt), len(candidates.ids[0]), 0.0, 0.0, "end")
         new_prefix = self._new_prefix.result()
         if cache.prefix is None:
             cache.prefix = new_prefix()
         started = time.perf_counter()
-        choice = choose(cache.prefix, prompt, candidates, bonuses)
-        seconds, n_tokens = time.perf_counter() - started, len(candidates[choice.index])
+        choice = choose(cache.prefix, prompt, candidates.ids, candidates.bonuses)
+        seconds, n_tokens = time.perf_counter() - started, len(candidates.ids[choice.index])
         return choice.index, Done(len(prompt), n_tokens, seconds, seconds, "end", cache.prefix.n_reused)
 
     def _parse_call(self, ids: list[int], call_id: str) -> ToolCall | TextPiece:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from assistant.conversation.events import Event, Message, TextPiece
 from assistant.conversation.responder import Responder
+from assistant.terminal.screen import strip_control_characters
 from model.grounding.answers import parse_quotes
 
 MAX_QUOTED_CHARS = 1_000  # of one message
@@ -26,7 +27,6 @@ _WANTED = re.compile(
     r"(?:\s+please)?\W*",
     re.IGNORECASE,
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def get_handover_folder() -> Path:
@@ -103,5 +103,5 @@ def _quote(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    text = " ".join(_CONTROL.sub("", text).split())
+    text = " ".join(strip_control_characters(text).split())
     return text if len(text) <= MAX_QUOTED_CHARS else text[: MAX_QUOTED_CHARS - 1] + "…"
