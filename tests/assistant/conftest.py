@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from assistant.conversation.events import ConversationCache, Done, Event, ReplyOptions, Sampling, TextPiece
 from model.network.config import ModelConfig
 from model.network.folder import save_model
 from model.network.transformer import Transformer
@@ -27,6 +28,8 @@ SYMBOLS = [  # title, signature, docstring
     ("torch.nn.Linear", "(in_features)", "Applies a linear\ntransformation."),
     ("pandas.read_csv", "(path)", "Read a csv file into a frame.\n\nArgs:\n    path: Where it is."),
 ]
+LEAVE = "# Leave\n\nEverybody has thirty days of leave.\n\n## Parental leave\n\nForty weeks, half of them paid.\n"
+TRAVEL = "# Travel\n\nTrains come before planes.\n"
 SUM = [
     Message.of("user", "What is 12 * 7?"),
     Message.calling(ToolCall.of("calculator", "12 * 7", "call_1")),
@@ -39,6 +42,46 @@ LOOK_UP = [
     Message.result('[numpy.linalg.inv] "Compute the inverse of a matrix." — inv(a)', "call_1"),
     Message.of("assistant", 'linalg.inv: "Compute the inverse of a matrix." [numpy.linalg.inv]'),
 ]
+
+
+@pytest.fixture
+def handbook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write two documents of a person's own; collections are stored beside them."""
+    monkeypatch.setenv("MINIGPT_COLLECTIONS", str(tmp_path / "collections"))
+    source = tmp_path / "handbook"
+    source.mkdir()
+    (source / "leave.md").write_text(LEAVE)
+    (source / "travel.md").write_text(TRAVEL)
+    return source
+
+
+class ChoosingEngine:
+    """An engine that takes the candidate at an index, and says `talk` where there are none. It remembers its options."""
+
+    is_chat = True
+
+    def __init__(self, index: int, talk: str) -> None:
+        self._index, self._talk = index, talk
+        self.options: list[ReplyOptions] = []
+
+    def reply(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        cache: ConversationCache | None = None,
+        options: ReplyOptions | None = None,
+    ) -> Iterator[Event]:
+        assert options is not None
+        self.options.append(options)
+        if options.must_call:
+            [(name, arguments)] = options.calls.items()
+            yield ToolCall.of(name, arguments[self._index], "call_1")
+        else:
+            yield TextPiece(options.answers[self._index] if options.answers else self._talk)
+        yield Done(1, 1, 0.0, 0.0, "end")
+
+    def continue_text(self, text: str, sampling: Sampling) -> Iterator[Event]:
+        raise NotImplementedError
 
 
 def write_index(folder: Path, symbols: Iterable[tuple[str, str, str]] = SYMBOLS) -> Path:

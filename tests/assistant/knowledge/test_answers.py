@@ -2,64 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from assistant.conversation.events import (
     Citation,
-    ConversationCache,
-    Done,
-    Event,
-    Message,
-    ReplyOptions,
     Sampling,
     TextPiece,
-    ToolCall,
 )
 from assistant.conversation.session import Session
 from assistant.tools.toolbox import make_tools
-from tests.assistant.knowledge.test_collection import LEAVE, TRAVEL, add
-
-
-class LastChoice:
-    """An engine that prefers the last candidate, which is the abstention, and small talk where it may."""
-
-    is_chat = True
-
-    def __init__(self) -> None:
-        self.options: list[ReplyOptions] = []
-
-    def reply(
-        self,
-        messages: Sequence[Message],
-        sampling: Sampling,
-        cache: ConversationCache | None = None,
-        options: ReplyOptions | None = None,
-    ) -> Iterator[Event]:
-        assert options is not None
-        self.options.append(options)
-        if options.must_call:
-            [(name, arguments)] = options.calls.items()
-            yield ToolCall.of(name, arguments[-1], "call_1")
-        else:
-            yield TextPiece(options.answers[-1] if options.answers else "Hello!")
-        yield Done(1, 1, 0.0, 0.0, "end")
-
-    def continue_text(self, text: str, sampling: Sampling) -> Iterator[Event]:
-        raise NotImplementedError
+from tests.assistant.conftest import ChoosingEngine
+from tests.assistant.knowledge.test_collection import add
 
 
 @pytest.fixture
-def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
-    monkeypatch.setenv("MINIGPT_COLLECTIONS", str(tmp_path / "collections"))
-    source = tmp_path / "handbook"
-    source.mkdir()
-    (source / "leave.md").write_text(LEAVE)
-    (source / "travel.md").write_text(TRAVEL)
-    add(source)
-    return Session(LastChoice(), make_tools(None, None, ["handbook"]))
+def session(handbook: Path) -> Session:
+    """Return a conversation with an engine that prefers the last candidate, the abstention, and small talk where it may."""
+    add(handbook)
+    return Session(ChoosingEngine(-1, "Hello!"), make_tools(None, None, ["handbook"]))
 
 
 def ask(session: Session, text: str) -> tuple[str, list[Citation]]:
@@ -90,7 +52,7 @@ def test_where_no_section_certainly_answers_the_model_may_abstain(session: Sessi
 @pytest.mark.parametrize("text", ["hello", "thanks!", "Who are you?"])
 def test_small_talk_is_not_searched_for(session: Session, text: str) -> None:
     assert ask(session, text)[0] == "Hello!"
-    assert isinstance(session.engine, LastChoice)
+    assert isinstance(session.engine, ChoosingEngine)
     assert not session.engine.options[-1].must_call
 
 

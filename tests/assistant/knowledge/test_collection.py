@@ -17,21 +17,14 @@ from assistant.knowledge.collection import Collection, list_collections, open_co
 from assistant.knowledge.collection_writer import open_writer
 from assistant.knowledge.importing import Importer, ImportReport
 from model.retrieval.segment import Segment
+from tests.assistant.conftest import LEAVE
 from tests.assistant.knowledge.made_files import ENCRYPTED_PDF
 from tests.conftest import ROOT
 
-LEAVE = "# Leave\n\nEverybody has thirty days of leave.\n\n## Parental leave\n\nForty weeks, half of them paid.\n"
-TRAVEL = "# Travel\n\nTrains come before planes.\n"
-
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MINIGPT_COLLECTIONS", str(tmp_path / "collections"))
-    source = tmp_path / "handbook"
-    source.mkdir()
-    (source / "leave.md").write_text(LEAVE)
-    (source / "travel.md").write_text(TRAVEL)
-    return source
+def folder(handbook: Path) -> Path:
+    return handbook
 
 
 def add(*paths: Path | str, name: str = "handbook") -> ImportReport:

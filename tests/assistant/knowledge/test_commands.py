@@ -15,7 +15,8 @@ import pytest
 
 from assistant.knowledge.__main__ import main
 from assistant.knowledge.collection import open_collection
-from tests.assistant.knowledge.test_collection import LEAVE, TRAVEL, add, list_titles, read_all_bytes
+from tests.assistant.conftest import LEAVE, TRAVEL
+from tests.assistant.knowledge.test_collection import add, list_titles, read_all_bytes
 from tests.conftest import ROOT
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")

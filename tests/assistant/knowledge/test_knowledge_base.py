@@ -16,19 +16,14 @@ from assistant.knowledge.segment_vectors import LoadedEmbed
 from assistant.tools.toolbox import make_tools
 from model.retrieval.bm25 import Ranked
 from model.retrieval.embedder import Embedder
-from tests.assistant.knowledge.test_collection import LEAVE, TRAVEL, add, read_all_bytes
+from tests.assistant.knowledge.test_collection import add, read_all_bytes
 
 WIDTH = 8
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MINIGPT_COLLECTIONS", str(tmp_path / "collections"))
-    source = tmp_path / "handbook"
-    source.mkdir()
-    (source / "leave.md").write_text(LEAVE)
-    (source / "travel.md").write_text(TRAVEL)
-    return source
+def folder(handbook: Path) -> Path:
+    return handbook
 
 
 def list_titles(knowledge: Knowledge, query: str) -> list[str]:

@@ -24,7 +24,7 @@ from assistant.memory.memory_store import MAX_CHARS, MAX_MEMORIES, MemoryStore
 from assistant.memory.remembering import NOTHING, Remembering
 from assistant.memory.similarity import make_measure
 from assistant.tools.toolbox import Tools
-from tests.assistant.profiles.test_profile import Talker
+from tests.assistant.conftest import ChoosingEngine
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECRET = "zebrafish"
@@ -35,7 +35,7 @@ def open_remembering(path: Path, now: datetime = NOW) -> Remembering:
 
 
 def open_session(path: Path) -> Session:
-    return Session(Talker(), Tools({}), responders=[open_remembering(path)])
+    return Session(ChoosingEngine(0, "I talk."), Tools({}), responders=[open_remembering(path)])
 
 
 def ask(session: Session, text: str) -> str:

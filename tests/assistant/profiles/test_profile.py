@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from assistant.conversation.events import (
-    ConversationCache,
-    Done,
-    Event,
     Message,
-    ReplyOptions,
     Sampling,
     TextPiece,
-    ToolCall,
 )
 from assistant.conversation.session import Session
 from assistant.conversation.style import Style
@@ -24,52 +18,26 @@ from assistant.profiles.handover import summarize_by_quoting, write_handover
 from assistant.profiles.profile import Profile, list_profiles, load_profile
 from assistant.profiles.profiled_chat import make_responders, make_style
 from assistant.tools.toolbox import make_tools
-from tests.assistant.knowledge.test_collection import LEAVE, TRAVEL, add
+from tests.assistant.conftest import ChoosingEngine
+from tests.assistant.knowledge.test_collection import add
 
 TIME = datetime(2026, 3, 1, 12, tzinfo=UTC)
+TALK = "I talk. I go on. And on. No end."
 HANDED_OVER = 'asked: "x" [T]'
 
 
-class Talker:
-    """An engine that takes the first candidate, and otherwise says a lot."""
-
-    is_chat = True
-
-    def reply(
-        self,
-        messages: Sequence[Message],
-        sampling: Sampling,
-        cache: ConversationCache | None = None,
-        options: ReplyOptions | None = None,
-    ) -> Iterator[Event]:
-        assert options is not None
-        if options.must_call:
-            [(name, arguments)] = options.calls.items()
-            yield ToolCall.of(name, arguments[0], "call_1")
-        else:
-            yield TextPiece(options.answers[0] if options.answers else "I talk. I go on. And on. No end.")
-        yield Done(1, 1, 0.0, 0.0, "end")
-
-    def continue_text(self, text: str, sampling: Sampling) -> Iterator[Event]:
-        raise NotImplementedError
-
-
-@pytest.fixture
-def handbook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MINIGPT_COLLECTIONS", str(tmp_path / "collections"))
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIGPT_HANDOVERS", str(tmp_path / "handovers"))
     monkeypatch.setenv("MINIGPT_LEARNERS", str(tmp_path / "learners"))
-    source = tmp_path / "handbook"
-    source.mkdir()
-    (source / "leave.md").write_text(LEAVE)
-    (source / "travel.md").write_text(TRAVEL)
-    return source
 
 
 def open_session(profile: Profile) -> Session:
     tools = make_tools(None, None, profile.collections).keep(profile.tools)
     responders = make_responders(profile, tools, "ada", lambda: TIME)
-    return Session(Talker(), tools, grounded=profile.grounding, responders=responders, style=make_style(profile))
+    return Session(
+        ChoosingEngine(0, TALK), tools, grounded=profile.grounding, responders=responders, style=make_style(profile)
+    )
 
 
 def ask(session: Session, text: str) -> str:

@@ -14,9 +14,9 @@ from assistant.profiles.exercises import BLANK, Exercise, is_code, is_right
 from assistant.profiles.learner_log import VERBS, LearnerLog, make_statements, read_log
 from assistant.profiles.profile import load_profile
 from tests.assistant.knowledge.test_collection import add
-from tests.assistant.profiles.test_profile import ask, handbook, open_session
+from tests.assistant.profiles.test_profile import ask, folders, open_session
 
-__all__ = ["handbook"]  # a fixture
+__all__ = ["folders"]  # a fixture
 TIME = datetime(2026, 3, 1, 12, tzinfo=UTC)
 COURSE = """# Generators
 
