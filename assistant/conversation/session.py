@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from enum import StrEnum
+from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -178,7 +179,7 @@ class Session:
         """Return calls one of which the last message certainly asks for."""
         if not self.history or self.history[-1].role != "user":
             return []
-        calls = list_certain_calls(self.messages, self.tools.look_up)
+        calls = list_certain_calls(self.messages, cache(self.tools.look_up))  # it asks for a name several times
         calls = [call for call in calls if call.name in self.tools.names]
         question = self.history[-1].text
         if not calls and self.tools.covers(question):
