@@ -16,8 +16,8 @@ from datatrove.utils.text import simplify_text
 
 from benchmarks.measure import Result, Work, compare
 from benchmarks.text.generated import make_random_words
-from pipeline.filter.contamination import build_leaks, measure_overlap
-from pipeline.filter.match_words import extract_match_words
+from pipeline.screening.contamination import build_leaks, measure_overlap
+from pipeline.screening.match_words import extract_match_words
 
 N_WORDS, N_ITEM_WORDS, N_GRAM, SEED = 300, 40, 13, 1
 

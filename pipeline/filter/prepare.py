@@ -13,9 +13,9 @@ from typing import NamedTuple
 from pipeline.filter.classifiers.language_training import train_language
 from pipeline.filter.classifiers.quality import flatten_calibration
 from pipeline.filter.classifiers.quality_training import train_quality
-from pipeline.filter.evaluation_sets import count_leak_ngrams, read_leaks, write_leaks
 from pipeline.filter.params import Filter
 from pipeline.frame.metrics import Metrics
+from pipeline.screening.evaluation_sets import count_leak_ngrams, read_leaks, write_leaks
 
 
 class Inputs(NamedTuple):

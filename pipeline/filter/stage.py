@@ -41,7 +41,6 @@ from pipeline.filter.decisions import (
     make_search_only_rows,
     run_steps,
 )
-from pipeline.filter.evaluation_sets import count_contaminated_docs
 from pipeline.filter.licenses import check_licenses
 from pipeline.filter.params import Filter
 from pipeline.filter.prepare import Inputs, prepare_files
@@ -50,6 +49,7 @@ from pipeline.filter.thresholds import get_threshold_metrics, resolve_keep_frac,
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics
 from pipeline.frame.progress import Bar
+from pipeline.screening.evaluation_sets import count_contaminated_docs
 from pipeline.storage.tables import (
     DOCS,
     LEDGER,

@@ -18,12 +18,9 @@ from pipeline.filter.classifiers.language import Judgment
 from pipeline.filter.classifiers.language_training import judge_texts
 from pipeline.filter.classifiers.quality import SCORE as QUALITY_SCORE
 from pipeline.filter.classifiers.quality_training import score_texts
-from pipeline.filter.contamination import Leaks, make_overlap_rule, measure_overlap
 from pipeline.filter.decisions import CHANGED, FilterStep, Rule, Scored, list_rules
-from pipeline.filter.evaluation_sets import load_leaks
 from pipeline.filter.licenses import RULES as LICENSE_RULES
-from pipeline.filter.licenses import LicensePolicy, make_license_policy, measure_licenses
-from pipeline.filter.match_words import extract_match_words
+from pipeline.filter.licenses import measure_licenses
 from pipeline.filter.params import Filter, Pii
 from pipeline.filter.pii.phones import PHONE_REGIONS, find_unknown_regions
 from pipeline.filter.pii.redact import Options, redact
@@ -31,6 +28,10 @@ from pipeline.filter.rules.c4 import Lines, clean_lines
 from pipeline.filter.rules.fineweb import measure_fineweb
 from pipeline.filter.rules.gopher import measure_gopher
 from pipeline.frame.errors import UserError
+from pipeline.screening.contamination import Leaks, measure_overlap
+from pipeline.screening.evaluation_sets import load_leaks
+from pipeline.screening.license_policy import LicensePolicy, make_license_policy
+from pipeline.screening.match_words import extract_match_words
 from pipeline.text.columns import Fractions
 
 C4_RULES = ("max_lorem_ipsum_lines", "max_curly_bracket_lines", "min_sentences")
@@ -140,6 +141,12 @@ def make_license_step(policy: LicensePolicy) -> FilterStep:
         return Scored(texts, measure_licenses(batch.column("license"), policy))
 
     return FilterStep(LICENSE_RULES, score)
+
+
+def make_overlap_rule(max_overlap_ngrams: int) -> Rule:
+    """Return the rule on the scores of `measure_overlap`. The ledger's `other_id` is `leak_item`."""
+    param = "filter.decontamination.max_overlap_ngrams"
+    return Rule("contaminated", "leak_ngrams", "max", float(max_overlap_ngrams), param, "leak_item")
 
 
 def make_decontamination_step(load: Callable[[], Leaks], max_overlap_ngrams: int) -> FilterStep:

@@ -23,7 +23,7 @@ from pipeline.storage.tables import scan_table
 MAX_LISTED = 10
 SEEN_BEFORE = "seen_before"  # and seen_before_exact
 SEARCH_ONLY = "search_only"  # a duplicate that leaves the training text and stays in the index under its own title
-CONTAMINATED = "contaminated"  # a rule of pipeline/filter/contamination.py, whose kernels take long to import
+CONTAMINATED = "contaminated"  # a rule of pipeline/screening/contamination.py, whose kernels take long to import
 
 
 class LifeStep(NamedTuple):

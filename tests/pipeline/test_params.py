@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.filter.params import PII_KINDS, Decontamination, Licenses, Pii
+from pipeline.filter.params import PII_KINDS, Pii
 from pipeline.filter.pii.redact import KINDS
 from pipeline.frame.errors import ParamError, UserError
-from pipeline.params import check_params, load_params
+from pipeline.params import check_params, check_stage_params, load_params
+from pipeline.screening.params import Decontamination, Licenses
 from tests.conftest import ROOT, read_yaml
 
 
@@ -122,3 +123,17 @@ def test_a_file_without_settings_is_refused(tmp_path: Path, content: bytes | Non
     assert found in caught.value.found
     assert "suppress" not in caught.value.found
     assert do in caught.value.do
+
+
+def test_a_stage_needs_its_own_section_and_accepts_a_subset_of_the_others() -> None:
+    values = read_yaml(ROOT / "params.yaml")
+    subset = {name: values[name] for name in ("shard", "sft")}
+    assert check_stage_params(subset, "sft") == check_params(values).sft
+    with pytest.raises(ParamError, match=r"mine\.yaml: filter\n"):
+        check_stage_params(subset, "filter", "mine.yaml")
+    with pytest.raises(ParamError, match="did you mean shard"):
+        check_stage_params({**subset, "shad": {}}, "sft")
+    with pytest.raises(ParamError, match=r"shard\.val_frac"):
+        check_stage_params({**subset, "shard": {**values["shard"], "val_frac": 3}}, "sft")
+    with pytest.raises(ParamError, match="domain"):
+        check_stage_params({"domain": None}, "domain")

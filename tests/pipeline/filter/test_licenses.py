@@ -7,20 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.filter.licenses import (
+from pipeline.filter.licenses import RULES, find_violations, measure_licenses, refuse_violations
+from pipeline.frame.errors import UserError
+from pipeline.screening.license_policy import (
     ALLOWED,
     DENIED,
     NOT_ALLOWED,
-    RULES,
     UNKNOWN,
-    find_violations,
     judge_license,
     judge_licenses,
     make_policy,
-    measure_licenses,
-    refuse_violations,
 )
-from pipeline.frame.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,11 @@ import pytest
 
 from pipeline.filter import stage
 from pipeline.filter.decisions import PASSES, FilterStep, Rule, Scored, find_first_broken
-from pipeline.filter.params import C4, Decontamination, Filter, FineWeb, Licenses, Pii, QualityClassifier
+from pipeline.filter.params import C4, Filter, FineWeb, Pii, QualityClassifier
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import check_metrics
 from pipeline.params import load_params
+from pipeline.screening.params import Decontamination, Licenses
 from pipeline.storage.tables import DOCS, ShardWriter, read_docs, read_table
 
 ROOT = Path(__file__).parents[3]

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.filter.lookalikes import build_lookalikes
+from pipeline.screening.lookalikes import build_lookalikes
 from pipeline.text.columns import Bytes, Offsets, from_utf8, to_utf8
 from pipeline.text.compiled import find_newline
 from pipeline.text.letters import decode_any, encode

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.filter.contamination import Leaks, build_leaks, from_table, measure_overlap, to_table
-from pipeline.filter.lookalikes import build_lookalikes
-from pipeline.filter.match_words import (
+from pipeline.screening.contamination import Leaks, build_leaks, from_table, measure_overlap, to_table
+from pipeline.screening.lookalikes import build_lookalikes
+from pipeline.screening.match_words import (
     MIN_LETTERS,
     extract_match_words,
     find_spaced_rows,

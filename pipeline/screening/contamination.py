@@ -32,8 +32,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.filter.decisions import Rule
-from pipeline.filter.match_words import find_spaced_rows, join_letters, join_spaced_letters
+from pipeline.screening.match_words import find_spaced_rows, join_letters, join_spaced_letters
 from pipeline.text.columns import Bytes, Fractions, Hashes, Offsets, Rows, to_utf8
 from pipeline.text.hashing import xxh64
 
@@ -190,12 +189,6 @@ def _from_table(table: pa.Table) -> Leaks:
         int(checks[0]),
         keys[:n_sets].astype(np.int64),
     )
-
-
-def make_overlap_rule(max_overlap_ngrams: int) -> Rule:
-    """Return the rule on the scores of `measure_overlap`. The ledger's `other_id` is `leak_item`."""
-    param = "filter.decontamination.max_overlap_ngrams"
-    return Rule("contaminated", "leak_ngrams", "max", float(max_overlap_ngrams), param, "leak_item")
 
 
 def measure_overlap(words: pa.StringArray, leaks: Leaks) -> pa.RecordBatch:

@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from pipeline.filter.contamination import Leaks, make_overlap_rule, measure_overlap
 from pipeline.filter.decisions import find_first_broken
-from pipeline.filter.evaluation_sets import (
+from pipeline.filter.steps import make_overlap_rule
+from pipeline.frame.errors import UserError
+from pipeline.screening.contamination import Leaks, measure_overlap
+from pipeline.screening.evaluation_sets import (
     count_contaminated_docs,
     count_leak_ngrams,
     load_leaks,
@@ -22,8 +24,7 @@ from pipeline.filter.evaluation_sets import (
     read_set,
     write_leaks,
 )
-from pipeline.filter.params import Decontamination, EvaluationSet
-from pipeline.frame.errors import UserError
+from pipeline.screening.params import Decontamination, EvaluationSet
 from pipeline.text.normalize import fold, split_words
 
 ROWS: list[dict[str, Any]] = [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.filter.contamination import Leaks, build_leaks, from_table, measure_overlap, to_table
+from pipeline.screening.contamination import Leaks, build_leaks, from_table, measure_overlap, to_table
 from pipeline.text.normalize import fold, split_words
 
 N, SHORTEST = 4, 2

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.filter.contamination import Leaks, build_leaks, from_table, to_table
-from pipeline.filter.match_words import extract_match_words
-from pipeline.filter.params import Decontamination, EvaluationSet
 from pipeline.frame.errors import UserError
+from pipeline.screening.contamination import Leaks, build_leaks, from_table, to_table
+from pipeline.screening.match_words import extract_match_words
+from pipeline.screening.params import Decontamination, EvaluationSet
 from pipeline.storage.files import TEXT, FoundFile, find_below, find_texts, iterate_rows, open_local
 from pipeline.storage.lines import read_lines
 from pipeline.storage.streams import split_name

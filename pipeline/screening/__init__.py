@@ -1,0 +1,1 @@
+"""What keeps texts out of training, for documents and conversations alike: licenses and evaluation sets."""
