@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.network.score import compute_document_nats, cut_windows
+from model.network.score import compute_document_nats, compute_nats_by_token, cut_windows
 from tests.model.conftest import TINY, awake
 
 
@@ -29,8 +29,8 @@ def test_batched_scores_equal_single_documents(batch_tokens: int) -> None:
     for ids, value in zip(documents, nats, strict=True):
         if 1 < len(ids) <= TINY.seq_len + 1:
             logits = model.compute_logits(model(torch.tensor([ids[:-1]])))[0]
-            assert value == pytest.approx(
-                F.cross_entropy(logits, torch.tensor(ids[1:]), reduction="sum").item(), rel=1e-4
-            )
+            by_token = F.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none")
+            assert value == pytest.approx(by_token.sum().item(), rel=1e-4)
+            assert compute_nats_by_token(model, [ids])[0] == pytest.approx(by_token.detach().numpy(), rel=1e-3, abs=1e-4)
     assert nats[2] == 0
     assert nats[3] > 0
