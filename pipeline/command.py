@@ -19,8 +19,8 @@ from types import FrameType, ModuleType
 from pipeline.frame.environment import read_flag
 from pipeline.frame.errors import EXIT_OF_RANK, UserError
 from pipeline.frame.lifetime import die_with_parent
-from pipeline.params import STAGES
-from pipeline.run import TERMINATED, list_input_names, load_stage, run_stage
+from pipeline.params import OPTIONAL_STAGES, STAGES
+from pipeline.run import TERMINATED, list_inputs, load_stage, run_stage
 from pipeline.workers.map import ENGINES
 
 OTHERS_WAIT_SECONDS = 5.0
@@ -32,7 +32,7 @@ def parse_command(argv: list[str]) -> tuple[ModuleType, argparse.Namespace, dict
     chooser = argparse.ArgumentParser(
         prog="python -m pipeline", description="Run one stage of the pipeline (dvc.yaml defines their order)."
     )
-    chooser.add_argument("stage", choices=STAGES)
+    chooser.add_argument("stage", choices=(*STAGES, *OPTIONAL_STAGES))
     chosen = chooser.parse_args(argv[:1])
     module = load_stage(chosen.stage)
     parser = argparse.ArgumentParser(
@@ -40,10 +40,10 @@ def parse_command(argv: list[str]) -> tuple[ModuleType, argparse.Namespace, dict
         description=module.__doc__,  # inputs, outputs and memory
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = list_input_names(module.run)
-    for name in names:
+    inputs = list_inputs(module.run)
+    for name, is_required in inputs.items():
         parser.add_argument(
-            f"--{name.replace('_', '-')}", type=Path, required=True, metavar="PATH", help="input, as in dvc.yaml"
+            f"--{name.replace('_', '-')}", type=Path, required=is_required, metavar="PATH", help="input, as in dvc.yaml"
         )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="output folder")
     parser.add_argument("--metrics", type=Path, required=True, metavar="FILE", help="JSON file for the metrics")
@@ -52,7 +52,7 @@ def parse_command(argv: list[str]) -> tuple[ModuleType, argparse.Namespace, dict
     )
     parser.add_argument("--engine", choices=ENGINES, help="where maps over shards run (default: process)")
     args = parser.parse_args(argv[1:])
-    return module, args, {name: getattr(args, name) for name in names}
+    return module, args, {name: getattr(args, name) for name in inputs if getattr(args, name) is not None}
 
 
 def run_stage_command(argv: list[str]) -> int:

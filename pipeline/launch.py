@@ -25,14 +25,14 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from model.planning.budget import FEWEST_ROWS
 from pipeline.command import is_rank, parse_command, run_stage_command
 from pipeline.frame.environment import BY_NAME, read, read_count
 from pipeline.frame.errors import EXIT_OF_RANK, UserError
 from pipeline.frame.lifetime import follow_parent
-from pipeline.params import STAGES, Params, load_params
+from pipeline.params import OPTIONAL_STAGES, STAGES, get_section_type, load_stage_params
 from pipeline.workers.map import count_workers
 
 if TYPE_CHECKING:
@@ -52,13 +52,16 @@ def main(argv: list[str] | None = None) -> int:
         return run_stage_command(argv)
     if argv[:1] == ["plan"]:
         return _run_plan(argv[1:])
-    at = next((index for index, word in enumerate(argv) if word in STAGES), None)
+    at = next((index for index, word in enumerate(argv) if word in (*STAGES, *OPTIONAL_STAGES)), None)
     if at is None:
         is_asked = bool({"-h", "--help"} & set(argv))
         print(__doc__, file=sys.stderr)
         if not is_asked:
             found = f"found: {shlex.join(argv)}" if argv else "nothing was given"
-            print(f"error: no stage is named\n  {found}\n  to do: give one of {', '.join(STAGES)}", file=sys.stderr)
+            print(
+                f"error: no stage is named\n  {found}\n  to do: give one of {', '.join((*STAGES, *OPTIONAL_STAGES))}",
+                file=sys.stderr,
+            )
         return 0 if is_asked else USAGE
     try:
         return _launch(argv[:at], argv[at:])
@@ -108,8 +111,7 @@ def _print_command(command: list[str], options: list[str]) -> int:
 
 def is_training_stage(stage: str) -> bool:
     """Return whether a stage trains, so that several processes can share its work."""
-    section = Params.model_fields[stage].annotation
-    return "training" in getattr(section, "model_fields", {})
+    return "training" in get_section_type(stage).model_fields
 
 
 def _run_plan(argv: list[str]) -> int:
@@ -138,7 +140,7 @@ def read_batch_rows(command: list[str]) -> int:
     """Return the batch size in rows that the processes of a training stage share, 1 for any other stage. A batch size derived from
     a budget is a power of two and at least `FEWEST_ROWS`."""
     path = Path(command[command.index("--params") + 1]) if "--params" in command[:-1] else Path("params.yaml")
-    section = getattr(load_params(path), command[0])
+    section: Any = load_stage_params(path, command[0])
     if not is_training_stage(command[0]):
         return 1
     return section.training.batch_rows or FEWEST_ROWS

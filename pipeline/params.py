@@ -1,11 +1,21 @@
-"""Compose the settings in params.yaml: one frozen section per stage, in the order of the graph."""
+"""Compose the settings in params.yaml: one frozen section per stage, in the order of the graph.
+
+The stages of dvc.yaml have required fields; the optional stages, which only task recipes run (docs/recipes/NAME/dvc.yaml), have
+fields that default to None. A task recipe's params.yaml has the sections of its own stages and no others.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
+from typing import Any, cast, get_args
+
+from pydantic import create_model
 
 from pipeline.conversations.params import Conversations
 from pipeline.dedupe.params import Dedupe
+from pipeline.domain.params import Domain
 from pipeline.download.params import Download
 from pipeline.embed.params import Embed
 from pipeline.evaluate.params import Evaluate
@@ -29,7 +39,7 @@ RENAMED = {  # old dotted name → new one
 
 
 class Params(ParamsSection):
-    """Hold all of params.yaml. Its fields except `registry` are the stages, in the order of the graph."""
+    """Hold all of params.yaml. Its required fields except `registry` are the stages of dvc.yaml, in the order of the graph."""
 
     download: Download
     dedupe: Dedupe
@@ -43,9 +53,18 @@ class Params(ParamsSection):
     sft: Sft
     evaluate: Evaluate
     registry: Registry
+    domain: Domain | None = None
 
 
-STAGES = tuple(name for name in Params.model_fields if name != "registry")
+STAGES = tuple(name for name, field in Params.model_fields.items() if field.is_required() and name != "registry")
+OPTIONAL_STAGES = tuple(name for name, field in Params.model_fields.items() if not field.is_required())
+
+
+def get_section_type(name: str) -> type[ParamsSection]:
+    """Return the type of a section: for an optional stage the one beside None."""
+    kind = Params.model_fields[name].annotation
+    forms = [form for form in get_args(kind) if form is not NoneType]
+    return cast(type[ParamsSection], forms[0] if forms else kind)
 
 
 def load_params(path: Path) -> Params:
@@ -56,3 +75,18 @@ def load_params(path: Path) -> Params:
 def check_params(values: object, path: str = "params.yaml") -> Params:
     """Return the validated params. Raises `ParamError` that lists every wrong setting by its dotted name."""
     return check_section(Params, values, path, RENAMED)
+
+
+def load_stage_params(path: Path, stage: str) -> ParamsSection:
+    """Read the section of one stage. The file may be a task recipe's, with a subset of the sections; all that it has are
+    validated. Raises: `UserError` for a missing or broken file, `ParamError` for wrong settings or a missing section."""
+    return check_stage_params(read_yaml(path), stage, str(path))
+
+
+def check_stage_params(values: object, stage: str, path: str = "params.yaml") -> ParamsSection:
+    """Return the validated section of a stage, from all sections or a subset. Raises: `ParamError`."""
+    given = cast(Mapping[str, object], values) if isinstance(values, Mapping) else {}
+    names = [name for name in Params.model_fields if name in given or name == stage]
+    fields: dict[str, Any] = {name: (get_section_type(name), ...) for name in names}
+    subset = create_model("GivenSections", __base__=ParamsSection, **fields)
+    return getattr(check_section(subset, values, path, RENAMED), stage)

@@ -31,7 +31,7 @@ from pipeline.frame.locks import lock_folder
 from pipeline.frame.metrics import Metrics, check_metrics, write_json
 from pipeline.frame.stopping import watch_signals
 from pipeline.frame.timings import start_timings, write_timings
-from pipeline.params import load_params
+from pipeline.params import load_stage_params
 
 SCRATCH = Path("scratch")
 TERMINATED = 143  # 128 + SIGTERM, as shells report it
@@ -47,10 +47,11 @@ def get_stage_name(module: ModuleType) -> str:
     return module.__name__.removesuffix(".stage").rpartition(".")[2]
 
 
-def list_input_names(run: Callable[..., Metrics]) -> list[str]:
-    """Return the names of the keyword-only paths that a stage reads, which are its flags, in order."""
-    names = [p.name for p in inspect.signature(run).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    return [name for name in names if name not in ("out", "scratch")]
+def list_inputs(run: Callable[..., Metrics]) -> dict[str, bool]:
+    """Return the keyword-only paths that a stage reads, which are its flags, in order: by name whether it must be given. An input
+    whose default is None may be left out (`shards: Path | None = None`)."""
+    inputs = [p for p in inspect.signature(run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    return {p.name: p.default is p.empty for p in inputs if p.name not in ("out", "scratch")}
 
 
 def run_stage(
@@ -59,7 +60,7 @@ def run_stage(
     """Run one stage and return its metrics. Afterwards `out` and `metrics_path` are complete; if it fails, only scratch/ has
     changed."""
     name, rank = get_stage_name(module), int(os.environ.get("RANK", "0"))
-    section = getattr(load_params(params_path), name)
+    section = load_stage_params(params_path, name)
     for flag, path in inputs.items():
         if not path.exists():
             do = "run the stage that makes it (dvc repro), or correct the path"

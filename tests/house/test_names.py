@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.params import STAGES, Params
-from pipeline.run import list_input_names
+from pipeline.params import OPTIONAL_STAGES, STAGES, Params
+from pipeline.run import list_inputs
 from tests.conftest import ROOT, read_yaml, stage_commands
 
 PACKAGES = ("pipeline", "model", "flows", "assistant")
@@ -29,14 +29,17 @@ def test_stages_params_graph_and_rooms_agree() -> None:
     written = [name for name in read_yaml(ROOT / "params.yaml") if name != "registry"]
     rooms = {path.parent.name for path in (ROOT / "pipeline").glob("*/stage.py")}
     assert graph == list(STAGES) == written
-    assert [name for name in Params.model_fields if name != "registry"] == graph
-    assert rooms == set(graph)
+    assert set(Params.model_fields) - {"registry"} == rooms == {*graph, *OPTIONAL_STAGES}
+
+
+@pytest.mark.parametrize("stage", [*STAGES, *OPTIONAL_STAGES])
+def test_every_stage_has_settings_and_tests(stage: str) -> None:
+    assert (ROOT / "pipeline" / stage / "params.py").is_file()
+    assert (ROOT / "tests" / "pipeline" / stage / "test_stage.py").is_file()
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_one_word_names_a_stage_everywhere(stage: str) -> None:
-    assert (ROOT / "pipeline" / stage / "params.py").is_file()
-    assert (ROOT / "tests" / "pipeline" / stage / "test_stage.py").is_file()
     entry = read_yaml(ROOT / "dvc.yaml")["stages"][stage]
     # The metrics file is no `metrics:` entry: dvc.yaml declares the dozen that people compare (tests/pipeline/evaluate).
     assert entry["outs"] == [f"data/{stage}", {f"data/metrics/{stage}.json": {"cache": False}}]
@@ -48,7 +51,7 @@ def test_the_command_has_a_flag_for_each_input_and_no_other(stage: str) -> None:
     argv = stage_commands()[stage]
     flags = [word for word in argv if word.startswith("--")]
     assert argv[0] == stage
-    assert flags == [*(f"--{name.replace('_', '-')}" for name in list_input_names(module.run)), "--out", "--metrics"]
+    assert flags == [*(f"--{name.replace('_', '-')}" for name in list_inputs(module.run)), "--out", "--metrics"]
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -1,0 +1,1 @@
+"""Stage `domain`: make conversations to tune on from a domain's own items."""
