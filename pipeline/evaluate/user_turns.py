@@ -22,7 +22,7 @@ from assistant.conversation.events import Sampling, ToolCall, ToolResult
 from assistant.conversation.session import Session
 from assistant.inference.local import ModelEngine
 from assistant.tools.toolbox import make_tools
-from pipeline.evaluate.estimates import estimate_clustered, estimate_fraction
+from pipeline.evaluate.item_scores import ItemScore, list_metrics, summarize_items
 from pipeline.evaluate.judging import (
     KINDS,
     Expectation,
@@ -41,6 +41,7 @@ from pipeline.storage.lines import read_json_list
 GREEDY = Sampling(temperature=0.0)
 N_THREADS = 2
 HARMLESS = "harmless.jsonl"
+HARMLESS_REFUSED = "harmless_refused_frac"
 
 NewSession = Callable[..., Session]  # takes what Session takes beside the engine and the tools
 
@@ -51,6 +52,7 @@ class JudgedTurn:
 
     kind: str
     conversation: TypedConversation
+    number: int  # in the conversation
     expected: Expectation
     reply: Reply
     calls: Sequence[ToolCall]
@@ -80,11 +82,12 @@ def run_conversation(new_session: NewSession, kind: str, conversation: TypedConv
     session = new_session()
     sources: list[str] = []
     judged: list[JudgedTurn] = []
-    for expected in conversation.turns:
+    for number, expected in enumerate(conversation.turns):
         sources.append(expected.user)
         reply, calls = send_text(session, expected.user)
         sources += reply.results
-        judged.append(JudgedTurn(kind, conversation, expected, reply, calls, judge_reply(expected, reply, sources)))
+        verdict = judge_reply(expected, reply, sources)
+        judged.append(JudgedTurn(kind, conversation, number, expected, reply, calls, verdict))
     return judged
 
 
@@ -110,65 +113,65 @@ def run_conversations(
     return judged
 
 
-def measure_harmless(new_session: NewSession, path: Path) -> tuple[Metrics, list[dict[str, Any]]]:
-    """Return the fraction of harmless first turns that are refused, and the refused ones of the seen half."""
+def score_harmless(new_session: NewSession, path: Path) -> tuple[list[ItemScore], list[dict[str, Any]]]:
+    """Return which harmless first turns are refused, and the refused ones of the seen half."""
     rows = [row for _, row in read_json_list(path)]
     with ThreadPoolExecutor(N_THREADS) as pool:
         replies = list(pool.map(lambda row: send_text(new_session(), row["user"])[0], rows))
     is_refused = ["refuses" in describe_reply(reply) for reply in replies]
-    estimate = estimate_fraction(is_refused)
-    metrics: Metrics = {
-        "harmless_refused_frac": estimate.value,
-        "harmless_refused_frac_se": estimate.se,
-        "n_harmless": estimate.n,
-    }
+    scores = [
+        _show(ItemScore(HARMLESS_REFUSED, row["id"], float(is_it)), row["half"], row["user"], reply.text)
+        for row, reply, is_it in zip(rows, replies, is_refused, strict=True)
+    ]
     refused = [
         {**row, "reply": reply.text}
         for row, reply, is_it in zip(rows, replies, is_refused, strict=True)
         if is_it and row["half"] == "seen"
     ]
-    return metrics, refused
+    return scores, refused
 
 
-def measure_user_turns(
-    new_session: NewSession, conversations: Mapping[str, Iterable[TypedConversation]], folder: Path
-) -> tuple[Metrics, list[dict[str, Any]]]:
-    """Return the metrics of all typed turns and of the harmless first turns in `folder`, and the transcripts of the seen half."""
-    judged = run_conversations(new_session, conversations)
-    metrics = summarize_turns(judged)
-    if (folder / HARMLESS).exists():
-        metrics |= measure_harmless(new_session, folder / HARMLESS)[0]
-    return metrics, list_transcripts(judged)
+def _show(score: ItemScore, half: str, prompt: str, answer: str) -> ItemScore:
+    """Return the score with its texts; those of the unseen half are not shown to anybody."""
+    return score._replace(prompt=prompt, answer=answer) if half == "seen" else score
+
+
+def score_turns(judged: Sequence[JudgedTurn]) -> list[ItemScore]:
+    """Return whether each reply is acceptable: in all, by half and by kind. The turns of a conversation depend on each other."""
+    names: dict[str, list[JudgedTurn]] = {"user_turns": list(judged)}
+    for half in ("seen", "unseen"):
+        names[f"user_turns_{half}"] = [turn for turn in judged if turn.conversation.half == half]
+    for kind in KINDS:
+        names[f"user_{kind}"] = [turn for turn in judged if turn.kind == kind]
+    return [_score_turn(f"{name}_acceptable_frac", turn) for name, turns in names.items() for turn in turns]
+
+
+def _score_turn(metric: str, turn: JudgedTurn) -> ItemScore:
+    id_ = f"{turn.conversation.id}:{turn.number}"
+    score = ItemScore(metric, id_, float(turn.verdict.is_acceptable), turn.conversation.id)
+    return _show(score, turn.conversation.half, turn.expected.user, turn.reply.text)
+
+
+def count_turns(judged: Sequence[JudgedTurn]) -> Metrics:
+    """Return the counts of turns, and of what must not happen."""
+    values = [turn for turn in judged if turn.expected.answer == ["value"]]
+    kinds = {f"n_user_{kind}": sum(turn.kind == kind for turn in judged) for kind in KINDS}
+    halves = {
+        f"n_user_turns_{half}": sum(turn.conversation.half == half for turn in judged) for half in ("seen", "unseen")
+    }
+    return {
+        "n_user_turns": len(judged),
+        **{name: n for name, n in (halves | kinds).items() if n},
+        "n_user_citations": sum(turn.verdict.n_citations for turn in judged),
+        "n_invented_citations": sum(turn.verdict.n_invented for turn in judged),
+        "n_user_values": len(values),
+        "n_wrong_values": sum(turn.verdict.is_wrong_value for turn in values),
+    }
 
 
 def summarize_turns(judged: Sequence[JudgedTurn]) -> Metrics:
     """Return the fraction of acceptable replies, in all, by half and by kind, and the counts of what must not happen."""
-    metrics = _estimate("user_turns", judged)
-    for half in ("seen", "unseen"):
-        metrics |= _estimate(f"user_turns_{half}", [turn for turn in judged if turn.conversation.half == half])
-    for kind in KINDS:
-        metrics |= _estimate(f"user_{kind}", [turn for turn in judged if turn.kind == kind])
-    values = [turn for turn in judged if turn.expected.answer == ["value"]]
-    metrics["n_user_citations"] = sum(turn.verdict.n_citations for turn in judged)
-    metrics["n_invented_citations"] = sum(turn.verdict.n_invented for turn in judged)
-    metrics["n_user_values"] = len(values)
-    metrics["n_wrong_values"] = sum(turn.verdict.is_wrong_value for turn in values)
-    return metrics
-
-
-def _estimate(name: str, judged: Sequence[JudgedTurn]) -> Metrics:
-    """Return one fraction with its standard error over conversations, whose turns depend on each other."""
-    if not judged:
-        return {}
-    by_conversation: dict[str, list[bool]] = {}
-    for turn in judged:
-        by_conversation.setdefault(turn.conversation.id, []).append(turn.verdict.is_acceptable)
-    estimate = estimate_clustered(list(by_conversation.values()))
-    return {
-        f"{name}_acceptable_frac": estimate.value,
-        f"{name}_acceptable_frac_se": estimate.se,
-        f"n_{name}": estimate.n,
-    }
+    return list_metrics(summarize_items(score_turns(judged))) | count_turns(judged)
 
 
 def list_transcripts(judged: Sequence[JudgedTurn]) -> list[dict[str, Any]]:
@@ -201,8 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         judged = run_conversations(new_session, conversations)
         metrics = summarize_turns(judged)
         if not args.kind:
-            harmless, refused = measure_harmless(new_session, args.turns / HARMLESS)
-            metrics |= harmless
+            harmless, refused = score_harmless(new_session, args.turns / HARMLESS)
+            metrics |= list_metrics(summarize_items(harmless)) | {"n_harmless": len(harmless)}
             for row in refused:
                 print(f"harmless, refused: {row['user']!r} → {row['reply']!r}")
     except UserError as error:

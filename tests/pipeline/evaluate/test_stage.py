@@ -6,22 +6,26 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from model.network.config import ModelConfig
 from model.network.folder import save_model
 from model.network.transformer import Transformer
-from model.tokenizer.tokenizer import Tokenizer
+from model.tokenizer.tokenizer import Tokenizer, train_bpe
 from pipeline.conversations import stage as conversations
 from pipeline.conversations.params import Conversations
 from pipeline.embed import stage as embed
 from pipeline.evaluate.comparison import CURVES, SUMMARY
+from pipeline.evaluate.item_scores import ItemScore, summarize_items
 from pipeline.evaluate.measure import read_documents, take_first_documents
-from pipeline.evaluate.params import Evaluate
+from pipeline.evaluate.params import Evaluate, TaskName
 from pipeline.evaluate.planted import N_PLANTED
-from pipeline.evaluate.stage import Loaded, pick_samples, read_items, run
+from pipeline.evaluate.stage import run
+from pipeline.evaluate.tasks import TASKS
+from pipeline.evaluate.tasks.skill_items import pick_samples, read_items
+from pipeline.evaluate.tasks.task import Loaded
 from pipeline.frame.errors import UserError
 from pipeline.index import stage as index
 from pipeline.index.params import Index
@@ -29,11 +33,12 @@ from pipeline.shard import stage as shard
 from pipeline.shard.params import Shard
 from pipeline.skills import SKILLS
 from pipeline.storage.tables import read_table, write_table
-from tests.conftest import ROOT
+from tests.conftest import ROOT, read_yaml
 from tests.pipeline.symbols import EMBED, write_package_corpus, write_questions
 
-FILES = ("documents.parquet", "skills.parquet", "user_turns.jsonl", "samples.jsonl")
-PARAMS = Evaluate(seed=1, max_new_tokens=4, n_samples=6, eval_tokens=1_500, use_typed_turns=True)
+FILES = ("documents.parquet", "items.parquet", "figures.json", "user_turns.jsonl", "samples.jsonl")
+DEFAULT: list[TaskName] = ["user_turns", "skills", "planted", "bits_per_byte"]
+PARAMS = Evaluate(seed=1, max_new_tokens=4, n_samples=6, eval_tokens=1_500, tasks=DEFAULT)
 CHATS = Conversations(
     seed=1,
     max_tokens=250,
@@ -87,7 +92,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         path.mkdir()
     write_questions(corpus, search["questions"] / "asked.jsonl")
     embed.run(EMBED, index=inputs["index"], questions=search["questions"], out=search["embed"])
-    inputs["embed"] = search["embed"]
+    inputs["embed"], inputs["sets"] = search["embed"], folder / "sets"
+    inputs["sets"].mkdir()
     paths = search | {
         "index": inputs["index"],
         "shards": inputs["shards"],
@@ -158,8 +164,8 @@ def test_typed_turns_are_measured_in_both_halves_and_shown_of_the_seen_one(
     assert all(row["is_acceptable"] == (not row["problem"]) for row in rows)
 
 
-def test_a_corpus_without_typed_turns_measures_the_rest(inputs: Inputs, tmp_path: Path) -> None:
-    params = PARAMS.model_copy(update={"use_typed_turns": False})
+def test_only_the_chosen_tasks_are_measured(inputs: Inputs, tmp_path: Path) -> None:
+    params = PARAMS.model_copy(update={"tasks": ["bits_per_byte"]})
     (tmp_path / "out").mkdir()
     metrics = run(params, **inputs, out=tmp_path / "out")
     assert "bpb" in metrics
@@ -181,10 +187,15 @@ def test_an_untrained_model_needs_log2_of_the_vocabulary_per_token(
 
 def test_files_agree_with_the_metrics(evaluated: tuple[Path, dict[str, float | int]]) -> None:
     out, metrics = evaluated
-    rows = read_table(out / "skills.parquet").to_pylist()
+    rows = read_table(out / "items.parquet").to_pylist()
     for skill in SKILLS:
-        right = [row["is_right"] for row in rows if row["skill"] == skill.name]
-        assert len(right) == metrics.get(f"n_heldout_{skill.name}", 0)
+        assert sum(row["metric"] == skill.metric for row in rows) == metrics.get(f"n_heldout_{skill.name}", 0)
+    names = list(ItemScore._fields)
+    estimates = summarize_items([ItemScore(**{name: row[name] for name in names}) for row in rows])
+    for name, estimate in estimates.items():
+        assert (metrics[name], metrics[f"{name}_se"]) == (estimate.value, estimate.se)
+    for figure in json.loads((out / "figures.json").read_text()):
+        assert (figure["value"], figure["se"]) == (metrics[figure["metric"]], metrics[f"{figure['metric']}_se"])
     samples = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
     assert sum(sample["skill"] != "continuation" for sample in samples) == PARAMS.n_samples
     assert any(sample["skill"] == "continuation" for sample in samples)
@@ -234,7 +245,32 @@ def test_documents_are_chosen_by_the_seed_and_read_whole(inputs: Inputs) -> None
 
 
 def test_samples_show_each_skill_before_a_second_of_one() -> None:
-    rows = [{"skill": skill.name, "id": str(n)} for n in range(3) for skill in SKILLS]
+    rows = [ItemScore(skill.metric, str(n), 1.0) for n in range(3) for skill in SKILLS]
     picked = pick_samples(rows, len(SKILLS) - 1)
     assert {row["id"] for row in picked} == {"0"}
     assert len({row["skill"] for row in picked}) == len(SKILLS) - 1
+
+
+def test_the_tasks_of_params_are_those_of_the_folder() -> None:
+    assert [task.name for task in TASKS] == list(get_args(TaskName))
+    assert read_yaml(ROOT / "params.yaml")["evaluate"]["tasks"]
+
+
+def test_a_task_named_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="named twice"):
+        Evaluate(seed=1, max_new_tokens=4, n_samples=6, eval_tokens=1_500, tasks=["skills", "skills"])
+
+
+def test_a_model_with_another_tokenizer_than_the_shards_is_refused(inputs: Inputs, tmp_path: Path) -> None:
+    other = train_bpe(["some other text"], 280)
+    config = ModelConfig.from_dict(_config(inputs["chat"]))
+    save_model(tmp_path / "chat", Transformer(config), other, phase="sft")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match="--chat has another tokenizer than the shards"):
+        run(PARAMS, **{**inputs, "chat": tmp_path / "chat"}, out=tmp_path / "out")
+
+
+def test_a_folder_that_is_no_model_of_ours_is_refused(inputs: Inputs, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match=r"--chat can't be loaded\n  found: .*config.json is missing"):
+        run(PARAMS, **{**inputs, "chat": tmp_path}, out=tmp_path / "out")

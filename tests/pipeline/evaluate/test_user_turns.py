@@ -12,10 +12,12 @@ import pytest
 from assistant.conversation.events import Event, Message, Sampling, TextPiece, ToolCall, ToolResult
 from pipeline.evaluate.judging import TypedConversation
 from pipeline.evaluate.user_turns import (
+    HARMLESS_REFUSED,
     list_transcripts,
     main,
-    measure_harmless,
     run_conversations,
+    score_harmless,
+    score_turns,
     send_text,
     summarize_turns,
 )
@@ -83,6 +85,14 @@ def test_fractions_by_half_and_kind() -> None:
     assert not any(f"user_{kind}_acceptable_frac" in metrics for kind in USER_KINDS.keys() - TALKS.keys())
 
 
+def test_items_of_the_unseen_half_have_no_texts() -> None:
+    scores = score_turns(run_conversations(Parrot, TALKS))  # type: ignore[arg-type]
+    seen = {talk_.id for group in TALKS.values() for talk_ in group if talk_.half == "seen"}
+    assert {each.group for each in scores if each.prompt} == seen
+    assert {each.group for each in scores if each.answer} == seen
+    assert len({(each.metric, each.id) for each in scores}) == len(scores)
+
+
 def test_transcripts_are_of_the_seen_half() -> None:
     rows = list_transcripts(run_conversations(Parrot, TALKS))  # type: ignore[arg-type]
     assert {row["id"] for row in rows} == {f"a{n}" for n in range(0, 40, 2)} | {"b1"}
@@ -96,8 +106,9 @@ def test_refusals_of_harmless_turns_are_counted_in_both_halves_and_shown_of_one(
         for n, (half, text) in enumerate([("seen", "no"), ("unseen", "no"), ("seen", "hi")])
     ]
     (tmp_path / "harmless.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    metrics, refused = measure_harmless(Parrot, tmp_path / "harmless.jsonl")  # type: ignore[arg-type]
-    assert metrics["harmless_refused_frac"] == pytest.approx(2 / 3)
+    scores, refused = score_harmless(Parrot, tmp_path / "harmless.jsonl")  # type: ignore[arg-type]
+    assert [(each.metric, each.score) for each in scores] == [(HARMLESS_REFUSED, score) for score in (1.0, 1.0, 0.0)]
+    assert [each.prompt for each in scores] == ["no", "", "hi"]
     assert [row["id"] for row in refused] == ["0"]
 
 
