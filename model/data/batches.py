@@ -22,10 +22,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from model.data.order import Order
+from model.data.order import Order, make_fair_cycle
 from model.data.packing import pack
 from model.data.verified import VerifiedFiles
 from model.network.loss import IGNORE
@@ -34,12 +34,17 @@ DTYPES = {"uint16": pa.uint16(), "uint32": pa.uint32()}
 
 
 class Batch(NamedTuple):
-    """Inputs and targets of one step."""
+    """Inputs and targets of one step.
+
+    `weights` multiply the nats of each target: the loss is Σ weight × nats / number of targets, whatever the weights add up to.
+    They may be negative, so that the gradient of any function of sequences' log-probabilities is one weighted backward pass.
+    """
 
     ids: Int[Tensor, "B T"]
     targets: Int[Tensor, "B T"]
     documents: Int[Tensor, "B T"] | None = None
     rows: tuple[int, ...] = ()  # the row numbers in the data, for error reports
+    weights: Float[Tensor, "B T"] | None = None  # None: 1 for every target
 
 
 class Batches(Protocol):
@@ -253,17 +258,15 @@ class Packing:
     left_out: tuple[int, ...]
 
 
-class ConversationBatches:
+class ConversationRows:
     """Whole conversations packed into rows of seq_len by best fit and padded at the end; targets where the mask is true.
 
     A conversation longer than a row is cut: its first token stays and as many of the last as fit, because the answer is at the
     end. One without targets is left out and counted, so every row has a target (a mean over none would be NaN).
     """
 
-    def __init__(
-        self, conversations: Iterable[Conversation], *, seq_len: int, batch_rows: int, seed: int, pad_id: int = 0
-    ) -> None:
-        self.seq_len, self.batch_rows, self.pad_id = seq_len, batch_rows, pad_id
+    def __init__(self, conversations: Iterable[Conversation], *, seq_len: int, pad_id: int = 0) -> None:
+        self.seq_len, self.pad_id = seq_len, pad_id
         self._pieces: list[tuple[np.ndarray, np.ndarray]] = []
         cut, left_out, kept = [], [], []
         for number, (ids, mask) in enumerate(conversations):
@@ -284,23 +287,46 @@ class ConversationBatches:
         rows = [tuple(kept[index] for index in row) for row in pack(lengths, seq_len)]
         self.packing = Packing(tuple(rows), tuple(cut), tuple(left_out))
         self.n_rows = len(rows)
-        self._order = Order([self.n_rows], seed)
 
-    def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch:
-        """Return a rank's share of the global batch of a step."""
-        rows = [each.row for each in self._order.list_step_rows(step, self.batch_rows, rank, n_ranks)]
-        shape = (len(rows), self.seq_len)
-        ids = np.full(shape, self.pad_id, dtype=np.int64)
-        targets = np.full(shape, IGNORE, dtype=np.int64)
-        documents = np.full(shape, -1, dtype=np.int64)
-        for index, row in enumerate(rows):
-            start = 0
-            for number, piece in enumerate(self.packing.rows[row]):
-                tokens, mask = self._pieces[piece]
-                part = slice(start, start + len(tokens) - 1)
-                ids[index, part] = tokens[:-1]
-                targets[index, part] = np.where(mask[1:], tokens[1:], IGNORE)
-                documents[index, part] = number
-                start = part.stop
-        parts = (torch.from_numpy(array) for array in (ids, targets, documents))
-        return Batch(*parts, rows=tuple(rows))
+    def row(self, epoch: int, row: int) -> PackedRow:
+        """Return a row, the same in every epoch."""
+        ids = np.full(self.seq_len, self.pad_id, dtype=np.int64)
+        targets = np.full(self.seq_len, IGNORE, dtype=np.int64)
+        documents = np.full(self.seq_len, -1, dtype=np.int64)
+        start = 0
+        for number, piece in enumerate(self.packing.rows[row]):
+            tokens, mask = self._pieces[piece]
+            part = slice(start, start + len(tokens) - 1)
+            ids[part] = tokens[:-1]
+            targets[part] = np.where(mask[1:], tokens[1:], IGNORE)
+            documents[part] = number
+            start = part.stop
+        return PackedRow(ids, targets, documents)
+
+    def find_spans(self, epoch: int, row: int) -> list[tuple[int, int]]:
+        """Return nothing: conversations are in no stream."""
+        return []
+
+
+class ConversationBatches(RowBatches):
+    """Batches of rows of conversations, and in a share `replay_frac` of the rows, evenly spread, rows of `replay` instead."""
+
+    def __init__(
+        self,
+        conversations: Iterable[Conversation],
+        *,
+        seq_len: int,
+        batch_rows: int,
+        seed: int,
+        pad_id: int = 0,
+        replay: TokenRows | None = None,
+        replay_frac: float = 0.0,
+    ) -> None:
+        rows = ConversationRows(conversations, seq_len=seq_len, pad_id=pad_id)
+        if replay is None:
+            super().__init__([rows], batch_rows=batch_rows, seed=seed)
+        else:
+            cycle = make_fair_cycle([1 - replay_frac, replay_frac])
+            super().__init__([rows, replay], batch_rows=batch_rows, seed=seed, cycle=cycle)
+            self.n_rows = round(rows.n_rows / (1 - replay_frac))  # of the run until every conversation has occurred
+        self.packing = rows.packing

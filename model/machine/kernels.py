@@ -357,11 +357,12 @@ def swiglu_backward(a):
 
 
 def cross_entropy(a):
-    """Turn logits [N V] into their gradient times `scale`, in place; write the nats of each target (0 and no gradient where there
-    is none)."""
+    """Turn logits [N V] into their gradient times `scale` and the target's weight, in place; write the weighted nats of each target
+    (0 and no gradient where there is none). Address 0 for weights: all are 1."""
     a = carray(a, (N_ARGUMENTS,))
     n, v, scale = a[0], a[1], decode_float(a[2])
     logits, targets, nats, scratch = bf16_at(a[3]), i64_at(a[4]), f32_at(a[5]), f32_at(a[6])
+    weights, has_weights = f32_at(a[7]), a[7] != 0
     start, stop = get_rows(a, n)
     buffer = get_thread(a) * v
     for i in range(start, stop):
@@ -379,11 +380,13 @@ def cross_entropy(a):
             value = exp(load(logits[row + j]) - highest)
             scratch[buffer + j] = value
             total += value
-        nats[i] = f32(np.log(total)) + highest - load(logits[row + target])
-        factor = scale / total
+        weight = weights[i] if has_weights else ONE
+        nats[i] = (f32(np.log(total)) + highest - load(logits[row + target])) * weight
+        slope = scale * weight
+        factor = slope / total
         for j in range(v):
             logits[row + j] = store(scratch[buffer + j] * factor)
-        logits[row + target] = store(scratch[buffer + target] * factor - scale)
+        logits[row + target] = store(scratch[buffer + target] * factor - slope)
 
 
 def add_rows(a):

@@ -1,9 +1,9 @@
 """Chunked cross-entropy of next tokens, in nats.
 
-In: hidden states, the output projection, targets (-100 = not scored). Out: the sum of nats and the number of targets, or
-nats per token. Memory: O(chunk × V) in fp32, never B × T × V. Time: three products with the projection per training step,
-because the gradient of each chunk is computed together with its logits instead of recomputing them in the backward pass
-(the idea of Liger's fused cross-entropy, Hsu et al. 2024). Hidden states without a target cost nothing.
+In: hidden states, the output projection, targets (-100 = not scored), optionally a weight for each target. Out: the (weighted)
+sum of nats and the number of targets, or nats per token. Memory: O(chunk × V) in fp32, never B × T × V. Time: three products with
+the projection per training step, because the gradient of each chunk is computed together with its logits instead of recomputing
+them in the backward pass (the idea of Liger's fused cross-entropy, Hsu et al. 2024). Hidden states without a target cost nothing.
 """
 
 from __future__ import annotations
@@ -23,16 +23,20 @@ GPU_CHUNK_TOKENS = 4096
 
 
 def compute_chunk_gradients(
-    hidden: Float[Tensor, "N D"], weight: Float[Tensor, "V D"], targets: Int[Tensor, " N"]
+    hidden: Float[Tensor, "N D"],
+    weight: Float[Tensor, "V D"],
+    targets: Int[Tensor, " N"],
+    weights: Float[Tensor, " N"] | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "N D"], Float[Tensor, "V D"]]:
-    """Return the sum of nats of one chunk and its gradients for hidden and weight: (softmax - one-hot) times the other factor."""
+    """Return the weighted sum of nats of one chunk and its gradients for hidden and weight: (softmax - one-hot) times the weight of
+    the target times the other factor."""
     logits = (hidden @ weight.T).float()  # N V
-    is_scored = targets != IGNORE
+    scales = (targets != IGNORE).float() if weights is None else weights * (targets != IGNORE)
     index = targets.clamp(min=0)[:, None]
     log_norm = logits.logsumexp(-1, keepdim=True)
-    nats = ((log_norm - logits.gather(1, index))[:, 0] * is_scored).sum()
+    nats = ((log_norm - logits.gather(1, index))[:, 0] * scales).sum()
     columns = torch.arange(logits.shape[1], device=logits.device)
-    slope = ((logits - log_norm).exp() - (columns == index).float()) * is_scored[:, None]
+    slope = ((logits - log_norm).exp() - (columns == index).float()) * scales[:, None]
     slope = slope.to(hidden.dtype)
     return nats, slope @ weight, slope.T @ hidden
 
@@ -40,14 +44,21 @@ def compute_chunk_gradients(
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, gradients: Callable[..., Any], chunk_tokens: int
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        weights: Tensor | None,
+        gradients: Callable[..., Any],
+        chunk_tokens: int,
     ) -> Tensor:
         nats = torch.zeros((), device=hidden.device)
         hidden_grad = torch.empty_like(hidden)
         weight_grad = torch.zeros(weight.shape, device=weight.device)
         for start in range(0, len(targets), chunk_tokens):
             part = slice(start, start + chunk_tokens)
-            chunk_nats, hidden_grad[part], chunk_weight_grad = gradients(hidden[part], weight, targets[part])
+            given = (hidden[part], weight, targets[part], None if weights is None else weights[part])
+            chunk_nats, hidden_grad[part], chunk_weight_grad = gradients(*given)
             nats += chunk_nats
             weight_grad += chunk_weight_grad
         ctx.save_for_backward(hidden_grad, weight_grad.to(weight.dtype))
@@ -56,7 +67,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         hidden_grad, weight_grad = ctx.saved_tensors
-        return hidden_grad * grads[0], weight_grad * grads[0], None, None, None
+        return hidden_grad * grads[0], weight_grad * grads[0], None, None, None, None
 
 
 def find_scored_tokens(targets: Int[Tensor, "*B"]) -> Int[Tensor, " N"] | None:
@@ -71,20 +82,23 @@ def sum_nats(
     weight: Float[Tensor, "V D"],
     targets: Int[Tensor, "*B"],
     scored: Int[Tensor, " N"] | None,
+    weights: Float[Tensor, "*B"] | None = None,
     *,
     gradients: Callable[..., Any] = compute_chunk_gradients,
     chunk_tokens: int = CHUNK_TOKENS,
 ) -> Float[Tensor, ""]:
-    """Return the sum of nats, differentiable, without synchronizing with the device. `gradients` may be a compiled
+    """Return the weighted sum of nats, differentiable, without synchronizing with the device. `gradients` may be a compiled
     `compute_chunk_gradients`."""
     targets = targets.reshape(-1)
+    weights = None if weights is None else weights.reshape(-1)
     hidden = hidden.reshape(len(targets), -1)
     if scored is not None:
         # Conversations score a third of their tokens: drop the others, and pad the last chunk.
         n_fill = -len(scored) % chunk_tokens
         hidden = torch.nn.functional.pad(hidden.index_select(0, scored), (0, 0, 0, n_fill))
         targets = torch.nn.functional.pad(targets[scored], (0, n_fill), value=IGNORE)
-    nats = _ChunkedCrossEntropy.apply(hidden, weight, targets, gradients, chunk_tokens)
+        weights = None if weights is None else torch.nn.functional.pad(weights[scored], (0, n_fill))
+    nats = _ChunkedCrossEntropy.apply(hidden, weight, targets, weights, gradients, chunk_tokens)
     assert isinstance(nats, Tensor)
     return nats
 

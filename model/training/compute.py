@@ -37,7 +37,7 @@ COMPILERS = ("torch._dynamo", "torch._inductor", "triton")  # an exception from 
 
 class Compute(Protocol):
     """An implementation of the passes. `update` copies the model's current weights; `add_gradients` accumulates the gradients of
-    the mean loss over `n_targets` and returns the summed nats in fp64, on the model's device."""
+    the mean loss over `n_targets` and returns the summed (weighted) nats in fp64, on the model's device."""
 
     dtype: torch.dtype
 
@@ -105,7 +105,8 @@ class KernelCompute:
         self.step.update()
 
     def add_gradients(self, batch: Batch, n_targets: Float[Tensor, ""]) -> Float[Tensor, ""]:
-        nats = self.step.add_gradients(batch.ids, batch.targets, batch.documents, 1 / float(n_targets))
+        scale = 1 / float(n_targets)
+        nats = self.step.add_gradients(batch.ids, batch.targets, batch.documents, scale, batch.weights)
         return torch.tensor(nats, dtype=torch.float64)
 
     def model_for_evaluation(self) -> Transformer:
@@ -187,10 +188,11 @@ class TorchCompute:
 
     def _backward(self, batch: Batch, n_targets: Float[Tensor, ""]) -> Float[Tensor, ""]:
         scored = find_scored_tokens(batch.targets)  # on the CPU
-        ids, targets, documents, scored = move_to_device(self.device, batch.ids, batch.targets, batch.documents, scored)
+        parts = (batch.ids, batch.targets, batch.documents, scored, batch.weights)
+        ids, targets, documents, scored, weights = move_to_device(self.device, *parts)
         hidden = self.forward(ids, None, documents)
-        weight = self.copy.model.head.weight
-        nats = sum_nats(hidden, weight, targets, scored, gradients=self.gradients, chunk_tokens=self.chunk_tokens)
+        scores = (self.copy.model.head.weight, targets, scored, weights)
+        nats = sum_nats(hidden, *scores, gradients=self.gradients, chunk_tokens=self.chunk_tokens)
         (nats / n_targets.to(nats.dtype)).backward()
         return nats.detach().double()
 

@@ -140,8 +140,9 @@ class FusedStep:
         targets: Int[Tensor, "B T"],
         documents: Int[Tensor, "B T"] | None,
         scale: float,
+        weights: Float[Tensor, "B T"] | None = None,
     ) -> float:
-        """Add the gradients of `scale` times the sum of nats to each parameter's `grad`. Return the sum of nats."""
+        """Add the gradients of `scale` times the weighted sum of nats to each parameter's `grad`. Return that sum."""
         self._allocate(ids.shape[0], ids.shape[1])
         self._is_first = all(parameter.grad is None for parameter in self.parameters)
         if self._is_first:
@@ -152,7 +153,7 @@ class FusedStep:
         first = compute_first_visible(ids, documents)
         self.blocks = skip_other_documents(self.all_blocks, first)
         hidden = self._forward(ids, first)
-        nats = self._loss(hidden, targets.reshape(-1), scale)
+        nats = self._loss(hidden, targets.reshape(-1), None if weights is None else weights.reshape(-1), scale)
         self._backward(ids, first)
         return nats
 
@@ -274,9 +275,15 @@ class FusedStep:
             self.dq[:, part].copy_(heads)
             self.dk[:, keys].baddbmm_(dprobabilities.mT, kept.q[:, part])
 
-    def _loss(self, hidden: Float[Tensor, "N D"], targets: Int[Tensor, " N"], scale: float) -> float:
-        """Return the sum of nats and leave the gradient of the final hidden state in self.dh. Only positions with a target are
-        projected."""
+    def _loss(
+        self,
+        hidden: Float[Tensor, "N D"],
+        targets: Int[Tensor, " N"],
+        weights: Float[Tensor, " N"] | None,
+        scale: float,
+    ) -> float:
+        """Return the weighted sum of nats and leave the gradient of the final hidden state in self.dh. Only positions with a target
+        are projected."""
         head_grad = get_grad(self.model.head.weight)
         is_scored = targets != IGNORE
         n_scored = int(is_scored.sum())
@@ -284,6 +291,7 @@ class FusedStep:
         dh = self.dh
         if rows is not None:
             hidden, targets = hidden[rows], targets[rows]
+            weights = None if weights is None else weights[rows]
             dh = torch.empty_like(hidden)
         for begin in range(0, len(targets), self.chunk):
             part = slice(begin, begin + self.chunk)
@@ -291,7 +299,8 @@ class FusedStep:
             logits = self.logits[: len(h)]
             torch.mm(h, self.head.T, out=logits)
             sizes = (len(h), self.config.vocab_size, float(scale))
-            launch(kernels.cross_entropy, *sizes, logits, wanted, nats, self.scratch)
+            weighted = None if weights is None else weights[part].contiguous()
+            launch(kernels.cross_entropy, *sizes, logits, wanted, nats, self.scratch, weighted)
             torch.mm(logits, self.head, out=dh[part])
             torch.mm(logits.T, h, out=self.dhead)
             head_grad.add_(self.dhead)

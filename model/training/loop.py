@@ -267,7 +267,8 @@ def _split_batch(batch: Batch, settings: TrainSettings) -> Iterator[Batch]:
     for start in range(0, n_rows, size):
         part = slice(start, start + size)
         documents = None if batch.documents is None else batch.documents[part]
-        yield Batch(batch.ids[part], batch.targets[part], documents)
+        weights = None if batch.weights is None else batch.weights[part]
+        yield Batch(batch.ids[part], batch.targets[part], documents, batch.rows[part], weights)
 
 
 def _compute_fingerprint(model: Transformer, batches: Batches, settings: TrainSettings) -> str:
@@ -279,6 +280,8 @@ def _compute_fingerprint(model: Transformer, batches: Batches, settings: TrainSe
     for name in ("keep_checkpoints", "keep_every", "keep_best", "activation_checkpointing"):
         del relevant[name]
     digest = hashlib.sha256(repr((sorted(relevant.items()), model.config, batches.n_rows, batches.batch_rows)).encode())
-    for tensor in (*get_model_tensors(model).values(), *(part for part in batches.at(0)[:3] if part is not None)):
+    first = batches.at(0)
+    parts = (part for part in (*first[:3], first.weights) if part is not None)
+    for tensor in (*get_model_tensors(model).values(), *parts):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

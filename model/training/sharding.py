@@ -41,10 +41,17 @@ class _WithLoss(nn.Module):
         super().__init__()
         self.model, self.gradients = model, gradients
 
-    def forward(self, ids: Tensor, targets: Tensor, documents: Tensor | None, scored: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        ids: Tensor,
+        targets: Tensor,
+        documents: Tensor | None,
+        scored: Tensor | None,
+        weights: Tensor | None,
+    ) -> Tensor:
         hidden, size = self.model(ids, None, documents), GPU_CHUNK_TOKENS if ids.is_cuda else CHUNK_TOKENS
         weight = self.model.head.weight
-        return sum_nats(hidden, weight, targets, scored, gradients=self.gradients, chunk_tokens=size)
+        return sum_nats(hidden, weight, targets, scored, weights, gradients=self.gradients, chunk_tokens=size)
 
 
 class ShardedCompute:
@@ -89,7 +96,8 @@ class ShardedCompute:
 
     def add_gradients(self, batch: Batch, n_targets: Float[Tensor, ""]) -> Float[Tensor, ""]:
         scored = find_scored_tokens(batch.targets)  # on the CPU
-        nats = self.whole(*move_to_device(self.world.device, batch.ids, batch.targets, batch.documents, scored))
+        parts = (batch.ids, batch.targets, batch.documents, scored, batch.weights)
+        nats = self.whole(*move_to_device(self.world.device, *parts))
         (nats / n_targets.to(nats.dtype)).backward()
         return nats.detach().double()
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.network.loss import IGNORE, compute_token_nats, cross_entropy
+from model.network.loss import IGNORE, compute_token_nats, cross_entropy, find_scored_tokens, sum_nats
 
 
 def make_data(ignored: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -29,6 +29,21 @@ def test_loss_and_gradients_equal_the_unchunked_ones(ignored: bool, chunk_tokens
     for mine, theirs in zip(ours, torch.autograd.grad(loss, (hidden, weight)), strict=True):
         torch.testing.assert_close(mine, theirs)
     assert count == int((targets != IGNORE).sum())
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("chunk_tokens", [1, 7, 1000])
+def test_weights_multiply_the_nats_of_each_target(ignored: bool, chunk_tokens: int) -> None:
+    hidden, weight, targets = make_data(ignored)
+    weights = torch.randn(targets.shape, generator=torch.Generator().manual_seed(1))  # of both signs
+    scored = find_scored_tokens(targets)
+    nats = sum_nats(hidden, weight, targets, scored, weights, chunk_tokens=chunk_tokens)
+    ours = torch.autograd.grad(nats, (hidden, weight))
+    each = F.cross_entropy((hidden @ weight.T).flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="none")
+    total = (weights.flatten() * each).sum()
+    torch.testing.assert_close(nats, total)
+    for mine, theirs in zip(ours, torch.autograd.grad(total, (hidden, weight)), strict=True):
+        torch.testing.assert_close(mine, theirs)
 
 
 def test_nats_per_token_add_up() -> None:

@@ -74,6 +74,36 @@ def test_fused_step_equals_autograd(
         assert error < 0.06, name  # bf16 has 8 significant bits
 
 
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_weighted_targets_equal_autograd(is_sparse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "CHUNK_TOKENS", 24)  # several chunks, the last one shorter
+    model = awake()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.bfloat16())
+    ids, targets = make_batch(is_sparse)
+    weights = torch.randn(ids.shape, generator=torch.Generator().manual_seed(5))  # of both signs
+    logits = model(ids, None, DOCUMENTS) @ model.head.weight.T
+    nats = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    total = (weights.flatten() * nats).sum()
+    grads = dict(zip(dict(model.named_parameters()), torch.autograd.grad(total, list(model.parameters())), strict=True))
+    step = FusedStep(model)
+    assert step.add_gradients(ids, targets, DOCUMENTS, 0.5, weights) == pytest.approx(total.item(), rel=1e-2)
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        assert (parameter.grad - 0.5 * grads[name]).norm() < 0.06 * 0.5 * grads[name].norm(), name
+
+
+def test_weights_of_one_change_no_bit() -> None:
+    ids, targets = make_batch(True)
+    results = []
+    for weights in (None, torch.ones(ids.shape)):
+        model = awake()
+        nats = FusedStep(model).add_gradients(ids, targets, DOCUMENTS, 0.1, weights)
+        results.append([torch.tensor(nats), *(parameter.grad for parameter in model.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
 def test_update_copies_the_weights() -> None:
     model, other = awake(seed=1), awake(seed=2)
     ids, targets = make_batch(False)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from model.data.batches import Batch, StreamBatches, TokenStream
+from model.network.loss import compute_token_nats
 from model.network.transformer import Transformer
 from model.training.loop import DivergedError, StepRecord, TrainSettings, train
 from model.training.optim import OptimSettings
@@ -86,6 +87,35 @@ def test_accumulated_gradients_equal_one_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(mine, other, atol=2e-4, rtol=1e-3)
     with pytest.raises(ValueError, match="micro_rows"):
         run(tmp_path, "c", micro_rows=3)
+
+
+class Weighted(StreamBatches):
+    """Rows with different numbers of targets, each target with a weight."""
+
+    def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch:
+        batch = super().at(step, rank=rank, n_ranks=n_ranks)
+        targets = batch.targets.clone()
+        for row in range(1, len(targets)):
+            targets[row, : 5 * row] = -100
+        weights = torch.rand(targets.shape, generator=torch.Generator().manual_seed(step)) - 0.2
+        return batch._replace(targets=targets, weights=weights)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_weighted_loss_is_a_mean_over_the_targets_of_all_micro_batches(tmp_path: Path, precision: str) -> None:
+    """A mean of the micro-batches' means would weight a target by the length of its row (transformers, issue 34191)."""
+    batches = Weighted(make_batches(tmp_path).stream, seq_len=16, batch_rows=4, seed=1)
+    losses: list[list[float]] = []
+    for micro_rows in (0, 1):
+        settings = make_settings(total_steps=3, micro_rows=micro_rows, precision=precision)
+        records = train(Transformer(TINY, seed=1), batches, settings=settings, checkpoints=tmp_path / f"{micro_rows}")
+        losses.append([record.loss_nats for record in records])
+    assert losses[1] == pytest.approx(losses[0], rel=2e-3)
+    first, model = batches.at(0), Transformer(TINY, seed=1)
+    assert first.weights is not None
+    nats = compute_token_nats(model(first.ids), model.head.weight, first.targets)
+    expected = (nats * first.weights).sum() / (first.targets >= 0).sum()
+    assert losses[0][0] == pytest.approx(expected.item(), rel=1e-2)
 
 
 def test_run_resumes_with_another_kind_of_activation_checkpointing(tmp_path: Path) -> None:
