@@ -63,9 +63,14 @@ else:
     sizes = [100 + 7 * (i * 37 % 50) for i in range(n)]
     noise = [((i * 7919 + knobs["seed"] * 104729) % 1000 / 500 - 1) * 20 for i in range(n)]
     nats = [size * knobs["bpb"] * 0.6931 + noise[i] for i, size in enumerate(sizes)]
-    columns = {"id": [f"{i:032x}" for i in range(n)], "source": ["s"] * n, "n_bytes": sizes, "nats": nats}
-    pq.write_table(pa.table(columns), out / "documents.parquet")
-    metrics_out = {"bpb": sum(nats) / sum(sizes) / 0.6931, "bpb_se": 0.01, "n_heldout_docs": n}
+    bits = [each / 0.6931 for each in nats]
+    columns = {"metric": ["bpb"] * n, "id": [f"{i:032x}" for i in range(n)], "group": [""] * n, "score": bits}
+    columns |= {"size": [float(size) for size in sizes], "is_baseline": [False] * n}
+    columns |= {name: [""] * n for name in ("prompt", "answer", "expected")}
+    pq.write_table(pa.table(columns), out / "items.parquet")
+    (out / "figures.json").write_text("[]")
+    metrics_out = {"bpb": sum(bits) / sum(sizes), "bpb_se": 0.01, "n_heldout_docs": n, "leaked_items_frac": 0}
+    metrics_out |= {"user_turns_acceptable_frac": 0.5, "user_turns_acceptable_frac_se": 0.02, "n_user_turns": n}
     for name in knobs["skills"]:
         metrics_out |= {name: 1.0, name + "_se": 0.01, "n_heldout_" + name.removesuffix("_frac"): n}
     metrics.write_text(json.dumps(metrics_out | knobs.get("metrics", {})))

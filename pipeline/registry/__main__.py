@@ -43,7 +43,7 @@ def _gate(store: MlflowStore, args: argparse.Namespace) -> tuple[int, Outcome]:
     if verdict.checks:
         make_console().print(make_verdict_table(verdict))
     print(f"version {number} {'passed' if verdict.is_passed else 'REFUSED'}: {verdict.reason}", flush=True)
-    outcome = {"version": number, "is_passed": verdict.is_passed, "reason": verdict.reason}
+    outcome = {"version": number, "is_passed": verdict.is_passed, "outcome": verdict.outcome, "reason": verdict.reason}
     return 0 if verdict.is_passed else REFUSED, outcome
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.registry.gate import Verdict
 from pipeline.registry.promotion import Store
 
+VERDICT_STYLES = {"better": "green", "equal": "default", "worse": "bold red", "not compared": "dim"}
 PIPE_COLUMNS = 180  # a pipe has no window width, and truncated reasons help nobody
 
 
@@ -55,13 +57,32 @@ def list_rows(store: Store, skills: Sequence[str]) -> list[VersionRow]:
 
 
 def make_verdict_table(verdict: Verdict) -> Table:
-    """Return a table with one row per check of the gate."""
-    table = Table("metric", "candidate", "champion", "change", "allowed change", "verdict", box=box.SIMPLE_HEAD)
-    for check in verdict.checks:
-        change = "" if check.change is None else f"{check.change:+.4f}"
-        passed = "[green]passed[/]" if check.is_passed else "[bold red]refused[/]"
-        table.add_row(check.name, f"{check.candidate:.4f}", _format(check.champion, 4), change, check.allowed, passed)
+    """Return the gate's decision table: one row per metric."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("metric", "champion", "candidate", "difference", "95 % interval", "verdict", "rule"):
+        table.add_column(
+            name, no_wrap=name != "rule", justify="left" if name in ("metric", "verdict", "rule") else "right"
+        )
+    for row in list_verdict_rows(verdict):
+        style = VERDICT_STYLES[row[5]]
+        table.add_row(*row[:5], f"[{style}]{row[5]}[/]", escape(row[6]))
     return table
+
+
+def list_verdict_rows(verdict: Verdict) -> list[tuple[str, ...]]:
+    """Return the cells of the decision table: metric, champion, candidate, difference, interval, verdict, rule."""
+    return [
+        (
+            check.name,
+            _format(check.champion, 4),
+            _format(check.candidate, 4),
+            "" if check.change is None else f"{check.change:+.4f}",
+            "" if check.interval is None else f"{check.interval[0]:+.4f} … {check.interval[1]:+.4f}",
+            check.verdict,
+            check.rule,
+        )
+        for check in verdict.checks
+    ]
 
 
 def make_version_table(rows: Sequence[VersionRow]) -> Table:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from pipeline.frame.settings import Frac, ParamsSection
 from pipeline.skills import SKILLS
+
+ErrorRate = Annotated[float, Field(gt=0.0, le=0.5)]
+MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 def _check_metric(name: str) -> str:
@@ -17,12 +20,24 @@ def _check_metric(name: str) -> str:
     return name
 
 
-class Registry(ParamsSection):
-    """The gate's policy: how much worse than the champion a candidate may be."""
+class SeedNoise(ParamsSection):
+    """How much runs differ that differ in their seed only (`python -m pipeline.registry noise RUN…` measures it)."""
 
-    max_bpb_z: Annotated[float, Field(ge=0.0)]  # standard errors of the paired difference in bits per byte
-    # Bits per byte, where the two were not measured on the same documents.
-    max_bpb_increase: Annotated[float, Field(ge=0.0)]
+    n_seeds: Annotated[int, Field(ge=2)]
+    sd: dict[MetricName, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]]  # standard deviation, by metric
+
+
+class Registry(ParamsSection):
+    """The gate's policy: when a candidate counts as better, equal or worse than the champion (docs/gate.md)."""
+
+    goals: list[MetricName]  # what a better model is better at: half of the error rates is spent on them
+    # How often an equal candidate may be promoted, and a better one refused, by chance: over all metrics together.
+    false_promotion: ErrorRate
+    false_refusal: ErrorRate
+    when_equal: Literal["keep", "promote"]  # promote: who prefers fresher data
+    noise: SeedNoise | None  # null: not measured for these settings; then only chance among the items counts
+    # Metric → the most that a candidate may have, whatever the champion has.
+    at_most: dict[MetricName, Annotated[float, Field(allow_inf_nan=False)]] = {}
     # Metric → how much of the champion's fraction may be lost, in the place of the skill's own tolerance (pipeline/skills).
     max_skill_drop: dict[Annotated[str, AfterValidator(_check_metric)], Frac] = {}
 

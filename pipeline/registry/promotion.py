@@ -1,20 +1,21 @@
 """Decide which version is the champion: judge, promote, roll back and pull, over any store of versions with tags and aliases.
 
-In: a `Store`. Out: tags (gate, gate_reason, gate_against, forced_reason, rolled_back) and the aliases candidate, champion and
-previous on its versions, and the champion's folder var/champion. Every command can be repeated: the next call completes one that
-was interrupted, and there is a champion at every moment.
+In: a `Store`. Out: tags (gate, gate_outcome, gate_reason, gate_against, forced_reason, rolled_back) and the aliases candidate,
+champion and previous on its versions, and the champion's folder var/champion. Every command can be repeated: the next call
+completes one that was interrupted, and there is a champion at every moment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from pipeline.frame.errors import UserError
 from pipeline.registry import champion, gate
+from pipeline.registry.paired.differences import Scores
 from pipeline.registry.params import Registry
 
 NAME = "minigpt"  # of the registered model
@@ -44,7 +45,7 @@ class Store(Protocol):
     def set_alias(self, alias: str, number: str) -> None: ...
     def delete_alias(self, alias: str) -> None: ...
     def read_metrics(self, version: Version) -> dict[str, float]: ...  # of evaluate
-    def read_documents(self, version: Version) -> gate.DocumentLosses: ...
+    def read_items(self, version: Version) -> Mapping[str, Scores]: ...  # empty: an earlier release stored none
     def fetch(
         self, version: Version, folder: Path
     ) -> None: ...  # model/ and index/ into an empty folder, after checking them
@@ -73,21 +74,22 @@ def judge_version(store: Store, policy: Registry, number: str | None) -> tuple[s
         raise UserError("gate: nothing to judge", "an empty registry", "run `make run`, or publish a finished pipeline")
     version, current = find_version(store, number), aliases.get("champion")
     if number == current:
-        return number, gate.Verdict(True, "it is the champion already", ())
+        return number, gate.Verdict("equal", True, "it is the champion already", ())
     incumbent = read_measurements(store, find_version(store, current)) if current else None
     verdict = gate.judge(policy, read_measurements(store, version), incumbent)
     if "rolled_back" in version.tags:
         reason = f"it was rolled back on {version.tags['rolled_back']}; `promote --force REASON` overrides this"
-        verdict = gate.Verdict(False, reason, verdict.checks)
+        verdict = replace(verdict, is_passed=False, reason=reason)
     store.set_tag(number, "gate_reason", verdict.reason[:MAX_TAG_CHARS])
     store.set_tag(number, "gate_against", current or "none")
+    store.set_tag(number, "gate_outcome", verdict.outcome)
     store.set_tag(number, "gate", "passed" if verdict.is_passed else "refused")
     return number, verdict
 
 
 def read_measurements(store: Store, version: Version) -> gate.Measurements:
     """Return what `evaluate` measured for a version."""
-    return gate.Measurements(store.read_metrics(version), store.read_documents(version))
+    return gate.Measurements(store.read_metrics(version), store.read_items(version))
 
 
 def promote(store: Store, number: str | None, force: str) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from pipeline.registry.lineage import Point, Publication, collect_publication, c
 from pipeline.registry.mlflow_database import ARTIFACTS
 from pipeline.registry.package import Packaged, log_package
 from pipeline.registry.promotion import DIGEST, NAME, find_version
-from pipeline.registry.store import DOCUMENTS, MlflowStore
+from pipeline.registry.store import EVALUATED, SCORED, MlflowStore
 from pipeline.report.facts import Champion, read_facts, read_provenance
 from pipeline.report.render import FILES, write_report
 
@@ -125,9 +125,10 @@ def _log_files(store: MlflowStore, work: Publication, run_id: str) -> None:
     store.client.log_dict(run_id, work.lineage, "lineage.json")
     for name in ("dvc.lock", "dvc.yaml", "params.yaml"):
         store.client.log_artifact(run_id, str(store.root / name))
-    store.client.log_artifact(run_id, str(store.root / EVALUATION / DOCUMENTS), "evaluate")
+    for name in SCORED:
+        store.client.log_artifact(run_id, str(store.root / EVALUATION / name), EVALUATED)
     with tempfile.TemporaryDirectory() as folder:
-        _log_report(store, run_id, "evaluate", Path(folder), fingerprint=work.fingerprint)
+        _log_report(store, run_id, EVALUATED, Path(folder), fingerprint=work.fingerprint)
 
 
 def _log_report(

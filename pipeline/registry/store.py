@@ -21,19 +21,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-import numpy as np
-
 from model.network.hashes import compute_digest
 from pipeline.frame.errors import UserError
 from pipeline.frame.locks import wait_lock
-from pipeline.registry.gate import DocumentLosses
 from pipeline.registry.installed import check_installed, install_files, list_files
 from pipeline.registry.lineage import Point
 from pipeline.registry.mlflow_database import DATABASE, prepare_database
+from pipeline.registry.paired.differences import Scores
+from pipeline.registry.paired.item_table import FIGURES, ITEMS, read_scores
 from pipeline.registry.promotion import DIGEST, NAME, Version
-from pipeline.storage.tables import read_table
 
-DOCUMENTS = "documents.parquet"
+EVALUATED = "evaluate"  # the folder of a run with what evaluate scored, and the report
+SCORED = (ITEMS, FIGURES)
 STATEMENT = "files.json"
 ADDED_BY_DOWNLOADS = "registered_model_meta"  # a file that MLflow writes into what it downloads
 SETTINGS = {
@@ -99,12 +98,17 @@ class MlflowStore:
             name.removeprefix("evaluate."): value for name, value in metrics.items() if name.startswith("evaluate.")
         }
 
-    def read_documents(self, version: Version) -> DocumentLosses:
-        """Return the loss of a version on each held-out document."""
+    def read_items(self, version: Version) -> dict[str, Scores]:
+        """Return the scores of a version by metric and item; empty for a version of a release that stored none."""
         with tempfile.TemporaryDirectory() as folder:
-            path = self.client.download_artifacts(version.run_id, f"evaluate/{DOCUMENTS}", folder)
-            table = read_table(Path(path), ["id", "n_bytes", "nats"])
-        return DocumentLosses(*(np.asarray(table.column(name).to_pylist()) for name in ("id", "n_bytes", "nats")))
+            return read_scores(self.download_evaluation(version, Path(folder)))
+
+    def download_evaluation(self, version: Version, folder: Path) -> Path:
+        """Download what `evaluate` scored of a version, as far as it was stored; return the folder."""
+        stored = {Path(file.path).name for file in self.client.list_artifacts(version.run_id, EVALUATED)}
+        for name in sorted(stored & set(SCORED)):
+            self.client.download_artifacts(version.run_id, f"{EVALUATED}/{name}", str(folder))
+        return folder / EVALUATED
 
     def read_lineage(self, version: Version) -> dict[str, Any]:
         """Return the lineage of a version: each stage's command, and path and md5 of its inputs and outputs."""

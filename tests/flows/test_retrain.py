@@ -166,7 +166,7 @@ def test_a_run_whose_server_dies_goes_on_without_it(repo: FakeRepo, number: sign
     assert running.returncode == 0, output
     assert "Prefect's server is lost (" in output
     assert "Done in" in output
-    assert (repo.root / "data/evaluate/documents.parquet").exists()
+    assert (repo.root / "data/evaluate/items.parquet").exists()
     assert "Error logging" not in output
     assert "Traceback" not in output
 

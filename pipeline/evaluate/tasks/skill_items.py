@@ -16,6 +16,7 @@ from typing import Any
 from assistant.conversation.events import Sampling
 from model.tokenizer.chat import Message, encode_prompt, format_call, messages_from_json, messages_to_json
 from pipeline.evaluate.item_scores import Figure, ItemScore
+from pipeline.evaluate.leaks import find_leaked, read_training_conversations
 from pipeline.evaluate.tasks.task import Context, Loaded, Measured, Task
 from pipeline.evaluate.user_turns import N_THREADS, NewSession
 from pipeline.frame.progress import Bar
@@ -31,10 +32,15 @@ def measure_skills(context: Context) -> Measured:
     answers = answer_items(context.new_session, items, context.params.max_new_tokens)
     scores = score_items(items, answers)
     counts = {skill.metric: sum(score.metric == skill.metric for score in scores) for skill in SKILLS}
+    prompts = {item.id: messages_to_json(item.prompt) for item in items}
+    leaked = find_leaked(prompts, read_training_conversations(context.inputs.conversations))
     return Measured(
         items=scores,
         figures=[Figure(skill.metric, skill.title, skill.meaning) for skill in SKILLS],
-        counts={f"n_heldout_{skill.name}": counts[skill.metric] for skill in SKILLS if counts[skill.metric]},
+        counts={
+            **{f"n_heldout_{skill.name}": counts[skill.metric] for skill in SKILLS if counts[skill.metric]},
+            "leaked_items_frac": len(leaked) / max(len(items), 1),
+        },
         lines={"samples.jsonl": pick_samples(scores, context.params.n_samples)},
     )
 

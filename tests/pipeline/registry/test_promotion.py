@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from pipeline.frame.errors import UserError
-from pipeline.registry.gate import DocumentLosses
+from pipeline.registry.paired.differences import Scores
 from pipeline.registry.params import Registry
 from pipeline.registry.promotion import Version, judge_version, promote, pull, rollback
 
-POLICY = Registry(max_bpb_z=2.0, max_bpb_increase=0.01, max_skill_drop={})
+POLICY = Registry(
+    goals=["bpb"], false_promotion=0.05, false_refusal=0.1, when_equal="keep", noise=None, max_skill_drop={}
+)
 
 
 class CutError(Exception):
@@ -66,9 +68,10 @@ class MemoryStore:
     def read_metrics(self, version: Version) -> dict[str, float]:
         return {"bpb": self.bpb[version.number]}
 
-    def read_documents(self, version: Version) -> DocumentLosses:
-        sizes = np.arange(100, 200)
-        return DocumentLosses(sizes.astype(str), sizes, sizes * self.bpb[version.number])
+    def read_items(self, version: Version) -> dict[str, Scores]:
+        sizes = np.arange(100.0, 200.0)
+        ids = sizes.astype(str)
+        return {"bpb": Scores(ids, ids, sizes * self.bpb[version.number], sizes, is_lower_better=True)}
 
     def fetch(self, version: Version, folder: Path) -> None:
         self.write()
@@ -120,6 +123,15 @@ def test_a_worse_one_stays_the_candidate_with_the_reason_in_a_tag(store: MemoryS
     with pytest.raises(UserError, match="the gate refused it"):
         promote(store, None, "")
     assert read_version_in_use(store) == "1"
+
+
+def test_an_equal_one_stays_the_candidate(store: MemoryStore) -> None:
+    advance(store, 1.5)
+    assert not advance(store, 1.5)
+    assert store.alias == {"champion": "1", "candidate": "2"}
+    assert (store.tags["2"]["gate"], store.tags["2"]["gate_outcome"]) == ("refused", "equal")
+    with pytest.raises(UserError, match="the gate refused it: equal"):
+        promote(store, None, "")
 
 
 def test_force_promotes_any_version_and_is_recorded(store: MemoryStore) -> None:

@@ -165,7 +165,7 @@ def test_a_version_has_a_run_of_its_own_and_a_description(published: BusyShellRe
     for words in ("bits per byte", "± 0.01", "pretrain.model.n_layer", "unknown", "make chat", "pull --version N"):
         assert words in version.description, version.description
     model = client.get_logged_model(version.source.removeprefix("models:/"))
-    assert model.params["registry.max_bpb_z"] == "2.0"
+    assert model.params["registry.false_promotion"] == "0.05"
     assert "__pycache__" not in str(list(read_all(find_artifacts(published.root))))
 
 

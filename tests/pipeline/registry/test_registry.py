@@ -152,15 +152,15 @@ def test_a_models_life(registry: Registry, tmp_path: Path) -> None:
 
     registry.repo.repro(bpb=1.7, answer="worse")
     registry("publish")
-    assert "REFUSED: bpb 1.69" in registry("gate", code=3)
-    assert registry.outcome()["is_passed"] is False
+    assert "REFUSED: worse: bpb 1.69" in registry("gate", code=3)
+    assert (registry.outcome()["is_passed"], registry.outcome()["outcome"]) == (False, "worse")
     assert "the gate refused it" in registry("promote", code=1)
     assert registry.aliases() == {"champion": "1", "candidate": "2"}
     assert registry.in_use() == ("1", "first")
 
     registry.repo.repro(bpb=1.2, answer="better")
     registry("publish")
-    assert "passed: bpb 1.19" in registry("gate")
+    assert "passed: better: bpb 1.19" in registry("gate")
     registry("promote")
     assert registry.aliases() == {"champion": "3", "previous": "1"}
     assert registry.in_use() == ("3", "better")
@@ -184,16 +184,16 @@ def check_run(root: Path) -> None:
 
     client = mlflow.MlflowClient(f"sqlite:///{root / 'var/mlflow.db'}")
     version = client.get_model_version("minigpt", "2")
-    assert (version.tags["gate"], version.tags["git_commit"]) == ("refused", "unknown")
+    assert [version.tags[name] for name in ("gate", "gate_outcome", "git_commit")] == ["refused", "worse", "unknown"]
     assert "bpb 1.69" in version.tags["gate_reason"]
     run = client.get_run(version.run_id)
     assert run.data.metrics["sft.steps"] == 3
-    assert run.data.params["registry.max_bpb_z"] == "2.0"
+    assert run.data.params["registry.false_promotion"] == "0.05"
     assert [point.value for point in client.get_metric_history(version.run_id, "sft/loss_nats")] == [5.0, 4.0, 3.0]
     names = {file.path for file in client.list_artifacts(version.run_id)}
     assert names >= {"dvc.lock", "dvc.yaml", "params.yaml", "lineage.json", "evaluate", "gate"}
     evaluated = {file.path for file in client.list_artifacts(version.run_id, "evaluate")}
-    assert evaluated == {"evaluate/report.md", "evaluate/report.html", "evaluate/documents.parquet"}
+    assert evaluated == {f"evaluate/{name}" for name in ("report.md", "report.html", "items.parquet", "figures.json")}
 
 
 @pytest.mark.slow

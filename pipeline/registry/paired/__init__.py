@@ -1,0 +1,1 @@
+"""Compare two versions on the items that evaluate scored for both."""
