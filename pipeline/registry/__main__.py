@@ -1,4 +1,4 @@
-"""python -m pipeline.registry publish | gate | promote | rollback | pull | seal | list: versions of the model, and the champion.
+"""python -m pipeline.registry publish | gate | promote | rollback | pull | seal | list | noise: the versions and the champion.
 
 In: the finished pipeline in this folder (dvc.lock and the files that it names). Out: one MLflow run and one version of the model
 `minigpt` per fingerprint of model, index, evaluation and params; the aliases candidate, champion and previous; the champion's
@@ -19,7 +19,14 @@ from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import write_json
 from pipeline.params import load_params
 from pipeline.registry.champion import LINK
-from pipeline.registry.listing import list_rows, make_console, make_verdict_table, make_version_table
+from pipeline.registry.listing import (
+    list_rows,
+    make_console,
+    make_spread_table,
+    make_verdict_table,
+    make_version_table,
+)
+from pipeline.registry.paired.seed_noise import format_noise, measure_spread, read_run
 from pipeline.registry.promotion import NAME, judge_version, promote, pull, rollback
 from pipeline.registry.publish import publish, seal, write_gate_report
 from pipeline.registry.store import MlflowStore, explain_failure, open_store
@@ -80,6 +87,16 @@ def _list(store: MlflowStore, _args: argparse.Namespace) -> tuple[int, Outcome]:
     return 0, {"versions": [row.number for row in rows], "aliases": store.read_aliases()}
 
 
+def _measure_noise(args: argparse.Namespace) -> Outcome:
+    """Print the spread of runs that differ in their seed only. It needs no store."""
+    policy = load_params(Path.cwd() / "params.yaml").registry
+    runs = [read_run(folder) for folder in args.runs]
+    spreads = measure_spread(runs, [*policy.goals, "bpb", *policy.get_tolerances()])
+    make_console().print(make_spread_table(spreads))
+    print(f"For the section registry of params.yaml:\n\n{format_noise(spreads, len(runs))}", flush=True)
+    return {"n_seeds": len(runs), "sd": {spread.metric: spread.sd for spread in spreads}}
+
+
 COMMANDS: dict[str, Callable[[MlflowStore, argparse.Namespace], tuple[int, Outcome]]] = {
     "publish": _publish,
     "gate": _gate,
@@ -118,6 +135,8 @@ def make_parser() -> argparse.ArgumentParser:
     command = add("seal", "record the SHA-256 of the files of a version that was published before versions recorded it")
     command.add_argument("--version", metavar="N", required=True, help="a version whose files nobody else could change")
     add("list", "list all versions, newest first")
+    command = add("noise", "measure how much runs differ that differ in their seed only, for registry.noise")
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with data/metrics/evaluate.json")
     return parser
 
 
@@ -125,8 +144,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit code."""
     args = make_parser().parse_args(argv)
     try:
-        with open_store(Path.cwd()) as store:
-            code, outcome = COMMANDS[args.command](store, args)
+        if args.command == "noise":
+            code, outcome = 0, _measure_noise(args)
+        else:
+            with open_store(Path.cwd()) as store:
+                code, outcome = COMMANDS[args.command](store, args)
         if args.json is not None:
             write_json(args.json, outcome)
         return code

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.registry.gate import Verdict
+from pipeline.registry.paired.seed_noise import Spread
 from pipeline.registry.promotion import Store
 
 VERDICT_STYLES = {"better": "green", "equal": "default", "worse": "bold red", "not compared": "dim"}
@@ -83,6 +84,16 @@ def list_verdict_rows(verdict: Verdict) -> list[tuple[str, ...]]:
         )
         for check in verdict.checks
     ]
+
+
+def make_spread_table(spreads: Sequence[Spread]) -> Table:
+    """Return a table with one row per metric over runs that differ in their seed only."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("metric", "mean", "sd of seeds", "lowest", "highest", "± SE over items"):
+        table.add_column(name, no_wrap=True, justify="left" if name == "metric" else "right")
+    for row in spreads:
+        table.add_row(row.metric, *(f"{value:.4f}" for value in (row.mean, row.sd, row.low, row.high, row.se)))
+    return table
 
 
 def make_version_table(rows: Sequence[VersionRow]) -> Table:
