@@ -16,13 +16,15 @@ from random import Random
 from statistics import median
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow.compute as pc
 import torch
+from numpy.typing import NDArray
 
 from model.data.batches import TokenStream
 from model.inference.generate import generate_batch, stream
 from model.inference.sampling import Sampling
-from model.network.score import compute_document_nats
+from model.network.score import compute_nats_by_token
 from model.network.transformer import Transformer
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.frame.errors import UserError
@@ -98,9 +100,11 @@ def take_first_documents(documents: HeldoutDocuments, max_tokens: int) -> Heldou
     return HeldoutDocuments(documents.ids[:n], documents.sources[:n], documents.n_bytes[:n], documents.tokens[:n])
 
 
-def measure_heldout_nats(model: Transformer, documents: HeldoutDocuments, on_progress: Progress) -> list[float]:
-    """Return the loss of each document in nats, summed over its tokens. `on_progress` gets the number of windows done."""
-    return compute_document_nats(model, documents.tokens, on_progress=on_progress).tolist()
+def measure_heldout_nats(
+    model: Transformer, documents: HeldoutDocuments, on_progress: Progress
+) -> list[NDArray[np.float64]]:
+    """Return the nats of each document's tokens after <|bos|>. `on_progress` gets the number of windows done."""
+    return compute_nats_by_token(model, documents.tokens, on_progress=on_progress)
 
 
 def generate_continuations(

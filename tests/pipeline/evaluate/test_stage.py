@@ -185,6 +185,18 @@ def test_an_untrained_model_needs_log2_of_the_vocabulary_per_token(
     assert evaluated[1]["bpb"] == pytest.approx(bits)
 
 
+def test_the_model_stands_beside_the_ngram_on_both_sets(evaluated: tuple[Path, dict[str, float | int]]) -> None:
+    rows, metrics = read_table(evaluated[0] / "documents.parquet").to_pylist(), evaluated[1]
+    assert 0 < metrics["clean_bytes"] < metrics["heldout_bytes"]
+    for prefix, size in (("", "n_bytes"), ("clean_", "clean_bytes")):
+        for name in ("", "ngram_", "mixture_"):
+            bits = math.fsum(row[f"{prefix}{name}nats"] for row in rows) / math.log(2) / sum(row[size] for row in rows)
+            assert metrics[f"{prefix}{name}bpb"] == pytest.approx(bits)
+            assert metrics[f"{prefix}{name}bpb_se"] > 0
+    assert metrics["ngram_bpb"] < metrics["clean_ngram_bpb"]  # what training has is easier
+    assert metrics["mixture_bpb"] <= metrics["bpb"]  # the model is untrained
+
+
 def test_files_agree_with_the_metrics(evaluated: tuple[Path, dict[str, float | int]]) -> None:
     out, metrics = evaluated
     rows = read_table(out / "items.parquet").to_pylist()
