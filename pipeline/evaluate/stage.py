@@ -2,8 +2,9 @@
 
 In: both model folders, held-out documents and conversations, the index, our own evaluation sets (data/seed/evaluation) and yours
 (data/evaluation). Out: items.parquet (the score of each item in each metric), figures.json (what people read, with baselines),
-documents.parquet (nats of each held-out document), user_turns.jsonl (the assistant's replies to the seen half of the typed turns),
-samples.jsonl, and what `dvc metrics` and `dvc plots` show (comparison.py). `python -m pipeline.report` renders the report.
+composition.json (the training data by source and license), documents.parquet (nats of each held-out document), user_turns.jsonl (the
+assistant's replies to the seen half of the typed turns), samples.jsonl, and what `dvc metrics` and `dvc plots` show (comparison.py).
+`python -m pipeline.report` renders the report.
 Memory: one batch, and the texts of the items. Time: 45 s on two cores for 3 million parameters.
 """
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 from model.tokenizer.chat import Message, encode_prompt
 from pipeline.evaluate import measure
 from pipeline.evaluate.comparison import write_comparison
+from pipeline.evaluate.composition import COMPOSITION, measure_composition
 from pipeline.evaluate.item_scores import describe_figures, list_metrics, make_item_table, summarize_items
 from pipeline.evaluate.params import Evaluate
 from pipeline.evaluate.tasks import TASKS
@@ -65,7 +67,8 @@ def run(
         for name, table in measured.tables.items():
             write_table(out / name, table)
     write_table(out / "items.parquet", pa.concat_tables(items))
-    (out / "figures.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name, content in (("figures.json", figures), (COMPOSITION, measure_composition(shards, conversations))):
+        (out / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for name, rows in lines.items():
         write_lines(out / name, rows)
     write_comparison(metrics, {"base": base, "chat": chat}, out)

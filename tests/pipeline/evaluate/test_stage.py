@@ -36,7 +36,7 @@ from pipeline.storage.tables import read_table, write_table
 from tests.conftest import ROOT, read_yaml
 from tests.pipeline.symbols import EMBED, write_package_corpus, write_questions
 
-FILES = ("documents.parquet", "items.parquet", "figures.json", "user_turns.jsonl", "samples.jsonl")
+FILES = ("documents.parquet", "items.parquet", "figures.json", "composition.json", "user_turns.jsonl", "samples.jsonl")
 DEFAULT: list[TaskName] = ["user_turns", "skills", "planted", "bits_per_byte"]
 PARAMS = Evaluate(seed=1, max_new_tokens=4, n_samples=6, eval_tokens=1_500, tasks=DEFAULT)
 CHATS = Conversations(
@@ -99,8 +99,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         "shards": inputs["shards"],
         "tokenizer": corpus.tokenizer,
         "seeds": seeds,
+        **{name: inputs[name] for name in ("sets", "turns")},
     }
-    conversations.run(CHATS, **paths, out=inputs["conversations"])
+    conversations.run(CHATS, **paths, chats=inputs["sets"], out=inputs["conversations"])
     tokenizer = Tokenizer.load(corpus.tokenizer)
     config = ModelConfig(
         vocab_size=tokenizer.vocab_size, seq_len=256, n_layer=1, n_head=2, n_kv_head=1, d_model=32, d_head=16, d_ff=48
@@ -270,7 +271,9 @@ def test_the_tasks_of_params_are_those_of_the_folder() -> None:
 
 def test_a_task_named_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="named twice"):
-        Evaluate(seed=1, max_new_tokens=4, n_samples=6, eval_tokens=1_500, tasks=["skills", "skills"])
+        Evaluate(
+            seed=1, max_new_tokens=4, n_samples=6, eval_tokens=1_500, tasks=["skills", "skills"]
+        )
 
 
 def test_a_model_with_another_tokenizer_than_the_shards_is_refused(inputs: Inputs, tmp_path: Path) -> None:
