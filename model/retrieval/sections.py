@@ -17,8 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from model.retrieval.mapped_arrays import describe_foreign, map_record_batch, write_record_batch
 
@@ -120,6 +122,10 @@ class Sections:
     def value(self, name: str, row: int) -> Any:
         """Return one cell."""
         return self.batch.column(name)[row].as_py()
+
+    def values(self, name: str, rows: NDArray[np.int64]) -> list[Any]:
+        """Return some cells of a column, which is much faster than one by one."""
+        return self.batch.column(name).take(pa.array(rows)).to_pylist()
 
 
 def order_sections(sections: Sequence[Section]) -> list[Section]:

@@ -102,7 +102,7 @@ def measure_candidates(
     covers, nears, covered, near = (np.stack(column, axis=1) for column in zip(*parts, strict=True))
     is_ranked, has_cosine = candidates.bm25_rank < NO_RANK, candidates.cosine_rank < NO_RANK
     cosine = np.where(has_cosine, candidates.cosine, candidates.cosine[has_cosine].min(initial=0))
-    lengths = sum(np.diff(units[at].offsets)[rows] for at in (2, 3))
+    lengths = sum(units[at].offsets[rows + 1] - units[at].offsets[rows] for at in (2, 3))
     columns = [
         candidates.bm25 / np.float32(20),
         candidates.bm25 / max(float(candidates.bm25.max(initial=0)), 1e-6) - 1,
@@ -127,13 +127,13 @@ def _measure_priors(candidates: SearchCandidates, query: QueryWords) -> list[NDA
     sections = candidates.segment.sections
     lines: list[Sequence[float]] = []
     words = set(query.words)
-    for row in candidates.rows.tolist():
-        title, kind = sections.value("title", row), sections.value("kind", row)
+    cells = [sections.values(name, candidates.rows) for name in ("title", "kind", "n_mentions")]
+    for title, kind, n_mentions in zip(*cells, strict=True):
         names = title.split(".") if kind == "symbol" else [title]
         package = names[0].lower()
         lines.append(
             (
-                float(np.log1p(sections.value("n_mentions", row))),
+                float(np.log1p(n_mentions)),
                 float(len(names)),
                 float(any(name.startswith("_") and not name.endswith("__") for name in names)),
                 float(names[-1][:1].isupper()),
