@@ -33,11 +33,28 @@ from model.network.loss import IGNORE
 DTYPES = {"uint16": pa.uint16(), "uint32": pa.uint32()}
 
 
+class Objective(Protocol):
+    """A loss that depends on the nats of all targets of a unit together, such as a pair of answers or a group of samples."""
+
+    def count_units(self, batch: Batch) -> int:
+        """Return the number of units in a batch; the loss is the mean over those of the global batch."""
+        ...
+
+    def weigh(self, batch: Batch, nats: Float[Tensor, "B T"]) -> tuple[float, Float[Tensor, "B T"]]:
+        """Return the sum of the units' losses, and its derivative by the nats of each target, on the CPU."""
+        ...
+
+    def pop_sums(self) -> dict[str, float]:
+        """Return what is logged beside the loss, summed over the units weighed since the last call, always with the same names."""
+        ...
+
+
 class Batch(NamedTuple):
     """Inputs and targets of one step.
 
     `weights` multiply the nats of each target: the loss is Σ weight × nats / number of targets, whatever the weights add up to.
-    They may be negative, so that the gradient of any function of sequences' log-probabilities is one weighted backward pass.
+    They may be negative, so that the gradient of any function of sequences' log-probabilities is one weighted backward pass. An
+    `objective` computes them from the nats of that very pass, and is what the loss is then: a mean over its units.
     """
 
     ids: Int[Tensor, "B T"]
@@ -45,6 +62,7 @@ class Batch(NamedTuple):
     documents: Int[Tensor, "B T"] | None = None
     rows: tuple[int, ...] = ()  # the row numbers in the data, for error reports
     weights: Float[Tensor, "B T"] | None = None  # None: 1 for every target
+    objective: Objective | None = None
 
 
 class Batches(Protocol):
@@ -309,7 +327,8 @@ class ConversationRows:
 
 
 class ConversationBatches(RowBatches):
-    """Batches of rows of conversations, and in a share `replay_frac` of the rows, evenly spread, rows of `replay` instead."""
+    """Batches of rows of conversations. A share `replay_frac` of the rows, evenly spread, are rows of `replay` instead, whose
+    targets have the weight `replay_weight`."""
 
     def __init__(
         self,
@@ -321,12 +340,23 @@ class ConversationBatches(RowBatches):
         pad_id: int = 0,
         replay: TokenRows | None = None,
         replay_frac: float = 0.0,
+        replay_weight: float = 1.0,
     ) -> None:
         rows = ConversationRows(conversations, seq_len=seq_len, pad_id=pad_id)
+        self.packing, self.replay_weight = rows.packing, 1.0
         if replay is None:
             super().__init__([rows], batch_rows=batch_rows, seed=seed)
         else:
             cycle = make_fair_cycle([1 - replay_frac, replay_frac])
             super().__init__([rows, replay], batch_rows=batch_rows, seed=seed, cycle=cycle)
             self.n_rows = round(rows.n_rows / (1 - replay_frac))  # of the run until every conversation has occurred
-        self.packing = rows.packing
+            self.replay_weight = replay_weight
+
+    def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch:
+        """Return a rank's share of the global batch of a step."""
+        batch = super().at(step, rank=rank, n_ranks=n_ranks)
+        if self.replay_weight == 1:
+            return batch
+        is_replayed = np.array(batch.rows)[:, None] >= len(self.packing.rows)
+        weights = np.where(is_replayed, np.float32(self.replay_weight), np.float32(1))
+        return batch._replace(weights=torch.from_numpy(np.broadcast_to(weights, batch.ids.shape).copy()))

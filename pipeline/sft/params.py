@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from pipeline.frame.settings import ParamsSection
 from pipeline.training.params import Optimization
 
@@ -10,3 +14,5 @@ class Sft(ParamsSection):
     """Settings of supervised fine-tuning."""
 
     training: Optimization
+    replay_frac: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # of the rows that are pretraining text, from --shards
+    replay_weight: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0  # of a token of those rows, beside 1 of a reply's

@@ -1,7 +1,10 @@
 """Fine-tune the pretrained model on conversations: a base model and conversations → a chat model.
 
 The loss covers the assistant's tokens only. Whole conversations are packed into rows; only those longer than the context window are
-truncated, and counted.
+truncated, and counted. With `replay_frac` some rows are pretraining text from the shards, all of whose tokens count: without them
+the model forgets how text that is no conversation goes on (docs/training.md).
+
+Replay: Scialom et al. 2022 (Fine-tuned language models are continual learners).
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model.data.batches import Conversation, ConversationBatches
+from model.data.batches import Conversation, ConversationBatches, StreamRows, TokenStream
 from model.network.folder import load_model
 from model.network.loss import compute_token_nats
 from model.network.transformer import Transformer
@@ -28,8 +31,10 @@ from pipeline.training.phase import open_world, run_training
 EVAL_CONVERSATIONS = 128
 
 
-def run(params: Sft, *, base: Path, conversations: Path, scratch: Path, out: Path) -> Metrics:
-    """Fine-tune the model and write its folder. Raises: `UserError` if there are no conversations."""
+def run(
+    params: Sft, *, base: Path, conversations: Path, shards: Path | None = None, scratch: Path, out: Path
+) -> Metrics:
+    """Fine-tune the model and write its folder. Raises: `UserError` if there are no conversations, or nothing to replay."""
     settings = params.training
     model, tokenizer, _ = load_model(base)
     model.train().requires_grad_(True)
@@ -42,6 +47,9 @@ def run(params: Sft, *, base: Path, conversations: Path, scratch: Path, out: Pat
         batch_rows=settings.batch_rows,
         seed=settings.seed,
         pad_id=tokenizer.get_special_id("pad"),
+        replay=open_replay(params, shards, tokenizer, model.config.seq_len, scratch / "verified.jsonl"),
+        replay_frac=params.replay_frac,
+        replay_weight=params.replay_weight,
     )
     evaluate = make_evaluation(
         read_conversations(conversations / "heldout.parquet", tokenizer), tokenizer, model.config.seq_len
@@ -62,10 +70,33 @@ def run(params: Sft, *, base: Path, conversations: Path, scratch: Path, out: Pat
     if metrics:
         metrics |= {
             "conversations": len(rendered),
-            "rows": batches.n_rows,
+            "rows": len(batches.packing.rows),
             "conversations_cut": len(batches.packing.cut),
         }
     return metrics
+
+
+def open_replay(
+    params: Sft, shards: Path | None, tokenizer: Tokenizer, seq_len: int, verified: Path
+) -> StreamRows | None:
+    """Return the rows of pretraining text that are replayed, None without replay. Raises: `UserError` for shards that are missing,
+    of another tokenizer, or too small."""
+    if not params.replay_frac:
+        return None
+    if shards is None:
+        do = "give --shards, the folder of the stage shard, or set sft.replay_frac: 0"
+        raise UserError("sft.replay_frac needs text to replay", f"replay_frac = {params.replay_frac}, no --shards", do)
+    stream = TokenStream(shards, "train", verify_sha256=True, verified=verified)
+    if stream.manifest["tokenizer_sha256"] != tokenizer.sha256:
+        raise UserError(
+            "sft: the shards were written with another tokenizer than the base model has",
+            f"{shards}: sha256 {stream.manifest['tokenizer_sha256'][:12]}…, the base model's {tokenizer.sha256[:12]}…",
+            "give the shards that the base model was trained on, or set sft.replay_frac: 0",
+        )
+    if len(stream) <= seq_len:
+        do = "give more text, or set sft.replay_frac: 0"
+        raise UserError("sft: the text to replay does not fill one row", f"{len(stream)} tokens of {seq_len}", do)
+    return StreamRows(stream, seq_len, mask_documents=True)
 
 
 def read_conversations(path: Path, tokenizer: Tokenizer) -> list[Conversation]:
@@ -80,9 +111,11 @@ def read_conversations(path: Path, tokenizer: Tokenizer) -> list[Conversation]:
 
 
 def find_conversations(path: Path, batches: ConversationBatches, number: int) -> list[str]:
-    """Return the ids of the conversations in a batch."""
+    """Return the ids of the conversations in a batch, and the positions of its replayed rows in the stream of the shards."""
     ids = read_table(path, ["id"]).column("id")
-    return [ids[piece].as_py() for row in batches.at(number).rows for piece in batches.packing.rows[row]]
+    rows = [row for row in batches.at(number).rows if row < len(batches.packing.rows)]
+    replayed = [f"shards: tokens {start} to {stop}" for start, stop in batches.find_spans(number)]
+    return [*(ids[piece].as_py() for row in rows for piece in batches.packing.rows[row]), *replayed]
 
 
 def make_evaluation(

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.data.batches import Conversation, ConversationBatches, StreamBatches, TokenStream
+from model.data.batches import Conversation, ConversationBatches, StreamBatches, StreamRows, TokenStream
 from model.network.loss import IGNORE
 from tests.model.conftest import write_shards
 
@@ -164,3 +164,34 @@ def test_a_long_conversation_keeps_its_answer_and_one_without_target_is_left_out
     assert batch.ids[0, 0] == 16
     with pytest.raises(ValueError, match="no conversation"):
         ConversationBatches([silent], seq_len=32, batch_rows=1, seed=0)
+
+
+def test_replayed_rows_are_evenly_spread_and_weighted(shards: Path) -> None:
+    """A quarter of the rows is text of the stream, each token a target of half the weight."""
+    conversations = make_conversations(3, 60)
+    rows = StreamRows(TokenStream(shards, "train"), 32, mask_documents=True)
+    options = {"seq_len": 32, "batch_rows": 4, "seed": 5}
+    plain = ConversationBatches(conversations, **options)
+    mixed = ConversationBatches(conversations, **options, replay=rows, replay_frac=0.25, replay_weight=0.5)
+    seen: list[int] = []
+    for step in range(6):
+        batch = mixed.at(step)
+        assert batch.weights is not None
+        replayed = [number for number, row in enumerate(batch.rows) if row >= len(mixed.packing.rows)]
+        assert len(replayed) == 1, "in every batch"
+        assert (batch.targets[replayed] != IGNORE).all()
+        assert batch.weights.mean(1).tolist() == [0.5 if number in replayed else 1.0 for number in range(4)]
+        assert len(mixed.find_spans(step)) >= 1
+        seen += [row for number, row in enumerate(batch.rows) if number not in replayed]
+    assert seen == [row for step in range(6) for row in plain.at(step).rows][: len(seen)]
+    assert mixed.n_rows == round(plain.n_rows / 0.75)
+
+
+def test_replay_is_the_same_for_any_number_of_processes(shards: Path) -> None:
+    rows = StreamRows(TokenStream(shards, "train"), 32, mask_documents=True)
+    batches = ConversationBatches(
+        make_conversations(1), seq_len=32, batch_rows=4, seed=0, replay=rows, replay_frac=0.3, replay_weight=0.2
+    )
+    whole, parts = batches.at(2), [batches.at(2, rank=rank, n_ranks=2) for rank in range(2)]
+    for name in ("ids", "targets", "documents", "weights"):
+        assert torch.equal(getattr(whole, name), torch.cat([getattr(part, name) for part in parts])), name

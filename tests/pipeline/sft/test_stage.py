@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from model.network.folder import load_model
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.frame.errors import UserError
 from pipeline.params import load_params
-from pipeline.sft.stage import read_conversations, run
+from pipeline.sft.params import Sft
+from pipeline.sft.stage import open_replay, read_conversations, run
 from pipeline.storage.tables import CONVERSATIONS, read_table, write_table
 
 
@@ -50,3 +52,24 @@ def test_empty_conversations_are_rejected(finished_workspace: Path, tmp_path: Pa
             scratch=tmp_path,
             out=tmp_path,
         )
+
+
+def test_replay_needs_shards_of_the_base_s_tokenizer(finished_workspace: Path, tmp_path: Path) -> None:
+    data, params = finished_workspace / "data", load_params(finished_workspace / "params.yaml").sft
+    params = Sft.model_validate({**params.model_dump(), "replay_frac": 0.25})
+    tokenizer = Tokenizer.load(data / "pretrain")
+    with pytest.raises(UserError, match="replay_frac") as caught:
+        open_replay(params, None, tokenizer, 384, tmp_path / "verified")
+    assert "--shards" in caught.value.do
+    rows = open_replay(params, data / "shard", tokenizer, 384, tmp_path / "verified")
+    assert rows is not None
+    assert rows.n_rows > 0
+    with pytest.raises(UserError, match="does not fill"):
+        open_replay(params, data / "shard", tokenizer, 10**9, tmp_path / "verified")
+    other = tmp_path / "shards"
+    shutil.copytree(data / "shard", other)
+    manifest = json.loads((other / "manifest.json").read_text()) | {"tokenizer_sha256": "0" * 64}
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="another tokenizer") as caught:
+        open_replay(params, other, tokenizer, 384, tmp_path / "verified")
+    assert tokenizer.sha256[:12] in caught.value.found
