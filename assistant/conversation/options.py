@@ -7,6 +7,7 @@ Knows neither weights nor a terminal. Time: milliseconds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 
 from assistant.conversation.events import Message, ReplyOptions, ToolCall
@@ -23,13 +24,24 @@ from model.grounding.answers import (
 from model.grounding.arguments import list_arguments
 from model.grounding.calculations import list_calculations
 from model.grounding.citations import Citable, verify_quote
+from model.grounding.constraints import Constraint, are_met, format_answer
+from model.grounding.given_texts import read_demands
 from model.grounding.matching import is_identifier, split_facet, split_queries
 from model.grounding.parts import narrow_answers
+from model.grounding.text_tasks import list_text_answers, read_text_task
 
 SEARCH_TOOL = "search_docs"
-REPORTED = ("calculator", "convert_units", "calculate_date")  # their results are reported by code
+REPORTED = (
+    "calculator",
+    "convert_units",
+    "calculate_date",
+    "count_text",
+    "spell_text",
+)  # their results are reported by code
 # Of abstaining where a search in words has found passages: answers to held-out questions 49.5 → 61.5 % right, to tasks 74 → 77 %.
 ABSTENTION_NATS = -2.0
+LIMITS = ("n_words", "max_words", "max_sentences")
+_VALUE = re.compile(r"^.* (?:=|is a) ", re.DOTALL)
 MAX_ASKED = 12  # candidate names for a text that the question brings along
 
 
@@ -54,15 +66,30 @@ def list_options(
         answers = keep_verified(list_answers(asked, last.text), sections or {})
         answers = [answer for answer in answers if _quotes_only(answer, answering)] or answers
         answers = narrow_answers(asked, last.text, answers)
-        answers = answers or [format_abstention(asked)]
+        answers = _keep_short(answers, read_demands(_find_question(messages))) or [format_abstention(asked)]
         return ReplyOptions(tuple(answers), _weigh_answers(asked, answers), may_call=False)
     if certain:
         return ReplyOptions(calls=_group_arguments(certain), must_call=True)
+    if task := read_text_task(last.text):
+        return ReplyOptions(tuple(list_text_answers(task)), may_call=False)
     calls: dict[str, tuple[str, ...]] = {tool: () for tool in tools if tool not in REPORTED}
     if SEARCH_TOOL in calls:
         calls[SEARCH_TOOL] = tuple(list_arguments(messages))
     calls |= _group_arguments([call for call in list_calculations(last.text) if call.name in tools])
     return ReplyOptions(tuple(_list_given_answers(messages)), calls=calls, instead_of_refusal=(OUT_OF_SCOPE,))
+
+
+def _find_question(messages: Sequence[Message]) -> str:
+    return next((message.text for message in reversed(messages) if message.role == "user"), "")
+
+
+def _keep_short(answers: Sequence[str], demands: Sequence[Constraint]) -> list[str]:
+    """Return the answers whose quotations are as short as demanded, if there are any; a quotation is changed in no other way."""
+    limits = [each for each in demands if each.kind in LIMITS]
+    short = [
+        each for each in answers if (quotes := parse_quotes(each)) and all(are_met(limits, q.text) for q in quotes)
+    ]
+    return short if limits and short else list(answers)
 
 
 def _weigh_answers(asked: str, answers: Sequence[str]) -> tuple[float, ...]:
@@ -88,8 +115,26 @@ def report_result(messages: Sequence[Message]) -> str | None:
     """Return the sentence that answers with the last tool's result; None if the model has to answer."""
     if len(messages) < 2 or messages[-1].role != "tool" or (call := messages[-2].call) is None:
         return None
-    is_error = messages[-1].text.startswith("error: ")
-    return format_report(call, messages[-1].text) if call.name in REPORTED or is_error else None
+    result, is_error = messages[-1].text, messages[-1].text.startswith("error: ")
+    if call.name not in REPORTED and not is_error:
+        return None
+    report = format_report(call, result)
+    demands = read_demands(_find_question(messages))
+    if is_error or not demands or call.name == "spell_text":  # of which the demand is the argument
+        return report
+    return format_answer(demands, _list_values(report, demands), (), report)
+
+
+def _list_values(report: str, demands: Sequence[Constraint]) -> list[str]:
+    """Return what a report says: the value after the equals sign; a number without its unit where only the number is wanted."""
+    value = _VALUE.sub("", report)
+    number, _, unit = value.partition(" ")
+    for demand in demands:
+        if demand.kind == "value_only" and demand.value == "number":
+            return [number]
+        if demand.kind == "json" and isinstance(demand.value, tuple) and len(demand.value) == 2 and unit:
+            return [number, unit]
+    return [value]
 
 
 def keep_verified(answers: Sequence[str], sections: Mapping[str, Sequence[Citable]]) -> list[str]:

@@ -37,6 +37,7 @@ from model.grounding.answers import parse_passages
 from model.grounding.arguments import asks_for_source, extract_content_words
 from model.grounding.certain import list_certain_calls
 from model.grounding.citations import format_place
+from model.grounding.text_tasks import read_text_task
 
 if TYPE_CHECKING:
     from assistant.tools.toolbox import Tools
@@ -182,7 +183,7 @@ class Session:
         calls = list_certain_calls(self.messages, cache(self.tools.look_up))  # it asks for a name several times
         calls = [call for call in calls if call.name in self.tools.names]
         question = self.history[-1].text
-        if not calls and self.tools.covers(question):
+        if not calls and read_text_task(question) is None and self.tools.covers(question):
             return [
                 ToolCall.of(SEARCH_TOOL, extract_content_words(question) or question, "")
             ]  # about the user's own documents

@@ -42,7 +42,7 @@ def _check_template(text: str) -> str:
 Text = Annotated[str, Field(max_length=4_000), AfterValidator(_check_text)]
 Template = Annotated[str, Field(max_length=2_000), AfterValidator(_check_template)]
 Label = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_check_text)]
-Tool = Literal["calculate_date", "calculator", "convert_units", "search_docs"]
+Tool = Literal["calculate_date", "calculator", "convert_units", "count_text", "search_docs", "spell_text"]
 
 
 class _Part(BaseModel):
@@ -81,7 +81,7 @@ class Profile(_Part):
     tone: Tone = Tone()
     collections: list[Label] = Field(default=[], max_length=20)
     documentation: bool = True
-    tools: list[Tool] = ["calculate_date", "calculator", "convert_units", "search_docs"]
+    tools: list[Tool] = ["calculate_date", "calculator", "convert_units", "count_text", "search_docs", "spell_text"]
     grounding: Literal["only", "prefer", "off"] = "prefer"
     policy: ProfilePolicy = ProfilePolicy()
     skills: list[Literal["exercises", "handover"]] = []

@@ -44,7 +44,7 @@ _PASSAGE = re.compile(r"\[(?P<title>[^\n]*?)\] (?P<text>\S[^\n]*)")
 _QUOTED = re.compile(r'"(?P<quoted>.+?)"(?=\s|$)')
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^\s.a-z])")
 _ERROR = "error: "
-_FAILURES = {"calculator": "calculate", "convert_units": "convert", "calculate_date": "work out"}
+_FAILURES = {"calculator": "calculate", "convert_units": "convert", "calculate_date": "work out", "count_text": "count"}
 
 
 class Quote(NamedTuple):

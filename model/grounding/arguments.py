@@ -17,6 +17,7 @@ from itertools import chain, combinations, islice, pairwise
 from typing import NamedTuple
 
 from model.grounding.answers import parse_passages, parse_quotes
+from model.grounding.constraints import remove_demands
 from model.grounding.matching import ALIASES, is_about, is_identifier, split_facet, split_queries
 from model.tokenizer.chat import Message
 
@@ -134,9 +135,9 @@ def list_arguments(messages: Sequence[Message]) -> list[str]:
 
 
 def read_question(messages: Sequence[Message]) -> str:
-    """Return the text of the last message, without the middle of a very long one."""
+    """Return the text of the last message, without the middle of a very long one and demands on the answer's form."""
     text = messages[-1].text if messages else ""
-    return text if len(text) <= MAX_CHARS else f"{text[: MAX_CHARS // 2]}\n{text[-MAX_CHARS // 2 :]}"
+    return remove_demands(text if len(text) <= MAX_CHARS else f"{text[: MAX_CHARS // 2]}\n{text[-MAX_CHARS // 2 :]}")
 
 
 def find_names(question: str) -> list[str]:

@@ -9,6 +9,7 @@ judgment is needed. Certain are
     another package (`and in scipy?`), the second of two
     a calculation that is the whole message, apart from words such as `what is` and `please`
     an amount with a unit and the unit to convert it to, in a short message; another amount after a conversion (`and 10?`)
+    letters, words or items of a text to count, a word to spell, a text to write in capitals
     two dates, a date and a number of days, or a date and a word for its weekday, in a short message
 
 Everything is checked against the index before it is certain. Where several candidates are left, the model chooses; of a calculation
@@ -38,6 +39,7 @@ from model.grounding.arguments import (
     read_question,
 )
 from model.grounding.calculations import split_expression
+from model.grounding.counting import find_text_call
 from model.grounding.measures import (
     is_conversion,
     is_date_question,
@@ -45,6 +47,7 @@ from model.grounding.measures import (
     list_date_expressions,
     remove_dates,
 )
+from model.grounding.text_tasks import read_text_task
 from model.tokenizer.chat import Message, ToolCall
 
 
@@ -142,6 +145,11 @@ _LETTERS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 def list_certain_calls(messages: Sequence[Message], look_up: LookUp) -> list[ToolCall]:
     """Return calls one of which is certainly meant by the last message, likely ones first; none if that takes judgment."""
     question = read_question(messages)
+    typed = messages[-1].text if messages else ""
+    if call := find_text_call(typed):
+        return [call]
+    if read_text_task(typed) is not None:
+        return []  # what the text says decides
     if any(parse_passages(line[line.find("[") :]) for line in question.split("\n") if "[" in line):
         return []  # it brings passages along
     if arguments := _list_searches(question, messages, look_up):

@@ -36,8 +36,9 @@ _PATTERNS: dict[str, tuple[str, ...]] = {
     "commas": (r"\bcomma[- ]separated\b", r"\bseparated by commas?\b", r"\bwith commas between\b"),
     "value_only": (
         r"\b(?:only|just|nothing but) (?:give |tell |write |return |say |reply with |answer with )?(?:me )?"
-        r"(?:the|a|one) (?:number|value|answer|result|label|category|name|date|word)\b(?: only)?",
-        r"\b(?:the )?(?:number|value|answer|result|label) only\b", r"\bno (?:explanation|other text|extra text|units?)\b",
+        r"(?:the|a|one) (?:(?P<text>number)|value|answer|result|label|category|name|date|word)\b(?: only)?",
+        r"\b(?:the )?(?:(?P<text>number)|value|answer|result|label) only\b",
+        r"\bno (?:explanation|other text|extra text|units?)\b",
         r"\bwithout (?:any )?(?:explanation|units?|other text)\b",
     ),
     "n_words": (rf"\b(?:in|with|using|use) (?:exactly |just |only )?{_N} words?\b(?! or (?:less|fewer))", r"\b(?P<one>one)-word\b"),

@@ -37,8 +37,8 @@ def test_the_question_reaches_the_search() -> None:
 
 def test_without_an_index_there_is_no_search() -> None:
     tools = make_tools(None)
-    assert tools.names == ("calculate_date", "calculator", "convert_units")
-    listed = "calculate_date, calculator, convert_units"
+    assert tools.names == ("calculate_date", "calculator", "convert_units", "count_text", "spell_text")
+    listed = "calculate_date, calculator, convert_units, count_text, spell_text"
     assert tools.run("search_docs", "norm").text == f"error: there is no tool 'search_docs'; there are {listed}"
 
 

@@ -26,7 +26,7 @@ DEMANDS = {
     "use bullet points": Constraint("bullets"),
     "one per line": Constraint("lines"),
     "separated by commas": Constraint("commas"),
-    "Just give me the number.": Constraint("value_only"),
+    "Just give me the number.": Constraint("value_only", "number"),
     "only the label": Constraint("value_only"),
     "Answer in one word.": Constraint("n_words", 1),
     "in exactly three words": Constraint("n_words", 3),
