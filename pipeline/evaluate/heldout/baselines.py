@@ -45,13 +45,14 @@ def compare_with_ngram(
     tokens = TokenBytes.of(token_bytes)
     is_new = find_new_tokens(documents, training, tokens, bos_id)
     sizes = [tokens.sizes[np.asarray(ids[1:], dtype=np.int64)] for ids in documents]
-    whole = sum_up(nats, ngram, sizes)
-    kept = ([part[mask] for part, mask in zip(parts, is_new, strict=True)] for parts in (nats, ngram, sizes))
-    return whole, sum_up(*kept)
+    rows = list(zip(nats, ngram, sizes, is_new, strict=True))
+    kept = [(own[mask], other[mask], size[mask]) for own, other, size, mask in rows]
+    return sum_up([row[:3] for row in rows]), sum_up(kept)
 
 
-def sum_up(model: Sequence[Floats], ngram: Sequence[Floats], sizes: Sequence[NDArray[np.int64]]) -> Compared:
-    """Return the sums of each document."""
+def sum_up(documents: Sequence[tuple[Floats, Floats, NDArray[np.int64]]]) -> Compared:
+    """Return the sums of each document, given the model's nats, the n-gram's, and the bytes of its tokens."""
+    model, ngram, sizes = zip(*documents, strict=True)
     mixed = mix(model, ngram)
     sums = (np.array([part.sum() for part in parts]) for parts in (model, ngram, mixed.nats))
     n_bytes = np.array([part.sum() for part in sizes], dtype=np.int64)
