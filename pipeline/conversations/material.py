@@ -9,7 +9,7 @@ name takes 0.3 CPU-ms, one in words 10 ms.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import NamedTuple
 from model.grounding.answers import NOTHING_FOUND
 from model.retrieval.searcher import Searcher
 from model.retrieval.sections import Sections
+from pipeline.conversations.seeds import LICENSE
 from pipeline.frame.errors import UserError
 from pipeline.skills import MAKERS
 from pipeline.skills.neighbors import NameIndex, Subject
@@ -27,6 +28,7 @@ from pipeline.storage.tables import read_shard
 from pipeline.storage.written_questions import SPLITS, read_questions
 from pipeline.workers.map import map_shards
 
+SOURCE = "skills"  # of the examples
 MAX_PASSAGES = 3
 QUESTION_SPLITS = {"train": "train", "val": "heldout"}  # of documents → of written questions
 SPARE_PASSAGES = 1  # searched for as well while held-out ones are left out
@@ -57,6 +59,7 @@ class Materials(NamedTuple):
     train: Material
     heldout: Material
     heldout_names: frozenset[str]
+    licenses: Mapping[str, str]  # of the lines that a search has returned
 
 
 def make_all(folders: Folders, runs: Sequence[MakerRun], seed: int) -> dict[MakerRun, list[Example]]:
@@ -71,7 +74,14 @@ def make_examples(folders: Folders, seed: int, run: MakerRun) -> list[Example]:
     material = materials.heldout if run.is_heldout else materials.train
     maker = next(maker for maker in MAKERS if maker.name == run.maker)
     sort = "heldout" if run.is_heldout else "train"
-    return maker.make_examples(run.n, material, Random(f"{seed} {sort} {maker.name}"))
+    examples = maker.make_examples(run.n, material, Random(f"{seed} {sort} {maker.name}"))
+    return [example._replace(source=SOURCE, licenses=_list_licenses(example, materials)) for example in examples]
+
+
+def _list_licenses(example: Example, materials: Materials) -> tuple[str, ...]:
+    """Return ours, of the questions, and those of the passages in a conversation."""
+    lines = {line for message in example.messages if message.role == "tool" for line in message.text.splitlines()}
+    return LICENSE, *sorted({materials.licenses[line] for line in lines if line in materials.licenses})
 
 
 @cache
@@ -104,10 +114,12 @@ def read_materials(folders: Folders) -> Materials:
         asked = questions[QUESTION_SPLITS[split]]
         return Material(own, prose, asked, search, shown or NameIndex(own), known, is_heldout=split == "val")
 
+    licenses: dict[str, str] = {}
     return Materials(
-        select("train", None, _Search(searcher, val)),
-        select("val", known, _Search(searcher, frozenset())),
+        select("train", None, _Search(searcher, val, licenses)),
+        select("val", known, _Search(searcher, frozenset(), licenses)),
         heldout_names,
+        licenses,
     )
 
 
@@ -123,8 +135,8 @@ def _list_questions(folder: Path, known: NameIndex) -> dict[str, list[WrittenQue
 class _Search:
     """The assistant's search, without some documents."""
 
-    def __init__(self, searcher: Searcher, left_out: frozenset[str]) -> None:
-        self._searcher, self._left_out = searcher, left_out
+    def __init__(self, searcher: Searcher, left_out: frozenset[str], licenses: dict[str, str]) -> None:
+        self._searcher, self._left_out, self._licenses = searcher, left_out, licenses
         self._known: dict[tuple[str, str], str] = {}
 
     def __call__(self, argument: str, question: str) -> str:
@@ -135,8 +147,9 @@ class _Search:
     def _run(self, argument: str, question: str) -> str:
         n_spare = SPARE_PASSAGES if self._left_out else 0
         found = self._searcher.search(argument, limit=MAX_PASSAGES + n_spare, question=question)
-        lines = [result.line for result in found.results if result.section.doc_id not in self._left_out]
-        return "\n".join(lines[:MAX_PASSAGES]) or NOTHING_FOUND
+        shown = [result for result in found.results if result.section.doc_id not in self._left_out][:MAX_PASSAGES]
+        self._licenses.update({result.line: result.section.license for result in shown})
+        return "\n".join(result.line for result in shown) or NOTHING_FOUND
 
 
 def _read_splits(shards: Path) -> dict[str, str]:

@@ -9,23 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from random import Random
-from typing import Any, NamedTuple
 
 from model.tokenizer.chat import Message
-from pipeline.conversations.seeds import make_seed_examples
+from pipeline.conversations.seeds import Seeds, make_seed_examples
 from pipeline.skills import MAKERS
 from pipeline.skills.identity import ASK_BACK
 from pipeline.skills.skill import Example
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+")
-
-
-class Seeds(NamedTuple):
-    """What is written by hand: conversations, first names, system prompts."""
-
-    conversations: list[dict[str, Any]]
-    names: list[str]
-    systems: list[str]
 
 
 def mix_train_examples(
@@ -83,9 +74,26 @@ def join_short_conversations(
         is_open = bool(rows) and rows[-1].messages[-1].call is None and example.messages[0].role != "system"
         is_open = is_open and example.kind != ASK_BACK
         if is_open and last + size - 1 <= max_tokens and rng.random() < joined_frac:
-            rows[-1] = example._replace(messages=[*rows[-1].messages, *example.messages])
+            rows[-1] = _join(rows[-1], example)
             last += size - 1
         else:
             rows.append(example)
             last = size
     return rows
+
+
+def _join(first: Example, second: Example) -> Example:
+    """Return one conversation of two, under the licenses of both."""
+    sources = dict.fromkeys([*first.source.split(", "), *second.source.split(", ")])
+    return second._replace(
+        messages=[*first.messages, *second.messages],
+        source=", ".join(sorted(sources)),
+        locator=", ".join(filter(None, (first.locator, second.locator))),
+        licenses=(*first.licenses, *second.licenses),
+    )
+
+
+def join_licenses(licenses: Iterable[str]) -> str:
+    """Return the expression that requires all of these licenses."""
+    distinct = sorted({each for each in licenses if each})
+    return " AND ".join(f"({each})" if " " in each and len(distinct) > 1 else each for each in distinct)

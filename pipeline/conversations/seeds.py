@@ -3,51 +3,110 @@
 In: objects {"id", "kind", "messages"}, optionally with "wordings" (texts for `{wording}` in the messages; each gives one
 conversation), "placeholders": ["name"] (`{name}` is replaced by a first name, another one each time; some names are reserved for
 evaluation), "says" (words that a right answer must contain) and "split": "heldout" (reserved for evaluation; the messages then end
-with the user's, since many answers are right). Braces in other conversations, as in code, stay as they are. Objects in the forms of
-other programs, without an id and a kind, become conversations of the kind `chat`: OpenAI's {"messages"}, ShareGPT's
-{"conversations"}, Alpaca's {"instruction", "input", "output"}, Dolly's and {"prompt", "completion"} (docs/conversations.md).
+with the user's, since many answers are right). Braces in other conversations, as in code, stay as they are. Rows in the formats of
+other programs (formats.py), without an id and a kind, become conversations of the kind `chat`. All are written by us or by the
+user, so that whatever is wrong with one is an error.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from model.tokenizer.chat import Message, Part, ToolCall
-from model.tokenizer.histories import messages_from_any, read_content
+from model.tokenizer.histories import messages_from_any
+from pipeline.conversations.chat_files import LISTS, list_chat_files, read_chat_rows
+from pipeline.conversations.formats import FIELDS, ConversationError, Draft, parse_turns, read_row
+from pipeline.conversations.turns import check_turns
+from pipeline.frame.errors import UserError
 from pipeline.skills import SEED_KINDS
 from pipeline.skills.refusal import HARMLESS
 from pipeline.skills.skill import Example
+from pipeline.storage.lines import read_list
+from pipeline.storage.values import RowProblem
 
 Seed = dict[str, Any]  # id, kind, messages (as values), and OPTIONAL
 
 REQUIRED = {"id", "kind", "messages"}
 OPTIONAL = {"wordings", "says", "split", "placeholders"}
+COLUMNS = tuple(dict.fromkeys([*sorted(REQUIRED | OPTIONAL), *FIELDS]))  # that are read of CSV and Parquet
 PLACEHOLDERS = ("name",)
 HELDOUT_NAME_EVERY = 6
-# Other programs' fields: of the instruction, of what it refers to, of the answer.
-INSTRUCTIONS = (
-    ("instruction", "input", "output"),
-    ("instruction", "context", "response"),
-    ("prompt", "", "completion"),
-)
-IGNORED = {
-    "tools",
-    "parallel_tool_calls",
-    "category",
-    "source",
-}  # of other programs: the trained format declares no tools
+SOURCE, LICENSE = "seed", "Apache-2.0"  # of this repository
 
 
-def parse_seed(seed: object, default_id: str) -> Seed:
-    """Return a conversation with its messages as values. `default_id` is its id if it has none. Raises `ValueError` that names
-    what is wrong."""
-    if not isinstance(seed, dict):
-        raise ValueError(f"a conversation must be an object, got {type(seed).__name__}")
-    seed = _read_foreign(seed, default_id) if not {"id", "kind"} <= seed.keys() else seed
+class Seeds(NamedTuple):
+    """What is written by hand: conversations, first names, system prompts."""
+
+    conversations: list[Seed]
+    names: list[str]
+    systems: list[str]
+
+
+def read_seeds(folder: Path) -> Seeds:
+    """Return the hand-written conversations of a folder, its names.txt and systems.txt.
+
+    Raises `UserError` that names the file and the line (of CSV, Parquet and an array of JSON, the row) of a broken conversation.
+    """
+    conversations: list[Seed] = []
+    positions: dict[str, str] = {}
+    for path in list_chat_files(folder):
+        name = str(path.relative_to(folder))
+        for number, row in read_chat_rows(path, COLUMNS):
+            if isinstance(row, RowProblem):
+                raise UserError(f"{path}:{number}: {row.verdict}", row.detail, "correct it, or remove it")
+            try:
+                seeds = parse_seeds(row, f"{name}:{number}")
+            except ValueError as error:
+                raise UserError(
+                    f"{path}:{number}: not a conversation", str(error), "correct it, or remove it"
+                ) from error
+            for seed in seeds:
+                if (first := positions.setdefault(seed["id"], f"{path}:{number}")) != f"{path}:{number}":
+                    raise UserError(
+                        f"{path}:{number}: the id is used twice", f"{seed['id']!r}, first in {first}", "rename one"
+                    )
+                conversations.append(seed)
+    names, systems = (
+        [text for _, text in read_list(path)] if path.exists() else [] for path in map(folder.joinpath, LISTS)
+    )
+    _report_unfilled(conversations)
+    return Seeds(conversations, names, systems)
+
+
+def _report_unfilled(conversations: Sequence[Seed]) -> None:
+    """Print how many conversations contain `{name}` without declaring it, as code does: it stays as it is."""
+    ids = [
+        seed["id"]
+        for seed in conversations
+        if "name" not in seed.get("placeholders", []) and any("{name}" in message.text for message in seed["messages"])
+    ]
+    if ids:
+        print(
+            f'conversations: {{name}} stays as it is in {len(ids)} seeds without "placeholders": ["name"], first {ids[0]}'
+        )
+
+
+def parse_seeds(row: Mapping[str, Any], default_id: str) -> list[Seed]:
+    """Return the conversations of a row, with their messages as values; `default_id` is for those that have no id. Raises
+    `ValueError` that names what is wrong."""
+    if {"id", "kind"} <= row.keys():
+        return [_parse_own(row)]
+    drafts = read_row(row)
+    ids = [str(row.get("id") or default_id) + (f".{part}" if part else "") for part in range(len(drafts))]
+    return [_parse_foreign(draft, id) for draft, id in zip(drafts, ids, strict=True)]
+
+
+def _parse_foreign(draft: Draft | ConversationError, id: str) -> Seed:
+    if isinstance(draft, ConversationError):
+        raise draft
+    return {"id": id, "kind": "chat", "messages": check_turns(draft.messages)}
+
+
+def _parse_own(seed: Mapping[str, Any]) -> Seed:
     if not REQUIRED <= seed.keys() <= REQUIRED | OPTIONAL:
         raise ValueError(
             f"keys must be id, kind, messages, and optionally {', '.join(sorted(OPTIONAL))}; got {', '.join(map(str, seed))}"
@@ -60,69 +119,13 @@ def parse_seed(seed: object, default_id: str) -> Seed:
         _check_texts(seed.get(name, ["name"]), name)
     if unknown := sorted(set(seed.get("placeholders", [])) - set(PLACEHOLDERS)):
         raise ValueError(f"placeholders must be among {', '.join(PLACEHOLDERS)}, got {', '.join(unknown)}")
-    messages = messages_from_any(_parse_cell(seed["messages"]))
-    _check_messages(messages, is_heldout="split" in seed)
-    return {**seed, "messages": messages}
+    messages = messages_from_any(parse_turns(seed["messages"]))
+    return {**seed, "messages": check_turns(messages, is_prompt="split" in seed)}
 
 
 def _check_texts(texts: object, name: str) -> None:
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise ValueError(f"{name} must be a list of texts, got {texts!r:.80}")
-
-
-def _check_messages(messages: Sequence[Message], *, is_heldout: bool) -> None:
-    if not messages or (messages[-1].role == "user") != is_heldout:
-        raise ValueError("messages must end with the assistant's, or in the heldout split with the user's")
-    for number, message in enumerate(messages):
-        text = message.call.argument if message.call else message.text
-        if not text and message.call is None and message.role != "tool":
-            raise ValueError(f"messages[{number}].content is empty: remove the message, or write its text")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(
-                f"messages[{number}].content has half of a surrogate pair (\\uD800 … \\uDFFF): write the whole one"
-            )
-
-
-def _read_foreign(row: Mapping[str, Any], default_id: str) -> Seed:
-    """Return a row of another program in our form. Raises `ValueError` for a form that is not known."""
-    known, system = {"id", "system", *IGNORED}, row.get("system") or ""
-    turns = row.get("messages", row.get("conversations"))
-    if turns is not None:
-        known |= {"messages", "conversations"}
-        turns = _parse_cell(turns)
-    else:
-        names = next((names for names in INSTRUCTIONS if row.keys() >= {names[0], names[2]}), None)
-        if names is None:
-            raise ValueError(
-                "keys must be id, kind, messages; or of other programs messages, conversations, instruction and output, "
-                f"instruction and response, prompt and completion; got {', '.join(map(str, row))}"
-            )
-        known |= set(names)
-        turns = _join_instruction(row, names)
-    if unknown := sorted(str(key) for key in row.keys() - known if row[key] not in (None, "", [], {})):
-        raise ValueError(f"{unknown[0]} is unknown in a conversation without id and kind; remove it, or add both")
-    prompt = [{"role": "system", "content": system}] if system else []
-    if not isinstance(turns, list):
-        raise ValueError(f"messages must be a list, got {type(turns).__name__}")
-    return {"id": str(row.get("id") or default_id), "kind": "chat", "messages": [*prompt, *turns]}
-
-
-def _join_instruction(row: Mapping[str, Any], names: tuple[str, str, str]) -> list[Any]:
-    """Return the messages of a row with an instruction and an answer, or with messages in the place of both."""
-    if isinstance(row[names[0]], list) and isinstance(row[names[2]], list):
-        return [*row[names[0]], *row[names[2]]]
-    asked = [text for name in names[:2] if (text := read_content(row.get(name), name))]
-    return [{"role": "user", "content": "\n\n".join(asked)}, {"role": "assistant", "content": row[names[2]]}]
-
-
-def _parse_cell(messages: object) -> Any:
-    """Return messages, which in a cell of CSV are JSON. Raises `ValueError` for text that is not JSON."""
-    if not isinstance(messages, str):
-        return messages
-    try:
-        return json.loads(messages)
-    except ValueError as error:
-        raise ValueError(f"messages must be a list, got text that is not JSON: {error}") from error
 
 
 def make_seed_examples(
@@ -141,7 +144,8 @@ def make_seed_examples(
                     rng.choice(own) if own else "Ada"
                 )  # drawn for each, so that a seed leaves the names of others unchanged
                 values |= {"{name}": name} if "name" in seed.get("placeholders", []) else {}
-                yield Example(seed["kind"], _fill_messages(seed["messages"], values), _make_expected(seed, values))
+                messages, expected = _fill_messages(seed["messages"], values), _make_expected(seed, values)
+                yield Example(seed["kind"], messages, expected, SOURCE, seed["id"], (LICENSE,))
 
 
 def _fill_messages(messages: Sequence[Message], values: Mapping[str, str]) -> list[Message]:

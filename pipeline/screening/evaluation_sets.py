@@ -1,9 +1,9 @@
 """Read the texts of evaluation sets from files and index their n-grams, which no document may contain.
 
-In: `filter.decontamination` of params.yaml: sets by name, with the fields that hold text and a path (a file, a folder or a glob)
-relative to the stage's input `sets`. One item per row of `.jsonl .json .csv .tsv .parquet .arrow`, or per line of `.txt`, plain or
-compressed; the fields of a `.csv` without a header are numbers (`["1", "2"]`). Out: `Leaks`, and a file with the same content for
-the workers. An item is labeled `<set>:<file>#<row>`.
+In: `filter.decontamination` or `conversations.decontamination` of params.yaml: sets by name, with the fields that hold text and a
+path (a file, a folder or a glob) relative to the stage's input `sets`. One item per row of `.jsonl .json .csv .tsv .parquet
+.arrow`, or per line of `.txt`, plain or compressed; the fields of a `.csv` without a header are numbers (`["1", "2"]`). Out:
+`Leaks`, and a file with the same content for the workers. An item is labeled `<set>:<file>#<row>`.
 Memory: the texts of all sets, once.
 """
 
@@ -27,8 +27,8 @@ from pipeline.storage.streams import split_name
 from pipeline.storage.tables import read_table, write_table
 
 
-def read_leaks(params: Decontamination, folder: Path) -> Leaks:
-    """Return the n-grams of all sets, whose files are below `folder`.
+def read_leaks(params: Decontamination, folder: Path, setting: str = "filter.decontamination") -> Leaks:
+    """Return the n-grams of all sets, whose files are below `folder`; `setting` is the dotted name of `params`.
 
     Raises `UserError` for a file that can't be read, a field that no row has, or a set without items.
     """
@@ -37,7 +37,7 @@ def read_leaks(params: Decontamination, folder: Path) -> Leaks:
     sets: list[int] = []
     for index, each in enumerate(params.sets):
         n_before = len(texts)
-        for label, text in read_set(each, folder, f"filter.decontamination.sets.{index}"):
+        for label, text in read_set(each, folder, f"{setting}.sets.{index}"):
             texts.append(text)
             labels.append(label)
             sets.append(index)

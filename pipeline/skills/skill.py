@@ -19,11 +19,15 @@ NEW_WORDING_FRAC = 0.25  # of the held-out items: asked in wordings that trainin
 
 
 class Example(NamedTuple):
-    """One conversation. `messages` end with the assistant's answer; `expected` is what a scorer compares a reply with."""
+    """One conversation. `messages` end with the assistant's answer; `expected` is what a scorer compares a reply with. Makers leave
+    out where it is from (`source`, `locator`) and the licenses of what it quotes: the stage conversations knows them."""
 
     kind: str
     messages: list[Message]
     expected: dict[str, Any]
+    source: str = ""
+    locator: str = ""
+    licenses: tuple[str, ...] = ()
 
 
 class Item(NamedTuple):

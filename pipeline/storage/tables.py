@@ -70,7 +70,16 @@ TOKEN_DOCS = pa.schema(
     ]
 )
 
-CONVERSATIONS = pa.schema([("id", pa.string()), ("kind", pa.string()), ("messages", pa.string())])
+CONVERSATIONS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("kind", pa.string()),
+        ("messages", pa.string()),  # JSON
+        ("source", pa.string()),  # the name of a source of chats, `seed` or `skills`
+        ("locator", pa.string()),  # file and line in the source; empty for what is made by program
+        ("license", pa.string()),  # SPDX expression
+    ]
+)
 HELDOUT = pa.schema([*CONVERSATIONS, ("expected", pa.string())])
 
 SHARD_BYTES = 8_000_000  # of text per Parquet file: a corpus of 40 MB is work for two cores

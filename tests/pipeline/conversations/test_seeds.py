@@ -12,8 +12,7 @@ import pyarrow as pa
 import pytest
 
 from model.tokenizer.chat import Message, ToolCall
-from pipeline.conversations.seeds import Seed, make_seed_examples
-from pipeline.conversations.stage import read_seeds
+from pipeline.conversations.seeds import Seed, make_seed_examples, read_seeds
 from pipeline.frame.errors import UserError
 from pipeline.storage.tables import write_table
 
@@ -108,18 +107,15 @@ def test_a_line_of_a_megabyte_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "error"),
     [
-        ({**OWN, "messages": [ASK, {"role": "assistant", "content": None}]}, r"messages\[1\]\.content is empty"),
-        (
-            {**OWN, "messages": [{"role": "user", "content": " "}, {"role": "assistant"}]},
-            r"messages\[1\]\.content is empty",
-        ),
+        ({**OWN, "messages": [ASK, {"role": "assistant", "content": None}]}, "turn 2, the assistant's, has no text"),
+        ({**OWN, "messages": [{"role": "user", "content": " "}, TALK[1]]}, "turn 1, the user's, has no text"),
         (
             {**OWN, "messages": [{"role": "robot", "content": "x"}, TALK[1]]},
             r"messages\[0\]\.role is unknown; found 'robot'",
         ),
-        ({**OWN, "messages": "Hi"}, "messages must be a list"),
-        ({**OWN, "messages": {"role": "user"}}, "messages must be a list"),
-        ({**OWN, "messages": [ASK]}, "must end with the assistant's"),
+        ({**OWN, "messages": "Hi"}, "turns that are text but not JSON"),
+        ({**OWN, "messages": {"role": "user"}}, "a list of turns is missing; found dict"),
+        ({**OWN, "messages": [ASK]}, "the last turn is the user's"),
         ({**OWN, "messages": [{**ASK, "content": "\ud83d"}, TALK[1]]}, "half of a surrogate pair"),
         (
             {**OWN, "messages": [{**ASK, "content": [{"type": "image_url"}]}, TALK[1]]},
@@ -132,11 +128,11 @@ def test_a_line_of_a_megabyte_is_read(tmp_path: Path) -> None:
         ({**OWN, "wordings": []}, "wordings must be a list of texts"),
         ({**OWN, "placeholders": ["nmae"]}, "placeholders must be among name, got nmae"),
         ({**OWN, "wordngs": ["x"]}, "keys must be id, kind, messages"),
-        ({"messages": TALK, "wordings": ["x"]}, "wordings is unknown in a conversation without id and kind"),
-        ({"conversations": TALK, "chosen": "x"}, "chosen is unknown"),
-        ({"chosen": "x", "rejected": "y"}, "got chosen, rejected"),
-        ({**ALPACA, "output": 3}, r"messages\[1\]\.content must be text; found int"),
-        ({**ALPACA, "output": ""}, r"messages\[1\]\.content is empty"),
+        ({"messages": TALK, "wordings": ["x"]}, "wordings is no field of the format messages"),
+        ({"conversations": TALK, "chosen": "x"}, "chosen is no field of the format sharegpt"),
+        ({"chosen": "x", "rejected": "y"}, "fields chosen, rejected; known are messages, "),
+        ({**ALPACA, "output": ["3"]}, "the reply must be text; found list"),
+        ({**ALPACA, "output": ""}, "turn 2, the assistant's, has no text"),
         ([OWN], "not an object"),
         ("Hi", "not an object"),
     ],

@@ -20,7 +20,8 @@ from model.tokenizer.tokenizer import Tokenizer
 from pipeline.conversations import material
 from pipeline.conversations.material import MakerRun
 from pipeline.conversations.params import Conversations
-from pipeline.conversations.stage import make_token_counter, read_seeds, run
+from pipeline.conversations.seeds import read_seeds
+from pipeline.conversations.stage import make_token_counter, run
 from pipeline.embed.stage import run as train_embed
 from pipeline.frame.errors import UserError
 from pipeline.index.params import Index
@@ -57,12 +58,19 @@ INDEX = Index(seed=1, section_chars=200, max_sample_bytes=10_000_000)
 Row = dict[str, Any]
 
 
-def make(corpus: Corpus, out: Path, params: Conversations = PARAMS) -> dict[str, float | int]:
+def make(corpus: Corpus, out: Path, params: Conversations = PARAMS, **changed: Path) -> dict[str, float | int]:
     out.mkdir()
-    inputs = prepare_search(corpus)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINIGPT_WORKERS", "1")  # no process to start
-        return run(params, **inputs, shards=corpus.shards, tokenizer=corpus.tokenizer, seeds=SEEDS, out=out)
+        return run(params, **(list_inputs(corpus) | changed), out=out)
+
+
+def list_inputs(corpus: Corpus) -> dict[str, Path]:
+    """Return all inputs of the stage, without conversations of sources."""
+    nothing = corpus.docs.parent / "nothing"
+    nothing.mkdir(exist_ok=True)
+    data = {"shards": corpus.shards, "tokenizer": corpus.tokenizer, "seeds": SEEDS, "chats": nothing, "sets": nothing}
+    return prepare_search(corpus) | data | {"turns": ROOT / "data" / "seed" / "evaluation"}
 
 
 def prepare_search(corpus: Corpus) -> dict[str, Path]:
@@ -255,17 +263,9 @@ def test_few_heldout_documents_limit_the_skills_that_need_passages(tmp_path: Pat
 
 
 def test_an_index_that_is_none_is_refused(corpus: Corpus, tmp_path: Path) -> None:
-    inputs = prepare_search(corpus)
     for name in ("index", "embed"):
         with pytest.raises(UserError, match=r"conversations: the index can't be searched"):
-            run(
-                PARAMS,
-                **(inputs | {name: tmp_path}),
-                shards=corpus.shards,
-                tokenizer=corpus.tokenizer,
-                seeds=SEEDS,
-                out=tmp_path,
-            )
+            run(PARAMS, **(list_inputs(corpus) | {name: tmp_path}), out=tmp_path)
 
 
 def test_a_broken_line_of_a_seed_file_is_named(tmp_path: Path) -> None:
