@@ -27,7 +27,14 @@ from torch import Tensor
 
 from model.data.batches import Batch
 from model.machine.hardware import find_compiler_problem, find_kernel_problem, has_fast_bf16
-from model.network.loss import CHUNK_TOKENS, GPU_CHUNK_TOKENS, compute_chunk_gradients, find_scored_tokens, sum_nats
+from model.network.loss import (
+    CHUNK_TOKENS,
+    GPU_CHUNK_TOKENS,
+    compute_chunk_gradients,
+    compute_token_nats,
+    find_scored_tokens,
+    sum_nats,
+)
 from model.network.transformer import Transformer, make_document_mask
 from model.training.activation_checkpointing import Kind, get_layer_runner
 
@@ -56,7 +63,7 @@ def choose_compute(
     use_compile: bool,
     log: Log,
     activation_checkpointing: Kind = "none",
-) -> Compute:
+) -> KernelCompute | TorchCompute:
     """Return the fastest implementation for the model's device. `precision` is auto (bf16 where it is fast), bf16 or fp32."""
     device = model.embedding.weight.device
     is_bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
@@ -105,9 +112,13 @@ class KernelCompute:
         self.step.update()
 
     def add_gradients(self, batch: Batch, n_targets: Float[Tensor, ""]) -> Float[Tensor, ""]:
-        scale = 1 / float(n_targets)
-        nats = self.step.add_gradients(batch.ids, batch.targets, batch.documents, scale, batch.weights)
+        scale, weigh = 1 / float(n_targets), bind_objective(batch)
+        nats = self.step.add_gradients(batch.ids, batch.targets, batch.documents, scale, batch.weights, weigh)
         return torch.tensor(nats, dtype=torch.float64)
+
+    def compute_nats(self, batch: Batch) -> Float[Tensor, "B T"]:
+        """Return the nats of each target, 0 where there is none, as `add_gradients` computes them."""
+        return self.step.compute_nats(batch.ids, batch.targets, batch.documents)
 
     def model_for_evaluation(self) -> Transformer:
         self._copy = self._copy or _LowPrecisionCopy(self.step.model, self.dtype)
@@ -191,10 +202,20 @@ class TorchCompute:
         parts = (batch.ids, batch.targets, batch.documents, scored, batch.weights)
         ids, targets, documents, scored, weights = move_to_device(self.device, *parts)
         hidden = self.forward(ids, None, documents)
+        loss, weigh = None, bind_objective(batch)
+        if weigh is not None:
+            loss, derivative = weigh(compute_token_nats(hidden, self.copy.model.head.weight, targets).cpu())
+            weights = derivative.to(self.device)
         scores = (self.copy.model.head.weight, targets, scored, weights)
         nats = sum_nats(hidden, *scores, gradients=self.gradients, chunk_tokens=self.chunk_tokens)
         (nats / n_targets.to(nats.dtype)).backward()
-        return nats.detach().double()
+        return nats.detach().double() if loss is None else torch.tensor(loss, dtype=torch.float64, device=self.device)
+
+    @torch.no_grad()
+    def compute_nats(self, batch: Batch) -> Float[Tensor, "B T"]:
+        """Return the nats of each target, 0 where there is none, on the CPU, as `add_gradients` computes them."""
+        ids, targets, documents = move_to_device(self.device, batch.ids, batch.targets, batch.documents)
+        return compute_token_nats(self.copy.model(ids, None, documents), self.copy.model.head.weight, targets).cpu()
 
     @torch.no_grad()
     def _collect_gradients(self) -> None:
@@ -206,6 +227,12 @@ class TorchCompute:
             else:
                 master.grad += low.grad
             low.grad = None
+
+
+def bind_objective(batch: Batch) -> Callable[[Tensor], tuple[float, Tensor]] | None:
+    """Return the function of the nats that gives the loss of a batch with an objective and its derivatives; None without one."""
+    objective = batch.objective
+    return None if objective is None else lambda nats: objective.weigh(batch, nats)
 
 
 def move_to_device(device: torch.device, *tensors: Tensor | None) -> list[Any]:

@@ -17,6 +17,7 @@ peak of torch.mm on this machine.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -30,6 +31,7 @@ from model.network.transformer import Layer, Transformer
 from model.training.optim import get_grad
 
 BF16 = torch.bfloat16
+Weigh = Callable[[Tensor], tuple[float, Tensor]]  # nats → the loss, and its derivative by them
 CHUNK_TOKENS = 1024
 KEYS_MULTIPLE = 32  # a block's keys start at a multiple of this, so that the products' rows stay aligned
 BLOCK_TOKENS = 128  # queries per block; at 64 the products are too small, at 256 too much of them is masked
@@ -141,21 +143,40 @@ class FusedStep:
         documents: Int[Tensor, "B T"] | None,
         scale: float,
         weights: Float[Tensor, "B T"] | None = None,
+        weigh: Weigh | None = None,
     ) -> float:
-        """Add the gradients of `scale` times the weighted sum of nats to each parameter's `grad`. Return that sum."""
-        self._allocate(ids.shape[0], ids.shape[1])
+        """Add the gradients of `scale` times the weighted sum of nats to each parameter's `grad`. Return that sum. `weigh` computes
+        the weights from the nats of this pass, and returns a loss that is then returned instead."""
         self._is_first = all(parameter.grad is None for parameter in self.parameters)
         if self._is_first:
             for parameter, grad in zip(self.parameters, self.grads, strict=True):
                 parameter.grad = grad
             torch._foreach_zero_(self.added_to)
+        ids, first, hidden = self._start(ids, documents)
+        loss: float | None = None
+        if weigh is not None:
+            loss, weights = weigh(self._compute_nats(hidden, targets))
+        nats = self._loss(hidden, targets.reshape(-1), None if weights is None else weights.reshape(-1), scale)
+        self._backward(ids, first)
+        return nats if loss is None else loss
+
+    @torch.no_grad()
+    def compute_nats(
+        self, ids: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], documents: Int[Tensor, "B T"] | None
+    ) -> Float[Tensor, "B T"]:
+        """Return the nats of each target, 0 where there is none: the values that `add_gradients` sums, without gradients."""
+        _, _, hidden = self._start(ids, documents)
+        return self._compute_nats(hidden, targets)
+
+    def _start(
+        self, ids: Int[Tensor, "B T"], documents: Int[Tensor, "B T"] | None
+    ) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"], Float[Tensor, "N D"]]:
+        """Run the forward pass. Return ids, the first position that each token attends to, and the hidden states."""
+        self._allocate(ids.shape[0], ids.shape[1])
         ids = ids.contiguous()
         first = compute_first_visible(ids, documents)
         self.blocks = skip_other_documents(self.all_blocks, first)
-        hidden = self._forward(ids, first)
-        nats = self._loss(hidden, targets.reshape(-1), None if weights is None else weights.reshape(-1), scale)
-        self._backward(ids, first)
-        return nats
+        return ids, first, self._forward(ids, first)
 
     def _allocate(self, rows: int, tokens: int) -> None:
         """Allocate all buffers for a batch shape and a number of threads, unless they already have these sizes."""
@@ -307,6 +328,19 @@ class FusedStep:
         if rows is not None:
             self.dh.zero_().index_copy_(0, rows, dh)
         return self.nats[: len(targets)].double().sum().item()
+
+    def _compute_nats(self, hidden: Float[Tensor, "N D"], targets: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+        """Return the nats of each target, 0 where there is none. Only positions with a target are projected."""
+        wanted = targets.reshape(-1)
+        rows = (wanted != IGNORE).nonzero()[:, 0]
+        result = torch.zeros(len(wanted))
+        for part in rows.split(self.chunk):
+            logits, nats = self.logits[: len(part)], torch.empty(len(part))
+            torch.mm(hidden[part], self.head.T, out=logits)
+            sizes = (len(part), self.config.vocab_size, 0.0)
+            launch(kernels.cross_entropy, *sizes, logits, wanted[part], nats, self.scratch)
+            result[part] = nats
+        return result.view_as(targets)
 
     def _norm_backward(self, x: Tensor, inverse: Tensor, weight: Tensor) -> None:
         dx = (self.dx, self.dx_bf16, self.dnorm)

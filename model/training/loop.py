@@ -15,13 +15,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
+from torch import nn
 
 from model.data.batches import Batch, Batches
 from model.machine.distributed import World
 from model.network.folder import get_model_tensors
+from model.network.lora import AdaptedModel
 from model.network.transformer import Transformer
 from model.training.activation_checkpointing import KINDS, Kind
 from model.training.checkpoints import RetentionPolicy
@@ -90,6 +92,40 @@ class TrainSettings(Schedule):
             )
 
 
+class Trained(Protocol):
+    """A model, and the module whose parameters are optimized: the model itself, or an adapter of it."""
+
+    model: Transformer
+
+    @property
+    def module(self) -> nn.Module: ...
+
+    def write_weights(self) -> None:
+        """Update the model's weights from the module's parameters."""
+        ...
+
+    def set_gradients(self) -> None:
+        """Set the gradients of the module's parameters from those of the model's weights."""
+        ...
+
+
+@dataclass(frozen=True)
+class WholeModel:
+    """A model all of whose parameters are trained."""
+
+    model: Transformer
+
+    @property
+    def module(self) -> nn.Module:
+        return self.model
+
+    def write_weights(self) -> None:
+        """Do nothing: the parameters are the weights."""
+
+    def set_gradients(self) -> None:
+        """Do nothing: the parameters are the weights."""
+
+
 def train(
     model: Transformer,
     batches: Batches,
@@ -102,24 +138,29 @@ def train(
     on_event: Callable[[TrainingEvent], None] = lambda event: None,
     name_batch: Callable[[int], str] = lambda batch: "",
     world: World | None = None,
+    adapted: AdaptedModel | None = None,
 ) -> list[StepRecord]:
     """Train the model, resuming from the newest intact checkpoint of this run in `checkpoints`. Return the history.
 
     `evaluate` receives the model in the dtype it is computed in (bf16 where that is fast), on the main process only, and must not
     change it. Its result goes into the history: metrics (the lowest value of the first one is the best), and any other JSON value.
-    `on_event` receives every skipped batch, including those of earlier starts; `name_batch` describes the contents of a batch.
+    `on_event` receives every skipped batch, including those of earlier starts; `name_batch` describes the contents of a batch. With
+    `adapted`, which has this model, only its adapter is trained; afterwards the model has the adapted weights.
     Raises: DivergedError; ValueError for settings that don't fit the batches.
     """
     world = world or World()
+    trained: Trained = adapted or WholeModel(model)
     schedule: Schedule = settings
     log = on_message if world.is_main else lambda text: None
-    fingerprint = _compute_fingerprint(model, batches, settings)
+    fingerprint = _compute_fingerprint(trained, batches, settings)
     compute = _make_compute(model, settings, world, log)
-    optimizer = Optimizer(model, settings.optim, muon_dtype=compute.dtype, world=world)
+    if adapted is not None:
+        adapted.move_to(world)
+    optimizer = Optimizer(trained.module, settings.optim, muon_dtype=compute.dtype, world=world)
     saver = Saver(
         checkpoints,
         fingerprint,
-        model,
+        trained.module,
         optimizer,
         world,
         log,
@@ -143,7 +184,8 @@ def train(
     started_at = time.perf_counter()
     while (step := len(history)) < settings.total_steps:
         number = compute_batch_number(step, events)
-        loss, grad_norm, n_tokens, rows = _accumulate_gradients(number, model, compute, batches, settings, world)
+        accumulated = _accumulate_gradients(number, trained, compute, batches, settings, world)
+        loss, grad_norm, n_tokens, rows, objective = accumulated
         reason = find_problem(
             loss, grad_norm, [record.loss_nats for record in history[-settings.watch.window_steps :]], settings.watch
         )
@@ -161,6 +203,7 @@ def train(
                 history, _ = saver.load(up_to=event.resumed_step)
             continue
         optimizer.step(schedule(step))
+        trained.write_weights()
         now = time.perf_counter()
         span, started_at = now - started_at, now
         seconds += span
@@ -178,6 +221,7 @@ def train(
             seconds=seconds,
             tokens_per_second=n_tokens / span,
             grad_norm=grad_norm,
+            objective=objective,
             evaluation=evaluation,
         )
         history.append(record)
@@ -216,26 +260,28 @@ def _make_compute(model: Transformer, settings: TrainSettings, world: World, log
 
 def _accumulate_gradients(
     number: int,
-    model: Transformer,
+    trained: Trained,
     compute: Compute,
     batches: Batches,
     settings: TrainSettings,
     world: World,
-) -> tuple[float, float, int, tuple[int, ...]]:
-    """Accumulate gradients for one batch and clip them. Return (mean nats per target, gradient norm before clipping, tokens, rows),
-    all but the rows over the global batch."""
+) -> tuple[float, float, int, tuple[int, ...], dict[str, float]]:
+    """Accumulate gradients for one batch and clip them. Return (mean nats per target, gradient norm before clipping, tokens, rows,
+    means of an objective's measurements), all but the rows over the global batch."""
     batch = batches.at(number, rank=world.rank, n_ranks=world.n_ranks)
     # Counts and sums stay on the device: there is one synchronization with the GPU, at the end.
-    n_targets = torch.full((), int((batch.targets >= 0).sum()), dtype=torch.float64, device=world.device)
+    n_targets = torch.full((), _count_units(batch), dtype=torch.float64, device=world.device)
     world.sum_tensors([n_targets])
+    trained.write_weights()  # those of a checkpoint that was just loaded
     compute.update()
-    parameters = list(model.parameters())
-    for parameter in parameters:
+    for parameter in trained.model.parameters():
         parameter.grad = None
     divisor = n_targets.clamp(min=1)
     nats = torch.zeros_like(n_targets)
     for part in _split_batch(batch, settings):
         nats += compute.add_gradients(part, divisor)
+    trained.set_gradients()
+    parameters = list(trained.module.parameters())
     grads = [
         get_grad(parameter) for parameter in parameters if not world.is_sharded
     ]  # if sharded, the backward pass has summed them
@@ -245,7 +291,22 @@ def _accumulate_gradients(
     loss, n_scored, grad_norm = torch.stack([nats / divisor, n_targets, norm.double()]).tolist()
     if not n_scored:
         raise DivergedError(f"step {number} has no target in rows {batch.rows}; remove these rows")
-    return loss, grad_norm, batch.ids.numel() * world.n_ranks, batch.rows
+    return loss, grad_norm, batch.ids.numel() * world.n_ranks, batch.rows, _average_sums(batch, n_scored, world)
+
+
+def _average_sums(batch: Batch, n_units: float, world: World) -> dict[str, float]:
+    """Return the means of what the objective has measured, over the units of the global batch; empty without an objective."""
+    if batch.objective is None:
+        return {}
+    sums = batch.objective.pop_sums()
+    values = torch.tensor(list(sums.values()), dtype=torch.float64, device=world.device)
+    world.sum_tensors([values])
+    return dict(zip(sums, (values / n_units).tolist(), strict=True))
+
+
+def _count_units(batch: Batch) -> int:
+    """Return how many targets, or units of the objective, the loss is a mean over."""
+    return int((batch.targets >= 0).sum()) if batch.objective is None else batch.objective.count_units(batch)
 
 
 def _describe_divergence(event: TrainingEvent, rows: tuple[int, ...], contents: str) -> str:
@@ -268,12 +329,13 @@ def _split_batch(batch: Batch, settings: TrainSettings) -> Iterator[Batch]:
         part = slice(start, start + size)
         documents = None if batch.documents is None else batch.documents[part]
         weights = None if batch.weights is None else batch.weights[part]
-        yield Batch(batch.ids[part], batch.targets[part], documents, batch.rows[part], weights)
+        yield Batch(batch.ids[part], batch.targets[part], documents, batch.rows[part], weights, batch.objective)
 
 
-def _compute_fingerprint(model: Transformer, batches: Batches, settings: TrainSettings) -> str:
+def _compute_fingerprint(trained: Trained, batches: Batches, settings: TrainSettings) -> str:
     """Hash everything that determines the result: model sizes, initial weights, data shape, first batch, settings. The number of
     ranks is not part of it."""
+    model = trained.model
     relevant = asdict(settings)
     for name in ("eval_every", "checkpoint_every", "checkpoint_every_seconds", "micro_rows"):
         del relevant[name]
@@ -282,6 +344,10 @@ def _compute_fingerprint(model: Transformer, batches: Batches, settings: TrainSe
     digest = hashlib.sha256(repr((sorted(relevant.items()), model.config, batches.n_rows, batches.batch_rows)).encode())
     first = batches.at(0)
     parts = (part for part in (*first[:3], first.weights) if part is not None)
-    for tensor in (*get_model_tensors(model).values(), *parts):
+    tensors = list(get_model_tensors(model).values())
+    if isinstance(trained, AdaptedModel):
+        tensors += get_model_tensors(trained.adapter).values()
+        digest.update(repr(trained.adapter.settings).encode())
+    for tensor in (*tensors, *parts):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

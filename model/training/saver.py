@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from model.machine.distributed import World
 from model.network.folder import get_model_tensors, restore
-from model.network.transformer import Transformer
 from model.training.checkpoints import Checkpoint, RetentionPolicy, Tensors, load_newest, read_tensors, save_checkpoint
 from model.training.optim import Optimizer
 from model.training.spikes import DivergedError, TrainingEvent
@@ -23,7 +24,8 @@ from model.training.spikes import DivergedError, TrainingEvent
 
 @dataclass(frozen=True, kw_only=True)
 class StepRecord:
-    """The metrics after `step` steps: mean loss of that step's batch, the schedule's multiplier `lr`, total tokens and seconds."""
+    """The metrics after `step` steps: mean loss of that step's batch, the schedule's multiplier `lr`, total tokens and seconds, and
+    the means of what an objective has measured (model.data.batches.Objective)."""
 
     step: int
     loss_nats: float
@@ -32,11 +34,14 @@ class StepRecord:
     seconds: float
     tokens_per_second: float
     grad_norm: float
+    objective: Mapping[str, float] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a flat dict, with the results of `evaluate` beside the other fields."""
         values = asdict(self)
+        if not self.objective:
+            del values["objective"]
         return values | values.pop("evaluation")
 
     @classmethod
@@ -44,7 +49,7 @@ class StepRecord:
         """Return the record that `to_dict` made this dict of."""
         names = cls.__dataclass_fields__.keys() - {"evaluation"}
         evaluation = {name: value for name, value in values.items() if name not in names}
-        return cls(**{name: values[name] for name in names}, evaluation=evaluation)
+        return cls(**{name: values[name] for name in names if name in values}, evaluation=evaluation)
 
 
 class Saver:
@@ -55,7 +60,7 @@ class Saver:
         self,
         folder: Path,
         fingerprint: str,
-        model: Transformer,
+        model: nn.Module,
         optimizer: Optimizer,
         world: World,
         log: Callable[[str], None],
