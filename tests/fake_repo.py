@@ -69,6 +69,7 @@ else:
     columns |= {name: [""] * n for name in ("prompt", "answer", "expected")}
     pq.write_table(pa.table(columns), out / "items.parquet")
     (out / "figures.json").write_text("[]")
+    (out / "composition.json").write_text(json.dumps({"documents": [], "conversations": []}))
     metrics_out = {"bpb": sum(bits) / sum(sizes), "bpb_se": 0.01, "n_heldout_docs": n, "leaked_items_frac": 0}
     metrics_out |= {"user_turns_acceptable_frac": 0.5, "user_turns_acceptable_frac_se": 0.02, "n_user_turns": n}
     for name in knobs["skills"]:

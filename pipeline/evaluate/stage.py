@@ -2,9 +2,9 @@
 
 In: both model folders, held-out documents and conversations, the index, our own evaluation sets (data/seed/evaluation) and yours
 (data/evaluation). Out: items.parquet (the score of each item in each metric), figures.json (what people read, with baselines),
-composition.json (the training data by source and license), documents.parquet (nats of each held-out document), user_turns.jsonl (the
-assistant's replies to the seen half of the typed turns), samples.jsonl, and what `dvc metrics` and `dvc plots` show (comparison.py).
-`python -m pipeline.report` renders the report.
+composition.json (the training data by source and license), documents.parquet (nats of each held-out document), user_turns.jsonl
+(the assistant's replies to the seen half of the typed turns), samples.jsonl, and what `dvc metrics` and `dvc plots` show
+(comparison.py). `python -m pipeline.report` renders the report.
 Memory: one batch, and the texts of the items. Time: 45 s on two cores for 3 million parameters.
 """
 

@@ -1,4 +1,4 @@
-"""python -m pipeline.registry publish | gate | promote | rollback | pull | seal | list | noise: the versions and the champion.
+"""python -m pipeline.registry publish | gate | promote | rollback | pull | seal | list | compare | noise: versions of the model.
 
 In: the finished pipeline in this folder (dvc.lock and the files that it names). Out: one MLflow run and one version of the model
 `minigpt` per fingerprint of model, index, evaluation and params; the aliases candidate, champion and previous; the champion's
@@ -19,17 +19,21 @@ from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import write_json
 from pipeline.params import load_params
 from pipeline.registry.champion import LINK
+from pipeline.registry.contrast import contrast, read_side
 from pipeline.registry.listing import (
     list_rows,
     make_console,
+    make_decision_rows,
     make_spread_table,
     make_verdict_table,
     make_version_table,
 )
+from pipeline.registry.paired.item_table import FIGURES, read_titles
 from pipeline.registry.paired.seed_noise import format_noise, measure_spread, read_run
 from pipeline.registry.promotion import NAME, judge_version, promote, pull, rollback
-from pipeline.registry.publish import publish, seal, write_gate_report
+from pipeline.registry.publish import EVALUATION, publish, seal, write_gate_report
 from pipeline.registry.store import MlflowStore, explain_failure, open_store
+from pipeline.report.two_versions import COMPARISON_FILES, write_comparison_page
 
 REFUSED, BUSY, INTERRUPTED = 3, 75, 130
 
@@ -46,9 +50,10 @@ def _publish(store: MlflowStore, _args: argparse.Namespace) -> tuple[int, Outcom
 def _gate(store: MlflowStore, args: argparse.Namespace) -> tuple[int, Outcome]:
     current = store.read_aliases().get("champion")
     number, verdict = judge_version(store, load_params(store.root / "params.yaml").registry, args.version)
-    write_gate_report(store, number, current)
-    if verdict.checks:
-        make_console().print(make_verdict_table(verdict))
+    write_gate_report(store, number, current, verdict)
+    rows = make_decision_rows(verdict, read_titles(store.root / EVALUATION / FIGURES))
+    if rows:
+        make_console().print(make_verdict_table(rows))
     print(f"version {number} {'passed' if verdict.is_passed else 'REFUSED'}: {verdict.reason}", flush=True)
     outcome = {"version": number, "is_passed": verdict.is_passed, "outcome": verdict.outcome, "reason": verdict.reason}
     return 0 if verdict.is_passed else REFUSED, outcome
@@ -97,6 +102,21 @@ def _measure_noise(args: argparse.Namespace) -> Outcome:
     return {"n_seeds": len(runs), "sd": {spread.metric: spread.sd for spread in spreads}}
 
 
+def _compare(args: argparse.Namespace) -> Outcome:
+    """Write the page that compares two versions, and print the decision table. It opens the store only for a version."""
+    root = Path.cwd()
+    policy = load_params(root / "params.yaml").registry
+    before, after = (read_side(name, lambda: open_store(root)) for name in (args.before, args.after))
+    facts = contrast(policy, before, after)
+    write_comparison_page(args.out, facts)
+    make_console().print(make_verdict_table(facts.decision, ("before", "after")))
+    print(f"{facts.before} → {facts.after}: {facts.reason}", flush=True)
+    print(f"{len(facts.lost)} items wrong that were right, {len(facts.gained)} right that were wrong", flush=True)
+    print(f"comparison: {', '.join(str(args.out / name) for name in COMPARISON_FILES)}", flush=True)
+    return {"verdicts": {row.metric: row.verdict for row in facts.decision}, "reason": facts.reason}
+
+
+WITHOUT_STORE: dict[str, Callable[[argparse.Namespace], Outcome]] = {"noise": _measure_noise, "compare": _compare}
 COMMANDS: dict[str, Callable[[MlflowStore, argparse.Namespace], tuple[int, Outcome]]] = {
     "publish": _publish,
     "gate": _gate,
@@ -135,6 +155,11 @@ def make_parser() -> argparse.ArgumentParser:
     command = add("seal", "record the SHA-256 of the files of a version that was published before versions recorded it")
     command.add_argument("--version", metavar="N", required=True, help="a version whose files nobody else could change")
     add("list", "list all versions, newest first")
+    command = add("compare", "compare two versions in one page: metrics, items that changed, settings, data")
+    text = "root of a finished pipeline, models:/minigpt/N or models:/minigpt@ALIAS"
+    command.add_argument("before", metavar="A", help=text)
+    command.add_argument("after", metavar="B", help="the same; it is judged against A")
+    command.add_argument("--out", type=Path, default=Path("var"), metavar="FOLDER", help="default: var")
     command = add("noise", "measure how much runs differ that differ in their seed only, for registry.noise")
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with data/metrics/evaluate.json")
     return parser
@@ -144,8 +169,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit code."""
     args = make_parser().parse_args(argv)
     try:
-        if args.command == "noise":
-            code, outcome = 0, _measure_noise(args)
+        if args.command in WITHOUT_STORE:
+            code, outcome = 0, WITHOUT_STORE[args.command](args)
         else:
             with open_store(Path.cwd()) as store:
                 code, outcome = COMMANDS[args.command](store, args)

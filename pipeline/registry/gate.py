@@ -96,10 +96,18 @@ def judge(policy: Registry, candidate: Measurements, champion: Measurements | No
     Raises `UserError` if the candidate was not measured on what the policy names, or on a skill that the champion was measured on.
     """
     _check_measured(policy, candidate, champion)
-    bounded = [_check_bound(name, candidate.metrics[name], bound) for name, bound in policy.at_most.items()]
+    return decide(policy, candidate, champion)
+
+
+def decide(policy: Registry, candidate: Measurements, champion: Measurements | None) -> Verdict:
+    """Compare the two models; what one of them was not measured on decides nothing."""
+    measured = [
+        (name, candidate.metrics[name], bound) for name, bound in policy.at_most.items() if name in candidate.metrics
+    ]
+    bounded = [_check_bound(*each) for each in measured]
     names = list_names(policy, candidate, champion)
     compared = [_compare(policy, name, candidate, champion) for name in names]
-    checks = (*_decide(policy, compared), *bounded)
+    checks = (*_decide_metrics(policy, compared), *bounded)
     worse = [check for check in checks if check.verdict == "worse"]
     better = [check for check in checks if check.verdict == "better"]
     if worse:
@@ -184,7 +192,7 @@ def _describe_noise(noise: Noise | None) -> str:
     return ", noise of seeds unknown" if noise is None else f", noise of seeds {noise.sd:.4f}"
 
 
-def _decide(policy: Registry, compared: Sequence[Compared]) -> list[Check]:
+def _decide_metrics(policy: Registry, compared: Sequence[Compared]) -> list[Check]:
     """Return one check per metric: adjust the p-values of gains and of losses, and apply the tolerances."""
     families = [[row for row in compared if (row.name in policy.goals) is is_goal] for is_goal in (True, False)]
     families = [family for family in families if any(row.difference for row in family)]

@@ -14,6 +14,8 @@ from rich.table import Table
 from pipeline.registry.gate import Verdict
 from pipeline.registry.paired.seed_noise import Spread
 from pipeline.registry.promotion import Store
+from pipeline.report.decision import DECISION_HEAD, DecisionRow
+from pipeline.report.labels import describe_metric
 
 VERDICT_STYLES = {"better": "green", "equal": "default", "worse": "bold red", "not compared": "dim"}
 PIPE_COLUMNS = 180  # a pipe has no window width, and truncated reasons help nobody
@@ -57,33 +59,33 @@ def list_rows(store: Store, skills: Sequence[str]) -> list[VersionRow]:
     return rows
 
 
-def make_verdict_table(verdict: Verdict) -> Table:
-    """Return the gate's decision table: one row per metric."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in ("metric", "champion", "candidate", "difference", "95 % interval", "verdict", "rule"):
-        table.add_column(
-            name, no_wrap=name != "rule", justify="left" if name in ("metric", "verdict", "rule") else "right"
-        )
-    for row in list_verdict_rows(verdict):
-        style = VERDICT_STYLES[row[5]]
-        table.add_row(*row[:5], f"[{style}]{row[5]}[/]", escape(row[6]))
-    return table
-
-
-def list_verdict_rows(verdict: Verdict) -> list[tuple[str, ...]]:
-    """Return the cells of the decision table: metric, champion, candidate, difference, interval, verdict, rule."""
+def make_decision_rows(verdict: Verdict, titles: Mapping[str, str]) -> list[DecisionRow]:
+    """Return the gate's decision table; metrics without a title get one from their name."""
     return [
-        (
+        DecisionRow(
             check.name,
-            _format(check.champion, 4),
-            _format(check.candidate, 4),
-            "" if check.change is None else f"{check.change:+.4f}",
-            "" if check.interval is None else f"{check.interval[0]:+.4f} … {check.interval[1]:+.4f}",
+            titles.get(check.name) or describe_metric(check.name),
+            check.champion,
+            check.candidate,
+            check.change,
+            *(check.interval or (None, None)),
             check.verdict,
             check.rule,
         )
         for check in verdict.checks
     ]
+
+
+def make_verdict_table(rows: Sequence[DecisionRow], sides: tuple[str, str] = ("champion", "candidate")) -> Table:
+    """Return the gate's decision table for the terminal; `sides` name the two versions."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in (DECISION_HEAD[0], *sides, *DECISION_HEAD[3:]):
+        is_text = name in ("Metric", "Verdict", "Rule")
+        table.add_column(name.lower(), no_wrap=name not in ("Metric", "Rule"), justify="left" if is_text else "right")
+    for row in rows:
+        verdict = f"[{VERDICT_STYLES[row.verdict]}]{row.verdict}[/]"
+        table.add_row(escape(row.title), *row.numbers, verdict, escape(row.rule))
+    return table
 
 
 def make_spread_table(spreads: Sequence[Spread]) -> Table:

@@ -16,10 +16,13 @@ from urllib.parse import unquote, urlparse
 
 from pipeline.registry.champion import read_installed
 from pipeline.registry.description import describe_version
+from pipeline.registry.gate import Verdict
 from pipeline.registry.installed import list_files
 from pipeline.registry.lineage import Point, Publication, collect_publication, compute_fingerprint, read_lock
+from pipeline.registry.listing import make_decision_rows
 from pipeline.registry.mlflow_database import ARTIFACTS
 from pipeline.registry.package import Packaged, log_package
+from pipeline.registry.paired.item_table import FIGURES, read_titles
 from pipeline.registry.promotion import DIGEST, NAME, find_version
 from pipeline.registry.store import EVALUATED, SCORED, MlflowStore
 from pipeline.report.facts import Champion, read_facts, read_provenance
@@ -176,8 +179,8 @@ def _get_experiment(store: MlflowStore) -> str:
     return str(store.client.create_experiment(NAME, artifact_location=location))
 
 
-def write_gate_report(store: MlflowStore, number: str, current: str | None) -> None:
-    """Write var/report.html and var/report.md with the champion's metrics for comparison, and log both to the version's run.
+def write_gate_report(store: MlflowStore, number: str, current: str | None, verdict: Verdict) -> None:
+    """Write var/report.html and var/report.md with the gate's decision, and log both to the version's run.
 
     Do nothing if the finished pipeline in the repository is another version than `number`, or if `number` is the champion and
     has a report already: that one compares it with the champion that it replaced.
@@ -190,7 +193,9 @@ def write_gate_report(store: MlflowStore, number: str, current: str | None) -> N
         return
     champion = None
     if current is not None and current != number:
-        champion = Champion(current, store.read_metrics(find_version(store, current)))
+        titles = read_titles(root / EVALUATION / FIGURES)
+        metrics = store.read_metrics(find_version(store, current))
+        champion = Champion(current, metrics, make_decision_rows(verdict, titles), verdict.reason)
     with tempfile.TemporaryDirectory(dir=root / "var") as folder:
         out = Path(folder)
         _log_report(store, version.run_id, "gate", out, fingerprint=fingerprint, version=number, champion=champion)

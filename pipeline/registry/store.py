@@ -32,7 +32,7 @@ from pipeline.registry.paired.item_table import FIGURES, ITEMS, read_scores
 from pipeline.registry.promotion import DIGEST, NAME, Version
 
 EVALUATED = "evaluate"  # the folder of a run with what evaluate scored, and the report
-SCORED = (ITEMS, FIGURES)
+SCORED = (ITEMS, FIGURES, "composition.json")
 STATEMENT = "files.json"
 ADDED_BY_DOWNLOADS = "registered_model_meta"  # a file that MLflow writes into what it downloads
 SETTINGS = {
@@ -109,6 +109,10 @@ class MlflowStore:
         for name in sorted(stored & set(SCORED)):
             self.client.download_artifacts(version.run_id, f"{EVALUATED}/{name}", str(folder))
         return folder / EVALUATED
+
+    def read_params(self, version: Version) -> dict[str, str]:
+        """Return the settings that a version was made with, by dotted name."""
+        return dict(self.client.get_run(version.run_id).data.params)
 
     def read_lineage(self, version: Version) -> dict[str, Any]:
         """Return the lineage of a version: each stage's command, and path and md5 of its inputs and outputs."""

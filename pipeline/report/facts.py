@@ -8,17 +8,19 @@ champion's metrics. Out: `Facts` and `Provenance`, and small named rows without 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.frame.provenance import read_flat_params, read_git_state
+from pipeline.frame.settings import read_yaml
 from pipeline.frame.timings import TIMINGS, read_timings
 from pipeline.params import STAGES
 from pipeline.report.charts import format_number
+from pipeline.report.decision import DecisionRow, get_verdicts
 from pipeline.report.labels import SIZES
-from pipeline.skills import SKILLS
 
 Metrics = Mapping[str, float]
 TECHNICAL_COUNTS = ("tokens", "joined", "named_heldout", "too_long")  # `n_train_…` that are no kinds of conversations
@@ -27,7 +29,8 @@ PHASES = {"pretrain": "pretraining", "sft": "fine-tuning"}
 
 class Facts(NamedTuple):
     """`metrics` and `timings` by stage; `curves`: rows of history.jsonl by phase; `shape`: the model's config; `user_turns`:
-    replies to turns typed by hand."""
+    replies to turns typed by hand; `figures`: what the tasks of evaluate measured, with baselines; `composition`: the training
+    data by source and license; `lineage`: each stage's command and the md5 of what it made."""
 
     metrics: Mapping[str, Metrics]
     timings: Mapping[str, Metrics]
@@ -35,10 +38,14 @@ class Facts(NamedTuple):
     samples: Sequence[Mapping[str, Any]]
     shape: Mapping[str, Any]
     user_turns: Sequence[Mapping[str, Any]] = ()
+    figures: Sequence[Mapping[str, Any]] = ()
+    composition: Mapping[str, Sequence[Mapping[str, Any]]] = {}
+    lineage: Sequence[tuple[str, str, str]] = ()
 
 
 class Provenance(NamedTuple):
-    """Which model this is: version and fingerprint are empty if it is not registered; `params` by dotted name."""
+    """Which model this is: version and fingerprint are empty if it is not registered; `params` by dotted name; `n_cores` of the
+    machine that writes the report, which is the one that made the model if there are timings."""
 
     version: str
     fingerprint: str
@@ -46,13 +53,16 @@ class Provenance(NamedTuple):
     is_dirty: bool
     written_at: str
     params: Mapping[str, str]
+    n_cores: int = 0
 
 
 class Champion(NamedTuple):
-    """The version to compare with, and its metrics of `evaluate`."""
+    """The version to compare with, its metrics of `evaluate`, and the gate's decision on the candidate."""
 
     version: str
     metrics: Metrics
+    decision: Sequence[DecisionRow] = ()
+    reason: str = ""
 
 
 def read_facts(root: Path) -> Facts:
@@ -64,7 +74,29 @@ def read_facts(root: Path) -> Facts:
     curves = {phase: _read_lines(data / phase / "history.jsonl") for phase in PHASES}
     samples = _read_lines(data / "evaluate" / "samples.jsonl")
     user_turns = _read_lines(data / "evaluate" / "user_turns.jsonl")
-    return Facts(metrics, timings, curves, samples, _read_json(data / "sft" / "config.json"), user_turns)
+    figures, composition = (data / "evaluate" / name for name in ("figures.json", "composition.json"))
+    return Facts(
+        metrics,
+        timings,
+        curves,
+        samples,
+        _read_json(data / "sft" / "config.json"),
+        user_turns,
+        _read_json(figures) if figures.exists() else [],
+        _read_json(composition) if composition.exists() else {},
+        read_lineage(root / "dvc.lock"),
+    )
+
+
+def read_lineage(path: Path) -> list[tuple[str, str, str]]:
+    """Return (stage, command, md5 of its first output) of each stage in dvc.lock; empty if there is none."""
+    stages: Mapping[str, Any] = read_yaml(path)["stages"] if path.exists() else {}
+    order = {stage: index for index, stage in enumerate(STAGES)}
+    rows = [
+        (name, str(stage["cmd"]), str(next((out.get("md5", "") for out in stage.get("outs", [])), "")))
+        for name, stage in stages.items()
+    ]
+    return sorted(rows, key=lambda row: order.get(row[0], len(order)))
 
 
 def read_provenance(root: Path, *, version: str = "", fingerprint: str = "") -> Provenance:
@@ -73,10 +105,11 @@ def read_provenance(root: Path, *, version: str = "", fingerprint: str = "") -> 
     params = read_flat_params(path) if path.exists() else {}
     commit = "" if state["git_commit"] == "unknown" else state["git_commit"]
     written_at = f"{now.day} {now:%B %Y, %H:%M %Z}"
-    return Provenance(version, fingerprint, commit, state["git_is_dirty"] == "true", written_at, params)
+    is_dirty = state["git_is_dirty"] == "true"
+    return Provenance(version, fingerprint, commit, is_dirty, written_at, params, os.cpu_count() or 1)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -86,7 +119,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class HeadlineRow(NamedTuple):
-    """One metric with its standard error; `champion` is the champion's value."""
+    """One metric with its standard error; `champion` is the champion's value, `baselines` what simple methods reach."""
 
     name: str
     meaning: str
@@ -95,31 +128,44 @@ class HeadlineRow(NamedTuple):
     n: int
     champion: float | None
     is_share: bool
+    metric: str = ""
+    task: str = ""
+    verdict: str = ""
+    baselines: Sequence[tuple[str, float]] = ()
 
     @property
     def change(self) -> float | None:
         """The difference from the champion."""
         return None if self.champion is None else self.value - self.champion
 
-    @property
-    def is_better(self) -> bool | None:
-        """Whether it is better than the champion; None within two standard errors."""
-        if self.change is None or abs(self.change) <= 2 * self.se:
-            return None
-        return (self.change > 0) == self.is_share
-
 
 def list_headline(facts: Facts, champion: Champion | None) -> list[HeadlineRow]:
-    """Return bits per byte, then every skill that was measured."""
-    ours, theirs = facts.metrics.get("evaluate", {}), champion.metrics if champion else {}
-    n_docs, meaning = int(ours["n_heldout_docs"]), "held-out text; lower is better"
-    rows = [HeadlineRow("Bits per byte", meaning, ours["bpb"], ours["bpb_se"], n_docs, theirs.get("bpb"), False)]
-    for skill in SKILLS:
-        if skill.metric in ours:
-            n = int(ours[f"n_heldout_{skill.metric.removesuffix('_frac')}"])
-            value, se = ours[skill.metric], ours[f"{skill.metric}_se"]
-            rows.append(HeadlineRow(skill.title, skill.meaning, value, se, n, theirs.get(skill.metric), True))
-    return rows
+    """Return what the tasks of evaluate measured, with the gate's verdict; figures of a task are together."""
+    theirs, verdicts = (champion.metrics, get_verdicts(champion.decision)) if champion else ({}, {})
+    return [
+        HeadlineRow(
+            str(figure["title"]),
+            str(figure["meaning"]),
+            float(figure["value"]),
+            float(figure["se"]),
+            int(figure["n"]),
+            theirs.get(figure["metric"]),
+            str(figure["metric"]).endswith("_frac"),
+            str(figure["metric"]),
+            str(figure["task"]),
+            verdicts.get(figure["metric"], ""),
+            [(str(each["title"]), float(each["value"])) for each in figure["baselines"]],
+        )
+        for figure in facts.figures
+    ]
+
+
+def group_headline(rows: Sequence[HeadlineRow]) -> dict[str, list[HeadlineRow]]:
+    """Return the rows by task, in the order of the tasks."""
+    groups: dict[str, list[HeadlineRow]] = {}
+    for row in rows:
+        groups.setdefault(row.task, []).append(row)
+    return groups
 
 
 def format_value(value: float | None, *, is_share: bool, is_signed: bool = False) -> str:

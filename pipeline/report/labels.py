@@ -99,6 +99,41 @@ SIZES = {
 }
 
 
+METRICS = {
+    skill.metric: skill.title for skill in SKILLS
+} | {  # where figures.json has no title: versions of earlier releases
+    "bpb": "Bits per byte",
+    "clean_bpb": "Bits per byte of new lines",
+    "user_turns_acceptable_frac": "Turns as users type them",
+    "leaked_items_frac": "Held-out prompts that training has too",
+}
+TASKS = {  # of the evaluation (pipeline/evaluate/tasks)
+    "user_turns": "As users type",
+    "skills": "Skills",
+    "planted": "Instructions hidden in texts",
+    "bits_per_byte": "Held-out text",
+    "minimal_pairs": "Minimal pairs of sentences",
+    "multiple_choice": "Multiple choice",
+    "cloze": "The last word of a passage",
+    "exact_match": "Exact answers",
+    "constraints": "Instructions on the form of an answer",
+    "safety": "Safety",
+    "memorization": "Memorized training text",
+    "bias": "Bias",
+    "robustness": "Robustness",
+}
+
+
+def describe_metric(name: str) -> str:
+    """Return words for a metric."""
+    return METRICS.get(name, name.removesuffix("_frac").replace("_", " "))
+
+
+def describe_task(name: str) -> str:
+    """Return words for a task of the evaluation."""
+    return TASKS.get(name, name.replace("_", " ").capitalize())
+
+
 def describe_reason(name: str) -> str:
     """Return words for why a document was dropped: `max_dup_5gram_char_frac` is too much text in repeated 5‑word phrases."""
     ngram = re.fullmatch(r"max_(top|dup)_(\d+)gram_char_frac", name)

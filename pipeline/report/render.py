@@ -1,4 +1,4 @@
-"""Render the report: page.html with page.css as one self-contained HTML file, and the same facts as Markdown.
+"""Render the report: templates/page.html with page.css as one self-contained HTML file, and the same facts as Markdown.
 
 In: `Facts` and `Provenance`, optionally the champion. Out: report.html and report.md. The same facts give the same bytes. Jinja2
 escapes every value in the page; charts.py escapes the labels of its SVG.
@@ -21,6 +21,7 @@ from pipeline.report.calibration import (
     list_calibration_rows,
 )
 from pipeline.report.charts import BarRow, Series, draw_line_chart, format_number, smooth_points
+from pipeline.report.decision import count_verdicts
 from pipeline.report.facts import (
     Champion,
     Facts,
@@ -29,6 +30,7 @@ from pipeline.report.facts import (
     Provenance,
     SourceFacts,
     format_value,
+    group_headline,
     list_headline,
     list_kinds,
     list_losses,
@@ -37,8 +39,24 @@ from pipeline.report.facts import (
     read_transcript,
     summarize,
 )
-from pipeline.report.labels import SAMPLE_TITLES, SPEAKERS, describe_kind, describe_reason, describe_stage
+from pipeline.report.labels import (
+    SAMPLE_TITLES,
+    SPEAKERS,
+    describe_kind,
+    describe_reason,
+    describe_stage,
+    describe_task,
+)
 from pipeline.report.markdown import render_markdown
+from pipeline.report.model_card import (
+    list_chat_sources,
+    list_commands,
+    list_data_sources,
+    list_licenses,
+    list_limits,
+    list_time,
+    list_uses,
+)
 from pipeline.report.typed_turns import Transcript, describe_user_turns, group_transcripts, list_user_rows
 
 if TYPE_CHECKING:
@@ -88,7 +106,7 @@ def render_html(facts: Facts, provenance: Provenance, champion: Champion | None 
     calibration = compute_calibration(facts)
     template = load_environment().get_template("page.html")
     return template.render(
-        style=files("pipeline.report").joinpath("page.css").read_text(encoding="utf-8"),
+        style=files("pipeline.report").joinpath("templates/page.css").read_text(encoding="utf-8"),
         provenance=provenance,
         champion=champion,
         summary=summarize(facts),
@@ -98,8 +116,20 @@ def render_html(facts: Facts, provenance: Provenance, champion: Champion | None 
         transcripts={
             kind: [make_transcript(each) for each in group] for kind, group in group_transcripts(facts).items()
         },
-        headline=list_headline(facts, champion),
-        skills=make_skill_bars(list_headline(facts, champion)),
+        decision=champion.decision if champion else (),
+        decision_summary=count_verdicts(champion.decision) if champion else "",
+        uses=list_uses(facts),
+        limits=list_limits(facts),
+        tasks=[
+            (describe_task(task), make_task_bars(rows), rows)
+            for task, rows in group_headline(list_headline(facts, champion)).items()
+        ],
+        licenses=list_licenses(facts),
+        data_sources=list_data_sources(facts),
+        chat_sources=list_chat_sources(facts),
+        time=list_time(facts, provenance),
+        commands=list_commands(provenance),
+        lineage=facts.lineage,
         phases=[(PHASES[name], draw_phase(PHASES[name], rows)) for name, rows in facts.curves.items() if len(rows) > 1],
         sources=make_source_bars(list_sources(facts, champion)),
         losses=[(describe_stage(loss.stage), loss, make_reason_bars(loss)) for loss in list_losses(facts)],
@@ -119,7 +149,7 @@ def render_html(facts: Facts, provenance: Provenance, champion: Champion | None 
 def load_environment() -> Environment:
     """Return the Jinja2 environment of this package's templates: everything is escaped, and a missing name is an error."""
     environment = Environment(
-        loader=PackageLoader("pipeline.report", "."),
+        loader=PackageLoader("pipeline.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -148,6 +178,31 @@ def list_tiles(facts: Facts) -> list[tuple[str, str]]:
 def format_short(value: float) -> str:
     """Format a share as a percentage, without decimals at both ends."""
     return f"{100 * value:.0f} %" if round(value, 3) in (0.0, 1.0) else f"{100 * value:.1f} %"
+
+
+def make_task_bars(rows: Sequence[HeadlineRow]) -> list[BarRow]:
+    """Return the bars of a task: shares as they are; other metrics and their baselines relative to the longest."""
+    if all(row.is_share for row in rows):
+        return make_skill_bars(rows)
+    if any(row.is_share for row in rows):
+        return []
+    values = [(row.name, row.value, row.se, row.champion) for row in rows]
+    bars: list[tuple[str, float, float, float | None]] = []
+    for row, value in zip(rows, values, strict=True):
+        bars += [value, *((f"{row.name}: {name}", baseline, 0.0, None) for name, baseline in row.baselines)]
+    top = max(max(value + se, champion or 0.0) for _, value, se, champion in bars) * 1.02
+    return [
+        BarRow(
+            name,
+            value / top,
+            f"{value:.3f}",
+            f"± {se:.3f}" if se else "",
+            (value - se) / top if se else None,
+            (value + se) / top if se else None,
+            None if champion is None else champion / top,
+        )
+        for name, value, se, champion in bars
+    ]
 
 
 def make_skill_bars(rows: Sequence[HeadlineRow]) -> list[BarRow]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,10 @@ def is_lower_better(metric: str) -> bool:
 
 
 def read_scores(folder: Path) -> dict[str, Scores]:
-    """Return the scores by metric of a folder of `evaluate`; empty if it has no items. Raises `UserError` for a wrong table."""
+    """Return the scores by metric of a folder of `evaluate`; empty if it has no items. Raises `UserError` for a wrong table.
+
+    Where figures.json tells what people read, these metrics alone: not the same items by kind or source.
+    """
     path = folder / ITEMS
     if not path.exists():
         return {}
@@ -48,6 +52,8 @@ def read_scores(folder: Path) -> dict[str, Scores]:
     is_ours = ~columns["is_baseline"].astype(bool)
     scores: dict[str, Scores] = {}
     for metric in dict.fromkeys(columns["metric"][is_ours].tolist()):
+        if directions and metric not in directions:
+            continue
         rows = is_ours & (columns["metric"] == metric)
         values, sizes = (columns[name][rows].astype(np.float64) for name in ("score", "size"))
         is_lower = directions.get(metric, is_lower_better(metric))
@@ -57,8 +63,17 @@ def read_scores(folder: Path) -> dict[str, Scores]:
 
 def read_directions(path: Path) -> dict[str, bool]:
     """Return by metric whether less is better, as figures.json tells; empty if there is no such file."""
-    figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    return {str(figure["metric"]): bool(figure["is_lower_better"]) for figure in figures}
+    return {str(figure["metric"]): bool(figure["is_lower_better"]) for figure in read_figures(path)}
+
+
+def read_titles(path: Path) -> dict[str, str]:
+    """Return the titles of the metrics, as figures.json tells; empty if there is no such file."""
+    return {str(figure["metric"]): str(figure["title"]) for figure in read_figures(path)}
+
+
+def read_figures(path: Path) -> list[dict[str, Any]]:
+    """Return the figures of a version; empty if there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
 def read_texts(folder: Path) -> Mapping[tuple[str, str], tuple[str, str, str]]:

@@ -192,8 +192,8 @@ def check_run(root: Path) -> None:
     assert [point.value for point in client.get_metric_history(version.run_id, "sft/loss_nats")] == [5.0, 4.0, 3.0]
     names = {file.path for file in client.list_artifacts(version.run_id)}
     assert names >= {"dvc.lock", "dvc.yaml", "params.yaml", "lineage.json", "evaluate", "gate"}
-    evaluated = {file.path for file in client.list_artifacts(version.run_id, "evaluate")}
-    assert evaluated == {f"evaluate/{name}" for name in ("report.md", "report.html", "items.parquet", "figures.json")}
+    evaluated = {Path(file.path).name for file in client.list_artifacts(version.run_id, "evaluate")}
+    assert evaluated == {"report.md", "report.html", "items.parquet", "figures.json", "composition.json"}
 
 
 @pytest.mark.slow

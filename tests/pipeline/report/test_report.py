@@ -27,6 +27,7 @@ from pipeline.report.charts import (
     list_ticks,
     smooth_points,
 )
+from pipeline.report.decision import DecisionRow
 from pipeline.report.facts import (
     Champion,
     Facts,
@@ -40,6 +41,7 @@ from pipeline.report.facts import (
 )
 from pipeline.report.labels import REASONS, describe_reason
 from pipeline.report.markdown import render_markdown
+from pipeline.report.model_card import MAX_SOURCES, list_commands, list_data_sources, list_limits, list_time
 from pipeline.report.render import render_html, write_report
 
 HOSTILE = '<script>alert("x")</script><img src=http://evil.example/x.png onerror=alert(1)> ``` | & "'
@@ -96,8 +98,48 @@ FACTS = Facts(
     },
     samples=SAMPLES,
     shape={"n_layer": 4, "vocab_size": 4096, "is_tied": True},
+    figures=[
+        {
+            "task": "bits_per_byte",
+            "metric": "bpb",
+            "title": "Bits per byte",
+            "meaning": "held-out text",
+            "value": 1.4,
+            "se": 0.01,
+            "n": 900,
+            "is_lower_better": True,
+            "baselines": [{"metric": "ngram_bpb", "title": "Kneser-Ney 5-gram", "value": 1.2, "se": 0.01, "n": 900}],
+        },
+        {
+            "task": "skills",
+            "metric": "quote_exact_frac",
+            "title": "Quote with source",
+            "meaning": HOSTILE,
+            "value": 0.8,
+            "se": 0.03,
+            "n": 200,
+            "is_lower_better": False,
+            "baselines": [],
+        },
+    ],
+    composition={
+        "documents": [
+            {"source": "web", "license": "MIT", "docs": 80, "tokens": 3_000, "bytes": 9_000},
+            {"source": HOSTILE, "license": "CC0-1.0", "docs": 8, "tokens": 1_000, "bytes": 3_000},
+        ],
+        "conversations": [{"source": "", "license": "", "conversations": 500, "bytes": 10}],
+    },
+    lineage=[("download", "python -m pipeline download", "d" * 32), ("sft", "python -m pipeline sft", "e" * 32)],
 )
-CHAMPION = Champion("6", {"bpb": 1.5, "quote_exact_frac": 0.9, "bpb_numpy": 1.45})
+CHAMPION = Champion(
+    "6",
+    {"bpb": 1.5, "quote_exact_frac": 0.9, "bpb_numpy": 1.45},
+    [
+        DecisionRow("bpb", "Bits per byte", 1.5, 1.4, -0.1, -0.12, -0.08, "better", "paired over 900 items"),
+        DecisionRow("quote_exact_frac", HOSTILE, 0.9, 0.8, -0.1, -0.16, -0.04, "worse", HOSTILE),
+    ],
+    "worse: quote_exact_frac",
+)
 PROVENANCE = Provenance(
     "7", "f" * 64, "c0ffee" + "0" * 34, True, "1 May 2026, 12:00 UTC", {"filter.licenses": HOSTILE, "sft.seed": "1"}
 )
@@ -159,6 +201,7 @@ def test_hostile_text_is_escaped() -> None:
     assert HOSTILE not in render_html(FACTS, PROVENANCE)
     markdown = render_markdown(FACTS, PROVENANCE)
     assert "````text" in markdown  # a longer fence than the text has
+    assert f"| {HOSTILE}" not in markdown.replace("\\|", "|"), "cells of tables are no markup"
 
 
 def test_charts_have_descriptions_and_one_unit_each() -> None:
@@ -183,9 +226,52 @@ def test_the_champion_is_shown_for_comparison() -> None:
     assert "−10.0 %" in beside
     assert "| Champion |" in render_markdown(FACTS, PROVENANCE, CHAMPION)
     rows = {row.name: row for row in list_headline(FACTS, CHAMPION)}
-    assert rows["Bits per byte"].is_better is True  # lower is better
-    assert rows["Quote with source"].is_better is False
+    assert rows["Bits per byte"].verdict == "better"  # lower is better
+    assert rows["Quote with source"].verdict == "worse"
     assert rows["Quote with source"].change == pytest.approx(-0.1)
+
+
+def test_the_decision_table_is_shown_with_interval_rule_and_verdict() -> None:
+    page, markdown = "".join(parse_page(CHAMPION).text), render_markdown(FACTS, PROVENANCE, CHAMPION)
+    for text in ("1.5000", "1.4000", "−0.1000", "−0.1200 … −0.0800", "−16.0 % … −4.0 %", "paired over 900 items"):
+        assert text in page
+        assert text in markdown
+    assert "1 better, 1 worse" in page
+    assert "The gate's decision: worse: quote_exact_frac." in page
+
+
+def test_the_model_card_has_data_limits_time_and_lineage() -> None:
+    page, markdown = "".join(parse_page().text), render_markdown(FACTS, PROVENANCE)
+    for text in ("MIT", "75.0 %", "CC0-1.0", "made by this pipeline", "python -m pipeline download", "d" * 12):
+        assert text in page
+        assert text in markdown
+    assert "Kneser-Ney 5-gram 1.200" in page
+    assert "Kneser-Ney 5-gram 1.200" in markdown
+    rows = dict(list_time(FACTS, PROVENANCE._replace(n_cores=2)))
+    assert rows["all stages"] == "4.8 min"
+    assert rows["energy"].startswith("about 1 Wh: 2 cores at 7.5 W, estimated")
+    assert list_time(FACTS._replace(timings={"sft": {}}), PROVENANCE) == []
+    assert list_commands(PROVENANCE)[0][0] == "git checkout c0ffee000000 && make run"
+    assert "pull --version 7" in list_commands(PROVENANCE)[1][0]
+
+
+def test_limits_name_what_was_measured() -> None:
+    metrics = EVALUATE | {"clean_bpb": 1.5, "clean_ngram_bpb": 1.4, "harmless_refused_frac": 0.05}
+    metrics |= {"user_turns_acceptable_frac": 0.7, "user_turns_acceptable_frac_se": 0.02, "n_user_turns": 100}
+    metrics |= {"user_how_to_acceptable_frac": 0.4, "user_how_to_acceptable_frac_se": 0.1, "n_user_how_to": 20}
+    limits = list_limits(FACTS._replace(metrics=FACTS.metrics | {"evaluate": metrics}))
+    assert any("how to, without a name (40.0 %)" in text for text in limits)
+    assert any("worse than a 5-gram of the same tokens: 1.500 against 1.400" in text for text in limits)
+    assert any("refuses 5.0 % of harmless" in text for text in limits)
+    assert not any("5-gram" in text or "harmless" in text for text in list_limits(FACTS))
+
+
+def test_many_sources_are_shown_in_few_rows() -> None:
+    documents = [{"source": f"s{i}", "license": "MIT", "docs": 1, "tokens": 100 - i, "bytes": 1} for i in range(40)]
+    rows = list_data_sources(FACTS._replace(composition={"documents": documents}))
+    assert len(rows) == MAX_SOURCES + 1
+    assert rows[-1][:2] == ("28 others", "28")
+    assert list_data_sources(FACTS._replace(composition={})) == []
 
 
 def test_losses_and_sources_are_in_order() -> None:
@@ -260,6 +346,8 @@ def finish_pipeline(root: Path) -> None:
         (root / "data" / name).mkdir(parents=True)
     (root / "data/sft/config.json").write_text('{"n_layer": 2}')
     (root / "data/metrics/evaluate.json").write_text(json.dumps(EVALUATE))
+    (root / "data/evaluate/figures.json").write_text(json.dumps(FACTS.figures))
+    (root / "data/evaluate/composition.json").write_text(json.dumps(FACTS.composition))
     (root / "data/evaluate/samples.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in SAMPLES))
 
 

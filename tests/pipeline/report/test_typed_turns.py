@@ -74,7 +74,7 @@ def test_turns_of_one_conversation_stay_together() -> None:
 
 def test_page_and_markdown_show_them_first_and_escaped() -> None:
     page, text = render_html(TYPED, PROVENANCE, CHAMPION), render_markdown(TYPED, PROVENANCE, CHAMPION)
-    assert page.index("As users type") < page.index("<h2>Skills</h2>")
+    assert page.index("As users type") < page.index("<h2>Evaluation</h2>")
     assert text.index("## As users type") < text.index("Bits per byte")
     assert HOSTILE not in page
     assert all(f"{id_} " in page for id_ in ("typos-1", "typos-2", "dates-1"))
