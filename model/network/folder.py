@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.network.config import ModelConfig
 from model.network.transformer import Transformer
@@ -19,13 +19,13 @@ from model.tokenizer.autotokenizer import save_tokenizer
 from model.tokenizer.tokenizer import Tokenizer
 
 
-def get_model_tensors(model: Transformer) -> dict[str, Tensor]:
+def get_model_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Return the weights by name; a tied head is omitted, because it is the embedding."""
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
 @torch.no_grad()
-def restore(model: Transformer, tensors: Mapping[str, Tensor]) -> None:
+def restore(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy tensors into the parameters of the same names. Raises: ValueError if names or shapes differ."""
     parameters = dict(model.named_parameters())
     mismatched = [

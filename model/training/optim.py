@@ -227,9 +227,8 @@ class Optimizer:
         groups: list[dict[str, Any]] = []
         for kind, lr in self.lrs.items():
             parameters = [p for name, p in self.named.items() if kinds[name] == kind]
-            if parameters:
-                decay = 0.0 if kind == "norm" else settings.weight_decay
-                groups.append({"params": parameters, "kind": kind, "lr": lr, "weight_decay": decay})
+            decay = 0.0 if kind == "norm" else settings.weight_decay
+            groups.append({"params": parameters, "kind": kind, "lr": lr, "weight_decay": decay})
         self.adam = torch.optim.AdamW(
             groups, lr=1.0, betas=(settings.beta1, settings.beta2), eps=settings.adam_eps, fused=True
         )

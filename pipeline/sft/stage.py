@@ -18,13 +18,14 @@ import torch
 
 from model.data.batches import Conversation, ConversationBatches, StreamRows, TokenStream
 from model.network.folder import load_model
+from model.network.lora import AdaptedModel, LoraAdapter, LoraSettings
 from model.network.loss import compute_token_nats
 from model.network.transformer import Transformer
 from model.tokenizer.chat import messages_from_json, render
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics
-from pipeline.sft.params import Sft
+from pipeline.sft.params import Adapter, Sft
 from pipeline.storage.tables import read_table
 from pipeline.training.phase import open_world, run_training
 
@@ -34,10 +35,14 @@ EVAL_CONVERSATIONS = 128
 def run(
     params: Sft, *, base: Path, conversations: Path, shards: Path | None = None, scratch: Path, out: Path
 ) -> Metrics:
-    """Fine-tune the model and write its folder. Raises: `UserError` if there are no conversations, or nothing to replay."""
+    """Fine-tune the model and write its folder, or that of an adapter.
+
+    Raises: `UserError` if there are no conversations, or nothing to replay.
+    """
     settings = params.training
     model, tokenizer, _ = load_model(base)
     model.train().requires_grad_(True)
+    adapted = make_adapted_model(params.adapter, model, settings.seed)
     rendered = read_conversations(conversations / "train.parquet", tokenizer)
     if not rendered:
         raise UserError("sft: no conversations to train on", f"none in {conversations}", "raise conversations.n_*")
@@ -66,14 +71,26 @@ def run(
             world=world,
             scratch=scratch,
             out=out,
+            adapted=adapted,
         )
     if metrics:
         metrics |= {
             "conversations": len(rendered),
             "rows": len(batches.packing.rows),
             "conversations_cut": len(batches.packing.cut),
+            "conversations_without_target": len(batches.packing.left_out),
         }
+        if adapted is not None:
+            metrics["n_params_trained"] = adapted.adapter.n_parameters
     return metrics
+
+
+def make_adapted_model(params: Adapter | None, model: Transformer, seed: int) -> AdaptedModel | None:
+    """Return the base with a new adapter; None where all weights are trained. Raises: ValueError for a rank above a matrix's."""
+    if params is None:
+        return None
+    settings = LoraSettings(**{**params.model_dump(), "targets": tuple(params.targets)})
+    return AdaptedModel(model, LoraAdapter(model, settings, seed=seed))
 
 
 def open_replay(

@@ -21,7 +21,9 @@ from model.data.batches import Batches
 from model.data.prefetch import Prefetcher
 from model.machine.distributed import World, connect
 from model.machine.hardware import has_fast_bf16
+from model.network.adapter_folder import describe_adapter, save_adapter
 from model.network.folder import save_model
+from model.network.lora import AdaptedModel
 from model.network.transformer import Transformer
 from model.tokenizer.tokenizer import Tokenizer
 from model.training.activation_checkpointing import Kind
@@ -85,11 +87,13 @@ def run_training(
     scratch: Path,
     out: Path,
     bytes_per_token: float = 0.0,
+    adapted: AdaptedModel | None = None,
 ) -> Metrics:
     """Train, resuming from `scratch`, and write the model folder. Return metrics on the main process, an empty dict on the others.
 
     `documents_of` returns the ids of the documents in a batch, for error messages and events.jsonl. With `bytes_per_token` the
-    progress bar also shows the loss of each step in bits per byte.
+    progress bar also shows the loss of each step in bits per byte. With `adapted` only its adapter is trained, and the folder
+    written is that of the adapter.
     """
     epochs = params.total_steps * batches.batch_rows / batches.n_rows
     log = print if world.is_main else (lambda _: None)
@@ -97,6 +101,8 @@ def run_training(
     log(
         f"{stage}: {short(model.config.n_parameters)} parameters, {tokens}, {world.n_ranks} process(es) on {world.device}"
     )
+    if adapted is not None:
+        log(f"{stage}: {describe_adapter(adapted.adapter, model)}")
     if read("MINIGPT_SHARDING") == "full" and not world.is_sharded:
         log(f"{stage}: MINIGPT_SHARDING=full has no effect: there is only one process")
     peak = measure_peak_flops(world)
@@ -114,11 +120,15 @@ def run_training(
             on_event=events.append,
             name_batch=lambda batch: name_documents(documents_of(batch)),
             world=world,
+            adapted=adapted,
         )
     weights = _gather_on_main(model, world)
     if not world.is_main:
         return {}
-    save_model(out, model, tokenizer, phase=stage, weights=weights)
+    if adapted is None:
+        save_model(out, model, tokenizer, phase=stage, weights=weights)
+    else:
+        save_adapter(out, adapted, tokenizer)
     write_history(out / "history.jsonl", history)
     report_speed(history[-1], model, peak)
     return summarize_run(history, model, epochs) | _write_skips(out, params, events, documents_of)
