@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.conversations.formats import CHATML_MARK, split_chatml
+from pipeline.conversations.chatml import CHATML_MARK, split_chatml
 from pipeline.frame.errors import UserError
 from pipeline.storage.json_rows import REST
 from pipeline.storage.lines import split_lines

@@ -24,7 +24,7 @@ import pyarrow as pa
 import xxhash
 
 from model.tokenizer.chat import Message
-from pipeline.conversations.formats import ConversationError
+from pipeline.conversations.chatml import ConversationError
 from pipeline.screening.contamination import Leaks, build_leaks, measure_overlap
 from pipeline.screening.license_policy import ALLOWED, DENIED, NOT_ALLOWED, UNKNOWN, LicensePolicy, judge_license
 from pipeline.screening.match_words import extract_match_words
@@ -78,6 +78,8 @@ class ChatScreen:
 
     def judge(self, candidates: Sequence[Candidate]) -> list[Passed | ConversationError]:
         """Return the verdicts on a batch; of equal conversations the first one passes."""
+        if not candidates:
+            return []
         texts = [join_turns(candidate.messages) for candidate in candidates]
         sizes = self._count_sizes([candidate.messages for candidate in candidates], texts)
         keys = hash_texts(texts)
@@ -139,7 +141,8 @@ def join_turns(messages: Sequence[Message]) -> str:
 
 def hash_texts(texts: Sequence[str]) -> list[bytes]:
     """Return a hash of each text that is the same for texts that differ in case, white space and compatibility characters only."""
-    return [xxhash.xxh3_128_digest(text) for text in squeeze(fold(pa.array(texts, pa.string()))).to_pylist()]
+    normalized = squeeze(fold(pa.array(texts, pa.string())))
+    return [xxhash.xxh3_128_digest(text.encode()) for text in normalized.to_pylist()]
 
 
 def index_turns(items: Sequence[tuple[str, str]], set_name: str) -> Evaluated | None:

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from model.tokenizer.chat import Message
 from pipeline.conversations.chat_files import KINDS, list_chat_files, read_chat_rows
 from pipeline.conversations.chat_screen import Candidate, ChatScreen, Passed
-from pipeline.conversations.formats import FIELDS, ConversationError, Draft, read_row
+from pipeline.conversations.chatml import ConversationError
+from pipeline.conversations.formats import FIELDS, Draft, read_row
 from pipeline.conversations.params import ChatSource
 from pipeline.conversations.turns import check_turns
 from pipeline.frame.errors import UserError

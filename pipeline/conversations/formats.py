@@ -24,12 +24,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from model.tokenizer.chat import Message
-from model.tokenizer.histories import ROLE_OF, read_message
+from model.tokenizer.histories import read_message
+from pipeline.conversations.chatml import CHATML_MARK, ConversationError, parse_chatml
 
 AUTO, COLUMNS = "auto", "columns"
-CHATML_MARK = "<|im_start|>"
-CHATML_TURN = re.compile(r"<\|im_start\|>(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
-CHATML_BETWEEN = re.compile(r"\s*(?:(?:<\|endoftext\|>|</?s>)\s*)*")
 END_MARKS = re.compile(r"(?:\s*(?:<\|endoftext\|>|</s>|<\|im_end\|>|<\|eot_id\|>|###eos_token###))+\s*\Z")
 ALPACA_TEMPLATE = re.compile(
     r"Below is an instruction that describes a task.*?### Instruction:\s*\n(?P<asked>.*?)"
@@ -73,14 +71,6 @@ REASON_OF_FIELD = {
     "call": "tool_call",
     "call_id": "tool_call",
 }
-
-
-class ConversationError(ValueError):
-    """Report why a row gives no conversation to train on: the reason is counted, the detail is shown."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason, self.detail = reason, detail
 
 
 class Draft(NamedTuple):
@@ -134,15 +124,15 @@ def read_row(
     """Return the conversations of a row, or why it has none. `columns` are the fields of the format `columns`, by role."""
     try:
         kind = recognize_format(row) if format == AUTO else format
-        pairs, used = _list_raw(row, kind, columns or {})
+        raws, used = _list_raw(row, kind, columns or {})
         _check_fields(row, kind, {*used, "system", "license", *IGNORED, *ignored})
-        license, system = row.get((columns or {}).get("license", "license")), row.get("system")
+        license = row.get((columns or {}).get("license", "license"))
     except ConversationError as error:
         return [error]
     except RecursionError:
         return [ConversationError("not_json", "nested too deeply")]
     license = license if isinstance(license, str) else ""
-    return [_catch(lambda raw=raw: _make_draft(raw, kind, license, system)) for raw in pairs]
+    return [_catch(lambda raw=raw: _make_draft(raw, kind, license)) for raw in raws]
 
 
 def _catch(make: Callable[[], Draft]) -> Draft | ConversationError:
@@ -186,9 +176,11 @@ def _name_fields(row: Row) -> str:
 
 
 class _Raw(NamedTuple):
-    """Turns as values: a list of messages, or an instruction and a reply."""
+    """The values of a conversation: a list of turns; or an instruction, what it refers to, and the reply."""
 
-    turns: Any
+    turns: list[Any] | None
+    pair: tuple[Any, Any, Any] = (None, None, None)
+    system: Any = None
 
 
 def _list_raw(row: Row, kind: str, columns: Mapping[str, str]) -> tuple[list[_Raw], set[str]]:
@@ -198,7 +190,7 @@ def _list_raw(row: Row, kind: str, columns: Mapping[str, str]) -> tuple[list[_Ra
     if kind in TURN_LISTS:
         field = TURN_LISTS[kind]
         _require(row, kind, field)
-        return [_Raw(parse_turns(row[field]))], {field}
+        return [_Raw(parse_turns(row[field]), system=row.get("system"))], {field}
     if kind == "chatml":
         _require(row, kind, "text")
         return [_Raw(parse_chatml(str(row["text"])))], {"text"}
@@ -216,7 +208,7 @@ def _list_raw(row: Row, kind: str, columns: Mapping[str, str]) -> tuple[list[_Ra
             f"fields {_name_fields(row)}; {kind} has {' or '.join(f'{p.asked} and {p.reply}' for p in pairs)}",
         )
     used = {pair.asked, pair.reply, *([pair.context] if pair.context else []), *PRETOKENIZED.get(kind, ())}
-    return [_Raw(_join_pair(row[pair.asked], row.get(pair.context), row[pair.reply], kind))], used
+    return [_Raw(None, (row[pair.asked], row.get(pair.context), row[pair.reply]), row.get("system"))], used
 
 
 def _require(row: Row, kind: str, *fields: str) -> None:
@@ -244,33 +236,11 @@ def parse_turns(value: Any) -> list[Any]:
     return value
 
 
-def parse_chatml(text: str) -> list[dict[str, str]]:
-    """Return the turns of a literal ChatML text. Raises: ConversationError for text outside of turns, or a turn without an end."""
-    turns: list[dict[str, str]] = []
-    end = 0
-    for match in CHATML_TURN.finditer(text):
-        _check_between(text[end : match.start()])
-        role, newline, content = match[1].partition("\n")
-        if not newline or not match[0].endswith("<|im_end|>"):
-            raise ConversationError(
-                "chatml", f"turn {len(turns) + 1} has no {'end' if newline else 'line of its own for the role'}"
-            )
-        turns.append({"role": role.strip(), "content": content.removesuffix("\n")})
-        end = match.end()
-    _check_between(text[end:])
-    return turns
-
-
-def _check_between(text: str) -> None:
-    if not CHATML_BETWEEN.fullmatch(text):
-        raise ConversationError("chatml", f"text outside of turns: {text.strip()[:60]!r}")
-
-
 def _read_instances(asked: Any, instances: Any) -> list[_Raw]:
     if not isinstance(instances, list) or not instances:
         raise ConversationError("no_turns", "instances must be a list of input and output")
     rows = [each if isinstance(each, Mapping) else {} for each in instances]
-    return [_Raw(_join_pair(asked, row.get("input"), row.get("output"), "self_instruct")) for row in rows]
+    return [_Raw(None, (asked, row.get("input"), row.get("output"))) for row in rows]
 
 
 def _read_columns(row: Row, columns: Mapping[str, str]) -> tuple[list[_Raw], set[str]]:
@@ -279,22 +249,21 @@ def _read_columns(row: Row, columns: Mapping[str, str]) -> tuple[list[_Raw], set
         columns[role] for role in ("messages", "user", "assistant") if role in columns and values[role] is None
     ]:
         raise ConversationError("no_turns", f"no field {', '.join(missing)}; the row has {_name_fields(row)}")
+    system = values.get("system")
     if "messages" in columns:
-        turns = parse_turns(values["messages"])
-    else:
-        turns = _join_pair(values["user"], values.get("context"), values["assistant"], COLUMNS)
-    system = [{"role": "system", "content": values["system"]}] if values.get("system") else []
-    return [_Raw([*system, *turns])], set(columns.values())
+        return [_Raw(parse_turns(values["messages"]), system=system)], set(columns.values())
+    return [_Raw(None, (values["user"], values.get("context"), values["assistant"]), system)], set(columns.values())
 
 
 def find_value(row: Any, name: str) -> Any:
-    """Return the value at a dotted name, of a list the first; None if there is none."""
-    if isinstance(row, Mapping) and name in row:
-        return row[name]
-    for part in name.split("."):
-        row = row[0] if isinstance(row, list) and row else row
-        row = row.get(part) if isinstance(row, Mapping) else None
-    return row[0] if isinstance(row, list) and row and isinstance(row[0], str) else row
+    """Return the value at a dotted name, of several texts the first; None if there is none."""
+    value = row.get(name)
+    if name not in row:
+        value = row
+        for part in name.split("."):
+            value = value[0] if isinstance(value, list) and value else value
+            value = value.get(part) if isinstance(value, Mapping) else None
+    return value[0] if isinstance(value, list) and value and isinstance(value[0], str) else value
 
 
 def _join_pair(asked: Any, context: Any, reply: Any, kind: str) -> list[Any]:
@@ -318,9 +287,10 @@ def _read_text(value: Any, name: str) -> str:
     raise ConversationError("not_text", f"{name} must be text; found {type(value).__name__}")
 
 
-def _make_draft(raw: _Raw, kind: str, license: str, system: Any) -> Draft:
+def _make_draft(raw: _Raw, kind: str, license: str) -> Draft:
     messages: list[Message] = []
-    turns = [{"role": "system", "content": system}] * bool(system and kind != COLUMNS) + raw.turns
+    turns = _join_pair(*raw.pair, kind) if raw.turns is None else raw.turns
+    turns = [{"role": "system", "content": raw.system}, *turns] if raw.system else turns
     for number, turn in enumerate(turns):
         try:
             messages += read_message(turn)
@@ -331,25 +301,3 @@ def _make_draft(raw: _Raw, kind: str, license: str, system: Any) -> Draft:
     if messages and messages[-1].call is None and (text := END_MARKS.sub("", messages[-1].text)) != messages[-1].text:
         messages[-1], has_end_mark = Message.of(messages[-1].role, text), True
     return Draft(messages, kind, license, has_end_mark)
-
-
-def split_chatml(lines: Iterable[tuple[int, str]]) -> Iterable[tuple[int, str]]:
-    """Yield the conversations of a text file of ChatML with their first lines. A blank line after the end of a turn, a system turn
-    or `<|endoftext|>` begins a new one."""
-    start, held, is_closed = 0, [], False
-    for number, line in lines:
-        role = line.removeprefix(CHATML_MARK).strip().lower() if line.startswith(CHATML_MARK) else ""
-        is_new = is_closed and (not line.strip() or ROLE_OF.get(role) == "system")
-        if held and is_new:
-            yield start, "\n".join(held)
-            held = []
-        if held or line.strip():
-            start = start if held else number
-            held.append(line)
-        if line.strip():
-            is_closed = line.rstrip().endswith(("<|im_end|>", "<|endoftext|>"))
-            if line.rstrip().endswith("<|endoftext|>"):
-                yield start, "\n".join(held)
-                held = []
-    if held:
-        yield start, "\n".join(held)

@@ -103,7 +103,7 @@ class Intake:
         self.n_tokens += n_copies * chat.n_tokens
         row = make_row(chat)
         for copy in range(n_copies):
-            order = xxhash.xxh3_64_intdigest(f"{self._seed} {chat.source}/{chat.locator} {copy}")
+            order = xxhash.xxh3_64_intdigest(f"{self._seed} {chat.source}/{chat.locator} {copy}".encode())
             yield {"order": order, **row}
 
     def iterate_rows(self) -> Iterator[tuple[float, Row]]:

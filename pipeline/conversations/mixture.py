@@ -95,5 +95,8 @@ def _join(first: Example, second: Example) -> Example:
 
 def join_licenses(licenses: Iterable[str]) -> str:
     """Return the expression that requires all of these licenses."""
-    distinct = sorted({each for each in licenses if each})
-    return " AND ".join(f"({each})" if " " in each and len(distinct) > 1 else each for each in distinct)
+    distinct: set[str] = set()
+    for each in licenses:
+        distinct |= {each} if "(" in each or " OR " in each else set(each.split(" AND "))
+    names = sorted(distinct - {""})
+    return " AND ".join(f"({each})" if " OR " in each and len(names) > 1 else each for each in names)

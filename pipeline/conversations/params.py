@@ -68,6 +68,12 @@ class Conversations(ParamsSection):
     n_calculator: Annotated[int, Field(ge=0)]
     n_units: Annotated[int, Field(ge=0)]
     n_dates: Annotated[int, Field(ge=0)]
+    n_spelling: Annotated[int, Field(ge=0)] = 0  # and counting
+    n_extraction: Annotated[int, Field(ge=0)] = 0  # out of a text in the message
+    n_classification: Annotated[int, Field(ge=0)] = 0
+    n_summary: Annotated[int, Field(ge=0)] = 0
+    n_unsafe: Annotated[int, Field(ge=0)] = 0  # requests by verb and object
+    n_lookalike: Annotated[int, Field(ge=0)] = 0  # the same forms, harmless
     n_seed_repeats: Annotated[int, Field(ge=1)]  # repetitions of each wording of a hand-written conversation
     joined_frac: Frac  # of the conversations continues with another one, as users' conversations do
     system_frac: Frac  # of the conversations made by program starts with a system prompt

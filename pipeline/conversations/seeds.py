@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 from model.tokenizer.chat import Message, Part, ToolCall
 from model.tokenizer.histories import messages_from_any
 from pipeline.conversations.chat_files import LISTS, list_chat_files, read_chat_rows
-from pipeline.conversations.formats import FIELDS, ConversationError, Draft, parse_turns, read_row
+from pipeline.conversations.chatml import ConversationError
+from pipeline.conversations.formats import FIELDS, Draft, parse_turns, read_row
 from pipeline.conversations.turns import check_turns
 from pipeline.frame.errors import UserError
 from pipeline.skills import SEED_KINDS

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from model.tokenizer.chat import format_content
-from pipeline.conversations.chat_screen import ChatScreen, Evaluated, index_turns
+from pipeline.conversations.chat_screen import ChatScreen, CountTokens, Evaluated, index_turns
 from pipeline.conversations.chats import find_source_files, read_sources
 from pipeline.conversations.intake import KIND, Intake, write_heldout, write_train
 from pipeline.conversations.material import Folders, MakerRun, make_all, read_materials
@@ -127,7 +127,7 @@ def make_screen(
         evaluated.append(Evaluated(leaks, params.decontamination.max_overlap_ngrams))
     return ChatScreen(
         policy=policy,
-        count_tokens=lambda texts: count_tokens([Example(KIND, list(messages), {}) for messages in texts]),
+        count_tokens=count_message_tokens(count_tokens),
         max_tokens=params.max_tokens,
         names=names,
         evaluated=[each for each in evaluated if each],
@@ -191,6 +191,11 @@ def make_token_counter(tokenizer_json: str) -> TokenCounter:
         return [1 + sum(next(sizes) for _ in example.messages) for example in examples]
 
     return count
+
+
+def count_message_tokens(count_tokens: TokenCounter) -> CountTokens:
+    """Return the same function for lists of messages."""
+    return lambda texts: count_tokens([Example(KIND, list(messages), {}) for messages in texts])
 
 
 def _drop_long(examples: Sequence[Example], max_tokens: int, count_tokens: TokenCounter) -> list[Example]:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 
 from model.tokenizer.chat import Message
-from pipeline.conversations.formats import ConversationError
+from pipeline.conversations.chatml import ConversationError
 
 CALL = "call"  # an assistant's turn that calls a tool
 FOLLOWS = {
