@@ -68,7 +68,10 @@ else:
     columns |= {"size": [float(size) for size in sizes], "is_baseline": [False] * n}
     columns |= {name: [""] * n for name in ("prompt", "answer", "expected")}
     pq.write_table(pa.table(columns), out / "items.parquet")
-    (out / "figures.json").write_text("[]")
+    value = sum(bits) / sum(sizes)
+    figure = {"task": "bits_per_byte", "metric": "bpb", "title": "Bits per byte", "meaning": "", "value": value, "se": 0.01}
+    figures = [figure | {"n": n, "is_lower_better": True, "baselines": []}]
+    (out / "figures.json").write_text(json.dumps(figures))
     (out / "composition.json").write_text(json.dumps({"documents": [], "conversations": []}))
     metrics_out = {"bpb": sum(bits) / sum(sizes), "bpb_se": 0.01, "n_heldout_docs": n, "leaked_items_frac": 0}
     metrics_out |= {"user_turns_acceptable_frac": 0.5, "user_turns_acceptable_frac_se": 0.02, "n_user_turns": n}

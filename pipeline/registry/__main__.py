@@ -31,7 +31,7 @@ from pipeline.registry.listing import (
 from pipeline.registry.paired.item_table import FIGURES, read_titles
 from pipeline.registry.paired.seed_noise import format_noise, measure_spread, read_run
 from pipeline.registry.promotion import NAME, judge_version, promote, pull, rollback
-from pipeline.registry.publish import EVALUATION, publish, seal, write_gate_report
+from pipeline.registry.publish import EVALUATION, publish, seal, write_decision, write_gate_report
 from pipeline.registry.store import MlflowStore, explain_failure, open_store
 from pipeline.report.two_versions import COMPARISON_FILES, write_comparison_page
 
@@ -52,6 +52,7 @@ def _gate(store: MlflowStore, args: argparse.Namespace) -> tuple[int, Outcome]:
     number, verdict = judge_version(store, load_params(store.root / "params.yaml").registry, args.version)
     write_gate_report(store, number, current, verdict)
     rows = make_decision_rows(verdict, read_titles(store.root / EVALUATION / FIGURES))
+    write_decision(store, number, rows, verdict)
     if rows:
         make_console().print(make_verdict_table(rows))
     print(f"version {number} {'passed' if verdict.is_passed else 'REFUSED'}: {verdict.reason}", flush=True)

@@ -10,12 +10,13 @@ import contextlib
 import getpass
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlparse
 
 from pipeline.registry.champion import read_installed
-from pipeline.registry.description import describe_version
+from pipeline.registry.description import add_decision, describe_version
 from pipeline.registry.gate import Verdict
 from pipeline.registry.installed import list_files
 from pipeline.registry.lineage import Point, Publication, collect_publication, compute_fingerprint, read_lock
@@ -25,10 +26,13 @@ from pipeline.registry.package import Packaged, log_package
 from pipeline.registry.paired.item_table import FIGURES, read_titles
 from pipeline.registry.promotion import DIGEST, NAME, find_version
 from pipeline.registry.store import EVALUATED, SCORED, MlflowStore
+from pipeline.report.decision import DecisionRow
 from pipeline.report.facts import Champion, read_facts, read_provenance
+from pipeline.report.markdown import render_decision
 from pipeline.report.render import FILES, write_report
 
 EVALUATION = Path("data/evaluate")
+DECISION = "gate/decision.md"
 
 
 class Published(NamedTuple):
@@ -69,7 +73,7 @@ def _create_version(store: MlflowStore, work: Publication) -> str:
         metrics = [Point(name, 0, value) for name, value in work.metrics.items()]
         store.log_values(run_id, [*metrics, *work.curves], work.params)
         _log_files(store, work, run_id)
-        number = _register(store, work, run_id, packaged)
+        number = _register(store, work, run_id, packaged, get_run_page(experiment, run_id))
     except Exception:
         store.client.set_terminated(run_id, "FAILED")
         raise
@@ -151,13 +155,14 @@ def _log_report(
         store.client.log_artifact(run_id, str(out / name), artifact_path)
 
 
-def _register(store: MlflowStore, work: Publication, run_id: str, packaged: Packaged) -> str:
+def _register(store: MlflowStore, work: Publication, run_id: str, packaged: Packaged, run_page: str) -> str:
     """Create the version together with its fingerprint; return the number of another machine's if that one was first."""
     if not store.client.search_registered_models(f"name = '{NAME}'"):
         store.client.create_registered_model(NAME, description="An assistant for its own Python environment.")
     tags = {"fingerprint": work.fingerprint, DIGEST: packaged.digest, **work.tags}
+    description = describe_version(work, read_facts(store.root), run_page)
     created = store.client.create_model_version(
-        NAME, packaged.uri, run_id, tags=tags, description=describe_version(work), model_id=packaged.model_id
+        NAME, packaged.uri, run_id, tags=tags, description=description, model_id=packaged.model_id
     )
     number = _find_number(store, work.fingerprint) or str(created.version)
     if number != str(created.version):
@@ -177,6 +182,23 @@ def _get_experiment(store: MlflowStore) -> str:
         return str(experiment.experiment_id)
     location = (store.root.resolve() / ARTIFACTS).as_uri() if store.is_embedded else None
     return str(store.client.create_experiment(NAME, artifact_location=location))
+
+
+def write_decision(store: MlflowStore, number: str, rows: Sequence[DecisionRow], verdict: Verdict) -> None:
+    """Show the gate's decision with the version: in its description, and the whole table as an artifact of its run."""
+    version = find_version(store, number)
+    experiment = store.client.get_run(version.run_id).info.experiment_id
+    description = store.client.get_model_version(NAME, number).description or ""
+    changed = add_decision(description, rows, verdict.reason, get_run_page(experiment, version.run_id))
+    store.client.update_model_version(NAME, number, changed)
+    if rows:
+        table = render_decision(rows, verdict.reason)
+        store.client.log_text(version.run_id, "\n".join(table), DECISION)
+
+
+def get_run_page(experiment: str, run_id: str) -> str:
+    """Return the address of a run within MLflow's pages."""
+    return f"#/experiments/{experiment}/runs/{run_id}"
 
 
 def write_gate_report(store: MlflowStore, number: str, current: str | None, verdict: Verdict) -> None:

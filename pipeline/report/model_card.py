@@ -39,7 +39,9 @@ def list_uses(facts: Facts) -> list[str]:
 def list_limits(facts: Facts) -> list[str]:
     """Return what the model does badly, as far as it was measured."""
     ours = facts.metrics.get("evaluate", {})
-    limits = [f"It has {format_number(ours['n_params'])} parameters: it finds and quotes, it does not reason."]
+    limits: list[str] = []
+    if "n_params" in ours:
+        limits.append(f"It has {format_number(ours['n_params'])} parameters: it finds and quotes, it does not reason.")
     weak = [row for row in list_user_rows(facts, None)[1:] if row.value < WEAK_SHARE]
     if weak:
         kinds = ", ".join(f"{row.name.lower()} ({format_value(row.value, is_share=True)})" for row in weak)

@@ -162,8 +162,17 @@ def test_a_version_has_a_run_of_its_own_and_a_description(published: BusyShellRe
     run = client.get_run(version.run_id)
     assert client.get_experiment(run.info.experiment_id).name == "minigpt"
     assert run.info.status == "FINISHED"
-    for words in ("bits per byte", "± 0.01", "pretrain.model.n_layer", "unknown", "make chat", "pull --version N"):
-        assert words in version.description, version.description
+    words = (
+        "Bits per byte",
+        "± 0.01",
+        "The whole model card",
+        "pretrain.model.n_layer",
+        "unknown",
+        "make chat",
+        "pull --version N",
+    )
+    for each in words:
+        assert each in version.description, version.description
     model = client.get_logged_model(version.source.removeprefix("models:/"))
     assert model.params["registry.false_promotion"] == "0.05"
     assert "__pycache__" not in str(list(read_all(find_artifacts(published.root))))

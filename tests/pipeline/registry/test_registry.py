@@ -186,10 +186,14 @@ def check_run(root: Path) -> None:
     version = client.get_model_version("minigpt", "2")
     assert [version.tags[name] for name in ("gate", "gate_outcome", "git_commit")] == ["refused", "worse", "unknown"]
     assert "bpb 1.69" in version.tags["gate_reason"]
+    assert "| Bits per byte | 1.4" in version.description
+    assert version.description.count("### The gate") == 1
     run = client.get_run(version.run_id)
     assert run.data.metrics["sft.steps"] == 3
     assert run.data.params["registry.false_promotion"] == "0.05"
     assert [point.value for point in client.get_metric_history(version.run_id, "sft/loss_nats")] == [5.0, 4.0, 3.0]
+    gate = {Path(file.path).name for file in client.list_artifacts(version.run_id, "gate")}
+    assert gate == {"report.md", "report.html", "decision.md"}
     names = {file.path for file in client.list_artifacts(version.run_id)}
     assert names >= {"dvc.lock", "dvc.yaml", "params.yaml", "lineage.json", "evaluate", "gate"}
     evaluated = {Path(file.path).name for file in client.list_artifacts(version.run_id, "evaluate")}
