@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -44,6 +44,7 @@ from model.grounding.answers import REFUSAL_OPENING
 from model.inference.choose import choose
 from model.inference.decoder import Decoder
 from model.inference.generate import Prefix, TorchPrefix
+from model.network.adapter_folder import load_adapted_model
 from model.network.folder import load_model
 from model.network.hashes import FILES, check_version
 from model.network.transformer import Transformer
@@ -83,6 +84,7 @@ class ModelInfo:
     seq_len: int
     vocab_size: int
     weights: str = "float32"
+    adapter: str = ""  # the folder of the adapter in its weights, if there is one
 
 
 class _Candidates(NamedTuple):
@@ -97,13 +99,16 @@ class ModelEngine:
     """Generates answers; create it with `ModelEngine.load(folder)`. `is_chat` is false for a base model (phase pretrain), which can
     only continue a text."""
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer, info: ModelInfo) -> None:
+    def __init__(
+        self, model: Transformer, tokenizer: Tokenizer, info: ModelInfo, base: Future[NewPrefix] | None = None
+    ) -> None:
+        """Prepare the model in the background. `base`: the engine's whose tables are shared."""
         self._tokenizer, self.info = tokenizer, info
         self.is_chat = info.phase != "pretrain"
         self._call = tokenizer.get_special_id("call")
         self._stops = frozenset(range(len(SPECIAL_TOKENS))) - {self._call}
         background = ThreadPoolExecutor(1)
-        self._new_prefix = background.submit(_prepare, model, info.weights)
+        self._new_prefix = background.submit(_prepare, model, info.weights, base)
         background.shutdown(wait=False)
 
     @classmethod
@@ -142,6 +147,15 @@ class ModelEngine:
         config, n_bytes = model.config, (folder / "model.safetensors").stat().st_size
         sizes = (config.n_parameters, n_bytes, config.seq_len, config.vocab_size)
         return cls(model, tokenizer, ModelInfo(folder, about["phase"], device, *sizes, weights))
+
+    def adapt(self, folder: Path) -> ModelEngine:
+        """Return an engine of this model with an adapter. Engines share no conversation's cache: another one starts it anew.
+
+        Raises: ValueError for a folder that has no whole adapter, or the adapter of another model.
+        """
+        model, tokenizer, about = load_adapted_model(self.info.folder, folder, device=self.info.device)
+        info = replace(self.info, phase=about["phase"], adapter=str(folder))
+        return ModelEngine(model, tokenizer, info, self._new_prefix)
 
     def wait(self) -> None:
         """Block until the kernel is compiled; a service calls this before it accepts requests."""
@@ -351,11 +365,14 @@ def _may_refuse(text: str) -> bool:
     return REFUSAL_OPENING.startswith(text) or text.startswith(REFUSAL_OPENING)
 
 
-def _prepare(model: Transformer, weights: str) -> NewPrefix:
+def _prepare(model: Transformer, weights: str, base: Future[NewPrefix] | None) -> NewPrefix:
     """Return a function that creates KV caches. On a CPU, compile the kernel, whose copy of the weights replaces the model's."""
     if model.embedding.weight.device.type != "cpu":
         return partial(TorchPrefix, model)
-    return Decoder(model, n_slots=0, weights=weights).new_prefix
+    decoder = Decoder(model, n_slots=0, weights=weights)
+    if base is not None and isinstance(shared := getattr(base.result(), "__self__", None), Decoder):
+        decoder.share_tables(shared)
+    return decoder.new_prefix
 
 
 def _count_chars(messages: Sequence[Message]) -> int:

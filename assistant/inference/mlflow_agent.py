@@ -3,9 +3,10 @@
 A models-from-code script: MLflow runs this file and uses the model that it sets. In: a request of the Responses API,
 `{"input": [{"role": "user", "content": "What is 12 * 7?"}], "custom_inputs": {"temperature": 0.5, "seed": 1}}`. Out:
 the items of the answer: tool calls, their results, the text. The model folder is the artifact `model`, the folders for
-search_docs are the artifacts `index` and `embed`; tools run in this process.
+search_docs are the artifacts `index` and `embed`; tools run in this process. `{"custom_inputs": {"adapter": "support"}}` chooses an
+adapter of this model in the folder MINIGPT_ADAPTERS, for this request.
 
-Covers: a request controls the sampling and nothing else; unknown settings and input types are refused by name.
+Covers: a request controls sampling and adapter and nothing else; unknown settings and input types are refused by name.
 Does not cover: authentication and rate limits. Put a proxy in front of it before you expose it to a network.
 """
 
@@ -35,17 +36,19 @@ from assistant.conversation.events import (
     ToolResult,
 )
 from assistant.conversation.session import Session
+from assistant.inference.adapters import AdapterEngines, get_adapters_folder
 from assistant.inference.local import ModelEngine, read_argument, read_content
 from assistant.tools.toolbox import Tools, make_tools
 
 Item = dict[str, Any]
+ADAPTER = "adapter"  # of custom_inputs
 
 
 class MiniGPTAgent(ResponsesAgent):
     """A stateless agent: each request has its own history."""
 
     def __init__(self) -> None:
-        self._loaded: tuple[ModelEngine, Tools] | None = None
+        self._loaded: tuple[AdapterEngines, Tools] | None = None
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load model and tools. Raises: ValueError for a missing or damaged model folder, or an index of an earlier version."""
@@ -55,7 +58,7 @@ class MiniGPTAgent(ResponsesAgent):
         embed = context.artifacts.get("embed")  # versions published before there was one have none
         tools = make_tools(Path(str(context.artifacts["index"])), None if embed is None else Path(str(embed)))
         tools.run("search_docs", "compile the kernels of search")
-        self._loaded = engine, tools
+        self._loaded = AdapterEngines(engine, get_adapters_folder()), tools
 
     def predict(self, request: ResponsesAgentRequest) -> ResponsesAgentResponse:
         """Return the whole answer."""
@@ -74,9 +77,9 @@ class MiniGPTAgent(ResponsesAgent):
 
     def _answer(self, request: ResponsesAgentRequest) -> Iterator[Event]:
         assert self._loaded is not None, "load_context must be called first"
-        engine, tools = self._loaded
+        engines, tools = self._loaded
         try:
-            sampling = read_sampling(request)
+            sampling, engine = read_sampling(request), engines.get(read_adapter(request))
             system, history = read_messages([item.model_dump(exclude_none=True) for item in request.input])
             yield from Session(engine, tools, system=system, history=history).respond(sampling)
         except ValueError as error:
@@ -146,14 +149,22 @@ def read_sampling(request: ResponsesAgentRequest) -> Sampling:
     Raises: ValueError for a setting that is unknown or out of range.
     """
     names = {field.name for field in fields(Sampling)}
-    custom = request.custom_inputs or {}
+    custom = {name: value for name, value in (request.custom_inputs or {}).items() if name != ADAPTER}
     if unknown := sorted(custom.keys() - names):
         raise ValueError(
-            f"custom_inputs has unknown settings; found {', '.join(unknown)}; use {', '.join(sorted(names))}."
+            f"custom_inputs has unknown settings; found {', '.join(unknown)}; use {', '.join(sorted({*names, ADAPTER}))}."
         )
     standard = {"temperature": request.temperature, "top_p": request.top_p, "max_tokens": request.max_output_tokens}
     chosen: dict[str, Any] = {name: value for name, value in {**standard, **custom}.items() if value is not None}
     return Sampling(**chosen)
+
+
+def read_adapter(request: ResponsesAgentRequest) -> str:
+    """Return the name of the adapter that a request asks for, empty for none. Raises: ValueError for anything but a name."""
+    name = (request.custom_inputs or {}).get(ADAPTER) or ""
+    if not isinstance(name, str):
+        raise ValueError(f"custom_inputs.adapter must be a name; found {type(name).__name__}; give a string.")
+    return name
 
 
 def read_messages(items: list[Item]) -> tuple[str, list[Message]]:

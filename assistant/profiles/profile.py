@@ -83,6 +83,7 @@ class Profile(_Part):
     documentation: bool = True
     tools: list[Tool] = ["calculate_date", "calculator", "convert_units", "count_text", "search_docs", "spell_text"]
     grounding: Literal["only", "prefer", "off"] = "prefer"
+    adapter: Label | None = None  # in the folder MINIGPT_ADAPTERS (docs/adapters.md); null: the model as it is
     policy: ProfilePolicy = ProfilePolicy()
     skills: list[Literal["exercises", "handover"]] = []
     greeting: Template = ""

@@ -201,9 +201,14 @@ def _start_chat(args: argparse.Namespace) -> Chat:
     others = [remembering] if remembering is not None else []
     responders = make_responders(profile, tools, args.learner, others=others) if profile is not None else others
     # Imported here, because importing torch takes a second, which usage errors should not take.
+    from assistant.inference.adapters import AdapterEngines, get_adapters_folder
     from assistant.inference.local import ModelEngine
 
     engine = ModelEngine.load(choice.folder, weights=args.weights)
+    if args.adapter is not None:
+        engine = engine.adapt(args.adapter)
+    elif profile is not None and profile.adapter is not None:
+        engine = AdapterEngines(engine, get_adapters_folder()).get(profile.adapter)
     screen = Screen(is_terminal=is_terminal, history_file=history)
     for line in format_banner(engine.info, tools, choice):
         screen.remark(line)
@@ -249,6 +254,8 @@ def format_banner(info: ModelInfo, tools: Tools, choice: ModelChoice) -> list[st
     size = f"{info.n_parameters / 1e6:.2f} M parameters, {info.weight_bytes / 1e6:.1f} MB, window {info.seq_len} tokens"
     weights = "" if info.weights == "float32" else f", {info.weights} weights"
     lines = [f"MiniGPT, {size}, on {info.device}{weights}", f"phase {info.phase}, from {info.folder}: {choice.reason}"]
+    if info.adapter:
+        lines.append(f"with the adapter {info.adapter}")
     if info.phase == "pretrain":
         return [
             *lines,
@@ -282,6 +289,12 @@ def _make_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         help="index folder that search_docs searches, with the folder embed beside it (default: index next to the model)",
+    )
+    parser.add_argument(
+        "--adapter",
+        type=Path,
+        metavar="FOLDER",
+        help="adapter of this model, as sft writes it with sft.adapter (default: the profile's, else none)",
     )
     parser.add_argument(
         "--collection",

@@ -1,23 +1,22 @@
-"""Decode fast on a CPU: one call of a compiled kernel passes tokens through all layers, with weights in fp32 or int8.
+"""Decode fast on a CPU: one call of a compiled kernel passes tokens through all layers, with weights in 32, 16, 8 or 4 bits.
 
 In: a model and prompts. Out: the same ids as model.inference.generate's (to the token, in fp32). A decoding step of a small model
 is a hundred small operations, each of which costs more to call than to compute: 0.9 ms per token in torch, 0.11 here (2.4 M
 parameters, one core of an AMD EPYC with AVX-512), and eight rows at once cost twice as much as one (model.inference.forward).
-int8: every row of a matrix has one scale (absmax / 127), vectors and sums stay fp32, so weights take a quarter of the memory and
-of the memory traffic; `round_weights` returns the same weights as a Transformer, to measure the loss in bits per byte.
+Only weights are rounded (bf16, or the groups of model.network.quantize), vectors and sums stay fp32: int8 takes 27 % of the memory
+and of the memory traffic, int4 19 % (docs/quantization.md). `round_weights` returns the same weights as a Transformer, to measure
+the loss in bits per byte.
 
 A row's logits are the same to the bit whatever other rows the batch has, however prompts are chunked, with any number of threads.
 Memory: a copy of the weights, and the slots' keys and values. Time: O(weights + past) per token.
-Papers: weight-only rounding to nearest with absmax scales, Dettmers et al. 2022 (LLM.int8(), section 2).
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from model.inference.forward import LANES, forward, multiply, pack, round_up_to_
 from model.inference.generate import Prefix
 from model.inference.sampling import Sampling
 from model.network.config import ModelConfig
+from model.network.quantize import GROUP, check_weights, choose_bits, quantize
 from model.network.transformer import Transformer
 
 CHUNK_TOKENS = 64  # of a prompt per call: more would not be faster, and hidden states take memory
@@ -40,18 +40,18 @@ Rows = NDArray[np.int64]
 
 
 class Matrix(NamedTuple):
-    """One matrix per layer: `values` [layer, block, input, 16] in fp32 or int8 (model.inference.forward), `scales` [layer, output]
-    for int8."""
+    """One matrix per layer: `values` [layer, block, input, 16], and `scales` [layer, block, group, 16] of integers, the bits of
+    fp16 (model.inference.forward)."""
 
-    values: NDArray[np.float32] | NDArray[np.int8]
-    scales: Floats
+    values: NDArray[Any]
+    scales: NDArray[np.uint16]
 
 
 class Weights(NamedTuple):
     """All weights of a model. The projections to queries, keys and values are one matrix; so are gate and up."""
 
-    embedding: Floats
-    head: Matrix
+    embedding: Matrix
+    head: Matrix  # the same if they are tied
     qkv: Matrix
     out: Matrix
     gate_up: Matrix
@@ -83,8 +83,7 @@ class Decoder:
     are, because each has keys and values of its own."""
 
     def __init__(self, model: Transformer, *, n_slots: int = 1, weights: str = "float32", n_threads: int = 1) -> None:
-        if weights not in ("float32", "int8"):
-            raise ValueError(f"weights must be float32 or int8; found {weights!r}; use one of them.")
+        check_weights(weights, model.config)
         self.config = model.config
         self._weights = _collect_weights(model, weights)
         self._past = Past.empty(self.config, n_slots, self.config.seq_len)
@@ -96,6 +95,19 @@ class Decoder:
             self._compute_logits(
                 self._forward(Past.empty(self.config, 1, 1), *np.zeros((3, 1), np.int64)), self._empty_logits(1)
             )
+
+    def share_tables(self, other: Decoder) -> None:
+        """Use another decoder's embedding, head and positions instead of equal ones: an adapter leaves those of its base as they
+        are."""
+        tables = {name: getattr(other._weights, name) for name in ("embedding", "head", "norm", "cos", "sin")}
+        self._weights = self._weights._replace(**tables)
+
+    @property
+    def weight_bytes(self) -> int:
+        """The memory of all weights."""
+        fields = [part if isinstance(part, Matrix) else [part] for part in self._weights]
+        arrays = {id(array): array for field in fields for array in field}  # a tied head is the embedding
+        return sum(array.nbytes for array in arrays.values())
 
     def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]:
         """Compute each prompt into its slot, from the slot's start. Return the logits after each. Prompts are divided among the
@@ -220,59 +232,49 @@ class DecoderPrefix(Prefix):
         return super()._choose(logits, sampling, generator)
 
 
-def round_weights(model: Transformer) -> Transformer:
-    """Return a copy of the model with int8-rounded weights, to measure its loss like any model's."""
-    other = copy.deepcopy(model)
-    with torch.no_grad():
-        for parameter in dict.fromkeys(other.parameters()):
-            if parameter.ndim == 2 and parameter is not other.embedding.weight:
-                values, scales = _quantize(parameter.detach().float().numpy())
-                parameter.copy_(torch.from_numpy(values * scales[:, None]))
-        if model.config.is_tied:  # the embedding table stays fp32, the output projection does not
-            values, scales = _quantize(model.embedding.weight.detach().float().numpy())
-            other.head.weight = torch.nn.Parameter(torch.from_numpy(values * scales[:, None]), requires_grad=False)
-    return other
-
-
 def _collect_weights(model: Transformer, kind: str) -> Weights:
     """Copy and pack a model's weights."""
-
-    def to_array(tensor: torch.Tensor) -> Floats:
-        return tensor.detach().float().cpu().contiguous().numpy()
-
-    def pack_matrix(rows: list[list[torch.Tensor]]) -> Matrix:
-        layers = [np.concatenate([to_array(part) for part in parts]) for parts in rows]
-        n_out = len(layers[0])
-        scales = np.zeros((len(layers), round_up_to_lanes(n_out)), np.float32)
-        if kind == "float32":
-            return Matrix(np.stack([pack(layer) for layer in layers]), scales)
-        quantized = [_quantize(layer) for layer in layers]
-        scales[:, :n_out] = [row_scales for _, row_scales in quantized]
-        return Matrix(np.stack([pack(values) for values, _ in quantized]), scales)
-
-    layers = model.layers
+    layers, attentions = model.layers, [layer.attention for layer in model.layers]
+    embedding = _pack_matrix("embedding.weight", [[model.embedding.weight]], kind)
     return Weights(
-        embedding=to_array(model.embedding.weight).copy(),
-        head=pack_matrix([[model.head.weight]]),
-        qkv=pack_matrix(
-            [[a.query.weight, a.key.weight, a.value.weight] for a in (layer.attention for layer in layers)]
+        embedding=embedding,
+        head=embedding if model.config.is_tied else _pack_matrix("head.weight", [[model.head.weight]], kind),
+        qkv=_pack_matrix("qkv", [[a.query.weight, a.key.weight, a.value.weight] for a in attentions], kind),
+        out=_pack_matrix("out", [[a.out.weight] for a in attentions], kind),
+        gate_up=_pack_matrix(
+            "gate_up", [[layer.feed_forward.gate.weight, layer.feed_forward.up.weight] for layer in layers], kind
         ),
-        out=pack_matrix([[layer.attention.out.weight] for layer in layers]),
-        gate_up=pack_matrix([[layer.feed_forward.gate.weight, layer.feed_forward.up.weight] for layer in layers]),
-        down=pack_matrix([[layer.feed_forward.down.weight] for layer in layers]),
+        down=_pack_matrix("down", [[layer.feed_forward.down.weight] for layer in layers], kind),
         norms=np.stack(
-            [[to_array(n.weight) for n in (layer.attention_norm, layer.feed_forward_norm)] for layer in layers]
+            [[_to_array(n.weight) for n in (layer.attention_norm, layer.feed_forward_norm)] for layer in layers]
         ),
-        qk_norms=np.stack(
-            [[to_array(n.weight) for n in (a.query_norm, a.key_norm)] for a in (x.attention for x in layers)]
-        ),
-        norm=to_array(model.norm.weight).copy(),
-        cos=to_array(model.cos).copy(),
-        sin=to_array(model.sin).copy(),
+        qk_norms=np.stack([[_to_array(n.weight) for n in (a.query_norm, a.key_norm)] for a in attentions]),
+        norm=_to_array(model.norm.weight).copy(),
+        cos=_to_array(model.cos).copy(),
+        sin=_to_array(model.sin).copy(),
     )
 
 
-def _quantize(values: Floats) -> tuple[NDArray[np.int8], Floats]:
-    """Round each row to the nearest of 255 levels. Return the int8 values and each row's scale."""
-    scales = np.maximum(np.abs(values).max(axis=1), np.float32(1e-12)) / np.float32(127)
-    return np.rint(values / scales[:, None]).astype(np.int8), scales.astype(np.float32)
+def _to_array(tensor: torch.Tensor) -> Floats:
+    return tensor.detach().float().cpu().contiguous().numpy()
+
+
+def _pack_matrix(name: str, rows: list[list[torch.Tensor]], kind: str) -> Matrix:
+    """Return one matrix per layer, each of the parts of a layer one below the other."""
+    layers = [pack_layer(name, np.concatenate([_to_array(part) for part in parts]), kind) for parts in rows]
+    return Matrix(*(np.stack(arrays) for arrays in zip(*layers, strict=True)))
+
+
+def pack_layer(name: str, matrix: Floats, kind: str) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+    """Return a matrix in a format of weights, and its scales, both packed as model.inference.forward reads them."""
+    if kind in ("float32", "bfloat16"):
+        none = np.zeros((round_up_to_lanes(len(matrix)) // LANES, 0, LANES), np.uint16)
+        if kind == "float32":
+            return pack(matrix), none
+        return pack(torch.from_numpy(matrix).bfloat16().view(torch.uint16).numpy()), none
+    quantized = quantize(matrix, choose_bits(name, kind))
+    values = quantized.integers
+    if quantized.bits == 4:
+        halves = (values + np.int8(8)).view(np.uint8).reshape(len(matrix), -1, 2, GROUP // 2)
+        values = (halves[:, :, 0] | halves[:, :, 1] << 4).reshape(len(matrix), -1)
+    return pack(values), pack(quantized.scales.view(np.uint16))

@@ -60,6 +60,11 @@ VARIABLES = (
         default="var/collections",
     ),
     Variable(
+        "MINIGPT_ADAPTERS",
+        "folder of the adapters that requests and profiles may name (read by assistant/ itself)",
+        default="var/adapters",
+    ),
+    Variable(
         "MINIGPT_LEARNERS",
         "folder of the logs of a tutor's learners (read by assistant/ itself)",
         default="var/learners",

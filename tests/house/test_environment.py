@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 PACKAGES = ("pipeline", "model", "assistant", "flows", "benchmarks")
 BENCHMARKS_ONLY = {"MINIGPT_BENCH_WARC", "MINIGPT_BENCH_WIKIPEDIA", "MINIGPT_LEDGER_DOCS"}
 READ_ELSEWHERE = {  # by packages that must not import pipeline
+    "assistant/inference/adapters.py": {"MINIGPT_ADAPTERS"},
     "assistant/inference/local.py": {"MINIGPT_WEIGHTS"},
     "assistant/knowledge/collection.py": {"MINIGPT_COLLECTIONS"},
     "assistant/profiles/handover.py": {"MINIGPT_HANDOVERS"},
