@@ -25,7 +25,7 @@ from pipeline.registry.gate import Measurements, decide
 from pipeline.registry.lineage import extract_lineage, read_lock
 from pipeline.registry.listing import make_decision_rows
 from pipeline.registry.paired.differences import Scores
-from pipeline.registry.paired.item_table import FIGURES, read_scores, read_texts, read_titles
+from pipeline.registry.paired.item_table import FIGURES, ItemTexts, read_scores, read_texts, read_titles
 from pipeline.registry.params import Registry
 from pipeline.registry.promotion import NAME, find_version
 from pipeline.registry.store import MlflowStore
@@ -34,7 +34,7 @@ from pipeline.report.two_versions import ChangedItem, TwoVersions
 
 URI = re.compile(rf"models:/{NAME}(?:/(\d+)|@([a-z]+))")
 METRICS = Path("data/metrics/evaluate.json")
-Texts = Mapping[tuple[str, str], tuple[str, str, str]]  # metric and id → prompt, answer, expected
+Texts = Mapping[tuple[str, str], ItemTexts]  # by metric and key of the item
 HIDDEN = "(the text of this item is not shown: the unseen half is for measuring only)"
 OpenStore = Callable[[], AbstractContextManager[MlflowStore]]
 
@@ -132,17 +132,17 @@ def list_changed(before: Side, after: Side, titles: Mapping[str, str]) -> tuple[
         if ours is None:
             continue
         was_right, is_right = _list_right(theirs), _list_right(ours)
-        for id_ in [id_ for id_ in was_right if id_ in is_right and was_right[id_] != is_right[id_]]:
-            group = changed[int(is_right[id_])]
-            prompt, answer, expected = after.texts.get((metric, id_), ("", "", ""))
-            previous = before.texts.get((metric, id_), ("", "", ""))[1]
-            item = group.get(id_) or ChangedItem(id_, [], prompt or HIDDEN, previous, answer, expected)
-            group[id_] = item._replace(metrics=[*item.metrics, titles.get(metric) or describe_metric(metric)])
+        for key in [key for key in was_right if key in is_right and was_right[key] != is_right[key]]:
+            new = after.texts.get((metric, key)) or ItemTexts(key, HIDDEN, "", "")
+            old = before.texts.get((metric, key)) or new
+            group = changed[int(is_right[key])]
+            item = group.get(key) or ChangedItem(new.id, [], new.prompt, old.answer, new.answer, new.expected)
+            group[key] = item._replace(metrics=[*item.metrics, titles.get(metric) or describe_metric(metric)])
     return list(changed[0].values()), list(changed[1].values())
 
 
 def _list_right(scores: Scores) -> dict[str, bool]:
-    """Return by id whether an item is right; empty for a metric whose scores are not 0 and 1."""
+    """Return by key whether an item is right; empty for a metric whose scores are not 0 and 1."""
     if not set(scores.scores.tolist()) <= {0.0, 1.0} or set(scores.sizes.tolist()) != {1.0}:
         return {}
     is_right = scores.scores == (0.0 if scores.is_lower_better else 1.0)

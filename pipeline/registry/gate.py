@@ -9,7 +9,8 @@ passes if at least one metric is better and none is worse. A copy of the champio
 therefore promoted with a probability of at most `false_promotion`; one that is worse nowhere is called worse with at most
 `false_refusal`. A skill is also worse if it lost more than its tolerance, and that at the level of `LOSS_LEVEL` by itself; a
 tolerance that params.yaml sets (`max_skill_drop`) also grants losses up to it.
-Versions without scores by item are compared by their values and standard errors, which needs larger differences.
+Versions without scores by item, or with few items in common, are compared by their values and standard errors, which needs larger
+differences; the table names it.
 
 Does not cover: losses that the items are too few to show (docs/gate.md has what is detectable).
 """
@@ -165,16 +166,19 @@ def _compare(policy: Registry, name: str, candidate: Measurements, champion: Mea
     if ours is None:
         return replace(row, how="the candidate was not measured on it")
     noise = _get_noise(policy, name)
-    if our_items and their_items and (difference := compare_items(our_items, their_items, noise)):
-        how = f"paired over {difference.n_items:,} items"
-        return replace(row, difference=difference, how=how + _describe_noise(noise))
-    return _compare_values(row, candidate, champion, noise)
+    unpaired = _compare_values(row, candidate, champion, noise)
+    if our_items is None or their_items is None:
+        return unpaired
+    paired = compare_items(our_items, their_items, noise)
+    if paired is None or (unpaired.difference is not None and unpaired.difference.se < paired.se):
+        return unpaired  # few items in common: all of them tell more
+    return replace(row, difference=paired, how=f"paired over {paired.n_items:,} items{_describe_noise(noise)}")
 
 
 def _compare_values(row: Compared, candidate: Measurements, champion: Measurements, noise: Noise | None) -> Compared:
-    """Compare by values and standard errors: for versions without items, or with other ones."""
+    """Compare by values and standard errors: for versions without items, or with few in common."""
     lacking = [name for name, side in (("candidate", candidate), ("champion", champion)) if row.name not in side.items]
-    why = f"the {' and the '.join(lacking)} has no scores by item" if lacking else "too few common items"
+    why = f"the {' and the '.join(lacking)} has no scores by item" if lacking else "too few items in common"
     ours, theirs = candidate.metrics.get(f"{row.name}_se"), champion.metrics.get(f"{row.name}_se")
     if ours is None or theirs is None or row.candidate is None or row.champion is None:
         return replace(row, how=f"{why}, and no standard errors")
@@ -227,8 +231,8 @@ def _make_check(row: Compared, *, is_better: bool, is_worse: bool, tolerance: fl
     difference = row.difference
     if difference is None:
         return check
-    low, high = sorted(row.sign * bound for bound in difference.interval)
-    check = replace(check, change=row.sign * difference.gain, interval=(low, high))
+    low, high = sorted(row.sign * bound + 0.0 for bound in difference.interval)  # + 0.0: no minus zero
+    check = replace(check, change=row.sign * difference.gain + 0.0, interval=(low, high))
     is_above = tolerance is not None and -difference.gain > tolerance + ROUNDING
     if is_above and difference.p_worse <= LOSS_LEVEL:
         return replace(check, verdict="worse", rule=f"{row.how}; lost more than its tolerance of {tolerance:g}")

@@ -148,8 +148,24 @@ def test_other_items_are_compared_by_their_standard_errors() -> None:
     champion = make_bits(1)
     renamed = replace(champion, ids=np.char.add("x", champion.ids))
     row = get_row(POLICY, measure(renamed, bpb_se=0.01), measure(champion, bpb_se=0.01), "bpb")
-    assert row.rule.startswith("unpaired: too few common items")
+    assert row.rule.startswith("unpaired: too few items in common")
     assert row.verdict == "equal"
+
+
+def test_few_items_in_common_tell_less_than_all_of_both() -> None:
+    def measure_with(n_common: int) -> Check:
+        ids = np.array([f"item-{i:05d}" if i < n_common else f"new-{i}" for i in range(200)])
+        candidate = replace(make_answers(180), ids=ids, groups=ids)
+        errors = {f"{SKILL}_se": 0.02}
+        return get_row(
+            POLICY,
+            measure(make_bits(1), candidate, **errors),
+            measure(make_bits(1), make_answers(184), **errors),
+            SKILL,
+        )
+
+    assert measure_with(20).rule.startswith("unpaired: too few items in common")
+    assert measure_with(190).rule.startswith("paired over 190 items")
 
 
 @given(SEEDS)
