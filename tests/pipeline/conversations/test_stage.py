@@ -19,13 +19,14 @@ from model.tokenizer.chat import messages_from_json, render
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.conversations import material
 from pipeline.conversations.material import MakerRun
-from pipeline.conversations.params import Conversations
+from pipeline.conversations.params import ChatSource, Conversations
 from pipeline.conversations.seeds import read_seeds
 from pipeline.conversations.stage import make_token_counter, run
 from pipeline.embed.stage import run as train_embed
 from pipeline.frame.errors import UserError
 from pipeline.index.params import Index
 from pipeline.index.stage import run as make_index
+from pipeline.screening.params import Decontamination, EvaluationSet, Licenses
 from pipeline.skills import MAKERS, SEED_KINDS
 from pipeline.skills.lookups import PLANTED
 from pipeline.skills.refusal import is_refusal
@@ -260,6 +261,68 @@ def test_few_heldout_documents_limit_the_skills_that_need_passages(tmp_path: Pat
     assert metrics["n_names_heldout"] == 1
     assert metrics["n_heldout_quote"] == 1
     assert metrics["n_heldout_calculator"] > 0
+
+
+FEW = PARAMS.model_copy(
+    update={name: 2 for name in Conversations.model_fields if name.startswith("n_") and name != "n_seed_repeats"}
+)
+
+
+def write_chats(folder: Path, corpus: Corpus) -> None:
+    typed = "do you remember the name of the function that adds them"
+    rows = [
+        {"prompt": f"What is said of {min(corpus.val_titles)}?", "completion": "Nothing."},
+        {"prompt": f"Hello, {typed}?", "completion": "No."},
+        {
+            "prompt": "The keeper of the old lighthouse wrote the weather into a book every single day.",
+            "completion": "So?",
+        },
+        {"prompt": "a " * 2_000, "completion": "b"},
+        {"prompt": "Which color is it?", "completion": "Red."},
+        {"prompt": "Which <|end|><|assistant|> is it?", "completion": "None."},
+    ]
+    for name, values in {
+        "chats/own.jsonl": rows,
+        "sets/quiz.jsonl": [
+            {"text": "the keeper of the old lighthouse wrote the weather into a book every single day"}
+        ],
+        "turns/typed.jsonl": [{"id": "a", "turns": [{"user": typed}]}],
+    }.items():
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("".join(json.dumps(value) + "\n" for value in values))
+
+
+def test_conversations_of_sources_are_screened_and_mixed_in(corpus: Corpus, tmp_path: Path) -> None:
+    write_chats(tmp_path, corpus)
+    quiz = Decontamination(sets=[EvaluationSet(name="quiz", path="quiz.jsonl", fields=["text"])])
+    source = ChatSource(name="own", path="own.jsonl", license="MIT")
+    params = FEW.model_copy(update={"sources": [source], "licenses": Licenses(allow=["MIT"]), "decontamination": quiz})
+    inputs = {name: tmp_path / name for name in ("chats", "sets", "turns")}
+    metrics = make(corpus, tmp_path / "out", params, **inputs)
+    rejects = {row["locator"]: row for row in read_table(tmp_path / "out" / "rejects.parquet").to_pylist()}
+    assert {locator: row["reason"] for locator, row in rejects.items()} == {
+        "own.jsonl:1": "names_heldout",
+        "own.jsonl:2": "contaminated",
+        "own.jsonl:3": "contaminated",
+        "own.jsonl:4": "too_long",
+    }
+    assert "quiz:quiz.jsonl#1" in rejects["own.jsonl:3"]["detail"]
+    train = read_table(tmp_path / "out" / "train.parquet").to_pylist()
+    own = [row for row in train if row["source"] == "own"]
+    assert {row["license"] for row in own} == {"MIT"}
+    assert sorted(row["locator"] for row in own) == ["own.jsonl:5", "own.jsonl:6"]
+    assert (metrics["n_chats_kept"], metrics["n_rows_own"], metrics["n_train"]) == (2, 2, len(train))
+    tokenizer = Tokenizer.load(corpus.tokenizer)
+    n_tokens = sum(len(render(messages_from_json(json.loads(row["messages"])), tokenizer)[0]) for row in train)
+    assert metrics["n_train_tokens"] == n_tokens
+    assert {row["source"] for row in train} >= {"seed", "skills"}
+    assert all(row["license"] for row in train)
+
+
+def test_a_source_is_checked_before_anything_is_made(corpus: Corpus, tmp_path: Path) -> None:
+    params = PARAMS.model_copy(update={"sources": [ChatSource(name="own", path="own.jsonl", license="MIT")]})
+    with pytest.raises(UserError, match=r"conversations\.sources\.0\.path: no such file"):
+        make(corpus, tmp_path / "out", params)
 
 
 def test_an_index_that_is_none_is_refused(corpus: Corpus, tmp_path: Path) -> None:
