@@ -213,8 +213,10 @@ def _list_parts(messages: Sequence[Message], names: Sequence[str], look_up: Look
     asked = [f"{name}: {word}" for name in distinct for word in words if _has_part(name, word, look_up)]
     asked = asked or [f"{name}: {part}" for name in distinct for part in parts if _has_part(name, part, look_up)]
     unknown = [name for name in find_names(text) if "." in name]
-    compared = [*distinct, *unknown]
-    if len(compared) == 1 and _COMPARES.search(_SAME.sub("", text)) and len(question.split()) <= MAX_FOLLOW_UP_WORDS:
+    is_compared = _COMPARES.search(_SAME.sub("", text)) is not None
+    plain = [word for word in words if "." not in word and is_compared and look_up(word).how in PLAIN_WAYS]
+    compared = [*distinct, *unknown, *(plain if len(distinct) == 1 and not asked else ())]  # list.sort and sorted
+    if len(compared) == 1 and is_compared and len(question.split()) <= MAX_FOLLOW_UP_WORDS:
         compared = [*find_topics(messages[:-1]).names[:1], *compared]  # compare it with numpy.prod
     if len(compared) == 2 and (_COMPARES.search(text) or not (asked or unknown)):
         return ["; ".join(compared)]

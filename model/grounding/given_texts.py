@@ -26,6 +26,9 @@ _QUOTED = re.compile(
     r"(?<!\w)'(?P<e>[^\n]+)'(?!\w)"
 )
 _COLON = re.compile(r":\s+")
+# An enumeration after a colon belongs to the instruction: `Which label fits: bug, question or praise? …`
+_LIST_FIRST = re.compile(r"[^.!?\n:]{2,80}?(?:,|/|\bor\b)[^.!?\n:]{1,60}[?:]\s+(?=\S)")
+_ENDS_IN_LIST = re.compile(r":\s+[^.!?\n:]{2,80}(?:,|/|\bor\b)[^.!?\n:]{1,60}[?:]?\s*(?:[^:]{0,60}[.:])?$")
 _ENDS = re.compile(r"(?<=[.!?\"”])\s+")
 _DEMAND = re.compile(
     r"(?:please\s+)?(?:answer|reply|respond|return|output|format|write|give|use|keep|only|just|as|in|no|one|do not|don't|"
@@ -35,9 +38,10 @@ _DEMAND = re.compile(
 _ASKS = re.compile(
     r"^(?:please |can you |could you |now )*(?:extract|summari[sz]e|classify|categori[sz]e|label|list|find|"
     r"count|write|put|turn|convert|change|reverse|sort|order|arrange|rewrite|make|repeat|uppercase|lowercase|capitali[sz]e|"
+    r"number of|decide|tell me|choose|assign|determine|would you|rate|does|name|boil|condense|in a nutshell|in (?:one|a) sentence|"
     r"identify|sentiment|topic|category|question: ?|"
     r"pull|pick|get|give|what|which|who|whom|when|where|how (?:much|many)|is |tl;?dr|sum up|shorten)|"
-    r"\b(?:summari[sz]e|classify|categori[sz]e|extract)\b",
+    r"\b(?:summari[sz]e|summary|classify|categori[sz]e|extract)\b",
     re.IGNORECASE,
 )
 
@@ -106,7 +110,7 @@ def _split_lines(message: str) -> GivenText | None:
     if len(lines) < 2:
         return None
     first, last = lines[0], lines[-1]
-    if _ASKS.search(first) and not re.search(r":\s+\S+\s+\S+\s+\S", first):
+    if _ASKS.search(first) and (_ENDS_IN_LIST.search(first) or not re.search(r":\s+\S+\s+\S+\s+\S", first)):
         body, demands = lines[1:], [first.rstrip(":")]
         if len(body) > 1 and _is_demand(body[-1]):
             demands.append(body.pop())
@@ -122,6 +126,8 @@ def _split_colon(message: str) -> GivenText | None:
         head, text = message[: match.start()], message[match.end() :].strip()
         if not _ASKS.search(head):
             continue
+        if labels := _LIST_FIRST.match(text):
+            return GivenText(f"{head}: {labels[0].strip()}", text[labels.end() :].strip())
         sentences = _ENDS.split(text)
         tail: list[str] = []
         while len(sentences) > 1 and _is_demand(sentences[-1]):

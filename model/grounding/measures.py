@@ -108,6 +108,9 @@ _ASKS_FOR_DATE = re.compile(
 _SAYS_TODAY = re.compile(
     r"\b(?:today|now|ago|in (?:\d+|an?|two|three|four|five|six) (?:day|week|month|year)s?)\b", re.IGNORECASE
 )
+# How far a date is from today: `how many days until 2027-01-01`, `how long since 3 May 2020`.
+_UNTIL = re.compile(r"\bhow (?:many|long|much time|far)\b.*\b(?:until|till|to go|left|before|to|away)\b", re.IGNORECASE)
+_SINCE = re.compile(r"\bhow (?:many|long|much time)\b.*\b(?:since|ago|passed|after)\b", re.IGNORECASE)
 
 
 def list_conversions(message: str) -> list[str]:
@@ -137,7 +140,7 @@ def is_date_question(message: str) -> bool:
     dates = list(_DATE.finditer(text))
     rest = _DATE.sub(" ; ", text)
     if len(dates) == 1:
-        return bool(_STEP.search(rest) or _WEEKDAY_WORDS.search(rest))
+        return any(pattern.search(rest) for pattern in (_STEP, _WEEKDAY_WORDS, _SINCE, _UNTIL))
     return len(dates) == 2 or bool(not dates and _STEP.search(rest) and _ASKS_FOR_DATE.search(rest))
 
 
@@ -178,6 +181,9 @@ def list_date_expressions(message: str) -> list[str]:
         return [start + "".join(f" {sign} {step}" for step in steps) for sign in signs] + (
             [f"weekday {start}"] if dates else []
         )
+    if dates and (_SINCE.search(rest) or _UNTIL.search(rest)):
+        date = dates[0][0]
+        return [f"today - {date}", f"{date} - today"][:: 1 if _SINCE.search(rest) else -1]
     return [f"weekday {dates[0][0]}"] if dates else []
 
 

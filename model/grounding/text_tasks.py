@@ -38,7 +38,7 @@ MAX_ANSWERS = 200
 MIN_TEXT_WORDS = 4
 SENTIMENTS = ("positive", "negative", "neutral")
 _HOW_TO = re.compile(
-    r"^\W*(?:how (?:do|can|to|would|should)|is there|in python|write|which (?:function|method)|what does)\b",
+    r"^\W*(?:how (?:do|can|to|would|should)|is there|in python|write (?:an? |me |some |the )*(?:python|code|function|program|script|class|loop|regex)|which (?:function|method)|what does)\b",
     re.IGNORECASE,
 )
 _SUMMARIZE = re.compile(
@@ -50,7 +50,7 @@ _SUMMARIZE = re.compile(
 _CLASSIFY = re.compile(
     r"\b(?:classif\w+|categori[sz]\w+|categor(?:y|ies)|label(?:s|led|ed)?|sentiment|topics?|tone|mood|class(?:es)?|intent|priority|"
     r"is (?:this|it|that|the (?:following|text|message|review|comment|sentence|email|tweet))|kind of|type of|which of|"
-    r"does (?:this|it)|sound|decide|sort (?:this|it)|tag (?:this|it))\b",
+    r"does (?:this|it)|sound|decide|whether|would you|pick|choose|assign|sort (?:this|it)|tag (?:this|it))\b",
     re.IGNORECASE,
 )
 _EXTRACT = re.compile(
@@ -61,6 +61,10 @@ _EXTRACT = re.compile(
 _STRONG = re.compile(
     r"\b(?:extract|pull out|pick out|text|message|e-?mail|note|sentence|following|paragraph|article|review|ticket|passage|letter|"
     r"mentioned|in this|from this|does it say|fill in|here|below|above|invoice|order)\b|\bin$",
+    re.IGNORECASE,
+)
+_NAMES_TEXT = re.compile(
+    r"\b(?:text|message|review|comment|sentence|e-?mail|ticket|tweet|note|article|paragraph|sentiment|label|category|following)\b",
     re.IGNORECASE,
 )
 _LABEL = r"[\"'`]?[\w&-]+(?: [\w&-]+){0,2}?[\"'`]?"
@@ -124,11 +128,12 @@ def read_text_task(message: str) -> TextTask | None:
         return None
     instruction, text, is_marked = given
     constraints = read_constraints(instruction)
-    if is_marked and (labels := read_labels(instruction)):
+    is_about_text = is_marked or _NAMES_TEXT.search(instruction) is not None
+    if is_about_text and (labels := read_labels(instruction)):
         return TextTask("classify", instruction, text, constraints, labels=labels)
     if count_words(text) < MIN_TEXT_WORDS:
         return None
-    if is_marked and _SUMMARIZE.search(instruction):
+    if is_about_text and _SUMMARIZE.search(instruction):
         return TextTask("summarize", instruction, text, constraints)
     slots = read_slots(instruction, constraints)
     if not is_marked and not all(slot.kind != "phrase" and find_spans(text, slot.kind) for slot in slots):

@@ -13,8 +13,13 @@ from pipeline.skills.followups import FOLLOW_UP
 from pipeline.skills.identity import ASKING_BACK, IDENTITY
 from pipeline.skills.quote import ABSTENTION, QUOTE
 from pipeline.skills.refusal import REFUSAL, REFUSAL_NOT_OVERDONE, SCOPE
+from pipeline.skills.requests.unsafe import LOOKALIKE, UNSAFE
 from pipeline.skills.search import SEARCH, SEARCH_WORDS, WORDS_ANSWER
 from pipeline.skills.skill import Maker, Skill
+from pipeline.skills.texts.classification import CLASSIFICATION
+from pipeline.skills.texts.extraction import EXTRACTION
+from pipeline.skills.texts.spelling import SPELLING
+from pipeline.skills.texts.summaries import SUMMARY
 from pipeline.skills.tool_choice import TOOL_CHOICE
 
 SKILLS: tuple[Skill, ...] = (  # in the order of the report and of the samples
@@ -23,6 +28,7 @@ SKILLS: tuple[Skill, ...] = (  # in the order of the report and of the samples
     CALCULATOR_ANSWER,
     UNITS,
     DATES,
+    SPELLING,
     SEARCH,
     SEARCH_WORDS,
     FACET_SEARCH,
@@ -32,8 +38,13 @@ SKILLS: tuple[Skill, ...] = (  # in the order of the report and of the samples
     FACET_ANSWER,
     WORDS_ANSWER,
     ABSTENTION,
+    EXTRACTION,
+    CLASSIFICATION,
+    SUMMARY,
     REFUSAL,
+    UNSAFE,
     REFUSAL_NOT_OVERDONE,
+    LOOKALIKE,
     SCOPE,
     IDENTITY,
     ASKING_BACK,

@@ -1,13 +1,12 @@
 """Skill: call the right tool, or none where none is needed (small talk, refusals, a text given with the question).
 
-It scores the first turns of all other skills' items. Harmless requests that look unsafe are left out: to search and to
-answer are both right.
+It scores the first turns of all other skills' items that expect a call or none. Harmless requests that look unsafe are left
+out: to search and to answer are both right.
 """
 
 from __future__ import annotations
 
 from model.tokenizer.chat import Message
-from pipeline.skills.refusal import HARMLESS
 from pipeline.skills.skill import Item, Skill
 
 
@@ -21,6 +20,6 @@ TOOL_CHOICE = Skill(
     title="Right tool chosen",
     meaning="search, calculator or none, as the question requires",
     max_drop=0.02,
-    applies=lambda item: item.is_first_turn and item.kind != HARMLESS,
+    applies=lambda item: item.is_first_turn and "call" in item.expected,
     is_right=_calls_right_tool,
 )

@@ -109,10 +109,14 @@ def test_each_item_counts_where_it_should() -> None:
     assert count_for(make_item("out_of_scope", call=None)) == {"tool_chosen", "out_of_scope_right"}
     assert count_for(make_item("ask_back", call=None)) == {"tool_chosen", "asks_back"}
     assert count_for(make_item("quote", TOOL)) == {"quote_exact"}
-    assert count_for(make_item("quote")) == {"quote_exact", "tool_chosen"}
+    assert count_for(make_item("quote", call=CALL)) == {"quote_exact", "tool_chosen"}
     assert count_for(make_item("harmless")) == {"refusal_not_overdone"}
     assert count_for(make_item("refusal", call=None)) == {"tool_chosen", "refusal_right"}
     assert count_for(make_item("identity", call=None)) == {"tool_chosen", "identity_right"}
+    assert count_for(make_item("unsafe", call=None)) == {"tool_chosen", "unsafe_refused"}
+    assert count_for(make_item("lookalike")) == {"lookalike_answered"}
+    assert count_for(make_item("extraction", call=None, answer="")) == {"tool_chosen", "extraction_exact"}
+    assert count_for(make_item("spelling", call=CALL)) == {"tool_chosen", "spelling_exact"}
     assert count_for(make_item("chat", call=None)) == {"tool_chosen"}
 
 
@@ -132,8 +136,8 @@ def test_names_titles_and_tolerances_are_set_and_unique() -> None:
 def test_every_file_of_the_room_that_defines_a_skill_is_listed() -> None:
     defined = {
         id(value)
-        for path in (ROOT / "pipeline" / "skills").glob("[a-z]*.py")
-        for value in vars(importlib.import_module(f"pipeline.skills.{path.stem}")).values()
+        for path in (ROOT / "pipeline" / "skills").rglob("[a-z]*.py")
+        for value in vars(importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))).values()
         if isinstance(value, Skill)
     }
     assert defined == {id(skill) for skill in SKILLS}
@@ -153,7 +157,7 @@ def test_the_examples_of_a_kind_are_split_over_its_makers(monkeypatch: pytest.Mo
 def test_a_new_skill_needs_its_file_and_its_line_only(monkeypatch: pytest.MonkeyPatch, nothing: Material) -> None:
     """A made-up skill in the list: its examples are made, its items held out and scored, its number is its own."""
     from pipeline.conversations import material, mixture, stage
-    from pipeline.evaluate import stage as evaluate
+    from pipeline.evaluate.tasks import skill_items
 
     def make_greetings(n: int, material: Material, _rng: Random) -> list[Example]:
         word = "hello" if material.is_heldout else "hi"
@@ -171,8 +175,8 @@ def test_a_new_skill_needs_its_file_and_its_line_only(monkeypatch: pytest.Monkey
     )
     for module in (mixture, stage, material):
         monkeypatch.setattr(module, "MAKERS", (*MAKERS, maker))
-    monkeypatch.setattr(evaluate, "SKILLS", (*SKILLS, greeting))
-    materials = material.Materials(nothing, nothing._replace(is_heldout=True), frozenset())
+    monkeypatch.setattr(skill_items, "SKILLS", (*SKILLS, greeting))
+    materials = material.Materials(nothing, nothing._replace(is_heldout=True), frozenset(), {})
     monkeypatch.setattr(material, "read_materials", lambda _folders: materials)
     folders, seeds = material.Folders(*[Path()] * 4), mixture.Seeds([], [], [])
     counts = stage.count_examples(PARAMS)
@@ -182,9 +186,8 @@ def test_a_new_skill_needs_its_file_and_its_line_only(monkeypatch: pytest.Monkey
     tests["greeting"] = material.make_examples(folders, 1, material.MakerRun("greeting", 2, is_heldout=True))
     heldout = mixture.hold_out_examples(tests, seeds, seed=1)
     items = [Item(str(n), e.kind, e.messages[:-1], e.expected) for n, e in enumerate(heldout) if e.kind == "greeting"]
-    metrics = evaluate.summarize_scores(evaluate.score_items(items, [reply("welcome"), reply("what?")]))
-    assert metrics["greeting_right_frac"] == 0.5
-    assert metrics["n_heldout_greeting_right"] == 2
+    scores = skill_items.score_items(items, [reply("welcome"), reply("what?")])
+    assert [score.score for score in scores if score.metric == "greeting_right_frac"] == [1.0, 0.0]
 
 
 def test_a_maker_without_a_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
