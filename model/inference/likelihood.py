@@ -1,7 +1,8 @@
 """Score continuations: the negative log-likelihood of each after its context, in nats, and whether greedy decoding would write it.
 
 In: pairs of ids. Out: a score for each. What does not fit into the window is cut from the beginning of the context. Pairs of
-similar length share a batch, and only positions that are scored are projected to the vocabulary. Memory: O(batch_tokens × D + chunk × V).
+similar length share a batch, and only positions that are scored are projected to the vocabulary.
+Memory: O(batch_tokens × D + chunk × V).
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def compute_likelihoods(
         for index, row_nats, row_best in zip(group, nats, is_best, strict=True):
             n_cut = len(pairs[index].context) + len(pairs[index].continuation) - len(rows[index])
             scores[index] = Likelihood(tuple(row_nats), all(row_best), n_cut)
-        on_progress(n)
+        on_progress(len(group))
     return [scores[index] for index in range(len(pairs))]
 
 

@@ -6,7 +6,11 @@ A new task is one new file, one line in `TASKS`, and its name in pipeline/evalua
 from __future__ import annotations
 
 from pipeline.evaluate.tasks.bits_per_byte import BITS_PER_BYTE
+from pipeline.evaluate.tasks.cloze import CLOZE
+from pipeline.evaluate.tasks.exact_match import EXACT_MATCH
 from pipeline.evaluate.tasks.injections import INJECTIONS
+from pipeline.evaluate.tasks.minimal_pairs import MINIMAL_PAIRS_TASK
+from pipeline.evaluate.tasks.multiple_choice import MULTIPLE_CHOICE
 from pipeline.evaluate.tasks.skill_items import SKILL_ITEMS
 from pipeline.evaluate.tasks.task import Task
 from pipeline.evaluate.tasks.turns import TURNS
@@ -16,4 +20,8 @@ TASKS: tuple[Task, ...] = (  # in the order of the report
     SKILL_ITEMS,
     INJECTIONS,
     BITS_PER_BYTE,
+    MINIMAL_PAIRS_TASK,
+    MULTIPLE_CHOICE,
+    CLOZE,
+    EXACT_MATCH,
 )

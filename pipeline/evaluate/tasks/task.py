@@ -21,6 +21,7 @@ from model.network.folder import load_model
 from model.network.transformer import Transformer
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.evaluate import measure
+from pipeline.evaluate.heldout.kneser_ney import KneserNey
 from pipeline.evaluate.item_scores import Figure, ItemScore
 from pipeline.evaluate.params import Evaluate
 from pipeline.evaluate.user_turns import NewSession, load_engine, open_assistant
@@ -38,6 +39,15 @@ class Measured:
     counts: Metrics = field(default_factory=dict[str, float | int])
     lines: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict[str, Sequence[Mapping[str, Any]]])
     tables: Mapping[str, pa.Table] = field(default_factory=dict[str, pa.Table])
+
+    @classmethod
+    def join(cls, parts: Sequence[Measured]) -> Measured:
+        """Return what several sets of one task measured, without lines and tables."""
+        return cls(
+            [item for part in parts for item in part.items],
+            [figure for part in parts for figure in part.figures],
+            {name: value for part in parts for name, value in part.counts.items()},
+        )
 
 
 class Loaded(NamedTuple):
@@ -97,6 +107,13 @@ class Context:
     def new_session(self) -> NewSession:
         """Starts a conversation with the whole assistant."""
         return open_assistant(self.engine, self.inputs.index, self.inputs.embed)
+
+    @cached_property
+    def bigram(self) -> KneserNey:
+        """A bigram model of the training tokens: what knowing pairs of tokens alone is worth."""
+        stream = TokenStream(self.inputs.shards, "train")
+        vocab_size = self.pretrained.tokenizer.vocab_size
+        return KneserNey(stream.read(0, len(stream)), bos_id=stream.bos_id, vocab_size=vocab_size, order=2)
 
     def _load(self, name: str) -> Loaded:
         folder: Path = getattr(self.inputs, name)

@@ -271,9 +271,7 @@ def test_the_tasks_of_params_are_those_of_the_folder() -> None:
 
 def test_a_task_named_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="named twice"):
-        Evaluate(
-            seed=1, max_new_tokens=4, n_samples=6, eval_tokens=1_500, tasks=["skills", "skills"]
-        )
+        Evaluate(seed=1, max_new_tokens=4, n_samples=6, eval_tokens=1_500, tasks=["skills", "skills"])
 
 
 def test_a_model_with_another_tokenizer_than_the_shards_is_refused(inputs: Inputs, tmp_path: Path) -> None:
