@@ -33,6 +33,8 @@ from pipeline.frame.environment import BY_NAME, read, read_count
 from pipeline.frame.errors import EXIT_OF_RANK, UserError
 from pipeline.frame.lifetime import follow_parent
 from pipeline.params import OPTIONAL_STAGES, STAGES, get_section_type, load_stage_params
+from pipeline.pretrain.budgeted import count_shared_rows
+from pipeline.pretrain.params import Pretrain
 from pipeline.workers.map import count_workers
 
 if TYPE_CHECKING:
@@ -138,12 +140,13 @@ def choose_n_processes(batch_rows: int) -> int:
 
 def read_batch_rows(command: list[str]) -> int:
     """Return the batch size in rows that the processes of a training stage share, 1 for any other stage. A batch size derived from
-    a budget is a power of two and at least `FEWEST_ROWS`."""
+    a budget is a power of two and at least `FEWEST_ROWS`; batches that grow are multiples of the result."""
     path = Path(command[command.index("--params") + 1]) if "--params" in command[:-1] else Path("params.yaml")
     section: Any = load_stage_params(path, command[0])
     if not is_training_stage(command[0]):
         return 1
-    return section.training.batch_rows or FEWEST_ROWS
+    rows = section.training.batch_rows or FEWEST_ROWS
+    return count_shared_rows(section, rows) if isinstance(section, Pretrain) else rows
 
 
 def _take_own(options: list[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -27,7 +27,7 @@ from pipeline.frame.environment import BY_NAME
 from pipeline.frame.errors import UserError
 from pipeline.frame.progress import clock, short
 from pipeline.params import Params, load_params
-from pipeline.pretrain.budgeted import complete_training
+from pipeline.pretrain.budgeted import complete_training, list_stages
 from pipeline.training.peak import DEVICES, measure_peak
 from pipeline.workers.map import count_workers
 
@@ -218,8 +218,17 @@ def make_plan(
     config = make_config(params)
     computation = {name: getattr(device, name) for name in ("compute", "is_cuda", "is_compiled", "is_bf16")}
     phases: dict[str, dict[str, Any]] = {}
-    for stage, training in (("pretrain", complete_training(params.pretrain, config)), ("sft", params.sft.training)):
+    pretraining = complete_training(params.pretrain, config)
+    stages = list_stages(
+        params.pretrain.data.growth,
+        seq_len=config.seq_len,
+        n_steps=pretraining.total_steps,
+        batch_rows=pretraining.batch_rows,
+    )
+    n_drawn = sum(n_steps * n_rows for n_steps, n_rows, _ in stages)
+    for stage, training, n_rows in (("pretrain", pretraining, n_drawn), ("sft", params.sft.training, None)):
         run = PhaseRun(
+            n_rows=n_rows,
             config=config,
             n_devices=n_devices,
             is_sharded=is_sharded,

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from model.data.order import Order, make_fair_cycle
+from model.data.order import EpochRow, Order, make_fair_cycle
 from model.data.packing import pack
 from model.data.verified import VerifiedFiles
 from model.network.loss import IGNORE
@@ -234,7 +234,13 @@ class RowBatches:
 
     def at(self, step: int, *, rank: int = 0, n_ranks: int = 1) -> Batch:
         """Return a rank's share of the global batch of a step."""
-        drawn = self.order.list_step_rows(step, self.batch_rows, rank, n_ranks)
+        return self._read(self.order.list_step_rows(step, self.batch_rows, rank, n_ranks))
+
+    def read_rows(self, start: int, stop: int) -> Batch:
+        """Return the rows start … stop of the run."""
+        return self._read([self.order.at(number) for number in range(start, stop)])
+
+    def _read(self, drawn: Sequence[EpochRow]) -> Batch:
         rows = [self.sources[each.source].row(each.epoch, each.row) for each in drawn]
         ids, targets = np.stack([row.ids for row in rows]), np.stack([row.targets for row in rows])
         pieces = [row.documents for row in rows if row.documents is not None]
@@ -244,7 +250,11 @@ class RowBatches:
 
     def find_spans(self, step: int) -> list[tuple[int, int]]:
         """Return the (start, stop) positions of a global batch in the stream, row by row."""
-        drawn = self.order.list_step_rows(step, self.batch_rows)
+        return self.find_row_spans(step * self.batch_rows, (step + 1) * self.batch_rows)
+
+    def find_row_spans(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Return the (start, stop) positions of the rows start … stop of the run in the stream."""
+        drawn = [self.order.at(number) for number in range(start, stop)]
         return [span for source, epoch, row in drawn for span in self.sources[source].find_spans(epoch, row)]
 
 

@@ -25,7 +25,8 @@ GPU_CHUNK_TOKENS = 4096  # model.network.loss.GPU_CHUNK_TOKENS
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseRun:
-    """One phase of training. `batch_rows` is the global batch; with `micro_rows` 0 a device computes its whole share at once.
+    """One phase of training. `batch_rows` is the global batch, the largest one if batches grow (`n_rows`: the rows of all steps);
+    with `micro_rows` 0 a device computes its whole share at once.
 
     `compute`: kernels is model.training.fused (CPU, bf16), torch is plain torch. `is_sharded`: each device holds its part of
     weights, gradients and state (model.training.sharding).
@@ -34,6 +35,7 @@ class PhaseRun:
     config: ModelConfig
     total_steps: int
     batch_rows: int
+    n_rows: int | None = None  # None: batch_rows in every step
     micro_rows: int = 0
     n_devices: int = 1
     compute: Literal["kernels", "torch"] = "torch"
@@ -79,7 +81,7 @@ class PhaseRun:
     @property
     def tokens(self) -> int:
         """The tokens of the whole phase."""
-        return self.total_steps * self.step_tokens
+        return self.total_steps * self.step_tokens if self.n_rows is None else self.n_rows * self.config.seq_len
 
     @property
     def flops(self) -> int:

@@ -18,10 +18,12 @@ import pyarrow.compute as pc
 
 from model.data.batches import RowBatches, StreamBatches, StreamRows, TokenRows, TokenStream
 from model.data.documents import PackedRows, Selection
+from model.data.growth import GrowingBatches, GrowthStage
 from model.data.order import make_fair_cycle
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics
 from pipeline.frame.progress import short
+from pipeline.pretrain.budgeted import list_stages
 from pipeline.pretrain.params import Data
 from pipeline.storage.tables import read_shard
 
@@ -55,14 +57,14 @@ class Share:
 class DataPlan:
     """The batches of a run and the share of each source."""
 
-    batches: RowBatches
+    batches: GrowingBatches
     shares: Sequence[Share]  # empty if there is one source whose rows are cut from the stream
 
     @property
     def metrics(self) -> Metrics:
         """Epochs of each source, and the fill of packed rows."""
         named: Metrics = {f"epochs_{share.name}": share.epochs for share in self.shares if share.name != ALL}
-        packed = [rows for rows in self.batches.sources if isinstance(rows, PackedRows)]
+        packed = [rows for rows in self.batches.source.sources if isinstance(rows, PackedRows)]
         if packed:
             n_tokens = sum(rows.n_tokens for rows in packed)
             named["row_fill_frac"] = n_tokens / sum(rows.n_rows * rows.seq_len for rows in packed)
@@ -82,13 +84,16 @@ def plan_data(
     data: Data, stream: TokenStream, table: Path, *, seq_len: int, pad_id: int, n_steps: int, batch_rows: int, seed: int
 ) -> DataPlan:
     """Return the batches of a run. Raises: `UserError` if sources and weights don't match, or for more epochs than `max_epochs`."""
+    sizes = list_stages(data.growth, seq_len=seq_len, n_steps=n_steps, batch_rows=batch_rows)
+    stages = [GrowthStage(*each) for each in sizes]
+    n_drawn = sum(stage.n_steps * stage.batch_rows for stage in stages)
     if data.packing == "stream" and data.mixture is None:
         plain = StreamBatches(
             stream, seq_len=seq_len, batch_rows=batch_rows, seed=seed, mask_documents=data.mask_documents
         )
-        n_docs, n_drawn = stream.manifest["train"]["n_docs"], n_steps * batch_rows
+        n_docs = stream.manifest["train"]["n_docs"]
         check_epochs([_make_share(ALL, n_docs, len(stream), plain.n_rows, n_drawn, n_drawn)], data.max_epochs, n_drawn)
-        return DataPlan(plain, [])
+        return DataPlan(GrowingBatches(plain, seq_len, stages), [])
     weights = None if data.mixture is None else {key: weight for key, weight in data.mixture.items() if weight}
     parts = read_documents(table, data.mixture)
     if sum(int(part.lengths.sum()) for part in parts) != len(stream):
@@ -101,13 +106,12 @@ def plan_data(
     sources = [_make_rows(data, part, stream, seq_len, pad_id) for part in parts]
     cycle = [0] if weights is None else make_fair_cycle([weights[part.name] for part in parts])
     batches = RowBatches(sources, batch_rows=batch_rows, seed=seed, cycle=cycle)
-    n_drawn = n_steps * batch_rows
     shares = [
         _make_share(part.name or REST, len(part.starts), int(part.lengths.sum()), rows.n_rows, drawn, n_drawn)
         for part, rows, drawn in zip(parts, sources, batches.order.count_drawn(n_drawn), strict=True)
     ]
     check_epochs(shares, data.max_epochs, n_drawn)
-    return DataPlan(batches, shares)
+    return DataPlan(GrowingBatches(batches, seq_len, stages), shares)
 
 
 def _make_share(name: str, n_docs: int, n_tokens: int, n_rows: int, drawn: int, n_drawn: int) -> Share:

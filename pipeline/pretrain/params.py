@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from pipeline.frame.settings import Count, Frac, LearningRate, ParamsSection
+from pipeline.frame.settings import Count, LearningRate, ParamsSection
 from pipeline.training.params import BUDGETED, Architecture, Training
 
 # Settings that are left out are derived from pretrain.budget (rules: model/planning/budget.py).
@@ -46,11 +46,14 @@ MixtureKey = Annotated[str, Field(pattern=r"^[\w./-]*$")]
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
-class ShortRows(ParamsSection):
-    """Rows at the start of a run: those of model.seq_len are cut into pieces, so a step has as many tokens."""
+class Growth(ParamsSection):
+    """A part of a run with smaller batches or shorter rows than at its end."""
 
-    tokens: Annotated[int, Field(ge=16)]  # of a piece; divides model.seq_len
-    until_frac: Frac  # of the steps
+    until_frac: Annotated[float, Field(gt=0.0, le=1.0)]  # of the steps; it begins where the one before it ends
+    batch_rows: Count | None = None  # rows of seq_len tokens per step; null: training.batch_rows
+    row_tokens: Annotated[int, Field(ge=16)] | None = (
+        None  # rows are cut into pieces of this length; null: they stay whole
+    )
 
 
 class Data(ParamsSection):
@@ -60,7 +63,9 @@ class Data(ParamsSection):
     mask_documents: bool = True  # a token attends to its own document only
     mixture: dict[MixtureKey, Weight] | None = None  # source, or prefix of its name → relative share of the rows
     max_epochs: Annotated[float, Field(gt=0.0)] | None = None  # per source; a run that would need more is refused
-    short_rows: ShortRows | None = None  # null: all rows have model.seq_len tokens from the start
+    growth: list[
+        Growth
+    ] = []  # parts from the start; after the last one, training.batch_rows rows of model.seq_len tokens
 
     @model_validator(mode="after")
     def check_weights(self) -> Data:
@@ -89,12 +94,20 @@ class Pretrain(ParamsSection):
         return {**values, "training": {**dict.fromkeys(BUDGETED), **training}}
 
     @model_validator(mode="after")
-    def check_short_rows(self) -> Pretrain:
-        short = self.data.short_rows
-        if short is not None and self.model.seq_len % short.tokens:
-            raise ValueError(
-                f"data.short_rows.tokens ({short.tokens}) must divide model.seq_len ({self.model.seq_len}); change one"
-            )
+    def check_growth(self) -> Pretrain:
+        growth, seq_len = self.data.growth, self.model.seq_len
+        ends = [part.until_frac for part in growth]
+        if ends != sorted(set(ends)):
+            raise ValueError(f"data.growth: until_frac must rise from part to part, got {ends}")
+        for number, part in enumerate(growth):
+            if part.row_tokens and seq_len % part.row_tokens:
+                raise ValueError(
+                    f"data.growth.{number}.row_tokens ({part.row_tokens}) must divide model.seq_len ({seq_len}); change one"
+                )
+            if part.batch_rows and None in (self.training.total_steps, self.training.batch_rows):
+                raise ValueError(
+                    f"data.growth.{number}.batch_rows changes what a budget buys; give training.total_steps and batch_rows"
+                )
         return self
 
     @model_validator(mode="after")

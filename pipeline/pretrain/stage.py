@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from model.data.batches import TokenStream
-from model.data.short_rows import ShortRowBatches
 from model.inference.generate import generate_batch
 from model.network.config import ModelConfig
 from model.network.loss import compute_token_nats
@@ -53,10 +52,7 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
     )
     model = Transformer(config, seed=settings.seed)
     mask_documents = params.data.mask_documents
-    short = params.data.short_rows
-    row_tokens, n_short = (
-        (short.tokens, round(short.until_frac * settings.total_steps)) if short else (config.seq_len, 0)
-    )
+    row_tokens = plan.batches.stages[0].row_tokens
     evaluate = make_evaluation(held_out, reader, row_tokens, params.eval_tokens, mask_documents=mask_documents)
     if params.samples is not None:
         evaluate = add_samples(evaluate, reader, params.samples)
@@ -67,7 +63,7 @@ def run(params: Pretrain, *, shards: Path, tokenizer: Path, scratch: Path, out: 
             "pretrain",
             model,
             reader,
-            ShortRowBatches(plan.batches, config.seq_len, row_tokens, n_short),
+            plan.batches,
             settings,
             evaluate=evaluate,
             documents_of=lambda batch: find_documents(shards / "docs.parquet", plan.batches.find_spans(batch)),

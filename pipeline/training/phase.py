@@ -95,9 +95,8 @@ def run_training(
     progress bar also shows the loss of each step in bits per byte. With `adapted` only its adapter is trained, and the folder
     written is that of the adapter.
     """
-    epochs = params.total_steps * batches.batch_rows / batches.n_rows
     log = print if world.is_main else (lambda _: None)
-    tokens = f"{params.total_steps} steps of {batches.batch_rows} x {model.config.seq_len} tokens, {epochs:.2f} epochs"
+    tokens = f"{params.total_steps} steps of {batches.batch_rows} x {model.config.seq_len} tokens"
     log(
         f"{stage}: {short(model.config.n_parameters)} parameters, {tokens}, {world.n_ranks} process(es) on {world.device}"
     )
@@ -133,6 +132,7 @@ def run_training(
     report_speed(history[-1], model, peak)
     return summarize_run(history, model, epochs) | _write_skips(out, params, events, documents_of)
 
+    epochs = history[-1].tokens / model.config.seq_len / batches.n_rows
 
 def _make_on_step(
     bar: Bar, live: Live, compute_step_mfu: Callable[[float], float], bytes_per_token: float

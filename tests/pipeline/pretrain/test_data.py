@@ -66,8 +66,8 @@ def test_every_row_has_one_source_and_shares_are_exact_to_a_row(finished_workspa
     sources = [row["source"] for row in read_train_documents(finished_workspace)]
     drawn = Counter[str]()
     for step in range(25):
-        for place in plan.batches.order.list_step_rows(step, 8):
-            spans = plan.batches.sources[place.source].find_spans(place.epoch, place.row)
+        for place in plan.batches.source.order.list_step_rows(step, 8):
+            spans = plan.batches.source.sources[place.source].find_spans(place.epoch, place.row)
             touched = {
                 sources[document]
                 for start, stop in spans
@@ -79,7 +79,7 @@ def test_every_row_has_one_source_and_shares_are_exact_to_a_row(finished_workspa
             drawn[source] += 1
     assert drawn == {TOOLKIT: 100, SPEC: 40, SKETCH: 60}
     assert [share.rows_drawn for share in plan.shares] == [100, 40, 60]
-    for share, rows in zip(plan.shares, plan.batches.sources, strict=True):
+    for share, rows in zip(plan.shares, plan.batches.source.sources, strict=True):
         assert plan.metrics[f"epochs_{share.name}"] == share.epochs == share.rows_drawn / rows.n_rows
         assert f"{share.epochs:.2f} epochs" in str(plan)
     assert ("row_fill_frac" in plan.metrics) == (packing == "best_fit")
@@ -91,7 +91,7 @@ def test_packed_rows_contain_every_token_once(finished_workspace: Path) -> None:
         TokenStream(finished_workspace / "data/shard", "train"),
     )
     seen, learned = np.zeros(len(stream), dtype=np.int64), Counter[int]()
-    (rows,) = plan.batches.sources
+    (rows,) = plan.batches.source.sources
     for row in range(rows.n_rows):
         for start, stop in rows.find_spans(0, row):
             seen[start:stop] += 1
