@@ -1,4 +1,4 @@
-"""python -m pipeline.registry publish | gate | promote | rollback | pull | seal | list | compare | noise: versions of the model.
+"""python -m pipeline.registry publish | gate | promote | rollback | pull | seal | list | compare | fetch | noise: model versions.
 
 In: the finished pipeline in this folder (dvc.lock and the files that it names). Out: one MLflow run and one version of the model
 `minigpt` per fingerprint of model, index, evaluation and params; the aliases candidate, champion and previous; the champion's
@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import write_json
 from pipeline.params import load_params
+from pipeline.registry.base_model import fetch_model
 from pipeline.registry.champion import LINK
 from pipeline.registry.contrast import contrast, read_side
 from pipeline.registry.listing import (
@@ -117,7 +118,18 @@ def _compare(args: argparse.Namespace) -> Outcome:
     return {"verdicts": {row.metric: row.verdict for row in facts.decision}, "reason": facts.reason}
 
 
-WITHOUT_STORE: dict[str, Callable[[argparse.Namespace], Outcome]] = {"noise": _measure_noise, "compare": _compare}
+def _fetch(args: argparse.Namespace) -> Outcome:
+    """Write a model folder. It opens the store only for a version."""
+    fetched = fetch_model(args.source, args.out, lambda: open_store(Path.cwd()))
+    print(f"{fetched} is in {args.out}", flush=True)
+    return {"source": args.source, "fetched": fetched}
+
+
+WITHOUT_STORE: dict[str, Callable[[argparse.Namespace], Outcome]] = {
+    "noise": _measure_noise,
+    "compare": _compare,
+    "fetch": _fetch,
+}
 COMMANDS: dict[str, Callable[[MlflowStore, argparse.Namespace], tuple[int, Outcome]]] = {
     "publish": _publish,
     "gate": _gate,
@@ -161,6 +173,10 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("before", metavar="A", help=text)
     command.add_argument("after", metavar="B", help="the same; it is judged against A")
     command.add_argument("--out", type=Path, default=Path("var"), metavar="FOLDER", help="default: var")
+    command = add("fetch", "write the model of a version into a folder: the base of a task recipe")
+    text = "models:/minigpt/N, models:/minigpt@ALIAS or a model folder"
+    command.add_argument("source", metavar="SOURCE", help=text)
+    command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="replaced if fetch has written it")
     command = add("noise", "measure how much runs differ that differ in their seed only, for registry.noise")
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with data/metrics/evaluate.json")
     return parser

@@ -104,11 +104,12 @@ class MlflowStore:
             return read_scores(self.download_evaluation(version, Path(folder)))
 
     def download_evaluation(self, version: Version, folder: Path) -> Path:
-        """Download what `evaluate` scored of a version, as far as it was stored; return the folder."""
+        """Download what `evaluate` scored of a version, as far as it was stored, into a folder; return the folder."""
         stored = {Path(file.path).name for file in self.client.list_artifacts(version.run_id, EVALUATED)}
         for name in sorted(stored & set(SCORED)):
-            self.client.download_artifacts(version.run_id, f"{EVALUATED}/{name}", str(folder))
-        return folder / EVALUATED
+            path = Path(self.client.download_artifacts(version.run_id, f"{EVALUATED}/{name}", str(folder)))
+            path.replace(folder / name)  # where MLflow puts a file depends on the kind of store
+        return folder
 
     def read_params(self, version: Version) -> dict[str, str]:
         """Return the settings that a version was made with, by dotted name."""

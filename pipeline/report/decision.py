@@ -55,6 +55,14 @@ def format_metric(metric: str, value: float, *, is_signed: bool = False) -> str:
     return (sign if value > 0 else "−" if value < 0 else "") + format_number(abs(value))
 
 
+def summarize_decision(rows: Sequence[DecisionRow], reason: str) -> str:
+    """Return the decision as one sentence: what is worse and what is better, or the gate's reason where nothing is either."""
+    parts = [(name, [row.title for row in rows if row.verdict == name]) for name in ("worse", "better")]
+    told = [f"{name}: {', '.join(titles)}" for name, titles in parts if titles]
+    text = "; ".join(told) or reason
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def count_verdicts(rows: Sequence[DecisionRow]) -> str:
     """Return how many metrics are better, equal and worse, as one line."""
     names = [row.verdict for row in rows]

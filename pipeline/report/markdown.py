@@ -11,7 +11,7 @@ from pipeline.report.calibration import (
     list_calibration_rows,
 )
 from pipeline.report.charts import format_number
-from pipeline.report.decision import DECISION_HEAD, DecisionRow, count_verdicts
+from pipeline.report.decision import DECISION_HEAD, DecisionRow, count_verdicts, summarize_decision
 from pipeline.report.facts import (
     Champion,
     Facts,
@@ -73,7 +73,7 @@ def render_markdown(facts: Facts, provenance: Provenance, champion: Champion | N
 
 def render_decision(rows: Sequence[DecisionRow], reason: str, head: Sequence[str] = DECISION_HEAD) -> list[str]:
     """Return the gate's decision table as Markdown."""
-    lines = ["## Against the champion", "", f"{reason[:1].upper()}{reason[1:]}.", "", f"{count_verdicts(rows)}.", ""]
+    lines = ["## Against the champion", "", summarize_decision(rows, reason), "", f"{count_verdicts(rows)}.", ""]
     return [*lines, *make_table(head, [row.cells for row in rows])]
 
 

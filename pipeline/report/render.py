@@ -21,7 +21,7 @@ from pipeline.report.calibration import (
     list_calibration_rows,
 )
 from pipeline.report.charts import BarRow, Series, draw_line_chart, format_number, smooth_points
-from pipeline.report.decision import count_verdicts
+from pipeline.report.decision import count_verdicts, summarize_decision
 from pipeline.report.facts import (
     Champion,
     Facts,
@@ -117,6 +117,7 @@ def render_html(facts: Facts, provenance: Provenance, champion: Champion | None 
             kind: [make_transcript(each) for each in group] for kind, group in group_transcripts(facts).items()
         },
         decision=champion.decision if champion else (),
+        verdict=summarize_decision(champion.decision, champion.reason) if champion else "",
         decision_summary=count_verdicts(champion.decision) if champion else "",
         uses=list_uses(facts),
         limits=list_limits(facts),
@@ -183,7 +184,7 @@ def format_short(value: float) -> str:
 def make_task_bars(rows: Sequence[HeadlineRow]) -> list[BarRow]:
     """Return the bars of a task: shares as they are; other metrics and their baselines relative to the longest."""
     if all(row.is_share for row in rows):
-        return make_skill_bars(rows)
+        return make_skill_bars(rows) if len(rows) > 1 else []
     if any(row.is_share for row in rows):
         return []
     values = [(row.name, row.value, row.se, row.champion) for row in rows]

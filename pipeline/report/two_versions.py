@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.report.decision import DECISION_HEAD, DecisionRow, count_verdicts
+from pipeline.report.decision import DECISION_HEAD, DecisionRow, count_verdicts, summarize_decision
 from pipeline.report.labels import SPEAKERS
 from pipeline.report.markdown import make_code_block, make_table
 from pipeline.report.render import load_environment
@@ -63,6 +63,7 @@ def render_page(facts: TwoVersions) -> str:
         .render(
             style=files("pipeline.report").joinpath("templates/page.css").read_text(encoding="utf-8"),
             facts=facts,
+            verdict=summarize_decision(facts.decision, facts.reason),
             summary=count_verdicts(facts.decision),
             changes=[
                 (title, len(items), [_make_talk(item, verdict) for item in items[:MAX_CHANGED]])
@@ -76,7 +77,7 @@ def render_page(facts: TwoVersions) -> str:
 
 def render_text(facts: TwoVersions) -> str:
     """Return the same as Markdown."""
-    lines = [f"# {facts.before} → {facts.after}", "", f"{facts.reason[:1].upper()}{facts.reason[1:]}.", ""]
+    lines = [f"# {facts.before} → {facts.after}", "", summarize_decision(facts.decision, facts.reason), ""]
     lines += [f"{count_verdicts(facts.decision)}.", ""]
     lines += make_table(["Metric", "Before", "After", *DECISION_HEAD[3:]], [row.cells for row in facts.decision])
     for title, items in (("Right before, wrong now", facts.lost), ("Wrong before, right now", facts.gained)):

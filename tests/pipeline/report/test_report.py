@@ -237,7 +237,7 @@ def test_the_decision_table_is_shown_with_interval_rule_and_verdict() -> None:
         assert text in page
         assert text in markdown
     assert "1 better, 1 worse" in page
-    assert "The gate's decision: worse: quote_exact_frac." in page
+    assert f"The gate's decision. Worse: {HOSTILE}; better: Bits per byte." in page
 
 
 def test_the_model_card_has_data_limits_time_and_lineage() -> None:
