@@ -1,4 +1,4 @@
-"""The compiled decoder returns the logits of the Transformer, in fp32 and in int8."""
+"""The compiled decoder returns the logits of the Transformer, with weights of every format."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.inference.decoder import Decoder, round_weights
+from model.inference.decoder import Decoder
 from model.inference.generate import generate
 from model.inference.sampling import Sampling
 from model.network.config import ModelConfig
+from model.network.quantize import FORMATS, round_weights
 from model.network.transformer import Transformer
 
-SHAPES = [(4, 2, 8, True), (3, 1, 16, True), (2, 2, 8, False), (6, 3, 4, True)]
+SHAPES = [(4, 2, 8, True), (2, 1, 16, True), (4, 4, 8, False), (8, 4, 4, True)]
+ODD = (3, 1, 16, True, 46)  # widths that are not whole groups or blocks
 
 
-def make_model(n_head: int, n_kv_head: int, d_head: int, is_tied: bool) -> Transformer:
+def make_model(n_head: int, n_kv_head: int, d_head: int, is_tied: bool, d_ff: int = 96) -> Transformer:
     """Return a model in which every weight affects the logits; 51 ids, so that the last block of outputs is incomplete."""
     config = ModelConfig(
         vocab_size=51,
@@ -27,7 +29,7 @@ def make_model(n_head: int, n_kv_head: int, d_head: int, is_tied: bool) -> Trans
         n_kv_head=n_kv_head,
         d_model=32,
         d_head=d_head,
-        d_ff=46,
+        d_ff=d_ff,
         is_tied=is_tied,
     )
     model = Transformer(config, seed=1).eval().requires_grad_(False)
@@ -37,14 +39,16 @@ def make_model(n_head: int, n_kv_head: int, d_head: int, is_tied: bool) -> Trans
     return model
 
 
-MODEL = make_model(6, 2, 8, True)
+MODEL = make_model(8, 2, 8, True)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("weights", ["float32", "int8"])
+@pytest.mark.parametrize(
+    ("shape", "weights"),
+    [*((shape, weights) for shape in SHAPES for weights in FORMATS), (ODD, "float32"), (ODD, "bfloat16")],
+)
 def test_logits_equal_the_model_s(shape: tuple[int, int, int, bool], weights: str) -> None:
     model = make_model(*shape)
-    exact = model if weights == "float32" else round_weights(model)
+    exact = round_weights(model, weights)
     ids = torch.randint(51, (3, 140), generator=torch.Generator().manual_seed(5))
     expected = exact.compute_logits(exact(ids))
     decoder = Decoder(model, n_slots=3, weights=weights)
@@ -71,7 +75,7 @@ def test_rows_of_different_lengths_are_independent() -> None:
 @given(
     lengths=st.lists(st.integers(1, 149), min_size=1, max_size=14),
     n_threads=st.integers(1, 3),
-    weights=st.sampled_from(["float32", "int8"]),
+    weights=st.sampled_from(FORMATS),
 )
 def test_a_row_has_the_same_bits_in_any_batch(lengths: list[int], n_threads: int, weights: str) -> None:
     """For any number of rows and threads, and however prompts are chunked."""
@@ -101,17 +105,15 @@ def test_the_stream_equals_generate(temperature: float) -> None:
     assert list(Decoder(model).stream(prompt, sampling, stop_ids=[stop])) == answer[: answer.index(stop)]
 
 
-def test_int8_rounds_to_the_nearest_of_255_levels_per_row() -> None:
-    model = make_model(2, 2, 8, False)
-    other = round_weights(model)
-    for name, parameter in model.named_parameters():
-        rounded = dict(other.named_parameters())[name]
-        if parameter.ndim == 1 or name == "embedding.weight":
-            assert torch.equal(rounded, parameter)
-        else:
-            assert ((rounded - parameter).abs() <= parameter.abs().amax(1, keepdim=True) / 254 + 1e-6).all()
+def test_a_decoder_reports_the_memory_of_its_weights() -> None:
+    model = make_model(4, 4, 8, False)
+    sizes = {weights: Decoder(model, weights=weights).weight_bytes for weights in FORMATS}
+    assert sizes["float32"] > sizes["bfloat16"] > sizes["int8"] > sizes["int4"]
+    tied = Decoder(make_model(4, 4, 8, True)).weight_bytes
+    assert sizes["float32"] - tied == 64 * 32 * 4  # one table less, of 51 rows in blocks of 16
 
 
-def test_an_unknown_format_of_weights_is_refused() -> None:
-    with pytest.raises(ValueError, match="float32 or int8"):
-        Decoder(make_model(2, 2, 8, True), weights="int4")
+@pytest.mark.parametrize(("shape", "weights"), [(SHAPES[0], "int2"), (ODD, "int8"), (ODD, "int4")])
+def test_a_format_that_does_not_fit_is_refused(shape: tuple[int, int, int, bool], weights: str) -> None:
+    with pytest.raises(ValueError, match=r"weights must be one of|model.d_ff = 46"):
+        Decoder(make_model(*shape), weights=weights)

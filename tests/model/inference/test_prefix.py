@@ -11,9 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.inference.decoder import Decoder, round_weights
+from model.inference.decoder import Decoder
 from model.inference.generate import Prefix, TorchPrefix
 from model.inference.sampling import Sampling
+from model.network.quantize import round_weights
 from tests.model.inference.test_decoder import MODEL
 
 get_decoder = cache(partial(Decoder, MODEL, n_slots=0))
@@ -23,7 +24,7 @@ BACKENDS: dict[str, Callable[[], Prefix]] = {
     "torch": lambda: TorchPrefix(MODEL),
     "torch int8": lambda: TorchPrefix(ROUNDED),
 }
-ROUNDED = round_weights(MODEL)
+ROUNDED = round_weights(MODEL, "int8")
 GREEDY = Sampling(max_tokens=12)
 turn = st.tuples(
     st.integers(
