@@ -22,6 +22,7 @@ from pipeline.evaluate.params import Evaluate
 from pipeline.filter.params import Filter
 from pipeline.frame.settings import ParamsSection, check_section, read_yaml
 from pipeline.index.params import Index
+from pipeline.prefer.params import Prefer
 from pipeline.pretrain.params import Pretrain
 from pipeline.registry.params import Registry
 from pipeline.sft.params import Sft
@@ -54,6 +55,7 @@ class Params(ParamsSection):
     evaluate: Evaluate
     registry: Registry
     domain: Domain | None = None
+    prefer: Prefer | None = None
 
 
 STAGES = tuple(name for name, field in Params.model_fields.items() if field.is_required() and name != "registry")

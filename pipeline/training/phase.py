@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
@@ -88,12 +88,13 @@ def run_training(
     out: Path,
     bytes_per_token: float = 0.0,
     adapted: AdaptedModel | None = None,
+    is_prefetched: bool = True,
 ) -> Metrics:
     """Train, resuming from `scratch`, and write the model folder. Return metrics on the main process, an empty dict on the others.
 
     `documents_of` returns the ids of the documents in a batch, for error messages and events.jsonl. With `bytes_per_token` the
     progress bar also shows the loss of each step in bits per byte. With `adapted` only its adapter is trained, and the folder
-    written is that of the adapter.
+    written is that of the adapter. Batches that depend on the weights of their step must not be prefetched.
     """
     log = print if world.is_main else (lambda _: None)
     tokens = f"{params.total_steps} steps of {batches.batch_rows} x {model.config.seq_len} tokens"
@@ -107,7 +108,8 @@ def run_training(
     peak = measure_peak_flops(world)
     events: list[TrainingEvent] = []
     bar = Bar(stage, params.total_steps, "steps", is_shown=world.is_main)
-    with bar, Live(stage, scratch) as live, Prefetcher(batches) as prefetched:
+    source = Prefetcher(batches) if is_prefetched else nullcontext(batches)
+    with bar, Live(stage, scratch) as live, source as prefetched:
         history = train(
             model,
             prefetched,
@@ -130,9 +132,9 @@ def run_training(
         save_adapter(out, adapted, tokenizer)
     write_history(out / "history.jsonl", history)
     report_speed(history[-1], model, peak)
+    epochs = history[-1].tokens / model.config.seq_len / batches.n_rows
     return summarize_run(history, model, epochs) | _write_skips(out, params, events, documents_of)
 
-    epochs = history[-1].tokens / model.config.seq_len / batches.n_rows
 
 def _make_on_step(
     bar: Bar, live: Live, compute_step_mfu: Callable[[float], float], bytes_per_token: float

@@ -1,0 +1,102 @@
+"""Turns of conversations with a known right reply, and the reward of any other reply: checked by code, never by a model.
+
+In: conversations as `conversations` writes them. Out: the replies of the last question's round as turns. The reward of a reply is
+the mean over the checks that the turn's own reply passes: the scorers of the skills that the turn counts for (pipeline/skills: the
+right tool, the exact argument, an exact quotation with its source, an abstention, the result of a calculation), and each demand on
+the form of the answer that the question makes (model/grounding/constraints.py). So the turn's own reply has reward 1, and a call
+with the right tool and a wrong argument one half. A turn that no scorer knows is compared with its own reply to the character.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from model.grounding.answers import parse_quotes
+from model.grounding.constraints import Constraint, is_met, read_constraints
+from model.tokenizer.chat import Message, call_to_json, messages_from_json
+from pipeline.skills import SKILLS
+from pipeline.skills.skill import Item, Skill
+
+Check = Callable[[Message], bool]
+
+
+class Turn(NamedTuple):
+    """A prompt, the reply that training has for it, and what a right reply passes."""
+
+    id: str
+    kind: str
+    prompt: Sequence[Message]
+    reply: Message
+    checks: tuple[Check, ...]
+
+    @property
+    def asked(self) -> str:
+        """The argument of the last call in the prompt; empty if there is none."""
+        calls = [message.call for message in self.prompt if message.call is not None]
+        return calls[-1].argument if calls else ""
+
+    @property
+    def result(self) -> str:
+        """The result of the tool that was just called; empty if none was."""
+        return self.prompt[-1].text if self.prompt[-1].role == "tool" else ""
+
+
+def list_turns(rows: Iterable[Mapping[str, str]], kinds: Collection[str] = ()) -> list[Turn]:
+    """Return the assistant's replies after the last question of each conversation of these kinds; no kinds: of all."""
+    turns: list[Turn] = []
+    for row in rows:
+        if kinds and row["kind"] not in kinds:
+            continue
+        messages = messages_from_json(json.loads(row["messages"]))
+        asked_at = max((number for number, message in enumerate(messages) if message.role == "user"), default=-1)
+        replies = [n for n, message in enumerate(messages) if message.role == "assistant" and n > asked_at >= 0]
+        turns += [make_turn(f"{row['id']}/{n}", row["kind"], messages[:n], messages[n]) for n in replies]
+    return turns
+
+
+def make_turn(turn_id: str, kind: str, prompt: Sequence[Message], reply: Message) -> Turn:
+    """Return a turn with the checks that its own reply passes."""
+    turn = Turn(turn_id, kind, prompt, reply, ())
+    item = Item(turn_id, kind, prompt, describe_reply(turn))
+    checks = [make_check(skill, item) for skill in SKILLS if skill.applies(item)]
+    question = next((message.text for message in reversed(prompt) if message.role == "user"), "")
+    if reply.call is None:
+        checks += [_make_form_check(constraint) for constraint in read_constraints(question)]
+    passed = tuple(check for check in checks if check(reply))
+    return turn._replace(checks=passed or (lambda other: (other.call, other.text) == (reply.call, reply.text),))
+
+
+def describe_reply(turn: Turn) -> dict[str, Any]:
+    """Return what the scorers of the skills expect, as far as the reply itself says it."""
+    if turn.reply.call is not None:
+        return {"call": call_to_json(turn.reply.call)}
+    quotes = parse_quotes(turn.reply.text)
+    expected: dict[str, Any] = {
+        "answer": turn.reply.text.strip(),
+        "symbol": turn.asked,
+        "sources": [each.title for each in quotes],
+    }
+    return expected | ({"quote": quotes[0].text, "source": quotes[0].title} if quotes else {})
+
+
+def make_check(skill: Skill, item: Item) -> Check:
+    """Return whether a reply is right for a skill; never, where the skill's scorer needs to know more than the reply says."""
+
+    def check(reply: Message) -> bool:
+        try:
+            return skill.is_right(item, reply)
+        except KeyError:
+            return False
+
+    return check
+
+
+def _make_form_check(constraint: Constraint) -> Check:
+    return lambda reply: reply.call is None and is_met(constraint, reply.text)
+
+
+def compute_reward(turn: Turn, reply: Message) -> float:
+    """Return the fraction of the turn's checks that a reply passes."""
+    return sum(check(reply) for check in turn.checks) / len(turn.checks)
