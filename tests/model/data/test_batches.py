@@ -154,6 +154,34 @@ def test_every_target_of_every_conversation_occurs_once(seed: int) -> None:
     assert batches.packing.left_out == ()
 
 
+turns = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=3)
+
+
+@given(st.lists(turns, max_size=12), st.integers(2, 48), st.integers(1, 3), st.integers(1, 3))
+def test_every_row_of_every_batch_has_a_target(
+    conversations: list[list[tuple[int, int]]], seq_len: int, rank_rows: int, n_ranks: int
+) -> None:
+    """Also where questions are longer than the window, and where the assistant says nothing."""
+    masks = [
+        [False, *(is_reply for asked, replied in each for is_reply in [False] * asked + [True] * replied)]
+        for each in conversations
+    ]
+    made = [Conversation(list(range(16, 16 + len(mask))), mask) for mask in masks]
+    if not any(any(mask[1:]) for mask in masks):
+        with pytest.raises(ValueError, match="no conversation"):
+            ConversationBatches(made, seq_len=seq_len, batch_rows=rank_rows * n_ranks, seed=0)
+        return
+    try:
+        batches = ConversationBatches(made, seq_len=seq_len, batch_rows=rank_rows * n_ranks, seed=0)
+    except ValueError:  # what the assistant says is before the window of each
+        assert all(not any(mask[-seq_len:]) for mask in masks)
+        return
+    for step in range(3):
+        for rank in range(n_ranks):
+            batch = batches.at(step, rank=rank, n_ranks=n_ranks)
+            assert (batch.targets != IGNORE).any(dim=1).all()
+
+
 def test_a_long_conversation_keeps_its_answer_and_one_without_target_is_left_out() -> None:
     long = Conversation(list(range(16, 116)), [False] * 90 + [True] * 10)
     silent = Conversation([16, 17, 18], [False] * 3)

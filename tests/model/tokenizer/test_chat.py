@@ -14,6 +14,7 @@ from model.tokenizer.chat import (
     encode_prompt,
     encode_turn,
     format_call,
+    format_content,
     message_from_json,
     message_to_json,
     messages_from_json,
@@ -65,6 +66,24 @@ def test_content_can_not_forge_a_turn(turns: list[tuple[str, str]]) -> None:
         expected += [TOKENIZER.get_special_id(role), TOKENIZER.get_special_id("end")]
     assert controls == expected
     assert len(ids) == len(mask)
+
+
+turns_of_all = st.one_of(
+    st.builds(Message.of, st.sampled_from(ROLES), texts),
+    st.builds(lambda argument: Message.calling(ToolCall.of("search_docs", argument)), texts),
+)
+
+
+@given(st.lists(turns_of_all))
+def test_no_text_of_others_is_a_target(messages: list[Message]) -> None:
+    """Whatever others write, the targets are exactly the assistant's content and the ends of its turns."""
+    ids, mask = render(messages, TOKENIZER)
+    targets = [index for index, is_target in zip(ids, mask, strict=True) if is_target]
+    own = [message for message in messages if message.role == "assistant"]
+    written = [f"{'<|call|>' if message.call else ''}{format_content(message)}<|end|>" for message in own]
+    assert TOKENIZER.decode(targets, skip_special=False) == "".join(written)
+    starts = [at for at in range(len(ids)) if ids[at] < len(SPECIAL_TOKENS) and mask[at] != mask[at - 1] and mask[at]]
+    assert all(ids[at - 1] == TOKENIZER.get_special_id("assistant") for at in starts)
 
 
 @given(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True), st.text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.tokenizer.chat import Message, ToolCall
+from pipeline.conversations.chat_screen import REASON_OF_LICENSE
 from pipeline.conversations.chatml import ConversationError, split_chatml
-from pipeline.conversations.formats import FORMATS, Draft, read_row
+from pipeline.conversations.formats import FORMATS, REASON_OF_FIELD, Draft, read_row
 from pipeline.conversations.turns import check_turns
+from tests.conftest import ROOT
 
 USER, REPLY = "Which of them?", "The second one."
 PAIR = [Message.of("user", USER), Message.of("assistant", REPLY)]
@@ -254,3 +257,24 @@ def test_a_text_file_of_chatml_has_one_conversation_after_the_other() -> None:
         assert {each.replace("<|endoftext|>", "") for _, each in found} == {first, second}
         lines = text.split("\n")
         assert all(lines[number - 1] == each.split("\n")[0] for number, each in found)
+
+
+def test_the_guide_has_an_example_of_every_format() -> None:
+    guide = (ROOT / "docs" / "chats.md").read_text(encoding="utf-8")
+    section = guide[guide.index("\n## Formats") : guide.index("\n## What is rejected")]
+    shown: set[str] = set()
+    for start in re.finditer(r'(?:^    |`)(\{")', section, re.MULTILINE):
+        row, _ = json.JSONDecoder().raw_decode(section[start.start(1) :])
+        for draft in read_row(row):
+            assert isinstance(draft, Draft), (row, draft)
+            assert check_turns(draft.messages)[-1].role == "assistant"
+            shown.add(draft.format)
+    assert shown == set(FORMATS) - {"columns"}
+
+
+def test_the_guide_lists_every_reason() -> None:
+    guide = (ROOT / "docs" / "chats.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"`(\w+)`", guide[guide.index("\n## What is rejected") :]))
+    code = [path.read_text() for path in (ROOT / "pipeline" / "conversations").glob("*.py")]
+    raised = {reason for text in code for reason in re.findall(r'ConversationError\(\s*"(\w+)"', text)}
+    assert raised | set(REASON_OF_FIELD.values()) | set(REASON_OF_LICENSE.values()) <= listed
