@@ -20,7 +20,6 @@ from pipeline.frame.metrics import write_json
 from pipeline.params import load_params
 from pipeline.registry.base_model import fetch_model
 from pipeline.registry.champion import LINK
-from pipeline.registry.contrast import contrast, read_side
 from pipeline.registry.listing import (
     list_rows,
     make_console,
@@ -29,6 +28,7 @@ from pipeline.registry.listing import (
     make_verdict_table,
     make_version_table,
 )
+from pipeline.registry.paired.contrast import contrast, read_side
 from pipeline.registry.paired.item_table import FIGURES, read_titles
 from pipeline.registry.paired.seed_noise import format_noise, measure_spread, read_run
 from pipeline.registry.promotion import NAME, judge_version, promote, pull, rollback

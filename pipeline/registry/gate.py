@@ -27,8 +27,8 @@ import numpy as np
 from pipeline.frame.errors import UserError
 from pipeline.registry.paired.differences import (
     Difference,
+    ItemScores,
     Noise,
-    Scores,
     adjust_p_values,
     compare_items,
     compare_values,
@@ -48,7 +48,7 @@ class Measurements:
     """What `evaluate` measured for one model: its flat metrics, and its scores by item of each metric that has items."""
 
     metrics: Mapping[str, float]
-    items: Mapping[str, Scores] = field(default_factory=dict[str, Scores])
+    items: Mapping[str, ItemScores] = field(default_factory=dict[str, ItemScores])
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedMetric:
     """One metric of both models; `difference` is None if the two can't be compared, and `how` tells why, or on what they were."""
 
     name: str
@@ -153,14 +153,14 @@ def _check_bound(name: str, value: float, bound: float) -> Check:
     return Check(name, value, None, None, None, f"at most {bound:g} (registry.at_most)", verdict)
 
 
-def _compare(policy: Registry, name: str, candidate: Measurements, champion: Measurements | None) -> Compared:
+def _compare(policy: Registry, name: str, candidate: Measurements, champion: Measurements | None) -> ComparedMetric:
     ours, our_items = candidate.metrics.get(name), candidate.items.get(name)
     theirs, their_items = (champion.metrics.get(name), champion.items.get(name)) if champion else (None, None)
     ours = our_items.value if ours is None and our_items else ours
     theirs = their_items.value if theirs is None and their_items else theirs
     items = our_items or their_items
     is_lower = items.is_lower_better if items else is_lower_better(name)
-    row = Compared(name, ours, theirs, -1.0 if is_lower else 1.0, None, "")
+    row = ComparedMetric(name, ours, theirs, -1.0 if is_lower else 1.0, None, "")
     if champion is None or theirs is None:
         return replace(row, how="no champion" if champion is None else "the champion was not measured on it")
     if ours is None:
@@ -175,7 +175,9 @@ def _compare(policy: Registry, name: str, candidate: Measurements, champion: Mea
     return replace(row, difference=paired, how=f"paired over {paired.n_items:,} items{_describe_noise(noise)}")
 
 
-def _compare_values(row: Compared, candidate: Measurements, champion: Measurements, noise: Noise | None) -> Compared:
+def _compare_values(
+    row: ComparedMetric, candidate: Measurements, champion: Measurements, noise: Noise | None
+) -> ComparedMetric:
     """Compare by values and standard errors: for versions without items, or with few in common."""
     lacking = [name for name, side in (("candidate", candidate), ("champion", champion)) if row.name not in side.items]
     why = f"the {' and the '.join(lacking)} has no scores by item" if lacking else "too few items in common"
@@ -196,7 +198,7 @@ def _describe_noise(noise: Noise | None) -> str:
     return ", noise of seeds unknown" if noise is None else f", noise of seeds {noise.sd:.4f}"
 
 
-def _decide_metrics(policy: Registry, compared: Sequence[Compared]) -> list[Check]:
+def _decide_metrics(policy: Registry, compared: Sequence[ComparedMetric]) -> list[Check]:
     """Return one check per metric: adjust the p-values of gains and of losses, and apply the tolerances."""
     families = [[row for row in compared if (row.name in policy.goals) is is_goal] for is_goal in (True, False)]
     families = [family for family in families if any(row.difference for row in family)]
@@ -217,13 +219,15 @@ def _decide_metrics(policy: Registry, compared: Sequence[Compared]) -> list[Chec
     ]
 
 
-def _find_significant(family: Sequence[Compared], level: float, *, is_gain: bool) -> set[str]:
+def _find_significant(family: Sequence[ComparedMetric], level: float, *, is_gain: bool) -> set[str]:
     tests = [(row.name, row.difference) for row in family if row.difference is not None]
     p_values = np.array([difference.p_better if is_gain else difference.p_worse for _, difference in tests])
     return {name for (name, _), p in zip(tests, adjust_p_values(p_values), strict=True) if p <= level}
 
 
-def _make_check(row: Compared, *, is_better: bool, is_worse: bool, tolerance: float | None, is_granted: bool) -> Check:
+def _make_check(
+    row: ComparedMetric, *, is_better: bool, is_worse: bool, tolerance: float | None, is_granted: bool
+) -> Check:
     """Return the row of the decision table. `is_granted`: params.yaml itself allows losses up to the tolerance."""
     check = Check(row.name, row.candidate, row.champion, None, None, row.how, "not compared")
     if row.is_broken:

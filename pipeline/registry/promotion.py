@@ -15,7 +15,7 @@ from typing import Protocol
 
 from pipeline.frame.errors import UserError
 from pipeline.registry import champion, gate
-from pipeline.registry.paired.differences import Scores
+from pipeline.registry.paired.differences import ItemScores
 from pipeline.registry.params import Registry
 
 NAME = "minigpt"  # of the registered model
@@ -45,7 +45,7 @@ class Store(Protocol):
     def set_alias(self, alias: str, number: str) -> None: ...
     def delete_alias(self, alias: str) -> None: ...
     def read_metrics(self, version: Version) -> dict[str, float]: ...  # of evaluate
-    def read_items(self, version: Version) -> Mapping[str, Scores]: ...  # empty: an earlier release stored none
+    def read_items(self, version: Version) -> Mapping[str, ItemScores]: ...  # empty: an earlier release stored none
     def fetch(
         self, version: Version, folder: Path
     ) -> None: ...  # model/ and index/ into an empty folder, after checking them

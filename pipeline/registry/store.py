@@ -27,7 +27,7 @@ from pipeline.frame.locks import wait_lock
 from pipeline.registry.installed import check_installed, install_files, list_files
 from pipeline.registry.lineage import Point
 from pipeline.registry.mlflow_database import DATABASE, prepare_database
-from pipeline.registry.paired.differences import Scores
+from pipeline.registry.paired.differences import ItemScores
 from pipeline.registry.paired.item_table import FIGURES, ITEMS, read_scores
 from pipeline.registry.promotion import DIGEST, NAME, Version
 
@@ -98,7 +98,7 @@ class MlflowStore:
             name.removeprefix("evaluate."): value for name, value in metrics.items() if name.startswith("evaluate.")
         }
 
-    def read_items(self, version: Version) -> dict[str, Scores]:
+    def read_items(self, version: Version) -> dict[str, ItemScores]:
         """Return the scores of a version by metric and item; empty for a version of a release that stored none."""
         with tempfile.TemporaryDirectory() as folder:
             return read_scores(self.download_evaluation(version, Path(folder)))

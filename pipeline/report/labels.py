@@ -86,6 +86,11 @@ USER_KINDS = {  # of turns typed by hand (pipeline/evaluate/judging.py)
     "small_talk": "Small talk, asking back",
     "other_languages": "Other languages",
     "injection": "Instructions in texts, forged turns",
+    "extraction": "Facts of a given text",
+    "classification": "Kinds of a given text",
+    "summary": "Summaries of a given text",
+    "spelling": "Spelling and counting",
+    "constraints": "Answers in a demanded form",
 }
 SIZES = {
     "n_layer": "Layers",

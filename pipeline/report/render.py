@@ -87,7 +87,7 @@ PHASES = {
 }
 
 
-class Figure(NamedTuple):
+class CaptionedChart(NamedTuple):
     """A chart with its title and caption."""
 
     title: str
@@ -215,11 +215,11 @@ def make_skill_bars(rows: Sequence[HeadlineRow]) -> list[BarRow]:
     ]
 
 
-def draw_phase(phase: Phase, rows: Sequence[Mapping[str, Any]]) -> list[Figure]:
+def draw_phase(phase: Phase, rows: Sequence[Mapping[str, Any]]) -> list[CaptionedChart]:
     """Return a chart of the training loss, and one of the held-out metric with an axis of its own, because units differ."""
     loss = [(float(row["step"]), float(row["loss_nats"])) for row in rows if "loss_nats" in row]
     heldout = [(float(row["step"]), float(row[phase.heldout])) for row in rows if phase.heldout in row]
-    figures: list[Figure] = []
+    figures: list[CaptionedChart] = []
     if len(loss) > 1:
         last = smooth_points(loss)[-1][1]
         text = f"the loss goes from {loss[0][1]:.2f} to {last:.2f} nats per token in {len(loss):,} steps"
@@ -232,9 +232,9 @@ def draw_phase(phase: Phase, rows: Sequence[Mapping[str, Any]]) -> list[Figure]:
     return figures
 
 
-def _draw(title: str, text: str, series: Sequence[Series], unit: str) -> Figure:
+def _draw(title: str, text: str, series: Sequence[Series], unit: str) -> CaptionedChart:
     chart = draw_line_chart(series, x_label="steps", y_label=unit, description=f"{title}: {text}")
-    return Figure(title.partition(": ")[2].capitalize(), f"{text[0].upper()}{text[1:]}.", chart)
+    return CaptionedChart(title.partition(": ")[2].capitalize(), f"{text[0].upper()}{text[1:]}.", chart)
 
 
 def make_source_bars(rows: Sequence[SourceFacts]) -> list[BarRow]:

@@ -29,7 +29,7 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class Scores:
+class ItemScores:
     """The items of one metric as columns. `groups`: items with the same group depend on each other."""
 
     ids: NDArray[np.str_]
@@ -82,9 +82,9 @@ class Difference:
         return self.gain - half, self.gain + half
 
 
-def compare_items(candidate: Scores, champion: Scores, noise: Noise | None) -> Difference | None:
+def compare_items(candidate: ItemScores, champion: ItemScores, noise: Noise | None) -> Difference | None:
     """Return the paired difference over the items that both have, of the same size; None with too few or not finite ones."""
-    _, left, right = np.intersect1d(candidate.ids, champion.ids, return_indices=True)
+    left, right = _join_ids(candidate.ids, champion.ids)
     same = candidate.sizes[left] == champion.sizes[right]
     left, right = left[same], right[same]
     sizes = candidate.sizes[left]
@@ -97,6 +97,14 @@ def compare_items(candidate: Scores, champion: Scores, noise: Noise | None) -> D
     sign = -1.0 if candidate.is_lower_better else 1.0
     se, df = add_noise(variance, n_groups - 1, noise)
     return Difference(sign * value, se, df, len(left))
+
+
+def _join_ids(left: NDArray[np.str_], right: NDArray[np.str_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the positions of the common ids in both."""
+    if np.array_equal(left, right):
+        return np.arange(len(left)), np.arange(len(right))
+    _, ours, theirs = np.intersect1d(left, right, return_indices=True)
+    return ours, theirs
 
 
 def compare_values(

@@ -1,6 +1,6 @@
 """Read what `evaluate` scored item by item: items.parquet and figures.json, of a folder or of a published version.
 
-Out: `Scores` by metric, without the baselines, which are no model's. An item without a group depends on no other. Two versions
+Out: `ItemScores` by metric, without the baselines, which are no model's. An item without a group depends on no other. Two versions
 have an item in common if its texts are the same (prompt and expected answer), whatever its id: ids of made items are their
 positions, which another held-out set shifts. Items without texts go by their id. A folder without items.parquet, as versions of
 earlier releases have, gives no scores: the gate then compares values and standard errors.
@@ -20,14 +20,15 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.frame.errors import UserError
-from pipeline.registry.paired.differences import Scores
+from pipeline.registry.paired.differences import ItemScores
 from pipeline.storage.tables import read_table
 
 ITEMS = "items.parquet"
 FIGURES = "figures.json"
 COLUMNS = ("metric", "id", "group", "score", "size", "is_baseline")
 TEXTS = ("prompt", "answer", "expected")
-LOWER_BETTER = ("bpb", "_nats", "_bytes", "harmless_refused_frac", "obeyed_frac")  # ends of names, where no figure tells
+# Ends of names, where no figure tells.
+LOWER_BETTER = ("bpb", "_nats", "_bytes", "harmless_refused_frac", "obeyed_frac")
 
 
 class ItemTexts(NamedTuple):
@@ -44,7 +45,7 @@ def is_lower_better(metric: str) -> bool:
     return metric.endswith(LOWER_BETTER)
 
 
-def read_scores(folder: Path) -> dict[str, Scores]:
+def read_scores(folder: Path) -> dict[str, ItemScores]:
     """Return the scores by metric of a folder of `evaluate`; empty if it has no items. Raises `UserError` for a wrong table.
 
     Where figures.json tells what people read, these metrics alone: not the same items by kind or source.
@@ -64,14 +65,14 @@ def read_scores(folder: Path) -> dict[str, Scores]:
     ids, keys = columns["id"].astype(str), np.asarray(make_keys(table))
     groups = np.where(columns["group"].astype(str) == "", ids, columns["group"].astype(str))
     is_ours = ~columns["is_baseline"].astype(bool)
-    scores: dict[str, Scores] = {}
+    scores: dict[str, ItemScores] = {}
     for metric in dict.fromkeys(columns["metric"][is_ours].tolist()):
         if directions and metric not in directions:
             continue
         rows = is_ours & (columns["metric"] == metric)
         values, sizes = (columns[name][rows].astype(np.float64) for name in ("score", "size"))
         is_lower = directions.get(metric, is_lower_better(metric))
-        scores[metric] = Scores(keys[rows], groups[rows], values, sizes, is_lower)
+        scores[metric] = ItemScores(keys[rows], groups[rows], values, sizes, is_lower)
     return scores
 
 

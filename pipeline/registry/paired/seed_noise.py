@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.frame.errors import UserError
-from pipeline.registry.paired.differences import Scores
+from pipeline.registry.paired.differences import ItemScores
 from pipeline.registry.paired.item_table import read_scores
 
 MIN_RUNS = 3  # two runs have one difference
@@ -44,7 +44,7 @@ class SeedRun(NamedTuple):
 
     path: Path
     metrics: Mapping[str, float]
-    items: Mapping[str, Scores]
+    items: Mapping[str, ItemScores]
 
 
 def read_run(folder: Path) -> SeedRun:

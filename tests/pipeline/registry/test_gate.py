@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.frame.errors import UserError
 from pipeline.registry.gate import Check, Measurements, judge
-from pipeline.registry.paired.differences import Scores
+from pipeline.registry.paired.differences import ItemScores
 from pipeline.registry.params import Registry, SeedNoise
 
 POLICY = Registry(
@@ -22,31 +22,31 @@ SKILL = "quote_exact_frac"
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def make_bits(seed: int, n: int = 200, bpb: float = 1.4, spread: float = 0.1) -> Scores:
+def make_bits(seed: int, n: int = 200, bpb: float = 1.4, spread: float = 0.1) -> ItemScores:
     """Return bits and bytes of `n` documents; ids and sizes do not depend on the seed."""
     rng = np.random.default_rng(seed)
     n_bytes = np.random.default_rng(0).integers(50, 5_000, n).astype(float)
     ids = np.array([f"{i:032x}" for i in range(n)])
-    return Scores(ids, ids, n_bytes * (bpb + spread * rng.standard_normal(n)), n_bytes, is_lower_better=True)
+    return ItemScores(ids, ids, n_bytes * (bpb + spread * rng.standard_normal(n)), n_bytes, is_lower_better=True)
 
 
-def make_answers(n_right: int, n: int = 200) -> Scores:
+def make_answers(n_right: int, n: int = 200) -> ItemScores:
     ids = np.array([f"item-{i:05d}" for i in range(n)])
-    return Scores(ids, ids, (np.arange(n) < n_right).astype(float), np.ones(n))
+    return ItemScores(ids, ids, (np.arange(n) < n_right).astype(float), np.ones(n))
 
 
-def measure(bits: Scores, answers: Scores | None = None, **metrics: float) -> Measurements:
+def measure(bits: ItemScores, answers: ItemScores | None = None, **metrics: float) -> Measurements:
     items = {"bpb": bits, **({SKILL: answers} if answers else {})}
     return Measurements({name: each.value for name, each in items.items()} | metrics, items)
 
 
-def measure_many(answers: Scores) -> Measurements:
+def measure_many(answers: ItemScores) -> Measurements:
     """Return a skill beside thirty other metrics."""
     plain = measure(make_bits(1), answers)
     return Measurements(plain.metrics, {**plain.items, **{f"other_{i}_frac": make_answers(100) for i in range(30)}})
 
 
-def scale(bits: Scores, factor: float) -> Scores:
+def scale(bits: ItemScores, factor: float) -> ItemScores:
     return replace(bits, scores=bits.scores * factor)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.frame.errors import UserError
-from pipeline.registry.paired.differences import Scores
+from pipeline.registry.paired.differences import ItemScores
 from pipeline.registry.params import Registry
 from pipeline.registry.promotion import Version, judge_version, promote, pull, rollback
 
@@ -68,10 +68,10 @@ class MemoryStore:
     def read_metrics(self, version: Version) -> dict[str, float]:
         return {"bpb": self.bpb[version.number]}
 
-    def read_items(self, version: Version) -> dict[str, Scores]:
+    def read_items(self, version: Version) -> dict[str, ItemScores]:
         sizes = np.arange(100.0, 200.0)
         ids = sizes.astype(str)
-        return {"bpb": Scores(ids, ids, sizes * self.bpb[version.number], sizes, is_lower_better=True)}
+        return {"bpb": ItemScores(ids, ids, sizes * self.bpb[version.number], sizes, is_lower_better=True)}
 
     def fetch(self, version: Version, folder: Path) -> None:
         self.write()

@@ -15,8 +15,8 @@ from scipy.stats import binomtest
 
 from pipeline.registry.paired.differences import (
     Difference,
+    ItemScores,
     Noise,
-    Scores,
     add_noise,
     adjust_p_values,
     compare_items,
@@ -26,19 +26,21 @@ from pipeline.registry.paired.differences import (
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def make_scores(values: NDArray[np.float64], sizes: NDArray[np.float64] | None = None, n_per_group: int = 1) -> Scores:
+def make_scores(
+    values: NDArray[np.float64], sizes: NDArray[np.float64] | None = None, n_per_group: int = 1
+) -> ItemScores:
     ids = np.array([f"{i:06d}" for i in range(len(values))])
     groups = np.array([f"{i // n_per_group:06d}" for i in range(len(values))])
-    return Scores(ids, groups, values, np.ones(len(values)) if sizes is None else sizes)
+    return ItemScores(ids, groups, values, np.ones(len(values)) if sizes is None else sizes)
 
 
-def compare(candidate: Scores, champion: Scores, noise: Noise | None = None) -> Difference:
+def compare(candidate: ItemScores, champion: ItemScores, noise: Noise | None = None) -> Difference:
     difference = compare_items(candidate, champion, noise)
     assert difference is not None
     return difference
 
 
-def make_discordant(n: int, n_gained: int, n_lost: int) -> tuple[Scores, Scores]:
+def make_discordant(n: int, n_gained: int, n_lost: int) -> tuple[ItemScores, ItemScores]:
     """Return two models that are right on half of `n` items, but for those gained and lost."""
     champion = np.tile([0.0, 1.0], n // 2)
     candidate = champion.copy()
@@ -99,12 +101,12 @@ def test_the_standard_error_is_that_of_repeated_draws_also_in_groups() -> None:
 def test_only_common_items_of_the_same_size_are_compared() -> None:
     champion = make_scores(np.zeros(100), np.full(100, 7.0))
     sizes = np.where(np.arange(100) < 60, 7.0, 8.0)
-    changed = Scores(champion.ids, champion.groups, np.arange(100.0), sizes)
+    changed = ItemScores(champion.ids, champion.groups, np.arange(100.0), sizes)
     assert compare(changed, champion).n_items == 60
-    others = Scores(np.array([f"x{i}" for i in range(100)]), champion.groups, champion.scores, champion.sizes)
+    others = ItemScores(np.array([f"x{i}" for i in range(100)]), champion.groups, champion.scores, champion.sizes)
     assert compare_items(others, champion, None) is None
-    few = Scores(champion.ids[:5], champion.groups[:5], champion.scores[:5], champion.sizes[:5])
-    mixed = Scores(np.append(others.ids, few.ids), np.append(others.ids, few.ids), np.zeros(105), np.full(105, 7.0))
+    few = ItemScores(champion.ids[:5], champion.groups[:5], champion.scores[:5], champion.sizes[:5])
+    mixed = ItemScores(np.append(others.ids, few.ids), np.append(others.ids, few.ids), np.zeros(105), np.full(105, 7.0))
     assert compare_items(mixed, champion, None) is None, "five common items of a hundred"
 
 

@@ -13,7 +13,7 @@ import pytest
 from pipeline.evaluate.item_scores import ItemScore, make_item_table
 from pipeline.frame.errors import UserError
 from pipeline.registry.__main__ import main
-from pipeline.registry.contrast import contrast, read_side
+from pipeline.registry.paired.contrast import contrast, read_side
 from pipeline.registry.params import Registry
 from pipeline.storage.tables import write_table
 from tests.conftest import ROOT

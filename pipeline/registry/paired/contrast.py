@@ -24,7 +24,7 @@ from pipeline.frame.provenance import read_flat_params
 from pipeline.registry.gate import Measurements, decide
 from pipeline.registry.lineage import extract_lineage, read_lock
 from pipeline.registry.listing import make_decision_rows
-from pipeline.registry.paired.differences import Scores
+from pipeline.registry.paired.differences import ItemScores
 from pipeline.registry.paired.item_table import FIGURES, ItemTexts, read_scores, read_texts, read_titles
 from pipeline.registry.params import Registry
 from pipeline.registry.promotion import NAME, find_version
@@ -141,7 +141,7 @@ def list_changed(before: Side, after: Side, titles: Mapping[str, str]) -> tuple[
     return list(changed[0].values()), list(changed[1].values())
 
 
-def _list_right(scores: Scores) -> dict[str, bool]:
+def _list_right(scores: ItemScores) -> dict[str, bool]:
     """Return by key whether an item is right; empty for a metric whose scores are not 0 and 1."""
     if not set(scores.scores.tolist()) <= {0.0, 1.0} or set(scores.sizes.tolist()) != {1.0}:
         return {}
