@@ -99,7 +99,8 @@ def list_summary(root: Path, result: StepResult, seconds: float) -> list[str]:
     metrics = read_metrics(root / METRICS / "evaluate.json")
     rate = version.get("metrics", {}).get("evaluate.tokens_per_second")
     is_refused = result.name == REFUSED
-    role = "REFUSED BY THE GATE" if is_refused else "champion"
+    is_equal = is_refused and result.message.startswith("equal")
+    role = "equal to the champion" if is_equal else "REFUSED BY THE GATE" if is_refused else "champion"
     lines = [f"Version {version['version']} of minigpt ({role}), after {format_seconds(seconds)}."]
     rows = {"bits per byte": f"{metrics['bpb']:.3f}"} if "bpb" in metrics else {}
     rows |= {
@@ -111,7 +112,9 @@ def list_summary(root: Path, result: StepResult, seconds: float) -> list[str]:
         rows["tokens per second"] = f"{rate:,.0f}"
     width = max(map(len, rows), default=0) + 2
     lines += [f"  {name:<{width}}{value}" for name, value in rows.items()]
-    if is_refused:
+    if is_equal:
+        lines += ["", f"The champion stays: {result.message}"]
+    elif is_refused:
         lines += ["", "!" * 78, f"The champion stays: {result.message}", "!" * 78]
     lines += ["", "Report:  var/report.html; `make ui` shows every run and version", "Next:    make chat"]
     return lines

@@ -72,7 +72,7 @@ def test_a_first_run_a_second_and_a_worse_model(repo: FakeRepo) -> None:
     repo.knobs(bpb=1.8)
     output = repo.run(*RETRAIN)
     assert "REFUSED BY THE GATE" in output
-    assert "The champion stays: bpb 1.79" in output
+    assert "The champion stays: worse: bpb 1.79" in output
     assert read_states(repo)[-1] == ("gate", "Refused")
     assert json.loads((repo.root / "var/champion/version.json").read_text())["version"] == "1"
 
