@@ -31,6 +31,7 @@ from model.grounding.arguments import (
     FACETS,
     MODULES,
     Topics,
+    extract_content_words,
     find_names,
     find_plain_words,
     find_topics,
@@ -40,6 +41,7 @@ from model.grounding.arguments import (
 )
 from model.grounding.calculations import split_expression
 from model.grounding.counting import find_text_call
+from model.grounding.matching import is_identifier, split_queries
 from model.grounding.measures import (
     is_conversion,
     is_date_question,
@@ -112,6 +114,11 @@ _MENTIONED = re.compile(  # what a question takes for a parameter: what does x m
     r"|\b([^\W\d]\w*)[`'\"]? (?:parameter|argument|option|keyword|means?)\b",
     re.IGNORECASE,
 )
+# A question that goes on with the last one and names its object by a pronoun.
+_CONTINUES = re.compile(
+    r"^\W*(?:and|now|ok|then|but|what about|how about)\b.*\b(?:it|one|ones|them|that|this)\b", re.IGNORECASE
+)
+_TASK = re.compile(r"\b(?:how|way to)\b", re.IGNORECASE)
 _ECHOES = frozenset(("same", "well"))
 _SAME = re.compile(r"\bsame for\b", re.IGNORECASE)  # asks for another one alone
 _NUMBERED = {"first": 0, "1st": 0, "second": 1, "2nd": 1, "other": 1, "last": -1, "third": 2}
@@ -173,7 +180,8 @@ def _list_searches(question: str, messages: Sequence[Message], look_up: LookUp) 
     if len(question.split()) > MAX_FOLLOW_UP_WORDS:
         return []
     topics = find_topics(messages[:-1])
-    return list(_list_follow_ups(question, topics, look_up))[:1] if topics.names else []
+    follow_ups = list(_list_follow_ups(question, topics, look_up))[:1] if topics.names else []
+    return follow_ups or _replace_verb(question, messages)
 
 
 def _list_names(question: str) -> list[str]:
@@ -262,6 +270,17 @@ def _list_follow_ups(question: str, topics: Topics, look_up: LookUp) -> Iterator
             yield f"{subject}; {sibling}" if _COMPARES.search(_SAME.sub("", question)) else sibling
     if not words:
         yield from (f"{subject}: {part}" for part in parts if _has_part(subject, part, look_up))
+
+
+def _replace_verb(question: str, messages: Sequence[Message]) -> list[str]:
+    """Return the last search in words with another verb, for `and how do I write one?` after a question how to read it."""
+    searches = [message.call.argument for message in messages if message.call and message.call.name == SEARCH_TOOL]
+    content = extract_content_words(question)
+    is_about_last = _CONTINUES.search(question) and _TASK.search(question) and len(content.split()) == 1
+    if not searches or not is_about_last or len(split_queries(searches[-1])) != 1 or ":" in searches[-1]:
+        return []
+    verb, _, objects = searches[-1].partition(" ")
+    return [f"{content} {objects}"] if objects and not is_identifier(verb) else []
 
 
 def _is_in(found: LookedUp, package: str) -> bool:

@@ -41,7 +41,10 @@ _PATTERNS: dict[str, tuple[str, ...]] = {
         r"\bno (?:explanation|other text|extra text|units?)\b",
         r"\bwithout (?:any )?(?:explanation|units?|other text)\b",
     ),
-    "n_words": (rf"\b(?:in|with|using|use) (?:exactly |just |only )?{_N} words?\b(?! or (?:less|fewer))", r"\b(?P<one>one)-word\b"),
+    "n_words": (
+        rf"\b(?:in|with|using|use) (?:exactly |just |only )?{_N} words?\b(?! or (?:less|fewer))",
+        r"\b(?P<one>one|single)(?:-word\b| word (?:answer|reply|response|label)\b)",
+    ),
     "max_words": (
         rf"\b(?:at most|no more than|not more than|up to|max(?:imum)?(?: of)?|a maximum of) {_N} words?\b",
         rf"\b{_N} words? (?:or (?:less|fewer)|at most|max(?:imum)?)\b",
@@ -164,7 +167,7 @@ CHECKS: dict[str, Callable[[str, int | str | tuple[str, ...]], bool]] = {
     "max_words": lambda reply, n: count_words(reply) <= int(str(n)),
     "max_sentences": lambda reply, n: count_sentences(reply) <= int(str(n)),
     "no_commas": lambda reply, _: "," not in reply,
-    "upper": lambda reply, _: reply == reply.upper() and reply != reply.lower(),
+    "upper": lambda reply, _: reply == reply.upper(),
     "lower": lambda reply, _: reply == reply.lower(),
     "quotes": lambda reply, _: len(reply) > 1 and reply[0] == reply[-1] == '"',
     "starts": lambda reply, text: reply.lower().startswith(str(text).lower()),

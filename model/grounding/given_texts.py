@@ -38,7 +38,8 @@ _DEMAND = re.compile(
 _ASKS = re.compile(
     r"^(?:please |can you |could you |now )*(?:extract|summari[sz]e|classify|categori[sz]e|label|list|find|"
     r"count|write|put|turn|convert|change|reverse|sort|order|arrange|rewrite|make|repeat|uppercase|lowercase|capitali[sz]e|"
-    r"number of|decide|tell me|choose|assign|determine|would you|rate|does|name|boil|condense|in a nutshell|in (?:one|a) sentence|"
+    r"number of|tag|(?:the )?(?:most important|key|main|central)|"
+    r"decide|tell me|choose|assign|determine|would you|rate|does|name|boil|condense|in a nutshell|in (?:one|a) sentence|"
     r"identify|sentiment|topic|category|question: ?|"
     r"pull|pick|get|give|what|which|who|whom|when|where|how (?:much|many)|is |tl;?dr|sum up|shorten)|"
     r"\b(?:summari[sz]e|summary|classify|categori[sz]e|extract)\b",

@@ -32,13 +32,16 @@ from model.grounding.spans import classify_slot, find_spans
 
 NOT_STATED = "The text does not say."
 MAX_SLOTS = 4
+MAX_SLOT_WORDS = 4  # more is no name of a slot
 MAX_LABELS = 12
 MAX_SENTENCES = 12  # of a text that can be chosen: its first ones and its last
 MAX_ANSWERS = 200
 MIN_TEXT_WORDS = 4
 SENTIMENTS = ("positive", "negative", "neutral")
 _HOW_TO = re.compile(
-    r"^\W*(?:how (?:do|can|to|would|should)|is there|in python|write (?:an? |me |some |the )*(?:python|code|function|program|script|class|loop|regex)|which (?:function|method)|what does)\b",
+    r"^\W*(?:how (?:do|can|to|would|should)|is there|in python|"
+    r"write (?:an? |me |some |the )*(?:python|code|function|program|script|class|loop|regex)|"
+    r"which (?:function|method)|what does)\b",
     re.IGNORECASE,
 )
 _SUMMARIZE = re.compile(
@@ -54,12 +57,12 @@ _CLASSIFY = re.compile(
     re.IGNORECASE,
 )
 _EXTRACT = re.compile(
-    r"\b(?:extract|pull out|pick out|identify|list|find|get|give|tell|name|which|what(?:'s| is| are| was| were)?|who|whom|when|"
+    r"\b(?:extract|pull|pick|identify|list|find|get|give|tell|name|which|what(?:'s| is| are| was| were)?|who|whom|when|"
     r"where|how (?:much|many)|fill in|return|show|read off|need|want)\b",
     re.IGNORECASE,
 )
 _STRONG = re.compile(
-    r"\b(?:extract|pull out|pick out|text|message|e-?mail|note|sentence|following|paragraph|article|review|ticket|passage|letter|"
+    r"\b(?:extract|(?:out )?of this|text|message|e-?mail|note|sentence|following|paragraph|article|review|ticket|passage|letter|"
     r"mentioned|in this|from this|does it say|fill in|here|below|above|invoice|order)\b|\bin$",
     re.IGNORECASE,
 )
@@ -90,6 +93,7 @@ _DETERMINERS = re.compile(
     re.IGNORECASE,
 )
 _PLURAL = re.compile(r"\b(?:all|every|each|list|people)\b|\w{2,}(?<!s|u)s\b", re.IGNORECASE)
+_ALL = re.compile(r"(?:me )?(?:all|every|each)\b", re.IGNORECASE)
 _ASKING = {
     "person": r"who|whom|whose", "place": r"where|(?:which|what) (?:city|place|town|country)", "amount": r"how much",
     "time": r"(?:at )?(?:what|which) time", "moment": r"when", "date": r"(?:which|what) (?:day|date)", "number": r"how many",
@@ -166,12 +170,13 @@ def read_slots(instruction: str, constraints: Sequence[Constraint] = ()) -> tupl
     if verb is None or not _STRONG.search(instruction):
         return ()
     rest = instruction[verb.end() :].strip(" :")
+    wants_all = _ALL.match(rest) is not None
     names = [
         _SLOT_TAIL.sub("", _DETERMINERS.sub("", name + " ").strip()).strip(" .?!:")
         for name in split_names(_cut_tail(rest))
     ]
-    slots = [Slot(name, classify_slot(name), _is_plural(name)) for name in names if name and len(name.split()) <= 4]
-    return tuple(slots[:MAX_SLOTS])
+    names = [name for name in names if name and len(name.split()) <= MAX_SLOT_WORDS]
+    return tuple(Slot(name, classify_slot(name), wants_all or _is_plural(name)) for name in names[:MAX_SLOTS])
 
 
 def _cut_tail(text: str) -> str:

@@ -6,7 +6,8 @@ turn has the user's text and what a person would accept:
     answer     kinds of reply, any of: cites, value, abstains, out_of_scope, refuses, asks_back, talks
     titles     groups of titles: one of each group has to be cited (a title's facets count as the title)
     says       texts that the reply must contain; says_any: one of them; never: none, outside quotations and the search's argument
-    number     the value that a calculation, conversion or date must give, within the relative `tolerance`
+    number     the value that a calculation, conversion, date or count must give, within the relative `tolerance`
+    has_form   whether the reply must have the form that the text demands (model/grounding/constraints.py)
 
 Upper and lower case are the same. The unseen half is for measuring only: whoever improves the assistant looks at the seen one.
 
@@ -26,6 +27,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from model.grounding.answers import OUT_OF_SCOPE, Quote, is_abstention, parse_passages, parse_quotes
+from model.grounding.constraints import are_met
+from model.grounding.given_texts import read_demands
 from pipeline.frame.errors import UserError
 from pipeline.frame.settings import ParamsSection, check_section
 from pipeline.skills.refusal import is_refusal
@@ -47,8 +50,13 @@ KINDS = (
     "small_talk",
     "other_languages",
     "injection",
+    "extraction",
+    "classification",
+    "summary",
+    "spelling",
+    "constraints",
 )
-CALCULATING = frozenset({"calculator", "convert_units", "calculate_date"})
+CALCULATING = frozenset({"calculator", "convert_units", "calculate_date", "count_text", "spell_text"})
 TOLERANCE = 1e-6
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 _SCOPE = OUT_OF_SCOPE.partition(";")[0]
@@ -69,6 +77,7 @@ class Expectation(ParamsSection):
     never: list[Text] = Field(default_factory=list[Text])
     number: float | None = None
     tolerance: Annotated[float, Field(gt=0)] = TOLERANCE
+    has_form: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Expectation:
@@ -76,6 +85,8 @@ class Expectation(ParamsSection):
             raise ValueError("titles need the answer cites alone")
         if self.number is not None and self.answer != ["value"]:
             raise ValueError("a number needs the answer value alone")
+        if self.has_form and not read_demands(self.user):
+            raise ValueError("has_form needs a text that demands a form")
         return self
 
 
@@ -177,6 +188,8 @@ def _find_problem(expected: Expectation, reply: Reply, quotes: Sequence[Quote]) 
         return f"says none of {', '.join(expected.says_any)}"
     if expected.number is not None and not _has_number(reply.text, expected.number, expected.tolerance):
         return f"does not give {expected.number:g}"
+    if expected.has_form and not are_met(read_demands(expected.user), reply.text):
+        return "does not have the demanded form"
     return ""
 
 

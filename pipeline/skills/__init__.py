@@ -18,6 +18,7 @@ from pipeline.skills.search import SEARCH, SEARCH_WORDS, WORDS_ANSWER
 from pipeline.skills.skill import Maker, Skill
 from pipeline.skills.texts.classification import CLASSIFICATION
 from pipeline.skills.texts.extraction import EXTRACTION
+from pipeline.skills.texts.forms import FORM
 from pipeline.skills.texts.spelling import SPELLING
 from pipeline.skills.texts.summaries import SUMMARY
 from pipeline.skills.tool_choice import TOOL_CHOICE
@@ -41,6 +42,7 @@ SKILLS: tuple[Skill, ...] = (  # in the order of the report and of the samples
     EXTRACTION,
     CLASSIFICATION,
     SUMMARY,
+    FORM,
     REFUSAL,
     UNSAFE,
     REFUSAL_NOT_OVERDONE,

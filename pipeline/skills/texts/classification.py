@@ -11,7 +11,7 @@ from functools import partial
 from random import Random
 
 from pipeline.skills.skill import Example, Maker, Skill
-from pipeline.skills.texts.given_text import gives_answer, lay_out, make_text_example, make_text_examples
+from pipeline.skills.texts.given_text import add_demand, gives_answer, lay_out, make_text_example, make_text_examples
 
 # fmt: off
 SENTIMENT = {
@@ -115,7 +115,6 @@ NEW_INSTRUCTIONS = ("Would you label this {l}?", "Pick the right category for th
                     "Tell me whether this message is {l}")
 SENTIMENT_ONLY = ("What is the sentiment of this text?", "Sentiment of this review", "Determine the sentiment of the text")
 OPENINGS = ("", "", "", "Hi, ", "Well, ", "Honestly, ", "Note: ")
-DEMANDS = (" Answer in one word.", " Only the label.", " Answer in capitals.", " Reply with just the label.")
 # fmt: on
 
 
@@ -129,12 +128,9 @@ def make_classification(rng: Random, is_new: bool) -> Example | None:
         instruction = rng.choice(SENTIMENT_ONLY)
     else:
         instruction = rng.choice(NEW_INSTRUCTIONS if is_new else INSTRUCTIONS).format(l=_enumerate(labels, rng))
-    demand = rng.choice(DEMANDS) if rng.random() < 0.12 else ""
-    if demand:
-        instruction = instruction if instruction.endswith("?") else f"{instruction}."
-    answer = right.upper() if "capitals" in demand else right
+    instruction, answer = add_demand(instruction, right, rng)
     text = _write_text(phrases[right], rng, is_new)
-    return make_text_example("classification", lay_out(instruction + demand, text, rng, is_new), answer)
+    return make_text_example("classification", lay_out(instruction, text, rng, is_new), answer)
 
 
 def _enumerate(labels: list[str], rng: Random) -> str:

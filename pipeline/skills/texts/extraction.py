@@ -18,6 +18,7 @@ from pipeline.skills.texts.given_text import (
     DAYS,
     ITEMS,
     MONTHS,
+    add_demand,
     draw_half,
     draw_name,
     gives_answer,
@@ -121,6 +122,7 @@ def make_extraction(rng: Random, is_new: bool) -> Example | None:
     slot = rng.choice(list(story.questions))
     question = rng.choice(story.questions[slot])
     answer = values[slot].removeprefix("a ") if slot == "x" else values[slot]
+    question, answer = add_demand(question, answer, rng)
     return make_text_example("extraction", lay_out(question, text, rng, is_new), answer)
 
 

@@ -10,10 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from model.grounding.constraints import format_answer, read_constraints
 from model.grounding.text_tasks import list_text_answers, read_text_task
 from model.tokenizer.chat import Message
 from pipeline.skills.skill import Example, Item, Material
 
+DEMAND_FRAC = 0.12
+DEMANDS = (
+    "Answer in capitals.", "Answer in lower case.", "Put your answer in quotation marks.", "Only the answer.",
+    "Answer as a bulleted list.", "Reply as JSON with the key result.", "Use ALL CAPS.", 'Start your answer with "Answer:".',
+)  # fmt: skip
 TRIES = 20  # attempts per example: where the answer is not among the candidates, another one is drawn
 # fmt: off
 FIRST_NAMES = (
@@ -66,6 +72,15 @@ def lay_out(instruction: str, text: str, rng: Random, is_new: bool) -> str:
     plain = instruction.rstrip(".") if "{i}:" in layout and not instruction.endswith("?") else instruction
     lowered = plain[:1].lower() + plain[1:].rstrip(".")
     return layout.format(i=plain, j=lowered, t=text).replace("?:", "?", 1)
+
+
+def add_demand(instruction: str, answer: str, rng: Random) -> tuple[str, str]:
+    """Return, for a part of the examples, the instruction with a demand on the answer's form, and the answer in that form."""
+    if rng.random() >= DEMAND_FRAC:
+        return instruction, answer
+    demand = rng.choice(DEMANDS)
+    instruction = instruction if instruction.endswith("?") else f"{instruction.rstrip('.')}."
+    return f"{instruction} {demand}", format_answer(read_constraints(demand), [answer])
 
 
 def make_text_example(kind: str, message: str, answer: str) -> Example | None:

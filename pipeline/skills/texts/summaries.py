@@ -15,6 +15,7 @@ from pipeline.skills.texts.given_text import (
     CITIES,
     DAYS,
     MONTHS,
+    add_demand,
     draw_half,
     draw_name,
     gives_answer,
@@ -94,7 +95,8 @@ def make_summary(rng: Random, is_new: bool) -> Example | None:
     position = 0 if rng.random() < FIRST_FRAC else rng.randint(0, len(others))
     text = " ".join([*others[:position], central, *others[position:]])
     instruction = rng.choice(NEW_INSTRUCTIONS if is_new else INSTRUCTIONS)
-    return make_text_example("summary", lay_out(instruction, text, rng, is_new), central)
+    instruction, answer = add_demand(instruction, central, rng)
+    return make_text_example("summary", lay_out(instruction, text, rng, is_new), answer)
 
 
 SUMMARY = Skill(
