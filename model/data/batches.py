@@ -29,6 +29,7 @@ from model.data.order import EpochRow, Order, make_fair_cycle
 from model.data.packing import pack
 from model.data.verified import VerifiedFiles
 from model.network.loss import IGNORE
+from model.network.soft_targets import SoftTargets
 
 DTYPES = {"uint16": pa.uint16(), "uint32": pa.uint32()}
 
@@ -63,6 +64,9 @@ class Batch(NamedTuple):
     rows: tuple[int, ...] = ()  # the row numbers in the data, for error reports
     weights: Float[Tensor, "B T"] | None = None  # None: 1 for every target
     objective: Objective | None = None
+    soft: SoftTargets | None = (
+        None  # mixes the nats of each target with the divergence from a teacher; not with an objective
+    )
 
 
 class Batches(Protocol):

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from model.network.soft_targets import SoftTargets, mix_losses
+
 IGNORE = -100
 CHUNK_TOKENS = 512
 # On a GPU each chunk adds its gradient of the projection, V × D values, to the sum: 12 bytes per value at 3.3 TB/s, beside 6 FLOPs
@@ -27,12 +29,17 @@ def compute_chunk_gradients(
     weight: Float[Tensor, "V D"],
     targets: Int[Tensor, " N"],
     weights: Float[Tensor, " N"] | None = None,
+    soft: SoftTargets | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "N D"], Float[Tensor, "V D"]]:
     """Return the weighted sum of nats of one chunk and its gradients for hidden and weight: (softmax - one-hot) times the weight of
     the target times the other factor."""
     logits = (hidden @ weight.T).float()  # N V
     scales = (targets != IGNORE).float() if weights is None else weights * (targets != IGNORE)
     index = targets.clamp(min=0)[:, None]
+    if soft is not None:
+        losses, slope = mix_losses(logits, index, soft)
+        slope = (slope * scales[:, None]).to(hidden.dtype)
+        return (losses * scales).sum(), slope @ weight, slope.T @ hidden
     log_norm = logits.logsumexp(-1, keepdim=True)
     nats = ((log_norm - logits.gather(1, index))[:, 0] * scales).sum()
     columns = torch.arange(logits.shape[1], device=logits.device)
@@ -49,6 +56,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         weight: Tensor,
         targets: Tensor,
         weights: Tensor | None,
+        soft: SoftTargets | None,
         gradients: Callable[..., Any],
         chunk_tokens: int,
     ) -> Tensor:
@@ -58,6 +66,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         for start in range(0, len(targets), chunk_tokens):
             part = slice(start, start + chunk_tokens)
             given = (hidden[part], weight, targets[part], None if weights is None else weights[part])
+            given = given if soft is None else (*given, soft.select(part))
             chunk_nats, hidden_grad[part], chunk_weight_grad = gradients(*given)
             nats += chunk_nats
             weight_grad += chunk_weight_grad
@@ -67,7 +76,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         hidden_grad, weight_grad = ctx.saved_tensors
-        return hidden_grad * grads[0], weight_grad * grads[0], None, None, None, None
+        return hidden_grad * grads[0], weight_grad * grads[0], None, None, None, None, None
 
 
 def find_scored_tokens(targets: Int[Tensor, "*B"]) -> Int[Tensor, " N"] | None:
@@ -83,6 +92,7 @@ def sum_nats(
     targets: Int[Tensor, "*B"],
     scored: Int[Tensor, " N"] | None,
     weights: Float[Tensor, "*B"] | None = None,
+    soft: SoftTargets | None = None,
     *,
     gradients: Callable[..., Any] = compute_chunk_gradients,
     chunk_tokens: int = CHUNK_TOKENS,
@@ -91,6 +101,7 @@ def sum_nats(
     `compute_chunk_gradients`."""
     targets = targets.reshape(-1)
     weights = None if weights is None else weights.reshape(-1)
+    soft = None if soft is None else soft.flatten()
     hidden = hidden.reshape(len(targets), -1)
     if scored is not None:
         # Conversations score a third of their tokens: drop the others, and pad the last chunk.
@@ -98,7 +109,8 @@ def sum_nats(
         hidden = torch.nn.functional.pad(hidden.index_select(0, scored), (0, 0, 0, n_fill))
         targets = torch.nn.functional.pad(targets[scored], (0, n_fill), value=IGNORE)
         weights = None if weights is None else torch.nn.functional.pad(weights[scored], (0, n_fill))
-    nats = _ChunkedCrossEntropy.apply(hidden, weight, targets, weights, gradients, chunk_tokens)
+        soft = None if soft is None else soft.select(scored).pad(n_fill)
+    nats = _ChunkedCrossEntropy.apply(hidden, weight, targets, weights, soft, gradients, chunk_tokens)
     assert isinstance(nats, Tensor)
     return nats
 

@@ -35,6 +35,7 @@ from model.network.loss import (
     find_scored_tokens,
     sum_nats,
 )
+from model.network.soft_targets import SoftTargets
 from model.network.transformer import Transformer, make_document_mask
 from model.training.activation_checkpointing import Kind, get_layer_runner
 
@@ -113,7 +114,9 @@ class KernelCompute:
 
     def add_gradients(self, batch: Batch, n_targets: Float[Tensor, ""]) -> Float[Tensor, ""]:
         scale, weigh = 1 / float(n_targets), bind_objective(batch)
-        nats = self.step.add_gradients(batch.ids, batch.targets, batch.documents, scale, batch.weights, weigh)
+        nats = self.step.add_gradients(
+            batch.ids, batch.targets, batch.documents, scale, batch.weights, weigh, batch.soft
+        )
         return torch.tensor(nats, dtype=torch.float64)
 
     def compute_nats(self, batch: Batch) -> Float[Tensor, "B T"]:
@@ -206,7 +209,8 @@ class TorchCompute:
         if weigh is not None:
             loss, derivative = weigh(compute_token_nats(hidden, self.copy.model.head.weight, targets).cpu())
             weights = derivative.to(self.device)
-        scores = (self.copy.model.head.weight, targets, scored, weights)
+        soft = None if batch.soft is None else move_soft_targets(self.device, batch.soft)
+        scores = (self.copy.model.head.weight, targets, scored, weights, soft)
         nats = sum_nats(hidden, *scores, gradients=self.gradients, chunk_tokens=self.chunk_tokens)
         (nats / n_targets.to(nats.dtype)).backward()
         return nats.detach().double() if loss is None else torch.tensor(loss, dtype=torch.float64, device=self.device)
@@ -233,6 +237,12 @@ def bind_objective(batch: Batch) -> Callable[[Tensor], tuple[float, Tensor]] | N
     """Return the function of the nats that gives the loss of a batch with an objective and its derivatives; None without one."""
     objective = batch.objective
     return None if objective is None else lambda nats: objective.weigh(batch, nats)
+
+
+def move_soft_targets(device: torch.device, soft: SoftTargets) -> SoftTargets:
+    """Copy soft targets to the device without blocking."""
+    ids, log_probs = move_to_device(device, soft.ids, soft.log_probs)
+    return soft._replace(ids=ids, log_probs=log_probs)
 
 
 def move_to_device(device: torch.device, *tensors: Tensor | None) -> list[Any]:

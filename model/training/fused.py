@@ -26,7 +26,9 @@ from torch import Tensor
 
 from model.machine import kernels
 from model.machine.openmp import launch
+from model.machine.soft_kernels import soft_cross_entropy
 from model.network.loss import IGNORE
+from model.network.soft_targets import SoftTargets
 from model.network.transformer import Layer, Transformer
 from model.training.optim import get_grad
 
@@ -144,9 +146,12 @@ class FusedStep:
         scale: float,
         weights: Float[Tensor, "B T"] | None = None,
         weigh: Weigh | None = None,
+        soft: SoftTargets | None = None,
     ) -> float:
         """Add the gradients of `scale` times the weighted sum of nats to each parameter's `grad`. Return that sum. `weigh` computes
-        the weights from the nats of this pass, and returns a loss that is then returned instead."""
+        the weights from the nats of this pass, and returns a loss that is then returned instead. With `soft` the nats are the mixed
+        losses of model.network.soft_targets."""
+        assert weigh is None or soft is None, "the weights of an objective are computed from plain nats"
         self._is_first = all(parameter.grad is None for parameter in self.parameters)
         if self._is_first:
             for parameter, grad in zip(self.parameters, self.grads, strict=True):
@@ -156,7 +161,7 @@ class FusedStep:
         loss: float | None = None
         if weigh is not None:
             loss, weights = weigh(self._compute_nats(hidden, targets))
-        nats = self._loss(hidden, targets.reshape(-1), None if weights is None else weights.reshape(-1), scale)
+        nats = self._loss(hidden, targets.reshape(-1), None if weights is None else weights.reshape(-1), scale, soft)
         self._backward(ids, first)
         return nats if loss is None else loss
 
@@ -302,6 +307,7 @@ class FusedStep:
         targets: Int[Tensor, " N"],
         weights: Float[Tensor, " N"] | None,
         scale: float,
+        soft: SoftTargets | None,
     ) -> float:
         """Return the weighted sum of nats and leave the gradient of the final hidden state in self.dh. Only positions with a target
         are projected."""
@@ -309,10 +315,11 @@ class FusedStep:
         is_scored = targets != IGNORE
         n_scored = int(is_scored.sum())
         rows = None if n_scored == len(targets) else is_scored.nonzero()[:, 0]
-        dh = self.dh
+        dh, soft = self.dh, None if soft is None else soft.flatten()
         if rows is not None:
             hidden, targets = hidden[rows], targets[rows]
             weights = None if weights is None else weights[rows]
+            soft = None if soft is None else soft.select(rows)
             dh = torch.empty_like(hidden)
         for begin in range(0, len(targets), self.chunk):
             part = slice(begin, begin + self.chunk)
@@ -321,7 +328,11 @@ class FusedStep:
             torch.mm(h, self.head.T, out=logits)
             sizes = (len(h), self.config.vocab_size, float(scale))
             weighted = None if weights is None else weights[part].contiguous()
-            launch(kernels.cross_entropy, *sizes, logits, wanted, nats, self.scratch, weighted)
+            buffers = (logits, wanted, nats, self.scratch, weighted)
+            if soft is None:
+                launch(kernels.cross_entropy, *sizes, *buffers)
+            else:
+                launch(soft_cross_entropy, *sizes, *buffers, *_list_arguments(soft.select(part)))
             torch.mm(logits, self.head, out=dh[part])
             torch.mm(logits.T, h, out=self.dhead)
             head_grad.add_(self.dhead)
@@ -378,6 +389,12 @@ class FusedStep:
             for target, grad in zip(targets, weights.parts(weights.grads), strict=True):
                 target.add_(grad)
         launch(kernels.add_rows, n, c.d_model, ids, self.dx, self.model.embedding.weight.grad)
+
+
+def _list_arguments(soft: SoftTargets) -> tuple[int | float | Tensor, ...]:
+    """Return soft targets as the kernel's last arguments."""
+    ids, log_probs = soft.ids.contiguous(), soft.log_probs.float().contiguous()
+    return ids.shape[-1], float(soft.share), float(soft.temperature), ids, log_probs
 
 
 def compute_first_visible(ids: Int[Tensor, "B T"], documents: Int[Tensor, "B T"] | None) -> Int[Tensor, "B T"]:

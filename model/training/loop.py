@@ -329,7 +329,8 @@ def _split_batch(batch: Batch, settings: TrainSettings) -> Iterator[Batch]:
         part = slice(start, start + size)
         documents = None if batch.documents is None else batch.documents[part]
         weights = None if batch.weights is None else batch.weights[part]
-        yield Batch(batch.ids[part], batch.targets[part], documents, batch.rows[part], weights, batch.objective)
+        soft = None if batch.soft is None else batch.soft.select(part)
+        yield Batch(batch.ids[part], batch.targets[part], documents, batch.rows[part], weights, batch.objective, soft)
 
 
 def _compute_fingerprint(trained: Trained, batches: Batches, settings: TrainSettings) -> str:
@@ -343,7 +344,10 @@ def _compute_fingerprint(trained: Trained, batches: Batches, settings: TrainSett
         del relevant[name]
     digest = hashlib.sha256(repr((sorted(relevant.items()), model.config, batches.n_rows, batches.batch_rows)).encode())
     first = batches.at(0)
-    parts = (part for part in (*first[:3], first.weights) if part is not None)
+    soft = first.soft[:2] if first.soft is not None else ()
+    if first.soft is not None:
+        digest.update(repr(first.soft[2:]).encode())
+    parts = (part for part in (*first[:3], first.weights, *soft) if part is not None)
     tensors = list(get_model_tensors(model).values())
     if isinstance(trained, AdaptedModel):
         tensors += get_model_tensors(trained.adapter).values()

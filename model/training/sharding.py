@@ -97,6 +97,8 @@ class ShardedCompute:
     def add_gradients(self, batch: Batch, n_targets: Float[Tensor, ""]) -> Float[Tensor, ""]:
         if batch.objective is not None:
             raise ValueError("training.sharding can't be full for preferences; found an objective; set it to none.")
+        if batch.soft is not None:
+            raise ValueError("training.sharding can't be full for distillation; found soft targets; set it to none.")
         scored = find_scored_tokens(batch.targets)  # on the CPU
         parts = (batch.ids, batch.targets, batch.documents, scored, batch.weights)
         nats = self.whole(*move_to_device(self.world.device, *parts))

@@ -5,7 +5,8 @@ import torch
 
 from model.machine.hardware import find_kernel_problem
 from model.network.config import ModelConfig
-from model.network.loss import cross_entropy
+from model.network.loss import cross_entropy, find_scored_tokens, sum_nats
+from model.network.soft_targets import SoftTargets
 from model.network.transformer import Transformer
 from model.training import fused
 from model.training.fused import FusedStep, compute_first_visible
@@ -145,3 +146,30 @@ def test_first_visible_is_the_start_of_the_document() -> None:
     assert first[0].tolist() == [0] * 9 + [9] * 23
     assert first[2].tolist() == [0, 1, *[2] * 29, 31]
     assert compute_first_visible(ids, None).sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("share", "temperature", "k", "is_sparse"), [(0.0, 1.0, 3, False), (0.6, 2.0, 8, True), (1.0, 1.0, 300, False)]
+)
+def test_soft_targets_equal_those_of_plain_torch(share: float, temperature: float, k: int, is_sparse: bool) -> None:
+    torch.set_num_threads(1)
+    model = awake()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.bfloat16())
+    ids, targets = make_batch(is_sparse)
+    generator = torch.Generator().manual_seed(5)
+    logits, weights = 5 * torch.randn(3, 32, 300, generator=generator), torch.rand(3, 32, generator=generator)
+    log_probs, best = (logits / temperature).log_softmax(-1).topk(k)
+    soft = SoftTargets(best, log_probs, share, temperature)
+    scores = (model.head.weight, targets, find_scored_tokens(targets), weights, soft)
+    expected = sum_nats(model(ids, None, None), *scores)
+    grads = torch.autograd.grad(expected, list(model.parameters()))
+    nats = FusedStep(model).add_gradients(ids, targets, None, 1.0, weights, None, soft)
+    assert nats == pytest.approx(expected.item(), rel=2e-3)
+    whole = torch.cat([grad.flatten() for grad in grads]).norm()
+    for (name, parameter), grad in zip(model.named_parameters(), grads, strict=True):
+        assert parameter.grad is not None
+        error = (parameter.grad - grad).norm()
+        assert error < 0.1 * grad.norm(), name  # bf16 has 8 significant bits
+        assert error < 0.02 * whole, name
