@@ -25,8 +25,8 @@ from pipeline.registry.listing import (
     make_console,
     make_decision_rows,
     make_spread_table,
-    make_verdict_table,
     make_version_table,
+    print_verdict_table,
 )
 from pipeline.registry.paired.contrast import contrast, read_side
 from pipeline.registry.paired.item_table import FIGURES, read_titles
@@ -55,7 +55,7 @@ def _gate(store: MlflowStore, args: argparse.Namespace) -> tuple[int, Outcome]:
     rows = make_decision_rows(verdict, read_titles(store.root / EVALUATION / FIGURES))
     write_decision(store, number, rows, verdict)
     if rows:
-        make_console().print(make_verdict_table(rows))
+        print_verdict_table(make_console(), rows)
     print(f"version {number} {'passed' if verdict.is_passed else 'REFUSED'}: {verdict.reason}", flush=True)
     outcome = {"version": number, "is_passed": verdict.is_passed, "outcome": verdict.outcome, "reason": verdict.reason}
     return 0 if verdict.is_passed else REFUSED, outcome
@@ -111,7 +111,7 @@ def _compare(args: argparse.Namespace) -> Outcome:
     before, after = (read_side(name, lambda: open_store(root)) for name in (args.before, args.after))
     facts = contrast(policy, before, after)
     write_comparison_page(args.out, facts)
-    make_console().print(make_verdict_table(facts.decision, ("before", "after")))
+    print_verdict_table(make_console(), facts.decision, ("before", "after"))
     print(f"{facts.before} → {facts.after}: {facts.reason}", flush=True)
     print(f"{len(facts.lost)} items wrong that were right, {len(facts.gained)} right that were wrong", flush=True)
     print(f"comparison: {', '.join(str(args.out / name) for name in COMPARISON_FILES)}", flush=True)

@@ -195,7 +195,7 @@ def _get_noise(policy: Registry, name: str) -> Noise | None:
 
 
 def _describe_noise(noise: Noise | None) -> str:
-    return ", noise of seeds unknown" if noise is None else f", noise of seeds {noise.sd:.4f}"
+    return ", seed noise unknown" if noise is None else f", seed noise {noise.sd:.4f}"
 
 
 def _decide_metrics(policy: Registry, compared: Sequence[ComparedMetric]) -> list[Check]:

@@ -18,6 +18,7 @@ from pipeline.report.decision import DECISION_HEAD, DecisionRow
 from pipeline.report.labels import describe_metric
 
 VERDICT_STYLES = {"better": "green", "equal": "default", "worse": "bold red", "not compared": "dim"}
+WIDE_COLUMNS = 130  # from here on the decision table has a column for each part
 PIPE_COLUMNS = 180  # a pipe has no window width, and truncated reasons help nobody
 
 
@@ -76,16 +77,25 @@ def make_decision_rows(verdict: Verdict, titles: Mapping[str, str]) -> list[Deci
     ]
 
 
-def make_verdict_table(rows: Sequence[DecisionRow], sides: tuple[str, str] = ("champion", "candidate")) -> Table:
-    """Return the gate's decision table for the terminal; `sides` name the two versions."""
+def print_verdict_table(
+    console: Console, rows: Sequence[DecisionRow], sides: tuple[str, str] = ("champion", "candidate")
+) -> None:
+    """Print the gate's decision table; on a narrow terminal the interval and the rule are below their values."""
+    is_narrow = console.width < WIDE_COLUMNS
     table = Table(box=box.SIMPLE_HEAD)
-    for name in (DECISION_HEAD[0], *sides, *DECISION_HEAD[3:]):
+    head = (DECISION_HEAD[0], *sides, *DECISION_HEAD[3:])
+    for name in [name for name in head if not (is_narrow and name in ("95 % interval", "Rule"))]:
         is_text = name in ("Metric", "Verdict", "Rule")
         table.add_column(name.lower(), no_wrap=name not in ("Metric", "Rule"), justify="left" if is_text else "right")
     for row in rows:
+        title, rule = escape(row.title), escape(row.rule)
+        before, after, change, interval = row.numbers
         verdict = f"[{VERDICT_STYLES[row.verdict]}]{row.verdict}[/]"
-        table.add_row(escape(row.title), *row.numbers, verdict, escape(row.rule))
-    return table
+        if is_narrow:
+            table.add_row(f"{title}\n[dim]{rule}[/]", before, after, f"{change}\n[dim]{interval}[/]", verdict)
+        else:
+            table.add_row(title, before, after, change, interval, verdict, rule)
+    console.print(table)
 
 
 def make_spread_table(spreads: Sequence[Spread]) -> Table:

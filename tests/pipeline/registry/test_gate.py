@@ -103,7 +103,7 @@ def test_a_row_has_difference_and_interval_in_the_metrics_own_direction() -> Non
     assert row.interval is not None
     assert row.change is not None
     assert row.interval[0] < row.change < row.interval[1] < 0
-    assert row.rule == "paired over 200 items, noise of seeds unknown"
+    assert row.rule == "paired over 200 items, seed noise unknown"
 
 
 def test_the_noise_of_seeds_is_counted() -> None:
@@ -111,7 +111,7 @@ def test_the_noise_of_seeds_is_counted() -> None:
     assert judge(POLICY, candidate, champion).outcome == "better"
     noisy = POLICY.model_copy(update={"noise": SeedNoise(n_seeds=5, sd={"bpb": 0.01})})
     assert judge(noisy, candidate, champion).outcome == "equal"
-    assert "noise of seeds 0.0100" in get_row(noisy, candidate, champion, "bpb").rule
+    assert "seed noise 0.0100" in get_row(noisy, candidate, champion, "bpb").rule
 
 
 def test_a_single_metric_among_many_needs_more_than_its_own_interval() -> None:
@@ -137,7 +137,7 @@ def test_versions_without_items_are_compared_by_their_standard_errors() -> None:
     verdict = judge(POLICY, candidate, old)
     assert verdict.outcome == "better"
     rows = {check.name: check for check in verdict.checks}
-    assert rows["bpb"].rule == "unpaired: the champion has no scores by item, noise of seeds unknown"
+    assert rows["bpb"].rule == "unpaired: the champion has no scores by item, seed noise unknown"
     assert (rows["bpb"].verdict, rows[SKILL].verdict) == ("better", "equal")
     older = Measurements({"bpb": 1.4}, {})
     row = get_row(POLICY, candidate, older, "bpb")

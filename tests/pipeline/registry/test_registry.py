@@ -176,6 +176,11 @@ def test_a_models_life(registry: Registry, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "other/model/config.json").read_text())["answer"] == "worse"
     table = registry("list")
     assert all(words in table for words in ("refused", "rolled back", "champion"))
+    told = registry("compare", "models:/minigpt/2", "models:/minigpt@champion", "--out", "var/two")
+    assert "version 2 → version 1 (champion): better: bpb 1.39" in told
+    assert "Bits per byte" in (tmp_path / "var/two/compare.md").read_text()
+    assert "version 9: not in the registry" in registry("compare", "models:/minigpt/9", "models:/minigpt/1", code=1)
+    assert "no version is previous" in registry("compare", "models:/minigpt@previous", "models:/minigpt/1", code=1)
     assert not (tmp_path / "mlruns").exists()
     check_run(tmp_path)
 
