@@ -29,7 +29,7 @@ REFUSAL = "I can't help with that."
 
 
 def expect(*answer: str, **more: Any) -> Expectation:
-    return Expectation.model_validate({"user": "x", "answer": list(answer), **more})
+    return Expectation.model_validate({"user": "x", "answer": list(answer)} | more)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,7 @@ def expect(*answer: str, **more: Any) -> Expectation:
         (Reply(OUT_OF_SCOPE), {"out_of_scope"}),
         (Reply(REFUSAL), {"refuses"}),
         (Reply("12 * 7 = 84", ["calculator"]), {"value"}),
+        (Reply("letters in cat = 3", ["count_text"]), {"value"}),
         (Reply("Hello!"), {"talks"}),
         (Reply("Gladly. Which name?"), {"talks", "asks_back"}),
         (Reply(" "), set[str]()),
@@ -53,6 +54,7 @@ def test_kinds_of_replies(reply: Reply, kinds: set[str]) -> None:
     ("expected", "good", "bad"),
     [
         (expect("talks"), Reply("Hi!"), Reply(REFUSAL)),
+        (expect("talks", user="Answer in capitals.", has_form=True), Reply("HI"), Reply("Hi")),
         (expect("abstains", "out_of_scope"), Reply(OUT_OF_SCOPE), Reply("Hi!")),
         (
             expect("cites", titles=[["numpy.sum", "sum"]]),
@@ -139,9 +141,9 @@ def test_there_are_enough_turns_of_each_kind_in_both_halves() -> None:
     assert conversations.keys() == set(KINDS)
     for group in conversations.values():
         n_seen, n_unseen = (sum(len(each.turns) for each in group if each.half == half) for half in ("seen", "unseen"))
-        assert n_seen + n_unseen >= 25
-        assert min(n_seen, n_unseen) >= 10
-    assert sum(len(each.turns) for group in conversations.values() for each in group) >= 320
+        assert n_seen + n_unseen >= 12
+        assert min(n_seen, n_unseen) >= 6
+    assert sum(len(each.turns) for group in conversations.values() for each in group) >= 450
     harmless = [row for _, row in read_json_list(TYPED / "harmless.jsonl")]
     assert len({row["user"] for row in harmless}) == len(harmless) >= 200
 
