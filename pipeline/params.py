@@ -13,6 +13,7 @@ from typing import Any, cast, get_args
 
 from pydantic import create_model
 
+from pipeline.assess.params import Assess
 from pipeline.conversations.params import Conversations
 from pipeline.dedupe.params import Dedupe
 from pipeline.domain.params import Domain
@@ -55,6 +56,7 @@ class Params(ParamsSection):
     evaluate: Evaluate
     registry: Registry
     domain: Domain | None = None
+    assess: Assess | None = None
     prefer: Prefer | None = None
 
 

@@ -1,7 +1,8 @@
 """Make conversations to tune on from a domain's own items: rows with fields → train.parquet and heldout.parquet.
 
 In: a folder with one file `train` and one `heldout`, in any form that storage/rows.py reads (JSON lines, CSV, Parquet, …), split by
-whoever wrote them. Out: the files that `sft` reads; heldout rows end with the expected reply. An item gets one of the wordings,
+whoever wrote them. Out: the files that `sft` reads; heldout rows end with the expected reply; choices.jsonl has for each of them
+what the reply can be (`assess` scores the choice) and what the simplest baseline would say. An item gets one of the wordings,
 chosen by its text, so that adding one changes no other. Rejected and counted, with file and row in rejects.jsonl: rows that can't
 be read, lack a field or have it empty, repeat an earlier item, or (of train) repeat a held-out item. Memory: all items.
 """
@@ -19,7 +20,7 @@ import pyarrow as pa
 import xxhash
 
 from model.tokenizer.chat import Message, messages_to_json
-from pipeline.domain.params import Domain
+from pipeline.domain.params import FIELD, Domain
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics
 from pipeline.storage.rows import BROKEN, ROWS, read_rows
@@ -27,8 +28,10 @@ from pipeline.storage.streams import CountedFile, decompress, split_name
 from pipeline.storage.tables import CONVERSATIONS, HELDOUT, write_table
 from pipeline.storage.values import RowProblem
 
-FIELD = re.compile(r"\{(\w+)\}")
 KIND = "domain"
+CHOICES = "choices.jsonl"
+MAX_CHOICES = 50
+_BETWEEN_SENTENCES = re.compile(r"(?<=[.!?])\s+")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class DomainItem:
     id: str
     asked: str
     reply: str
+    sentences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ def run(params: Domain, *, items: Path, out: Path) -> Metrics:
     _write_split(out / "train.parquet", train, params.system, is_heldout=False)
     _write_split(out / "heldout.parquet", heldout, params.system, is_heldout=True)
     rejects = [*bad_train, *bad_heldout]
-    lines = [json.dumps(asdict(reject), ensure_ascii=False) + "\n" for reject in rejects]
-    (out / "rejects.jsonl").write_text("".join(lines), encoding="utf-8")
+    _write_lines(out / "rejects.jsonl", [asdict(reject) for reject in rejects])
+    _write_lines(out / CHOICES, list_choices(params, train, heldout))
     reasons = Counter(reject.reason for reject in rejects)
     counts = {f"n_rejected_{reason}": n for reason, n in sorted(reasons.items())}
     return {"n_train": len(train), "n_heldout": len(heldout), **counts}
@@ -72,7 +76,7 @@ def read_split(
     Raises: `UserError` for a missing or broken file, or one without a usable item.
     """
     path = find_file(folder, split)
-    fields = list(dict.fromkeys(FIELD.findall("".join([*params.wordings, params.reply]))))
+    fields: list[str] = list(dict.fromkeys(FIELD.findall("".join([*params.wordings, params.reply]))))
     items: dict[str, DomainItem] = {}
     rejects: list[RejectedItem] = []
     for number, row in read_file(path, fields):
@@ -137,7 +141,40 @@ def make_item(params: Domain, row: Mapping[str, object], item_id: str) -> Domain
     values = {name: str(value).strip() for name, value in row.items()}
     names = sorted(set(FIELD.findall("".join(params.wordings))))
     number = xxhash.xxh3_64_intdigest("\0".join(values[name] for name in names).encode()) % len(params.wordings)
-    return DomainItem(item_id, fill(params.wordings[number], values), fill(params.reply, values))
+    sentences = split_sentences(values[params.sentences_of]) if params.sentences_of else []
+    return DomainItem(item_id, fill(params.wordings[number], values), fill(params.reply, values), tuple(sentences))
+
+
+def split_sentences(text: str) -> list[str]:
+    """Return the sentences of a text: what ends with a full stop, a question or exclamation mark and a space."""
+    return _BETWEEN_SENTENCES.split(text.strip())
+
+
+def list_choices(
+    params: Domain, train: Sequence[DomainItem], heldout: Sequence[DomainItem]
+) -> list[dict[str, str | list[str]]]:
+    """Return what the reply to each held-out item can be, and the baseline: the first sentence, or the commonest reply of train.
+
+    Raises: `UserError` for an expected reply that is not among them, or too many replies to choose from.
+    """
+    replies = Counter(item.reply for item in train)
+    if params.sentences_of is None and len(replies) > MAX_CHOICES:
+        do = "set domain.sentences_of, or use fewer different replies"
+        raise UserError("domain: too many different replies to choose from", f"{len(replies)} in train", do)
+    majority = min(replies, key=lambda reply: (-replies[reply], reply))
+    rows: list[dict[str, str | list[str]]] = []
+    for item in heldout:
+        choices = list(item.sentences) if params.sentences_of else sorted(replies)
+        if item.reply not in choices:
+            what = f"sentence of {params.sentences_of}" if params.sentences_of else "reply in train"
+            raise UserError(f"domain: {item.id}: the reply is no {what}", repr(item.reply)[:80], "correct the item")
+        baseline = item.sentences[0] if params.sentences_of else majority
+        rows.append({"id": item.id, "choices": choices, "baseline": baseline})
+    return rows
+
+
+def _write_lines(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:

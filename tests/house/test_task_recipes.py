@@ -43,7 +43,7 @@ def graph() -> grimp.ImportGraph:
 
 
 def test_every_optional_stage_has_a_recipe() -> None:
-    assert {"sentiment"} <= {recipe.name for recipe in RECIPES}
+    assert {"answers", "sentiment", "summaries"} <= {recipe.name for recipe in RECIPES}
     used = {read_node(recipe, name)[1].split(".")[1] for recipe, name in NODES}
     assert set(OPTIONAL_STAGES) <= used
 

@@ -10,7 +10,9 @@ import pytest
 from pipeline.domain.params import Domain
 from pipeline.domain.stage import run
 from pipeline.frame.errors import UserError
+from pipeline.params import check_stage_params
 from pipeline.storage.tables import read_table
+from tests.conftest import ROOT, read_yaml
 
 PARAMS = Domain(wordings=["Good or bad? {text}", "{text}\nGood or bad?"], reply="{label}")
 GOOD = {"text": "Lovely {label} soup.", "label": "good"}
@@ -85,3 +87,34 @@ def test_adding_an_item_changes_no_other(tmp_path: Path) -> None:
     few, whole = (read_messages(tmp_path / name / "train.parquet") for name in ("few", "all"))
     assert few == whole[5:]
     assert len({messages[0]["content"].startswith("Good or bad?") for messages in whole}) == 2
+
+
+def test_choices_are_the_sentences_of_a_field_or_the_labels(tmp_path: Path) -> None:
+    params = Domain(wordings=["{text}"], reply="{answer}", sentences_of="text")
+    rows = [{"text": "One is red. Two is blue!", "answer": "Two is blue!"}]
+    (tmp_path / "out").mkdir()
+    run(params, items=write_items(tmp_path / "items", [{"text": "A. B.", "answer": "A."}], rows), out=tmp_path / "out")
+    (choice,) = [json.loads(line) for line in (tmp_path / "out/choices.jsonl").read_text().splitlines()]
+    assert choice["choices"] == ["One is red.", "Two is blue!"]
+    assert choice["baseline"] == "One is red."
+    wrong = [{"text": "One is red.", "answer": "It is green."}]
+    items = write_items(tmp_path / "items", [{"text": "A. B.", "answer": "A."}], wrong)
+    with pytest.raises(UserError, match=r"heldout\.jsonl:1: the reply is no sentence of text"):
+        run(params, items=items, out=tmp_path / "out")
+
+
+def test_a_wording_without_a_field_is_refused() -> None:
+    with pytest.raises(ValueError, match="each one must contain"):
+        Domain(wordings=["Hello."], reply="{label}")
+    with pytest.raises(ValueError, match="no wording contains"):
+        Domain(wordings=["{text}"], reply="{label}", sentences_of="passage")
+
+
+@pytest.mark.parametrize("name", ["sentiment", "answers", "summaries"])
+def test_the_seed_items_of_a_recipe_are_all_usable(name: str, tmp_path: Path) -> None:
+    """Every reply is among the choices, and no held-out item is in train."""
+    params = check_stage_params(read_yaml(ROOT / f"docs/recipes/{name}/params.yaml"), "domain")
+    assert isinstance(params, Domain)
+    metrics = run(params, items=ROOT / "data/seed/domains" / name, out=tmp_path)
+    assert not [metric for metric in metrics if metric.startswith("n_rejected")]
+    assert metrics["n_heldout"] >= 16
