@@ -30,7 +30,9 @@ UNSTATED = "unstated"  # the license of a path on the command line; the stage as
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.conversations", description=__doc__.partition("\n")[2])
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.conversations", description=(__doc__ or "").partition("\n")[2]
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     _add_check(commands.add_parser("check", help="what files contain, before any run"))
     rejects = commands.add_parser("rejects", help="what the last run has left out, and why")

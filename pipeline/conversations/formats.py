@@ -126,12 +126,12 @@ def read_row(
         kind = recognize_format(row) if format == AUTO else format
         raws, used = _list_raw(row, kind, columns or {})
         _check_fields(row, kind, {*used, "system", "license", *IGNORED, *ignored})
-        license = row.get((columns or {}).get("license", "license"))
+        stated = row.get((columns or {}).get("license", "license"))
     except ConversationError as error:
         return [error]
     except RecursionError:
         return [ConversationError("not_json", "nested too deeply")]
-    license = license if isinstance(license, str) else ""
+    license = stated if isinstance(stated, str) else ""
     return [_catch(lambda raw=raw: _make_draft(raw, kind, license)) for raw in raws]
 
 

@@ -22,6 +22,7 @@ from pipeline.screening.license_policy import make_policy
 from pipeline.screening.params import Licenses
 from pipeline.skills.skill import Example
 from pipeline.storage.tables import HELDOUT, TableWriter, read_table, write_table
+from tests.conftest import ROOT, read_yaml
 
 SENTENCE = "in which year did the keeper of the lighthouse stop writing the weather into the book"
 
@@ -37,7 +38,8 @@ def write_rows(path: Path, rows: list[Any]) -> Path:
 
 
 def read(folder: Path, screen: ChatScreen | None = None, **settings: Any) -> list[SourceChat]:
-    source = ChatSource(**({"name": "own", "path": ".", "license": "MIT"} | settings))
+    values: dict[str, Any] = {"name": "own", "path": ".", "license": "MIT"} | settings
+    source = ChatSource(**values)
     return list(read_sources(folder, [source], screen or ChatScreen()))
 
 
@@ -322,13 +324,12 @@ def test_wrong_settings_are_named(settings: dict[str, Any], error: str) -> None:
 
 
 def test_sources_of_the_same_name_and_sources_without_licenses_are_refused() -> None:
-    source = ChatSource(name="a", path="a.jsonl", license="MIT")
-    complete = {name: 1 for name in Conversations.model_fields if name.startswith("n_")}
-    complete |= {"seed": 1, "max_tokens": 100, "joined_frac": 0.0, "system_frac": 0.0}
-    with pytest.raises(ValueError, match="two sources have the same name"):
-        Conversations(**complete, sources=[source, source], licenses=Licenses(allow=["MIT"]))
-    with pytest.raises(ValueError, match="sources need licenses"):
-        Conversations(**complete, sources=[source])
+    values = read_yaml(ROOT / "params.yaml")["conversations"]
+    source = {"name": "a", "path": "a.jsonl", "license": "MIT"}
+    with pytest.raises(ParamError, match="two sources have the same name"):
+        check_section(Conversations, {**values, "sources": [source, source]}, "params.yaml")
+    with pytest.raises(ParamError, match="sources need licenses"):
+        check_section(Conversations, {**values, "sources": [source], "licenses": None}, "params.yaml")
 
 
 def test_files_of_a_source_are_found_in_order(tmp_path: Path) -> None:
