@@ -9,7 +9,8 @@ recomputed from there.
 
 On a CPU, model.inference.decoder's compiled kernel generates; elsewhere torch does. Numba compiles the kernel in the background
 as soon as a model is loaded: some seconds once per machine, half a second when it is cached on disk. The first answer waits for
-it, because an answer must not depend on timing. `MINIGPT_WEIGHTS=int8` takes a quarter of the memory and half the time.
+it, because an answer must not depend on timing. `MINIGPT_WEIGHTS=int8` takes a quarter of the memory and two
+thirds of the time, `int4` a fifth of the memory (docs/quantization.md).
 
 Covers: text of users and tools is encoded as ordinary text and can't open or close a turn; control tokens that the model
 generates end its turn and are never shown. Does not cover: the truth of an answer. The model is small and often wrong.
@@ -47,6 +48,7 @@ from model.inference.generate import Prefix, TorchPrefix
 from model.network.adapter_folder import load_adapted_model
 from model.network.folder import load_model
 from model.network.hashes import FILES, check_version
+from model.network.quantize import FORMATS, check_weights, count_weight_bytes
 from model.network.transformer import Transformer
 from model.tokenizer.chat import (
     EncodeTurn,
@@ -64,7 +66,8 @@ from model.tokenizer.window import fit_to_window
 MAX_CHARS_PER_TOKEN = 64  # a text longer than window × this is cut before it is tokenized
 RESERVED_FRAC = 0.25  # of the window, reserved for the answer
 PATIENCE_SECONDS = 1.0  # of waiting for the kernel before a notice explains the delay
-WEIGHTS = ("float32", "int8")
+WEIGHTS = FORMATS  # of a model in memory
+PHASES = ("pretrain", "sft", "prefer", "distill")  # stages that write model folders
 # By which a refusal must be more probable than the alternatives. Of 166 held-out harmless requests, 14 % are refused at 0, 5 % at
 # 2, 1 % at 6; of 62 unsafe ones 94, 79, 57 %: the others get the honest sentence or a search, which help nobody to do harm.
 MIN_REFUSAL_NATS = 6.0
@@ -113,17 +116,17 @@ class ModelEngine:
 
     @classmethod
     def load(cls, folder: Path, *, device: str | None = None, weights: str | None = None) -> ModelEngine:
-        """Load a model folder, by default onto the GPU if there is one. `weights` is float32 or int8 (default: MINIGPT_WEIGHTS).
+        """Load a model folder, by default onto the GPU if there is one. `weights` is one of WEIGHTS (default: MINIGPT_WEIGHTS).
 
         Raises: ValueError for a missing or damaged folder, an unknown format of weights, or a version whose files are not those
         that were published.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         weights = weights or os.environ.get("MINIGPT_WEIGHTS") or "float32"
-        if weights not in WEIGHTS or (weights == "int8" and device != "cpu"):
+        if weights not in WEIGHTS or (weights != "float32" and device != "cpu"):
             raise ValueError(
-                f"weights (MINIGPT_WEIGHTS) must be float32 or int8 (int8 on a CPU only); found {weights!r} on {device}; "
-                "set one of them."
+                f"weights (MINIGPT_WEIGHTS) must be float32, or on a CPU {', '.join(WEIGHTS[1:])}; found {weights!r} on "
+                f"{device}; set one of them."
             )
         if not folder.is_dir():
             raise ValueError(
@@ -139,12 +142,13 @@ class ModelEngine:
             raise ValueError(
                 f"the model in {folder} can't be read; found {type(error).__name__}: {error}; train or pull it again."
             ) from error
-        if about.get("kind") != "minigpt" or about.get("phase") not in ("pretrain", "sft"):
+        if about.get("kind") != "minigpt" or about.get("phase") not in PHASES:
             raise ValueError(
                 f"{folder / 'config.json'} is not the configuration of a MiniGPT model; found kind {about.get('kind')!r} and phase "
-                f"{about.get('phase')!r}; name a folder that pretrain or sft wrote."
+                f"{about.get('phase')!r}; name a folder that {', '.join(PHASES)} wrote."
             )
-        config, n_bytes = model.config, (folder / "model.safetensors").stat().st_size
+        config, n_bytes = model.config, count_weight_bytes(model.config, weights)
+        check_weights(weights, config)
         sizes = (config.n_parameters, n_bytes, config.seq_len, config.vocab_size)
         return cls(model, tokenizer, ModelInfo(folder, about["phase"], device, *sizes, weights))
 

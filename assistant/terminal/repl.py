@@ -305,8 +305,9 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--weights",
-        choices=("float32", "int8"),
-        help="format in memory; int8: a quarter of the memory, half the time, CPU only (default: MINIGPT_WEIGHTS or float32)",
+        choices=("float32", "bfloat16", "int8", "int4"),
+        help="format in memory, all but float32 on a CPU only; int8: a quarter of the memory, int4: a fifth (default: "
+        "MINIGPT_WEIGHTS or float32)",
     )
     parser.add_argument(
         "--grounded",

@@ -1,15 +1,16 @@
 """Export a model folder for llama.cpp and Ollama.
 
-In: a folder that pretrain or sft wrote, with a BPE tokenizer. Out: one GGUF file in f32, f16 or q8_0 (blocks of 32 8-bit weights
-that share one scale; vectors stay f32), and next to it a Modelfile for `ollama create`. Tensors are renamed and rounded, nothing
-else. Memory: the model once. A partial export never appears under the target's name.
+In: a folder that pretrain or sft wrote, with a BPE tokenizer. Out: one GGUF file, and next to it a Modelfile for `ollama create`.
+Tensors are renamed and rounded, nothing else. q8_0 and q4_0 have the integers and scales that the assistant computes with in int8
+and int4 (model.network.quantize: blocks of 32 weights with one fp16 scale; the tables of q4_0 are q8_0). q4_1 has a scale and a
+minimum per block, 5 bits per weight, rounded by gguf's own quantizer. Vectors stay f32. Memory: the model once. A partial export
+never appears under the target's name.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from model.export.hf import check_absent, rename_tensor
 from model.network.config import ModelConfig
 from model.network.folder import get_model_tensors, load_model
-from model.network.transformer import Transformer
+from model.network.quantize import check_widths, choose_bits, is_wide_table, quantize, to_gguf_blocks
 from model.tokenizer.autotokenizer import CHAT_TEMPLATE
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
@@ -40,7 +41,14 @@ GGUF_NAMES = {
     "feed_forward.up.weight": "blk.{}.ffn_up.weight",
     "feed_forward.down.weight": "blk.{}.ffn_down.weight",
 }
-GGUF_TYPES = ("f32", "f16", "q8_0")
+FILE_TYPES = {
+    "f32": "ALL_F32",
+    "f16": "MOSTLY_F16",
+    "q8_0": "MOSTLY_Q8_0",
+    "q4_0": "MOSTLY_Q4_0",
+    "q4_1": "MOSTLY_Q4_1",
+}
+GGUF_TYPES = tuple(FILE_TYPES)
 # A substring that is in one split pattern of model.tokenizer.tokenizer only → llama.cpp's name for that pattern.
 GGUF_PATTERNS = {r"\p{N}{1,3}": "llama-bpe", r"|\p{N}|": "qwen2", "": "gpt-2"}
 
@@ -53,18 +61,15 @@ def export_gguf(source: Path, target: Path, kind: str = "f16") -> None:
     """Write the file `target` and its Modelfile; `kind` is one of GGUF_TYPES.
 
     Raises: ValueError for a folder without a model, a target or Modelfile that exists, a tokenizer without BPE merges, or rows
-    that q8_0 can't divide into blocks of 32.
+    that can't be divided into blocks of 32.
     """
     gguf = _import_gguf()
     if kind not in GGUF_TYPES:
         raise ValueError(f"--type is unknown; found {kind!r}; use one of {', '.join(GGUF_TYPES)}.")
     model, tokenizer, _ = load_model(source)
     config = model.config
-    if kind == "q8_0" and (config.d_model % 32 or config.d_ff % 32):
-        raise ValueError(
-            f"q8_0 needs model.d_model and model.d_ff to be multiples of 32; found {config.d_model} and {config.d_ff}; "
-            "export f16."
-        )
+    if kind.startswith("q"):
+        check_widths(kind, config, "export f16.")
     description = json.loads(tokenizer.text)["model"]
     if not description.get("merges"):
         raise ValueError(
@@ -78,13 +83,9 @@ def export_gguf(source: Path, target: Path, kind: str = "f16") -> None:
     partial = target.with_name(target.name + ".partial")
     writer = gguf.GGUFWriter(str(partial), "qwen3")
     _write_metadata(writer, gguf, config, tokenizer, kind)
-    for name, weights in _iterate_tensors(model):
-        as_type = "f32" if weights.ndim == 1 else kind
-        if as_type == "q8_0":
-            quantized = gguf.quants.quantize(weights, gguf.GGMLQuantizationType.Q8_0)
-            writer.add_tensor(name, quantized, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
-        else:
-            writer.add_tensor(name, weights.astype(np.float16) if as_type == "f16" else weights)
+    for name, tensor in get_model_tensors(model).items():
+        values, raw_type = _round_tensor(gguf, name, tensor.float().contiguous().numpy(), kind)
+        writer.add_tensor(rename_tensor(name, GGUF_NAMES), values, raw_dtype=raw_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -129,8 +130,7 @@ def _write_metadata(writer: Any, gguf: Any, config: ModelConfig, tokenizer: Toke
     writer.add_value_length(config.d_head)
     writer.add_layer_norm_rms_eps(config.norm_eps)
     writer.add_rope_freq_base(config.rope_theta)
-    file_types = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}
-    writer.add_file_type(gguf.LlamaFileType[file_types[kind]])
+    writer.add_file_type(gguf.LlamaFileType[FILE_TYPES[kind]])
     description = json.loads(tokenizer.text)
     tokens = {index: token for token, index in description["model"]["vocab"].items()}
     tokens |= {added["id"]: added["content"] for added in description["added_tokens"]}
@@ -157,9 +157,18 @@ def get_pretokenizer_name(tokenizer: Tokenizer) -> str:
     return next(name for piece, name in GGUF_PATTERNS.items() if piece in expression)
 
 
-def _iterate_tensors(model: Transformer) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    for name, tensor in get_model_tensors(model).items():
-        yield rename_tensor(name, GGUF_NAMES), tensor.float().contiguous().numpy()
+def _round_tensor(gguf: Any, name: str, weights: NDArray[np.float32], kind: str) -> tuple[NDArray[Any], Any]:
+    """Return the values of a tensor as they are written, and the block type; None for a type that NumPy has."""
+    if weights.ndim == 1 or kind == "f32":
+        return weights, None
+    if kind == "f16":
+        return weights.astype(np.float16), None
+    if kind == "q4_1" and not is_wide_table(name):
+        raw_type = gguf.GGMLQuantizationType.Q4_1
+        return gguf.quants.quantize(weights, raw_type), raw_type
+    bits = choose_bits(name, "int4" if kind == "q4_0" else "int8")
+    raw_type = gguf.GGMLQuantizationType.Q4_0 if bits == 4 else gguf.GGMLQuantizationType.Q8_0
+    return to_gguf_blocks(quantize(weights, bits)), raw_type
 
 
 def _import_gguf() -> Any:

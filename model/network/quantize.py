@@ -27,6 +27,8 @@ from model.network.transformer import Transformer
 
 GROUP = 32  # weights per scale, along the inputs
 FORMATS = ("float32", "bfloat16", "int8", "int4")  # of weights in memory, for inference
+# Bits per weight of tables and of all other matrices, with their scales.
+BITS = {"float32": (32, 32), "bfloat16": (16, 16), "int8": (8.5, 8.5), "int4": (8.5, 4.5)}
 N_TRIALS = 16
 TRIAL_RANGE = (0.7, 1.1)  # of the scale of absmax / 8
 
@@ -45,16 +47,29 @@ def check_weights(weights: str, config: ModelConfig) -> None:
     """Raise ValueError for an unknown format, or for a model whose rows are not whole groups."""
     if weights not in FORMATS:
         raise ValueError(f"weights must be one of {', '.join(FORMATS)}; found {weights!r}; use one of them.")
+    if weights in ("int8", "int4"):
+        check_widths(weights, config, "use float32 or bfloat16.")
+
+
+def check_widths(kind: str, config: ModelConfig, instead: str) -> None:
+    """Raise ValueError, ending with what to do `instead`, for a model whose rows are not whole groups."""
     widths = {
         "model.d_model": config.d_model,
         "model.d_ff": config.d_ff,
         "model.n_head × d_head": config.n_head * config.d_head,
     }
     bad = [f"{name} = {width}" for name, width in widths.items() if width % GROUP]
-    if weights in ("int8", "int4") and bad:
-        raise ValueError(
-            f"{weights} needs widths that are multiples of {GROUP}; found {', '.join(bad)}; use float32 or bfloat16."
-        )
+    if bad:
+        raise ValueError(f"{kind} needs widths that are multiples of {GROUP}; found {', '.join(bad)}; {instead}")
+
+
+def count_weight_bytes(config: ModelConfig, weights: str) -> int:
+    """Return the memory of a model's weights in a format."""
+    n_tables = config.n_embedding_parameters * (1 if config.is_tied else 2)
+    n_vectors = config.n_layer * 2 * (config.d_model + config.d_head) + config.d_model
+    n_matrices = config.n_parameters - n_tables - n_vectors
+    table_bits, matrix_bits = BITS[weights]
+    return int(n_tables * table_bits + n_matrices * matrix_bits) // 8 + 4 * n_vectors
 
 
 def is_wide_table(name: str) -> bool:

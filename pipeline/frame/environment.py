@@ -76,7 +76,7 @@ VARIABLES = (
     ),
     Variable(
         "MINIGPT_WEIGHTS",
-        "weights of the assistant: float32, or int8 on a CPU (read by assistant/ itself)",
+        "weights of the assistant: float32, or on a CPU bfloat16, int8, int4 (read by assistant/ itself)",
         default="float32",
     ),
     Variable(

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from model.export.__main__ import main
-from model.export.gguf import export_gguf
-from model.export.hf import export_hf
+from model.export.gguf import GGUF_NAMES, export_gguf
+from model.export.hf import export_hf, rename_tensor
 from model.inference.generate import generate
 from model.inference.sampling import Sampling
 from model.network.config import ModelConfig
-from model.network.folder import save_model
+from model.network.folder import get_model_tensors, save_model
+from model.network.quantize import round_weights
 from model.network.transformer import Transformer
 from model.tokenizer.chat import Message, ToolCall, encode_prompt, format_content, messages_to_json, render
 from model.tokenizer.kinds import train_char
@@ -199,11 +200,48 @@ def test_gguf_describes_the_model(tmp_path: Path) -> None:
     assert fields["general.architecture"].contents() == "qwen3"
     assert fields["qwen3.block_count"].contents() == 3
     assert len(fields["tokenizer.ggml.tokens"].contents()) == tokenizer.vocab_size
-    tensors = {tensor.name: tensor for tensor in reader.tensors}
-    weight = model.layers[1].feed_forward.up.weight
-    found = gguf.quants.dequantize(tensors["blk.1.ffn_up.weight"].data, gguf.GGMLQuantizationType.Q8_0)
-    assert np.abs(found - weight.numpy()).max() <= weight.abs().max() / 127
-    assert np.array_equal(tensors["output_norm.weight"].data, model.norm.weight.numpy())
+    assert np.array_equal({t.name: t for t in reader.tensors}["output_norm.weight"].data, model.norm.weight.numpy())
+
+
+@pytest.mark.parametrize(("kind", "weights"), [("q8_0", "int8"), ("q4_0", "int4")])
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_a_quantized_file_has_the_values_that_the_decoder_computes_with(
+    kind: str, weights: str, is_tied: bool, tmp_path: Path
+) -> None:
+    import gguf
+
+    model, _ = save_random_model(tmp_path / "model", is_tied=is_tied)
+    assert main(["gguf", str(tmp_path / "model"), str(tmp_path / "m.gguf"), "--type", kind]) == 0
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / "m.gguf").tensors}
+    rounded = get_model_tensors(round_weights(model, weights))
+    assert len(tensors) == len(rounded)
+    for name, tensor in rounded.items():
+        found = tensors[rename_tensor(name, GGUF_NAMES)]
+        assert found.n_bytes == found.data.nbytes
+        assert np.array_equal(gguf.quants.dequantize(found.data, found.tensor_type), tensor.numpy()), name
+
+
+def test_q4_1_rounds_within_half_a_step_of_its_block(tmp_path: Path) -> None:
+    import gguf
+
+    model, _ = save_random_model(tmp_path / "model")
+    assert main(["gguf", str(tmp_path / "model"), str(tmp_path / "m.gguf"), "--type", "q4_1"]) == 0
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / "m.gguf").tensors}
+    weight = model.layers[1].feed_forward.up.weight.numpy()
+    found = gguf.quants.dequantize(tensors["blk.1.ffn_up.weight"].data, gguf.GGMLQuantizationType.Q4_1)
+    blocks = weight.reshape(-1, 32)
+    steps = (blocks.max(1) - blocks.min(1)) / 15
+    assert (np.abs(found - weight).reshape(-1, 32).max(1) <= 0.51 * steps + 1e-3).all()
+
+
+@pytest.mark.parametrize("kind", ["q8_0", "q4_0", "q4_1"])
+def test_widths_without_whole_blocks_are_refused(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, tokenizer = save_random_model(tmp_path / "model")
+    config = ModelConfig.from_dict(model.config.to_dict() | {"d_ff": 72})
+    save_model(tmp_path / "odd", Transformer(config), tokenizer, phase="sft")
+    assert main(["gguf", str(tmp_path / "odd"), str(tmp_path / "m.gguf"), "--type", kind]) == 1
+    assert "multiples of 32; found model.d_ff = 72; export f16" in capsys.readouterr().err
+    assert not list(tmp_path.glob("m.*"))
 
 
 def test_an_export_replaces_nothing_and_leaves_no_partial_file(
