@@ -4,7 +4,8 @@ In: a model's sizes and a number of tokens. Out: the settings that were left ope
 0.2920 C^0.3271 tokens and learning rate 0.3118 C^-0.1250 (DeepSeek LLM, Bi et al. 2024, fitted from 1e17 to 2e19 with AdamW).
 Muon's updates are scaled to AdamW's RMS (model.training.optim), so the same rate applies; at 2.4 M parameters and 4.6 M tokens
 the rules give 10,000 tokens and 0.0058, a sweep found 4,608 and 0.005. Embedding and head use 6 times that rate, norms twice,
-as in that sweep. Compute-optimal is 20 tokens per parameter (Hoffmann et al. 2022).
+as in that sweep (with tied weights; untied, params.yaml has 20 and 4 times). Compute-optimal is 20 tokens per parameter
+(Hoffmann et al. 2022).
 """
 
 from __future__ import annotations
