@@ -16,7 +16,7 @@ from tests.conftest import ROOT, read_yaml
 
 PARAMS = Domain(wordings=["Good or bad? {text}", "{text}\nGood or bad?"], reply="{label}")
 GOOD = {"text": "Lovely {label} soup.", "label": "good"}
-BAD = {"text": "Cold soup.", "label": "bad"}
+COLD = {"text": "Cold soup.", "label": "good"}
 
 
 def write_items(folder: Path, train: str | list[dict[str, object]], heldout: str | list[dict[str, object]]) -> Path:
@@ -33,20 +33,20 @@ def read_messages(path: Path) -> list[list[dict[str, str]]]:
 
 def test_items_become_conversations_and_braces_in_their_texts_stay(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    items = write_items(tmp_path / "items", [dict(GOOD)], [dict(BAD)])
+    items = write_items(tmp_path / "items", [dict(GOOD)], [dict(COLD)])
     assert run(PARAMS, items=items, out=tmp_path / "out") == {"n_train": 1, "n_heldout": 1}
     ((asked, reply),) = read_messages(tmp_path / "out/train.parquet")
     assert asked["content"] in ("Good or bad? Lovely {label} soup.", "Lovely {label} soup.\nGood or bad?")
     assert reply == {"role": "assistant", "content": "good"}
     (row,) = read_table(tmp_path / "out/heldout.parquet").to_pylist()
-    assert row["expected"] == "bad"
+    assert row["expected"] == "good"
 
 
 def test_unusable_rows_are_counted_by_reason_with_their_position(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    rows = [GOOD, BAD, {"text": "No label."}, {"text": "Empty.", "label": " "}, {**GOOD, "label": "other"}]
+    rows = [GOOD, COLD, {"text": "No label."}, {"text": "Empty.", "label": " "}, {**GOOD, "label": "other"}]
     lines = "".join(json.dumps(row) + "\n" for row in rows) + "not JSON\n"
-    items = write_items(tmp_path / "items", lines, [{"text": "COLD  soup.", "label": "bad"}])
+    items = write_items(tmp_path / "items", lines, [{"text": "COLD  soup.", "label": "good"}])
     metrics = run(PARAMS, items=items, out=tmp_path / "out")
     reasons = {name: n for name, n in metrics.items() if name.startswith("n_rejected_")}
     assert metrics["n_train"] == 1
@@ -62,13 +62,13 @@ def test_unusable_rows_are_counted_by_reason_with_their_position(tmp_path: Path)
 def test_a_domain_without_a_usable_item_is_refused(train: str, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match="no usable item") as caught:
-        run(PARAMS, items=write_items(tmp_path / "items", train, [dict(BAD)]), out=tmp_path / "out")
+        run(PARAMS, items=write_items(tmp_path / "items", train, [dict(COLD)]), out=tmp_path / "out")
     assert "text, label" in caught.value.do
 
 
 def test_a_missing_or_ambiguous_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    items = write_items(tmp_path / "items", [dict(GOOD)], [dict(BAD)])
+    items = write_items(tmp_path / "items", [dict(GOOD)], [dict(COLD)])
     (items / "heldout.csv").write_text("text,label\na,b\n")
     with pytest.raises(UserError, match="heldout file") as caught:
         run(PARAMS, items=items, out=tmp_path / "out")
@@ -83,7 +83,7 @@ def test_adding_an_item_changes_no_other(tmp_path: Path) -> None:
     texts = [{"text": f"Soup number {n}.", "label": "good"} for n in range(20)]
     for name, rows in (("few", texts[5:]), ("all", texts)):
         (tmp_path / name).mkdir()
-        run(PARAMS, items=write_items(tmp_path / "items", list(rows), [dict(BAD)]), out=tmp_path / name)
+        run(PARAMS, items=write_items(tmp_path / "items", list(rows), [dict(COLD)]), out=tmp_path / name)
     few, whole = (read_messages(tmp_path / name / "train.parquet") for name in ("few", "all"))
     assert few == whole[5:]
     assert len({messages[0]["content"].startswith("Good or bad?") for messages in whole}) == 2
