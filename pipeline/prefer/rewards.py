@@ -1,10 +1,10 @@
 """Turns of conversations with a known right reply, and the reward of any other reply: checked by code, never by a model.
 
 In: conversations as `conversations` writes them. Out: the replies of the last question's round as turns. The reward of a reply is
-the mean over the checks that the turn's own reply passes: the scorers of the skills that the turn counts for (pipeline/skills: the
-right tool, the exact argument, an exact quotation with its source, an abstention, the result of a calculation), and each demand on
-the form of the answer that the question makes (model/grounding/constraints.py). So the turn's own reply has reward 1, and a call
-with the right tool and a wrong argument one half. A turn that no scorer knows is compared with its own reply to the character.
+the mean over the turn's checks, all of which the turn's own reply passes: of a call, the right tool and the exact argument; of a
+text, the scorers of the skills that it counts for (pipeline/skills: an exact quotation with its source, an abstention, the result
+of a calculation), else the text itself, and each demand on its form that the question makes (model/grounding/constraints.py). So a
+call with the right tool and a wrong argument has one half.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from model.grounding.answers import parse_quotes
 from model.grounding.constraints import Constraint, is_met, read_constraints
 from model.tokenizer.chat import Message, call_to_json, messages_from_json
 from pipeline.skills import SKILLS
-from pipeline.skills.skill import Item, Skill
+from pipeline.skills.skill import Item, Skill, has_expected_call
+from pipeline.skills.tool_choice import TOOL_CHOICE
 
 Check = Callable[[Message], bool]
+EMPTY = Message.of("assistant", "")  # what this reply passes is no check of a text
 
 
 class Turn(NamedTuple):
@@ -60,12 +62,16 @@ def make_turn(turn_id: str, kind: str, prompt: Sequence[Message], reply: Message
     """Return a turn with the checks that its own reply passes."""
     turn = Turn(turn_id, kind, prompt, reply, ())
     item = Item(turn_id, kind, prompt, describe_reply(turn))
+    tool = [make_check(TOOL_CHOICE, item)] if TOOL_CHOICE.applies(item) else []
+    if reply.call is not None:
+        return turn._replace(checks=(*tool, lambda other: has_expected_call(item, other)))
     checks = [make_check(skill, item) for skill in SKILLS if skill.applies(item)]
+    checks = [check for check in checks if check(reply) and not check(EMPTY)]
     question = next((message.text for message in reversed(prompt) if message.role == "user"), "")
-    if reply.call is None:
-        checks += [_make_form_check(constraint) for constraint in read_constraints(question)]
-    passed = tuple(check for check in checks if check(reply))
-    return turn._replace(checks=passed or (lambda other: (other.call, other.text) == (reply.call, reply.text),))
+    forms = [
+        _make_form_check(constraint) for constraint in read_constraints(question) if is_met(constraint, reply.text)
+    ]
+    return turn._replace(checks=(*tool, *(checks or [_make_text_check(reply)]), *forms))
 
 
 def describe_reply(turn: Turn) -> dict[str, Any]:
@@ -91,6 +97,10 @@ def make_check(skill: Skill, item: Item) -> Check:
             return False
 
     return check
+
+
+def _make_text_check(right: Message) -> Check:
+    return lambda reply: reply.call is None and reply.text.strip() == right.text.strip()
 
 
 def _make_form_check(constraint: Constraint) -> Check:
