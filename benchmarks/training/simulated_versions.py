@@ -35,7 +35,7 @@ POLICY = Registry(
 class SeedSpread:
     """How much seeds differ: of bits per byte together and per document, of a skill together, and of items on the edge."""
 
-    bpb_sd: float = 0.006
+    bpb_sd: float = 0.003  # three seeds of the default: 0.0025 (docs/log.md, 2026-11-20)
     document_bpb_sd: float = 0.05
     skill_sd: float = 0.004  # of the fraction right
     edge_frac: float = 0.03  # of the items: right or wrong by chance

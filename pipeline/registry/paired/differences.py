@@ -9,10 +9,10 @@ pairs gets half a count (Agresti and Min 2005, Statistics in Medicine 24), witho
 the p-values then agree with McNemar's exact test within a factor of two (a test compares them).
 
 Two runs that differ in their seed only differ by more than chance among the items: `noise` is the standard deviation of the metric
-between seeds, measured on n_seeds runs. The variance of the difference is that over items + 2 noise², with the degrees of freedom
-of Satterthwaite (1946) for the sum, because five runs tell little about their own spread. What the items explain of the spread
-between seeds is counted twice, on purpose: without it, a spread of the same size as the items' error makes five times as many
-errors as it should at small p-values (docs/gate.md). Time: O(items log items).
+between seeds, measured on n_seeds runs, and 2 noise² the variance of a difference of two of them. That includes their chance among
+the items, so the error over items is subtracted from it; but at most a quarter of it, because five runs tell little about their own
+spread: subtracting all made five times as many errors as it should at small p-values, and nothing a sixth (`UNEXPLAINED`). The
+degrees of freedom are Satterthwaite's (1946) for the sum. Time: O(items log items).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from scipy.special import stdtr, stdtrit
 
 MIN_GROUPS = 10  # of common items: with fewer, an error estimated from them means little
 CONFIDENCE = 0.95
+UNEXPLAINED = 0.75  # of the variance between seeds: at least so much is not chance among the items
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ def add_noise(variance: float, df: float, noise: Noise | None) -> tuple[float, f
     """Return (standard error, degrees of freedom) of a difference with the spread of two seeds added to its variance."""
     if noise is None or noise.sd == 0:
         return math.sqrt(variance), df
-    between = 2 * noise.sd**2
+    both = 2 * noise.sd**2
+    between = max(both - variance, UNEXPLAINED * both)
     satterthwaite = (variance + between) ** 2 / (variance**2 / df + between**2 / (noise.n_seeds - 1))
     return math.sqrt(variance + between), satterthwaite
 
