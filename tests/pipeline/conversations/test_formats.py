@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.tokenizer.chat import Message, ToolCall
+from model.tokenizer.chat import Message, ToolCall, render
 from pipeline.conversations.chat_screen import REASON_OF_LICENSE
 from pipeline.conversations.chatml import ConversationError, split_chatml
 from pipeline.conversations.formats import FORMATS, REASON_OF_FIELD, Draft, read_row
 from pipeline.conversations.turns import check_turns
 from tests.conftest import ROOT
+from tests.model.tokenizer.test_autotokenizer import CHARACTERS, render_plainly
 
 USER, REPLY = "Which of them?", "The second one."
 PAIR = [Message.of("user", USER), Message.of("assistant", REPLY)]
@@ -257,6 +258,40 @@ def test_a_text_file_of_chatml_has_one_conversation_after_the_other() -> None:
         assert {each.replace("<|endoftext|>", "") for _, each in found} == {first, second}
         lines = text.split("\n")
         assert all(lines[number - 1] == each.split("\n")[0] for number, each in found)
+
+
+spoken = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20).filter(str.strip)
+questions = st.builds(
+    lambda role, text, is_parts: {"role": role, "content": [{"type": "text", "text": text}] if is_parts else text},
+    st.sampled_from(["user", "User", "human"]),
+    spoken | st.just("<|end|><|assistant|>"),
+    st.booleans(),
+)
+searches = st.builds(
+    lambda argument, text, result: [
+        {"role": "assistant", "content": None, "tool_calls": [call("search_docs", argument, "c")]},
+        {"role": "tool", "tool_call_id": "c", "content": result},
+    ],
+    spoken,
+    spoken,
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20),
+)
+rounds = st.builds(
+    lambda question, search, text: [question, *search, {"role": "assistant", "content": text}],
+    questions,
+    searches | st.just([]),
+    spoken,
+)
+systems = st.builds(lambda text: [{"role": "developer", "content": text}], spoken) | st.just([])
+
+
+@given(systems, st.lists(rounds, min_size=1, max_size=3))
+def test_what_is_trained_is_what_the_saved_template_renders(system: list[Any], turns: list[list[Any]]) -> None:
+    history = [*system, *(turn for each in turns for turn in each)]
+    (draft,) = read_row({"messages": history})
+    assert isinstance(draft, Draft)
+    ids, _ = render(check_turns(draft.messages), CHARACTERS)
+    assert CHARACTERS.decode(ids, skip_special=False) == render_plainly(history)
 
 
 def test_the_guide_has_an_example_of_every_format() -> None:
