@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pipeline.evaluate.tasks.task import Context, Inputs, Loaded
 
 from model.tokenizer.chat import Message, encode_prompt
 from pipeline.evaluate import measure
 from pipeline.evaluate.comparison import write_comparison
-from pipeline.evaluate.composition import COMPOSITION, measure_composition
 from pipeline.evaluate.item_scores import describe_figures, list_metrics, make_item_table, summarize_items
 from pipeline.evaluate.params import Evaluate
 from pipeline.evaluate.tasks import TASKS
-from pipeline.evaluate.tasks.task import Context, Inputs, Loaded
+from pipeline.evaluate.trained_on.composition import COMPOSITION, measure_composition
 from pipeline.frame.metrics import Metrics
 from pipeline.frame.timings import report_timings
 from pipeline.storage.tables import write_table

@@ -1,5 +1,6 @@
 """python -m pipeline.report: write var/report.html and var/report.md for the finished pipeline in this folder.
 
+Two versions in one page: python -m pipeline.registry compare A B.
 In: data/metrics, var/timings, the training histories, data/evaluate/samples.jsonl, params.yaml, Git's commit. The registry's gate
 (`make run`) writes the same files with the champion's metrics for comparison. Exit codes: 0 success, 1 user error, 2 usage.
 """

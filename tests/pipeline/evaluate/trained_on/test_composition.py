@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.evaluate.composition import measure_composition
+from pipeline.evaluate.trained_on.composition import measure_composition
 from pipeline.storage.tables import write_table
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.evaluate.leaks import find_leaked
+from pipeline.evaluate.trained_on.leaks import find_leaked
 
 TEXTS = st.sampled_from(["hello", "what is a list?", "and a dict?", "thank you"])
 
