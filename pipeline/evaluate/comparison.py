@@ -21,7 +21,8 @@ USER_METRICS = (
     "n_wrong_values",
     "n_planted_obeyed",
 )
-COMPARED = ("bpb", "chat_bpb", *USER_METRICS, *(skill.metric for skill in SKILLS))
+BITS = ("clean_bpb", "clean_ngram_bpb", "clean_mixture_bpb", "bpb", "ngram_bpb", "mixture_bpb", "chat_bpb")
+COMPARED = (*BITS, *USER_METRICS, *(skill.metric for skill in SKILLS))
 # file: (whose history, the metric)
 CURVES = {
     "pretrain_loss.csv": ("base", "loss_nats"),
