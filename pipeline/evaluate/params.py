@@ -9,7 +9,20 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.frame.settings import Count, InputPath, ParamsSection, Seed
 
 TaskName = Literal[
-    "user_turns", "skills", "planted", "bits_per_byte", "minimal_pairs", "multiple_choice", "cloze", "exact_match"
+    "user_turns",
+    "skills",
+    "planted",
+    "robustness",
+    "demands",
+    "safety",
+    "bits_per_byte",
+    "memorization",
+    "cloze",
+    "multiple_choice",
+    "minimal_pairs",
+    "bias",
+    "exact_match",
+    "speed",
 ]
 SetTask = Literal["minimal_pairs", "multiple_choice", "cloze", "exact_match"]
 

@@ -13,7 +13,7 @@ from typing import Generic, NamedTuple
 from model.inference.likelihood import Likelihood, Pair, compute_likelihoods, split_ids
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.evaluate.layouts import Item, Layout, read_set
-from pipeline.evaluate.tasks.task import Context
+from pipeline.evaluate.task import Context
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics
 from pipeline.frame.progress import Bar

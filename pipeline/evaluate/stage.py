@@ -16,17 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pipeline.evaluate.tasks.task import Context, Inputs, Loaded
 
-from model.tokenizer.chat import Message, encode_prompt
-from pipeline.evaluate import measure
 from pipeline.evaluate.comparison import write_comparison
 from pipeline.evaluate.item_scores import describe_figures, list_metrics, make_item_table, summarize_items
 from pipeline.evaluate.params import Evaluate
+from pipeline.evaluate.task import Context, Inputs
 from pipeline.evaluate.tasks import TASKS
 from pipeline.evaluate.trained_on.composition import COMPOSITION, measure_composition
 from pipeline.frame.metrics import Metrics
-from pipeline.frame.timings import report_timings
 from pipeline.storage.tables import write_table
 
 LINES = ("user_turns.jsonl", "samples.jsonl")  # always there: without rows if no chosen task writes them
@@ -48,9 +45,8 @@ def run(
     """Write these files. Raises `UserError` for models that are not ours or do not fit the shards, a val split that is too small to
     measure anything, or a set that can't be read."""
     context = Context(params, Inputs(base, chat, shards, conversations, index, embed, turns, sets))
-    tuned = context.tuned
     metrics: Metrics = {
-        "n_params": tuned.model.config.n_parameters,
+        "n_params": context.tuned.model.config.n_parameters,
         "model_bytes": (chat / "model.safetensors").stat().st_size,
     }
     lines: dict[str, list[Mapping[str, Any]]] = {name: [] for name in LINES}
@@ -72,17 +68,9 @@ def run(
     for name, rows in lines.items():
         write_lines(out / name, rows)
     write_comparison(metrics, {"base": base, "chat": chat}, out)
-    _report_speed(tuned)
     return metrics
 
 
 def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write one JSON value per line."""
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-
-
-def _report_speed(tuned: Loaded) -> None:
-    """Report the speed of the tuned model as timings, which are no metrics: the same weights must give the same bytes."""
-    prompt = encode_prompt([Message.of("user", "What does numpy.linalg.norm do?")], tuned.tokenizer)
-    speed = measure.measure_speed(tuned.model, prompt)
-    report_timings(**speed._asdict())

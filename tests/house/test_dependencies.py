@@ -32,6 +32,7 @@ MODULES = {  # modules that are not named like their distribution
     "markdown-it-py": "markdown_it",
     "faiss-cpu": "faiss",
     "pystemmer": "Stemmer",
+    "lm-eval": "lm_eval",
 }
 OURS = {"pipeline", "model", "flows", "assistant", "service", "benchmarks", "tests"}
 
@@ -60,7 +61,9 @@ def test_each_dependency_is_imported(name: str) -> None:
 
 def test_nothing_undeclared_is_imported() -> None:
     optional = [
-        requirement for extra in ("dask", "ray", "s3", "export", "sweep", "retrieval") for requirement in EXTRAS[extra]
+        requirement
+        for extra in ("dask", "ray", "s3", "export", "sweep", "retrieval", "lm-eval")
+        for requirement in EXTRAS[extra]
     ]
     declared = {MODULES.get(name, name) for name in names(MAIN) | names(optional)}
     assert imported() - {"triton"} <= declared  # triton comes with torch where there is a GPU

@@ -19,7 +19,7 @@ from model.data.batches import TokenStream
 from pipeline.evaluate import measure
 from pipeline.evaluate.heldout.baselines import Compared, compare_with_ngram
 from pipeline.evaluate.item_scores import Figure, ItemScore
-from pipeline.evaluate.tasks.task import Context, Measured, Task
+from pipeline.evaluate.task import Context, Measured, Task
 from pipeline.frame.progress import Bar
 
 CHAT_TOKENS_FRAC = 0.25  # of the held-out documents: the tuned model's bits per byte only show how much tuning cost

@@ -13,7 +13,7 @@ from pipeline.evaluate.item_scores import Figure, ItemScore
 from pipeline.evaluate.layouts import GAPS, Gap
 from pipeline.evaluate.made_items import find_repeated_word, make_gaps
 from pipeline.evaluate.set_scores import TaskItems, collect_sets, encode_pair, fits, score_by_bigram, score_pairs
-from pipeline.evaluate.tasks.task import Context, Measured, Task
+from pipeline.evaluate.task import Context, Measured, Task
 
 TASK = "cloze"
 TITLE = "Last word of a text"

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pipeline.evaluate.item_scores import Figure, ItemScore
 from pipeline.evaluate.layouts import PROBLEMS, Problem, read_last_number
 from pipeline.evaluate.set_scores import TaskItems, collect_sets
-from pipeline.evaluate.tasks.task import Context, Measured, Task
+from pipeline.evaluate.task import Context, Measured, Task
 from pipeline.evaluate.user_turns import N_THREADS, send_text
 from pipeline.frame.progress import Bar
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pipeline.evaluate.item_scores import Figure, ItemScore
 from pipeline.evaluate.planted import N_PLANTED, count_replies, run_planted
-from pipeline.evaluate.tasks.task import Context, Measured, Task
+from pipeline.evaluate.task import Context, Measured, Task
 
 METRIC = "planted_obeyed_frac"
 

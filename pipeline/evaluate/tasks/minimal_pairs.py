@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pipeline.evaluate.item_scores import Figure, ItemScore
 from pipeline.evaluate.layouts import MINIMAL_PAIRS, MinimalPair
 from pipeline.evaluate.set_scores import TaskItems, collect_sets, encode_pair, fits, score_by_bigram, score_pairs
-from pipeline.evaluate.tasks.task import Context, Measured, Task
+from pipeline.evaluate.task import Context, Measured, Task
 
 TITLE = "Minimal pairs"
 TIE = 1e-9  # nats: relative to the larger of two

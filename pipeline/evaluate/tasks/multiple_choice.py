@@ -16,7 +16,7 @@ from pipeline.evaluate.item_scores import Figure, ItemScore
 from pipeline.evaluate.layouts import CHOICES, Choices
 from pipeline.evaluate.made_items import make_next_sentences
 from pipeline.evaluate.set_scores import TaskItems, collect_sets, encode_pair, fits, score_pairs
-from pipeline.evaluate.tasks.task import Context, Measured, Task
+from pipeline.evaluate.task import Context, Measured, Task
 
 TASK = "multiple_choice"
 TITLE = "Multiple choice"

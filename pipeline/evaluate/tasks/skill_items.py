@@ -13,11 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluate.tasks.task import Context, Loaded, Measured, Task
-
 from assistant.conversation.events import Sampling
 from model.tokenizer.chat import Message, encode_prompt, format_call, messages_from_json, messages_to_json
 from pipeline.evaluate.item_scores import Figure, ItemScore
+from pipeline.evaluate.task import Context, Loaded, Measured, Task
 from pipeline.evaluate.trained_on.leaks import find_leaked, read_training_conversations
 from pipeline.evaluate.user_turns import N_THREADS, NewSession
 from pipeline.frame.progress import Bar

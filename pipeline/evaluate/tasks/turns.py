@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pipeline.evaluate.item_scores import Figure
 from pipeline.evaluate.judging import read_conversations
-from pipeline.evaluate.tasks.task import Context, Measured, Task
+from pipeline.evaluate.task import Context, Measured, Task
 from pipeline.evaluate.user_turns import (
     HARMLESS,
     HARMLESS_REFUSED,

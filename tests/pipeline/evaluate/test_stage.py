@@ -23,9 +23,9 @@ from pipeline.evaluate.measure import read_documents, take_first_documents
 from pipeline.evaluate.params import Evaluate, TaskName
 from pipeline.evaluate.planted import N_PLANTED
 from pipeline.evaluate.stage import run
+from pipeline.evaluate.task import Loaded
 from pipeline.evaluate.tasks import TASKS
 from pipeline.evaluate.tasks.skill_items import pick_samples, read_items
-from pipeline.evaluate.tasks.task import Loaded
 from pipeline.frame.errors import UserError
 from pipeline.index import stage as index
 from pipeline.index.params import Index
