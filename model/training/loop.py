@@ -268,11 +268,11 @@ def _accumulate_gradients(
 ) -> tuple[float, float, int, tuple[int, ...], dict[str, float]]:
     """Accumulate gradients for one batch and clip them. Return (mean nats per target, gradient norm before clipping, tokens, rows,
     means of an objective's measurements), all but the rows over the global batch."""
+    trained.write_weights()  # those of a checkpoint that was just loaded
     batch = batches.at(number, rank=world.rank, n_ranks=world.n_ranks)
     # Counts and sums stay on the device: there is one synchronization with the GPU, at the end.
     n_targets = torch.full((), _count_units(batch), dtype=torch.float64, device=world.device)
     world.sum_tensors([n_targets])
-    trained.write_weights()  # those of a checkpoint that was just loaded
     compute.update()
     for parameter in trained.model.parameters():
         parameter.grad = None

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipeline.frame.settings import Count, Frac, ParamsSection
-from pipeline.training.params import Optimization
+from pipeline.training.params import Adapter, Optimization
 
 Method = Literal["dpo", "ipo", "simpo", "orpo", "grpo"]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -57,6 +57,7 @@ class Prefer(ParamsSection):
     n_heldout: Count = 40  # items per skill for the curve and for the check at the end
     tolerance_frac: Frac | None = None  # how much a held-out skill may fall; null: each skill's own (pipeline/skills)
     training: Optimization
+    adapter: Adapter | None = None  # trained instead of all weights; rank 1 is enough for grpo (LoRA Without Regret)
 
     @model_validator(mode="after")
     def _check(self) -> Prefer:

@@ -1,9 +1,10 @@
 """Improve a chat model by preferences: a model and conversations → a model that prefers verified answers.
 
 In: the chat model, conversations (train.parquet to learn from, heldout.parquet for the check); for `pairs.source: files` a folder
---pairs. Out: the model's folder with history.jsonl, curve.csv and curve.svg, skills.json (each held-out skill before and after) and
-rejects.jsonl. With dpo, ipo, simpo and orpo it learns from pairs of answers, with grpo from groups of its own answers, rewarded by
-code. A skill that falls by more than its tolerance is named, and counted in `n_skills_fallen`: the gate would refuse that model.
+--pairs. Out: the model's folder, or that of an adapter, with history.jsonl, curve.csv and curve.svg, skills.json (each held-out
+skill before and after) and rejects.jsonl. With dpo, ipo, simpo and orpo it learns from pairs of answers, with grpo from groups of
+its own answers, rewarded by code. A skill that falls by more than its tolerance is named, and counted in `n_skills_fallen`: the
+gate would refuse that model.
 
 Resumes like `sft`. Memory: that of sft; dpo, ipo and a KL term keep a second copy of the weights.
 """
@@ -36,7 +37,7 @@ from pipeline.prefer.pair_files import AnswerPair, RejectedPair, write_rejects
 from pipeline.prefer.params import Groups, Prefer
 from pipeline.prefer.reward_curve import write_curves
 from pipeline.prefer.rewards import Turn, compute_reward
-from pipeline.training.phase import open_world, run_training
+from pipeline.training.phase import make_adapted_model, open_world, run_training
 
 PANELS = {
     "nats of the answers": ("chosen_nats", "rejected_nats"),
@@ -53,6 +54,7 @@ def run(
     model, tokenizer, _ = load_model(base)
     reference, _, _ = load_model(base)
     model.train().requires_grad_(True)
+    adapted = make_adapted_model(params.adapter, model, params.training.seed)
     items = read_heldout_items(conversations / "heldout.parquet", params.n_heldout)
     with open_world() as world:
         measure = partial(measure_skills, tokenizer=tokenizer, items=items)
@@ -77,6 +79,7 @@ def run(
             world=world,
             scratch=scratch,
             out=out,
+            adapted=adapted,
             is_prefetched=params.groups is None,
         )
         if not world.is_main:

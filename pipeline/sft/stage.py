@@ -18,16 +18,15 @@ import torch
 
 from model.data.batches import Conversation, ConversationBatches, StreamRows, TokenStream
 from model.network.folder import load_model
-from model.network.lora import AdaptedModel, LoraAdapter, LoraSettings
 from model.network.loss import compute_token_nats
 from model.network.transformer import Transformer
 from model.tokenizer.chat import messages_from_json, render
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics
-from pipeline.sft.params import Adapter, Sft
+from pipeline.sft.params import Sft
 from pipeline.storage.tables import read_table
-from pipeline.training.phase import open_world, run_training
+from pipeline.training.phase import make_adapted_model, open_world, run_training
 
 EVAL_CONVERSATIONS = 128
 
@@ -83,14 +82,6 @@ def run(
         if adapted is not None:
             metrics["n_params_trained"] = adapted.adapter.n_parameters
     return metrics
-
-
-def make_adapted_model(params: Adapter | None, model: Transformer, seed: int) -> AdaptedModel | None:
-    """Return the base with a new adapter; None where all weights are trained. Raises: ValueError for a rank above a matrix's."""
-    if params is None:
-        return None
-    settings = LoraSettings(**{**params.model_dump(), "targets": tuple(params.targets)})
-    return AdaptedModel(model, LoraAdapter(model, settings, seed=seed))
 
 
 def open_replay(

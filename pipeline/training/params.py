@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, TypeAlias, TypeVar
+from typing import Annotated, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,21 @@ class Spikes(ParamsSection):
     window_steps: Annotated[int, Field(ge=8)] = 100  # length of the window for the median
     back_steps: Annotated[int, Field(ge=0)] = 0  # steps to undo, whose batches are skipped too
     max_skips: Annotated[int, Field(ge=0)] = 0  # one more ends the run
+
+
+Target = Literal["query", "key", "value", "out", "gate", "up", "down"]
+
+
+class Adapter(ParamsSection):
+    """Settings of a low-rank adapter (model/network/lora.py), which is trained instead of the base's weights. `training.matrix_lr`
+    is the rate of its matrices, about ten times that of full tuning, and `training.norm_lr` that of DoRA's magnitudes."""
+
+    kind: Literal["lora", "rslora", "dora"] = "lora"
+    rank: Annotated[int, Field(ge=1)]
+    alpha: Annotated[
+        float, Field(gt=0.0)
+    ]  # the product of both matrices counts alpha / rank times; rslora: alpha / √rank
+    targets: Annotated[list[Target], Field(min_length=1)]
 
 
 C = TypeVar("C")  # Count, or Count | None

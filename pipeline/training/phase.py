@@ -23,7 +23,7 @@ from model.machine.distributed import World, connect
 from model.machine.hardware import has_fast_bf16
 from model.network.adapter_folder import describe_adapter, save_adapter
 from model.network.folder import save_model
-from model.network.lora import AdaptedModel
+from model.network.lora import AdaptedModel, LoraAdapter, LoraSettings
 from model.network.transformer import Transformer
 from model.tokenizer.tokenizer import Tokenizer
 from model.training.activation_checkpointing import Kind
@@ -35,7 +35,7 @@ from pipeline.frame.metrics import Metrics
 from pipeline.frame.progress import Bar, short
 from pipeline.frame.timings import report_timings
 from pipeline.training.live import Live
-from pipeline.training.params import Optimization
+from pipeline.training.params import Adapter, Optimization
 from pipeline.training.peak import get_peak_tflops
 
 Evaluation = Callable[[Transformer], Mapping[str, Any]]
@@ -67,6 +67,14 @@ def make_settings(params: Optimization) -> TrainSettings:
         activation_checkpointing=cast(Kind, read("MINIGPT_ACTIVATION_CHECKPOINTING")),
         checkpoint_every_seconds=read_seconds("MINIGPT_CHECKPOINT_SECONDS"),
     )
+
+
+def make_adapted_model(params: Adapter | None, model: Transformer, seed: int) -> AdaptedModel | None:
+    """Return the base with a new adapter; None where all weights are trained. Raises: ValueError for a rank above a matrix's."""
+    if params is None:
+        return None
+    settings = LoraSettings(kind=params.kind, rank=params.rank, alpha=params.alpha, targets=tuple(params.targets))
+    return AdaptedModel(model, LoraAdapter(model, settings, seed=seed))
 
 
 def _select_values(settings: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from model.network.adapter_folder import load_adapted_model
 from model.network.folder import load_model
 from pipeline.frame.errors import ParamError, UserError
 from pipeline.params import check_stage_params
@@ -45,6 +47,7 @@ def run_stage(params: Prefer, folder: Path, pairs: Path | None = None) -> dict[s
     return dict(run(params, **inputs, scratch=folder / "scratch", out=folder / "out"))
 
 
+LORA = {"kind": "lora", "rank": 1, "alpha": 2.0, "targets": ["query", "value", "down"]}
 METHODS = {
     "dpo": make_params(DPO),
     "samples": make_params(DPO, pairs={"source": "samples", "n_pairs": 4, "n_samples": 2, "max_new_tokens": 16}),
@@ -67,6 +70,20 @@ def test_output_is_a_model_with_curves_and_skills(params: Prefer, tmp_path: Path
     assert {"name", "before", "after", "is_fallen"} <= skills[0].keys()
     assert metrics["n_skills_fallen"] == sum(skill["is_fallen"] for skill in skills)
     assert wanted in (tmp_path / "out/curve.svg").read_text()
+
+
+@pytest.mark.parametrize("name", ["dpo", "grpo"])
+def test_an_adapter_can_be_what_is_trained(name: str, tmp_path: Path) -> None:
+    values = METHODS[name].model_dump()
+    metrics = run_stage(make_params(values, adapter=LORA), tmp_path)
+    base, _, _ = load_model(tmp_path / "base")
+    adapted, _, _ = load_adapted_model(tmp_path / "base", tmp_path / "out")
+    changed = {key for key, value in adapted.state_dict().items() if not torch.equal(value, base.state_dict()[key])}
+    assert changed <= {
+        f"layers.0.{part}.weight" for part in ("attention.query", "attention.value", "feed_forward.down")
+    }
+    assert changed or name == "grpo"  # whose two rounds may have no spread
+    assert metrics["steps"] == 2
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
