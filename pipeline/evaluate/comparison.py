@@ -1,7 +1,7 @@
 """What people compare between runs: the few metrics of summary.json, and the curves that `dvc plots show` draws.
 
 In: the metrics of this stage, and the histories of both training phases. Out: JSON and CSV texts. All metrics are in
-data/metrics; dvc.yaml declares these files alone, so that a comparison has some twenty rows instead of hundreds.
+data/metrics; dvc.yaml declares these files alone, so that a comparison has some forty rows instead of hundreds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The files that people compare: declared in dvc.yaml, a dozen metrics, curves with a value in each row."""
+"""The files that people compare: declared in dvc.yaml, some forty metrics, curves with a value in each row."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_summary_has_what_was_measured_and_the_curves_their_steps(tmp_path: 
 def test_dvc_compares_these_files_and_no_others() -> None:
     graph = read_yaml(ROOT / "dvc.yaml")
     assert graph["metrics"] == [f"data/evaluate/{SUMMARY}"]
-    assert len(COMPARED) <= 30
+    assert len(COMPARED) <= 40
     assert not any("metrics" in stage or "plots" in stage for stage in graph["stages"].values())
     files = {path: column for plot in graph["plots"] for each in plot.values() for path, column in each["y"].items()}
     assert files == {f"data/evaluate/{name}": metric for name, (_, metric) in CURVES.items()}
