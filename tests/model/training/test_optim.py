@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from model.training.optim import Muon, Optimizer, OptimSettings, orthogonalize
+from model.training.optim import FusedAdamW, Muon, Optimizer, OptimSettings, orthogonalize
 from tests.model.conftest import awake
 
 SHAPES = [(24, 48), (48, 24), (24, 48), (32, 32)]
@@ -34,6 +36,31 @@ def test_muon_equals_torch_muon(scale: str, theirs: str) -> None:
         peer.step()
     for name in ours:
         torch.testing.assert_close(ours[name], reference[name], atol=2e-3, rtol=0)
+
+
+def test_adamw_equals_torch_adamw_to_the_bit() -> None:
+    ours, reference = make_parameters(), make_parameters()
+
+    def make_groups(named: dict[str, nn.Parameter]) -> list[dict[str, Any]]:
+        first, second, *rest = named.values()
+        return [
+            {"params": [first, second], "lr": 0.03, "weight_decay": 0.1},
+            {"params": rest, "lr": 0.01, "weight_decay": 0.0},
+        ]
+
+    adam = FusedAdamW(make_groups(ours), betas=(0.9, 0.95), eps=1e-8)
+    peer = torch.optim.AdamW(make_groups(reference), lr=1.0, betas=(0.9, 0.95), eps=1e-8, fused=True)
+    for step in range(4):
+        for named in (ours, reference):
+            set_grads(named, step)
+            named["w0"].grad = None if step == 1 else named["w0"].grad  # a parameter without a gradient stays as it is
+        adam.step()
+        peer.step()
+    for mine, theirs in zip(ours.values(), reference.values(), strict=True):
+        assert torch.equal(mine, theirs)
+        assert {key: value.tolist() for key, value in adam.state[mine].items()} == {
+            key: value.tolist() for key, value in peer.state[theirs].items()
+        }
 
 
 def test_batched_updates_equal_single_ones() -> None:
