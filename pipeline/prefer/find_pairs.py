@@ -17,13 +17,13 @@ from model.tokenizer.chat import encode_prompt, parse_reply
 from model.tokenizer.tokenizer import Tokenizer
 from pipeline.frame.errors import UserError
 from pipeline.prefer.pair_files import AnswerPair, RejectedPair, read_pairs
-from pipeline.prefer.params import Pairs, Prefer
-from pipeline.prefer.rewards import Turn, compute_reward, list_turns
+from pipeline.prefer.params import PairSettings, Prefer
+from pipeline.prefer.rewards import RewardedTurn, compute_reward, list_turns
 from pipeline.prefer.rule_pairs import list_wrong_replies
 from pipeline.storage.tables import read_table
 
 
-def read_turns(params: Prefer, conversations: Path) -> list[Turn]:
+def read_turns(params: Prefer, conversations: Path) -> list[RewardedTurn]:
     """Return the turns to learn from. Raises: `UserError` if there is none of these kinds."""
     rows = read_table(conversations / "train.parquet", ["id", "kind", "messages"]).to_pylist()
     unknown = sorted(set(params.kinds) - {row["kind"] for row in rows})
@@ -54,7 +54,7 @@ def find_pairs(
     return sample_pairs(turns, settings, params.training.seed, model, tokenizer), []
 
 
-def make_rule_pairs(turns: Sequence[Turn], n_pairs: int, seed: int) -> list[AnswerPair]:
+def make_rule_pairs(turns: Sequence[RewardedTurn], n_pairs: int, seed: int) -> list[AnswerPair]:
     """Return up to `n_pairs` pairs: of each turn one wrong reply, of a kind that is drawn among those it allows."""
     found: list[AnswerPair] = []
     for turn in turns:
@@ -69,7 +69,7 @@ def make_rule_pairs(turns: Sequence[Turn], n_pairs: int, seed: int) -> list[Answ
 
 
 def sample_pairs(
-    turns: Sequence[Turn], settings: Pairs, seed: int, model: Transformer, tokenizer: Tokenizer
+    turns: Sequence[RewardedTurn], settings: PairSettings, seed: int, model: Transformer, tokenizer: Tokenizer
 ) -> list[AnswerPair]:
     """Return up to `n_pairs` pairs: a turn's own reply against the worst of the model's sampled answers, where one is not right."""
     found: list[AnswerPair] = []

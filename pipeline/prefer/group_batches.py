@@ -40,7 +40,7 @@ REWARDED: tuple[str, ...] = ("reward_frac", "right_frac", "groups_with_spread_fr
 MEASURED: tuple[str, ...] = ("clipped_frac", "kl_nats")
 
 
-class Question(NamedTuple):
+class RewardedPrompt(NamedTuple):
     """The ids of a prompt, and the reward of an answer's ids."""
 
     id: str
@@ -62,7 +62,7 @@ class Sampler:
     """Samples a group from the weights of this moment. The seed of a group depends on its question and round alone."""
 
     model: Transformer
-    questions: Sequence[Question]
+    questions: Sequence[RewardedPrompt]
     settings: Groups
     stop_id: int
     seed: int

@@ -15,7 +15,7 @@ NotNegative = Annotated[float, Field(ge=0.0)]
 Temperature = Annotated[float, Field(gt=0.0, le=10.0)]
 
 
-class Pairs(ParamsSection):
+class PairSettings(ParamsSection):
     """Where pairs of a chosen and a rejected answer are from.
 
     rules: made by code from the training conversations (pipeline/prefer/rule_pairs.py); samples: the training conversation's answer
@@ -52,7 +52,7 @@ class Prefer(ParamsSection):
         0.0  # of the chosen answer's mean nats: keeps its probability from falling (RPO, Pang et al. 2024)
     )
     kinds: list[str] = Field(default_factory=list[str])  # of conversations to learn from; empty: all
-    pairs: Pairs | None = None
+    pairs: PairSettings | None = None
     groups: Groups | None = None
     n_heldout: Count = 40  # items per skill for the curve and for the check at the end
     tolerance_frac: Frac | None = None  # how much a held-out skill may fall; null: each skill's own (pipeline/skills)

@@ -24,7 +24,7 @@ Check = Callable[[Message], bool]
 EMPTY = Message.of("assistant", "")  # what this reply passes is no check of a text
 
 
-class Turn(NamedTuple):
+class RewardedTurn(NamedTuple):
     """A prompt, the reply that training has for it, and what a right reply passes."""
 
     id: str
@@ -45,9 +45,9 @@ class Turn(NamedTuple):
         return self.prompt[-1].text if self.prompt[-1].role == "tool" else ""
 
 
-def list_turns(rows: Iterable[Mapping[str, str]], kinds: Collection[str] = ()) -> list[Turn]:
+def list_turns(rows: Iterable[Mapping[str, str]], kinds: Collection[str] = ()) -> list[RewardedTurn]:
     """Return the assistant's replies after the last question of each conversation of these kinds; no kinds: of all."""
-    turns: list[Turn] = []
+    turns: list[RewardedTurn] = []
     for row in rows:
         if kinds and row["kind"] not in kinds:
             continue
@@ -58,9 +58,9 @@ def list_turns(rows: Iterable[Mapping[str, str]], kinds: Collection[str] = ()) -
     return turns
 
 
-def make_turn(turn_id: str, kind: str, prompt: Sequence[Message], reply: Message) -> Turn:
+def make_turn(turn_id: str, kind: str, prompt: Sequence[Message], reply: Message) -> RewardedTurn:
     """Return a turn with the checks that its own reply passes."""
-    turn = Turn(turn_id, kind, prompt, reply, ())
+    turn = RewardedTurn(turn_id, kind, prompt, reply, ())
     item = Item(turn_id, kind, prompt, describe_reply(turn))
     tool = [make_check(TOOL_CHOICE, item)] if TOOL_CHOICE.applies(item) else []
     if reply.call is not None:
@@ -74,7 +74,7 @@ def make_turn(turn_id: str, kind: str, prompt: Sequence[Message], reply: Message
     return turn._replace(checks=(*tool, *(checks or [_make_text_check(reply)]), *forms))
 
 
-def describe_reply(turn: Turn) -> dict[str, Any]:
+def describe_reply(turn: RewardedTurn) -> dict[str, Any]:
     """Return what the scorers of the skills expect, as far as the reply itself says it."""
     if turn.reply.call is not None:
         return {"call": call_to_json(turn.reply.call)}
@@ -107,6 +107,6 @@ def _make_form_check(constraint: Constraint) -> Check:
     return lambda reply: reply.call is None and is_met(constraint, reply.text)
 
 
-def compute_reward(turn: Turn, reply: Message) -> float:
+def compute_reward(turn: RewardedTurn, reply: Message) -> float:
     """Return the fraction of the turn's checks that a reply passes."""
     return sum(check(reply) for check in turn.checks) / len(turn.checks)

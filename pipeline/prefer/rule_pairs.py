@@ -28,7 +28,7 @@ from model.grounding.answers import (
 )
 from model.grounding.matching import split_facet
 from model.tokenizer.chat import Message, ToolCall, format_call
-from pipeline.prefer.rewards import Turn, compute_reward
+from pipeline.prefer.rewards import RewardedTurn, compute_reward
 
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+")
 
@@ -40,7 +40,7 @@ class WrongReply(NamedTuple):
     reply: Message
 
 
-def list_wrong_replies(turn: Turn, rng: Random) -> list[WrongReply]:
+def list_wrong_replies(turn: RewardedTurn, rng: Random) -> list[WrongReply]:
     """Return one wrong reply of each kind that the turn allows."""
     chosen: dict[str, WrongReply] = {}
     candidates = list(_list_candidates(turn, rng))
@@ -51,7 +51,7 @@ def list_wrong_replies(turn: Turn, rng: Random) -> list[WrongReply]:
     return [chosen[kind] for kind in sorted(chosen)]
 
 
-def _list_candidates(turn: Turn, rng: Random) -> Iterator[WrongReply]:
+def _list_candidates(turn: RewardedTurn, rng: Random) -> Iterator[WrongReply]:
     call = turn.reply.call
     if call is not None:
         for argument in list_wrong_arguments(call.argument, turn):
@@ -74,7 +74,7 @@ def _list_candidates(turn: Turn, rng: Random) -> Iterator[WrongReply]:
     )
 
 
-def list_wrong_arguments(argument: str, turn: Turn) -> list[str]:
+def list_wrong_arguments(argument: str, turn: RewardedTurn) -> list[str]:
     """Return arguments like the right one: with a part less, or with another name of the conversation."""
     name, facet = split_facet(argument)
     words, parts = argument.split(), name.split(".")

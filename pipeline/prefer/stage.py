@@ -30,13 +30,13 @@ from model.training.compute import KernelCompute, TorchCompute, choose_compute
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics
 from pipeline.prefer.find_pairs import find_pairs, read_turns
-from pipeline.prefer.group_batches import GroupBatches, Question, Sampler
+from pipeline.prefer.group_batches import GroupBatches, RewardedPrompt, Sampler
 from pipeline.prefer.heldout_skills import SkillChange, SkillScores, compare_skills, measure_skills, read_heldout_items
 from pipeline.prefer.pair_batches import EncodedPair, PairBatches, PairMethod
 from pipeline.prefer.pair_files import AnswerPair, RejectedPair, write_rejects
 from pipeline.prefer.params import Groups, Prefer
 from pipeline.prefer.reward_curve import write_curves
-from pipeline.prefer.rewards import Turn, compute_reward
+from pipeline.prefer.rewards import RewardedTurn, compute_reward
 from pipeline.training.phase import make_adapted_model, open_world, run_training
 
 PANELS = {
@@ -112,7 +112,7 @@ def describe_skills(skills: SkillScores) -> dict[str, Any]:
 def make_group_batches(
     params: Prefer,
     groups: Groups,
-    turns: Sequence[Turn],
+    turns: Sequence[RewardedTurn],
     model: Transformer,
     reference: Transformer,
     tokenizer: Tokenizer,
@@ -129,7 +129,7 @@ def make_group_batches(
         raise UserError(
             "prefer: no prompt leaves room for an answer", f"the shortest has {shortest} tokens, {most} fit", do
         )
-    questions = [Question(turn.id, prompt, make_reward(turn, tokenizer)) for turn, prompt in fitting]
+    questions = [RewardedPrompt(turn.id, prompt, make_reward(turn, tokenizer)) for turn, prompt in fitting]
     sampler = Sampler(model, questions, groups, tokenizer.get_special_id("end"), params.training.seed)
     return GroupBatches(
         sampler,
@@ -143,7 +143,7 @@ def make_group_batches(
     )
 
 
-def make_reward(turn: Turn, tokenizer: Tokenizer) -> Callable[[Sequence[int]], float]:
+def make_reward(turn: RewardedTurn, tokenizer: Tokenizer) -> Callable[[Sequence[int]], float]:
     """Return the reward of an answer's ids."""
     return lambda ids: compute_reward(turn, parse_reply(ids, tokenizer))
 

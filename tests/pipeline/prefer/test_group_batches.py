@@ -13,7 +13,7 @@ from model.network.transformer import Transformer
 from model.training.compute import TorchCompute
 from model.training.loop import StepRecord, TrainSettings, train
 from model.training.optim import OptimSettings
-from pipeline.prefer.group_batches import GroupBatches, Question, Sampler
+from pipeline.prefer.group_batches import GroupBatches, RewardedPrompt, Sampler
 from pipeline.prefer.params import Groups
 from tests.pipeline.prefer.made_turns import CONFIG
 
@@ -33,7 +33,7 @@ def make_even_model() -> Transformer:
 def make_batches(
     model: Transformer, folder: Path, groups: Groups = GROUPS, reward: Callable[[Sequence[int]], float] = reward_wanted
 ) -> GroupBatches:
-    questions = [Question(f"q{n}", [1, 3 + n, 4], reward) for n in range(8)]
+    questions = [RewardedPrompt(f"q{n}", [1, 3 + n, 4], reward) for n in range(8)]
     compute = TorchCompute(model, torch.float32, use_compile=False, log=lambda text: None)
     reference = TorchCompute(make_even_model(), torch.float32, use_compile=False, log=lambda text: None)
     return GroupBatches(

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from model.tokenizer.chat import Message, ToolCall
-from pipeline.prefer.rewards import Turn, compute_reward, list_turns
+from pipeline.prefer.rewards import RewardedTurn, compute_reward, list_turns
 from pipeline.prefer.rule_pairs import list_wrong_arguments, list_wrong_replies
 from tests.pipeline.prefer.made_turns import make_rows
 
@@ -16,7 +16,7 @@ CALL, QUOTE, ABSTENTION, SUM = (TURNS[f"t-{name}"] for name in ("quote/1", "quot
 
 
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
-def test_the_own_reply_has_all_of_the_reward_and_wrong_ones_less(turn: Turn) -> None:
+def test_the_own_reply_has_all_of_the_reward_and_wrong_ones_less(turn: RewardedTurn) -> None:
     assert compute_reward(turn, turn.reply) == 1
     wrong = list_wrong_replies(turn, Random(1))
     assert wrong
