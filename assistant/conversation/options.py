@@ -51,12 +51,14 @@ def list_options(
     sections: Mapping[str, Sequence[Citable]] | None = None,
     certain: Sequence[ToolCall] = (),
     answering: Collection[str] = (),
+    off_topic: Collection[str] = (),
 ) -> ReplyOptions:
     """Return the candidates for the reply to a conversation that ends with a question or a tool's result.
 
     `sections` are those found so far by title; where the cited title is among them, an answer must be verbatim there. `certain` are
     calls one of which the question certainly asks for. The tools that calculate get only numbers and units of the question. Where
-    the passages titled `answering` certainly answer, the others are no candidates, and neither is abstaining.
+    the passages titled `answering` certainly answer, the others are no candidates, and neither is abstaining. Passages titled
+    `off_topic` are never quoted.
     """
     last = messages[-1]
     if last.role == "tool":
@@ -65,6 +67,7 @@ def list_options(
             return ReplyOptions()
         answers = keep_verified(list_answers(asked, last.text), sections or {})
         answers = [answer for answer in answers if _quotes_only(answer, answering)] or answers
+        answers = [answer for answer in answers if all(each.title not in off_topic for each in parse_quotes(answer))]
         answers = narrow_answers(asked, last.text, answers)
         answers = _keep_short(answers, read_demands(_find_question(messages))) or [format_abstention(asked)]
         return ReplyOptions(tuple(answers), _weigh_answers(asked, answers), may_call=False)

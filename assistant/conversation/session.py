@@ -78,7 +78,9 @@ class Session:
 
     def _forget(self) -> None:
         self.cache, self.evidence = ConversationCache(), Evidence()
-        self._answering: tuple[str, ...] = ()  # titles of the last search that certainly answer
+        # Titles of the last search that certainly answer, and those that say nothing about the question.
+        self._answering: tuple[str, ...] = ()
+        self._off_topic: frozenset[str] = frozenset()
         self.citations: list[Citation] = []
 
     @property
@@ -165,7 +167,12 @@ class Session:
             yield TextPiece(text)
             return None
         options = list_options(
-            self.messages, self.tools.names, self.evidence.sections, self._list_certain_calls(), self._answering
+            self.messages,
+            self.tools.names,
+            self.evidence.sections,
+            self._list_certain_calls(),
+            self._answering,
+            self._off_topic,
         )
         return (yield from self._run_checked(sampling, pieces, options))
 
@@ -260,6 +267,7 @@ class Session:
         output = self.tools.run(call.name, call.argument, question)
         if output.search is not None:
             self._answering = self.tools.list_answering(question, output.search)
+            self._off_topic = frozenset(each.section.title for each in output.search.results if each.is_off_topic)
             found = [(parse_passages(result.line), result.section) for result in output.search.results]
             self.evidence.add((shown.title, section) for passages, section in found for shown in passages)
         self.history += [Message.calling(call), Message.result(output.text, call.id)]

@@ -9,6 +9,7 @@ results alternate; those whose best section has more words of the question come 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from functools import reduce
@@ -35,6 +36,7 @@ class MixedSearch:
         self._documentation = WordSearch(documentation, embedder, reranker)
         self._prose = WordSearch(prose, embedder, None)
         self._n_documentation = int(self._documentation.starts[-1])
+        self.min_score = -math.inf if reranker is None else reranker.min_score
 
     def locate(self, unit: int) -> tuple[Source, int]:
         """Return the source and the row of a unit."""

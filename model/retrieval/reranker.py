@@ -24,13 +24,14 @@ from model.retrieval.reranking.unit_words import UnitWords, describe_units, spli
 from model.retrieval.segment import Segment
 
 FILE = "reranker.arrow"
-ARRAYS = ("features", "packages", "means", "scales", "hidden", "hidden_bias", "output")
+ARRAYS = ("features", "packages", "means", "scales", "hidden", "hidden_bias", "output", "min_score")
 RANKS = [FEATURES.index(name) for name in ("bm25_reciprocal_rank", "cosine_reciprocal_rank")]
 Floats = NDArray[np.float32]
 
 
 class Reranker:
-    """Holds the network, and the words of the units of the index that it was trained with."""
+    """Holds the network, and the words of the units of the index that it was trained with. A unit whose score is below `min_score`
+    says nothing about the question: nearly all right answers have more."""
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class Reranker:
         digest: str,
     ) -> None:
         self.weights, self.packages, self.embedder, self.units, self.digest = weights, packages, embedder, units, digest
+        self.min_score = float(weights["min_score"][0])
 
     @classmethod
     def load(cls, folder: Path) -> Reranker:

@@ -13,13 +13,15 @@ from model.retrieval.sections import Section
 
 @dataclass(frozen=True)
 class SearchResult:
-    """One section that was found. `line` is `[title] passage`; `how` says which step found it; `collection` names the segment."""
+    """One section that was found. `line` is `[title] passage`; `how` says which step found it; `collection` names the segment.
+    `is_off_topic`: found by its words, and scored lower than nearly all right answers are: it says nothing about the question."""
 
     section: Section
     line: str
     how: str
     collection: str
     score: float = 0.0
+    is_off_topic: bool = False
 
 
 @dataclass(frozen=True)

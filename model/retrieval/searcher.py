@@ -154,8 +154,9 @@ class Searcher:
             section = source.segment.sections[row]
             if (body := _get_body(section)) not in bodies:
                 bodies.add(body)
+                is_off_topic = not source.has_synonyms and score < self._words.min_score
                 results[source.name, section.id] = SearchResult(
-                    section, render_line(section), "words", source.name, float(score)
+                    section, render_line(section), "words", source.name, float(score), bool(is_off_topic)
                 )
         return list(results.values())
 

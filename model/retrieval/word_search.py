@@ -44,7 +44,9 @@ class Embeds(Protocol):
 
 
 class Reranks(Protocol):
-    """What a search needs of a reranker."""
+    """What a search needs of a reranker. Answers with a score below `min_score` are off topic."""
+
+    min_score: float
 
     def score(self, candidates: SearchCandidates) -> NDArray[np.float32]: ...
 

@@ -34,6 +34,7 @@ class Reranking(ParamsSection):
     question_weight: Annotated[
         float, Field(ge=0.0)
     ]  # of the list of a hand-written question; that of a first sentence is 1
+    off_topic_frac: Frac  # of right answers that may score as if they said nothing about the question
     hidden: Annotated[int, Field(ge=1, le=1024)]
     n_epochs: Count
     batch_lists: Count

@@ -15,13 +15,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.retrieval.reranker import sum_ranks
+from model.retrieval.reranker import apply_network, sum_ranks
 from pipeline.embed.parallel import Matrix
 from pipeline.embed.params import Reranking
 
 BETAS = 0.9, 0.999
 EPSILON = 1e-8
 MIN_SCALE = 1e-3  # of a feature that hardly varies
+MIN_ANSWERED = 30  # lists; of fewer no quantile of their answers' scores is taken
 
 
 class RankedList(NamedTuple):
@@ -47,6 +48,12 @@ def train_network(params: Reranking, lists: Sequence[RankedList], n_features: in
     standard = [(each.features - weights["means"]) / weights["scales"] for each in usable]
     _descend(params, weights, usable, standard, random)
     return weights
+
+
+def find_min_score(lists: Sequence[RankedList], weights: dict[str, Matrix], off_topic_frac: float) -> float:
+    """Return the score that all but `off_topic_frac` of the lists' best answers reach; minus infinity for too few lists."""
+    scores = [apply_network(weights, each.features)[each.is_answer].max() for each in lists if each.is_answer.any()]
+    return float(np.quantile(scores, off_topic_frac)) if len(scores) >= MIN_ANSWERED else -np.inf
 
 
 def _descend(

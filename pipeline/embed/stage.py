@@ -30,7 +30,7 @@ from pipeline.embed.pairs import PairSampler, Texts
 from pipeline.embed.parallel import Threads, open_threads
 from pipeline.embed.params import Embed, Embedding
 from pipeline.embed.questions import Question, describe_some, find_titles, locate_answers, read_questions
-from pipeline.embed.reranker_training import RankedList, train_network
+from pipeline.embed.reranker_training import RankedList, find_min_score, train_network
 from pipeline.embed.retrieval_metrics import find_rank, name_metrics, score_ranks
 from pipeline.embed.svd import find_directions
 from pipeline.embed.views import View, open_bare_view, open_view, rerank
@@ -64,8 +64,11 @@ def run(params: Embed, *, index: Path, questions: Path, out: Path) -> Metrics:
         with tempfile.TemporaryDirectory(dir=out) as folder:
             bare = open_bare_view(segment, corpus, embedder, Path(folder))
             packages = list_packages(segment)
-            lists = make_lists(params, corpus, sides, by_side[RERANKER], view, bare, packages, threads)
+            firsts, asked_lists = make_lists(params, corpus, sides, by_side[RERANKER], view, bare, packages, threads)
+            lists = [*firsts, *asked_lists]
             weights = train_network(params.reranking, lists, len(FEATURES), params.seed)
+            min_score = find_min_score(asked_lists, weights, params.reranking.off_topic_frac)
+            weights["min_score"] = np.array([min_score], np.float32)
             reranker = Reranker(weights, packages, embedder, view.units, segment.digest)
             metrics = evaluate(params, corpus, sides, by_side[TEST], view, bare, reranker, threads)
     write_all(out, segment, view, reranker)
@@ -184,14 +187,16 @@ def make_lists(
     bare: View,
     packages: frozenset[str],
     threads: Threads,
-) -> list[RankedList]:
-    """Return the lists that the reranker learns from."""
+) -> tuple[list[RankedList], list[RankedList]]:
+    """Return the lists that the reranker learns from: those of first sentences, and those of questions."""
     rows = choose_rows(corpus, sides, RERANKER, params.reranking.n_lists, params.seed)
     weight = params.reranking.question_weight
     asked = [(bare, bare_query(corpus, row), (row,), 1.0) for row in rows.tolist()]
+    n_firsts = len(asked)
     asked += [(view, each.text, each.rows, weight) for each in questions]
     lists = threads.map(lambda each: each[0].make_list(each[1], each[2], corpus.groups, packages, each[3]), asked)
-    return [each for each in lists if each is not None]
+    firsts, others = lists[:n_firsts], lists[n_firsts:]
+    return [each for each in firsts if each is not None], [each for each in others if each is not None]
 
 
 def evaluate(

@@ -53,6 +53,14 @@ def test_a_model_chooses_argument_and_answer_and_cites_the_exact_place(learned: 
     assert not any(isinstance(event, ToolCall) for event in events)
 
 
+def test_a_passage_with_few_of_the_question_s_words_is_not_quoted() -> None:
+    call, result = Message.calling(ToolCall.of("search_docs", "won world cup")), '[os.world] "The world of files."'
+    messages = [Message.of("user", "Who won the world cup?"), call, Message.result(result)]
+    assert len(list_options(messages, ["search_docs"]).answers) > 1
+    off_topic = list_options(messages, ["search_docs"], off_topic=["os.world"])
+    assert off_topic.answers == (format_abstention("won world cup"),)
+
+
 def test_results_of_tools_are_reported_by_code(learned: Path, tools: Tools) -> None:
     session = Session(ModelEngine.load(learned, device="cpu"), tools)
     assert run(session, SUM[0].text)[0] == "12 * 7 = 84"

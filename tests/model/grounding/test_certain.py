@@ -74,6 +74,8 @@ def list_calls(*texts: str) -> list[tuple[str, str]]:
         ("2024-03-01 + 45 days", "calculate_date", "2024-03-01 + 45 days"),
         ("born 1990-08-14, which weekday", "calculate_date", "weekday 1990-08-14"),
         ("days between 2024-01-01 and 2024-03-01", "calculate_date", "2024-03-01 - 2024-01-01"),
+        ("how many days until 2027-01-01?", "calculate_date", "2027-01-01 - today"),
+        ("How long is it since 3 May 2020?", "calculate_date", "today - 3 May 2020"),
     ],
 )
 def test_certain_calls(text: str, name: str, argument: str) -> None:
@@ -118,6 +120,7 @@ def test_no_call_is_certain_where_there_is_a_doubt(text: str) -> None:
         ("numpy.sum vs numpy.prod", ["numpy.sum; numpy.prod"]),
         ("numpy.sum and numpy.prod", ["numpy.sum; numpy.prod"]),
         ("is np.sum the same as numpy.sum", ["np.sum"]),
+        ("compare numpy.sum and print", ["numpy.sum; print"]),
         ("numpy.sum vs numpy.flurble", ["numpy.sum; numpy.flurble"]),
         ("what is keepdims in numpy.sum", ["numpy.sum: keepdims"]),
         ("sklearn Ridge vs Lasso", ["sklearn.Ridge; sklearn.Lasso"]),
@@ -143,6 +146,7 @@ def test_parts_and_comparisons_are_certain_if_the_index_has_them(text: str, argu
         ("numpy.linalg.norm", "and in scipy?", "scipy.linalg.norm"),
         ("numpy.sum; numpy.prod", "the second one again", "numpy.prod"),
         ("numpy.sum; numpy.prod", "an example of the first", "numpy.sum: examples"),
+        ("read csv file", "and how do I write one?", "write csv file"),
     ],
 )
 def test_follow_ups_that_the_index_confirms(before: str, text: str, argument: str) -> None:

@@ -28,6 +28,7 @@ def make_reranker(segment: Segment, digest: str) -> Reranker:
         "hidden": random.standard_normal((n, 5)).astype(np.float32),
         "hidden_bias": np.zeros(5, np.float32),
         "output": random.standard_normal(5).astype(np.float32),
+        "min_score": np.array([0.5], np.float32),
     }
     embedder = make_embedder(segment)
     units = describe_units(split_units(cut_units(segment)), embedder)

@@ -191,7 +191,8 @@ class LetterEmbedder:
 class LastFirst:
     """Ranks the candidates in reverse."""
 
-    def __init__(self) -> None:
+    def __init__(self, min_score: float = -np.inf) -> None:
+        self.min_score = min_score
         self.given: list[SearchCandidates] = []
 
     def score(self, candidates: SearchCandidates) -> NDArray[np.float32]:
@@ -214,6 +215,10 @@ def test_vectors_find_what_words_do_not_and_the_reranker_decides(segment: Segmen
     first, last = reranked.search("matrix inverse", limit=1), fused.search("matrix inverse", limit=1)
     assert [step.name for step in first.trace] == ["bm25", "vectors", "fusion", "reranker"]
     assert first.results != last.results
+    assert not any(result.is_off_topic for result in first.results)
+    strict = Searcher([Source(segment, store)], LetterEmbedder(), LastFirst(min_score=1.0))
+    assert all(result.is_off_topic for result in strict.search("matrix inverse").results)
+    assert not any(result.is_off_topic for result in strict.search("numpy.linalg.inv").results)  # found by its name
     given = reranker.given[0]
     assert (given.query, given.question, given.segment) == ("matrix inverse", "", segment)
     assert len(given.rows) == len(given.bm25) == len(given.cosine) == len(given.cosine_rank)

@@ -5,10 +5,23 @@ import numpy as np
 from model.retrieval.reranker import apply_network
 from model.retrieval.reranking.features import FEATURES
 from pipeline.embed.params import Reranking
-from pipeline.embed.reranker_training import RankedList, differentiate_lists, train_network
+from pipeline.embed.reranker_training import (
+    MIN_ANSWERED,
+    RankedList,
+    differentiate_lists,
+    find_min_score,
+    train_network,
+)
 
 PARAMS = Reranking(
-    n_lists=1, question_weight=1.0, hidden=8, n_epochs=30, batch_lists=8, learning_rate=0.02, weight_decay=0.0
+    n_lists=1,
+    question_weight=1.0,
+    off_topic_frac=0.1,
+    hidden=8,
+    n_epochs=30,
+    batch_lists=8,
+    learning_rate=0.02,
+    weight_decay=0.0,
 )
 N = len(FEATURES)
 
@@ -32,6 +45,15 @@ def test_it_learns_what_answers_have_in_common() -> None:
     assert count_right(weights, make_lists(50, 2)) > 0.6
     untrained = train_network(PARAMS, [], N, seed=1)
     assert count_right(untrained, make_lists(50, 2)) < 0.3
+
+
+def test_all_but_a_share_of_the_right_answers_reach_the_least_score() -> None:
+    lists = make_lists(200, 1)
+    weights = train_network(PARAMS, lists, N, seed=1)
+    least = find_min_score(lists, weights, 0.1)
+    scores = [apply_network(weights, each.features)[each.is_answer].max() for each in lists]
+    assert np.mean([score < least for score in scores]) == 0.1
+    assert find_min_score(lists[: MIN_ANSWERED - 1], weights, 0.1) == -np.inf
 
 
 def test_without_lists_it_leaves_the_fused_order() -> None:
