@@ -16,6 +16,7 @@ from pydantic import create_model
 from pipeline.assess.params import Assess
 from pipeline.conversations.params import Conversations
 from pipeline.dedupe.params import Dedupe
+from pipeline.distill.params import Distill
 from pipeline.domain.params import Domain
 from pipeline.download.params import Download
 from pipeline.embed.params import Embed
@@ -58,6 +59,7 @@ class Params(ParamsSection):
     domain: Domain | None = None
     assess: Assess | None = None
     prefer: Prefer | None = None
+    distill: Distill | None = None
 
 
 STAGES = tuple(name for name, field in Params.model_fields.items() if field.is_required() and name != "registry")

@@ -96,8 +96,8 @@ def to_gguf_blocks(quantized: Quantized) -> NDArray[np.uint8]:
     n = len(quantized.integers)
     integers = quantized.integers.reshape(n, -1, GROUP)
     if quantized.bits == 4:
-        nibbles = (integers + np.int8(8)).view(np.uint8)
-        values = nibbles[..., : GROUP // 2] | nibbles[..., GROUP // 2 :] << 4
+        nibbles = (integers + np.int8(8)).astype(np.uint8)
+        values: NDArray[np.uint8] = nibbles[..., : GROUP // 2] | nibbles[..., GROUP // 2 :] << np.uint8(4)
     else:
         values = integers.view(np.uint8)
     scales = quantized.scales[..., None].astype("<f2").view(np.uint8)

@@ -123,6 +123,10 @@ class KernelCompute:
         """Return the nats of each target, 0 where there is none, as `add_gradients` computes them."""
         return self.step.compute_nats(batch.ids, batch.targets, batch.documents)
 
+    def compute_hidden(self, batch: Batch) -> Float[Tensor, "N D"]:
+        """Return the final hidden states, in a buffer that the next pass overwrites."""
+        return self.step.compute_hidden(batch.ids, batch.documents)
+
     def model_for_evaluation(self) -> Transformer:
         self._copy = self._copy or _LowPrecisionCopy(self.step.model, self.dtype)
         self._copy.update()
@@ -220,6 +224,12 @@ class TorchCompute:
         """Return the nats of each target, 0 where there is none, on the CPU, as `add_gradients` computes them."""
         ids, targets, documents = move_to_device(self.device, batch.ids, batch.targets, batch.documents)
         return compute_token_nats(self.copy.model(ids, None, documents), self.copy.model.head.weight, targets).cpu()
+
+    @torch.no_grad()
+    def compute_hidden(self, batch: Batch) -> Float[Tensor, "N D"]:
+        """Return the final hidden states, on the device."""
+        ids, documents = move_to_device(self.device, batch.ids, batch.documents)
+        return self.copy.model(ids, None, documents).flatten(0, 1)
 
     @torch.no_grad()
     def _collect_gradients(self) -> None:

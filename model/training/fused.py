@@ -173,6 +173,11 @@ class FusedStep:
         _, _, hidden = self._start(ids, documents)
         return self._compute_nats(hidden, targets)
 
+    @torch.no_grad()
+    def compute_hidden(self, ids: Int[Tensor, "B T"], documents: Int[Tensor, "B T"] | None) -> Float[Tensor, "N D"]:
+        """Return the final hidden states, in a buffer that the next pass overwrites."""
+        return self._start(ids, documents)[2]
+
     def _start(
         self, ids: Int[Tensor, "B T"], documents: Int[Tensor, "B T"] | None
     ) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"], Float[Tensor, "N D"]]:

@@ -1,0 +1,122 @@
+"""Decoding with int8 weights against torch's dynamic int8, on one core; memory, speed and nats of every format.
+
+The table has, for the default model or that of --model, and for --student: memory of the weights (a GGUF file's size but for some
+100 kB of vocabulary), milliseconds to the first token after a prompt of 400, tokens per second, with --shards the nats per token
+of held-out text. Times are processor times of one core. torch rounds activations too, and its output projection stays fp32, so
+logits are compared by their distance.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.measure import Result, Row, Work, compare
+from benchmarks.serving.models import make_default_model
+from model.data.batches import RowBatches, StreamRows, TokenStream
+from model.inference.decoder import Decoder
+from model.inference.generate import Prefix, TorchPrefix
+from model.network.folder import load_model
+from model.network.loss import compute_token_nats
+from model.network.quantize import FORMATS, count_weight_bytes, round_weights
+from model.network.transformer import Transformer
+
+N_PROMPT = 400
+N_ROWS = 8  # of held-out text
+MAX_DISTANCE = 0.15  # of two int8 models' logits, as a share of their spread
+
+
+def run(
+    *, model: Path | None = None, student: Path | None = None, shards: Path | None = None, n_new: int = 100
+) -> Result:
+    """Return tokens per second of int8 weights; without `model` of the default model with random weights."""
+    torch.set_num_threads(1)
+    main = make_default_model() if model is None else load_model(model)[0]
+    decoder, peer_model = Decoder(main, weights="int8"), make_torch_int8(main)
+    n_new = min(n_new, main.config.seq_len - N_PROMPT)
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(16, main.config.vocab_size, (N_PROMPT + n_new,), generator=generator).tolist()
+    models = {"default" if model is None else str(model): main}
+    if student is not None:
+        models[str(student)] = load_model(student)[0]
+
+    def details() -> Sequence[Row]:
+        text = None if shards is None else read_text(shards, main.config.seq_len)
+        return [describe(name, each, weights, ids, text) for name, each in models.items() for weights in FORMATS]
+
+    return compare(
+        Work(f"{n_new} tokens after {N_PROMPT}", "tokens/s", n_new, "torch, dynamic int8"),
+        lambda: feed(decoder.new_prefix(), ids),
+        lambda: feed(TorchPrefix(peer_model), ids),
+        is_same=lambda ours, peer: float((ours - peer).norm() / ours.norm()) < MAX_DISTANCE,
+        details=details,
+    )
+
+
+def make_torch_int8(model: Transformer) -> Transformer:
+    """Return the model with the linear layers that torch computes in int8, all but the output projection."""
+    linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name != "head"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated in favor of a package of its own
+        how = dict.fromkeys(linear, torch.ao.quantization.default_dynamic_qconfig)
+        quantized: Any = torch.ao.quantization.quantize_dynamic(model, how)
+    return quantized
+
+
+def feed(prefix: Prefix, ids: Sequence[int]) -> Tensor:
+    """Compute the prompt at once and then one id at a time. Return the last logits."""
+    logits = prefix.extend(ids[:N_PROMPT])
+    for n in range(N_PROMPT + 1, len(ids) + 1):
+        logits = prefix.extend(ids[:n])
+    return logits
+
+
+def read_text(shards: Path, seq_len: int) -> tuple[RowBatches, int]:
+    """Return rows of held-out text, and the id that begins a document."""
+    stream = TokenStream(shards, "val")
+    rows = StreamRows(stream, seq_len, mask_documents=True)
+    return RowBatches([rows], batch_rows=1, seed=0), stream.bos_id
+
+
+def describe(
+    name: str, model: Transformer, weights: str, ids: Sequence[int], text: tuple[RowBatches, int] | None
+) -> Row:
+    """Return one row of the table."""
+    decoder = Decoder(model, weights=weights)
+    first, each = [], []
+    for _ in range(3):
+        prefix = decoder.new_prefix()
+        started = time.process_time()
+        prefix.extend(ids[:N_PROMPT])
+        middle = time.process_time()
+        for n in range(N_PROMPT + 1, len(ids) + 1):
+            prefix.extend(ids[:n])
+        first.append(middle - started)
+        each.append((time.process_time() - middle) / (len(ids) - N_PROMPT))
+    row: Row = {
+        "model": name,
+        "weights": weights,
+        "M parameters": model.config.n_parameters / 1e6,
+        "MB": count_weight_bytes(model.config, weights) / 1e6,
+        "ms to first token": min(first) * 1e3,
+        "tokens/s": 1 / min(each),
+    }
+    return row | ({"nats/token": measure_nats(round_weights(model, weights), *text)} if text else {})
+
+
+@torch.no_grad()
+def measure_nats(model: Transformer, rows: RowBatches, bos: int) -> float:
+    """Return the mean nats of held-out tokens; models that are compared have the same tokenizer."""
+    total, n = 0.0, 0
+    for number in range(min(N_ROWS, rows.n_rows)):
+        batch = rows.at(number)
+        nats = compute_token_nats(model(batch.ids, None, batch.documents), model.head.weight, batch.targets)
+        is_scored = batch.targets != bos
+        total, n = total + float(nats[is_scored].double().sum()), n + int(is_scored.sum())
+    return total / n

@@ -1,0 +1,1 @@
+"""Stage `distill`: train a smaller model on a teacher's distributions over the next token."""
