@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 
+from model.grounding.constraints import remove_demands
 from model.grounding.given_texts import GivenText, split_given_text
 from model.tokenizer.chat import ToolCall
 
@@ -97,10 +98,11 @@ def find_text_call(message: str) -> ToolCall | None:
     text = message.strip()
     if not text or len(text) > MAX_CHARS:
         return None
-    if argument := _find_count(text):
-        return ToolCall.of("count_text", argument)
-    if argument := _find_spelling(text):
-        return ToolCall.of("spell_text", argument)
+    for asked in dict.fromkeys((text, remove_demands(text))):  # … Only the number.
+        if argument := _find_count(asked):
+            return ToolCall.of("count_text", argument)
+        if argument := _find_spelling(asked):
+            return ToolCall.of("spell_text", argument)
     return None
 
 
