@@ -40,6 +40,7 @@ TARGETS = {  # names in the settings → in a layer
     "down": "feed_forward.down",
 }
 KINDS = ("lora", "rslora", "dora")
+SMALLEST_NORM = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,12 @@ def compute_weight(base: Float[Tensor, "O I"], matrix: LowRank, scale: float) ->
     whole = torch.addmm(base, matrix.b, matrix.a, alpha=scale)
     if matrix.magnitude is None:
         return whole
-    return whole * (matrix.magnitude / whole.norm(dim=1).detach())[:, None]
+    return whole * (matrix.magnitude / compute_row_norms(whole).detach())[:, None]
+
+
+def compute_row_norms(whole: Float[Tensor, "O I"]) -> Float[Tensor, " O"]:
+    """Return the norm of each row, above 0: rows of an untrained base may be zeros."""
+    return whole.norm(dim=1).clamp(min=SMALLEST_NORM)
 
 
 def hash_weights(model: Transformer) -> str:
@@ -179,7 +185,7 @@ def set_matrix_gradients(base: Float[Tensor, "O I"], matrix: LowRank, scale: flo
     """Set the gradients of one adapted matrix's parameters, given that of the matrix."""
     if matrix.magnitude is not None:
         whole = torch.addmm(base, matrix.b, matrix.a, alpha=scale)
-        norm = whole.norm(dim=1)
+        norm = compute_row_norms(whole)
         matrix.magnitude.grad = (grad * whole).sum(1) / norm
         grad = grad * (matrix.magnitude / norm)[:, None]
     matrix.b.grad = scale * grad @ matrix.a.T
