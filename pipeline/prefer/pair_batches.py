@@ -3,7 +3,7 @@
 In: prompts and answers as ids. Out: batches, each a pure function of the step, whose objective is the mean of the pairs' losses. A
 row holds whole pairs, numbered 2k (chosen) and 2k + 1 (rejected) in `documents`, so that micro-batches and processes never divide
 one. The log-probabilities under the reference, the model before training, are computed once and kept. Memory: the ids, and two
-numbers per pair. Time: that of training on both sides, and one forward pass at the start for the methods with a reference.
+numbers per pair. Time: that of training on both sides, and one forward pass at the start.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ from model.data.packing import pack
 from model.network.loss import IGNORE
 from pipeline.prefer.preference_losses import PairScores, compute_pair_loss
 
-MEASURED: tuple[str, ...] = ("chosen_nats", "rejected_nats", "margin_nats", "preferred_frac")
+MEASURED: tuple[str, ...] = (
+    *("chosen_nats", "rejected_nats"),  # of the answers
+    *("chosen_gain_nats", "rejected_gain_nats"),  # by how much more likely than under the base; negative: less
+    *("margin_nats", "preferred_frac"),  # the difference of the gains, and whether it is positive
+)
 
 
 class EncodedPair(NamedTuple):
@@ -47,11 +51,6 @@ class PairMethod(NamedTuple):
     beta: float
     margin: float = 0.0
     sft_weight: float = 0.0
-
-    @property
-    def has_reference(self) -> bool:
-        """Whether the loss compares with the model before training."""
-        return self.name in ("dpo", "ipo")
 
 
 class PairBatches:
@@ -154,15 +153,14 @@ class PairObjective:
         return float(loss.losses.sum()), weights
 
     def _measure(self, scores: PairScores) -> None:
-        margins = (scores.chosen - scores.chosen_ref) - (scores.rejected - scores.rejected_ref)
-        if not self.method.has_reference:
-            margins = scores.chosen / scores.n_chosen - scores.rejected / scores.n_rejected
-        values = (-scores.chosen, -scores.rejected, margins, (margins > 0).double())
+        chosen, rejected = scores.chosen - scores.chosen_ref, scores.rejected - scores.rejected_ref
+        margins = chosen - rejected
+        values = (-scores.chosen, -scores.rejected, chosen, rejected, margins, (margins > 0).double())
         for name, value in zip(self._sums, values, strict=True):
             self._sums[name] += float(value.sum())
 
     def pop_sums(self) -> dict[str, float]:
-        """Return nats of both answers, the margin between them and whether the chosen one is preferred, summed over the pairs."""
+        """Return what has been measured since the last call, summed over the pairs."""
         sums = self._sums
         self._reset()
         return sums

@@ -6,7 +6,7 @@ skill before and after) and rejects.jsonl. With dpo, ipo, simpo and orpo it lear
 its own answers, rewarded by code. A skill that falls by more than its tolerance is named, and counted in `n_skills_fallen`: the
 gate would refuse that model.
 
-Resumes like `sft`. Memory: that of sft; dpo, ipo and a KL term keep a second copy of the weights.
+Resumes like `sft`. Memory: that of sft, and a second copy of the weights, the base.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from pipeline.prefer.rewards import RewardedTurn, compute_reward
 from pipeline.training.phase import make_adapted_model, open_world, run_training
 
 PANELS = {
-    "nats of the answers": ("chosen_nats", "rejected_nats"),
-    "margin, nats": ("margin_nats",),
+    "log-probability of the answers minus the base's, nats": ("chosen_gain_nats", "rejected_gain_nats"),
+    "preferred pairs": ("preferred_frac",),
     "reward of the samples": ("reward_frac", "right_frac", "groups_with_spread_frac"),
     "held-out skills, mean": ("heldout_skills_frac",),
 }
@@ -207,11 +207,10 @@ def make_pair_batches(
         seed=settings.seed,
         pad_id=tokenizer.get_special_id("pad"),
     )
-    if method.has_reference:
-        path, compute_nats = scratch / "reference.npy", make_nats(reference, world)
-        batches.load_reference(path, compute_nats, may_compute=world.is_main)
-        world.barrier()
-        batches.load_reference(path, compute_nats, may_compute=False)
+    path, compute_nats = scratch / "reference.npy", make_nats(reference, world)
+    batches.load_reference(path, compute_nats, may_compute=world.is_main)
+    world.barrier()
+    batches.load_reference(path, compute_nats, may_compute=False)
     kinds, reasons = Counter(pair.kind for pair in kept), Counter(reject.reason for reject in rejects)
     counts = {
         f"n_pairs_{kind}": n for kind, n in sorted(kinds.items()) if params.pairs and params.pairs.source != "files"

@@ -63,7 +63,7 @@ def test_output_is_a_model_with_curves_and_skills(params: Prefer, tmp_path: Path
     _, _, about = load_model(tmp_path / "out")
     assert about["phase"] == "prefer"
     header = (tmp_path / "out/curve.csv").read_text().splitlines()[0]
-    wanted = "reward_frac" if params.method == "grpo" else "chosen_nats"
+    wanted = "reward_frac" if params.method == "grpo" else "chosen_gain_nats"
     assert wanted in header
     assert f"last_{wanted}" in metrics
     skills = json.loads((tmp_path / "out/skills.json").read_text())
