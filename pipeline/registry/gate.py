@@ -40,7 +40,7 @@ LOSS_LEVEL = 0.05  # p-value of a single skill's loss that is above its toleranc
 ROUNDING = 1e-9
 
 Outcome = Literal["first", "better", "equal", "worse"]
-CheckVerdict = Literal["better", "equal", "worse", "not compared"]
+CheckVerdict = Literal["better", "equal", "worse", "not compared", "not judged"]
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,8 @@ def _describe_noise(noise: Noise | None) -> str:
 
 def _decide_metrics(policy: Registry, compared: Sequence[ComparedMetric]) -> list[Check]:
     """Return one check per metric: adjust the p-values of gains and of losses, and apply the tolerances."""
-    families = [[row for row in compared if (row.name in policy.goals) is is_goal] for is_goal in (True, False)]
+    judged = [row for row in compared if policy.is_judged(row.name)]
+    families = [[row for row in judged if (row.name in policy.goals) is is_goal] for is_goal in (True, False)]
     families = [family for family in families if any(row.difference for row in family)]
     better, worse = set[str](), set[str]()
     for family in families:
@@ -214,6 +215,7 @@ def _decide_metrics(policy: Registry, compared: Sequence[ComparedMetric]) -> lis
             is_worse=row.name in worse,
             tolerance=tolerances.get(row.name),
             is_granted=row.name in policy.max_skill_drop,
+            is_judged=policy.is_judged(row.name),
         )
         for row in compared
     ]
@@ -226,17 +228,25 @@ def _find_significant(family: Sequence[ComparedMetric], level: float, *, is_gain
 
 
 def _make_check(
-    row: ComparedMetric, *, is_better: bool, is_worse: bool, tolerance: float | None, is_granted: bool
+    row: ComparedMetric,
+    *,
+    is_better: bool,
+    is_worse: bool,
+    tolerance: float | None,
+    is_granted: bool,
+    is_judged: bool,
 ) -> Check:
     """Return the row of the decision table. `is_granted`: params.yaml itself allows losses up to the tolerance."""
     check = Check(row.name, row.candidate, row.champion, None, None, row.how, "not compared")
-    if row.is_broken:
+    if row.is_broken and is_judged:
         return replace(check, rule="not a finite number", verdict="worse")
     difference = row.difference
     if difference is None:
         return check
     low, high = sorted(row.sign * bound + 0.0 for bound in difference.interval)  # + 0.0: no minus zero
     check = replace(check, change=row.sign * difference.gain + 0.0, interval=(low, high))
+    if not is_judged:
+        return replace(check, verdict="not judged")
     is_above = tolerance is not None and -difference.gain > tolerance + ROUNDING
     if is_above and difference.p_worse <= LOSS_LEVEL:
         return replace(check, verdict="worse", rule=f"{row.how}; lost more than its tolerance of {tolerance:g}")

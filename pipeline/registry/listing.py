@@ -17,7 +17,13 @@ from pipeline.registry.promotion import Store
 from pipeline.report.decision import DECISION_HEAD, DecisionRow
 from pipeline.report.labels import describe_metric
 
-VERDICT_STYLES = {"better": "green", "equal": "default", "worse": "bold red", "not compared": "dim"}
+VERDICT_STYLES = {
+    "better": "green",
+    "equal": "default",
+    "worse": "bold red",
+    "not compared": "dim",
+    "not judged": "dim",
+}
 WIDE_COLUMNS = 130  # from here on the decision table has a column for each part
 PIPE_COLUMNS = 180  # a pipe has no window width, and truncated reasons help nobody
 

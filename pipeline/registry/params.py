@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -38,8 +39,14 @@ class Registry(ParamsSection):
     noise: SeedNoise | None  # null: not measured for these settings; then only chance among the items counts
     # Metric → the most that a candidate may have, whatever the champion has.
     at_most: dict[MetricName, Annotated[float, Field(allow_inf_nan=False)]] = {}
+    # Metrics that are shown and decide nothing, such as diagnostics; `*` stands for any part of a name.
+    not_judged: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_*-]+$")]] = []
     # Metric → how much of the champion's fraction may be lost, in the place of the skill's own tolerance (pipeline/skills).
     max_skill_drop: dict[Annotated[str, AfterValidator(_check_metric)], Frac] = {}
+
+    def is_judged(self, metric: str) -> bool:
+        """Return whether a metric may decide anything."""
+        return not any(fnmatchcase(metric, pattern) for pattern in self.not_judged)
 
     def get_tolerances(self) -> dict[str, float]:
         """Return the tolerance of every skill by metric: `max_skill_drop` if it is set there, else the skill's own."""

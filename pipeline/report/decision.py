@@ -15,7 +15,8 @@ DECISION_HEAD = ("Metric", "Champion", "Candidate", "Difference", "95 % interval
 
 
 class DecisionRow(NamedTuple):
-    """One metric of two versions; None where there is nothing to show. `verdict`: better, equal, worse or not compared."""
+    """One metric of two versions; None where there is nothing to show. `verdict`: better, equal, worse, not compared or not
+    judged."""
 
     metric: str
     title: str
@@ -67,7 +68,9 @@ def count_verdicts(rows: Sequence[DecisionRow]) -> str:
     """Return how many metrics are better, equal and worse, as one line."""
     names = [row.verdict for row in rows]
     return ", ".join(
-        f"{names.count(name)} {name}" for name in ("better", "equal", "worse", "not compared") if name in names
+        f"{names.count(name)} {name}"
+        for name in ("better", "equal", "worse", "not compared", "not judged")
+        if name in names
     )
 
 

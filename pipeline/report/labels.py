@@ -121,11 +121,12 @@ TASKS = {  # of the evaluation (pipeline/evaluate/tasks)
     "multiple_choice": "Multiple choice",
     "cloze": "The last word of a passage",
     "exact_match": "Exact answers",
-    "constraints": "Instructions on the form of an answer",
+    "demands": "Instructions on the form of an answer",
     "safety": "Safety",
     "memorization": "Memorized training text",
     "bias": "Bias",
     "robustness": "Robustness",
+    "speed": "Speed",
 }
 
 

@@ -99,14 +99,23 @@ def _list_data(facts: Facts, key: str, limit: int) -> list[tuple[str, ...]]:
 
 
 def list_chat_sources(facts: Facts) -> list[tuple[str, ...]]:
-    """Return (source, license, number) of the training conversations."""
+    """Return (source, licenses, number) of the training conversations by source, the largest first.
+
+    A conversation that quotes several documents has all of their licenses, joined by AND.
+    """
+    numbers: dict[str, int] = {}
+    licenses: dict[str, set[str]] = {}
+    for row in facts.composition.get("conversations", ()):
+        source = row["source"]
+        numbers[source] = numbers.get(source, 0) + row["conversations"]
+        licenses.setdefault(source, set()).update(filter(None, row["license"].split(" AND ")))
     return [
         (
-            row["source"] or "made by this pipeline",
-            row["license"] or "as the documents quoted",
-            format_number(row["conversations"]),
+            source or "made by this pipeline",
+            ", ".join(sorted(licenses[source])) or "as the documents quoted",
+            format_number(n),
         )
-        for row in facts.composition.get("conversations", ())
+        for source, n in sorted(numbers.items(), key=lambda item: (-item[1], item[0]))
     ]
 
 

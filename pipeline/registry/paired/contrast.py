@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,16 +157,17 @@ def list_data_differences(before: Side, after: Side) -> list[tuple[str, str, str
         if path.startswith("data/") and not path.startswith(("data/metrics", "data/evaluate"))
     ]
     for kind, unit in (("documents", "tokens"), ("conversations", "conversations")):
-        old, new = (
-            {_name_origin(row): f"{row[unit]:,} {unit}" for row in side.composition.get(kind, ())}
-            for side in (before, after)
-        )
+        old, new = (_sum_by_source(side.composition.get(kind, ()), unit) for side in (before, after))
         rows += [(f"{kind}: {name}", *values) for name, values in _list_differences(old, new)]
     return rows
 
 
-def _name_origin(row: Mapping[str, Any]) -> str:
-    return f"{row['source'] or 'made by this pipeline'} ({row['license'] or 'no license stated'})"
+def _sum_by_source(rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str, str]:
+    totals: dict[str, int] = {}
+    for row in rows:
+        name = row["source"] or "made by this pipeline"
+        totals[name] = totals.get(name, 0) + row[unit]
+    return {name: f"{total:,} {unit}" for name, total in totals.items()}
 
 
 def _list_differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[tuple[str, tuple[str, str]]]:

@@ -197,6 +197,16 @@ def test_a_metric_above_its_bound_refuses_even_the_first_model() -> None:
             assert is_passed or verdict.reason.startswith("worse: leaked_items_frac")
 
 
+def test_diagnostics_are_shown_and_decide_nothing() -> None:
+    policy = POLICY.model_copy(update={"not_judged": ["quote_*", "other"]})
+    champion = measure(make_bits(1), make_answers(100))
+    for n_right in (10, 190):
+        verdict = judge(policy, measure(make_bits(1), make_answers(n_right)), champion)
+        assert verdict.outcome == "equal"
+        row = next(check for check in verdict.checks if check.name == SKILL)
+        assert (row.verdict, row.change) == ("not judged", pytest.approx((n_right - 100) / 200))
+
+
 @pytest.mark.parametrize("setting", ["goals", "at_most", "max_skill_drop"])
 def test_a_misspelt_metric_is_an_error_and_not_a_pass(setting: str) -> None:
     names = ["quote_exact"] if setting == "goals" else {"quote_exact": 0.05}

@@ -7,12 +7,14 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.dedupe.stage import REASONS as DEDUPE_REASONS
+from pipeline.evaluate.params import TaskName
 from pipeline.filter.licenses import REASONS as LICENSE_REASONS
 from pipeline.filter.params import FineWeb, GopherQuality, GopherRepetition
 from pipeline.params import STAGES
@@ -39,9 +41,16 @@ from pipeline.report.facts import (
     read_facts,
     read_provenance,
 )
-from pipeline.report.labels import REASONS, describe_reason
+from pipeline.report.labels import REASONS, TASKS, describe_reason
 from pipeline.report.markdown import render_markdown
-from pipeline.report.model_card import MAX_SOURCES, list_commands, list_data_sources, list_limits, list_time
+from pipeline.report.model_card import (
+    MAX_SOURCES,
+    list_chat_sources,
+    list_commands,
+    list_data_sources,
+    list_limits,
+    list_time,
+)
 from pipeline.report.render import render_html, write_report
 
 HOSTILE = '<script>alert("x")</script><img src=http://evil.example/x.png onerror=alert(1)> ``` | & "'
@@ -266,6 +275,16 @@ def test_limits_name_what_was_measured() -> None:
     assert not any("5-gram" in text or "harmless" in text for text in list_limits(FACTS))
 
 
+def test_conversations_are_counted_by_source_with_all_licenses() -> None:
+    rows = [
+        {"source": "seed", "license": "MIT", "conversations": 5, "bytes": 1},
+        {"source": "skills", "license": "PSF-2.0 AND MIT", "conversations": 4, "bytes": 1},
+        {"source": "skills", "license": "BSD-3-Clause AND MIT", "conversations": 3, "bytes": 1},
+    ]
+    facts = FACTS._replace(composition={"conversations": rows})
+    assert list_chat_sources(facts) == [("skills", "BSD-3-Clause, MIT, PSF-2.0", "7"), ("seed", "MIT", "5")]
+
+
 def test_many_sources_are_shown_in_few_rows() -> None:
     documents = [{"source": f"s{i}", "license": "MIT", "docs": 1, "tokens": 100 - i, "bytes": 1} for i in range(40)]
     rows = list_data_sources(FACTS._replace(composition={"documents": documents}))
@@ -429,6 +448,10 @@ def test_provenance_is_read_from_the_repository(tmp_path: Path) -> None:
     provenance = read_provenance(tmp_path, version="2")
     assert (provenance.version, provenance.commit, provenance.is_dirty) == ("2", "", False)
     assert provenance.params == {"sft.seed": "3"}
+
+
+def test_every_task_of_the_evaluation_has_words() -> None:
+    assert set(get_args(TaskName)) == set(TASKS)
 
 
 def test_every_reason_for_dropping_a_document_has_words() -> None:

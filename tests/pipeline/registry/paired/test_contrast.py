@@ -75,7 +75,7 @@ def test_what_differs_is_found(tmp_path: Path) -> None:
     assert facts.settings == [("sft.seed", "1", "2")]
     assert facts.data == [
         ("data/sft", "abcdabcd", "bcdefbcdef"),
-        ("documents: web (MIT)", "4,000 tokens", "5,000 tokens"),
+        ("documents: web", "4,000 tokens", "5,000 tokens"),
     ]
     lost = {item.id: item for item in facts.lost}
     assert set(lost) == {"a", "u"}
