@@ -95,7 +95,8 @@ class TrainSettings(Schedule):
 class Trained(Protocol):
     """A model, and the module whose parameters are optimized: the model itself, or an adapter of it."""
 
-    model: Transformer
+    @property
+    def model(self) -> Transformer: ...
 
     @property
     def module(self) -> nn.Module: ...
