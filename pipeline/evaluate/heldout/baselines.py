@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluate.heldout.boilerplate import TokenBytes, find_new_tokens
+from pipeline.evaluate.heldout.interpolation import mix
 from pipeline.evaluate.heldout.kneser_ney import KneserNey
-from pipeline.evaluate.heldout.mixture import mix
 
 ORDER = 5
 

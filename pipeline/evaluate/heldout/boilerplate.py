@@ -43,7 +43,7 @@ class TokenBytes(NamedTuple):
         return self.data[np.repeat(shifts, sizes) + np.arange(sizes.sum())]
 
 
-class Lines(NamedTuple):
+class HeldoutLines(NamedTuple):
     """The lines of some documents: where each begins among the bytes, its hash, and whether it has more than white space."""
 
     starts: NDArray[np.int64]
@@ -86,7 +86,7 @@ def cut_blocks(stream: NDArray[np.integer], bos_id: int) -> Iterator[NDArray[np.
         begin = end
 
 
-def cut_lines(ids: NDArray[np.integer], tokens: TokenBytes, bos_id: int) -> Lines:
+def cut_lines(ids: NDArray[np.integer], tokens: TokenBytes, bos_id: int) -> HeldoutLines:
     """Return the lines of documents, each of which starts with <|bos|>."""
     data = tokens.spell(ids)
     sizes = tokens.sizes[ids]
@@ -99,7 +99,7 @@ def cut_lines(ids: NDArray[np.integer], tokens: TokenBytes, bos_id: int) -> Line
     has_text = first < after
     begins, ends = starts.copy(), starts.copy()
     begins[has_text], ends[has_text] = text[first[has_text]], text[after[has_text] - 1] + 1
-    return Lines(starts, _hash_slices(data, begins, ends), has_text)
+    return HeldoutLines(starts, _hash_slices(data, begins, ends), has_text)
 
 
 @numba.njit(cache=True, nogil=True)

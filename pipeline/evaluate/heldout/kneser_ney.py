@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountedNgrams:
     """The distinct n-grams of one length and their contexts, both in ascending order of their keys."""
 
     keys: Keys
@@ -77,11 +77,11 @@ class KneserNey:
         positions = np.arange(self.vocab_size) * rows.shape[1] + len(given)
         return self._score(rows.reshape(-1), positions, np.full(self.vocab_size, len(given)))
 
-    def _count(self, stream: Ids) -> list[Counted]:
+    def _count(self, stream: Ids) -> list[CountedNgrams]:
         """Return the n-grams of all orders from 1 up. Each order below the highest counts the distinct n-grams of the next."""
         n_context = count_context(stream, self.bos_id)
         positions = np.flatnonzero(n_context >= self.order - 1)
-        orders: list[Counted] = []
+        orders: list[CountedNgrams] = []
         for n in range(self.order, 0, -1):
             keys = self._make_keys(stream, n)[positions]
             by_key = np.argsort(keys)
@@ -132,13 +132,13 @@ def count_context(stream: Ids, bos_id: int) -> Counts:
     return n_context
 
 
-def summarize(keys: Keys, counts: Counts, bits: np.uint64) -> Counted:
+def summarize(keys: Keys, counts: Counts, bits: np.uint64) -> CountedNgrams:
     """Return distinct n-grams, given in ascending order, with the sums of each context."""
     discounts = estimate_discounts(counts)
     contexts = keys >> bits
     starts = np.flatnonzero(np.append(True, contexts[1:] != contexts[:-1])[: len(contexts)])
     add = partial(np.add.reduceat, indices=starts)
-    return Counted(keys, counts, contexts[starts], add(counts), add(discounts[np.minimum(counts, 3)]), discounts)
+    return CountedNgrams(keys, counts, contexts[starts], add(counts), add(discounts[np.minimum(counts, 3)]), discounts)
 
 
 def estimate_discounts(counts: Counts) -> Floats:

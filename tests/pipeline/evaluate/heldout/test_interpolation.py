@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.evaluate.heldout.mixture import find_best_weight, mix
+from pipeline.evaluate.heldout.interpolation import find_best_weight, mix
 
 Nats = st.lists(st.floats(0.01, 20.0), min_size=1, max_size=20)
 
