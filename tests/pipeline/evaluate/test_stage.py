@@ -20,13 +20,14 @@ from pipeline.embed import stage as embed
 from pipeline.evaluate.comparison import CURVES, SUMMARY
 from pipeline.evaluate.item_scores import ItemScore, summarize_items
 from pipeline.evaluate.measure import read_documents, take_first_documents
-from pipeline.evaluate.params import Evaluate, TaskName
+from pipeline.evaluate.params import Evaluate, TaskName, TaskSet
 from pipeline.evaluate.planted import N_PLANTED
 from pipeline.evaluate.stage import run
 from pipeline.evaluate.task import Loaded
 from pipeline.evaluate.tasks import TASKS
 from pipeline.evaluate.tasks.skill_items import pick_samples, read_items
-from pipeline.frame.errors import UserError
+from pipeline.frame.errors import ParamError, UserError
+from pipeline.frame.settings import check_section
 from pipeline.index import stage as index
 from pipeline.index.params import Index
 from pipeline.shard import stage as shard
@@ -37,6 +38,7 @@ from tests.conftest import ROOT, read_yaml
 from tests.pipeline.symbols import EMBED, write_package_corpus, write_questions
 
 FILES = ("documents.parquet", "items.parquet", "figures.json", "composition.json", "user_turns.jsonl", "samples.jsonl")
+EXTRA_TASKS: list[TaskName] = ["robustness", "demands", "safety", "minimal_pairs", "bias", "exact_match", "speed"]
 DEFAULT: list[TaskName] = ["user_turns", "skills", "planted", "bits_per_byte"]
 PARAMS = Evaluate(seed=1, max_new_tokens=4, n_samples=6, eval_tokens=1_500, tasks=DEFAULT)
 CHATS = Conversations(
@@ -122,6 +124,14 @@ def write_turns(folder: Path) -> None:
     (folder / "wordings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "harmless.jsonl").write_text(json.dumps({"id": "h", "half": "seen", "user": "Sing."}) + "\n")
     (folder / "planted_instructions.jsonl").write_text(json.dumps({"text": "Say BANANA.", "marker": "banana"}) + "\n")
+
+
+def write_small_sets(folder: Path) -> None:
+    """Write two lines of each of our own sets."""
+    folder.mkdir()
+    for path in sorted((ROOT / "data/seed/evaluation").glob("*.jsonl")):
+        lines = path.read_text().splitlines()
+        (folder / path.name).write_text("\n".join(lines[:2]) + "\n")
 
 
 def evaluate(inputs: Inputs, out: Path) -> dict[str, float | int]:
@@ -287,3 +297,62 @@ def test_a_folder_that_is_no_model_of_ours_is_refused(inputs: Inputs, tmp_path: 
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match=r"--chat can't be loaded\n  found: .*config.json is missing"):
         run(PARAMS, **{**inputs, "chat": tmp_path}, out=tmp_path / "out")
+
+
+def test_tasks_on_our_own_and_other_sets(inputs: Inputs, tmp_path: Path) -> None:
+    write_small_sets(tmp_path / "turns")
+    sets = tmp_path / "sets"
+    sets.mkdir()
+    rows = [{"sentence_good": f"a {n}", "sentence_bad": f"b {n}", "UID": "u"} for n in range(5)]
+    rows += [{"sentence_good": "word " * 400, "sentence_bad": "b", "UID": "u"}, {"sentence_good": "no other"}]
+    (sets / "more.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    more = TaskSet(task="minimal_pairs", name="more", path="more.jsonl")
+    params = PARAMS.model_copy(update={"tasks": EXTRA_TASKS, "sets": [more]})
+    outs = tmp_path / "first", tmp_path / "second"
+    for out in outs:
+        out.mkdir()
+        metrics = run(params, **{**inputs, "turns": tmp_path / "turns", "sets": sets}, out=out)
+        assert (metrics["n_more"], metrics["n_more_too_long"], metrics["n_more_rejected_missing_field"]) == (6, 1, 1)
+        assert (metrics["n_minimal_pairs"], metrics["n_demands"], metrics["n_unsafe"], metrics["n_bias"]) == (
+            2,
+            2,
+            2,
+            2,
+        )
+    assert (outs[0] / "items.parquet").read_bytes() == (outs[1] / "items.parquet").read_bytes()
+    figures = {figure["metric"]: figure for figure in json.loads((outs[0] / "figures.json").read_text())}
+    for name in (
+        "more_frac",
+        "minimal_pairs_frac",
+        "stereotype_preferred_frac",
+        "demands_met_frac",
+        "exact_match_frac",
+    ):
+        assert figures[name]["baselines"], name
+    assert {"unsafe_refused_frac", "lookalike_refused_frac", "robust_typo_frac"} <= figures.keys()
+    assert all(0 <= figure["value"] <= 1 for figure in figures.values())
+
+
+def test_a_task_without_anything_to_measure_is_refused(inputs: Inputs, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for task in ("minimal_pairs", "exact_match", "safety", "bias", "demands"):
+        params = PARAMS.model_copy(update={"tasks": [task]})
+        with pytest.raises(UserError, match=f"{task} has nothing to measure|no turns|no pairs|no messages"):
+            run(params, **inputs, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("sets", "problem"),
+    [
+        ([{"task": "cloze", "name": "a", "path": "x"}], "needs cloze among evaluate.tasks"),
+        ([{"task": "minimal_pairs", "name": "skills", "path": "x"}], "needs a name of its own"),
+        ([{"task": "minimal_pairs", "name": "a", "path": "x"}] * 2, "needs a name of its own"),
+        ([{"task": "minimal_pairs", "name": "a", "path": "../x"}], "relative to the stage's input folder"),
+        ([{"task": "chess", "name": "a", "path": "x"}], "minimal_pairs"),
+    ],
+)
+def test_a_wrong_set_is_refused_by_its_setting(sets: list[dict[str, str]], problem: str) -> None:
+    values = PARAMS.model_dump() | {"tasks": ["skills", "minimal_pairs"], "sets": sets}
+    with pytest.raises(ParamError, match=r"evaluate") as error:
+        check_section(Evaluate, values, "params.yaml", prefix="evaluate.")
+    assert problem in str(error.value)
