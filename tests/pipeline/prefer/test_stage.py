@@ -23,6 +23,7 @@ DPO, GRPO = (
     read_yaml(ROOT / f"docs/recipes/prefer-{name}/params.yaml")["prefer"] | {"kinds": [], "n_heldout": 2}
     for name in ("dpo", "grpo")
 )
+DPO["pairs"] = {"source": "rules", "n_pairs": 20}
 SHORT = {"total_steps": 2, "batch_rows": 2, "micro_rows": 1}
 
 
