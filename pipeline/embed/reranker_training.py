@@ -22,6 +22,7 @@ from pipeline.embed.params import Reranking
 BETAS = 0.9, 0.999
 EPSILON = 1e-8
 MIN_SCALE = 1e-3  # of a feature that hardly varies
+N_SHOWN = 3  # passages of a search
 MIN_ANSWERED = 30  # lists; of fewer no quantile of their answers' scores is taken
 
 
@@ -51,8 +52,14 @@ def train_network(params: Reranking, lists: Sequence[RankedList], n_features: in
 
 
 def find_min_score(lists: Sequence[RankedList], weights: dict[str, Matrix], off_topic_frac: float) -> float:
-    """Return the score that all but `off_topic_frac` of the lists' best answers reach; minus infinity for too few lists."""
-    scores = [apply_network(weights, each.features)[each.is_answer].max() for each in lists if each.is_answer.any()]
+    """Return the score that all but `off_topic_frac` of the answers that are shown reach: the best answer of each list, where it is
+    among the first `N_SHOWN`. Return minus infinity if these are too few."""
+    scores: list[float] = []
+    for each in lists:
+        own = apply_network(weights, each.features)
+        best = own[each.is_answer].max(initial=-np.inf)
+        if np.isfinite(best) and (own > best).sum() < N_SHOWN:
+            scores.append(float(best))
     return float(np.quantile(scores, off_topic_frac)) if len(scores) >= MIN_ANSWERED else -np.inf
 
 
