@@ -66,7 +66,7 @@ def load_model(folder: Path, *, device: torch.device | str = "cpu") -> tuple[Tra
             raise ValueError(
                 f"{folder} is not a model folder: {name} is missing; give a folder that pretrain or sft wrote"
             )
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = _read_config(folder / "config.json")
     about = {key: config.pop(key) for key in ("kind", "phase") if key in config}
     model_config = ModelConfig.from_dict(config)
     try:
@@ -84,6 +84,21 @@ def load_model(folder: Path, *, device: torch.device | str = "cpu") -> tuple[Tra
             f"{model.config.vocab_size}; train or pull the model again"
         )
     return model.to(device).eval().requires_grad_(False), tokenizer, about
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Return the content of a model's config.json. Raises: ValueError for a broken file, or one of another program."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise ValueError(f"{path} can't be read; found {error}; train or pull the model again") from error
+    if not isinstance(config, dict) or config.get("kind") != "minigpt":
+        fields = ", ".join(f"{key} {config[key]!r:.60}" for key in ("kind", "model_type") if key in config)
+        raise ValueError(
+            f"{path} is not the configuration of a MiniGPT model; found {fields or f'{config!r:.60}'}; give a folder that this "
+            "pipeline wrote"
+        )
+    return config
 
 
 def _check_size(config: ModelConfig, path: Path) -> None:

@@ -111,22 +111,24 @@ def check_window(params: Distill, teacher: Transformer) -> None:
 def fill_cache(
     params: Distill, teacher: Transformer, batches: Batches, world: World, folder: Path
 ) -> tuple[TeacherCache, int]:
-    """Return the cache of the teacher's distributions, computed on the main process, and its bytes."""
+    """Return the cache of the teacher's distributions, of which each process computes a share, and its bytes."""
     n_steps, vocab_size = params.training.total_steps, teacher.config.vocab_size
     n_bytes = check_cache_size(count_targets(batches, n_steps), params.top_k, vocab_size, params.max_cache_mb)
     cache = TeacherCache(folder, n_steps, params.top_k, vocab_size)
-    if world.is_main:
-        print(f"distill: the teacher's distributions take {n_bytes / 1e6:,.0f} MB in {folder}", flush=True)
-        compute = choose_compute(
-            teacher.to(world.device),
-            precision="auto",
-            use_kernels=True,
-            use_compile=False,  # a forward pass over one epoch at most
-            log=lambda text: print(f"distill: {text}", flush=True),
-        )
-        compute.update()
-        with Bar("teacher", n_steps, "steps") as bar:
-            cache.build(batches, compute, teacher.head.weight, params.temperature, bar.advance)
+    log = print if world.is_main else (lambda _: None)
+    log(f"distill: the teacher's distributions take {n_bytes / 1e6:,.0f} MB in {folder}")
+    compute = choose_compute(
+        teacher.to(world.device),
+        precision="auto",
+        use_kernels=True,
+        use_compile=False,  # a forward pass over one epoch at most
+        log=lambda text: log(f"distill: {text}"),
+    )
+    compute.update()
+    share = cache.list_share(world.rank, world.n_ranks)
+    with Bar("teacher", sum(map(len, share)), "steps", is_shown=world.is_main) as bar:
+        for n_done in cache.build(batches, compute, teacher.head.weight, params.temperature, share):
+            bar.advance(n_done)
     world.barrier()
     return cache, n_bytes
 

@@ -4,16 +4,15 @@ In: a teacher, the run's batches. Out: files of one record batch per step and on
 larger vocabulary) and `log_probs` (fp16) as lists of k values; fp16 rounds a log-probability by at most 0.05 %. Disk: 4 bytes (6)
 per target and k, known before the first one is computed; more than distill.max_cache_mb is refused.
 
-A file is written under another name, flushed, and renamed, and its sha256 goes into index.json, which is replaced as a whole; a
-run that is started again computes what is missing or has another sha256, and keeps the rest. Memory: one step.
+A file is written under another name, flushed, and renamed, and its sha256 is in a file beside it; a run that is started again
+computes what is missing or has another sha256, and keeps the rest. Processes share the files. Memory: one step.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -31,7 +30,6 @@ from pipeline.storage.arrow import map_batches, write_batches
 
 FILE_STEPS = 50  # a killed run loses at most so many
 CHUNK_TOKENS = 512  # of logits at once
-INDEX = "index.json"
 
 
 class Teacher(Protocol):
@@ -84,17 +82,20 @@ class TeacherCache:
         self._open: tuple[int, pa.RecordBatchFileReader] | None = None
 
     def build(
-        self, batches: Batches, teacher: Teacher, weight: Tensor, temperature: float, advance: Callable[[int], None]
-    ) -> None:
-        """Compute the files that are missing or damaged. `advance` receives how many steps more are done."""
+        self, batches: Batches, teacher: Teacher, weight: Tensor, temperature: float, share: Sequence[range]
+    ) -> Iterator[int]:
+        """Compute those files of a `share` that are missing or damaged. Yield the number of steps of each when it is done."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        known = self._read_index()
-        for number in range(-(-self.n_steps // FILE_STEPS)):
-            steps = range(number * FILE_STEPS, min((number + 1) * FILE_STEPS, self.n_steps))
-            if str(number) not in known or self._hash(number) != known[str(number)]:
-                known[str(number)] = self._write(number, self._compute(steps, batches, teacher, weight, temperature))
-                self._write_index(known)
-            advance(len(steps))
+        for steps in share:
+            number = steps.start // FILE_STEPS
+            if not self._is_whole(number):
+                self._write(number, self._compute(steps, batches, teacher, weight, temperature))
+            yield len(steps)
+
+    def list_share(self, rank: int, n_ranks: int) -> list[range]:
+        """Return the steps of every file that a process computes."""
+        starts = range(0, self.n_steps, FILE_STEPS)
+        return [range(start, min(start + FILE_STEPS, self.n_steps)) for start in starts[rank::n_ranks]]
 
     def read(self, step: int, targets: Int[Tensor, "B T"], share: float, temperature: float) -> SoftTargets:
         """Return the soft targets of a step. Raises: `UserError` for a damaged file."""
@@ -129,8 +130,8 @@ class TeacherCache:
             ]
             yield pa.record_batch(columns, schema=self._schema)
 
-    def _write(self, number: int, steps: Iterator[pa.RecordBatch]) -> str:
-        """Write a file, whole or not at all. Return its sha256."""
+    def _write(self, number: int, steps: Iterator[pa.RecordBatch]) -> None:
+        """Write a file and its sha256, each whole or not at all."""
         path = self._get_path(number)
         partial = path.with_suffix(".partial")
         write_batches(partial, self._schema, steps)
@@ -138,7 +139,13 @@ class TeacherCache:
             os.fsync(file.fileno())
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         partial.rename(path)
-        return digest
+        partial.write_text(digest, encoding="ascii")
+        partial.rename(path.with_suffix(".sha256"))
+
+    def _is_whole(self, number: int) -> bool:
+        """Return whether there is a file with the sha256 that it was written with."""
+        digest = self._get_path(number).with_suffix(".sha256")
+        return digest.is_file() and digest.read_text(encoding="ascii") == self._hash(number)
 
     def _hash(self, number: int) -> str:
         """Return the sha256 of a file; empty if there is none."""
@@ -148,20 +155,9 @@ class TeacherCache:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def _read_index(self) -> dict[str, str]:
-        """Return the sha256 of each file by its number."""
-        path = self.folder / INDEX
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-    def _write_index(self, known: dict[str, str]) -> None:
-        partial = self.folder / f"{INDEX}.partial"
-        partial.write_text(json.dumps(known, sort_keys=True) + "\n", encoding="utf-8")
-        partial.replace(self.folder / INDEX)
-
     def _open_file(self, number: int) -> pa.RecordBatchFileReader:
-        digest = self._hash(number)
-        if not digest or digest != self._read_index().get(str(number)):
-            raise self._explain(number, f"sha256 {digest[:12]}…, not that of the file when it was written")
+        if not self._is_whole(number):
+            raise self._explain(number, f"sha256 {self._hash(number)[:12]}…, not that of the file when it was written")
         return map_batches(self._get_path(number))
 
     def _explain(self, number: int, found: str) -> UserError:

@@ -120,19 +120,19 @@ def test_a_run_that_is_started_again_has_the_same_weights(tmp_path: Path, monkey
     inputs = write_inputs(folder)
     write = TeacherCache._write
 
-    def stop_at_the_second(self: TeacherCache, number: int, steps: Any) -> str:
+    def stop_at_the_second(self: TeacherCache, number: int, steps: Any) -> None:
         if number == 1:
             raise OSError(28, "No space left on device")
-        return write(self, number, steps)
+        write(self, number, steps)
 
     monkeypatch.setattr(TeacherCache, "_write", stop_at_the_second)
     with pytest.raises(OSError, match="No space left"):
         run(params, **inputs, scratch=folder / "scratch", out=folder / "out")
     computed: list[int] = []
 
-    def count(self: TeacherCache, number: int, steps: Any) -> str:
+    def count(self: TeacherCache, number: int, steps: Any) -> None:
         computed.append(number)
-        return write(self, number, steps)
+        write(self, number, steps)
 
     monkeypatch.setattr(TeacherCache, "_write", count)
     run(params, **inputs, scratch=folder / "scratch", out=folder / "out")
@@ -148,7 +148,7 @@ def test_the_cache_has_the_teacher_s_distribution_of_every_target(tmp_path: Path
     batches = make_student_batches(params, TokenStream(inputs["shards"], "train"), talks, tokenizer)
     compute = choose_compute(model, precision="fp32", use_kernels=False, use_compile=False, log=print)
     store = TeacherCache(tmp_path / "cache", 4, 5, tokenizer.vocab_size)
-    store.build(batches, compute, model.head.weight, 2.0, lambda n: None)
+    assert sum(store.build(batches, compute, model.head.weight, 2.0, store.list_share(0, 1))) == 4
     for step in range(4):
         batch = batches.at(step)
         soft = store.read(step, batch.targets, 0.5, 2.0)
@@ -162,6 +162,13 @@ def test_the_cache_has_the_teacher_s_distribution_of_every_target(tmp_path: Path
         words = tokenizer.decode(batch.targets[is_target].tolist())
         if step >= 2:
             assert "12" in words
+
+
+@pytest.mark.parametrize("n_steps", [1, 49, 50, 230])
+def test_processes_share_all_steps(n_steps: int, tmp_path: Path) -> None:
+    store = TeacherCache(tmp_path, n_steps, 4, 300)
+    shares = [store.list_share(rank, 3) for rank in range(3)]
+    assert sorted(step for share in shares for steps in share for step in steps) == list(range(n_steps))
 
 
 def test_top_tokens_are_normalized_over_the_vocabulary() -> None:
@@ -180,7 +187,7 @@ def test_a_damaged_cache_is_refused(damage: str, tmp_path: Path) -> None:
     batches = make_student_batches(params, TokenStream(inputs["shards"], "train"), talks, tokenizer)
     compute = choose_compute(model, precision="fp32", use_kernels=False, use_compile=False, log=print)
     store = TeacherCache(tmp_path / "cache", 2, 4, tokenizer.vocab_size)
-    store.build(batches, compute, model.head.weight, 1.0, lambda n: None)
+    list(store.build(batches, compute, model.head.weight, 1.0, store.list_share(0, 1)))
     path = tmp_path / "cache" / "steps-000000.arrow"
     data = path.read_bytes()
     if damage == "missing":
@@ -189,7 +196,7 @@ def test_a_damaged_cache_is_refused(damage: str, tmp_path: Path) -> None:
         path.write_bytes(data[:-40] if damage == "truncated" else data[:200] + bytes([data[200] ^ 1]) + data[201:])
     with pytest.raises(UserError, match="is damaged"):
         store.read(0, batches.at(0).targets, 0.5, 1.0)
-    store.build(batches, compute, model.head.weight, 1.0, lambda n: None)
+    list(store.build(batches, compute, model.head.weight, 1.0, store.list_share(0, 1)))
     store.read(0, batches.at(0).targets, 0.5, 1.0)
 
 
