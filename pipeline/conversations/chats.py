@@ -80,10 +80,12 @@ def find_source_files(folder: Path, sources: Sequence[ChatSource]) -> dict[str, 
     ]
     if others:
         name = others[0].relative_to(folder)
+        shown = make_printable(str(name))
         raise UserError(
             f"{folder}: {len(others)} files of conversations that no source names",
-            ", ".join(str(path.relative_to(folder)) for path in others[:5]) + (" …" if len(others) > 5 else ""),
-            f"add them to {SETTING}, as in {{name: {make_name(name)}, path: {name}, license: MIT}}, or move them elsewhere",
+            make_printable(", ".join(str(path.relative_to(folder)) for path in others[:5]))
+            + (" …" if len(others) > 5 else ""),
+            f"add them to {SETTING}, as in {{name: {make_name(name)}, path: {shown}, license: MIT}}, or move them elsewhere",
         )
     return files
 
@@ -184,7 +186,7 @@ def _screen_batch(batch: Sequence[SourceChat], screen: ChatScreen) -> Iterator[S
 
 def show_detail(error: ConversationError) -> str:
     """Return the detail of an error for a terminal: one line, no control character, at most `DETAIL_CHARS`."""
-    return make_printable(error.detail)[:DETAIL_CHARS]
+    return make_printable(error.detail[:DETAIL_CHARS])
 
 
 def make_printable(text: str) -> str:

@@ -28,14 +28,10 @@ from model.tokenizer.histories import read_message
 from pipeline.conversations.chatml import CHATML_MARK, ConversationError, parse_chatml
 
 AUTO, COLUMNS = "auto", "columns"
-END_MARKS = re.compile(r"(?:\s*(?:<\|endoftext\|>|</s>|<\|im_end\|>|<\|eot_id\|>|###eos_token###))+\s*\Z")
-ALPACA_TEMPLATE = re.compile(
-    r"Below is an instruction that describes a task.*?### Instruction:\s*\n(?P<asked>.*?)"
-    r"(?:\n+### Input:\s*\n(?P<context>.*?))?\n+### Response:\s*",
-    re.DOTALL,
-)
+END_MARKS = ("<|endoftext|>", "</s>", "<|im_end|>", "<|eot_id|>", "###eos_token###")
+ALPACA_TEMPLATE = "Below is an instruction that describes a task", "### Instruction:", "### Input:", "### Response:"
 CALCULATOR_NOTE = re.compile(r"<<[^<>\n]*>>")
-GSM8K_ANSWER = re.compile(r"\n#### \S[^\n]*\s*\Z")
+GSM8K_ANSWER = "#### "  # begins the last line
 # Fields of other programs that say where a row is from or what it is about, and nothing of what is said.
 IGNORED = frozenset(
     {
@@ -160,8 +156,11 @@ def recognize_format(row: Row) -> str:
 
 
 def _has_pair(row: Row, pair: PairFormat) -> bool:
-    is_there = pair.asked in row and pair.reply in row
-    return is_there and (pair.format != "gsm8k" or bool(GSM8K_ANSWER.search(str(row[pair.reply]))))
+    if pair.asked not in row or pair.reply not in row:
+        return False
+    reply = row[pair.reply]
+    last = reply.rstrip().rpartition("\n")[2] if isinstance(reply, str) else ""
+    return pair.format != "gsm8k" or last.startswith(GSM8K_ANSWER)
 
 
 def describe_formats() -> str:
@@ -271,12 +270,29 @@ def _join_pair(asked: Any, context: Any, reply: Any, kind: str) -> list[Any]:
     if isinstance(asked, list) and isinstance(reply, list):
         return [*asked, *reply]
     texts = [_read_text(asked, "the instruction"), _read_text(context, "the input")]
-    if template := ALPACA_TEMPLATE.fullmatch(texts[0]):
-        texts = [template["asked"], template["context"] or texts[1]]
+    texts = [*read_template(texts[0]), texts[1]]
     answer = _read_text(reply, "the reply").strip()
     answer = CALCULATOR_NOTE.sub("", answer) if kind == "gsm8k" else answer
     question = "\n\n".join(text.strip() for text in texts if text.strip())
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def read_template(text: str) -> list[str]:
+    """Return the instruction and the input, if any, of a prompt in Alpaca's template; another text is an instruction."""
+    begin, asked, context, end = ALPACA_TEMPLATE
+    if not text.startswith(begin) or asked not in text or not text.rstrip().endswith(end):
+        return [text]
+    return text.partition(asked)[2].rstrip().removesuffix(end).split(context, 1)
+
+
+def strip_end_marks(text: str) -> str:
+    """Return a reply without the markers of other tokenizers at its end."""
+    end = len(text.rstrip())
+    while mark := next((mark for mark in END_MARKS if text.endswith(mark, 0, end)), ""):
+        end -= len(mark)
+        while end and text[end - 1].isspace():
+            end -= 1
+    return text[:end]
 
 
 def _read_text(value: Any, name: str) -> str:
@@ -297,7 +313,7 @@ def _make_draft(raw: _Raw, kind: str, license: str) -> Draft:
         except ValueError as error:  # it begins with the field's name
             field = re.split(r"[.\[ ]", str(error), maxsplit=1)[0]
             raise ConversationError(REASON_OF_FIELD.get(field, "unknown_key"), f"turn {number + 1}: {error}") from None
-    has_end_mark = False
-    if messages and messages[-1].call is None and (text := END_MARKS.sub("", messages[-1].text)) != messages[-1].text:
-        messages[-1], has_end_mark = Message.of(messages[-1].role, text), True
+    has_end_mark = bool(messages) and messages[-1].call is None and messages[-1].text.rstrip().endswith(END_MARKS)
+    if has_end_mark:
+        messages[-1] = Message.of(messages[-1].role, strip_end_marks(messages[-1].text))
     return Draft(messages, kind, license, has_end_mark)

@@ -20,7 +20,7 @@ import pyarrow as pa
 import xxhash
 
 from model.tokenizer.chat import messages_to_json
-from pipeline.conversations.chats import SourceChat, show_detail
+from pipeline.conversations.chats import SourceChat, make_printable, show_detail
 from pipeline.conversations.mixture import join_licenses
 from pipeline.conversations.params import ChatSource
 from pipeline.frame.metrics import Metrics
@@ -90,7 +90,7 @@ class Intake:
         assert chat.error is not None
         reason, detail = chat.error.reason, show_detail(chat.error)
         self.rejected[reason] += 1
-        self.first.setdefault(reason, f"{chat.locator}: {detail}")
+        self.first.setdefault(reason, f"{make_printable(chat.locator)}: {detail}")
         return {"source": chat.source, "locator": chat.locator, "reason": reason, "detail": detail}
 
     def _copy(self, chat: SourceChat, source: ChatSource) -> Iterator[Row]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.tokenizer.chat import Message, ToolCall, render
@@ -231,6 +232,26 @@ def test_fields_of_other_programs_can_be_ignored() -> None:
     assert isinstance(draft, Draft)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "x", "answer": f"y{' ' * 2_000_000}>"},
+        {"prompt": f"{TEMPLATE[:80]}{'### Instruction:' * 200_000}", "answer": "y"},
+        {"question": "x", "answer": f"y{chr(10)}#### {' ' * 2_000_000}x{chr(10)}z"},
+        {"text": "<|im_start|>" * 200_000},
+        {"text": f"<|im_start|>user{chr(10)}x<|im_end|>{' ' * 2_000_000}z"},
+        {"question": "x", "answer": f"{'<<' * 1_000_000}{chr(10)}#### 1"},
+        {"prompt": "x", "answer": f"y{'</s> ' * 300_000}"},
+    ],
+)
+def test_hostile_texts_take_linear_time(row: dict[str, Any]) -> None:
+    started = time.process_time()
+    for draft in read_row(row):
+        if isinstance(draft, Draft):
+            check_turns(draft.messages)
+    assert time.process_time() - started < 2.0  # quadratic time would be hours
+
+
 def test_deep_values_are_refused() -> None:
     deep: Any = "x"
     for _ in range(100_000):
@@ -286,6 +307,7 @@ systems = st.builds(lambda text: [{"role": "developer", "content": text}], spoke
 
 
 @given(systems, st.lists(rounds, min_size=1, max_size=3))
+@settings(max_examples=15)  # Jinja writes a call's argument in 20 ms
 def test_what_is_trained_is_what_the_saved_template_renders(system: list[Any], turns: list[list[Any]]) -> None:
     history = [*system, *(turn for each in turns for turn in each)]
     (draft,) = read_row({"messages": history})
