@@ -212,7 +212,9 @@ def test_the_modules_of_peft_are_those_of_the_export() -> None:
         assert HF_NAMES[f"{place}.weight"] == f"model.layers.{{}}.{HF_MODULES[name]}.weight"
 
 
-def train_adapter(folder: Path, shards: Path, kind: str, n_steps: int, stop_at: int | None = None) -> AdaptedModel:
+def train_adapter(
+    folder: Path, shards: Path, kind: str, n_steps: int, stop_at: int | None = None, *, use_kernels: bool = True
+) -> AdaptedModel:
     """Train an adapter on a stream; with `stop_at`, raise KeyboardInterrupt at that step."""
     model = awake(seed=4)
     adapted = AdaptedModel(model, LoraAdapter(model, SETTINGS[kind], seed=2))
@@ -229,6 +231,8 @@ def train_adapter(folder: Path, shards: Path, kind: str, n_steps: int, stop_at: 
             checkpoint_every=4,
             optim=OptimSettings(matrix_lr=0.3, norm_lr=0.1),
             use_compile=False,
+            use_kernels=use_kernels,
+            precision="auto" if use_kernels else "fp32",
         ),
         checkpoints=folder,
         on_step=on_step,
@@ -253,3 +257,14 @@ def test_training_changes_the_adapter_alone_and_resumes_to_the_same_bits(kind: s
     whole.restore_base()
     for name, parameter in awake(seed=4).named_parameters():
         assert torch.equal(parameter, dict(whole.model.named_parameters())[name]), name
+
+
+def test_plain_torch_trains_the_adapter_that_the_kernels_train(tmp_path: Path) -> None:
+    """The first step, before rounding to bf16 adds up: A still has no gradient, and B moves in the same directions."""
+    write_shards(tmp_path / "shards")
+    one, other = (
+        train_adapter(tmp_path / str(use), tmp_path / "shards", "dora", 1, use_kernels=use) for use in (True, False)
+    )
+    for name, parameter in one.adapter.named_parameters():
+        expected = dict(other.adapter.named_parameters())[name]
+        assert torch.nn.functional.cosine_similarity(parameter.flatten(), expected.flatten(), dim=0) > 0.97, name
