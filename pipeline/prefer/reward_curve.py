@@ -47,16 +47,16 @@ def write_curves(folder: Path, history: Sequence[Mapping[str, Any]], panels: Map
 
 def draw_panels(rows: Sequence[Mapping[str, float]], panels: Mapping[str, Sequence[str]]) -> str:
     """Return one SVG with the panels below each other; a panel without two points of any curve is left out."""
-    drawn: list[str] = []
+    drawn: dict[str, str] = {}
     for title, names in panels.items():
         curves = [Curve(name, [(row["step"], row[name]) for row in rows if name in row]) for name in names]
         curves = [curve._replace(is_smoothed=len(curve.points) > 20) for curve in curves if len(curve.points) > 1]
         if curves:
-            drawn.append(_draw_panel(title, curves, HEIGHT * len(drawn)))
+            drawn[title] = _draw_panel(title, curves, HEIGHT * len(drawn))
     height = HEIGHT * max(len(drawn), 1)
     font = 'role="img" font-family="sans-serif" font-size="11"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" {font}>'
-    return f"{head}<title>{', '.join(panels)}</title>{''.join(drawn)}</svg>\n"
+    return f"{head}<title>{'; '.join(drawn)}</title>{''.join(drawn.values())}</svg>\n"
 
 
 def _draw_panel(title: str, curves: Sequence[Curve], top: int) -> str:
