@@ -12,6 +12,7 @@ Resumes like `pretrain` and `sft`. Memory: that of the student's training, and b
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +95,7 @@ def run(params: Distill, *, teacher: Path, shards: Path, conversations: Path, sc
             return {}
     rows = compare_models(taught_by, out, alone, quality)
     (out / "comparison.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    print(format_comparison(rows), flush=True)
     flat = {f"{name}_{key}": value for name, row in rows.items() if name != "student" for key, value in row.items()}
     return metrics | rows["student"] | flat | {"teacher_cache_bytes": n_bytes}
 
@@ -156,3 +158,14 @@ def compare_models(teacher: Transformer, out: Path, alone: Metrics, quality: Hel
         }
         for name, model in models.items()
     }
+
+
+def format_comparison(rows: Mapping[str, Metrics]) -> str:
+    """Return a printable table of sizes and held-out measures, one line per model."""
+    lines = [f"{'':9}{'parameters':>12}{'MB':>8}{'bpb':>8}{'nats':>8}{'right':>8}"]
+    lines += [
+        f"{name:9}{row['n_params']:>12,}{row['float32_bytes'] / 1e6:>8.2f}{row['bpb']:>8.3f}{row['loss_nats']:>8.3f}"
+        f"{row['right_frac']:>8.1%}"
+        for name, row in rows.items()
+    ]
+    return "\n".join(lines)

@@ -99,7 +99,9 @@ def run_stage(folder: Path, params: Distill, **changes: Path) -> dict[str, Any]:
     return dict(run(params, **inputs, scratch=folder / "scratch", out=folder / "out"))
 
 
-def test_output_is_a_student_beside_the_same_one_without_a_teacher(tmp_path: Path) -> None:
+def test_output_is_a_student_beside_the_same_one_without_a_teacher(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     metrics = run_stage(tmp_path, make_params())
     student, tokenizer, about = load_model(tmp_path / "out")
     alone, _, _ = load_model(tmp_path / "out" / "alone")
@@ -109,6 +111,8 @@ def test_output_is_a_student_beside_the_same_one_without_a_teacher(tmp_path: Pat
     assert list(rows) == ["teacher", "student", "alone"]
     assert rows["student"]["n_params"] == student.config.n_parameters < rows["teacher"]["n_params"]
     assert metrics["alone_bpb"] == rows["alone"]["bpb"] > 0
+    printed = capsys.readouterr().out
+    assert all(f"{name:9}{row['n_params']:>12,}" in printed for name, row in rows.items())
     assert 0 <= metrics["right_frac"] <= 1
 
 
