@@ -43,7 +43,7 @@ class Evaluate(ParamsSection):
     max_new_tokens: Count  # of a reply
     n_samples: Annotated[int, Field(ge=0)]  # replies shown in the report
     eval_tokens: Count  # of the val split, for bits per byte; all of it if it is smaller
-    ngram_tokens: Count = 20_000_000  # of the train split, which the 5-gram counts; 60 bytes of memory each
+    ngram_tokens: Count = 20_000_000  # of the train split, which the 5-gram counts; 70 bytes of memory each
     tasks: Annotated[list[TaskName], Field(min_length=1)]  # names in pipeline/evaluate/tasks
     sets: list[TaskSet] = []
 

@@ -9,8 +9,8 @@ and is interpolated with the one below it; the lowest with 1 / vocabulary.
 
 An n-gram is a 64-bit key with the last token in the low bits and its context in the high ones, so that sorting keeps the followers
 of a context together. The context is exact if `order` tokens fit into 64 bits (order 5: a vocabulary of 4,096), otherwise hashed
-to at least 43 bits. Memory: 50 bytes per token while counting, then 24 per distinct n-gram of any order. Time: five sorts, 3 s of
-processor time for 11.6 million tokens.
+to at least 43 bits. Memory: 70 bytes per token while counting, then 24 per distinct n-gram of any order. Time: five sorts, 7 s of
+processor time for 11.6 million tokens on a busy machine.
 
 Papers: Kneser & Ney 1995; Chen & Goodman 1998 (modified, interpolated); Heafield et al. 2013 (<|bos|>, fallback discounts).
 """
