@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.conversations.chat_files import list_chat_files
+from pipeline.conversations.chat_formats import FORMATS
 from pipeline.conversations.chat_reports import FileReport, print_rejects, print_reports, report_file
 from pipeline.conversations.chat_screen import ChatScreen
 from pipeline.conversations.chats import find_source_files
-from pipeline.conversations.formats import FORMATS
 from pipeline.conversations.params import ChatColumns, ChatSource, Conversations
 from pipeline.conversations.stage import count_message_tokens, make_token_counter
 from pipeline.frame.environment import read_flag

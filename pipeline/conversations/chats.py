@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from model.tokenizer.chat import Message
 from pipeline.conversations.chat_files import KINDS, list_chat_files, read_chat_rows
+from pipeline.conversations.chat_formats import FIELDS, Draft, read_row
 from pipeline.conversations.chat_screen import Candidate, ChatScreen, Passed
 from pipeline.conversations.chatml import ConversationError
-from pipeline.conversations.formats import FIELDS, Draft, read_row
 from pipeline.conversations.params import ChatSource
-from pipeline.conversations.turns import check_turns
+from pipeline.conversations.turn_order import check_turns
 from pipeline.frame.errors import UserError
 from pipeline.storage.files import find_below
 from pipeline.storage.streams import split_name

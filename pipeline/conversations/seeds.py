@@ -4,7 +4,7 @@ In: objects {"id", "kind", "messages"}, optionally with "wordings" (texts for `{
 conversation), "placeholders": ["name"] (`{name}` is replaced by a first name, another one each time; some names are reserved for
 evaluation), "says" (words that a right answer must contain) and "split": "heldout" (reserved for evaluation; the messages then end
 with the user's, since many answers are right). Braces in other conversations, as in code, stay as they are. Rows in the formats of
-other programs (formats.py), without an id and a kind, become conversations of the kind `chat`. All are written by us or by the
+other programs (chat_formats.py), without an id and a kind, become conversations of the kind `chat`. All are written by us or by the
 user, so that whatever is wrong with one is an error.
 """
 
@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 from model.tokenizer.chat import Message, Part, ToolCall
 from model.tokenizer.histories import messages_from_any
 from pipeline.conversations.chat_files import LISTS, list_chat_files, read_chat_rows
+from pipeline.conversations.chat_formats import FIELDS, Draft, parse_turns, read_row
 from pipeline.conversations.chatml import ConversationError
-from pipeline.conversations.formats import FIELDS, Draft, parse_turns, read_row
-from pipeline.conversations.turns import check_turns
+from pipeline.conversations.turn_order import check_turns
 from pipeline.frame.errors import UserError
 from pipeline.skills import SEED_KINDS
 from pipeline.skills.refusal import HARMLESS

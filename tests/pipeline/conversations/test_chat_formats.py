@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.tokenizer.chat import Message, ToolCall, render
+from pipeline.conversations.chat_formats import FORMATS, REASON_OF_FIELD, Draft, read_row
 from pipeline.conversations.chat_screen import REASON_OF_LICENSE
 from pipeline.conversations.chatml import ConversationError, split_chatml
-from pipeline.conversations.formats import FORMATS, REASON_OF_FIELD, Draft, read_row
-from pipeline.conversations.turns import check_turns
+from pipeline.conversations.turn_order import check_turns
 from tests.conftest import ROOT
 from tests.model.tokenizer.test_autotokenizer import CHARACTERS, render_plainly
 
