@@ -28,7 +28,7 @@ from model.grounding.constraints import Constraint, are_met, format_answer
 from model.grounding.given_texts import read_demands
 from model.grounding.matching import is_identifier, split_facet, split_queries
 from model.grounding.parts import narrow_answers
-from model.grounding.text_tasks import list_text_answers, read_text_task
+from model.grounding.text_tasks import list_text_answers, read_text_task, weigh_text_answers
 
 SEARCH_TOOL = "search_docs"
 REPORTED = (
@@ -74,7 +74,8 @@ def list_options(
     if certain:
         return ReplyOptions(calls=_group_arguments(certain), must_call=True)
     if task := read_text_task(last.text):
-        return ReplyOptions(tuple(list_text_answers(task)), may_call=False)
+        answers = list_text_answers(task)
+        return ReplyOptions(tuple(answers), weigh_text_answers(task, answers), may_call=False)
     calls: dict[str, tuple[str, ...]] = {tool: () for tool in tools if tool not in REPORTED}
     if SEARCH_TOOL in calls:
         calls[SEARCH_TOOL] = tuple(list_arguments(messages))

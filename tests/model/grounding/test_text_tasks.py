@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from model.grounding.given_texts import read_demands, split_given_text
 from model.grounding.spans import FORMS, classify_slot, find_spans
 from model.grounding.text_tasks import (
+    LEAD_NATS,
     MAX_ANSWERS,
     NOT_STATED,
     SENTIMENTS,
+    WORD_NATS,
     list_text_answers,
     read_labels,
     read_text_task,
     split_sentences,
+    weigh_text_answers,
 )
 
 TEXT = "Dr. Lena Fischer moved the launch to 3 May 2024. Tom Baker pays $1,200 by 10:30. Write to ana@x.org or call 030 1234567."
@@ -150,3 +153,18 @@ def test_hostile_texts_take_linear_time(text: str) -> None:
 def test_a_message_without_a_text_is_not_split() -> None:
     assert split_given_text("Who are you?") is None
     assert split_given_text("x" * 30_000) is None
+
+
+def test_of_a_summary_words_and_the_first_sentence_that_says_something_have_a_bonus() -> None:
+    task = read_text_task(
+        "Summarize this: Good news. The crane fell onto the empty depot. Nobody was hurt by it at all."
+    )
+    assert task is not None
+    assert weigh_text_answers(task, list_text_answers(task)) == (
+        2 * WORD_NATS,
+        7 * WORD_NATS + LEAD_NATS,
+        7 * WORD_NATS,
+    )
+    labels = read_text_task('Is this good or bad? "It broke after two days of use."')
+    assert labels is not None
+    assert weigh_text_answers(labels, list_text_answers(labels)) == ()
