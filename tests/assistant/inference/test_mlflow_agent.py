@@ -139,3 +139,20 @@ def test_a_history_is_read_as_the_chat_template_reads_it() -> None:
         *items[3:],
     ]
     assert read_messages(items) == ("", messages_from_any(rows))
+
+
+def test_a_request_names_its_adapter(learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The adapter that writes B with zeros answers as the model does; one that there is not is refused by name."""
+    from model.network.adapter_folder import save_adapter
+    from model.network.folder import load_model
+    from model.network.lora import AdaptedModel, LoraAdapter, LoraSettings
+
+    model, tokenizer, _ = load_model(learned)
+    save_adapter(tmp_path / "new", AdaptedModel(model, LoraAdapter(model, LoraSettings(rank=1))), tokenizer)
+    monkeypatch.setenv("MINIGPT_ADAPTERS", str(tmp_path))
+    agent = MiniGPTAgent()
+    agent.load_context(PythonModelContext({"model": str(learned), "index": str(learned.parent / "index")}, {}))
+    assert get_answer(agent.predict(make_request(SUM[0].text, custom_inputs={"adapter": "new"}))) == "12 * 7 = 84"
+    for adapter, found in (("old", "found new in"), (7, "found int")):
+        with pytest.raises(MlflowException, match=found):
+            agent.predict(make_request(SUM[0].text, custom_inputs={"adapter": adapter}))
