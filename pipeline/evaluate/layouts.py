@@ -61,7 +61,7 @@ class Gap(NamedTuple):
     word: str
 
 
-class Problem(NamedTuple):
+class NumberProblem(NamedTuple):
     """A question whose answer is a number."""
 
     id: str
@@ -70,7 +70,7 @@ class Problem(NamedTuple):
     answer: str
 
 
-Item = TypeVar("Item", MinimalPair, Choices, Gap, Problem)
+Item = TypeVar("Item", MinimalPair, Choices, Gap, NumberProblem)
 
 
 class Layout(NamedTuple, Generic[Item]):
@@ -233,7 +233,7 @@ def parse_gap(row: Row, id_: str, stem: str) -> Gap:
     return Gap(id_, id_, context, f" {word}")
 
 
-def parse_problem(row: Row, id_: str, stem: str) -> Problem:
+def parse_problem(row: Row, id_: str, stem: str) -> NumberProblem:
     """Return the item of a row in GSM8K's layout; an answer without #### is the number itself."""
     question, answer = _get_text(row, "question"), row.get("answer")
     answer = str(answer) if isinstance(answer, int | float) and not isinstance(answer, bool) else answer
@@ -242,7 +242,7 @@ def parse_problem(row: Row, id_: str, stem: str) -> Problem:
     number = read_last_number(answer.rpartition("####")[2])
     if number is None:
         raise RejectError("no_number")
-    return Problem(id_, id_, question, number)
+    return NumberProblem(id_, id_, question, number)
 
 
 def read_last_number(text: str) -> str | None:

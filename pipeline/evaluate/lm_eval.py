@@ -36,7 +36,7 @@ MAX_NEW_TOKENS = 256  # lm-eval's own default, where a task names no limit
 N_SLOTS = 16
 
 
-class Request(Protocol):
+class HarnessRequest(Protocol):
     """What lm-eval asks for."""
 
     @property
@@ -51,17 +51,17 @@ class HarnessModel:
         self.model, self.tokenizer_of_ours = model, tokenizer
         self._bos = tokenizer.get_special_id("bos")
 
-    def loglikelihood(self, requests: Sequence[Request], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+    def loglikelihood(self, requests: Sequence[HarnessRequest], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Return log-likelihood, and whether greedy decoding would write it, of each (context, continuation)."""
         pairs = [encode_pair(self.tokenizer_of_ours, *request.args) for request in requests]
         return [(-each.nats, each.is_greedy) for each in compute_likelihoods(self.model, self._check(pairs))]
 
-    def loglikelihood_rolling(self, requests: Sequence[Request], disable_tqdm: bool = False) -> list[float]:
+    def loglikelihood_rolling(self, requests: Sequence[HarnessRequest], disable_tqdm: bool = False) -> list[float]:
         """Return the log-likelihood of each whole text, of any length."""
         documents = [[self._bos, *self.tokenizer_of_ours.encode(request.args[0])] for request in requests]
         return (-compute_document_nats(self.model, documents)).tolist()
 
-    def generate_until(self, requests: Sequence[Request], disable_tqdm: bool = False) -> list[str]:
+    def generate_until(self, requests: Sequence[HarnessRequest], disable_tqdm: bool = False) -> list[str]:
         """Return what follows each context, without the first of its stop texts and what is behind it."""
         batcher = Batcher(self.model, N_SLOTS)
         tickets: dict[int, int] = {}

@@ -20,7 +20,7 @@ import pyarrow as pa
 from pipeline.evaluate.comparison import write_comparison
 from pipeline.evaluate.item_scores import describe_figures, list_metrics, make_item_table, summarize_items
 from pipeline.evaluate.params import Evaluate
-from pipeline.evaluate.task import Context, Inputs
+from pipeline.evaluate.task import Context, EvaluationInputs
 from pipeline.evaluate.tasks import TASKS
 from pipeline.evaluate.trained_on.composition import COMPOSITION, measure_composition
 from pipeline.frame.metrics import Metrics
@@ -44,7 +44,7 @@ def run(
 ) -> Metrics:
     """Write these files. Raises `UserError` for models that are not ours or do not fit the shards, a val split that is too small to
     measure anything, or a set that can't be read."""
-    context = Context(params, Inputs(base, chat, shards, conversations, index, embed, turns, sets))
+    context = Context(params, EvaluationInputs(base, chat, shards, conversations, index, embed, turns, sets))
     metrics: Metrics = {
         "n_params": context.tuned.model.config.n_parameters,
         "model_bytes": (chat / "model.safetensors").stat().st_size,

@@ -58,7 +58,7 @@ class Loaded(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Inputs:
+class EvaluationInputs:
     """The folders that evaluate reads."""
 
     base: Path
@@ -76,7 +76,7 @@ class Context:
     """What tasks read. Each part is loaded once, when it is first asked for."""
 
     params: Evaluate
-    inputs: Inputs
+    inputs: EvaluationInputs
 
     @cached_property
     def device(self) -> torch.device:

@@ -13,7 +13,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from pipeline.evaluate.item_scores import Figure, ItemScore
-from pipeline.evaluate.layouts import PROBLEMS, Problem, read_last_number
+from pipeline.evaluate.layouts import PROBLEMS, NumberProblem, read_last_number
 from pipeline.evaluate.set_scores import TaskItems, collect_sets
 from pipeline.evaluate.task import Context, Measured, Task
 from pipeline.evaluate.user_turns import N_THREADS, send_text
@@ -28,7 +28,7 @@ def measure_exact_match(context: Context) -> Measured:
     return Measured.join([_score_set(context, part) for part in parts])
 
 
-def _score_set(context: Context, part: TaskItems[Problem]) -> Measured:
+def _score_set(context: Context, part: TaskItems[NumberProblem]) -> Measured:
     new_session = context.new_session
     with Bar(f"evaluate: {part.name}", len(part.items), "answers") as bar, ThreadPoolExecutor(N_THREADS) as pool:
         replies: list[str] = []
