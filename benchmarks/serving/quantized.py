@@ -1,9 +1,9 @@
 """Decoding with int8 weights against torch's dynamic int8, on one core; memory, speed and nats of every format.
 
 The table has, for the default model or that of --model, and for --student: memory of the weights (a GGUF file's size but for some
-100 kB of vocabulary), milliseconds to the first token after a prompt of 400, tokens per second, with --shards the nats per token
-of held-out text. Times are processor times of one core. torch rounds activations too, and its output projection stays fp32, so
-logits are compared by their distance.
+100 kB of vocabulary), milliseconds to the first token after a prompt of up to 400, tokens per second, and with --shards the nats
+per token of held-out text. Times are processor times of one core. torch rounds activations too, and its output projection stays
+fp32, so logits are compared by their distance.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from model.network.folder import load_model
 from model.network.loss import compute_token_nats
 from model.network.quantize import FORMATS, count_weight_bytes, round_weights
 from model.network.transformer import Transformer
+from pipeline.frame.errors import UserError
 
-N_PROMPT = 400
-N_ROWS = 8  # of held-out text
+N_PROMPT = 400  # at most
+TEXT_TOKENS = 10_000  # of held-out text
 MAX_DISTANCE = 0.15  # of two int8 models' logits, as a share of their spread
 
 
@@ -39,21 +40,25 @@ def run(
     torch.set_num_threads(1)
     main = make_default_model() if model is None else load_model(model)[0]
     ours, peer = Decoder(main, weights="int8").new_prefix(), TorchPrefix(make_torch_int8(main))
-    n_new = min(n_new, main.config.seq_len - N_PROMPT)
-    generator = torch.Generator().manual_seed(1)
-    ids = torch.randint(16, main.config.vocab_size, (N_PROMPT + n_new,), generator=generator).tolist()
     models = {"default" if model is None else str(model): main}
     if student is not None:
         models[str(student)] = load_model(student)[0]
+    n_prompt = min(N_PROMPT, *(each.config.seq_len - n_new for each in models.values()))
+    if n_prompt < 1:
+        raise UserError("--n-new leaves no room for a prompt", f"{n_new} tokens", "give fewer than the windows have")
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(16, main.config.vocab_size, (n_prompt + n_new,), generator=generator).tolist()
 
     def details() -> Sequence[Row]:
-        text = None if shards is None else read_text(shards, main.config.seq_len)
-        return [describe(name, each, weights, ids, text) for name, each in models.items() for weights in FORMATS]
+        text = None if shards is None else read_text(shards, min(each.config.seq_len for each in models.values()))
+        return [
+            describe(name, each, weights, ids, n_prompt, text) for name, each in models.items() for weights in FORMATS
+        ]
 
     return compare(
-        Work(f"{n_new} tokens after a prompt of {N_PROMPT}", "tokens/s", n_new, "torch, dynamic int8"),
-        lambda: feed(ours, ids),
-        lambda: feed(peer, ids),
+        Work(f"{n_new} tokens after a prompt of {n_prompt}", "tokens/s", n_new, "torch, dynamic int8"),
+        lambda: feed(ours, ids, n_prompt),
+        lambda: feed(peer, ids, n_prompt),
         is_same=lambda mine, other: float((mine - other).norm() / mine.norm()) < MAX_DISTANCE,
         details=details,
     )
@@ -69,10 +74,10 @@ def make_torch_int8(model: Transformer) -> Transformer:
     return quantized
 
 
-def feed(prefix: Prefix, ids: Sequence[int]) -> Tensor:
+def feed(prefix: Prefix, ids: Sequence[int], n_prompt: int) -> Tensor:
     """Compute one id at a time after the prompt, which only the first call for a prefix computes. Return the last logits."""
-    logits = prefix.extend(ids[: N_PROMPT + 1])
-    for n in range(N_PROMPT + 2, len(ids) + 1):
+    logits = prefix.extend(ids[: n_prompt + 1])
+    for n in range(n_prompt + 2, len(ids) + 1):
         logits = prefix.extend(ids[:n])
     return logits
 
@@ -85,7 +90,7 @@ def read_text(shards: Path, seq_len: int) -> tuple[RowBatches, int]:
 
 
 def describe(
-    name: str, model: Transformer, weights: str, ids: Sequence[int], text: tuple[RowBatches, int] | None
+    name: str, model: Transformer, weights: str, ids: Sequence[int], n_prompt: int, text: tuple[RowBatches, int] | None
 ) -> Row:
     """Return one row of the table."""
     decoder = Decoder(model, weights=weights)
@@ -93,11 +98,11 @@ def describe(
     for _ in range(3):
         prefix = decoder.new_prefix()
         started = time.process_time()
-        prefix.extend(ids[:N_PROMPT])
+        prefix.extend(ids[:n_prompt])
         middle = time.process_time()
-        feed(prefix, ids)
+        feed(prefix, ids, n_prompt)
         first.append(middle - started)
-        each.append((time.process_time() - middle) / (len(ids) - N_PROMPT))
+        each.append((time.process_time() - middle) / (len(ids) - n_prompt))
     row: Row = {
         "model": name,
         "weights": weights,
@@ -113,7 +118,7 @@ def describe(
 def measure_nats(model: Transformer, rows: RowBatches, bos: int) -> float:
     """Return the mean nats of held-out tokens; models that are compared have the same tokenizer."""
     total, n = 0.0, 0
-    for number in range(min(N_ROWS, rows.n_rows)):
+    for number in range(max(min(TEXT_TOKENS // rows.at(0).ids.numel(), rows.n_rows), 1)):
         batch = rows.at(number)
         nats = compute_token_nats(model(batch.ids, None, batch.documents), model.head.weight, batch.targets)
         is_scored = batch.targets != bos

@@ -42,7 +42,11 @@ class Prefix(ABC):
         self._is_busy = Lock()
 
     def extend(self, prompt: Sequence[int]) -> Float[Tensor, "1 V"]:
-        """Return the logits after the prompt, and cache it."""
+        """Return the logits after the prompt, and cache it. Raises: ValueError for one that is empty or exceeds the window."""
+        if not 0 < len(prompt) <= self.config.seq_len:  # the kernels do not check positions
+            raise ValueError(
+                f"a prompt must have 1 to {self.config.seq_len} tokens (model.seq_len); found {len(prompt)}; shorten it."
+            )
         n_kept = 0
         for cached, wanted in zip(
             self.ids, prompt[:-1], strict=False

@@ -97,3 +97,13 @@ def test_an_interrupted_step_leaves_the_cache_valid(monkeypatch: pytest.MonkeyPa
             next(prefix.stream(other, GREEDY))
     assert prefix.ids == prompt[:20]
     assert list(prefix.stream(prompt, GREEDY)) == list(Decoder(MODEL).stream(prompt, GREEDY))
+
+
+@pytest.mark.parametrize("make", [lambda: Decoder(MODEL).new_prefix(), lambda: TorchPrefix(MODEL)])
+def test_a_prompt_beyond_the_window_is_refused(make: Callable[[], Prefix]) -> None:
+    """The compiled kernel would write behind its cache."""
+    prefix = make()
+    assert prefix.extend([1] * MODEL.config.seq_len).shape == (1, MODEL.config.vocab_size)
+    for prompt in ([1] * (MODEL.config.seq_len + 1), []):
+        with pytest.raises(ValueError, match="a prompt must have 1 to 150 tokens"):
+            prefix.extend(prompt)
