@@ -21,7 +21,7 @@ from typing import Protocol
 from assistant.knowledge.knowledge_base import Knowledge
 from assistant.tools.arithmetic import calculate
 from assistant.tools.dates import calculate_date
-from assistant.tools.letters import count_text, spell_text
+from assistant.tools.text_counts import count_text, spell_text
 from assistant.tools.units import convert_units
 from model.grounding.answers import parse_passages
 from model.grounding.certain import LookedUp

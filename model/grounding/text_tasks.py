@@ -28,7 +28,7 @@ from model.grounding.constraints import (
     split_names,
 )
 from model.grounding.given_texts import split_given_text
-from model.grounding.spans import classify_slot, find_spans
+from model.grounding.text_spans import classify_slot, find_spans
 
 NOT_STATED = "The text does not say."
 MAX_SLOTS = 4

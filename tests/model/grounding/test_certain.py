@@ -176,7 +176,9 @@ def test_another_amount_repeats_a_conversion() -> None:
 def test_harmless_requests_of_other_kinds_certainly_call_nothing() -> None:
     path = ROOT / "data/seed/evaluation/harmless.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    calls = [call for row in rows for call in list_certain_calls([Message.of("user", row["user"])], lambda _: LookedUp())]
+    calls = [
+        call for row in rows for call in list_certain_calls([Message.of("user", row["user"])], lambda _: LookedUp())
+    ]
     assert {call.name for call in calls} == {"spell_text"}  # words to sort, a word to write backwards
     assert len(calls) == 2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.tools.letters import count_text, spell_text
+from assistant.tools.text_counts import count_text, spell_text
 from model.grounding.counting import find_text_call
 
 TOOLS = {"count_text": count_text, "spell_text": spell_text}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.grounding.given_texts import read_demands, split_given_text
-from model.grounding.spans import FORMS, classify_slot, find_spans
+from model.grounding.text_spans import FORMS, classify_slot, find_spans
 from model.grounding.text_tasks import (
     LEAD_NATS,
     MAX_ANSWERS,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.tools.letters import count_text, spell_text
+from assistant.tools.text_counts import count_text, spell_text
 
 WORDS = st.text(alphabet=st.characters(categories=["Ll", "Lu"]), min_size=1, max_size=20)
 
