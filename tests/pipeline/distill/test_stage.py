@@ -23,7 +23,7 @@ from model.training.compute import choose_compute
 from pipeline.distill import teacher_cache
 from pipeline.distill.params import Distill
 from pipeline.distill.stage import read_conversations, run
-from pipeline.distill.student_batches import make_student_batches
+from pipeline.distill.student_batches import TaughtBatches, make_student_batches
 from pipeline.distill.teacher_cache import TeacherCache, find_top_tokens
 from pipeline.frame.errors import ParamError, UserError
 from pipeline.params import check_stage_params
@@ -163,6 +163,10 @@ def test_the_cache_has_the_teacher_s_distribution_of_every_target(tmp_path: Path
         found = expected.gather(-1, soft.ids)
         assert torch.allclose(soft.log_probs[is_target], found[is_target], atol=0.01)
         assert torch.allclose(found[is_target], expected.topk(5).values[is_target], atol=1e-5)
+        taught = TaughtBatches(batches, store, 0.5, 2.0)
+        halves = [taught.at(step, rank=rank, n_ranks=2) for rank in range(2)]
+        assert torch.equal(torch.cat([half.ids for half in halves]), batch.ids)
+        assert torch.equal(torch.cat([half.soft.ids for half in halves if half.soft]), soft.ids)
         words = tokenizer.decode(batch.targets[is_target].tolist())
         if step >= 2:
             assert "12" in words
