@@ -43,6 +43,8 @@ from pipeline.embed.word_counts import Counts
 class Recorder:
     """A reranker that keeps the candidates it is given, in their order."""
 
+    min_score = -np.inf
+
     def __init__(self) -> None:
         self.candidates: SearchCandidates | None = None
 

@@ -41,7 +41,14 @@ EMBED = Embed(  # the smallest that runs
         temperature=0.07,
     ),
     reranking=Reranking(
-        n_lists=10, question_weight=1.0, off_topic_frac=0.03, hidden=4, n_epochs=1, batch_lists=4, learning_rate=0.01, weight_decay=0.0
+        n_lists=10,
+        question_weight=1.0,
+        off_topic_frac=0.03,
+        hidden=4,
+        n_epochs=1,
+        batch_lists=4,
+        learning_rate=0.01,
+        weight_decay=0.0,
     ),
 )
 

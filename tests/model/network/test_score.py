@@ -31,6 +31,8 @@ def test_batched_scores_equal_single_documents(batch_tokens: int) -> None:
             logits = model.compute_logits(model(torch.tensor([ids[:-1]])))[0]
             by_token = F.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none")
             assert value == pytest.approx(by_token.sum().item(), rel=1e-4)
-            assert compute_nats_by_token(model, [ids])[0] == pytest.approx(by_token.detach().numpy(), rel=1e-3, abs=1e-4)
+            assert compute_nats_by_token(model, [ids])[0] == pytest.approx(
+                by_token.detach().numpy(), rel=1e-3, abs=1e-4
+            )
     assert nats[2] == 0
     assert nats[3] > 0
