@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 
-from model.tokenizer.chat import Message
+from model.tokenizer.chat import Message, ToolCall
 from pipeline.conversations.seeds import Seeds, make_seed_examples
 from pipeline.skills import MAKERS
 from pipeline.skills.identity import ASK_BACK
@@ -55,6 +56,29 @@ def drop_examples_with_names(examples: Sequence[Example], names: Collection[str]
     """Return the examples in which none of these dotted names occurs; a passage may mention one."""
     names = frozenset(names)
     return [example for example in examples if names.isdisjoint(_DOTTED.findall(join_texts(example)))]
+
+
+def drop_examples_with_prompts(examples: Sequence[Example], heldout: Sequence[Example]) -> list[Example]:
+    """Return the examples that do not hold the prompt of a held-out one with a reply after it: system prompts aside, message by
+    message, at any place. What is measured must not have been trained on."""
+    wanted = {_list_turns(each)[: -1 if each.messages[-1].role == "assistant" else None] for each in heldout}
+    lengths = {len(turns) for turns in wanted} - {0}
+
+    def holds_prompt(example: Example) -> bool:
+        turns = _list_turns(example)
+        return any(
+            turns[start : start + length] in wanted
+            for length in lengths
+            for start in range(len(turns) - length)  # a reply follows
+        )
+
+    return [example for example in examples if not holds_prompt(example)]
+
+
+def _list_turns(example: Example) -> tuple[tuple[str, str, ToolCall | None], ...]:
+    """Return role, text and call of each message; the number of a call says nothing."""
+    messages = (message for message in example.messages if message.role != "system")
+    return tuple((m.role, m.text, replace(m.call, id="") if m.call else None) for m in messages)
 
 
 def join_texts(example: Example) -> str:

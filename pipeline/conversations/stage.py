@@ -21,6 +21,7 @@ from pipeline.conversations.intake import KIND, Intake, write_heldout, write_tra
 from pipeline.conversations.material import Folders, MakerRun, make_all, read_materials
 from pipeline.conversations.mixture import (
     drop_examples_with_names,
+    drop_examples_with_prompts,
     hold_out_examples,
     join_short_conversations,
     mix_train_examples,
@@ -69,11 +70,12 @@ def run(
     examples = mix_train_examples(
         [made[run] for run in runs], params.n_seed_repeats, written, system_frac=params.system_frac, seed=seed
     )
-    clean = drop_examples_with_names(examples, materials.heldout_names)
+    heldout = hold_out_examples({run.maker: made[run] for run in tests}, written, seed=seed)
+    unnamed = drop_examples_with_names(examples, materials.heldout_names)
+    clean = drop_examples_with_prompts(unnamed, heldout)
     fitting = _drop_long(clean, params.max_tokens, count_tokens)
     rows = join_short_conversations(fitting, count_tokens(fitting), params.max_tokens, params.joined_frac, seed=seed)
 
-    heldout = hold_out_examples({run.maker: made[run] for run in tests}, written, seed=seed)
     fitting_heldout = _drop_long(heldout, params.max_tokens, count_tokens)
     with TableWriter(out / "heldout.parquet", HELDOUT) as table:
         write_heldout(table, fitting_heldout)
@@ -89,7 +91,8 @@ def run(
         "n_train_tokens": sum(count_tokens(rows)) + intake.n_tokens,
         "n_train_joined": len(fitting) - len(rows),
         "n_train_not_made": sum(n_examples.values()) - sum(len(made[run]) for run in runs),
-        "n_train_named_heldout": len(examples) - len(clean),
+        "n_train_named_heldout": len(examples) - len(unnamed),
+        "n_train_same_prompt": len(unnamed) - len(clean),
         "n_train_too_long": len(clean) - len(fitting),
         "n_heldout": len(fitting_heldout) + intake.counts["n_chats_heldout"],
         "n_heldout_too_long": len(heldout) - len(fitting_heldout),
