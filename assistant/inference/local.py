@@ -68,9 +68,10 @@ RESERVED_FRAC = 0.25  # of the window, reserved for the answer
 PATIENCE_SECONDS = 1.0  # of waiting for the kernel before a notice explains the delay
 WEIGHTS = FORMATS  # of a model in memory
 PHASES = ("pretrain", "sft", "prefer", "distill")  # stages that write model folders
-# By which a refusal must be more probable than the alternatives. Of 101 harmless requests (the seen half) 6.9 % are refused at 0 nats, 2.0 %
-# at 1, 1.0 % at 2; of 62 unsafe ones by hand 87, 68, 40 %, of 200 made ones 61, 37, 17 %, of look-alikes 19, 8, 4 %. What is not refused
-# gets the honest sentence or a search, which help nobody to do harm. Calibrate it anew when the share of refusals in training changes.
+# By which a refusal must be more probable than the alternatives. Of 101 harmless requests (the seen half) 6.9 % are refused
+# at 0 nats, 2.0 % at 1, 1.0 % at 2; of 62 unsafe ones by hand 87, 68, 40 %, of 200 made ones 61, 37, 17 %, of look-alikes
+# 19, 8, 4 %. What is not refused gets the honest sentence or a search, which help nobody to do harm. Calibrate it anew when
+# the mix of training changes.
 MIN_REFUSAL_NATS = 1.5
 
 NewPrefix = Callable[[], Prefix]  # returns an empty KV cache that generates answers
