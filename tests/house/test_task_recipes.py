@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,11 @@ def test_the_rooms_that_a_node_lists_are_the_rooms_it_imports(
     reached = sorted(room.replace(".", "/") for room in find_rooms(graph, module))
     listed = [dep for dep in node["deps"] if not dep.startswith(NO_CODE)]
     assert listed == reached, "expected deps:\n" + "\n".join(f"      - {room}" for room in reached)
+
+
+def test_the_lock_of_a_recipe_is_not_ignored() -> None:
+    """Check what DVC refuses: with an ignored dvc.lock anywhere, `dvc status` and `dvc metrics show` fail for the whole folder."""
+    locks = [str(recipe / "dvc.lock") for recipe in RECIPES]
+    ignored = subprocess.run(["git", "check-ignore", "--no-index", *locks], cwd=ROOT, capture_output=True, text=True)
+    assert locks
+    assert ignored.stdout == ""
