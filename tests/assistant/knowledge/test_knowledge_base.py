@@ -35,6 +35,8 @@ def make_embed(identity: str, seed: int = 0) -> LoadedEmbed:
     vectors = np.random.default_rng(seed).standard_normal((len(words), WIDTH)).astype(np.float16)
 
     class KeepOrder:
+        min_score = -np.inf
+
         def score(self, candidates: object) -> np.ndarray:
             return -np.arange(len(candidates.rows), dtype=np.float32)  # type: ignore[attr-defined]
 

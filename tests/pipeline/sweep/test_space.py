@@ -100,7 +100,7 @@ def test_grid_has_every_combination() -> None:
 
 
 def test_baseline_exists_if_the_space_contains_it() -> None:
-    assert find_baseline(make_space(), PARAMS) == {RATE: 0.005, ROWS: 4}
+    assert find_baseline(make_space(), PARAMS) == {RATE: get_value(PARAMS, RATE), ROWS: 4}
     assert find_baseline(make_space(space={RATE: [0.1]}), PARAMS) is None
     assert find_baseline(make_space(space={ROWS: {"low": 5, "high": 11}}), PARAMS) is None
 
