@@ -49,7 +49,7 @@ def promoted(finished_workspace: Path, prefect_history: Path, tmp_path_factory: 
             shutil.copy(ROOT / name, root / name)
         repo = RealRepo(root)
         repo.init_dvc()
-        repo.run("dvc", "commit", "-f", "-q")
+        repo.run("dvc", "commit", "-f", "-q", "dvc.yaml")
         (root / "var/prefect").mkdir()
         shutil.copy(prefect_history, root / "var/prefect")
         (root / PRINTED).write_text(repo.run("flows", "retrain"))
