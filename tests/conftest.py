@@ -7,6 +7,7 @@ import io
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -86,6 +87,12 @@ def new_workspace(folder: Path, recipe: str = "smoke") -> Path:
         shutil.copy(ROOT / "data" / name / "README.md", folder / "data" / name)
     (folder / "data" / "takedowns.jsonl").touch()
     return folder
+
+
+def pytest_configure() -> None:
+    """Handle Ctrl-C even where a shell started the tests in the background with it ignored: tests send it, also to children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
