@@ -21,7 +21,9 @@ BACKENDS = ("kernel", "int8", "torch")
 
 def load(folder: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> ModelEngine:
     if backend == "torch":
-        monkeypatch.setattr("assistant.inference.local._prepare", lambda model, weights, base: lambda: TorchPrefix(model))
+        monkeypatch.setattr(
+            "assistant.inference.local._prepare", lambda model, weights, base: lambda: TorchPrefix(model)
+        )
     return ModelEngine.load(folder, device="cpu", weights="int8" if backend == "int8" else "float32")
 
 
