@@ -11,7 +11,7 @@ JOBS ?= 2
 
 BIN := .venv/bin
 UV := 0.13.9
-EXTRAS := dask ray s3 export sweep lm-eval retrieval peers servers dev
+EXTRAS := dask ray s3 export sweep lm-eval retrieval cluster clients peers servers dev
 # A version of torch and the official Linux wheels of its CPU build (Python 3.11, 3.12, 3.13; x86_64, aarch64). The package index has
 # the CUDA build alone, so `make lock` cannot learn these hashes from it.
 TORCH_CPU := 2.13.0 \

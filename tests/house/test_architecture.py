@@ -42,7 +42,7 @@ def test_the_index_lists_every_guide() -> None:
 
 def test_the_architecture_page_names_every_room() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    for package in ("pipeline", "model", "assistant", "flows"):
+    for package in ("pipeline", "model", "assistant", "service", "flows"):
         for room in (ROOT / package).iterdir():
             if (room / "__init__.py").exists():
                 assert f"`{room.name}/`" in text or f"`{package}/{room.name}/`" in text, room

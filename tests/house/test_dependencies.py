@@ -62,7 +62,7 @@ def test_each_dependency_is_imported(name: str) -> None:
 def test_nothing_undeclared_is_imported() -> None:
     optional = [
         requirement
-        for extra in ("dask", "ray", "s3", "export", "sweep", "retrieval", "lm-eval")
+        for extra in ("dask", "ray", "s3", "export", "sweep", "retrieval", "lm-eval", "cluster")
         for requirement in EXTRAS[extra]
     ]
     declared = {MODULES.get(name, name) for name in names(MAIN) | names(optional)}

@@ -11,7 +11,7 @@ import pytest
 from pipeline.frame.environment import VARIABLES
 from tests.conftest import ROOT
 
-PACKAGES = ("pipeline", "model", "assistant", "flows", "benchmarks")
+PACKAGES = ("pipeline", "model", "assistant", "service", "flows", "benchmarks")
 BENCHMARKS_ONLY = {"MINIGPT_BENCH_WARC", "MINIGPT_BENCH_WIKIPEDIA", "MINIGPT_LEDGER_DOCS"}
 READ_ELSEWHERE = {  # by packages that must not import pipeline
     "assistant/inference/adapters.py": {"MINIGPT_ADAPTERS"},

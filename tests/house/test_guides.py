@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 PAGES = sorted((ROOT / "docs").glob("*.md")) + [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "AGENTS.md")]
 HISTORY = "log.md"  # its commands and paths are those of their day
 OTHERS = ("cp", "curl", "export", "git", "llama-server", "mlflow", "ollama", "pip", "rm", "source", "vllm")
-PATHS = re.compile(r"(?<![\w./<-])(?:docs|pipeline|model|flows|assistant|tests|benchmarks)/[\w./-]*\w(?![\w*])")
+PATHS = re.compile(r"(?<![\w./<-])(?:docs|pipeline|model|flows|assistant|service|tests|benchmarks)/[\w./-]*\w(?![\w*])")
 LINKS = re.compile(r"\]\(([^)\s]+)\)")
 ASSIGNMENT = re.compile(r"[A-Z_]+=.*")
 

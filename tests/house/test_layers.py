@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-PACKAGES = ("pipeline", "model", "flows", "assistant", "benchmarks")
+PACKAGES = ("pipeline", "model", "flows", "assistant", "service", "benchmarks")
 DOORS = {  # library: paths that import it, or folders of such paths
     "datatrove": ("benchmarks/",),
     "dvc": (),
@@ -128,7 +128,7 @@ for name in sys.argv[2:]:
     __import__(name)
 sys.addaudithook(hook)
 for name in sys.argv[2:]:
-    for module in [m for m in sys.modules if m.split(".")[0] in ("pipeline", "model", "flows", "assistant")]:
+    for module in [m for m in sys.modules if m.split(".")[0] in ("pipeline", "model", "flows", "assistant", "service")]:
         del sys.modules[module]
     __import__(name)
 """

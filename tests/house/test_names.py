@@ -14,7 +14,7 @@ from pipeline.params import OPTIONAL_STAGES, STAGES, Params
 from pipeline.run import list_inputs
 from tests.conftest import ROOT, read_yaml, stage_commands
 
-PACKAGES = ("pipeline", "model", "flows", "assistant")
+PACKAGES = ("pipeline", "model", "flows", "assistant", "service")
 FORBIDDEN = ("utils", "util", "common", "helpers", "helper", "misc", "core", "base")
 SAME_IN_EVERY_ROOM = ("__init__", "__main__", "stage", "params")
 MAX_FILES = 15

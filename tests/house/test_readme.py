@@ -58,5 +58,5 @@ def test_a_command_works(line: str) -> None:
 
 
 def test_every_path_it_names_exists() -> None:
-    for path in re.findall(r"`?((?:docs|data|pipeline|model|flows|assistant|tests)/[\w./-]*)`?", TEXT):
+    for path in re.findall(r"`?((?:docs|data|pipeline|model|flows|assistant|service|tests)/[\w./-]*)`?", TEXT):
         assert (ROOT / path.rstrip("./")).exists(), path
