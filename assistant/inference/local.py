@@ -217,6 +217,34 @@ class ModelEngine:
             yield from self._decode(run)
             yield run.summarize()
 
+    def encode_messages(self, messages: Sequence[Message]) -> list[int]:
+        """Return the prompt that asks for a reply; nothing is left out of it."""
+        return encode_prompt(messages, self._tokenizer)
+
+    def encode_text(self, text: str) -> list[int]:
+        """Return the prompt that asks for a continuation of a text; nothing is left out of it."""
+        return [self._tokenizer.get_special_id("bos"), *self.tokenize(text)]
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return the ids of a text, as ordinary text."""
+        return self._tokenizer.encode(text.encode("utf-8", "replace").decode())
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Return the text of ids. Raises: ValueError for one that the tokenizer does not have."""
+        if bad := [index for index in ids if not 0 <= index < self._tokenizer.vocab_size]:
+            raise ValueError(
+                f"tokens must be from 0 to {self._tokenizer.vocab_size - 1}; found {bad[0]}; use ids of tokenize."
+            )
+        return self._tokenizer.decode(ids)
+
+    def get_token_bytes(self, index: int) -> bytes:
+        """Return the bytes of one token; none for a control token or one that the tokenizer does not have."""
+        return self._tokenizer.decode_bytes([index]) if index < self._tokenizer.vocab_size else b""
+
+    def stream_ids(self, prompt: list[int], sampling: Sampling) -> Iterator[int]:
+        """Generate the ids of one answer."""
+        return self._new_prefix.result()().stream(prompt, sampling, self._stops)
+
     def _claim(self, cache: ConversationCache) -> ConversationCache:
         """Clear the cache if another engine filled it."""
         if cache.engine is not self:
