@@ -88,30 +88,32 @@ def get_collections_folder() -> Path:
     return Path(os.environ.get("MINIGPT_COLLECTIONS") or "var/collections")
 
 
-def get_collection_folder(name: str) -> Path:
-    """Return the folder of a collection, whether it exists or not. Raise ValueError for what is no name."""
+def get_collection_folder(name: str, folder: Path | None = None) -> Path:
+    """Return the folder of a collection, whether it exists or not. `folder` has the collections (default: MINIGPT_COLLECTIONS).
+    Raise ValueError for what is no name."""
     if not NAME.fullmatch(name):
         raise ValueError(
             f"--collection: not a name; found {name[:80]!r}; use letters, digits, '.', '-' and '_', at most 64, such as handbook"
         )
-    return get_collections_folder() / name
+    return (folder or get_collections_folder()) / name
 
 
-def list_collections() -> list[str]:
-    """Return the names of all collections, sorted."""
-    return sorted(path.parent.name for path in get_collections_folder().glob(f"*/{MANIFEST}"))
+def list_collections(folder: Path | None = None) -> list[str]:
+    """Return the names of all collections in a folder (default: MINIGPT_COLLECTIONS), sorted."""
+    return sorted(path.parent.name for path in (folder or get_collections_folder()).glob(f"*/{MANIFEST}"))
 
 
-def open_collection(name: str) -> Collection:
-    """Open a collection. Raise ValueError if there is none of this name, or if it is broken."""
-    folder = get_collection_folder(name)
-    if not (folder / MANIFEST).is_file():
-        others = ", ".join(list_collections()) or "none"
+def open_collection(name: str, folder: Path | None = None) -> Collection:
+    """Open a collection in a folder (default: MINIGPT_COLLECTIONS). Raise ValueError if there is none of this name, or if it is
+    broken."""
+    path = get_collection_folder(name, folder)
+    if not (path / MANIFEST).is_file():
+        others = ", ".join(list_collections(folder)) or "none"
         raise ValueError(
-            f"--collection {name}: there is no such collection; found {others} in {get_collections_folder()}; make it with: "
+            f"--collection {name}: there is no such collection; found {others} in {path.parent}; make it with: "
             f"python -m assistant.knowledge add PATH --collection {name}"
         )
-    return Collection(folder)
+    return Collection(path)
 
 
 class Collection:

@@ -39,8 +39,11 @@ class Knowledge:
         self._searcher = self._open_searcher()
 
     @classmethod
-    def open(cls, index: Path | None, embed: Path | None, names: Sequence[str]) -> Knowledge:
-        """Open what there is. A collection that is missing or broken is in `notices`, and the others are searched.
+    def open(
+        cls, index: Path | None, embed: Path | None, names: Sequence[str], folder: Path | None = None
+    ) -> Knowledge:
+        """Open what there is. A collection that is missing or broken is in `notices`, and the others are searched. `folder` has
+        the collections (default: MINIGPT_COLLECTIONS).
 
         Raises: ValueError for what is no name of a collection, and for an index or embed folder that is missing, damaged or of an
         earlier version.
@@ -50,9 +53,9 @@ class Knowledge:
         collections: list[Collection] = []
         missing: list[str] = []
         for name in dict.fromkeys(names):
-            get_collection_folder(name)  # a wrong name is an error, not a missing collection
+            get_collection_folder(name, folder)  # a wrong name is an error, not a missing collection
             try:
-                collections.append(open_collection(name))
+                collections.append(open_collection(name, folder))
             except ValueError as error:
                 missing.append(f"{error}; answering without it")
         knowledge = cls(source, loaded, collections)

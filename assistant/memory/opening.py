@@ -9,7 +9,7 @@ from pathlib import Path
 
 from assistant.memory.memory_store import MemoryStore
 from assistant.memory.remembering import Remembering
-from assistant.memory.similarity import make_measure
+from assistant.memory.similarity import Measure, make_measure
 from model.retrieval.embedder import Embedder
 
 
@@ -21,5 +21,9 @@ def open_memory(path: Path | None, embed: Path | None, clock: Callable[[], datet
     """
     if path is None:
         return None
-    measure = make_measure(Embedder.load(embed) if embed is not None else None)
-    return Remembering(MemoryStore(path), measure, uuid.uuid4().hex[:8], clock)
+    return Remembering(MemoryStore(path), load_measure(embed), uuid.uuid4().hex[:8], clock)
+
+
+def load_measure(embed: Path | None) -> Measure:
+    """Return the measure of similarity by a folder of the stage embed, or by words alone. Raises: ValueError for a damaged one."""
+    return make_measure(Embedder.load(embed) if embed is not None else None)

@@ -45,11 +45,10 @@ class LogEntry(NamedTuple):
     titles: tuple[str, ...]
 
 
-def get_log_folder(profile: str) -> Path:
-    """Return where the logs of a profile are (MINIGPT_LEARNERS, by default var/learners)."""
-    return Path(os.environ.get("MINIGPT_LEARNERS") or "var/learners") / (
-        re.sub(r"\W+", "-", profile).strip("-") or "profile"
-    )
+def get_log_folder(profile: str, folder: Path | None = None) -> Path:
+    """Return where the logs of a profile are: in `folder` (default: MINIGPT_LEARNERS, else var/learners)."""
+    name = re.sub(r"\W+", "-", profile).strip("-") or "profile"
+    return (folder or Path(os.environ.get("MINIGPT_LEARNERS") or "var/learners")) / name
 
 
 def check_learner(name: str) -> str:

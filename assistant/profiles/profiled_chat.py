@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from assistant.conversation.responder import Responder
 from assistant.conversation.style import Style
@@ -26,14 +27,17 @@ def make_responders(
     learner: str,
     clock: Callable[[], datetime] = read_clock,
     others: Sequence[Responder] = (),
+    log_folder: Path | None = None,
+    handover_folder: Path | None = None,
 ) -> list[Responder]:
     """Return the responders of a profile, in their order: what is forbidden comes first, then `others`.
+    The folders of learners' logs and of handovers are those of the environment by default.
 
     Raises: ValueError for a learner's name that can't be a file's, and for exercises without documents.
     """
     responders: list[Responder] = []
     if "handover" in profile.skills:
-        responders.append(Handover(get_handover_folder(), profile.name, clock))
+        responders.append(Handover(handover_folder or get_handover_folder(), profile.name, clock))
     responders += [ForbiddenTopics(profile), *others]
     if "exercises" in profile.skills:
         documents = tools.documents
@@ -41,7 +45,7 @@ def make_responders(
             raise ValueError(
                 "skills.exercises needs documents; found a profile without collections and documentation; name a collection."
             )
-        log = LearnerLog(get_log_folder(profile.name), learner)
+        log = LearnerLog(get_log_folder(profile.name, log_folder), learner)
         responders.append(TutorExercises(lambda query, limit: documents.search(query, limit), log, clock))
     return [*responders, ProfileRules(profile, tools.covers)]
 

@@ -105,12 +105,17 @@ class Tools:
         return ToolOutput(f"error: there is no tool {name[:40]!r}; there are {', '.join(self.names) or 'none'}")
 
 
-def make_tools(index: Path | None, embed: Path | None = None, collections: Sequence[str] = ()) -> Tools:
+def make_tools(
+    index: Path | None,
+    embed: Path | None = None,
+    collections: Sequence[str] = (),
+    collections_folder: Path | None = None,
+) -> Tools:
     """Return TOOLS and search_docs over an index folder, with the folder of the stage embed if there is one, and over collections
-    of the user's own documents (assistant/knowledge); without either there is no search_docs.
+    of the user's own documents (assistant/knowledge) in a folder; without either there is no search_docs.
 
     Raises: ValueError for a folder that is missing, damaged, of an earlier version, or that does not belong to the other.
     """
     if collections:
-        return Tools(TOOLS, Knowledge.open(index, embed, collections))
+        return Tools(TOOLS, Knowledge.open(index, embed, collections, collections_folder))
     return Tools(TOOLS, None if index is None else Searcher.open(index, embed))
