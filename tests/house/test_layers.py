@@ -87,7 +87,7 @@ def test_the_assistant_loads_weights_in_one_file() -> None:
     }
     door = "assistant/inference/local.py"
     assert any(name.startswith("model.network") for name in importers[door])
-    weightless = ("model.grounding", "model.retrieval", "model.tokenizer.chat", "model.inference.sampling")
+    weightless = ("model.grounding", "model.guard", "model.retrieval", "model.tokenizer.chat", "model.inference.sampling")
     others = {name for path, names in importers.items() if path != door for name in names}
     assert not [name for name in others if not name.startswith(weightless)]
 

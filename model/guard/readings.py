@@ -1,0 +1,132 @@
+"""Read a text as a person would who sees through its disguise: folded characters, and copies that are decoded.
+
+In: a text from anywhere. Out: the readings that are classified, the plain one first. Folding undoes compatibility forms, accents,
+look-alike letters of other scripts, invisible characters, digits in the place of letters (`b0mb`) and spaced letters (`b o m b`);
+a word like `sha256`, whose digits come last, stays as it is. Copies are decoded from base64, hexadecimal, percent and character
+escapes, and from ROT13 or reversed text where that has more likely pairs of letters. Time: linear; each decoding halves the text
+at least, and at most `MAX_COPIES` copies are read.
+
+Covers: the disguises of public jailbreak collections. Does not cover: ciphers with a key, other languages, meaning that is
+spread over several messages.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+MAX_CHARS = 200_000  # of a text that is read; more is cut into windows by the caller anyway
+MAX_COPIES = 8
+MAX_DEPTH = 2  # of encodings within encodings
+MIN_ENCODED_CHARS = 12
+MIN_LETTER_FRAC = 0.7  # of a decoded copy: letters and spaces; random bytes have a fifth
+MIN_PAIR_TEXT = """
+th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le ve co me de hi ri ro ic ne ea ra ce
+li ch ll be ma si om ur ow do yo wh us ac tr ld ke mo no el la et un ta il so ut em ad ee ho wi ot ul id ss ai ge
+"""
+_PAIRS = frozenset(_PAIR_TEXT.split())
+_SMALL_WORDS = re.compile(
+    r"\b(?:the|how|to|and|of|you|make|for|is|a|with|me|in|what|that|this|do|can|i|my|it|from|without)\b"
+)
+
+
+def fold_text(text: str) -> str:
+    """Return a text in plain lower-case letters, without what only hides its words."""
+    if not text.isascii():
+        text = "".join(chr(ord(char) - 0xE0000) if ord(char) in _TAGS else char for char in text)
+        text = _INVISIBLE.sub("", text)
+        text = unicodedata.normalize("NFKD", text.translate(_LOOKALIKES))
+        text = "".join(char for char in text if not unicodedata.combining(char)).translate(_LOOKALIKES)
+    text = text.lower()
+    text = _SPACED.sub(lambda match: match[0].replace(match[1], ""), text)
+    return _LEET_WORD.sub(lambda match: match[0].translate(_LEET), text)
+
+
+def list_readings(text: str) -> list[str]:
+    """Return the plain reading of a text, then the readings of its decoded copies; each once."""
+    text = text[:MAX_CHARS]
+    readings = dict.fromkeys([fold_text(text)])
+    for copy in _decode_copies(text, MAX_DEPTH):
+        readings.setdefault(fold_text(copy))
+        if len(readings) > MAX_COPIES:
+            break
+    return list(readings)
+
+
+def _decode_copies(text: str, depth: int) -> Iterator[str]:
+    """Yield what a text says in other encodings, and what those say in turn."""
+    for copy in _decode_once(text):
+        yield copy
+        if depth > 1:
+            yield from _decode_copies(copy, depth - 1)
+
+
+def _decode_once(text: str) -> Iterator[str]:
+    if _ESCAPED.search(text):
+        plain = re.sub(r"\\[ux]([0-9a-fA-F]{4}|[0-9a-fA-F]{2})", lambda match: chr(int(match[1], 16)), text)
+        plain = html.unescape(unquote(plain, errors="replace"))
+        if plain != text:
+            yield plain
+    for pattern, decode in ((_BASE64, _decode_base64), (_HEX, _decode_hex), (_BINARY, _decode_binary)):
+        if any(char.isdigit() or char.isupper() for char in text):
+            for match in pattern.finditer(text):
+                if (plain := decode(match[0])) is not None:
+                    yield plain
+    yield from _guess_ciphers(text)
+
+
+def _decode_base64(text: str) -> str | None:
+    data = text.rstrip("=").replace("-", "+").replace("_", "/")
+    if len(data) < MIN_ENCODED_CHARS or (data.islower() and data.isalpha()):
+        return None
+    try:
+        return _read_letters(base64.b64decode(data[: len(data) - (len(data) % 4 == 1)] + "=" * (-len(data) % 4)))
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _decode_hex(text: str) -> str | None:
+    digits = re.sub(r"0x|\\x|[\s,:]", "", text)
+    return _read_letters(bytes.fromhex(digits[: len(digits) // 2 * 2]))
+
+
+def _decode_binary(text: str) -> str | None:
+    return _read_letters(bytes(int(byte, 2) for byte in re.findall("[01]{8}", text)))
+
+
+def _read_letters(data: bytes) -> str | None:
+    """Return decoded bytes as text; None if they are no text."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    n_letters = sum(char.isalpha() or char == " " for char in text)
+    return text if len(text) >= 6 and n_letters >= MIN_LETTER_FRAC * len(text) else None
+
+
+def _guess_ciphers(text: str) -> Iterator[str]:
+    """Yield the text turned by 13 letters, and reversed, where that reads more like English."""
+    plain = _measure_english(text)
+    if plain is None:
+        return
+    for copy in (text.translate(_ROT13), text[::-1], " ".join(word[::-1] for word in text.split())):
+        score = _measure_english(copy)
+        if score is not None and score > plain + 0.1:
+            yield copy
+
+
+def _measure_english(text: str) -> float | None:
+    """Return how much a text looks like English: frequent pairs of letters, and small words; None if it is too short to say."""
+    lower = text[:2000].lower()
+    pairs = Counter(lower[at : at + 2] for at in range(len(lower) - 1) if lower[at : at + 2].isalpha())
+    total = sum(pairs.values())
+    if total < MIN_PAIRS:
+        return None
+    n_words = max(len(lower.split()), 1)
+    return sum(n for pair, n in pairs.items() if pair in _PAIRS) / total + len(_SMALL_WORDS.findall(lower)) / n_words
