@@ -26,7 +26,30 @@ MAX_COPIES = 8
 MAX_DEPTH = 2  # of encodings within encodings
 MIN_ENCODED_CHARS = 12
 MIN_LETTER_FRAC = 0.7  # of a decoded copy: letters and spaces; random bytes have a fifth
-MIN_PAIR_TEXT = """
+MIN_PAIRS = 8  # of letters, before a cipher is guessed
+
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+    "\U000e0000-\U000e001f\U000e0080-\U000e0fff]"
+)
+_TAGS = range(0xE0020, 0xE007F)  # "tag" characters, which spell ASCII invisibly
+# Letters of other scripts and symbols that look like Latin ones (the frequent ones of Unicode's confusables).
+_LOOKALIKES = str.maketrans(
+    "абвгдеёзийкмнорстухьіїјѕԁԛԝһӏүАВЕЗКМНОРСТУХІЈЅαβγεζηικμνορτυχωΑΒΕΖΗΙΚΜΝΟΡΤΥΧıɑɡʏʟɪɴʀøđłħŧ",
+    "abbrdeezuukmhopctyxbiijsdqwhlyabe3kmhopctyxijsabyezhikmvoptuxwabezhikmnoptyxiagylinrodlht",
+)
+_LEET = str.maketrans("4@8361!|05$7+9", "aabegiiiosstt" + "g")
+_LEET_WORD = re.compile(r"(?<![\w.@$!|+])(?=[^\s.]*[a-z])[a-z0-9@$!|+]*[0-9@$!|+][a-z0-9@$!|+]*[a-z](?![\w@])")
+_SPACED = re.compile(r"(?<!\w)[^\W\d_](?:([ .\-_*/|,~])[^\W\d_])(?:\1[^\W\d_])+(?!\w)")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_HEX = re.compile(r"(?:(?:0x|\\x)?[0-9a-fA-F]{2}[\s,:]?){8,}")
+_ESCAPED = re.compile(r"%[0-9a-fA-F]{2}|&#?\w{2,8};|\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}")
+_BINARY = re.compile(r"(?:[01]{8}\s?){4,}")
+_ROT13 = str.maketrans(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", "nopqrstuvwxyzabcdefghijklmNOPQRSTUVWXYZABCDEFGHIJKLM"
+)
+# The most frequent pairs of letters in English: two thirds of all pairs in English text, a quarter of those of a cipher.
+_PAIR_TEXT = """
 th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le ve co me de hi ri ro ic ne ea ra ce
 li ch ll be ma si om ur ow do yo wh us ac tr ld ke mo no el la et un ta il so ut em ad ee ho wi ot ul id ss ai ge
 """
