@@ -49,6 +49,10 @@ class ContentPolicy(Protocol):
 
     def check(self, caller: Caller, place: Place, text: str, profile: str = "") -> Decision: ...
 
+    def is_checked(self, caller: Caller, place: Place, profile: str = "") -> bool:
+        """Return whether anything may be done to texts of this place; if not, output is not held back either."""
+        ...
+
 
 class Limiter(Protocol):
     """Admits requests: per key requests, tokens (reserved, then corrected) and concurrency. Raises: ServiceError 429."""

@@ -1,0 +1,82 @@
+"""Check the text of an answer, sentence by sentence, before anyone reads it.
+
+In: the events of an answer, and a function that decides about a sentence. Out: the events that may be shown, in their order, with
+the decisions that are not plain permission. A blocked sentence is replaced by the policy's sentence and ends the answer. Tokens of a
+direct answer (log-probabilities) stay with the text that they are part of, and are dropped with a masked sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from assistant.conversation.events import Done, Event, TextPiece
+from service.answers.interfaces import ChosenToken, Decision, DirectPiece
+from service.answers.sentence_hold import SentenceHold
+
+CONTENT_FILTER = "content_filter"  # OpenAI's reason of an answer that a policy has ended
+WITHHELD = "[withheld by the policy]"  # where a policy blocks and gives no sentence
+Check = Callable[[str], Decision]
+Checked = Event | DirectPiece | Decision
+
+
+class OutputCheck:
+    """Belongs to one answer. `add` may call the function, so it runs in a worker thread where `is_due`."""
+
+    def __init__(self, check: Check) -> None:
+        self._check, self._hold = check, SentenceHold()
+        self._tokens: list[ChosenToken] = []
+        self._is_direct = False
+        self.is_blocked = False
+
+    def is_due(self, event: Event | DirectPiece) -> bool:
+        """Return whether adding the event may check a text."""
+        if isinstance(event, DirectPiece):
+            return event.done is not None or _may_end_sentence(event.text)
+        return not isinstance(event, TextPiece) or _may_end_sentence(event.text)
+
+    def add(self, event: Event | DirectPiece) -> Sequence[Checked]:
+        """Return what may be shown after one more event."""
+        if isinstance(event, DirectPiece):
+            return self._add_direct(event)
+        if isinstance(event, TextPiece):
+            return self._show(self._hold.add(event.text)) or ([TextPiece("")] if not event.text else [])
+        shown = self._show(self._hold.finish())
+        if self.is_blocked:
+            return shown
+        return [*shown, event]
+
+    def _add_direct(self, piece: DirectPiece) -> Sequence[Checked]:
+        self._is_direct = True
+        self._tokens += piece.tokens
+        sentences = self._hold.add(piece.text)
+        if piece.done is not None:
+            sentences += self._hold.finish()
+        shown = self._show(sentences)
+        if piece.done is None or self.is_blocked:
+            return shown
+        rest, self._tokens = tuple(self._tokens), []
+        return [*shown, DirectPiece(tokens=rest, done=piece.done)]
+
+    def _show(self, sentences: Sequence[str]) -> list[Checked]:
+        shown: list[Checked] = []
+        for sentence in sentences:
+            decision = self._check(sentence)
+            if decision.action != "allow":
+                shown.append(decision)
+            if decision.action == "block":
+                self.is_blocked, self._tokens = True, []
+                done = Done(0, 0, 0.0, 0.0, CONTENT_FILTER)
+                text = decision.text or WITHHELD
+                return [*shown, *([DirectPiece(text, done=done)] if self._is_direct else [TextPiece(text), done])]
+            is_masked = decision.action == "mask" and decision.text is not None
+            text = (decision.text or "") if is_masked else sentence
+            if not self._is_direct:
+                shown.append(TextPiece(text))
+                continue
+            tokens, self._tokens = (() if is_masked else tuple(self._tokens)), []
+            shown.append(DirectPiece(text, tokens))
+        return shown
+
+
+def _may_end_sentence(text: str) -> bool:
+    return any(character.isspace() for character in text) or len(text) > 100
