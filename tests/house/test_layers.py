@@ -15,6 +15,7 @@ from tests.conftest import ROOT
 
 PACKAGES = ("pipeline", "model", "flows", "assistant", "service", "benchmarks")
 DOORS = {  # library: paths that import it, or folders of such paths
+    "cedarpy": ("service/policy/",),
     "datatrove": ("benchmarks/",),
     "dvc": (),
     "fasttext": ("pipeline/filter/classifiers/fasttext.py",),
