@@ -7,6 +7,7 @@ An answer passes them in this order: `Authorizer` (may this caller do that?), `C
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -138,7 +139,10 @@ class Recorder(Protocol):
 
     def observe(self, request: AnswerRequest, event: Event | DirectPiece | Decision) -> None: ...
 
-    def end(self, request: AnswerRequest, outcome: Outcome) -> None: ...
+    def end(self, request: AnswerRequest, outcome: Outcome) -> Future[None] | None:
+        """Return a future that is done when the record is durable, to be awaited before the answer ends; None if nothing is stored.
+        It raises ServiceError 503 if the record can't be stored."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def check_text(
     steps += personal
     if not steps:
         return Decision(scores=scores)
-    strongest: Strength = max((step.strength for step in steps), key=STRENGTHS.index)
+    strongest = [each for each in STRENGTHS if any(step.strength == each for step in steps)][-1]
     names = tuple(dict.fromkeys(step.rule for step in steps))
     reason = "; ".join(dict.fromkeys(step.reason for step in steps if step.strength == strongest))[:300]
     if strongest == "block":
