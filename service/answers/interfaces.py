@@ -101,15 +101,6 @@ class ModelDescription:
     lineage: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-@dataclass(frozen=True)
-class AnswerStarted:
-    """The first item of an answer: which model, profile and policy it is made by."""
-
-    model: ModelDescription
-    profile_hash: str = ""
-    policy_hash: str = ""
-
-
 class Inference(Protocol):
     """A model that is served: in this process, in another one, or behind any OpenAI-compatible address."""
 
