@@ -50,6 +50,12 @@ class ContentChecker:
     def __init__(self, store: PolicyStore, guard: TextScores | None = None, masker: Masker | None = None) -> None:
         self._store, self.guard, self.masker = store, guard, masker
 
+    def is_checked(self, caller: Caller, place: Place, profile: str = "") -> bool:
+        """Return whether the tenant's policy has a rule for texts at this place. If not, nothing needs to be held back."""
+        rules = self._store.get(caller.tenant).rules
+        personal = rules.personal.get(place)
+        return bool(rules.guard.get(place)) or bool(personal and personal.kinds)
+
     def check(self, caller: Caller, place: Place, text: str, profile: str = "") -> Decision:
         """Return what is done with a text."""
         policy = self._store.get(caller.tenant)
@@ -76,7 +82,8 @@ def check_text(
     steps += personal
     if not steps:
         return Decision(scores=scores)
-    strongest = [each for each in STRENGTHS if any(step.strength == each for step in steps)][-1]
+    reached: list[Strength] = sorted((step.strength for step in steps), key=STRENGTHS.index)
+    strongest = reached[-1]
     names = tuple(dict.fromkeys(step.rule for step in steps))
     reason = "; ".join(dict.fromkeys(step.reason for step in steps if step.strength == strongest))[:300]
     if strongest == "block":
