@@ -58,11 +58,13 @@ class TextPiece:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """The result of an executed tool call; of search_docs also what was found, with exact places and a trace."""
+    """The result of an executed tool call; of search_docs also what was found, with exact places and a trace. `decided_by`: the
+    rules of a service that allowed or refused the call."""
 
     call: ToolCall
     text: str
     search: Search | None = None
+    decided_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

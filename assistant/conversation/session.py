@@ -271,7 +271,7 @@ class Session:
             found = [(parse_passages(result.line), result.section) for result in output.search.results]
             self.evidence.add((shown.title, section) for passages, section in found for shown in passages)
         self.history += [Message.calling(call), Message.result(output.text, call.id)]
-        return ToolResult(call, output.text, output.search)
+        return ToolResult(call, output.text, output.search, output.decided_by)
 
 
 def _read_grounding(name: str) -> Grounding:

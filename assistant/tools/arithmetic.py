@@ -62,7 +62,10 @@ class _Term(NamedTuple):
 
 
 def calculate(expression: str) -> str:
-    """Return the result as text, or `error: ` and the reason. Never raises."""
+    """Evaluate arithmetic, as in `12 * 7`, `15% of 80` or `sqrt(144)`. Return the number as text, or `error: ` and the reason.
+
+    Never raises.
+    """
     try:
         return format_number(_Parser(_split(expression)).parse())
     except _RefusedError as error:

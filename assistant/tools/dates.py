@@ -42,7 +42,10 @@ class _RefusedError(ValueError):
 
 
 def calculate_date(expression: str) -> str:
-    """Return the result as a sentence, or `error: ` and the reason. Never raises."""
+    """Calculate with dates, as in `2024-03-01 + 45 days` or `weekday 2024-03-01`. Return a sentence, or `error: ` and the reason.
+
+    Never raises.
+    """
     try:
         return _calculate(" ".join(expression.split()), date.today())
     except _RefusedError as error:

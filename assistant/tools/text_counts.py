@@ -24,22 +24,26 @@ _CHANGE = re.compile(r"(?P<change>[a-z]+) (?P<text>.+)", re.DOTALL)
 _VOWELS = frozenset("aeiou")
 
 
-def count_text(request: str) -> str:
-    """Return `request = number`, or `error: ` and the reason. Never raises."""
-    match = _COUNT.fullmatch(request.strip())
+def count_text(argument: str) -> str:
+    """Count in a text, as in `letter "r" in strawberry` or `words in …`. Return `argument = number`, or `error: ` and the reason.
+
+    Never raises.
+    """
+    match = _COUNT.fullmatch(argument.strip())
     if match is None:
-        return f"error: {request[:MAX_SHOWN]!r} does not say what to count in what ({COUNTED}, then in and the text)"
+        return f"error: {argument[:MAX_SHOWN]!r} does not say what to count in what ({COUNTED}, then in and the text)"
     text = match["text"].replace(LINE_BREAK, "\n")
     n = _count_one(match["kind"], match["one"], text) if match["kind"] else _count_unit(match["unit"], text)
     if n is None:
         return f"error: {match['unit']} can't be counted; there are {COUNTED}"
     shown = match["text"] if len(match["text"]) <= MAX_SHOWN else match["text"][: MAX_SHOWN - 1].rstrip() + "…"
-    return f"{request.strip()[: match.start('text')]}{shown} = {n}"
+    return f"{argument.strip()[: match.start('text')]}{shown} = {n}"
 
 
-def spell_text(request: str) -> str:
-    """Return the changed text, or `error: ` and the reason. Never raises."""
-    match = _CHANGE.fullmatch(request.strip())
+def spell_text(argument: str) -> str:
+    """Change a text, as in `letters necessary`, `backwards hello`, `upper …`, `sorted pear, fig`. Return the changed text, or
+    `error: ` and the reason. Never raises."""
+    match = _CHANGE.fullmatch(argument.strip())
     text = match["text"] if match else ""
     change = match["change"] if match else ""
     if change == "letters":
@@ -51,7 +55,7 @@ def spell_text(request: str) -> str:
     if change == "sorted":
         names = split_names(text) if "," in text else tuple(text.replace(LINE_BREAK, " ").split())
         return ", ".join(sorted(names, key=lambda name: (name.casefold(), name)))
-    return f"error: {request[:MAX_SHOWN]!r} does not say how to write what ({CHANGES}, then the text)"
+    return f"error: {argument[:MAX_SHOWN]!r} does not say how to write what ({CHANGES}, then the text)"
 
 
 def split_characters(text: str) -> list[str]:

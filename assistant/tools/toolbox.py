@@ -3,12 +3,13 @@
 `search_docs` also gets the user's question, by which its results are reranked, and returns what it found as values too: sections
 with their exact places, from which citations are verified, and notices for the user.
 
-To add a tool, write a function `str → str` in a module of this folder and add one line to TOOLS. Its parameter is called
-"argument" unless model.tokenizer.chat.PARAMETERS names it. A model calls only what it was trained to call: examples of calls come
-from the stage conversations (pipeline/skills/).
+To add a tool, write a function `str → str` in a module of this folder and add one line to TOOLS; its docstring and annotations are
+its schema (tool_registry.py). Its parameter is called "argument" unless model.tokenizer.chat.PARAMETERS names it. A model calls
+only what it was trained to call: examples of calls come from the stage conversations (pipeline/skills/).
 
 Covers: only registered functions run, each bounds its own time and memory; results are truncated to MAX_RESULT_CHARS.
-Does not cover: isolation. Tools run in this process: register none that writes, executes code or accesses a network.
+Does not cover: isolation. Tools run in this process: register none that writes, executes code or accesses a network. Those are
+declared (tool_declaration.py), run apart, and are allowed or refused call by call (service/tooling).
 """
 
 from __future__ import annotations
@@ -25,8 +26,13 @@ from assistant.tools.text_counts import count_text, spell_text
 from assistant.tools.units import convert_units
 from model.grounding.answers import parse_passages
 from model.grounding.certain import LookedUp
-from model.retrieval.search_results import Search
+from model.retrieval.search_results import Search, SearchResult
 from model.retrieval.searcher import Searcher
+
+__all__ = [  # with the types of results, which a service imports from here
+    "MAX_RESULT_CHARS", "SEARCH_TOOL", "TOOLS", "Documents", "LookedUp", "Search", "SearchResult", "Tool", "ToolOutput", "Tools",
+    "make_tools",
+]  # fmt: skip
 
 MAX_RESULT_CHARS = 8_000
 SEARCH_TOOL = "search_docs"
@@ -52,10 +58,11 @@ class Documents(Protocol):
 
 @dataclass(frozen=True)
 class ToolOutput:
-    """The text that the model reads, and for a search what it found."""
+    """The text that the model reads, and for a search what it found. `decided_by`: the rules that allowed or refused the call."""
 
     text: str
     search: Search | None = None
+    decided_by: tuple[str, ...] = ()
 
 
 class Tools:

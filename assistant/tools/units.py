@@ -58,7 +58,10 @@ class _RefusedError(ValueError):
 
 
 def convert_units(conversion: str) -> str:
-    """Return the conversion as a sentence, or `error: ` and the reason. Never raises."""
+    """Convert units, as in `12.5 mile -> kilometer`. Return the conversion as a sentence, or `error: ` and the reason.
+
+    Never raises.
+    """
     try:
         return _convert(conversion)
     except ZeroDivisionError:

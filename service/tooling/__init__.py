@@ -1,0 +1,1 @@
+"""The tools that a service offers: declared, guarded call by call, isolated."""
