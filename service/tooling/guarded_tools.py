@@ -138,7 +138,7 @@ class GuardedTools(Tools):
         reason = ""
         verdict: Verdict = "ran"
         try:
-            decided_by = self._decide(name, argument)
+            decided_by = self._decide(name)
             output = self._execute(name, argument, question)
             if output.text.startswith("error: "):
                 verdict = "failed"
@@ -161,7 +161,7 @@ class GuardedTools(Tools):
             return not getattr(self.documents, "collection_names", ())
         return declaration is not None and declaration.is_trusted
 
-    def _decide(self, name: str, argument: str) -> tuple[str, ...]:
+    def _decide(self, name: str) -> tuple[str, ...]:
         """Return the rules that allow a call. Raises: _RefusedError."""
         if name not in self.names:
             raise _RefusedError(
@@ -182,16 +182,15 @@ class GuardedTools(Tools):
                 (TAINT_RULE,),
                 f"{name} {effects}, and this conversation holds {self.taint.sources[0]}; begin a new conversation",
             )
-        return self._authorize(name, declaration, len(argument))
+        return self._authorize(name, declaration)
 
-    def _authorize(self, name: str, declaration: ToolDeclaration | None, n_chars: int) -> tuple[str, ...]:
+    def _authorize(self, name: str, declaration: ToolDeclaration | None) -> tuple[str, ...]:
         effects = declaration.effects if declaration is not None else frozenset({"reads"})
         context = {
             "tool": name,
             "profile": self.guard.profile,
             "is_tainted": self.taint.is_tainted,
             **{each: each in effects for each in ("reads", "writes", "runs", "leaves")},
-            "n_argument_chars": n_chars,
         }
         try:
             decision: Decision = self.guard.authorizer.authorize(self.guard.caller, "use_tool", name, context)
@@ -264,7 +263,7 @@ class GuardedTools(Tools):
     def _is_search_allowed(self) -> bool:
         if self._may_search is None:
             try:
-                self._authorize(SEARCH_TOOL, self.registry.get(SEARCH_TOOL), 0)
+                self._authorize(SEARCH_TOOL, self.registry.get(SEARCH_TOOL))
                 self._may_search = self.documents is not None
             except _RefusedError:
                 self._may_search = False

@@ -169,7 +169,7 @@ def test_the_registry_answers_like_the_functions() -> None:
 
 
 def test_a_name_exists_once_and_unknown_ones_are_named() -> None:
-    with pytest.raises(ValueError, match=r"tools\.calculator exists twice; found it in built in and in built in"):
+    with pytest.raises(ValueError, match=r"tools\.calculate_date exists twice; found it in built in and in built in"):
         ToolRegistry([*describe_builtins(), *describe_builtins()])
     with pytest.raises(ValueError, match=r"profile\.tools\.1 is no tool; found 'rm'; there are calculator, x\."):
         check_tool_names(["x", "rm"], ["x", "calculator"], "profile.tools")

@@ -119,7 +119,7 @@ def test_the_authorizer_sees_what_a_tool_does_and_refuses() -> None:
     asked, context = authorizer.asked[-1]
     assert asked == "use_tool fetch"
     assert context == {
-        "tool": "fetch", "profile": "tutor", "is_tainted": False, "n_argument_chars": 1,
+        "tool": "fetch", "profile": "tutor", "is_tainted": False,
         "reads": False, "writes": False, "runs": False, "leaves": True,
     }  # fmt: skip
     assert (uses[-1].verdict, uses[-1].decided_by) == ("refused", ("forbid-it",))
