@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -103,7 +103,10 @@ class Answering:
 
     @asynccontextmanager
     async def open(self, request: AnswerRequest) -> AsyncGenerator[OpenAnswer, None]:
-        """Check and admit a request. Raises: ServiceError for what may not be answered, or not now."""
+        """Check and admit a request. Leaving the context waits until the record is durable: send the last bytes after it.
+
+        Raises: ServiceError for what may not be answered, or not now; at the end if the answer could not be recorded.
+        """
         if self.is_draining:
             raise ServiceError(503, "the service is shutting down; found a new request; send it again.", retry_after=1)
         account = _Account()
@@ -124,7 +127,10 @@ class Answering:
         finally:
             self.n_open -= 1
             outcome = replace(account.close(), lineage=self.parts.assistants.inference.description.lineage)
-            self._record(lambda recorder: recorder.end(request, outcome))
+            stored = [self._end(recorder, request, outcome) for recorder in self.parts.recorders]
+        for future in stored:
+            if future is not None:  # what has been answered is on disk before the client has all of it
+                await asyncio.wrap_future(future)
 
     @asynccontextmanager
     async def _admit(self, request: AnswerRequest, account: _Account) -> AsyncGenerator[OpenAnswer, None]:
@@ -155,7 +161,8 @@ class Answering:
         if self.parts.authorizer is None:
             return
         action = "answer_direct" if request.is_direct else "answer"
-        decision = self.parts.authorizer.authorize(request.caller, action, f"profile:{request.profile or 'default'}")
+        context = {"api": request.api, "profile": request.profile}
+        decision = self.parts.authorizer.authorize(request.caller, action, request.profile, context)
         self._observe(request, decision)
         if not decision.is_allowed:
             reason = decision.reason or "no policy permits it"
@@ -196,6 +203,13 @@ class Answering:
             if decision.action == "mask" and decision.text is not None:
                 request = replace(request, prompt=decision.text)
         return replace(request, messages=tuple(messages)), None
+
+    def _end(self, recorder: Recorder, request: AnswerRequest, outcome: Outcome) -> Future[None] | None:
+        try:
+            return recorder.end(request, outcome)
+        except Exception:
+            _LOG.exception("a recorder failed")
+            return None
 
     def _observe(self, request: AnswerRequest, event: AnswerEvent) -> None:
         self._record(lambda recorder: recorder.observe(request, event))

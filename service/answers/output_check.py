@@ -1,8 +1,8 @@
 """Check the text of an answer, sentence by sentence, before anyone reads it.
 
 In: the events of an answer, and a function that decides about a sentence. Out: the events that may be shown, in their order, with
-the decisions that are not plain permission. A blocked sentence is replaced by the policy's sentence and ends the answer. Tokens of a
-direct answer (log-probabilities) stay with the text that they are part of, and are dropped with a masked sentence.
+the decisions that are not plain permission. A blocked sentence is replaced by the policy's sentence and ends the answer. Tokens of
+a direct answer (log-probabilities) stay with the text that they are part of, and are dropped with a masked sentence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class OutputCheck:
 
     def __init__(self, check: Check) -> None:
         self._check, self._hold = check, SentenceHold()
-        self._tokens: list[ChosenToken] = []
+        self._tokens: list[tuple[int, int, ChosenToken]] = []  # from and to which character their pieces go
+        self._n_added, self._n_shown = 0, 0  # characters
         self._is_direct = False
         self.is_blocked = False
 
@@ -47,15 +48,15 @@ class OutputCheck:
 
     def _add_direct(self, piece: DirectPiece) -> Sequence[Checked]:
         self._is_direct = True
-        self._tokens += piece.tokens
+        start, self._n_added = self._n_added, self._n_added + len(piece.text)
+        self._tokens += [(start, self._n_added, token) for token in piece.tokens]
         sentences = self._hold.add(piece.text)
         if piece.done is not None:
             sentences += self._hold.finish()
         shown = self._show(sentences)
         if piece.done is None or self.is_blocked:
             return shown
-        rest, self._tokens = tuple(self._tokens), []
-        return [*shown, DirectPiece(tokens=rest, done=piece.done)]
+        return [*shown, DirectPiece(tokens=self._take_tokens(self._n_added, is_masked=False), done=piece.done)]
 
     def _show(self, sentences: Sequence[str]) -> list[Checked]:
         shown: list[Checked] = []
@@ -73,9 +74,15 @@ class OutputCheck:
             if not self._is_direct:
                 shown.append(TextPiece(text))
                 continue
-            tokens, self._tokens = (() if is_masked else tuple(self._tokens)), []
-            shown.append(DirectPiece(text, tokens))
+            self._n_shown += len(sentence)
+            shown.append(DirectPiece(text, self._take_tokens(self._n_shown, is_masked=is_masked)))
         return shown
+
+    def _take_tokens(self, end: int, *, is_masked: bool) -> tuple[ChosenToken, ...]:
+        """Return the tokens of the text up to a character. With a masked text every token that has any part of it is dropped."""
+        taken = [token for _, to, token in self._tokens if to <= end]
+        self._tokens = [each for each in self._tokens if (each[0] >= end if is_masked else each[1] > end)]
+        return () if is_masked else tuple(taken)
 
 
 def _may_end_sentence(text: str) -> bool:
