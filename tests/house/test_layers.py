@@ -24,6 +24,7 @@ DOORS = {  # library: paths that import it, or folders of such paths
     "httpx": ("pipeline/download/readers/fetch.py",),
     "huggingface_hub": ("pipeline/download/readers/huggingface.py", "benchmarks/text/vocabularies.py"),
     "jinja2": ("pipeline/report/",),
+    "llguidance": ("model/inference/",),
     "mlflow": (
         "pipeline/registry/store.py",
         "assistant/inference/mlflow_agent.py",
@@ -88,7 +89,13 @@ def test_the_assistant_loads_weights_in_one_file() -> None:
     }
     door = "assistant/inference/local.py"
     assert any(name.startswith("model.network") for name in importers[door])
-    weightless = ("model.grounding", "model.guard", "model.retrieval", "model.tokenizer.chat", "model.inference.sampling")
+    weightless = (
+        "model.grounding",
+        "model.guard",
+        "model.retrieval",
+        "model.tokenizer.chat",
+        "model.inference.sampling",
+    )
     others = {name for path, names in importers.items() if path != door for name in names}
     assert not [name for name in others if not name.startswith(weightless)]
 
