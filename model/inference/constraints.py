@@ -83,7 +83,14 @@ class ConstraintCompiler:
         return self._start(grammar).get_error()
 
     def _start(self, grammar: str) -> LLMatcher:
-        limits = LLParserLimits(None, INITIAL_FUEL, STEP_FUEL, STEP_ITEMS, MAX_STATES, MAX_GRAMMAR, True, False)
+        limits = LLParserLimits(
+            initial_lexer_fuel=INITIAL_FUEL,
+            step_lexer_fuel=STEP_FUEL,
+            step_max_items=STEP_ITEMS,
+            max_lexer_states=MAX_STATES,
+            max_grammar_size=MAX_GRAMMAR,
+            verbose_errors=False,
+        )
         return LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
 
     def _try(self, grammar: str) -> LLMatcher:
