@@ -38,7 +38,9 @@ def fit_rounds(
     truncation: Literal["disabled", "auto"] = "disabled",
     param: str = "messages",
 ) -> FittedConversation:
-    """Return what fits. `count`: the tokens of a whole turn; `param`: the field that errors name. Raises: ServiceError 400 with the counts if it is too long, with
+    """Return what fits. `count`: the tokens of a whole turn; `param`: the field that errors name.
+
+    Raises: ServiceError 400 with the counts if it is too long, with
     `auto` if the system messages and the last round alone are."""
     sizes = [count(message) for message in messages]
     total, budget = N_FRAME_TOKENS + sum(sizes), window - reserved
