@@ -45,7 +45,8 @@ class ServiceSettings(BaseModel):
     max_body_bytes: int = _make_field(1_000_000, "size of a request", ge=1_000, le=100_000_000)
     sessions: int = _make_field(256, "conversations whose state is kept in memory", ge=0, le=100_000)
     otlp: str = _make_field("", "address of an OTLP collector for traces (default: none)")
-    trace_frac: float = _make_field(0.0, "share of answers that become MLflow traces", ge=0, le=1)
+    mlflow: str = _make_field("", "address of an MLflow server for traces of a sample and of answers with feedback")
+    trace_frac: float = _make_field(0.0, "share of answers in that sample", ge=0, le=1)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

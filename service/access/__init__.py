@@ -1,0 +1,1 @@
+"""Who asks: callers, keys, tenants, roles, limits."""

@@ -1,0 +1,1 @@
+"""One answer, from request to outcome."""

@@ -1,0 +1,1 @@
+"""Start, drain and stop: the service in one process or in several."""

@@ -21,7 +21,7 @@ DOORS = {  # library: paths that import it, or folders of such paths
     "fasttext": ("pipeline/filter/classifiers/fasttext.py",),
     "fsspec": ("pipeline/storage/files.py", "pipeline/workers/results.py", "pipeline/download/readers/text.py"),
     "gigatoken": ("pipeline/text/encode.py", "benchmarks/text/vocabularies.py"),
-    "httpx": ("pipeline/download/readers/fetch.py",),
+    "httpx": ("pipeline/download/readers/fetch.py", "service/observability/trace_export.py"),
     "huggingface_hub": ("pipeline/download/readers/huggingface.py", "benchmarks/text/vocabularies.py"),
     "jinja2": ("pipeline/report/",),
     "llguidance": ("model/inference/",),
@@ -30,7 +30,9 @@ DOORS = {  # library: paths that import it, or folders of such paths
         "assistant/inference/mlflow_agent.py",
     ),  # MLflow itself loads the second one
     "optuna": ("pipeline/sweep/study.py",),
+    "opentelemetry": ("service/observability/",),
     "prefect": ("flows/",),
+    "prometheus_client": ("service/observability/",),
     "pyarrow.ipc": ("pipeline/storage/arrow.py", "model/data/batches.py", "model/retrieval/mapped_arrays.py"),
     "pyarrow.parquet": ("pipeline/storage/tables.py",),
     "tokenizers": ("model/tokenizer/",),
