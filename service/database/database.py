@@ -31,9 +31,8 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, Row, Select, Table, c
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from service.database.failures import explain_failure, make_error
-from service.database.schema import prepare_schema
+from service.database.schema import load_tables, prepare_schema
 
-DEFAULT_URL = "sqlite:///var/service/service.sqlite"
 BUSY_SECONDS = 5.0  # of waiting for a lock or a free connection
 CONNECT_SECONDS = 3
 POOL_SIZE = 8  # connections: more threads than these have nothing to do at once on a few cores
@@ -56,12 +55,13 @@ class Database:
         self._reader: Connection | None = None
 
     @classmethod
-    def open(cls, url: str = DEFAULT_URL, pool_size: int = POOL_SIZE) -> Database:
+    def open(cls, url: str, pool_size: int = POOL_SIZE) -> Database:
         """Open a database; create it and its tables where they are missing.
 
         Raises: ServiceError 503 for a database that can't be used, ValueError for a URL that is none.
         """
         parsed = _parse_url(url)
+        load_tables()
         open_engine = _open_sqlite if parsed.get_backend_name() == "sqlite" else _open_postgres
         engine = open_engine(parsed, pool_size)
         database = cls(engine, _describe(parsed))
@@ -161,6 +161,11 @@ class Database:
             if (failure := explain_failure(error, self.name)) is None:
                 raise
             raise failure from error
+
+
+def choose_url(state: Path, url: str = "") -> str:
+    """Return the URL of the database: the one that is given, else MINIGPT_DATABASE, else a SQLite file in the state folder."""
+    return url or os.environ.get("MINIGPT_DATABASE") or f"sqlite:///{(state / 'service.sqlite').absolute()}"
 
 
 def _parse_url(url: str) -> URL:

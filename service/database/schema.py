@@ -1,12 +1,14 @@
 """Create and upgrade the tables. A program that is older than the file refuses it.
 
-Every opening creates the tables that are missing (a new table needs no version). A change of a table that exists needs
+Every opening creates the tables that are missing (a new table needs no version), those of all rooms: the modules `*_tables.py`. A change of a table that exists needs
 SCHEMA_VERSION + 1 and its function in UPGRADES. One transaction: a crash leaves the old schema or the new one.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from sqlalchemy import Connection, insert, inspect, select, text, update
 
@@ -17,6 +19,13 @@ SCHEMA_VERSION = 1
 UPGRADES: Mapping[int, Callable[[Connection], None]] = {}  # from this version to the next one
 APPLICATION_ID = 0x4D474432  # of a SQLite file of the service ("MGD2")
 _LOCK_NUMBER = 0x4D474432  # of PostgreSQL's advisory lock: of two processes that begin, one creates the tables
+
+
+def load_tables() -> None:
+    """Import the tables of all rooms, so that whoever opens the database knows what is in it, also a command of one room."""
+    root = Path(__file__).parent.parent
+    for path in sorted(root.rglob("*_tables.py")):
+        importlib.import_module(".".join([root.name, *path.relative_to(root).with_suffix("").parts]))
 
 
 def prepare_schema(

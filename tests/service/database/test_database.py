@@ -308,6 +308,7 @@ def test_a_lock_that_another_process_holds_is_a_503(tmp_path: Path, monkeypatch:
 def test_a_pool_without_a_free_connection_is_a_503(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.database.database.BUSY_SECONDS", 0.1)
     database = Database.open(database_url, pool_size=1)
+    database.read(select(SCHEMA.c.version))
     with database.connect(is_read_only=True), pytest.raises(ServiceError, match="no free connection"):
         count(database)
     assert count(database) == 0
@@ -360,6 +361,10 @@ def test_postgres_that_restarts_is_an_error_once_at_most(postgres: PostgresServe
     assert error.value.code == "database_unreachable"
     postgres.start()
     assert count(database) == 1
+    assert len(database.read(select(ROWS))) == 1
+    postgres.stop()
+    postgres.start()
+    assert len(database.read(select(ROWS))) == 1  # the reader connects again by itself
     database.close()
 
 

@@ -1,0 +1,36 @@
+"""python -m service COMMAND: serve an assistant to others, and ask about what it did.
+
+Exit codes: 0 success, 1 user error, 2 usage error, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from service.access import key_commands, tenant_commands
+from service.errors import ServiceError
+from service.processes import single_process
+
+ROOMS = (single_process, key_commands, tenant_commands)  # modules with commands
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command and return the exit code."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m service", description=__doc__, formatter_class=raw)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for room in ROOMS:
+        room.add_commands(subparsers)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args)
+    except (ValueError, ServiceError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
