@@ -19,6 +19,7 @@ generates end its turn and are never shown. Does not cover: the truth of an answ
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -27,9 +28,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
-
-import torch
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assistant.conversation.events import (
     ConversationCache,
@@ -44,12 +43,10 @@ from assistant.conversation.events import (
 from model.grounding.answers import REFUSAL_OPENING
 from model.inference.choose import choose
 from model.inference.decoder import Decoder
-from model.inference.generate import Prefix, TorchPrefix
-from model.network.adapter_folder import load_adapted_model
-from model.network.folder import load_model
+from model.inference.prefix import Prefix
 from model.network.hashes import FILES, check_version
+from model.network.model_files import ModelArrays, read_model
 from model.network.quantize import FORMATS, check_weights, count_weight_bytes
-from model.network.transformer import Transformer
 from model.tokenizer.chat import (
     EncodeTurn,
     Part,
@@ -62,6 +59,9 @@ from model.tokenizer.histories import read_argument as read_argument  # for mlfl
 from model.tokenizer.histories import read_content as read_content
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 from model.tokenizer.window import fit_to_window
+
+if TYPE_CHECKING:
+    from model.network.transformer import Transformer
 
 MAX_CHARS_PER_TOKEN = 64  # a text longer than window × this is cut before it is tokenized
 RESERVED_FRAC = 0.25  # of the window, reserved for the answer
@@ -105,7 +105,11 @@ class ModelEngine:
     only continue a text."""
 
     def __init__(
-        self, model: Transformer, tokenizer: Tokenizer, info: ModelInfo, base: Future[NewPrefix] | None = None
+        self,
+        model: Transformer | ModelArrays,
+        tokenizer: Tokenizer,
+        info: ModelInfo,
+        base: Future[NewPrefix] | None = None,
     ) -> None:
         """Prepare the model in the background. `base`: the engine's whose tables are shared."""
         self._tokenizer, self.info = tokenizer, info
@@ -123,7 +127,7 @@ class ModelEngine:
         Raises: ValueError for a missing or damaged folder, an unknown format of weights, or a version whose files are not those
         that were published.
         """
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = device or find_device()
         weights = weights or os.environ.get("MINIGPT_WEIGHTS") or "float32"
         if weights not in WEIGHTS or (weights != "float32" and device != "cpu"):
             raise ValueError(
@@ -137,7 +141,7 @@ class ModelEngine:
         if (folder.parent / FILES).exists():  # a version that was pulled from the registry
             check_version(folder.parent)
         try:
-            model, tokenizer, about = load_model(folder, device=device)
+            model, tokenizer, about = read_model(folder) if device == "cpu" else _load_onto(device, folder)
         except Exception as error:  # a damaged file fails in many ways; tokenizers raises bare Exceptions
             if type(error) is ValueError:  # one of ours, with a better message
                 raise
@@ -159,6 +163,8 @@ class ModelEngine:
 
         Raises: ValueError for a folder that has no whole adapter, or the adapter of another model.
         """
+        from model.network.adapter_folder import load_adapted_model  # here: only adapters need torch on a CPU
+
         model, tokenizer, about = load_adapted_model(self.info.folder, folder, device=self.info.device)
         info = replace(self.info, phase=about["phase"], adapter=str(folder))
         return ModelEngine(model, tokenizer, info, self._new_prefix)
@@ -399,9 +405,28 @@ def _may_refuse(text: str) -> bool:
     return REFUSAL_OPENING.startswith(text) or text.startswith(REFUSAL_OPENING)
 
 
-def _prepare(model: Transformer, weights: str, base: Future[NewPrefix] | None) -> NewPrefix:
+def find_device() -> str:
+    """Return cuda if there is a GPU, else cpu. Imports torch only where the system has a driver for one: that import takes a
+    second and 180 MB."""
+    drivers = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, AMD and of Windows' subsystem for Linux
+    if sys.platform == "linux" and not any(map(os.path.exists, drivers)):
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _load_onto(device: str, folder: Path) -> tuple[Transformer, Tokenizer, dict[str, Any]]:
+    from model.network.folder import load_model  # here: a CPU needs no torch
+
+    return load_model(folder, device=device)
+
+
+def _prepare(model: Transformer | ModelArrays, weights: str, base: Future[NewPrefix] | None) -> NewPrefix:
     """Return a function that creates KV caches. On a CPU, compile the kernel, whose copy of the weights replaces the model's."""
-    if model.embedding.weight.device.type != "cpu":
+    if not isinstance(model, ModelArrays) and model.embedding.weight.device.type != "cpu":
+        from model.inference.generate import TorchPrefix
+
         return partial(TorchPrefix, model)
     decoder = Decoder(model, n_slots=0, weights=weights)
     if base is not None and isinstance(shared := getattr(base.result(), "__self__", None), Decoder):

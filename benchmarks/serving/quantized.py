@@ -21,7 +21,8 @@ from benchmarks.measure import Result, Row, Work, compare
 from benchmarks.serving.models import make_default_model
 from model.data.batches import RowBatches, StreamRows, TokenStream
 from model.inference.decoder import Decoder
-from model.inference.generate import Prefix, TorchPrefix
+from model.inference.generate import TorchPrefix
+from model.inference.prefix import Prefix
 from model.network.folder import load_model
 from model.network.loss import compute_token_nats
 from model.network.quantize import FORMATS, count_weight_bytes, round_weights

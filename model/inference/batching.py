@@ -15,12 +15,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from model.inference.decoder import Decoder
-from model.inference.generate import check_prompt, sample
+from model.inference.prefix import check_prompt, choose_token
 from model.inference.sampling import Sampling
 from model.network.config import ModelConfig
 from model.network.transformer import KVCache, Transformer, rotate
@@ -121,11 +122,10 @@ class Batcher:
 
     def _choose(self, rows: list[tuple[int, _Request]], logits: Float[Tensor, "B V"], events: list[TokenEvent]) -> None:
         """Choose each row's next id: greedy ones for all rows at once, sampled ones row by row with their own generators."""
-        is_plain = logits.device.type == "cpu" and logits.dtype == torch.float32
-        greedy_ids: list[int] = (logits.numpy().argmax(-1) if is_plain else logits.argmax(-1)).tolist()
+        array = logits if isinstance(logits, np.ndarray) else logits.float().cpu().numpy()
         for number, (slot, request) in enumerate(rows):
-            is_greedy = request.sampling.temperature == 0
-            index = greedy_ids[number] if is_greedy else _draw(request, logits[number : number + 1])
+            n_left = min(request.sampling.max_tokens, self._engine.config.seq_len - len(request.prompt))
+            index = choose_token(array[number], request.sampling, n_left - request.n_left)
             self._take(slot, request, index, events)
 
     def _take(self, slot: int, request: _Request, index: int, events: list[TokenEvent]) -> None:

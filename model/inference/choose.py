@@ -21,7 +21,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from model.inference.generate import Prefix, check_prompt
+from model.inference.prefix import Prefix, check_prompt
 
 PART_TOKENS = 16  # computed per call: more would not be faster, and a hopeless candidate costs as many
 Ids = Sequence[int]
@@ -80,7 +80,7 @@ class _Search:
             if self._is_hopeless(score + bonus, branch):
                 return
             part = branch[0].ids[done - 1 : min(done - 1 + PART_TOKENS, n_needed)]
-            rows = normalize(self._prefix.extend_all(part, position).float().cpu().numpy())
+            rows = normalize(self._prefix.extend_all(part, position))
             self.n_computed += len(part)
             following = branch[0].ids[done : min(done + len(part), n_shared)]
             score += float(sum(rows[number, index] for number, index in enumerate(following)))
@@ -125,7 +125,7 @@ def _run(
         )
     search = _Search(prefix, is_exhaustive=is_exhaustive)
     with prefix.occupy():
-        log_probs = normalize(prefix.extend(prompt).float().cpu().numpy())[0]
+        log_probs = normalize(prefix.extend(prompt))[0]
         search.visit(leaves, log_probs, len(prompt), 0.0)
     return search
 

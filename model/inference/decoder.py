@@ -16,20 +16,20 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
 
 from model.inference.forward import LANES, forward, multiply, pack, round_up_to_lanes
-from model.inference.generate import Prefix
+from model.inference.prefix import Prefix
 from model.inference.sampling import Sampling
 from model.network.config import ModelConfig
+from model.network.model_files import ModelArrays, make_rope_arrays, take_arrays
 from model.network.quantize import GROUP, check_weights, choose_bits, quantize
-from model.network.transformer import Transformer
+
+if TYPE_CHECKING:
+    from model.network.transformer import Transformer
 
 CHUNK_TOKENS = 64  # of a prompt per call: more would not be faster, and hidden states take memory
 MIN_ROWS = 4  # per thread: fewer take as much time as four
@@ -82,10 +82,12 @@ class Decoder:
     """Has its own copy of the weights and `n_slots` slots of keys and values. The slots are not thread-safe; prefixes and streams
     are, because each has keys and values of its own."""
 
-    def __init__(self, model: Transformer, *, n_slots: int = 1, weights: str = "float32", n_threads: int = 1) -> None:
+    def __init__(
+        self, model: Transformer | ModelArrays, *, n_slots: int = 1, weights: str = "float32", n_threads: int = 1
+    ) -> None:
         check_weights(weights, model.config)
         self.config = model.config
-        self._weights = _collect_weights(model, weights)
+        self._weights = _collect_weights(model if isinstance(model, ModelArrays) else take_arrays(model), weights)
         self._past = Past.empty(self.config, n_slots, self.config.seq_len)
         self._n_threads = n_threads
         self._threads = ThreadPoolExecutor(n_threads - 1) if n_threads > 1 else None
@@ -109,7 +111,7 @@ class Decoder:
         arrays = {id(array): array for field in fields for array in field}  # a tied head is the embedding
         return sum(array.nbytes for array in arrays.values())
 
-    def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]:
+    def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> Floats:
         """Compute each prompt into its slot, from the slot's start. Return the logits after each. Prompts are divided among the
         threads."""
         logits = self._empty_logits(len(prompts))
@@ -122,9 +124,9 @@ class Decoder:
             logits[numbers] = self._prefill(self._past, *chosen)
 
         self._run_parts(work, n_parts)
-        return self._as_tensor(logits)
+        return self._drop_padding(logits)
 
-    def decode(self, ids: Sequence[int], slots: Sequence[int], positions: Sequence[int]) -> Float[Tensor, "B V"]:
+    def decode(self, ids: Sequence[int], slots: Sequence[int], positions: Sequence[int]) -> Floats:
         """Return the logits after one more id per slot. Rows are divided among the threads."""
         logits = self._empty_logits(len(ids))
         rows = np.array([ids, slots, positions])
@@ -135,7 +137,7 @@ class Decoder:
             self._compute_logits(self._forward(self._past, *rows[:, share]), logits[share])
 
         self._run_parts(work, n_parts)
-        return self._as_tensor(logits)
+        return self._drop_padding(logits)
 
     def stream(self, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()) -> Iterator[int]:
         """Generate one answer (Prefix.stream)."""
@@ -204,8 +206,8 @@ class Decoder:
     def _empty_logits(self, n_rows: int) -> Floats:
         return np.empty((n_rows, round_up_to_lanes(self.config.vocab_size)), np.float32)
 
-    def _as_tensor(self, logits: Floats) -> Float[Tensor, "B V"]:
-        return torch.from_numpy(logits[:, : self.config.vocab_size])
+    def _drop_padding(self, logits: Floats) -> Floats:
+        return logits[:, : self.config.vocab_size]
 
 
 class DecoderPrefix(Prefix):
@@ -220,48 +222,46 @@ class DecoderPrefix(Prefix):
         self._past.keys[:, :, :, : old.keys.shape[3]] = old.keys
         self._past.values[:, :, :, : old.values.shape[3]] = old.values
 
-    def _compute(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 V"]:
-        return torch.from_numpy(self._decoder.extend(self._past, ids, position)[:, : self.config.vocab_size])
+    def _compute(self, ids: Sequence[int], position: int) -> Floats:
+        return self._decoder.extend(self._past, ids, position)[:, : self.config.vocab_size]
 
-    def _compute_all(self, ids: Sequence[int], position: int) -> Float[Tensor, "N V"]:
-        return torch.from_numpy(self._decoder.extend_all(self._past, ids, position)[:, : self.config.vocab_size])
-
-    def _choose(self, logits: Float[Tensor, "1 V"], sampling: Sampling, generator: torch.Generator) -> int:
-        if sampling.temperature == 0:
-            return int(logits.numpy().argmax())  # a fifth of the time of torch's
-        return super()._choose(logits, sampling, generator)
+    def _compute_all(self, ids: Sequence[int], position: int) -> Floats:
+        return self._decoder.extend_all(self._past, ids, position)[:, : self.config.vocab_size]
 
 
-def _collect_weights(model: Transformer, kind: str) -> Weights:
+def _collect_weights(model: ModelArrays, kind: str) -> Weights:
     """Copy and pack a model's weights."""
-    layers, attentions = model.layers, [layer.attention for layer in model.layers]
-    embedding = _pack_matrix("embedding.weight", [[model.embedding.weight]], kind)
+    config, tensors = model
+
+    def list_layers(*names: str) -> list[list[Floats]]:
+        return [[tensors[f"layers.{layer}.{name}.weight"] for name in names] for layer in range(config.n_layer)]
+
+    attention, feed_forward = "attention", "feed_forward"
+    embedding = _pack_matrix("embedding.weight", [[tensors["embedding.weight"]]], kind)
+    cos, sin = make_rope_arrays(config)
     return Weights(
         embedding=embedding,
-        head=embedding if model.config.is_tied else _pack_matrix("head.weight", [[model.head.weight]], kind),
-        qkv=_pack_matrix("qkv", [[a.query.weight, a.key.weight, a.value.weight] for a in attentions], kind),
-        out=_pack_matrix("out", [[a.out.weight] for a in attentions], kind),
-        gate_up=_pack_matrix(
-            "gate_up", [[layer.feed_forward.gate.weight, layer.feed_forward.up.weight] for layer in layers], kind
-        ),
-        down=_pack_matrix("down", [[layer.feed_forward.down.weight] for layer in layers], kind),
-        norms=np.stack(
-            [[_to_array(n.weight) for n in (layer.attention_norm, layer.feed_forward_norm)] for layer in layers]
-        ),
-        qk_norms=np.stack([[_to_array(n.weight) for n in (a.query_norm, a.key_norm)] for a in attentions]),
-        norm=_to_array(model.norm.weight).copy(),
-        cos=_to_array(model.cos).copy(),
-        sin=_to_array(model.sin).copy(),
+        head=embedding if config.is_tied else _pack_matrix("head.weight", [[tensors["head.weight"]]], kind),
+        qkv=_pack_matrix("qkv", list_layers(*(f"{attention}.{name}" for name in ("query", "key", "value"))), kind),
+        out=_pack_matrix("out", list_layers(f"{attention}.out"), kind),
+        gate_up=_pack_matrix("gate_up", list_layers(f"{feed_forward}.gate", f"{feed_forward}.up"), kind),
+        down=_pack_matrix("down", list_layers(f"{feed_forward}.down"), kind),
+        norms=_stack(list_layers("attention_norm", "feed_forward_norm")),
+        qk_norms=_stack(list_layers(f"{attention}.query_norm", f"{attention}.key_norm")),
+        norm=_stack([[tensors["norm.weight"]]])[0, 0],
+        cos=cos,
+        sin=sin,
     )
 
 
-def _to_array(tensor: torch.Tensor) -> Floats:
-    return tensor.detach().float().cpu().contiguous().numpy()
+def _stack(layers: list[list[Floats]]) -> Floats:
+    """Return vectors as one array [layer, part, width], which is a copy."""
+    return np.array(layers, np.float32)
 
 
-def _pack_matrix(name: str, rows: list[list[torch.Tensor]], kind: str) -> Matrix:
+def _pack_matrix(name: str, rows: list[list[Floats]], kind: str) -> Matrix:
     """Return one matrix per layer, each of the parts of a layer one below the other."""
-    layers = [pack_layer(name, np.concatenate([_to_array(part) for part in parts]), kind) for parts in rows]
+    layers = [pack_layer(name, np.concatenate(parts).astype(np.float32, copy=False), kind) for parts in rows]
     return Matrix(*(np.stack(arrays) for arrays in zip(*layers, strict=True)))
 
 
@@ -271,10 +271,16 @@ def pack_layer(name: str, matrix: Floats, kind: str) -> tuple[NDArray[Any], NDAr
         none = np.zeros((round_up_to_lanes(len(matrix)) // LANES, 0, LANES), np.uint16)
         if kind == "float32":
             return pack(matrix), none
-        return pack(torch.from_numpy(matrix).bfloat16().view(torch.uint16).numpy()), none
+        return pack(round_to_bfloat16(matrix)), none
     quantized = quantize(matrix, choose_bits(name, kind))
     values = quantized.integers
     if quantized.bits == 4:
         halves = (values + np.int8(8)).view(np.uint8).reshape(len(matrix), -1, 2, GROUP // 2)
         values = (halves[:, :, 0] | halves[:, :, 1] << 4).reshape(len(matrix), -1)
     return pack(values), pack(quantized.scales.view(np.uint16))
+
+
+def round_to_bfloat16(matrix: Floats) -> NDArray[np.uint16]:
+    """Return the bits of the nearest bf16 values; halves go to the even one."""
+    bits = np.ascontiguousarray(matrix).view(np.uint32)
+    return ((bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)).astype(np.uint16)

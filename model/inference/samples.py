@@ -14,7 +14,8 @@ import torch
 
 from model.inference.batching import BatchEngine, TorchEngine
 from model.inference.decoder import Decoder
-from model.inference.generate import check_prompt, sample
+from model.inference.generate import sample
+from model.inference.prefix import check_prompt
 from model.inference.sampling import Sampling
 from model.network.transformer import Transformer
 
@@ -42,7 +43,7 @@ def sample_answers(
     n_most = min(sampling.max_tokens, engine.config.seq_len - len(prompt))
     answers: list[list[int]] = [[] for _ in range(n_answers)]
     finished: set[int] = set()
-    logits = engine.prefill(range(n_answers), [prompt] * n_answers)
+    logits = torch.as_tensor(engine.prefill(range(n_answers), [prompt] * n_answers))
     generator = torch.Generator(device=logits.device).manual_seed(sampling.seed)
     active = list(range(n_answers))
     for step in range(n_most):
@@ -53,5 +54,6 @@ def sample_answers(
         active = [slot for slot in active if slot not in finished]
         if not active or step + 1 == n_most:
             break
-        logits = engine.decode([answers[slot][-1] for slot in active], active, [len(prompt) + step] * len(active))
+        last = [answers[slot][-1] for slot in active]
+        logits = torch.as_tensor(engine.decode(last, active, [len(prompt) + step] * len(active)))
     return [SampledAnswer(ids, slot in finished) for slot, ids in enumerate(answers)]

@@ -16,14 +16,17 @@ Papers: Dettmers et al. 2022 (8-bit Optimizers via Block-wise Quantization): a s
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from model.network.config import ModelConfig
-from model.network.transformer import Transformer
+
+if TYPE_CHECKING:
+    import torch
+
+    from model.network.transformer import Transformer
 
 GROUP = 32  # weights per scale, along the inputs
 FORMATS = ("float32", "bfloat16", "int8", "int4")  # of weights in memory, for inference
@@ -107,6 +110,8 @@ def to_gguf_blocks(quantized: Quantized) -> NDArray[np.uint8]:
 def round_weights(model: Transformer, weights: str) -> Transformer:
     """Return a copy of the model whose matrices are rounded as in a decoder with these `weights`, to measure its loss like any
     model's."""
+    import torch  # here: a decoder needs no torch
+
     check_weights(weights, model.config)
     other = copy.deepcopy(model)
     with torch.no_grad():
@@ -126,7 +131,8 @@ def _round_tensor(name: str, tensor: torch.Tensor, weights: str) -> torch.Tensor
         return tensor.bfloat16().float()
     if weights == "float32":
         return tensor.float()
-    return torch.from_numpy(dequantize(quantize(tensor.detach().float().cpu().numpy(), choose_bits(name, weights))))
+    rounded = dequantize(quantize(tensor.detach().float().cpu().numpy(), choose_bits(name, weights)))
+    return tensor.new_tensor(rounded)
 
 
 def _round(groups: Floats, scales: NDArray[np.float16], bits: int) -> Floats:

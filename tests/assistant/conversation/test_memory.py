@@ -13,6 +13,7 @@ from assistant.conversation.session import Session
 from assistant.inference.local import ModelEngine
 from assistant.tools.toolbox import Tools, make_tools
 from model.inference.generate import TorchPrefix
+from model.network.folder import load_model
 from model.tokenizer.tokenizer import Tokenizer
 from tests.assistant.conftest import LOOK_UP, SUM, save_random_model
 
@@ -21,9 +22,8 @@ BACKENDS = ("kernel", "int8", "torch")
 
 def load(folder: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> ModelEngine:
     if backend == "torch":
-        monkeypatch.setattr(
-            "assistant.inference.local._prepare", lambda model, weights, base: lambda: TorchPrefix(model)
-        )
+        model, _, _ = load_model(folder)
+        monkeypatch.setattr("assistant.inference.local._prepare", lambda *arguments: lambda: TorchPrefix(model))
     return ModelEngine.load(folder, device="cpu", weights="int8" if backend == "int8" else "float32")
 
 
@@ -97,7 +97,7 @@ def test_cached_equals_uncached_when_the_window_overflows(
     engine = load(save_random_model(tmp_path, tokenizer, phase="sft", seq_len=48), backend, monkeypatch)
     cached, uncached = (Session(one, Tools({}), system="be") for one in (engine, UncachedEngine(engine)))
     n_notices = 0
-    for number in range(8):
+    for number in range(12):
         sampling = Sampling(max_tokens=5, temperature=temperature, seed=number)
         ours, theirs = (list(session.send(f"word {number}", sampling)) for session in (cached, uncached))
         assert comparable(ours) == comparable(theirs)
