@@ -1,0 +1,1 @@
+"""The HTTP API: OpenAI's wire formats in front of service/answers."""

@@ -1,0 +1,1 @@
+"""What every route of the service shares: reading bodies strictly, errors, limits, streams."""

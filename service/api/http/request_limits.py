@@ -1,0 +1,112 @@
+"""Limits of a request that hold before any route sees it, as ASGI middleware: size of the body, time to send it, number of headers.
+
+Each request gets its id here (`scope["request_id"]`, header X-Request-Id). Memory: a body in one piece, at most `max_body_bytes`.
+Time: 10 µs a request.
+
+Covers: a body that grows without a content-length, one that comes byte by byte (slow loris; slow headers are `http_protocol`'s).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from base64 import b32encode
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from service.api.http.error_responses import make_error_response
+from service.errors import ServiceError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 16_384
+
+
+def make_request_id() -> str:
+    """Return a new id: req_ and 24 characters (120 random bits)."""
+    return "req_" + b32encode(secrets.token_bytes(15)).decode().lower()
+
+
+class RequestLimits:
+    """Wraps an application. A request that is over a limit gets 413, 408 or 431 and its connection is closed."""
+
+    def __init__(self, app: App, max_body_bytes: int = 1_000_000, body_seconds: float = 20.0) -> None:
+        self.app, self.max_body_bytes, self.body_seconds = app, max_body_bytes, body_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        scope["request_id"] = request_id = make_request_id()
+        name = (b"x-request-id", request_id.encode())
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], name]
+            await send(message)
+
+        try:
+            body = await self._read(scope, receive)
+        except ServiceError as error:
+            error.headers["Connection"] = "close"
+            await make_error_response(error)(scope, receive, send_with_id)
+            return
+        if body is not None:
+            await self.app(scope, _replay(body, receive), send_with_id)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """Return the body; None if the client left while it sent it."""
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        if len(headers) > MAX_HEADERS:
+            message = f"headers: too many; found {len(headers)}; send at most {MAX_HEADERS}."
+            raise ServiceError(431, message, code="too_many_headers")
+        if (size := sum(len(name) + len(value) for name, value in headers)) > MAX_HEADER_BYTES:
+            message = f"headers: too long; found {size:,} bytes; send at most {MAX_HEADER_BYTES:,}."
+            raise ServiceError(431, message, code="headers_too_large")
+        length = next((value for name, value in headers if name == b"content-length"), b"")
+        if length.isdigit() and int(length) > self.max_body_bytes:
+            raise self._make_size_error(int(length))
+        try:
+            async with asyncio.timeout(self.body_seconds):
+                return await self._collect(receive)
+        except TimeoutError:
+            message = f"body: not complete after {self.body_seconds:g} seconds; found a slow client; send it faster."
+            raise ServiceError(408, message, code="request_timeout") from None
+
+    async def _collect(self, receive: Receive) -> bytes | None:
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            chunk: bytes = message.get("body", b"")
+            size += len(chunk)
+            if size > self.max_body_bytes:
+                raise self._make_size_error(size)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+
+    def _make_size_error(self, size: int) -> ServiceError:
+        message = f"body: too large; found at least {size:,} bytes; send at most {self.max_body_bytes:,}."
+        return ServiceError(413, message, code="request_too_large")
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives the body once, then what the server says: that the client has left."""
+    is_given = False
+
+    async def replay() -> Message:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

@@ -1,0 +1,44 @@
+"""What every route of the API needs of a request: the service, its caller, its id, and the headers of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from fastapi import Request
+from pydantic import BaseModel
+
+from service.access.caller import Caller
+from service.api.wire.wire_model import format_ignored, list_ignored
+from service.errors import ServiceError
+from service.service_parts import Service
+
+Authenticate = Callable[[Request], Awaitable[Caller]]
+
+
+def get_service(request: Request) -> Service:
+    """Return the service that the application was made for."""
+    return cast("Service", request.app.state.service)
+
+
+async def get_caller(request: Request, scope: str) -> Caller:
+    """Return who sends the request. Raises: ServiceError 401, or 403 for a key that may not be used for this."""
+    authenticate = cast("Authenticate | None", get_service(request).extras.get("authenticate"))
+    caller = await authenticate(request) if authenticate is not None else Caller()
+    if not caller.has_scope(scope):
+        message = f"authorization: the key may not be used for this; found no scope {scope!r}; use another key."
+        raise ServiceError(403, message, code="missing_scope")
+    return caller
+
+
+def get_request_id(request: Request) -> str:
+    """Return the id that `RequestLimits` gave the request."""
+    return str(request.scope["request_id"])
+
+
+def make_headers(body: BaseModel, mode: str = "") -> dict[str, str]:
+    """Return the headers of an answer: its mode, and which fields nobody knew."""
+    headers = {"X-MiniGPT-Mode": mode} if mode else {}
+    if ignored := list_ignored(body):
+        headers["X-MiniGPT-Ignored"] = format_ignored(ignored)
+    return headers

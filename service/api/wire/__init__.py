@@ -1,0 +1,1 @@
+"""The wire formats as pydantic models, which /openapi.json is made from."""
