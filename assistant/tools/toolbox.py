@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from assistant.knowledge.knowledge_base import Knowledge
 from assistant.tools.arithmetic import calculate
@@ -30,8 +30,8 @@ from model.retrieval.search_results import Search, SearchResult
 from model.retrieval.searcher import Searcher
 
 __all__ = [  # with the types of results, which a service imports from here
-    "MAX_RESULT_CHARS", "SEARCH_TOOL", "TOOLS", "Documents", "LookedUp", "Search", "SearchResult", "Tool", "ToolOutput", "Tools",
-    "make_tools",
+    "MAX_RESULT_CHARS", "SEARCH_TOOL", "TOOLS", "AnswerAbortedError", "Documents", "LookedUp", "OwnDocuments",
+    "Search", "SearchResult", "Tool", "ToolOutput", "Tools", "make_tools",
 ]  # fmt: skip
 
 MAX_RESULT_CHARS = 8_000
@@ -54,6 +54,19 @@ class Documents(Protocol):
     def search(self, query: str, limit: int = 3, question: str = "") -> Search: ...
 
     def __len__(self) -> int: ...
+
+
+@runtime_checkable
+class OwnDocuments(Documents, Protocol):
+    """Documents some of which are the user's own: what is about them is searched for, whatever the model was trained on."""
+
+    def covers(self, question: str) -> bool: ...
+
+    def list_answering(self, question: str, search: Search) -> tuple[str, ...]: ...
+
+
+class AnswerAbortedError(Exception):
+    """What a tool raises if the answer can't go on without it: a part of the service that is down is no result."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +94,13 @@ class Tools:
         return Tools(functions, self.documents if SEARCH_TOOL in names else None)
 
     def look_up(self, query: str) -> LookedUp:
-        """Return how the documents know the name in a query, and the title that they show for it. Never raises."""
+        """Return how the documents know the name in a query, and the title that they show for it."""
         if self.documents is None:
             return LookedUp()
         try:
             results = self.documents.search(query, limit=1).results
+        except AnswerAbortedError:
+            raise
         except Exception:  # what is wrong with the documents is said when they are searched
             return LookedUp()
         shown = parse_passages(results[0].line) if results else []
@@ -93,21 +108,23 @@ class Tools:
 
     def covers(self, question: str) -> bool:
         """Return whether a question may be about the user's own documents."""
-        return isinstance(self.documents, Knowledge) and self.documents.covers(question)
+        return isinstance(self.documents, OwnDocuments) and self.documents.covers(question)
 
     def list_answering(self, question: str, search: Search) -> tuple[str, ...]:
         """Return the titles of the user's own documents that certainly answer."""
-        return self.documents.list_answering(question, search) if isinstance(self.documents, Knowledge) else ()
+        return self.documents.list_answering(question, search) if isinstance(self.documents, OwnDocuments) else ()
 
     def run(self, name: str, argument: str, question: str = "") -> ToolOutput:
-        """Return the tool's output; the text of an error begins with `error: `. Never raises."""
+        """Return the tool's output; the text of an error begins with `error: `. Raises: AnswerAbortedError only."""
         try:
             if name == SEARCH_TOOL and self.documents is not None:
                 search = self.documents.search(argument, question=question)
                 return ToolOutput(search.text[:MAX_RESULT_CHARS], search)
             if name in self._functions:
                 return ToolOutput(self._functions[name](argument)[:MAX_RESULT_CHARS])
-        except Exception as error:  # whatever a tool does wrong, the conversation continues
+        except AnswerAbortedError:
+            raise
+        except Exception as error:  # whatever else a tool does wrong, the conversation continues
             return ToolOutput(f"error: {name} failed ({type(error).__name__}: {error})"[:MAX_RESULT_CHARS])
         return ToolOutput(f"error: there is no tool {name[:40]!r}; there are {', '.join(self.names) or 'none'}")
 
