@@ -1,0 +1,80 @@
+"""python -m service feedback list | show | accept | reject: what people said about answers."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from service.access.key_commands import add_database_flags, open_database
+from service.feedback.feedback_routes import describe_feedback
+from service.feedback.feedback_store import Feedback, FeedbackStore
+
+
+def add_commands(subparsers: Any) -> None:
+    """Add the command feedback."""
+    parser = subparsers.add_parser("feedback", help="what people said about answers", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="list feedback, newest first")
+    listing.add_argument("--only", choices=("new", "accepted", "rejected"), help="those in this state")
+    listing.add_argument("--tenant", metavar="NAME", help="only this tenant's")
+    listing.add_argument("--limit", type=int, default=50, metavar="N", help="(%(default)s)")
+    listing.add_argument("--json", action="store_true", help="print an object per line")
+    listing.set_defaults(run=list_feedback)
+    for state, about in (("accept", "use it for training and evaluation"), ("reject", "never use it")):
+        action = actions.add_parser(state, help=about)
+        action.add_argument("id", nargs="+", help="ids (`feedback list`)")
+        if state == "accept":
+            action.add_argument("--correction", metavar="TEXT", help="what the answer should have been")
+        action.set_defaults(run=review_feedback, verdict=f"{state}ed")
+    for action in actions.choices.values():
+        add_database_flags(action)
+
+
+def list_feedback(args: argparse.Namespace) -> int:
+    """Print feedback as a table or as JSON lines."""
+    with open_database(args) as database:
+        store = FeedbackStore(database, str)
+        rows = store.list_feedback(args.tenant, [args.only] if args.only else (), args.limit)
+        counts = store.count(args.tenant)
+    if args.json:
+        for row in rows:
+            print(json.dumps(describe_feedback(row), ensure_ascii=False))
+        return 0
+    Console().print(_make_table(rows))
+    total = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in sorted(counts.items()))
+    print(total or "there is no feedback yet")
+    return 0
+
+
+def review_feedback(args: argparse.Namespace) -> int:
+    """Accept or reject feedback."""
+    with open_database(args) as database:
+        store = FeedbackStore(database, str)
+        for feedback_id in args.id:
+            made = store.review(None, feedback_id, args.verdict, getpass.getuser(), getattr(args, "correction", None))
+            print(f"{made.id} is {made.state}")
+    return 0
+
+
+def _make_table(rows: Sequence[Feedback]) -> Table:
+    table = Table(
+        "id", "time", "rating", "state", "consent", "question", "correction or comment", box=None, pad_edge=False
+    )
+    for row in rows:
+        said = row.correction or row.comment
+        reason = f"{row.rating}, {row.reason}" if row.reason else row.rating
+        cells = (row.id, f"{row.time:%Y-%m-%d %H:%M}", reason, row.state, "yes" if row.consent else "no")
+        table.add_row(*cells, escape(_shorten(row.question)), escape(_shorten(said)))
+    return table
+
+
+def _shorten(text: str, limit: int = 60) -> str:
+    line = "".join(character if character.isprintable() else " " for character in text)
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
