@@ -62,7 +62,9 @@ class Limiter(Protocol):
 
 
 class Admission(Protocol):
-    """One admitted request."""
+    """One admitted request. `headers` (x-ratelimit-*) are for its response."""
+
+    headers: dict[str, str]
 
     def correct(self, n_tokens: int) -> None: ...  # the tokens that it really took
 

@@ -1,6 +1,6 @@
 """Create and upgrade the tables. A program that is older than the file refuses it.
 
-Every opening creates the missing tables of all rooms (the modules `*_tables.py`); a new table needs no version. A change of a table needs
+Every opening creates the missing tables of all rooms (the modules `*_tables.py`): a new table needs no version. A change needs
 SCHEMA_VERSION + 1 and its function in UPGRADES. One transaction: a crash leaves the old schema or the new one.
 """
 
