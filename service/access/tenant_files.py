@@ -2,7 +2,8 @@
 
     STATE/tenants/TENANT/collections/NAME/       documents (assistant/knowledge)
     STATE/tenants/TENANT/memories/PERSON.sqlite  remembered sentences of one person
-    STATE/tenants/TENANT/learners/, handovers/   logs of learners, conversations that a person takes over
+    STATE/tenants/TENANT/learners/PROFILE/PERSON.jsonl    logs of learners
+    STATE/tenants/TENANT/handovers/PERSON/       conversations that somebody takes over
 
 A person's name never becomes a file's name as it is: PERSON is its digest. Removing a tenant's folder removes all of it.
 """
@@ -57,4 +58,4 @@ class TenantFiles:
 
     def get_profile_folders(self, caller: Caller) -> ProfileFolders:
         folder = self.get_folder(caller.tenant)
-        return {"log_folder": folder / "learners", "handover_folder": folder / "handovers"}
+        return {"log_folder": folder / "learners", "handover_folder": folder / "handovers" / self.get_user_name(caller)}

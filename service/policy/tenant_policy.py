@@ -23,7 +23,7 @@ MAX_MESSAGE_CHARS = 300  # of another program's error
 
 @dataclass(frozen=True)
 class TenantPolicy:
-    """What counts for a tenant. `cedar` is the text of its policies by @id."""
+    """What counts for a tenant. `cedar` is the text of its policies by @id; `hash` names the bytes of all but the decisions."""
 
     tenant: str
     hash: str
@@ -68,7 +68,8 @@ def make_tenant_policy(tenant: str, texts: Mapping[str, bytes]) -> TenantPolicy:
     rules = make_content_rules(values, content_name)
     rows = [row for name in texts if name.endswith("decisions.yaml") for row in _read_rows(name, texts[name])]
     policies = cedarpy.PolicySet.from_str("\n".join(cedar.values()))
-    return TenantPolicy(tenant, hash_files(texts), policies, cedar, rules, tuple(rows))
+    decisive = {name: text for name, text in texts.items() if not name.endswith("decisions.yaml")}
+    return TenantPolicy(tenant, hash_files(decisive), policies, cedar, rules, tuple(rows))
 
 
 def _split_policies(name: str, text: str) -> dict[str, str]:
@@ -90,7 +91,7 @@ def _split_policies(name: str, text: str) -> dict[str, str]:
         if policy_id in by_id:
             raise ValueError(f'{name}: @id("{policy_id[:80]}") exists twice; rename one: explain names policies by it.')
         single = {"templates": {}, "staticPolicies": {"policy0": policy}, "templateLinks": []}
-        by_id[policy_id] = cedarpy.policies_from_json_str(json.dumps(single))
+        by_id[policy_id] = cedarpy.format_policies(cedarpy.policies_from_json_str(json.dumps(single)), 120, 2).strip()
     return by_id
 
 
