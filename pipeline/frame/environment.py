@@ -80,6 +80,14 @@ VARIABLES = (
         default="float32",
     ),
     Variable(
+        "MINIGPT_DATABASE",
+        "URL of the service's database, where the settings name none: it may hold a password (read by service/ itself)",
+    ),
+    Variable(
+        "MINIGPT_COUNTERS",
+        "URL redis://… of the service's counters, where the settings name none (read by service/ itself)",
+    ),
+    Variable(
         "MINIGPT_STOP_SECONDS",
         "seconds that a stopped run gets before it is killed (read by flows/ itself)",
         default="8",

@@ -5,7 +5,7 @@
         admission.correct(n_tokens)
 
 In: a caller and the most tokens that the request can take. Out: an admission, with OpenAI's headers x-ratelimit-*. Refused: 429
-with Retry-After, the limit's name and the same headers. Tokens that are never corrected stay as reserved, unless the request failed:
+with Retry-After, the limit's name and the same headers. Tokens that are never corrected stay as reserved, unless the request fails:
 then none were taken. Limits are read for each request, so a change counts at once.
 """
 

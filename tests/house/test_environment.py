@@ -20,6 +20,8 @@ READ_ELSEWHERE = {  # by packages that must not import pipeline
     "assistant/profiles/handover.py": {"MINIGPT_HANDOVERS"},
     "assistant/profiles/learner_log.py": {"MINIGPT_LEARNERS"},
     "flows/processes/guard.py": {"MINIGPT_STOP_SECONDS"},
+    "service/access/limiter.py": {"MINIGPT_COUNTERS"},
+    "service/database/database.py": {"MINIGPT_DATABASE"},
 }
 
 
