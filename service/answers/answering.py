@@ -18,9 +18,10 @@ from concurrent.futures import Executor, Future
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from assistant.conversation.events import Done, Event, Message, TextPiece
+from assistant.conversation.events import Done, Event, Message, Notice, TextPiece
 from service.answers.answer_request import AnswerRequest
 from service.answers.assistants import Assistants
+from service.answers.fit_rounds import fit_rounds
 from service.answers.interfaces import (
     Authorizer,
     ContentPolicy,
@@ -37,6 +38,7 @@ from service.errors import ServiceError
 
 AnswerEvent = Event | DirectPiece | Decision
 REFUSED = "I can't help with that."  # where a policy blocks and gives no sentence
+RESERVED_FRAC = 0.25  # of the window, at most, for the answer: a longer one ends where the window does
 REMOVED = "[removed by the policy]"
 _PLACES: dict[str, Place] = {"user": "input", "tool": "tool_result"}  # of messages that are checked
 _LOG = logging.getLogger(__name__)
@@ -137,7 +139,8 @@ class Answering:
         parts = self.parts
         self._authorize(request)
         request, refusal = await self._check_input(request)
-        answer = OpenAnswer(parts, request, account, self._observe, refusal)
+        request, notice = self._fit(request)
+        answer = OpenAnswer(parts, request, account, self._observe, refusal, notice)
         if parts.limiter is None:
             yield answer
             return
@@ -147,6 +150,22 @@ class Answering:
                 yield answer
             finally:
                 admission.correct(account.n_prompt_tokens + account.n_tokens)
+
+    def _fit(self, request: AnswerRequest) -> tuple[AnswerRequest, str]:
+        """Return the request as it fits into the window, and what is said about what does not. Raises: ServiceError 400."""
+        if not request.messages:
+            return request, ""
+        inference = self.parts.assistants.inference
+        window = inference.description.seq_len
+        reserved = min(request.sampling.max_tokens, round(window * RESERVED_FRAC))
+        fitted = fit_rounds(
+            request.messages,
+            inference.count_message,
+            window=window,
+            reserved=reserved,
+            truncation=request.truncation,
+        )
+        return replace(request, messages=fitted.messages), fitted.notice
 
     def _authorize(self, request: AnswerRequest) -> None:
         profile = self.parts.assistants.load_profile(request.profile)
@@ -232,13 +251,17 @@ class OpenAnswer:
         account: _Account,
         observe: Callable[[AnswerRequest, AnswerEvent], None],
         refusal: str | None,
+        notice: str = "",
     ) -> None:
         self.request = request
-        self._parts, self._account, self._observe, self._refusal = parts, account, observe, refusal
+        self._parts, self._account, self._observe = parts, account, observe
+        self._refusal, self._notice = refusal, notice
 
     async def stream(self, choice: int = 0) -> AsyncGenerator[AnswerEvent, None]:
         """Yield the events of one choice, the last of which is the end. Raises: ServiceError."""
         events = self._refuse() if self._refusal is not None else self._check_output(self._generate(choice))
+        if self._notice and self._refusal is None:
+            yield Notice(self._notice)
         async with aclosing(events):
             async for event in events:
                 self._account.add(choice, event)

@@ -22,14 +22,21 @@ from assistant.memory.opening import load_measure
 from assistant.memory.remembering import Remembering
 from assistant.profiles.profile import Profile, list_profiles, load_profile
 from assistant.profiles.profiled_chat import make_responders, make_style, read_clock
-from assistant.tools.toolbox import Tools, make_tools
+from assistant.tools.toolbox import TOOLS, Documents, Tools, make_tools
 from service.access.caller import Caller
 from service.access.tenant_files import TenantFiles
 from service.answers.answer_request import AnswerRequest
 from service.answers.interfaces import Inference
 from service.errors import ServiceError
 
-WrapTools = Callable[[Tools, AnswerRequest], Tools]  # the orchestrator's limits, rights and checks
+# Makes the tools of a request: limits, rights, checks. The third argument are those of the conversation so far, if there are any.
+WrapTools = Callable[[Tools, AnswerRequest, Tools | None], Tools]
+OpenDocuments = Callable[[str, tuple[str, ...], bool], Documents | None]  # of (tenant, collections, has_documentation)
+
+
+def keep_tools(tools: Tools, request: AnswerRequest, previous: Tools | None) -> Tools:
+    """Return the tools as they are."""
+    return tools
 
 
 @dataclass
@@ -79,10 +86,13 @@ class Assistants:
         *,
         profiles: Path | None = None,
         n_sessions: int = 256,
-        wrap_tools: WrapTools = lambda tools, request: tools,
+        wrap_tools: WrapTools = keep_tools,
+        open_documents: OpenDocuments | None = None,
     ) -> None:
+        """`open_documents`: where documents are in another process; by default those of `choice` and `files` are opened here."""
         self.inference, self._choice, self._files, self._folder = inference, choice, files, profiles
         self._wrap_tools, self.sessions = wrap_tools, SessionStore(n_sessions)
+        self._open_documents = open_documents or self.open_documents
         self._tools: dict[tuple[str, str], Tools] = {}
         self._lock = Lock()
         self._measure = load_measure(choice.embed if choice is not None else None)
@@ -118,6 +128,7 @@ class Assistants:
             before = _list_texts(request.messages[:-1])
             if (session := self.sessions.take(key, before)) is not None:
                 session.history.append(request.messages[-1])
+                session.tools = self._make_tools(request, session.tools)
                 return session
         return self._make_session(request)
 
@@ -129,7 +140,7 @@ class Assistants:
 
     def _make_session(self, request: AnswerRequest) -> Session:
         profile = self.load_profile(request.profile)
-        tools = self._wrap_tools(self.get_tools(request.caller.tenant, request.profile, profile), request)
+        tools = self._make_tools(request, None)
         prompts = [message.text for message in request.messages if message.role == "system"]
         history = [message for message in request.messages if message.role != "system"]
         if profile is not None and profile.system_prompt:
@@ -144,6 +155,10 @@ class Assistants:
             responders=self._make_responders(request, profile, tools),
             style=make_style(profile) if profile is not None else None,
         )
+
+    def _make_tools(self, request: AnswerRequest, previous: Tools | None) -> Tools:
+        profile = self.load_profile(request.profile)
+        return self._wrap_tools(self.get_tools(request.caller.tenant, request.profile, profile), request, previous)
 
     def _make_responders(self, request: AnswerRequest, profile: Profile | None, tools: Tools) -> list[Responder]:
         remembering = self._open_memory(request.caller, request.conversation)
@@ -160,12 +175,18 @@ class Assistants:
             return None
         return Remembering(MemoryStore(self._files.get_memory_file(caller)), self._measure, conversation, read_clock)
 
-    def _open_tools(self, tenant: str, profile: Profile | None) -> Tools:
+    def open_documents(self, tenant: str, collections: tuple[str, ...], has_documentation: bool) -> Documents | None:
+        """Open the documents of a tenant in this process. Raises: ValueError for damaged ones."""
         choice = self._choice
-        has_documentation = profile is None or profile.documentation
         index, embed = (choice.index if has_documentation else None, choice.embed) if choice else (None, None)
-        names = profile.collections if profile is not None else []
-        tools = make_tools(index, embed, names, collections_folder=self._files.get_collections_folder(tenant))
+        return make_tools(
+            index, embed, collections, collections_folder=self._files.get_collections_folder(tenant)
+        ).documents
+
+    def _open_tools(self, tenant: str, profile: Profile | None) -> Tools:
+        has_documentation = profile is None or profile.documentation
+        names = tuple(profile.collections) if profile is not None else ()
+        tools = Tools(TOOLS, self._open_documents(tenant, names, has_documentation))
         return tools.keep(profile.tools) if profile is not None else tools
 
 

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from assistant.conversation.events import Done, Engine, Event
+from assistant.conversation.events import Done, Engine, Event, Message
 from service.access.caller import Caller
 from service.answers.answer_request import AnswerRequest
 
@@ -119,6 +119,10 @@ class Inference(Protocol):
         ...
 
     def count_tokens(self, text: str) -> int: ...
+
+    def count_message(self, message: Message) -> int:
+        """Return the tokens of a whole turn."""
+        ...
 
     def tokenize(self, text: str) -> list[int]: ...
 

@@ -13,13 +13,15 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from assistant.conversation.events import Done, Engine
+from assistant.conversation.events import Done, Engine, Message
 from assistant.inference.adapters import AdapterEngines, get_adapters_folder
 from assistant.inference.local import ModelEngine
 from assistant.inference.text_assembler import TextAssembler
 from service.answers.answer_request import AnswerRequest
 from service.answers.interfaces import DirectPiece, ModelDescription
 from service.errors import ServiceError
+
+N_FRAME_TOKENS = 2  # of a prompt beside its turns
 
 
 class LocalInference:
@@ -81,6 +83,10 @@ class LocalInference:
 
     def count_tokens(self, text: str) -> int:
         return len(self.tokenize(text))
+
+    def count_message(self, message: Message) -> int:
+        """Return the tokens of a whole turn."""
+        return len(self._engine.encode_messages([message])) - N_FRAME_TOKENS
 
     def tokenize(self, text: str) -> list[int]:
         return self._engine.tokenize(text)

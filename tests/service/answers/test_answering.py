@@ -65,6 +65,9 @@ class FakeInference:
     def count_tokens(self, text: str) -> int:
         return len(text.split())
 
+    def count_message(self, message: Message) -> int:
+        return len(message.text.split())
+
     def tokenize(self, text: str) -> list[int]:
         return list(text.encode())
 
