@@ -44,7 +44,7 @@ class FakeEngine:
 
 
 class FakeInference:
-    description = ModelDescription("minigpt", "1", "sft", 128, 256, 1, "float32", {"model": "abc"})
+    description = ModelDescription("minigpt", "1", "sft", 100_000, 256, 1, "float32", {"model": "abc"})
 
     def __init__(self) -> None:
         self.engine = FakeEngine()
