@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
-from starlette.requests import Request
+from fastapi import Request
 
 from service.access.caller import Caller
 from service.access.failed_attempts import FailedAttempts

@@ -35,6 +35,8 @@ DOORS = {  # library: paths that import it, or folders of such paths
     "prometheus_client": ("service/observability/",),
     "pyarrow.ipc": ("pipeline/storage/arrow.py", "model/data/batches.py", "model/retrieval/mapped_arrays.py"),
     "pyarrow.parquet": ("pipeline/storage/tables.py",),
+    "redis": ("service/access/",),
+    "sqlalchemy": ("service/",),
     "tokenizers": ("model/tokenizer/",),
     "torch.distributed": (
         "model/machine/distributed.py",
