@@ -10,9 +10,9 @@ from fastapi import APIRouter, Request, Response
 from service.api.http.request_limits import make_request_id
 from service.api.http.strict_route import StrictRoute
 from service.api.http.watched_response import EventStream, WatchedResponse
-from service.api.read_request import read_chat, read_completions
-from service.api.render_chat import ChatAnswer
-from service.api.render_completions import CompletionAnswer
+from service.api.reading.read_request import read_chat, read_completions
+from service.api.rendering.render_chat import ChatAnswer
+from service.api.rendering.render_completions import CompletionAnswer
 from service.api.route_parts import get_caller, get_request_id, get_service, make_headers
 from service.api.wire.chat_reply_wire import ChatReply, CompletionReply
 from service.api.wire.chat_wire import ChatRequest, SamplingWire

@@ -12,8 +12,8 @@ from fastapi import APIRouter, Request, Response
 
 from assistant.profiles.profile import Profile
 from service.api.http.strict_route import StrictRoute
-from service.api.read_request import DIRECT, detokenize_exactly, read_model
-from service.api.render_chat import dump, make_fingerprint
+from service.api.reading.read_request import DIRECT, detokenize_exactly, read_model
+from service.api.rendering.render_chat import dump, make_fingerprint
 from service.api.route_parts import get_caller, get_request_id, get_service, make_headers
 from service.api.text_vectors import TextVectors
 from service.api.wire.text_wire import (

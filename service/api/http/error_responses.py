@@ -102,6 +102,9 @@ def explain_validation_error(problems: Sequence[Mapping[str, Any]], body: Any) -
         )
     if problem["type"] == "union_tag_invalid":
         tag = str(context.get("tag", ""))[:MAX_FOUND]
+        key = str(context.get("discriminator", "")).strip("'")
+        param = f"{param}.{key}" if key.isidentifier() else param
+        where = param
         if tag in NOT_YET:
             message = f"{where}: {NOT_YET[tag]} are not supported yet; found {tag}; send text."
             return _make_error(param, message, "unsupported_value")

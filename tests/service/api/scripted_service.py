@@ -1,7 +1,8 @@
 """A service whose model is a script, behind the real application and a real server: what clients see of the API, without weights.
 
 The assistant says `you said: MESSAGE`, word by word, and cites where the message has `cite`. The model itself continues with
-numbered words; under a constraint it writes the shortest value that the schema allows. `slow` in a message: a word every 20 ms, for ever.
+numbered words; under a constraint it writes the shortest value that the schema allows. `slow` in a message: a word every 20 ms,
+for ever.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, cast
 
 import uvicorn
 
-from assistant.conversation.events import Citation, Done, Event, Notice, Sampling, TextPiece, ToolCall, ToolResult
+from assistant.conversation.events import Citation, Done, Event, Message, Notice, Sampling, TextPiece, ToolCall, ToolResult
 from assistant.profiles.profile import list_profiles, load_profile
 from model.retrieval.embedder import Embedder
 from service.answers.answer_request import AnswerRequest
@@ -119,6 +120,9 @@ class ScriptedInference:
 
     def count_tokens(self, text: str) -> int:
         return len(text.encode())
+
+    def count_message(self, message: Message) -> int:
+        return len(message.text.encode()) + 2
 
     def tokenize(self, text: str) -> list[int]:
         return list(text.encode())

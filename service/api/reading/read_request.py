@@ -11,27 +11,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from assistant.conversation.events import Message, Sampling, ToolCall
+from assistant.conversation.events import Sampling
 from service.access.caller import Caller
-from service.answers.answer_request import AnswerRequest, Constraint, OfferedTool, TokenControls
-from service.api.http.strict_json import parse_json
+from service.answers.answer_request import AnswerRequest, TokenControls
+from service.api.reading.read_messages import read_messages
+from service.api.reading.read_tools import read_constraint
 from service.api.wire.chat_wire import (
-    AllowedToolsChoice,
-    AssistantWire,
     ChatRequest,
-    FunctionToolWire,
-    JsonObjectFormat,
-    JsonSchemaFormat,
-    NamedToolChoice,
-    RefusalPart,
-    RegexFormat,
-    ResponseFormat,
     SamplingWire,
-    ToolChoice,
-    ToolWire,
-    WireMessage,
 )
 from service.api.wire.completion_wire import CompletionRequest
+from service.api.wire.refusal import refuse
 from service.api.wire.wire_model import refuse_known_fields
 from service.errors import ServiceError
 from service.service_parts import Service
@@ -67,21 +57,15 @@ REFUSED_COMPLETION: dict[str, tuple[Any, str]] = {
     "repetition_penalty": ((1, 1.0), "use frequency_penalty"),
     "min_p": ((0, 0.0), "use top_p"),
 }
-REFUSED_MESSAGE: dict[str, tuple[Any, str]] = {
-    "name": (("",), "leave it out; write the name into the text"),
-    "audio": ((), "send text"),
-    "function_call": ((), "use tool_calls"),
-    "prefix": ((False,), "end messages with a user message"),
-}
 
 
 def read_chat(service: Service, caller: Caller, id: str, body: ChatRequest) -> AnswerRequest:
     """Return the request. Raises: ServiceError 400, 404."""
     refuse_known_fields(body, REFUSED_CHAT)
     if body.max_tokens is not None and body.max_completion_tokens not in (None, body.max_tokens):
-        raise _refuse("max_tokens", "differs from max_completion_tokens", body.max_tokens, "send one of the two")
+        raise refuse("max_tokens", "differs from max_completion_tokens", body.max_tokens, "send one of the two")
     if body.top_logprobs is not None and not body.logprobs:
-        raise _refuse("top_logprobs", "needs logprobs", body.top_logprobs, "send logprobs: true as well")
+        raise refuse("top_logprobs", "needs logprobs", body.top_logprobs, "send logprobs: true as well")
     controls = read_controls(service, body, (body.top_logprobs or 0) if body.logprobs else None)
     metadata = dict(body.metadata or {})
     constraint = read_constraint(body.tools or [], body.tool_choice, body.response_format, body.parallel_tool_calls)
@@ -108,9 +92,9 @@ def read_completions(service: Service, caller: Caller, id: str, body: Completion
     """Return one request per prompt. Raises: ServiceError 400, 404."""
     refuse_known_fields(body, REFUSED_COMPLETION)
     if body.best_of is not None and body.best_of != (body.n or 1):
-        raise _refuse("best_of", "must equal n", body.best_of, "leave it out")
+        raise refuse("best_of", "must equal n", body.best_of, "leave it out")
     if body.echo and body.logprobs is not None:
-        raise _refuse("echo", "has no log-probabilities of the prompt", True, "leave out echo or logprobs")
+        raise refuse("echo", "has no log-probabilities of the prompt", True, "leave out echo or logprobs")
     read_model(service, body.model)
     request = AnswerRequest(
         id=id,
@@ -144,7 +128,7 @@ def detokenize_exactly(service: Service, ids: Sequence[int], param: str) -> str:
     except ValueError as error:
         raise ServiceError(400, f"{param}: {str(error)[:200]}", code="invalid_value", param=param) from None
     if service.inference.tokenize(text) != list(ids):
-        raise _refuse(param, "has tokens that no text encodes to", list(ids)[:8], "send the text itself", param)
+        raise refuse(param, "has tokens that no text encodes to", list(ids)[:8], "send the text itself", param)
     return text
 
 
@@ -171,7 +155,7 @@ def read_conversation(metadata: dict[str, str]) -> str:
     """Return the conversation that a client names. Raises: ServiceError 400 for too long a name."""
     conversation = metadata.get("conversation", "")
     if len(conversation) > 64:
-        raise _refuse("metadata.conversation", "is too long", conversation, "send at most 64 characters")
+        raise refuse("metadata.conversation", "is too long", conversation, "send at most 64 characters")
     return conversation
 
 
@@ -193,7 +177,7 @@ def read_controls(service: Service, body: SamplingWire, n_logprobs: int | None) 
     n_vocab = service.inference.description.vocab_size
     for id in bias:
         if id >= n_vocab:
-            raise _refuse(f"logit_bias.{id}", "is no token", id, f"use ids below {n_vocab}")
+            raise refuse(f"logit_bias.{id}", "is no token", id, f"use ids below {n_vocab}")
     stop = () if body.stop is None else (body.stop,) if isinstance(body.stop, str) else tuple(body.stop)
     return TokenControls(
         frequency_penalty=body.frequency_penalty or 0.0,
@@ -208,125 +192,3 @@ def read_controls(service: Service, body: SamplingWire, n_logprobs: int | None) 
 def needs_direct(controls: TokenControls) -> bool:
     """Return whether only the model itself can honor these settings."""
     return replace(controls, stop=()) != TokenControls()
-
-
-def read_constraint(
-    tools: Sequence[FunctionToolWire],
-    choice: ToolChoice | None,
-    format: ResponseFormat | None,
-    is_parallel: bool | None,
-) -> Constraint | None:
-    """Return what the answer must match. Raises: ServiceError 400 for tools that are not offered, or both tools and a format."""
-    calls = _read_tools(tools, choice, is_parallel)
-    if format is None or format.type == "text":
-        return calls
-    if calls is not None:
-        raise _refuse(
-            "response_format", "can't be honored beside tools", format.type, "send tool_choice: none, or no tools"
-        )
-    if isinstance(format, JsonSchemaFormat):
-        return Constraint("json_schema", schema=format.json_schema.json_schema)
-    if isinstance(format, RegexFormat):
-        return Constraint("regex", regex=format.regex)
-    assert isinstance(format, JsonObjectFormat)
-    return Constraint("json_object")
-
-
-def _read_tools(
-    tools: Sequence[FunctionToolWire], choice: ToolChoice | None, is_parallel: bool | None
-) -> Constraint | None:
-    offered = [
-        OfferedTool(
-            tool.function.name,
-            tool.function.description or "",
-            tool.function.parameters or {},
-            bool(tool.function.strict),
-        )
-        for tool in tools
-    ]
-    names = [tool.name for tool in offered]
-    if len(set(names)) < len(names):
-        raise _refuse("tools", "has two functions of one name", len(names), "name each differently")
-    if choice in (None, "none") or not offered:
-        if choice not in (None, "none", "auto"):
-            raise _refuse(
-                "tool_choice", "needs tools", choice if isinstance(choice, str) else choice.type, "send tools"
-            )
-        return None if choice == "none" or not offered else _call_tools(offered, names, False, is_parallel)
-    if isinstance(choice, NamedToolChoice):
-        return _call_tools(offered, [choice.function.name], True, is_parallel)
-    if isinstance(choice, AllowedToolsChoice):
-        allowed = [tool.function.name for tool in choice.allowed_tools.tools]
-        return _call_tools(offered, allowed, choice.allowed_tools.mode == "required", is_parallel)
-    return _call_tools(offered, names, choice == "required", is_parallel)
-
-
-def _call_tools(
-    offered: Sequence[OfferedTool], names: Sequence[str], must_call: bool, is_parallel: bool | None
-) -> Constraint:
-    for name in names:
-        if name not in [tool.name for tool in offered]:
-            raise _refuse(
-                "tool_choice", "names a function that tools does not offer", name, "offer it, or choose another"
-            )
-    chosen = tuple(tool for tool in offered if tool.name in names)
-    return Constraint("tools", tools=chosen, must_call=must_call, allows_parallel=is_parallel is not False)
-
-
-def read_messages(rows: Sequence[WireMessage]) -> tuple[Message, ...]:
-    """Return the conversation. Raises: ServiceError 400, also for one that does not end with something to answer."""
-    messages: list[Message] = []
-    for index, row in enumerate(rows):
-        refuse_known_fields(row, REFUSED_MESSAGE, f"messages[{index}].")
-        messages += _read_message(row, f"messages[{index}]")
-    if rows[-1].role not in ("user", "tool"):
-        raise _refuse(
-            "messages", "must end with a message to answer", f"role {rows[-1].role}", "end with a user message"
-        )
-    return tuple(messages)
-
-
-def _read_message(row: WireMessage, param: str) -> list[Message]:
-    if isinstance(row, ToolWire):
-        return [Message.result(_join(row.content), row.tool_call_id)]
-    if not isinstance(row, AssistantWire):
-        return [Message.of("user" if row.role == "user" else "system", _join(row.content))]
-    calls = [
-        Message.calling(
-            ToolCall(
-                call.id, call.function.name, read_arguments(call.function.arguments, f"{param}.tool_calls[{index}]")
-            )
-        )
-        for index, call in enumerate(row.tool_calls or [])
-    ]
-    text = _join(row.content or "") + (row.refusal or "")
-    return [Message.of("assistant", text), *calls] if text or not calls else calls
-
-
-def read_arguments(arguments: str, param: str) -> dict[str, Any]:
-    """Return the arguments of a call in the history. Raises: ServiceError 400 for anything but a JSON object."""
-    try:
-        value = parse_json(arguments.encode("utf-8")) if arguments.strip() else {}
-    except ServiceError as error:
-        raise ServiceError(
-            400,
-            error.message.replace("body", f"{param}.function.arguments", 1),
-            error.code,
-            f"{param}.function.arguments",
-        ) from None
-    if not isinstance(value, dict):
-        raise _refuse(
-            f"{param}.function.arguments", "must be a JSON object", type(value).__name__, "send an object as text"
-        )
-    return value
-
-
-def _join(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(part.refusal if isinstance(part, RefusalPart) else part.text for part in content)
-
-
-def _refuse(param: str, what: str, found: Any, instead: str, name: str | None = None) -> ServiceError:
-    message = f"{param}: {what}; found {str(found)[:60]!r}; {instead}."
-    return ServiceError(400, message, code="invalid_value", param=name or param)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -44,6 +44,7 @@ class CallDelta:
     id: str
     name: str
     arguments: str
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,11 @@ class ChoiceReader:
         return self._stop.is_stopped
 
     @property
+    def has_text(self) -> bool:
+        """Whether there has been any text."""
+        return bool(self.text)
+
+    @property
     def reason(self) -> str:
         """Why the answer ended, in our words."""
         if self.is_stopped:
@@ -188,7 +194,9 @@ class ChoiceReader:
     def _add_call(self, call: ToolCall) -> Delta:
         if self.request.is_direct:
             arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
-            made = CallDelta(len(self.calls), call.id or f"call_{secrets.token_hex(12)}", call.name, arguments)
+            made = CallDelta(
+                len(self.calls), call.id or f"call_{secrets.token_hex(12)}", call.name, arguments, call.arguments
+            )
             self.calls.append(made)
             return made
         tool = {"number": len(self.tools) + 1, "name": call.name, "arguments": dict(call.arguments)}

@@ -15,9 +15,9 @@ from typing import Any
 from service.answers.answer_request import AnswerRequest
 from service.answers.answering import Answering
 from service.answers.interfaces import ChosenToken, ModelDescription
-from service.api.answer_reader import CallDelta, ChoiceReader, Delta, TextDelta
 from service.api.http.watched_response import DONE
-from service.api.merge_choices import merge_choices
+from service.api.rendering.answer_reader import CallDelta, ChoiceReader, Delta, TextDelta
+from service.api.rendering.merge_choices import merge_choices
 
 
 def dump(value: Any) -> bytes:

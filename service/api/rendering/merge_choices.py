@@ -1,7 +1,7 @@
 """Run the choices of an answer side by side, each read by its `ChoiceReader`.
 
 In: an open answer, and a reader for each choice. Out: (choice, what a client is shown, whether the choice has ended), in the order
-in which it comes. A choice that a stop string has ended is closed at once; leaving early closes all, which cancels what is computed.
+in which it comes. A choice that a stop string has ended is closed at once; leaving early closes all, which cancels the rest.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from service.answers.answering import OpenAnswer
-from service.api.answer_reader import ChoiceReader, Delta
+from service.api.rendering.answer_reader import ChoiceReader, Delta
 
 MAX_WAITING = 256  # steps that the client has not taken yet; then the choices wait
 Step = tuple[int, list[Delta], bool]

@@ -9,10 +9,10 @@ from typing import Any
 from service.answers.answer_request import AnswerRequest
 from service.answers.answering import Answering
 from service.answers.interfaces import ChosenToken, ModelDescription
-from service.api.answer_reader import ChoiceReader, TextDelta
 from service.api.http.watched_response import DONE
-from service.api.merge_choices import merge_choices
-from service.api.render_chat import describe_answer, dump, make_fingerprint, make_id, make_usage
+from service.api.rendering.answer_reader import ChoiceReader, TextDelta
+from service.api.rendering.merge_choices import merge_choices
+from service.api.rendering.render_chat import describe_answer, dump, make_fingerprint, make_id, make_usage
 
 
 class CompletionAnswer:

@@ -1,0 +1,1 @@
+"""Wire formats out: what is answered, whole or as events."""
