@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.measure import Result, Work, compare
 from benchmarks.serving.models import PROMPT, make_default_model
-from model.inference.batching import Batcher
+from model.inference.batching import Batcher, collect_answers
 from model.inference.decoder import Decoder
 from model.inference.sampling import Sampling
 
@@ -22,13 +22,8 @@ def run(*, n_requests: int = 16, n_new: int = 100) -> Result:
     engine, decoder = Decoder(model, n_slots=n_requests, n_threads=torch.get_num_threads()), Decoder(model)
 
     def ours() -> list[list[int]]:
-        batcher = Batcher(model, n_requests, engine=engine)
-        answers: dict[int, list[int]] = {batcher.add(prompt, sampling): [] for prompt in prompts}
-        while batcher.is_busy:
-            for ticket, index in batcher.step():
-                if index is not None:
-                    answers[ticket].append(index)
-        return list(answers.values())
+        batcher = Batcher(engine, n_requests)
+        return collect_answers(batcher, [batcher.add(prompt, sampling) for prompt in prompts])
 
     def peer() -> list[list[int]]:
         return [list(decoder.stream(prompt, sampling)) for prompt in prompts]

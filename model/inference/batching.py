@@ -1,40 +1,86 @@
 """Continuous batching: requests of any length share each step, join when a slot is free and leave when they are done.
 
-In: prompts with their sampling settings, in any number, at any time. Out: after each step, the new id of every active request. A
-prompt is computed when it gets a slot, all that arrived since the last step at once; from then on one pass over the weights
-serves all rows, so sixteen requests cost little more than a few. Each request has its own random generator, so its ids do not
-depend on the other requests.
-Memory: `n_slots` rows of keys and values for the whole window, allocated once (ModelConfig.cache_bytes).
+In: prompts with their settings, in any number, at any time. Out: after each step, the new id of every active request. One pass
+computes one token of each running answer and a part of the prompts that wait (chunked prefill, Agrawal et al. 2024), so a long
+prompt delays running answers by some milliseconds per step and never by its whole length. A prompt continues what a slot of the
+same owner already has (model.inference.slot_table). Each row is computed and drawn by itself, so an answer depends on nothing but
+its prompt, its settings and its seed, to the bit with the compiled kernel.
+
+Sessions extend and score texts in slots of their own (`extend`, `extend_all`), which stay theirs until they are released.
+Memory: `n_slots` rows of keys and values for the whole window, used only as far as they are filled. Time: O(weights + past) per
+step for up to four rows, then linear.
 Paper: Yu et al. 2022 (Orca).
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from numpy.typing import NDArray
 
-from model.inference.decoder import Decoder
-from model.inference.prefix import check_prompt, choose_token
+from model.inference.prefix import check_prompt
 from model.inference.sampling import Sampling
+from model.inference.slot_table import SlotTable
+from model.inference.token_controls import LogitControls, LogitProcessor
+from model.machine.row_sampling import choose_rows, compute_log_probs
 from model.network.config import ModelConfig
-from model.network.transformer import KVCache, Transformer, rotate
+
+PART_TOKENS = 64  # of one prompt per step: more would not be faster (model.inference.decoder)
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
 
 
-class BatchEngine(Protocol):
+class StepEngine(Protocol):
     """Computes logits and knows no requests. A slot is a row of its KV cache."""
 
     config: ModelConfig
 
-    def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]: ...
+    @property
+    def n_parallel(self) -> int:
+        """How many prompts are computed at once as fast as one."""
+        ...
 
-    def decode(self, ids: Sequence[int], slots: Sequence[int], positions: Sequence[int]) -> Float[Tensor, "B V"]: ...
+    def compute(self, ids: Rows, slots: Rows, positions: Rows, wanted: Rows) -> Floats:
+        """Compute tokens; the tokens of a slot are neighbors and ascend. Return the logits after the `wanted` ones."""
+        ...
+
+    def copy_tokens(self, source: int, target: int, n_tokens: int) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """One answer that is asked for. `owner`: whose it is; cached tokens are shared between requests of one owner only.
+    `expires_at`: the time of the caller's clock at which a request that still waits is dropped."""
+
+    prompt: Sequence[int]
+    sampling: Sampling
+    stop_ids: frozenset[int] = frozenset()
+    controls: LogitControls = field(default_factory=LogitControls)
+    owner: str = ""
+    expires_at: float = float("inf")
+
+
+@dataclass(frozen=True, eq=False)
+class TokenDetail:
+    """The log-probability of a chosen token before any control, and the most probable ids with theirs."""
+
+    logprob: float
+    alternatives: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Ending:
+    """The end of a request. `reason`: end (a stop id, or the constraint is complete), length, window, expired or error.
+    `logits` are the result of an extension."""
+
+    reason: Literal["end", "length", "window", "expired", "error"]
+    n_reused: int = 0
+    error: BaseException | None = None
+    logits: Floats | None = None
 
 
 class TokenEvent(NamedTuple):
@@ -42,146 +88,321 @@ class TokenEvent(NamedTuple):
 
     ticket: int
     id: int | None
+    detail: TokenDetail | Ending | None = None
 
 
-@dataclass
-class _Request:
+class Lease:
+    """A slot that one session uses alone from its first extension until it is released. `n_reused`: tokens of the last extended
+    prompt that were cached."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner, self.slot, self.n_reused = owner, -1, 0
+
+
+@dataclass(eq=False)
+class _Task:
+    """A request: ids that have to be computed in a slot, then answers token by token, or logits."""
+
     ticket: int
+    owner: str
     prompt: Sequence[int]
-    sampling: Sampling
-    stop_ids: Collection[int]
-    generator: torch.Generator
-    n_left: int
-    last: int = field(default=0)  # the newest id, which has not been an input yet
-    n_tokens: int = field(default=0)  # in its slot
+    expires_at: float = float("inf")
+    generation: Generation | None = None
+    lease: Lease | None = None
+    wants_all: bool = False
+    processor: LogitProcessor | None = None
+    slot: int = -1
+    position: int = 0  # of the next token of the prompt
+    end: int = 0  # position behind the prompt
+    n_left: int = 0
+    n_reused: int = 0
+    logits: list[Floats] = field(default_factory=list[Floats])
 
 
 class Batcher:
-    """Call `add` at any time and `step` while `is_busy`. Not thread-safe: a service runs it in a thread of its own.
+    """Call `add` at any time and `step` while `is_busy`. Not thread-safe: a service runs it in a thread of its own."""
 
-    model.inference.decoder's kernel computes fp32 weights on a CPU, torch computes others.
-    """
-
-    def __init__(self, model: Transformer, n_slots: int = 16, *, engine: BatchEngine | None = None) -> None:
+    def __init__(self, engine: StepEngine, n_slots: int = 16) -> None:
         if n_slots < 1:
             raise ValueError(f"n_slots must be at least 1; found {n_slots}; raise it.")
-        weight = model.embedding.weight
-        is_plain = weight.device.type == "cpu" and weight.dtype == torch.float32
-        if engine is None:
-            n_threads = torch.get_num_threads()
-            engine = Decoder(model, n_slots=n_slots, n_threads=n_threads) if is_plain else TorchEngine(model, n_slots)
-        self._engine = engine
-        self._device = weight.device
-        self._active: list[_Request | None] = [None] * n_slots
-        self._waiting: deque[_Request] = deque()
+        self._engine, self.config = engine, engine.config
+        self._table = SlotTable(n_slots, engine.config.seq_len)
+        self._tasks: dict[int, _Task] = {}  # all, by ticket
+        self._waiting: list[_Task] = []  # for a slot
+        self._computing: list[_Task] = []  # their prompts, first come first served
+        self._running: dict[int, _Task] = {}  # answers, by slot
         self._n_tickets = 0
+        self._last, self._numbers, self._top_k = (np.zeros(n_slots, np.int64) for _ in range(3))
+        self._temperature, self._top_p = np.zeros(n_slots), np.ones(n_slots)
+        self._seeds = np.zeros(n_slots, np.uint64)
 
     @property
     def is_busy(self) -> bool:
         """Whether any request is waiting or active."""
-        return bool(self._waiting) or any(self._active)
+        return bool(self._tasks)
 
-    def add(self, prompt: Sequence[int], sampling: Sampling, *, stop_ids: Collection[int] = ()) -> int:
+    @property
+    def n_waiting(self) -> int:
+        """The number of requests without a slot."""
+        return len(self._waiting)
+
+    @property
+    def n_active(self) -> int:
+        """The number of requests with a slot."""
+        return len(self._tasks) - len(self._waiting)
+
+    def add(
+        self, prompt: Sequence[int] | Generation, sampling: Sampling | None = None, *, stop_ids: Collection[int] = ()
+    ) -> int:
         """Add a request. Return its ticket, which events refer to. Raises: ValueError for a prompt that is empty or too long."""
-        config = self._engine.config
-        check_prompt(config, prompt)
-        self._n_tickets += 1
-        n_left = min(sampling.max_tokens, config.seq_len - len(prompt))
-        generator = torch.Generator(device=self._device).manual_seed(sampling.seed)
-        self._waiting.append(_Request(self._n_tickets, prompt, sampling, stop_ids, generator, n_left))
-        return self._n_tickets
+        if not isinstance(prompt, Generation):
+            prompt = Generation(prompt, sampling or Sampling(), frozenset(stop_ids))
+        check_prompt(self.config, prompt.prompt)
+        self._check_ids(prompt.prompt)
+        n_left = min(prompt.sampling.max_tokens, self.config.seq_len - len(prompt.prompt))
+        task = _Task(self._take_ticket(), prompt.owner, prompt.prompt, prompt.expires_at, prompt, n_left=n_left)
+        if not prompt.controls.is_neutral:
+            task.processor = LogitProcessor(prompt.controls, prompt.stop_ids, self.config.vocab_size)
+        self._tasks[task.ticket] = task
+        self._waiting.append(task)
+        return task.ticket
+
+    def extend(self, lease: Lease, prompt: Sequence[int]) -> int:
+        """Compute a prompt in the slot of a lease, or in the one that it gets. Its `Ending` has the logits [1, V] after it.
+        Raises: ValueError for a prompt that is empty or exceeds the window."""
+        if not 0 < len(prompt) <= self.config.seq_len:
+            raise ValueError(
+                f"a prompt must have 1 to {self.config.seq_len} tokens (model.seq_len); found {len(prompt)}; shorten it."
+            )
+        self._check_ids(prompt)
+        task = _Task(self._take_ticket(), lease.owner, prompt, lease=lease)
+        self._tasks[task.ticket] = task
+        if lease.slot < 0:
+            self._waiting.append(task)
+        else:
+            self._start(task, lease.slot, self._table.count_shared(lease.slot, prompt))
+        return task.ticket
+
+    def extend_all(self, lease: Lease, ids: Sequence[int], position: int) -> int:
+        """Compute `ids` behind the first `position` tokens of the lease's slot. The `Ending` has the logits after each of them.
+        Raises: ValueError if so many are not cached, or if `ids` exceed the window."""
+        n_cached = self._table.count(lease.slot) if lease.slot >= 0 else 0
+        if position > n_cached or not 0 < len(ids) <= self.config.seq_len - position:
+            raise ValueError(
+                f"ids must follow cached ones inside the window; found {len(ids)} at {position} with {n_cached} cached "
+                f"and a window of {self.config.seq_len}; extend the prompt first, or shorten them."
+            )
+        self._check_ids(ids)
+        task = _Task(self._take_ticket(), lease.owner, ids, lease=lease, wants_all=True, slot=lease.slot)
+        task.position, task.end = position, position + len(ids)
+        self._tasks[task.ticket] = task
+        self._computing.append(task)
+        return task.ticket
+
+    def release(self, lease: Lease) -> None:
+        """Give up the slot of a lease; what it has stays for later prompts of its owner."""
+        if lease.slot >= 0:
+            self._table.release(lease.slot)
+            lease.slot = -1
 
     def cancel(self, ticket: int) -> None:
         """Drop a waiting or active request. An unknown or finished one is not an error: its client may have disconnected."""
-        self._waiting = deque(request for request in self._waiting if request.ticket != ticket)
-        self._active = [None if request and request.ticket == ticket else request for request in self._active]
+        if (task := self._tasks.get(ticket)) is not None:
+            self._drop(task)
 
-    def step(self) -> list[TokenEvent]:
-        """Run one step: one id for each active request, then the first id of requests that get a free slot."""
-        events: list[TokenEvent] = []
-        rows = [(slot, request) for slot, request in enumerate(self._active) if request]
-        if rows:
-            ids, positions = [request.last for _, request in rows], [request.n_tokens for _, request in rows]
-            for _, request in rows:
-                request.n_tokens += 1
-            self._choose(rows, self._engine.decode(ids, [slot for slot, _ in rows], positions), events)
-        while rows := self._assign_slots():
-            logits = self._engine.prefill([slot for slot, _ in rows], [request.prompt for _, request in rows])
-            self._choose(rows, logits, events)
+    def expire(self, now: float) -> list[TokenEvent]:
+        """Drop requests that have waited too long. Return their events."""
+        late = [task for task in self._waiting if task.expires_at <= now]
+        return [self._end(task, Ending("expired")) for task in late]
+
+    def fail_all(self, error: BaseException) -> list[TokenEvent]:
+        """Drop all requests and forget all cached tokens: after a step that failed nothing in the slots can be trusted."""
+        events = [self._end(task, Ending("error", error=error)) for task in list(self._tasks.values())]
+        self._table.forget()
         return events
 
-    def _assign_slots(self) -> list[tuple[int, _Request]]:
-        """Assign free slots to waiting requests. Return (slot, request) of each."""
-        rows: list[tuple[int, _Request]] = []
-        for slot, occupant in enumerate(self._active):
-            if occupant is None and self._waiting:
-                request = self._active[slot] = self._waiting.popleft()
-                request.n_tokens = len(request.prompt)
-                rows.append((slot, request))
-        return rows
+    def forget(self, owner: str) -> None:
+        """Forget the tokens of an owner's slots that are not in use."""
+        self._table.forget(owner)
 
-    def _choose(self, rows: list[tuple[int, _Request]], logits: Float[Tensor, "B V"], events: list[TokenEvent]) -> None:
-        """Choose each row's next id: greedy ones for all rows at once, sampled ones row by row with their own generators."""
-        array = logits if isinstance(logits, np.ndarray) else logits.float().cpu().numpy()
-        for number, (slot, request) in enumerate(rows):
-            n_left = min(request.sampling.max_tokens, self._engine.config.seq_len - len(request.prompt))
-            index = choose_token(array[number], request.sampling, n_left - request.n_left)
-            self._take(slot, request, index, events)
+    def step(self) -> list[TokenEvent]:
+        """Run one step: one id for each running answer, a part of each prompt, and the first ids of those that are complete."""
+        self._assign_slots()
+        if not self._tasks:
+            return []
+        running = np.fromiter(self._running, np.int64, len(self._running))
+        parts = self._take_parts()
+        ids, slots, positions, wanted, ends = self._lay_out(running, parts)
+        logits = self._engine.compute(ids, slots, positions, wanted)
+        n_running = len(running)
+        self._table.append_each(running, positions[:n_running], ids[:n_running])
+        events: list[TokenEvent] = []
+        drawn, numbers = list(self._running.values()), list(range(n_running))
+        for (task, part), end in zip(parts, ends, strict=True):
+            self._table.append(task.slot, task.position, part)
+            task.position += len(part)
+            if task.wants_all or (task.lease is not None and task.position == task.end):
+                task.logits.append(logits[end - (len(part) if task.wants_all else 1) : end])
+            if task.position == task.end:
+                self._computing.remove(task)
+                if task.lease is not None:
+                    events.append(self._end(task, Ending("end", task.n_reused, logits=np.concatenate(task.logits))))
+                else:
+                    self._running[task.slot] = task
+                    drawn.append(task)
+                    numbers.append(end - 1)
+        if drawn:
+            self._choose(drawn, logits if len(drawn) == len(logits) else logits[numbers], events)
+        return events
 
-    def _take(self, slot: int, request: _Request, index: int, events: list[TokenEvent]) -> None:
-        request.n_left -= 1
-        is_stop = index in request.stop_ids
-        if not is_stop:
-            request.last = index
-            events.append(TokenEvent(request.ticket, index))
-        if is_stop or request.n_left == 0:
-            self._active[slot] = None
-            events.append(TokenEvent(request.ticket, None))
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        """Raise ValueError for ids that the model does not have; the kernel would read beyond its tables."""
+        if min(ids) < 0 or max(ids) >= self.config.vocab_size:
+            bad = next(index for index in ids if not 0 <= index < self.config.vocab_size)
+            raise ValueError(f"ids must be from 0 to {self.config.vocab_size - 1}; found {bad}; use the tokenizer's.")
+
+    def _take_ticket(self) -> int:
+        self._n_tickets += 1
+        return self._n_tickets
+
+    def _assign_slots(self) -> None:
+        """Give free slots to waiting requests: of the owner who has the fewest active ones, the oldest."""
+        n_free = min(self._table.n_free, len(self._waiting))
+        if not n_free:
+            return
+        n_active = Counter(task.owner for task in self._tasks.values() if task.slot >= 0)
+        for _ in range(n_free):
+            task = min(self._waiting, key=lambda task: n_active[task.owner])
+            n_active[task.owner] += 1
+            self._waiting.remove(task)
+            choice = self._table.occupy(task.owner, task.prompt)
+            if choice.n_reused and choice.source != choice.slot:
+                self._engine.copy_tokens(choice.source, choice.slot, choice.n_reused)
+            if task.lease is not None:
+                task.lease.slot = choice.slot
+            self._start(task, choice.slot, choice.n_reused)
+
+    def _start(self, task: _Task, slot: int, n_reused: int) -> None:
+        task.slot, task.position, task.end, task.n_reused = slot, n_reused, len(task.prompt), n_reused
+        if task.lease is not None:
+            task.lease.n_reused = n_reused
+        if task.generation is not None:
+            sampling = task.generation.sampling
+            self._temperature[slot], self._top_k[slot] = sampling.temperature, sampling.top_k
+            self._top_p[slot], self._seeds[slot], self._numbers[slot] = sampling.top_p, sampling.seed, 0
+        self._computing.append(task)
+
+    def _take_parts(self) -> list[tuple[_Task, Sequence[int]]]:
+        """Return what is computed of the prompts in this step: as much as is computed at once as fast as one part."""
+        n_left, parts = PART_TOKENS * self._engine.n_parallel, list[tuple[_Task, Sequence[int]]]()
+        for task in self._computing:
+            if n_left == 0:
+                break
+            start = len(task.prompt) - (task.end - task.position)
+            part = task.prompt[start : start + min(PART_TOKENS, n_left)]
+            n_left -= len(part)
+            parts.append((task, part))
+        return parts
+
+    def _lay_out(
+        self, running: Rows, parts: list[tuple[_Task, Sequence[int]]]
+    ) -> tuple[Rows, Rows, Rows, Rows, list[int]]:
+        """Return the rows of a step: ids, slots, positions, the numbers of those whose logits are wanted, and for each part how
+        many are wanted up to its end."""
+        positions = self._table.count_each(running)
+        if not parts:
+            return self._last[running], running, positions, np.arange(len(running)), []
+        lengths = [len(part) for _, part in parts]
+        starts = np.cumsum([len(running), *lengths])
+        wanted, ends = [np.arange(len(running))], list[int]()
+        n_wanted = len(running)
+        for (task, part), start in zip(parts, starts, strict=False):
+            n = len(part) if task.wants_all else int(task.position + len(part) == task.end)
+            wanted.append(np.arange(start + len(part) - n, start + len(part)))
+            n_wanted += n
+            ends.append(n_wanted)
+        return (
+            np.concatenate([self._last[running], *(np.array(part, np.int64) for _, part in parts)]),
+            np.concatenate([running, np.repeat([task.slot for task, _ in parts], lengths)]),
+            np.concatenate([positions, *(np.arange(task.position, task.position + len(part)) for task, part in parts)]),
+            np.concatenate(wanted),
+            ends,
+        )
+
+    def _choose(self, tasks: list[_Task], logits: Floats, events: list[TokenEvent]) -> None:
+        """Choose the next id of each answer; those with controls change their row first."""
+        details: dict[int, TokenDetail | None] = {}
+        log_probs = {
+            row: compute_log_probs(logits[row])
+            for row, task in enumerate(tasks)
+            if task.processor is not None and task.processor.controls.n_logprobs is not None
+        }
+        failed: dict[int, BaseException] = {}
+        for row, task in enumerate(tasks):
+            if task.processor is not None:
+                try:
+                    task.processor.change(logits[row])
+                except Exception as error:
+                    failed[row] = error
+        slots, ids = np.array([task.slot for task in tasks]), np.empty(len(tasks), np.int64)
+        settings = self._temperature[slots], self._top_k[slots], self._top_p[slots], self._seeds[slots]
+        choose_rows(np.ascontiguousarray(logits), *settings, self._numbers[slots], ids)
+        self._last[slots] = ids
+        self._numbers[slots] += 1
+        chosen: list[int] = ids.tolist()
+        for row, values in log_probs.items():
+            n = tasks[row].processor.controls.n_logprobs  # pyright: ignore[reportOptionalMemberAccess]
+            details[row] = _describe_token(values, chosen[row], n or 0)
+        for row, (task, index) in enumerate(zip(tasks, chosen, strict=True)):
+            if row in failed:
+                events.append(self._end(task, Ending("error", task.n_reused, failed[row])))
+            else:
+                self._take(task, index, details.get(row), events)
+
+    def _take(self, task: _Task, index: int, detail: TokenDetail | None, events: list[TokenEvent]) -> None:
+        generation = task.generation
+        assert generation is not None
+        task.n_left -= 1
+        is_done = index in generation.stop_ids
+        if not is_done:
+            events.append(TokenEvent(task.ticket, index, detail))
+            if task.processor is not None:
+                try:
+                    is_done = task.processor.accept(index)
+                except Exception as error:
+                    events.append(self._end(task, Ending("error", task.n_reused, error)))
+                    return
+        if is_done:
+            events.append(self._end(task, Ending("end", task.n_reused)))
+        elif task.n_left == 0:
+            has_room = len(task.prompt) + generation.sampling.max_tokens <= self.config.seq_len
+            events.append(self._end(task, Ending("length" if has_room else "window", task.n_reused)))
+
+    def _end(self, task: _Task, ending: Ending) -> TokenEvent:
+        self._drop(task)
+        return TokenEvent(task.ticket, None, ending)
+
+    def _drop(self, task: _Task) -> None:
+        """Forget a task. Its slot is free again, unless it is leased: then the session releases it."""
+        del self._tasks[task.ticket]
+        for tasks in (self._waiting, self._computing):
+            if task in tasks:
+                tasks.remove(task)
+        if task.slot >= 0 and task.lease is None:
+            self._running.pop(task.slot, None)
+            self._table.release(task.slot)
 
 
-def _draw(request: _Request, logits: Float[Tensor, "1 V"]) -> int:
-    return int(sample(logits.float(), request.sampling, request.generator))
+def _describe_token(log_probs: NDArray[np.float64], index: int, n_alternatives: int) -> TokenDetail:
+    best = np.argsort(-log_probs, kind="stable")[:n_alternatives]
+    return TokenDetail(float(log_probs[index]), tuple((int(other), float(log_probs[other])) for other in best))
 
 
-class TorchEngine:
-    """An engine that computes with torch, on any device and in any precision: one row of a KVCache per slot."""
-
-    def __init__(self, model: Transformer, n_slots: int) -> None:
-        self.model, self.config = model, model.config
-        weight = model.embedding.weight
-        self._cache = KVCache(model.config, n_slots, model.config.seq_len, dtype=weight.dtype, device=weight.device)
-
-    @torch.no_grad()
-    def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]:
-        device = self._cache.keys.device
-        last: list[Tensor] = []
-        for slot, prompt in zip(slots, prompts, strict=True):
-            last.append(
-                self.model(torch.tensor([list(prompt)], device=device), self._cache.make_row_cache(slot))[:, -1]
-            )
-        return self.model.compute_logits(torch.cat(last))
-
-    @torch.no_grad()
-    def decode(self, ids: Sequence[int], slots: Sequence[int], positions: Sequence[int]) -> Float[Tensor, "B V"]:
-        """Return the logits after one more id per slot; slots[b] has positions[b] tokens, which its id attends to."""
-        device = self._cache.keys.device
-        rows, lengths = torch.tensor(slots, device=device), torch.tensor(positions, device=device)
-        cos, sin = self.model.cos[lengths][:, None, None], self.model.sin[lengths][:, None, None]  # B 1 1 K
-        longest = max(positions) + 1
-        mask = (torch.arange(longest, device=device) <= lengths[:, None])[:, None, None]  # B 1 1 S
-        x = self.model.embedding(torch.tensor(ids, device=device))
-        for index, layer in enumerate(self.model.layers):
-            attention = layer.attention
-            y = layer.attention_norm(x)
-            q = attention.query(y).view(len(ids), attention.n_head, 1, attention.d_head)
-            k = attention.key(y).view(len(ids), attention.n_kv_head, 1, attention.d_head)
-            q, k = rotate(attention.query_norm(q), cos, sin), rotate(attention.key_norm(k), cos, sin)
-            keys, values = self._cache.keys[index], self._cache.values[index]
-            keys[rows, :, lengths] = k[:, :, 0]
-            values[rows, :, lengths] = attention.value(y).view(len(ids), attention.n_kv_head, attention.d_head)
-            q = q.view(len(ids), attention.n_kv_head, -1, attention.d_head)  # query heads that share keys act as tokens
-            past = keys[rows, :, :longest], values[rows, :, :longest]  # B G S K
-            y = torch.nn.functional.scaled_dot_product_attention(q, *past, attn_mask=mask)
-            x = x + attention.out(y.reshape(len(ids), -1))
-            x = x + layer.feed_forward(layer.feed_forward_norm(x))
-        return self.model.compute_logits(self.model.norm(x))
+def collect_answers(batcher: Batcher, tickets: Iterable[int]) -> list[list[int]]:
+    """Run steps until all requests are done. Return the ids of each ticket."""
+    answers: dict[int, list[int]] = {ticket: [] for ticket in tickets}
+    while batcher.is_busy:
+        for event in batcher.step():
+            if event.id is not None and event.ticket in answers:
+                answers[event.ticket].append(event.id)
+    return list(answers.values())

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -105,6 +106,11 @@ class Decoder:
         self._weights = self._weights._replace(**tables)
 
     @property
+    def n_parallel(self) -> int:
+        """How many prompts are computed at once as fast as one."""
+        return self._n_threads
+
+    @property
     def weight_bytes(self) -> int:
         """The memory of all weights."""
         fields = [part if isinstance(part, Matrix) else [part] for part in self._weights]
@@ -138,6 +144,50 @@ class Decoder:
 
         self._run_parts(work, n_parts)
         return self._drop_padding(logits)
+
+    def compute(self, ids: Rows, slots: Rows, positions: Rows, wanted: Rows) -> Floats:
+        """Compute tokens of any slots, and return the logits after those with the numbers `wanted`, in ascending order. The
+        tokens of a slot are neighbors and ascend. Slots are divided among the threads."""
+        logits = self._empty_logits(len(wanted))
+        cuts = self._cut_between_slots(slots)
+        bounds = np.searchsorted(wanted, cuts)
+
+        def work(part: int) -> None:
+            share, chosen = slice(cuts[part], cuts[part + 1]), slice(bounds[part], bounds[part + 1])
+            hidden = self._forward(self._past, ids[share], slots[share], positions[share])
+            if chosen.stop > chosen.start:
+                self._compute_logits(hidden[wanted[chosen] - cuts[part]], logits[chosen])
+
+        self._run_parts(work, len(cuts) - 1)
+        return self._drop_padding(logits)
+
+    def _cut_between_slots(self, slots: Rows) -> list[int]:
+        """Return where to cut rows into shares of similar size, never inside of a slot."""
+        n_parts = max(min(self._n_threads, len(slots) // MIN_ROWS), 1)
+        starts = np.flatnonzero(np.diff(slots)) + 1 if n_parts > 1 else np.empty(0, np.int64)
+        cuts = {0, len(slots)}
+        for part in range(1, n_parts):
+            nearest = np.abs(starts - len(slots) * part / n_parts)
+            cuts |= {int(starts[nearest.argmin()])} if len(starts) else set()
+        return sorted(cuts)
+
+    def copy_tokens(self, source: int, target: int, n_tokens: int) -> None:
+        """Copy the keys and values of the first tokens of a slot into another one."""
+        n_blocks = round_up_to_lanes(n_tokens) // LANES
+        self._past.keys[target, :, :, :n_blocks] = self._past.keys[source, :, :, :n_blocks]
+        self._past.values[target, :, :, :n_tokens] = self._past.values[source, :, :, :n_tokens]
+
+    def make_slots(self, n_slots: int, n_threads: int = 1) -> Decoder:
+        """Return a decoder with these weights and slots of its own."""
+        other = copy(self)
+        other._past, other._n_threads = Past.empty(self.config, n_slots, self.config.seq_len), n_threads
+        other._threads = ThreadPoolExecutor(n_threads - 1) if n_threads > 1 else None
+        return other
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._threads is not None:
+            self._threads.shutdown()
 
     def stream(self, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()) -> Iterator[int]:
         """Generate one answer (Prefix.stream)."""

@@ -8,14 +8,19 @@ uncached, to the token, in fp32.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import pairwise
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.inference.prefix import Floats, Prefix, check_prompt
 from model.inference.sampling import Sampling
-from model.network.transformer import KVCache, Transformer
+from model.network.transformer import KVCache, Transformer, rotate
+
+Rows = NDArray[np.int64]
 
 
 class TorchPrefix(Prefix):
@@ -43,6 +48,77 @@ class TorchPrefix(Prefix):
     def _compute_hidden(self, ids: Sequence[int], position: int) -> Float[Tensor, "1 N D"]:
         self._cache.n_filled = position
         return self._model(torch.tensor([list(ids)], device=self._device), self._cache)
+
+
+class TorchEngine:
+    """An engine that computes with torch, on any device and in any precision: one row of a KVCache per slot."""
+
+    def __init__(self, model: Transformer, n_slots: int) -> None:
+        self.model, self.config = model, model.config
+        weight = model.embedding.weight
+        self._cache = KVCache(model.config, n_slots, model.config.seq_len, dtype=weight.dtype, device=weight.device)
+
+    @torch.no_grad()
+    def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]:
+        device = self._cache.keys.device
+        last: list[Tensor] = []
+        for slot, prompt in zip(slots, prompts, strict=True):
+            last.append(
+                self.model(torch.tensor([list(prompt)], device=device), self._cache.make_row_cache(slot))[:, -1]
+            )
+        return self.model.compute_logits(torch.cat(last))
+
+    @torch.no_grad()
+    def decode(self, ids: Sequence[int], slots: Sequence[int], positions: Sequence[int]) -> Float[Tensor, "B V"]:
+        """Return the logits after one more id per slot; slots[b] has positions[b] tokens, which its id attends to."""
+        device = self._cache.keys.device
+        rows, lengths = torch.tensor(slots, device=device), torch.tensor(positions, device=device)
+        cos, sin = self.model.cos[lengths][:, None, None], self.model.sin[lengths][:, None, None]  # B 1 1 K
+        longest = max(positions) + 1
+        mask = (torch.arange(longest, device=device) <= lengths[:, None])[:, None, None]  # B 1 1 S
+        x = self.model.embedding(torch.tensor(ids, device=device))
+        for index, layer in enumerate(self.model.layers):
+            attention = layer.attention
+            y = layer.attention_norm(x)
+            q = attention.query(y).view(len(ids), attention.n_head, 1, attention.d_head)
+            k = attention.key(y).view(len(ids), attention.n_kv_head, 1, attention.d_head)
+            q, k = rotate(attention.query_norm(q), cos, sin), rotate(attention.key_norm(k), cos, sin)
+            keys, values = self._cache.keys[index], self._cache.values[index]
+            keys[rows, :, lengths] = k[:, :, 0]
+            values[rows, :, lengths] = attention.value(y).view(len(ids), attention.n_kv_head, attention.d_head)
+            q = q.view(len(ids), attention.n_kv_head, -1, attention.d_head)  # query heads that share keys act as tokens
+            past = keys[rows, :, :longest], values[rows, :, :longest]  # B G S K
+            y = torch.nn.functional.scaled_dot_product_attention(q, *past, attn_mask=mask)
+            x = x + attention.out(y.reshape(len(ids), -1))
+            x = x + layer.feed_forward(layer.feed_forward_norm(x))
+        return self.model.compute_logits(self.model.norm(x))
+
+    @property
+    def n_parallel(self) -> int:
+        """How many prompts are computed at once as fast as one."""
+        return 1
+
+    @torch.no_grad()
+    def compute(self, ids: Rows, slots: Rows, positions: Rows, wanted: Rows) -> Floats:
+        """Compute tokens; those of a slot are neighbors and ascend. Return the logits after the `wanted` ones."""
+        cuts = [0, *(np.flatnonzero(np.diff(slots)) + 1).tolist(), len(slots)]
+        is_single = np.array([end - start == 1 for start, end in pairwise(cuts)])
+        n_single = len(is_single) if is_single.all() else int(is_single.argmin())  # running answers come first
+        parts: list[Floats] = []
+        if n_single:
+            rows = (row[:n_single].tolist() for row in (ids, slots, positions))
+            parts.append(to_array(self.decode(*rows)))
+        for start, end in pairwise(cuts[n_single:]):
+            cache = self._cache.make_row_cache(int(slots[start]))
+            cache.n_filled = int(positions[start])
+            hidden = self.model(torch.tensor([ids[start:end].tolist()], device=self._cache.keys.device), cache)[0]
+            parts.append(to_array(self.model.compute_logits(hidden)))
+        return np.concatenate(parts)[wanted]
+
+    def copy_tokens(self, source: int, target: int, n_tokens: int) -> None:
+        """Copy the keys and values of the first tokens of a slot into another one."""
+        for cached in (self._cache.keys, self._cache.values):
+            cached[:, target, :, :n_tokens] = cached[:, source, :, :n_tokens]
 
 
 def to_array(logits: Float[Tensor, "B V"]) -> Floats:

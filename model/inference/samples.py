@@ -8,16 +8,31 @@ its seed. Memory: the engine's slots. Time: a prefill per answer, then one pass 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from model.inference.batching import BatchEngine, TorchEngine
 from model.inference.decoder import Decoder
-from model.inference.generate import sample
+from model.inference.generate import TorchEngine, sample
 from model.inference.prefix import check_prompt
 from model.inference.sampling import Sampling
+from model.network.config import ModelConfig
 from model.network.transformer import Transformer
+
+
+class BatchEngine(Protocol):
+    """Computes logits of whole prompts and of one more token per slot, which is a row of its KV cache."""
+
+    config: ModelConfig
+
+    def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> Tensor | NDArray[np.float32]: ...
+
+    def decode(
+        self, ids: Sequence[int], slots: Sequence[int], positions: Sequence[int]
+    ) -> Tensor | NDArray[np.float32]: ...
 
 
 class SampledAnswer(NamedTuple):
@@ -27,7 +42,7 @@ class SampledAnswer(NamedTuple):
     is_finished: bool
 
 
-def make_engine(model: Transformer, n_slots: int) -> BatchEngine:
+def make_engine(model: Transformer, n_slots: int) -> Decoder | TorchEngine:
     """Return the fastest engine for the model's device and precision; it has the weights of this moment."""
     weight = model.embedding.weight
     if weight.device.type == "cpu" and weight.dtype == torch.float32:

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from model.inference.batching import Batcher
 from model.inference.likelihood import Pair, compute_likelihoods
+from model.inference.samples import make_engine
 from model.inference.sampling import Sampling
 from model.network.folder import load_model
 from model.network.score import compute_document_nats
@@ -63,7 +64,7 @@ class HarnessModel:
 
     def generate_until(self, requests: Sequence[HarnessRequest], disable_tqdm: bool = False) -> list[str]:
         """Return what follows each context, without the first of its stop texts and what is behind it."""
-        batcher = Batcher(self.model, N_SLOTS)
+        batcher = Batcher(make_engine(self.model, N_SLOTS), N_SLOTS)
         tickets: dict[int, int] = {}
         stops: list[tuple[str, ...]] = []
         for number, request in enumerate(requests):
@@ -75,7 +76,7 @@ class HarnessModel:
             tickets[batcher.add(ids, sampling, stop_ids={self._bos})] = number
         written: list[list[int]] = [[] for _ in requests]
         while batcher.is_busy:
-            for ticket, index in batcher.step():
+            for ticket, index, _ in batcher.step():
                 if index is not None:
                     ids = written[tickets[ticket]]
                     ids.append(index)
