@@ -35,6 +35,7 @@ class ServiceSettings(BaseModel):
     state: Path = _make_field(Path("var/service"), "folder of the database, tenants and logs")
     database: str = _make_field("", "URL of the database (default: SQLite in the state folder)")
     counters: str = _make_field("memory", "counters of limits: memory, or a URL redis://…")
+    trusted_proxies: list[str] = _make_field([], "addresses or networks of proxies whose X-Forwarded-For is believed")
     policies: Path | None = _make_field(None, "folder of policies (default: those that ship)")
     profiles: Path | None = _make_field(None, "folder of more profiles (*.yaml)")
     upstream: list[str] = _make_field([], "addresses of OpenAI-compatible engines instead of a model here")

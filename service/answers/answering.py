@@ -328,6 +328,8 @@ class OpenAnswer:
                     yield each
                 if check.is_blocked:
                     return
+            for each in await loop.run_in_executor(self._parts.workers, check.finish):
+                yield each
 
 
 def _replace_text(message: Message, text: str) -> Message:

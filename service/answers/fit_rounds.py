@@ -48,7 +48,7 @@ def fit_rounds(
         return FittedConversation(tuple(messages), total)
     if truncation == "disabled":
         advice = 'shorten them, ask for fewer tokens, or set truncation to "auto"'
-        raise _make_error(f"{param} is too long", param, total, window, reserved, advice)
+        raise _make_error(f"{param} must fit the window of {window} tokens", param, total, window, reserved, advice)
     dropped, n_rounds = set[int](), 0
     for number in list_rounds(messages)[:-1]:
         if total <= budget:
@@ -58,7 +58,9 @@ def fit_rounds(
         n_rounds += 1
     if total > budget:
         advice = "shorten it, or ask for fewer tokens"
-        raise _make_error(f"the last round of {param} is too long", param, total, window, reserved, advice)
+        raise _make_error(
+            f"the last round of {param} must fit the window of {window} tokens", param, total, window, reserved, advice
+        )
     kept = tuple(message for index, message in enumerate(messages) if index not in dropped)
     rounds = "the oldest round" if n_rounds == 1 else f"the {n_rounds} oldest rounds"
     notice = (
@@ -82,8 +84,8 @@ def list_rounds(messages: Sequence[Message]) -> list[list[int]]:
 def _make_error(wrong: str, param: str, n_prompt_tokens: int, window: int, reserved: int, advice: str) -> ServiceError:
     return ServiceError(
         400,
-        f"{wrong} for a window of {window} tokens; found {n_prompt_tokens} tokens in the prompt and {reserved} reserved for the "
-        f"answer, {n_prompt_tokens + reserved - window} too many; {advice}.",
+        f"{wrong}; found {n_prompt_tokens} tokens in the prompt and {reserved} reserved for the answer, "
+        f"{n_prompt_tokens + reserved - window} too many; {advice}.",
         code="context_length_exceeded",
         param=param,
     )

@@ -46,6 +46,10 @@ class OutputCheck:
             return shown
         return [*shown, event]
 
+    def finish(self) -> Sequence[Checked]:
+        """Return what is still held back, where the answer has no last event: code has answered, and no model."""
+        return [] if self.is_blocked else self._show(self._hold.finish())
+
     def _add_direct(self, piece: DirectPiece) -> Sequence[Checked]:
         self._is_direct = True
         start, self._n_added = self._n_added, self._n_added + len(piece.text)

@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from service.access.caller import Caller
 from service.answers.interfaces import Decision, Place
@@ -26,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 class TextScores(Protocol):
     """What the guard says of texts (assistant.guard.guard.Guard): a probability in [0, 1] per category and text."""
 
-    def score(self, texts: Sequence[str]) -> Mapping[str, Sequence[float]]: ...
+    def score(self, texts: Sequence[str]) -> Mapping[str, Any]: ...
 
 
 class Masker(Protocol):

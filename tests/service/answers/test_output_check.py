@@ -24,7 +24,7 @@ def run(events: list[TextPiece | Done | Notice | DirectPiece]) -> list[object]:
         shown += check.add(event)
         if check.is_blocked:
             break
-    return shown
+    return [*shown, *check.finish()]
 
 
 def texts(shown: list[object]) -> str:
@@ -35,6 +35,10 @@ def test_permitted_text_is_unchanged_and_in_order() -> None:
     shown = run([TextPiece("One. Tw"), TextPiece("o. "), Notice("note"), TextPiece("Three"), DONE])
     assert texts(shown) == "One. Two. Three"
     assert [type(event).__name__ for event in shown] == ["TextPiece", "TextPiece", "Notice", "TextPiece", "Done"]
+
+
+def test_an_answer_by_code_has_no_last_event_and_is_whole() -> None:
+    assert texts(run([TextPiece("12 * 7 = 84")])) == "12 * 7 = 84"
 
 
 def test_a_blocked_sentence_ends_the_answer_and_none_of_it_is_shown() -> None:

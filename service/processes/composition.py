@@ -1,0 +1,187 @@
+"""Put the parts of a service together: settings and a model in, a `Service` with all its rooms out.
+
+The database is opened first, since keys, journal and feedback are in it. What is missing is said on the terminal: a guard, vectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from assistant.guard.guard import Guard
+from assistant.inference.model_choice import ModelChoice
+from assistant.tools.tool_registry import ToolRegistry, describe_builtins
+from assistant.tools.toolbox import Tools
+from service.access.authentication import Access
+from service.access.counters import Counters, MemoryCounters
+from service.access.limiter import QuotaLimiter
+from service.access.quota import Quota
+from service.access.tenant_files import TenantFiles
+from service.answers.answer_request import AnswerRequest
+from service.answers.answering import Answering, AnswerParts
+from service.answers.assistants import Assistants
+from service.answers.interfaces import Inference, Recorder
+from service.api.all_routes import make_routers
+from service.api.text_vectors import TextVectors
+from service.database.database import Database, choose_url
+from service.feedback import feedback_routes
+from service.feedback.feedback_store import FeedbackStore
+from service.journal.answer_journal import AnswerJournal, open_journal
+from service.observability import metrics_routes
+from service.observability.prometheus_recorder import PrometheusRecorder
+from service.observability.trace_export import make_mlflow_processor, make_otlp_processor
+from service.observability.trace_recorder import TraceRecorder
+from service.page import page_routes
+from service.policy.cedar_authorizer import CedarAuthorizer
+from service.policy.content_checker import ContentChecker, Masker
+from service.policy.policy_store import PolicyStore
+from service.service_parts import Service
+from service.service_settings import ServiceSettings
+from service.tooling.guarded_tools import GuardedTools, ToolGuard
+
+N_WORKERS = 32  # threads for sessions and database calls; they wait for the engine thread most of the time
+
+
+@dataclass
+class Composition:
+    """A service with what has to be closed after it. `notes` are for the terminal: what is missing."""
+
+    service: Service
+    database: Database
+    access: Access
+    policies: PolicyStore
+    journal: AnswerJournal
+    stack: ExitStack
+    notes: list[str] = field(default_factory=list[str])
+
+    def close(self) -> None:
+        """Write what is waiting and close everything, the last one first."""
+        self.stack.close()
+
+
+def compose(
+    settings: ServiceSettings, choice: ModelChoice | None, open_inference: Callable[[], Inference]
+) -> Composition:
+    """Open all parts. Raises: ValueError or ServiceError for settings, folders and databases that can't be used."""
+    with ExitStack() as stack:
+        database = Database.open(choose_url(settings.state, settings.database))
+        stack.callback(database.close)
+        access = Access(database, trusted_proxies=settings.trusted_proxies)
+        stack.callback(access.close)
+        policies = PolicyStore(settings.policies)
+        inference = open_inference()
+        notes: list[str] = []
+        guard = _load_guard(choice, notes)
+        masker: Masker | None = None
+        authorizer = CedarAuthorizer(policies)
+        content = ContentChecker(policies, guard, masker)
+        files = TenantFiles(settings.state)
+        journal = open_journal(
+            database,
+            settings.state,
+            policies,
+            lambda: inference.description,
+            masker,
+            lambda name: _hash_profile(assistants, name),
+        )
+        stack.callback(journal.writer.close)
+        registry = ToolRegistry(describe_builtins())
+
+        def wrap_tools(tools: Tools, request: AnswerRequest, previous: Tools | None) -> Tools:
+            guarding = ToolGuard(
+                request.caller,
+                authorizer,
+                request.profile,
+                content,
+                report=lambda use: journal.observe(request, use),
+            )
+            taint = previous.taint if isinstance(previous, GuardedTools) else None
+            guarded = GuardedTools(registry, tools.documents, guarding, taint)
+            guarded.read_history(request.messages)
+            return guarded.keep(tools.names)
+
+        assistants = Assistants(
+            inference, choice, files, profiles=settings.profiles, n_sessions=settings.sessions, wrap_tools=wrap_tools
+        )
+        metrics = PrometheusRecorder(inference.description)
+        traces = _open_traces(settings, inference)
+        recorders: list[Recorder] = [journal, metrics]
+        if traces is not None:
+            recorders.append(traces)
+            stack.callback(traces.close)
+        workers = ThreadPoolExecutor(N_WORKERS, thread_name_prefix="answer")
+        stack.callback(workers.shutdown, wait=False, cancel_futures=True)
+        limiter = QuotaLimiter(
+            _open_counters(settings),
+            access.get_quota,
+            lambda tenant: Quota.from_json(policies.get(tenant).rules.limits.model_dump()),
+        )
+        parts = AnswerParts(assistants, workers, authorizer, content, limiter, tuple(recorders))
+        answering = Answering(parts)
+        store = FeedbackStore(database, lambda text: masker.mask(text, ("*",))[0] if masker is not None else "")
+
+        def find_problems() -> dict[str, str]:
+            problems = {"policies": "; ".join(policies.list_problems()), "journal": journal.writer.problem}
+            problems["draining"] = "the service is shutting down" if answering.is_draining else ""
+            return {part: problem for part, problem in problems.items() if problem}
+
+        extras: dict[str, Any] = {
+            "authenticate": access.authenticate_request,
+            "access": access,
+            "authorizer": authorizer,
+            "metrics": metrics.render,
+            "readiness": find_problems,
+            "feedback": feedback_routes.FeedbackParts(store=store, authorizer=authorizer, traces=traces),
+            "database": database,
+            "files": files,
+            "journal": journal,
+            "policies": policies,
+        }
+        if choice is not None and choice.embed is not None:
+            extras["vectors"] = TextVectors.load(choice.embed)
+        else:
+            notes.append("no folder embed beside the index: no embeddings, no reranking, no search by vectors")
+        routers = (
+            *make_routers(),
+            metrics_routes.make_router(),
+            feedback_routes.make_router(),
+            page_routes.make_router(),
+        )
+        service = Service(settings, inference, assistants, answering, routers, extras)
+        return Composition(service, database, access, policies, journal, stack.pop_all(), notes)
+
+
+def _load_guard(choice: ModelChoice | None, notes: list[str]) -> Guard | None:
+    folder = choice.folder.parent / "guard" if choice is not None else Path("data/guard")
+    if not folder.is_dir():
+        notes.append(
+            f"no guard in {folder}: texts are not classified; the policy decides what that means (docs/policy.md)"
+        )
+        return None
+    return Guard.load(folder)
+
+
+def _open_traces(settings: ServiceSettings, inference: Inference) -> TraceRecorder | None:
+    if not settings.otlp and not settings.mlflow:
+        return None
+    processors = [make_otlp_processor(settings.otlp)] if settings.otlp else []
+    mlflow = make_mlflow_processor(settings.mlflow) if settings.mlflow else None
+    return TraceRecorder(inference, processors, mlflow, settings.trace_frac)
+
+
+def _open_counters(settings: ServiceSettings) -> Counters:
+    if settings.counters == "memory":
+        return MemoryCounters()
+    from service.access.redis_counters import RedisCounters
+
+    return RedisCounters(settings.counters)
+
+
+def _hash_profile(assistants: Assistants, name: str) -> str:
+    profile = assistants.load_profile(name)
+    return hashlib.sha256(profile.model_dump_json().encode()).hexdigest()[:16] if profile is not None else ""
