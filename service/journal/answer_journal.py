@@ -28,6 +28,7 @@ from service.journal.audit_heads import AuditHeads
 from service.journal.audit_log import AuditEvent, AuditLog
 from service.journal.journal_entry import Entry, EntryDraft, Storage
 from service.journal.journal_writer import JournalWriter
+from service.journal.kept_policies import keep_policies
 from service.journal.retention import RetentionSweep
 from service.policy.content_checker import Masker
 from service.policy.policy_store import PolicyChange, PolicyStore
@@ -56,6 +57,7 @@ class AnswerJournal:
         self._drafts: OrderedDict[str, EntryDraft] = OrderedDict()
         self._lock = threading.Lock()
         policies.listeners.append(self._record_change)
+        self._record_policies("policy.loaded", LOCAL_TENANT, {"policy": policies.list_policies()[0].hash})
 
     def begin(self, request: AnswerRequest) -> None:
         """Start the draft of an answer."""
@@ -110,7 +112,13 @@ class AnswerJournal:
     def _record_change(self, change: PolicyChange) -> None:
         what = "policy.refused" if change.problem else "policy.changed"
         details = {"before": change.before, "after": change.after, "problem": change.problem[:200]}
-        self.writer.submit(Entry(self._clock(), (AuditEvent(change.tenant or LOCAL_TENANT, what, details=details),)))
+        self._record_policies(what, change.tenant or LOCAL_TENANT, details)
+
+    def _record_policies(self, what: str, tenant: str, details: Mapping[str, Any]) -> None:
+        """Record an event of the policies, and keep the texts of those that count, for `explain`."""
+        time, policies = self._clock(), self._policies.list_policies()
+        event = AuditEvent(tenant, what, details=details)
+        self.writer.submit(Entry(time, (event,), write=lambda connection: keep_policies(connection, policies, time)))
 
     def _choose_storage(self, tenant: str) -> Storage:
         policy = self._policies.get(tenant)

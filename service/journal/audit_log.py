@@ -167,10 +167,13 @@ def verify_audit(
     with database.connect(is_read_only=True) as connection:
         stored: set[str] = set(connection.scalars(select(AUDIT.c.tenant).distinct()))
     tenants = sorted(stored | set(heads.list_tenants()) | set(anchors or {}))
-    return [_verify_tenant(database, heads, tenant, (anchors or {}).get(tenant)) for tenant in tenants]
+    return [verify_tenant(database, heads, tenant, (anchors or {}).get(tenant)) for tenant in tenants]
 
 
-def _verify_tenant(database: Database, heads: AuditHeads, tenant: str, elsewhere: ChainHead | None) -> ChainReport:
+def verify_tenant(
+    database: Database, heads: AuditHeads, tenant: str, elsewhere: ChainHead | None = None
+) -> ChainReport:
+    """Verify the chain of one tenant. Raises: ServiceError 503 if the database can't be read."""
     with heads.lock([tenant]) as files:  # no batch is being written
         anchor = files[tenant].read()
         with database.connect(is_read_only=True) as connection:

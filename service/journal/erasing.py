@@ -4,8 +4,9 @@ In: a tenant and a user. Out: what was deleted: rows of every table that has the
 person's name and key in the audit log, memories, learners' logs, handovers. Files are overwritten before they are deleted; SQLite
 overwrites deleted rows (secure_delete) and its write-ahead log is emptied, PostgreSQL's tables are rewritten (VACUUM FULL).
 Interrupted anywhere, the command can be given again.
-Keys stay valid unless `revokes_keys`: who asks to be forgotten may want to stay. The audit log has the person's random name, which
-nobody can resolve from then on.
+Whom a key's owner has named behind it (`user` of a request: stored as OWNER:NAME) is erased with the owner, or alone by that name.
+Keys stay valid unless `revokes_keys`: who asks to be forgotten may want to stay. The audit log keeps the person's random name,
+which nobody can resolve from then on.
 Does not cover: backups, PostgreSQL's own write-ahead log, collections (a tenant's documents), texts in versions that were trained
 (`pipeline.ledger takedown`), traces that were sent elsewhere.
 """
@@ -16,12 +17,12 @@ import contextlib
 import os
 import secrets
 import time as clocks
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, Table, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, select, update
 
 from service.access.access_tables import KEYS
 from service.access.caller import Caller
@@ -40,8 +41,9 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Erasure:
-    """What was erased, or would be: rows by table, files, keys."""
+    """What was erased, or would be: the person and the names behind it, rows by table, files, keys."""
 
+    users: tuple[str, ...] = ()
     n_rows: dict[str, int] = field(default_factory=dict[str, int])
     files: tuple[Path, ...] = ()
     n_keys: int = 0
@@ -50,12 +52,13 @@ class Erasure:
 def measure_person(database: Database, files: TenantFiles, tenant: str, user: str) -> Erasure:
     """Return what `erase_person` would delete. Raises: ServiceError 503, ValueError for a name that is no tenant's."""
     with database.connect(is_read_only=True) as connection:
+        users = _list_users(connection, tenant, user)
         counts = {
-            table.name: connection.scalar(select(func.count()).select_from(table).where(_is(table, tenant, user))) or 0
+            table.name: connection.scalar(select(func.count()).select_from(table).where(_is(table, tenant, users))) or 0
             for table in _list_tables()
         }
-        n_keys = connection.scalar(select(func.count()).select_from(KEYS).where(_is(KEYS, tenant, user))) or 0
-    return Erasure(counts, tuple(_list_files(files, tenant, user)), n_keys)
+        n_keys = connection.scalar(select(func.count()).select_from(KEYS).where(_is(KEYS, tenant, [user]))) or 0
+    return Erasure(users, counts, tuple(path for each in users for path in _list_files(files, tenant, each)), n_keys)
 
 
 def erase_person(
@@ -65,19 +68,21 @@ def erase_person(
     before = measure_person(log.database, files, tenant, user)
     tables = _list_tables()
     with log.open_batch([tenant]) as batch:
-        person = batch.connection.scalar(select(PERSONS.c.person).where(_is(PERSONS, tenant, user)))
+        names = batch.connection.scalars(select(PERSONS.c.person).where(_is(PERSONS, tenant, before.users))).all()
         for table in tables:
             if table is not PERSONS:
-                batch.connection.execute(delete(table).where(_is(table, tenant, user)))
-        destroy_persons(batch.connection, tenant, [user], time)
+                batch.connection.execute(delete(table).where(_is(table, tenant, before.users)))
+        destroy_persons(batch.connection, tenant, before.users, time)
         if revokes_keys:
             _revoke_keys(batch.connection, tenant, user, time)
-        record = {"time": time.isoformat(timespec="milliseconds"), "what": "person.erased", "about": person}
-        batch.add(tenant, make_record({**record, "rows": sum(before.n_rows.values()), "files": len(before.files)}))
+        facts = {"about": sorted(names), "rows": sum(before.n_rows.values()), "files": len(before.files)}
+        record = {"time": time.isoformat(timespec="milliseconds"), "what": "person.erased", **facts}
+        batch.add(tenant, make_record(record))
     for path in before.files:
         _delete_file(path)
-    with contextlib.suppress(OSError):  # not empty, or not there
-        files.get_profile_folders(Caller(tenant, user))["handover_folder"].rmdir()
+    for each in before.users:
+        with contextlib.suppress(OSError):  # not empty, or not there
+            files.get_profile_folders(Caller(tenant, each))["handover_folder"].rmdir()
     _overwrite(log.database, [*tables, KEYS])
     return before
 
@@ -87,14 +92,23 @@ def _list_tables() -> list[Table]:
     return [table for table in list_tenant_tables() if "user" in table.c and table is not KEYS]
 
 
-def _is(table: Table, tenant: str, user: str):  # noqa: ANN202 — an expression of SQLAlchemy
-    return (table.c.tenant == tenant) & (table.c.user == user)
+def _list_users(connection: Connection, tenant: str, user: str) -> tuple[str, ...]:
+    """Return a user and those whom its keys have named behind it (`USER:…`)."""
+    users = {user}
+    for table in _list_tables():
+        is_behind = table.c.user.startswith(f"{user}:", autoescape=True)
+        users.update(connection.scalars(select(table.c.user).where(table.c.tenant == tenant, is_behind).distinct()))
+    return tuple(sorted(users))
+
+
+def _is(table: Table, tenant: str, users: Collection[str]) -> ColumnElement[bool]:
+    return (table.c.tenant == tenant) & table.c.user.in_(users)
 
 
 def _revoke_keys(connection: Connection, tenant: str, user: str, time: datetime) -> None:
     nobody = f"erased-{secrets.token_hex(6)}"
-    connection.execute(update(KEYS).where(_is(KEYS, tenant, user), KEYS.c.revoked.is_(None)).values(revoked=time))
-    connection.execute(update(KEYS).where(_is(KEYS, tenant, user)).values(user=nobody))
+    connection.execute(update(KEYS).where(_is(KEYS, tenant, [user]), KEYS.c.revoked.is_(None)).values(revoked=time))
+    connection.execute(update(KEYS).where(_is(KEYS, tenant, [user])).values(user=nobody))
 
 
 def _list_files(files: TenantFiles, tenant: str, user: str) -> Iterator[Path]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Connection
+
 from assistant.conversation.events import Citation, Event, ToolCall, ToolResult
 from service.answers.answer_request import AnswerRequest
 from service.answers.interfaces import Decision, DirectPiece, ModelDescription, Outcome
@@ -26,11 +28,13 @@ Mask = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Entry:
-    """What is stored together: perhaps a row of the journal, and events of the audit log. `began` is when its person began."""
+    """What is stored together: perhaps a row of the journal, and events of the audit log. `began` is when its person began;
+    `write` stores what else belongs to it, in the same transaction."""
 
     began: datetime
     events: tuple[AuditEvent, ...]
     row: Mapping[str, Any] | None = None
+    write: Callable[[Connection], None] | None = None
 
 
 @dataclass(frozen=True)

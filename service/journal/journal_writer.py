@@ -165,6 +165,8 @@ def write_entries(log: AuditLog, entries: Sequence[Entry], time: datetime) -> No
         if rows:
             batch.connection.execute(_INSERT, rows)
         for entry in entries:
+            if entry.write is not None:
+                entry.write(batch.connection)
             for event in entry.events:
                 batch.add(event.tenant, make_audit_record(event, time, persons))
 
