@@ -54,13 +54,14 @@ class StepEngine(Protocol):
 @dataclass(frozen=True, eq=False)
 class Generation:
     """One answer that is asked for. `owner`: whose it is; cached tokens are shared between requests of one owner only.
-    `expires_at`: the time of the caller's clock at which a request that still waits is dropped."""
+    `banned`: an id that is never chosen, -1 for none. `expires_at`: the time of the caller's clock at which a request that still waits is dropped."""
 
     prompt: Sequence[int]
     sampling: Sampling
     stop_ids: frozenset[int] = frozenset()
     controls: LogitControls = field(default_factory=LogitControls)
     owner: str = ""
+    banned: int = -1
     expires_at: float = float("inf")
 
 
@@ -133,6 +134,7 @@ class Batcher:
         self._running: dict[int, _Task] = {}  # answers, by slot
         self._n_tickets = 0
         self._last, self._numbers, self._top_k = (np.zeros(n_slots, np.int64) for _ in range(3))
+        self._banned = np.full(n_slots, -1, np.int64)
         self._temperature, self._top_p = np.zeros(n_slots), np.ones(n_slots)
         self._seeds = np.zeros(n_slots, np.uint64)
 
@@ -290,6 +292,7 @@ class Batcher:
             sampling = task.generation.sampling
             self._temperature[slot], self._top_k[slot] = sampling.temperature, sampling.top_k
             self._top_p[slot], self._seeds[slot], self._numbers[slot] = sampling.top_p, sampling.seed, 0
+            self._banned[slot] = task.generation.banned
         self._computing.append(task)
 
     def _take_parts(self) -> list[tuple[_Task, Sequence[int]]]:
@@ -345,6 +348,8 @@ class Batcher:
                 except Exception as error:
                     failed[row] = error
         slots, ids = np.array([task.slot for task in tasks]), np.empty(len(tasks), np.int64)
+        has_ban = np.flatnonzero(self._banned[slots] >= 0)
+        logits[has_ban, self._banned[slots][has_ban]] = -np.inf
         settings = self._temperature[slots], self._top_k[slots], self._top_p[slots], self._seeds[slots]
         choose_rows(np.ascontiguousarray(logits), *settings, self._numbers[slots], ids)
         self._last[slots] = ids

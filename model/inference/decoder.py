@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.inference.forward import LANES, forward, multiply, pack, round_up_to_lanes
-from model.inference.prefix import Prefix
+from model.inference.prefix import OwnPrefix
 from model.inference.sampling import Sampling
 from model.network.config import ModelConfig
 from model.network.model_files import ModelArrays, make_rope_arrays, take_arrays
@@ -260,7 +260,7 @@ class Decoder:
         return logits[:, : self.config.vocab_size]
 
 
-class DecoderPrefix(Prefix):
+class DecoderPrefix(OwnPrefix):
     """A prefix computed by the compiled kernel. Cached equals recomputed, to the bit."""
 
     def __init__(self, decoder: Decoder) -> None:

@@ -16,14 +16,14 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.inference.prefix import Floats, Prefix, check_prompt
+from model.inference.prefix import Floats, OwnPrefix, check_prompt
 from model.inference.sampling import Sampling
 from model.network.transformer import KVCache, Transformer, rotate
 
 Rows = NDArray[np.int64]
 
 
-class TorchPrefix(Prefix):
+class TorchPrefix(OwnPrefix):
     """A prefix computed by torch, on any device and in any precision."""
 
     def __init__(self, model: Transformer) -> None:

@@ -22,23 +22,64 @@ Floats = NDArray[np.float32]
 
 
 class Prefix(ABC):
-    """The keys and values of one conversation, which the next prompt continues.
+    """The cached tokens of one conversation, which the next prompt continues.
 
     A prompt is compared with the cached ids: the longest common prefix is reused, the rest is discarded and computed. So any prompt
     is correct, and one that continues the last answer costs its new tokens only. Belongs to one conversation and generates one
     answer at a time; many share a model.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+        self.n_reused = 0  # prompt tokens of the last answer that were cached
+        self.n_computed = 0  # prompt tokens of the last answer that were computed
+        self._is_busy = Lock()
+
+    @abstractmethod
+    def extend(self, prompt: Sequence[int]) -> Floats:
+        """Return the logits [1, V] after the prompt, and cache it. Raises: ValueError for an empty or too long one."""
+
+    @abstractmethod
+    def extend_all(self, ids: Sequence[int], position: int) -> Floats:
+        """Return the logits [N, V] after each of `ids`, which follow the first `position` cached ids; cache them instead of what
+        followed.
+
+        Raises: ValueError if so many are not cached, or if `ids` exceed the window.
+        """
+
+    @abstractmethod
+    def stream(
+        self, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()
+    ) -> Generator[int, None, None]:
+        """Generate one answer, until a stop id, max_tokens or the end of the window. The same seed gives the same ids.
+
+        Raises: ValueError for a prompt that is empty or too long, or while another answer is being generated.
+        """
+
+    @contextmanager
+    def occupy(self) -> Generator[None]:
+        """Use the cache alone. Raises: ValueError while another answer is being generated."""
+        if not self._is_busy.acquire(blocking=False):
+            raise ValueError(
+                "a conversation generates one answer at a time; found another one running; finish or close it first."
+            )
+        try:
+            yield
+        finally:
+            self._is_busy.release()
+
+
+class OwnPrefix(Prefix):
+    """A prefix with keys and values of its own.
 
     Memory: ModelConfig.cache_bytes for the longest prompt and answer so far, at most for the window, twice that while it grows:
     2 kB per token and 0.8 MB in total for the default model (4 layers, one KV head of 64, a window of 384).
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        self.config = config
+        super().__init__(config)
         self.ids: list[int] = []  # the ids whose keys and values are cached
-        self.n_reused = 0  # prompt tokens of the last answer that were cached
-        self.n_computed = 0  # prompt tokens of the last answer that were computed
         self._n_allocated = 0
-        self._is_busy = Lock()
 
     def extend(self, prompt: Sequence[int]) -> Floats:
         """Return the logits [1, V] after the prompt, and cache it. Raises: ValueError for an empty or too long one."""
@@ -72,18 +113,6 @@ class Prefix(ABC):
         logits = self._compute_all(ids, position)
         self.ids += ids
         return logits
-
-    @contextmanager
-    def occupy(self) -> Generator[None]:
-        """Use the cache alone. Raises: ValueError while another answer is being generated."""
-        if not self._is_busy.acquire(blocking=False):
-            raise ValueError(
-                "a conversation generates one answer at a time; found another one running; finish or close it first."
-            )
-        try:
-            yield
-        finally:
-            self._is_busy.release()
 
     def stream(
         self, prompt: Sequence[int], sampling: Sampling, stop_ids: Collection[int] = ()

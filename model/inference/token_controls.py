@@ -36,13 +36,12 @@ class TokenMask(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LogitControls:
-    """What changes the logits of one answer. `forbidden` ids are never chosen; the stop ids neither, before `min_tokens`.
+    """What changes the logits of one answer. The stop ids are not chosen before `min_tokens`.
     `n_logprobs`: how many alternatives to report with each token; None: no log-probabilities."""
 
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict[int, float])
-    forbidden: tuple[int, ...] = ()
     min_tokens: int = 0
     n_logprobs: int | None = None
     constraint: TokenMask | None = None
@@ -51,7 +50,7 @@ class LogitControls:
     def is_neutral(self) -> bool:
         """Whether logits stay as they are, and nothing is reported."""
         has_penalty = self.frequency_penalty != 0 or self.presence_penalty != 0
-        has_bans = bool(self.forbidden) or self.min_tokens > 0 or self.constraint is not None
+        has_bans = self.min_tokens > 0 or self.constraint is not None
         return not (has_penalty or has_bans or self.logit_bias or self.n_logprobs is not None)
 
 
@@ -62,7 +61,6 @@ class LogitProcessor:
         self.controls = controls
         bias = {index: value for index, value in controls.logit_bias.items() if 0 <= index < vocab_size}
         self._biased = np.fromiter(bias, np.int64), np.fromiter(bias.values(), np.float32)
-        self._forbidden = np.array(controls.forbidden, np.int64)
         self._stops = np.array(sorted(stop_ids), np.int64)
         self._counts: dict[int, int] = {}
         self._n_chosen = 0
@@ -74,7 +72,6 @@ class LogitProcessor:
         if self._counts and (controls.frequency_penalty or controls.presence_penalty):
             ids, counts = np.fromiter(self._counts, np.int64), np.fromiter(self._counts.values(), np.float32)
             logits[ids] -= counts * np.float32(controls.frequency_penalty) + np.float32(controls.presence_penalty)
-        logits[self._forbidden] = -np.inf
         if controls.constraint is not None:
             controls.constraint.mask(logits)
         elif self._n_chosen < controls.min_tokens:

@@ -255,10 +255,12 @@ class Even:
         self.n += 1
 
 
-def answer(controls: LogitControls, sampling: Sampling | None = None, stop_ids: frozenset[int] = STOP) -> Answers:
+def answer(
+    controls: LogitControls, sampling: Sampling | None = None, stop_ids: frozenset[int] = STOP, banned: int = -1
+) -> Answers:
     batcher = make_batcher()
     batcher.add([9], Sampling(max_tokens=30, temperature=1.0))  # the others are left alone
-    batcher.add(Generation([1, 2, 3], sampling or Sampling(max_tokens=30), stop_ids, controls))
+    batcher.add(Generation([1, 2, 3], sampling or Sampling(max_tokens=30), stop_ids, controls, banned=banned))
     answers = Answers().run(batcher)
     assert answers.ids[1] == answer_alone(Generation([9], Sampling(max_tokens=30, temperature=1.0)))
     return answers
@@ -266,7 +268,7 @@ def answer(controls: LogitControls, sampling: Sampling | None = None, stop_ids: 
 
 def test_controls_change_what_is_chosen() -> None:
     plain = answer_alone(Generation([1, 2, 3], Sampling(max_tokens=30)))
-    banned = answer(LogitControls(logit_bias={plain[0]: -100.0}, forbidden=(plain[1],)), stop_ids=frozenset())
+    banned = answer(LogitControls(logit_bias={plain[0]: -100.0}), stop_ids=frozenset(), banned=plain[1])
     assert not {plain[0], plain[1]} & set(banned.ids[2])
     wanted = answer(LogitControls(logit_bias={11: 1e4}), Sampling(max_tokens=5, temperature=2.0))
     assert wanted.ids[2] == [11] * 5
@@ -274,7 +276,7 @@ def test_controls_change_what_is_chosen() -> None:
     assert len(set(rare)) == 30
     assert len(set(answer(LogitControls(presence_penalty=1e4), stop_ids=frozenset()).ids[2])) == 30
     stops = frozenset(plain[:1])
-    assert answer(LogitControls(forbidden=(49,)), stop_ids=stops).ids.get(2) is None
+    assert answer(LogitControls(), stop_ids=stops).ids.get(2) is None
     least = answer(LogitControls(min_tokens=4), stop_ids=stops).ids[2]
     assert len(least) >= 4
     assert not stops & set(least[:4])
