@@ -20,14 +20,13 @@ from datetime import datetime, timedelta
 from typing import Any, get_args
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from service.access.access_tables import ACCESS_FACTS, KEYS, TENANTS
 from service.access.caller import LOCAL_TENANT, Caller, Role
 from service.access.quota import Quota
 from service.access.tenant_files import check_tenant
 from service.clock import Clock, now
-from service.database.database import Database
+from service.database.database import Database, insert_missing
 
 PREFIX = "mg-"
 N_BYTES = 32
@@ -188,10 +187,9 @@ def _is(tenant: str, key_id: str) -> Any:
 
 
 def _require_tenant(connection: Connection, tenant: str, time: datetime) -> None:
-    row = connection.execute(select(TENANTS).where(TENANTS.c.tenant == tenant)).one_or_none()
-    if row is None:
-        connection.execute(insert(TENANTS).values(tenant=tenant, created=time))
-    elif row.removing is not None:
+    insert_missing(connection, TENANTS, {"tenant": tenant, "created": time})
+    row = connection.execute(select(TENANTS).where(TENANTS.c.tenant == tenant).with_for_update()).one()
+    if row.removing is not None:
         raise ValueError(
             f"tenant {tenant}: is being removed; found keys for it; run `tenants remove {tenant}` again first."
         )
@@ -215,12 +213,7 @@ def _insert(connection: Connection, grant: KeyGrant, time: datetime) -> tuple[St
             expires=grant.expires,
         )
     )
-    if connection.scalar(_IS_REQUIRED) is None:
-        try:
-            with connection.begin_nested():  # of two processes that make the first key, one marks it
-                connection.execute(insert(ACCESS_FACTS).values(name=KEYS_REQUIRED, time=time))
-        except IntegrityError:
-            pass
+    insert_missing(connection, ACCESS_FACTS, {"name": KEYS_REQUIRED, "time": time})
     return StoredKey(key_id, grant, time), secret
 
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, Row, Select, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from service.database.failures import explain_failure, make_error
@@ -161,6 +162,12 @@ class Database:
             if (failure := explain_failure(error, self.name)) is None:
                 raise
             raise failure from error
+
+
+def insert_missing(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:
+    """Insert a row unless there is one with its key; of two transactions that do it at once, one does."""
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    connection.execute(make(table).values(**values).on_conflict_do_nothing())
 
 
 def choose_url(state: Path, url: str = "") -> str:

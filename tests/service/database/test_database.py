@@ -232,10 +232,10 @@ def test_pages_that_were_overwritten_are_reported(tmp_path: Path) -> None:
     database.close()
     path = tmp_path / "a.sqlite"
     data = bytearray(path.read_bytes())
-    data[12_000:40_000] = b"\xff" * 28_000
+    data[4_096:] = b"\xff" * (len(data) - 4_096)
     path.write_bytes(data)
     with pytest.raises(ServiceError) as error:
-        count(Database.open(f"sqlite:///{path}"))
+        Database.open(f"sqlite:///{path}")
     assert error.value.code == "database_corrupted"
 
 
