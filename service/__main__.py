@@ -15,7 +15,14 @@ from service.journal import journal_commands
 from service.policy import policy_commands
 from service.processes import single_process
 
-ROOMS = (single_process, key_commands, tenant_commands, policy_commands, journal_commands, feedback_commands)  # modules with commands
+ROOMS = (
+    single_process,
+    key_commands,
+    tenant_commands,
+    policy_commands,
+    journal_commands,
+    feedback_commands,
+)  # modules with commands
 
 
 def main(argv: list[str] | None = None) -> int:
