@@ -168,7 +168,7 @@ def check_tool_name(name: str, where: str) -> None:
 
 
 def read_argument(declaration: ToolDeclaration, argument: str) -> Mapping[str, Any]:
-    """Return the arguments that one string stands for.
+    """Return the arguments that one string stands for: the one that is required, if it is a text, or a JSON object.
 
     Raises: ValueError for what is no JSON object where the tool takes more than one string.
     """
@@ -179,11 +179,10 @@ def read_argument(declaration: ToolDeclaration, argument: str) -> Mapping[str, A
         )
     properties: Mapping[str, Any] = declaration.parameters.get("properties", {})
     required = declaration.parameters.get("required", [])
-    strings = [key for key, schema in properties.items() if schema.get("type") == "string"]
-    if len(strings) == 1 and set(required) <= set(strings) and not argument.lstrip().startswith("{"):
-        return {strings[0]: argument}
-    if len(properties) == 1 and strings:
-        return {strings[0]: argument}
+    named = required if len(required) == 1 else list(properties) if len(properties) == 1 else []
+    is_text = len(named) == 1 and properties.get(named[0], {}).get("type") == "string"
+    if is_text and (len(properties) == 1 or not argument.lstrip().startswith("{")):
+        return {named[0]: argument}
     if not properties and not argument.strip():
         return {}
     try:

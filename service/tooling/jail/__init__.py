@@ -1,0 +1,1 @@
+"""Jails for code of anybody, and the tool that runs it."""

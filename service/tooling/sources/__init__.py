@@ -1,0 +1,1 @@
+"""Tools that read what the operator names: databases and pages."""
