@@ -40,6 +40,7 @@ from service.page import page_routes
 from service.policy.cedar_authorizer import CedarAuthorizer
 from service.policy.content_checker import ContentChecker, Masker
 from service.policy.policy_store import PolicyStore
+from service.processes.remote_parts import RemoteParts
 from service.service_parts import Service
 from service.service_settings import ServiceSettings
 from service.tooling.guarded_tools import GuardedTools, ToolGuard
@@ -65,9 +66,16 @@ class Composition:
 
 
 def compose(
-    settings: ServiceSettings, choice: ModelChoice | None, open_inference: Callable[[], Inference]
+    settings: ServiceSettings,
+    choice: ModelChoice | None,
+    open_inference: Callable[[], Inference],
+    remote: RemoteParts | None = None,
 ) -> Composition:
-    """Open all parts. Raises: ValueError or ServiceError for settings, folders and databases that can't be used."""
+    """Open all parts but those that are remote.
+
+    Raises: ValueError or ServiceError for settings, folders and databases that can't be used.
+    """
+    remote = remote or RemoteParts()
     with ExitStack() as stack:
         database = Database.open(choose_url(settings.state, settings.database))
         stack.callback(database.close)
@@ -90,7 +98,7 @@ def compose(
             lambda name: _hash_profile(assistants, name),
         )
         stack.callback(journal.writer.close)
-        registry = ToolRegistry(describe_builtins())
+        registry = remote.registry or ToolRegistry(describe_builtins())
 
         def wrap_tools(tools: Tools, request: AnswerRequest, previous: Tools | None) -> Tools:
             guarding = ToolGuard(
@@ -106,7 +114,13 @@ def compose(
             return guarded.keep(tools.names)
 
         assistants = Assistants(
-            inference, choice, files, profiles=settings.profiles, n_sessions=settings.sessions, wrap_tools=wrap_tools
+            inference,
+            choice,
+            files,
+            profiles=settings.profiles,
+            n_sessions=settings.sessions,
+            wrap_tools=wrap_tools,
+            open_documents=remote.open_documents,
         )
         metrics = PrometheusRecorder(inference.description)
         traces = _open_traces(settings, inference)
@@ -128,6 +142,7 @@ def compose(
         def find_problems() -> dict[str, str]:
             problems = {"policies": "; ".join(policies.list_problems()), "journal": journal.writer.problem}
             problems["draining"] = "the service is shutting down" if answering.is_draining else ""
+            problems |= remote.find_problems()
             return {part: problem for part, problem in problems.items() if problem}
 
         extras: dict[str, Any] = {

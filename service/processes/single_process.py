@@ -17,6 +17,7 @@ from typing import Any
 from assistant.inference.model_choice import ModelChoice, choose_model
 from service.answers.interfaces import Inference
 from service.processes.http_server import bind, run_server
+from service.processes.remote_parts import RemoteParts
 from service.service_settings import ServiceSettings, add_flags, read_settings
 
 
@@ -37,7 +38,12 @@ def serve(args: argparse.Namespace) -> int:
     return run_service(settings, choice, lambda: open_inference(settings, choice))
 
 
-def run_service(settings: ServiceSettings, choice: ModelChoice | None, open_inference: Callable[[], Inference]) -> int:
+def run_service(
+    settings: ServiceSettings,
+    choice: ModelChoice | None,
+    open_inference: Callable[[], Inference],
+    remote: RemoteParts | None = None,
+) -> int:
     """Listen, open all parts, serve until a signal. Return the exit code. Raises: ValueError and ServiceError for user errors."""
     from service.access.local_access import check_listening
     from service.app import make_app
@@ -45,16 +51,16 @@ def run_service(settings: ServiceSettings, choice: ModelChoice | None, open_infe
 
     with (
         closing(bind(settings.host, settings.port)) as listener,
-        closing(compose(settings, choice, open_inference)) as composition,
+        closing(compose(settings, choice, open_inference, remote)) as composition,
     ):
         is_open = composition.access.is_open()
         check_listening(settings.host, is_open)
         service = composition.service
         host, port = listener.getsockname()[:2]
         about = service.inference.description
-        where = (
-            f"from {choice.folder}: {choice.reason}" if choice is not None else f"behind {', '.join(settings.upstream)}"
-        )
+        where = f"from {choice.folder}: {choice.reason}" if choice is not None else "elsewhere"
+        if remote is not None or settings.upstream:
+            where = f"behind {', '.join(settings.upstream) or 'the parts of this service'}"
         print(f"MiniGPT {about.version or about.phase}, {about.n_parameters / 1e6:.2f} M parameters, {where}")
         for note in composition.notes:
             print(f"note: {note}")

@@ -21,10 +21,10 @@ DOORS = {  # library: paths that import it, or folders of such paths
     "fasttext": ("pipeline/filter/classifiers/fasttext.py",),
     "fsspec": ("pipeline/storage/files.py", "pipeline/workers/results.py", "pipeline/download/readers/text.py"),
     "gigatoken": ("pipeline/text/encode.py", "benchmarks/text/vocabularies.py"),
-    "httpx": ("pipeline/download/readers/fetch.py", "service/observability/trace_export.py"),
+    "httpx": ("pipeline/download/readers/fetch.py", "service/inference/", "service/observability/trace_export.py"),
     "huggingface_hub": ("pipeline/download/readers/huggingface.py", "benchmarks/text/vocabularies.py"),
     "jinja2": ("pipeline/report/",),
-    "llguidance": ("model/inference/",),
+    "llguidance": ("model/constraints/",),
     "mlflow": (
         "pipeline/registry/store.py",
         "assistant/inference/mlflow_agent.py",
@@ -99,6 +99,8 @@ def test_the_assistant_loads_weights_in_one_file() -> None:
         "model.retrieval",
         "model.tokenizer.chat",
         "model.inference.sampling",
+        "model.tokenizer.tokenizer",
+        "model.constraints.offered_calls",
     )
     others = {name for path, names in importers.items() if path != door for name in names}
     assert not [name for name in others if not name.startswith(weightless)]

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, cast
 
-from model.inference.constraint_spec import ToolSpec
+from model.constraints.constraint_spec import ToolSpec
 from model.tokenizer.chat import DEFAULT_PARAMETER, PARAMETERS, Message, ToolCall, encode_turn, format_call
 from model.tokenizer.tokenizer import Tokenizer
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from model.inference.check_schema import ANNOTATIONS, MAPS, Schema, walk
+from model.constraints.check_schema import ANNOTATIONS, MAPS, Schema, walk
 
 JSON = Any
 MAX_STRING_CHARS = 256

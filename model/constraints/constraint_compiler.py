@@ -23,9 +23,9 @@ import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
-from model.inference.check_schema import ConstraintError
-from model.inference.constraint_spec import ConstraintSpec
-from model.inference.grammars import make_grammars
+from model.constraints.check_schema import ConstraintError
+from model.constraints.constraint_spec import ConstraintSpec
+from model.constraints.grammars import make_grammars
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 N_CACHED = 128

@@ -13,10 +13,10 @@ from typing import Any
 
 from llguidance import LLMatcher, regex_to_lark
 
-from model.inference.bind_schema import bind_schema
-from model.inference.check_schema import ConstraintError, Schema, check_regex, check_schema, locate_error
-from model.inference.constraint_spec import ConstraintSpec, ToolSpec
-from model.inference.offered_calls import TOOL_NAME, get_text_parameter
+from model.constraints.bind_schema import bind_schema
+from model.constraints.check_schema import ConstraintError, Schema, check_regex, check_schema, locate_error
+from model.constraints.constraint_spec import ConstraintSpec, ToolSpec
+from model.constraints.offered_calls import TOOL_NAME, get_text_parameter
 
 FindError = Callable[[str], str]  # grammar → its error, empty for a good one
 MAX_TOOLS = 128  # OpenAI's limit

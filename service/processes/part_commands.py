@@ -1,0 +1,132 @@
+"""python -m service inference | retrieval | tools: rooms of the service as processes of their own, for gateways.
+
+    inference    the model; start as many as there are machines for it
+    retrieval    the documents of all tenants: the index, and the collections below the state folder
+    tools        declared tools
+
+A part trusts whoever has the token MINIGPT_INTERNAL_TOKEN; without one it listens on this machine only. It ends with its running
+calls at SIGTERM, and at once when the process that started it (MINIGPT_PARENT) is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from assistant.inference.model_choice import choose_model
+from service.access.tenant_files import TenantFiles
+from service.processes.http_server import bind, run_server
+from service.processes.part_protocol import SearchCall, read_token
+from service.processes.part_server import PartRoutes, PartState, make_part_app
+from service.service_settings import ServiceSettings, add_flags, read_settings
+
+N_WORKERS = 64  # threads of a part; those of replies wait for the engine thread most of the time
+PORTS = {"inference": 8101, "retrieval": 8102, "tools": 8103}
+PARENT_POLL_SECONDS = 0.5
+
+
+def add_commands(subparsers: Any) -> None:
+    """Add the commands of the parts."""
+    abouts = {
+        "inference": (run_inference, "the model alone, for gateways"),
+        "retrieval": (run_retrieval, "the documents alone, for gateways"),
+        "tools": (run_tools, "declared tools alone, for gateways"),
+    }
+    for name, (run, about) in abouts.items():
+        form = argparse.RawDescriptionHelpFormatter
+        parser = subparsers.add_parser(name, help=about, description=__doc__, formatter_class=form)
+        add_flags(parser)
+        parser.set_defaults(run=run)
+
+
+def run_inference(args: argparse.Namespace) -> int:
+    """Run the command. Return the exit code. Raises: ValueError for user errors."""
+    from service.inference.local_inference import LocalInference
+    from service.processes.inference_part import InferencePart
+
+    def make_routes(settings: ServiceSettings) -> PartRoutes:
+        folder = choose_model(settings.model, settings.index, Path()).folder
+        inference = LocalInference.load(folder, weights=settings.weights)
+        tokenizer = (folder / "tokenizer.json").read_bytes().decode("utf-8")
+        return InferencePart(inference, tokenizer, _make_workers()).make_routes()
+
+    return _run_part("inference", args, make_routes)
+
+
+def run_retrieval(args: argparse.Namespace) -> int:
+    """Run the command. Return the exit code. Raises: ValueError for user errors."""
+    from service.processes.retrieval_part import RetrievalPart, open_tenant_documents
+
+    def make_routes(settings: ServiceSettings) -> PartRoutes:
+        choice = choose_model(settings.model, settings.index, Path())
+        part = RetrievalPart(open_tenant_documents(choice, TenantFiles(settings.state)), _make_workers())
+        part.count(SearchCall(""))  # what is wrong with the index is an error now, not of the first search
+        return part.make_routes()
+
+    return _run_part("retrieval", args, make_routes)
+
+
+def run_tools(args: argparse.Namespace) -> int:
+    """Run the command. Return the exit code. Raises: ValueError for user errors."""
+    from assistant.tools.tool_registry import ToolRegistry, describe_builtins
+    from service.processes.tools_part import ToolsPart
+
+    def make_routes(settings: ServiceSettings) -> PartRoutes:
+        return ToolsPart(ToolRegistry(describe_builtins()), _make_workers()).make_routes()
+
+    return _run_part("tools", args, make_routes)
+
+
+def follow_parent() -> None:
+    """End this process soon after the one that MINIGPT_PARENT names, if it does; that one restarts what it started."""
+    if (parent := os.environ.pop("MINIGPT_PARENT", "")) == "":
+        return
+
+    def watch() -> None:
+        gone = threading.Event()
+        while os.getppid() == int(parent):
+            gone.wait(PARENT_POLL_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _make_workers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(N_WORKERS, thread_name_prefix="part")
+
+
+def _run_part(name: str, args: argparse.Namespace, make_routes: Callable[[ServiceSettings], PartRoutes]) -> int:
+    """Listen, open the part, serve it until a signal."""
+    follow_parent()
+    if args.port is None:
+        args.port = str(PORTS[name])
+    settings = read_settings(args)
+    token = read_token(settings.host, "--host")
+    listener = bind(settings.host, settings.port)
+    try:
+        routes = make_routes(settings)
+    except BaseException:
+        listener.close()
+        raise
+    host, port = listener.getsockname()[:2]
+    print(f"{name} at http://{f'[{host}]' if ':' in host else host}:{port}; Ctrl-C stops it")
+    sys.stdout.flush()
+    state = PartState()
+
+    def drain() -> None:
+        state.is_draining = True
+
+    return run_server(
+        make_part_app(routes, token, state),
+        listener,
+        on_drain=drain,
+        count_open=lambda: state.n_open,
+        drain_seconds=settings.drain_seconds,
+    )
