@@ -13,10 +13,13 @@ from service.errors import ServiceError
 from service.feedback import feedback_commands
 from service.journal import journal_commands
 from service.policy import policy_commands
-from service.processes import single_process
+from service.processes import gateway_commands, part_commands, single_process, supervise
 
 ROOMS = (
     single_process,
+    gateway_commands,
+    part_commands,
+    supervise,
     key_commands,
     tenant_commands,
     policy_commands,

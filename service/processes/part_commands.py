@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant.inference.model_choice import choose_model
+from service.access.caller import LOCAL_TENANT
 from service.access.tenant_files import TenantFiles
 from service.processes.http_server import bind, run_server
 from service.processes.part_protocol import SearchCall, read_token
@@ -67,7 +68,7 @@ def run_retrieval(args: argparse.Namespace) -> int:
     def make_routes(settings: ServiceSettings) -> PartRoutes:
         choice = choose_model(settings.model, settings.index, Path())
         part = RetrievalPart(open_tenant_documents(choice, TenantFiles(settings.state)), _make_workers())
-        part.count(SearchCall(""))  # what is wrong with the index is an error now, not of the first search
+        part.count(SearchCall(LOCAL_TENANT))  # what is wrong with the index is an error now, not of the first search
         return part.make_routes()
 
     return _run_part("retrieval", args, make_routes)

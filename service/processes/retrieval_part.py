@@ -14,6 +14,7 @@ from threading import Lock
 
 from assistant.inference.model_choice import ModelChoice
 from assistant.tools.toolbox import Documents, OwnDocuments, Search, make_tools
+from service.access.caller import LOCAL_TENANT
 from service.access.tenant_files import TenantFiles
 from service.inference.part_client import PartClient
 from service.processes.part_protocol import SearchCall, decode
@@ -46,7 +47,7 @@ class RetrievalPart:
             "list_answering": self._make_call(self.list_answering),
             "count": self._make_call(self.count),
         }
-        return PartRoutes("retrieval", lambda: RetrievalAbout(self.count(SearchCall(""))), {}, calls)
+        return PartRoutes("retrieval", lambda: RetrievalAbout(self.count(SearchCall(LOCAL_TENANT))), {}, calls)
 
     def search(self, call: SearchCall) -> Search:
         """Search the documents."""
