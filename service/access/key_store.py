@@ -142,6 +142,11 @@ class KeyStore:
             rows = connection.execute(query if tenant is None else query.where(KEYS.c.tenant == tenant)).all()
         return [_read(row) for row in rows]
 
+    def get(self, tenant: str, key_id: str) -> StoredKey:
+        """Return a key. Raises: ValueError if there is none."""
+        with self._database.connect(is_read_only=True) as connection:
+            return _get(connection, tenant, key_id)
+
     def revoke(self, tenant: str, key_id: str) -> StoredKey:
         """Revoke a key; the next request with it is refused, in every process. Raises: ValueError if there is none."""
         time = self._clock()

@@ -17,9 +17,9 @@ from assistant.guard.guard import Guard
 from assistant.inference.model_choice import ModelChoice
 from assistant.tools.tool_registry import ToolRegistry, describe_builtins
 from assistant.tools.toolbox import Tools
+from service.access import key_routes
 from service.access.authentication import Access
-from service.access.counters import Counters, MemoryCounters
-from service.access.limiter import QuotaLimiter
+from service.access.limiter import QuotaLimiter, open_counters
 from service.access.quota import Quota
 from service.access.tenant_files import TenantFiles
 from service.answers.answer_request import AnswerRequest
@@ -131,7 +131,7 @@ def compose(
         workers = ThreadPoolExecutor(N_WORKERS, thread_name_prefix="answer")
         stack.callback(workers.shutdown, wait=False, cancel_futures=True)
         limiter = QuotaLimiter(
-            _open_counters(settings),
+            open_counters(settings.counters),
             access.get_quota,
             lambda tenant: Quota.from_json(policies.get(tenant).rules.limits.model_dump()),
         )
@@ -164,6 +164,7 @@ def compose(
         routers = (
             *make_routers(),
             metrics_routes.make_router(),
+            key_routes.make_router(),
             feedback_routes.make_router(),
             page_routes.make_router(),
         )
@@ -187,14 +188,6 @@ def _open_traces(settings: ServiceSettings, inference: Inference) -> TraceRecord
     processors = [make_otlp_processor(settings.otlp)] if settings.otlp else []
     mlflow = make_mlflow_processor(settings.mlflow) if settings.mlflow else None
     return TraceRecorder(inference, processors, mlflow, settings.trace_frac)
-
-
-def _open_counters(settings: ServiceSettings) -> Counters:
-    if settings.counters == "memory":
-        return MemoryCounters()
-    from service.access.redis_counters import RedisCounters
-
-    return RedisCounters(settings.counters)
 
 
 def _hash_profile(assistants: Assistants, name: str) -> str:
