@@ -6,8 +6,8 @@
 In: a folder (default: the policies that ship). Out: a `TenantPolicy` for any tenant. At the start the files for everybody must be
 valid. Later an invalid state of the folder is refused as a whole: what counted before still counts, `problem` says what is wrong,
 it is logged, and /ready shows it. A tenant whose own files are invalid at the start is denied everything until they are mended.
-Changes are looked for when a policy is asked for, at most once in `poll_seconds` of monotonic time: no thread, no clock.
-Time: 10 µs a second for looking; parsing takes milliseconds a tenant and happens once a change.
+Changes are looked for when a policy is asked for, at most once in `poll_seconds` of monotonic time, by a short thread of its own.
+Time: 50 µs a second for looking; 20 ms for a change of what counts for everybody, 1 ms for each tenant with files.
 """
 
 from __future__ import annotations
@@ -60,18 +60,16 @@ class PolicyStore:
         self._poll_seconds, self._clock = poll_seconds, clock
         self._lock = threading.Lock()
         self._refused: object = None  # the signature of the folder's state that was refused last
-        self._state = _parse(read_policy_files(self.folder), is_start=True)
+        self._state = _parse(read_policy_files(self.folder))
         for tenant, problem in self._state.broken.items():
             _LOG.error("policy of tenant %s refused: %s", tenant, problem)
         self._next_poll = clock() + poll_seconds
 
     def get(self, tenant: str) -> TenantPolicy:
         """Return what counts for a tenant. Raises: ServiceError 503 for one whose files have been invalid since the start."""
-        if self._clock() >= self._next_poll and self._lock.acquire(blocking=False):  # others go on with what counts now
-            try:
-                self._follow()
-            finally:
-                self._lock.release()
+        if self._clock() >= self._next_poll:
+            self._next_poll = self._clock() + self._poll_seconds
+            threading.Thread(target=self._poll, name="policies", daemon=True).start()  # nobody waits for a disk
         state = self._state
         if tenant in state.broken:
             raise ServiceError(
@@ -82,7 +80,7 @@ class PolicyStore:
         return state.tenants.get(tenant) or state.shared
 
     def refresh(self) -> None:
-        """Look for changes now."""
+        """Look for changes now, and take a valid one before returning."""
         with self._lock:
             self._follow()
 
@@ -95,8 +93,14 @@ class PolicyStore:
         """Return the policy for everybody (tenant: empty), then those of tenants with files of their own."""
         return [self._state.shared, *self._state.tenants.values()]
 
+    def _poll(self) -> None:
+        if self._lock.acquire(blocking=False):  # else another thread is at it
+            try:
+                self._follow()
+            finally:
+                self._lock.release()
+
     def _follow(self) -> None:
-        self._next_poll = self._clock() + self._poll_seconds
         signature: object = None
         try:
             signature = read_signature(self.folder)
@@ -106,7 +110,7 @@ class PolicyStore:
             if signature == self._refused:
                 return
             files = read_policy_files(self.folder)
-            state = _parse(files, is_start=False)
+            state = _parse(files, before=self._state)
         except ValueError as error:
             self._refuse(signature, str(error))
             return
@@ -128,15 +132,23 @@ class PolicyStore:
             listener(change)
 
 
-def _parse(files: PolicyFiles, is_start: bool) -> _State:
-    shared = make_tenant_policy("", files.select(""))
+def _parse(files: PolicyFiles, before: _State | None = None) -> _State:
+    """Return the parsed policies. Without a state before, a tenant's invalid files are kept in mind instead of refused."""
+    known = {policy.tenant: policy for policy in (before.shared, *before.tenants.values())} if before else {}
+
+    def make(tenant: str) -> TenantPolicy:
+        texts = files.select(tenant)
+        is_known = before is not None and tenant in known and before.files.select(tenant) == texts
+        return known[tenant] if is_known else make_tenant_policy(tenant, texts)
+
+    shared = make("")
     tenants: dict[str, TenantPolicy] = {}
     broken: dict[str, str] = {}
     for tenant in files.list_tenants():
         try:
-            tenants[tenant] = make_tenant_policy(tenant, files.select(tenant))
+            tenants[tenant] = make(tenant)
         except ValueError as error:
-            if not is_start:
+            if before is not None:
                 raise
             broken[tenant] = str(error)
     return _State(files, shared, tenants, broken)

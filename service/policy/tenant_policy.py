@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import cedarpy
@@ -72,7 +72,8 @@ def make_tenant_policy(tenant: str, texts: Mapping[str, bytes]) -> TenantPolicy:
     return TenantPolicy(tenant, hash_files(decisive), policies, cedar, rules, tuple(rows))
 
 
-def _split_policies(name: str, text: str) -> dict[str, str]:
+@lru_cache(maxsize=64)  # every tenant has the file for everybody
+def _split_policies(name: str, text: str) -> Mapping[str, str]:
     """Return the policies of a Cedar file by @id, checked against the schema."""
     try:
         policies = json.loads(cedarpy.policies_to_json_str(text))
@@ -104,7 +105,9 @@ def _decode(name: str, text: bytes) -> str:
         ) from error
 
 
+@lru_cache(maxsize=64)
 def _load_yaml(name: str, text: bytes) -> Any:
+    """Return the content of a file, which nobody may change."""
     try:
         return YAML(typ="safe", pure=True).load(_decode(name, text))
     except (YAMLError, RecursionError) as error:
