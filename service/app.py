@@ -8,7 +8,9 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from service.api.http.error_responses import install_errors
+from service.api.http.openapi import install_openapi
 from service.api.http.request_limits import RequestLimits
+from service.api.text_routes import list_models
 from service.service_parts import Service
 
 
@@ -20,4 +22,5 @@ def make_app(service: Service) -> FastAPI:
         app.include_router(router)
     app.add_middleware(RequestLimits, max_body_bytes=service.settings.max_body_bytes)
     install_errors(app)
+    install_openapi(app, lambda: list_models(service))
     return app

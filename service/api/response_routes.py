@@ -40,6 +40,12 @@ def make_router() -> APIRouter:
             return EventStream(answer.stream(), headers, answer.format_error)
         return WatchedResponse(answer.collect(), headers)
 
+    @router.post("/v1/responses/compact", include_in_schema=False)
+    async def compact_response() -> Response:
+        """Refuse: there is no compaction."""
+        message = "path: there is no compaction; found a conversation to compact; send truncation: auto to /v1/responses."
+        raise ServiceError(404, message, code="unknown_path")
+
     @router.get("/v1/responses/{response_id}", responses=_document(ResponseReply))
     async def get_response(response_id: ResponseId, request: Request) -> Response:
         """Return a response of the last hour."""

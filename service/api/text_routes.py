@@ -133,11 +133,11 @@ def _add_tokens(router: APIRouter) -> None:
 
 def _add_models(router: APIRouter) -> None:
     @router.get("/v1/models", responses=_document(ModelsReply, 401, 403, 429, 500, 503))
-    async def list_models(request: Request) -> Response:
+    async def list_all_models(request: Request) -> Response:
         """List the assistant, its profiles, and the model itself."""
         await get_caller(request, "models")
         service = get_service(request)
-        names = ["", *service.assistants.list_profiles(), DIRECT]
+        names = _list_names(service)
         return _reply({"object": "list", "data": [_describe_model(service, name) for name in names]})
 
     @router.get("/v1/models/{model:path}", responses=_document(ModelReply, 401, 403, 404, 429, 500, 503))
@@ -172,6 +172,16 @@ def _add_health(router: APIRouter) -> None:
         await get_caller(request, "models")
         model = get_service(request).inference.description
         return _reply({**asdict(model), "lineage": dict(model.lineage), "fingerprint": make_fingerprint(model)})
+
+
+def list_models(service: Service) -> list[str]:
+    """Return the ids of all models of a service."""
+    name = service.settings.name
+    return [f"{name}/{rest}" if rest else name for rest in _list_names(service)]
+
+
+def _list_names(service: Service) -> list[str]:
+    return ["", *service.assistants.list_profiles(), DIRECT]
 
 
 def _document(reply: type, *statuses: int) -> dict[int | str, dict[str, Any]]:

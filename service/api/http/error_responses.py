@@ -17,6 +17,7 @@ from typing import Any, cast
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service.errors import ServiceError
 
@@ -76,7 +77,7 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
             404, f"path: there is no such path; found {path!r}; see /openapi.json for all.", code="unknown_path"
         )
     elif error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", (error.headers or {}).get("allow", ""))
+        allowed = _list_methods(request) or (error.headers or {}).get("Allow", "")
         made = ServiceError(
             405, f"method: not allowed here; found {request.method[:20]}; use {allowed}.", code="method_not_allowed"
         )
@@ -84,6 +85,19 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     else:
         made = ServiceError(error.status_code, str(error.detail)[:200], headers=dict(error.headers or {}))
     return make_error_response(made)
+
+
+def _list_methods(request: Request) -> str:
+    """Return the methods of all routes of a path; the framework names those of the first."""
+    service = getattr(request.app.state, "service", None)
+    routes = [route for router in getattr(service, "routers", ()) for route in router.routes]
+    methods = {
+        method
+        for route in routes
+        if route.matches(request.scope)[0] != Match.NONE
+        for method in getattr(route, "methods", None) or ()
+    }
+    return ", ".join(sorted(methods))
 
 
 async def _answer_unexpected_error(request: Request, error: Exception) -> Response:

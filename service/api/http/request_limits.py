@@ -9,6 +9,7 @@ Covers: a body that grows without a content-length, one that comes byte by byte 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from base64 import b32encode
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -23,6 +24,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MAX_HEADERS = 100
+MAX_DISCARDED = 16_000_000  # bytes of a body that is too large
+DISCARD_SECONDS = 3.0
 MAX_HEADER_BYTES = 16_384
 
 
@@ -54,6 +57,8 @@ class RequestLimits:
             body = await self._read(scope, receive)
         except ServiceError as error:
             error.headers["Connection"] = "close"
+            if error.status == 413:
+                await self._discard(receive)
             await make_error_response(error)(scope, receive, send_with_id)
             return
         if body is not None:
@@ -92,6 +97,17 @@ class RequestLimits:
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return b"".join(chunks)
+
+    async def _discard(self, receive: Receive) -> None:
+        """Read what a client is still sending, within limits: one whose connection is closed before does not see the answer."""
+        n_left = MAX_DISCARDED
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while n_left > 0:
+                    message = await receive()
+                    if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                        return
+                    n_left -= len(message.get("body", b""))
 
     def _make_size_error(self, size: int) -> ServiceError:
         message = f"body: too large; found at least {size:,} bytes; send at most {self.max_body_bytes:,}."

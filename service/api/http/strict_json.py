@@ -92,11 +92,11 @@ def _parse_int(digits: str) -> int:
     return int(digits)
 
 
-def _parse_float(digits: str) -> float:
+def _parse_float(digits: str) -> float | int:
     value = float(digits)
     if not math.isfinite(value):
         raise _make_error(f"too large a number; found {digits[:20]}; send one that a double can hold")
-    return value
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value  # JSON has one kind of number: 17.0 is 17
 
 
 def _refuse_constant(name: str) -> NoReturn:

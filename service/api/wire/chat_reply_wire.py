@@ -98,7 +98,7 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
 class ChatChoice(ReplyModel):
-    """One answer. `minigpt`: how it was made (mode, version, lineage, citations, notices, tools of the server)."""
+    """One answer. `minigpt`: its citations, notices, and what tools of the server did."""
 
     index: int
     message: ChatReplyMessage
@@ -119,6 +119,7 @@ class ChatReply(ReplyModel):
     choices: list[ChatChoice]
     usage: UsageReply
     metadata: dict[str, str] | None = None
+    minigpt: dict[str, Any]
 
 
 class CompletionLogprobs(ReplyModel):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from service.errors import ServiceError
 
-MAX_TEXT = 1_000_000  # characters of one text; the body's limit is the tighter one by default
+MAX_TEXT = 200_000  # characters of one text, so that one in ASCII fits into a body of the default size
 MAX_IGNORED = 20  # names in the header
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
@@ -70,10 +71,9 @@ def list_ignored(part: BaseModel, prefix: str = "") -> list[str]:
 
 
 def format_ignored(names: list[str]) -> str:
-    """Return the header's value: printable ASCII, at most MAX_IGNORED names of 40 characters."""
-    shown = [name.encode("ascii", "backslashreplace").decode()[:40] for name in names[:MAX_IGNORED]]
-    shown = ["".join(character if character.isprintable() else "?" for character in name) for name in shown]
-    return ", ".join(shown) + (f", and {len(names) - MAX_IGNORED} more" if len(names) > MAX_IGNORED else "")
+    """Return the header's value: at most MAX_IGNORED names, percent-encoded, of 60 characters; "" for the empty name."""
+    shown = ", ".join(quote(name[:60], safe="[].")[:60] or '""' for name in names[:MAX_IGNORED])
+    return shown + (f", and {len(names) - MAX_IGNORED} more" if len(names) > MAX_IGNORED else "")
 
 
 def refuse_known_fields(part: BaseModel, refused: Mapping[str, tuple[Any, str]], prefix: str = "") -> None:
