@@ -57,9 +57,12 @@ class NewDocument(NamedTuple):
 
 
 @contextmanager
-def open_writer(name: str, say: Callable[[str], None]) -> Generator[CollectionWriter]:
-    """Lock a collection, make it if there is none, and yield its writer. While another process writes, `say` who, and wait."""
-    folder = get_collection_folder(name)
+def open_writer(
+    name: str, say: Callable[[str], None], collections_folder: Path | None = None
+) -> Generator[CollectionWriter]:
+    """Lock a collection, make it if there is none, and yield its writer. While another process writes, `say` who, and wait.
+    `collections_folder` has the collections (default: MINIGPT_COLLECTIONS)."""
+    folder = get_collection_folder(name, collections_folder)
     folder.mkdir(parents=True, exist_ok=True)
     lock_file = folder / LOCK
     lock = FileLock(lock_file, fallback_to_soft=False)
