@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -41,6 +42,7 @@ from assistant.conversation.events import (
     TextPiece,
 )
 from model.grounding.answers import REFUSAL_OPENING
+from model.inference.batching import Batcher
 from model.inference.choose import choose
 from model.inference.decoder import Decoder
 from model.inference.prefix import Prefix
@@ -223,33 +225,31 @@ class ModelEngine:
             yield from self._decode(run)
             yield run.summarize()
 
-    def encode_messages(self, messages: Sequence[Message]) -> list[int]:
-        """Return the prompt that asks for a reply; nothing is left out of it."""
-        return encode_prompt(messages, self._tokenizer)
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._tokenizer
 
-    def encode_text(self, text: str) -> list[int]:
-        """Return the prompt that asks for a continuation of a text; nothing is left out of it."""
-        return [self._tokenizer.get_special_id("bos"), *self.tokenize(text)]
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The control tokens that end a turn: all but <|call|>, with which one begins."""
+        return self._stops
 
-    def tokenize(self, text: str) -> list[int]:
-        """Return the ids of a text, as ordinary text."""
-        return self._tokenizer.encode(text.encode("utf-8", "replace").decode())
+    def with_prefixes(self, new_prefix: NewPrefix) -> ModelEngine:
+        """Return an engine of the same model whose conversations use these caches instead."""
+        other = copy(self)
+        other._new_prefix = Future[NewPrefix]()
+        other._new_prefix.set_result(new_prefix)
+        return other
 
-    def detokenize(self, ids: Sequence[int]) -> str:
-        """Return the text of ids. Raises: ValueError for one that the tokenizer does not have."""
-        if bad := [index for index in ids if not 0 <= index < self._tokenizer.vocab_size]:
-            raise ValueError(
-                f"tokens must be from 0 to {self._tokenizer.vocab_size - 1}; found {bad[0]}; use ids of tokenize."
-            )
-        return self._tokenizer.decode(ids)
+    def make_batcher(self, n_slots: int, n_threads: int) -> Batcher:
+        """Return a batcher with these weights; on a CPU with the compiled kernel. Waits until it is compiled."""
+        new_prefix = self._new_prefix.result()
+        if isinstance(decoder := getattr(new_prefix, "__self__", None), Decoder):
+            return Batcher(decoder.make_slots(n_slots, n_threads), n_slots)
+        from model.inference.generate import TorchEngine
 
-    def get_token_bytes(self, index: int) -> bytes:
-        """Return the bytes of one token; none for a control token or one that the tokenizer does not have."""
-        return self._tokenizer.decode_bytes([index]) if index < self._tokenizer.vocab_size else b""
-
-    def stream_ids(self, prompt: list[int], sampling: Sampling) -> Iterator[int]:
-        """Generate the ids of one answer."""
-        return self._new_prefix.result()().stream(prompt, sampling, self._stops)
+        assert isinstance(new_prefix, partial)
+        return Batcher(TorchEngine(new_prefix.args[0], n_slots), n_slots)
 
     def _claim(self, cache: ConversationCache) -> ConversationCache:
         """Clear the cache if another engine filled it."""

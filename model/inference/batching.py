@@ -54,7 +54,8 @@ class StepEngine(Protocol):
 @dataclass(frozen=True, eq=False)
 class Generation:
     """One answer that is asked for. `owner`: whose it is; cached tokens are shared between requests of one owner only.
-    `banned`: an id that is never chosen, -1 for none. `expires_at`: the time of the caller's clock at which a request that still waits is dropped."""
+    `banned`: an id that is never chosen, -1 for none. `expires_at`: the time of the caller's clock at which a request that still
+    waits is dropped."""
 
     prompt: Sequence[int]
     sampling: Sampling
