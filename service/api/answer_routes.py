@@ -10,7 +10,8 @@ from fastapi import APIRouter, Request, Response
 from service.api.http.request_limits import make_request_id
 from service.api.http.strict_route import StrictRoute
 from service.api.http.watched_response import EventStream, WatchedResponse
-from service.api.reading.read_request import read_chat, read_completions
+from service.api.reading.read_messages import REFUSED_MESSAGE
+from service.api.reading.read_request import REFUSED_CHAT, REFUSED_COMPLETION, read_chat, read_completions
 from service.api.rendering.render_chat import ChatAnswer
 from service.api.rendering.render_completions import CompletionAnswer
 from service.api.route_parts import get_caller, get_request_id, get_service, make_headers
@@ -33,7 +34,7 @@ def make_router() -> APIRouter:
         service, caller = get_service(request), await get_caller(request, "chat")
         asked = read_chat(service, caller, get_request_id(request), body)
         answer = ChatAnswer(service.answering, asked, service.inference.description)
-        headers = make_headers(body, "direct" if asked.is_direct else "assistant")
+        headers = make_headers(body, "direct" if asked.is_direct else "assistant", {*REFUSED_CHAT, *REFUSED_MESSAGE})
         if body.stream:
             return EventStream(answer.stream(has_usage=_has_usage(body)), headers)
         _check_stream_options(body)
@@ -46,7 +47,7 @@ def make_router() -> APIRouter:
         first, *others = read_completions(service, caller, get_request_id(request), body)
         asked = [first, *(replace(other, id=make_request_id()) for other in others)]
         answer = CompletionAnswer(service.answering, asked, service.inference.description, has_echo=bool(body.echo))
-        headers = make_headers(body, "direct")
+        headers = make_headers(body, "direct", REFUSED_COMPLETION)
         if body.stream:
             return EventStream(answer.stream(has_usage=_has_usage(body)), headers)
         _check_stream_options(body)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request, Response
 from service.access.caller import Caller
 from service.api.http.strict_route import StrictRoute
 from service.api.http.watched_response import EventStream, WatchedResponse
-from service.api.reading.read_responses import read_response
+from service.api.reading.read_responses import REFUSED_RESPONSE, read_response
 from service.api.rendering.render_chat import dump
 from service.api.rendering.render_responses import ResponseAnswer
 from service.api.response_store import ResponseStore, StoredResponse
@@ -35,7 +35,7 @@ def make_router() -> APIRouter:
         asked = read_response(service, caller, get_request_id(request), body, previous)
         keep = None if body.store is False else lambda response: store.put(caller, response)
         answer = ResponseAnswer(service.answering, asked, body, service.inference.description, keep)
-        headers = make_headers(body, "direct" if asked.is_direct else "assistant")
+        headers = make_headers(body, "direct" if asked.is_direct else "assistant", REFUSED_RESPONSE)
         if body.stream:
             return EventStream(answer.stream(), headers, answer.format_error)
         return WatchedResponse(answer.collect(), headers)
@@ -43,7 +43,9 @@ def make_router() -> APIRouter:
     @router.post("/v1/responses/compact", include_in_schema=False)
     async def compact_response() -> Response:
         """Refuse: there is no compaction."""
-        message = "path: there is no compaction; found a conversation to compact; send truncation: auto to /v1/responses."
+        message = (
+            "path: there is no compaction; found a conversation to compact; send truncation: auto to /v1/responses."
+        )
         raise ServiceError(404, message, code="unknown_path")
 
     @router.get("/v1/responses/{response_id}", responses=_document(ResponseReply))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import cast
 
 from fastapi import Request
@@ -36,9 +36,9 @@ def get_request_id(request: Request) -> str:
     return str(request.scope["request_id"])
 
 
-def make_headers(body: BaseModel, mode: str = "") -> dict[str, str]:
-    """Return the headers of an answer: its mode, and which fields nobody knew."""
+def make_headers(body: BaseModel, mode: str = "", known: Collection[str] = ()) -> dict[str, str]:
+    """Return the headers of an answer: its mode, and which fields nobody knew. `known` fields have neutral values."""
     headers = {"X-MiniGPT-Mode": mode} if mode else {}
-    if ignored := list_ignored(body):
+    if ignored := list_ignored(body, known):
         headers["X-MiniGPT-Ignored"] = format_ignored(ignored)
     return headers

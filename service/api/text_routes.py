@@ -115,7 +115,7 @@ def _add_tokens(router: APIRouter) -> None:
         texts = [service.inference.detokenize([id]) for id in ids] if body.return_token_strs else None
         seq_len = service.inference.description.seq_len
         reply = {"count": len(ids), "max_model_len": seq_len, "tokens": ids, "token_strs": texts}
-        return _reply(reply, make_headers(body))
+        return _reply(reply, make_headers(body, known=REFUSED_TOKENIZE))
 
     @router.post("/detokenize", responses=_document(DetokenizeReply))
     async def detokenize(body: DetokenizeRequest, request: Request) -> Response:

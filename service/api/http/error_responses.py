@@ -106,7 +106,7 @@ async def _answer_unexpected_error(request: Request, error: Exception) -> Respon
 
 def explain_validation_error(problems: Sequence[Mapping[str, Any]], body: Any) -> ServiceError:
     """Return the error of the problem that lies deepest: of a union, the member that fitted best."""
-    problem = max(problems, key=lambda problem: len(problem["loc"]))
+    problem = max(problems, key=lambda problem: (len(problem["loc"]), not str(problem["type"]).endswith("_type")))
     param = format_location(problem["loc"], body, is_missing=problem["type"] == "missing")
     where, found = param or "body", _quote(problem.get("input"))
     context = problem.get("ctx") or {}

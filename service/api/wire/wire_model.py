@@ -6,7 +6,7 @@ we would not honor: those are refused by name (`refuse_known_fields`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -56,17 +56,17 @@ class ErrorReply(ReplyModel):
     error: ErrorBody
 
 
-def list_ignored(part: BaseModel, prefix: str = "") -> list[str]:
-    """Return the dotted names of fields that nobody knows, in the whole request."""
-    names = [f"{prefix}{name}" for name in (part.model_extra or {})]
+def list_ignored(part: BaseModel, known: Collection[str] = (), prefix: str = "") -> list[str]:
+    """Return the dotted names of fields that nobody knows, in the whole request; `known` ones have neutral values."""
+    names = [f"{prefix}{name}" for name in (part.model_extra or {}) if name not in known]
     for field in type(part).model_fields:
         value: Any = getattr(part, field)
         if isinstance(value, BaseModel):
-            names += list_ignored(value, f"{prefix}{field}.")
+            names += list_ignored(value, known, f"{prefix}{field}.")
         elif isinstance(value, list):
             for index, item in enumerate(value):
                 if isinstance(item, BaseModel):
-                    names += list_ignored(item, f"{prefix}{field}[{index}].")
+                    names += list_ignored(item, known, f"{prefix}{field}[{index}].")
     return names
 
 

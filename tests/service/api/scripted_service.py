@@ -21,7 +21,17 @@ from typing import Any, cast
 
 import uvicorn
 
-from assistant.conversation.events import Citation, Done, Event, Message, Notice, Sampling, TextPiece, ToolCall, ToolResult
+from assistant.conversation.events import (
+    Citation,
+    Done,
+    Event,
+    Message,
+    Notice,
+    Sampling,
+    TextPiece,
+    ToolCall,
+    ToolResult,
+)
 from assistant.profiles.profile import list_profiles, load_profile
 from model.retrieval.embedder import Embedder
 from service.answers.answer_request import AnswerRequest
@@ -144,7 +154,9 @@ class ScriptedAssistants:
         if not name:
             return None
         if name not in list_profiles():
-            raise ServiceError(404, f"model: no profile {name[:60]!r}", code="model_not_found", param="model")
+            raise ServiceError(
+                404, f"model: no such profile; found {name[:60]!r}; use another.", code="model_not_found", param="model"
+            )
         return load_profile(name)
 
     def open_session(self, request: AnswerRequest) -> Any:
