@@ -17,9 +17,10 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from service.api.http.http_protocol import MAX_HEAD_BYTES, HttpProtocol
+
 POLL_SECONDS = 0.05
 KEEP_ALIVE_SECONDS = 15
-HEADERS_BYTES = 65_536
 
 
 class DrainingServer(uvicorn.Server):
@@ -81,7 +82,8 @@ def run_server(
         lifespan="on",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=5,
-        h11_max_incomplete_event_size=HEADERS_BYTES,
+        http=HttpProtocol,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         server_header=False,
         date_header=False,
     )

@@ -2,8 +2,8 @@
 
     uvicorn.Config(app, http=HttpProtocol, h11_max_incomplete_event_size=MAX_HEAD_BYTES)
 
-Covers: a connection that sends nothing or one byte a second (408 after HEAD_SECONDS), bytes that are no HTTP (400), headers over
-MAX_HEAD_BYTES (431).
+Covers: a connection that sends nothing or one byte a second (408 after HEAD_SECONDS), one that reads nothing (closed after
+SEND_SECONDS), bytes that are no HTTP (400), headers over MAX_HEAD_BYTES (431).
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from service.errors import ServiceError
 
 HEAD_SECONDS = 10.0
+SEND_SECONDS = 30.0
 MAX_HEAD_BYTES = 16_384
 
 
 class HttpProtocol(H11Protocol):
-    """Closes connections whose request line and headers do not come in time."""
+    """Closes connections whose request line and headers do not come in time, and those of clients that do not read."""
 
     head_seconds = HEAD_SECONDS
+    send_seconds = SEND_SECONDS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Start the time for the first request."""
@@ -38,6 +41,7 @@ class HttpProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer with the connection."""
         self._stop_timer()
+        self._stop_write_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -47,6 +51,21 @@ class HttpProtocol(H11Protocol):
             self._stop_timer()
         elif self._head_timer is None and not self.transport.is_closing():
             self._start_timer()
+
+    def pause_writing(self) -> None:
+        """Begin to wait for a client that does not read; nothing more is computed for it after `send_seconds`."""
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(self.send_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        super().resume_writing()
+        self._stop_write_timer()
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP request."""

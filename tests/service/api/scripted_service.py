@@ -77,6 +77,7 @@ class ScriptedInference:
             "minigpt", "7", "sft", SEQ_LEN, VOCAB, 1_000, "float32", {"data": "ab", "code": "cd"}
         )
     )
+    word: str = "w"
     n_steps: int = 0
     n_running: int = 0
 
@@ -113,7 +114,7 @@ class ScriptedInference:
         while number < n_words or "slow" in prompt:
             if "slow" in prompt:
                 await asyncio.sleep(0.02)
-            word = f"{' ' if number else ''}w{choice}{number}"
+            word = f"{' ' if number else ''}{self.word}{choice}{number}"
             if any(stop in word for stop in request.controls.stop):
                 yield DirectPiece(done=Done(n_prompt, number, 0.1, 0.01, "stop"))
                 return
