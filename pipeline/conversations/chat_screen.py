@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +77,12 @@ class ChatScreen:
         self._policy, self._count_tokens, self._max_tokens = policy, count_tokens, max_tokens
         self._names, self._evaluated = frozenset(names), evaluated
         self._places: dict[bytes, str] = {}
+
+    def without_policy(self) -> ChatScreen:
+        """Return a screen that asks for no license and otherwise judges as this one, also what is a duplicate."""
+        screen = copy(self)
+        screen._policy = None
+        return screen
 
     def judge(self, candidates: Sequence[Candidate]) -> list[Passed | ConversationError]:
         """Return the verdicts on a batch; of equal conversations the first one passes."""

@@ -11,6 +11,7 @@ from pipeline.screening.params import Decontamination, Licenses
 
 Name = Annotated[str, Field(min_length=1)]
 MAX_WEIGHT = 100.0
+FEEDBACK = "feedback"  # the source of what people said about answers
 
 
 class ChatColumns(ParamsSection):
@@ -79,6 +80,7 @@ class Conversations(ParamsSection):
     system_frac: Frac  # of the conversations made by program starts with a system prompt
     n_heldout: Annotated[int, Field(ge=1)]  # items per skill, on symbols that training never sees
     sources: list[ChatSource] = []  # conversations in files below --chats
+    feedback_weight: Annotated[float, Field(ge=0.0, le=MAX_WEIGHT)] = 8.0  # copies of each corrected conversation
     licenses: Licenses | None = None  # that `sources` may have
     decontamination: Decontamination | None = (
         None  # evaluation sets whose text no conversation of `sources` may contain
@@ -87,6 +89,8 @@ class Conversations(ParamsSection):
     @model_validator(mode="after")
     def _check_sources(self) -> Conversations:
         names = [source.name for source in self.sources]
+        if FEEDBACK in names:
+            raise ValueError(f"the name {FEEDBACK} is taken by the input feedback; choose another one")
         if len(set(names)) < len(names):
             raise ValueError("two sources have the same name")
         if self.sources and self.licenses is None:

@@ -1,22 +1,23 @@
 """Make conversations from the index and hand-written seeds: chat data to tune on and to evaluate with.
 
 In: the index, what searches it, the split of the stage shard, the tokenizer, data/seed; the conversations of `sources` below
-data/chats (docs/chats.md), and the evaluation sets that these must not contain. Out: train.parquet and heldout.parquet (messages as
-JSON, source, license), rejects.parquet. What a question finds is what the assistant's search returns. Documents of the val split
-are held out: their names occur in no training conversation. A held-out row ends with the reply to score or, where many replies are
-right, before it. Memory: the titles of the index in each process; 1 kB per conversation made by program, 200 bytes per one of
-data/chats, which are sorted on disk. Time: O(conversations).
+data/chats (docs/chats.md) and of data/feedback (docs/feedback.md), and the evaluation sets that these must not contain. Out:
+train.parquet and heldout.parquet (messages as JSON, source, license), rejects.parquet. What a question finds is what the
+assistant's search returns. Documents of the val split are held out: their names occur in no training conversation. A held-out
+row ends with the reply to score or, where many replies are right, before it. Memory: the titles of the index in each process; 1
+kB per conversation made by program, 200 bytes per one of data/chats, which are sorted on disk. Time: O(conversations).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from model.tokenizer.chat import format_content
 from pipeline.conversations.chat_screen import ChatScreen, CountTokens, Evaluated, index_turns
-from pipeline.conversations.chats import find_source_files, read_sources
+from pipeline.conversations.chats import SourceChat, find_source_files, read_chat_file, read_sources
 from pipeline.conversations.intake import KIND, Intake, write_heldout, write_train
 from pipeline.conversations.material import Folders, MakerRun, make_all, read_materials
 from pipeline.conversations.mixture import (
@@ -26,11 +27,12 @@ from pipeline.conversations.mixture import (
     join_short_conversations,
     mix_train_examples,
 )
-from pipeline.conversations.params import Conversations
+from pipeline.conversations.params import FEEDBACK, ChatSource, Conversations
 from pipeline.conversations.seeds import read_seeds
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics
 from pipeline.screening.evaluation_sets import read_leaks
+from pipeline.screening.feedback import CHATS, LICENSE, find_feedback_file
 from pipeline.screening.license_policy import ALLOWED, judge_license, make_license_policy
 from pipeline.skills import MAKERS
 from pipeline.skills.skill import Example
@@ -54,6 +56,7 @@ def run(
     chats: Path,
     sets: Path,
     turns: Path,
+    feedback: Path | None = None,
     out: Path,
 ) -> Metrics:
     """Write all files. Raises `UserError` for an index that can't be searched, a broken seed, or a file that can't be used."""
@@ -80,9 +83,13 @@ def run(
     with TableWriter(out / "heldout.parquet", HELDOUT) as table:
         write_heldout(table, fitting_heldout)
         intake = Intake(out, table, len(fitting_heldout), seed)
-        items = [*list_typed_turns(turns), *list_heldout_turns(fitting_heldout)] if params.sources else []
+        given = make_feedback_source(feedback, params.feedback_weight)
+        sources = [*params.sources, *([given] if given else [])]
+        items = [*list_typed_turns(turns), *list_heldout_turns(fitting_heldout)] if sources else []
         screen = make_screen(params, count_tokens, materials.heldout_names, sets, items)
-        intake.take_all(read_sources(chats, params.sources, screen), params.sources)
+        intake.take_all(
+            chain(read_sources(chats, params.sources, screen), read_feedback(feedback, given, screen)), sources
+        )
     n_rows = write_train(out / "train.parquet", rows, intake)
     metrics: Metrics = {
         "n_names_train": len(materials.train.symbols) + len(materials.train.texts),
@@ -100,6 +107,19 @@ def run(
     kinds = _count_kinds("n_train", fitting, intake.counts["n_chat_rows"])
     kinds |= _count_kinds("n_heldout", fitting_heldout, intake.counts["n_chats_heldout"])
     return metrics | kinds | intake.make_metrics()
+
+
+def make_feedback_source(folder: Path | None, weight: float) -> ChatSource | None:
+    """Return the source of what people said about answers; None if there is nothing."""
+    if find_feedback_file(folder, CHATS) is None:
+        return None
+    return ChatSource(name=FEEDBACK, path=CHATS, license=LICENSE, format="messages", ignore=["feedback"], weight=weight)
+
+
+def read_feedback(folder: Path | None, source: ChatSource | None, screen: ChatScreen) -> Iterator[SourceChat]:
+    """Yield the corrected conversations and rejects. Who gave them has consented: their license needs no permission."""
+    if folder is not None and source is not None:
+        yield from read_chat_file(folder / CHATS, f"{FEEDBACK}/{CHATS}", source, screen.without_policy())
 
 
 def check_sources(params: Conversations, chats: Path) -> None:

@@ -29,7 +29,13 @@ from pipeline.storage.lines import number_lines, read_list
 from pipeline.text.columns import to_one_array
 from pipeline.text.license_names import normalize_license
 
-KINDS = ("id", "url", "domain", "license")
+KINDS = (
+    "id",
+    "url",
+    "domain",
+    "license",
+    "feedback",
+)  # the last is no document: feedback on an answer (docs/feedback.md)
 SPELLINGS = {"licence": "license"}  # of kinds
 INVISIBLE = (
     "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u00ad"  # around an address that was copied from a page or a mail
@@ -90,7 +96,7 @@ def _parse_lines(lines: Iterable[tuple[int, str]], name: str) -> list[Tombstone]
             raise UserError(
                 f"{name}:{number}: not a tombstone",
                 f"{line[:80]} ({error!r})" if not isinstance(error, UserError) else f"{line[:80]} ({error.found})",
-                'write each line as {"kind": "id, url, domain or license", "value": "…", "reason": "…"}',
+                'write each line as {"kind": "id, url, domain, license or feedback", "value": "…", "reason": "…"}',
             ) from error
         stones.append(stone)
     return stones
@@ -121,12 +127,14 @@ def make_tombstone(kind: str, value: str, reason: str, date: str = "") -> Tombst
         "url": lambda url: str(canonicalize_urls(pa.array([url]))[0].as_py()),
         "domain": _canonicalize_domain,
         "license": _canonicalize_license,
+        "feedback": str.lower,
     }
     canonical = canonicalize[kind](value)
     is_valid = {
         "id": re.fullmatch(r"[0-9a-f]{32}", canonical),
         "url": extract_hosts(pa.array([canonical]))[0].as_py(),
         "domain": re.fullmatch(r"[^\s/:?#@]+", canonical),
+        "feedback": re.fullmatch(r"fb_[a-z2-7]{24}", canonical),
     }
     if not canonical or not is_valid.get(kind, True):
         raise UserError(f"takedown: not {'an' if kind == 'id' else 'a'} {kind}", repr(value), "correct its spelling")

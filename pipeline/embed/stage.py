@@ -1,8 +1,8 @@
 """Train the embedder and the reranker on the sections of the index, and write the vectors of all units.
 
-In: an index, hand-written questions. Out: `embedder.arrow`, `reranker.arrow`, `units.arrow` (words by part, for the reranker),
-`vectors.arrow`, `embed.json` (the index that they belong to) and `retrieval.json` (the evaluation). Both travel in every
-registered version, so that a rollback takes retrieval back together with the weights.
+In: an index, questions that are hand-written and those of feedback. Out: `embedder.arrow`, `reranker.arrow`, `units.arrow`
+(words by part, for the reranker), `vectors.arrow`, `embed.json` (the index that they belong to) and `retrieval.json` (the
+evaluation). Both travel in every registered version, so that a rollback takes retrieval back together with the weights.
 
 Pairs are title, first sentence or question ↔ body. Documents are split three ways: the reranker learns from lists of documents
 that the embedder never saw, or it would trust the embedder too much. The test is the held-out half of the questions, and first
@@ -37,6 +37,7 @@ from pipeline.embed.views import View, open_bare_view, open_view, rerank
 from pipeline.embed.word_counts import Counts, count_words, stack_rows
 from pipeline.frame.errors import UserError
 from pipeline.frame.metrics import Metrics, write_json
+from pipeline.screening.feedback import read_feedback_questions
 
 log = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
@@ -44,11 +45,13 @@ MIN_QUERY_WORDS = 3  # of a first sentence without the words of its title: "Retu
 MIN_BODY_WORDS = 30  # distinct known words of a body that its first sentence must find
 
 
-def run(params: Embed, *, index: Path, questions: Path, out: Path) -> Metrics:
+def run(params: Embed, *, index: Path, questions: Path, feedback: Path | None = None, out: Path) -> Metrics:
     """Train both, write everything, measure. Raises `UserError` for an index that can't be read or is too small."""
     segment = open_segment(index)
     corpus = read_corpus(segment, params.embedding.min_docs, params.embedding.max_words)
-    written = read_questions(questions)
+    by_hand = read_questions(questions)
+    given = read_feedback_questions(feedback, by_hand)
+    written = [*by_hand, *given]
     rows = find_titles(segment, (title for _, titles, _ in written for title in titles))
     asked, missing, unanswered = locate_answers(written, rows)
     if missing:
@@ -78,6 +81,7 @@ def run(params: Embed, *, index: Path, questions: Path, out: Path) -> Metrics:
         "words": len(corpus.words),
         "questions_train": len(by_side[EMBEDDER]) + len(by_side[RERANKER]),
         "questions_heldout": len(by_side[TEST]),
+        "questions_of_feedback": len(given),
         "questions_without_answer": len(unanswered),
         "titles_missing": len(missing),
         "lists": len(lists),

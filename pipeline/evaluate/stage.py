@@ -40,11 +40,12 @@ def run(
     embed: Path,
     turns: Path,
     sets: Path,
+    feedback: Path | None = None,
     out: Path,
 ) -> Metrics:
     """Write these files. Raises `UserError` for models that are not ours or do not fit the shards, a val split that is too small to
     measure anything, or a set that can't be read."""
-    context = Context(params, EvaluationInputs(base, chat, shards, conversations, index, embed, turns, sets))
+    context = Context(params, EvaluationInputs(base, chat, shards, conversations, index, embed, turns, sets, feedback))
     metrics: Metrics = {
         "n_params": context.tuned.model.config.n_parameters,
         "model_bytes": (chat / "model.safetensors").stat().st_size,

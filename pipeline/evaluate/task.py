@@ -69,6 +69,7 @@ class EvaluationInputs:
     embed: Path
     turns: Path
     sets: Path
+    feedback: Path | None = None
 
 
 @dataclass(frozen=True)

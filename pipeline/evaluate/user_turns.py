@@ -143,10 +143,10 @@ def score_turns(judged: Sequence[JudgedTurn]) -> list[ItemScore]:
         names[f"user_turns_{half}"] = [turn for turn in judged if turn.conversation.half == half]
     for kind in KINDS:
         names[f"user_{kind}"] = [turn for turn in judged if turn.kind == kind]
-    return [_score_turn(f"{name}_acceptable_frac", turn) for name, turns in names.items() for turn in turns]
+    return [score_turn(f"{name}_acceptable_frac", turn) for name, turns in names.items() for turn in turns]
 
 
-def _score_turn(metric: str, turn: JudgedTurn) -> ItemScore:
+def score_turn(metric: str, turn: JudgedTurn) -> ItemScore:
     id_ = f"{turn.conversation.id}:{turn.number}"
     score = ItemScore(metric, id_, float(turn.verdict.is_acceptable), turn.conversation.id)
     return _show(score, turn.conversation.half, turn.expected.user, turn.reply.text)

@@ -20,7 +20,7 @@ from polars.exceptions import ColumnNotFoundError, ComputeError
 from pipeline.download.tombstones import Tombstone, make_tombstone
 from pipeline.frame.environment import read_flag
 from pipeline.frame.errors import UserError
-from pipeline.ledger import show, takedown
+from pipeline.ledger import feedback_life, show, takedown
 from pipeline.ledger.diff import compare_snapshots
 from pipeline.ledger.find import read_titles
 from pipeline.ledger.places import DataSnapshot, DvcCache, find_stage_folders
@@ -29,10 +29,15 @@ from pipeline.ledger.states import WORKSPACE, open_state
 from pipeline.ledger.versions import RegisteredVersions
 from pipeline.ledger.why import explain
 
+DATA = Path("data")  # where the stages' folders are
+
 
 def _why(args: argparse.Namespace) -> None:
     root = Path.cwd()
     stones = takedown.read_stones(args.takedowns)
+    if feedback_life.is_feedback(args.query):
+        print(feedback_life.explain_feedback(args.query, args.data or DATA, stones))
+        return
     print(explain(_get_workspace(args), args.query, stones, RegisteredVersions(root, DvcCache(root)), args.takedowns))
 
 
@@ -58,6 +63,12 @@ def _takedown(args: argparse.Namespace) -> None:
         else:
             show.show_takedowns(rows, sights, registry.note)
         return
+    given = [each for each in args.id if feedback_life.is_feedback(each)]
+    if given:
+        _take_down_feedback(args, given)
+        args.id = [each for each in args.id if each not in given]
+        if not (args.id or args.url or args.domain or args.license or args.file):
+            return
     stones = _make_tombstones(args, data)
     if not stones:
         raise UserError("takedown: nothing to take down", "no id and no flag", "give an id, --url, --domain, --license")
@@ -74,6 +85,17 @@ def _takedown(args: argparse.Namespace) -> None:
     else:
         show.show_plan(plan, n_new, str(args.takedowns), registry.note)
         print(printed, end="")
+
+
+def _take_down_feedback(args: argparse.Namespace, ids: list[str]) -> None:
+    if not args.reason:
+        raise UserError("takedown: no reason", "no --reason", "give one; it is kept in the file and in Git")
+    data = args.data or DATA
+    feedback_life.check_known(ids, data, allows_unknown=args.allow_unmatched)
+    takedown.write_stones(args.takedowns, [make_tombstone("feedback", each, args.reason, args.date) for each in ids])
+    removed = feedback_life.remove_rows(ids, data)
+    rows = ", ".join(f"{count} of {name}" for name, count in removed.items()) or "none"
+    print(f"{len(ids)} feedback taken down; rows removed: {rows}; dvc repro trains without them")
 
 
 def _make_tombstones(args: argparse.Namespace, data: DataSnapshot) -> list[Tombstone]:
@@ -131,7 +153,9 @@ def make_parser() -> argparse.ArgumentParser:
     command = add(
         "why", "show the history of a document, stage by stage, and the model versions that have seen it", _why
     )
-    command.add_argument("query", help="an id or its first digits, a title, a URL, a locator, or a piece of its text")
+    command.add_argument(
+        "query", help="an id or its first digits (fb_… for feedback), a title, a URL, a locator, or a piece of its text"
+    )
     command = add("diff", "list documents added, lost and rewritten between two states of the data, by rule", _diff)
     command.add_argument(
         "before", metavar="A", help="a Git revision, a model version (v3), its run's name, or `workspace`"
@@ -152,7 +176,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_takedown(command: argparse.ArgumentParser) -> None:
-    command.add_argument("id", nargs="*", help="ids of documents, or their first digits")
+    command.add_argument("id", nargs="*", help="ids of documents, or their first digits; ids of feedback (fb_…)")
     for kind, text in (
         ("url", "the document at this URL"),
         ("domain", "all documents of this domain and its subdomains"),

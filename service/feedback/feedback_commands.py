@@ -1,4 +1,4 @@
-"""python -m service feedback list | show | accept | reject: what people said about answers."""
+"""python -m service feedback list | accept | reject | export: what people said about answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import getpass
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,8 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from service.access.key_commands import add_database_flags, open_database
+from service.feedback.feedback_export import make_export, read_taken_down, write_export
 from service.feedback.feedback_routes import describe_feedback
 from service.feedback.feedback_store import Feedback, FeedbackStore
+
+MAX_EXPORTED = 1_000_000
 
 
 def add_commands(subparsers: Any) -> None:
@@ -32,7 +36,16 @@ def add_commands(subparsers: Any) -> None:
         action.add_argument("id", nargs="+", help="ids (`feedback list`)")
         if state == "accept":
             action.add_argument("--correction", metavar="TEXT", help="what the answer should have been")
+            about = "section that answers, such as pandas.read_csv (may be repeated)"
+            action.add_argument("--title", action="append", metavar="TITLE", help=about)
         action.set_defaults(run=review_feedback, verdict=f"{state}ed")
+    export = actions.add_parser("export", help="write what is accepted into a folder that the pipeline reads")
+    export.add_argument("--out", type=Path, default=Path("data/feedback"), metavar="FOLDER", help="(%(default)s)")
+    export.add_argument(
+        "--takedowns", type=Path, default=Path("data/takedowns.jsonl"), metavar="FILE", help="(%(default)s)"
+    )
+    export.add_argument("--tenant", metavar="NAME", help="only this tenant's")
+    export.set_defaults(run=export_feedback)
     for action in actions.choices.values():
         add_database_flags(action)
 
@@ -58,8 +71,26 @@ def review_feedback(args: argparse.Namespace) -> int:
     with open_database(args) as database:
         store = FeedbackStore(database, str)
         for feedback_id in args.id:
-            made = store.review(None, feedback_id, args.verdict, getpass.getuser(), getattr(args, "correction", None))
+            better = getattr(args, "correction", None), getattr(args, "title", None)
+            made = store.review(None, feedback_id, args.verdict, getpass.getuser(), *better)
             print(f"{made.id} is {made.state}")
+    return 0
+
+
+def export_feedback(args: argparse.Namespace) -> int:
+    """Write what is accepted for the pipeline."""
+    with open_database(args) as database:
+        accepted = FeedbackStore(database, str).list_feedback(args.tenant, ["accepted"], limit=MAX_EXPORTED)
+    export = make_export(accepted, read_taken_down(args.takedowns))
+    for name, count in write_export(args.out, export).items():
+        print(f"{args.out / name}: {count:,} rows")
+    if export.n_taken_down:
+        print(f"{export.n_taken_down:,} taken down ({args.takedowns})")
+    if export.unused:
+        print(
+            f"{len(export.unused):,} teach nothing: a thumb without a correction or a section (accept --correction, --title)"
+        )
+    print("next: dvc repro (or make run); the stages conversations, embed and evaluate read the folder")
     return 0
 
 

@@ -39,6 +39,7 @@ class ReviewBody(BaseModel):
 
     state: State
     correction: Text | None = None
+    titles: Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=10)] | None = None
 
 
 class FeedbackParts(BaseModel):
@@ -87,7 +88,9 @@ def make_router() -> APIRouter:
         parts, caller = _get_parts(request), await get_caller(request, "operate")
         whose = _choose_tenant(caller, tenant)
         _authorize(parts, caller, "review_feedback", feedback_id, {"tenant": whose})
-        made = await asyncio.to_thread(parts.store.review, whose, feedback_id, body.state, caller.user, body.correction)
+        made = await asyncio.to_thread(
+            parts.store.review, whose, feedback_id, body.state, caller.user, body.correction, body.titles
+        )
         return describe_feedback(made)
 
     return router

@@ -119,10 +119,18 @@ class FeedbackStore:
             return [_from_row(row) for row in connection.execute(query)]
 
     def review(
-        self, tenant: str | None, feedback_id: str, state: State, reviewer: str, correction: str | None = None
+        self,
+        tenant: str | None,
+        feedback_id: str,
+        state: State,
+        reviewer: str,
+        correction: str | None = None,
+        titles: Sequence[str] | None = None,
     ) -> Feedback:
-        """Accept or reject feedback; a reviewer may put a better correction in. Raises: ServiceError 404, and 409 where there is
-        no consent to train on it."""
+        """Accept or reject feedback; a reviewer may put in a better correction, or the titles that answer.
+
+        Raises: ServiceError 404, and 409 where there is no consent to train on it.
+        """
         with self._database.connect() as connection:
             where = [FEEDBACK.c.id == feedback_id, *([FEEDBACK.c.tenant == tenant] if tenant is not None else [])]
             row = connection.execute(select(FEEDBACK).where(*where)).one_or_none()
@@ -136,6 +144,10 @@ class FeedbackStore:
             made = replace(found, state=state, reviewer=reviewer, reviewed=self._clock())
             if correction is not None:
                 made = replace(made, correction=self._mask(correction[:MAX_CHARS]))
+            if found.rating == "down" and titles is None:
+                made = replace(made, titles=())  # what a wrong answer cited answers nothing
+            if titles is not None:
+                made = replace(made, titles=tuple(title[:200] for title in titles if title.strip())[:10])
             connection.execute(update(FEEDBACK).where(*where).values(**_to_values(made)))
         return made
 

@@ -350,3 +350,17 @@ def test_the_seeds_suffice_and_only_refusals_are_recognized_as_such() -> None:
     for seed in seeds.conversations:
         if "split" not in seed:
             assert is_refusal(seed["messages"][-1].text) == (seed["kind"] == "refusal"), seed["id"]
+
+
+def test_corrected_answers_are_trained_on_as_often_as_their_weight_says(corpus: Corpus, tmp_path: Path) -> None:
+    folder = tmp_path / "feedback"
+    folder.mkdir()
+    messages = [{"role": "user", "content": "Who made you?"}, {"role": "assistant", "content": "The team of ACME."}]
+    row = {"feedback": "fb_" + "a" * 24, "messages": messages, "license": "feedback-consent"}
+    (folder / "chats.jsonl").write_text(json.dumps(row) + "\n")
+    params = PARAMS.model_copy(update={"feedback_weight": 3.0})
+    metrics = make(corpus, tmp_path / "out", params, feedback=folder)
+    rows = [each for each in read_rows(tmp_path / "out" / "train.parquet") if each["source"] == "feedback"]
+    assert [each["messages"] for each in rows] == [messages] * 3
+    assert {each["locator"] for each in rows} == {"feedback/chats.jsonl:1"}
+    assert (metrics["n_chats_kept"], metrics["n_rows_feedback"]) == (1, 3)

@@ -184,6 +184,24 @@ def test_only_the_chosen_tasks_are_measured(inputs: Inputs, tmp_path: Path) -> N
     assert (tmp_path / "out/user_turns.jsonl").read_text() == ""
 
 
+def test_corrected_answers_are_asked_again(inputs: Inputs, tmp_path: Path) -> None:
+    (tmp_path / "feedback").mkdir()
+    rows = [{"says": ["The team of ACME."]}, {"titles": [["alpha.one"]]}]
+    lines = [
+        {"feedback": "fb_" + letter * 24, "user": "alpha.one?", **row} for letter, row in zip("ab", rows, strict=True)
+    ]
+    (tmp_path / "feedback" / "turns.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    params = PARAMS.model_copy(update={"tasks": ["user_turns"]})
+    (tmp_path / "out").mkdir()
+    metrics = run(params, **inputs, feedback=tmp_path / "feedback", out=tmp_path / "out")
+    assert metrics["n_feedback_turns"] == 2
+    assert 0 <= metrics["feedback_acceptable_frac"] <= 0.5
+    items = read_table(tmp_path / "out" / "items.parquet").to_pylist()
+    assert [row["id"] for row in items if row["metric"] == "feedback_acceptable_frac"] == [
+        f"{line['feedback']}:0" for line in lines
+    ]
+
+
 def test_an_untrained_model_needs_log2_of_the_vocabulary_per_token(
     inputs: Inputs, evaluated: tuple[Path, dict[str, float | int]]
 ) -> None:
