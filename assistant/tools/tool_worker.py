@@ -14,8 +14,10 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from types import ModuleType
 from typing import Any, TextIO, cast
 
@@ -90,17 +92,7 @@ def _limit_memory(megabytes: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
 
 
-def _end_with_parent() -> None:
-    if sys.platform == "linux":
-        import ctypes
-
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(1)
-
-
-def serve(path: Path, requests: TextIO, answers: TextIO) -> None:
+def serve(path: Path, requests: Iterable[str], answers: TextIO) -> None:
     """Answer requests until there are no more."""
     try:
         tools = load_tools(path)
@@ -113,13 +105,26 @@ def serve(path: Path, requests: TextIO, answers: TextIO) -> None:
         answers.flush()
 
 
+def read_until_parent_ends(stream: TextIO) -> Iterator[str]:
+    """Yield the lines of a stream; end the process at its end, also in the middle of a call: whoever asked is gone."""
+    lines: SimpleQueue[str] = SimpleQueue()
+
+    def read() -> None:
+        for line in stream:
+            lines.put(line)
+        os._exit(0)
+
+    Thread(target=read, daemon=True).start()
+    while True:
+        yield lines.get()
+
+
 def main() -> None:
     """Serve the file that the command line names."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
-    _end_with_parent()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    serve(Path(sys.argv[1]), sys.stdin, answers)
+    serve(Path(sys.argv[1]), read_until_parent_ends(sys.stdin), answers)
 
 
 if __name__ == "__main__":
