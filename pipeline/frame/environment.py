@@ -88,6 +88,11 @@ VARIABLES = (
         "URL redis://… of the service's counters, where the settings name none (read by service/ itself)",
     ),
     Variable(
+        "MINIGPT_INTERNAL_TOKEN",
+        "secret that the service's processes share (docs/service.md); needed beyond one machine (read by service/ itself)",
+    ),
+    Variable("MINIGPT_UPSTREAM_KEY", "key for the engines that the setting upstream names (read by service/ itself)"),
+    Variable(
         "MINIGPT_STOP_SECONDS",
         "seconds that a stopped run gets before it is killed (read by flows/ itself)",
         default="8",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Executor
 from contextlib import aclosing
 from threading import Lock
@@ -48,20 +48,24 @@ class CacheStore:
 class InferencePart:
     """The calls of the part, over an `Inference` of this process."""
 
-    def __init__(self, inference: Inference, tokenizer: str, workers: Executor) -> None:
-        """`tokenizer` is the content of the model's tokenizer.json."""
-        self._inference, self._tokenizer = inference, tokenizer
-        self._sha256 = hashlib.sha256(tokenizer.encode()).hexdigest()
+    def __init__(self, inference: Inference, read_tokenizer: Callable[[], str], workers: Executor) -> None:
+        """`read_tokenizer` returns the content of the present model's tokenizer.json."""
+        self._inference, self._read_tokenizer = inference, read_tokenizer
         self._workers, self._caches = workers, CacheStore()
 
     def make_routes(self) -> PartRoutes:
         """Return the calls by name."""
         return PartRoutes(
             "inference",
-            lambda: InferenceAbout(self._inference.description, self._sha256),
+            self.describe,
             {"reply": self.reply, "generate": self.generate},
             {"tokenizer": self.get_tokenizer},
         )
+
+    def describe(self) -> InferenceAbout:
+        """Return what is served now."""
+        sha256 = hashlib.sha256(self._read_tokenizer().encode()).hexdigest()
+        return InferenceAbout(self._inference.description, sha256)
 
     async def reply(self, body: bytes) -> AsyncGenerator[Event, None]:
         """Yield the events of a session's reply."""
@@ -97,4 +101,4 @@ class InferencePart:
 
     async def get_tokenizer(self, body: bytes) -> str:
         """Return the content of tokenizer.json."""
-        return self._tokenizer
+        return self._read_tokenizer()

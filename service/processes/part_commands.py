@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,12 @@ def add_commands(subparsers: Any) -> None:
 
 def run_inference(args: argparse.Namespace) -> int:
     """Run the command. Return the exit code. Raises: ValueError for user errors."""
-    from service.inference.local_inference import LocalInference
     from service.processes.inference_part import InferencePart
+    from service.processes.open_inference import open_local_inference
 
     def make_routes(settings: ServiceSettings) -> PartRoutes:
-        folder = choose_model(settings.model, settings.index, Path()).folder
-        inference = LocalInference.load(folder, weights=settings.weights)
-        tokenizer = (folder / "tokenizer.json").read_bytes().decode("utf-8")
-        return InferencePart(inference, tokenizer, _make_workers()).make_routes()
+        inference = open_local_inference(settings, choose_model(settings.model, settings.index, Path()))
+        return InferencePart(inference, lambda: _read_tokenizer(inference.folder), _make_workers()).make_routes()
 
     return _run_part("inference", args, make_routes)
 
@@ -83,6 +82,11 @@ def run_tools(args: argparse.Namespace) -> int:
         return ToolsPart(ToolRegistry(describe_builtins()), _make_workers()).make_routes()
 
     return _run_part("tools", args, make_routes)
+
+
+@lru_cache(2)
+def _read_tokenizer(folder: Path) -> str:
+    return (folder / "tokenizer.json").read_bytes().decode("utf-8")
 
 
 def follow_parent() -> None:

@@ -154,7 +154,7 @@ def decode_line(line: bytes) -> tuple[str, Any]:
 
 def read_token(host: str, name: str) -> str:
     """Return the token of the environment. Raises: ValueError for a weak one, or none where others can reach the host."""
-    token = os.environ.get(TOKEN_VARIABLE, "")
+    token = os.environ.get("MINIGPT_INTERNAL_TOKEN", "")
     if token and (len(token) < MIN_TOKEN_CHARS or not token.isascii() or not token.isprintable() or " " in token):
         raise ValueError(
             f"{TOKEN_VARIABLE} must have {MIN_TOKEN_CHARS} printable ASCII characters at least; found {len(token)}; make one with: "

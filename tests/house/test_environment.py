@@ -22,6 +22,9 @@ READ_ELSEWHERE = {  # by packages that must not import pipeline
     "flows/processes/guard.py": {"MINIGPT_STOP_SECONDS"},
     "service/access/limiter.py": {"MINIGPT_COUNTERS"},
     "service/database/database.py": {"MINIGPT_DATABASE"},
+    "service/processes/open_inference.py": {"MINIGPT_UPSTREAM_KEY"},
+    "service/processes/part_commands.py": {"MINIGPT_PARENT"},
+    "service/processes/part_protocol.py": {"MINIGPT_INTERNAL_TOKEN"},
 }
 
 
