@@ -29,6 +29,7 @@ from service.journal.audit_log import AuditEvent, AuditLog
 from service.journal.journal_entry import Entry, EntryDraft, Storage
 from service.journal.journal_writer import JournalWriter
 from service.journal.kept_policies import keep_policies
+from service.journal.persons import name_user
 from service.journal.retention import RetentionSweep
 from service.policy.content_checker import Masker
 from service.policy.policy_store import PolicyChange, PolicyStore
@@ -101,8 +102,8 @@ class AnswerJournal:
         event = AuditEvent(
             tenant=tenant or caller.tenant,
             what=what,
-            user=caller.user,
-            about=about,
+            user=name_user(caller.user),
+            about=name_user(about),
             key_id=caller.key_id,
             subject=subject,
             details=details or {},

@@ -15,10 +15,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from assistant.conversation.events import Citation, Event, ToolCall, ToolResult
+from assistant.conversation.events import Citation, Event, Message, ToolCall, ToolResult
 from service.answers.answer_request import AnswerRequest
 from service.answers.interfaces import Decision, DirectPiece, ModelDescription, Outcome
 from service.journal.audit_log import AuditEvent
+from service.journal.persons import clean_text, name_user
 from service.tooling.guarded_tools import ToolUse
 
 MAX_EVENTS = 200  # of one kind in one answer
@@ -88,7 +89,7 @@ class EntryDraft:
             "tenant": caller.tenant,
             "id": request.id[:64],
             "time": self.began,
-            "user": caller.user[:256],
+            "user": name_user(caller.user),
             "key_id": caller.key_id[:64],
             "role": caller.role,
             "api": request.api,
@@ -114,25 +115,26 @@ class EntryDraft:
             "reason": outcome.reason[:64],
             "error": outcome.error[:256],
         }
-        return Entry(self.began, tuple(self._list_events(outcome, row)), clean_row(row))
+        row = {name: clean_text(value) if isinstance(value, str) else value for name, value in row.items()}
+        return Entry(self.began, tuple(self._list_events(outcome, row)), row)
 
     def _list_messages(self, storage: Storage) -> list[dict[str, str]]:
         if storage.messages == "off":
             return []
         request = self.request
         prompt = [{"role": "prompt", "text": storage.prepare(request.prompt)}] if request.prompt is not None else []
-        return [*prompt, *({"role": each.role, "text": storage.prepare(each.text)} for each in request.messages)]
+        return [*prompt, *(_describe_message(each, storage) for each in request.messages)]
 
     def _list_events(self, outcome: Outcome, row: Mapping[str, Any]) -> list[AuditEvent]:
         """Return the events: the request with the MAC of its texts, each decision, and the end with the MAC of the answer."""
         request = self.request
         about: dict[str, Any] = {
             "tenant": request.caller.tenant,
-            "user": request.caller.user,
-            "key_id": request.caller.key_id,
+            "user": row["user"],
+            "key_id": row["key_id"],
             "subject": row["id"],
         }
-        asked = dump([request.prompt, [[message.role, message.text] for message in request.messages]])
+        asked = dump([request.prompt, [_list_texts(message) for message in request.messages]])
         begin = {"api": request.api, "model": request.model[:80], "mode": row["mode"]}
         end: dict[str, Any] = {
             "reason": row["reason"],
@@ -211,9 +213,27 @@ def _describe_citation(citation: Citation, storage: Storage) -> dict[str, Any]:
     }
 
 
+def _describe_message(message: Message, storage: Storage) -> dict[str, str]:
+    described = {"role": message.role, "text": storage.prepare(message.text)}
+    if message.call is not None:
+        described |= {"call": message.call.name, "argument": storage.prepare(_format_arguments(message.call))}
+    return described
+
+
+def _list_texts(message: Message) -> list[str]:
+    call = message.call
+    return [message.role, message.text] if call is None else [message.role, call.name, _format_arguments(call)]
+
+
+def _format_arguments(call: ToolCall) -> str:
+    """Return the arguments of a call: its one string, or JSON for those of a client's tool."""
+    values = list(call.arguments.values())
+    return values[0] if len(values) == 1 and isinstance(values[0], str) else dump(dict(call.arguments))
+
+
 def _describe_tool(tool: ToolCall | ToolUse, storage: Storage) -> dict[str, Any]:
     if isinstance(tool, ToolCall):
-        return {"tool": tool.name, "argument": storage.prepare(tool.argument)}
+        return {"tool": tool.name, "argument": storage.prepare(_format_arguments(tool))}
     return {
         "tool": tool.tool,
         "argument": storage.prepare(tool.argument),
@@ -221,12 +241,4 @@ def _describe_tool(tool: ToolCall | ToolUse, storage: Storage) -> dict[str, Any]
         "rules": list(tool.decided_by),
         "tainted_by": list(tool.tainted_by),
         "seconds": round(tool.seconds, 4),
-    }
-
-
-def clean_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row that every database takes: PostgreSQL has no NUL in texts, neither encodes lone surrogates."""
-    return {
-        name: value.replace("\0", "\ufffd").encode("utf-8", "replace").decode() if isinstance(value, str) else value
-        for name, value in row.items()
     }

@@ -21,6 +21,8 @@ _FIND = select(PERSONS).where(
     PERSONS.c.tenant == bindparam("a_tenant"), PERSONS.c.user.in_(bindparam("users", expanding=True))
 )
 
+MAX_NAME_CHARS = 256
+
 
 @dataclass(frozen=True)
 class Person:
@@ -28,6 +30,16 @@ class Person:
 
     name: str
     key: bytes
+
+
+def clean_text(text: str) -> str:
+    """Return a text that every database takes: PostgreSQL has no NUL, neither encodes lone surrogates."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def name_user(user: str) -> str:
+    """Return the name of a user as it is in the tables."""
+    return clean_text(user[:MAX_NAME_CHARS])
 
 
 def digest_person(tenant: str, user: str) -> str:
@@ -53,7 +65,7 @@ def find_persons(connection: Connection, wanted: Mapping[tuple[str, str], dateti
 def destroy_persons(connection: Connection, tenant: str, users: Collection[str], time: datetime) -> int:
     """Delete names and keys, and remember until when what was begun is not stored. Return how many there were."""
     n_destroyed = 0
-    for user in users:
+    for user in map(name_user, users):
         where = (PERSONS.c.tenant == tenant) & (PERSONS.c.user == user)
         n_destroyed += connection.execute(delete(PERSONS).where(where)).rowcount
         digest = digest_person(tenant, user)
