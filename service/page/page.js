@@ -1,26 +1,29 @@
 // The page of MiniGPT: conversations over POST /v1/chat/completions, kept in this browser (IndexedDB).
-// Every text from outside (model, documents, tools, server) becomes a text node: there is no innerHTML, and the
+// Every text from outside (model, documents, tools, server) becomes a text node: no markup is ever made from text, and the
 // content-security policy requires trusted types without allowing any.
 
 // ---- Elements
-const $ = (id) => document.getElementById(id);
-// h("p.soft", {attribute, onevent}, children): an element; strings become text.
-function h(name, ...children) {
-	const [tag, ...classes] = name.split("."), node = document.createElement(tag);
-	const attributes = children[0]?.constructor === Object ? children.shift() : {};
-	if (classes.length) node.className = classes.join(" ");
+const $ = (id) => document.getElementById(id), panel = $("panel"), field = $("message"), log = $("log"), desk = $("desk");
+function fill(node, attributes, children) {
 	for (const [key, value] of Object.entries(attributes)) {
 		if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-		else if (value != null && value !== false) node.setAttribute(key, value === true ? "" : value);
+		else if (value != null && value !== false) node.setAttribute(key === "label" ? "aria-label" : key, value === true ? "" : value);
 	}
 	node.append(...children.flat(2).filter((child) => child || child === 0));
 	return node;
 }
-function svg(tag, attributes, ...children) {
-	const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-	for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-	node.append(...children);
-	return node;
+// h("p.soft", {attribute, onevent, label}, children): an element; strings become text; `label` is what screen readers say.
+function h(name, ...children) {
+	const [tag, ...classes] = name.split("."), attributes = children[0]?.constructor === Object ? children.shift() : {};
+	return fill(document.createElement(tag), {class: classes.join(" ") || null, ...attributes}, children);
+}
+const svg = (tag, attributes, ...children) => fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+// Makes the content of a box anew, only if its key has changed: focus and selection stay.
+function refresh(box, key, make) {
+	const text = JSON.stringify(key);
+	if (box.key === text) return;
+	box.key = text;
+	box.replaceChildren(...make().filter(Boolean));
 }
 const GLYPHS = {
 	menu: "M4 6h16M4 12h16M4 18h16", close: "M6 6l12 12M18 6L6 18", plus: "M12 5v14M5 12h14", send: "M12 19V5M6 11l6-6 6 6",
@@ -28,11 +31,10 @@ const GLYPHS = {
 	edit: "M4 20l1-5L16 4l4 4L9 19z", left: "M14 6l-6 6 6 6", right: "M10 6l6 6-6 6", theme: "M12 4a8 8 0 1 0 0 16zM12 4a8 8 0 0 1 0 16",
 	up: "M7 11l4-8c2 0 3 1 2 3l-1 3h7c1 0 2 1 2 2l-2 8c0 1-1 1-2 1H7zM7 11H4v9h3", memory: "M6 3h12v18l-6-4-6 4z",
 	help: "M9 9a3 3 0 1 1 4 3c-1 0-1 1-1 2M12 17v.1M12 3a9 9 0 1 0 .1 0", out: "M14 4H5v16h9M10 12h10M17 8l4 4-4 4",
-	learners: "M3 9l9-4 9 4-9 4zM7 11v5c3 2 7 2 10 0v-5", chart: "M4 20h16M7 16v-5M12 16V6M17 16v-8",
 };
 const glyph = (name) => svg("svg", {class: "glyph", viewBox: "0 0 24 24", "aria-hidden": "true"}, svg("path", {d: GLYPHS[name]}));
-const button = (label, onclick, more) => h("button", {type: "button", onclick, ...more}, label);
-const icon = (name, label, act, more) => h("button.icon", {type: "button", "aria-label": label, title: label, onclick: act, ...more}, glyph(name));
+const button = (text, onclick, more) => h("button", {type: "button", onclick, ...more}, text);
+const icon = (name, label, act, more) => button(glyph(name), act, {class: "icon", label, title: label, ...more});
 const soft = (...text) => h("p.soft", ...text);
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 const when = (time) => new Date(time).toLocaleString("en-US", {dateStyle: "medium", timeStyle: "short"});
@@ -43,7 +45,7 @@ let toastTimer;
 function toast(text) {
 	$("toast").textContent = text;
 	clearTimeout(toastTimer);
-	toastTimer = setTimeout(() => toast(""), 4000);
+	toastTimer = setTimeout(toast, 4000, "");
 }
 const explain = (error) => [error.what || "The page made an error.", error.advice, error.detail && `(${error.detail})`].filter(Boolean).join(" ");
 const fail = (error) => toast(explain(error));
@@ -86,7 +88,9 @@ function listBlocks(lines) {
 	}
 	return blocks;
 }
-const scrollable = (kind, label, child) => h(kind, {tabindex: "0", role: "region", "aria-label": label}, child);
+const scrollable = (kind, label, child) => h(kind, {tabindex: 0, role: "region", label}, child);
+const table = (label, names, rows) => scrollable("div.scroll", label, h("table", h("thead", h("tr", names.map((name) => h("th", name)))),
+	h("tbody", rows.map((row) => h("tr", row.map((cell) => h(typeof cell === "number" ? "td.n" : "td", cell ?? "–")))))));
 
 function renderBlock({kind, language, lines}, cite, depth = 0) {
 	const inline = (text) => renderInline(text, cite);
@@ -99,8 +103,8 @@ function renderBlock({kind, language, lines}, cite, depth = 0) {
 	if (kind === "hr") return h("hr");
 	if (kind === "quote") return h("blockquote", renderBlocks(lines.map((line) => line.replace(QUOTE, "")), cite, depth + 1));
 	if (kind === "table") {
-		const row = (line, tag) => h("tr", line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => h(tag, inline(cell.trim()))));
-		return scrollable("div.scroll", "Table", h("table", h("thead", row(lines[0], "th")), h("tbody", lines.slice(2).map((line) => row(line, "td")))));
+		const [names, , ...rows] = lines.map((line) => line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => inline(cell.trim())));
+		return table("Table", names, rows);
 	}
 	if (kind === "list") {
 		const [, indent, mark] = ITEM.exec(lines[0]), items = [];
@@ -149,15 +153,16 @@ function renderInline(text, cite, depth = 0) {
 			dead[ticks] ||= end < 0;
 			if (end < 0) keep(ticks);
 			else add(h("code", text.slice(from, end).replace(/^ (.+) $/, "$1")), end + ticks.length);
-		} else if ("*_~".includes(character)) {
+		} else if ("*_".includes(character)) {
 			const mark = two === character.repeat(2) ? two : character, n = mark.length;
-			const opens = /\S/.test(text[at + n] || "") && mark !== "~" && depth < MAX_DEPTH && !(character === "_" && isWord(text[at - 1]));
+			const opens = /\S/.test(text[at + n] || "") && depth < MAX_DEPTH && !(character === "_" && isWord(text[at - 1]));
 			let end = opens && !dead[mark] ? text.indexOf(mark, at + n + 1) : -1;
 			while (end > 0 && (/\s/.test(text[end - 1]) || (n < 2 && (text[end + 1] === mark || text[end - 1] === mark))
 				|| (character === "_" && isWord(text[end + n])))) end = text.indexOf(mark, end + 1);
+			while (end > 0 && n > 1 && text[end + n] === character) end++;
 			dead[mark] ||= opens && end < 0;
 			if (end < 0) keep(mark);
-			else add(h({"~~": "s", "*": "em", _: "em"}[mark] || "strong", renderInline(text.slice(at + n, end), cite, depth + 1)), end + n);
+			else add(h(n > 1 ? "strong" : "em", renderInline(text.slice(at + n, end), cite, depth + 1)), end + n);
 		} else if (character === "[" || two === "![") {  // pictures are not loaded: a request would tell others about the conversation
 			const start = at + (character === "!" ? 2 : 1);
 			if (close < start) close = text.indexOf("]", start) < 0 ? Infinity : text.indexOf("]", start);
@@ -194,21 +199,17 @@ const getKey = () => sessionStorage.getItem("minigpt-key");
 const makeProblem = (what, advice, more) => Object.assign(new Error(what), {what, advice, ...more});
 const AGAIN = "Try again. If it happens again, tell the operator.";
 const ADVICE = {
-	400: ["The service can't answer this request.", "Change the message or the profile."],
-	401: ["The service needs a key.", "Enter your key, then try again."],
-	403: ["Your key does not allow this.", "Ask the operator of the service."],
-	404: ["The service does not have this.", "Choose another profile."],
-	413: ["The conversation is too long for one request.", "Start a new conversation."],
-	429: ["Too many requests for now.", "Wait for the countdown, then try again."],
-	503: ["The service is busy or is restarting.", "Wait a moment, then try again."],
+	401: ["The service needs a key.", "Enter your key, then try again."], 403: ["Your key does not allow this.", "Ask the operator of the service."],
+	429: ["Too many requests for now.", "Wait for the countdown, then try again."], 503: ["The service is busy.", "Wait a moment, then try again."],
 };
 const unreachable = () => (navigator.onLine ? makeProblem("The service can't be reached.", "Check that it is running, then try again.")
 	: makeProblem("You are offline.", "Check your connection, then try again."));
 
 function describe(status, error, retryAfter) {
-	const seconds = Number(retryAfter) || (Date.parse(retryAfter) - Date.now()) / 1000 || (status === 429 || status === 503 ? 5 : 0);
+	const seconds = Number(retryAfter) || (status === 429 || status === 503 ? 5 : 0);
 	const detail = typeof error?.message === "string" ? shorten(error.message, 500) : "";
-	return makeProblem(...(ADVICE[status] || ["The service made an error.", AGAIN]), {status, detail, retryAt: seconds > 0 && Date.now() + seconds * 1000});
+	const advice = ADVICE[status] || (status < 500 ? ["The service can't answer this.", "Change the message or the profile."] : ["The service made an error.", AGAIN]);
+	return makeProblem(...advice, {status, detail, retryAt: seconds > 0 && Date.now() + seconds * 1000});
 }
 
 async function request(path, {body, ...options} = {}) {
@@ -248,13 +249,13 @@ async function* readEvents(stream) {
 }
 
 // ---- State. All tabs have the same conversations: what one writes to the database it also sends to the others.
-const conversations = new Map(), messages = new Map(), running = new Map(), views = new Map();
-let me = {}, models = [], profile = "", current = null, database = null, channel, owned = new Set();
+const chats = new Map(), messages = new Map(), running = new Map(), views = new Map();
+let me = {}, models = [], profile = "", current = null, database = null, channel;
 const settle = (operation) => new Promise((resolve, reject) => {
 	operation.onsuccess = () => resolve(operation.result);
 	operation.onerror = operation.onblocked = () => reject(operation.error);
 });
-const TABLES = {conversations, messages};
+const TABLES = {chats, messages};
 
 async function openStore(name) {
 	channel?.close();
@@ -281,19 +282,19 @@ const write = (act) => new Promise((resolve, reject) => {
 	act(...Object.keys(TABLES).map((table) => work.objectStore(table)));
 }).catch(() => toast("This browser can't store more. Delete old conversations."));
 
-async function save(conversation, message) {
-	if (!conversations.has(conversation.id)) return;  // deleted in another tab
+async function save(chat, message) {
+	if (!chats.has(chat.id)) return;  // deleted in another tab
 	await write((table, texts) => {
-		table.put(conversation);
+		table.put(chat);
 		if (message) texts.put(message);
 	});
-	channel?.postMessage({type: "saved", conversation, message});
+	channel?.postMessage({type: "saved", chat, message});
 	listHistory();
 }
 async function remove(id, isHere = true) {
-	for (const each of running.values()) if (each.conversation.id === id) each.controller.abort();
-	const ids = [...messages.values()].filter((each) => each.conversation === id).map((each) => each.id);
-	conversations.delete(id);
+	for (const each of running.values()) if (each.chat.id === id) each.controller.abort();
+	const ids = [...messages.values()].filter((each) => each.chat === id).map((each) => each.id);
+	chats.delete(id);
 	ids.forEach((each) => messages.delete(each));
 	await write((table, texts) => {
 		table.delete(id);
@@ -303,27 +304,25 @@ async function remove(id, isHere = true) {
 	if (id === current?.id) location.hash = "#/";
 	listHistory();
 }
-async function hear({data: {type, id, conversation, message}}) {
-	if (type === "who" && running.has(id)) channel.postMessage({type: "mine", id});
-	if (type === "mine") owned.add(id);
+async function hear({data: {type, id, chat, message}}) {
 	if (type === "removed") await remove(id, false);
 	if (type !== "saved") return;
-	const known = conversations.get(conversation.id), leaf = findRunning() && known === current && known?.leaf;
-	conversations.set(conversation.id, Object.assign(known || {}, conversation, leaf && {leaf}));
+	const known = chats.get(chat.id), leaf = findRunning() && known === current && known?.leaf;
+	chats.set(chat.id, Object.assign(known || {}, chat, leaf && {leaf}));
 	if (message && !running.has(message.id)) messages.set(message.id, message);
 	listHistory();
-	if (conversation.id === current?.id) renderLog();
+	if (chat.id === current?.id) renderLog();
 }
 
-const childrenOf = ({conversation, parent}) => [...messages.values()].filter((each) => each.conversation === conversation && each.parent === parent)
+const childrenOf = ({chat, parent}) => [...messages.values()].filter((each) => each.chat === chat && each.parent === parent)
 	.sort((a, b) => a.time - b.time || (a.id < b.id ? -1 : 1));
 function listBranch(leaf = current?.leaf) {
 	const branch = [];
 	for (let at = messages.get(leaf); at; at = messages.get(at.parent)) branch.unshift(at);
 	return branch;
 }
-function openConversation(id) {
-	current = conversations.get(id) || null;
+function openChat(id) {
+	current = chats.get(id) || null;
 	if (id && !current) {
 		toast("This conversation is not in this browser.");
 		location.hash = "#/";
@@ -332,18 +331,16 @@ function openConversation(id) {
 	views.clear();
 	renderLog(true);
 	listHistory();
-	for (const each of messages.values()) if (each.conversation === id && each.state === "running" && !running.has(each.id)) findOwner(each);
+	for (const each of messages.values()) if (each.chat === id && each.state === "running" && !running.has(each.id)) findOwner(each);
 }
-// An answer that no tab is receiving any more was interrupted by a reload.
+// A tab holds a lock while it receives an answer: one that nobody holds was interrupted by a reload.
+const hold = (id, act) => navigator.locks?.request(id, {ifAvailable: true}, act) ?? act(true);
 async function findOwner({id}) {
-	owned.delete(id);
-	channel?.postMessage({type: "who", id});
-	await new Promise((resolve) => setTimeout(resolve, 500));
-	const message = messages.get(id);
-	if (owned.has(id) || message?.state !== "running" || running.has(id)) return;
+	const isLost = await hold(id, Boolean), message = messages.get(id);
+	if (!isLost || message?.state !== "running") return;
 	message.state = "interrupted";
-	await save(conversations.get(message.conversation), message);
 	renderLog();
+	save(chats.get(message.chat), message);
 }
 
 // ---- Asking
@@ -351,10 +348,10 @@ async function send(text, parent = listBranch().at(-1)?.id || null) {
 	const time = Date.now();
 	if (!current) {
 		current = {id: makeId(), title: shorten(text.trim().split("\n")[0], 80)};
-		conversations.set(current.id, current);
+		chats.set(current.id, current);
 		history.replaceState(null, "", `#/c/${current.id}`);
 	}
-	const message = {id: makeId(), conversation: current.id, parent, role: "user", text, time};
+	const message = {id: makeId(), chat: current.id, parent, role: "user", text, time};
 	messages.set(message.id, message);
 	await save(Object.assign(current, {leaf: message.id, updated: time, model: profile}), message);
 	await answer(message);
@@ -368,22 +365,23 @@ function listPrompt(question) {
 
 const SLOW_MS = 8_000, SAVE_MS = 250;
 async function answer(question) {
-	const conversation = current, controller = new AbortController(), time = Date.now();
-	const message = {id: makeId(), conversation: conversation.id, parent: question.id, role: "assistant", text: "", time, state: "running",
+	const chat = current, controller = new AbortController(), time = Date.now();
+	const message = {id: makeId(), chat: chat.id, parent: question.id, role: "assistant", text: "", time, state: "running",
 		steps: [], citations: [], notices: [], recalled: []};
-	const body = {model: profile, messages: listPrompt(question), stream: true, stream_options: {include_usage: true}, metadata: {conversation: conversation.id}};
-	let saved = 0, silence, isEnded = false;
+	const body = {model: profile, messages: listPrompt(question), stream: true, stream_options: {include_usage: true}, metadata: {conversation: chat.id}};
+	let saved = 0, isEnded = false, silence, release;
 	const wait = () => {
 		clearTimeout(silence);
 		message.isSlow = false;
 		silence = setTimeout(() => update(Object.assign(message, {isSlow: true})), SLOW_MS);
 	};
-	running.set(message.id, {conversation, controller});
+	running.set(message.id, {chat, controller});
 	messages.set(message.id, message);
-	Object.assign(conversation, {leaf: message.id, updated: time});
+	Object.assign(chat, {leaf: message.id, updated: time});
 	renderLog(true);
 	wait();
-	await save(conversation, message);
+	hold(message.id, () => new Promise((resolve) => (release = resolve)));
+	await save(chat, message);
 	try {
 		const response = await request("/v1/chat/completions", {method: "POST", body, signal: controller.signal});
 		for await (const data of readEvents(response.body)) {
@@ -392,7 +390,7 @@ async function answer(question) {
 			addChunk(message, data);
 			update(message);
 			announce(message);
-			if (Date.now() - saved > SAVE_MS) saved = Date.now(), save(conversation, message);
+			if (Date.now() - saved > SAVE_MS) saved = Date.now(), save(chat, message);
 		}
 		message.state = isEnded || message.reason ? "done" : "cut";
 	} catch (error) {
@@ -403,9 +401,10 @@ async function answer(question) {
 	clearTimeout(silence);
 	message.isSlow = false;
 	running.delete(message.id);
+	release?.();
 	announce(message, true);
-	if (conversation === current) renderLog();
-	await save(conversation, message);
+	if (chat === current) renderLog();
+	await save(chat, message);
 }
 
 function addChunk(message, data) {
@@ -418,7 +417,7 @@ function addChunk(message, data) {
 	if (chunk.error) throw describe(chunk.error.status, chunk.error, chunk.error.retry_after);
 	const choice = chunk.choices?.[0], {type, ...event} = chunk.minigpt || {}, text = choice?.delta?.content ?? choice?.delta?.refusal;
 	if (typeof text === "string") message.text += text;
-	if (choice?.finish_reason) message.reason = choice.finish_reason;
+	message.reason ||= choice?.finish_reason;
 	if (type === "start") Object.assign(message, {answer: event.answer, version: event.version, mode: event.mode});
 	if (type === "tool_call") message.steps.push(event);
 	if (type === "tool_result") Object.assign(message.steps.find((step) => step.number === event.number) || {}, {result: event});
@@ -427,22 +426,21 @@ function addChunk(message, data) {
 	if (type === "recalled") message.recalled.push(event);
 	if (type === "done") Object.assign(message, {reason: event.reason, seconds: event.seconds, left_out: event.left_out});
 }
-const findRunning = () => [...running.values()].find((each) => each.conversation === current);
+const findRunning = () => [...running.values()].find((each) => each.chat === current);
 
 // Screen readers hear whole sentences.
 const announced = new Map();
-function announce({id, conversation, text, problem}, isEnd) {
-	if (conversation !== current?.id) return;
+function announce({id, chat, text}, isEnd) {
+	if (chat !== current?.id) return;
 	const from = announced.get(id) || 0, rest = text.slice(from);
-	const end = isEnd ? rest.length : Math.max(0, ...[...rest.matchAll(/[.!?:](?=\s)|\n/g)].map((found) => found.index + 1));
+	const end = isEnd ? rest.length : /^(?:[^]*(?:[.!?:](?=\s)|\n))?/.exec(rest)[0].length;
 	if (end) $("announcer").append(h("p", rest.slice(0, end).replace(/[*_`#|]/g, "")));
-	if (isEnd && problem) $("announcer").append(h("p", explain(problem)));
 	announced.set(id, from + end);
 	while ($("announcer").childElementCount > 9) $("announcer").firstChild.remove();
 }
 
 // ---- The conversation on the screen
-const log = $("log"), waiting = new Set();
+const waiting = new Set();
 const isNear = () => log.scrollHeight - log.scrollTop - log.clientHeight < 90;
 
 function renderLog(isJump) {
@@ -462,7 +460,7 @@ function renderLog(isJump) {
 function update(message) {  // at most once per frame
 	if (!waiting.size) requestAnimationFrame(() => {
 		const near = isNear();
-		for (const each of waiting) if (each.conversation === current?.id) views.get(each.id)?.update(each);
+		for (const each of waiting) if (each.chat === current?.id) views.get(each.id)?.update(each);
 		waiting.clear();
 		if (near) log.scrollTop = log.scrollHeight;
 	});
@@ -483,42 +481,44 @@ function showBranches(message) {
 		renderLog();
 		views.get(all[to].id).node.querySelector(".branch button:enabled").focus();
 	}, {disabled: !all[to]});
-	return all.length > 1 && h("span.branch", {role: "group", "aria-label": "Versions"}, go("left", "Previous version", at - 1), `${at + 1}/${all.length}`,
+	return all.length > 1 && h("span.branch", {role: "group", label: "Versions"}, go("left", "Previous version", at - 1), `${at + 1}/${all.length}`,
 		go("right", "Next version", at + 1));
+}
+function stop() {
+	const run = findRunning();
+	run?.controller.abort();
+	return run;
 }
 const isFree = () => !findRunning() || toast("Stop the answer first.");
 
 function showQuestion(message) {
-	const node = h("article.user", {"aria-label": "You"});
-	const show = () => node.replaceChildren(h("div.said", message.text), h("div.actions", showBranches(message),
-		icon("copy", "Copy the question", () => copy(message.text)), icon("edit", "Edit the question", () => isFree() && edit(), {"data-edit": ""})));
+	const node = h("article.user", {label: "You"});
+	const show = (again) => refresh(node, again || childrenOf(message).map((each) => each.id), () => [h("div.said", message.text), h("div.actions", showBranches(message),
+		icon("copy", "Copy the question", () => copy(message.text)), icon("edit", "Edit the question", () => isFree() && edit(), {"data-edit": ""}))]);
 	const edit = () => {
-		const field = h("textarea", {rows: 3, "aria-label": "Edited question"}), cancel = () => {
-			show();
-			node.querySelector("[data-edit]").focus();
-		};
-		field.value = message.text;
-		const form = h("form", {onsubmit: (event) => {
-			event.preventDefault();
-			if (!field.value.trim() || !isFree()) return;
-			show();
-			send(field.value, message.parent);
-		}, onkeydown: (event) => {
-			if (event.key === "Escape") cancel(event.stopPropagation());
-			if (event.key === "Enter" && !event.shiftKey && !event.isComposing) form.requestSubmit(event.preventDefault());
-		}}, field, h("div.end", button("Cancel", cancel), h("button.main", "Ask again")));
+		const form = makeForm("Ask again", (given) => {
+			if (!given.get("text").trim() || !isFree()) return;
+			show("again");
+			send(given.get("text"), message.parent);
+		}, h("textarea", {name: "text", rows: 3, label: "Edited question", onkeydown: onEnter(() => form.requestSubmit())}), button("Cancel", cancel));
+		form.addEventListener("keydown", (event) => event.key === "Escape" && cancel(event.stopPropagation()));
+		form.elements.text.value = message.text;
 		node.replaceChildren(form);
-		field.focus();
+		form.elements.text.focus();
+	};
+	const cancel = () => {
+		show("again");
+		node.querySelector("[data-edit]").focus();
 	};
 	return {node, update: () => node.querySelector("form") || show()};
 }
 
 const STEPS = {search_docs: "Searched", calculator: "Calculated", convert_units: "Converted", calculate_date: "Calculated a date",
 	count_text: "Counted", spell_text: "Spelled"};
-function showStep({name, arguments: given, result}) {
+function showStep({name, arguments: given, result}, open) {
 	const about = typeof given === "string" ? given : Object.values(given || {}).join(", "), found = result?.search?.results;
 	const outcome = found ? ` – ${plural(found.length, "passage")}` : result?.is_error ? " – failed" : result ? "" : " …";
-	return h("details", h("summary", `${STEPS[name] || `Used ${shorten(String(name), 60)}`}: ${shorten(about, 90)}${outcome}`),
+	return h("details", {open}, h("summary", `${STEPS[name] || `Used ${shorten(String(name), 60)}`}: ${shorten(about, 90)}${outcome}`),
 		h("div.inside", (result?.search?.notes || []).map((text) => soft(text)), result?.decision && h("p.bad", result.decision),
 			found ? h("ol", found.map((each) => h("li", each.line || each.title))) : h("pre", result?.text || "No result yet.")));
 }
@@ -529,36 +529,32 @@ const NOTES = {
 	window: "The conversation is too long for the model. Start a new one.", content_filter: "A policy withheld part of this answer.",
 };
 
-function showAnswer(message) {
-	const steps = h("div"), text = h("div.text"), end = h("div"), actions = h("div.actions"), node = h("article", {"aria-label": "MiniGPT"}, steps, text, end, actions);
-	let shown;
-	const retry = () => isFree() && answer(messages.get(message.parent));
-	const update = (given) => {
-		message = given;
-		const {problem, citations, state, left_out: n} = message, isRunning = state === "running", again = button("Try again", retry);
-		const parts = JSON.stringify([message.steps, message.recalled]), reason = NOTES[state] || NOTES[message.reason];
+function showAnswer({id, parent}) {
+	const steps = h("div"), text = h("div.text"), end = h("div"), actions = h("div.actions"), node = h("article", {label: "MiniGPT"}, steps, text, end, actions);
+	const retry = () => isFree() && answer(messages.get(parent));
+	const update = (message) => {
+		const {problem, citations, state, left_out: n, isSlow, notices, rating} = message, isRunning = state === "running", reason = NOTES[state] || NOTES[message.reason];
+		const slow = isSlow ? "Still waiting: the connection or the service is slow. You can stop." : message.text ? "" : "Waiting for the answer";
 		node.setAttribute("aria-busy", isRunning);
-		if (parts !== shown) {
-			const open = [...steps.children].map((each) => each.open);
-			steps.replaceChildren(...message.recalled.map((each) => note(`Remembered: ${each.text} (${each.source})`)), ...message.steps.map(showStep));
-			[...steps.children].forEach((each, at) => (each.open = open[at]));
-			shown = parts;
-		}
+		refresh(steps, [message.steps, message.recalled], () => [...message.recalled.map((each) => note(`Remembered: ${each.text} (${each.source})`)),
+			...message.steps.map((step, at) => showStep(step, steps.querySelectorAll("details")[at]?.open))]);
 		renderMarkdown(text, message.text, makeCiter(citations));
-		end.replaceChildren(...[...message.notices.map((each) => note(each)),
-			citations.length && h("ul.sources", {"aria-label": "Sources"}, citations.map((each, at) =>
-				h("li", button([h("b", `${at + 1}`), nameCitation(each)], () => openCitation(each, at + 1))))),
-			isRunning && (message.isSlow || !message.text) && h("p.waiting", message.isSlow ? "Still waiting: the connection or the service is slow. You can stop." : "Waiting for the answer"),
-			n > 0 && note(`${plural(n, "earlier message")} did not fit and were not read.`),
-			problem && h("div.note.bad", {role: "alert"}, h("p", h("b", problem.what), ` ${problem.advice}`, problem.detail && h("small.soft", ` (${problem.detail})`)), again),
-			!isRunning && !problem && reason && note(reason, state !== "done" && again)].filter(Boolean));
-		if (problem?.retryAt > Date.now()) countDown(again, problem.retryAt);
-		const rate = (rating) => ({"aria-pressed": `${message.rating === rating}`, hidden: !message.answer});
-		actions.replaceChildren(...(isRunning ? [] : [showBranches(message), icon("copy", "Copy the answer", () => copy(message.text)),
-			icon("again", "Answer again", retry), icon("up", "Good answer", () => sendFeedback(message, {rating: "up"}), rate("up")),
-			icon("up", "Bad answer", () => askWhy(message), {...rate("down"), "data-down": ""}),
+		refresh(end, [problem, citations.length, state, n, slow, notices, reason], () => {
+			const again = button("Try again", retry);
+			if (problem?.retryAt > Date.now()) countDown(again, problem.retryAt);
+			return [...notices.map((each) => note(each)),
+				citations.length > 0 && h("ul.sources", {label: "Sources"}, citations.map((each, at) =>
+					h("li", button([h("b", `${at + 1}`), nameCitation(each)], () => openCitation(each, at + 1))))),
+				isRunning && slow && h("p.waiting", slow), n > 0 && note(`${plural(n, "earlier message")} did not fit and were not read.`),
+				problem && h("div.note.bad", {role: "alert"}, h("p", h("b", problem.what), ` ${problem.advice}`, problem.detail && h("small", ` (${problem.detail})`)), again),
+				!isRunning && !problem && reason && note(reason, state !== "done" && again)];
+		});
+		refresh(actions, [state, rating, childrenOf(message).map((each) => each.id)], () => isRunning ? [] : [showBranches(message),
+			icon("copy", "Copy the answer", () => copy(message.text)), icon("again", "Answer again", retry), ...(message.answer ? [
+				icon("up", "Good answer", () => sendFeedback(messages.get(id), {rating: "up"}), {"aria-pressed": `${rating === "up"}`}),
+				icon("up", "Bad answer", () => askWhy(messages.get(id)), {"aria-pressed": `${rating === "down"}`, "data-down": ""})] : []),
 			h("span.meta", [message.version && `version ${message.version}`, message.mode === "direct" && "direct",
-				message.seconds && `${message.seconds.toFixed(1)} s`].filter(Boolean).join(" · "))].filter(Boolean)));
+				message.seconds && `${message.seconds.toFixed(1)} s`].filter(Boolean).join(" · "))]);
 	};
 	return {node, update};
 }
@@ -567,7 +563,7 @@ function countDown(target, until) {
 		const seconds = Math.ceil((until - Date.now()) / 1000);
 		target.disabled = seconds > 0;
 		target.textContent = seconds > 0 ? `${label} in ${seconds} s` : label;
-		if (seconds > 0 && target.isConnected) setTimeout(tick, 250);
+		if (seconds > 0) setTimeout(tick, 250);
 	};
 	tick();
 }
@@ -578,7 +574,7 @@ function makeCiter(citations) {
 	const citer = (text, at) => {
 		const number = citations.findIndex((each) => text.startsWith(`"${each.text}" [${each.title}]`, at)), each = citations[number];
 		if (!each) return null;
-		const cite = h("button.cite", {type: "button", "aria-label": `Source ${number + 1}: ${nameCitation(each)}`,
+		const cite = h("button.cite", {type: "button", label: `Source ${number + 1}: ${nameCitation(each)}`,
 			onclick: () => openCitation(each, number + 1)}, `${number + 1}`);
 		return {node: h("span", h("q", `"${each.text}"`), cite), end: at + each.text.length + each.title.length + 5};
 	};
@@ -592,11 +588,11 @@ async function openCitation(each, number) {
 	const characters = Array.from(passage?.text || ""), part = (a, b) => characters.slice(Math.max(a, 0), b).join("");  // code points, as in Python
 	const from = start - passage?.start, to = end - passage?.start;
 	openPanel(`Source ${number}`, "sheet",
-		passage ? h("div.passage", {tabindex: "0"}, part(0, from), h("mark", part(from, to)), part(to)) : [h("div.passage", each.text), soft("The service sent no passage around this quotation.")],
+		passage ? h("div.passage", {tabindex: 0}, part(0, from), h("mark", part(from, to)), part(to)) : [h("div.passage", each.text), soft("The service sent no passage around this quotation.")],
 		list([["Document", each.title.split(": ")[0]], ["Section", (each.heading || []).join(" › ")], ["Page", each.page],
 			["Lines", each.line_start && range(each.line_start, each.line_end)], ["Characters", range(start, end)], ["License", each.license],
 			["Source", each.url && link(each.url, each.url)], ["SHA-256", check]]));
-	$("panel").querySelector("mark")?.scrollIntoView({block: "center"});
+	panel.querySelector("mark")?.scrollIntoView({block: "center"});
 	if (!passage || !crypto.subtle) return;
 	const digest = [...new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(passage.text)))];
 	const isSame = digest.map((byte) => byte.toString(16).padStart(2, "0")).join("") === each.sha256;
@@ -607,17 +603,20 @@ async function openCitation(each, number) {
 // ---- The panel
 let opener;
 function openPanel(title, kind, ...content) {
-	if (!$("panel").open) opener = document.activeElement;
+	if (!panel.open) opener = document.activeElement;
 	$("panel-title").textContent = title;
-	$("panel").className = kind;
+	panel.className = kind;
 	$("panel-body").replaceChildren(...content.flat().filter(Boolean));
-	if (!$("panel").open) $("panel").showModal();
+	if (!panel.open) panel.showModal();
 }
-const closePanel = () => $("panel").close();
+const closePanel = () => panel.close();
 const makeForm = (label, act, ...fields) => h("form", {onsubmit: (event) => {
 	event.preventDefault();
 	act(new FormData(event.target));
-}}, ...fields, h("div.end", h("button.main", label)));
+}}, ...fields, h("button.main", label));
+const onEnter = (act) => (event) => {
+	if (event.key === "Enter" && !event.shiftKey && !event.isComposing) act(event.preventDefault());
+};
 
 function askForKey() {
 	const problem = h("p.bad", {role: "alert"}, getKey() && "This key is not accepted. Check it, or ask for a new one.");
@@ -659,7 +658,10 @@ function makeSure(target, label, act) {
 	target.addEventListener("click", () => {
 		if (target.classList.contains("sure")) return act();
 		target.classList.add("sure");
-		target.replaceChildren(label);
+		target.append(label);
+	});
+	target.addEventListener("blur", () => {
+		if (target.classList.contains("sure")) target.lastChild.remove(target.classList.remove("sure"));
 	});
 	return target;
 }
@@ -667,167 +669,121 @@ async function showMemories() {
 	const {data} = await readJson("/v1/memories"), forget = (path) => readJson(`/v1/memories${path}`, {method: "DELETE"}).then(showMemories).catch(fail);
 	openPanel("What is remembered", "sheet", soft(data.length ? "You asked to remember this. What you forget here is deleted from every file of the service."
 		: "Nothing is remembered. Say “Remember that …” in a conversation."),
-	h("ul.list", data.map((each) => h("li", h("div", each.text, h("small", each.source)), button("Forget", () => forget(`/${each.number}`), {"aria-label": `Forget: ${each.text}`})))),
-	data.length > 1 && makeSure(button("Forget all"), "Really forget all?", () => forget("")));
+	h("ul.list", data.map((each) => h("li", h("div", each.text, h("small", each.source)), button("Forget", () => forget(`/${each.number}`), {label: `Forget: ${each.text}`})))),
+	data.length > 1 && makeSure(button("Forget all"), " – really?", () => forget("")));
 }
 const KEYS = [["Enter", "send"], ["Shift Enter", "new line"], ["Esc", "stop the answer, close a panel"], ["Ctrl K", "search conversations"],
-	["Ctrl Shift O", "new conversation"], ["↑", "edit your last question (in an empty field)"], ["?", "this help"]];
+	["↑", "edit your last question (in an empty field)"], ["?", "this help"]];
 const showHelp = () => openPanel("Help", "", list(KEYS.map(([keys, what]) => [keys.split(" ").map((each) => h("kbd", each)), what])),
 	soft("On a Mac, ⌘ is Ctrl. The number behind a quotation opens the exact passage. Pictures in answers are never loaded."));
 
 // ---- History
 function listHistory() {
-	const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean), texts = new Map(), lists = [];
-	if (words.length) for (const {conversation, text} of messages.values()) texts.set(conversation, `${texts.get(conversation) || ""} ${text}`);
-	let rows = [...conversations.values()].sort((a, b) => b.updated - a.updated).map(({id, title, updated}) => {
+	const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean), texts = new Map();
+	if (words.length) for (const {chat, text} of messages.values()) texts.set(chat, `${texts.get(chat) || ""} ${text}`);
+	const rows = [...chats.values()].sort((a, b) => b.updated - a.updated).map(({id, title, updated}) => {
 		const text = `${title} ${texts.get(id) || ""}`.replace(/\s+/g, " "), low = text.toLowerCase(), at = low.indexOf(words[0], title.length);
-		return words.every((word) => low.includes(word)) && {id, title, updated, line: words.length && at >= 0 && text.slice(Math.max(at - 20, 0), at + 70)};
+		return words.every((word) => low.includes(word)) && {id, title, updated, line: words.length > 0 && at >= 0 && text.slice(Math.max(at - 20, 0), at + 70)};
 	}).filter(Boolean);
-	const today = new Date().setHours(0, 0, 0, 0);
-	for (const [name, since] of [["Today", today], ["Yesterday", today - 864e5], ["Last 7 days", today - 6048e5], ["Earlier", 0]]) {
-		const [own, others] = [rows.filter((each) => each.updated >= since), rows.filter((each) => each.updated < since)];
-		rows = others;
-		if (own.length) lists.push(h("h2", name), h("ul", own.map(({id, title, line}) => {
+	const today = new Date().setHours(0, 0, 0, 0), times = [Infinity, today, today - 6048e5, 0];
+	refresh($("history"), [rows.map(({id, title, line}) => [id, title, line]), current?.id, words, today], () => ["Today", "Last 7 days", "Earlier"].flatMap((name, at) => {
+		const own = rows.filter((each) => each.updated < times[at] && each.updated >= times[at + 1]);
+		return own.length ? [h("h2", name), h("ul", own.map(({id, title, line}) => {
 			const isHere = id === current?.id;
 			return h(isHere ? "li.here" : "li", h("a", {href: `#/c/${id}`, "aria-current": isHere && "page"}, h("b", title), line && h("small", line)),
-				makeSure(icon("close", `Delete: ${title}`), "Delete?", () => remove(id)));
-		})));
-	}
-	$("history").replaceChildren(...(lists.length ? lists : [h("p.fine", words.length ? "No conversation has these words." : "No conversations yet.")]));
+				makeSure(icon("close", `Delete: ${title}`), " Delete?", () => remove(id)));
+		}))] : [];
+	}).concat(rows.length ? [] : h("p.fine", words.length ? "No conversation has these words." : "No conversations yet.")));
 }
 
-// ---- The educator's and the operator's views
-const table = (label, names, rows) => (rows.length ? scrollable("div.scroll", label, h("table", h("thead", h("tr", names.map((name) => h("th", {scope: "col"}, name)))),
-	h("tbody", rows.map((row) => h("tr", row.map((each) => h(typeof each === "number" ? "td.n" : "td", each ?? "–"))))))) : soft("Nothing yet."));
-const section = (title, ...content) => [h("h2", title), ...content];
-const duration = (seconds) => (seconds == null ? "–" : seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`);
-const percent = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(1)} %` : "–");
-const count = (n) => n.toLocaleString("en-US");
-const encode = (...parts) => parts.map(encodeURIComponent).join("/");
-
-async function showLearners() {
-	const [learners, handovers] = await Promise.all(["learners", "handovers"].map((name) => readJson(`/v1/educator/${name}`)));
-	const open = async ({profile: tutor, learner}) => {
-		const {data} = await readJson(`/v1/educator/learners/${encode(tutor, learner)}`);
-		openPanel(learner, "sheet", h("ul.list", data.map(({verb, text, time, titles}) => h("li", h("div", h("b", verb), ` ${text}`, h("small", [when(time), ...titles].join(" · ")))))));
-	};
-	const read = async ({name}) => {
-		const box = h("div.text");
-		renderMarkdown(box, (await readJson(`/v1/educator/handovers/${encode(name)}`)).text, makeCiter([]));
-		openPanel("Handover", "sheet", box);
-	};
-	return [soft("What learners asked and tried in the exercises of a tutor."),
-		table("Learners", ["Learner", "Profile", "Asked", "Tried", "Solved", "Given up", "Progress", "Last seen"], learners.data.map((each) => [
-			button(each.learner, () => open(each).catch(fail)), each.profile, each.asked, each.attempted, each.passed, each.abandoned,
-			h("progress", {max: Math.max(each.attempted, each.passed, 1), value: each.passed, "aria-label": `Solved by ${each.learner}`}), when(each.last)])),
-		section("Handovers", soft("Conversations in which somebody asked for a person, as questions and quotations."),
-			table("Handovers", ["Time", "Without an answer", ""], handovers.data.map((each) => [when(each.time), each.n_unanswered, button("Read", () => read(each).catch(fail))])))];
+// ---- The educator's and the operator's views: tiles, charts and tables that the service makes (service/page/desks)
+function showCell(cell) {
+	if (cell?.time) return when(cell.time);
+	if (cell?.open) return button(cell.text, () => readJson(cell.open).then(openDetail).catch(fail));
+	if (cell?.post) return button(cell.text, () => post(cell.post, cell.body).then(route).catch(fail));
+	return cell?.of ? h("progress", {max: cell.of, value: cell.n, label: cell.text}) : cell;
 }
-
-const WIDTH = 600, HEIGHT = 120;
-function chart(title, buckets, format, series) {  // series: [name, class, key]; bars, or a line for class "line"
-	const value = (each, key) => each[key] || 0, most = Math.max(1e-9, ...series.flatMap(([, , key]) => buckets.map((each) => value(each, key))));
-	const step = WIDTH / buckets.length, y = (each, key) => (HEIGHT * (1 - value(each, key) / most)).toFixed(1);
-	const paths = series.map(([, kind, key]) => svg("path", {class: kind, d: buckets.map((each, at) => (kind.startsWith("line")
-		? `${at ? "L" : "M"}${(at + 0.5) * step} ${y(each, key)}` : `M${at * step} ${HEIGHT}V${y(each, key)}h${step * 0.8}V${HEIGHT}z`)).join("")}));
-	const label = `${title}: ${series.map(([name, , key]) => `${name} at most ${format(Math.max(0, ...buckets.map((each) => value(each, key))))}`).join(", ")}`;
-	return h("figure", h("figcaption", label), svg("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": label}, ...paths),
-		h("p.fine", buckets.length && `from ${when(buckets[0].time)}`));
+function openDetail({title, text, rows = []}) {
+	const box = h("div.text");
+	renderMarkdown(box, text || "", makeCiter([]));
+	openPanel(title, "sheet", box, h("ul.list", rows.map(([head, line, small]) => h("li", h("div", h("b", head), ` ${line}`, h("small", small))))));
 }
-let period = "hour";
-async function showOperation() {
-	const [{buckets, version, versions, errors, refusals}, journal, feedback] = await Promise.all([`overview?window=${period}`, "journal?limit=30", "feedback?state=new"].map((path) => readJson(`/v1/admin/${path}`)));
-	const sum = (key, weight = () => 1) => buckets.reduce((total, each) => total + (each[key] || 0) * weight(each), 0), all = sum("n_requests");
-	const mean = (key) => duration(all ? sum(key, (each) => each.n_requests) / all : null);
-	const decide = (id, state) => post(`/v1/admin/feedback/${encode(id)}`, {state}).then(route).catch(fail);
-	return [h("div.tabs", {role: "group", "aria-label": "Time"}, ["hour", "day", "week"].map((each) => button(`Last ${each}`, () => route((period = each)), {"aria-pressed": `${each === period}`})), soft(`version ${version}`)),
-		h("div.tiles", [["Requests", count(all)], ["Errors", percent(sum("n_errors"), all)], ["Refused by policy", percent(sum("n_refusals"), all)], ["Over a limit", count(sum("n_limited"))],
-			["Typical time", mean("p50_seconds")], ["Typical first words", mean("first_token_p50_seconds")], ["Tokens", count(sum("n_tokens"))]].map(([name, value]) => h("div.tile", h("b", value), name))),
-		h("div.charts", chart("Traffic", buckets, count, [["requests", "a", "n_requests"], ["errors", "b", "n_errors"]]),
-			chart("Time of an answer", buckets, duration, [["95th percentile", "line two", "p95_seconds"], ["median", "line", "p50_seconds"]])),
-		section("Feedback to review", feedback.data.length ? h("ul.list", feedback.data.map((each) => h("li", h("div", h("b", each.rating === "up" ? "Good: " : "Bad: "), each.question,
-			h("small", [REASONS[each.reason], each.comment, each.correction && `Correction: ${each.correction}`, when(each.time)].filter(Boolean).join(" · "))),
-		button("Accept", () => decide(each.id, "accepted")), button("Reject", () => decide(each.id, "rejected"))))) : soft("Nothing to review.")),
-		section("Errors", table("Errors", ["Status", "Code", "Number"], errors.map((each) => [`${each.status}`, each.code, each.n]))),
-		section("Refusals", table("Refusals", ["Rule", "Number"], refusals.map((each) => [each.rule, each.n]))),
-		section("Versions", table("Versions", ["Version", "Requests", "Since"], versions.map((each) => [each.version, each.n_requests, when(each.since)]))),
-		section("Recent requests", table("Recent requests", ["Time", "Request", "User", "Model", "End", "Took", "Tokens"],
-			journal.data.map((each) => [when(each.time), each.request, each.user, each.model, each.outcome, duration(each.seconds), each.n_tokens])))];
+function showChart({label, series, top, from}) {
+	const y = (value) => (100 - (100 * value) / top).toFixed(1), paths = series.map(({kind, values}) => {
+		const step = 600 / values.length, draw = (value, at) => (kind.startsWith("bar") ? `M${at * step} 100V${y(value)}h${step * 0.8}V100z`
+			: `${at ? "L" : "M"}${(at + 0.5) * step} ${y(value)}`);
+		return svg("path", {class: kind, d: values.map(draw).join("")});
+	});
+	return h("figure", h("figcaption", label), svg("svg", {viewBox: "0 0 600 100", preserveAspectRatio: "none", role: "img", label}, ...paths), h("p.fine", `from ${when(from)}`));
 }
+const showDesk = ({about, choices = [], tiles = [], charts = [], sections}) => [
+	soft(about), h("div.try", choices.map(([text, choice, isChosen]) => button(text, () => route((query = choice)), {"aria-pressed": `${isChosen}`}))),
+	h("div.tiles", tiles.map(([name, value]) => h("div.tile", h("b", value), name))), h("div.charts", charts.map(showChart)),
+	...sections.flatMap(({title, names, rows}) => [h("h2", title), rows.length ? table(title, names, rows.map((row) => row.map(showCell))) : soft("Nothing yet.")]),
+];
 
-// ---- The address: #/ a new conversation, #/c/ID, #/learners, #/operation
-const DESKS = {learners: ["Learners", "learners", showLearners, ["educator", "admin"]], operation: ["Operation", "chart", showOperation, ["operator", "admin"]]};
-let ticket = 0;
+// ---- The address: #/ a new chat, #/c/ID, #/d/NAME a view
+let ticket = 0, query = "";
 async function route() {
-	const [, name, id] = location.hash.split("/"), [title, , read] = DESKS[name] || [], mine = ++ticket, desk = $("desk");
-	document.body.classList.remove("drawer");
+	const [, kind, id] = location.hash.split("/"), view = me.desks.find((each) => kind === "d" && each.name === id), mine = ++ticket;
+	if (isNarrow()) flips.remove("flipped");
 	$("main").inert = false;
-	for (const each of ["log", "composer", "foot"]) $(each).hidden = Boolean(read);
-	desk.hidden = !read;
-	$("views").replaceChildren(...Object.entries(DESKS).filter(([, desk]) => desk[3].includes(me.role)).map(([path, desk]) =>
-		h("a", {href: `#/${path}`, "aria-current": path === name && "page"}, glyph(desk[1]), desk[0])));
-	if (!read) return openConversation(name === "c" ? id : null);
-	document.title = `${title} – MiniGPT`;
-	if (desk.dataset.name !== name) desk.replaceChildren(h("p.waiting", "Reading"));
-	desk.dataset.name = name;
-	const content = await read().catch((error) => [note(explain(error), button("Try again", route))]);
-	if (mine === ticket) desk.replaceChildren(h("h1", title), ...content.flat());
+	for (const each of [log, $("composer"), $("foot")]) each.hidden = Boolean(view);
+	desk.hidden = !view;
+	$("views").replaceChildren(...me.desks.map((each) => h("a", {href: `#/d/${each.name}`, "aria-current": each === view && "page"}, each.title)));
+	if (!view) return openChat(kind === "c" ? id : null);
+	document.title = `${view.title} – MiniGPT`;
+	if (desk.dataset.name !== id) desk.replaceChildren(h("p.waiting", "Reading"));
+	desk.dataset.name = id;
+	const content = await readJson(view.url + query).then(showDesk).catch((error) => [note(explain(error), button("Try again", route))]);
+	if (mine === ticket) desk.replaceChildren(h("h1", view.title), ...content);
 }
-setInterval(() => location.hash === "#/operation" && !document.hidden && !$("panel").open && !$("desk").contains(document.activeElement) && route(), 10_000);
+setInterval(() => desk.hidden || document.hidden || panel.open || desk.contains(document.activeElement) || route(), 10_000);
 
 // ---- Keyboard and controls
 const isNarrow = () => matchMedia("(max-width: 52rem)").matches;
-const isSideShown = () => document.body.classList.contains(isNarrow() ? "drawer" : "narrowed") === isNarrow();
+const flips = document.body.classList;  // "flipped": without the list on a wide screen, with it on a narrow one
+const isSideShown = () => flips.contains("flipped") === isNarrow();
 function showSide(isShown) {
-	document.body.classList.toggle(isNarrow() ? "drawer" : "narrowed", isNarrow() === isShown);
+	flips.toggle("flipped", isShown === isNarrow());
 	$("main").inert = isNarrow() && isShown;
 	$("open-side").setAttribute("aria-expanded", isShown);
 	$(isShown ? "search" : "open-side").focus();
 }
 function fit() {
-	$("message").style.height = "auto";
-	$("message").style.height = `${$("message").scrollHeight}px`;
-	sessionStorage.setItem("minigpt-draft", $("message").value);
+	field.style.height = "auto";
+	field.style.height = `${field.scrollHeight}px`;
+	sessionStorage.setItem("minigpt-draft", field.value);
 }
 function submit() {
-	const text = $("message").value;
+	const text = field.value;
 	if (!text.trim()) return;
-	$("message").value = "";
+	field.value = "";
 	fit();
 	send(text);
 }
-const THEMES = ["", "light", "dark"];
 function setTheme(name) {
 	document.documentElement.dataset.theme = name;
 	$("theme").title = `Theme: ${name || "as the system"}`;
 	$("theme").setAttribute("aria-label", $("theme").title);
 	localStorage.setItem("minigpt-theme", name);
 }
-function startOver() {
-	if (location.hash.length > 2) location.hash = "#/";
-	else route();
-	$("message").focus();
-}
 function press(event) {
-	const isCommand = event.ctrlKey || event.metaKey, name = event.key.toLowerCase(), isPanel = $("panel").open;
+	const name = event.key.toLowerCase(), isPanel = panel.open;
 	if (event.isComposing) return;
-	if (isCommand && !event.shiftKey && name === "k") {
+	if ((event.ctrlKey || event.metaKey) && name === "k") {
 		event.preventDefault();
 		closePanel();
 		showSide(true);
 		$("search").select();
-	} else if (isCommand && event.shiftKey && name === "o") startOver(event.preventDefault());
-	else if (name === "escape" && !isPanel) isNarrow() && isSideShown() ? showSide(false) : findRunning()?.controller.abort();
+	} else if (name === "escape" && !isPanel) isNarrow() && isSideShown() ? showSide(false) : stop();
 	else if (name === "?" && !isPanel && !event.target.matches("input, textarea, select")) showHelp();
 }
-function pressInMessage(event) {
+function editLast(event) {
 	const edits = document.querySelectorAll("[data-edit]");
-	if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-		event.preventDefault();
-		if (isFree()) submit();
-	} else if (event.key === "ArrowUp" && !$("message").value && edits.length) edits[edits.length - 1].click(event.preventDefault());
+	if (event.key === "ArrowUp" && !field.value && edits.length) edits[edits.length - 1].click(event.preventDefault());
 }
-const tellNetwork = () => ($("banner").textContent = navigator.onLine ? "" : "You are offline. You can read what is here; questions need a connection.");
+const tellNetwork = () => ($("banner").textContent = navigator.onLine ? "" : "You are offline. You can read what is here.");
 function control() {
 	for (const target of document.querySelectorAll("[data-glyph]")) {
 		target.prepend(glyph(target.dataset.glyph));
@@ -835,34 +791,37 @@ function control() {
 	}
 	const on = (id, act, name = "click") => $(id).addEventListener(name, act);
 	setTheme(localStorage.getItem("minigpt-theme") || "");
-	on("theme", () => setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % 3]));
+	on("theme", () => setTheme({"": "light", light: "dark", dark: ""}[document.documentElement.dataset.theme]));
 	on("open-side", () => showSide(!isSideShown()));
 	on("close-side", () => showSide(false));
 	on("close-panel", closePanel);
 	on("panel", () => opener?.isConnected && opener.focus(), "close");
-	on("panel", (event) => event.target === $("panel") && closePanel());
+	on("panel", (event) => event.target === panel && closePanel());
 	on("help", showHelp);
 	on("memories", () => showMemories().catch(fail));
 	on("sign-out", () => location.reload(sessionStorage.clear()));
-	on("new", startOver);
+	on("new", () => {
+		location.hash = `#/${location.hash === "#/" ? "new" : ""}`;
+		field.focus();
+	});
 	on("search", listHistory, "input");
 	on("profile", () => {
 		profile = $("profile").value;
 		if (!current) renderLog();
 	}, "change");
 	on("message", fit, "input");
-	on("message", pressInMessage, "keydown");
+	on("message", onEnter(() => isFree() && submit()), "keydown");
+	on("message", editLast, "keydown");
 	on("composer", (event) => {
 		event.preventDefault();
-		if (findRunning()) findRunning().controller.abort();
-		else submit();
+		if (!stop()) submit();
 	}, "submit");
 	addEventListener("keydown", press);
 	addEventListener("hashchange", route);
 	addEventListener("pageshow", (event) => event.persisted && location.reload());
 	for (const each of ["online", "offline"]) addEventListener(each, tellNetwork);
 	tellNetwork();
-	$("message").value = sessionStorage.getItem("minigpt-draft") || "";
+	field.value = sessionStorage.getItem("minigpt-draft") || "";
 	fit();
 }
 
@@ -876,7 +835,7 @@ async function start() {
 		$("memories").hidden = !me.has_memory;
 		$("sign-out").hidden = !getKey();
 		await route();
-		if (!$("panel").open && !isNarrow()) $("message").focus();
+		if (!panel.open && !isNarrow()) field.focus();
 	} catch (error) {
 		if (error.status !== 401) log.replaceChildren(h("div.empty", note(explain(error), button("Try again", start))));
 	}

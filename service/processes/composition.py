@@ -36,7 +36,7 @@ from service.observability import metrics_routes
 from service.observability.prometheus_recorder import PrometheusRecorder
 from service.observability.trace_export import make_mlflow_processor, make_otlp_processor
 from service.observability.trace_recorder import TraceRecorder
-from service.page import page_routes
+from service.page import page_data_routes, page_routes
 from service.policy.cedar_authorizer import CedarAuthorizer
 from service.policy.content_checker import ContentChecker, Masker
 from service.policy.policy_store import PolicyStore
@@ -154,6 +154,7 @@ def compose(
             "feedback": feedback_routes.FeedbackParts(store=store, authorizer=authorizer, traces=traces),
             "database": database,
             "files": files,
+            "list_users": lambda tenant: {key.grant.user for key in access.keys.list_keys(tenant)},
             "journal": journal,
             "policies": policies,
         }
@@ -167,6 +168,7 @@ def compose(
             key_routes.make_router(),
             feedback_routes.make_router(),
             page_routes.make_router(),
+            page_data_routes.make_router(),
         )
         service = Service(settings, inference, assistants, answering, routers, extras)
         return Composition(service, database, access, policies, journal, stack.pop_all(), notes)
