@@ -112,10 +112,7 @@ class ToolProcess:
         try:
             return cast("dict[str, Any]", json.loads(line))
         except ValueError:
-            code = process.poll()
-            raise ToolFailureError(
-                f"failed: its process ended ({'without an answer' if code is None else code})"
-            ) from None
+            raise ToolFailureError(f"failed: its process {_describe_end(process)}") from None
 
     def _start(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
@@ -142,6 +139,13 @@ class ToolProcess:
                     stream.close()
                 except OSError:  # what was not written yet
                     continue
+
+
+def _describe_end(process: subprocess.Popen[bytes]) -> str:
+    try:
+        return f"ended ({process.wait(timeout=1.0)})"
+    except subprocess.TimeoutExpired:
+        return "did not answer"
 
 
 def _read_line(descriptor: int, deadline: float) -> bytes | None:

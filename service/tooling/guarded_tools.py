@@ -24,8 +24,10 @@ from assistant.tools.tool_registry import ToolRegistry
 from assistant.tools.toolbox import (
     MAX_RESULT_CHARS,
     SEARCH_TOOL,
+    AnswerAbortedError,
     Documents,
     LookedUp,
+    OwnDocuments,
     Search,
     SearchResult,
     ToolOutput,
@@ -132,7 +134,7 @@ class GuardedTools(Tools):
         return self._is_search_allowed() and super().covers(question)
 
     def run(self, name: str, argument: str, question: str = "") -> ToolOutput:
-        """Decide about a call, run it, check its result. Never raises."""
+        """Decide about a call, run it, check its result. Raises: AnswerAbortedError only."""
         started = self.guard.clock()
         decided_by: tuple[str, ...] = ()
         reason = ""
@@ -158,7 +160,7 @@ class GuardedTools(Tools):
         """Return whether results of a tool are trusted wherever they come from; those of a search depend on the collection."""
         declaration = self.registry.get(name)
         if name == SEARCH_TOOL:
-            return not getattr(self.documents, "collection_names", ())
+            return not isinstance(self.documents, OwnDocuments)
         return declaration is not None and declaration.is_trusted
 
     def _decide(self, name: str) -> tuple[str, ...]:
@@ -214,6 +216,8 @@ class GuardedTools(Tools):
                 return ToolOutput(search.text[:MAX_RESULT_CHARS], search)
             assert declaration is not None  # _decide has seen it
             text = declaration.call_with_text(argument, self._get_seconds_left())
+        except AnswerAbortedError:  # a part of the service is down
+            raise
         except (ValueError, ServiceError) as error:
             return ToolOutput(f"error: {error}"[:MAX_RESULT_CHARS])
         except (

@@ -1,0 +1,125 @@
+"""The settings of a service's tools: one YAML file (docs/tools.md), for everybody and in addition for single tenants.
+
+    code: auto                                   # auto, cpython, monty, off
+    databases: {shop: {path: data/shop.sqlite, tables: [orders]}}
+    fetch: {allow: [docs.python.org, "*.example.org/handbook/"]}
+    files: tools                                 # a folder of Python files with @tool
+    mcp: {tickets: {command: [tickets-mcp, --read-only]}}
+    tenants: {acme: {databases: {…}, mcp: {…}}}
+
+Secrets are no settings: `environment` of an MCP server names variables of this process. Paths are relative to the file's folder.
+Raises: ValueError that names what is wrong, by its dotted name.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from ruamel.yaml import YAML, YAMLError
+
+from service.tooling.jail.code_tool import CodeSetting
+from service.tooling.sources.sql_tool import DatabaseSetting
+
+MAX_BYTES = 256_000
+Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FetchSetting(_Part):
+    """Pages that `fetch_page` may read: hosts, `*.host` for its subdomains, a path prefix behind either. `http` also allows addresses
+    without TLS, `private` those inside the operator's own network."""
+
+    allow: list[str] = Field(min_length=1, max_length=1_000)
+    http: bool = False
+    private: bool = False
+    max_bytes: int = Field(default=2_000_000, ge=1_000, le=50_000_000)
+    max_seconds: float = Field(default=10.0, gt=0, le=60)
+
+
+class McpSetting(_Part):
+    """An MCP server: a command that is started, or an address. `environment`: variables of this process that it gets; `token`: the
+    variable with the bearer token of an address. `tools`: those that may be called (none: all that are approved)."""
+
+    command: list[str] = Field(default=[], max_length=100)
+    url: str = ""
+    environment: list[str] = Field(default=[], max_length=50)
+    token: str = ""
+    tools: list[str] = Field(default=[], max_length=200)
+    max_seconds: float = Field(default=20.0, gt=0, le=300)
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if bool(self.command) == bool(self.url):
+            raise ValueError("needs a command or a url, and not both")
+        if self.url and not re.match(r"https?://[^/\s]+", self.url):
+            raise ValueError("url must begin with http:// or https://")
+        return self
+
+
+class TenantTools(_Part):
+    """Tools of one tenant, besides those for everybody."""
+
+    databases: dict[Key, DatabaseSetting] = Field(default={}, max_length=50)
+    fetch: FetchSetting | None = None
+    mcp: dict[Key, McpSetting] = Field(default={}, max_length=50)
+
+
+class ToolSettings(TenantTools):
+    """The tools of a service. `code`: where code runs; `expose`: what /mcp offers besides what the model was trained to call;
+    `trusted_collections` hold texts of the operator alone."""
+
+    code: CodeSetting = "auto"
+    files: Path | None = None
+    expose: list[str] = Field(default=[], max_length=200)
+    trusted_collections: list[str] = Field(default=[], max_length=1_000)
+    max_calls: int = Field(default=8, ge=1, le=100)
+    max_seconds: float = Field(default=60.0, gt=0, le=600)
+    tenants: dict[str, TenantTools] = Field(default={}, max_length=10_000)
+
+
+def load_tool_settings(path: Path | None) -> ToolSettings:
+    """Return the settings of a file, the default ones without a file."""
+    if path is None:
+        return ToolSettings()
+    content = _read_yaml(path)
+    try:
+        return _resolve_paths(ToolSettings.model_validate(content), path.parent)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(["tools", *map(str, problem["loc"])])
+        if problem["type"] == "extra_forbidden":
+            raise ValueError(f"{where}: there is no such setting; found it in {path.name}; remove it.") from error
+        found = repr(problem.get("input"))[:80]
+        raise ValueError(f"{where}: {problem['msg']}; found {found}; correct {path.name}.") from error
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ValueError(f"--tools: {path} can't be read; found {error.strerror}; name a YAML file.") from error
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"--tools: {path} is too large; found more than {MAX_BYTES:,} bytes; shorten it.")
+    try:
+        return YAML(typ="safe", pure=True).load(data.decode("utf-8")) or {}
+    except (UnicodeDecodeError, YAMLError) as error:
+        message = " ".join(str(error).split())[:200]
+        raise ValueError(f"--tools: {path} is not YAML in UTF-8; found {message}; correct it.") from error
+
+
+def _resolve_paths(settings: ToolSettings, folder: Path) -> ToolSettings:
+    def resolve(databases: dict[str, DatabaseSetting]) -> dict[str, DatabaseSetting]:
+        return {name: each.model_copy(update={"path": folder / each.path}) for name, each in databases.items()}
+
+    tenants = {
+        name: each.model_copy(update={"databases": resolve(each.databases)}) for name, each in settings.tenants.items()
+    }
+    files = folder / settings.files if settings.files is not None else None
+    return settings.model_copy(update={"databases": resolve(settings.databases), "files": files, "tenants": tenants})
