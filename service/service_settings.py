@@ -39,7 +39,7 @@ class ServiceSettings(BaseModel):
     policies: Path | None = _make_field(None, "folder of policies (default: those that ship)")
     profiles: Path | None = _make_field(None, "folder of more profiles (*.yaml)")
     upstream: list[str] = _make_field([], "addresses of OpenAI-compatible engines instead of a model here")
-    slots: int = _make_field(16, "answers that are generated at once", ge=1, le=512)
+    slots: int = _make_field(64, "answers that are generated at once", ge=1, le=512)
     queue: int = _make_field(64, "requests that may wait for a slot; more get 429", ge=0, le=10_000)
     deadline_seconds: float = _make_field(60.0, "an answer that has not begun by then gets 503", gt=0, le=3600)
     drain_seconds: float = _make_field(30.0, "SIGTERM: time for answers that are being streamed", ge=0, le=3600)

@@ -18,7 +18,7 @@ from concurrent.futures import Executor, Future
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from assistant.conversation.events import Done, Event, Message, Notice, TextPiece
+from assistant.conversation.events import Done, Event, Message, Notice, TextPiece, ToolCall
 from service.answers.answer_request import AnswerRequest
 from service.answers.assistants import Assistants
 from service.answers.fit_rounds import fit_rounds
@@ -146,6 +146,7 @@ class Answering:
             return
         n_prompt = sum(parts.assistants.inference.count_tokens(message.text) for message in request.messages)
         async with parts.limiter.admit(request.caller, n_prompt + request.n * request.sampling.max_tokens) as admission:
+            answer.headers = dict(admission.headers)
             try:
                 yield answer
             finally:
@@ -254,6 +255,7 @@ class OpenAnswer:
         notice: str = "",
     ) -> None:
         self.request = request
+        self.headers: dict[str, str] = {}  # of the response: what is left of the caller's limits
         self._parts, self._account, self._observe = parts, account, observe
         self._refusal, self._notice = refusal, notice
 
@@ -275,7 +277,7 @@ class OpenAnswer:
     def _generate(self, choice: int) -> AsyncGenerator[Event | DirectPiece, None]:
         return self._generate_directly(choice) if self.request.is_direct else self._run_session(choice)
 
-    async def _generate_directly(self, choice: int) -> AsyncGenerator[DirectPiece, None]:
+    async def _generate_directly(self, choice: int) -> AsyncGenerator[DirectPiece | ToolCall, None]:
         pieces = self._parts.assistants.inference.generate(self.request, choice)
         try:
             async for piece in pieces:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from assistant.conversation.events import Message
+from assistant.conversation.events import Engine, Message
 from assistant.conversation.responder import Responder
 from assistant.conversation.session import Grounding, Session
 from assistant.inference.model_choice import ModelChoice
@@ -129,6 +129,7 @@ class Assistants:
             if (session := self.sessions.take(key, before)) is not None:
                 session.history.append(request.messages[-1])
                 session.tools = self._make_tools(request, session.tools)
+                session.engine = self._get_engine(request)  # of the version that is served now
                 return session
         return self._make_session(request)
 
@@ -145,9 +146,8 @@ class Assistants:
         history = [message for message in request.messages if message.role != "system"]
         if profile is not None and profile.system_prompt:
             prompts.insert(0, profile.render(profile.system_prompt))
-        adapter = (profile.adapter or "") if profile is not None else ""
         return Session(
-            self.inference.get_engine(request.caller.tenant, adapter),
+            self._get_engine(request),
             tools,
             system="\n".join(prompts),
             history=history,
@@ -155,6 +155,17 @@ class Assistants:
             responders=self._make_responders(request, profile, tools),
             style=make_style(profile) if profile is not None else None,
         )
+
+    def replace_version(self, choice: ModelChoice) -> None:
+        """Answer from the documents of another version from now on."""
+        measure = load_measure(choice.embed)
+        with self._lock:
+            self._choice, self._measure = choice, measure
+            self._tools.clear()
+
+    def _get_engine(self, request: AnswerRequest) -> Engine:
+        profile = self.load_profile(request.profile)
+        return self.inference.get_engine(request.caller.tenant, (profile.adapter or "") if profile is not None else "")
 
     def _make_tools(self, request: AnswerRequest, previous: Tools | None) -> Tools:
         profile = self.load_profile(request.profile)

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from assistant.conversation.events import Done, Engine, Event, Message
+from assistant.conversation.events import Done, Engine, Event, Message, ToolCall
 from service.access.caller import Caller
 from service.answers.answer_request import AnswerRequest
 
@@ -109,7 +109,7 @@ class Inference(Protocol):
     @property
     def description(self) -> ModelDescription: ...
 
-    def generate(self, request: AnswerRequest, choice: int = 0) -> AsyncIterator[DirectPiece]:
+    def generate(self, request: AnswerRequest, choice: int = 0) -> AsyncIterator[DirectPiece | ToolCall]:
         """Answer directly. Closing the iterator cancels the generation within one step. Raises: ServiceError 400 for a prompt
         that is too long or a constraint that can't be compiled, 429 / 503 for a full queue or a missed deadline."""
         ...

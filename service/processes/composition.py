@@ -10,10 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from assistant.guard.guard import Guard
 from assistant.inference.model_choice import ModelChoice
 from assistant.tools.tool_registry import ToolRegistry, describe_builtins
 from assistant.tools.toolbox import Tools
@@ -27,11 +25,14 @@ from service.answers.answering import Answering, AnswerParts
 from service.answers.assistants import Assistants
 from service.answers.interfaces import Inference, Recorder
 from service.api.all_routes import make_routers
-from service.api.text_vectors import TextVectors
 from service.database.database import Database, choose_url
 from service.feedback import feedback_routes
 from service.feedback.feedback_store import FeedbackStore
+from service.inference.local_inference import LocalInference
+from service.journal import journal_routes
 from service.journal.answer_journal import AnswerJournal, open_journal
+from service.journal.audit_heads import AuditHeads
+from service.journal.audit_log import AuditLog
 from service.observability import metrics_routes
 from service.observability.prometheus_recorder import PrometheusRecorder
 from service.observability.trace_export import make_mlflow_processor, make_otlp_processor
@@ -41,6 +42,7 @@ from service.policy.cedar_authorizer import CedarAuthorizer
 from service.policy.content_checker import ContentChecker, Masker
 from service.policy.policy_store import PolicyStore
 from service.processes.remote_parts import RemoteParts
+from service.processes.version_parts import VersionParts, follow_swaps, watch_champion
 from service.service_parts import Service
 from service.service_settings import ServiceSettings
 from service.tooling.guarded_tools import GuardedTools, ToolGuard
@@ -84,10 +86,13 @@ def compose(
         policies = PolicyStore(settings.policies)
         inference = open_inference()
         notes: list[str] = []
-        guard = _load_guard(choice, notes)
+        if isinstance(inference, LocalInference):
+            stack.callback(inference.close)
+        version = VersionParts.load(choice)
+        notes += version.notes
         masker: Masker | None = None
         authorizer = CedarAuthorizer(policies)
-        content = ContentChecker(policies, guard, masker)
+        content = ContentChecker(policies, version.guard, masker)
         files = TenantFiles(settings.state)
         journal = open_journal(
             database,
@@ -155,33 +160,28 @@ def compose(
             "database": database,
             "files": files,
             "list_users": lambda tenant: {key.grant.user for key in access.keys.list_keys(tenant)},
-            "journal": journal,
+            "journal": journal_routes.JournalParts(
+                journal, AuditLog(database, AuditHeads(settings.state / "audit")), policies, authorizer
+            ),
             "policies": policies,
         }
-        if choice is not None and choice.embed is not None:
-            extras["vectors"] = TextVectors.load(choice.embed)
-        else:
-            notes.append("no folder embed beside the index: no embeddings, no reranking, no search by vectors")
+        if version.vectors is not None:
+            extras["vectors"] = version.vectors
+        if isinstance(inference, LocalInference) and choice is not None:
+            follow_swaps(inference, assistants, content, extras, metrics.describe)
+            if (watch := watch_champion(inference, choice)) is not None:
+                stack.callback(watch.close)
         routers = (
             *make_routers(),
             metrics_routes.make_router(),
             key_routes.make_router(),
             feedback_routes.make_router(),
+            journal_routes.make_router(),
             page_routes.make_router(),
             page_data_routes.make_router(),
         )
         service = Service(settings, inference, assistants, answering, routers, extras)
         return Composition(service, database, access, policies, journal, stack.pop_all(), notes)
-
-
-def _load_guard(choice: ModelChoice | None, notes: list[str]) -> Guard | None:
-    folder = choice.folder.parent / "guard" if choice is not None else Path("data/guard")
-    if not folder.is_dir():
-        notes.append(
-            f"no guard in {folder}: texts are not classified; the policy decides what that means (docs/policy.md)"
-        )
-        return None
-    return Guard.load(folder)
 
 
 def _open_traces(settings: ServiceSettings, inference: Inference) -> TraceRecorder | None:

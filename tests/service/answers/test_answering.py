@@ -92,6 +92,7 @@ class FakeContent:
 class FakeLimiter:
     def __init__(self) -> None:
         self.log: list[int] = []
+        self.headers = {"x-ratelimit-limit-requests": "9"}
 
     @asynccontextmanager
     async def admit(self, caller: Caller, n_reserved_tokens: int) -> AsyncGenerator[FakeLimiter, None]:
