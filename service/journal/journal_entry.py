@@ -190,6 +190,8 @@ def _list_passages(searches: Sequence[ToolResult]) -> list[dict[str, Any]]:
             "document": result.section.doc_id,
             "title": result.section.title,
             "heading": list(result.section.heading),
+            "start": result.section.start,
+            "end": result.section.end,
             "collection": result.collection,
             "sha256": result.section.sha256,
             "how": result.how,
