@@ -226,7 +226,7 @@ def _get(connection: Connection, tenant: str, key_id: str) -> StoredKey:
     row = connection.execute(select(KEYS).where(_is(tenant, key_id))).one_or_none()
     if row is None:
         raise ValueError(
-            f"key: there is no key {key_id[:80]!r} of the tenant {tenant[:80]!r}; list them with `keys list`."
+            f"key: there is no such key; found {key_id[:80]!r} of the tenant {tenant[:80]!r}; list them with `keys list`."
         )
     return _read(row)
 

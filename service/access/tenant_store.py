@@ -77,7 +77,7 @@ class TenantStore:
             }
         files = _list_files(self._files.get_folder(tenant))
         if not any(n_rows.values()) and not self._files.get_folder(tenant).exists():
-            raise ValueError(f"tenant: there is no tenant {tenant[:80]!r}; list them with `tenants list`.")
+            raise ValueError(f"tenant: there is no such tenant; found {tenant[:80]!r}; list them with `tenants list`.")
         return Removal(tenant, n_rows, len(files), sum(path.lstat().st_size for path in files))
 
     def remove(self, tenant: str) -> Removal:

@@ -193,7 +193,7 @@ def test_wrong_limits_are_refused_by_name(values: dict[str, int]) -> None:
 def test_keys_of_others_can_not_be_named(keys: KeyStore) -> None:
     key, secret = keys.add(KeyGrant("acme"))
     for action in (keys.revoke, keys.rotate):
-        with pytest.raises(ValueError, match="there is no key"):
+        with pytest.raises(ValueError, match="there is no such key"):
             action("other", key.id)
     assert keys.find(secret) == key
 
