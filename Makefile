@@ -21,11 +21,11 @@ TORCH_CPU := 2.13.0 \
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help run test check fix chat serve ui bench lock clean install install-test ruff format pyright lint-imports pytest
+.PHONY: help run test check fix chat serve invocations ui bench lock clean install install-test ruff format pyright lint-imports pytest
 
 help: ## this list
 	@echo "make COMMAND, where COMMAND is one of:"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name say; do printf '  %-8s%s\n' "$$name" "$$say"; done
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name say; do printf '  %-15s%s\n' "$$name" "$$say"; done
 
 run: install ## the whole pipeline: every stage that has changed, then publish, gate, promote
 	@$(keep-results)
@@ -48,8 +48,12 @@ fix: install-test ## format, and fix what ruff can fix
 chat: install ## talk to the champion
 	@$(BIN)/python -m assistant || { code=$$?; [ $$code -eq 130 ] || exit $$code; }
 
-serve: install ## the champion behind http://127.0.0.1:PORT/invocations, for whoever has the key
-	@$(BIN)/python -m flows serve --port $(PORT)
+serve: install ## the champion behind http://127.0.0.1:PORT: a page, OpenAI's API (docs/service.md)
+	@$(BIN)/python -m pipeline.registry pull
+	$(BIN)/python -m service serve --port $(PORT)
+
+invocations: install ## the champion by MLflow's protocol, at http://127.0.0.1:PORT/invocations
+	@$(BIN)/python -m flows invocations --port $(PORT)
 
 ui: install ## Prefect's and MLflow's pages; prints the addresses that open them
 	@$(BIN)/python -m flows ui

@@ -1,4 +1,4 @@
-"""python -m flows retrain | ui | serve | worker: run everything that has changed, browse what has been run, serve the champion.
+"""python -m flows retrain | ui | invocations | worker: run what has changed, browse what has been run, serve the champion.
 
 Exit codes: 0 success (including a refusal by the gate), 1 a stage failed or the workspace is busy, 2 usage, 130 interrupted,
 143 terminated.
@@ -16,7 +16,7 @@ from types import FrameType
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports: end without a traceback
 
-from flows.processes import credentials, serve, server, ui, worker, workspace
+from flows.processes import credentials, invocations, server, ui, worker, workspace
 from flows.steps import graph, preflight, summary
 
 OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         "--no-register", action="store_true", help="run the stages and write the report; publish nothing"
     )
     commands.add_parser("ui", help="serve Prefect's and MLflow's pages until Ctrl-C")
-    command = commands.add_parser("serve", help="serve the champion at /invocations until Ctrl-C")
+    command = commands.add_parser("invocations", help="serve the champion by MLflow's protocol, at /invocations, until Ctrl-C")
     command.add_argument("--port", type=int, default=5001, help="default: 5001")
     commands.add_parser("worker", help="start the flow runs that Prefect's schedule or page orders, while `ui` runs")
     args = parser.parse_args(argv)
@@ -76,8 +76,8 @@ def _run(args: argparse.Namespace) -> int:
     match args.command:
         case "ui":
             return ui.serve(root)
-        case "serve":
-            return serve.serve_champion(root, args.port)
+        case "invocations":
+            return invocations.serve_champion(root, args.port)
         case "worker":
             return worker.start(root)
         case _:

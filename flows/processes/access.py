@@ -86,7 +86,7 @@ class Policy:
 POLICIES = {
     "prefect": Policy("/api", ("/api/health", "/api/ready"), "/api/admin/version", checks_sockets=True),
     "mlflow": Policy("", ("/health",), "/version", challenges=True),
-    "serve": Policy("", ("/health", "/ping")),
+    "invocations": Policy("", ("/health", "/ping")),
 }
 
 

@@ -78,11 +78,11 @@ def test_the_flow_publishes_and_promotes_a_real_model_which_is_served(repo: Real
 
     shutil.rmtree(repo.root / "assistant")  # what is served is the registered code
     port = find_free_port()
-    with repo.start("flows", "serve", "--port", str(port)) as running:
+    with repo.start("flows", "invocations", "--port", str(port)) as running:
         assert running.stdout is not None
         try:
             line = next((line for line in running.stdout if line.startswith("  curl ")), "it ended")
-            key = read_key(repo.root, "serve")
+            key = read_key(repo.root, "invocations")
             assert f"Authorization: Bearer {key}" in line
             assert ask(port, "")[0] == 401
             status, answer = ask(port, f"Bearer {key}")

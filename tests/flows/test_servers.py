@@ -1,7 +1,7 @@
 """Our servers: they survive a kill, and a page of another site that the user has open starts, changes and reads nothing.
 
 That page is played once by hand, as raw HTTP requests, and once with a real browser, which holds the keys of all servers because
-its user has opened their pages. The servers are those of `make ui`, `make run` and `make serve`, with an echo for a model.
+its user has opened their pages. The servers are those of `make ui`, `make run` and `make invocations`, with an echo for a model.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory, prefect_history: Path) -> 
     (repo.root / "echo.py").write_text(ECHO)
     with start_ui(repo) as urls, start_echo(repo) as echo:  # the first one ends last
         ports = {name: int(url.split(":")[2].split("/")[0]) for name, url in urls.items()}
-        keys = {name: read_key(repo.root, name) for name in (*urls, "serve")}
-        assert {name: url.partition("#")[2] for name, url in urls.items()} | {"serve": keys["serve"]} == keys
-        running = Servers(repo.root, {**ports, "serve": echo}, keys)
+        keys = {name: read_key(repo.root, name) for name in (*urls, "invocations")}
+        assert {name: url.partition("#")[2] for name, url in urls.items()} | {"invocations": keys["invocations"]} == keys
+        running = Servers(repo.root, {**ports, "invocations": echo}, keys)
         running.read("mlflow", "POST", "/api/2.0/mlflow/experiments/create", {"name": SECRET})
         yield running
 
@@ -123,7 +123,7 @@ def start_ui(repo: FakeRepo) -> Generator[dict[str, str]]:
 @contextlib.contextmanager
 def start_echo(repo: FakeRepo) -> Generator[int]:
     port = find_free_port()
-    command = [sys.executable, "-m", "flows.processes.host", "serve", "echo:app", "--port", str(port)]
+    command = [sys.executable, "-m", "flows.processes.host", "invocations", "echo:app", "--port", str(port)]
     with subprocess.Popen(command, cwd=repo.root, env=repo.environment()) as process:
         try:
             yield port
@@ -142,7 +142,7 @@ ATTACKS = [
     ("mlflow", "POST", "/ajax-api/2.0/mlflow/experiments/search", {"max_results": 10}),
     ("mlflow", "GET", "/api/2.0/mlflow/experiments/search?max_results=10", None),
     ("mlflow", "GET", "/get-artifact?path=a&run_uuid=b", None),
-    ("serve", "POST", "/invocations", {"input": []}),
+    ("invocations", "POST", "/invocations", {"input": []}),
 ]
 
 

@@ -16,7 +16,7 @@ OWN, FOREIGN = f"http://{HOST}", "http://evil.example"
 API = {
     "prefect": "/api/work_pools/filter",
     "mlflow": "/ajax-api/2.0/mlflow/experiments/search",
-    "serve": "/invocations",
+    "invocations": "/invocations",
 }
 
 
@@ -132,7 +132,7 @@ def test_health_and_the_code_of_pages_need_no_key() -> None:
     for server, path in (
         ("prefect", "/api/health"),
         ("mlflow", "/health"),
-        ("serve", "/ping"),
+        ("invocations", "/ping"),
         ("prefect", "/assets/index.js"),
     ):
         assert request(server, "GET", path, authorization="")[2]
@@ -153,4 +153,4 @@ def test_the_login_page_has_no_key_and_can_not_be_framed() -> None:
     status, headers, is_seen = request("prefect", "GET", "/open", authorization="")
     assert (status, is_seen, headers["cache-control"]) == (200, False, "no-store")
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
-    assert request("serve", "GET", "/open", authorization="")[::2] == (401, False)
+    assert request("invocations", "GET", "/open", authorization="")[::2] == (401, False)

@@ -11,13 +11,13 @@ from flows.processes.credentials import KEYS, KeyFileError, is_private, read_key
 
 
 def test_a_key_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
-    keys = {name: read_key(tmp_path, name) for name in ("prefect", "mlflow", "serve")}
+    keys = {name: read_key(tmp_path, name) for name in ("prefect", "mlflow", "invocations")}
     assert len(set(keys.values())) == 3
     assert all(len(key) >= 43 and key.isascii() for key in keys.values())
     assert read_key(tmp_path, "mlflow") == keys["mlflow"]
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / KEYS).iterdir() if path.name in keys} == {0o600}
     assert (tmp_path / KEYS).stat().st_mode & 0o777 == 0o700
-    assert is_private(tmp_path, "serve")
+    assert is_private(tmp_path, "invocations")
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])

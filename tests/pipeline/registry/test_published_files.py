@@ -110,7 +110,7 @@ def test_a_tampered_version_is_not_pulled_promoted_or_rolled_back_to(copy: Path,
     ],
 )
 def test_a_tampered_installation_is_neither_served_nor_talked_to(copy: Path, name: str) -> None:
-    """`make serve` pulls first."""
+    """`make invocations` pulls first."""
     with (copy / "var/champion" / name).open("a") as file:
         file.write(" ")
     assert f"{name} was changed" in call(copy, "pull", code=1)
