@@ -369,7 +369,7 @@ async function answer(question) {
 	const message = {id: makeId(), chat: chat.id, parent: question.id, role: "assistant", text: "", time, state: "running",
 		steps: [], citations: [], notices: [], recalled: []};
 	const body = {model: profile, messages: listPrompt(question), stream: true, stream_options: {include_usage: true}, metadata: {conversation: chat.id}};
-	let saved = 0, isEnded = false, silence, release;
+	let isEnded = false, saving, silence, release;
 	const wait = () => {
 		clearTimeout(silence);
 		message.isSlow = false;
@@ -390,7 +390,7 @@ async function answer(question) {
 			addChunk(message, data);
 			update(message);
 			announce(message);
-			if (Date.now() - saved > SAVE_MS) saved = Date.now(), save(chat, message);
+			saving ||= setTimeout(() => save(chat, message, (saving = 0)), SAVE_MS);
 		}
 		message.state = isEnded || message.reason ? "done" : "cut";
 	} catch (error) {
@@ -399,6 +399,7 @@ async function answer(question) {
 	}
 	controller.abort();
 	clearTimeout(silence);
+	clearTimeout(saving);
 	message.isSlow = false;
 	running.delete(message.id);
 	release?.();

@@ -43,7 +43,8 @@ class PageDouble:
         self.memories: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.n_cancelled = 0
-        self.key, self.role, self.is_down = "", "user", False
+        self.key, self.user, self.is_down = "", "ada", False
+        self.desks: list[dict[str, str]] = []
         self.data: dict[str, Any] = {}
         self.url = ""
 
@@ -118,7 +119,7 @@ def make_double_app(double: PageDouble) -> FastAPI:
     @app.middleware("http")
     async def check_key(request: Request, proceed: Any) -> Response:  # pyright: ignore[reportUnusedFunction]
         double.paths.append(request.url.path)
-        if double.is_down:
+        if double.is_down and request.url.path.startswith("/v1/"):
             return _fail(Failure(503, "Restarting.", {"Retry-After": "1"}))
         needs_key = double.key and request.url.path.startswith("/v1/")
         if needs_key and request.headers.get("authorization") != f"Bearer {double.key}":
@@ -127,7 +128,7 @@ def make_double_app(double: PageDouble) -> FastAPI:
 
     @app.get("/v1/me")
     async def send_me() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        return {"tenant": "acme", "user": "ada", "role": double.role, "has_memory": True}
+        return {"tenant": "acme", "user": double.user, "role": "user", "has_memory": True, "desks": double.desks}
 
     @app.get("/v1/models")
     async def send_models() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ class PageTab(Tab):
         self.requests: list[str] = []
         self.call("Network.enable")
         self.call("Page.enable")
+        self.resize(1280, 800)
         self.call("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
@@ -62,10 +64,12 @@ class PageTab(Tab):
 
     def settle(self, until: str) -> None:
         """Wait although the document may be replaced meanwhile."""
-        for _ in range(400):
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
             result = self.call("Runtime.evaluate", expression=f"Boolean({until})", returnByValue=True)
             if result["result"].get("value") is True:
                 return
+            time.sleep(0.01)
         raise AssertionError(f"never true: {until}")
 
     def press(self, key: str, modifiers: int = 0) -> None:
