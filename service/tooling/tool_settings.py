@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from ruamel.yaml import YAML, YAMLError
 
 from service.tooling.jail.code_tool import CodeSetting
+from service.tooling.sources.fetch_page import FetchSetting
 from service.tooling.sources.sql_tool import DatabaseSetting
 
 MAX_BYTES = 256_000
@@ -29,17 +30,6 @@ Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FetchSetting(_Part):
-    """Pages that `fetch_page` may read: hosts, `*.host` for its subdomains, a path prefix behind either. `http` also allows addresses
-    without TLS, `private` those inside the operator's own network."""
-
-    allow: list[str] = Field(min_length=1, max_length=1_000)
-    http: bool = False
-    private: bool = False
-    max_bytes: int = Field(default=2_000_000, ge=1_000, le=50_000_000)
-    max_seconds: float = Field(default=10.0, gt=0, le=60)
 
 
 class McpSetting(_Part):

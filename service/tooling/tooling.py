@@ -19,8 +19,9 @@ from assistant.tools.tool_registry import ToolRegistry, describe_builtins
 from assistant.tools.toolbox import SEARCH_TOOL, Tools
 from service.access.caller import Caller
 from service.answers.interfaces import Authorizer, ContentPolicy
-from service.tooling.guarded_tools import GuardedTools, ToolBudget, ToolGuard, ToolUse
+from service.tooling.guarded_tools import GuardedTools, ToolBudget, ToolGuard, ToolUse, ignore_use
 from service.tooling.jail.code_tool import CodeTool, open_code_tool
+from service.tooling.sources.fetch_page import declare_fetch
 from service.tooling.sources.sql_tool import SqlTool
 from service.tooling.tool_settings import TenantTools, ToolSettings
 
@@ -46,7 +47,7 @@ class Tooling:
         try:
             self.registry = registry or self._open_shared()
             for tenant, own in self.settings.tenants.items():
-                self._tenants[tenant] = ToolRegistry([*self.registry, *self._open_own(own, tenant)])
+                self._tenants[tenant] = self._open_tenant(own, tenant)
         except BaseException:
             self.close()
             raise
@@ -76,7 +77,7 @@ class Tooling:
         profile: Profile | None = None,
         profile_name: str = "",
         content: ContentPolicy | None = None,
-        report: Callable[[ToolUse], None] | None = None,
+        report: Callable[[ToolUse], None] = ignore_use,
         previous: Tools | None = None,
     ) -> GuardedTools:
         """Return the tools of one answer, guarded: those that the profile lists, or without one what the model was trained to call.
@@ -93,7 +94,7 @@ class Tooling:
             content,
             ToolBudget(settings.max_calls, settings.max_seconds),
             frozenset(settings.trusted_collections),
-            **({"report": report} if report is not None else {}),
+            report,
         )
         kept = ToolRegistry([each for each in registry if each.name in names])
         documents = tools.documents if SEARCH_TOOL in names else None
@@ -108,6 +109,21 @@ class Tooling:
         found = [code.declaration] if code.declaration is not None else []
         return ToolRegistry([*describe_builtins(), *files.declarations, *found, *self._open_own(self.settings, "")])
 
+    def _open_tenant(self, own: TenantTools, tenant: str) -> ToolRegistry:
+        """Return the shared tools and a tenant's; a tool of both (run_sql, fetch_page) has what both allow."""
+        shared = self.settings
+        fetch = own.fetch
+        if own.fetch is not None and shared.fetch is not None:
+            fetch = own.fetch.model_copy(update={"allow": [*own.fetch.allow, *shared.fetch.allow]})
+        if twice := sorted(own.databases.keys() & shared.databases.keys()):
+            raise ValueError(
+                f"tools.tenants.{tenant}.databases.{twice[0]} exists twice; found it in tools.databases; rename one."
+            )
+        databases = {**own.databases, **shared.databases} if own.databases else {}
+        opened = self._open_own(TenantTools(databases=databases, fetch=fetch, mcp=own.mcp), tenant)
+        names = {each.name for each in opened if each.name in ("run_sql", "fetch_page")}
+        return ToolRegistry([*(each for each in self.registry if each.name not in names), *opened])
+
     def _open_own(self, settings: TenantTools, tenant: str) -> list[ToolDeclaration]:
         """Open the tools of a tenant, or of everybody (the empty name)."""
         declarations: list[ToolDeclaration] = []
@@ -115,6 +131,8 @@ class Tooling:
             sql = SqlTool(settings.databases)
             self._stack.callback(sql.close)
             declarations.append(sql.declaration)
+        if settings.fetch is not None:
+            declarations.append(declare_fetch(settings.fetch))
         self._states += [ToolState(each.name, each.origin, tenant=tenant) for each in declarations]
         return declarations
 

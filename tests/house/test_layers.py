@@ -21,7 +21,12 @@ DOORS = {  # library: paths that import it, or folders of such paths
     "fasttext": ("pipeline/filter/classifiers/fasttext.py",),
     "fsspec": ("pipeline/storage/files.py", "pipeline/workers/results.py", "pipeline/download/readers/text.py"),
     "gigatoken": ("pipeline/text/encode.py", "benchmarks/text/vocabularies.py"),
-    "httpx": ("pipeline/download/readers/fetch.py", "service/inference/", "service/observability/trace_export.py"),
+    "httpx": (
+        "pipeline/download/readers/fetch.py",
+        "service/inference/",
+        "service/observability/trace_export.py",
+        "service/tooling/sources/fetch_page.py",
+    ),
     "huggingface_hub": ("pipeline/download/readers/huggingface.py", "benchmarks/text/vocabularies.py"),
     "jinja2": ("pipeline/report/",),
     "llguidance": ("model/constraints/",),
@@ -35,7 +40,9 @@ DOORS = {  # library: paths that import it, or folders of such paths
     "prometheus_client": ("service/observability/",),
     "pyarrow.ipc": ("pipeline/storage/arrow.py", "model/data/batches.py", "model/retrieval/mapped_arrays.py"),
     "pyarrow.parquet": ("pipeline/storage/tables.py",),
+    "pydantic_monty": ("service/tooling/jail/monty_jail.py",),
     "redis": ("service/access/",),
+    "sandlock": ("service/tooling/jail/cpython_jail.py",),
     "sqlalchemy": ("service/",),
     "tokenizers": ("model/tokenizer/",),
     "torch.distributed": (
