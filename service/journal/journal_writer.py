@@ -5,7 +5,8 @@
 In: entries. Out: a future for each, done when the entry is committed; it raises ServiceError 503 if that failed. The queue is
 bounded: when it is full, the future fails at once. What is acknowledged is committed; what fails was not stored, and the caller is
 told.
-While the database fails, `problem` says why, and `check` refuses new requests before they cost anything.
+While the database fails, `problem` says why, and `check` refuses new requests before they cost anything; the thread itself finds
+out when it works again, by recording that it does.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from typing import Any
 from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
+from service.access.caller import LOCAL_TENANT
 from service.clock import Clock, now
 from service.errors import ServiceError
-from service.journal.audit_log import AuditLog, make_audit_record
+from service.journal.audit_log import AuditEvent, AuditLog, make_audit_record
 from service.journal.journal_entry import Entry
 from service.journal.journal_tables import JOURNAL, TEXTS
 from service.journal.persons import Person, find_persons
@@ -32,7 +34,7 @@ from service.journal.persons import Person, find_persons
 MAX_QUEUED = 10_000
 MAX_BATCH = 200  # entries of one transaction
 IDLE_SECONDS = 5.0  # between two calls of `on_idle`
-RETRY_SECONDS = 2.0  # after a failure, `check` lets requests through again, to find out
+RETRY_SECONDS = 2.0  # between two attempts to write while the database fails
 _INSERT = insert(JOURNAL)
 _LOG = logging.getLogger(__name__)
 _Item = tuple[Entry, "Future[None]"]
@@ -77,7 +79,7 @@ class JournalWriter:
 
     def check(self) -> None:
         """Raise ServiceError 503 if what a new request does could not be recorded."""
-        if self._problem is not None and time.monotonic() - self._failed_at < RETRY_SECONDS:
+        if self._problem is not None:
             raise self._problem
 
     def close(self, timeout: float = 10.0) -> None:
@@ -89,11 +91,14 @@ class JournalWriter:
     def _run(self) -> None:
         next_idle = time.monotonic() + IDLE_SECONDS
         while True:
-            items, is_last = self._take(max(0.0, next_idle - time.monotonic()))
+            wait = RETRY_SECONDS if self._problem is not None else IDLE_SECONDS
+            items, is_last = self._take(min(wait, max(0.0, next_idle - time.monotonic())))
             if items:
                 self._write_safely(items)
             if is_last:
                 return
+            if self._problem is not None and time.monotonic() >= self._failed_at + RETRY_SECONDS:
+                self._recover(self._problem)
             if self._on_idle is not None and time.monotonic() >= next_idle:
                 try:
                     self._on_idle()
@@ -132,6 +137,11 @@ class JournalWriter:
                 future.set_result(None)
             else:
                 future.set_exception(failure)
+
+    def _recover(self, problem: ServiceError) -> None:
+        """Try to write again, without waiting for a request, which nobody sends to a service that is not ready."""
+        event = AuditEvent(LOCAL_TENANT, "journal.recovered", details={"from": problem.code})
+        self._write_safely([(Entry(self._clock(), (event,)), Future())])
 
     def _try_write(self, entries: Sequence[Entry]) -> Exception | None:
         try:
