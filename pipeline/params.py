@@ -23,6 +23,7 @@ from pipeline.embed.params import Embed
 from pipeline.evaluate.params import Evaluate
 from pipeline.filter.params import Filter
 from pipeline.frame.settings import ParamsSection, check_section, read_yaml
+from pipeline.guard.params import GuardSection
 from pipeline.index.params import Index
 from pipeline.prefer.params import Prefer
 from pipeline.pretrain.params import Pretrain
@@ -52,6 +53,7 @@ class Params(ParamsSection):
     train_tokenizer: TrainTokenizer
     shard: Shard
     conversations: Conversations
+    guard: GuardSection
     pretrain: Pretrain
     sft: Sft
     evaluate: Evaluate

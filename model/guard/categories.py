@@ -21,4 +21,4 @@ CATEGORIES: dict[str, str] = {
 }
 HARM = "harm"  # the score for harm of any category but injection and persona
 NOT_HARM = ("persona", "injection")
-OUTPUTS = (*CATEGORIES, HARM)
+OUTPUTS = (*CATEGORIES, HARM)  # `harm` is last

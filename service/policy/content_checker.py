@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class TextScores(Protocol):
-    """What the guard says of texts (assistant.guard.guard.Guard): a probability in [0, 1] per category and text."""
+    """What the guard says of texts (assistant.guard.harm_guard.Guard): a probability in [0, 1] per category and text."""
 
     def score(self, texts: Sequence[str]) -> Mapping[str, Any]: ...
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assistant.guard.guard import Guard
+from assistant.guard.harm_guard import Guard
 from assistant.inference.model_choice import ModelChoice, choose_model
 from service.answers.assistants import Assistants
 from service.answers.interfaces import ModelDescription
