@@ -25,6 +25,7 @@ from service.journal.answer_journal import AnswerJournal
 from service.journal.answer_trail import explain_answer, find_answer, read_row, summarize_answer, trace_answer
 from service.journal.audit_log import AuditLog, verify_tenant
 from service.journal.journal_tables import JOURNAL
+from service.journal.persons import name_user
 from service.policy.policy_commands import describe_policy
 from service.policy.policy_store import PolicyStore
 
@@ -123,7 +124,7 @@ def _select_rows(
 ) -> list[dict[str, Any]]:
     query = select(JOURNAL).where(JOURNAL.c.tenant == tenant).order_by(JOURNAL.c.time.desc()).limit(limit)
     for column, value in ((JOURNAL.c.user, user), (JOURNAL.c.reason, outcome)):
-        query = query if value is None else query.where(column == value)
+        query = query if value is None else query.where(column == name_user(value))
     query = query if before is None else query.where(JOURNAL.c.time < before)
     with parts.log.database.connect(is_read_only=True) as connection:
         return [summarize_answer(read_row(row)) for row in connection.execute(query).mappings()]
