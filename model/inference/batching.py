@@ -101,6 +101,20 @@ class Lease:
         self.owner, self.slot, self.n_reused = owner, -1, 0
 
 
+class _Rows(NamedTuple):
+    """The running answers as arrays, in the order of their rows: rebuilt when one begins or ends, not in every step."""
+
+    tasks: list[_Task]
+    slots: Rows
+    all_rows: Rows
+    temperatures: NDArray[np.float64]
+    top_ks: Rows
+    top_ps: NDArray[np.float64]
+    seeds: NDArray[np.uint64]
+    banned: Rows
+    processed: list[int]  # rows with controls
+
+
 @dataclass(eq=False)
 class _Task:
     """A request: ids that have to be computed in a slot, then answers token by token, or logits."""
@@ -133,6 +147,7 @@ class Batcher:
         self._waiting: list[_Task] = []  # for a slot
         self._computing: list[_Task] = []  # their prompts, first come first served
         self._running: dict[int, _Task] = {}  # answers, by slot
+        self._rows: _Rows | None = None  # of the running answers
         self._n_tickets = 0
         self._last, self._numbers, self._top_k = (np.zeros(n_slots, np.int64) for _ in range(3))
         self._banned = np.full(n_slots, -1, np.int64)
@@ -233,14 +248,16 @@ class Batcher:
         self._assign_slots()
         if not self._tasks:
             return []
-        running = np.fromiter(self._running, np.int64, len(self._running))
-        parts = self._take_parts()
-        ids, slots, positions, wanted, ends = self._lay_out(running, parts)
+        rows = self._rows = self._rows or self._make_rows(list(self._running.values()))
+        running = rows.slots
+        parts = self._take_parts() if self._computing else []
+        ids, slots, positions, wanted, ends = self._lay_out(rows, parts)
         logits = self._engine.compute(ids, slots, positions, wanted)
         n_running = len(running)
-        self._table.append_each(running, positions[:n_running], ids[:n_running])
+        if n_running:
+            self._table.append_each(running, positions[:n_running], ids[:n_running])
         events: list[TokenEvent] = []
-        drawn, numbers = list(self._running.values()), list(range(n_running))
+        begun, numbers = list[_Task](), list[int]()
         for (task, part), end in zip(parts, ends, strict=True):
             self._table.append(task.slot, task.position, part)
             task.position += len(part)
@@ -252,11 +269,22 @@ class Batcher:
                     events.append(self._end(task, Ending("end", task.n_reused, logits=np.concatenate(task.logits))))
                 else:
                     self._running[task.slot] = task
-                    drawn.append(task)
+                    begun.append(task)
                     numbers.append(end - 1)
-        if drawn:
-            self._choose(drawn, logits if len(drawn) == len(logits) else logits[numbers], events)
+        if begun:
+            rows = self._rows = self._make_rows([*rows.tasks, *begun])
+        if rows.tasks:
+            is_all = len(rows.tasks) == len(logits)
+            self._choose(rows, logits if is_all else logits[[*range(n_running), *numbers]], events)
         return events
+
+    def _make_rows(self, tasks: list[_Task]) -> _Rows:
+        slots = np.array([task.slot for task in tasks], np.int64)
+        settings = (
+            values[slots] for values in (self._temperature, self._top_k, self._top_p, self._seeds, self._banned)
+        )
+        processed = [row for row, task in enumerate(tasks) if task.processor is not None]
+        return _Rows(tasks, slots, np.arange(len(slots)), *settings, processed)
 
     def _check_ids(self, ids: Sequence[int]) -> None:
         """Raise ValueError for ids that the model does not have; the kernel would read beyond its tables."""
@@ -309,16 +337,17 @@ class Batcher:
         return parts
 
     def _lay_out(
-        self, running: Rows, parts: list[tuple[_Task, Sequence[int]]]
+        self, rows: _Rows, parts: list[tuple[_Task, Sequence[int]]]
     ) -> tuple[Rows, Rows, Rows, Rows, list[int]]:
         """Return the rows of a step: ids, slots, positions, the numbers of those whose logits are wanted, and for each part how
         many are wanted up to its end."""
+        running = rows.slots
         positions = self._table.count_each(running)
         if not parts:
-            return self._last[running], running, positions, np.arange(len(running)), []
+            return self._last[running], running, positions, rows.all_rows, []
         lengths = [len(part) for _, part in parts]
         starts = np.cumsum([len(running), *lengths])
-        wanted, ends = [np.arange(len(running))], list[int]()
+        wanted, ends = [rows.all_rows], list[int]()
         n_wanted = len(running)
         for (task, part), start in zip(parts, starts, strict=False):
             n = len(part) if task.wants_all else int(task.position + len(part) == task.end)
@@ -333,37 +362,41 @@ class Batcher:
             ends,
         )
 
-    def _choose(self, tasks: list[_Task], logits: Floats, events: list[TokenEvent]) -> None:
+    def _choose(self, rows: _Rows, logits: Floats, events: list[TokenEvent]) -> None:
         """Choose the next id of each answer; those with controls change their row first."""
-        details: dict[int, TokenDetail | None] = {}
-        log_probs = {
-            row: compute_log_probs(logits[row])
-            for row, task in enumerate(tasks)
-            if task.processor is not None and task.processor.controls.n_logprobs is not None
-        }
-        failed: dict[int, BaseException] = {}
-        for row, task in enumerate(tasks):
-            if task.processor is not None:
-                try:
-                    task.processor.change(logits[row])
-                except Exception as error:
-                    failed[row] = error
-        slots, ids = np.array([task.slot for task in tasks]), np.empty(len(tasks), np.int64)
-        has_ban = np.flatnonzero(self._banned[slots] >= 0)
-        logits[has_ban, self._banned[slots][has_ban]] = -np.inf
-        settings = self._temperature[slots], self._top_k[slots], self._top_p[slots], self._seeds[slots]
-        choose_rows(np.ascontiguousarray(logits), *settings, self._numbers[slots], ids)
-        self._last[slots] = ids
-        self._numbers[slots] += 1
-        chosen: list[int] = ids.tolist()
-        for row, values in log_probs.items():
-            n = tasks[row].processor.controls.n_logprobs  # pyright: ignore[reportOptionalMemberAccess]
-            details[row] = _describe_token(values, chosen[row], n or 0)
-        for row, (task, index) in enumerate(zip(tasks, chosen, strict=True)):
+        log_probs, failed = self._apply_controls(rows, logits) if rows.processed else ({}, {})
+        has_ban = rows.banned >= 0
+        logits[has_ban, rows.banned[has_ban]] = -np.inf
+        ids, numbers = np.empty(len(rows.slots), np.int64), self._numbers[rows.slots]
+        settings = rows.temperatures, rows.top_ks, rows.top_ps, rows.seeds
+        choose_rows(np.ascontiguousarray(logits), *settings, numbers, ids)
+        self._last[rows.slots] = ids
+        self._numbers[rows.slots] = numbers + 1
+        for row, (task, index) in enumerate(zip(rows.tasks, ids.tolist(), strict=True)):
             if row in failed:
                 events.append(self._end(task, Ending("error", task.n_reused, failed[row])))
-            else:
-                self._take(task, index, details.get(row), events)
+                continue
+            detail = None
+            if row in log_probs:
+                assert task.processor is not None
+                detail = _describe_token(log_probs[row], index, task.processor.controls.n_logprobs or 0)
+            self._take(task, index, detail, events)
+
+    def _apply_controls(
+        self, rows: _Rows, logits: Floats
+    ) -> tuple[dict[int, NDArray[np.float64]], dict[int, BaseException]]:
+        """Change the rows of answers with controls. Return the log-probabilities that are asked for, and what went wrong, by row."""
+        log_probs, failed = dict[int, NDArray[np.float64]](), dict[int, BaseException]()
+        for row in rows.processed:
+            processor = rows.tasks[row].processor
+            assert processor is not None
+            if processor.controls.n_logprobs is not None:
+                log_probs[row] = compute_log_probs(logits[row])
+            try:
+                processor.change(logits[row])
+            except Exception as error:
+                failed[row] = error
+        return log_probs, failed
 
     def _take(self, task: _Task, index: int, detail: TokenDetail | None, events: list[TokenEvent]) -> None:
         generation = task.generation
@@ -395,7 +428,8 @@ class Batcher:
             if task in tasks:
                 tasks.remove(task)
         if task.slot >= 0 and task.lease is None:
-            self._running.pop(task.slot, None)
+            if self._running.pop(task.slot, None) is not None:
+                self._rows = None
             self._table.release(task.slot)
 
 

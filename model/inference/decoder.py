@@ -149,6 +149,10 @@ class Decoder:
         """Compute tokens of any slots, and return the logits after those with the numbers `wanted`, in ascending order. The
         tokens of a slot are neighbors and ascend. Slots are divided among the threads."""
         logits = self._empty_logits(len(wanted))
+        if self._n_threads == 1 or len(slots) < 2 * MIN_ROWS:
+            hidden = self._forward(self._past, ids, slots, positions)
+            self._compute_logits(hidden if len(wanted) == len(ids) else hidden[wanted], logits)
+            return self._drop_padding(logits)
         cuts = self._cut_between_slots(slots)
         bounds = np.searchsorted(wanted, cuts)
 

@@ -38,23 +38,29 @@ def draw_uniform(seed, number):  # pragma: no cover (compiled)
     return np.float64(z >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
+@numba.njit(fastmath={"nnan", "nsz", "reassoc"}, **OPTIONS)
+def _get_maximum(row):  # pragma: no cover (compiled)
+    """Return the largest value; any order of comparisons gives the same one, so this loop becomes vectors."""
+    largest = row[0]
+    for t in range(1, len(row)):
+        largest = max(largest, row[t])
+    return largest
+
+
 @numba.njit(**OPTIONS)
 def _find_largest(row):  # pragma: no cover (compiled)
     """Return the index of the first largest value."""
-    best = 0
-    largest = row[0]
-    for t in range(1, len(row)):
-        if row[t] > largest:
-            best, largest = t, row[t]
-    return best
+    largest = _get_maximum(row)
+    for t in range(len(row)):
+        if row[t] == largest:
+            return t
+    return 0
 
 
 @numba.njit(fastmath={"contract"}, **OPTIONS)
 def _weigh(row, temperature, top_k, weights):  # pragma: no cover (compiled)
     """Set each weight to exp((logit - largest) / temperature), or 0 below the top k (ties stay). Return their sum."""
-    largest = row[0]
-    for t in range(1, len(row)):
-        largest = max(largest, row[t])
+    largest = _get_maximum(row)
     least = np.float32(-np.inf)
     if 0 < top_k < len(row):
         least = np.partition(row, len(row) - top_k)[len(row) - top_k]
