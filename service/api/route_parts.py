@@ -21,11 +21,11 @@ def get_service(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
-async def get_caller(request: Request, scope: str) -> Caller:
-    """Return who sends the request. Raises: ServiceError 401, or 403 for a key that may not be used for this."""
+async def get_caller(request: Request, scope: str = "") -> Caller:
+    """Return who sends the request; no scope: any key will do. Raises: ServiceError 401, or 403 for a key without the scope."""
     authenticate = cast("Authenticate | None", get_service(request).extras.get("authenticate"))
     caller = await authenticate(request) if authenticate is not None else Caller()
-    if not caller.has_scope(scope):
+    if scope and not caller.has_scope(scope):
         message = f"authorization: the key may not be used for this; found no scope {scope!r}; use another key."
         raise ServiceError(403, message, code="missing_scope")
     return caller

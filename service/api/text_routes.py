@@ -135,7 +135,7 @@ def _add_models(router: APIRouter) -> None:
     @router.get("/v1/models", responses=_document(ModelsReply, 401, 403, 429, 500, 503))
     async def list_all_models(request: Request) -> Response:
         """List the assistant, its profiles, and the model itself."""
-        await get_caller(request, "models")
+        await get_caller(request)
         service = get_service(request)
         names = _list_names(service)
         return _reply({"object": "list", "data": [_describe_model(service, name) for name in names]})
@@ -143,7 +143,7 @@ def _add_models(router: APIRouter) -> None:
     @router.get("/v1/models/{model:path}", responses=_document(ModelReply, 401, 403, 404, 429, 500, 503))
     async def get_model(model: str, request: Request) -> Response:
         """Return one model."""
-        await get_caller(request, "models")
+        await get_caller(request)
         service = get_service(request)
         profile, is_direct = read_model(service, model)
         return _reply(_describe_model(service, DIRECT if is_direct else profile))
@@ -169,7 +169,7 @@ def _add_health(router: APIRouter) -> None:
     @router.get("/version", responses=_document(VersionReply, 401, 403, 429, 500, 503))
     async def get_version(request: Request) -> Response:
         """Return what is served."""
-        await get_caller(request, "models")
+        await get_caller(request)
         model = get_service(request).inference.description
         return _reply({**asdict(model), "lineage": dict(model.lineage), "fingerprint": make_fingerprint(model)})
 
