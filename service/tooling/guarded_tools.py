@@ -12,14 +12,15 @@ bounded where the tool runs. Does not cover: calls that a client runs itself (di
 
 from __future__ import annotations
 
+import json
 import re
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from assistant.conversation.events import Message
-from assistant.tools.tool_declaration import MAX_SHOWN, ToolDeclaration
+from assistant.tools.tool_declaration import MAX_SHOWN, ToolDeclaration, read_argument
 from assistant.tools.tool_registry import ToolRegistry
 from assistant.tools.toolbox import (
     MAX_RESULT_CHARS,
@@ -134,14 +135,22 @@ class GuardedTools(Tools):
         return self._is_search_allowed() and super().covers(question)
 
     def run(self, name: str, argument: str, question: str = "") -> ToolOutput:
-        """Decide about a call, run it, check its result. Raises: AnswerAbortedError only."""
+        """Decide about a call by its one string, run it, check its result. Raises: AnswerAbortedError only."""
+        return self._perform(name, argument, question, None)
+
+    def call(self, name: str, arguments: Mapping[str, Any]) -> ToolOutput:
+        """Do the same for a call with any arguments, as other clients than our model make them."""
+        shown = json.dumps(dict(arguments), ensure_ascii=False, default=str)
+        return self._perform(name, shown, "", arguments)
+
+    def _perform(self, name: str, argument: str, question: str, arguments: Mapping[str, Any] | None) -> ToolOutput:
         started = self.guard.clock()
         decided_by: tuple[str, ...] = ()
         reason = ""
         verdict: Verdict = "ran"
         try:
             decided_by = self._decide(name)
-            output = self._execute(name, argument, question)
+            output = self._execute(name, argument, question, arguments)
             if output.text.startswith("error: "):
                 verdict = "failed"
             output, rules, is_withheld = self._check_result(name, output)
@@ -208,14 +217,17 @@ class GuardedTools(Tools):
     def _get_seconds_left(self) -> float:
         return self.guard.budget.max_seconds - (self.guard.clock() - self._started)
 
-    def _execute(self, name: str, argument: str, question: str) -> ToolOutput:
+    def _execute(self, name: str, argument: str, question: str, arguments: Mapping[str, Any] | None) -> ToolOutput:
         declaration = self.registry.get(name)
         try:
             if name == SEARCH_TOOL and self.documents is not None:
-                search = self.documents.search(argument, question=question)
+                query = argument if arguments is None else _read_query(arguments)
+                search = self.documents.search(query, question=question)
                 return ToolOutput(search.text[:MAX_RESULT_CHARS], search)
             assert declaration is not None  # _decide has seen it
-            text = declaration.call_with_text(argument, self._get_seconds_left())
+            left = min(self._get_seconds_left(), declaration.limits.max_seconds)
+            given = read_argument(declaration, argument) if arguments is None else arguments
+            text = declaration.call(given, left)
         except AnswerAbortedError:  # a part of the service is down
             raise
         except (ValueError, ServiceError) as error:
@@ -272,3 +284,12 @@ class GuardedTools(Tools):
             except _RefusedError:
                 self._may_search = False
         return self._may_search
+
+
+def _read_query(arguments: Mapping[str, Any]) -> str:
+    query = arguments.get("query")
+    if len(arguments) != 1 or not isinstance(query, str):
+        raise ValueError(
+            f"{SEARCH_TOOL} takes one text named query; found {', '.join(arguments)[:MAX_SHOWN] or 'nothing'}."
+        )
+    return query

@@ -13,14 +13,14 @@ Raises: ValueError that names what is wrong, by its dotted name.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from service.tooling.jail.code_tool import CodeSetting
+from service.tooling.protocol.mcp_setting import McpSetting
 from service.tooling.sources.fetch_page import FetchSetting
 from service.tooling.sources.sql_tool import DatabaseSetting
 
@@ -30,26 +30,6 @@ Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class McpSetting(_Part):
-    """An MCP server: a command that is started, or an address. `environment`: variables of this process that it gets; `token`: the
-    variable with the bearer token of an address. `tools`: those that may be called (none: all that are approved)."""
-
-    command: list[str] = Field(default=[], max_length=100)
-    url: str = ""
-    environment: list[str] = Field(default=[], max_length=50)
-    token: str = ""
-    tools: list[str] = Field(default=[], max_length=200)
-    max_seconds: float = Field(default=20.0, gt=0, le=300)
-
-    @model_validator(mode="after")
-    def _check_one(self) -> Self:
-        if bool(self.command) == bool(self.url):
-            raise ValueError("needs a command or a url, and not both")
-        if self.url and not re.match(r"https?://[^/\s]+", self.url):
-            raise ValueError("url must begin with http:// or https://")
-        return self
 
 
 class TenantTools(_Part):

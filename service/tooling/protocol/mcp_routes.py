@@ -1,0 +1,57 @@
+"""POST /mcp: our tools over streamable HTTP, behind the same keys as everything else.
+
+Requests are independent of each other (no sessions), so any instance answers any of them; answers are JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from service.access.caller import Caller
+from service.tooling.guarded_tools import GuardedTools
+from service.tooling.protocol.mcp_server import make_mcp_server
+
+MAX_BODY_BYTES = 1_000_000
+_CALLER = "minigpt.caller"
+
+
+@dataclass
+class _McpEndpoint:
+    """The ASGI endpoint: authenticates, then lets the library answer."""
+
+    manager: StreamableHTTPSessionManager
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        extras = request.app.state.service.extras
+        caller = await extras["authenticate"](request) if "authenticate" in extras else Caller()
+        await self.manager.handle_request({**scope, _CALLER: caller}, receive, send)
+
+
+def make_router(version: str, get_tools: Callable[[Caller], GuardedTools]) -> APIRouter:
+    """Return the route. `get_tools` returns the guarded tools of a caller, in a worker thread."""
+
+    def get(request: Any) -> GuardedTools:
+        return get_tools(request.scope[_CALLER])
+
+    manager = StreamableHTTPSessionManager(
+        make_mcp_server(version, get), json_response=True, stateless=True, max_request_body_size=MAX_BODY_BYTES
+    )
+
+    @asynccontextmanager
+    async def run(_: FastAPI) -> AsyncGenerator[None]:
+        async with manager.run():
+            yield
+
+    router = APIRouter(lifespan=run)
+    router.routes.append(Route("/mcp", _McpEndpoint(manager), methods=["POST"], include_in_schema=False))
+    return router
