@@ -92,7 +92,7 @@ def format_trail(trail: Mapping[str, Any]) -> str:
         ),
     ]
     parts = [_format_pairs(facts)]
-    parts += _section("data and code behind the version", _format_pairs(sorted(trail["lineage"].items())))
+    parts += _section("what the version is made of", _format_pairs(sorted(trail["lineage"].items())))
     parts += _section("messages", "\n".join(f"{each['role']}: {_shorten(each['text'])}" for each in trail["messages"]))
     parts += _section("answer", _shorten(trail["answer"]))
     parts += _section("quoted", "\n".join(map(_format_citation, trail["citations"])))
@@ -121,7 +121,7 @@ def format_explanation(row: Mapping[str, Any], explained: Sequence[Mapping[str, 
     lines = [f"request {row['id']}, {row['time']}, ended with {row['reason']} {row['error']}".rstrip()]
     for number, decision in enumerate(explained, 1):
         reason = f": {decision['reason']}" if decision["reason"] else ""
-        lines += ["", f"{number}. {decision['action']}{reason} (policy {decision['policy'] or 'none'})"]
+        lines += ["", f"{number}. {_format_action(decision)}{reason} (policy {decision['policy'] or 'none'})"]
         for rule in decision["rules"]:
             score = f"  score {rule['score']:.4f}, threshold {rule['threshold']:g}" if "threshold" in rule else ""
             lines += [f"   rule {rule['rule']}{score}", *(f"     {line}" for line in rule.get("text", "").splitlines())]
@@ -161,7 +161,7 @@ def _format_citation(citation: Mapping[str, Any]) -> str:
 
 def _format_passage(passage: Mapping[str, Any]) -> str:
     name = " › ".join(dict.fromkeys([passage["title"], *passage["heading"]]))
-    found = f"{passage['how']}, score {passage['score']:g}, {passage['collection']}"
+    found = f"{passage['collection'] or 'documentation'}, found by {passage['how']}, score {passage['score']:g}"
     return f"{name} ({found}), document {passage['document']}, sha256 {passage['sha256']}"
 
 
@@ -174,7 +174,11 @@ def _format_tool(tool: Mapping[str, Any]) -> str:
 
 def _format_decision(decision: Mapping[str, Any]) -> str:
     reason = f": {decision['reason']}" if decision["reason"] else ""
-    return f"{decision['action']} by {', '.join(decision['rules']) or 'no rule'}{reason}"
+    return f"{_format_action(decision)} by {', '.join(decision['rules']) or 'no rule'}{reason}"
+
+
+def _format_action(decision: Mapping[str, Any]) -> str:
+    return decision["action"] if decision["n"] == 1 else f"{decision['action']} ({decision['n']} times)"
 
 
 def _shorten(text: str) -> str:

@@ -64,10 +64,15 @@ class EntryDraft:
     searches: list[ToolResult] = field(default_factory=list[ToolResult])
     tools: list[ToolCall | ToolUse] = field(default_factory=list[ToolCall | ToolUse])
     citations: list[Citation] = field(default_factory=list[Citation])
+    n_same: dict[int, int] = field(default_factory=dict[int, int])  # by place in `decisions`: how often more
     n_left_out: int = 0
 
     def add(self, event: Event | DirectPiece | Decision | ToolUse) -> None:
-        """Keep an event that belongs in the journal."""
+        """Keep an event that belongs in the journal; a decision that was made before (about another sentence) is counted."""
+        if isinstance(event, Decision) and event in self.decisions:
+            at = self.decisions.index(event)
+            self.n_same[at] = self.n_same.get(at, 0) + 1
+            return
         kinds: list[tuple[type, list[Any]]] = [
             (Decision, self.decisions),
             (ToolResult, self.searches),
@@ -106,8 +111,8 @@ class EntryDraft:
             "answer": storage.prepare(outcome.text),
             "passages": dump(_list_passages(self.searches)),
             "citations": dump([_describe_citation(citation, storage) for citation in self.citations]),
-            "tools": dump([_describe_tool(tool, storage) for tool in self.tools]),
-            "decisions": dump([describe_decision(decision) for decision in self.decisions]),
+            "tools": dump([_describe_tool(tool, storage) for tool in self._list_tools()]),
+            "decisions": dump([describe_decision(each, self._count(at)) for at, each in enumerate(self.decisions)]),
             "n_prompt_tokens": outcome.n_prompt_tokens,
             "n_tokens": outcome.n_tokens,
             "seconds": round(outcome.seconds, 6),
@@ -117,6 +122,14 @@ class EntryDraft:
         }
         row = {name: clean_text(value) if isinstance(value, str) else value for name, value in row.items()}
         return Entry(self.began, tuple(self._list_events(outcome, row)), row)
+
+    def _count(self, at: int) -> int:
+        return 1 + self.n_same.get(at, 0)
+
+    def _list_tools(self) -> list[ToolCall | ToolUse]:
+        """Return what the server's tools did; calls alone where the client runs them."""
+        uses = [tool for tool in self.tools if isinstance(tool, ToolUse)]
+        return [*uses] if uses else self.tools
 
     def _list_messages(self, storage: Storage) -> list[dict[str, str]]:
         if storage.messages == "off":
@@ -146,7 +159,10 @@ class EntryDraft:
         }
         return [
             AuditEvent(**about, what="answer.begin", text=asked, details=begin),
-            *(AuditEvent(**about, what="answer.decision", details=_audit_decision(each)) for each in self.decisions),
+            *(
+                AuditEvent(**about, what="answer.decision", details=_audit_decision(each, self._count(at)))
+                for at, each in enumerate(self.decisions)
+            ),
             *(
                 AuditEvent(
                     **about,
@@ -166,8 +182,8 @@ def dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str) if value else ""
 
 
-def describe_decision(decision: Decision) -> dict[str, Any]:
-    """Return a decision as the journal has it. `text` is left out: it is in the answer or was masked."""
+def describe_decision(decision: Decision, count: int = 1) -> dict[str, Any]:
+    """Return a decision as the journal has it, with how often it was made. `text` is left out: it is in the answer or was masked."""
     scores = {name: round(float(score), 4) for name, score in decision.scores.items()}
     return {
         "action": decision.action,
@@ -175,13 +191,15 @@ def describe_decision(decision: Decision) -> dict[str, Any]:
         "reason": decision.reason,
         "scores": scores,
         "policy": decision.policy_hash,
+        "n": count,
     }
 
 
-def _audit_decision(decision: Decision) -> dict[str, Any]:
+def _audit_decision(decision: Decision, count: int) -> dict[str, Any]:
     """Return a decision without its reason, which may quote a caller, and with the scores that matter."""
     scores = {name: round(float(score), 2) for name, score in decision.scores.items() if score >= 0.3}
-    return {"action": decision.action, "rules": list(decision.rules), "scores": scores, "policy": decision.policy_hash}
+    made = {"action": decision.action, "rules": list(decision.rules), "scores": scores, "policy": decision.policy_hash}
+    return made if count == 1 else {**made, "n": count}
 
 
 def _list_passages(searches: Sequence[ToolResult]) -> list[dict[str, Any]]:

@@ -69,8 +69,7 @@ def test_a_row_has_all_that_explains_the_answer(database: Database, open_one: Op
     assert (row["n_prompt_tokens"], row["n_tokens"], row["seconds"], row["first_token_seconds"]) == (12, 34, 0.5, 0.1)
     assert [decision["scores"] for decision in row["decisions"]] == [{"harm": 0.31}]
     assert [citation["sha256"] for citation in row["citations"]] == ["ab" * 32]
-    assert row["tools"][0] == {"tool": "add", "argument": '{"a":1,"b":[2]}'}
-    assert row["tools"][1]["tainted_by"] == ["a page"]
+    assert [(tool["tool"], tool["tainted_by"]) for tool in row["tools"]] == [("search_docs", ["a page"])]
     assert [record["what"] for record in read_records(database) if "on" in record] == [
         "answer.begin",
         "answer.decision",
@@ -241,6 +240,22 @@ def test_drafts_whose_end_never_comes_are_bounded(
     record_answer(journal, make_request(0))
     assert len(journal._drafts) <= 10  # pyright: ignore[reportPrivateUsage]
     database.close()
+
+
+def test_calls_for_the_client_are_kept_with_any_arguments_and_repeated_decisions_are_counted(
+    database: Database, open_one: OpenJournal
+) -> None:
+    journal, request = open_one(database).journal, make_request(1)
+    journal.begin(request)
+    journal.observe(request, ToolCall("call_1", "add", {"a": 1, "b": [2]}))
+    for score in (0.4, 0.4, 0.5, 0.4):
+        journal.observe(request, Decision("flag", ("r",), scores={"harm": score}))
+    journal.end(request, Outcome("tool_calls")).result(30)
+    with database.connect(is_read_only=True) as connection:
+        row = find_answer(connection, request.id)
+    assert row["tools"] == [{"tool": "add", "argument": '{"a":1,"b":[2]}'}]
+    assert [(decision["scores"]["harm"], decision["n"]) for decision in row["decisions"]] == [(0.4, 3), (0.5, 1)]
+    assert [record.get("n") for record in read_records(database) if record["what"] == "answer.decision"] == [3, None]
 
 
 def test_policies_and_their_changes_are_recorded(tmp_path: Path, open_one: OpenJournal) -> None:
