@@ -26,7 +26,7 @@ stages:
   sft:
     cmd: python make.py sft
     deps: [make.py, knobs.json]
-    outs: [data/sft, data/index, data/embed]
+    outs: [data/sft, data/index, data/embed, data/guard]
     metrics: [data/metrics/sft.json: {cache: false}]
 """
 
@@ -56,6 +56,9 @@ if stage == "sft":
     embed = pathlib.Path("data/embed")
     embed.mkdir()
     (embed / "vectors.arrow").write_text("vectors of " + knobs["answer"])
+    guard = pathlib.Path("data/guard")
+    guard.mkdir()
+    (guard / "guard.safetensors").write_text("guard of " + knobs["answer"])
     rows = [{"step": step, "loss_nats": 5.0 - step, "note": "text"} for step in range(3)]
     (out / "history.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
     metrics.write_text(json.dumps({"steps": 3}))
@@ -89,7 +92,7 @@ from model.answer import answer
 
 class Agent(ResponsesAgent):
     def load_context(self, context):
-        self.folder, *self.folders = (context.artifacts[name] for name in ("model", "index", "embed"))
+        self.folder, *self.folders = (context.artifacts[name] for name in ("model", "index", "embed", "guard"))
 
     def predict(self, request):
         item = self.create_text_output_item(text=answer(self.folder, *self.folders), id="1")
@@ -101,9 +104,9 @@ set_model(Agent())
 ANSWER = """
 import json, pathlib
 
-def answer(folder, index, embed):
-    files = [path.name for part in (index, embed) for path in pathlib.Path(part).iterdir()]
-    assert files == ["sections.arrow", "vectors.arrow"]
+def answer(folder, *parts):
+    files = [path.name for part in parts for path in pathlib.Path(part).iterdir()]
+    assert files == ["sections.arrow", "vectors.arrow", "guard.safetensors"]
     return json.loads(pathlib.Path(folder, "config.json").read_text())["answer"]
 """
 

@@ -13,8 +13,8 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-FILES = "files.json"  # beside model/, index/ and embed/ of a pulled version
-LOADED = ("model", "index", "embed")  # the parts of a pulled version that an assistant loads
+FILES = "files.json"  # beside model/, index/, embed/ and guard/ of a pulled version
+LOADED = ("model", "index", "embed", "guard")  # the parts of a pulled version that an assistant loads
 
 
 def hash_files(folder: Path) -> dict[str, str]:

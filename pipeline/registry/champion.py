@@ -1,4 +1,4 @@
-"""The champion as a folder: the link `var/champion` always points to one complete version: `model/`, `index/`, version.json.
+"""The champion as a folder: the link `var/champion` always points to one complete version: `model/`, `index/`, `embed/`, `guard/`.
 
 In: a function that downloads a version's files into an empty folder. Out: `var/versions/<key>/`, and the link `var/champion` to
 it. A version is downloaded beside it and renamed, and the link is replaced atomically, so that no reader ever sees half a model;

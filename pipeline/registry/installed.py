@@ -1,7 +1,7 @@
 """The files of a version as they are installed: checked against what the version states, before anything reads them.
 
 In: the downloaded files of an MLflow model, and the SHA-256 of each as stated when the version was published. Out: a folder with
-`model/`, `index/` and `embed/`, which the assistant loads, `package/`, which MLflow's server loads (its code, links to these), and
+`model/`, `index/`, `embed/` and `guard/`, which the assistant loads, `package/`, which MLflow's server loads (its code, links to these), and
 files.json, the same statement for these paths. A file that was changed, added, removed or replaced by a link is refused by name,
 so that no code and no pickle runs that was not published.
 """
@@ -19,8 +19,9 @@ from model.network.hashes import FILES, LOADED, find_changes, hash_files
 from pipeline.frame.errors import UserError
 
 PACKAGE = "package"
-# Of model/, index/ and embed/ in the MLflow model: named like the published folders.
-SOURCES = ("artifacts/sft", "artifacts/index", "artifacts/embed")
+# Of model/, index/, embed/ and guard/ in the MLflow model: named like the published folders.
+SOURCES = ("artifacts/sft", "artifacts/index", "artifacts/embed", "artifacts/guard")
+LATER = SOURCES[2:]  # parts that versions published before there were such stages lack
 EARLIER_INDEX = (
     "passages.sqlite"  # of a version published before the index was a stage of its own, among the files of its model
 )
@@ -64,9 +65,11 @@ def map_files(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def _list_parts(files: Iterable[str]) -> dict[str, str]:
-    """Return source and target of each part of a version; versions published before there was `embed/` have none."""
-    has_embed = any(path.startswith(f"{SOURCES[2]}/") for path in files)
-    return dict(zip(SOURCES if has_embed else SOURCES[:2], LOADED, strict=False))
+    """Return source and target of each part of a version; early versions have no `embed/` and no `guard/`."""
+    paths = list(files)
+    parts = dict(zip(SOURCES, LOADED, strict=True))
+    missing = {source for source in LATER if not any(path.startswith(f"{source}/") for path in paths)}
+    return {source: target for source, target in parts.items() if source not in missing}
 
 
 def _map_path(path: str, *, has_index: bool) -> str:
@@ -78,12 +81,12 @@ def _map_path(path: str, *, has_index: bool) -> str:
 
 
 def move_artifacts(artifacts: Path, folder: Path) -> None:
-    """Move the artifacts of a version to `model/`, `index/` and `embed/` below `folder`.
+    """Move the artifacts of a version to `model/`, `index/`, `embed/` and `guard/` below `folder`.
 
     A version published before the index was a stage of its own has the passages among the files of its model.
     """
     shutil.move(artifacts / "sft", folder / "model")
-    for name in ("index", "embed"):
+    for name in LOADED[1:]:
         if (artifacts / name).is_dir():
             shutil.move(artifacts / name, folder / name)
     if not (folder / "index").is_dir():

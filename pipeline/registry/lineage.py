@@ -28,6 +28,7 @@ VERSION_OUTS = (
     "data/sft",
     "data/index",
     "data/embed",
+    "data/guard",
     "data/evaluate",
     "data/metrics/evaluate.json",
 )  # what a version consists of

@@ -1,4 +1,4 @@
-"""Package the finished model as an MLflow model: weights, index, embedder, the code that serves them, the SHA-256 of every file.
+"""Package the finished model as an MLflow model: weights, index, embedder, guard, the code that serves them, the SHA-256 of every file.
 
 In: the repository's root. Out: an MLflow model logged to a run, with the statement of its files, which is made before anything is
 uploaded. MLflow's functions with a global run or experiment are not used: a publication is a run of its own, whatever the
@@ -22,6 +22,7 @@ from pipeline.registry.store import MlflowStore
 MODEL = Path("data/sft")
 INDEX = Path("data/index")
 EMBED = Path("data/embed")
+GUARD = Path("data/guard")
 AGENT = Path("assistant/inference/mlflow_agent.py")
 CODE = ("model", "assistant")
 # The packages that AGENT imports, with all that it imports of CODE; a test compares.
@@ -64,6 +65,7 @@ def log_package(store: MlflowStore, experiment: str, run_id: str, params: Mappin
                 "model": str(store.root / MODEL),
                 "index": str(store.root / INDEX),
                 "embed": str(store.root / EMBED),
+                "guard": str(store.root / GUARD),
             },
             code_paths=[str(store.root / name) for name in CODE],
             input_example=EXAMPLE,  # MLflow runs it: a model that can't answer is not published

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.frame.errors import UserError
 from pipeline.registry.__main__ import main
-from pipeline.registry.installed import move_artifacts
+from pipeline.registry.installed import check_installed, install_files, list_files, move_artifacts
 from pipeline.registry.package import AGENT, CODE, SERVING, list_serving_requirements
 from pipeline.registry.store import SETTINGS, explain_failure
 from tests.conftest import ROOT
@@ -88,6 +89,26 @@ def test_a_version_without_an_index_of_its_own_is_moved_to_the_same_layout(tmp_p
     }
 
 
+@pytest.mark.parametrize("parts", [("index",), ("index", "embed"), ("index", "embed", "guard")])
+def test_versions_of_every_age_are_installed_with_the_parts_that_they_have(parts: tuple[str, ...], tmp_path: Path) -> None:
+    download, folder = tmp_path / "download", tmp_path / "version"
+    folder.mkdir()
+    for name in ("sft", *parts):
+        (download / "artifacts" / name).mkdir(parents=True)
+        (download / "artifacts" / name / "file.bin").write_text(name)
+    files = list_files(download, "version 1")
+    install_files(download, files, folder, "version 1")
+    check_installed(folder, files, "version 1")
+    assert {path.name for path in folder.iterdir()} == {"model", *parts, "package", "files.json"}
+    assert (folder / "package" / "artifacts" / "sft" / "file.bin").read_text() == "sft"
+    for part in parts:
+        assert (folder / part / "file.bin").read_text() == part
+        (folder / part / "file.bin").write_text("x")
+        with pytest.raises(UserError, match=rf"{part}/file\.bin was changed"):
+            check_installed(folder, files, "version 1")
+        (folder / part / "file.bin").write_text(part)
+
+
 class Registry:
     """Run `python -m pipeline.registry` in this process, in a repository."""
 
@@ -112,7 +133,8 @@ class Registry:
         folder = self.repo.root / "var/champion"
         about = json.loads((folder / "version.json").read_text())
         answer = json.loads((folder / "model/config.json").read_text())["answer"]
-        for name, part in (("index/sections.arrow", "sections"), ("embed/vectors.arrow", "vectors")):
+        parts = {"index/sections.arrow": "sections", "embed/vectors.arrow": "vectors", "guard/guard.safetensors": "guard"}
+        for name, part in parts.items():
             assert [path.name for path in (folder / name).parent.iterdir()] == [Path(name).name]
             assert (folder / name).read_text() == f"{part} of {answer}"
         return about["version"], answer
