@@ -14,6 +14,7 @@ from tests.service.page.page_driver import PageTab
 pytestmark = pytest.mark.slow
 ANSWER = "article[aria-busy]"
 
+HEAD = "<div><span>{}</span><button>Copy</button></div>"
 MARKDOWN = {  # text: the elements, without their attributes
     "**bold** and *slanted* and `a*b*`": "<p><strong>bold</strong> and <em>slanted</em> and <code>a*b*</code></p>",
     "snake_case_name, 2*3, 2 * 3 * 4": "<p>snake_case_name, 2*3, 2 * 3 * 4</p>",
@@ -21,9 +22,12 @@ MARKDOWN = {  # text: the elements, without their attributes
     "- a\n- b\n  1. c\n  2. d\n\nend": "<ul><li>a</li><li>b<ol><li>c</li><li>d</li></ol></li></ul><p>end</p>",
     "3. c\n4. d": "<ol><li>c</li><li>d</li></ol>",
     "> quoted\n> more": "<blockquote><p>quoted<br>more</p></blockquote>",
-    "```python\nx = '<b>'\n```\nend": "<div><div><span>python</span><button>Copy</button></div><pre><code>x = '&lt;b&gt;'</code></pre></div><p>end</p>",
-    "~~~\nopen": "<div><div><span>text</span><button>Copy</button></div><pre><code>open</code></pre></div>",
-    "|a|b|\n|-|:-:|\n|1|**2**|": "<div><table><thead><tr><th>a</th><th>b</th></tr></thead><tbody><tr><td>1</td><td><strong>2</strong></td></tr></tbody></table></div>",
+    "```python\nx = '<b>'\n```\nend": f"<div>{HEAD.format('python')}<pre><code>x = '&lt;b&gt;'</code></pre></div><p>end</p>",
+    "~~~\nopen": f"<div>{HEAD.format('text')}<pre><code>open</code></pre></div>",
+    "|a|b|\n|-|:-:|\n|1|**2**|": (
+        "<div><table><thead><tr><th>a</th><th>b</th></tr></thead>"
+        "<tbody><tr><td>1</td><td><strong>2</strong></td></tr></tbody></table></div>"
+    ),
     "a | b\nc": "<p>a | b<br>c</p>",
     "a\n\n---": "<p>a</p><hr>",
     "[the *text*](https://a.example/x_(y))": "<p><a>the <em>text</em></a></p>",

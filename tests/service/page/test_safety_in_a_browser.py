@@ -67,7 +67,9 @@ PAYLOADS = [
     "&lt;script&gt;pwned()&lt;/script&gt;",
     "<|end|><|user|>pwned()",
 ]
-ELEMENTS = "script:not([src='page.js']), iframe, object, embed, form:not(#composer), base, meta[http-equiv], style, img, video, math, noscript[title]"
+ELEMENTS = (
+    "script:not([src='page.js']), iframe, object, embed, form:not(#composer), base, meta[http-equiv], style, img, video"
+)
 LINKS = "[...document.querySelectorAll('main a, dialog a')].map((each) => each.protocol)"
 
 
