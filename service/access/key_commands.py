@@ -20,6 +20,10 @@ from service.access.key_store import ROLES, SCOPES, KeyGrant, KeyStore, StoredKe
 from service.access.quota import Quota
 from service.clock import now
 from service.database.database import Database, choose_url
+from service.journal.audit_heads import AuditHeads
+from service.journal.audit_log import AuditEvent, AuditLog
+from service.journal.journal_entry import Entry
+from service.journal.journal_writer import write_entries
 
 _SECONDS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 _LIMITS = ("requests_per_minute", "tokens_per_minute", "tokens_per_day", "concurrent")
@@ -77,6 +81,14 @@ def open_database(args: argparse.Namespace) -> Generator[Database]:
         database.close()
 
 
+def record_command(
+    database: Database, state: Path, tenant: str, what: str, subject: str, about: str = "", **details: Any
+) -> None:
+    """Put what a command did into the audit log of a tenant. Raises: ServiceError 503 if the database fails."""
+    event = AuditEvent(tenant, what, about=about, subject=subject, details=details | {"by": "command line"})
+    write_entries(AuditLog(database, AuditHeads(state / "audit")), [Entry(now(), (event,))], now())
+
+
 def parse_duration(text: str) -> timedelta:
     """Return a duration such as 90d. Raises: ValueError."""
     match = re.fullmatch(r"([0-9]{1,6})([mhdwy])", text)
@@ -93,6 +105,7 @@ def add_key(args: argparse.Namespace) -> int:
     grant = KeyGrant(args.tenant, args.user, args.role, scopes, expires, Quota.from_json(limits))
     with open_database(args) as database:
         key, secret = KeyStore(database).add(grant)
+        _record(database, args, "key.added", key)
     _print_secret(key, secret)
     return 0
 
@@ -115,6 +128,7 @@ def revoke_key(args: argparse.Namespace) -> int:
     """Revoke a key."""
     with open_database(args) as database:
         key = KeyStore(database).revoke(args.tenant, args.id)
+        _record(database, args, "key.revoked", key)
     print(f"{key.id} of {key.grant.user} ({key.grant.tenant}) is refused from now on")
     return 0
 
@@ -124,10 +138,17 @@ def rotate_key(args: argparse.Namespace) -> int:
     grace = parse_duration(args.grace) if args.grace else timedelta()
     with open_database(args) as database:
         key, secret = KeyStore(database).rotate(args.tenant, args.id, grace)
+        _record(database, args, "key.rotated", key, replaces=args.id)
     _print_secret(key, secret)
     until = f"until {now() + grace:%Y-%m-%d %H:%M} UTC at the latest" if grace else "no longer"
     print(f"{args.id} is valid {until}", file=sys.stderr)
     return 0
+
+
+def _record(database: Database, args: argparse.Namespace, what: str, key: StoredKey, **details: Any) -> None:
+    grant = key.grant
+    about = {"role": grant.role, "scopes": list(grant.scopes)} | details
+    record_command(database, args.state, grant.tenant, what, key.id, grant.user, **about)
 
 
 def _print_secret(key: StoredKey, secret: str) -> None:

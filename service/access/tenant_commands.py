@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from service.access.key_commands import add_database_flags, open_database
+from service.access.caller import LOCAL_TENANT
+from service.access.key_commands import add_database_flags, open_database, record_command
 from service.access.tenant_files import TenantFiles
 from service.access.tenant_store import Removal, TenantStore
 
@@ -32,6 +33,7 @@ def add_tenant(args: argparse.Namespace) -> int:
     """Make a tenant."""
     with open_database(args) as database:
         TenantStore(database, TenantFiles(args.state)).add(args.name)
+        record_command(database, args.state, LOCAL_TENANT, "tenant.added", args.name)
     print(f"{args.name} is added; next: python -m service keys add --tenant {args.name} --role admin")
     return 0
 
@@ -60,6 +62,7 @@ def remove_tenant(args: argparse.Namespace) -> int:
             print("nothing is deleted: the name was not repeated")
             return 1
         store.remove(args.name)
+        record_command(database, args.state, LOCAL_TENANT, "tenant.removed", args.name)
     print(f"{args.name} and everything of it are deleted; backups are not")
     return 0
 

@@ -51,12 +51,16 @@ def test_tenants_are_added_listed_and_removed(
     run(capsys, "keys", "add", "--tenant", "acme")
     assert "acme" in run(capsys, "tenants", "list")[0]
     dry, _ = run(capsys, "tenants", "remove", "acme", "--dry-run")
-    assert "acme: 1 rows of keys; 0 files, 0 bytes" in dry
+    assert re.match(r"acme: .*1 rows of keys.*; 0 files, 0 bytes", dry)
     assert "nothing is deleted (--dry-run)" in dry
     monkeypatch.setattr("builtins.input", lambda _: "acmee")
     assert "nothing is deleted" in run(capsys, "tenants", "remove", "acme", code=1)[0]
     monkeypatch.setattr("builtins.input", lambda _: "acme")
     assert "are deleted" in run(capsys, "tenants", "remove", "acme")[0]
+    verified, _ = run(
+        capsys, "audit", "verify"
+    )  # both were recorded: the tenant's key, and in the whole service's log its removal
+    assert re.findall(r"^(\w+): (\d) rows, .*: ok$", verified, re.MULTILINE) == [("acme", "1"), ("local", "2")]
     assert "acme" not in run(capsys, "tenants", "list")[0]
 
 
@@ -87,7 +91,7 @@ def test_the_database_is_named_by_the_environment(
     monkeypatch.setenv("MINIGPT_DATABASE", f"sqlite:///{workspace / 'elsewhere.sqlite'}")
     run(capsys, "tenants", "add", "acme")
     assert (workspace / "elsewhere.sqlite").exists()
-    assert not (workspace / "var").exists()
+    assert not list(workspace.rglob("service.sqlite"))
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("1m", 60), ("12h", 43_200), ("90d", 7_776_000), ("1y", 31_536_000)])
