@@ -33,6 +33,11 @@ MODULES = {  # modules that are not named like their distribution
     "faiss-cpu": "faiss",
     "pystemmer": "Stemmer",
     "lm-eval": "lm_eval",
+    "opentelemetry-exporter-otlp-proto-http": "opentelemetry",
+    "opentelemetry-sdk": "opentelemetry",
+    "opentelemetry-semantic-conventions": "opentelemetry",
+    "prometheus-client": "prometheus_client",
+    "pydantic-monty": "pydantic_monty",
 }
 OURS = {"pipeline", "model", "flows", "assistant", "service", "benchmarks", "tests"}
 
