@@ -160,6 +160,11 @@ class Batcher:
         return bool(self._tasks)
 
     @property
+    def can_step(self) -> bool:
+        """Whether a step would compute anything: not while all slots are leased and only their sessions can go on."""
+        return bool(self._running or self._computing or (self._waiting and self._table.n_free))
+
+    @property
     def n_waiting(self) -> int:
         """The number of requests without a slot."""
         return len(self._waiting)
@@ -246,7 +251,7 @@ class Batcher:
     def step(self) -> list[TokenEvent]:
         """Run one step: one id for each running answer, a part of each prompt, and the first ids of those that are complete."""
         self._assign_slots()
-        if not self._tasks:
+        if not (self._running or self._computing):
             return []
         rows = self._rows = self._rows or self._make_rows(list(self._running.values()))
         running = rows.slots
@@ -385,7 +390,7 @@ class Batcher:
     def _apply_controls(
         self, rows: _Rows, logits: Floats
     ) -> tuple[dict[int, NDArray[np.float64]], dict[int, BaseException]]:
-        """Change the rows of answers with controls. Return the log-probabilities that are asked for, and what went wrong, by row."""
+        """Change the rows of answers with controls. Return the log-probabilities that were asked for, and errors, by row."""
         log_probs, failed = dict[int, NDArray[np.float64]](), dict[int, BaseException]()
         for row in rows.processed:
             processor = rows.tasks[row].processor

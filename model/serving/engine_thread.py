@@ -173,7 +173,7 @@ class EngineThread:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._is_closing or self._inbox or self._batcher.is_busy)
+                self._changed.wait_for(lambda: self._is_closing or self._inbox or self._batcher.can_step)
                 if self._is_closing:
                     break
                 actions, self._inbox = self._inbox, deque()
