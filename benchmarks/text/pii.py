@@ -14,7 +14,8 @@ from datatrove.pipeline.formatters import PIIFormatter
 
 from benchmarks.measure import Result, Row, Work, compare, measure_rate
 from benchmarks.text.generated import make_random_words
-from pipeline.filter.pii.redact import Options, redact
+from model.masking.find_personal import Options
+from pipeline.filter.pii.redact import redact
 
 N_WORDS, SEED = 300, 1
 NUMBERS = ["3.14159", "2024-01-31", "12:30:00", "v2.10", "1,000,000", "x[10:20]", "192.168.0.1", "f(a, b)", "0x7f3c"]

@@ -159,7 +159,7 @@ PII_KINDS = ("key", "email", "iban", "card", "national_id", "ip", "phone")
 
 
 class Pii(ParamsSection):
-    """Kinds of personal data and secrets to replace by `<EMAIL>`, … (coverage: pipeline/filter/pii/redact.py)."""
+    """Kinds of personal data and secrets to replace by `<EMAIL>`, … (coverage: model/masking/find_personal.py)."""
 
     kinds: Annotated[
         list[Literal["key", "email", "iban", "card", "national_id", "ip", "phone"]], Field(min_length=1)

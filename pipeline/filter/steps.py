@@ -14,6 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from model.masking.find_personal import Options
+from model.masking.phones import PHONE_REGIONS, find_unknown_regions
 from pipeline.filter.classifiers.language import Judgment
 from pipeline.filter.classifiers.language_training import judge_texts
 from pipeline.filter.classifiers.quality import SCORE as QUALITY_SCORE
@@ -22,8 +24,7 @@ from pipeline.filter.decisions import CHANGED, FilterStep, Rule, Scored, list_ru
 from pipeline.filter.licenses import RULES as LICENSE_RULES
 from pipeline.filter.licenses import measure_licenses
 from pipeline.filter.params import Filter, Pii
-from pipeline.filter.pii.phones import PHONE_REGIONS, find_unknown_regions
-from pipeline.filter.pii.redact import Options, redact
+from pipeline.filter.pii.redact import redact
 from pipeline.filter.rules.c4 import Lines, clean_lines
 from pipeline.filter.rules.fineweb import measure_fineweb
 from pipeline.filter.rules.gopher import measure_gopher

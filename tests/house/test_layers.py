@@ -103,6 +103,7 @@ def test_the_assistant_loads_weights_in_one_file() -> None:
     weightless = (
         "model.grounding",
         "model.guard",
+        "model.masking",
         "model.retrieval",
         "model.tokenizer.chat",
         "model.inference.sampling",

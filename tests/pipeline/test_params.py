@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from model.masking.find_personal import KINDS
 from pipeline.filter.params import PII_KINDS, Pii
-from pipeline.filter.pii.redact import KINDS
 from pipeline.frame.errors import ParamError, UserError
 from pipeline.params import check_params, check_stage_params, load_params
 from pipeline.screening.params import Decontamination, Licenses

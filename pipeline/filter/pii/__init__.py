@@ -1,1 +1,1 @@
-"""Find, check and replace personal data and secrets. Pure functions; redact.py is the way in."""
+"""Replace personal data in columns of texts."""

@@ -1,90 +1,33 @@
-"""Replace personal data and secrets in texts by placeholders that name their kind: `<EMAIL>`, `<PHONE>`, `<IP>`, `<CARD>`,
-`<IBAN>`, `<NATIONAL_ID>`, `<KEY>`.
+"""Replace personal data and secrets in a column of texts by placeholders that name their kind (model/masking/find_personal.py says
+what is covered).
 
 In: a column of texts. Out: the column with replacements and otherwise unchanged, and the number of each kind in each row.
-Deterministic and idempotent: a redacted text has nothing left to redact. Time: linear; a compiled scan finds candidates
-(pipeline/filter/pii/scan.py), and exact checks look only at these. Memory: a copy of the column if anything changed.
-
-Covers: email addresses; IPv4 and IPv6 addresses, private ones included unless `only_public_ips` is set; telephone numbers in
-international form, in North American form, in the national forms of `phone_regions`, and in any form after a word like "phone",
-before a label like "fax" or with an extension; payment cards (issuer, length, Luhn); IBANs (country, length, mod 97) in either
-case and any groups; identity numbers of eleven countries (national_ids.py); keys and tokens with a known prefix, JSON Web Tokens,
-private key blocks (keys.py).
-
-Kept on purpose, because it identifies nobody: example.com and other reserved names; the unspecified address, netmasks, and networks
-for documentation; numbers reserved for fiction (555-01xx, Ofcom's); `git@host`; placeholder keys; numbers that are parts of others,
-dates, version and section numbers (ip_addresses.py), decimals.
-
-Does not cover: names, postal addresses, dates of birth, coordinates, account numbers other than IBANs, license plates, MAC
-addresses, user names, passwords, spelled-out forms ("john at example dot org"), digits of other scripts, telephone numbers without
-`+` after a cue word in a language that phones.py does not know, numbers split over two lines.
+Deterministic and idempotent: a redacted text has nothing left to redact. Time: linear. Memory: a copy of the column if anything
+changed.
 """
 
 # pyright: reportAttributeAccessIssue=false
 # (pyarrow.compute makes its functions at run time)
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
-from typing import NamedTuple, TypeAlias
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.filter.pii import scan as pii_scan
-from pipeline.filter.pii.emails import find_email
-from pipeline.filter.pii.ip_addresses import find_ipv4, find_ipv6
-from pipeline.filter.pii.keys import LONG_STARTS, MAX_KEY_BYTES, find_key, list_prefixes
-from pipeline.filter.pii.national_ids import find_id
-from pipeline.filter.pii.payment_numbers import find_card, find_iban, find_odd_iban
-from pipeline.filter.pii.phones import PHONE_REGIONS, find_phone
-from pipeline.filter.pii.spans import Span
+from model.masking.find_personal import (
+    DEFAULTS,
+    KINDS,
+    MAX_ROUNDS,
+    FoundSpan,
+    Options,
+    find_spans,
+    join_replaced,
+)
 from pipeline.text.columns import Bytes, Offsets, to_utf8
-
-Finder: TypeAlias = Callable[[bytes, int], Span | None]
-
-# Of two overlapping spans the kind listed first wins: an email address may contain a number, a card number a phone number.
-KINDS = ("key", "email", "iban", "card", "national_id", "ip", "phone")
-# Nearly always two: the second, over the changed rows, finds what an overlap had hidden. A crafted text may reveal another match
-# with each replacement; the bound keeps the time linear.
-MAX_ROUNDS = 8
-BACK_BYTES, AHEAD_BYTES = 128, 512  # what an exact check sees around a candidate
-
-
-class Options(NamedTuple):
-    """What counts as personal: the regions whose national forms of telephone numbers are found without a word like "phone" before
-    them, and whether private and loopback addresses are kept."""
-
-    phone_regions: tuple[str, ...] = PHONE_REGIONS
-    only_public_ips: bool = False
-
-
-DEFAULTS = Options()
-
-
-@lru_cache(maxsize=8)
-def _list_finders(kinds: tuple[str, ...], options: Options) -> dict[int, tuple[tuple[str, Finder], ...]]:
-    """Return the exact checks of these kinds for each kind of candidate."""
-    phone: Finder = partial(find_phone, regions=options.phone_regions)
-    finders: dict[int, tuple[tuple[str, Finder], ...]] = {
-        pii_scan.AT: (("email", find_email),),
-        pii_scan.IPV4: (("ip", partial(find_ipv4, only_public=options.only_public_ips)), ("phone", phone)),
-        pii_scan.IPV6: (("ip", partial(find_ipv6, only_public=options.only_public_ips)),),
-        pii_scan.NUMBER: (("card", find_card), ("national_id", find_id), ("phone", phone)),
-        pii_scan.WORD: (("iban", find_iban), ("national_id", find_id), ("iban", find_odd_iban)),
-        pii_scan.KEY: (("key", find_key),),
-    }
-    return {what: tuple(each for each in checks if each[0] in kinds) for what, checks in finders.items()}
-
-
-class FoundSpan(NamedTuple):
-    """Personal data of one kind: bytes `start` to `stop` of the column's data, in row `row`."""
-
-    row: int
-    start: int
-    stop: int
-    kind: str
 
 
 class Redacted(NamedTuple):
@@ -92,11 +35,6 @@ class Redacted(NamedTuple):
 
     texts: pa.StringArray
     counts: pa.RecordBatch
-
-
-def make_placeholder(kind: str) -> str:
-    """Return the placeholder of a kind."""
-    return f"<{kind.upper()}>"
 
 
 def redact(texts: pa.StringArray, kinds: Sequence[str] = KINDS, options: Options = DEFAULTS) -> Redacted:
@@ -120,54 +58,11 @@ def redact(texts: pa.StringArray, kinds: Sequence[str] = KINDS, options: Options
     return Redacted(texts, pa.record_batch(columns))
 
 
-def find_spans(
-    data: Bytes, offsets: Offsets, kinds: Sequence[str] = KINDS, options: Options = DEFAULTS
-) -> list[FoundSpan]:
-    """Return personal data of these kinds in text order, without overlaps."""
-    wanted = _list_finders(tuple(kinds), options)
-    prefixes = list_prefixes() if "key" in kinds else ()
-    candidates = pii_scan.scan(data, offsets, prefixes, only_public_ips=options.only_public_ips)
-    spans: list[FoundSpan] = []
-    next_at = 0  # a token of many kilobytes is checked once, not again at each word in it
-    for row, at, what in zip(candidates.rows.tolist(), candidates.at.tolist(), candidates.what.tolist(), strict=True):
-        if at < next_at or not wanted[what]:
-            continue
-        first = max(int(offsets[row]), at - BACK_BYTES)
-        is_long = what == pii_scan.KEY and data[at] in LONG_STARTS
-        last = min(int(offsets[row + 1]), at + (MAX_KEY_BYTES if is_long else AHEAD_BYTES))
-        window = data[first:last].tobytes()
-        for kind, finder in wanted[what]:
-            span = finder(window, at - first)
-            if span is not None:
-                spans.append(FoundSpan(row, first + span[0], first + span[1], kind))
-                next_at = first + span[1] if kind == "key" else next_at
-                break
-    return _drop_overlaps(spans)
-
-
-def _drop_overlaps(spans: list[FoundSpan]) -> list[FoundSpan]:
-    """Return the spans in text order, keeping the preferred kind of each overlap."""
-    out: list[FoundSpan] = []
-    for each in sorted(spans, key=lambda each: (each.start, -each.stop)):
-        if not out or each.start >= out[-1].stop:
-            out.append(each)
-        elif KINDS.index(each.kind) < KINDS.index(out[-1].kind):
-            out[-1] = each
-    return out
-
-
 def _replace_spans(data: Bytes, offsets: Offsets, spans: Sequence[FoundSpan]) -> tuple[list[int], pa.StringArray]:
     """Return the rows that contain spans, and their new texts."""
     rows: list[int] = []
     texts: list[bytes] = []
-    pieces: list[bytes] = []
-    for index, (row, start, stop, kind) in enumerate(spans):
-        is_first = index == 0 or spans[index - 1].row != row
-        since = int(offsets[row]) if is_first else spans[index - 1].stop
-        pieces += (data[since:start].tobytes(), make_placeholder(kind).encode())
-        if index + 1 == len(spans) or spans[index + 1].row != row:
-            pieces.append(data[stop : int(offsets[row + 1])].tobytes())
-            rows.append(row)
-            texts.append(b"".join(pieces))
-            pieces = []
+    for row, own in groupby(spans, key=lambda each: each.row):
+        rows.append(row)
+        texts.append(join_replaced(data, int(offsets[row]), int(offsets[row + 1]), list(own)))
     return rows, pa.array(texts, pa.binary()).cast(pa.string())

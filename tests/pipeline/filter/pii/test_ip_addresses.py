@@ -8,7 +8,8 @@ import random
 import pyarrow as pa
 import pytest
 
-from pipeline.filter.pii.redact import Options, redact
+from model.masking.find_personal import Options
+from pipeline.filter.pii.redact import redact
 from tests.pipeline.filter.pii.marked import split_marked
 
 

@@ -20,8 +20,8 @@ from stdnum.nl import bsn
 from stdnum.pl import pesel
 from stdnum.us import ssn
 
-from pipeline.filter.pii.national_ids import find_id
-from pipeline.filter.pii.payment_numbers import find_card, find_iban
+from model.masking.national_ids import find_id
+from model.masking.payment_numbers import find_card, find_iban
 from pipeline.filter.pii.redact import redact
 from tests.pipeline.filter.pii.marked import split_marked
 

@@ -6,9 +6,10 @@ import phonenumbers
 import pyarrow as pa
 import pytest
 
+from model.masking.find_personal import Options
+from model.masking.phones import PHONE_REGIONS
 from pipeline.filter.params import Pii
-from pipeline.filter.pii.phones import PHONE_REGIONS
-from pipeline.filter.pii.redact import Options, redact
+from pipeline.filter.pii.redact import redact
 from pipeline.filter.steps import make_pii_step
 from pipeline.frame.errors import UserError
 from tests.pipeline.filter.pii.marked import split_marked

@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from stdnum import iban, luhn
 
-from pipeline.filter.pii.redact import KINDS, make_placeholder, redact
+from model.masking.find_personal import KINDS, make_placeholder
+from pipeline.filter.pii.redact import redact
 
 AROUND = (
     "{}",

@@ -11,7 +11,7 @@ from functools import cache
 from stdnum import iban, luhn, numdb
 from stdnum.iso7064 import mod_97_10
 
-from pipeline.filter.pii.spans import Span, ends_here, extract_digits
+from model.masking.spans import Span, ends_here, extract_digits
 
 _CARD = re.compile(rb"\d{4}([ .-])(?:\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{6}\1\d{4,5})|\d{12,19}")
 _CARD_CUE = re.compile(

@@ -22,7 +22,7 @@ import phonenumbers
 from phonenumbers import NumberFormat, PhoneMetadata
 from stdnum import issn
 
-from pipeline.filter.pii.spans import Span, ends_here, extract_digits
+from model.masking.spans import Span, ends_here, extract_digits
 
 PHONE_REGIONS = (
     *(

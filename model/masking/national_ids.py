@@ -27,7 +27,7 @@ from stdnum.nl import bsn
 from stdnum.pl import pesel
 from stdnum.us import ssn
 
-from pipeline.filter.pii.spans import Span, ends_here
+from model.masking.spans import Span, ends_here
 
 _AS_DIGITS = str.maketrans("XYZ", "012")
 

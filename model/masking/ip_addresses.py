@@ -12,7 +12,7 @@ import ipaddress
 import re
 from typing import TypeAlias
 
-from pipeline.filter.pii.spans import Span
+from model.masking.spans import Span
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -1,8 +1,8 @@
 """Find positions in a column of texts where personal data may begin: one compiled pass that rejects nearly all text.
 
-In: UTF-8 bytes and offsets (`columns.to_utf8`). Out: candidates (row, byte, kind) in text order for the exact checks called by
-redact.py. It rejects nothing that an exact check would match, since it requires only what each form must have (an `@` between a
-name and a dotted domain, four dotted numbers, a valid Luhn sum, a known prefix, …).
+In: UTF-8 bytes and offsets of the texts. Out: candidates (row, byte, kind) in text order for the exact checks called by
+find_personal.py. It rejects nothing that an exact check would match, since it requires only what each form must have (an `@`
+between a name and a dotted domain, four dotted numbers, a valid Luhn sum, a known prefix, …).
 
 Time: linear for any text, since looking ahead and back is bounded (`MAX_GROUPS` groups of digits, `CUE_BYTES`). Memory: 17 bytes
 per candidate.
@@ -18,8 +18,18 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.filter.pii.byte_forms import is_digit, is_dotted_quad, is_gap, is_ipv6, is_letter, is_upper, passes_luhn
-from pipeline.text.columns import Bytes, Offsets, Rows
+from model.masking.byte_forms import (
+    Bytes,
+    Offsets,
+    Rows,
+    is_digit,
+    is_dotted_quad,
+    is_gap,
+    is_ipv6,
+    is_letter,
+    is_upper,
+    passes_luhn,
+)
 
 AT, IPV4, IPV6, NUMBER, WORD, KEY = 1, 2, 3, 4, 5, 6
 MAX_GROUPS = 12

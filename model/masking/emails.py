@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from pipeline.filter.pii.spans import Span
+from model.masking.spans import Span
 
 _LOCAL = re.compile(rb"[A-Za-z0-9._%+'\-\x80-\xff]{1,64}\Z")
 _DOMAIN = re.compile(

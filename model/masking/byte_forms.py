@@ -1,15 +1,20 @@
 """Check bytes and short forms inside the compiled scan: letters, digits, addresses, check sums.
 
 In and out: arrays of bytes and numbers, inside compiled functions only. Numba's cache tracks the file of the kernel, scan.py: after
-an edit here, delete `pipeline/filter/pii/__pycache__`.
+an edit here, delete `model/masking/__pycache__`.
 """
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numba
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.text.columns import Bytes
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+Offsets: TypeAlias = npt.NDArray[np.int64]
+Rows: TypeAlias = npt.NDArray[np.int64]
 
 
 @numba.njit(nogil=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from pipeline.filter.pii.spans import Span
+from model.masking.spans import Span
 
 MAX_KEY_BYTES = 16_384  # a 16,384-bit RSA private key takes 12,500
 LONG_STARTS = b"Peyp"  # PRIVATE KEY, eyJ…, ya29…, pypi-…: those that may exceed a few hundred bytes
