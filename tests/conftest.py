@@ -82,7 +82,7 @@ def new_workspace(folder: Path, recipe: str = "smoke") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "docs" / "recipes" / f"{recipe}.yaml", folder / "params.yaml")
     shutil.copytree(ROOT / "data" / "seed", folder / "data" / "seed")
-    for name in ("chats", "evaluation", "examples", "labels"):
+    for name in ("chats", "evaluation", "examples", "feedback", "labels"):
         (folder / "data" / name).mkdir()
         shutil.copy(ROOT / "data" / name / "README.md", folder / "data" / name)
     (folder / "data" / "takedowns.jsonl").touch()
