@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from assistant.guard.masking import PersonalMasker
 from assistant.inference.model_choice import ModelChoice
 from assistant.tools.tool_registry import ToolRegistry, describe_builtins
 from assistant.tools.toolbox import Tools
@@ -90,7 +91,7 @@ def compose(
             stack.callback(inference.close)
         version = VersionParts.load(choice)
         notes += version.notes
-        masker: Masker | None = None
+        masker: Masker | None = PersonalMasker()
         authorizer = CedarAuthorizer(policies)
         content = ContentChecker(policies, version.guard, masker)
         files = TenantFiles(settings.state)
@@ -140,7 +141,9 @@ def compose(
             access.get_quota,
             lambda tenant: Quota.from_json(policies.get(tenant).rules.limits.model_dump()),
         )
-        parts = AnswerParts(assistants, workers, authorizer, content, limiter, tuple(recorders))
+        parts = AnswerParts(
+            assistants, workers, authorizer, content, limiter, tuple(recorders), settings.slots + settings.queue
+        )
         answering = Answering(parts)
         store = FeedbackStore(database, lambda text: masker.mask(text, ("*",))[0] if masker is not None else "")
 

@@ -35,6 +35,7 @@ def test_only_the_kinds_that_are_asked_for() -> None:
     text, counts = PersonalMasker().mask(SAMPLES[0], ["email"])
     assert text == "Write to <EMAIL> or call +49 30 901820."
     assert counts == {"email": 1}
+    assert PersonalMasker().mask(SAMPLES[0], ["*"])[1] == {"email": 1, "phone": 1}
     with pytest.raises(ValueError, match="no such kind"):
         PersonalMasker().mask("a", ["name"])
 
