@@ -13,11 +13,15 @@ In: the name of a profile in this folder, or the path of a file. Out: a typed, f
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML, YAMLError
+
+from assistant.tools.tool_registry import check_tool_names
+from assistant.tools.toolbox import SEARCH_TOOL, TOOLS
 
 SHIPPED = Path(__file__).parent
 MAX_BYTES = 64_000
@@ -42,7 +46,9 @@ def _check_template(text: str) -> str:
 Text = Annotated[str, Field(max_length=4_000), AfterValidator(_check_text)]
 Template = Annotated[str, Field(max_length=2_000), AfterValidator(_check_template)]
 Label = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_check_text)]
-Tool = Literal["calculate_date", "calculator", "convert_units", "count_text", "search_docs", "spell_text"]
+ToolName = Annotated[
+    str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
+]  # of a tool in the registry, which whoever has one checks
 
 
 class _Part(BaseModel):
@@ -81,7 +87,10 @@ class Profile(_Part):
     tone: Tone = Tone()
     collections: list[Label] = Field(default=[], max_length=20)
     documentation: bool = True
-    tools: list[Tool] = ["calculate_date", "calculator", "convert_units", "count_text", "search_docs", "spell_text"]
+    tools: list[ToolName] = Field(
+        default=["calculate_date", "calculator", "convert_units", "count_text", "search_docs", "spell_text"],
+        max_length=100,
+    )
     grounding: Literal["only", "prefer", "off"] = "prefer"
     adapter: Label | None = None  # in the folder MINIGPT_ADAPTERS (docs/adapters.md); null: the model as it is
     policy: ProfilePolicy = ProfilePolicy()
@@ -100,8 +109,9 @@ def list_profiles() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
-def load_profile(name: str) -> Profile:
-    """Return the profile of this name, or in the file of this path.
+def load_profile(name: str, tools: Collection[str] | None = None) -> Profile:
+    """Return the profile of this name, or in the file of this path. It may list `tools`, by default those that the model was
+    trained to call.
 
     Raises: ValueError for one that does not exist or is no valid profile.
     """
@@ -115,7 +125,9 @@ def load_profile(name: str) -> Profile:
     except OSError as error:
         raise ValueError(f"--profile: {path} can't be read; found {error.strerror}; name a YAML file.") from error
     try:
-        return Profile.model_validate(content)
+        profile = Profile.model_validate(content)
+        check_tool_names(profile.tools, (*TOOLS, SEARCH_TOOL) if tools is None else tools, f"profile {path}: tools")
+        return profile
     except ValidationError as error:
         raise ValueError(f"profile {path}: {_describe(error)}; correct the file.") from error
 

@@ -13,6 +13,7 @@ from assistant.profiles.learner_log import LearnerLog, get_log_folder
 from assistant.profiles.profile import Profile
 from assistant.profiles.rules import ForbiddenTopics, ProfileRules
 from assistant.profiles.tutor_exercises import TutorExercises
+from assistant.tools.tool_requests import ToolRequests
 from assistant.tools.toolbox import Tools
 
 
@@ -38,7 +39,7 @@ def make_responders(
     responders: list[Responder] = []
     if "handover" in profile.skills:
         responders.append(Handover(handover_folder or get_handover_folder(), profile.name, clock))
-    responders += [ForbiddenTopics(profile), *others]
+    responders += [ForbiddenTopics(profile), ToolRequests(tools), *others]
     if "exercises" in profile.skills:
         documents = tools.documents
         if documents is None:

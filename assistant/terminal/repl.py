@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from assistant.conversation.events import Citation, Done, Notice, Recalled, Sampling, TextPiece, ToolResult
+from assistant.conversation.responder import Responder
 from assistant.conversation.session import Grounding, Session
 from assistant.inference.model_choice import CHAMPION, ModelChoice, choose_model
 from assistant.knowledge.knowledge_base import Knowledge, describe_place
@@ -28,7 +29,10 @@ from assistant.memory.opening import open_memory
 from assistant.profiles.profile import Profile, load_profile
 from assistant.profiles.profiled_chat import describe_profile, make_responders, make_style, read_clock
 from assistant.terminal.screen import Interruption, Screen
-from assistant.tools.toolbox import Tools, make_tools
+from assistant.tools.tool_declaration import ToolDeclaration
+from assistant.tools.tool_files import ToolFiles, get_tools_folder
+from assistant.tools.tool_requests import ToolRequests
+from assistant.tools.toolbox import SEARCH_TOOL, TOOLS, Tools, make_tools
 from model.grounding.answers import LINE_BREAK
 from model.grounding.citations import format_place
 
@@ -191,15 +195,19 @@ def main(argv: list[str] | None = None) -> int:
 def _start_chat(args: argparse.Namespace) -> Chat:
     sampling = Sampling(**{setting.name: getattr(args, setting.name) for setting in fields(Sampling)})
     choice = choose_model(args.model, args.index, Path())
-    profile = load_profile(args.profile) if args.profile else None
+    offered = [each for each in ToolFiles(get_tools_folder()).declarations if not each.is_harmful]
+    known = (*TOOLS, SEARCH_TOOL, *(each.name for each in offered))
+    profile = load_profile(args.profile, known) if args.profile else None
     if profile is not None and not profile.documentation:
         choice = replace(choice, index=None)
-    tools = _make_tools(choice, profile, args.collection)
+    tools = _make_tools(choice, profile, args.collection, offered)
     history = Path("var/chat_history") if Path("var").is_dir() else None
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     remembering = open_memory(_choose_memory_file(args, is_terminal), choice.embed, read_clock)
     others = [remembering] if remembering is not None else []
-    responders = make_responders(profile, tools, args.learner, others=others) if profile is not None else others
+    responders: list[Responder] = (
+        make_responders(profile, tools, args.learner, others=others) if profile else [ToolRequests(tools), *others]
+    )
     # Imported here, because importing torch takes a second, which usage errors should not take.
     from assistant.inference.adapters import AdapterEngines, get_adapters_folder
     from assistant.inference.local import ModelEngine
@@ -241,12 +249,14 @@ def _choose_memory_file(args: argparse.Namespace, is_terminal: bool) -> Path | N
     return args.memory or (MEMORY if is_terminal and Path("var").is_dir() else None)
 
 
-def _make_tools(choice: ModelChoice, profile: Profile | None, collections: Sequence[str]) -> Tools:
-    """Return the tools that a profile allows, with the collections of both the profile and the command line."""
-    if profile is None:
-        return make_tools(choice.index, choice.embed, collections)
-    tools = make_tools(choice.index, choice.embed, [*profile.collections, *collections])
-    return tools.keep(profile.tools)
+def _make_tools(
+    choice: ModelChoice, profile: Profile | None, collections: Sequence[str], offered: Sequence[ToolDeclaration]
+) -> Tools:
+    """Return the tools that a profile allows, with the collections of both the profile and the command line. Of the tools of files
+    those are `offered` that neither write nor run nor leave: nothing here decides about the others (docs/tools.md)."""
+    names = [*profile.collections, *collections] if profile is not None else collections
+    tools = make_tools(choice.index, choice.embed, names).add({each.name: each.call_with_text for each in offered})
+    return tools.keep(profile.tools) if profile is not None else tools
 
 
 def format_banner(info: ModelInfo, tools: Tools, choice: ModelChoice) -> list[str]:

@@ -88,6 +88,10 @@ class Tools:
     def names(self) -> tuple[str, ...]:
         return tuple(sorted([*self._functions, *([SEARCH_TOOL] if self.documents is not None else [])]))
 
+    def add(self, functions: Mapping[str, Tool]) -> Tools:
+        """Return these tools and others."""
+        return Tools({**self._functions, **functions}, self.documents)
+
     def keep(self, names: Collection[str]) -> Tools:
         """Return the tools that have one of these names."""
         functions = {name: function for name, function in self._functions.items() if name in names}
