@@ -54,6 +54,7 @@ class AnswerParts:
     content: ContentPolicy | None = None
     limiter: Limiter | None = None
     recorders: tuple[Recorder, ...] = ()
+    max_open: int = 0  # answers at once, those that wait included; 0: any number
 
 
 @dataclass
@@ -111,6 +112,15 @@ class Answering:
         """
         if self.is_draining:
             raise ServiceError(503, "the service is shutting down; found a new request; send it again.", retry_after=1)
+        if (
+            0 < self.parts.max_open <= self.n_open
+        ):  # refused before anything is computed for it, or refusing would take the time
+            raise ServiceError(
+                429,
+                f"the service is busy; found {self.n_open} requests in progress; send it again in a second.",
+                code="overloaded",
+                retry_after=1,
+            )
         account = _Account()
         self._record(lambda recorder: recorder.begin(request))
         self.n_open += 1

@@ -8,7 +8,7 @@ from the messages of the request. Sessions of requests without a conversation de
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -88,8 +88,11 @@ class Assistants:
         n_sessions: int = 256,
         wrap_tools: WrapTools = keep_tools,
         open_documents: OpenDocuments | None = None,
+        tool_names: Collection[str] | None = None,
     ) -> None:
-        """`open_documents`: where documents are in another process; by default those of `choice` and `files` are opened here."""
+        """`open_documents`: where documents are in another process; by default those of `choice` and `files` are opened here.
+        `tool_names`: what profiles may list (default: what the model was trained to call)."""
+        self._tool_names = tool_names
         self.inference, self._choice, self._files, self._folder = inference, choice, files, profiles
         self._wrap_tools, self.sessions = wrap_tools, SessionStore(n_sessions)
         self._open_documents = open_documents or self.open_documents
@@ -111,7 +114,7 @@ class Assistants:
             message = f"there is no profile {name[:80]!r}; found {known}; use one of them behind the slash."
             raise ServiceError(404, f"model: {message}", code="model_not_found", param="model")
         own = self._folder / f"{name}.yaml" if self._folder is not None else None
-        return load_profile(str(own) if own is not None and own.is_file() else name)
+        return load_profile(str(own) if own is not None and own.is_file() else name, self._tool_names)
 
     def get_tools(self, tenant: str, profile_name: str, profile: Profile | None) -> Tools:
         """Return the tools of a tenant's profile, over its collections."""

@@ -32,8 +32,8 @@ class OutputCheck:
     def is_due(self, event: Event | DirectPiece) -> bool:
         """Return whether adding the event may check a text."""
         if isinstance(event, DirectPiece):
-            return event.done is not None or _may_end_sentence(event.text)
-        return not isinstance(event, TextPiece) or _may_end_sentence(event.text)
+            return event.done is not None or self._hold.may_complete(event.text)
+        return not isinstance(event, TextPiece) or self._hold.may_complete(event.text)
 
     def add(self, event: Event | DirectPiece) -> Sequence[Checked]:
         """Return what may be shown after one more event."""
@@ -87,7 +87,3 @@ class OutputCheck:
         taken = [token for _, to, token in self._tokens if to <= end]
         self._tokens = [each for each in self._tokens if (each[0] >= end if is_masked else each[1] > end)]
         return () if is_masked else tuple(taken)
-
-
-def _may_end_sentence(text: str) -> bool:
-    return any(character.isspace() for character in text) or len(text) > 100

@@ -34,6 +34,11 @@ class SentenceHold:
             self._held = self._held[MAX_CHARS:]
         return sentences
 
+    def may_complete(self, piece: str) -> bool:
+        """Return whether one more piece may complete a sentence, without adding it. Time: a few microseconds."""
+        held = self._held + piece
+        return "\n" in piece or len(held) > MAX_CHARS or _END.search(held) is not None
+
     def finish(self) -> list[str]:
         """Return what is left."""
         rest, self._held = self._held, ""

@@ -14,7 +14,6 @@ from typing import Any
 
 from assistant.guard.masking import PersonalMasker
 from assistant.inference.model_choice import ModelChoice
-from assistant.tools.tool_registry import ToolRegistry, describe_builtins
 from assistant.tools.toolbox import Tools
 from service.access import key_routes
 from service.access.authentication import Access
@@ -46,7 +45,10 @@ from service.processes.remote_parts import RemoteParts
 from service.processes.version_parts import VersionParts, follow_swaps, watch_champion
 from service.service_parts import Service
 from service.service_settings import ServiceSettings
-from service.tooling.guarded_tools import GuardedTools, ToolGuard
+from service.tooling.protocol import mcp_routes
+from service.tooling.protocol.exposed_tools import ExposedTools
+from service.tooling.tool_settings import choose_tools_file, load_tool_settings
+from service.tooling.tooling import Tooling
 
 N_WORKERS = 32  # threads for sessions and database calls; they wait for the engine thread most of the time
 
@@ -104,20 +106,23 @@ def compose(
             lambda name: _hash_profile(assistants, name),
         )
         stack.callback(journal.writer.close)
-        registry = remote.registry or ToolRegistry(describe_builtins())
+        tooling = Tooling(load_tool_settings(choose_tools_file(settings)), settings.state, remote.registry)
+        stack.callback(tooling.close)
+        notes += [f"{name}: {problem}" for name, problem in tooling.find_problems().items()]
 
         def wrap_tools(tools: Tools, request: AnswerRequest, previous: Tools | None) -> Tools:
-            guarding = ToolGuard(
+            guarded = tooling.make_tools(
+                tools,
                 request.caller,
                 authorizer,
-                request.profile,
-                content,
+                profile=assistants.load_profile(request.profile),
+                profile_name=request.profile,
+                content=content,
                 report=lambda use: journal.observe(request, use),
+                previous=previous,
             )
-            taint = previous.taint if isinstance(previous, GuardedTools) else None
-            guarded = GuardedTools(registry, tools.documents, guarding, taint)
             guarded.read_history(request.messages)
-            return guarded.keep(tools.names)
+            return guarded
 
         assistants = Assistants(
             inference,
@@ -127,6 +132,7 @@ def compose(
             n_sessions=settings.sessions,
             wrap_tools=wrap_tools,
             open_documents=remote.open_documents,
+            tool_names=tooling.names,
         )
         metrics = PrometheusRecorder(inference.description)
         traces = _open_traces(settings, inference)
@@ -159,6 +165,7 @@ def compose(
             "authorizer": authorizer,
             "metrics": metrics.render,
             "readiness": find_problems,
+            "notices": tooling.list_notices,
             "feedback": feedback_routes.FeedbackParts(store=store, authorizer=authorizer, traces=traces),
             "database": database,
             "files": files,
@@ -174,8 +181,10 @@ def compose(
             follow_swaps(inference, assistants, content, extras, metrics.describe)
             if (watch := watch_champion(inference, choice)) is not None:
                 stack.callback(watch.close)
+        exposed = ExposedTools(tooling, authorizer, content, files, remote.open_documents or assistants.open_documents)
         routers = (
             *make_routers(),
+            mcp_routes.make_router(inference.description.version, exposed.get_tools),
             metrics_routes.make_router(),
             key_routes.make_router(),
             feedback_routes.make_router(),

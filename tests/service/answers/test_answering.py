@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,15 @@ def test_a_draining_service_takes_no_new_request(bench: Bench) -> None:
         bench.ask("hello")
     assert (caught.value.status, caught.value.retry_after) == (503, 1)
     assert bench.answering.n_open == 0
+
+
+def test_what_is_too_much_is_refused_before_anything_is_computed(bench: Bench) -> None:
+    bench.answering.parts = replace(bench.answering.parts, max_open=2)
+    bench.answering.n_open = 2
+    with pytest.raises(ServiceError) as caught:
+        bench.ask("hello")
+    assert (caught.value.status, caught.value.code, caught.value.retry_after) == (429, "overloaded", 1)
+    assert (bench.content.seen, bench.recorder.n_begun, bench.answering.n_open) == ([], 0, 2)
 
 
 def test_sessions_of_several_requests_run_at_once(bench: Bench) -> None:
