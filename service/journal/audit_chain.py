@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 N_MAC_DIGITS = 32
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 MAX_PROBLEMS = 20  # that are listed for one chain
 
 
@@ -51,7 +52,7 @@ def make_genesis(tenant: str) -> ChainHead:
 def make_record(fields: Mapping[str, Any]) -> str:
     """Return the canonical JSON of a record: sorted names, ASCII, no spaces, nothing that is empty."""
     kept = {name: value for name, value in fields.items() if value not in (None, "", (), [], {})}
-    return json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _ENCODER.encode(kept)
 
 
 def make_mac(key: bytes, text: str) -> str:

@@ -79,8 +79,7 @@ class AuditHeads:
             for tenant in sorted(set(tenants)):  # in the same order everywhere: no deadlock
                 path = self._get_path(tenant)
                 try:
-                    self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                    descriptor = self._open(path)
                     stack.callback(os.close, descriptor)
                     fcntl.flock(descriptor, fcntl.LOCK_EX)
                 except OSError as error:
@@ -99,6 +98,14 @@ class AuditHeads:
     def list_tenants(self) -> list[str]:
         """Return the tenants that have a head."""
         return sorted(path.name.removesuffix(SUFFIX) for path in self.folder.glob("*" + SUFFIX))
+
+    def _open(self, path: Path) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            return os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return os.open(path, flags, 0o600)
 
     def _get_path(self, tenant: str) -> Path:
         return self.folder / f"{check_tenant(tenant)}{SUFFIX}"

@@ -1,7 +1,8 @@
 """Append to the audit log, verify it, and export it.
 
 In: events. Out: rows of the table `audit`, one chain per tenant, and the heads in files. Nothing is ever updated or deleted here.
-Time: 40 µs an event in a batch; verification 3 µs a row, in constant memory.
+Time: an answer with its row and three events costs 0.06 ms of a processor in a batch of 64, 0.15 ms in one of 4, 0.37 ms alone;
+verification takes 2.5 µs a row, in constant memory.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, text
+from sqlalchemy import Connection, bindparam, func, select, text
 
 from service.database.database import Database
 from service.journal.audit_chain import (
@@ -28,11 +29,10 @@ from service.journal.audit_chain import (
     verify_chain,
 )
 from service.journal.audit_heads import Anchor, AuditHeads, HeadFile
-from service.journal.journal_tables import AUDIT
+from service.journal.journal_tables import AUDIT, insert_rows
 from service.journal.persons import Person
 
 N_FETCHED = 10_000  # rows in memory
-_INSERT = insert(AUDIT)
 _ROWS = (
     select(AUDIT.c.seq, AUDIT.c.record, AUDIT.c.hash).where(AUDIT.c.tenant == bindparam("chain")).order_by(AUDIT.c.seq)
 )
@@ -127,7 +127,7 @@ class AuditLog:
             values += [{"tenant": tenant, "seq": seq, "record": record, "hash": digest} for seq, record, digest in rows]
             anchors[tenant] = Anchor(head, ChainHead(rows[-1][0], rows[-1][2]))
         if values:
-            batch.connection.execute(_INSERT, values)
+            insert_rows(batch.connection, AUDIT, values)
         for tenant, anchor in anchors.items():
             files[tenant].write(anchor)
         return anchors

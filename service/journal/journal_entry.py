@@ -183,7 +183,7 @@ def dump(value: Any) -> str:
 
 
 def describe_decision(decision: Decision, count: int = 1) -> dict[str, Any]:
-    """Return a decision as the journal has it, with how often it was made. `text` is left out: it is in the answer or was masked."""
+    """Return a decision as the journal has it, and how often it was made. `text` is left out: it is in the answer, or masked."""
     scores = {name: round(float(score), 4) for name, score in decision.scores.items()}
     return {
         "action": decision.action,

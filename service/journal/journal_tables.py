@@ -11,7 +11,24 @@ The audit log outlives its tenant: it has names that nobody can resolve once the
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, String, Table, Text
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    insert,
+)
 
 from service.database.metadata import METADATA, UtcTime
 
@@ -93,3 +110,26 @@ POLICIES = Table(
     Column("time", UtcTime, nullable=False),
     Column("texts", Text, nullable=False),
 )
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that have all columns: as `connection.execute(insert(table), rows)`, at a third of its cost for a single row."""
+    statement, names, times = _compile_insert(table, connection.dialect)
+    prepared: list[Any] = []
+    for row in rows:
+        values = {
+            name: _TIME.process_bind_param(row[name], connection.dialect) if name in times else row[name]
+            for name in names
+        }
+        prepared.append(tuple(values.values()) if connection.dialect.positional else values)
+    connection.exec_driver_sql(statement, prepared)
+
+
+_TIME = UtcTime()
+
+
+@cache
+def _compile_insert(table: Table, dialect: Dialect) -> tuple[str, tuple[str, ...], frozenset[str]]:
+    """Return the statement, the columns in its order, and those that are times."""
+    times = frozenset(column.name for column in table.c if isinstance(column.type, UtcTime))
+    return str(insert(table).compile(dialect=dialect)), tuple(column.name for column in table.c), times

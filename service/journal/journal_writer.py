@@ -20,7 +20,6 @@ from concurrent.futures import Future
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from service.access.caller import LOCAL_TENANT
@@ -28,14 +27,13 @@ from service.clock import Clock, now
 from service.errors import ServiceError
 from service.journal.audit_log import AuditEvent, AuditLog, make_audit_record
 from service.journal.journal_entry import Entry
-from service.journal.journal_tables import JOURNAL, TEXTS
+from service.journal.journal_tables import JOURNAL, TEXTS, insert_rows
 from service.journal.persons import Person, find_persons
 
 MAX_QUEUED = 10_000
 MAX_BATCH = 200  # entries of one transaction
 IDLE_SECONDS = 5.0  # between two calls of `on_idle`
 RETRY_SECONDS = 2.0  # between two attempts to write while the database fails
-_INSERT = insert(JOURNAL)
 _LOG = logging.getLogger(__name__)
 _Item = tuple[Entry, "Future[None]"]
 
@@ -173,7 +171,7 @@ def write_entries(log: AuditLog, entries: Sequence[Entry], time: datetime) -> No
         persons = find_persons(batch.connection, wanted)
         rows = [_strip(entry.row, persons) for entry in entries if entry.row is not None]
         if rows:
-            batch.connection.execute(_INSERT, rows)
+            insert_rows(batch.connection, JOURNAL, rows)
         for entry in entries:
             if entry.write is not None:
                 entry.write(batch.connection)

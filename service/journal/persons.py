@@ -17,10 +17,9 @@ from sqlalchemy.exc import IntegrityError
 
 from service.journal.journal_tables import ERASURES, PERSONS
 
-_FIND = select(PERSONS).where(
-    PERSONS.c.tenant == bindparam("a_tenant"), PERSONS.c.user.in_(bindparam("users", expanding=True))
+_FIND = select(PERSONS.c.person, PERSONS.c.key, PERSONS.c.since).where(
+    PERSONS.c.tenant == bindparam("of"), PERSONS.c.user == bindparam("whom")
 )
-
 MAX_NAME_CHARS = 256
 
 
@@ -51,14 +50,11 @@ def find_persons(connection: Connection, wanted: Mapping[tuple[str, str], dateti
     """Return the persons by tenant and user; `wanted` says since when each has been acting. Those who are new get a row; those who
     were erased since are left out."""
     found: dict[tuple[str, str], Person] = {}
-    for tenant in sorted({tenant for tenant, _ in wanted}):
-        users = [user for each, user in wanted if each == tenant]
-        rows = {row.user: row for row in connection.execute(_FIND, {"a_tenant": tenant, "users": users})}
-        for user in users:
-            row, began = rows.get(user), wanted[tenant, user]
-            if (row is None or began < row.since) and _was_erased(connection, tenant, user, began):
-                continue
-            found[tenant, user] = Person(row.person, bytes(row.key)) if row else _add(connection, tenant, user, began)
+    for (tenant, user), began in wanted.items():
+        row = connection.execute(_FIND, {"of": tenant, "whom": user}).first()
+        if (row is None or began < row.since) and _was_erased(connection, tenant, user, began):
+            continue
+        found[tenant, user] = Person(row.person, bytes(row.key)) if row else _add(connection, tenant, user, began)
     return found
 
 
@@ -87,6 +83,6 @@ def _add(connection: Connection, tenant: str, user: str, since: datetime) -> Per
         with connection.begin_nested():
             connection.execute(insert(PERSONS).values(values))
     except IntegrityError:  # another process was first
-        row = connection.execute(_FIND, {"a_tenant": tenant, "users": [user]}).one()
+        row = connection.execute(_FIND, {"of": tenant, "whom": user}).one()
         return Person(row.person, bytes(row.key))
     return person
