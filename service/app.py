@@ -20,7 +20,11 @@ def make_app(service: Service) -> FastAPI:
     app.state.service = service
     for router in service.routers:
         app.include_router(router)
-    app.add_middleware(RequestLimits, max_body_bytes=service.settings.max_body_bytes)
+    app.add_middleware(
+        RequestLimits,
+        max_body_bytes=service.settings.max_body_bytes,
+        refuse_answer=service.answering.find_refusal,
+    )
     install_errors(app)
     install_openapi(app, lambda: list_models(service))
     return app

@@ -104,23 +104,24 @@ class Answering:
         self.n_open = 0
         self.is_draining = False
 
+    def find_refusal(self) -> ServiceError | None:
+        """Return why no answer can begin now; None if one can. Cheap: it is asked before a request is parsed, too."""
+        if self.is_draining:
+            message = "the service is shutting down; found a new request; send it again."
+            return ServiceError(503, message, code="shutting_down", retry_after=1)
+        if 0 < self.parts.max_open <= self.n_open:
+            message = f"the service is busy; found {self.n_open} requests in progress; send it again in a second."
+            return ServiceError(429, message, code="overloaded", retry_after=1)
+        return None
+
     @asynccontextmanager
     async def open(self, request: AnswerRequest) -> AsyncGenerator[OpenAnswer, None]:
         """Check and admit a request. Leaving the context waits until the record is durable: send the last bytes after it.
 
         Raises: ServiceError for what may not be answered, or not now; at the end if the answer could not be recorded.
         """
-        if self.is_draining:
-            raise ServiceError(503, "the service is shutting down; found a new request; send it again.", retry_after=1)
-        if (
-            0 < self.parts.max_open <= self.n_open
-        ):  # refused before anything is computed for it, or refusing would take the time
-            raise ServiceError(
-                429,
-                f"the service is busy; found {self.n_open} requests in progress; send it again in a second.",
-                code="overloaded",
-                retry_after=1,
-            )
+        if (refusal := self.find_refusal()) is not None:
+            raise refusal
         account = _Account()
         self._record(lambda recorder: recorder.begin(request))
         self.n_open += 1

@@ -24,6 +24,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MAX_HEADERS = 100
+ANSWERS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
 MAX_DISCARDED = 16_000_000  # bytes of a body that is too large
 DISCARD_SECONDS = 3.0
 MAX_HEADER_BYTES = 16_384
@@ -35,10 +36,21 @@ def make_request_id() -> str:
 
 
 class RequestLimits:
-    """Wraps an application. A request that is over a limit gets 413, 408 or 431 and its connection is closed."""
+    """Wraps an application. A request that is over a limit gets 413, 408 or 431 and its connection is closed.
 
-    def __init__(self, app: App, max_body_bytes: int = 1_000_000, body_seconds: float = 20.0) -> None:
+    `refuse_answer` returns the error of requests for answers while there are too many. They are not even parsed: refusing them
+    would take the time that the others need.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        max_body_bytes: int = 1_000_000,
+        body_seconds: float = 20.0,
+        refuse_answer: Callable[[], ServiceError | None] = lambda: None,
+    ) -> None:
         self.app, self.max_body_bytes, self.body_seconds = app, max_body_bytes, body_seconds
+        self._refuse_answer = refuse_answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -61,7 +73,9 @@ class RequestLimits:
                 await self._discard(receive)
             await make_error_response(error)(scope, receive, send_with_id)
             return
-        if body is not None:
+        if scope["path"] in ANSWERS and (refusal := self._refuse_answer()) is not None:
+            await make_error_response(refusal)(scope, receive, send_with_id)
+        elif body is not None:
             await self.app(scope, _replay(body, receive), send_with_id)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
