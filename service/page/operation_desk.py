@@ -114,9 +114,10 @@ def _make_charts(rows: Sequence[AnswerRow], start: datetime, end: datetime) -> l
     times = [[row.seconds for row in bucket if not row.is_error] for bucket in buckets]
     p50, p95 = ([find_percentile(values, percent) or 0.0 for values in times] for percent in (50, 95))
     minutes = (end - start) / N_BUCKETS / timedelta(minutes=1)
+    each = "each minute" if minutes == 1 else f"{minutes:g} minutes each"
     return [
         make_chart(
-            f"Answers in each {minutes:g} minutes: at most {max(all_of):.0f}; with errors (red): at most {max(bad_of):.0f}",
+            f"Answers, {each}: at most {max(all_of):.0f}; with errors (red): at most {max(bad_of):.0f}",
             start,
             {"bar": all_of, "bar bad": bad_of},
         ),

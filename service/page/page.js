@@ -49,8 +49,14 @@ function toast(text) {
 }
 const explain = (error) => [error.what || "The page made an error.", error.advice, error.detail && `(${error.detail})`].filter(Boolean).join(" ");
 const fail = (error) => toast(explain(error));
-const copy = (text) => navigator.clipboard.writeText(text).then(() => toast("Copied"))
-	.catch(() => toast("The browser does not allow copying here. Select the text instead."));
+async function copy(text) {
+	try {
+		await navigator.clipboard.writeText(text);
+		toast("Copied");
+	} catch {
+		toast("The browser does not allow copying here. Select the text instead.");
+	}
+}
 
 // ---- Markdown: text → nodes. Time: O(characters)
 const MAX_DEPTH = 8, MAX_RENDERED = 200_000;
@@ -62,7 +68,7 @@ const goesOn = (line = "") => ITEM.test(line) || /^ {2,}\S/.test(line);  // a li
 function link(address, ...label) {
 	const url = URL.canParse(address) && new URL(address);
 	if (!url || !["http:", "https:", "mailto:"].includes(url.protocol)) return h("span", ...label);
-	return h("a", {href: url.href, title: url.href, target: "_blank", rel: "noopener noreferrer nofollow"}, ...label);
+	return h("a", {href: url.href, target: "_blank", rel: "noopener noreferrer"}, ...label);
 }
 
 function listBlocks(lines) {
@@ -90,7 +96,7 @@ function listBlocks(lines) {
 }
 const scrollable = (kind, label, child) => h(kind, {tabindex: 0, role: "region", label}, child);
 const table = (label, names, rows) => scrollable("div.scroll", label, h("table", h("thead", h("tr", names.map((name) => h("th", name)))),
-	h("tbody", rows.map((row) => h("tr", row.map((cell) => h(typeof cell === "number" ? "td.n" : "td", cell ?? "–")))))));
+	h("tbody", rows.map((row) => h("tr", row.map((cell) => h("td", cell ?? "–")))))));
 
 function renderBlock({kind, language, lines}, cite, depth = 0) {
 	const inline = (text) => renderInline(text, cite);
@@ -207,7 +213,7 @@ const unreachable = () => (navigator.onLine ? makeProblem("The service can't be 
 
 function describe(status, error, retryAfter) {
 	const seconds = Number(retryAfter) || (status === 429 || status === 503 ? 5 : 0);
-	const detail = typeof error?.message === "string" ? shorten(error.message, 500) : "";
+	const detail = shorten(`${error?.message ?? ""}`, 500);
 	const advice = ADVICE[status] || (status < 500 ? ["The service can't answer this.", "Change the message or the profile."] : ["The service made an error.", AGAIN]);
 	return makeProblem(...advice, {status, detail, retryAt: seconds > 0 && Date.now() + seconds * 1000});
 }
@@ -250,7 +256,7 @@ async function* readEvents(stream) {
 
 // ---- State. All tabs have the same conversations: what one writes to the database it also sends to the others.
 const chats = new Map(), messages = new Map(), running = new Map(), views = new Map();
-let me = {}, models = [], profile = "", current = null, database = null, channel;
+let me = {desks: []}, models = [], profile = "", current = null, database = null, channel;
 const settle = (operation) => new Promise((resolve, reject) => {
 	operation.onsuccess = () => resolve(operation.result);
 	operation.onerror = operation.onblocked = () => reject(operation.error);
@@ -259,6 +265,7 @@ const TABLES = {chats, messages};
 
 async function openStore(name) {
 	channel?.close();
+	database?.close();
 	channel = new BroadcastChannel(name);
 	channel.onmessage = hear;
 	try {
@@ -344,7 +351,7 @@ async function findOwner({id}) {
 }
 
 // ---- Asking
-async function send(text, parent = listBranch().at(-1)?.id || null) {
+function send(text, parent = listBranch().at(-1)?.id || null) {
 	const time = Date.now();
 	if (!current) {
 		current = {id: makeId(), title: shorten(text.trim().split("\n")[0], 80)};
@@ -353,8 +360,8 @@ async function send(text, parent = listBranch().at(-1)?.id || null) {
 	}
 	const message = {id: makeId(), chat: current.id, parent, role: "user", text, time};
 	messages.set(message.id, message);
-	await save(Object.assign(current, {leaf: message.id, updated: time, model: profile}), message);
-	await answer(message);
+	save(Object.assign(current, {leaf: message.id, updated: time, model: profile}), message);
+	answer(message);
 }
 // The messages before an answer, as the service reads them; questions without an answer are left out.
 function listPrompt(question) {
@@ -471,7 +478,7 @@ function showWelcome() {
 	const about = models.find((each) => each.id === profile)?.minigpt || {};
 	return h("div.empty", h("h1", about.name || "What would you like to know?"),
 		soft(about.greeting || "Answers quote their sources word for word. Open a source to see the exact passage."),
-		h("div.try", (about.examples || []).slice(0, 6).map((text) => button(text, () => send(text)))));
+		h("div.try", (about.examples || []).slice(0, 6).map((text) => button(text, () => isFree() && send(text)))));
 }
 function showBranches(message) {
 	const all = childrenOf(message), at = all.indexOf(message);
@@ -514,7 +521,7 @@ function showQuestion(message) {
 	return {node, update: () => node.querySelector("form") || show()};
 }
 
-const STEPS = {search_docs: "Searched", calculator: "Calculated", convert_units: "Converted", calculate_date: "Calculated a date",
+const STEPS = {search_docs: "Searched", calculator: "Calculated", convert_units: "Converted", calculate_date: "Calculated",
 	count_text: "Counted", spell_text: "Spelled"};
 function showStep({name, arguments: given, result}, open) {
 	const about = typeof given === "string" ? given : Object.values(given || {}).join(", "), found = result?.search?.results;
@@ -555,7 +562,7 @@ function showAnswer({id, parent}) {
 				icon("up", "Good answer", () => sendFeedback(messages.get(id), {rating: "up"}), {"aria-pressed": `${rating === "up"}`}),
 				icon("up", "Bad answer", () => askWhy(messages.get(id)), {"aria-pressed": `${rating === "down"}`, "data-down": ""})] : []),
 			h("span.meta", [message.version && `version ${message.version}`, message.mode === "direct" && "direct",
-				message.seconds && `${message.seconds.toFixed(1)} s`].filter(Boolean).join(" · "))]);
+				message.seconds && (message.seconds < 1 ? `${Math.ceil(message.seconds * 1000)} ms` : `${message.seconds.toFixed(1)} s`)].filter(Boolean).join(" · "))]);
 	};
 	return {node, update};
 }
@@ -628,7 +635,8 @@ function askForKey() {
 		closePanel();
 		start();
 	}, soft("This service needs a key. It is kept in this tab only, until the tab is closed."), problem,
-	h("label", h("span", "Key"), h("input", {name: "key", type: "password", autocomplete: "off", autofocus: true, maxlength: 200}))));
+	h("label", h("span", "Key"), h("input", {name: "key", type: "password", autocomplete: "off", maxlength: 200}))));
+	panel.querySelector("input").focus();
 }
 
 const REASONS = {wrong: "It is wrong", no_source: "The source is missing or does not fit", incomplete: "It is incomplete",
@@ -784,7 +792,7 @@ function editLast(event) {
 	const edits = document.querySelectorAll("[data-edit]");
 	if (event.key === "ArrowUp" && !field.value && edits.length) edits[edits.length - 1].click(event.preventDefault());
 }
-const tellNetwork = () => ($("banner").textContent = navigator.onLine ? "" : "You are offline. You can read what is here.");
+const tellNetwork = () => ($("banner").textContent = navigator.onLine ? "" : "You are offline.");
 function control() {
 	for (const target of document.querySelectorAll("[data-glyph]")) {
 		target.prepend(glyph(target.dataset.glyph));
@@ -822,6 +830,7 @@ function control() {
 	addEventListener("pageshow", (event) => event.persisted && location.reload());
 	for (const each of ["online", "offline"]) addEventListener(each, tellNetwork);
 	tellNetwork();
+	$("open-side").setAttribute("aria-expanded", isSideShown());
 	field.value = sessionStorage.getItem("minigpt-draft") || "";
 	fit();
 }

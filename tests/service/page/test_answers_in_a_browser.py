@@ -49,7 +49,7 @@ def test_markdown_becomes_elements(tab: PageTab, double: PageDouble) -> None:
         tab.finish(number)
         assert tab.evaluate(SHOWN) == expected, text
     assert set(tab.evaluate("[...document.querySelectorAll('.text a')].map((each) => each.rel)")) == {
-        "noopener noreferrer nofollow"
+        "noopener noreferrer"
     }
 
 

@@ -273,3 +273,24 @@ def test_memories_are_listed_and_forgotten(tab: PageTab, double: PageDouble) -> 
     tab.click("[aria-label='Forget: My name is Ada.']")
     tab.wait("document.querySelectorAll('#panel li').length === 1")
     assert [memory["number"] for memory in double.memories] == [5]
+
+
+def test_a_double_click_asks_once(tab: PageTab, double: PageDouble) -> None:
+    tab.evaluate("const first = document.querySelector('.try button'); first.click(); first.click()")
+    tab.finish()
+    assert double.list_prompts() == [["What does numpy.sum do?"]]
+
+
+def test_copying_gives_the_text_as_it_was_written_or_says_why_not(tab: PageTab, double: PageDouble) -> None:
+    tab.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+    double.ask("**One** `two`\n\n```\n<three>\n```")
+    tab.send("go")
+    tab.finish()
+    tab.click("[aria-label='Copy the answer']")
+    tab.wait("document.querySelector('#toast').innerText === 'Copied'")
+    assert tab.evaluate("copied") == "**One** `two`\n\n```\n<three>\n```"
+    tab.click(".code button")
+    tab.wait("copied === '<three>'")
+    tab.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")  # a page over http
+    tab.click("[aria-label='Copy the answer']")
+    tab.wait("document.querySelector('#toast').innerText.startsWith('The browser does not allow')")

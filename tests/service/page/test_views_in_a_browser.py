@@ -101,7 +101,7 @@ def test_an_operator_sees_traffic_errors_and_feedback_and_decides_about_it(tab: 
     assert tab.evaluate("document.title") == "Operation – MiniGPT"
     assert tab.list_texts("#desk .tile")[0].split() == ["400", "answers"]
     labels = tab.evaluate("[...document.querySelectorAll('#desk svg')].map((each) => each.ariaLabel)")
-    assert [label.split(" ")[0] for label in labels] == ["Answers", "Time"]
+    assert [label.split(",")[0].split(" ")[0] for label in labels] == ["Answers", "Time"]
     heights = tab.evaluate("[...document.querySelectorAll('#desk path')].map((each) => each.getBBox().height)")
     assert max(heights) == pytest.approx(100)  # the largest value fills the chart
     assert tab.evaluate(CONTRAST) == []
