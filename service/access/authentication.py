@@ -56,7 +56,8 @@ class Access:
 
     async def authenticate_request(self, request: Request) -> Caller:
         """Return the caller of a request: FastAPI's dependency. Raises: ServiceError 401, 403, 429, 503."""
-        address = self.get_address(request.headers, request.client.host if request.client else "")
+        forwarded = ",".join(request.headers.getlist("x-forwarded-for"))  # a proxy may add a line of its own
+        address = self.get_address(forwarded, request.client.host if request.client else "")
         if not self._is_blocking:
             return self.authenticate(request.headers, address)
         loop = asyncio.get_running_loop()
@@ -94,9 +95,9 @@ class Access:
         """Return the limits of the caller's key, as of its authentication."""
         return self._quotas.get(caller.key_id, Quota())
 
-    def get_address(self, headers: Mapping[str, str], address: str) -> str:
-        """Return the address of the client: the connection's, or what trusted proxies say of it."""
-        names = [name.strip() for name in headers.get("x-forwarded-for", "").split(",") if name.strip()]
+    def get_address(self, forwarded: str, address: str) -> str:
+        """Return the address of the client: the connection's, or what trusted proxies say of it in X-Forwarded-For."""
+        names = [name.strip() for name in forwarded.split(",") if name.strip()]
         while names and self._is_proxy(address):
             address = names.pop()
         return address

@@ -226,7 +226,7 @@ def test_whoever_tries_keys_gets_429_and_others_go_on(database: Database) -> Non
 def test_only_trusted_proxies_name_the_client(database_url: str, forwarded: str, peer: str, expected: str) -> None:
     database = Database.open(database_url)
     access = Access(database, trusted_proxies=["10.0.0.0/8"])
-    assert access.get_address({"x-forwarded-for": forwarded}, peer) == expected
+    assert access.get_address(forwarded, peer) == expected
     access.close()
     database.close()
 
@@ -264,6 +264,35 @@ def test_the_dependency_answers_over_http(access: Access) -> None:
         answer = client.get("/who", headers={"Authorization": "Bearer nonsense"})
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
         assert answer.json()["error"]["code"] == "invalid_api_key"
+
+
+def test_every_line_of_forwarded_addresses_is_read(tmp_path: Path) -> None:
+    """HAProxy adds a line behind the one that the client has sent."""
+    database = Database.open(f"sqlite:///{tmp_path / 'a.sqlite'}")
+    access = Access(database, attempts=FailedAttempts(burst=1, seconds=60.0), trusted_proxies=["10.0.0.7"])
+    access.keys.add(KeyGrant())
+    app = FastAPI()
+    install_errors(app)
+
+    @app.get("/who")
+    async def tell_who(request: Request) -> str:
+        return (await access.authenticate_request(request)).user
+
+    with TestClient(app, client=("10.0.0.7", 1)) as client:
+        statuses = [
+            client.get(
+                "/who",
+                headers=[
+                    ("X-Forwarded-For", f"198.51.100.{number}"),
+                    ("X-Forwarded-For", "203.0.113.9"),
+                    ("Authorization", "Bearer wrong"),
+                ],
+            ).status_code
+            for number in range(3)
+        ]
+    assert statuses == [401, 429, 429]
+    access.close()
+    database.close()
 
 
 def test_threads_authenticate_at_once(access: Access) -> None:
