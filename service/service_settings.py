@@ -38,6 +38,9 @@ class ServiceSettings(BaseModel):
     trusted_proxies: list[str] = _make_field([], "addresses or networks of proxies whose X-Forwarded-For is believed")
     policies: Path | None = _make_field(None, "folder of policies (default: those that ship)")
     profiles: Path | None = _make_field(None, "folder of more profiles (*.yaml)")
+    tool_settings: Path | None = _make_field(
+        None, "file of tool settings (default: tools.yaml in the state folder, if there is one)"
+    )
     upstream: list[str] = _make_field([], "addresses of OpenAI-compatible engines instead of a model here")
     slots: int = _make_field(64, "answers that are generated at once", ge=1, le=512)
     queue: int = _make_field(64, "requests that may wait for a slot; more get 429", ge=0, le=10_000)

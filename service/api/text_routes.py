@@ -163,7 +163,8 @@ def _add_health(router: APIRouter) -> None:
         problems = check()
         if service.answering.is_draining:
             problems = {**problems, "service": "it is shutting down"}
-        body = dump({"status": "not_ready" if problems else "ready", "problems": problems})
+        notices = cast("Callable[[], dict[str, str]]", service.extras.get("notices", dict))()
+        body = dump({"status": "not_ready" if problems else "ready", "problems": problems, "notices": notices})
         return Response(body, 503 if problems else 200, media_type="application/json")
 
     @router.get("/version", responses=_document(VersionReply, 401, 403, 429, 500, 503))

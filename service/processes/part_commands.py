@@ -75,11 +75,13 @@ def run_retrieval(args: argparse.Namespace) -> int:
 
 def run_tools(args: argparse.Namespace) -> int:
     """Run the command. Return the exit code. Raises: ValueError for user errors."""
-    from assistant.tools.tool_registry import ToolRegistry, describe_builtins
     from service.processes.tools_part import ToolsPart
+    from service.tooling.tool_settings import choose_tools_file, load_tool_settings
+    from service.tooling.tooling import make_registry
 
     def make_routes(settings: ServiceSettings) -> PartRoutes:
-        return ToolsPart(ToolRegistry(describe_builtins()), _make_workers()).make_routes()
+        registry = make_registry(load_tool_settings(choose_tools_file(settings)), settings.state)
+        return ToolsPart(registry, _make_workers()).make_routes()
 
     return _run_part("tools", args, make_routes)
 

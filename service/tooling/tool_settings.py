@@ -19,6 +19,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
+from service.service_settings import ServiceSettings
 from service.tooling.jail.code_tool import CodeSetting
 from service.tooling.protocol.mcp_setting import McpSetting
 from service.tooling.sources.fetch_page import FetchSetting
@@ -53,6 +54,12 @@ class ToolSettings(TenantTools):
     tenants: dict[str, TenantTools] = Field(default={}, max_length=10_000)
 
 
+def choose_tools_file(settings: ServiceSettings) -> Path | None:
+    """Return the file of tool settings: the one that is named, or tools.yaml in the state folder, or None."""
+    default = settings.state / "tools.yaml"
+    return settings.tool_settings or (default if default.is_file() else None)
+
+
 def load_tool_settings(path: Path | None) -> ToolSettings:
     """Return the settings of a file, the default ones without a file."""
     if path is None:
@@ -74,14 +81,14 @@ def _read_yaml(path: Path) -> Any:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ValueError(f"--tools: {path} can't be read; found {error.strerror}; name a YAML file.") from error
+        raise ValueError(f"--tool-settings: {path} can't be read; found {error.strerror}; name a YAML file.") from error
     if len(data) > MAX_BYTES:
-        raise ValueError(f"--tools: {path} is too large; found more than {MAX_BYTES:,} bytes; shorten it.")
+        raise ValueError(f"--tool-settings: {path} is too large; found more than {MAX_BYTES:,} bytes; shorten it.")
     try:
         return YAML(typ="safe", pure=True).load(data.decode("utf-8")) or {}
     except (UnicodeDecodeError, YAMLError) as error:
         message = " ".join(str(error).split())[:200]
-        raise ValueError(f"--tools: {path} is not YAML in UTF-8; found {message}; correct it.") from error
+        raise ValueError(f"--tool-settings: {path} is not YAML in UTF-8; found {message}; correct it.") from error
 
 
 def _resolve_paths(settings: ToolSettings, folder: Path) -> ToolSettings:

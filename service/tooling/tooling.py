@@ -1,8 +1,8 @@
 """All tools of a service: opened from settings, described, given to conversations, closed.
 
-In: `ToolSettings`. Out: `Tooling`: a registry for everybody and one for each tenant that has tools of its own, guarded tools for an
-answer, and what is wrong with them. A tool whose setting can't work is an error when the service starts; one whose machine can't
-(no jail here, an MCP server that does not answer) is off, with the reason in `describe`.
+In: `ToolSettings`, the state folder. Out: `Tooling`: a registry for everybody and one for each tenant that has tools of its own,
+guarded tools for an answer, and what is wrong with them. A tool whose setting can't work is an error when the service starts; one
+whose machine can't (no jail here, an MCP server that does not answer) is off, with the reason in `describe`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from threading import Lock
+from pathlib import Path
 
 from assistant.profiles.profile import Profile
 from assistant.tools.tool_declaration import ToolDeclaration
 from assistant.tools.tool_files import ToolFiles, get_tools_folder
-from assistant.tools.tool_registry import ToolRegistry, describe_builtins
-from assistant.tools.toolbox import SEARCH_TOOL, Tools
+from assistant.tools.tool_registry import ToolRegistry, check_tool_names, describe_builtins
+from assistant.tools.toolbox import SEARCH_TOOL, TOOLS, Documents, Tools
 from service.access.caller import Caller
 from service.answers.interfaces import Authorizer, ContentPolicy
+from service.errors import ServiceError
 from service.tooling.guarded_tools import GuardedTools, ToolBudget, ToolGuard, ToolUse, ignore_use
 from service.tooling.jail.code_tool import CodeTool, open_code_tool
+from service.tooling.protocol.approved_tools import ApprovedTools
+from service.tooling.protocol.mcp_client import LoopThread, McpConnection
+from service.tooling.protocol.mcp_setting import McpSetting
 from service.tooling.sources.fetch_page import declare_fetch
 from service.tooling.sources.sql_tool import SqlTool
 from service.tooling.tool_settings import TenantTools, ToolSettings
+
+APPROVED_FILE = "approved_tools.json"
 
 
 @dataclass(frozen=True)
@@ -37,17 +43,24 @@ class ToolState:
 
 
 class Tooling:
-    """The tools of a service. Thread-safe. Close it to end their processes. `registry`: where all tools are in another process."""
+    """The tools of a service. Thread-safe. Close it to end their processes. `state` is the folder where the approved definitions of
+    MCP servers are kept; `registry`: where all tools are in another process."""
 
-    def __init__(self, settings: ToolSettings | None = None, registry: ToolRegistry | None = None) -> None:
+    def __init__(
+        self, settings: ToolSettings | None = None, state: Path | None = None, registry: ToolRegistry | None = None
+    ) -> None:
         self.settings = settings or ToolSettings()
-        self._stack, self._lock = ExitStack(), Lock()
+        self._stack = ExitStack()
         self._states: list[ToolState] = []
+        self.connections: list[McpConnection] = []
+        self._approved = ApprovedTools(state / APPROVED_FILE if state is not None else None)
+        self._loop: LoopThread | None = None
         self._tenants: dict[str, ToolRegistry] = {}
         try:
             self.registry = registry or self._open_shared()
             for tenant, own in self.settings.tenants.items():
                 self._tenants[tenant] = self._open_tenant(own, tenant)
+            check_tool_names(self.settings.expose, self.names, "tools.expose")
         except BaseException:
             self.close()
             raise
@@ -62,7 +75,11 @@ class Tooling:
 
     def describe(self) -> list[ToolState]:
         """Return the state of each tool and each source of tools."""
-        return list(self._states)
+        servers = [
+            ToolState(f"mcp.{each.name}", f"the MCP server {each.name}", each.problem, each.tenant)
+            for each in self.connections
+        ]
+        return [*self._states, *servers]
 
     def find_problems(self) -> dict[str, str]:
         """Return what is off although the settings want it, by name."""
@@ -85,7 +102,11 @@ class Tooling:
         `tools` brings the documents; `previous` are those of the conversation's last answer, whose taint stays.
         """
         registry = self.get_registry(caller.tenant)
-        names = (*tools.names, *(profile.tools if profile is not None else ()))
+        names = profile.tools if profile is not None else tools.names
+        try:
+            check_tool_names(names, {*registry.names, SEARCH_TOOL}, f"profile {profile_name}: tools")
+        except ValueError as error:
+            raise ServiceError(500, str(error), code="invalid_profile", param="model") from error
         settings = self.settings
         guard = ToolGuard(
             caller,
@@ -99,6 +120,33 @@ class Tooling:
         kept = ToolRegistry([each for each in registry if each.name in names])
         documents = tools.documents if SEARCH_TOOL in names else None
         return GuardedTools(kept, documents, guard, previous.taint if isinstance(previous, GuardedTools) else None)
+
+    def make_exposed_tools(
+        self,
+        documents: Documents | None,
+        caller: Caller,
+        authorizer: Authorizer,
+        content: ContentPolicy | None = None,
+        report: Callable[[ToolUse], None] = ignore_use,
+    ) -> GuardedTools:
+        """Return what an MCP client of a caller may call: what the model was trained to call, search, and the setting `expose`."""
+        offered = {*TOOLS, *self.settings.expose}
+        kept = ToolRegistry([each for each in self.get_registry(caller.tenant) if each.name in offered])
+        budget = ToolBudget(self.settings.max_calls, self.settings.max_seconds)
+        trusted = frozenset(self.settings.trusted_collections)
+        guard = ToolGuard(caller, authorizer, "", content, budget, trusted, report)
+        return GuardedTools(kept, documents, guard)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all tools, of every tenant: what profiles may list."""
+        registries = (self.registry, *self._tenants.values())
+        return frozenset({SEARCH_TOOL, *(name for registry in registries for name in registry.names)})
+
+    def list_notices(self) -> dict[str, str]:
+        """Return for /ready what runs code, and what is off."""
+        states = [state for state in self.describe() if state.problem or state.name == "run_code"]
+        return {f"tools.{state.name}": state.problem or state.about for state in states}
 
     def _open_shared(self) -> ToolRegistry:
         files = ToolFiles(self.settings.files or get_tools_folder())
@@ -133,13 +181,24 @@ class Tooling:
             declarations.append(sql.declaration)
         if settings.fetch is not None:
             declarations.append(declare_fetch(settings.fetch))
+        for name, setting in settings.mcp.items():
+            declarations += self._open_server(name, setting, tenant)
         self._states += [ToolState(each.name, each.origin, tenant=tenant) for each in declarations]
         return declarations
 
+    def _open_server(self, name: str, setting: McpSetting, tenant: str) -> list[ToolDeclaration]:
+        if self._loop is None:
+            self._loop = LoopThread()
+            self._stack.callback(self._loop.close)
+        connection = McpConnection(name, setting, self._approved, self._loop, tenant)
+        self.connections.append(connection)
+        self._stack.callback(connection.close)
+        return connection.declare()
 
-def make_registry(settings: ToolSettings) -> ToolRegistry:
+
+def make_registry(settings: ToolSettings, state: Path | None = None) -> ToolRegistry:
     """Return the tools for everybody, as a process that runs nothing else has them; they live as long as it."""
-    return Tooling(settings.model_copy(update={"tenants": {}})).registry
+    return Tooling(settings.model_copy(update={"tenants": {}}), state).registry
 
 
 def _describe_code(code: CodeTool) -> ToolState:

@@ -159,10 +159,12 @@ class HealthReply(ReplyModel):
 
 
 class ReadyReply(ReplyModel):
-    """Whether requests are taken. `problems`: part → what is wrong."""
+    """Whether requests are taken. `problems`: part → what is wrong; `notices`: part → what is off or worth knowing, though requests
+    are taken."""
 
     status: Literal["ready", "not_ready"]
     problems: dict[str, str]
+    notices: dict[str, str]
 
 
 class VersionReply(ReplyModel):

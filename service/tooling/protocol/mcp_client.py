@@ -66,7 +66,7 @@ class McpConnection:
     def __init__(
         self, name: str, setting: McpSetting, approved: ApprovedTools, loop: LoopThread, tenant: str = ""
     ) -> None:
-        self.name, self.setting, self.key = name, setting, f"{tenant}/{name}"
+        self.name, self.setting, self.tenant, self.key = name, setting, tenant, f"{tenant}/{name}"
         self.problem = ""
         self._approved, self._loop = approved, loop
         self._client: Client | None = None

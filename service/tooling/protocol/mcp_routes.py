@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from service.access.caller import Caller
+from service.api.route_parts import get_caller
 from service.tooling.guarded_tools import GuardedTools
 from service.tooling.protocol.mcp_server import make_mcp_server
 
@@ -32,8 +33,7 @@ class _McpEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        extras = request.app.state.service.extras
-        caller = await extras["authenticate"](request) if "authenticate" in extras else Caller()
+        caller = await get_caller(request)
         await self.manager.handle_request({**scope, _CALLER: caller}, receive, send)
 
 
