@@ -6,9 +6,10 @@ run the service; they are bounded all the same.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.answers.interfaces import Place
 
@@ -16,6 +17,22 @@ Strength = Literal["flag", "mask", "block"]
 STRENGTHS: tuple[Strength, ...] = ("flag", "mask", "block")  # the last one that is reached is taken
 Score = float
 DEFAULT = "default"  # of categories and sentences
+# What the guard and the masker know (a test compares them): another name would be a rule that never applies.
+CATEGORIES = (
+    "weapons", "violence", "drugs", "self_harm", "intrusion", "fraud", "hate", "sexual", "minors", "privacy", "extremism", "advice",
+    "deception", "persona", "injection", "harm",
+)  # fmt: skip
+SENTENCES = ("withheld", "masked")  # that are said in other places than an answer
+PersonalKind = Literal["key", "email", "iban", "card", "national_id", "ip", "phone", "*"]
+Category = Annotated[str, AfterValidator(lambda name: _check_name(name, (DEFAULT, *CATEGORIES)))]
+SentenceName = Annotated[str, AfterValidator(lambda name: _check_name(name, (DEFAULT, *SENTENCES, *CATEGORIES)))]
+Sentence = Annotated[str, Field(min_length=1, max_length=2_000)]
+
+
+def _check_name(name: str, known: Sequence[str]) -> str:
+    if name not in known:
+        raise ValueError(f"is none of {', '.join(known)}")
+    return name
 
 
 class _Part(BaseModel):
@@ -49,7 +66,7 @@ class PersonalRule(_Part):
     """What happens to personal data and secrets of these kinds."""
 
     action: Strength = "mask"
-    kinds: tuple[str, ...] = Field(default=(), max_length=50)
+    kinds: tuple[PersonalKind, ...] = Field(default=(), max_length=50)
 
 
 class StorageRules(_Part):
@@ -71,10 +88,10 @@ class LimitRules(_Part):
 class ContentRules(_Part):
     """All of content.yaml."""
 
-    guard: dict[Place, dict[str, Thresholds]] = Field(default={}, max_length=4)
+    guard: dict[Place, dict[Category, Thresholds]] = Field(default={}, max_length=4)
     without_guard: Literal["flag", "block"] = "flag"
     personal: dict[Place, PersonalRule] = Field(default={}, max_length=4)
-    say: dict[str, str] = Field(default={}, max_length=100)
+    say: dict[SentenceName, Sentence] = Field(default={}, max_length=100)
     storage: StorageRules = StorageRules()
     limits: LimitRules = LimitRules()
 

@@ -10,10 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assistant.guard.guarded_chat import CATEGORIES as GUARD_CATEGORIES
+from assistant.guard.guarded_chat import HARM
+from assistant.guard.masking import KINDS
 from service.access.caller import Caller
 from service.answers.interfaces import Decision, Place
 from service.policy.content_checker import ContentChecker, check_text
-from service.policy.content_rules import STRENGTHS, ContentRules, Thresholds, make_content_rules, merge_rules
+from service.policy.content_rules import (
+    CATEGORIES,
+    STRENGTHS,
+    ContentRules,
+    PersonalKind,
+    Thresholds,
+    make_content_rules,
+    merge_rules,
+)
 from service.policy.policy_store import PolicyStore
 
 PLACES = get_args(Place)
@@ -156,6 +167,10 @@ def test_the_checker_says_where_there_is_nothing_to_check_and_names_the_policy()
         ({"storage": {"retention_days": 0}}, "storage.retention_days"),
         ({"limits": {"concurrent": -1}}, "limits.concurrent"),
         ({"gaurd": {}}, "gaurd"),
+        ({"guard": {"input": {"wepons": {"block": 0.5}}}}, "wepons"),
+        ({"personal": {"input": {"kinds": ["keys"]}}}, "personal.input.kinds"),
+        ({"say": {"self-harm": "Call."}}, "self-harm"),
+        ({"say": {"default": ""}}, "say.default"),
     ],
 )
 def test_wrong_rules_are_refused_with_their_name(values: dict[str, object], where: str) -> None:
@@ -171,3 +186,8 @@ def test_a_tenants_rules_replace_single_settings() -> None:
         "limits": {"concurrent": 3, "tokens_per_day": 1},
     }
     assert base["limits"] == {"concurrent": 3}
+
+
+def test_the_rules_know_what_the_guard_and_the_masker_know() -> None:
+    assert set(CATEGORIES) == {*GUARD_CATEGORIES, HARM}
+    assert set(get_args(PersonalKind)) == {*KINDS, "*"}
