@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.guard.guarded_chat import CATEGORIES as GUARD_CATEGORIES
-from assistant.guard.guarded_chat import HARM
+from assistant.guard.harm_guard import CATEGORIES as GUARD_CATEGORIES
+from assistant.guard.harm_guard import HARM
 from assistant.guard.masking import KINDS
 from service.access.caller import Caller
 from service.answers.interfaces import Decision, Place
