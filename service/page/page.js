@@ -740,6 +740,7 @@ async function route() {
 	for (const each of [log, $("composer"), $("foot")]) each.hidden = Boolean(view);
 	desk.hidden = !view;
 	$("views").replaceChildren(...me.desks.map((each) => h("a", {href: `#/d/${each.name}`, "aria-current": each === view && "page"}, each.title)));
+	listHistory();
 	if (!view) return openChat(kind === "c" ? id : null);
 	document.title = `${view.title} – MiniGPT`;
 	if (desk.dataset.name !== id) desk.replaceChildren(h("p.waiting", "Reading"));
