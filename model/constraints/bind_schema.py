@@ -8,9 +8,10 @@ their objects stay open, since two closed ones would contradict each other.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
-from model.constraints.check_schema import ANNOTATIONS, MAPS, Schema, walk
+from model.constraints.check_schema import ANNOTATIONS, LISTS, MAPS, ONE, Schema, walk
 
 JSON = Any
 MAX_STRING_CHARS = 256
@@ -18,6 +19,10 @@ MAX_ITEMS = 16
 MAX_PROPERTIES = 16  # of an object whose names are free
 MAX_INTEGER = 10**15 - 1
 STEP = 1e-6  # of numbers: at most six decimals
+FORMAT_CHARS = {
+    "email": 63,
+    "hostname": 63,
+}  # labels and local parts have at most 63 and 64 characters, which no grammar counts
 N_FREE_LEVELS = 3  # of values about which a schema says nothing
 FREE = "minigpt-free-"  # names of the definitions that replace these
 
@@ -25,11 +30,20 @@ FREE = "minigpt-free-"  # names of the definitions that replace these
 def bind_schema(schema: Schema) -> dict[str, JSON]:
     """Return the bounded schema."""
     is_composed = any(_is_composed(node) for _, node, _ in walk(schema, ""))
-    bound = _bind(dict(schema), is_composed)
-    assert isinstance(bound, dict)
-    if not is_composed:
-        bound = {**bound, "$defs": {**bound.get("$defs", {}), **_make_free_definitions()}}
-    return bound
+    bound = _rewrite(schema, lambda node: _bind(node, is_composed))
+    return bound if is_composed else {**bound, "$defs": {**bound.get("$defs", {}), **_make_free_definitions()}}
+
+
+def limit_formats(schema: Schema) -> dict[str, JSON]:
+    """Return a schema whose formats are enforced as a whole: what the grammar leaves open is bounded."""
+
+    def limit(node: dict[str, JSON]) -> dict[str, JSON]:
+        if node.get("format") in FORMAT_CHARS:
+            longest = FORMAT_CHARS[node["format"]]
+            return {**node, "maxLength": min(node.get("maxLength", longest), longest)}
+        return node
+
+    return _rewrite(schema, limit)
 
 
 def _is_composed(node: JSON) -> bool:
@@ -40,23 +54,30 @@ def _is_composed(node: JSON) -> bool:
     return "allOf" in asserted or (len(asserted) > 1 and bool(asserted & {"$ref", "anyOf", "oneOf"}))
 
 
-def _bind(node: JSON, is_composed: bool) -> JSON:
-    if node is True or node == {}:
-        return node if is_composed else _refer(N_FREE_LEVELS - 1)
+def _rewrite(node: JSON, change: Callable[[dict[str, JSON]], dict[str, JSON]]) -> JSON:
+    """Return a schema with `change` applied to each part, inner ones first. Annotations are dropped."""
+    if node is True:
+        return change({})
     if not isinstance(node, dict):
         return node
-    node = cast("dict[str, JSON]", node)
-    bound: dict[str, JSON] = {}
-    for keyword, value in node.items():
+    changed: dict[str, JSON] = {}
+    for keyword, value in cast("dict[str, JSON]", node).items():
         if keyword.startswith("x-") or keyword in ANNOTATIONS:
             continue
-        if keyword in ("items", "additionalProperties"):
-            value = _bind(value, is_composed)
-        elif keyword in ("anyOf", "oneOf", "allOf", "prefixItems"):
-            value = [_bind(child, is_composed) for child in value]
+        if keyword in ONE:
+            value = _rewrite(value, change)
+        elif keyword in LISTS:
+            value = [_rewrite(child, change) for child in value]
         elif keyword in MAPS:
-            value = {name: _bind(child, is_composed) for name, child in value.items()}
-        bound[keyword] = value
+            value = {name: _rewrite(child, change) for name, child in value.items()}
+        changed[keyword] = value
+    return change(changed)
+
+
+def _bind(bound: dict[str, JSON], is_composed: bool) -> dict[str, JSON]:
+    """Return one part of a schema with bounds."""
+    if not bound:
+        return {} if is_composed else _refer(N_FREE_LEVELS - 1)
     if "enum" in bound or "const" in bound:
         return bound
     kinds = bound.get("type")

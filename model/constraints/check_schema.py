@@ -9,7 +9,10 @@ Covers: keywords of JSON Schema 2020-12 that llguidance implements. Does not cov
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from time import thread_time
 from typing import Any, cast
 
 JSON = Any
@@ -17,11 +20,16 @@ Schema = Mapping[str, JSON]
 
 MAX_CHARS = 120_000  # of a schema's JSON; OpenAI's limit
 MAX_DEPTH = 32
-MAX_SUBSCHEMAS = 5_000
+MAX_SUBSCHEMAS = 1_000  # 0.6 s of compiling
 MAX_NUMBER = 2**53  # what every JSON reader takes exactly
 MAX_REGEX_CHARS = 2_000
-MAX_REGEX_SIZE = 5_000  # characters after counted repetitions are written out: `(a{100}){100}` is 10,000
-N_LOCATED = 200  # subschemas that are compiled to locate an error: 0.1 s
+MAX_MULTIPLE = (
+    10_000  # the least common multiple of all multipleOf: 20 ms, ten times as much takes a hundred times as long
+)
+MAX_REGEX_SIZE = (
+    5_000  # of all together: characters after counted repetitions are written out: `(a{100}){100}` is 10,000
+)
+LOCATE_SECONDS = 0.2  # of processor time to find where an error is: 400 parts of the usual size
 
 ONE = ("items", "additionalProperties")
 LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
@@ -68,12 +76,23 @@ def check_schema(schema: JSON, root: str) -> None:
         raise _error(root, "", f"may have {MAX_CHARS:,} characters", f"{n_chars:,}", "shorten it")
     if not isinstance(schema, dict):
         raise _error(root, "", "must be an object", type(schema).__name__, "give a JSON schema")
+    multiple = size = 1
     for number, (path, node, depth) in enumerate(walk(schema, root)):
         if number > MAX_SUBSCHEMAS:
             raise _error(root, "", f"may have {MAX_SUBSCHEMAS:,} subschemas", "more", "simplify it")
         if depth > MAX_DEPTH:
             raise _error(path, "", f"may be {MAX_DEPTH} levels deep", "more", "flatten it, or use $ref")
         _check_node(path, node)
+        if isinstance(node, dict):
+            size += measure_regex(node.get("pattern", ""))
+            multiple = math.lcm(multiple, _scale(node.get("multipleOf", 1)))
+        if size > MAX_REGEX_SIZE:
+            raise _error(
+                path, "pattern", f"may stand for {MAX_REGEX_SIZE:,} characters in all", f"{size:,}", "repeat less"
+            )
+        if multiple > MAX_MULTIPLE:
+            found = f"a common multiple of {multiple:,}" if multiple < 10**12 else "far more"
+            raise _error(path, "multipleOf", f"may be {MAX_MULTIPLE:,} in all", found, "use other numbers")
 
 
 def walk(schema: Schema, path: str, depth: int = 0) -> Iterator[tuple[str, JSON, int]]:
@@ -116,10 +135,24 @@ def _check_node(path: str, node: JSON) -> None:
             raise _error(path, keyword, "must be an object", _show(value), "give names and schemas")
         if keyword in NUMBERS or keyword in SIZES:
             _check_number(path, keyword, value)
+        if keyword == "minProperties" and isinstance(value, int) and value > max(1, _count(node.get("required"))):
+            advice = "name the properties and require them"
+            raise _error(path, keyword, "can't be enforced where names are free", _show(value), advice)
         if keyword == "$ref" and not (isinstance(value, str) and (value == "#" or value.startswith("#/"))):
             raise _error(path, keyword, "must refer to this schema", _show(value), "begin it with #/ and use $defs")
         if keyword == "pattern":
             check_regex(value, f"{path}.pattern", keyword)
+
+
+def _scale(number: float) -> int:
+    """Return the digits of a number as an integer: 25 of 0.25, 300 of 300."""
+    digits = Decimal(repr(number)).normalize().as_tuple()
+    exponent = digits.exponent if isinstance(digits.exponent, int) else 0
+    return max(int("".join(map(str, digits.digits))) * 10 ** max(exponent, 0), 1)
+
+
+def _count(value: JSON) -> int:
+    return len(cast("list[JSON]", value)) if isinstance(value, list) else 0
 
 
 def _check_number(path: str, keyword: str, value: JSON) -> None:
@@ -188,19 +221,24 @@ def _read_count(text: str) -> int:
 
 
 def locate_error(schema: Schema, root: str, find_error: Callable[[Schema], str]) -> ConstraintError:
-    """Return the error of a schema that can't be compiled, with the path of the smallest part that can't, and its keyword."""
+    """Return the error of a schema that can't be compiled, with the path of the smallest part that can't, and its keyword; as far
+    as they are found within `LOCATE_SECONDS`, since each try compiles a part."""
+    end = thread_time() + LOCATE_SECONDS
+
+    def try_part(part: Schema) -> str:
+        return find_error(part) if thread_time() < end else ""
+
     message = find_error(schema)
     rest = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
-    path, node, budget = root, dict(schema), N_LOCATED
+    path, node = root, dict(schema)
     is_narrower = True
-    while is_narrower and budget > 0:
+    while is_narrower:
         is_narrower = False
         for where, child in list_children(node, path):
-            budget -= 1
-            if isinstance(child, dict) and (found := find_error({**cast("Schema", child), **rest})):
+            if isinstance(child, dict) and (found := try_part({**cast("Schema", child), **rest})):
                 path, node, message, is_narrower = where, cast("dict[str, JSON]", child), found, True
                 break
-    keyword = _find_keyword(node, rest, message, find_error)
+    keyword = _find_keyword(node, rest, message, try_part) if thread_time() < end else ""
     return _error(path, keyword, "can't be enforced", _shorten(message), "change or remove it")
 
 

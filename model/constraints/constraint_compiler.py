@@ -53,6 +53,10 @@ class ConstraintCompiler:
         self._cache: OrderedDict[str, LLMatcher] = OrderedDict()
         self._n_cached, self._lock = n_cached, threading.Lock()
 
+    def __len__(self) -> int:
+        """Return how many grammars are cached."""
+        return len(self._cache)
+
     def compile(self, spec: ConstraintSpec) -> CompiledConstraint:
         """Return what starts any number of answers. Raises: ConstraintError, which names the keyword and its path."""
         key = make_key(spec)

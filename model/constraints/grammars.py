@@ -13,9 +13,10 @@ from typing import Any
 
 from llguidance import LLMatcher, regex_to_lark
 
-from model.constraints.bind_schema import bind_schema
+from model.constraints.bind_schema import bind_schema, limit_formats
 from model.constraints.check_schema import ConstraintError, Schema, check_regex, check_schema, locate_error
 from model.constraints.constraint_spec import ConstraintSpec, ToolSpec
+from model.constraints.endless_schema import find_endless_reference
 from model.constraints.offered_calls import TOOL_NAME, get_text_parameter
 
 FindError = Callable[[str], str]  # grammar → its error, empty for a good one
@@ -35,12 +36,13 @@ def make_grammars(spec: ConstraintSpec, call: int, find_error: FindError) -> Ite
         yield make_json_grammar(bind_schema({"type": "object"}))
     elif spec.kind == "json_schema":
         _check(spec.schema, "schema", find_error)
-        yield make_json_grammar(bind_schema(spec.schema))
-        yield make_json_grammar(spec.schema)
+        schema = limit_formats(spec.schema)
+        yield make_json_grammar(bind_schema(schema))
+        yield make_json_grammar(schema)
     elif spec.kind == "tools":
         _check_tools(spec.tools, find_error)
-        yield _make_call_grammar(spec, call, bind_schema)
-        yield _make_call_grammar(spec, call, lambda schema: schema)
+        yield _make_call_grammar(spec, call, lambda schema: bind_schema(limit_formats(schema)))
+        yield _make_call_grammar(spec, call, limit_formats)
     else:
         raise ConstraintError(f"kind is unknown; found {str(spec.kind)[:80]!r}; use json_schema, regex or tools.")
 
@@ -58,10 +60,13 @@ def _check(schema: Schema, root: str, find_error: FindError) -> None:
     check_schema(schema, root)
 
     def find(part: Schema) -> str:
-        return find_error(make_json_grammar(part))
+        return find_error(make_json_grammar(limit_formats(part)))
 
     if find(schema):
         raise locate_error(schema, root, find)
+    if path := find_endless_reference(schema, root):
+        message = f"{path}.$ref has no end; found a part that requires itself; make it optional, or allow null."
+        raise ConstraintError(message, path, "$ref")
 
 
 def _make_regex(regex: str, find_error: FindError) -> str:
