@@ -67,7 +67,7 @@ def test_a_policy_that_is_missing_breaks_a_row(
 
 def test_a_threshold_that_is_raised_breaks_a_row(folder: Path) -> None:
     path = folder / "content.yaml"
-    path.write_text(path.read_text().replace("block: 0.5", "block: 0.99"))
+    path.write_text(path.read_text().replace("block: 0.7", "block: 0.99"))
     _, failures = check_decisions(load(folder))
     assert any("input" in failure and "expected block" in failure for failure in failures)
 
