@@ -14,6 +14,7 @@ from service.feedback import feedback_commands
 from service.journal import journal_commands
 from service.policy import policy_commands
 from service.processes import gateway_commands, part_commands, single_process, supervise
+from service.tooling import tool_commands
 
 ROOMS = (
     single_process,
@@ -25,6 +26,7 @@ ROOMS = (
     policy_commands,
     journal_commands,
     feedback_commands,
+    tool_commands,
 )  # modules with commands
 
 

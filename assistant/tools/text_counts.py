@@ -42,7 +42,10 @@ def count_text(argument: str) -> str:
 
 def spell_text(argument: str) -> str:
     """Change a text, as in `letters necessary`, `backwards hello`, `upper …`, `sorted pear, fig`. Return the changed text, or
-    `error: ` and the reason. Never raises."""
+    `error: ` and the reason.
+
+    Never raises.
+    """
     match = _CHANGE.fullmatch(argument.strip())
     text = match["text"] if match else ""
     change = match["change"] if match else ""

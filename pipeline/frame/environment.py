@@ -74,6 +74,7 @@ VARIABLES = (
         "folder of the conversations that are handed over to a person (read by assistant/ itself)",
         default="var/handovers",
     ),
+    Variable("MINIGPT_TOOLS", "folder of Python files with tools (docs/tools.md; read by assistant/ itself)"),
     Variable(
         "MINIGPT_WEIGHTS",
         "weights of the assistant: float32, or on a CPU bfloat16, int8, int4 (read by assistant/ itself)",

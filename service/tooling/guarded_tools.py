@@ -112,6 +112,10 @@ class GuardedTools(Tools):
         self._may_search: bool | None = None
         self.begin_answer()
 
+    def renew(self) -> GuardedTools:
+        """Return the same tools for another answer."""
+        return GuardedTools(self.registry, self.documents, self.guard, self.taint)
+
     def begin_answer(self) -> None:
         """Start the limits of an answer anew; the taint stays."""
         self._n_calls, self._started = 0, self.guard.clock()

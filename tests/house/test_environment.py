@@ -19,6 +19,7 @@ READ_ELSEWHERE = {  # by packages that must not import pipeline
     "assistant/knowledge/collection.py": {"MINIGPT_COLLECTIONS"},
     "assistant/profiles/handover.py": {"MINIGPT_HANDOVERS"},
     "assistant/profiles/learner_log.py": {"MINIGPT_LEARNERS"},
+    "assistant/tools/tool_files.py": {"MINIGPT_TOOLS"},
     "flows/processes/guard.py": {"MINIGPT_STOP_SECONDS"},
     "service/access/limiter.py": {"MINIGPT_COUNTERS"},
     "service/database/database.py": {"MINIGPT_DATABASE"},

@@ -94,6 +94,10 @@ class McpConnection:
         """Return the server's present definitions. Raises: ValueError if it does not answer or defines what we don't call."""
         return self._ask(self._list_now(), CONNECT_SECONDS)
 
+    def check(self) -> None:
+        """Connect and compare the definitions; what is wrong is in `problem`. Raises: ValueError if the server does not answer."""
+        self._ask(self._connect(), CONNECT_SECONDS)
+
     def approve(self) -> list[ForeignTool]:
         """Approve the server's present definitions and return them."""
         tools = self.list_tools()
