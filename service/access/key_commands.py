@@ -22,7 +22,7 @@ from service.clock import now
 from service.database.database import Database, choose_url
 from service.journal.audit_heads import AuditHeads
 from service.journal.audit_log import AuditEvent, AuditLog
-from service.journal.journal_entry import Entry
+from service.journal.journal_entry import JournalEntry
 from service.journal.journal_writer import write_entries
 
 _SECONDS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "y": 31_536_000}
@@ -86,7 +86,7 @@ def record_command(
 ) -> None:
     """Put what a command did into the audit log of a tenant. Raises: ServiceError 503 if the database fails."""
     event = AuditEvent(tenant, what, about=about, subject=subject, details=details | {"by": "command line"})
-    write_entries(AuditLog(database, AuditHeads(state / "audit")), [Entry(now(), (event,))], now())
+    write_entries(AuditLog(database, AuditHeads(state / "audit")), [JournalEntry(now(), (event,))], now())
 
 
 def parse_duration(text: str) -> timedelta:

@@ -26,7 +26,7 @@ from service.clock import Clock, now
 from service.database.database import Database
 from service.journal.audit_heads import AuditHeads
 from service.journal.audit_log import AuditEvent, AuditLog
-from service.journal.journal_entry import Entry, EntryDraft, Storage
+from service.journal.journal_entry import JournalEntry, EntryDraft, Storage
 from service.journal.journal_writer import JournalWriter
 from service.journal.kept_policies import keep_policies
 from service.journal.persons import name_user
@@ -108,7 +108,7 @@ class AnswerJournal:
             subject=subject,
             details=details or {},
         )
-        return self.writer.submit(Entry(self._clock(), (event,)))
+        return self.writer.submit(JournalEntry(self._clock(), (event,)))
 
     def _record_change(self, change: PolicyChange) -> None:
         what = "policy.refused" if change.problem else "policy.changed"
@@ -119,7 +119,9 @@ class AnswerJournal:
         """Record an event of the policies, and keep the texts of those that count, for `explain`."""
         time, policies = self._clock(), self._policies.list_policies()
         event = AuditEvent(tenant, what, details=details)
-        self.writer.submit(Entry(time, (event,), write=lambda connection: keep_policies(connection, policies, time)))
+        self.writer.submit(
+            JournalEntry(time, (event,), write=lambda connection: keep_policies(connection, policies, time))
+        )
 
     def _choose_storage(self, tenant: str) -> Storage:
         policy = self._policies.get(tenant)

@@ -1,6 +1,6 @@
 """Collect what happened in one answer, and make of it a row of the journal and the events of the audit log.
 
-In: a request, the events of its answer, its outcome, and the tenant's rules of storage. Out: an `Entry`. Texts are stored as the
+In: a request, the events of its answer, its outcome, and the tenant's rules of storage. Out: an `JournalEntry`. Texts are stored as the
 rules say: not at all, with personal data masked, or in full; passages always as document, place and SHA-256, never as text.
 Bounds: MAX_EVENTS of each kind, MAX_CHARS of a text; what is more is counted.
 """
@@ -28,7 +28,7 @@ Mask = Callable[[str], str]
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """What is stored together: perhaps a row of the journal, and events of the audit log. `began` is when its person began;
     `write` stores what else belongs to it, in the same transaction."""
 
@@ -87,7 +87,7 @@ class EntryDraft:
                 else:
                     self.n_left_out += 1
 
-    def finish(self, outcome: Outcome, model: ModelDescription, profile_hash: str, storage: Storage) -> Entry:
+    def finish(self, outcome: Outcome, model: ModelDescription, profile_hash: str, storage: Storage) -> JournalEntry:
         """Return what is stored of the answer."""
         request, caller = self.request, self.request.caller
         row = {
@@ -121,7 +121,7 @@ class EntryDraft:
             "error": outcome.error[:256],
         }
         row = {name: clean_text(value) if isinstance(value, str) else value for name, value in row.items()}
-        return Entry(self.began, tuple(self._list_events(outcome, row)), row)
+        return JournalEntry(self.began, tuple(self._list_events(outcome, row)), row)
 
     def _count(self, at: int) -> int:
         return 1 + self.n_same.get(at, 0)

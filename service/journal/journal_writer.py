@@ -26,7 +26,7 @@ from service.access.caller import LOCAL_TENANT
 from service.clock import Clock, now
 from service.errors import ServiceError
 from service.journal.audit_log import AuditEvent, AuditLog, make_audit_record
-from service.journal.journal_entry import Entry
+from service.journal.journal_entry import JournalEntry
 from service.journal.journal_tables import JOURNAL, TEXTS, insert_rows
 from service.journal.persons import Person, find_persons
 
@@ -35,7 +35,7 @@ MAX_BATCH = 200  # entries of one transaction
 IDLE_SECONDS = 5.0  # between two calls of `on_idle`
 RETRY_SECONDS = 2.0  # between two attempts to write while the database fails
 _LOG = logging.getLogger(__name__)
-_Item = tuple[Entry, "Future[None]"]
+_Item = tuple[JournalEntry, "Future[None]"]
 
 
 class JournalWriter:
@@ -61,7 +61,7 @@ class JournalWriter:
         """Why nothing can be written now; empty if the last entries were written."""
         return self._problem.message if self._problem else ""
 
-    def submit(self, entry: Entry) -> Future[None]:
+    def submit(self, entry: JournalEntry) -> Future[None]:
         """Queue an entry. Never blocks, never raises."""
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()  # whoever waits may leave; the entry is written all the same
@@ -139,9 +139,9 @@ class JournalWriter:
     def _recover(self, problem: ServiceError) -> None:
         """Try to write again, without waiting for a request, which nobody sends to a service that is not ready."""
         event = AuditEvent(LOCAL_TENANT, "journal.recovered", details={"from": problem.code})
-        self._write_safely([(Entry(self._clock(), (event,)), Future())])
+        self._write_safely([(JournalEntry(self._clock(), (event,)), Future())])
 
-    def _try_write(self, entries: Sequence[Entry]) -> Exception | None:
+    def _try_write(self, entries: Sequence[JournalEntry]) -> Exception | None:
         try:
             write_entries(self._log, entries, self._clock())
         except ServiceError as error:
@@ -156,7 +156,7 @@ class JournalWriter:
         return None
 
 
-def write_entries(log: AuditLog, entries: Sequence[Entry], time: datetime) -> None:
+def write_entries(log: AuditLog, entries: Sequence[JournalEntry], time: datetime) -> None:
     """Write entries in one transaction: persons, rows of the journal, records of the audit log.
 
     Raises: ServiceError 503 if the database fails, IntegrityError for a request that has a row already.

@@ -26,6 +26,7 @@ DOORS = {  # library: paths that import it, or folders of such paths
         "service/inference/",
         "service/observability/trace_export.py",
         "service/tooling/sources/fetch_page.py",
+        "benchmarks/serving/capacity.py",
     ),
     "huggingface_hub": ("pipeline/download/readers/huggingface.py", "benchmarks/text/vocabularies.py"),
     "jinja2": ("pipeline/report/",),
@@ -43,7 +44,7 @@ DOORS = {  # library: paths that import it, or folders of such paths
     "pydantic_monty": ("service/tooling/jail/monty_jail.py",),
     "redis": ("service/access/",),
     "sandlock": ("service/tooling/jail/cpython_jail.py",),
-    "sqlalchemy": ("service/",),
+    "sqlalchemy": ("service/", "benchmarks/serving/audit_verify.py"),
     "tokenizers": ("model/tokenizer/",),
     "torch.distributed": (
         "model/machine/distributed.py",
