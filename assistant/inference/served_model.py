@@ -64,7 +64,7 @@ class ServedModel:
     def __init__(self, engine: ModelEngine, sizes: ServingSizes | None = None) -> None:
         sizes = sizes or ServingSizes()
         n_threads = sizes.n_threads or _count_cores()
-        self.engine, self.info, self.tokens = engine, engine.info, TextTokens(engine.tokenizer.text)
+        self.engine, self.info, self.tokens = engine, engine.info, TextTokens(engine.tokenizer)
         batcher = engine.make_batcher(sizes.n_slots, n_threads)
         self._thread = EngineThread(batcher, n_slots=sizes.n_slots, n_waiting=sizes.n_waiting)
         tokenizer = engine.tokenizer

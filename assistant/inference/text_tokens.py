@@ -12,9 +12,9 @@ from model.tokenizer.tokenizer import Tokenizer
 class TextTokens:
     """A tokenizer from the content of a tokenizer.json. Text is ordinary text: no control token comes of it."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str | Tokenizer) -> None:
         """Raises: ValueError for another tokenizer than ours."""
-        self._tokenizer = Tokenizer(text)
+        self._tokenizer = text if isinstance(text, Tokenizer) else Tokenizer(text)
         self.sha256, self.size = self._tokenizer.sha256, self._tokenizer.vocab_size
 
     def encode(self, text: str) -> list[int]:

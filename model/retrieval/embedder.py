@@ -38,7 +38,7 @@ class Embedder:
     """Holds a vector for each known word; words are in the order of their bytes."""
 
     def __init__(self, words: Sequence[str], vectors: NDArray[np.float16]) -> None:
-        self.words, self._stored = list(words), vectors
+        self.words = list(words)
         self.vectors: Vectors = vectors.astype(np.float32)  # stored with 16 bits, which changes no ranking
         self.width = vectors.shape[1]
         self._rows = {word: row for row, word in enumerate(words)}
@@ -86,7 +86,7 @@ class Embedder:
         arrays = {
             "word_bytes": np.frombuffer(b"".join(encoded), np.uint8),
             "word_ends": np.cumsum([len(word) for word in encoded], dtype=np.int64),
-            "vectors": self._stored.ravel(),
+            "vectors": self.vectors.astype(np.float16).ravel(),  # exact: they came from 16 bits
             "width": np.array([self.width]),
         }
         write_arrays(folder / FILE, arrays)
