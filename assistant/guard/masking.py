@@ -17,5 +17,5 @@ class PersonalMasker:
     """Finds personal data and secrets; keeps nothing."""
 
     def mask(self, text: str, kinds: Sequence[str] = KINDS) -> tuple[str, Mapping[str, int]]:
-        """Return the masked text, and how many there were of each kind; `*` stands for all. Raises: ValueError for an unknown kind."""
+        """Return the masked text, and how many there were of each kind; `*` stands for all. Raises: ValueError for another one."""
         return mask_text(text, KINDS if "*" in kinds else kinds)

@@ -19,10 +19,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from urllib.parse import unquote
 
 MAX_CHARS = 200_000  # of a text that is read; more is cut into windows by the caller anyway
 MAX_COPIES = 8
+MAX_TRIES = 24  # of copies, equal ones included
 MAX_DEPTH = 2  # of encodings within encodings
 MIN_ENCODED_CHARS = 12
 MIN_LETTER_FRAC = 0.7  # of a decoded copy: letters and spaces; random bytes have a fifth
@@ -39,7 +41,7 @@ _LOOKALIKES = str.maketrans(
     "abbrdeezuukmhopctyxbiijsdqwhlyabe3kmhopctyxijsabyezhikmvoptuxwabezhikmnoptyxiagylinrodlht",
 )
 _LEET = str.maketrans("4@8361!|05$7+9", "aabegiiiosstt" + "g")
-_LEET_WORD = re.compile(r"(?<![\w.@$!|+])(?=[^\s.]*[a-z])[a-z0-9@$!|+]*[0-9@$!|+][a-z0-9@$!|+]*[a-z](?![\w@])")
+_LEET_WORD = re.compile(r"(?<![\w.@$!|+])[a-z0-9@$!|+]{2,40}(?![\w@$!|+])")
 _SPACED = re.compile(r"(?<!\w)[^\W\d_](?:([ .\-_*/|,~])[^\W\d_])(?:\1[^\W\d_])+(?!\w)")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _HEX = re.compile(r"(?:(?:0x|\\x)?[0-9a-fA-F]{2}[\s,:]?){8,}")
@@ -68,14 +70,22 @@ def fold_text(text: str) -> str:
         text = "".join(char for char in text if not unicodedata.combining(char)).translate(_LOOKALIKES)
     text = text.lower()
     text = _SPACED.sub(lambda match: match[0].replace(match[1], ""), text)
-    return _LEET_WORD.sub(lambda match: match[0].translate(_LEET), text)
+    return _LEET_WORD.sub(_undo_leet, text)
+
+
+def _undo_leet(match: re.Match[str]) -> str:
+    """Return a word with letters in the place of digits; as it is if it has none, or ends in a digit like `sha256`."""
+    word = match[0].rstrip("!")
+    if word.isalpha() or not "a" <= word[-1:] <= "z":
+        return match[0]
+    return word.translate(_LEET) + match[0][len(word) :]
 
 
 def list_readings(text: str) -> list[str]:
     """Return the plain reading of a text, then the readings of its decoded copies; each once."""
     text = text[:MAX_CHARS]
     readings = dict.fromkeys([fold_text(text)])
-    for copy in _decode_copies(text, MAX_DEPTH):
+    for copy in islice(_decode_copies(text, MAX_DEPTH), MAX_TRIES):
         readings.setdefault(fold_text(copy))
         if len(readings) > MAX_COPIES:
             break
@@ -96,7 +106,7 @@ def _decode_once(text: str) -> Iterator[str]:
         plain = html.unescape(unquote(plain, errors="replace"))
         if plain != text:
             yield plain
-    for pattern, decode in ((_BASE64, _decode_base64), (_HEX, _decode_hex), (_BINARY, _decode_binary)):
+    for pattern, decode in ((_BINARY, _decode_binary), (_HEX, _decode_hex), (_BASE64, _decode_base64)):
         if any(char.isdigit() or char.isupper() for char in text):
             for match in pattern.finditer(text):
                 if (plain := decode(match[0])) is not None:
