@@ -26,7 +26,7 @@ from service.clock import Clock, now
 from service.database.database import Database
 from service.journal.audit_heads import AuditHeads
 from service.journal.audit_log import AuditEvent, AuditLog
-from service.journal.journal_entry import JournalEntry, EntryDraft, Storage
+from service.journal.journal_entry import EntryDraft, JournalEntry, Storage
 from service.journal.journal_writer import JournalWriter
 from service.journal.kept_policies import keep_policies
 from service.journal.persons import name_user

@@ -1,7 +1,7 @@
 """Collect what happened in one answer, and make of it a row of the journal and the events of the audit log.
 
-In: a request, the events of its answer, its outcome, and the tenant's rules of storage. Out: an `JournalEntry`. Texts are stored as the
-rules say: not at all, with personal data masked, or in full; passages always as document, place and SHA-256, never as text.
+In: a request, the events of its answer, its outcome, and the tenant's rules of storage. Out: a `JournalEntry`. Texts are stored as
+the rules say: not at all, with personal data masked, or in full; passages always as document, place and SHA-256, never as text.
 Bounds: MAX_EVENTS of each kind, MAX_CHARS of a text; what is more is counted.
 """
 
