@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class Access:
+class Authenticator:
     """Authenticates callers. One per process; thread-safe."""
 
     def __init__(

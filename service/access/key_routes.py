@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar, cast
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.access.authentication import Access
+from service.access.authentication import Authenticator
 from service.access.caller import LOCAL_TENANT, Caller, Role
 from service.access.key_store import KeyGrant, StoredKey
 from service.access.quota import MAX_AMOUNT, Quota
@@ -241,11 +241,11 @@ def _check(act: Callable[[], Made]) -> Made:
         raise ServiceError(status, text, code=code, param=text.partition(":")[0][:40]) from error
 
 
-def _get_access(request: Request) -> Access:
+def _get_access(request: Request) -> Authenticator:
     access = get_service(request).extras.get("access")
     if access is None:
         raise ServiceError(404, "this service has no keys; found no database; start it with one.", code="no_keys")
-    return cast("Access", access)
+    return cast("Authenticator", access)
 
 
 def _get_tenants(request: Request) -> TenantStore:

@@ -1,0 +1,1 @@
+"""The only door to the database of the service: SQLite or PostgreSQL."""

@@ -16,7 +16,7 @@ from assistant.guard.masking import PersonalMasker
 from assistant.inference.model_choice import ModelChoice
 from assistant.tools.toolbox import Tools
 from service.access import key_routes
-from service.access.authentication import Access
+from service.access.authentication import Authenticator
 from service.access.limiter import QuotaLimiter, open_counters
 from service.access.quota import Quota
 from service.access.tenant_files import TenantFiles
@@ -59,7 +59,7 @@ class Composition:
 
     service: Service
     database: Database
-    access: Access
+    access: Authenticator
     policies: PolicyStore
     journal: AnswerJournal
     stack: ExitStack
@@ -84,7 +84,7 @@ def compose(
     with ExitStack() as stack:
         database = Database.open(choose_url(settings.state, settings.database))
         stack.callback(database.close)
-        access = Access(database, trusted_proxies=settings.trusted_proxies)
+        access = Authenticator(database, trusted_proxies=settings.trusted_proxies)
         stack.callback(access.close)
         policies = PolicyStore(settings.policies)
         inference = open_inference()
@@ -181,10 +181,11 @@ def compose(
             follow_swaps(inference, assistants, content, extras, metrics.describe)
             if (watch := watch_champion(inference, choice)) is not None:
                 stack.callback(watch.close)
-        exposed = ExposedTools(tooling, authorizer, content, files, remote.open_documents or assistants.open_documents)
+        documents = remote.open_documents or assistants.open_documents
+        exposed = ExposedTools(tooling, authorizer, content, files, documents, journal.record)
         routers = (
             *make_routers(),
-            mcp_routes.make_router(inference.description.version, exposed.get_tools),
+            mcp_routes.make_router(inference.description.version, exposed.get_tools, limiter),
             metrics_routes.make_router(),
             key_routes.make_router(),
             feedback_routes.make_router(),

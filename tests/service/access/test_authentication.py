@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
-from service.access.authentication import Access
+from service.access.authentication import Authenticator
 from service.access.caller import Caller
 from service.access.failed_attempts import MAX_ADDRESSES, FailedAttempts
 from service.access.key_store import KeyGrant, KeyStore, make_secret
@@ -25,16 +25,16 @@ LOCAL = {"host": "127.0.0.1:8000"}
 
 
 @pytest.fixture
-def access(database: Database) -> Iterator[Access]:
-    access = Access(database)
+def access(database: Database) -> Iterator[Authenticator]:
+    access = Authenticator(database)
     yield access
     access.close()
 
 
 @pytest.fixture
-def file_access(tmp_path: Path) -> Iterator[Access]:
+def file_access(tmp_path: Path) -> Iterator[Authenticator]:
     database = Database.open(f"sqlite:///{tmp_path / 'a.sqlite'}")
-    access = Access(database)
+    access = Authenticator(database)
     yield access
     access.close()
     database.close()
@@ -44,7 +44,7 @@ def bearer(secret: str) -> dict[str, str]:
     return {"host": "api.example", "authorization": f"Bearer {secret}"}
 
 
-def test_a_key_names_its_caller_and_its_limits(access: Access) -> None:
+def test_a_key_names_its_caller_and_its_limits(access: Authenticator) -> None:
     key, secret = access.keys.add(KeyGrant("acme", "ann", "operator", ("operate",), None, Quota(7)))
     caller = access.authenticate(bearer(secret), "203.0.113.9")
     assert caller == Caller("acme", "ann", key.id, "operator", frozenset({"operate"}))
@@ -52,7 +52,7 @@ def test_a_key_names_its_caller_and_its_limits(access: Access) -> None:
     assert access.authenticate({"authorization": f"bearer   {secret} "}, "203.0.113.9") == caller
 
 
-def test_every_wrong_key_gets_the_same_answer(access: Access) -> None:
+def test_every_wrong_key_gets_the_same_answer(access: Authenticator) -> None:
     revoked, revoked_secret = access.keys.add(KeyGrant("acme"))
     access.keys.revoke("acme", revoked.id)
     answers = set()
@@ -69,14 +69,14 @@ def test_every_wrong_key_gets_the_same_answer(access: Access) -> None:
 @pytest.mark.parametrize(
     "headers", [{}, {"authorization": ""}, {"authorization": "Bearer"}, {"authorization": "Basic YTpi"}, {"x-key": "a"}]
 )
-def test_no_key_is_a_401_of_its_own(file_access: Access, headers: dict[str, str]) -> None:
+def test_no_key_is_a_401_of_its_own(file_access: Authenticator, headers: dict[str, str]) -> None:
     file_access.keys.add(KeyGrant())
     with pytest.raises(ServiceError, match="a valid key is needed") as error:
         file_access.authenticate(headers | LOCAL, "127.0.0.1")
     assert (error.value.status, error.value.code) == (401, "missing_api_key")
 
 
-def test_a_removed_or_revoked_key_does_not_open_the_service(file_access: Access) -> None:
+def test_a_removed_or_revoked_key_does_not_open_the_service(file_access: Authenticator) -> None:
     assert file_access.authenticate(LOCAL, "127.0.0.1") == Caller()
     key, secret = file_access.keys.add(KeyGrant())
     file_access.keys.revoke("local", key.id)
@@ -86,7 +86,7 @@ def test_a_removed_or_revoked_key_does_not_open_the_service(file_access: Access)
         assert error.value.status == 401
 
 
-def test_the_last_use_is_recorded(access: Access) -> None:
+def test_the_last_use_is_recorded(access: Authenticator) -> None:
     key, secret = access.keys.add(KeyGrant())
     assert key.used is None
     for _ in range(3):
@@ -99,7 +99,7 @@ def test_the_last_use_is_recorded(access: Access) -> None:
 
 def test_a_failing_database_lets_nobody_in(tmp_path: Path) -> None:
     database = Database.open(f"sqlite:///{tmp_path / 'a.sqlite'}")
-    access = Access(database)
+    access = Authenticator(database)
     _, secret = access.keys.add(KeyGrant())
     with database.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE keys RENAME TO gone")
@@ -193,7 +193,7 @@ def test_addresses_of_one_subscriber_count_as_one_and_the_table_is_bounded() -> 
 
 
 def test_whoever_tries_keys_gets_429_and_others_go_on(database: Database) -> None:
-    access = Access(database, attempts=FailedAttempts(burst=5, seconds=60.0))
+    access = Authenticator(database, attempts=FailedAttempts(burst=5, seconds=60.0))
     _, secret = access.keys.add(KeyGrant())
     _, unused = access.keys.add(KeyGrant())
     access.authenticate(bearer(secret), "203.0.113.9")
@@ -225,7 +225,7 @@ def test_whoever_tries_keys_gets_429_and_others_go_on(database: Database) -> Non
 )
 def test_only_trusted_proxies_name_the_client(database_url: str, forwarded: str, peer: str, expected: str) -> None:
     database = Database.open(database_url)
-    access = Access(database, trusted_proxies=["10.0.0.0/8"])
+    access = Authenticator(database, trusted_proxies=["10.0.0.0/8"])
     assert access.get_address(forwarded, peer) == expected
     access.close()
     database.close()
@@ -234,11 +234,11 @@ def test_only_trusted_proxies_name_the_client(database_url: str, forwarded: str,
 def test_a_proxy_that_is_none_is_refused(tmp_path: Path) -> None:
     database = Database.open(f"sqlite:///{tmp_path / 'a.sqlite'}")
     with pytest.raises(ValueError, match="trusted_proxies: must be addresses or networks"):
-        Access(database, trusted_proxies=["caddy"])
+        Authenticator(database, trusted_proxies=["caddy"])
     database.close()
 
 
-def test_no_key_is_in_a_log(access: Access, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_key_is_in_a_log(access: Authenticator, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     _, secret = access.keys.add(KeyGrant())
     wrong = make_secret()
@@ -249,7 +249,7 @@ def test_no_key_is_in_a_log(access: Access, caplog: pytest.LogCaptureFixture) ->
     assert wrong not in caplog.text + str(error.value) + str(error.value.to_json())
 
 
-def test_the_dependency_answers_over_http(access: Access) -> None:
+def test_the_dependency_answers_over_http(access: Authenticator) -> None:
     app = FastAPI()
     install_errors(app)
 
@@ -269,7 +269,7 @@ def test_the_dependency_answers_over_http(access: Access) -> None:
 def test_every_line_of_forwarded_addresses_is_read(tmp_path: Path) -> None:
     """HAProxy adds a line behind the one that the client has sent."""
     database = Database.open(f"sqlite:///{tmp_path / 'a.sqlite'}")
-    access = Access(database, attempts=FailedAttempts(burst=1, seconds=60.0), trusted_proxies=["10.0.0.7"])
+    access = Authenticator(database, attempts=FailedAttempts(burst=1, seconds=60.0), trusted_proxies=["10.0.0.7"])
     access.keys.add(KeyGrant())
     app = FastAPI()
     install_errors(app)
@@ -295,7 +295,7 @@ def test_every_line_of_forwarded_addresses_is_read(tmp_path: Path) -> None:
     database.close()
 
 
-def test_threads_authenticate_at_once(access: Access) -> None:
+def test_threads_authenticate_at_once(access: Authenticator) -> None:
     secrets = {access.keys.add(KeyGrant("acme", f"user{number}"))[1]: f"user{number}" for number in range(8)}
     with ThreadPoolExecutor(8) as pool:
         for _ in range(10):
@@ -305,7 +305,7 @@ def test_threads_authenticate_at_once(access: Access) -> None:
 
 def test_both_stores_of_keys_are_one(database: Database) -> None:
     """A command in another process makes the key that this process then knows."""
-    access = Access(database)
+    access = Authenticator(database)
     assert access.is_open()
     _, secret = KeyStore(database).add(KeyGrant("acme"))
     assert not access.is_open()

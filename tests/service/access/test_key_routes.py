@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.access import key_routes
-from service.access.authentication import Access
+from service.access.authentication import Authenticator
 from service.access.key_store import KeyGrant, KeyStore
 from service.access.tenant_files import TenantFiles
 from service.api.http.error_responses import install_errors
@@ -47,7 +47,7 @@ class Client:
 @pytest.fixture
 def routes(tmp_path: Path) -> Iterator[Client]:
     database = Database.open(f"sqlite:///{tmp_path / 'a.sqlite'}")
-    access = Access(database)
+    access = Authenticator(database)
     app = FastAPI()
     app.include_router(key_routes.make_router())
     install_errors(app)

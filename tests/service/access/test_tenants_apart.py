@@ -29,7 +29,7 @@ from assistant.memory.memory_store import MemoryStore
 from assistant.profiles.handover import write_handover
 from assistant.profiles.learner_log import LearnerLog
 from model.retrieval.cutting.source_texts import SourceText, cut_documents
-from service.access.authentication import Access
+from service.access.authentication import Authenticator
 from service.access.caller import Caller
 from service.access.counters import MemoryCounters
 from service.access.failed_attempts import FailedAttempts
@@ -99,7 +99,8 @@ class OneService:
         self.database = Database.open(f"sqlite:///{folder / 'service.sqlite'}")
         clock = world.get_time
         keys = KeyStore(self.database, clock)
-        self.access = Access(self.database, keys, FailedAttempts(burst=10**9))
+        self.access = Authenticator(self.database, keys, FailedAttempts(burst=10**9))
+        keys.add(KeyGrant(role="admin"))  # of whoever runs the service: it is closed from the beginning
         self.tenants = TenantStore(self.database, self.files, clock)
         limits = Quota(requests_per_minute=40, tokens_per_minute=3_000, concurrent=3)
         self.limiter = QuotaLimiter(MemoryCounters(lambda: world.seconds), self.access.get_quota, lambda tenant: limits)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from service.access.authentication import Access
+from service.access.authentication import Authenticator
 from service.access.caller import Role
 from service.access.key_store import KeyGrant
 from service.answers.answering import Answering, AnswerParts
@@ -49,7 +49,7 @@ class Running(NamedTuple):
 @pytest.fixture
 def running(tmp_path: Path, open_one: OpenJournal) -> Iterator[Running]:
     database = Database.open(f"sqlite:///{tmp_path / 'service.sqlite'}")
-    recorded, access = open_one(database), Access(database)
+    recorded, access = open_one(database), Authenticator(database)
     journal = recorded.journal
     policies = journal._policies  # pyright: ignore[reportPrivateUsage]
     authorizer = CedarAuthorizer(policies)
