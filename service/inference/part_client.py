@@ -33,10 +33,10 @@ class PartUnavailableError(ServiceError, AnswerAbortedError):
 class PartClient:
     """Calls one part, `name` in errors. Thread-safe."""
 
-    def __init__(self, name: str, urls: Sequence[str], token: str) -> None:
+    def __init__(self, name: str, urls: Sequence[str], token: str, silence_seconds: float = SILENCE_SECONDS) -> None:
         self.name, self.pool = name, AddressPool(urls)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+        timeout = httpx.Timeout(silence_seconds, connect=CONNECT_SECONDS)
         options: dict[str, Any] = {"headers": headers, "timeout": timeout, "limits": LIMITS, "trust_env": False}
         self._client = httpx.Client(**options)
         self._make_asynchronous: Callable[[], httpx.AsyncClient] = lambda: httpx.AsyncClient(**options)
@@ -45,6 +45,12 @@ class PartClient:
     def close(self) -> None:
         """Close the idle connections."""
         self._client.close()
+
+    async def close_async(self) -> None:
+        """Close the idle connections of the event loop."""
+        if self._asynchronous is not None:
+            await self._asynchronous.aclose()
+            self._asynchronous = None
 
     def call(self, path: str, value: Any, kind: type[T], *, is_repeatable: bool = True) -> T:
         """Return the value that a part answers. Raises: ServiceError, PartUnavailableError."""
@@ -76,6 +82,8 @@ class PartClient:
                 last = error
                 continue
             self.pool.report(url, works=response.status_code not in RETRIED)
+            if response.status_code in RETRIED:
+                continue
             return decode(kind, _read_body(response.status_code, response.content))
         raise self._make_error(last) from last
 
