@@ -14,6 +14,7 @@ from service.policy.content_rules import STRENGTHS
 from service.policy.decision_table import check_decisions
 from service.policy.policy_files import DEFAULTS, read_policy_files
 from service.policy.tenant_policy import TenantPolicy, make_tenant_policy, read_schema
+from tests.conftest import ROOT
 
 
 def load(folder: Path, tenant: str = "") -> TenantPolicy:
@@ -109,3 +110,22 @@ def test_show_prints_what_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert "forbid" in shown["cedar"]["tainted-window"]
     assert main(["policy", "show"]) == 0
     assert '@id("tainted-window")' in capsys.readouterr().out
+
+
+def test_the_examples_of_the_documentation_are_valid(folder: Path) -> None:
+    text = (ROOT / "docs" / "policy.md").read_text()
+    (folder / "acme").mkdir()
+    for name in ("authorization.cedar", "content.yaml"):
+        block = text.split(f" POLICIES/acme/{name}")[1].split("\n\n")[0]
+        lines = [line.removeprefix("    ") for line in block.splitlines()[1:]]
+        (folder / "acme" / name).write_text("\n".join(lines))
+    (folder / "acme" / "decisions.yaml").write_text(
+        "- {do: answer, with: {ip: 10.1.2.3}, expect: allow}\n"
+        "- {do: answer, with: {ip: 192.0.2.1}, expect: block, by: acme-office-only}\n"
+        "- {place: input, scores: {advice: 0.65}, expect: block, by: guard.input.advice}\n"
+    )
+    policy = load(folder, "acme")
+    _, failures = check_decisions(policy)
+    assert [failure for failure in failures if failure.startswith("acme/")] == []
+    assert (policy.rules.storage.messages, policy.rules.limits.requests_per_minute) == ("off", 600)
+    assert policy.rules.get_thresholds("input", "harm") is not None
