@@ -22,7 +22,7 @@ from assistant.conversation.events import (
     TextPiece,
 )
 from assistant.conversation.responder import Responder
-from assistant.guard.harm_guard import DEFAULT_THRESHOLDS, Guard, Place, find_exceeded
+from assistant.guard.harm_guard import DEFAULT_THRESHOLDS, HARM, Guard, Place, find_exceeded
 from assistant.guard.sentence_screen import SentenceScreen
 from assistant.tools.toolbox import ToolOutput, Tools
 
@@ -33,6 +33,8 @@ CRISIS = (
 )
 WITHHELD = "[The rest is withheld.]"
 REMOVED = "[removed: text that gives orders to the assistant]"
+MIN_JOINED = 0.95  # of several messages together: what is read into them must be clear
+MIN_CRISIS = 0.5
 N_EARLIER = 2  # messages of the user that are read together with the last one: a request may be spread over several
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
@@ -46,20 +48,28 @@ class GuardResponder(Responder):
         self._guard, self._limits = guard, thresholds["input"]
 
     def respond(self, messages: Sequence[Message]) -> Sequence[Event] | None:
-        """Return a refusal if the last message asks for harm, by itself or together with the ones before it."""
+        """Return a refusal if the last message asks for harm, by itself or as the end of a request that was spread over several.
+
+        Messages that were refused before don't count again: who changes the topic is answered."""
         asked = [message.text for message in messages if message.role == "user"][-1 - N_EARLIER :]
         if not asked:
             return None
-        texts = list(dict.fromkeys([asked[-1], "\n".join(asked)]))
-        columns = self._guard.score(texts)
-        for row in range(len(texts)):
-            scores = {name: float(values[row]) for name, values in columns.items()}
-            if row and scores.get("harm", 0.0) < 0.95:
-                continue  # a topic that goes on: only what is clearly harmful
-            if find_exceeded(scores, self._limits):
-                is_crisis = scores.get("self_harm", 0.0) >= 0.5
-                return [TextPiece(CRISIS if is_crisis else REFUSAL), Notice("refused by the guard")]
+        scores = self._score(asked)
+        if find_exceeded(scores[-1], self._limits):
+            return self._refuse(scores[-1])
+        earlier = [text for text, own in zip(asked, scores[:-1], strict=False) if not find_exceeded(own, self._limits)]
+        if earlier:
+            (joined,) = self._score(["\n".join([*earlier, asked[-1]])])
+            if joined.get(HARM, 0.0) >= MIN_JOINED:
+                return self._refuse(joined)
         return None
+
+    def _score(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        columns = self._guard.score(texts)
+        return [{name: float(values[row]) for name, values in columns.items()} for row in range(len(texts))]
+
+    def _refuse(self, scores: Mapping[str, float]) -> list[Event]:
+        return [TextPiece(CRISIS if scores.get("self_harm", 0.0) >= MIN_CRISIS else REFUSAL)]
 
 
 class ScreenedTools(Tools):

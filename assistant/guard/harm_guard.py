@@ -9,6 +9,7 @@ Covers, does not cover: model/guard/harm_classifier.py.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.guard.categories import CATEGORIES, HARM, NOT_HARM, OUTPUTS
-from model.guard.harm_classifier import HarmClassifier
+from model.guard.harm_classifier import ABOUT, HarmClassifier
 
 __all__ = ["CATEGORIES", "DEFAULT_THRESHOLDS", "HARM", "NOT_HARM", "OUTPUTS", "Guard"]
 
@@ -52,6 +53,12 @@ class Guard:
         """Return the probabilities of one text by category."""
         scores = self._classifier.score([text])[0]
         return {name: float(score) for name, score in zip(self.categories, scores, strict=True)}
+
+
+def find_guard(model: Path) -> Path | None:
+    """Return the folder `guard` beside a model folder (of a link: beside the link); None if there is none, as in early versions."""
+    folder = Path(os.path.normpath(model / ".." / "guard"))
+    return folder if (folder / ABOUT).is_file() else None
 
 
 def find_exceeded(scores: Mapping[str, float], thresholds: Mapping[str, float]) -> list[str]:

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from assistant.conversation.events import Citation, Done, Notice, Recalled, Sampling, TextPiece, ToolResult
 from assistant.conversation.responder import Responder
 from assistant.conversation.session import Grounding, Session
+from assistant.guard.guarded_chat import GuardResponder, ScreenedEngine, ScreenedTools
+from assistant.guard.harm_guard import Guard, find_guard
 from assistant.inference.model_choice import CHAMPION, ModelChoice, choose_model
 from assistant.knowledge.knowledge_base import Knowledge, describe_place
 from assistant.memory.memory_commands import ABOUT, make_commands
@@ -212,6 +214,10 @@ def _start_chat(args: argparse.Namespace) -> Chat:
     from assistant.inference.adapters import AdapterEngines, get_adapters_folder
     from assistant.inference.local import ModelEngine
 
+    folder = None if args.no_guard else find_guard(choice.folder)
+    guard = None if folder is None else Guard.load(folder)
+    if guard is not None:
+        tools, responders = ScreenedTools(tools, guard), [GuardResponder(guard), *responders]
     engine = ModelEngine.load(choice.folder, weights=args.weights)
     if args.adapter is not None:
         engine = engine.adapt(args.adapter)
@@ -220,10 +226,11 @@ def _start_chat(args: argparse.Namespace) -> Chat:
     screen = Screen(is_terminal=is_terminal, history_file=history)
     for line in format_banner(engine.info, tools, choice):
         screen.remark(line)
+    screen.remark(f"guard: {folder or 'none: what is asked and said is not screened'}")
     for notice in tools.documents.notices if isinstance(tools.documents, Knowledge) else ():
         screen.remark(notice)
     session = Session(
-        engine,
+        engine if guard is None else ScreenedEngine(engine, guard),
         tools,
         system=args.system or (profile.render(profile.system_prompt) if profile else ""),
         grounded=args.grounded or (profile.grounding if profile else Grounding.PREFER),
@@ -324,6 +331,11 @@ def _make_parser() -> argparse.ArgumentParser:
         choices=tuple(Grounding),
         help="only: nothing without a source but small talk; prefer: quotations are verified; off: unchecked (default: "
         "the profile's, else prefer)",
+    )
+    parser.add_argument(
+        "--no-guard",
+        action="store_true",
+        help="do not screen messages, passages and answers (guard: the folder beside the model)",
     )
     parser.add_argument(
         "--profile",
