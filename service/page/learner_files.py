@@ -8,6 +8,7 @@ folder, so none leads out of it. Time: O(bytes of the logs).
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,19 +19,22 @@ from service.errors import ServiceError
 from service.page.desk_parts import Cell, make_section, show_button, show_part, show_text, show_time
 
 MAX_ENTRIES = 1_000  # of one learner, the newest
-MAX_LISTED = 200  # handovers, the newest
+MAX_LISTED = 200  # handovers, the newest; exercises, the hardest
 MAX_HANDOVER_BYTES = 1_000_000
+RESULT_COLUMNS = ("Exercises", "Solved", "Wrong answers", "Given up", "Progress")
+LEARNER_COLUMNS = ("Learner", "Profile", "Questions", *RESULT_COLUMNS, "Last seen")
+EXERCISE_COLUMNS = ("Material", *RESULT_COLUMNS)
 _FOLDER = re.compile(r"[\w-]{1,100}")
 _HANDOVER = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-\d{1,9}")
 
 
 def make_educator_desk(folder: Path, names: Mapping[str, str]) -> dict[str, Any]:
     """Return the view of a tenant's folder. `names`: people by the names of their files."""
-    columns = ["Learner", "Profile", "Asked", "Tried", "Solved", "Given up", "Progress", "Last seen"]
     return {
         "about": "What learners asked and tried, and the conversations in which somebody asked for a person.",
         "sections": [
-            make_section("Learners", columns, [_list_learner(path, names) for path in _list_logs(folder)]),
+            make_section("Learners", LEARNER_COLUMNS, [_list_learner(path, names) for path in _list_logs(folder)]),
+            make_section("Exercises", EXERCISE_COLUMNS, _list_exercises(folder)),
             make_section(
                 "Handovers", ["Time", "From", "Questions without an answer", ""], _list_handovers(folder, names)
             ),
@@ -50,18 +54,31 @@ def _name(person: str, names: Mapping[str, str]) -> str:
 def _list_learner(path: Path, names: Mapping[str, str]) -> list[Cell]:
     entries, n_damaged = _read(path)
     counts = summarize(entries).get(path.stem, {})
-    tried, solved = counts.get("attempted", 0), counts.get("passed", 0)
     name = _name(path.stem, names) + (f" ({n_damaged} damaged lines)" if n_damaged else "")
     return [
         show_button(name, f"/v1/educator/learners/{path.parent.name}/{path.stem}"),
         path.parent.name,
         counts.get("asked", 0),
-        tried,
-        solved,
-        counts.get("abandoned", 0),
-        show_part(solved, tried, f"{solved} solved of {tried} tried"),
+        *_show_results(counts),
         {"time": max(entry.time for entry in entries)} if entries else None,
     ]
+
+
+def _list_exercises(folder: Path) -> list[list[Cell]]:
+    """Return what exercises were about, with their results: the material that is solved least often comes first."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for path in _list_logs(folder):
+        for entry in _read(path)[0]:
+            if entry.verb != "asked":
+                counts[" · ".join(entry.titles) or entry.object][entry.verb] += 1
+    rows = sorted(counts.items(), key=lambda row: (row[1]["passed"] / max(row[1]["attempted"], 1), row[0]))
+    return [[show_text(title), *_show_results(results)] for title, results in rows[:MAX_LISTED]]
+
+
+def _show_results(counts: Mapping[str, int]) -> list[Cell]:
+    given, solved = counts.get("attempted", 0), counts.get("passed", 0)
+    bar = show_part(solved, given, f"{solved} solved of {given}")
+    return [given, solved, counts.get("failed", 0), counts.get("abandoned", 0), bar]
 
 
 def read_learner(folder: Path, profile: str, learner: str, names: Mapping[str, str]) -> dict[str, Any]:

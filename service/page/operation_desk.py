@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -67,10 +67,16 @@ def read_answers(database: Database, tenant: str, since: datetime) -> list[Answe
 
 
 def make_operation_desk(
-    rows: Sequence[AnswerRow], feedback: Sequence[Feedback], window: str, end: datetime, version: str
+    rows: Sequence[AnswerRow],
+    feedback: Sequence[Feedback],
+    window: str,
+    end: datetime,
+    version: str,
+    problems: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the view."""
+    """Return the view. `problems`: what /ready complains about, by part."""
     start = end - WINDOWS[window]
+    complaints = [[part, show_text(problem)] for part, problem in (problems or {}).items()]
     about = f"Version {version} answers." + (
         f" Only the newest {MAX_ROWS:,} are counted." if len(rows) == MAX_ROWS else ""
     )
@@ -79,7 +85,12 @@ def make_operation_desk(
         "choices": [[f"Last {name}", f"?window={name}", name == window] for name in WINDOWS],
         "tiles": _make_tiles(rows),
         "charts": _make_charts(rows, start, end),
-        "sections": [_list_feedback(feedback), *_count_causes(rows), _list_recent(rows)],
+        "sections": [
+            *([make_section("Problems", ["Part", "Problem"], complaints)] if complaints else []),
+            _list_feedback(feedback),
+            *_count_causes(rows),
+            _list_recent(rows),
+        ],
     }
 
 

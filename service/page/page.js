@@ -748,7 +748,7 @@ async function route() {
 	const content = await readJson(view.url + query).then(showDesk).catch((error) => [note(explain(error), button("Try again", route))]);
 	if (mine === ticket) desk.replaceChildren(h("h1", view.title), ...content);
 }
-setInterval(() => desk.hidden || document.hidden || panel.open || desk.contains(document.activeElement) || route(), 10_000);
+setInterval(() => desk.hidden || document.hidden || panel.open || desk.contains(document.activeElement) || route(), 60_000);
 
 // ---- Keyboard and controls
 const isNarrow = () => matchMedia("(max-width: 52rem)").matches;

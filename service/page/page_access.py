@@ -6,6 +6,7 @@ and admins see operation.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast
 
@@ -16,6 +17,7 @@ from service.access.tenant_files import TenantFiles
 from service.answers.interfaces import Authorizer
 from service.api.route_parts import Authenticate, get_service
 from service.errors import ServiceError
+from service.journal.journal_routes import JournalParts
 
 
 class DeskRight(NamedTuple):
@@ -44,11 +46,20 @@ def may_open(request: Request, caller: Caller, desk: DeskRight) -> bool:
     return caller.has_scope(desk.scope) and _decide(request, caller, desk.action, caller.tenant, {}, desk.roles) == ""
 
 
-async def enter_desk(request: Request, desk: DeskRight) -> Caller:
-    """Return the caller, who may see the view. Raises: ServiceError 401, 403."""
+async def enter_desk(request: Request, desk: DeskRight, subject: str = "") -> Caller:
+    """Return the caller, who may see the view. That they looked, and at what, is in the audit log.
+
+    Raises: ServiceError 401, 403; 503 while nothing can be recorded.
+    """
     caller = await authenticate(request)
     _require_scope(caller, desk.scope)
-    _raise_unless(desk.action, _decide(request, caller, desk.action, caller.tenant, {}, desk.roles))
+    reason = _decide(request, caller, desk.action, caller.tenant, {}, desk.roles)
+    journal = cast("JournalParts | None", get_service(request).extras.get("journal"))
+    if journal is not None:
+        details = {"action": "block" if reason else "allow", "by": caller.tenant}
+        future = journal.journal.record(caller, f"page.{desk.action}", subject[:64], details=details)
+        await asyncio.wrap_future(future)
+    _raise_unless(desk.action, reason)
     return caller
 
 

@@ -12,6 +12,7 @@ and the database are read in worker threads.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Query, Request
@@ -98,13 +99,13 @@ def _add_educator_routes(router: APIRouter) -> None:
 
     @router.get("/v1/educator/learners/{profile}/{learner}")
     async def send_learner(request: Request, profile: str, learner: str) -> dict[str, Any]:
-        caller = await enter_desk(request, LEARNERS)
+        caller = await enter_desk(request, LEARNERS, learner)
         folder, names = get_files(request).get_folder(caller.tenant), await _name_people(request, caller)
         return await asyncio.to_thread(read_learner, folder, profile, learner, names)
 
     @router.get("/v1/educator/handovers/{person}/{name}")
     async def send_handover(request: Request, person: str, name: str) -> dict[str, Any]:
-        caller = await enter_desk(request, LEARNERS)
+        caller = await enter_desk(request, LEARNERS, name)
         return await asyncio.to_thread(read_handover, get_files(request).get_folder(caller.tenant), person, name)
 
 
@@ -122,7 +123,7 @@ def _add_operator_routes(router: APIRouter) -> None:
 
     @router.get("/v1/admin/desk/{request_id}")
     async def send_detail(request: Request, request_id: str) -> dict[str, Any]:
-        caller = await enter_desk(request, OPERATION)
+        caller = await enter_desk(request, OPERATION, request_id)
         return await asyncio.to_thread(read_detail, _get_database(request), caller.tenant, request_id)
 
 
@@ -131,8 +132,10 @@ def _make_desk(request: Request, tenant: str, window: str) -> dict[str, Any]:
     rows = read_answers(_get_database(request), tenant, end - WINDOWS[window])
     feedback = cast("FeedbackParts | None", service.extras.get("feedback"))
     given = feedback.store.list_feedback(tenant, ("new",), MAX_FEEDBACK) if feedback is not None else []
+    find_problems = cast("Callable[[], dict[str, str]] | None", service.extras.get("readiness"))
+    problems = find_problems() if find_problems is not None else {}
     about = service.inference.description
-    return make_operation_desk(rows, given, window, end, about.version or about.phase)
+    return make_operation_desk(rows, given, window, end, about.version or about.phase, problems)
 
 
 def _get_database(request: Request) -> Database:

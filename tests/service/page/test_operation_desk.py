@@ -108,6 +108,11 @@ def test_the_window_and_the_tenant_bound_what_is_read(database: Database) -> Non
     assert "hunter2" not in json.dumps(desk)
 
 
+def test_what_ready_complains_about_is_first() -> None:
+    desk = make_operation_desk([], [], "hour", END, "7", {"policies": "content.yaml is refused"})
+    assert desk["sections"][0]["rows"] == [["policies", "content.yaml is refused"]]
+
+
 def test_a_detail_shows_decisions_and_no_text_and_only_to_its_tenant(database: Database) -> None:
     store_rows(database, [make_row(1, 5, decisions=BLOCKED)], "acme")
     detail = read_detail(database, "acme", "req_1")
@@ -132,7 +137,7 @@ def test_feedback_is_shown_as_far_as_it_was_shared() -> None:
             "42",
             consent,
             messages,
-            (),
+            "",
             (),
             "7",
             "new",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,12 +159,52 @@ def test_educators_see_the_learners_of_their_tenant_by_name(service: PageService
     rows = service.get("/v1/educator/desk")["sections"][0]["rows"]
     assert {row[0]["text"] for row in rows} == {"ada", f"unknown ({names[1][:8]})"}
     ada = next(row for row in rows if row[0]["text"] == "ada")
-    assert ada[1:6] == ["Tutor", 1, 2, 1, 0]
-    assert (ada[6]["n"], ada[6]["of"], ada[7]) == (1, 2, {"time": "2026-11-30T12:00:00+00:00"})
+    assert ada[1:7] == ["Tutor", 1, 2, 1, 1, 0]
+    assert (ada[7]["n"], ada[7]["of"], ada[8]) == (1, 2, {"time": "2026-11-30T12:00:00+00:00"})
     detail = service.get(ada[0]["open"])
     assert detail["title"] == "ada"
     assert [row[:2] for row in detail["rows"]][:2] == [["passed", "ada passed"], ["attempted", "ada attempted"]]
     assert "rival" not in str(rows)
+
+
+def test_the_hardest_material_comes_first(service: PageService) -> None:
+    service.caller = Caller("acme", "eve", "k", "educator", ALL)
+    log = LearnerLog(service.files.get_folder("acme") / "learners" / "Tutor", "x")
+    results = {
+        "loops": ["attempted", "passed"],
+        "generators": ["attempted", "failed", "attempted", "passed"],
+        "sets": ["attempted", "abandoned"],
+    }
+    for title, verbs in results.items():
+        for verb in verbs:
+            log.add(TIME, verb, "k", "text", [title])
+    rows = service.get("/v1/educator/desk")["sections"][1]["rows"]
+    assert [row[:5] for row in rows] == [["sets", 1, 0, 0, 1], ["generators", 2, 1, 1, 0], ["loops", 1, 1, 0, 0]]
+
+
+class AuditedParts:
+    """Stands for the journal: keeps what is recorded."""
+
+    def __init__(self) -> None:
+        self.journal, self.recorded = self, list[tuple[str, str, str, str]]()
+
+    def record(self, caller: Caller, what: str, subject: str, details: dict[str, str]) -> Future[None]:
+        self.recorded.append((caller.user, what, subject, details["action"]))
+        future: Future[None] = Future()
+        future.set_result(None)
+        return future
+
+
+def test_who_looked_at_whom_is_recorded_also_if_it_was_not_permitted(service: PageService) -> None:
+    audited = service.extras["journal"] = AuditedParts()
+    name = log_learner(service, "ada")
+    for role in ("educator", "user"):
+        service.caller = Caller("acme", "eve", "k", role, ALL)  # type: ignore[arg-type]
+        service.call("GET", f"/v1/educator/learners/Tutor/{name}")
+    assert audited.recorded == [
+        ("eve", "page.read_learners", name, "allow"),
+        ("eve", "page.read_learners", name, "block"),
+    ]
 
 
 def test_a_damaged_log_is_counted_not_hidden(service: PageService) -> None:
@@ -180,7 +221,7 @@ def test_handovers_are_read(service: PageService) -> None:
     messages = [Message.of("user", "Where is it?"), Message.of("assistant", "I don't know.")]
     path = write_handover(folder, summarize_by_quoting(messages, "Support", TIME), TIME)
     (folder / "notes.md").write_text("not a handover")
-    [row] = service.get("/v1/educator/desk")["sections"][1]["rows"]
+    [row] = service.get("/v1/educator/desk")["sections"][2]["rows"]
     assert row[:3] == [{"time": "2026-11-30T12:00:00+00:00"}, "bob", 1]
     assert service.get(row[3]["open"])["text"] == path.read_text()
 

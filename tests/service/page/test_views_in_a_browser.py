@@ -12,6 +12,7 @@ import pytest
 from model.tokenizer.tokenizer import Tokenizer
 from service.feedback.feedback_store import Feedback
 from service.page.desk_parts import make_section, show_button, show_part, show_time
+from service.page.learner_files import LEARNER_COLUMNS
 from service.page.operation_desk import AnswerRow, make_operation_desk
 from tests.assistant.conftest import save_random_model
 from tests.assistant.conftest import tokenizer as tokenizer
@@ -75,17 +76,17 @@ def fill_views(double: PageDouble) -> None:
         12,
         9,
         7,
+        4,
         1,
         show_part(7, 9, "7 solved of 9 tried"),
         show_time(END),
     ]
-    names = ["Learner", "Profile", "Asked", "Tried", "Solved", "Given up", "Progress", "Last seen"]
     double.desks = [LEARNERS, OPERATION]
     double.data = {
         "admin/desk": make_operation_desk(make_rows(), [given], "hour", END, "7"),
         "educator/desk": {
             "about": "What learners asked and tried.",
-            "sections": [make_section("Learners", names, [learner])],
+            "sections": [make_section("Learners", LEARNER_COLUMNS, [learner])],
         },
         "educator/learners/Tutor/x": {"title": "ada", "rows": [["passed", "yield", "2026-11-30"]]},
         "admin/feedback/fb_1": {},
