@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Any
 
 from assistant.knowledge.collection import list_collections
 from assistant.tools.toolbox import Documents
@@ -11,8 +13,14 @@ from service.access.caller import Caller
 from service.access.tenant_files import TenantFiles
 from service.answers.assistants import OpenDocuments
 from service.answers.interfaces import Authorizer, ContentPolicy
-from service.tooling.guarded_tools import GuardedTools
+from service.tooling.guarded_tools import GuardedTools, ToolUse
 from service.tooling.tooling import Tooling
+
+Record = Callable[[Caller, str, str, str, Mapping[str, Any]], object]  # caller, event, subject, about whom, details
+
+
+def ignore_record(caller: Caller, what: str, subject: str, about: str, details: Mapping[str, Any]) -> None:
+    """Record nothing."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,7 @@ class ExposedTools:
     content: ContentPolicy | None
     files: TenantFiles
     open_documents: OpenDocuments
+    record: Record = ignore_record
     _lock: Lock = field(default_factory=Lock)
     _documents: dict[tuple[str, tuple[str, ...]], Documents | None] = field(
         default_factory=dict[tuple[str, tuple[str, ...]], Documents | None]
@@ -37,7 +46,12 @@ class ExposedTools:
             if (caller.tenant, readable) not in self._documents:
                 self._documents[caller.tenant, readable] = self.open_documents(caller.tenant, readable, True)
             documents = self._documents[caller.tenant, readable]
-        return self.tooling.make_exposed_tools(documents, caller, self.authorizer, self.content)
+        return self.tooling.make_exposed_tools(documents, caller, self.authorizer, self.content, self._record)
+
+    def _record(self, use: ToolUse) -> None:
+        """Put a call into the audit log; its text stays with the caller."""
+        details = {"verdict": use.verdict, "decided_by": list(use.decided_by)}
+        self.record(use.caller, "mcp.use_tool", use.tool, "", details)
 
     def _may_read(self, caller: Caller, collection: str) -> bool:
         return self.authorizer.authorize(caller, "read_collection", collection, {"collection": collection}).is_allowed

@@ -16,6 +16,7 @@ import os
 import re
 import time
 from collections.abc import Coroutine, Mapping
+from contextlib import AsyncExitStack
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -198,9 +199,10 @@ class McpConnection:
     async def _hold(self, ready: asyncio.Future[Client], stop: asyncio.Event) -> None:
         """Keep a connection open in a task of its own, as the library asks for."""
         try:
-            async with Client(
-                self._make_transport(), read_timeout_seconds=self.setting.max_seconds, cache=None
-            ) as client:
+            async with AsyncExitStack() as stack:
+                transport = await self._make_transport(stack)
+                client = Client(transport, read_timeout_seconds=self.setting.max_seconds, cache=None)
+                await stack.enter_async_context(client)
                 if not ready.done():
                     ready.set_result(client)
                 await stop.wait()
@@ -208,14 +210,15 @@ class McpConnection:
             if not ready.done():
                 ready.set_exception(error)
 
-    def _make_transport(self) -> Any:
+    async def _make_transport(self, stack: AsyncExitStack) -> Any:
         setting = self.setting
         if setting.command:
             environment = {name: os.environ[name] for name in setting.environment if name in os.environ}
             return StdioServerParameters(command=setting.command[0], args=setting.command[1:], env=environment)
         token = os.environ.get(setting.token, "") if setting.token else ""
         headers = {"authorization": f"Bearer {token}"} if token else None
-        return streamable_http_client(setting.url, http_client=create_mcp_http_client(headers=headers))
+        http = await stack.enter_async_context(create_mcp_http_client(headers=headers))
+        return streamable_http_client(setting.url, http_client=http)
 
     async def _disconnect(self) -> None:
         """End the connection, and wait until its command has ended."""

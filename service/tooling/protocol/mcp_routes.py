@@ -6,7 +6,7 @@ Requests are independent of each other (no sessions), so any instance answers an
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from service.access.caller import Caller
+from service.answers.interfaces import Limiter
 from service.api.route_parts import get_caller
 from service.tooling.guarded_tools import GuardedTools
 from service.tooling.protocol.mcp_server import make_mcp_server
@@ -27,18 +28,21 @@ _CALLER = "minigpt.caller"
 
 @dataclass
 class _McpEndpoint:
-    """The ASGI endpoint: authenticates, then lets the library answer."""
+    """The ASGI endpoint: authenticates and admits, then lets the library answer."""
 
     manager: StreamableHTTPSessionManager
+    limiter: Limiter | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         caller = await get_caller(request)
-        await self.manager.handle_request({**scope, _CALLER: caller}, receive, send)
+        admitted = self.limiter.admit(caller, 0) if self.limiter is not None else nullcontext()
+        async with admitted:
+            await self.manager.handle_request({**scope, _CALLER: caller}, receive, send)
 
 
-def make_router(version: str, get_tools: Callable[[Caller], GuardedTools]) -> APIRouter:
-    """Return the route. `get_tools` returns the guarded tools of a caller, in a worker thread."""
+def make_router(version: str, get_tools: Callable[[Caller], GuardedTools], limiter: Limiter | None = None) -> APIRouter:
+    """Return the route. `get_tools` returns the guarded tools of a caller, in a worker thread; `limiter` counts the requests."""
 
     def get(request: Any) -> GuardedTools:
         return get_tools(request.scope[_CALLER])
@@ -53,5 +57,5 @@ def make_router(version: str, get_tools: Callable[[Caller], GuardedTools]) -> AP
             yield
 
     router = APIRouter(lifespan=run)
-    router.routes.append(Route("/mcp", _McpEndpoint(manager), methods=["POST"], include_in_schema=False))
+    router.routes.append(Route("/mcp", _McpEndpoint(manager, limiter), methods=["POST"], include_in_schema=False))
     return router
