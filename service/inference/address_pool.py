@@ -39,7 +39,7 @@ class AddressPool:
             now, n = self._clock(), len(self._addresses)
             self._turn += 1
             turned = [self._addresses[(number + self._turn) % n] for number in range(n)]
-            ordered = sorted(turned, key=lambda each: (each.down_until > now, each.n_open, each.down_until))
+            ordered = sorted(turned, key=lambda each: (max(each.down_until - now, 0.0), each.n_open))
             return [each.url for each in ordered]
 
     @property

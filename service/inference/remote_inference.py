@@ -138,6 +138,11 @@ class RemoteInference:
         """End the probes."""
         self._is_over.set()
 
+    async def close_async(self) -> None:
+        """Close the idle connections of the event loop."""
+        if (client := self._clients.pop(asyncio.get_running_loop(), None)) is not None:
+            await client.aclose()
+
     async def _stream(self, path: str, body: JSON, first_seconds: float) -> AsyncGenerator[JSON, None]:
         """Yield the chunks of an answer. Until the first one, engines that fail are left for the next."""
         last: ServiceError | None = None
