@@ -40,7 +40,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimResult:
     """What became of a claim. `refused` is the number of the charge or place (after the charges) with the longest wait, None if the
     claim was granted; `wait` in seconds, infinite where waiting does not help. `levels` are those of the charges, afterwards."""
 
@@ -52,7 +52,7 @@ class Verdict:
 class Counters(Protocol):
     """Counts claims."""
 
-    async def claim(self, claim: Claim) -> Verdict:
+    async def claim(self, claim: Claim) -> ClaimResult:
         """Take all of a claim, or nothing. Raises: ServiceError 503 if the counters can't be reached."""
         ...
 
@@ -82,7 +82,7 @@ class MemoryCounters:
     _running: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     _lock: Lock = field(default_factory=Lock)
 
-    async def claim(self, claim: Claim) -> Verdict:
+    async def claim(self, claim: Claim) -> ClaimResult:
         """Take all of a claim, or nothing."""
         with self._lock:
             now = self.clock()
@@ -96,7 +96,7 @@ class MemoryCounters:
                 self._store(charge, level - charge.amount, now)
             for name, _ in claim.places:
                 self._running.setdefault(name, set()).add(claim.lease)
-            return Verdict(
+            return ClaimResult(
                 None, 0.0, tuple(level - charge.amount for charge, level in zip(claim.charges, levels, strict=True))
             )
 
@@ -141,7 +141,7 @@ def get_wait(charge: Charge, level: float) -> float:
     return max(0.0, (charge.amount - level) * charge.seconds / charge.capacity) if charge.capacity else 0.0
 
 
-def refuse(waits: Sequence[float], levels: Sequence[float]) -> Verdict | None:
+def refuse(waits: Sequence[float], levels: Sequence[float]) -> ClaimResult | None:
     """Return the refusal by the longest wait, None if nothing has to wait."""
     longest = max(waits, default=0.0)
-    return Verdict(list(waits).index(longest), longest, tuple(levels)) if longest > 0 else None
+    return ClaimResult(list(waits).index(longest), longest, tuple(levels)) if longest > 0 else None

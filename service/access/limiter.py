@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from service.access.caller import Caller
-from service.access.counters import Charge, Claim, Counters, MemoryCounters, Unit, Verdict
+from service.access.counters import Charge, Claim, Counters, MemoryCounters, Unit, ClaimResult
 from service.access.quota import Quota
 from service.errors import ServiceError
 
@@ -111,7 +111,7 @@ def open_counters(setting: str = "memory") -> Counters:
     return RedisCounters(url)
 
 
-def make_headers(claim: Claim, verdict: Verdict) -> dict[str, str]:
+def make_headers(claim: Claim, verdict: ClaimResult) -> dict[str, str]:
     """Return OpenAI's headers: for requests and for tokens, those of the limit that has the smallest part left."""
     headers: dict[str, str] = {}
     for unit in ("requests", "tokens"):
@@ -142,7 +142,7 @@ def format_duration(seconds: float) -> str:
     return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s"
 
 
-def _refuse(claim: Claim, verdict: Verdict, headers: dict[str, str]) -> ServiceError:
+def _refuse(claim: Claim, verdict: ClaimResult, headers: dict[str, str]) -> ServiceError:
     assert verdict.refused is not None
     number = verdict.refused
     charge = claim.charges[number] if number < len(claim.charges) else None

@@ -19,7 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import RedisError
 
-from service.access.counters import Claim, Verdict
+from service.access.counters import Claim, ClaimResult
 from service.errors import ServiceError
 
 LEASE_SECONDS = 30.0
@@ -121,7 +121,7 @@ class RedisCounters:
         self._tasks: set[asyncio.Task[None]] = set()
         self._renewing: asyncio.Task[None] | None = None
 
-    async def claim(self, claim: Claim) -> Verdict:
+    async def claim(self, claim: Claim) -> ClaimResult:
         """Take all of a claim, or nothing. Raises: ServiceError 503."""
         arguments: list[Any] = [len(claim.charges), claim.lease, self._lease_ms]
         for charge in claim.charges:
@@ -138,12 +138,12 @@ class RedisCounters:
             ) from error
         refused, wait, levels = int(answer[0]), float(answer[1]), tuple(float(level) for level in answer[2])
         if refused:
-            return Verdict(refused - 1, float("inf") if wait < 0 else wait, levels)
+            return ClaimResult(refused - 1, float("inf") if wait < 0 else wait, levels)
         if claim.places:
             self._running[claim.lease] = claim
             if self._renewing is None or self._renewing.done():
                 self._renewing = asyncio.create_task(self._keep_leases())
-        return Verdict(None, 0.0, levels)
+        return ClaimResult(None, 0.0, levels)
 
     async def settle(self, claim: Claim, amounts: Sequence[int]) -> None:
         """End a claim, also where the request's task is being cancelled: another task does it."""
