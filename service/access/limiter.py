@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from service.access.caller import Caller
-from service.access.counters import Charge, Claim, Counters, MemoryCounters, Unit, ClaimResult
+from service.access.counters import Charge, Claim, ClaimResult, Counters, MemoryCounters, Unit
 from service.access.quota import Quota
 from service.errors import ServiceError
 
