@@ -45,7 +45,8 @@ _LOG = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class AuditEvent:
     """Something that is recorded. `user` acts, `about` is the person that it concerns (empty: nobody): both are recorded by their
-    random names. `text` is recorded as a MAC with the acting person's key. `details` are facts without texts of persons."""
+    random names. `text` and the id of the key are recorded as MACs with the acting person's key: both mean nothing once that is
+    destroyed. `subject` and `details` are facts without texts of persons."""
 
     tenant: str
     what: str
@@ -66,8 +67,10 @@ def make_audit_record(event: AuditEvent, time: datetime, persons: Mapping[tuple[
             "time": time.isoformat(timespec="milliseconds"),
             "what": event.what,
             "who": actor.name if actor else None,
-            "about": about.name if about else None,
-            "key": event.key_id,
+            "about": about.name
+            if about and not event.subject.startswith("key_")
+            else None,  # the key's row names the person
+            "key": make_mac(actor.key, event.key_id) if actor and event.key_id else None,
             "on": event.subject,
             "mac": make_mac(actor.key, event.text) if actor and event.text is not None else None,
             **event.details,

@@ -20,7 +20,7 @@ from service.answers.answer_request import AnswerRequest
 from service.answers.interfaces import Decision, DirectPiece, ModelDescription, Outcome
 from service.journal.audit_log import AuditEvent
 from service.journal.persons import clean_text, name_user
-from service.tooling.guarded_tools import ToolUse
+from service.tooling.guarded_tools import UNKNOWN_RULE, ToolUse
 
 MAX_EVENTS = 200  # of one kind in one answer
 MAX_CHARS = 200_000  # of one text
@@ -148,7 +148,7 @@ class EntryDraft:
             "subject": row["id"],
         }
         asked = dump([request.prompt, [_list_texts(message) for message in request.messages]])
-        begin = {"api": request.api, "model": request.model[:80], "mode": row["mode"]}
+        begin = {"api": request.api, "mode": row["mode"]}  # the name of the model may be any text
         end: dict[str, Any] = {
             "reason": row["reason"],
             "error": row["error"],
@@ -168,7 +168,7 @@ class EntryDraft:
                     **about,
                     what="tool.call",
                     text=tool.argument,
-                    details={"tool": tool.tool, "verdict": tool.verdict, "rules": list(tool.decided_by)},
+                    details={"tool": _name_tool(tool), "verdict": tool.verdict, "rules": list(tool.decided_by)},
                 )
                 for tool in self.tools
                 if isinstance(tool, ToolUse)
@@ -219,6 +219,11 @@ def _list_passages(searches: Sequence[ToolResult]) -> list[dict[str, Any]]:
         if search.search is not None
         for result in search.search.results
     ]
+
+
+def _name_tool(tool: ToolUse) -> str:
+    """Return the name of a tool; none for one that does not exist, whose name the model has made up of any text."""
+    return "" if UNKNOWN_RULE in tool.decided_by else tool.tool
 
 
 def _describe_citation(citation: Citation, storage: Storage) -> dict[str, Any]:

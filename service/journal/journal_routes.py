@@ -22,7 +22,7 @@ from service.api.http.strict_route import StrictRoute
 from service.api.route_parts import get_caller, get_service
 from service.errors import ServiceError
 from service.journal.answer_journal import AnswerJournal
-from service.journal.answer_trail import explain_answer, find_answer, read_row, summarize_answer, trace_answer
+from service.journal.answer_trail import ID, explain_answer, find_answer, read_row, summarize_answer, trace_answer
 from service.journal.audit_log import AuditLog, verify_tenant
 from service.journal.journal_tables import JOURNAL
 from service.journal.persons import name_user
@@ -66,7 +66,7 @@ def make_router() -> APIRouter:
     @router.get("/v1/admin/journal/{answer_id}")
     async def show_answer(request: Request, answer_id: str, tenant: str | None = None) -> dict[str, Any]:
         parts = _get_parts(request)
-        whose = await _open(request, parts, "read_journal", tenant, answer_id[:64])
+        whose = await _open(request, parts, "read_journal", tenant, answer_id if ID.fullmatch(answer_id) else "")
         return await asyncio.to_thread(_show_row, parts, whose, answer_id)
 
     @router.get("/v1/admin/audit/verify")

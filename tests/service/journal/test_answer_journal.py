@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
@@ -28,6 +30,7 @@ from service.journal.journal_tables import AUDIT, JOURNAL, PERSONS
 from service.journal.journal_writer import JournalWriter
 from service.tooling.guarded_tools import ToolUse
 from tests.conftest import ROOT
+from tests.service.conftest import PostgresServer
 from tests.service.journal.conftest import OpenJournal, make_request, record_answer
 
 CITATION = Citation(
@@ -272,12 +275,16 @@ def test_policies_and_their_changes_are_recorded(tmp_path: Path, open_one: OpenJ
     assert sorted(kinds) == ["key.added", "policy.changed", "policy.loaded", "policy.refused"]
     added = records[kinds.index("key.added")]
     assert (added["on"], added["role"]) == ("key_9", "user")
-    assert added["who"] != added["about"]
+    assert "about" not in added  # the key's own row names its owner
+    journal.record(Caller("acme", "root"), "feedback.reviewed", "fb_1", about="ada").result(30)
+    reviewed = read_records(database)[-1]
+    assert (reviewed["who"], reviewed["who"] != reviewed["about"]) == (added["who"], True)
     database.close()
 
 
 WRITER = """
 import sys
+import threading
 from pathlib import Path
 from service.database.database import Database
 from service.answers.interfaces import Outcome
@@ -327,3 +334,58 @@ def test_a_completion_has_its_prompt_in_the_row(database: Database, open_one: Op
     record_answer(journal, request)
     [row] = read_rows(database)
     assert (json.loads(row["messages"]), row["mode"]) == ([{"role": "prompt", "text": "Once"}], "direct")
+
+
+def test_a_store_that_dies_and_comes_back_loses_nothing_that_was_acknowledged(
+    postgres: PostgresServer, open_one: OpenJournal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("service.journal.journal_writer.RETRY_SECONDS", 0.1)
+    database = Database.open(postgres.make_database())
+    journal = open_one(database).journal
+    acknowledged: set[str] = set()
+    failures: list[BaseException] = []
+
+    def answer(numbers: range) -> None:
+        requests = [make_request(number) for number in numbers]
+        futures = [journal.end(request, Outcome("stop", "x")) for request in requests]
+        for request, future in zip(requests, futures, strict=True):
+            error = future.exception(60)
+            failures.append(error) if error is not None else acknowledged.add(request.id)
+
+    answer(range(20))
+    thread = threading.Thread(target=answer, args=(range(20, 400),))
+    thread.start()
+    postgres.stop()
+    thread.join(60)
+    answer(range(400, 405))
+    assert failures
+    assert all(isinstance(error, ServiceError) and error.status == 503 for error in failures)
+    postgres.start()
+    end = time.monotonic() + 60
+    while journal.writer.problem:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    answer(range(500, 505))
+    assert acknowledged >= {make_request(number).id for number in (*range(20), *range(500, 505))}
+    assert acknowledged <= {row["id"] for row in read_rows(database)}
+    reports = verify_audit(database, open_one(database).log.heads)
+    assert [report.problems for report in reports] == [()] * len(reports)
+    database.close()
+
+
+def test_a_head_that_cannot_be_written_fails_the_answer_and_stores_nothing(
+    tmp_path: Path, open_one: OpenJournal
+) -> None:
+    database = Database.open(f"sqlite:///{tmp_path / 'service.sqlite'}")
+    journal = open_one(database).journal
+    record_answer(journal, make_request(1))
+    shutil.move(tmp_path / "audit", tmp_path / "elsewhere")
+    (tmp_path / "audit").write_text("a file in the place of the folder")
+    error = journal.end(make_request(2), Outcome("stop", "x")).exception(30)
+    assert isinstance(error, ServiceError)
+    assert (error.status, error.code) == (503, "audit_unwritable")
+    (tmp_path / "audit").unlink()
+    shutil.move(tmp_path / "elsewhere", tmp_path / "audit")
+    record_answer(journal, make_request(3))
+    assert [row["id"] for row in read_rows(database)] == [make_request(number).id for number in (1, 3)]
+    database.close()

@@ -56,6 +56,8 @@ def test_two_logs_and_four_threads_make_one_chain_per_tenant(log: AuditLog) -> N
     threads = [threading.Thread(target=work, args=(each, str(at))) for at, each in enumerate((log, other, log, other))]
     for thread in threads:
         thread.start()
+    while any(thread.is_alive() for thread in threads):  # verification sees whole batches only
+        assert find_problems(log) == []
     for thread in threads:
         thread.join()
     reports = verify_audit(log.database, log.heads)

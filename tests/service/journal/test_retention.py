@@ -108,3 +108,15 @@ def test_digests_of_erased_persons_go_after_two_days(log: AuditLog, policies: Po
     sweep_journal(log, policies, NOON)
     with log.database.connect(is_read_only=True) as connection:
         assert list(connection.scalars(select(ERASURES.c.digest))) == ["1"]
+
+
+def test_many_rows_go_in_chunks(log: AuditLog, policies: PolicyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.journal.retention.CHUNK", 4)
+    for number in range(10):
+        add_row(log, "acme", f"old{number}", NOON - timedelta(days=9, seconds=number))
+    sweep = RetentionSweep(log, policies, lambda: NOON, lambda: 0.0)
+    left: list[int] = []
+    for _ in range(4):
+        sweep()
+        left.append(len(list_ids(log)))
+    assert left == [6, 2, 0, 0]
