@@ -14,6 +14,7 @@ from service.feedback import feedback_commands
 from service.journal import journal_commands
 from service.policy import policy_commands
 from service.processes import gateway_commands, part_commands, single_process, supervise
+from service.redteam import redteam_commands
 from service.tooling import tool_commands
 
 ROOMS = (
@@ -26,6 +27,7 @@ ROOMS = (
     policy_commands,
     journal_commands,
     feedback_commands,
+    redteam_commands,
     tool_commands,
 )  # modules with commands
 

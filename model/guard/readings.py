@@ -74,11 +74,11 @@ def fold_text(text: str) -> str:
 
 
 def _undo_leet(match: re.Match[str]) -> str:
-    """Return a word with letters in the place of digits; as it is if it has none, or ends in a digit like `sha256`."""
+    """Return a word with letters in the place of digits; as it is if digits only end it, like `sha256`."""
     word = match[0].rstrip("!")
-    if word.isalpha() or not "a" <= word[-1:] <= "z":
-        return match[0]
-    return word.translate(_LEET) + match[0][len(word) :]
+    rest = match[0][len(word) :]
+    is_mixed = not word.isalpha() and "a" <= word.rstrip("0123456789")[-1:] <= "z"
+    return word.translate(_LEET) + rest if is_mixed and not word.rstrip("0123456789").isalpha() else match[0]
 
 
 def list_readings(text: str) -> list[str]:
