@@ -16,16 +16,18 @@ import asyncio
 import json
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assistant.tools.tool_declaration import ToolDeclaration
 from service.access.caller import LOCAL_TENANT, Caller
 from service.answers.interfaces import Decision
 from service.service_settings import ServiceSettings
 from service.tooling.jail.cpython_jail import JailError
-from service.tooling.protocol.mcp_client import McpConnection
 from service.tooling.tool_settings import choose_tools_file, load_tool_settings
 from service.tooling.tooling import Tooling, ToolState
+
+if TYPE_CHECKING:
+    from service.tooling.protocol.mcp_client import McpConnection
 
 MAX_SHOWN = 200  # characters of a description
 

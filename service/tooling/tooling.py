@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assistant.profiles.profile import Profile
 from assistant.tools.tool_declaration import ToolDeclaration
@@ -23,11 +24,13 @@ from service.errors import ServiceError
 from service.tooling.guarded_tools import GuardedTools, ToolBudget, ToolGuard, ToolUse, ignore_use
 from service.tooling.jail.code_tool import CodeTool, open_code_tool
 from service.tooling.protocol.approved_tools import ApprovedTools
-from service.tooling.protocol.mcp_client import LoopThread, McpConnection
 from service.tooling.protocol.mcp_setting import McpSetting
 from service.tooling.sources.fetch_page import declare_fetch
 from service.tooling.sources.sql_tool import SqlTool
 from service.tooling.tool_settings import TenantTools, ToolSettings
+
+if TYPE_CHECKING:
+    from service.tooling.protocol.mcp_client import LoopThread, McpConnection
 
 APPROVED_FILE = "approved_tools.json"
 
@@ -187,6 +190,8 @@ class Tooling:
         return declarations
 
     def _open_server(self, name: str, setting: McpSetting, tenant: str) -> list[ToolDeclaration]:
+        from service.tooling.protocol.mcp_client import LoopThread, McpConnection  # half a second and 25 MB
+
         if self._loop is None:
             self._loop = LoopThread()
             self._stack.callback(self._loop.close)

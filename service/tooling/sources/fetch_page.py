@@ -2,7 +2,7 @@
 
 In: a URL. Out: the text of the page, cut to what a tool may return, and where it is from. Redirects are followed on the list only.
 
-Covers: service/tooling/sources/addresses.py decides where to connect, before each step; TLS is verified for the host's name while
+Covers: service/tooling/sources/web_addresses.py decides where to connect, before each step; TLS is verified for the host's name while
 the connection goes to the checked address; size (also of compressed pages: there are none), time in total, number of redirects; no
 cookies, no proxies of the environment, no methods but GET. Does not cover: pages that need scripts; PDF and Office files.
 """
@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from assistant.knowledge.parsers.choose_parser import parse_bytes
 from assistant.knowledge.parsers.layout import ParseError
 from assistant.tools.tool_declaration import ToolDeclaration, ToolLimits, declare_tool
-from service.tooling.sources.addresses import (
+from service.tooling.sources.web_addresses import (
     MAX_URL_CHARS,
     AllowedPlace,
     Resolve,

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.tooling.sources.addresses import check_url, choose_address, read_allowed, resolve
 from service.tooling.sources.fetch_page import FetchSetting, declare_fetch
+from service.tooling.sources.web_addresses import check_url, choose_address, read_allowed, resolve
 
 ALLOWED = read_allowed(
     ["docs.example.org", "*.wiki.org", "example.com/Handbook/", "example.net:8443", "bücher.example"]
