@@ -100,12 +100,17 @@ class AuditHeads:
         return sorted(path.name.removesuffix(SUFFIX) for path in self.folder.glob("*" + SUFFIX))
 
     def _open(self, path: Path) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CLOEXEC
         try:
-            return os.open(path, flags, 0o600)
+            return os.open(path, flags)
         except FileNotFoundError:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            return os.open(path, flags, 0o600)
+            descriptor = os.open(path, flags | os.O_CREAT, 0o600)
+        if os.geteuid() == 0:  # a command of root's must not lock out the service
+            owner = self.folder.parent.stat()
+            for each in (self.folder, path):
+                os.chown(each, owner.st_uid, owner.st_gid)
+        return descriptor
 
     def _get_path(self, tenant: str) -> Path:
         return self.folder / f"{check_tenant(tenant)}{SUFFIX}"

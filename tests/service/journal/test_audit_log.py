@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -209,3 +210,14 @@ def test_killed_anywhere_the_log_is_whole_and_has_all_that_was_acknowledged(tmp_
     assert n_rows >= 3 * n_acknowledged
     assert n_rows % 3 == 0
     database.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_what_root_creates_belongs_to_the_owner_of_the_state(sqlite_log: AuditLog, tmp_path: Path) -> None:
+    os.chown(tmp_path, 1234, 1235)
+    append(sqlite_log, 1)
+    owners = {
+        (path.stat().st_uid, path.stat().st_gid) for path in (tmp_path / "audit", tmp_path / "audit" / "acme.head")
+    }
+    assert owners == {(1234, 1235)}
+    assert (tmp_path / "audit" / "acme.head").stat().st_mode & 0o777 == 0o600
