@@ -18,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.api.http.http_protocol import MAX_HEAD_BYTES, HttpProtocol
+from service.errors import ServiceError
 
 POLL_SECONDS = 0.05
 KEEP_ALIVE_SECONDS = 15
@@ -73,8 +74,10 @@ def run_server(
     on_drain: Callable[[], None],
     count_open: Callable[[], int],
     drain_seconds: float,
+    find_refusal: Callable[[], ServiceError | None] = lambda: None,
 ) -> int:
-    """Serve until a signal. Return the exit code."""
+    """Serve until a signal. Return the exit code. `find_refusal`: why no answer can begin now."""
+    protocol = type("RefusingProtocol", (HttpProtocol,), {"find_refusal": staticmethod(find_refusal)})
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -82,7 +85,7 @@ def run_server(
         lifespan="on",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=5,
-        http=HttpProtocol,
+        http=protocol,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         server_header=False,
         date_header=False,

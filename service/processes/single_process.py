@@ -78,4 +78,5 @@ def run_service(
             on_drain=drain,
             count_open=lambda: answering.n_open,
             drain_seconds=settings.drain_seconds,
+            find_refusal=answering.find_refusal,
         )

@@ -96,6 +96,30 @@ def test_sigterm_lets_sixteen_streams_end_whole(service: RunningService) -> None
 
 
 @pytest.mark.slow
+def test_what_is_too_much_is_refused_at_once_and_the_connection_stays(model: Path, tmp_path: Path) -> None:
+    async def run(url: str) -> None:
+        async with httpx.AsyncClient(timeout=60) as client:
+            started = asyncio.Event()
+            running = asyncio.create_task(stream(client, url, 1, started))
+            await started.wait()
+            body = {"model": "minigpt", "messages": [{"role": "user", "content": "hi"}]}
+            for content in (
+                body,
+                body,
+                {"padding": "x" * 100_000, **body},
+            ):  # in one piece, on one connection, in several pieces
+                refused = await client.post(f"{url}/v1/chat/completions", json=content)
+                assert (refused.status_code, refused.json()["error"]["code"]) == (429, "overloaded")
+                assert int(refused.headers["retry-after"]) >= 1
+            assert (await client.get(f"{url}/ready")).status_code == 200
+            assert read_events(await running)[1:] == ("length", True)
+            assert (await client.post(f"{url}/v1/chat/completions", json=body)).status_code == 200
+
+    with run_service(model, tmp_path / "state", "--slots", "1", "--queue", "0") as service:
+        asyncio.run(run(service.url))
+
+
+@pytest.mark.slow
 def test_nothing_that_was_answered_is_lost_by_kill_9(model: Path, tmp_path: Path) -> None:
     ids: list[str] = []
     for _ in range(3):
