@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 from functools import cache
@@ -12,6 +13,7 @@ import kubernetes_validate
 import pytest
 from ruamel.yaml import YAML
 
+from service.access import key_commands
 from service.service_settings import ServiceSettings
 from tests.conftest import ROOT, read_yaml
 
@@ -50,6 +52,7 @@ def test_kubectl_builds_them_with_their_labels() -> None:
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert service["spec"]["selector"].items() <= labels.items()
     assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert service["spec"]["ports"][0]["targetPort"] == get_container()["ports"][0]["name"]
 
 
 def get_container() -> dict[str, Any]:
@@ -92,6 +95,21 @@ def test_a_pod_has_no_rights_and_can_write_its_volumes_only() -> None:
     claims = {each["metadata"]["name"] for each in read_manifests() if each["kind"] == "PersistentVolumeClaim"}
     used = {v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v}
     assert used == claims
+
+
+def test_the_job_of_the_first_key_is_a_pod_like_the_others() -> None:
+    job = read_yaml(FOLDER / "first-key.yaml")
+    kubernetes_validate.validate(job, "1.37", strict=True)
+    pod, served = job["spec"]["template"]["spec"], find("Deployment")["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert container["securityContext"] == get_container()["securityContext"]
+    assert pod["securityContext"].items() <= served["securityContext"].items()
+    command = argparse.ArgumentParser()
+    key_commands.add_commands(command.add_subparsers())
+    assert str(command.parse_args(container["args"]).state) == "/var/lib/minigpt"
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert find("NetworkPolicy")["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    assert not find("Service")["spec"]["selector"].items() <= labels.items()  # it gets no requests
 
 
 def test_the_arguments_are_flags_of_serve() -> None:
