@@ -257,33 +257,34 @@ def test_thumbs_reach_the_service_with_reason_correction_and_consent(tab: PageTa
     ]
 
 
-@pytest.mark.parametrize(
-    ("reply", "shown"),
-    [
-        (["Half", CUT], "The connection ended before the answer was complete."),
-        (
-            ["Half", b'data: {"error": {"message": "The engine died.", "type": "server_error"}}\n\ndata: [DONE]\n\n'],
-            "The engine died.",
-        ),
-        ([b"data: {nonsense\n\n"], "The service sent something that can't be read."),
-        (["x", make_chunk(reason="length")], "The answer reached its length limit."),
-        (["x", make_chunk(reason="content_filter")], "A policy withheld part of this answer."),
-        (["x", {"type": "done", "reason": "stop", "left_out": 3}], "3 earlier messages did not fit and were not read."),
-        (Failure(400, "messages: too long; found 900 tokens; shorten it."), "found 900 tokens"),
-        (Failure(500, "<script>pwned()</script>"), "The service made an error."),
-        (Failure(403), "Your key does not allow this."),
-    ],
-)
-def test_what_went_wrong_is_said_and_can_be_tried_again(
-    tab: PageTab, double: PageDouble, reply: Any, shown: str
-) -> None:
-    double.replies.append(reply)
-    tab.send("go")
-    tab.finish()
-    assert shown in tab.text(ANSWER)
-    tab.evaluate(f"document.querySelector('{ANSWER} .note button, {ANSWER} [aria-label=\"Answer again\"]').click()")
-    tab.wait(f"document.querySelector('{ANSWER} .text')?.textContent === 'An answer.'")
-    assert double.list_prompts()[-1] == ["go"]
+FAILURES: list[tuple[Any, str]] = [
+    (["Half", CUT], "The connection ended before the answer was complete."),
+    (
+        ["Half", b'data: {"error": {"message": "The engine died.", "type": "server_error"}}\n\ndata: [DONE]\n\n'],
+        "The engine died.",
+    ),
+    ([b"data: {nonsense\n\n"], "The service sent something that can't be read."),
+    (["x", make_chunk(reason="length")], "The answer reached its length limit."),
+    (["x", make_chunk(reason="content_filter")], "A policy withheld part of this answer."),
+    (["x", {"type": "done", "reason": "stop", "left_out": 3}], "3 earlier messages did not fit and were not read."),
+    (Failure(400, "messages: too long; found 900 tokens; shorten it."), "found 900 tokens"),
+    (Failure(500, "<script>pwned()</script>"), "The service made an error."),
+    (Failure(403), "Your key does not allow this."),
+]
+
+
+def test_what_went_wrong_is_said_and_can_be_tried_again(tab: PageTab, double: PageDouble) -> None:
+    for reply, shown in FAILURES:
+        tab.click("#new")
+        tab.wait("!document.querySelector('article')")
+        double.replies.append(reply)
+        tab.send("go")
+        tab.finish()
+        assert shown in tab.text(ANSWER)
+        tab.evaluate(f"document.querySelector('{ANSWER} .note button, {ANSWER} [aria-label=\"Answer again\"]').click()")
+        tab.wait(f"document.querySelector('{ANSWER} .text')?.textContent === 'An answer.'")
+        tab.finish()
+        assert double.list_prompts()[-1] == ["go"]
 
 
 def test_too_many_requests_count_down(tab: PageTab, double: PageDouble) -> None:

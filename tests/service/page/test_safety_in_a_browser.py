@@ -181,38 +181,38 @@ def test_the_policy_stops_what_a_text_that_got_through_would_do(tab: PageTab) ->
     tab.requests.clear()
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[" * 60_000,
-        "![" * 30_000,
-        "[a](" * 15_000,
-        "*a " * 20_000,
-        "**a" * 20_000,
-        "_a" * 30_000 + " _b" * 5_000,
-        "`" * 60_000,
-        "".join("`" * (number % 300 + 1) + " " for number in range(400)),
-        "> " * 3_000 + "x",
-        "".join(f"{'  ' * number}- x\n" for number in range(150)),
-        "|a|" * 10_000 + "\n" + "|-|" * 10_000,
-        "# " * 30_000,
-        "- - - - " * 5_000 + "x",
-        "\\" * 60_000,
-        "https://a.example/" * 3_000,
-        '"' * 60_000,
-        "x\n" * 20_000,
-    ],
-    ids=lambda text: text[:6].strip() + f" {len(text)}",
-)
-def test_long_hostile_texts_do_not_stop_the_page(tab: PageTab, double: PageDouble, text: str) -> None:
-    double.ask(
-        {"type": "citation", "title": "t", "heading": [], "start": 0, "end": 1, "text": '"' * 50, "sha256": ""}, text
-    )
+LONG_TEXTS = [
+    "[" * 60_000,
+    "![" * 30_000,
+    "[a](" * 15_000,
+    "*a " * 20_000,
+    "**a" * 20_000,
+    "_a" * 30_000 + " _b" * 5_000,
+    "`" * 60_000,
+    "".join("`" * (number % 300 + 1) + " " for number in range(400)),
+    "> " * 3_000 + "x",
+    "".join(f"{'  ' * number}- x\n" for number in range(150)),
+    "|a|" * 10_000 + "\n" + "|-|" * 10_000,
+    "# " * 30_000,
+    "- - - - " * 5_000 + "x",
+    "\\" * 60_000,
+    "https://a.example/" * 3_000,
+    '"' * 60_000,
+    "x\n" * 20_000,
+]
+
+
+def test_long_hostile_texts_do_not_stop_the_page(tab: PageTab, double: PageDouble) -> None:
+    citation = {"type": "citation", "title": "t", "heading": [], "start": 0, "end": 1, "text": '"' * 50, "sha256": ""}
     tab.call("Performance.enable", timeDomain="threadTicks")
-    before = read_script_seconds(tab)
-    tab.send("go")
-    tab.finish()
-    assert read_script_seconds(tab) - before < 2.0
+    for text in LONG_TEXTS:
+        tab.click("#new")
+        tab.wait("!document.querySelector('article')")
+        double.ask(citation, text)
+        before = read_script_seconds(tab)
+        tab.send("go")
+        tab.finish()
+        assert read_script_seconds(tab) - before < 2.0, (text[:20], len(text))
 
 
 def read_script_seconds(tab: PageTab) -> float:
