@@ -7,29 +7,23 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 
-from service.access import key_commands, tenant_commands
 from service.errors import ServiceError
-from service.feedback import feedback_commands
-from service.journal import journal_commands
-from service.policy import policy_commands
-from service.processes import gateway_commands, part_commands, single_process, supervise
-from service.redteam import redteam_commands
-from service.tooling import tool_commands
 
-ROOMS = (
-    single_process,
-    gateway_commands,
-    part_commands,
-    supervise,
-    key_commands,
-    tenant_commands,
-    policy_commands,
-    journal_commands,
-    feedback_commands,
-    redteam_commands,
-    tool_commands,
-)  # modules with commands
+ROOMS = {  # module: the commands that it adds; a command imports its own module alone
+    "service.processes.single_process": ("serve",),
+    "service.processes.gateway_commands": ("gateway",),
+    "service.processes.part_commands": ("inference", "retrieval", "tools"),
+    "service.processes.supervise": ("supervise",),
+    "service.access.key_commands": ("keys",),
+    "service.access.tenant_commands": ("tenants",),
+    "service.policy.policy_commands": ("policy",),
+    "service.journal.journal_commands": ("explain", "why", "erase", "audit"),
+    "service.feedback.feedback_commands": ("feedback",),
+    "service.redteam.redteam_commands": ("red-team",),
+    "service.tooling.tool_commands": ("tools",),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,8 +31,10 @@ def main(argv: list[str] | None = None) -> int:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m service", description=__doc__, formatter_class=raw)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for room in ROOMS:
-        room.add_commands(subparsers)
+    words = sys.argv[1:] if argv is None else argv
+    wanted = [room for room, commands in ROOMS.items() if words and words[0] in commands] or list(ROOMS)
+    for room in wanted:
+        import_module(room).add_commands(subparsers)
     args = parser.parse_args(argv)
     try:
         return args.run(args)

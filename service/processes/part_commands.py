@@ -2,7 +2,7 @@
 
     inference    the model; start as many as there are machines for it
     retrieval    the documents of all tenants: the index, and the collections below the state folder
-    tools        declared tools
+    tools        declared tools of everybody; those of single tenants (docs/tools.md) run in the gateway
 
 A part trusts whoever has the token MINIGPT_INTERNAL_TOKEN; without one it listens on this machine only. It ends with its running
 calls at SIGTERM, and at once when the process that started it (MINIGPT_PARENT) is gone.
@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -77,13 +78,18 @@ def run_tools(args: argparse.Namespace) -> int:
     """Run the command. Return the exit code. Raises: ValueError for user errors."""
     from service.processes.tools_part import ToolsPart
     from service.tooling.tool_settings import choose_tools_file, load_tool_settings
-    from service.tooling.tooling import make_registry
+    from service.tooling.tooling import Tooling
 
-    def make_routes(settings: ServiceSettings) -> PartRoutes:
-        registry = make_registry(load_tool_settings(choose_tools_file(settings)), settings.state)
-        return ToolsPart(registry, _make_workers()).make_routes()
+    with ExitStack() as stack:
 
-    return _run_part("tools", args, make_routes)
+        def make_routes(settings: ServiceSettings) -> PartRoutes:
+            shared = load_tool_settings(choose_tools_file(settings)).model_copy(update={"tenants": {}})
+            tooling = stack.enter_context(closing(Tooling(shared, settings.state)))
+            for name, problem in tooling.find_problems().items():
+                print(f"note: {name}: {problem}")
+            return ToolsPart(tooling.registry, _make_workers()).make_routes()
+
+        return _run_part("tools", args, make_routes)
 
 
 @lru_cache(2)

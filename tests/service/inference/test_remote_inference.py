@@ -171,7 +171,7 @@ def test_whoever_leaves_closes_the_connection_to_the_engine() -> None:
     async def leave(url: str) -> None:
         inference = RemoteInference([f"{url}/v1"], "peer", 0)
         items = inference.generate(make_request())
-        assert (await anext(items)).text == "Hel"
+        assert await anext(items) == DirectPiece("Hel")
         await items.aclose()
         await inference.close_async()
 
