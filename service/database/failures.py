@@ -13,12 +13,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from service.errors import ServiceError
 
 RETRY_SECONDS = 1.0
-_FREE_SPACE = ("database_full", "the disk is full", "free space on its disk; what was acknowledged is kept")
-_READ_ONLY = ("database_read_only", "it is read-only", "make it and its folder writable")
-_BUSY = ("database_busy", "it is locked by another transaction", "repeat the request")
+_FREE_SPACE = ("database_full", "a full disk", "free space on its disk; what was acknowledged is kept")
+_READ_ONLY = ("database_read_only", "a read-only file or server", "make it and its folder writable")
+_BUSY = ("database_busy", "a lock of another transaction", "repeat the request")
 _BROKEN = ("database_corrupted", "a damaged file", "stop the service and restore a backup")
-_UNREADABLE = ("database_unreachable", "it can't be opened", "check its path or address, and who may use it")
-_IO = ("database_io", "its disk does not answer", "check the disk and the system's log")
+_UNREADABLE = ("database_unreachable", "a file or server that can't be opened", "check its path or address, and who may use it")
+_IO = ("database_io", "a disk that does not answer", "check the disk and the system's log")
 _FULL_POOL = ("database_busy", "no free connection", "repeat the request")
 _NEW_TRANSACTION = ("database_busy", "a conflict with another transaction", "repeat the request")
 
