@@ -20,14 +20,14 @@ MODULES = {
 }
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("client", choices=MODULES)
     parser.add_argument("--url", default="http://127.0.0.1:8000/v1")
     parser.add_argument("--model", default="minigpt")
     parser.add_argument("--key", default="mg-none")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     importlib.import_module(f"tests.service.api.clients.{MODULES[args.client]}")
     results = run_checks(args.client, Target(args.url, args.model, args.key))
     print(json.dumps(results))
