@@ -203,18 +203,20 @@ function renderMarkdown(box, text, cite) {
 const getKey = () => sessionStorage.getItem("minigpt-key");
 // An error that says what happened, what to do, and when it may be tried again.
 const makeProblem = (what, advice, more) => Object.assign(new Error(what), {what, advice, ...more});
-const AGAIN = "Try again. If it happens again, tell the operator.";
+const AGAIN = "Try again, or tell the operator.";
 const ADVICE = {
 	401: ["The service needs a key.", "Enter your key, then try again."], 403: ["Your key does not allow this.", "Ask the operator of the service."],
 	429: ["Too many requests for now.", "Wait for the countdown, then try again."], 503: ["The service is busy.", "Wait a moment, then try again."],
 };
+const unreadable = () => makeProblem("The service sent something that can't be read.", AGAIN);
 const unreachable = () => (navigator.onLine ? makeProblem("The service can't be reached.", "Check that it is running, then try again.")
 	: makeProblem("You are offline.", "Check your connection, then try again."));
 
 function describe(status, error, retryAfter) {
 	const seconds = Number(retryAfter) || (status === 429 || status === 503 ? 5 : 0);
 	const detail = shorten(`${error?.message ?? ""}`, 500);
-	const advice = ADVICE[status] || (status < 500 ? ["The service can't answer this.", "Change the message or the profile."] : ["The service made an error.", AGAIN]);
+	const advice = ADVICE[status]
+		|| (status < 500 ? ["The service can't answer this.", "Change the message or the profile."] : ["The service made an error.", AGAIN]);
 	return makeProblem(...advice, {status, detail, retryAt: seconds > 0 && Date.now() + seconds * 1000});
 }
 
@@ -233,7 +235,7 @@ async function request(path, {body, ...options} = {}) {
 async function readJson(path, options) {
 	const response = await request(path, options);
 	return response.status === 204 ? null : response.json().catch(() => {
-		throw makeProblem("The service's answer can't be read.", AGAIN);
+		throw unreadable();
 	});
 }
 const post = (path, body) => readJson(path, {method: "POST", body});
@@ -420,7 +422,7 @@ function addChunk(message, data) {
 	try {
 		chunk = JSON.parse(data);
 	} catch {
-		throw makeProblem("The service sent something that can't be read.", AGAIN);
+		throw unreadable();
 	}
 	if (chunk.error) throw describe(chunk.error.status, chunk.error, chunk.error.retry_after);
 	const choice = chunk.choices?.[0], {type, ...event} = chunk.minigpt || {}, text = choice?.delta?.content ?? choice?.delta?.refusal;
@@ -501,8 +503,8 @@ const isFree = () => !findRunning() || toast("Stop the answer first.");
 
 function showQuestion(message) {
 	const node = h("article.user", {label: "You"});
-	const show = (again) => refresh(node, again || childrenOf(message).map((each) => each.id), () => [h("div.said", message.text), h("div.actions", showBranches(message),
-		icon("copy", "Copy the question", () => copy(message.text)), icon("edit", "Edit the question", () => isFree() && edit(), {"data-edit": ""}))]);
+	const show = (again) => refresh(node, again || childrenOf(message).map((each) => each.id), () => [h("div.said", message.text), h("div.actions",
+		showBranches(message), icon("copy", "Copy the question", () => copy(message.text)), icon("edit", "Edit the question", () => isFree() && edit(), {"data-edit": ""}))]);
 	const edit = () => {
 		const form = makeForm("Ask again", (given) => {
 			if (!given.get("text").trim() || !isFree()) return;
@@ -541,7 +543,8 @@ function showAnswer({id, parent}) {
 	const steps = h("div"), text = h("div.text"), end = h("div"), actions = h("div.actions"), node = h("article", {label: "MiniGPT"}, steps, text, end, actions);
 	const retry = () => isFree() && answer(messages.get(parent));
 	const update = (message) => {
-		const {problem, citations, state, left_out: n, isSlow, notices, rating} = message, isRunning = state === "running", reason = NOTES[state] || NOTES[message.reason];
+		const {problem, citations, state, left_out: n, isSlow, notices, rating} = message, isRunning = state === "running";
+		const reason = NOTES[state] || NOTES[message.reason];
 		const slow = isSlow ? "Still waiting: the connection or the service is slow. You can stop." : message.text ? "" : "Waiting for the answer";
 		node.setAttribute("aria-busy", isRunning);
 		refresh(steps, [message.steps, message.recalled], () => [...message.recalled.map((each) => note(`Remembered: ${each.text} (${each.source})`)),
@@ -596,7 +599,8 @@ async function openCitation(each, number) {
 	const characters = Array.from(passage?.text || ""), part = (a, b) => characters.slice(Math.max(a, 0), b).join("");  // code points, as in Python
 	const from = start - passage?.start, to = end - passage?.start;
 	openPanel(`Source ${number}`, "sheet",
-		passage ? h("div.passage", {tabindex: 0}, part(0, from), h("mark", part(from, to)), part(to)) : [h("div.passage", each.text), soft("The service sent no passage around this quotation.")],
+		passage ? h("div.passage", {tabindex: 0}, part(0, from), h("mark", part(from, to)), part(to))
+			: [h("div.passage", each.text), soft("The service sent no passage around this quotation.")],
 		list([["Document", each.title.split(": ")[0]], ["Section", (each.heading || []).join(" › ")], ["Page", each.page],
 			["Lines", each.line_start && range(each.line_start, each.line_end)], ["Characters", range(start, end)], ["License", each.license],
 			["Source", each.url && link(each.url, each.url)], ["SHA-256", check]]));
@@ -678,7 +682,8 @@ async function showMemories() {
 	const {data} = await readJson("/v1/memories"), forget = (path) => readJson(`/v1/memories${path}`, {method: "DELETE"}).then(showMemories).catch(fail);
 	openPanel("What is remembered", "sheet", soft(data.length ? "You asked to remember this. What you forget here is deleted from every file of the service."
 		: "Nothing is remembered. Say “Remember that …” in a conversation."),
-	h("ul.list", data.map((each) => h("li", h("div", each.text, h("small", each.source)), button("Forget", () => forget(`/${each.number}`), {label: `Forget: ${each.text}`})))),
+	h("ul.list", data.map((each) => h("li", h("div", each.text, h("small", each.source)),
+		button("Forget", () => forget(`/${each.number}`), {label: `Forget: ${each.text}`})))),
 	data.length > 1 && makeSure(button("Forget all"), " – really?", () => forget("")));
 }
 const KEYS = [["Enter", "send"], ["Shift Enter", "new line"], ["Esc", "stop the answer, close a panel"], ["Ctrl K", "search conversations"],

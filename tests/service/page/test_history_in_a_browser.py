@@ -146,6 +146,16 @@ def test_a_page_that_may_store_nothing_says_so_and_works(browser: PageBrowser, d
     browser.close_context(context)
 
 
+def test_a_full_disk_is_said_and_the_answer_is_shown(tab: PageTab) -> None:
+    tab.evaluate("IDBObjectStore.prototype.put = () => { throw new DOMException('full', 'QuotaExceededError'); }; 0")
+    tab.send("go")
+    tab.wait(
+        "document.querySelector('#toast').innerText === \"This browser can't store more. Delete old conversations.\""
+    )
+    tab.finish()
+    assert tab.text(f"{ANSWER} .text") == "An answer."
+
+
 def test_a_slow_network_shows_what_comes_when_it_comes(tab: PageTab, double: PageDouble) -> None:
     text = [f"Sentence number {number}. " for number in range(40)]
     double.ask(*text)
