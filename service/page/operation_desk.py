@@ -110,7 +110,7 @@ def _make_tiles(rows: Sequence[AnswerRow]) -> list[list[str]]:
         ["stopped by the reader", show_frac(sum(row.reason == CANCELLED for row in rows), n)],
         ["median time", show_seconds(find_percentile(seconds, 50))],
         ["95 % take at most", show_seconds(find_percentile(seconds, 95))],
-        ["median to first words", show_seconds(find_percentile(first, 50))],
+        ["median to the first token", show_seconds(find_percentile(first, 50))],
         ["tokens", f"{sum(row.n_tokens for row in rows):,}"],
     ]
 
