@@ -111,7 +111,8 @@ class Authenticator:
             parsed = ipaddress.ip_address(address)
         except ValueError:
             return False
-        return any(parsed in network for network in self._proxies)
+        mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+        return any((mapped or parsed) in network for network in self._proxies)
 
     def _record_use(self, key: StoredKey) -> None:
         """Keep the limits for the admission, and store the time of use once a minute, after the answer rather than before it."""

@@ -140,9 +140,18 @@ def _add_tenant_routes(router: APIRouter) -> None:
                 param="confirm",
             )
         removal = await _run(lambda: _get_tenants(request).remove(name))
-        get_service(request).assistants.sessions.drop(name)
+        _forget_tenant(request, name)
         await _record(request, caller, "tenant.removed", name)
         return {"object": "tenant.removal", "name": name, "n_rows": removal.n_rows, "n_files": removal.n_files}
+
+
+def _forget_tenant(request: Request, name: str) -> None:
+    """Forget what this process has in memory of a tenant: conversations, and where there is a model, beginnings of prompts."""
+    service = get_service(request)
+    service.assistants.sessions.drop(name)
+    forget: Callable[[str], None] | None = getattr(service.inference, "forget", None)
+    if forget is not None:
+        forget(name)
 
 
 def describe_key(key: StoredKey) -> dict[str, Any]:

@@ -221,6 +221,7 @@ def test_whoever_tries_keys_gets_429_and_others_go_on(database: Database) -> Non
         ("198.51.100.1", "203.0.113.9", "203.0.113.9"),  # not from a trusted proxy
         ("198.51.100.1", "", ""),
         ("nonsense", "10.0.0.7", "nonsense"),
+        ("198.51.100.1", "::ffff:10.0.0.7", "198.51.100.1"),  # a socket for both kinds of addresses
     ],
 )
 def test_only_trusted_proxies_name_the_client(database_url: str, forwarded: str, peer: str, expected: str) -> None:

@@ -26,8 +26,8 @@ Call = Callable[..., Any]
 class Client:
     """Calls the routes with a key, and knows what was dropped."""
 
-    def __init__(self, client: TestClient, keys: KeyStore) -> None:
-        self.client, self.keys = client, keys
+    def __init__(self, client: TestClient, keys: KeyStore, dropped: list[str]) -> None:
+        self.client, self.keys, self.dropped = client, keys, dropped
 
     def make(self, tenant: str = "local", role: Any = "admin", scopes: tuple[str, ...] = ()) -> Call:
         _, secret = self.keys.add(KeyGrant(tenant, "ann", role, scopes))
@@ -61,9 +61,10 @@ def routes(tmp_path: Path) -> Iterator[Client]:
             "files": TenantFiles(tmp_path),
         },
         assistants=SimpleNamespace(sessions=SimpleNamespace(drop=dropped.append)),
+        inference=SimpleNamespace(forget=dropped.append),
     )
     with TestClient(app) as client:
-        yield Client(client, access.keys)
+        yield Client(client, access.keys, dropped)
     access.close()
     database.close()
 
@@ -115,6 +116,7 @@ def test_an_admin_of_the_whole_service_reaches_all(routes: Client) -> None:
     assert root("DELETE", "tenants/acme")[0] == 400  # not confirmed
     assert root("DELETE", "tenants/local?confirm=local")[0] == 400
     assert root("DELETE", "tenants/acme?confirm=acme")[0] == 200
+    assert routes.dropped == ["acme", "acme"]  # conversations, beginnings of prompts
     assert routes.keys.find(made["secret"]) is None
     assert root("DELETE", "tenants/acme?confirm=acme")[0] == 404
 
