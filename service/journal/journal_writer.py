@@ -35,7 +35,8 @@ MAX_BATCH = 200  # entries of one transaction
 IDLE_SECONDS = 5.0  # between two calls of `on_idle`
 RETRY_SECONDS = 2.0  # between two attempts to write while the database fails
 _LOG = logging.getLogger(__name__)
-_Item = tuple[JournalEntry, "Future[None]"]
+MakeEntry = Callable[[], JournalEntry]
+_Item = tuple[MakeEntry, "Future[None]"]
 
 
 class JournalWriter:
@@ -61,15 +62,15 @@ class JournalWriter:
         """Why nothing can be written now; empty if the last entries were written."""
         return self._problem.message if self._problem else ""
 
-    def submit(self, entry: JournalEntry) -> Future[None]:
-        """Queue an entry. Never blocks, never raises."""
+    def submit(self, entry: JournalEntry | MakeEntry) -> Future[None]:
+        """Queue an entry, or the function that makes it, which the thread calls. Never blocks, never raises."""
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()  # whoever waits may leave; the entry is written all the same
         if self._is_closed:
             future.set_exception(_explain("it is closed", "restart the service"))
             return future
         try:
-            self._queue.put_nowait((entry, future))
+            self._queue.put_nowait((entry if callable(entry) else lambda: entry, future))
         except queue.Full:
             found = f"{self._queue.maxsize} entries that wait for the disk"
             future.set_exception(_explain(found, "send fewer requests at once"))
@@ -120,10 +121,21 @@ class JournalWriter:
         return items, True
 
     def _write_safely(self, items: Sequence[_Item]) -> None:
+        made: list[tuple[JournalEntry, Future[None]]] = []
+        for make, future in items:
+            try:
+                made.append((make(), future))
+            except Exception as error:
+                _LOG.exception("an answer can't be recorded")
+                future.set_exception(error if isinstance(error, ServiceError) else _explain("a fault", "see the log"))
+        if made:
+            self._write_made(made)
+
+    def _write_made(self, items: Sequence[tuple[JournalEntry, Future[None]]]) -> None:
         error = self._try_write([entry for entry, _ in items])
         if error is not None and len(items) > 1 and not isinstance(error, ServiceError):
             for item in items:  # one of them is at fault: the others shall not suffer
-                self._write_safely([item])
+                self._write_made([item])
             return
         if isinstance(error, ServiceError):
             self._problem, self._failed_at = error, time.monotonic()
@@ -139,7 +151,7 @@ class JournalWriter:
     def _recover(self, problem: ServiceError) -> None:
         """Try to write again, without waiting for a request, which nobody sends to a service that is not ready."""
         event = AuditEvent(LOCAL_TENANT, "journal.recovered", details={"from": problem.code})
-        self._write_safely([(JournalEntry(self._clock(), (event,)), Future())])
+        self._write_made([(JournalEntry(self._clock(), (event,)), Future())])
 
     def _try_write(self, entries: Sequence[JournalEntry]) -> Exception | None:
         try:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -388,4 +389,23 @@ def test_a_head_that_cannot_be_written_fails_the_answer_and_stores_nothing(
     shutil.move(tmp_path / "elsewhere", tmp_path / "audit")
     record_answer(journal, make_request(3))
     assert [row["id"] for row in read_rows(database)] == [make_request(number).id for number in (1, 3)]
+    database.close()
+
+
+def test_what_fails_while_an_entry_is_made_is_told_and_stops_nobody_else(
+    tmp_path: Path, open_one: OpenJournal, caplog: pytest.LogCaptureFixture
+) -> None:
+    class BadMasker:
+        def mask(self, text: str, kinds: Sequence[str]) -> tuple[str, Mapping[str, int]]:
+            if "bad" in text:
+                raise RuntimeError("the secret of the inside")
+            return text, {}
+
+    database = Database.open(f"sqlite:///{tmp_path / 'service.sqlite'}")
+    journal = open_one(database, "masked", masker=BadMasker()).journal
+    futures = [journal.end(make_request(at, text), Outcome("stop", "x")) for at, text in enumerate(("a", "bad", "b"))]
+    errors = [future.exception(30) for future in futures]
+    assert [type(error) for error in errors] == [type(None), ServiceError, type(None)]
+    assert "secret" not in str(errors[1])
+    assert len(read_rows(database)) == 2
     database.close()
