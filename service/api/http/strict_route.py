@@ -29,7 +29,7 @@ class StrictRoute(APIRoute):
         async def read_and_handle(request: Request) -> Response:
             check_content_type(request)
             value = parse_json(await request.body())
-            request._json = value  # pyright: ignore[reportAttributeAccessIssue] # where Request.json() keeps what it has parsed
+            request._json = value  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage] # where Request.json() keeps what it has parsed
             return await handle(request)
 
         return read_and_handle
