@@ -41,13 +41,12 @@ def make_responders(
         responders.append(Handover(handover_folder or get_handover_folder(), profile.name, clock))
     responders += [ForbiddenTopics(profile), ToolRequests(tools), *others]
     if "exercises" in profile.skills:
-        documents = tools.documents
-        if documents is None:
+        if tools.documents is None:
             raise ValueError(
                 "skills.exercises needs documents; found a profile without collections and documentation; name a collection."
             )
         log = LearnerLog(get_log_folder(profile.name, log_folder), learner)
-        responders.append(TutorExercises(lambda query, limit: documents.search(query, limit), log, clock))
+        responders.append(TutorExercises(tools.search, log, clock))
     return [*responders, ProfileRules(profile, tools.covers)]
 
 

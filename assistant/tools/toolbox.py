@@ -97,6 +97,13 @@ class Tools:
         functions = {name: function for name, function in self._functions.items() if name in names}
         return Tools(functions, self.documents if SEARCH_TOOL in names else None)
 
+    def search(self, query: str, limit: int = 3) -> Search:
+        """Search the documents; without any, nothing is found."""
+        return self.documents.search(query, limit) if self.documents is not None else Search(query, ())
+
+    def end_answer(self, answer: str) -> None:
+        """Learn what was answered with these tools; nothing here depends on it."""
+
     def look_up(self, query: str) -> LookedUp:
         """Return how the documents know the name in a query, and the title that they show for it."""
         if self.documents is None:

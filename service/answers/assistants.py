@@ -138,6 +138,7 @@ class Assistants:
 
     def keep_session(self, request: AnswerRequest, session: Session, answer: str) -> None:
         """Keep the session of a named conversation for its next message."""
+        session.tools.end_answer(answer)
         if request.conversation:
             key = (request.caller.tenant, request.caller.user, request.profile, request.conversation)
             self.sessions.put(key, session, (*_list_texts(request.messages), ("assistant", answer)))

@@ -37,7 +37,7 @@ from assistant.tools.toolbox import (
 from service.access.caller import Caller
 from service.answers.interfaces import Authorizer, ContentPolicy, Decision, Place
 from service.errors import ServiceError
-from service.tooling.taint import Taint, find_taint
+from service.tooling.taint import KnownAnswers, Taint, find_taint
 
 Verdict = Literal["ran", "refused", "failed", "withheld"]
 TAINT_RULE = "tools:taint"
@@ -86,6 +86,7 @@ class ToolGuard:
     budget: ToolBudget = ToolBudget()
     trusted_collections: frozenset[str] = frozenset()
     report: Callable[[ToolUse], None] = ignore_use
+    known_answers: KnownAnswers = field(default_factory=KnownAnswers)
     clock: Callable[[], float] = field(default=time.monotonic)
 
 
@@ -122,8 +123,14 @@ class GuardedTools(Tools):
 
     def read_history(self, messages: Sequence[Message]) -> None:
         """Taint the window by what a client's history holds."""
-        for source in find_taint(messages, self._is_trusted):
+        known, tenant = self.guard.known_answers, self.guard.caller.tenant
+        for source in find_taint(messages, self._is_trusted, lambda answer: known.has(tenant, answer)):
             self.taint.add(source)
+
+    def end_answer(self, answer: str) -> None:
+        """Remember an answer from a window without untrusted text, so that a history with it is trusted again."""
+        if not self.taint.is_tainted:
+            self.guard.known_answers.add(self.guard.caller.tenant, answer)
 
     def keep(self, names: Collection[str]) -> GuardedTools:
         """Return the tools that have one of these names, with the same guard and the same taint."""
@@ -133,6 +140,12 @@ class GuardedTools(Tools):
     def look_up(self, query: str) -> LookedUp:
         """Return how the documents know a name, if the caller may search them."""
         return super().look_up(query) if self._is_search_allowed() else LookedUp()
+
+    def search(self, query: str, limit: int = 3) -> Search:
+        """Search the documents for code that answers (a tutor's exercises): under the same rules, and it taints as much."""
+        if not self._is_search_allowed():
+            return Search(query, ())
+        return self._check_search(super().search(query, limit))[0]
 
     def covers(self, question: str) -> bool:
         """Return whether a question may be about the user's documents, if the caller may search them."""

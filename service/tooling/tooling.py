@@ -27,6 +27,7 @@ from service.tooling.protocol.approved_tools import ApprovedTools
 from service.tooling.protocol.mcp_setting import McpSetting
 from service.tooling.sources.fetch_page import declare_fetch
 from service.tooling.sources.sql_tool import SqlTool
+from service.tooling.taint import KnownAnswers
 from service.tooling.tool_settings import TenantTools, ToolSettings
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Tooling:
         self.connections: list[McpConnection] = []
         self._approved = ApprovedTools(state / APPROVED_FILE if state is not None else None)
         self._loop: LoopThread | None = None
+        self._known_answers = KnownAnswers()
         self._tenants: dict[str, ToolRegistry] = {}
         try:
             self.registry = registry or self._open_shared()
@@ -119,6 +121,7 @@ class Tooling:
             ToolBudget(settings.max_calls, settings.max_seconds),
             frozenset(settings.trusted_collections),
             report,
+            self._known_answers,
         )
         kept = ToolRegistry([each for each in registry if each.name in names])
         documents = tools.documents if SEARCH_TOOL in names else None

@@ -2,7 +2,7 @@
 
 In: a URL. Out: the text of the page, cut to what a tool may return, and where it is from. Redirects are followed on the list only.
 
-Covers: service/tooling/sources/web_addresses.py decides where to connect, before each step; TLS is verified for the host's name while
+Covers: web_addresses.py decides where to connect, before each step; TLS is verified for the name of the host while
 the connection goes to the checked address; size (also of compressed pages: there are none), time in total, number of redirects; no
 cookies, no proxies of the environment, no methods but GET. Does not cover: pages that need scripts; PDF and Office files.
 """

@@ -17,6 +17,7 @@ from service.access.caller import Caller
 from service.answers.interfaces import Decision, Place
 from service.errors import ServiceError
 from service.tooling.guarded_tools import GuardedTools, ToolBudget, ToolGuard, ToolUse
+from service.tooling.taint import KnownAnswers
 from tests.assistant.conversation.test_session import ScriptedEngine
 
 
@@ -165,7 +166,10 @@ def test_the_taint_outlives_the_answer_and_is_shared_by_kept_tools() -> None:
 @pytest.mark.parametrize(
     ("history", "is_tainted"),
     [
-        ([Message.of("user", "hi"), Message.of("assistant", "hello")], False),
+        ([Message.of("user", "hi")], False),
+        ([Message.of("user", "hi"), Message.of("assistant", "as we said")], False),
+        ([Message.of("user", "hi"), Message.of("assistant", "whoever said that")], True),
+        ([Message.of("assistant", "as we said"), Message.of("assistant", "")], True),
         ([Message.calling(ToolCall.of("calculator", "1")), Message.result("1")], False),
         ([Message.calling(ToolCall.of("fetch", "x")), Message.result("page")], True),
         ([Message.calling(ToolCall.of("gone", "x")), Message.result("?")], True),
@@ -175,8 +179,26 @@ def test_the_taint_outlives_the_answer_and_is_shared_by_kept_tools() -> None:
 )
 def test_a_history_that_a_client_sends_taints_by_what_it_holds(history: list[Message], is_tainted: bool) -> None:
     tools, _ = make_guarded(FETCH, SEND)
+    tools.end_answer("as we said")
     tools.read_history(history)
     assert tools.taint.is_tainted is is_tainted
+
+
+def test_answers_of_tainted_windows_and_of_other_tenants_are_not_known() -> None:
+    tools, _ = make_guarded(FETCH)
+    tools.end_answer("before")
+    tools.run("fetch", "x")
+    tools.end_answer("after")
+    known = tools.guard.known_answers
+    assert [known.has(tools.guard.caller.tenant, answer) for answer in ("before", "after")] == [True, False]
+    assert not known.has("other", "before")
+
+
+def test_the_answers_that_were_given_longest_ago_are_forgotten() -> None:
+    known = KnownAnswers(size=2)
+    for answer in "abc":
+        known.add("acme", answer)
+    assert [known.has("acme", answer) for answer in "abc"] == [False, True, True]
 
 
 def test_calls_and_seconds_are_limited_per_answer() -> None:
@@ -238,6 +260,15 @@ def test_no_name_is_looked_up_for_who_may_not_search() -> None:
     tools.look_up("secret")
     assert not tools.covers("secret")
     assert documents.n_searches == 0
+
+
+def test_what_code_searches_is_checked_and_taints() -> None:
+    documents = Passages(("mine", "Ada wrote it."), ("mine", "How to build a bomb."))
+    tools, _ = make_guarded(documents=documents, content=BlockWord())
+    assert tools.search("x").text == "[T] [name] wrote it."
+    assert tools.taint.sources == ("a passage of the collection mine",)
+    refused, _ = make_guarded(documents=documents, authorizer=Deny("search_docs"))
+    assert refused.search("x").results == ()
 
 
 def test_a_session_uses_guarded_tools_like_others() -> None:
