@@ -1,6 +1,6 @@
 """python -m benchmarks [NAME …] [--json FILE] [options]: measure claims against their peers; all of them without names.
 
-Every benchmark is a module in text/, pages/, training/ or serving/ with `run(**options) -> Result | None`; its docstring states the
+Every benchmark is a module in text/, pages/, training/, serving/ or service/ with `run(**options) -> Result | None`; its docstring states the
 claim, and its options become flags (`--n-docs 100`). Peers that are not packages are given as checkouts (`--nanogpt PATH`).
 Without names, a benchmark whose peer is missing is skipped with a message.
 """
@@ -29,7 +29,7 @@ from typing import Any
 from benchmarks.measure import ROOT, Result, Row, format_value, print_rows
 from pipeline.frame.errors import UserError
 
-ROOMS = ("text", "pages", "training", "serving")
+ROOMS = ("text", "pages", "training", "serving", "service")
 PARSERS: dict[str, Callable[[str], Any]] = {
     "int": int,
     "int | None": int,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, func, insert, select
 
-from benchmarks.serving.audit_verify import find_manipulations, make_log
+from benchmarks.service.audit_verify import find_manipulations, make_log
 from service.__main__ import main
 from service.database.database import Database
 from service.errors import ServiceError
