@@ -1,8 +1,8 @@
 """python -m benchmarks [NAME …] [--json FILE] [options]: measure claims against their peers; all of them without names.
 
-Every benchmark is a module in text/, pages/, training/, serving/ or service/ with `run(**options) -> Result | None`; its docstring states the
-claim, and its options become flags (`--n-docs 100`). Peers that are not packages are given as checkouts (`--nanogpt PATH`).
-Without names, a benchmark whose peer is missing is skipped with a message.
+Every benchmark is a module in text/, pages/, training/, serving/ or service/ with `run(**options) -> Result | None`; its docstring
+states the claim, and its options become flags (`--n-docs 100`). Peers that are not packages are given as checkouts
+(`--nanogpt PATH`). Without names, a benchmark whose peer is missing is skipped with a message.
 """
 
 from __future__ import annotations
