@@ -14,6 +14,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -42,6 +43,7 @@ ROLE_SCOPES: dict[Role, tuple[str, ...]] = {  # what a key gets that names no sc
 }
 KEYS_REQUIRED = "keys_required"
 MAX_KEYS = 100_000  # of one tenant
+MAX_PARSED = 10_000  # rows that are compared instead of parsed
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 
 _BY_HASH = (
@@ -119,6 +121,7 @@ class KeyStore:
 
     def __init__(self, database: Database, clock: Clock = now) -> None:
         self._database, self._clock = database, clock
+        self._parsed: OrderedDict[str, tuple[Sequence[Any], StoredKey]] = OrderedDict()
 
     def is_open(self) -> bool:
         """Return whether no key was ever made: the service then answers on loopback without one."""
@@ -173,13 +176,24 @@ class KeyStore:
     def find(self, secret: str) -> StoredKey | None:
         """Return the active key of a secret, or None: unknown, expired, revoked, or of a tenant that is being removed."""
         digest = hash_secret(secret)
+        rows = self._database.read_stored(_BY_HASH, {"digest": digest})
+        key = self._parse(digest, rows[0]) if rows else None
+        return key if key is not None and key.get_state(self._clock()) == "active" else None
+
+    def _parse(self, digest: str, stored: Sequence[Any]) -> StoredKey | None:
+        """Return the key of a row: the one of the last call if the row is still the same."""
+        known = self._parsed.get(digest)
+        if known is not None and known[0] == stored:
+            return known[1]
         rows = self._database.read(_BY_HASH, {"digest": digest})
-        row = rows[0] if rows else None
-        expected = row.hash if row is not None else "0" * 64
-        if not hmac.compare_digest(expected, digest) or row is None or row.removing is not None:
+        if not rows or not hmac.compare_digest(rows[0].hash, digest) or rows[0].removing is not None:
+            self._parsed.pop(digest, None)
             return None
-        key = _read(row)
-        return key if key.get_state(self._clock()) == "active" else None
+        key = _read(rows[0])
+        self._parsed[digest] = stored, key
+        if len(self._parsed) > MAX_PARSED:
+            self._parsed.popitem(last=False)
+        return key
 
     def record_use(self, key: StoredKey) -> None:
         """Store that a key is used now."""

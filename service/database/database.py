@@ -22,10 +22,10 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, Row, Select, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
@@ -54,6 +54,7 @@ class Database:
         self.engine, self.name = engine, name
         self._write_lock, self._reader_lock = threading.Lock(), threading.Lock()
         self._reader: Connection | None = None
+        self._compiled: dict[Select[Any], tuple[str, tuple[str, ...]]] = {}
 
     @classmethod
     def open(cls, url: str, pool_size: int = POOL_SIZE) -> Database:
@@ -109,12 +110,27 @@ class Database:
 
         Callers take turns on one connection, which is opened again where the server has closed it. Raises: ServiceError 503.
         """
+        return self._read(lambda reader: reader.execute(query, parameters).all())
+
+    def read_stored(self, query: Select[Any], parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        """Return the rows of one select, whose values may be as the database stores them: 10 µs in SQLite. For comparing them
+        with those of an earlier call. `query` must be a constant. Raises: ServiceError 503."""
+        if not self.is_sqlite:
+            return self.read(query, parameters)
+        if query not in self._compiled:
+            compiled = query.compile(self.engine)
+            self._compiled[query] = str(compiled), tuple(compiled.positiontup or ())
+        text, names = self._compiled[query]
+        values = [parameters[name] for name in names]
+        return self._read(lambda reader: _get_sqlite(reader).execute(text, values).fetchall())
+
+    def _read(self, fetch: Callable[[Connection], Sequence[Any]]) -> Sequence[Any]:
         with self._reader_lock:
             for attempt in range(2):
                 try:
                     if self._reader is None:
                         self._reader = self.engine.connect().execution_options(**_NO_TRANSACTION)
-                    return self._reader.execute(query, parameters).all()
+                    return fetch(self._reader)
                 except (SQLAlchemyError, sqlite3.Error) as error:
                     was_open = self._reader is not None
                     self._close_reader()
@@ -162,6 +178,10 @@ class Database:
             if (failure := explain_failure(error, self.name)) is None:
                 raise
             raise failure from error
+
+
+def _get_sqlite(connection: Connection) -> sqlite3.Connection:
+    return cast("sqlite3.Connection", connection.connection.driver_connection)
 
 
 def insert_missing(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:

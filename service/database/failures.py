@@ -17,7 +17,11 @@ _FREE_SPACE = ("database_full", "a full disk", "free space on its disk; what was
 _READ_ONLY = ("database_read_only", "a read-only file or server", "make it and its folder writable")
 _BUSY = ("database_busy", "a lock of another transaction", "repeat the request")
 _BROKEN = ("database_corrupted", "a damaged file", "stop the service and restore a backup")
-_UNREADABLE = ("database_unreachable", "a file or server that can't be opened", "check its path or address, and who may use it")
+_UNREADABLE = (
+    "database_unreachable",
+    "a file or server that can't be opened",
+    "check its path or address, and who may use it",
+)
 _IO = ("database_io", "a disk that does not answer", "check the disk and the system's log")
 _FULL_POOL = ("database_busy", "no free connection", "repeat the request")
 _NEW_TRANSACTION = ("database_busy", "a conflict with another transaction", "repeat the request")
