@@ -84,7 +84,9 @@ def run(n_requests: int = 400, litellm: Path | None = None, rounds: int = 4) -> 
 
 def _start_all(folder: Path, litellm: Path | None, stack: ExitStack) -> list[Server]:
     python = sys.executable
-    engine = stack.enter_context(_start("engine", folder, [python, "-m", "benchmarks.serving.instant_engine"]))
+    engine = stack.enter_context(
+        _start("engine", folder, [python, "-m", "benchmarks.serving.instant_servers", "engine"])
+    )
     url = f"http://127.0.0.1:{engine.port}"
     serve = [
         python,
@@ -99,7 +101,7 @@ def _start_all(folder: Path, litellm: Path | None, stack: ExitStack) -> list[Ser
         str(folder / "ours"),
     ]
     servers = [engine, stack.enter_context(_start("ours in front of it", folder, serve))]
-    instant = [python, "-m", "benchmarks.serving.instant_service", str(folder / "instant")]
+    instant = [python, "-m", "benchmarks.serving.instant_servers", "service", str(folder / "instant")]
     servers.append(stack.enter_context(_start("ours, model inside", folder, instant)))
     if litellm is not None:
         config = folder / "litellm.yaml"

@@ -8,7 +8,7 @@ from typing import Any
 from assistant.conversation.events import Message, ToolCall
 from service.api.http.strict_json import parse_json
 from service.api.wire.chat_wire import AssistantWire, RefusalPart, ToolWire, WireMessage
-from service.api.wire.refusal import refuse
+from service.api.wire.refuse_field import refuse
 from service.api.wire.wire_model import refuse_known_fields
 from service.errors import ServiceError
 

@@ -15,7 +15,7 @@ from service.api.wire.chat_wire import (
     ResponseFormat,
     ToolChoice,
 )
-from service.api.wire.refusal import refuse
+from service.api.wire.refuse_field import refuse
 
 
 def read_constraint(
