@@ -14,6 +14,7 @@ import fcntl
 import json
 import logging
 import os
+import time
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ SIZE = (
     320  # bytes of the file: one write replaces all of it, so that a killed process leaves the old or the new content
 )
 SUFFIX = ".head"
+BUSY_SECONDS = 5.0  # of waiting for another process
+POLL_SECONDS = 0.002
 _LOG = logging.getLogger(__name__)
 
 
@@ -81,7 +84,7 @@ class AuditHeads:
                 try:
                     descriptor = self._open(path)
                     stack.callback(os.close, descriptor)
-                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                    _lock(descriptor)
                 except OSError as error:
                     raise _explain(error, path) from error
                 files[tenant] = HeadFile(descriptor, path)
@@ -116,6 +119,19 @@ class AuditHeads:
         return self.folder / f"{check_tenant(tenant)}{SUFFIX}"
 
 
+def _lock(descriptor: int) -> None:
+    """Lock a file. Raises: OSError if another process keeps it locked, such as one that hangs."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(POLL_SECONDS)
+
+
 def parse_anchor(data: bytes, path: Path) -> Anchor | None:
     """Return the content of a head file; None, and a line in the log, if it is damaged."""
     try:
@@ -133,7 +149,7 @@ def parse_anchor(data: bytes, path: Path) -> Anchor | None:
 def _explain(error: OSError, path: Path) -> ServiceError:
     return ServiceError(
         503,
-        f"audit: the head can't be written; found {error.strerror} ({path}); make room and make it writable.",
+        f"audit: the head can't be written; found {error.strerror} ({path}); make room, make it writable, end what locks it.",
         code="audit_unwritable",
         retry_after=1.0,
     )

@@ -221,3 +221,15 @@ def test_what_root_creates_belongs_to_the_owner_of_the_state(sqlite_log: AuditLo
     }
     assert owners == {(1234, 1235)}
     assert (tmp_path / "audit" / "acme.head").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_process_that_hangs_with_the_lock_makes_others_fail_not_hang(
+    sqlite_log: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(sqlite_log, 1)
+    monkeypatch.setattr("service.journal.audit_heads.BUSY_SECONDS", 0.05)
+    with AuditHeads(sqlite_log.heads.folder).lock(["acme"]), pytest.raises(ServiceError) as caught:
+        append(sqlite_log, 1)
+    assert (caught.value.status, caught.value.code) == (503, "audit_unwritable")
+    append(sqlite_log, 1)
+    assert find_problems(sqlite_log) == []
