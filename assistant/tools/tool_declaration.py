@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from pydantic_core import PydanticUndefined
 
 Effect = Literal["reads", "writes", "runs", "leaves"]
 # reads: data that not everybody may see; writes: changes something; runs: executes code of others; leaves: uses a network
@@ -220,8 +219,7 @@ def _make_arguments(function: Callable[..., Any], name: str) -> type[BaseModel]:
             raise ValueError(f"{name}.{key} is {parameter.kind.description}; use parameters that have a name.")
         if key not in hints:
             raise ValueError(f"{name}.{key} has no annotation; found {key}; annotate it, as in {key}: str.")
-        default = PydanticUndefined if parameter.default is parameter.empty else parameter.default
-        fields[key] = (hints[key], ... if default is PydanticUndefined else default)
+        fields[key] = (hints[key], ... if parameter.default is parameter.empty else parameter.default)
     if "return" not in hints:
         raise ValueError(f"{name} has no annotated result; found no ->; annotate it, as in -> str.")
     try:

@@ -4,7 +4,7 @@ This file is no part of the service's process. service/tooling/jail/cpython_jail
 (`-I -S -c`), which sandlock has confined already, so it needs the standard library only (of Python 3.9 or later). It adds what
 sandlock has no setting for:
 
-- a seccomp filter that allows about a hundred system calls by number and refuses all others, those of later kernels too. So there are
+- a seccomp filter that allows about a hundred system calls by number and refuses all others, also those of later kernels: there are
   no sockets, no signals to other processes, no changes of owners, modes, times, priorities, limits, clocks or names, no
   namespaces, keyrings, io_uring, bpf, memfd. Threads may be started, processes may not. A call of another architecture kills.
 - limits of address space, processor time and core files, and SIGKILL when the service dies.
