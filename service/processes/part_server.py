@@ -15,6 +15,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from service.errors import ServiceError
 from service.processes.part_protocol import (
@@ -105,10 +106,13 @@ async def _read(request: Request, token: str, state: PartState) -> bytes:
     if state.is_draining:
         raise ServiceError(503, "this part is shutting down; found a new call; send it to another one.", retry_after=1)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise ServiceError(413, f"a call may have {MAX_BODY_BYTES:,} bytes; found more; send less.")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise ServiceError(413, f"a call may have {MAX_BODY_BYTES:,} bytes; found more; send less.")
+    except ClientDisconnect:
+        raise ServiceError(400, "the call must be whole; found a closed connection; send it again.") from None
     return bytes(body)
 
 

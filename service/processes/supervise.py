@@ -1,7 +1,8 @@
 """python -m service supervise: gateway, inference, retrieval and tools as processes of this machine; who dies is restarted.
 
 In: the flags of `serve`. Out: one service at --host and --port, whose parts can fail by themselves. They get a token of their own,
-made anew each time, and listen on loopback. SIGTERM or Ctrl-C: the gateway ends its answers first, then the parts end.
+made anew each time, and listen on loopback. With `--instances 2` there are two of each part: while a dead one restarts (1 to 2
+seconds of processor time), the other one answers. SIGTERM or Ctrl-C: the gateway ends its answers first, then the parts end.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ def add_commands(subparsers: Any) -> None:
     about = "the service as four processes of this machine, restarted when they die"
     parser = subparsers.add_parser("supervise", help=about, description=__doc__)
     add_flags(parser)
+    parser.add_argument("--instances", type=int, default=1, choices=range(1, 9), metavar="N", help="of each part (1)")
     parser.set_defaults(run=supervise)
 
 
@@ -98,15 +100,13 @@ def supervise(args: argparse.Namespace) -> int:
 
 def make_children(args: argparse.Namespace, settings: ServiceSettings) -> list[Child]:
     """Return the gateway and its parts, each with the flags of this command."""
-    ports = {name: _find_free_port() for name in PORTS}
+    instances = [(name, _find_free_port()) for name in PORTS for _ in range(args.instances)]
     own = {"MINIGPT_PARENT": str(os.getpid()), TOKEN_VARIABLE: secrets.token_hex(32)}
     flags = _repeat_flags(args)
-    children = [
-        _make_child("gateway", flags, own, [f"--{name}=http://127.0.0.1:{port}" for name, port in ports.items()])
-    ]
-    for name, port in ports.items():
-        children.append(_make_child(name, flags, own, ["--host=127.0.0.1", f"--port={port}"]))
-    return children
+    addresses = [f"--{name}=http://127.0.0.1:{port}" for name, port in instances]
+    gateway = _make_child("gateway", flags, own, addresses)
+    parts = [_make_child(name, flags, own, ["--host=127.0.0.1", f"--port={port}"]) for name, port in instances]
+    return [gateway, *parts]
 
 
 def _make_child(name: str, flags: Sequence[str], own: Mapping[str, str], more: Sequence[str]) -> Child:
