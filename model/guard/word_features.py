@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 N_BUCKETS = 1 << 16  # the templates and documentation have 60,000 features that occur twice
 MAX_WORDS = 400  # of one text; longer ones are cut into windows before
 MIN_GRAM, MAX_GRAM = 3, 5
+LENGTH_FEATURES = 3  # one alone would hardly count beside a hundred others
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+")
 _FNV_START, _FNV_FACTOR = 0xCBF29CE484222325, 0x100000001B3
 
@@ -87,7 +88,7 @@ def _hash_features(
     total = 0
     for word in range(len(starts) - 1):
         total += 3 + (MAX_GRAM - MIN_GRAM + 1) * (starts[word + 1] - starts[word] + 2)
-    out = np.empty(total, np.int32)
+    out = np.empty(total + LENGTH_FEATURES * n_lines, np.int32)
     at = 0
     for line in range(n_lines):
         begin = at
@@ -120,6 +121,14 @@ def _hash_features(
                     if n >= MIN_GRAM and not (i < start and j > stop):
                         out[at] = _to_bucket(gram, 4)
                         at += 1
+        n_words = lines[line + 1] - lines[line]
+        if n_words:
+            size = 0  # 1, 2, 3–4, 5–8, … words
+            while (1 << size) < n_words:
+                size += 1
+            for copy in range(LENGTH_FEATURES):
+                out[at] = _to_bucket(np.uint64(_FNV_START) + np.uint64(size), 5 + copy)
+                at += 1
         row = np.unique(out[begin:at])
         out[begin : begin + len(row)] = row
         at = begin + len(row)

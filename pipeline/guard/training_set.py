@@ -3,7 +3,7 @@
 In: wordings made by templates, messages of the conversations that the assistant is trained on, sentences of the index, labeled
 files. Out: texts with a label per output (1, 0, or -1 where nothing is known), a weight and a fold. The wordings of a theme and its
 look-alikes are in one fold, so that a fold is scored by a model that has never seen its themes; other texts are spread by their
-hash. Each text is in it once; the first source wins.
+hash. Harmless messages are in it by windows too, as they will be read. Each text is in it once; the first source wins.
 
 Covers: messages of seeds and skills only (what users brought is not known to be harmless).
 """
@@ -22,6 +22,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from model.guard.categories import HARM, NOT_HARM, OUTPUTS
+from model.guard.harm_classifier import cut_windows
 from model.retrieval.segment import Segment
 from pipeline.guard.labeled_files import LabeledText
 from pipeline.guard.request_wordings import Wording
@@ -93,7 +94,11 @@ def make_training_set(
             )
             for each in wordings
         ),
-        *(_Row(text, make_label(harm, None), 1.0, spread(text), "messages") for text, harm in messages),
+        *(
+            _Row(part, make_label(harm, None), 1.0, spread(text), "messages")
+            for text, harm in messages
+            for part in ([text] if harm else [text, *cut_windows(text)])
+        ),
         *(_Row(text, make_label(False, None), 1.0, spread(text), "sentences") for text in sentences),
         *(
             _Row(each.text, make_label(each.is_harmful, each.category), each.weight, spread(each.text), each.source)
