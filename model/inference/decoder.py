@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.inference.forward import LANES, forward, multiply, pack, round_up_to_lanes
-from model.inference.prefix import OwnPrefix
+from model.inference.prefix import OwnPrefix, choose_token
 from model.inference.sampling import Sampling
 from model.network.config import ModelConfig
 from model.network.model_files import ModelArrays, make_rope_arrays, take_arrays
@@ -95,9 +95,9 @@ class Decoder:
         with (
             _COMPILING
         ):  # compile, or load from Numba's cache: under a lock, because two threads at once break its type inference
-            self._compute_logits(
-                self._forward(Past.empty(self.config, 1, 1), *np.zeros((3, 1), np.int64)), self._empty_logits(1)
-            )
+            hidden = self._forward(Past.empty(self.config, 1, 1), *np.zeros((3, 1), np.int64))
+            self._compute_logits(hidden, logits := self._empty_logits(1))
+            choose_token(np.ascontiguousarray(logits[0]), Sampling(temperature=1.0), 0)
 
     def share_tables(self, other: Decoder) -> None:
         """Use another decoder's embedding, head and positions instead of equal ones: an adapter leaves those of its base as they

@@ -166,7 +166,8 @@ def choose_token(logits: Floats, sampling: Sampling, number: int) -> int:
     if sampling.temperature == 0:
         return int(logits.argmax())
     ids = np.empty(1, np.int64)
-    settings = np.array([sampling.temperature]), np.array([sampling.top_k]), np.array([sampling.top_p])
+    temperature, top_p = (np.array([value], np.float64) for value in (sampling.temperature, sampling.top_p))
+    settings = temperature, np.array([sampling.top_k], np.int64), top_p
     choose_rows(logits[None], *settings, np.array([sampling.seed], np.uint64), np.array([number]), ids)
     return int(ids[0])
 

@@ -90,7 +90,8 @@ def test_a_step_is_delivered_at_once_to_a_receiver_of_several_answers() -> None:
     gate.go.set()
     assert done.wait(5)
     assert len({each.submission for many in lists for each in many}) == 3
-    assert sum({*others} <= {each.submission for each in many} for many in lists) == 5  # of each step one list
+    assert any({*others} <= {each.submission for each in many} for many in lists)  # their first tokens together
+    assert len(lists) <= 7  # steps
     thread.close()
 
 
