@@ -19,7 +19,6 @@ import httpx
 import pytest
 
 from service.processes.supervise import MAX_PAUSE_SECONDS, Child, Supervisor
-from tests.assistant.conftest import learned, tokenizer  # noqa: F401 (fixtures)
 from tests.conftest import ROOT
 from tests.service.processes.running_service import run_service
 
@@ -140,7 +139,7 @@ def list_parts(supervisor: int) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_apart_answers_are_those_of_one_process_and_survive_kills(learned: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_apart_answers_are_those_of_one_process_and_survive_kills(learned: Path, tmp_path: Path) -> None:
     with run_service(learned, tmp_path / "one") as single, httpx.Client() as client:
         expected = {question: ask(client, single.url, question) for question in QUESTIONS}
         streamed = {question: ask(client, single.url, question, stream=True) for question in QUESTIONS}
