@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 
 from assistant.profiles.profile import Profile
 from service.api.http.strict_route import StrictRoute
+from service.api.permitted_calls import open_call
 from service.api.reading.read_request import DIRECT, detokenize_exactly, read_model
 from service.api.rendering.render_chat import dump, make_fingerprint
 from service.api.route_parts import get_caller, get_request_id, get_service, make_headers
@@ -55,7 +56,7 @@ def _add_vectors(router: APIRouter) -> None:
     @router.post("/v1/embeddings", responses=_document(EmbeddingReply))
     async def create_embeddings(body: EmbeddingRequest, request: Request) -> Response:
         """Embed texts."""
-        await get_caller(request, "embed")
+        await open_call(request, "embed", "embed")
         service = get_service(request)
         vectors = _get_vectors(service, body.model)
         texts = _read_inputs(service, body)
@@ -81,7 +82,7 @@ def _add_vectors(router: APIRouter) -> None:
     @router.post("/v1/rerank", responses=_document(RerankReply))
     async def rerank(body: RerankRequest, request: Request) -> Response:
         """Order documents by a query."""
-        await get_caller(request, "rerank")
+        await open_call(request, "rerank", "rerank")
         service = get_service(request)
         vectors = _get_vectors(service, body.model)
         texts = [one if isinstance(one, str) else one.text for one in body.documents]
@@ -106,7 +107,7 @@ def _add_tokens(router: APIRouter) -> None:
     @router.post("/tokenize", responses=_document(TokenizeReply))
     async def tokenize(body: TokenizeRequest, request: Request) -> Response:
         """Encode a text."""
-        await get_caller(request, "chat")
+        await open_call(request, "chat", "tokenize")
         refuse_known_fields(body, REFUSED_TOKENIZE)
         service = get_service(request)
         if body.model is not None:
@@ -120,7 +121,7 @@ def _add_tokens(router: APIRouter) -> None:
     @router.post("/detokenize", responses=_document(DetokenizeReply))
     async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
         """Decode tokens."""
-        await get_caller(request, "chat")
+        await open_call(request, "chat", "tokenize")
         service = get_service(request)
         if body.model is not None:
             read_model(service, body.model)

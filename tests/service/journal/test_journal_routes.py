@@ -24,6 +24,7 @@ from service.journal.audit_log import AuditLog
 from service.journal.journal_routes import JournalParts
 from service.journal.journal_tables import AUDIT
 from service.policy.cedar_authorizer import CedarAuthorizer
+from service.policy.policy_store import PolicyStore
 from tests.service.api.scripted_service import make_service, run_server
 from tests.service.journal.conftest import OpenJournal, make_request, record_answer
 
@@ -41,6 +42,13 @@ class Running(NamedTuple):
 
     clients: dict[str, httpx.Client]
     database: Database
+    policies: PolicyStore
+
+    def forbid(self, policy: str) -> None:
+        """Add a Cedar policy for the tenant acme."""
+        (self.policies.folder / "acme").mkdir()
+        (self.policies.folder / "acme" / "authorization.cedar").write_text(policy)
+        self.policies.refresh()
 
     def get(self, name: str, path: str, **params: Any) -> httpx.Response:
         return self.clients[name].get(path, params=params or None)
@@ -54,7 +62,7 @@ def running(tmp_path: Path, open_one: OpenJournal) -> Iterator[Running]:
     policies = journal._policies  # pyright: ignore[reportPrivateUsage]
     authorizer = CedarAuthorizer(policies)
     parts = JournalParts(journal, AuditLog(database, AuditHeads(tmp_path / "audit")), policies, authorizer)
-    service = make_service(authenticate=access.authenticate_request, journal=parts)
+    service = make_service(authenticate=access.authenticate_request, journal=parts, authorizer=authorizer)
     answer_parts = AnswerParts(service.assistants, ThreadPoolExecutor(8), authorizer, recorders=(journal,))
     routers = (*service.routers, journal_routes.make_router())
     service = replace(service, answering=Answering(answer_parts), routers=routers)
@@ -64,7 +72,7 @@ def running(tmp_path: Path, open_one: OpenJournal) -> Iterator[Running]:
             name: httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {key}"})
             for name, key in keys.items()
         }
-        yield Running(clients, database)
+        yield Running(clients, database, policies)
         for client in clients.values():
             client.close()
     access.close()
@@ -197,3 +205,22 @@ def test_a_long_history_is_listed_quickly(running: Running, tmp_path: Path, open
     for number in range(60):
         record_answer(journal, make_request(number))
     assert len(running.get("operator", "/v1/admin/journal").json()["data"]) == 50
+
+
+def test_calls_that_are_no_answers_are_decided_and_recorded_too(running: Running) -> None:
+    body = {"model": "minigpt", "input": "a secret text"}
+    assert running.clients["user"].post("/v1/embeddings", json=body).status_code == 200
+    assert running.clients["user"].post("/tokenize", json={"prompt": "a secret text"}).status_code == 200
+    forbid = '@id("acme-no-vectors") forbid(principal, action == Action::"embed", resource);'
+    running.forbid(forbid)
+    response = running.clients["user"].post("/v1/embeddings", json=body)
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
+    assert running.get("operator", "/v1/admin/audit/verify").json()["is_whole"] is True
+    with running.database.connect(is_read_only=True) as connection:
+        text = "\n".join(
+            connection.scalars(select(AUDIT.c.record).where(AUDIT.c.tenant == "acme").order_by(AUDIT.c.seq))
+        )
+    records = [json.loads(line) for line in text.splitlines()]
+    calls = [(each["what"], each["action"]) for each in records if each["what"].startswith("call.")]
+    assert calls == [("call.embed", "allow"), ("call.tokenize", "allow"), ("call.embed", "block")]
+    assert "secret" not in text
