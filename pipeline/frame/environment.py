@@ -93,6 +93,7 @@ VARIABLES = (
         "secret that the service's processes share (docs/service.md); needed beyond one machine (read by service/ itself)",
     ),
     Variable("MINIGPT_UPSTREAM_KEY", "key for the engines that the setting upstream names (read by service/ itself)"),
+    Variable("MINIGPT_KEY", "key that python -m service red-team sends to a service (read by service/ itself)"),
     Variable(
         "MINIGPT_STOP_SECONDS",
         "seconds that a stopped run gets before it is killed (read by flows/ itself)",

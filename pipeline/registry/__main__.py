@@ -1,4 +1,4 @@
-"""python -m pipeline.registry publish | gate | promote | rollback | pull | seal | list | compare | fetch | noise: model versions.
+"""python -m pipeline.registry publish | gate | promote | rollback | pull | seal | attach | list | compare | fetch | noise.
 
 In: the finished pipeline in this folder (dvc.lock and the files that it names). Out: one MLflow run and one version of the model
 `minigpt` per fingerprint of model, index, evaluation and params; the aliases candidate, champion and previous; the champion's
@@ -33,6 +33,7 @@ from pipeline.registry.paired.item_table import FIGURES, read_titles
 from pipeline.registry.paired.seed_noise import format_noise, measure_spread, read_run
 from pipeline.registry.promotion import NAME, judge_version, promote, pull, rollback
 from pipeline.registry.publish import EVALUATION, publish, seal, write_decision, write_gate_report
+from pipeline.registry.red_team import attach_red_team
 from pipeline.registry.store import MlflowStore, explain_failure, open_store
 from pipeline.report.two_versions import COMPARISON_FILES, write_comparison_page
 
@@ -83,6 +84,14 @@ def _seal(store: MlflowStore, args: argparse.Namespace) -> tuple[int, Outcome]:
     digest = seal(store, args.version)
     print(f"version {args.version} of {NAME} now records its files: SHA-256 {digest}", flush=True)
     return 0, {"version": args.version, "digest": digest}
+
+
+def _attach(store: MlflowStore, args: argparse.Namespace) -> tuple[int, Outcome]:
+    aliases = store.read_aliases()
+    number = args.version or aliases.get("candidate") or aliases.get("champion") or "(none)"
+    metrics = attach_red_team(store, number, args.report)
+    print(f"version {number} of {NAME} has {len(metrics)} metrics of the red team now", flush=True)
+    return 0, {"version": number, "metrics": metrics}
 
 
 def _list(store: MlflowStore, _args: argparse.Namespace) -> tuple[int, Outcome]:
@@ -137,6 +146,7 @@ COMMANDS: dict[str, Callable[[MlflowStore, argparse.Namespace], tuple[int, Outco
     "rollback": _rollback,
     "pull": _pull,
     "seal": _seal,
+    "attach": _attach,
     "list": _list,
 }
 
@@ -167,6 +177,9 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--to", type=Path, metavar="FOLDER", help="default: var/champion")
     command = add("seal", "record the SHA-256 of the files of a version that was published before versions recorded it")
     command.add_argument("--version", metavar="N", required=True, help="a version whose files nobody else could change")
+    command = add("attach", "add the metrics of a red-team run to a version, for registry.at_most (docs/guard.md)")
+    command.add_argument("report", type=Path, metavar="FILE", help="redteam.json of python -m service red-team --model")
+    command.add_argument("--version", metavar="N", help="default: the candidate, else the champion")
     add("list", "list all versions, newest first")
     command = add("compare", "compare two versions in one page: metrics, items that changed, settings, data")
     text = "root of a finished pipeline, models:/minigpt/N or models:/minigpt@ALIAS"

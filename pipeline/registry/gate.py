@@ -140,7 +140,10 @@ def _check_measured(policy: Registry, candidate: Measurements, champion: Measure
         for name in getattr(policy, setting):
             if name not in ours:
                 what = f"registry.{setting}.{name}: the candidate was not measured on it"
-                raise UserError(what, f"evaluate measured {measured}", "correct the name in params.yaml, or remove it")
+                do = "correct the name in params.yaml, or remove it"
+                if name.startswith("redteam_"):
+                    do = "run python -m service red-team, and python -m pipeline.registry attach its report (docs/guard.md)"
+                raise UserError(what, f"evaluate measured {measured}", do)
     theirs = champion.metrics if champion else {}
     missing = [name for name in policy.get_tolerances() if name in theirs and name not in ours]
     if missing:

@@ -1,9 +1,9 @@
 """The files of a version as they are installed: checked against what the version states, before anything reads them.
 
 In: the downloaded files of an MLflow model, and the SHA-256 of each as stated when the version was published. Out: a folder with
-`model/`, `index/`, `embed/` and `guard/`, which the assistant loads, `package/`, which MLflow's server loads (its code, links to these), and
-files.json, the same statement for these paths. A file that was changed, added, removed or replaced by a link is refused by name,
-so that no code and no pickle runs that was not published.
+`model/`, `index/`, `embed/` and `guard/`, which the assistant loads, `package/`, which MLflow's server loads (its code, links to
+these), and files.json, the same statement for these paths. A file that was changed, added, removed or replaced by a link is refused
+by name, so that no code and no pickle runs that was not published.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Package the finished model as an MLflow model: weights, index, embedder, guard, the code that serves them, the SHA-256 of every file.
+"""Package the finished model as an MLflow model: weights, index, embedder, guard, the code for them, the SHA-256 of every file.
 
 In: the repository's root. Out: an MLflow model logged to a run, with the statement of its files, which is made before anything is
 uploaded. MLflow's functions with a global run or experiment are not used: a publication is a run of its own, whatever the

@@ -22,7 +22,6 @@ from service.redteam.judging import judge
 from service.redteam.redteam_report import FILES, Judged, write_redteam_report
 
 ANSWERS = "answers.jsonl"
-KEY = "MINIGPT_KEY"  # of the environment: the key that a service asks for
 ABOVE = 3
 
 
@@ -32,7 +31,7 @@ def add_commands(subparsers: Any) -> None:
         "red-team", help="attack a service or a model, and report how often it gives way", description=__doc__
     )
     target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--url", metavar="URL", help=f"of a service; its key is read from {KEY}")
+    target.add_argument("--url", metavar="URL", help="of a service; its key is read from MINIGPT_KEY")
     target.add_argument(
         "--model", type=Path, metavar="FOLDER", help="a model folder, with index, embed, guard beside it"
     )
@@ -61,7 +60,7 @@ def run_red_team(args: argparse.Namespace) -> int:
     from service.redteam.targets import ModelTarget, UrlTarget
 
     target = (
-        UrlTarget(args.url, key=os.environ.get(KEY, ""), model=args.name)
+        UrlTarget(args.url, key=os.environ.get("MINIGPT_KEY", ""), model=args.name)
         if args.url
         else ModelTarget(args.model, grounded=args.grounded, use_guard=not args.no_guard)
     )

@@ -26,6 +26,7 @@ READ_ELSEWHERE = {  # by packages that must not import pipeline
     "service/processes/open_inference.py": {"MINIGPT_UPSTREAM_KEY"},
     "service/processes/part_commands.py": {"MINIGPT_PARENT"},
     "service/processes/part_protocol.py": {"MINIGPT_INTERNAL_TOKEN"},
+    "service/redteam/redteam_commands.py": {"MINIGPT_KEY"},
 }
 
 
