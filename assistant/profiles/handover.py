@@ -35,10 +35,11 @@ def get_handover_folder() -> Path:
 
 
 class Handover(Responder):
-    """Writes the file when the user asks for a person. `clock` returns the time of the file."""
+    """Writes the file when the user asks for a person. `clock` returns its time; `shows_path`: whether the user may know
+    where it is, which is nobody's business where the assistant runs on another machine."""
 
-    def __init__(self, folder: Path, name: str, clock: Callable[[], datetime]) -> None:
-        self._folder, self._name, self._clock = folder, name, clock
+    def __init__(self, folder: Path, name: str, clock: Callable[[], datetime], *, shows_path: bool = True) -> None:
+        self._folder, self._name, self._clock, self._shows_path = folder, name, clock, shows_path
 
     def respond(self, messages: Sequence[Message]) -> Sequence[Event] | None:
         """Hand over if the last message asks for it."""
@@ -48,7 +49,10 @@ class Handover(Responder):
         try:
             path = write_handover(self._folder, summarize_by_quoting(messages[:-1], self._name, time), time)
         except OSError as error:
-            return [TextPiece(f"I can't hand over: {error.strerror} ({self._folder}). Please write to us directly.")]
+            where = f": {error.strerror} ({self._folder})" if self._shows_path else " right now"
+            return [TextPiece(f"I can't hand over{where}. Please write to us directly.")]
+        if not self._shows_path:
+            return [TextPiece("I hand over to a person, who gets a summary of our conversation.")]
         return [TextPiece(f"I hand over to a person. The summary of our conversation is in {path}.")]
 
 

@@ -38,7 +38,9 @@ def make_responders(
     """
     responders: list[Responder] = []
     if "handover" in profile.skills:
-        responders.append(Handover(handover_folder or get_handover_folder(), profile.name, clock))
+        is_here = handover_folder is None  # else the folder is a server's
+        folder = handover_folder or get_handover_folder()
+        responders.append(Handover(folder, profile.name, clock, shows_path=is_here))
     responders += [ForbiddenTopics(profile), ToolRequests(tools), *others]
     if "exercises" in profile.skills:
         if tools.documents is None:
