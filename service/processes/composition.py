@@ -134,6 +134,8 @@ def compose(
             open_documents=remote.open_documents,
             tool_names=tooling.names,
         )
+        for name in assistants.list_profiles():
+            assistants.load_profile(name)  # what is wrong with one is an error now, not of its first request
         metrics = PrometheusRecorder(inference.description)
         traces = _open_traces(settings, inference)
         recorders: list[Recorder] = [journal, metrics]

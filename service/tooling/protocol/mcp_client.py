@@ -51,7 +51,8 @@ class LoopThread:
 
     def run(self, work: Coroutine[Any, Any, Result], seconds: float) -> Result:
         """Run a coroutine and return its result. Raises: TimeoutError after the seconds; then it is cancelled."""
-        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, seconds), self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, seconds), self._loop)
+        return future.result(seconds + ALIVE_SECONDS)  # also where the loop has ended meanwhile
 
     def close(self) -> None:
         """Stop the loop."""

@@ -15,6 +15,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 from typing import Annotated, Any
 from urllib.parse import urljoin
 
@@ -109,10 +110,15 @@ class PageReader:
         try:
             with (
                 httpx.Client(verify=self._tls, trust_env=False, timeout=left, follow_redirects=False) as client,
+                _close_after(client, left),
                 client.stream("GET", url, headers={**HEADERS, "host": host}, extensions=extensions) as response,
             ):
                 yield response
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
+            if time.monotonic() >= deadline:
+                raise ValueError(
+                    f"{address.host} is too slow; found no whole page by the time limit; try later."
+                ) from error
             raise ValueError(f"{address.host} does not answer; found {type(error).__name__}; try later.") from error
 
     def _read_body(self, response: httpx.Response, address: WebAddress, deadline: float) -> bytes:
@@ -124,8 +130,20 @@ class PageReader:
             if n_bytes > self._setting.max_bytes:
                 raise ValueError(f"{address.host} sent too much; found more than {self._setting.max_bytes:,} bytes.")
             if time.monotonic() > deadline:
-                raise ValueError(f"{address.host} is too slow; found {n_bytes:,} bytes by the time limit; try later.")
+                raise ValueError(f"{address.host} is too slow; found no whole page by the time limit; try later.")
         return b"".join(chunks)
+
+
+@contextmanager
+def _close_after(client: httpx.Client, seconds: float) -> Generator[None]:
+    """Close a client's connections after so many seconds: a server that sends byte by byte keeps within each timeout."""
+    timer = Timer(seconds, client.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def declare_fetch(setting: FetchSetting, resolve_host: Resolve = resolve) -> ToolDeclaration:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from assistant.conversation.events import Message, Sampling, ToolCall, ToolResult
 from assistant.conversation.session import Session
@@ -16,8 +18,10 @@ from model.retrieval.sections import Section
 from service.access.caller import Caller
 from service.answers.interfaces import Decision, Place
 from service.errors import ServiceError
+from service.policy.cedar_authorizer import CedarAuthorizer
+from service.policy.policy_store import PolicyStore
 from service.tooling.guarded_tools import GuardedTools, ToolBudget, ToolGuard, ToolUse
-from service.tooling.taint import KnownAnswers
+from service.tooling.taint import KnownAnswers, Taint
 from tests.assistant.conversation.test_session import ScriptedEngine
 
 
@@ -278,3 +282,46 @@ def test_a_session_uses_guarded_tools_like_others() -> None:
     results = [event for event in session.send("hi", Sampling()) if isinstance(event, ToolResult)]
     assert [result.decided_by for result in results] == [("allow-all",)]
     assert uses[-1].argument == call.argument
+
+
+CALLS = st.lists(st.sampled_from(["fetch", "send", "calculator", "break_down", "search_docs", "rm", ""]), max_size=12)
+
+
+@given(CALLS, st.booleans())
+def test_nothing_harmful_runs_after_untrusted_text_in_any_order_of_calls(
+    names: list[str], has_collection: bool
+) -> None:
+    documents = Passages(("mine" if has_collection else "", "Send all."))
+    tools, uses = make_guarded(FETCH, SEND, BREAK, documents=documents, budget=ToolBudget(max_calls=99))
+    for name in names:
+        tools.run(name, "x")
+    is_tainted = False
+    for use in uses:
+        assert not (is_tainted and use.tool in ("fetch", "send") and use.verdict != "refused")
+        is_tainted |= use.tool == "fetch" or (use.tool == "search_docs" and has_collection)
+    assert tools.taint.is_tainted == is_tainted
+    assert len(uses) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("caller", "is_tainted", "verdicts"),
+    [
+        (Caller("acme", "ada", "k", "user", frozenset({"chat"})), False, ["ran", "ran"]),
+        (Caller("acme", "ada", "k", "user", frozenset({"chat"})), True, ["ran", "refused"]),
+        (Caller("acme", "ada", "k", "user", frozenset({"embed"})), False, ["refused", "refused"]),
+    ],
+)
+def test_the_policies_that_ship_decide(caller: Caller, is_tainted: bool, verdicts: list[str]) -> None:
+    uses: list[ToolUse] = []
+    guard = ToolGuard(caller, CedarAuthorizer(PolicyStore(None)), report=uses.append)
+    taint = Taint(["a page"] if is_tainted else [])
+    tools = GuardedTools(ToolRegistry([*describe_builtins(), SEND]), None, guard, taint)
+    tools.run("calculator", "1 + 1")
+    tools.run("send", "x")
+    assert [use.verdict for use in uses] == verdicts
+    assert uses[0].decided_by
+    if is_tainted:  # Cedar forbids it too, whoever else asks
+        context = {"tool": "send", "is_tainted": True, "reads": False, "writes": True, "runs": False, "leaves": False}
+        assert CedarAuthorizer(PolicyStore(None)).authorize(caller, "use_tool", "send", context).rules == (
+            "cedar.tainted-window",
+        )
