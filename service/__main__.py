@@ -6,6 +6,7 @@ Exit codes: 0 success, 1 user error, 2 usage error, 130 Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import import_module
 
@@ -37,10 +38,15 @@ def main(argv: list[str] | None = None) -> int:
         import_module(room).add_commands(subparsers)
     args = parser.parse_args(argv)
     try:
-        return args.run(args)
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
     except (ValueError, ServiceError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `… | head`: what is still buffered must not fail again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         return 130
 

@@ -5,6 +5,9 @@ In: the parts of a service. Out: an ASGI application. `/ready` turns 503 when th
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 
 from service.api.http.error_responses import install_errors
@@ -16,7 +19,15 @@ from service.service_parts import Service
 
 def make_app(service: Service) -> FastAPI:
     """Return the application of a service."""
-    app = FastAPI(title="MiniGPT", version=service.inference.description.version or "0", docs_url=None, redoc_url=None)
+
+    @asynccontextmanager
+    async def close_connections(_: FastAPI) -> AsyncGenerator[None]:
+        yield
+        for close in service.closers:
+            await close()
+
+    version = service.inference.description.version or "0"
+    app = FastAPI(title="MiniGPT", version=version, docs_url=None, redoc_url=None, lifespan=close_connections)
     app.state.service = service
     for router in service.routers:
         app.include_router(router)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,3 +25,4 @@ class Service:
     answering: Answering
     routers: tuple[APIRouter, ...] = ()
     extras: dict[str, Any] = field(default_factory=dict[str, Any])
+    closers: tuple[Callable[[], Awaitable[None]], ...] = ()  # called when the server stops

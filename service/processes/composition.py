@@ -153,7 +153,7 @@ def compose(
             assistants, workers, authorizer, content, limiter, tuple(recorders), settings.slots + settings.queue
         )
         answering = Answering(parts)
-        store = FeedbackStore(database, lambda text: masker.mask(text, ("*",))[0] if masker is not None else "")
+        store = FeedbackStore(database, lambda text: masker.mask(text, ("*",))[0])
 
         def find_problems() -> dict[str, str]:
             problems = {"policies": "; ".join(policies.list_problems()), "journal": journal.writer.problem}
@@ -195,7 +195,7 @@ def compose(
             page_routes.make_router(),
             page_data_routes.make_router(),
         )
-        service = Service(settings, inference, assistants, answering, routers, extras)
+        service = Service(settings, inference, assistants, answering, routers, extras, (limiter.close,))
         return Composition(service, database, access, policies, journal, stack.pop_all(), notes)
 
 
