@@ -90,7 +90,7 @@ VARIABLES = (
     ),
     Variable(
         "MINIGPT_INTERNAL_TOKEN",
-        "secret that the service's processes share (docs/service.md); needed beyond one machine (read by service/ itself)",
+        "secret that the service's processes share (docs/processes.md); needed beyond one machine (read by service/ itself)",
     ),
     Variable("MINIGPT_UPSTREAM_KEY", "key for the engines that the setting upstream names (read by service/ itself)"),
     Variable("MINIGPT_KEY", "key that python -m service red-team sends to a service (read by service/ itself)"),

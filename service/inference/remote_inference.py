@@ -169,8 +169,10 @@ class RemoteInference:
                 self.pool.report(base, works=False)
                 last = _make_unavailable(type(error).__name__)
             except _EngineFailedError as error:
-                self.pool.report(base, works=False)
-                last = _make_unavailable(f"status {error.status}")
+                last = make_bad_answer(f"status {error.status}")
+                if error.status != 500:  # that may be due to the request: it must not take the engine from others
+                    self.pool.report(base, works=False)
+                    last = _make_unavailable(f"status {error.status}")
             if has_begun:
                 break
         raise last or _make_unavailable("no address")
