@@ -224,6 +224,9 @@ class ChoiceReader:
         if self.tools:
             self.tools[-1]["result"] = text
         row: dict[str, Any] = {"type": "tool_result", "number": number, "name": event.call.name, "text": text}
+        if event.decided_by:
+            row["decided_by"] = list(event.decided_by)
+            self.tools[-1:] = [{**tool, "decided_by": row["decided_by"]} for tool in self.tools[-1:]]
         if event.search is not None:
             for result in event.search.results:
                 section = result.section
