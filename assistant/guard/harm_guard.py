@@ -25,9 +25,9 @@ Place = str  # input, passage, tool_result or output
 # From which score on a text is acted on, where no policy says otherwise. Passages of documents are scored for orders only: a
 # handbook that names poisons harms nobody.
 DEFAULT_THRESHOLDS: Mapping[Place, Mapping[str, float]] = {
-    "input": {HARM: 0.5},
-    "passage": {"injection": 0.8},
-    "tool_result": {"injection": 0.8},
+    "input": {HARM: 0.6},  # one question to the documentation in a hundred is refused; 0.5: two
+    "passage": {"injection": 0.7},
+    "tool_result": {"injection": 0.7},
     "output": {HARM: 0.8},
 }
 

@@ -20,7 +20,7 @@ from pipeline.storage.lines import read_json_list
 
 UNSAFE, LOOKALIKES, HARMLESS = "unsafe", "lookalikes", "harmless"
 NOT_DOCUMENTATION = (UNSAFE, LOOKALIKES, HARMLESS, "injection", "planted_instructions", "bias", "minimal_pairs")
-THRESHOLD = 0.5  # where a policy says nothing else (assistant/guard)
+THRESHOLD = 0.6  # of messages, where a policy says nothing else (assistant/guard)
 
 
 def read_heldout(turns: Path) -> dict[str, list[str]]:

@@ -35,7 +35,7 @@ def make_guard(words: dict[str, str]) -> Guard:
     """Return a guard that flags single words: word → category."""
     weights = np.zeros((N_BUCKETS, len(OUTPUTS)), np.float32)
     for word, category in words.items():
-        buckets = make_features([word]).buckets
+        buckets = np.setdiff1d(make_features([word]).buckets, make_features(["other"]).buckets)  # not its length
         names = (category,) if category == "injection" else (category, "harm")
         for name in names:
             weights[buckets, OUTPUTS.index(name)] = 20
