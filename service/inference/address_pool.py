@@ -81,5 +81,6 @@ def check_address(url: str, name: str) -> str:
         is_good = False
         parts = urlsplit("")
     if not is_good or parts.query or parts.fragment or parts.username or parts.password:
-        raise ValueError(f"{name} must be an address; found {url[:80]!r}; write it as http://HOST:PORT.")
+        found = "credentials in it" if "@" in url else repr(url[:80])  # secrets are not repeated
+        raise ValueError(f"{name} must be an address; found {found}; write it as http://HOST:PORT.")
     return url.rstrip("/")

@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from assistant.inference.model_choice import choose_model
+from assistant.inference.model_choice import CHAMPION, ModelChoice, choose_model
 from service.access.caller import LOCAL_TENANT
 from service.access.tenant_files import TenantFiles
 from service.processes.http_server import bind, run_server
@@ -51,14 +51,21 @@ def add_commands(subparsers: Any) -> None:
 
 def run_inference(args: argparse.Namespace) -> int:
     """Run the command. Return the exit code. Raises: ValueError for user errors."""
+    from service.inference.local_inference import ChampionWatch
     from service.processes.inference_part import InferencePart
     from service.processes.open_inference import open_local_inference
 
-    def make_routes(settings: ServiceSettings) -> PartRoutes:
-        inference = open_local_inference(settings, choose_model(settings.model, settings.index, Path()))
-        return InferencePart(inference, lambda: _read_tokenizer(inference.folder), _make_workers()).make_routes()
+    with ExitStack() as stack:
 
-    return _run_part("inference", args, make_routes)
+        def make_routes(settings: ServiceSettings) -> PartRoutes:
+            choice = choose_model(settings.model, settings.index, Path())
+            inference = stack.enter_context(closing(open_local_inference(settings, choice)))
+            if choice.folder.parent.name == CHAMPION.name:  # another model that is named stays until the end
+                watch = stack.enter_context(closing(ChampionWatch(inference, choice.folder)))
+                watch.start()
+            return InferencePart(inference, lambda: _read_tokenizer(inference.folder), _make_workers()).make_routes()
+
+        return _run_part("inference", args, make_routes)
 
 
 def run_retrieval(args: argparse.Namespace) -> int:
@@ -66,8 +73,13 @@ def run_retrieval(args: argparse.Namespace) -> int:
     from service.processes.retrieval_part import RetrievalPart, open_tenant_documents
 
     def make_routes(settings: ServiceSettings) -> PartRoutes:
-        choice = choose_model(settings.model, settings.index, Path())
-        part = RetrievalPart(open_tenant_documents(choice, TenantFiles(settings.state)), _make_workers())
+        first = choose_model(settings.model, settings.index, Path())
+
+        def choose() -> ModelChoice:
+            return choose_model(first.folder.resolve(), settings.index, Path())
+
+        open_documents = open_tenant_documents(choose, TenantFiles(settings.state))
+        part = RetrievalPart(open_documents, _make_workers(), first.folder.resolve)
         part.count(SearchCall(LOCAL_TENANT))  # what is wrong with the index is an error now, not of the first search
         return part.make_routes()
 

@@ -34,8 +34,12 @@ class RetrievalAbout:
 class RetrievalPart:
     """The calls of the part. `open_documents` opens those of a tenant."""
 
-    def __init__(self, open_documents: OpenDocuments, workers: Executor) -> None:
-        self._open, self._workers = open_documents, workers
+    def __init__(
+        self, open_documents: OpenDocuments, workers: Executor, find_version: Callable[[], object] = lambda: None
+    ) -> None:
+        """`find_version`: names the version of the documents; when it changes, all are opened anew."""
+        self._open, self._workers, self._find_version = open_documents, workers, find_version
+        self._version: object = None
         self._documents: dict[tuple[str, tuple[str, ...], bool], Documents | None] = {}
         self._lock = Lock()
 
@@ -72,8 +76,11 @@ class RetrievalPart:
         return -1 if documents is None else len(documents)
 
     def _get(self, call: SearchCall) -> Documents | None:
-        key = (call.tenant, call.collections, call.has_documentation)
+        key, version = (call.tenant, call.collections, call.has_documentation), self._find_version()
         with self._lock:
+            if version != self._version:
+                self._version = version
+                self._documents.clear()
             if key not in self._documents:
                 self._documents[key] = self._open(*key)
             return self._documents[key]
@@ -114,10 +121,14 @@ class RemoteDocuments:
         return self._client.call("list_answering", call, tuple[str, ...])
 
 
-def open_tenant_documents(choice: ModelChoice, files: TenantFiles) -> OpenDocuments:
-    """Return what opens the documents of a tenant in this process. Raises: ValueError for damaged ones, when they are opened."""
+def open_tenant_documents(choose: Callable[[], ModelChoice], files: TenantFiles) -> OpenDocuments:
+    """Return what opens the documents of a tenant in this process, those of the version that `choose` names when it is called.
+
+    Raises: ValueError for damaged ones.
+    """
 
     def open_documents(tenant: str, collections: tuple[str, ...], has_documentation: bool) -> Documents | None:
+        choice = choose()
         index, folder = choice.index if has_documentation else None, files.get_collections_folder(tenant)
         return make_tools(index, choice.embed, collections, folder).documents
 

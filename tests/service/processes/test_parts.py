@@ -37,7 +37,7 @@ from service.inference.part_client import PartClient, PartUnavailableError
 from service.inference.remote_engine import PartInference
 from service.processes import part_protocol, part_server
 from service.processes.inference_part import InferencePart
-from service.processes.part_protocol import read_token
+from service.processes.part_protocol import SearchCall, read_token
 from service.processes.part_server import PartState, make_part_app
 from service.processes.retrieval_part import RetrievalPart, open_remote_documents, open_tenant_documents
 from service.processes.tools_part import ToolsPart, open_remote_tools
@@ -351,7 +351,7 @@ def choice(tmp_path: Path) -> ModelChoice:
 def test_documents_are_searched_the_same_from_another_process(
     connect_to: Connect, choice: ModelChoice, tmp_path: Path, workers: ThreadPoolExecutor
 ) -> None:
-    open_here = open_tenant_documents(choice, TenantFiles(tmp_path / "state"))
+    open_here = open_tenant_documents(lambda: choice, TenantFiles(tmp_path / "state"))
     routes = RetrievalPart(open_here, workers).make_routes()
     with run_app(make_part_app(routes, TOKEN, PartState())) as url:
         open_there = open_remote_documents(connect_to([url]))
@@ -363,6 +363,23 @@ def test_documents_are_searched_the_same_from_another_process(
             assert there.search(query, 3, "a question") == here.search(query, 3, "a question")
             assert Tools({}, there).look_up(query) == Tools({}, here).look_up(query)
         assert open_there(LOCAL_TENANT, (), False) is None
+
+
+def test_documents_of_another_version_are_opened_anew(tmp_path: Path, workers: ThreadPoolExecutor) -> None:
+    for name, title in (("one", "pandas.read_csv"), ("two", "pandas.read_json")):
+        write_index(tmp_path / name / "index", [(title, "(path)", "Read a file into a frame.")])
+    link = tmp_path / "champion"
+    link.symlink_to(tmp_path / "one")
+
+    def choose() -> ModelChoice:
+        return ModelChoice(link.resolve(), link.resolve() / "index", "of the test")
+
+    part = RetrievalPart(open_tenant_documents(choose, TenantFiles(tmp_path / "state")), workers, link.resolve)
+    question = SearchCall(LOCAL_TENANT, query="read file")
+    assert [each.section.title for each in part.search(question).results] == ["pandas.read_csv"]
+    link.unlink()
+    link.symlink_to(tmp_path / "two")
+    assert [each.section.title for each in part.search(question).results] == ["pandas.read_json"]
 
 
 def test_documents_that_are_gone_end_the_answer(connect_to: Connect) -> None:
