@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -55,6 +56,8 @@ def run_gateway(args: argparse.Namespace) -> int:
         raise ValueError(
             "--inference is missing; found no address of a model; name one, or run: python -m service serve"
         )
+    addresses = ", ".join(f"{name} at {url}" for name in clients for url in getattr(args, name))
+    print(f"asking {addresses}", file=sys.stderr, flush=True)
     inference = PartInference.connect(clients["inference"], PATIENCE_SECONDS)
     choice = _choose(settings.model, settings.index, has_documents="retrieval" not in clients)
     remote = RemoteParts(
