@@ -8,13 +8,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from service.api.http.request_limits import make_request_id
-from service.api.http.strict_route import StrictRoute
 from service.api.http.watched_response import EventStream, WatchedResponse
 from service.api.reading.read_messages import REFUSED_MESSAGE
 from service.api.reading.read_request import REFUSED_CHAT, REFUSED_COMPLETION, read_chat, read_completions
 from service.api.rendering.render_chat import ChatAnswer
 from service.api.rendering.render_completions import CompletionAnswer
-from service.api.route_parts import get_caller, get_request_id, get_service, make_headers
+from service.api.route_parts import KeyedRoute, get_caller, get_request_id, get_service, make_headers
 from service.api.wire.chat_reply_wire import ChatReply, CompletionReply
 from service.api.wire.chat_wire import ChatRequest, SamplingWire
 from service.api.wire.completion_wire import CompletionRequest
@@ -26,7 +25,7 @@ STREAM: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
 
 def make_router() -> APIRouter:
     """Return the routes."""
-    router = APIRouter(route_class=StrictRoute, tags=["answers"])
+    router = APIRouter(route_class=KeyedRoute, tags=["answers"])
 
     @router.post("/v1/chat/completions", responses=_document(ChatReply))
     async def create_chat_completion(body: ChatRequest, request: Request) -> Response:

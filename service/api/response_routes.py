@@ -7,13 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 
 from service.access.caller import Caller
-from service.api.http.strict_route import StrictRoute
 from service.api.http.watched_response import EventStream, WatchedResponse
 from service.api.reading.read_responses import REFUSED_RESPONSE, read_response
 from service.api.rendering.render_chat import dump
 from service.api.rendering.render_responses import ResponseAnswer
 from service.api.response_store import ResponseStore, StoredResponse
-from service.api.route_parts import get_caller, get_request_id, get_service, make_headers
+from service.api.route_parts import KeyedRoute, get_caller, get_request_id, get_service, make_headers
 from service.api.wire.response_reply_wire import DeletedReply, InputItemsReply, ResponseReply
 from service.api.wire.response_wire import ResponseRequest
 from service.api.wire.wire_model import ERRORS
@@ -24,7 +23,7 @@ ResponseId = Annotated[str, Path(min_length=1, max_length=128)]
 
 def make_router() -> APIRouter:
     """Return the routes, with a store of their own."""
-    router, store = APIRouter(route_class=StrictRoute, tags=["responses"]), ResponseStore()
+    router, store = APIRouter(route_class=KeyedRoute, tags=["responses"]), ResponseStore()
     stream = {"text/event-stream": {"schema": {"type": "string"}}}
 
     @router.post("/v1/responses", responses={**ERRORS, 200: {"model": ResponseReply, "content": stream}})

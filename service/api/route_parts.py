@@ -9,10 +9,12 @@ from fastapi import Request
 from pydantic import BaseModel
 
 from service.access.caller import Caller
+from service.api.http.strict_route import StrictRoute
 from service.api.wire.wire_model import format_ignored, list_ignored
 from service.errors import ServiceError
 from service.service_parts import Service
 
+CALLER = "minigpt.caller"  # where a request keeps its caller
 Authenticate = Callable[[Request], Awaitable[Caller]]
 
 
@@ -21,14 +23,27 @@ def get_service(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
+class KeyedRoute(StrictRoute):
+    """Asks who sends a request before it looks at the body: without a valid key nothing is parsed."""
+
+    async def admit(self, request: Request) -> None:
+        """Authenticate. Raises: ServiceError 401."""
+        request.scope[CALLER] = await _authenticate(request)
+
+
 async def get_caller(request: Request, scope: str = "") -> Caller:
     """Return who sends the request; no scope: any key will do. Raises: ServiceError 401, or 403 for a key without the scope."""
-    authenticate = cast("Authenticate | None", get_service(request).extras.get("authenticate"))
-    caller = await authenticate(request) if authenticate is not None else Caller()
+    known = cast("Caller | None", request.scope.get(CALLER))
+    caller = known if known is not None else await _authenticate(request)
     if scope and not caller.has_scope(scope):
         message = f"authorization: the key may not be used for this; found no scope {scope!r}; use another key."
         raise ServiceError(403, message, code="missing_scope")
     return caller
+
+
+async def _authenticate(request: Request) -> Caller:
+    authenticate = cast("Authenticate | None", get_service(request).extras.get("authenticate"))
+    return await authenticate(request) if authenticate is not None else Caller()
 
 
 def get_request_id(request: Request) -> str:

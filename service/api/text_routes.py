@@ -11,11 +11,10 @@ from typing import Any, cast
 from fastapi import APIRouter, Request, Response
 
 from assistant.profiles.profile import Profile
-from service.api.http.strict_route import StrictRoute
 from service.api.permitted_calls import open_call
 from service.api.reading.read_request import DIRECT, detokenize_exactly, read_model
 from service.api.rendering.render_chat import dump, make_fingerprint
-from service.api.route_parts import get_caller, get_request_id, get_service, make_headers
+from service.api.route_parts import KeyedRoute, get_caller, get_request_id, get_service, make_headers
 from service.api.text_vectors import TextVectors
 from service.api.wire.text_wire import (
     DetokenizeReply,
@@ -46,7 +45,7 @@ REFUSED_TOKENIZE: dict[str, tuple[Any, str]] = {
 
 def make_router() -> APIRouter:
     """Return the routes."""
-    router = APIRouter(route_class=StrictRoute, tags=["texts"])
+    router = APIRouter(route_class=KeyedRoute, tags=["texts"])
     for add in (_add_vectors, _add_tokens, _add_models, _add_health):
         add(router)
     return router

@@ -20,6 +20,9 @@ Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 class StrictRoute(APIRoute):
     """Reads the body of a request itself; routes without a body are FastAPI's."""
 
+    async def admit(self, request: Request) -> None:
+        """Do what comes before the body is read; rooms whose callers are known by then override it. Raises: ServiceError."""
+
     def get_route_handler(self) -> Handle:
         """Return the handler: it reads the body, then does what FastAPI does."""
         handle = super().get_route_handler()
@@ -27,6 +30,7 @@ class StrictRoute(APIRoute):
             return handle
 
         async def read_and_handle(request: Request) -> Response:
+            await self.admit(request)
             check_content_type(request)
             value = parse_json(await request.body())
             request._json = value  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage] # where Request.json() keeps what it has parsed

@@ -176,7 +176,7 @@ def read_controls(service: Service, body: SamplingWire, n_logprobs: int | None) 
     bias = {int(id): float(value) for id, value in (body.logit_bias or {}).items()}
     n_vocab = service.inference.description.vocab_size
     for id in bias:
-        if id >= n_vocab:
+        if 0 < n_vocab <= id:  # 0: an engine that does not say
             raise refuse(f"logit_bias.{id}", "is no token", id, f"use ids below {n_vocab}")
     stop = () if body.stop is None else (body.stop,) if isinstance(body.stop, str) else tuple(body.stop)
     return TokenControls(

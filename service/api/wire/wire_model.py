@@ -59,8 +59,7 @@ class ErrorReply(ReplyModel):
 def list_ignored(part: BaseModel, known: Collection[str] = (), prefix: str = "") -> list[str]:
     """Return the dotted names of fields that nobody knows, in the whole request; `known` ones have neutral values."""
     names = [f"{prefix}{name}" for name in (part.model_extra or {}) if name not in known]
-    for field in type(part).model_fields:
-        value: Any = getattr(part, field)
+    for field, value in vars(part).items():
         if isinstance(value, BaseModel):
             names += list_ignored(value, known, f"{prefix}{field}.")
         elif isinstance(value, list):

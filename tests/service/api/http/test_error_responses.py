@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from service.access.caller import Caller
+from service.errors import ServiceError
 from tests.service.api.scripted_service import RunningServer, make_service, run_server
 
 CHAT = "/v1/chat/completions"
@@ -173,6 +175,18 @@ def test_requests_that_are_no_http(server: RunningServer) -> None:
     assert json.loads(body)["error"]["type"] == "invalid_request_error"
     too_long = server.raw(b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40_000)
     assert too_long.startswith(b"HTTP/1.1 431")
+
+
+def test_without_a_valid_key_nothing_is_parsed() -> None:
+    async def refuse(request: object) -> Caller:
+        raise ServiceError(401, "authorization: a key is needed; found none; ask for one.", code="missing_api_key")
+
+    with run_server(make_service(authenticate=refuse)) as own:
+        for path in (CHAT, "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/rerank", "/tokenize"):
+            for body in (b"{", b'{"model": 5}', json.dumps({"model": "minigpt", "messages": USER}).encode()):
+                response = httpx.post(own.url + path, content=body, headers={"content-type": "application/json"})
+                assert check(response, 401)["code"] == "missing_api_key"
+                assert response.headers["www-authenticate"] == "Bearer"
 
 
 def test_a_service_that_drains(server: RunningServer) -> None:
