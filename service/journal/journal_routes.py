@@ -1,7 +1,7 @@
 """GET /v1/admin/journal, /v1/admin/journal/{id}, /v1/admin/audit/verify, /v1/admin/policies: the operator's view.
 
 Bound to the caller's tenant; `?tenant=` asks for another one, which the policy permits to the admins of the whole service. Every
-look is recorded in the audit log of the tenant that is looked at.
+look is recorded in the audit log of the tenant that is looked at, a refused one in that of the caller's tenant.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from service.journal.answer_trail import ID, explain_answer, find_answer, read_r
 from service.journal.audit_log import AuditLog, verify_tenant
 from service.journal.journal_tables import JOURNAL
 from service.journal.persons import name_user
+from service.journal.recorded_decisions import record_look
 from service.policy.policy_commands import describe_policy
 from service.policy.policy_store import PolicyStore
 
@@ -110,9 +111,7 @@ async def _open(request: Request, parts: JournalParts, action: str, tenant: str 
     caller: Caller = await get_caller(request, _SCOPE)
     whose = _check(lambda: check_tenant(tenant), "tenant", 400) if tenant else caller.tenant
     decision = parts.authorizer.authorize(caller, action, whose, {"tenant": whose})
-    details = {"action": decision.action, "rules": list(decision.rules), "by": caller.tenant}
-    future = parts.journal.record(caller, f"admin.{action}", subject, details=details, tenant=whose)
-    await asyncio.wrap_future(future)
+    await asyncio.wrap_future(record_look(parts.journal, caller, f"admin.{action}", decision, whose, subject))
     if not decision.is_allowed:
         message = f"not permitted: {action}; found that no policy permits it to the role {caller.role}; ask your admin."
         raise ServiceError(403, message, code="forbidden")

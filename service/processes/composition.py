@@ -33,6 +33,7 @@ from service.journal import journal_routes
 from service.journal.answer_journal import AnswerJournal, open_journal
 from service.journal.audit_heads import AuditHeads
 from service.journal.audit_log import AuditLog
+from service.journal.recorded_decisions import RecordedAuthorizer
 from service.observability import metrics_routes
 from service.observability.prometheus_recorder import PrometheusRecorder
 from service.observability.trace_export import make_mlflow_processor, make_otlp_processor
@@ -161,14 +162,15 @@ def compose(
             problems |= remote.find_problems()
             return {part: problem for part, problem in problems.items() if problem}
 
+        recorded = RecordedAuthorizer(authorizer, journal)
         extras: dict[str, Any] = {
             "authenticate": access.authenticate_request,
             "access": access,
-            "authorizer": authorizer,
+            "authorizer": recorded,
             "metrics": metrics.render,
             "readiness": find_problems,
             "notices": tooling.list_notices,
-            "feedback": feedback_routes.FeedbackParts(store=store, authorizer=authorizer, traces=traces),
+            "feedback": feedback_routes.FeedbackParts(store=store, authorizer=recorded, traces=traces),
             "database": database,
             "files": files,
             "list_users": lambda tenant: {key.grant.user for key in access.keys.list_keys(tenant)},
