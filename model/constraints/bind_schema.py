@@ -23,6 +23,8 @@ FORMAT_CHARS = {
     "email": 63,
     "hostname": 63,
 }  # labels and local parts have at most 63 and 64 characters, which no grammar counts
+# A second 60 exists at the end of few days, of which the grammar knows nothing.
+FORMAT_PATTERNS = {"time": r"^\d\d:\d\d:[0-5]", "date-time": r"^\d{4}-\d\d-\d\d.\d\d:\d\d:[0-5]"}
 N_FREE_LEVELS = 3  # of values about which a schema says nothing
 FREE = "minigpt-free-"  # names of the definitions that replace these
 
@@ -41,6 +43,8 @@ def limit_formats(schema: Schema) -> dict[str, JSON]:
         if node.get("format") in FORMAT_CHARS:
             longest = FORMAT_CHARS[node["format"]]
             return {**node, "maxLength": min(node.get("maxLength", longest), longest)}
+        if node.get("format") in FORMAT_PATTERNS and "pattern" not in node:
+            return {**node, "pattern": FORMAT_PATTERNS[node["format"]]}
         return node
 
     return _rewrite(schema, limit)

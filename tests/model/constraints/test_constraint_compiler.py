@@ -103,6 +103,20 @@ def test_complete_answers_are_valid_for_200_schemas(compiler: ConstraintCompiler
     assert n_complete >= 190
 
 
+FORMATS = ("date", "time", "date-time", "duration", "uuid", "ipv4", "ipv6", "email", "hostname", "uri")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats_are_valid_to_the_last_rule(compiler: ConstraintCompiler, tokenizer: Tokenizer, name: str) -> None:
+    """Also what a grammar can't count: labels of 63 characters, leap seconds."""
+    validator = jsonschema_rs.validator_for({"type": "string", "format": name}, validate_formats=True)
+    for seed in range(12):
+        spec = Spec("json_schema", {"type": "string", "format": name})
+        ids, is_complete = generate(compiler, tokenizer, spec, seed, 600, end=0.5)
+        assert is_complete
+        assert validator.is_valid(json.loads(tokenizer.decode(ids)))
+
+
 def test_any_object_ends(compiler: ConstraintCompiler, tokenizer: Tokenizer) -> None:
     for seed in range(10):
         ids, is_complete = generate(compiler, tokenizer, Spec("json_object"), seed, 4_000, end=5.0)
