@@ -124,7 +124,8 @@ Event = TextPiece | Citation | Recalled | ToolCall | ToolResult | Notice | Done
 class Engine(Protocol):
     """What a session needs of a model. `is_chat` is false for a base model, which can only continue a text."""
 
-    is_chat: bool
+    @property
+    def is_chat(self) -> bool: ...
 
     def reply(
         self,

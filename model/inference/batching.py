@@ -285,11 +285,9 @@ class Batcher:
 
     def _make_rows(self, tasks: list[_Task]) -> _Rows:
         slots = np.array([task.slot for task in tasks], np.int64)
-        settings = (
-            values[slots] for values in (self._temperature, self._top_k, self._top_p, self._seeds, self._banned)
-        )
+        settings = self._temperature[slots], self._top_k[slots], self._top_p[slots], self._seeds[slots]
         processed = [row for row, task in enumerate(tasks) if task.processor is not None]
-        return _Rows(tasks, slots, np.arange(len(slots)), *settings, processed)
+        return _Rows(tasks, slots, np.arange(len(slots)), *settings, self._banned[slots], processed)
 
     def _check_ids(self, ids: Sequence[int]) -> None:
         """Raise ValueError for ids that the model does not have; the kernel would read beyond its tables."""
