@@ -127,10 +127,7 @@ class ScreenedEngine:
 
     def __init__(self, engine: Engine, guard: Guard, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> None:
         self._engine, self._guard, self._limits = engine, guard, thresholds["output"]
-
-    @property
-    def is_chat(self) -> bool:
-        return self._engine.is_chat
+        self.is_chat = engine.is_chat
 
     def reply(
         self,

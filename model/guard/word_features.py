@@ -75,7 +75,7 @@ def _mix(hash_: np.uint64, byte: int) -> np.uint64:  # pragma: no cover (compile
 @numba.njit(nogil=True)
 def _to_bucket(hash_: np.uint64, salt: int) -> int:  # pragma: no cover (compiled)
     mixed = np.uint64((hash_ ^ (hash_ >> np.uint64(29)) ^ np.uint64(salt)) * np.uint64(0xBF58476D1CE4E5B9))
-    return np.int64(mixed >> np.uint64(40)) & (N_BUCKETS - 1)
+    return int(mixed >> np.uint64(40)) & (N_BUCKETS - 1)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -37,7 +37,7 @@ def fit_sigmoid(logits: NDArray[Any], is_positive: NDArray[np.bool_]) -> Sigmoid
         return Sigmoid(1.0, 0.0)
     targets = np.where(is_positive, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
     x = logits.astype(np.float64)
-    place = np.array([1.0, 0.0])
+    place: Doubles = np.array([1.0, 0.0])
     loss = _sum_loss(place, x, targets)
     for _ in range(N_STEPS):
         p = 1 / (1 + np.exp(-np.clip(place[0] * x + place[1], -30, 30)))
@@ -45,10 +45,10 @@ def fit_sigmoid(logits: NDArray[Any], is_positive: NDArray[np.bool_]) -> Sigmoid
         errors = p - targets
         gradient = np.array([errors @ x, errors.sum()])
         hessian = np.array([[w @ (x * x), w @ x], [w @ x, w.sum()]]) + 1e-9 * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
+        step: Doubles = np.linalg.solve(hessian, gradient).astype(np.float64)
         while (smaller := _sum_loss(place - step, x, targets)) > loss and np.abs(step).max() > 1e-9:
             step = step / 2  # far from the optimum a whole step may overshoot
-        place, loss = place - step, smaller
+        place, loss = (place - step).astype(np.float64), smaller
         if np.abs(step).max() < 1e-9:
             break
     slope, offset = place
