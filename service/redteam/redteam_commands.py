@@ -17,8 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from service.redteam.attack_judging import judge
 from service.redteam.attacks import Attack, make_attacks
-from service.redteam.judging import judge
 from service.redteam.redteam_report import FILES, Judged, write_redteam_report
 
 ANSWERS = "answers.jsonl"

@@ -19,8 +19,8 @@ from assistant.guard.harm_guard import Guard, find_guard
 from assistant.inference.model_choice import choose_model
 from assistant.tools.toolbox import SEARCH_TOOL, make_tools
 from service.errors import ServiceError
+from service.redteam.attack_judging import Answered
 from service.redteam.attacks import Attack
-from service.redteam.judging import Answered
 
 MAX_TOKENS = 80
 TIMEOUT_SECONDS = 60.0

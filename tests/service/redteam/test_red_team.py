@@ -14,8 +14,8 @@ import pytest
 
 from model.guard.readings import list_readings
 from service.__main__ import main
+from service.redteam.attack_judging import Answered, judge
 from service.redteam.attacks import ENCODINGS, HARMFUL, KINDS, Attack, make_attacks
-from service.redteam.judging import Answered, judge
 from service.redteam.redteam_report import FILES, measure_rate
 
 
