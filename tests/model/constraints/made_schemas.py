@@ -23,7 +23,7 @@ class Maker:
         self._random = random
 
     def make_root(self) -> dict[str, JSON]:
-        schema = self._make_object(0) if self._random.random() < 0.7 else self._make(0)
+        schema: Any = self._make_object(0) if self._random.random() < 0.7 else self._make(0)
         if self._random.random() < 0.2 and "properties" in schema and "$ref" not in schema:
             node = {"type": "object", "properties": {"value": {"type": "integer"}, "next": {"$ref": "#/$defs/node"}}}
             schema = {**schema, "$defs": {"node": {**node, "required": ["value"]}}}

@@ -153,7 +153,7 @@ def test_calls_are_of_offered_tools_and_valid(
         if call is not None:
             names.add(call.name)
             [tool] = [tool for tool in TOOLS if tool.name == call.name]
-            assert jsonschema_rs.is_valid(tool.parameters or {"maxProperties": 0}, dict(call.arguments))
+            assert jsonschema_rs.is_valid(dict(tool.parameters) or {"maxProperties": 0}, dict(call.arguments))
     assert len(names) > 1 or not must_call
 
 
@@ -219,9 +219,10 @@ def test_the_cache_is_bounded_and_changes_nothing(tokenizer: Tokenizer) -> None:
     assert len(compiler) == 2
 
 
-NEST: dict[str, Any] = {}
-for _ in range(40):
-    NEST = {"type": "array", "items": NEST}
+def make_nest(depth: int) -> dict[str, Any]:
+    return {"type": "array", "items": make_nest(depth - 1)} if depth else {}
+
+
 REFUSED = [  # schema, keyword, path of what is wrong
     ({"type": "array", "uniqueItems": True}, "uniqueItems", "schema"),
     ({"properties": {"a": {"anyOf": [{"not": {}}]}}}, "not", "schema.properties.a.anyOf[0]"),
@@ -245,7 +246,7 @@ REFUSED = [  # schema, keyword, path of what is wrong
     ({"properties": []}, "properties", "schema"),
     ({"properties": {"a": 3}}, "", "schema.properties.a"),
     ({"enum": []}, "enum", "schema"),
-    (NEST, "", "schema" + ".items" * 33),
+    (make_nest(40), "", "schema" + ".items" * 33),
 ]
 
 
