@@ -112,7 +112,7 @@ def test_what_is_appended_after_a_manipulation_does_not_hide_it(sqlite_log: Audi
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"seq": 1}', b"\xff" * 400, None])
-def test_a_lost_or_damaged_head_is_a_problem_until_it_is_recorded(sqlite_log: AuditLog, content: bytes | None) -> None:
+def test_a_lost_or_damaged_head_stays_a_problem(sqlite_log: AuditLog, content: bytes | None) -> None:
     append(sqlite_log, 3)
     path = sqlite_log.heads.folder / "acme.head"
     path.unlink() if content is None else path.write_bytes(content)
@@ -120,6 +120,19 @@ def test_a_lost_or_damaged_head_is_a_problem_until_it_is_recorded(sqlite_log: Au
     append(sqlite_log, 1)  # the process that has written it before knows no better either
     with sqlite_log.database.connect(is_read_only=True) as connection:
         assert any("audit.anchored" in record for record in connection.scalars(select(AUDIT.c.record)))
+    assert "rows may have been cut" in find_problems(sqlite_log)[0]
+
+
+def test_a_cut_is_found_though_its_head_file_is_gone_and_records_follow(sqlite_log: AuditLog) -> None:
+    append(sqlite_log, 9)
+    with sqlite_log.database.connect() as connection:
+        connection.execute(delete(AUDIT).where(AUDIT.c.seq > 5))
+    (sqlite_log.heads.folder / "acme.head").unlink()
+    for log in (sqlite_log, AuditLog(sqlite_log.database, sqlite_log.heads)):
+        append(log, 2)
+        assert find_problems(sqlite_log) == [
+            "acme: row 6: no head was anchored before it: rows may have been cut there"
+        ]
 
 
 def test_a_head_that_was_kept_elsewhere_finds_what_the_head_file_hides(
