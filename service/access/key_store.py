@@ -72,6 +72,10 @@ class KeyGrant:
             raise ValueError(
                 f"user: must be 1 to 255 printable characters; found {len(self.user)} of them; use a name or an e-mail address."
             )
+        if ":" in self.user:
+            raise ValueError(
+                f"user: must have no ':'; found {self.user[:80]!r}; OWNER:NAME is the person whom requests of OWNER name as `user`."
+            )
         if self.role not in ROLES:
             raise ValueError(f"role: must be one of {', '.join(ROLES)}; found {str(self.role)[:80]!r}; correct it.")
         for scope in self.scopes:

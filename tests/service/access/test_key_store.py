@@ -172,6 +172,7 @@ def test_keys_that_are_made_at_once_are_all_there(database: Database) -> None:
         (KeyGrant(user="a\nb"), "user: must be 1 to 255"),
         (KeyGrant(user="a\u202eb"), "user: must be 1 to 255"),
         (KeyGrant(user=" ann"), "user: must be 1 to 255"),
+        (KeyGrant(user="app:ann"), "user: must have no ':'"),  # the person whom a request of `app` names as its user
         (KeyGrant(role="root"), "role: must be one of user, educator, operator, admin"),  # type: ignore[arg-type]
         (KeyGrant(scopes=("chat", "everything")), "scopes: must be of"),
         (KeyGrant(expires=START), "expires: must be in the future"),
