@@ -17,6 +17,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
 
+from service.access.local_access import check_local_request
 from service.errors import ServiceError
 from service.processes.part_protocol import (
     END,
@@ -117,6 +118,17 @@ async def _read(request: Request, token: str, state: PartState) -> bytes:
 
 
 def _check_token(request: Request, token: str) -> None:
+    """Refuse who does not know the token; without one, web pages (by Origin or a name of their own) and other machines."""
+    if not token:
+        try:
+            check_local_request(request.headers, request.client.host if request.client else "")
+        except ServiceError as error:
+            raise ServiceError(
+                error.status,
+                "a part without a token answers programs of this machine alone; found a request from elsewhere, or by another "
+                "name; set MINIGPT_INTERNAL_TOKEN alike everywhere.",
+                code=error.code,
+            ) from None
     if not is_token(request.headers.get("authorization", ""), token):
         raise ServiceError(
             401, "the internal token is wrong; found another one; set MINIGPT_INTERNAL_TOKEN alike everywhere."

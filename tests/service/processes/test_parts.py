@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
+import httpx
 import pytest
 
 from assistant.conversation.events import (
@@ -304,6 +305,34 @@ def test_beyond_this_machine_nothing_runs_without_a_token(host: str, monkeypatch
 def test_on_this_machine_a_token_is_not_needed(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(part_protocol.TOKEN_VARIABLE, raising=False)
     assert read_token(host, "--host") == ""
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.example"},
+        {"host": "evil.example"},
+        {"sec-fetch-site": "cross-site"},
+        {"x-forwarded-for": "203.0.113.9"},
+    ],
+)
+def test_without_a_token_no_web_page_calls_a_part(workers: ThreadPoolExecutor, headers: dict[str, str]) -> None:
+    calls: list[str] = []
+
+    def note(text: str) -> str:
+        """Note a text."""
+        calls.append(text)
+        return text
+
+    routes = ToolsPart(ToolRegistry([declare_tool(note, effects=("runs",))]), workers).make_routes()
+    with run_app(make_part_app(routes, "", PartState())) as url:
+        body = b'{"name":"note","arguments":{"text":"x"},"max_seconds":1}'
+        refused = httpx.post(f"{url}/part/run", content=body, headers={"content-type": "text/plain", **headers})
+        assert refused.status_code in (401, 403)
+        assert httpx.get(f"{url}/part/about", headers=headers).status_code in (401, 403)
+        assert calls == []
+        assert httpx.post(f"{url}/part/run", content=body).status_code == 200
+        assert calls == ["x"]
 
 
 def test_a_dead_instance_is_routed_around(connect_to: Connect, part: str) -> None:
