@@ -28,7 +28,8 @@ def test_requests_are_told_from_lookalikes(finished_workspace: Path) -> None:
 def test_metrics_count_what_was_trained_on(finished_workspace: Path) -> None:
     metrics = read_metrics(finished_workspace)
     assert metrics["wordings"] > metrics["wordings_harmful"] > 0.4 * metrics["wordings"]
-    assert metrics["texts"] <= metrics["wordings"] + metrics["messages"] + metrics["sentences"]
+    n_given = metrics["wordings"] + metrics["messages"] + metrics["sentences"]
+    assert 0.9 * n_given <= metrics["texts"] <= 2 * n_given  # each text once, and messages by windows too
     assert metrics["labeled_texts"] == metrics["labeled_rejects"] == 0
 
 
