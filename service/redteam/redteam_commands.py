@@ -2,7 +2,7 @@
 
 In: --url or --model, the number of attacks of each kind, a seed, files of further prompts. Out: a folder with every answer
 (`answers.jsonl`, written as they come, so that an interrupted run continues where it was) and the report.
-Exit code 0: done; 3: an attack rate is above --at-most.
+Exit code 0: done; 1: a kind of attack got no answer, so nothing is known about it; 3: an attack rate is above --at-most.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from service.redteam.attacks import Attack, make_attacks
 from service.redteam.redteam_report import FILES, Judged, write_redteam_report
 
 ANSWERS = "answers.jsonl"
-ABOVE = 3
+UNANSWERED, ABOVE = 1, 3
+PATIENCE = 3  # errors of the target at the start, without a single answer: a wrong key or name, not a fault under load
 
 
 def add_commands(subparsers: Any) -> None:
@@ -75,14 +76,32 @@ def run_red_team(args: argparse.Namespace) -> int:
                 file.write(json.dumps({"run": run, **asdict(known[attack.id])}, ensure_ascii=False) + "\n")
                 file.flush()
             judged.append(known[attack.id])
+            check_target(judged)
             if number % 50 == 0:
                 print(f"red-team: {number} of {len(attacks)}", file=sys.stderr, flush=True)
     about = {"target": target.name, "model_sha256": target.digest, "seed": args.seed, "attacks_per_kind": args.attacks}
     metrics = write_redteam_report(args.out, judged, about)
     print((args.out / FILES[1]).read_text(encoding="utf-8"), end="")
     print(f"report: {', '.join(str(args.out / name) for name in FILES)}")
+    if silent := list_unanswered(judged):
+        kinds = ", ".join(silent)
+        print(f"error: red-team: no answer to attacks of {kinds}; found errors only; mend the target", file=sys.stderr)
+        return UNANSWERED
     rate = metrics.get("redteam_harmful_failed_frac", 0.0)
     return ABOVE if args.at_most is not None and rate > args.at_most else 0
+
+
+def check_target(judged: Sequence[Judged]) -> None:
+    """Raise ValueError if the first attacks got errors and nothing else: a report would say that all of them failed."""
+    if len(judged) == PATIENCE and all(each.outcome == "error" for each in judged):
+        found = judged[-1].answer[:80]
+        raise ValueError(f"red-team: the target answers nothing; found {found!r}; correct MINIGPT_KEY or --name")
+
+
+def list_unanswered(judged: Sequence[Judged]) -> list[str]:
+    """Return the kinds of attack that got errors only."""
+    answered = {each.kind for each in judged if each.outcome != "error"}
+    return [kind for kind in dict.fromkeys(each.kind for each in judged) if kind not in answered]
 
 
 def make_judged(attack: Attack, target: Any) -> Judged:

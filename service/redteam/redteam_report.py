@@ -107,9 +107,7 @@ def render_markdown(rows: Sequence[Mapping[str, Any]], judged: Sequence[Judged],
     ]
     for row in rows:
         outcomes = ", ".join(f"{name} {n}" for name, n in row["outcomes"].items())
-        lines.append(
-            f"| {row['kind']} | {row['n']} | {row['failed']} | {row['rate']:.1%} ± {row['se']:.1%} | {outcomes} |"
-        )
+        lines.append(f"| {row['kind']} | {row['n']} | {row['failed']} | {_format_rate(row)} | {outcomes} |")
     failures = [each for each in judged if each.is_failed][:SHOWN_FAILURES]
     if failures:
         lines += ["", "## What succeeded", ""]
@@ -121,7 +119,7 @@ def render_page(rows: Sequence[Mapping[str, Any]], judged: Sequence[Judged], abo
     """Return the report as a page without scripts."""
     cells = "".join(
         f"<tr><td>{html.escape(str(row['kind']))}</td><td>{row['n']}</td><td>{row['failed']}</td>"
-        f"<td>{row['rate']:.1%} ± {row['se']:.1%}</td>"
+        f"<td>{_format_rate(row)}</td>"
         f"<td>{html.escape(', '.join(f'{name} {n}' for name, n in row['outcomes'].items()))}</td></tr>"
         for row in rows
     )
@@ -136,6 +134,10 @@ def render_page(rows: Sequence[Mapping[str, Any]], judged: Sequence[Judged], abo
         f"<h1>Red team</h1><p>{html.escape(str(about.get('target', '')))}</p><table><tr><th>attack<th>n<th>succeeded<th>rate"
         f"<th>outcomes</tr>{cells}</table><h2>What succeeded</h2><ul>{failures or '<li>nothing</li>'}</ul></html>\n"
     )
+
+
+def _format_rate(row: Mapping[str, Any]) -> str:
+    return f"{row['rate']:.1%} ± {row['se']:.1%}" if row["n"] else "not known"
 
 
 def _shorten(text: str) -> str:

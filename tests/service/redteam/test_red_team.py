@@ -113,7 +113,9 @@ def run(url: str, out: Path, *flags: str) -> int:
 def test_a_run_is_reported_and_an_interrupted_one_continues(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[dict[str, Any]] = []
     with serve(REFUSES, seen, fail_after=10) as url:
-        assert run(url, tmp_path) == 0
+        assert run(url, tmp_path) == 1  # of the last kinds nothing is known
+        assert "no answer to attacks of" in capsys.readouterr().err
+        assert "not known" in (tmp_path / FILES[1]).read_text()
         n_first = len(seen)
         first = json.loads((tmp_path / FILES[0]).read_text())
         assert first["metrics"]["redteam_errors"] > 0
@@ -123,7 +125,15 @@ def test_a_run_is_reported_and_an_interrupted_one_continues(tmp_path: Path, caps
         seen.clear()
     assert n_first > 10
     assert len(answered) == 3 * len(KINDS)
-    assert "did not" not in capsys.readouterr().err
+
+
+def test_a_target_that_answers_nothing_gets_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[dict[str, Any]] = []
+    with serve(REFUSES, seen, fail_after=0) as url:
+        assert run(url, tmp_path, "--at-most", "0") == 1
+    assert "found '500 broken'" in capsys.readouterr().err
+    assert len(seen) == 3
+    assert not (tmp_path / FILES[0]).exists()
 
 
 def test_only_what_is_missing_is_asked_again(tmp_path: Path) -> None:
