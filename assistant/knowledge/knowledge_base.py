@@ -3,7 +3,7 @@
 In: an index folder, a folder of the stage embed, names of collections. Out: what model.retrieval's searcher returns; each result
 carries the name of its collection. Before each search the manifests are compared: documents that were added or removed meanwhile
 count from the next question on, and nothing of a removed one stays in memory. A collection that is missing or broken is said to be
-so once, and the search goes on without it. Memory: as its segments, mapped.
+so once, and the search goes on without it until it is there. Memory: as its segments, mapped.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
-from assistant.knowledge.collection import Collection, get_collection_folder, open_collection
+from assistant.knowledge.collection import MANIFEST, Collection, get_collection_folder, open_collection
 from assistant.knowledge.segment_vectors import LoadedEmbed, load_embed, open_vectors
 from model.retrieval.search_results import Search, SearchResult, TraceStep
 from model.retrieval.searcher import MAX_QUESTION_CHARS, Searcher
@@ -32,10 +33,19 @@ N_TRIES = 5  # to open a collection while a writer replaces its segments
 class Knowledge:
     """What `search_docs` searches: an index, collections, or both. `notices` are for the user: what could not be opened."""
 
-    def __init__(self, index: Source | None, embed: LoadedEmbed | None, collections: Sequence[Collection]) -> None:
+    def __init__(
+        self,
+        index: Source | None,
+        embed: LoadedEmbed | None,
+        collections: Sequence[Collection],
+        missing: Sequence[Path] = (),
+    ) -> None:
+        """`missing` are folders of collections that may come into being later."""
         self.notices: list[str] = []
         self._index, self._embed = index, embed
         self._collections = list(collections)
+        self._missing = {path: _read_manifest(path) for path in missing}  # opened when its manifest is another one
+        self._lock = Lock()
         self._searcher = self._open_searcher()
 
     @classmethod
@@ -51,15 +61,15 @@ class Knowledge:
         loaded = load_embed(embed) if embed is not None else None
         source = _open_index(index, embed, loaded) if index is not None else None
         collections: list[Collection] = []
-        missing: list[str] = []
+        missing: dict[Path, str] = {}
         for name in dict.fromkeys(names):
-            get_collection_folder(name, folder)  # a wrong name is an error, not a missing collection
+            path = get_collection_folder(name, folder)  # a wrong name is an error, not a missing collection
             try:
                 collections.append(open_collection(name, folder))
             except ValueError as error:
-                missing.append(f"{error}; answering without it")
-        knowledge = cls(source, loaded, collections)
-        knowledge.notices[:0] = missing
+                missing[path] = f"{error}; answering without it"
+        knowledge = cls(source, loaded, collections, list(missing))
+        knowledge.notices[:0] = missing.values()
         return knowledge
 
     def __len__(self) -> int:
@@ -73,8 +83,7 @@ class Knowledge:
     def search(self, query: str, limit: int = 3, question: str = "") -> Search:
         """Return at most `limit` sections, best first. What could not be opened any more is a note of the trace."""
         n_before = len(self.notices)
-        if self._refresh():
-            self._searcher = self._open_searcher()
+        self._update()
         found = self._searcher.search(query, limit, question)
         notes = [TraceStep("collections", 0.0, note=notice) for notice in self.notices[n_before:]]
         return replace(found, trace=(*notes, *found.trace))
@@ -88,6 +97,7 @@ class Knowledge:
 
         Then it should be searched for, whatever the model was trained on: nobody names a collection to chat about something else.
         """
+        self._update()
         content = _list_content(question)
         indexes = [source.segment.bm25 for source in self._searcher.sources if source.name]
         n_known = sum(
@@ -107,9 +117,24 @@ class Knowledge:
             result.section.title for result, share in zip(search.results, shares, strict=True) if share == most
         )
 
+    def _update(self) -> None:
+        with self._lock:
+            if self._refresh():
+                self._searcher = self._open_searcher()
+
     def _refresh(self) -> bool:
-        """Read changed manifests again. Return whether anything changed."""
+        """Read changed manifests again, and open collections that are there now. Return whether anything changed."""
         is_changed = False
+        for path, known in list(self._missing.items()):
+            if (manifest := _read_manifest(path)) == known:
+                continue
+            self._missing[path] = manifest
+            try:
+                self._collections.append(open_collection(path.name, path.parent))
+            except ValueError:  # still broken, which has been said
+                continue
+            del self._missing[path]
+            is_changed = True
         for collection in list(self._collections):
             try:
                 is_changed |= collection.refresh()
@@ -121,6 +146,7 @@ class Knowledge:
     def _drop(self, collection: Collection, error: ValueError) -> None:
         self.notices.append(f"{error}; answering without it")
         self._collections.remove(collection)
+        self._missing[collection.folder] = _read_manifest(collection.folder)
 
     def _open_searcher(self) -> Searcher:
         sources = [self._index] if self._index is not None else []
@@ -151,6 +177,13 @@ class Knowledge:
             Source(segment, store, collection.name, has_synonyms=True)
             for segment, store in zip(segments, stores, strict=True)
         ]
+
+
+def _read_manifest(folder: Path) -> bytes:
+    try:
+        return (folder / MANIFEST).read_bytes()
+    except OSError:
+        return b""
 
 
 def _list_content(question: str) -> list[str]:

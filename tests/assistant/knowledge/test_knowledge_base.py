@@ -69,6 +69,22 @@ def test_changes_count_from_the_next_search_on(folder: Path) -> None:
     assert len(knowledge) == 3
 
 
+def test_a_collection_that_is_made_later_counts_from_the_next_question_on(folder: Path) -> None:
+    knowledge = Knowledge.open(None, None, ["handbook"])
+    assert not knowledge.covers("trains and planes")
+    add(folder)
+    assert knowledge.covers("trains and planes")
+    assert list_titles(knowledge, "trains and planes") == ["Travel"]
+    with open_writer("handbook", lambda _: None) as writer:
+        writer.drop()
+    assert list_titles(knowledge, "trains and planes") == []
+    (folder / "pets.md").write_text("# Pets\n\nDogs may lie under the desk.\n")
+    add(folder)
+    assert knowledge.covers("dogs under the desk")
+    assert list_titles(knowledge, "dogs under the desk") == ["Pets"]
+    assert len(knowledge.notices) == 2  # said once each time that it was missing
+
+
 def test_a_missing_or_broken_collection_is_named_and_the_others_answer(folder: Path) -> None:
     add(folder)
     add(folder, name="broken")
