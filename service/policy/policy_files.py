@@ -82,7 +82,7 @@ def _list_files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     for entry in _scan(folder):
         if entry.name in NAMES:
             yield entry.name, _check_file(entry)
-        elif entry.is_dir() and not entry.name.startswith("."):
+        elif _is_folder(entry) and not entry.name.startswith("."):
             n_tenants += 1
             if TENANT.fullmatch(entry.name) is None or n_tenants > MAX_TENANTS:
                 raise ValueError(
@@ -95,6 +95,15 @@ def _list_files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
                     _refuse(f"{entry.name}/{inner.name}")
         elif not _is_ignored(entry.name):
             _refuse(entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:  # a link that leads to itself
+        raise ValueError(
+            f"policies: {entry.name[:80]} can't be read; found {error.strerror}; remove it, or put a folder there."
+        ) from error
 
 
 def _scan(folder: Path) -> list[os.DirEntry[str]]:

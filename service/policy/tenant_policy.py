@@ -7,6 +7,7 @@ no or a repeated @id is refused: the id is what `explain` names.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -14,11 +15,18 @@ from typing import Any
 
 import cedarpy
 from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.events import AliasEvent
 
 from service.policy.content_rules import ContentRules, make_content_rules, merge_rules
 from service.policy.policy_files import DEFAULTS, SCHEMA, hash_files
 
 MAX_MESSAGE_CHARS = 300  # of another program's error
+# Cedar's parser has a stack without a limit: 1,000 brackets or 5,000 conditions in each other end the process by a segmentation
+# fault.
+MAX_BRACKETS = 64
+MAX_CONDITIONS = 1_000
+_TEXT_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*')
+_ALIAS = re.compile(r"(?:^|[\s,:\[{-])\*\S", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -75,8 +83,11 @@ def make_tenant_policy(tenant: str, texts: Mapping[str, bytes]) -> TenantPolicy:
 @lru_cache(maxsize=64)  # every tenant has the file for everybody
 def _split_policies(name: str, text: str) -> Mapping[str, str]:
     """Return the policies of a Cedar file by @id, checked against the schema."""
+    _check_nesting(name, text)
     try:
         policies = json.loads(cedarpy.policies_to_json_str(text))
+    except RecursionError as error:  # a long chain of && or ||
+        raise ValueError(f"{name}: nested too deeply; found: {error}; write several policies.") from error
     except ValueError as error:
         raise ValueError(f"{name}: not Cedar; found: {_shorten(error)}; correct it (docs/policy.md).") from error
     if policies.get("templates"):
@@ -92,8 +103,29 @@ def _split_policies(name: str, text: str) -> Mapping[str, str]:
         if policy_id in by_id:
             raise ValueError(f'{name}: @id("{policy_id[:80]}") exists twice; rename one: explain names policies by it.')
         single = {"templates": {}, "staticPolicies": {"policy0": policy}, "templateLinks": []}
-        by_id[policy_id] = cedarpy.format_policies(cedarpy.policies_from_json_str(json.dumps(single)), 120, 2).strip()
+        try:
+            formatted = cedarpy.format_policies(cedarpy.policies_from_json_str(json.dumps(single)), 120, 2)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f'{name}: @id("{policy_id[:80]}") is too deep; found: {_shorten(error)}; write several policies.'
+            ) from error
+        by_id[policy_id] = formatted.strip()
     return by_id
+
+
+def _check_nesting(name: str, text: str) -> None:
+    """Refuse a Cedar file that its parser would not survive. Raises: ValueError."""
+    code = _TEXT_OR_COMMENT.sub(" ", text)
+    depth = deepest = 0
+    for bracket in re.findall(r"[(\[{)\]}]", code):
+        depth += 1 if bracket in "([{" else -1
+        deepest = max(deepest, depth)
+    n_conditions = len(re.findall(r"\bif\b", code))
+    if deepest > MAX_BRACKETS or n_conditions > MAX_CONDITIONS:
+        raise ValueError(
+            f"{name}: nested too deeply; found {deepest:,} brackets in each other and {n_conditions:,} conditions; at most "
+            f"{MAX_BRACKETS} and {MAX_CONDITIONS:,} fit: write several policies."
+        )
 
 
 def _decode(name: str, text: bytes) -> str:
@@ -107,9 +139,14 @@ def _decode(name: str, text: bytes) -> str:
 
 @lru_cache(maxsize=64)
 def _load_yaml(name: str, text: bytes) -> Any:
-    """Return the content of a file, which nobody may change."""
+    """Return the content of a file, which nobody may change. Aliases are refused: written out, a kilobyte of them is a terabyte."""
+    decoded = _decode(name, text)
     try:
-        return YAML(typ="safe", pure=True).load(_decode(name, text))
+        if _ALIAS.search(decoded) and any(
+            isinstance(event, AliasEvent) for event in YAML(typ="safe", pure=True).parse(decoded)
+        ):
+            raise ValueError(f"{name}: has an alias; found * before a name; write the value itself, or quote the text.")
+        return YAML(typ="safe", pure=True).load(decoded)
     except (YAMLError, RecursionError) as error:
         raise ValueError(f"{name}: not YAML; found: {_shorten(error)}; correct it.") from error
 

@@ -22,6 +22,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "policies"
 
 
+def make_cedar(condition: str) -> str:
+    return '@id("deep") permit(principal, action, resource) when { ' + condition + " };"
+
+
+# 13 GB when it is written out
+BOMB = "say:\n  default:\n  - &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"  - &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]\n" for n in range(9)
+)
+
+
 def set_retention(folder: Path, days: int) -> None:
     """Replace content.yaml as an editor or Git does: by renaming."""
     text = (DEFAULTS / "content.yaml").read_text().replace("retention_days: 30", f"retention_days: {days}")
@@ -72,6 +82,13 @@ def test_a_change_counts_from_the_next_look_on(folder: Path) -> None:
         ("acme/notes.txt", "hello", "notes.txt"),
         ("Acme Inc/content.yaml", "", "tenant"),
         ("extra.yaml", "", "extra.yaml"),
+        ("acme/authorization.cedar", make_cedar("(" * 20_000 + "true" + ")" * 20_000), "nested too deeply"),
+        ("acme/authorization.cedar", make_cedar("[" * 2_000 + "]" * 2_000 + " == [1]"), "nested too deeply"),
+        ("acme/authorization.cedar", make_cedar("if true then true else " * 9_000 + "true"), "nested too deeply"),
+        ("acme/authorization.cedar", make_cedar(" && ".join(["true"] * 150)), "too deep"),
+        ("acme/authorization.cedar", make_cedar(" || ".join(["true"] * 3_000)), "nested too deeply"),
+        ("acme/content.yaml", BOMB, "alias"),
+        ("acme/content.yaml", "say: &say {default: *say}", "alias"),
     ],
 )
 def test_an_invalid_change_is_refused_and_told_and_taken_back(folder: Path, name: str, text: str, message: str) -> None:
@@ -95,6 +112,33 @@ def test_an_invalid_change_is_refused_and_told_and_taken_back(folder: Path, name
         path.parent.rmdir()
     store.refresh()
     assert store.get("acme").hash == before.hash
+    assert store.list_problems() == []
+
+
+def test_brackets_in_texts_and_comments_are_no_nesting(folder: Path) -> None:
+    text = (
+        make_cedar('principal.name != "' + "(" * 200 + r"\"" + "(" * 200 + '" && true')
+        + "\n// "
+        + "[" * 200
+        + '\n// "\n'
+    )
+    (folder / "acme").mkdir()
+    (folder / "acme" / "authorization.cedar").write_text(text)
+    (folder / "acme" / "content.yaml").write_text('say: {default: "no * here: *star* & co"}')
+    store = PolicyStore(folder)
+    assert "deep" in store.get("acme").cedar
+    assert store.get("acme").rules.say["default"] == "no * here: *star* & co"
+
+
+def test_a_link_to_itself_is_refused_like_any_other_name(folder: Path) -> None:
+    store = PolicyStore(folder)
+    before = store.get("acme")
+    (folder / "acme").symlink_to("acme")
+    store.refresh()
+    assert "acme can't be read" in store.list_problems()[0]
+    assert store.get("acme") is before
+    (folder / "acme").unlink()
+    store.refresh()
     assert store.list_problems() == []
 
 
