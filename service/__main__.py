@@ -10,7 +10,7 @@ import os
 import sys
 from importlib import import_module
 
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 ROOMS = {  # module: the commands that it adds; a command imports its own module alone
     "service.processes.single_process": ("serve",),

@@ -25,7 +25,7 @@ from service.access.key_store import SECRET, KeyStore, StoredKey, hash_secret
 from service.access.local_access import check_local_request
 from service.access.quota import Quota
 from service.database.database import Database
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 USE_SECONDS = 60.0  # between two records of a key's last use
 MAX_QUOTAS = 10_000  # kept between authentication and admission

@@ -26,7 +26,7 @@ from service.api.http.strict_route import StrictRoute
 from service.api.route_parts import get_caller, get_service
 from service.clock import now
 from service.database.database import Database
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 Amount = Annotated[int, Field(ge=0, le=MAX_AMOUNT)] | None
 Made = TypeVar("Made")

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from service.access.caller import Caller
 from service.access.counters import Charge, Claim, ClaimResult, Counters, MemoryCounters, Unit
 from service.access.quota import Quota
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 MINUTE, DAY = 60.0, 86_400.0
 _WHOSE = ("key", "tenant")

@@ -13,7 +13,7 @@ import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 _LOCAL_NAMES = ("localhost", "ip6-localhost")
 _OF_PROXIES = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")

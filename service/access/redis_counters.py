@@ -20,7 +20,7 @@ from redis.backoff import ConstantBackoff
 from redis.exceptions import RedisError
 
 from service.access.counters import Claim, ClaimResult
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 LEASE_SECONDS = 30.0
 TIMEOUT_SECONDS = 0.5  # and one repetition: a request fails within a second

@@ -26,7 +26,7 @@ class OfferedTool:
 
 
 @dataclass(frozen=True)
-class Constraint:
+class OutputConstraint:
     """What the answer must match: a JSON schema, a regular expression, any JSON object, or calls of offered tools.
 
     `tool_names` with kind `tools`: those that may be called; `must_call`: the answer is a call, else a call or text.
@@ -67,7 +67,7 @@ class AnswerRequest:
     prompt: str | None = None
     sampling: Sampling = field(default_factory=Sampling)
     controls: TokenControls = field(default_factory=TokenControls)
-    constraint: Constraint | None = None
+    constraint: OutputConstraint | None = None
     n: int = 1
     truncation: Literal["disabled", "auto"] = "disabled"
     conversation: str = ""  # of the page and of clients that name one; memory and journal group by it

@@ -23,18 +23,18 @@ from service.answers.answer_request import AnswerRequest
 from service.answers.assistants import Assistants
 from service.answers.fit_rounds import fit_rounds
 from service.answers.interfaces import (
+    AnswerOutcome,
+    AnswerRecorder,
     Authorizer,
     ContentPolicy,
     Decision,
     DirectPiece,
     Limiter,
-    Outcome,
     Place,
-    Recorder,
 )
 from service.answers.output_check import CONTENT_FILTER, OutputCheck
 from service.answers.stream_from_thread import stream_from_thread
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 AnswerEvent = Event | DirectPiece | Decision
 REFUSED = "I can't help with that."  # where a policy blocks and gives no sentence
@@ -53,7 +53,7 @@ class AnswerParts:
     authorizer: Authorizer | None = None
     content: ContentPolicy | None = None
     limiter: Limiter | None = None
-    recorders: tuple[Recorder, ...] = ()
+    recorders: tuple[AnswerRecorder, ...] = ()
     max_open: int = 0  # answers at once, those that wait included; 0: any number
 
 
@@ -81,11 +81,11 @@ class _Account:
             )
             self.reason = done.reason
 
-    def close(self) -> Outcome:
+    def close(self) -> AnswerOutcome:
         now = time.monotonic()
         texts = ["".join(self.texts[choice]) for choice in sorted(self.texts)]
         first = (self.first_at or now) - self.started
-        return Outcome(
+        return AnswerOutcome(
             self.reason or "end",
             "\n".join(texts),
             self.n_prompt_tokens,
@@ -235,7 +235,7 @@ class Answering:
                 request = replace(request, prompt=decision.text)
         return replace(request, messages=tuple(messages)), None
 
-    def _end(self, recorder: Recorder, request: AnswerRequest, outcome: Outcome) -> Future[None] | None:
+    def _end(self, recorder: AnswerRecorder, request: AnswerRequest, outcome: AnswerOutcome) -> Future[None] | None:
         try:
             return recorder.end(request, outcome)
         except Exception:
@@ -245,7 +245,7 @@ class Answering:
     def _observe(self, request: AnswerRequest, event: AnswerEvent) -> None:
         self._record(lambda recorder: recorder.observe(request, event))
 
-    def _record(self, record: Callable[[Recorder], None]) -> None:
+    def _record(self, record: Callable[[AnswerRecorder], None]) -> None:
         for recorder in self.parts.recorders:
             try:
                 record(recorder)

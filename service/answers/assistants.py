@@ -27,7 +27,7 @@ from service.access.caller import Caller
 from service.access.tenant_files import TenantFiles
 from service.answers.answer_request import AnswerRequest
 from service.answers.interfaces import Inference
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 # Makes the tools of a request: limits, rights, checks. The third argument are those of the conversation so far, if there are any.
 WrapTools = Callable[[Tools, AnswerRequest, Tools | None], Tools]
@@ -159,6 +159,11 @@ class Assistants:
             responders=self._make_responders(request, profile, tools),
             style=make_style(profile) if profile is not None else None,
         )
+
+    @property
+    def has_documentation(self) -> bool:
+        """Whether the version that answers has an index."""
+        return self._choice is not None and self._choice.index is not None
 
     def replace_version(self, choice: ModelChoice) -> None:
         """Answer from the documents of another version from now on."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from assistant.conversation.events import Message
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 N_FRAME_TOKENS = 2  # of a prompt beside its turns: <|bos|> and the <|assistant|> that requests the answer
 

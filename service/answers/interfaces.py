@@ -1,7 +1,7 @@
 """The seams between the rooms of the service: one-method protocols, so that every room can be tested with plain functions.
 
 An answer passes them in this order: `Authorizer` (may this caller do that?), `ContentPolicy` (input), `Limiter` (quota and queue),
-`Inference` or a session over it, `ContentPolicy` again (passages, tool results, output), `Recorder` (journal, metrics, traces).
+`Inference` or a session over it, `ContentPolicy` again (passages, tool results, output), `AnswerRecorder` (journal, metrics).
 """
 
 from __future__ import annotations
@@ -129,21 +129,21 @@ class Inference(Protocol):
     def detokenize(self, ids: Sequence[int]) -> str: ...
 
 
-class Recorder(Protocol):
+class AnswerRecorder(Protocol):
     """Records answers: the journal, the audit log, metrics, traces. Never raises into an answer."""
 
     def begin(self, request: AnswerRequest) -> None: ...
 
     def observe(self, request: AnswerRequest, event: Event | DirectPiece | Decision) -> None: ...
 
-    def end(self, request: AnswerRequest, outcome: Outcome) -> Future[None] | None:
+    def end(self, request: AnswerRequest, outcome: AnswerOutcome) -> Future[None] | None:
         """Return a future that is done when the record is durable, to be awaited before the answer ends; None if nothing is stored.
         It raises ServiceError 503 if the record can't be stored."""
         ...
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AnswerOutcome:
     """How a request ended. `reason`: stop, length, window, tool_calls, content_filter, cancelled or error."""
 
     reason: str

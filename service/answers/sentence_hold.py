@@ -1,7 +1,8 @@
 """Hold the text of an answer back by a sentence, so that each sentence is checked as a whole before anyone reads it.
 
 In: pieces of text. Out: whole sentences, as soon as the next one begins or a line ends; the rest at the end. A sentence longer than
-MAX_CHARS is passed on in parts. Their concatenation is the text, to the character.
+MAX_CHARS is passed on in parts, between two words, so that no part hides half of a key. Their concatenation is the text, to the
+character.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ class SentenceHold:
             start = match.end()
         self._held = self._held[start:]
         while len(self._held) > MAX_CHARS:
-            sentences.append(self._held[:MAX_CHARS])
-            self._held = self._held[MAX_CHARS:]
+            end = max(self._held.rfind(space, 0, MAX_CHARS) for space in " \t") + 1 or MAX_CHARS
+            sentences.append(self._held[:end])
+            self._held = self._held[end:]
         return sentences
 
     def may_complete(self, piece: str) -> bool:

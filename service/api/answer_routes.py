@@ -18,7 +18,7 @@ from service.api.wire.chat_reply_wire import ChatReply, CompletionReply
 from service.api.wire.chat_wire import ChatRequest, SamplingWire
 from service.api.wire.completion_wire import CompletionRequest
 from service.api.wire.wire_model import ERRORS
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 STREAM: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
 

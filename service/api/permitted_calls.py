@@ -12,7 +12,7 @@ from fastapi import Request
 from service.access.caller import Caller
 from service.answers.interfaces import Authorizer
 from service.api.route_parts import get_caller, get_request_id, get_service
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 
 async def open_call(request: Request, scope: str, action: str, **details: Any) -> Caller:

@@ -16,7 +16,7 @@ from service.api.route_parts import KeyedRoute, get_caller, get_request_id, get_
 from service.api.wire.response_reply_wire import DeletedReply, InputItemsReply, ResponseReply
 from service.api.wire.response_wire import ResponseRequest
 from service.api.wire.wire_model import ERRORS
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 ResponseId = Annotated[str, Path(min_length=1, max_length=128)]
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from service.access.caller import Caller
 from service.api.http.strict_route import StrictRoute
 from service.api.wire.wire_model import format_ignored, list_ignored
-from service.errors import ServiceError
+from service.service_error import ServiceError
 from service.service_parts import Service
 
 CALLER = "minigpt.caller"  # where a request keeps its caller

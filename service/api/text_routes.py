@@ -32,7 +32,7 @@ from service.api.wire.text_wire import (
     VersionReply,
 )
 from service.api.wire.wire_model import ERRORS, refuse_known_fields
-from service.errors import ServiceError
+from service.service_error import ServiceError
 from service.service_parts import Service
 
 EMBED = "embed"  # NAME/embed: another name for NAME in embeddings and rerank

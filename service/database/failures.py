@@ -10,7 +10,7 @@ import sqlite3
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 RETRY_SECONDS = 1.0
 _FREE_SPACE = ("database_full", "a full disk", "free space on its disk; what was acknowledged is kept")

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, insert, inspect, select, text, update
 
 from service.database.metadata import METADATA, SCHEMA
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 SCHEMA_VERSION = 1
 UPGRADES: Mapping[int, Callable[[Connection], None]] = {}  # from this version to the next one

@@ -9,10 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
+from assistant.guard.masking import PersonalMasker
 from service.access.key_commands import add_database_flags, open_database
 from service.feedback.feedback_export import make_export, read_taken_down, write_export
 from service.feedback.feedback_routes import describe_feedback
@@ -51,7 +48,7 @@ def add_commands(subparsers: Any) -> None:
 
 
 def list_feedback(args: argparse.Namespace) -> int:
-    """Print feedback as a table or as JSON lines."""
+    """Print feedback for people or as JSON lines."""
     with open_database(args) as database:
         store = FeedbackStore(database, str)
         rows = store.list_feedback(args.tenant, [args.only] if args.only else (), args.limit)
@@ -60,7 +57,8 @@ def list_feedback(args: argparse.Namespace) -> int:
         for row in rows:
             print(json.dumps(describe_feedback(row), ensure_ascii=False))
         return 0
-    Console().print(_make_table(rows))
+    for row in rows:
+        print("\n".join(_describe(row)))
     total = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in sorted(counts.items()))
     print(total or "there is no feedback yet")
     return 0
@@ -68,12 +66,14 @@ def list_feedback(args: argparse.Namespace) -> int:
 
 def review_feedback(args: argparse.Namespace) -> int:
     """Accept or reject feedback."""
+    masker = PersonalMasker()
     with open_database(args) as database:
-        store = FeedbackStore(database, str)
+        store = FeedbackStore(database, lambda text: masker.mask(text, ("*",))[0])
         for feedback_id in args.id:
             better = getattr(args, "correction", None), getattr(args, "title", None)
             made = store.review(None, feedback_id, args.verdict, getpass.getuser(), *better)
-            print(f"{made.id} is {made.state}")
+            idle = "; it teaches nothing: give --correction or --title" if make_export([made]).unused else ""
+            print(f"{made.id} is {made.state}{idle}")
     return 0
 
 
@@ -94,18 +94,21 @@ def export_feedback(args: argparse.Namespace) -> int:
     return 0
 
 
-def _make_table(rows: Sequence[Feedback]) -> Table:
-    table = Table(
-        "id", "time", "rating", "state", "consent", "question", "correction or comment", box=None, pad_edge=False
-    )
-    for row in rows:
-        said = row.correction or row.comment
-        reason = f"{row.rating}, {row.reason}" if row.reason else row.rating
-        cells = (row.id, f"{row.time:%Y-%m-%d %H:%M}", reason, row.state, "yes" if row.consent else "no")
-        table.add_row(*cells, escape(_shorten(row.question)), escape(_shorten(said)))
-    return table
+def _describe(row: Feedback) -> list[str]:
+    """Return a line with the whole id, which the other commands need, and one for each text that there is."""
+    reason = f"{row.rating}, {row.reason}" if row.reason else row.rating
+    consent = "with consent" if row.consent else "without consent"
+    texts = {
+        "asked": row.question,
+        "answer": row.text,
+        "right": row.correction,
+        "titles": ", ".join(row.titles),
+        "comment": row.comment,
+    }
+    lines = [f"{name:>9}: {_shorten(text)}" for name, text in texts.items() if text]
+    return [f"{row.id}  {row.time:%Y-%m-%d %H:%M}  {row.tenant}  {reason}  {row.state}  {consent}", *lines]
 
 
-def _shorten(text: str, limit: int = 60) -> str:
+def _shorten(text: str, limit: int = 100) -> str:
     line = "".join(character if character.isprintable() else " " for character in text)
     return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -12,9 +12,9 @@ from service.access.caller import Caller
 from service.answers.interfaces import Authorizer
 from service.api.http.strict_route import StrictRoute
 from service.api.route_parts import get_caller, get_service
-from service.errors import ServiceError
 from service.feedback.feedback_store import MAX_CHARS, Feedback, FeedbackStore, NewFeedback, Rating, Reason, State
 from service.observability.trace_recorder import TraceRecorder
+from service.service_error import ServiceError
 
 Text = Annotated[str, Field(max_length=MAX_CHARS)]
 

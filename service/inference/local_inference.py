@@ -11,6 +11,7 @@ Memory: the weights, twice during a swap; the slots, as far as they are filled.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
@@ -37,8 +38,8 @@ from assistant.inference.served_model import (
 )
 from service.answers.answer_request import AnswerRequest
 from service.answers.interfaces import ChosenToken, DirectPiece, ModelDescription
-from service.errors import ServiceError
 from service.inference.model_version import ModelVersion
+from service.service_error import ServiceError
 
 RETRY_SECONDS = 1.0  # after which a client may try again: about the time of one answer
 
@@ -59,6 +60,7 @@ class LocalInference:
         self._lock = threading.Lock()  # of the present version
         self._swapping = threading.Lock()
         self._is_closed = False
+        self._preparers: list[Callable[[Path], None]] = []
         self._listeners: list[Callable[[Path], None]] = []
 
     @classmethod
@@ -93,6 +95,10 @@ class LocalInference:
         """The model folder that is served, without links."""
         return self._version.folder
 
+    def before_swap(self, prepare: Callable[[Path], None]) -> None:
+        """Call `prepare` with the model folder before it is loaded; its ValueError refuses the whole version."""
+        self._preparers.append(prepare)
+
     def on_swap(self, listener: Callable[[Path], None]) -> None:
         """Call `listener` with the model folder after each swap."""
         self._listeners.append(listener)
@@ -101,6 +107,8 @@ class LocalInference:
         """Serve another model folder from now on; blocks while it is loaded. Raises: ValueError for one that can't be used:
         the present one stays."""
         with self._swapping:
+            for prepare in self._preparers:
+                prepare(Path(os.path.realpath(folder)))
             version = self._make_version(folder)
             with self._lock:
                 if self._is_closed:

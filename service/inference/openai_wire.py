@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assistant.conversation.events import Done, Message, ToolCall
-from service.answers.answer_request import AnswerRequest, Constraint
+from service.answers.answer_request import AnswerRequest, OutputConstraint
 from service.answers.interfaces import ChosenToken, DirectPiece
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 JSON = Any
 REASONS = {"stop": "end", "length": "length", "tool_calls": "tool_calls", "content_filter": "content_filter"}
@@ -69,7 +69,7 @@ def _write_message(message: Message) -> dict[str, JSON]:
     return {"role": message.role, "content": message.text}
 
 
-def _write_constraint(constraint: Constraint | None) -> dict[str, JSON]:
+def _write_constraint(constraint: OutputConstraint | None) -> dict[str, JSON]:
     if constraint is None:
         return {}
     if constraint.kind == "regex":

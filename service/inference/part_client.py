@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import httpx
 
 from assistant.tools.toolbox import AnswerAbortedError
-from service.errors import ServiceError
 from service.inference.address_pool import AddressPool
 from service.processes.part_protocol import SILENCE_SECONDS, decode, decode_line, encode, read_error
+from service.service_error import ServiceError
 
 T = TypeVar("T")
 CONNECT_SECONDS = 0.5

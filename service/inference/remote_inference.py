@@ -22,9 +22,9 @@ import httpx
 from assistant.conversation.events import Engine, Message, ToolCall
 from service.answers.answer_request import AnswerRequest
 from service.answers.interfaces import DirectPiece, ModelDescription
-from service.errors import ServiceError
 from service.inference.address_pool import AddressPool, check_address
 from service.inference.openai_wire import ChunkReader, make_bad_answer, make_body, read_seq_len
+from service.service_error import ServiceError
 
 JSON = Any
 CONNECT_SECONDS = 0.8

@@ -20,7 +20,7 @@ from typing import Any
 from assistant.conversation.events import Event
 from service.access.caller import LOCAL_TENANT, Caller
 from service.answers.answer_request import AnswerRequest
-from service.answers.interfaces import Decision, DirectPiece, ModelDescription, Outcome
+from service.answers.interfaces import AnswerOutcome, Decision, DirectPiece, ModelDescription
 from service.clock import Clock, now
 from service.database.database import Database
 from service.journal.audit_heads import AuditHeads
@@ -39,7 +39,7 @@ ALL_KINDS = ("*",)  # of what is masked before it is stored
 
 
 class AnswerJournal:
-    """The seam `Recorder`. `masker` removes what a policy masks; without it, messages that should be masked are not stored."""
+    """The seam `AnswerRecorder`. `masker` removes what a policy masks; without it, what should be masked is not stored."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class AnswerJournal:
             if draft is not None:
                 draft.add(event)
 
-    def end(self, request: AnswerRequest, outcome: Outcome) -> Future[None]:
+    def end(self, request: AnswerRequest, outcome: AnswerOutcome) -> Future[None]:
         """Queue the entry. Return a future that is done when it is durable."""
         with self._lock:
             draft = self._drafts.pop(request.id, None) or EntryDraft(request, self._clock())

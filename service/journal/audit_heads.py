@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from service.access.tenant_files import check_tenant
-from service.errors import ServiceError
 from service.journal.audit_chain import ChainHead
+from service.service_error import ServiceError
 
 SIZE = (
     320  # bytes of the file: one write replaces all of it, so that a killed process leaves the old or the new content

@@ -29,11 +29,11 @@ from service.access.caller import Caller
 from service.access.tenant_files import TenantFiles
 from service.access.tenant_store import list_tenant_tables
 from service.database.database import Database
-from service.errors import ServiceError
 from service.journal.audit_chain import make_record
 from service.journal.audit_log import AuditLog
 from service.journal.journal_tables import PERSONS
 from service.journal.persons import destroy_persons
+from service.service_error import ServiceError
 
 WAIT_SECONDS = 10.0  # for readers that keep SQLite's write-ahead log in use
 _BLOCK = 1 << 20

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from assistant.conversation.events import Citation, Event, Message, ToolCall, ToolResult
 from service.answers.answer_request import AnswerRequest
-from service.answers.interfaces import Decision, DirectPiece, ModelDescription, Outcome
+from service.answers.interfaces import AnswerOutcome, Decision, DirectPiece, ModelDescription
 from service.journal.audit_log import AuditEvent
 from service.journal.persons import clean_text, name_user
 from service.tooling.guarded_tools import UNKNOWN_RULE, ToolUse
@@ -87,7 +87,9 @@ class EntryDraft:
                 else:
                     self.n_left_out += 1
 
-    def finish(self, outcome: Outcome, model: ModelDescription, profile_hash: str, storage: Storage) -> JournalEntry:
+    def finish(
+        self, outcome: AnswerOutcome, model: ModelDescription, profile_hash: str, storage: Storage
+    ) -> JournalEntry:
         """Return what is stored of the answer."""
         request, caller = self.request, self.request.caller
         row = {
@@ -138,7 +140,7 @@ class EntryDraft:
         prompt = [{"role": "prompt", "text": storage.prepare(request.prompt)}] if request.prompt is not None else []
         return [*prompt, *(_describe_message(each, storage) for each in request.messages)]
 
-    def _list_events(self, outcome: Outcome, row: Mapping[str, Any]) -> list[AuditEvent]:
+    def _list_events(self, outcome: AnswerOutcome, row: Mapping[str, Any]) -> list[AuditEvent]:
         """Return the events: the request with the MAC of its texts, each decision, and the end with the MAC of the answer."""
         request = self.request
         about: dict[str, Any] = {

@@ -20,7 +20,6 @@ from service.access.tenant_files import check_tenant
 from service.answers.interfaces import Authorizer
 from service.api.http.strict_route import StrictRoute
 from service.api.route_parts import get_caller, get_service
-from service.errors import ServiceError
 from service.journal.answer_journal import AnswerJournal
 from service.journal.answer_trail import ID, explain_answer, find_answer, read_row, summarize_answer, trace_answer
 from service.journal.audit_log import AuditLog, verify_tenant
@@ -29,6 +28,7 @@ from service.journal.persons import name_user
 from service.journal.recorded_decisions import record_look
 from service.policy.policy_commands import describe_policy
 from service.policy.policy_store import PolicyStore
+from service.service_error import ServiceError
 
 Found = TypeVar("Found")
 _SCOPE = "operate"

@@ -24,11 +24,11 @@ from sqlalchemy.exc import IntegrityError
 
 from service.access.caller import LOCAL_TENANT
 from service.clock import Clock, now
-from service.errors import ServiceError
 from service.journal.audit_log import AuditEvent, AuditLog, make_audit_record
 from service.journal.journal_entry import JournalEntry
 from service.journal.journal_tables import JOURNAL, TEXTS, insert_rows
 from service.journal.persons import Person, find_persons
+from service.service_error import ServiceError
 
 MAX_QUEUED = 10_000
 MAX_BATCH = 200  # entries of one transaction
@@ -125,9 +125,12 @@ class JournalWriter:
         for make, future in items:
             try:
                 made.append((make(), future))
-            except Exception as error:
+            except ServiceError as error:  # such as a tenant's invalid policy: the request gets it
+                _LOG.error("an answer can't be recorded: %s", error.message)
+                future.set_exception(error)
+            except Exception:
                 _LOG.exception("an answer can't be recorded")
-                future.set_exception(error if isinstance(error, ServiceError) else _explain("a fault", "see the log"))
+                future.set_exception(_explain("a fault", "see the log"))
         if made:
             self._write_made(made)
 

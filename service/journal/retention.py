@@ -16,11 +16,11 @@ from sqlalchemy import delete, func, select
 
 from service.clock import Clock, now
 from service.database.database import Database
-from service.errors import ServiceError
 from service.journal.audit_chain import make_record
 from service.journal.audit_log import AuditLog
 from service.journal.journal_tables import ERASURES, JOURNAL
 from service.policy.policy_store import PolicyStore
+from service.service_error import ServiceError
 
 SWEEP_SECONDS = 600.0
 CHUNK = 5_000  # rows of a tenant in one transaction: some 50 ms

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request, Response
 from service.access.caller import LOCAL_TENANT
 from service.answers.interfaces import Authorizer
 from service.api.route_parts import get_caller, get_service
-from service.errors import ServiceError
 from service.observability.prometheus_recorder import CONTENT_TYPE
+from service.service_error import ServiceError
 
 
 def make_router() -> APIRouter:

@@ -14,7 +14,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from assistant.conversation.events import Citation, ToolCall
 from service.answers.answer_request import AnswerRequest
-from service.answers.interfaces import Decision, ModelDescription, Outcome
+from service.answers.interfaces import AnswerOutcome, Decision, ModelDescription
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096)
@@ -22,7 +22,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class PrometheusRecorder:
-    """A Recorder with a registry of its own. `gauges` are read when somebody asks: name → (help, function)."""
+    """A AnswerRecorder with a registry of its own. `gauges` are read when somebody asks: name → (help, function)."""
 
     def __init__(
         self, description: ModelDescription, gauges: dict[str, tuple[str, Callable[[], float]]] | None = None
@@ -71,7 +71,7 @@ class PrometheusRecorder:
         elif isinstance(event, Citation):
             self._citations.labels(tenant).inc()
 
-    def end(self, request: AnswerRequest, outcome: Outcome) -> None:
+    def end(self, request: AnswerRequest, outcome: AnswerOutcome) -> None:
         self._open.dec()
         mode, tenant = "direct" if request.is_direct else "assistant", request.caller.tenant
         profile = "" if outcome.reason == "error" else request.profile  # one that does not exist is an error

@@ -21,7 +21,7 @@ from opentelemetry.trace import Status, StatusCode, set_span_in_context
 
 from assistant.conversation.events import Citation, ToolCall, ToolResult
 from service.answers.answer_request import AnswerRequest
-from service.answers.interfaces import Decision, Inference, Outcome
+from service.answers.interfaces import AnswerOutcome, Decision, Inference
 
 N_KEPT = 2_000
 OPERATIONS = {"chat.completions": "chat", "responses": "chat", "completions": "text_completion"}
@@ -36,7 +36,7 @@ class _Trace:
 
 
 class TraceRecorder:
-    """A Recorder that makes spans. `processors` get all of them (an OTLP collector); `mlflow` gets the sample and what has
+    """A AnswerRecorder that makes spans. `processors` get all of them (an OTLP collector); `mlflow` gets the sample and what has
     feedback. Call `close` at the end, so that what is buffered is sent."""
 
     def __init__(
@@ -76,7 +76,7 @@ class TraceRecorder:
         elif isinstance(event, Decision) and event.action != "allow":
             trace.rules += [f"{event.action}:{rule}" for rule in event.rules]
 
-    def end(self, request: AnswerRequest, outcome: Outcome) -> None:
+    def end(self, request: AnswerRequest, outcome: AnswerOutcome) -> None:
         trace = self._running.pop(request.id, None)
         if trace is None:
             return
@@ -132,7 +132,7 @@ class TraceRecorder:
             self._spans[request.id].append(trace.tool)
             trace.tool = None
 
-    def _describe_outcome(self, trace: _Trace, outcome: Outcome) -> dict[str, Any]:
+    def _describe_outcome(self, trace: _Trace, outcome: AnswerOutcome) -> dict[str, Any]:
         description = self._inference.description
         return {
             gen_ai.GEN_AI_RESPONSE_MODEL: f"{description.name}:{description.version or description.phase}",

@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import select
 
 from service.database.database import Database
-from service.errors import ServiceError
 from service.journal.journal_tables import JOURNAL
 from service.page.desk_parts import show_seconds
+from service.service_error import ServiceError
 
 FACTS = ("id", "time", "user", "model", "profile", "mode", "version", "reason", "error", "storage", "policy_hash")
 

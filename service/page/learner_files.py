@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from assistant.profiles.learner_log import NAME, LogEntry, read_log, summarize
-from service.errors import ServiceError
 from service.page.desk_parts import Cell, make_section, show_button, show_part, show_text, show_time
+from service.service_error import ServiceError
 
 MAX_ENTRIES = 1_000  # of one learner, the newest
 MAX_LISTED = 200  # handovers, the newest; exercises, the hardest

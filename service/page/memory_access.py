@@ -7,7 +7,7 @@ from typing import Any
 
 from assistant.memory.memory_store import Memory, MemoryStore
 from service.clock import now
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 
 def list_memories(path: Path) -> list[Memory]:

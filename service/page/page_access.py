@@ -16,8 +16,8 @@ from service.access.caller import Caller
 from service.access.tenant_files import TenantFiles
 from service.answers.interfaces import Authorizer
 from service.api.route_parts import Authenticate, get_service
-from service.errors import ServiceError
 from service.journal.journal_routes import JournalParts
+from service.service_error import ServiceError
 
 
 class DeskRight(NamedTuple):

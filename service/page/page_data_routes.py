@@ -21,7 +21,6 @@ from service.access.caller import Caller
 from service.api.route_parts import get_service
 from service.clock import now
 from service.database.database import Database
-from service.errors import ServiceError
 from service.feedback.feedback_routes import FeedbackParts
 from service.page.answer_detail import read_detail
 from service.page.learner_files import make_educator_desk, read_handover, read_learner
@@ -37,6 +36,7 @@ from service.page.page_access import (
     list_names,
     may_open,
 )
+from service.service_error import ServiceError
 
 MAX_FEEDBACK = 50
 
@@ -132,8 +132,10 @@ def _make_desk(request: Request, tenant: str, window: str) -> dict[str, Any]:
     rows = read_answers(_get_database(request), tenant, end - WINDOWS[window])
     feedback = cast("FeedbackParts | None", service.extras.get("feedback"))
     given = feedback.store.list_feedback(tenant, ("new",), MAX_FEEDBACK) if feedback is not None else []
-    find_problems = cast("Callable[[], dict[str, str]] | None", service.extras.get("readiness"))
-    problems = find_problems() if find_problems is not None else {}
+    find_problems = cast("Callable[[], dict[str, str]]", service.extras.get("readiness", dict))
+    list_notices = cast("Callable[[], dict[str, str]]", service.extras.get("notices", dict))
+    refused = {part: notice for part, notice in list_notices().items() if part == "policies"}
+    problems = {**find_problems(), **refused}
     about = service.inference.description
     return make_operation_desk(rows, given, window, end, about.version or about.phase, problems)
 

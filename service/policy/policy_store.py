@@ -19,9 +19,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.errors import ServiceError
 from service.policy.policy_files import DEFAULTS, PolicyFiles, read_policy_files, read_signature
 from service.policy.tenant_policy import TenantPolicy, make_tenant_policy
+from service.service_error import ServiceError
 
 POLL_SECONDS = 1.0
 _LOG = logging.getLogger(__name__)
@@ -78,6 +78,17 @@ class PolicyStore:
                 code="policy_invalid",
             )
         return state.tenants.get(tenant) or state.shared
+
+    def follow(self) -> Callable[[], None]:
+        """Look for changes in a thread, also while nobody asks, so that the next request sees them. Return what ends it."""
+        ended = threading.Event()
+
+        def look() -> None:
+            while not ended.wait(self._poll_seconds):
+                self._poll()
+
+        threading.Thread(target=look, name="policies", daemon=True).start()
+        return ended.set
 
     def refresh(self) -> None:
         """Look for changes now, and take a valid one before returning."""

@@ -20,7 +20,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from assistant.inference.model_choice import ModelChoice, choose_model
-from service.errors import ServiceError
 from service.inference.address_pool import check_address
 from service.inference.part_client import PartClient
 from service.inference.remote_engine import PartInference
@@ -30,6 +29,7 @@ from service.processes.remote_parts import RemoteParts
 from service.processes.retrieval_part import open_remote_documents
 from service.processes.single_process import run_service
 from service.processes.tools_part import open_remote_tools
+from service.service_error import ServiceError
 from service.service_settings import add_flags, read_settings
 
 PATIENCE_SECONDS = 60.0  # of a gateway that starts before its parts

@@ -18,7 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.api.http.http_protocol import MAX_HEAD_BYTES, HttpProtocol
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 POLL_SECONDS = 0.05
 KEEP_ALIVE_SECONDS = 15

@@ -32,7 +32,7 @@ from assistant.conversation.events import (
 from assistant.tools.toolbox import Search
 from service.answers.answer_request import AnswerRequest
 from service.answers.interfaces import DirectPiece
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 T = TypeVar("T")
 TOKEN_VARIABLE = "MINIGPT_INTERNAL_TOKEN"

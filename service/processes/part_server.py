@@ -18,7 +18,6 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from service.access.local_access import check_local_request
-from service.errors import ServiceError
 from service.processes.part_protocol import (
     END,
     LIFE,
@@ -29,6 +28,7 @@ from service.processes.part_protocol import (
     encode_item,
     is_token,
 )
+from service.service_error import ServiceError
 
 StreamItems = Callable[[bytes], AsyncGenerator[Any, None]]
 AnswerOnce = Callable[[bytes], Awaitable[Any]]

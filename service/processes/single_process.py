@@ -47,7 +47,7 @@ def run_service(
     """Listen, open all parts, serve until a signal. Return the exit code. Raises: ValueError and ServiceError for user errors."""
     from service.access.local_access import check_listening
     from service.app import make_app
-    from service.processes.composition import compose
+    from service.processes.compose_service import compose
 
     with (
         closing(bind(settings.host, settings.port)) as listener,

@@ -14,10 +14,10 @@ from typing import Any
 
 from assistant.tools.tool_declaration import Effect, ToolDeclaration, ToolLimits
 from assistant.tools.tool_registry import ToolRegistry
-from service.errors import ServiceError
 from service.inference.part_client import PartClient
 from service.processes.part_protocol import decode
 from service.processes.part_server import PartRoutes
+from service.service_error import ServiceError
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from assistant.guard.harm_guard import Guard
 from assistant.inference.model_choice import ModelChoice, choose_model
+from assistant.tools.toolbox import make_tools
 from service.answers.assistants import Assistants
 from service.answers.interfaces import ModelDescription
 from service.api.text_vectors import TextVectors
@@ -56,16 +57,23 @@ def follow_swaps(
     extras: MutableMapping[str, Any],
     describe: Callable[[ModelDescription], None],
 ) -> None:
-    """Swap everything else of a version when its model is swapped."""
+    """Swap everything else of a version with its model. It is loaded first: a version with a damaged part, or without the documents
+    that the present one has, is refused as a whole, so that no answer comes from two versions."""
+    prepared: dict[Path, VersionParts] = {}
+
+    def prepare(folder: Path) -> None:
+        prepared.clear()
+        parts = VersionParts.load(choose_model(folder, None, Path()))
+        assert parts.choice is not None, "a folder was named"
+        if parts.choice.index is None and assistants.has_documentation:
+            raise ValueError(
+                f"{folder.parent} has no index; found none, and the version that is served has one; publish it with its index."
+            )
+        make_tools(parts.choice.index, parts.choice.embed)  # opens the index
+        prepared[folder] = parts
 
     def swap(folder: Path) -> None:
-        try:
-            parts = VersionParts.load(choose_model(folder, None, Path()))
-        except (
-            ValueError
-        ):  # the model is swapped already: its answers would go on with the documents of the version before
-            _LOG.exception("the parts of %s can't be loaded; the earlier ones stay", folder)
-            return
+        parts = prepared.pop(folder)
         assert parts.choice is not None, "a folder was named"
         content.guard = parts.guard
         extras["vectors"] = parts.vectors
@@ -74,6 +82,7 @@ def follow_swaps(
         for note in parts.notes:
             _LOG.warning("%s", note)
 
+    inference.before_swap(prepare)
     inference.on_swap(swap)
 
 

@@ -18,9 +18,9 @@ from assistant.guard.guarded_chat import GuardResponder, ScreenedEngine, Screene
 from assistant.guard.harm_guard import Guard, find_guard
 from assistant.inference.model_choice import choose_model
 from assistant.tools.toolbox import SEARCH_TOOL, make_tools
-from service.errors import ServiceError
 from service.redteam.attack_judging import Answered
 from service.redteam.attacks import Attack
+from service.service_error import ServiceError
 
 MAX_TOKENS = 80
 TIMEOUT_SECONDS = 60.0

@@ -36,7 +36,7 @@ from assistant.tools.toolbox import (
 )
 from service.access.caller import Caller
 from service.answers.interfaces import Authorizer, ContentPolicy, Decision, Place
-from service.errors import ServiceError
+from service.service_error import ServiceError
 from service.tooling.taint import KnownAnswers, Taint, find_taint
 
 Verdict = Literal["ran", "refused", "failed", "withheld"]

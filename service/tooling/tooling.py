@@ -20,7 +20,7 @@ from assistant.tools.tool_registry import ToolRegistry, check_tool_names, descri
 from assistant.tools.toolbox import SEARCH_TOOL, TOOLS, Documents, Tools
 from service.access.caller import Caller
 from service.answers.interfaces import Authorizer, ContentPolicy
-from service.errors import ServiceError
+from service.service_error import ServiceError
 from service.tooling.guarded_tools import GuardedTools, ToolBudget, ToolGuard, ToolUse, ignore_use
 from service.tooling.jail.code_tool import CodeTool, open_code_tool
 from service.tooling.protocol.approved_tools import ApprovedTools

@@ -92,7 +92,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory, prefect_history: Path) -> 
     with start_ui(repo) as urls, start_echo(repo) as echo:  # the first one ends last
         ports = {name: int(url.split(":")[2].split("/")[0]) for name, url in urls.items()}
         keys = {name: read_key(repo.root, name) for name in (*urls, "invocations")}
-        assert {name: url.partition("#")[2] for name, url in urls.items()} | {"invocations": keys["invocations"]} == keys
+        assert {name: url.partition("#")[2] for name, url in urls.items()} | {
+            "invocations": keys["invocations"]
+        } == keys
         running = Servers(repo.root, {**ports, "invocations": echo}, keys)
         running.read("mlflow", "POST", "/api/2.0/mlflow/experiments/create", {"name": SECRET})
         yield running

@@ -19,7 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 NOT_YET = {  # content parts and tools that OpenAI documents and this model can't use
     "image_url": "images",

@@ -22,7 +22,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 HEAD_SECONDS = 10.0
 SEND_SECONDS = 30.0

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from service.api.http.error_responses import make_error_response
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -87,6 +87,14 @@ class RequestLimits:
         if (size := sum(len(name) + len(value) for name, value in headers)) > MAX_HEADER_BYTES:
             message = f"headers: too long; found {size:,} bytes; send at most {MAX_HEADER_BYTES:,}."
             raise ServiceError(431, message, code="headers_too_large")
+        names = {name for name, _ in headers}
+        if (
+            b"content-length" in names and b"transfer-encoding" in names
+        ):  # two servers may see two different requests in it
+            message = (
+                "headers: must say once where the body ends; found content-length and transfer-encoding; send one."
+            )
+            raise ServiceError(400, message, code="ambiguous_length")
         length = next((value for name, value in headers if name == b"content-length"), b"")
         if length.isdigit() and int(length) > self.max_body_bytes:
             raise self._make_size_error(int(length))

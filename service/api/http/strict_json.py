@@ -13,7 +13,7 @@ import json
 import math
 from typing import Any, NoReturn
 
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 MAX_DEPTH = 64  # of arrays and objects; JSON schemas of tools have 10 to 20
 MAX_DIGITS = 400  # of an integer; converting one takes quadratic time

@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from service.api.http.strict_json import parse_json
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 

@@ -18,7 +18,7 @@ from typing import Any
 from fastapi import Response
 
 from service.api.http.error_responses import hide_unexpected_error, make_error_response
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 KEEP_ALIVE_SECONDS = 10.0
 DONE = b"data: [DONE]\n\n"

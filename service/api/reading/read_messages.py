@@ -10,7 +10,7 @@ from service.api.http.strict_json import parse_json
 from service.api.wire.chat_wire import AssistantWire, RefusalPart, ToolWire, WireMessage
 from service.api.wire.refuse_field import refuse
 from service.api.wire.wire_model import refuse_known_fields
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 REFUSED_MESSAGE: dict[str, tuple[Any, str]] = {
     "name": (("",), "leave it out; write the name into the text"),

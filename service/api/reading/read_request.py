@@ -23,7 +23,7 @@ from service.api.wire.chat_wire import (
 from service.api.wire.completion_wire import CompletionRequest
 from service.api.wire.refuse_field import refuse
 from service.api.wire.wire_model import refuse_known_fields
-from service.errors import ServiceError
+from service.service_error import ServiceError
 from service.service_parts import Service
 
 DIRECT = "direct"  # NAME/direct: the model itself

@@ -43,7 +43,7 @@ from service.api.wire.response_wire import (
     TextConfig,
 )
 from service.api.wire.wire_model import refuse_known_fields
-from service.errors import ServiceError
+from service.service_error import ServiceError
 from service.service_parts import Service
 
 REFUSED_RESPONSE: dict[str, tuple[Any, str]] = {

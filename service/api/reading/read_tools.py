@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from service.answers.answer_request import Constraint, OfferedTool
+from service.answers.answer_request import OfferedTool, OutputConstraint
 from service.api.wire.chat_wire import (
     AllowedToolsChoice,
     FunctionToolWire,
@@ -23,7 +23,7 @@ def read_constraint(
     choice: ToolChoice | None,
     format: ResponseFormat | None,
     is_parallel: bool | None,
-) -> Constraint | None:
+) -> OutputConstraint | None:
     """Return what the answer must match. Raises: ServiceError 400 for tools that are not offered, or both tools and a format."""
     calls = _read_tools(tools, choice, is_parallel)
     if format is None or format.type == "text":
@@ -33,16 +33,16 @@ def read_constraint(
             "response_format", "can't be honored beside tools", format.type, "send tool_choice: none, or no tools"
         )
     if isinstance(format, JsonSchemaFormat):
-        return Constraint("json_schema", schema=format.json_schema.json_schema)
+        return OutputConstraint("json_schema", schema=format.json_schema.json_schema)
     if isinstance(format, RegexFormat):
-        return Constraint("regex", regex=format.regex)
+        return OutputConstraint("regex", regex=format.regex)
     assert isinstance(format, JsonObjectFormat)
-    return Constraint("json_object")
+    return OutputConstraint("json_object")
 
 
 def _read_tools(
     tools: Sequence[FunctionToolWire], choice: ToolChoice | None, is_parallel: bool | None
-) -> Constraint | None:
+) -> OutputConstraint | None:
     offered = [
         OfferedTool(
             tool.function.name,
@@ -69,11 +69,11 @@ def _read_tools(
 
 def _call_tools(
     offered: Sequence[OfferedTool], names: Sequence[str], must_call: bool, is_parallel: bool | None
-) -> Constraint:
+) -> OutputConstraint:
     for name in names:
         if name not in [tool.name for tool in offered]:
             raise refuse(
                 "tool_choice", "names a function that tools does not offer", name, "offer it, or choose another"
             )
     chosen = tuple(tool for tool in offered if tool.name in names)
-    return Constraint("tools", tools=chosen, must_call=must_call, allows_parallel=is_parallel is not False)
+    return OutputConstraint("tools", tools=chosen, must_call=must_call, allows_parallel=is_parallel is not False)

@@ -20,7 +20,7 @@ from service.api.rendering.merge_choices import merge_choices
 from service.api.rendering.render_chat import describe_answer, dump, format_logprobs, make_fingerprint, make_id
 from service.api.response_store import StoredResponse
 from service.api.wire.response_wire import ResponseRequest
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 
 def refuse(param: str, what: str, found: Any, instead: str, name: str | None = None) -> ServiceError:

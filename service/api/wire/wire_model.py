@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 MAX_TEXT = 200_000  # characters of one text, so that one in ASCII fits into a body of the default size
 MAX_IGNORED = 20  # names in the header

@@ -90,7 +90,9 @@ def test_a_version_without_an_index_of_its_own_is_moved_to_the_same_layout(tmp_p
 
 
 @pytest.mark.parametrize("parts", [("index",), ("index", "embed"), ("index", "embed", "guard")])
-def test_versions_of_every_age_are_installed_with_the_parts_that_they_have(parts: tuple[str, ...], tmp_path: Path) -> None:
+def test_versions_of_every_age_are_installed_with_the_parts_that_they_have(
+    parts: tuple[str, ...], tmp_path: Path
+) -> None:
     download, folder = tmp_path / "download", tmp_path / "version"
     folder.mkdir()
     for name in ("sft", *parts):
@@ -133,7 +135,11 @@ class Registry:
         folder = self.repo.root / "var/champion"
         about = json.loads((folder / "version.json").read_text())
         answer = json.loads((folder / "model/config.json").read_text())["answer"]
-        parts = {"index/sections.arrow": "sections", "embed/vectors.arrow": "vectors", "guard/guard.safetensors": "guard"}
+        parts = {
+            "index/sections.arrow": "sections",
+            "embed/vectors.arrow": "vectors",
+            "guard/guard.safetensors": "guard",
+        }
         for name, part in parts.items():
             assert [path.name for path in (folder / name).parent.iterdir()] == [Path(name).name]
             assert (folder / name).read_text() == f"{part} of {answer}"

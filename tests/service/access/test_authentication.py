@@ -19,7 +19,7 @@ from service.access.local_access import check_listening, check_local_request, is
 from service.access.quota import Quota
 from service.api.http.error_responses import install_errors
 from service.database.database import Database
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 LOCAL = {"host": "127.0.0.1:8000"}
 

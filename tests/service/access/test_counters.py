@@ -19,7 +19,7 @@ from redis import Redis
 
 from service.access.counters import PRUNE_ABOVE, Charge, Claim, Counters, MemoryCounters
 from service.access.redis_counters import PREFIX, RedisCounters
-from service.errors import ServiceError
+from service.service_error import ServiceError
 from tests.conftest import ROOT
 from tests.service.conftest import ValkeyServer
 

@@ -12,7 +12,7 @@ from service.access.counters import MemoryCounters
 from service.access.limiter import QuotaLimiter, format_duration, open_counters
 from service.access.quota import Quota
 from service.answers.interfaces import Admission, Limiter
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 ANN = Caller("acme", "ann", "key_ann")
 BOB = Caller("acme", "bob", "key_bob")

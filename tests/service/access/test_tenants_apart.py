@@ -39,9 +39,8 @@ from service.access.quota import Quota
 from service.access.tenant_files import TenantFiles
 from service.access.tenant_store import TenantStore
 from service.answers.answer_request import AnswerRequest
-from service.answers.interfaces import Decision, ModelDescription, Outcome
+from service.answers.interfaces import AnswerOutcome, Decision, ModelDescription
 from service.database.database import Database
-from service.errors import ServiceError
 from service.feedback.feedback_store import FeedbackStore, NewFeedback
 from service.journal.answer_journal import AnswerJournal
 from service.journal.audit_heads import AuditHeads
@@ -50,6 +49,7 @@ from service.journal.erasing import erase_person
 from service.journal.journal_tables import JOURNAL
 from service.journal.journal_writer import JournalWriter
 from service.policy.policy_store import PolicyStore
+from service.service_error import ServiceError
 
 N_OPERATIONS = 20_000
 TENANTS = ("acme", "zeta")
@@ -259,7 +259,7 @@ def answer(service: OneService, tenant: str, dice: random.Random) -> Any:
     )
     service.journal.begin(request)
     service.journal.observe(request, Decision("flag", ("guard.input.harm",), "a look-alike"))
-    outcome = Outcome("stop", f"{tenant} says {dice.choice(WORDS)}.", 10, 5, 0.5, 0.1)
+    outcome = AnswerOutcome("stop", f"{tenant} says {dice.choice(WORDS)}.", 10, 5, 0.5, 0.1)
     service.journal.end(request, outcome).result(30)
     return caller.user
 

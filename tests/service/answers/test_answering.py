@@ -19,8 +19,8 @@ from service.access.tenant_files import TenantFiles
 from service.answers.answer_request import AnswerRequest
 from service.answers.answering import REMOVED, AnswerEvent, Answering, AnswerParts
 from service.answers.assistants import Assistants
-from service.answers.interfaces import Decision, DirectPiece, ModelDescription, Outcome
-from service.errors import ServiceError
+from service.answers.interfaces import AnswerOutcome, Decision, DirectPiece, ModelDescription
+from service.service_error import ServiceError
 
 
 class FakeEngine:
@@ -109,7 +109,7 @@ class FakeLimiter:
 
 class FakeRecorder:
     def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[AnswerOutcome] = []
         self.n_begun = 0
 
     def begin(self, request: AnswerRequest) -> None:
@@ -118,7 +118,7 @@ class FakeRecorder:
     def observe(self, request: AnswerRequest, event: AnswerEvent) -> None:
         raise RuntimeError("a recorder that fails must not end an answer")
 
-    def end(self, request: AnswerRequest, outcome: Outcome) -> None:
+    def end(self, request: AnswerRequest, outcome: AnswerOutcome) -> None:
         self.outcomes.append(outcome)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from assistant.conversation.events import Message, ToolCall
 from service.answers.fit_rounds import N_FRAME_TOKENS, fit_rounds, list_rounds
-from service.errors import ServiceError
+from service.service_error import ServiceError
 
 USER, SYSTEM = Message.of("user", "12"), Message.of("system", "be brief")
 TOOL_ROUND = [USER, Message.calling(ToolCall.of("calculator", "1")), Message.result("1"), Message.of("assistant", "1")]

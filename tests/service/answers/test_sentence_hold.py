@@ -34,6 +34,14 @@ def test_a_sentence_is_given_out_when_the_next_one_begins() -> None:
     assert hold.finish() == []
 
 
+@given(st.integers(0, MAX_CHARS + 50))
+def test_a_word_is_never_in_two_parts(n_before: int) -> None:
+    key = "mg-" + "x" * 43
+    parts = cut(["a " * (n_before // 2) + "b" * (n_before % 2) + " " + key + " c" * MAX_CHARS])
+    assert any(key in part for part in parts)
+    assert max(map(len, parts)) <= MAX_CHARS
+
+
 def test_a_text_without_an_end_is_bounded() -> None:
     hold = SentenceHold()
     assert hold.add("a" * (2 * MAX_CHARS + 1)) == ["a" * MAX_CHARS] * 2

@@ -41,7 +41,7 @@ from service.api.all_routes import make_routers
 from service.api.http.http_protocol import MAX_HEAD_BYTES, HttpProtocol
 from service.api.text_vectors import TextVectors
 from service.app import make_app
-from service.errors import ServiceError
+from service.service_error import ServiceError
 from service.service_parts import Service
 from service.service_settings import ServiceSettings
 

@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from service.database.database import Database
 from service.database.metadata import METADATA, SCHEMA, UtcTime
 from service.database.schema import SCHEMA_VERSION, prepare_schema
-from service.errors import ServiceError
+from service.service_error import ServiceError
 from tests.conftest import ROOT
 from tests.service.conftest import PostgresServer
 

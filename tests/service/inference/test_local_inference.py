@@ -22,10 +22,10 @@ from assistant.inference.served_model import ServingSizes
 from model.network.hashes import hash_files
 from model.tokenizer.tokenizer import Tokenizer
 from service.access.caller import Caller
-from service.answers.answer_request import AnswerRequest, Constraint, OfferedTool, TokenControls
+from service.answers.answer_request import AnswerRequest, OfferedTool, OutputConstraint, TokenControls
 from service.answers.interfaces import DirectPiece
-from service.errors import ServiceError
 from service.inference.local_inference import ChampionWatch, LocalInference
+from service.service_error import ServiceError
 from tests.assistant.conftest import SUM, save_random_model
 from tests.assistant.inference.test_adapters import save_random_adapter
 
@@ -117,8 +117,8 @@ def test_choices_have_seeds_of_their_own_and_repeat(inference: LocalInference) -
     [
         ({"messages": (Message.of("user", "word " * 99),)}, 400, "context_length_exceeded", "found"),
         ({"messages": (), "prompt": "word " * 99}, 400, "context_length_exceeded", "prompt must leave room"),
-        ({"constraint": Constraint("json_schema", schema={"nosuch": 1})}, 400, "invalid_constraint", "nosuch"),
-        ({"constraint": Constraint("regex", regex="(")}, 400, "invalid_constraint", "regex"),
+        ({"constraint": OutputConstraint("json_schema", schema={"nosuch": 1})}, 400, "invalid_constraint", "nosuch"),
+        ({"constraint": OutputConstraint("regex", regex="(")}, 400, "invalid_constraint", "regex"),
     ],
 )
 def test_a_request_that_can_not_be_answered_is_refused(
@@ -147,7 +147,7 @@ def test_overload_is_429_and_503_with_retry_after(root: Path) -> None:
 
 def test_tools_offered_come_back_as_calls(inference: LocalInference) -> None:
     tool = OfferedTool("add", parameters={"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]})
-    constraint = Constraint("tools", tools=(tool,), must_call=True)
+    constraint = OutputConstraint("tools", tools=(tool,), must_call=True)
     _, done, items = ask(inference, make_request(constraint=constraint, sampling=Sampling(max_tokens=50)))
     [call] = [item for item in items if isinstance(item, ToolCall)]
     assert (call.name, done.reason) == ("add", "tool_calls")

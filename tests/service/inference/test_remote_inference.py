@@ -15,12 +15,12 @@ import pytest
 
 from assistant.conversation.events import Done, Message, Sampling, ToolCall
 from service.access.caller import Caller
-from service.answers.answer_request import AnswerRequest, Constraint, OfferedTool, TokenControls
+from service.answers.answer_request import AnswerRequest, OfferedTool, OutputConstraint, TokenControls
 from service.answers.interfaces import DirectPiece
-from service.errors import ServiceError
 from service.inference.address_pool import AddressPool, check_address
 from service.inference.openai_wire import ChunkReader, make_body
 from service.inference.remote_inference import RemoteInference
+from service.service_error import ServiceError
 from tests.service.processes.running_app import read_request, run_raw
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
@@ -88,7 +88,7 @@ def test_a_call_arrives_with_its_arguments() -> None:
         make_chunk("", "tool_calls"),
     )
     with run_raw([stream]) as url:
-        items = ask([url], constraint=Constraint("tools", tools=(WEATHER,), must_call=True))
+        items = ask([url], constraint=OutputConstraint("tools", tools=(WEATHER,), must_call=True))
     assert items[-2] == ToolCall("call_9", "get_weather", {"city": "Paris"})
     assert get_done(items).reason == "tool_calls"
 
@@ -111,14 +111,14 @@ HOSTILE: list[tuple[bytes, Mapping[str, Any]]] = [
     (b"", {}),
     (b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n", {}),
     (b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n", {}),
-    (make_stream(make_chunk("{not json"), make_chunk("", "stop")), {"constraint": Constraint("json_object")}),
+    (make_stream(make_chunk("{not json"), make_chunk("", "stop")), {"constraint": OutputConstraint("json_object")}),
     (
         make_stream(make_chunk(**make_call("rm", "{}")), make_chunk("", "tool_calls")),
-        {"constraint": Constraint("tools", tools=(WEATHER,))},
+        {"constraint": OutputConstraint("tools", tools=(WEATHER,))},
     ),
     (
         make_stream(make_chunk(**make_call("get_weather", "[1")), make_chunk("", "tool_calls")),
-        {"constraint": Constraint("tools", tools=(WEATHER,))},
+        {"constraint": OutputConstraint("tools", tools=(WEATHER,))},
     ),
 ]
 
@@ -219,9 +219,9 @@ def test_sessions_are_refused_with_what_to_do() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"constraint": Constraint("regex", regex="a")},
+        {"constraint": OutputConstraint("regex", regex="a")},
         {"controls": TokenControls(min_tokens=3)},
-        {"prompt": "a", "constraint": Constraint("json_object")},
+        {"prompt": "a", "constraint": OutputConstraint("json_object")},
     ],
 )
 def test_what_the_wire_does_not_carry_is_refused_not_left_out(fields: dict[str, Any]) -> None:
@@ -241,7 +241,7 @@ def test_everything_else_is_passed_on() -> None:
         messages=history,
         controls=controls,
         sampling=Sampling(max_tokens=9, temperature=0.5, top_k=4, top_p=0.9, seed=5),
-        constraint=Constraint("tools", tools=(WEATHER,), must_call=True),
+        constraint=OutputConstraint("tools", tools=(WEATHER,), must_call=True),
     )
     path, body = make_body(request, 2, "peer")
     assert path == "/chat/completions"

@@ -11,7 +11,7 @@ import pytest
 from assistant.conversation.events import Message
 from service.access.caller import Caller
 from service.answers.answer_request import AnswerRequest
-from service.answers.interfaces import Decision, ModelDescription, Outcome
+from service.answers.interfaces import AnswerOutcome, Decision, ModelDescription
 from service.database.database import Database
 from service.journal.answer_journal import AnswerJournal, open_journal
 from service.journal.audit_heads import AuditHeads
@@ -50,7 +50,7 @@ def record_answer(journal: AnswerJournal, request: AnswerRequest, answer: str = 
     """Record an answer with one decision, and wait until it is durable."""
     journal.begin(request)
     journal.observe(request, Decision("allow", ("cedar.users-answer",), policy_hash="p1"))
-    journal.end(request, Outcome("stop", answer, 12, 34, 0.5, 0.1)).result(30)
+    journal.end(request, AnswerOutcome("stop", answer, 12, 34, 0.5, 0.1)).result(30)
 
 
 @pytest.fixture

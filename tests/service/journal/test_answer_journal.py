@@ -20,15 +20,15 @@ from sqlalchemy import func, select
 from assistant.conversation.events import Citation, TextPiece, ToolCall
 from service.access.caller import Caller
 from service.answers.answer_request import AnswerRequest
-from service.answers.interfaces import Decision, Outcome
+from service.answers.interfaces import AnswerOutcome, Decision
 from service.database.database import Database
-from service.errors import ServiceError
 from service.journal.answer_trail import find_answer
 from service.journal.audit_chain import make_mac
 from service.journal.audit_heads import AuditHeads
 from service.journal.audit_log import verify_audit
 from service.journal.journal_tables import AUDIT, JOURNAL, PERSONS
 from service.journal.journal_writer import JournalWriter
+from service.service_error import ServiceError
 from service.tooling.guarded_tools import ToolUse
 from tests.conftest import ROOT
 from tests.service.conftest import PostgresServer
@@ -63,7 +63,7 @@ def test_a_row_has_all_that_explains_the_answer(database: Database, open_one: Op
         CITATION,
     ):
         journal.observe(request, event)
-    journal.end(request, Outcome("stop", "an answer", 12, 34, 0.5, 0.1)).result(30)
+    journal.end(request, AnswerOutcome("stop", "an answer", 12, 34, 0.5, 0.1)).result(30)
     with database.connect(is_read_only=True) as connection:
         row = find_answer(connection, request.id.replace("req_", "ans_"))
     assert (row["user"], row["key_id"], row["version"], row["reason"]) == ("ada", "key_1", "7", "stop")
@@ -92,7 +92,7 @@ def test_texts_are_stored_as_the_policy_says(
     request = make_request(1, "My zebra has the password hunter2")
     journal.begin(request)
     journal.observe(request, ToolCall.of("search_docs", "zebra hunter2"))
-    journal.end(request, Outcome("stop", "A zebra? hunter2!")).result(30)
+    journal.end(request, AnswerOutcome("stop", "A zebra? hunter2!")).result(30)
     [row] = read_rows(database)
     stored = json.dumps(row, default=str)
     assert (row["storage"], "zebra" in stored, "hunter2" in stored) == (rule, has_word, has_secret)
@@ -147,7 +147,7 @@ def test_a_thousand_answers_at_once_are_all_stored(database: Database, open_one:
     for number in range(1000):
         request = make_request(number, "hello", ("acme", "globex")[number % 2], f"user{number % 7}")
         journal.begin(request)
-        futures.append(journal.end(request, Outcome("stop", str(number))))
+        futures.append(journal.end(request, AnswerOutcome("stop", str(number))))
     for future in futures:
         future.result(60)
     assert len(read_rows(database)) == 1000
@@ -163,7 +163,7 @@ def test_an_id_that_is_used_twice_fails_alone(database: Database, open_one: Open
     for number in (1, 2, 1, 3):
         request = make_request(number)
         journal.begin(request)
-        futures.append(journal.end(request, Outcome("stop", "x")))
+        futures.append(journal.end(request, AnswerOutcome("stop", "x")))
     errors = [future.exception(30) for future in futures]
     assert [isinstance(error, ServiceError) for error in errors] == [False, False, True, False]
     assert len(read_rows(database)) == 3
@@ -172,7 +172,7 @@ def test_an_id_that_is_used_twice_fails_alone(database: Database, open_one: Open
 def test_an_answer_that_nobody_waits_for_is_stored_all_the_same(database: Database, open_one: OpenJournal) -> None:
     journal = open_one(database).journal
     request = make_request(1)
-    future = journal.end(request, Outcome("cancelled", "half an an"))
+    future = journal.end(request, AnswerOutcome("cancelled", "half an an"))
     assert not future.cancel()
     future.result(30)
     assert read_rows(database)[0]["reason"] == "cancelled"
@@ -189,7 +189,7 @@ def test_a_full_disk_is_told_and_ends_by_itself(
     errors: list[BaseException | None] = []
     for number in range(1, 40):
         request = make_request(number, "x" * 4000)
-        errors.append(journal.end(request, Outcome("stop", "y" * 4000)).exception(30))
+        errors.append(journal.end(request, AnswerOutcome("stop", "y" * 4000)).exception(30))
     failed = [error for error in errors if error is not None]
     assert failed
     assert all(isinstance(error, ServiceError) and error.status == 503 for error in failed)
@@ -219,7 +219,7 @@ def test_a_full_queue_fails_at_once(tmp_path: Path, open_one: OpenJournal, monke
     writer = JournalWriter(recorded.log, max_queued=5)
     monkeypatch.setattr(recorded.journal, "writer", writer)
     with recorded.log.heads.lock(["acme"]):  # nobody can write
-        futures = [recorded.journal.end(make_request(number), Outcome("stop", "x")) for number in range(20)]
+        futures = [recorded.journal.end(make_request(number), AnswerOutcome("stop", "x")) for number in range(20)]
         failed = [future for future in futures if future.done()]
         assert len(failed) >= 20 - 5 - 1 - 5
         assert all(isinstance(future.exception(), ServiceError) for future in failed)
@@ -229,7 +229,7 @@ def test_a_full_queue_fails_at_once(tmp_path: Path, open_one: OpenJournal, monke
     writer.close()
     assert len(read_rows(database)) == len(waiting)
     with pytest.raises(ServiceError, match="closed"):
-        recorded.journal.end(make_request(50), Outcome("stop", "x")).result(1)
+        recorded.journal.end(make_request(50), AnswerOutcome("stop", "x")).result(1)
     database.close()
 
 
@@ -254,7 +254,7 @@ def test_calls_for_the_client_are_kept_with_any_arguments_and_repeated_decisions
     journal.observe(request, ToolCall("call_1", "add", {"a": 1, "b": [2]}))
     for score in (0.4, 0.4, 0.5, 0.4):
         journal.observe(request, Decision("flag", ("r",), scores={"harm": score}))
-    journal.end(request, Outcome("tool_calls")).result(30)
+    journal.end(request, AnswerOutcome("tool_calls")).result(30)
     with database.connect(is_read_only=True) as connection:
         row = find_answer(connection, request.id)
     assert row["tools"] == [{"tool": "add", "argument": '{"a":1,"b":[2]}'}]
@@ -288,7 +288,7 @@ import sys
 import threading
 from pathlib import Path
 from service.database.database import Database
-from service.answers.interfaces import Outcome
+from service.answers.interfaces import AnswerOutcome
 from service.journal.answer_journal import open_journal
 from service.policy.policy_store import PolicyStore
 from tests.service.journal.conftest import MODEL, WordMasker, make_request
@@ -301,7 +301,7 @@ while True:
         number += 1
         request = make_request(number)
         journal.begin(request)
-        futures.append((request.id, journal.end(request, Outcome("stop", "x" * 500))))
+        futures.append((request.id, journal.end(request, AnswerOutcome("stop", "x" * 500))))
     for name, future in futures:
         future.result()
         print(name, flush=True)
@@ -348,7 +348,7 @@ def test_a_store_that_dies_and_comes_back_loses_nothing_that_was_acknowledged(
 
     def answer(numbers: range) -> None:
         requests = [make_request(number) for number in numbers]
-        futures = [journal.end(request, Outcome("stop", "x")) for request in requests]
+        futures = [journal.end(request, AnswerOutcome("stop", "x")) for request in requests]
         for request, future in zip(requests, futures, strict=True):
             error = future.exception(60)
             failures.append(error) if error is not None else acknowledged.add(request.id)
@@ -382,7 +382,7 @@ def test_a_head_that_cannot_be_written_fails_the_answer_and_stores_nothing(
     record_answer(journal, make_request(1))
     shutil.move(tmp_path / "audit", tmp_path / "elsewhere")
     (tmp_path / "audit").write_text("a file in the place of the folder")
-    error = journal.end(make_request(2), Outcome("stop", "x")).exception(30)
+    error = journal.end(make_request(2), AnswerOutcome("stop", "x")).exception(30)
     assert isinstance(error, ServiceError)
     assert (error.status, error.code) == (503, "audit_unwritable")
     (tmp_path / "audit").unlink()
@@ -403,7 +403,9 @@ def test_what_fails_while_an_entry_is_made_is_told_and_stops_nobody_else(
 
     database = Database.open(f"sqlite:///{tmp_path / 'service.sqlite'}")
     journal = open_one(database, "masked", masker=BadMasker()).journal
-    futures = [journal.end(make_request(at, text), Outcome("stop", "x")) for at, text in enumerate(("a", "bad", "b"))]
+    futures = [
+        journal.end(make_request(at, text), AnswerOutcome("stop", "x")) for at, text in enumerate(("a", "bad", "b"))
+    ]
     errors = [future.exception(30) for future in futures]
     assert [type(error) for error in errors] == [type(None), ServiceError, type(None)]
     assert "secret" not in str(errors[1])

@@ -13,7 +13,7 @@ from model.retrieval.search_results import Search, SearchResult
 from model.retrieval.sections import Section
 from model.tokenizer.chat import ToolCall
 from service.__main__ import main
-from service.answers.interfaces import Decision, Outcome
+from service.answers.interfaces import AnswerOutcome, Decision
 from service.database.database import Database
 from service.policy.cedar_authorizer import CedarAuthorizer
 from service.policy.content_checker import ContentChecker
@@ -62,7 +62,7 @@ def recorded(tmp_path: Path, open_one: OpenJournal) -> Recorded:
     journal.observe(REQUEST, ContentChecker(policies, WordGuard("weapons")).check(caller, "input", "weapons 0.93"))
     journal.observe(REQUEST, make_search())
     journal.observe(REQUEST, CITATION)
-    journal.end(REQUEST, Outcome("content_filter", "No.\x1b[2J")).result(30)
+    journal.end(REQUEST, AnswerOutcome("content_filter", "No.\x1b[2J")).result(30)
     (policies.folder / "content.yaml").write_text("storage: {messages: full}")  # the rule is no more
     policies.refresh()
     return recorded
@@ -139,5 +139,5 @@ def test_a_decision_without_a_policy_is_explained_as_far_as_it_is_known(
     request = make_request(8)
     recorded.journal.begin(request)
     recorded.journal.observe(request, Decision("block", ("tools:limits", "cedar.gone"), "too many", policy_hash="none"))
-    recorded.journal.end(request, Outcome("error", error="forbidden")).result(30)
+    recorded.journal.end(request, AnswerOutcome("error", error="forbidden")).result(30)
     assert "rule tools:limits" in run("explain", request.id)[1]

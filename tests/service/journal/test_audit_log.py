@@ -17,11 +17,11 @@ from sqlalchemy import delete, func, insert, select
 from benchmarks.service.audit_verify import find_manipulations, make_log
 from service.__main__ import main
 from service.database.database import Database
-from service.errors import ServiceError
 from service.journal.audit_chain import ChainHead, extend_chain
 from service.journal.audit_heads import AuditHeads
 from service.journal.audit_log import AuditLog, export_audit, verify_audit, verify_export
 from service.journal.journal_tables import AUDIT
+from service.service_error import ServiceError
 from tests.conftest import ROOT
 
 

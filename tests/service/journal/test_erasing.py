@@ -20,7 +20,7 @@ from service.__main__ import main
 from service.access.caller import Caller
 from service.access.key_store import KeyGrant, KeyStore
 from service.access.tenant_files import TenantFiles
-from service.answers.interfaces import Outcome
+from service.answers.interfaces import AnswerOutcome
 from service.clock import now
 from service.database.database import Database
 from service.feedback.feedback_tables import FEEDBACK
@@ -137,7 +137,7 @@ def test_an_answer_that_began_before_its_person_was_erased_is_stored_without_per
     recorded.journal.begin(begun)
     erase_person(recorded.log, files, "acme", "ada", now())
     record_answer(recorded.journal, later, "later")
-    recorded.journal.end(begun, Outcome("stop", "zebraanswer", 1, 2)).result(30)
+    recorded.journal.end(begun, AnswerOutcome("stop", "zebraanswer", 1, 2)).result(30)
     with database.connect(is_read_only=True) as connection:
         rows = {row.id: row for row in connection.execute(select(JOURNAL))}
     assert (rows[begun.id].user, rows[begun.id].messages, rows[begun.id].answer) == ("", "", "")

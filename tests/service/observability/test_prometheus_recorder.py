@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from assistant.conversation.events import Citation, Message, TextPiece, ToolCall
 from service.access.caller import Caller
 from service.answers.answer_request import AnswerRequest
-from service.answers.interfaces import Decision, ModelDescription, Outcome
+from service.answers.interfaces import AnswerOutcome, Decision, ModelDescription
 from service.observability.prometheus_recorder import PrometheusRecorder
 from tests.conftest import ROOT
 
@@ -47,7 +47,7 @@ def test_counts_are_those_of_the_answers() -> None:
         recorder.observe(request, Decision("block", ("weapons",)))
         recorder.observe(request, Decision())
         recorder.observe(request, CITATION)
-        recorder.end(request, Outcome("end" if number else "error", "secret text", 3, 4, 0.2, 0.1))
+        recorder.end(request, AnswerOutcome("end" if number else "error", "secret text", 3, 4, 0.2, 0.1))
     values = read(recorder)
     assert values["minigpt_requests_total{chat.completions,assistant,end,,acme}"] == 2
     assert values["minigpt_requests_total{chat.completions,assistant,error,,acme}"] == 1
@@ -70,7 +70,7 @@ def test_a_caller_cannot_invent_labels() -> None:
     for number in range(50):
         request = make_request(number, profile=f"invented{number}", model=f"minigpt/invented{number}")
         recorder.begin(request)
-        recorder.end(request, Outcome("error", error="model_not_found"))
+        recorder.end(request, AnswerOutcome("error", error="model_not_found"))
     assert "invented" not in recorder.render().decode()
 
 
@@ -92,6 +92,6 @@ def test_the_dashboard_asks_for_metrics_that_exist() -> None:
     recorder.observe(request, ToolCall.of("calculator", "1+1"))
     recorder.observe(request, Decision("block", ("weapons",)))
     recorder.observe(request, CITATION)
-    recorder.end(request, Outcome("end", "x", 3, 4, 0.2, 0.1))
+    recorder.end(request, AnswerOutcome("end", "x", 3, 4, 0.2, 0.1))
     assert asked
     assert asked <= {name.partition("{")[0] for name in read(recorder)}

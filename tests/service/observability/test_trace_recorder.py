@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from assistant.conversation.events import Message, TextPiece, ToolCall, ToolResult
 from service.access.caller import Caller
 from service.answers.answer_request import AnswerRequest
-from service.answers.interfaces import Decision, ModelDescription, Outcome
+from service.answers.interfaces import AnswerOutcome, Decision, ModelDescription
 from service.observability.trace_export import EXPERIMENT, make_mlflow_processor, make_otlp_processor
 from service.observability.trace_recorder import TraceRecorder, is_sampled
 
@@ -41,7 +41,9 @@ def trace(recorder: TraceRecorder, request: AnswerRequest, reason: str = "end") 
     recorder.observe(request, call)
     recorder.observe(request, ToolResult(call, "secret text"))
     recorder.observe(request, TextPiece("secret text"))
-    recorder.end(request, Outcome(reason, "secret text", 3, 4, 0.2, 0.1, error="429" if reason == "error" else ""))
+    recorder.end(
+        request, AnswerOutcome(reason, "secret text", 3, 4, 0.2, 0.1, error="429" if reason == "error" else "")
+    )
 
 
 def test_an_answer_is_a_span_with_a_span_for_each_call() -> None:

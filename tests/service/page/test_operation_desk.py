@@ -12,11 +12,11 @@ import pytest
 from sqlalchemy import insert
 
 from service.database.database import Database
-from service.errors import ServiceError
 from service.feedback.feedback_store import Feedback
 from service.journal.journal_tables import JOURNAL
 from service.page.answer_detail import read_detail
 from service.page.operation_desk import AnswerRow, find_percentile, make_operation_desk, read_answers
+from service.service_error import ServiceError
 
 END = datetime(2026, 11, 30, 12, 0, 0, tzinfo=UTC)
 BLOCKED = json.dumps(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import ServiceError
 from service.policy import policy_store
 from service.policy.policy_files import DEFAULTS
 from service.policy.policy_store import PolicyChange, PolicyStore
+from service.service_error import ServiceError
 
 
 @pytest.fixture
@@ -140,6 +140,19 @@ def test_a_link_to_itself_is_refused_like_any_other_name(folder: Path) -> None:
     (folder / "acme").unlink()
     store.refresh()
     assert store.list_problems() == []
+
+
+def test_a_change_counts_for_the_first_request_after_it(folder: Path) -> None:
+    store = PolicyStore(folder, poll_seconds=0.01, clock=lambda: 0.0)  # by this clock no request ever looks
+    end = store.follow()
+    try:
+        set_retention(folder, 7)
+        wait_for(lambda: store.list_policies()[0].rules.storage.retention_days == 7)
+    finally:
+        end()
+    set_retention(folder, 8)
+    time.sleep(0.1)
+    assert store.list_policies()[0].rules.storage.retention_days == 7
 
 
 def test_a_missing_folder_is_refused_too(folder: Path) -> None:

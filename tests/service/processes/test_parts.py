@@ -33,7 +33,6 @@ from service.access.caller import LOCAL_TENANT, Caller
 from service.access.tenant_files import TenantFiles
 from service.answers.answer_request import AnswerRequest
 from service.answers.interfaces import ChosenToken, DirectPiece, ModelDescription
-from service.errors import ServiceError
 from service.inference.part_client import PartClient, PartUnavailableError
 from service.inference.remote_engine import PartInference
 from service.processes import part_protocol, part_server
@@ -42,6 +41,7 @@ from service.processes.part_protocol import SearchCall, read_token
 from service.processes.part_server import PartState, make_part_app
 from service.processes.retrieval_part import RetrievalPart, open_remote_documents, open_tenant_documents
 from service.processes.tools_part import ToolsPart, open_remote_tools
+from service.service_error import ServiceError
 from tests.assistant.conftest import write_index
 from tests.service.processes.running_app import run_app, run_raw
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import httpx
 import pytest
 
 from model.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
+from service.policy.policy_files import DEFAULTS
 from tests.assistant.conftest import save_random_model
 from tests.assistant.conftest import tokenizer as tokenizer
 from tests.conftest import ROOT
@@ -195,3 +198,25 @@ def test_what_is_wrong_is_said_without_a_traceback(model: Path, tmp_path: Path, 
     assert process.stderr.startswith("error: ")
     assert message in process.stderr
     assert "Traceback" not in process.stderr
+
+
+@pytest.mark.slow
+def test_an_invalid_policy_of_one_tenant_leaves_the_service_ready(model: Path, tmp_path: Path) -> None:
+    """A probe that failed would take the service away from everybody else."""
+    policies = tmp_path / "policies"
+    shutil.copytree(DEFAULTS, policies)
+    (policies / "local").mkdir()
+    (policies / "local" / "content.yaml").write_text("limits: 3")
+    with run_service(model, tmp_path / "state", "--policies", str(policies)) as running:
+        ready = httpx.get(f"{running.url}/ready")
+        assert ready.status_code == 200
+        assert "local/content.yaml" in ready.json()["notices"]["policies"]
+        refused = running.ask("hi")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "policy_invalid")
+        assert "Traceback" not in running.log
+        shutil.rmtree(policies / "local")
+        end = time.monotonic() + 30
+        while "policies" in httpx.get(f"{running.url}/ready").json()["notices"]:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert running.ask("hi", max_tokens=1).status_code == 200

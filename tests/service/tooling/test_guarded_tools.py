@@ -17,9 +17,9 @@ from assistant.tools.toolbox import Search, SearchResult
 from model.retrieval.sections import Section
 from service.access.caller import Caller
 from service.answers.interfaces import Decision, Place
-from service.errors import ServiceError
 from service.policy.cedar_authorizer import CedarAuthorizer
 from service.policy.policy_store import PolicyStore
+from service.service_error import ServiceError
 from service.tooling.guarded_tools import GuardedTools, ToolBudget, ToolGuard, ToolUse
 from service.tooling.taint import KnownAnswers, Taint
 from tests.assistant.conversation.test_session import ScriptedEngine

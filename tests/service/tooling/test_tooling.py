@@ -14,7 +14,7 @@ import pytest
 from assistant.profiles.profile import Profile
 from assistant.tools.toolbox import TOOLS, Tools
 from service.access.caller import Caller
-from service.errors import ServiceError
+from service.service_error import ServiceError
 from service.tooling.guarded_tools import ToolUse
 from service.tooling.tool_settings import ToolSettings, load_tool_settings
 from service.tooling.tooling import Tooling

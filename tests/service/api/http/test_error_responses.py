@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from service.access.caller import Caller
-from service.errors import ServiceError
+from service.service_error import ServiceError
 from tests.service.api.scripted_service import RunningServer, make_service, run_server
 
 CHAT = "/v1/chat/completions"
@@ -175,6 +175,14 @@ def test_requests_that_are_no_http(server: RunningServer) -> None:
     assert json.loads(body)["error"]["type"] == "invalid_request_error"
     too_long = server.raw(b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40_000)
     assert too_long.startswith(b"HTTP/1.1 431")
+
+
+def test_a_request_with_two_ends_is_refused_and_nothing_after_it_is_read(server: RunningServer) -> None:
+    head = b"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    ends = b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    answer = server.raw(head + ends + b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 def test_without_a_valid_key_nothing_is_parsed() -> None:

@@ -22,7 +22,7 @@ from mcp.shared._httpx_utils import create_mcp_http_client
 from assistant.tools.tool_registry import ToolRegistry, describe_builtins
 from service.access.caller import Caller
 from service.api.http.error_responses import install_errors
-from service.errors import ServiceError
+from service.service_error import ServiceError
 from service.tooling.guarded_tools import GuardedTools, ToolGuard, ToolUse
 from service.tooling.protocol.approved_tools import ApprovedTools
 from service.tooling.protocol.mcp_client import LoopThread, McpConnection

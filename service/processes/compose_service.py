@@ -23,7 +23,7 @@ from service.access.tenant_files import TenantFiles
 from service.answers.answer_request import AnswerRequest
 from service.answers.answering import Answering, AnswerParts
 from service.answers.assistants import Assistants
-from service.answers.interfaces import Inference, Recorder
+from service.answers.interfaces import AnswerRecorder, Inference
 from service.api.all_routes import make_routers
 from service.database.database import Database, choose_url
 from service.feedback import feedback_routes
@@ -88,6 +88,7 @@ def compose(
         access = Authenticator(database, trusted_proxies=settings.trusted_proxies)
         stack.callback(access.close)
         policies = PolicyStore(settings.policies)
+        stack.callback(policies.follow())
         inference = open_inference()
         notes: list[str] = []
         if isinstance(inference, LocalInference):
@@ -139,7 +140,7 @@ def compose(
             assistants.load_profile(name)  # what is wrong with one is an error now, not of its first request
         metrics = PrometheusRecorder(inference.description)
         traces = _open_traces(settings, inference)
-        recorders: list[Recorder] = [journal, metrics]
+        recorders: list[AnswerRecorder] = [journal, metrics]
         if traces is not None:
             recorders.append(traces)
             stack.callback(traces.close)
@@ -157,10 +158,14 @@ def compose(
         store = FeedbackStore(database, lambda text: masker.mask(text, ("*",))[0])
 
         def find_problems() -> dict[str, str]:
-            problems = {"policies": "; ".join(policies.list_problems()), "journal": journal.writer.problem}
+            problems = {"journal": journal.writer.problem}
             problems["draining"] = "the service is shutting down" if answering.is_draining else ""
             problems |= remote.find_problems()
             return {part: problem for part, problem in problems.items() if problem}
+
+        def list_notices() -> dict[str, str]:
+            refused = "; ".join(policies.list_problems())  # others are served meanwhile, so the service stays ready
+            return {**({"policies": refused} if refused else {}), **tooling.list_notices()}
 
         recorded = RecordedAuthorizer(authorizer, journal)
         extras: dict[str, Any] = {
@@ -169,7 +174,7 @@ def compose(
             "authorizer": recorded,
             "metrics": metrics.render,
             "readiness": find_problems,
-            "notices": tooling.list_notices,
+            "notices": list_notices,
             "feedback": feedback_routes.FeedbackParts(store=store, authorizer=recorded, traces=traces),
             "database": database,
             "files": files,
