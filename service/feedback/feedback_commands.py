@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 

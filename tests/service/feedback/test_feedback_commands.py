@@ -35,11 +35,11 @@ def test_what_is_listed_can_be_accepted(tmp_path: Path, feedback_id: str, capsys
     assert "What is 6*7?" in out
     assert run(tmp_path, "accept", feedback_id) == 0
     assert "teaches nothing" in capsys.readouterr().out
-    assert run(tmp_path, "accept", feedback_id, "--correction", "Ask ada@example.org.") == 0
+    assert run(tmp_path, "accept", feedback_id, "--correction", "Ask bea@larkfield.io now.") == 0
     assert "teaches nothing" not in capsys.readouterr().out
     assert run(tmp_path, "list") == 0
     listed = capsys.readouterr().out
-    assert "ada@example.org." not in listed
+    assert "bea@larkfield.io" not in listed
     assert "1 accepted down" in listed
 
 
