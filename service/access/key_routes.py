@@ -23,6 +23,7 @@ from service.access.tenant_files import TenantFiles, check_tenant
 from service.access.tenant_store import StoredTenant, TenantStore
 from service.answers.interfaces import Authorizer
 from service.api.http.strict_route import StrictRoute
+from service.api.response_store import ResponseStore
 from service.api.route_parts import get_caller, get_service
 from service.clock import now
 from service.database.database import Database
@@ -146,9 +147,12 @@ def _add_tenant_routes(router: APIRouter) -> None:
 
 
 def _forget_tenant(request: Request, name: str) -> None:
-    """Forget what this process has in memory of a tenant: conversations, and where there is a model, beginnings of prompts."""
+    """Forget what this process has in memory of a tenant: conversations, responses, open documents, and where there is a model,
+    beginnings of prompts."""
     service = get_service(request)
-    service.assistants.sessions.drop(name)
+    service.assistants.forget_tenant(name)
+    if (responses := cast("ResponseStore | None", service.extras.get("responses"))) is not None:
+        responses.drop_person(name)
     forget: Callable[[str], None] | None = getattr(service.inference, "forget", None)
     if forget is not None:
         forget(name)

@@ -160,6 +160,13 @@ class Assistants:
             style=make_style(profile) if profile is not None else None,
         )
 
+    def forget_tenant(self, tenant: str) -> None:
+        """Forget the conversations and the open documents of a tenant that is removed."""
+        self.sessions.drop(tenant)
+        with self._lock:
+            for key in [key for key in self._tools if key[0] == tenant]:
+                del self._tools[key]
+
     @property
     def has_documentation(self) -> bool:
         """Whether the version that answers has an index."""

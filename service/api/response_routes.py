@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Path, Request, Response
 
@@ -18,18 +18,20 @@ from service.api.wire.response_wire import ResponseRequest
 from service.api.wire.wire_model import ERRORS
 from service.service_error import ServiceError
 
+RESPONSES = "responses"  # in `Service.extras`: what is kept
 ResponseId = Annotated[str, Path(min_length=1, max_length=128)]
 
 
 def make_router() -> APIRouter:
-    """Return the routes, with a store of their own."""
-    router, store = APIRouter(route_class=KeyedRoute, tags=["responses"]), ResponseStore()
+    """Return the routes."""
+    router = APIRouter(route_class=KeyedRoute, tags=["responses"])
     stream = {"text/event-stream": {"schema": {"type": "string"}}}
 
     @router.post("/v1/responses", responses={**ERRORS, 200: {"model": ResponseReply, "content": stream}})
     async def create_response(body: ResponseRequest, request: Request) -> Response:
         """Answer a text or items."""
         service, caller = get_service(request), await get_caller(request, "chat")
+        store = _get_store(request)
         previous = _get_previous(store, caller, body)
         asked = read_response(service, caller, get_request_id(request), body, previous)
         keep = None if body.store is False else lambda response: store.put(caller, response)
@@ -50,13 +52,13 @@ def make_router() -> APIRouter:
     @router.get("/v1/responses/{response_id}", responses=_document(ResponseReply))
     async def get_response(response_id: ResponseId, request: Request) -> Response:
         """Return a response of the last hour."""
-        stored = _get(store, await get_caller(request, "chat"), response_id)
+        stored = _get(_get_store(request), await get_caller(request, "chat"), response_id)
         return Response(dump(stored.body), media_type="application/json")
 
     @router.delete("/v1/responses/{response_id}", responses=_document(DeletedReply))
     async def delete_response(response_id: ResponseId, request: Request) -> Response:
         """Forget a response."""
-        caller = await get_caller(request, "chat")
+        caller, store = await get_caller(request, "chat"), _get_store(request)
         _get(store, caller, response_id)
         store.delete(caller, response_id)
         body = {"id": response_id, "object": "response", "deleted": True}
@@ -65,7 +67,7 @@ def make_router() -> APIRouter:
     @router.get("/v1/responses/{response_id}/input_items", responses=_document(InputItemsReply))
     async def list_input_items(response_id: ResponseId, request: Request) -> Response:
         """Return the items that a response was given."""
-        items = _get(store, await get_caller(request, "chat"), response_id).items
+        items = _get(_get_store(request), await get_caller(request, "chat"), response_id).items
         first, last = (items[0]["id"], items[-1]["id"]) if items else (None, None)
         body = {"object": "list", "data": list(items), "first_id": first, "last_id": last, "has_more": False}
         return Response(dump(body), media_type="application/json")
@@ -75,6 +77,11 @@ def make_router() -> APIRouter:
 
 def _document(reply: type) -> dict[int | str, dict[str, Any]]:
     return {**{status: ERRORS[status] for status in (400, 401, 403, 404, 429, 500, 503)}, 200: {"model": reply}}
+
+
+def _get_store(request: Request) -> ResponseStore:
+    """Return the responses of this service."""
+    return cast("ResponseStore", get_service(request).extras.setdefault(RESPONSES, ResponseStore()))
 
 
 def _get(store: ResponseStore, caller: Caller, id: str) -> StoredResponse:

@@ -59,8 +59,9 @@ def routes(tmp_path: Path) -> Iterator[Client]:
             "authorizer": CedarAuthorizer(PolicyStore(None)),
             "database": database,
             "files": TenantFiles(tmp_path),
+            "responses": SimpleNamespace(drop_person=dropped.append),
         },
-        assistants=SimpleNamespace(sessions=SimpleNamespace(drop=dropped.append)),
+        assistants=SimpleNamespace(forget_tenant=dropped.append),
         inference=SimpleNamespace(forget=dropped.append),
     )
     with TestClient(app) as client:
@@ -116,7 +117,7 @@ def test_an_admin_of_the_whole_service_reaches_all(routes: Client) -> None:
     assert root("DELETE", "tenants/acme")[0] == 400  # not confirmed
     assert root("DELETE", "tenants/local?confirm=local")[0] == 400
     assert root("DELETE", "tenants/acme?confirm=acme")[0] == 200
-    assert routes.dropped == ["acme", "acme"]  # conversations, beginnings of prompts
+    assert routes.dropped == ["acme", "acme", "acme"]  # conversations, responses, beginnings of prompts
     assert routes.keys.find(made["secret"]) is None
     assert root("DELETE", "tenants/acme?confirm=acme")[0] == 404
 

@@ -55,3 +55,12 @@ def test_a_tenant_does_not_push_out_another(monkeypatch: pytest.MonkeyPatch) -> 
     assert sum(store.get(ANN, f"r{number}") is not None for number in range(50)) == 3
     store.drop_person("a", "ann")
     assert store.n_bytes == 10
+
+
+def test_a_removed_tenant_leaves_no_response() -> None:
+    store = ResponseStore()
+    for caller in (ANN, Caller("a", "ben"), BEN):
+        store.put(caller, make("r1"))
+    store.drop_person("a")
+    assert [store.get(caller, "r1") is not None for caller in (ANN, Caller("a", "ben"), BEN)] == [False, False, True]
+    assert store.n_bytes == 10
