@@ -11,6 +11,7 @@ Memory: the weights, twice during a swap; the slots, as far as they are filled.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
@@ -41,6 +42,7 @@ from service.answers.interfaces import ChosenToken, DirectPiece, ModelDescriptio
 from service.inference.model_version import ModelVersion
 from service.service_error import ServiceError
 
+_LOG = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0  # after which a client may try again: about the time of one answer
 
 
@@ -268,6 +270,7 @@ class ChampionWatch:
             self._inference.swap(target)
         except ValueError as error:
             self._refused, self.problem = target, str(error)
+            _LOG.error("the newest version is refused, the present one stays: %s", error)
             return False
         self._refused, self.problem = None, ""
         return True

@@ -28,7 +28,7 @@ from service.api.all_routes import make_routers
 from service.database.database import Database, choose_url
 from service.feedback import feedback_routes
 from service.feedback.feedback_store import FeedbackStore
-from service.inference.local_inference import LocalInference
+from service.inference.local_inference import ChampionWatch, LocalInference
 from service.journal import journal_routes
 from service.journal.answer_journal import AnswerJournal, open_journal
 from service.journal.audit_heads import AuditHeads
@@ -165,8 +165,11 @@ def compose(
 
         def list_notices() -> dict[str, str]:
             refused = "; ".join(policies.list_problems())  # others are served meanwhile, so the service stays ready
-            return {**({"policies": refused} if refused else {}), **tooling.list_notices()}
+            newest = watch.problem if watch is not None else ""
+            notices = {"policies": refused, "champion": newest}
+            return {**{name: text for name, text in notices.items() if text}, **tooling.list_notices()}
 
+        watch: ChampionWatch | None = None
         recorded = RecordedAuthorizer(authorizer, journal)
         extras: dict[str, Any] = {
             "authenticate": access.authenticate_request,
@@ -188,7 +191,8 @@ def compose(
             extras["vectors"] = version.vectors
         if isinstance(inference, LocalInference) and choice is not None:
             follow_swaps(inference, assistants, content, extras, metrics.describe)
-            if (watch := watch_champion(inference, choice)) is not None:
+            watch = watch_champion(inference, choice)
+            if watch is not None:
                 stack.callback(watch.close)
         documents = remote.open_documents or assistants.open_documents
         exposed = ExposedTools(tooling, authorizer, content, files, documents, journal.record)

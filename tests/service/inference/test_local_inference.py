@@ -266,7 +266,9 @@ def test_a_damaged_version_is_refused_and_the_old_one_stays(inference: LocalInfe
     assert ask(inference, make_request())[0] == before
 
 
-def test_the_champion_is_followed_and_a_bad_one_is_tried_once(root: Path, tmp_path: Path) -> None:
+def test_the_champion_is_followed_and_a_bad_one_is_tried_once_and_told(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     link, folders = tmp_path / "champion", list[Path]()
     link.symlink_to(root / "versions" / "v1")
     inference = LocalInference.load(link / "model", sizes=SIZES)
@@ -284,6 +286,8 @@ def test_the_champion_is_followed_and_a_bad_one_is_tried_once(root: Path, tmp_pa
         assert not watch.check()
         assert inference.description.version == version
         assert bool(watch.problem) != is_swapped
+        assert [record.levelname for record in caplog.records] == ["ERROR"]  # once
+        assert "is refused" in caplog.text
     assert folders == [get_folder(root, 2).resolve(), get_folder(root, 1).resolve()]
     watch.close()
     inference.close()
