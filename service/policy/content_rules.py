@@ -122,6 +122,6 @@ def make_content_rules(values: dict[str, Any], name: str) -> ContentRules:
         return ContentRules.model_validate(values)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        where = ".".join(map(str, problem["loc"])) or "content"
-        found = repr(problem["input"])[:80]
-        raise ValueError(f"{name}: {where}: {problem['msg']}; found {found}; correct it (docs/policy.md).") from error
+        where = ".".join(str(part) for part in problem["loc"] if part != "[key]") or "content"
+        wrong, found = problem["msg"].removeprefix("Value error, "), repr(problem["input"])[:80]
+        raise ValueError(f"{name}: {where}: {wrong}; found {found}; correct it (docs/policy.md).") from error

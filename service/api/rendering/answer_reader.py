@@ -7,6 +7,7 @@ Stop strings of a session, which the model's loop does not know, are found here;
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -82,6 +83,11 @@ class StopCutter:
         """Return what was held back and is no stop string."""
         rest, self._held = self._held, ""
         return rest
+
+
+def show_address(url: str) -> str:
+    """Return the address of a document for those who use the service: of a file its name, not where it was on the server."""
+    return url if re.match(r"https?://", url) else re.split(r"[/\\]", url)[-1]
 
 
 def _count_overlap(text: str, stop: str) -> int:
@@ -208,6 +214,7 @@ class ChoiceReader:
             return self._add_result(event)
         if isinstance(event, Citation):
             row = {**asdict(event), "heading": list(event.heading), "number": len(self.citations) + 1}
+            row["url"] = show_address(event.url)
             self.citations.append(row)
             return {"type": "citation", **row, "passage": self._passages.get(event.sha256)}
         if isinstance(event, Recalled):
@@ -247,6 +254,7 @@ class ChoiceReader:
             start = start if start >= 0 else max(text.find(citation["title"], cursor), 0)
             end = min(start + len(citation["text"]), len(text))
             cursor = end if text[start:end] == citation["text"] else cursor
-            url = citation["url"] or f"urn:minigpt:document:{citation['doc_id']}"
+            address = citation["url"]
+            url = address if "://" in address else f"urn:minigpt:document:{citation['doc_id']}"
             rows.append({"start_index": start, "end_index": end, "title": citation["title"], "url": url})
         return rows

@@ -64,6 +64,7 @@ def test_a_change_counts_from_the_next_look_on(folder: Path) -> None:
     ("name", "text", "message"),
     [
         ("content.yaml", "storage: {messages: some}", "storage.messages"),
+        ("content.yaml", "guard: {input: {advise: {block: 0.6}}}", "guard.input.advise: is none of"),
         ("content.yaml", "a: [", "not YAML"),
         ("content.yaml", "- 1", "settings by name"),
         ("content.yaml", "\udcff", "not UTF-8"),

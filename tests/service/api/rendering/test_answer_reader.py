@@ -58,6 +58,16 @@ def test_annotations_are_places_in_the_text() -> None:
     assert [row["url"] for row in rows[:2]] == ["urn:minigpt:document:d1", "https://docs.example/x"]
 
 
+def test_a_citation_names_a_file_and_not_where_the_server_has_it() -> None:
+    for url in ("/srv/state/books/leave.md", "C:\\books\\leave.md", "file:///srv/leave.md", "leave.md"):
+        reader = ChoiceReader(REQUEST)
+        [delta] = reader.take(replace(CITED, url=url))
+        assert isinstance(delta, ExtraDelta)
+        assert delta.value["url"] == reader.citations[0]["url"] == "leave.md"
+        reader.take(TextPiece(f'"{QUOTE}"'))
+        assert [row["url"] for row in reader.make_annotations()] == ["urn:minigpt:document:d1"]
+
+
 def test_reasons_and_totals() -> None:
     for reason, expected in (
         ("end", "stop"),
