@@ -39,7 +39,9 @@ def main(argv: list[str] | None = None) -> int:
         "--no-register", action="store_true", help="run the stages and write the report; publish nothing"
     )
     commands.add_parser("ui", help="serve Prefect's and MLflow's pages until Ctrl-C")
-    command = commands.add_parser("invocations", help="serve the champion by MLflow's protocol, at /invocations, until Ctrl-C")
+    command = commands.add_parser(
+        "invocations", help="serve the champion by MLflow's protocol, at /invocations, until Ctrl-C"
+    )
     command.add_argument("--port", type=int, default=5001, help="default: 5001")
     commands.add_parser("worker", help="start the flow runs that Prefect's schedule or page orders, while `ui` runs")
     args = parser.parse_args(argv)

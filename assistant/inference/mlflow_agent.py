@@ -1,4 +1,4 @@
-"""mlflow models serve -m var/champion/package --env-manager local: serve the assistant over HTTP (`make invocations` checks it first).
+"""mlflow models serve -m var/champion/package --env-manager local: serve the assistant over HTTP (`make invocations` checks first).
 
 A models-from-code script: MLflow runs this file and uses the model that it sets. In: a request of the Responses API,
 `{"input": [{"role": "user", "content": "What is 12 * 7?"}], "custom_inputs": {"temperature": 0.5, "seed": 1}}`. Out:

@@ -46,7 +46,9 @@ def serve_champion(root: Path, port: int) -> int:
         server.wait_until_healthy(
             f"{url}/health", root / LOG, process, lambda text: print(text, flush=True), HEALTH_SECONDS
         )
-        print(f"serving {url}/invocations for whoever has the key in {credentials.KEYS / INVOCATIONS}; Ctrl-C stops it. Try:")
+        print(
+            f"serving {url}/invocations for whoever has the key in {credentials.KEYS / INVOCATIONS}; Ctrl-C stops it. Try:"
+        )
         headers = f"-H 'Content-Type: application/json' -H 'Authorization: Bearer {key}'"
         print(f"  curl {url}/invocations {headers} -d '{EXAMPLE}'", flush=True)
         while process.poll() is None:

@@ -7,6 +7,7 @@ from the messages of the request. Sessions of requests without a conversation de
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from service.answers.answer_request import AnswerRequest
 from service.answers.interfaces import Inference
 from service.service_error import ServiceError
 
+_LOG = logging.getLogger(__name__)
 # Makes the tools of a request: limits, rights, checks. The third argument are those of the conversation so far, if there are any.
 WrapTools = Callable[[Tools, AnswerRequest, Tools | None], Tools]
 OpenDocuments = Callable[[str, tuple[str, ...], bool], Documents | None]  # of (tenant, collections, has_documentation)
@@ -200,7 +202,13 @@ class Assistants:
         """Return the memory of the person, in named conversations only: other requests leave nothing behind."""
         if not conversation:
             return None
-        return Remembering(MemoryStore(self._files.get_memory_file(caller)), self._measure, conversation, read_clock)
+        try:
+            store = MemoryStore(self._files.get_memory_file(caller))
+        except ValueError as error:  # it names the file, which is the operator's business
+            _LOG.error("%s", error)
+            message = "memory: can't be used; found its file locked, damaged or without room; try again, or tell the operator."
+            raise ServiceError(503, message, code="memory_unavailable", retry_after=1.0) from error
+        return Remembering(store, self._measure, conversation, read_clock)
 
     def open_documents(self, tenant: str, collections: tuple[str, ...], has_documentation: bool) -> Documents | None:
         """Open the documents of a tenant in this process. Raises: ValueError for damaged ones."""

@@ -52,6 +52,7 @@ class Database:
 
     def __init__(self, engine: Engine, name: str) -> None:
         self.engine, self.name = engine, name
+        self.shown = name  # in errors; of an open one without folder or address, since callers read them
         self._write_lock, self._reader_lock = threading.Lock(), threading.Lock()
         self._reader: Connection | None = None
         self._compiled: dict[Select[Any], tuple[str, tuple[str, ...]]] = {}
@@ -73,6 +74,7 @@ class Database:
         except BaseException:
             engine.dispose()
             raise
+        database.shown = Path(database.name).name if database.is_sqlite else "PostgreSQL"
         return database
 
     @property
@@ -88,7 +90,7 @@ class Database:
         """
         has_lock = self.is_sqlite and not is_read_only
         if has_lock and not self._write_lock.acquire(timeout=BUSY_SECONDS):
-            raise make_error(self.name, "database_busy", "its writers wait for each other", "repeat the request")
+            raise make_error(self.shown, "database_busy", "its writers wait for each other", "repeat the request")
         try:
             with self.engine.connect() as connection:
                 if is_read_only:
@@ -98,7 +100,7 @@ class Database:
         except IntegrityError:
             raise
         except (SQLAlchemyError, sqlite3.Error) as error:
-            if (failure := explain_failure(error, self.name)) is None:
+            if (failure := explain_failure(error, self.shown)) is None:
                 raise
             raise failure from error
         finally:
@@ -136,7 +138,7 @@ class Database:
                     self._close_reader()
                     if attempt == 0 and was_open and isinstance(error, DBAPIError) and error.connection_invalidated:
                         continue
-                    if (failure := explain_failure(error, self.name)) is None:
+                    if (failure := explain_failure(error, self.shown)) is None:
                         raise
                     raise failure from error
         raise AssertionError("the second attempt returns or raises")
@@ -160,7 +162,9 @@ class Database:
                 return
             [(is_busy, _, _)] = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         if is_busy:
-            raise make_error(self.name, "database_busy", "a reader of deleted rows", "repeat the command to erase them")
+            raise make_error(
+                self.shown, "database_busy", "a reader of deleted rows", "repeat the command to erase them"
+            )
 
     def close(self) -> None:
         """Close all connections."""
@@ -175,7 +179,7 @@ class Database:
             with self.engine.connect() as connection:
                 yield connection.execution_options(**_NO_TRANSACTION)
         except (SQLAlchemyError, sqlite3.Error) as error:
-            if (failure := explain_failure(error, self.name)) is None:
+            if (failure := explain_failure(error, self.shown)) is None:
                 raise
             raise failure from error
 

@@ -149,7 +149,7 @@ def parse_anchor(data: bytes, path: Path) -> Anchor | None:
 def _explain(error: OSError, path: Path) -> ServiceError:
     return ServiceError(
         503,
-        f"audit: the head can't be written; found {error.strerror} ({path}); make room, make it writable, end what locks it.",
+        f"audit: the head can't be written; found {error.strerror} ({path.name}); make room, make it writable, end what locks it.",
         code="audit_unwritable",
         retry_after=1.0,
     )

@@ -236,6 +236,19 @@ def test_a_named_conversation_goes_on_with_its_session(bench: Bench) -> None:
     assert bench.assistants.sessions.take(("acme", "bob", "", "c1"), ()) is None
 
 
+def test_a_memory_that_can_not_be_used_is_a_503_that_names_no_file(bench: Bench, tmp_path: Path) -> None:
+    path = TenantFiles(tmp_path).get_memory_file(Caller("acme", "ada"))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged" * 1_000)
+    bench.assistants._files = TenantFiles(tmp_path)  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(ServiceError) as caught:
+        bench.ask("hello", conversation="c1")
+    assert (caught.value.status, caught.value.code) == (503, "memory_unavailable")
+    assert str(tmp_path) not in caught.value.message
+    assert "--memory" not in caught.value.message
+    bench.ask("hello")  # without a conversation there is no memory
+
+
 def test_a_draining_service_takes_no_new_request(bench: Bench) -> None:
     bench.answering.is_draining = True
     with pytest.raises(ServiceError) as caught:

@@ -294,6 +294,8 @@ def test_the_page_limit_of_sqlite_is_a_full_disk(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match=r"a full disk.*free space") as error:
         add_many(database, "x" * 4_000)
     assert (error.value.code, error.value.retry_after) == ("database_full", 1.0)
+    assert "(a.sqlite)" in error.value.message
+    assert str(tmp_path) not in error.value.message  # a caller does not learn where it is
     database.close()
 
 
