@@ -63,7 +63,7 @@ class Server:
         return self.cpu_seconds / len(self.seconds) * 1e3
 
 
-def run(n_requests: int = 400, litellm: Path | None = None, rounds: int = 4) -> Result:
+def run(*, n_requests: int = 400, litellm: Path | None = None, rounds: int = 4) -> Result:
     """Start all servers, ask them in turn, and compare."""
     details: list[dict[str, float | str | None]] = []
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:

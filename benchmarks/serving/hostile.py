@@ -338,7 +338,7 @@ def attack(url: str, n: int, seed: int) -> Tally:
     return tally
 
 
-def run(n_requests: int = 10_000, seed: int = 0, url: str = "", model: Path | None = None) -> Result:
+def run(*, n_requests: int = 10_000, seed: int = 0, url: str = "", model: Path | None = None) -> Result:
     """Attack a service that runs, or one that is started for it; print what came back."""
     with tempfile.TemporaryDirectory() as folder:
         if url:

@@ -5,7 +5,7 @@ The chat is a real service's; the view of its operator shows an hour of made-up 
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -64,4 +64,6 @@ def main(model: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(prog="python -m tests.service.page.make_pictures", description=__doc__)
+    parser.add_argument("model", type=Path, help="model folder, with its index and embed beside it")
+    main(parser.parse_args().model)
