@@ -74,17 +74,19 @@ def find_taint(
 ) -> list[str]:
     """Return the untrusted sources in a history that a client sends: it says what tools returned, and it may say anything.
 
-    A result is trusted if its tool is, an answer if we know it. A result whose call is unknown is untrusted.
+    A result is trusted if its tool is, an answer if we know it. A result whose call is unknown is untrusted, and one that may be of
+    several calls is if one of their tools is.
     """
     sources: list[str] = []
-    name = ""
+    calls: list[tuple[str, str]] = []  # id and tool of those without a result
     for message in messages:
         if message.call is not None:
-            name = message.call.name
+            calls.append((message.call.id, message.call.name))
         elif message.role == "tool":
-            if not name or not is_trusted(name):
-                sources.append(f"an earlier result of {name or 'an unknown tool'}")
-            name = ""
+            own = [call for call in calls if call[0] == message.call_id] or calls
+            names = [name for _, name in own] or ["an unknown tool"]
+            sources += [f"an earlier result of {name}" for name in names if not own or not is_trusted(name)]
+            calls = [call for call in calls if call not in own]
         elif message.role == "assistant" and not is_known(message.text):
             sources.append("an earlier answer that may quote others")
     return list(dict.fromkeys(sources))
