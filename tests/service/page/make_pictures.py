@@ -6,7 +6,9 @@ The chat is a real service's; the view of its operator shows an hour of made-up 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.browser import start_browser
@@ -50,7 +52,7 @@ def draw_operation(tab: PageTab, url: str) -> None:
     shoot(tab, "operation", 1100, 860)
 
 
-def main(model: Path) -> None:
+def draw_all(model: Path) -> None:
     """Make all pictures."""
     double = PageDouble()
     fill_views(double)
@@ -63,7 +65,13 @@ def main(model: Path) -> None:
                 draw_operation(browser.open_tab(browser.make_context()), url)
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.service.page.make_pictures", description=__doc__)
     parser.add_argument("model", type=Path, help="model folder, with its index and embed beside it")
-    main(parser.parse_args().model)
+    draw_all(parser.parse_args(arguments).model)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
