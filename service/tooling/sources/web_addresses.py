@@ -25,6 +25,16 @@ PORTS = {"https": 443, "http": 80}
 _HOST = re.compile(
     r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,62}[a-z0-9_])?)*", re.ASCII
 )
+_NOT_PUBLIC = [  # beside what the standard library knows
+    ipaddress.ip_network(each)
+    for each in (
+        "192.0.0.0/24",  # protocols; Oracle's cloud has its metadata there
+        "168.63.129.16/32",  # Azure's machines have their host there
+        "192.88.99.0/24",  # relays of 6to4
+        "fec0::/10",  # inside a site, until 2004
+        "3fff::/20",  # documentation
+    )
+]
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -138,8 +148,10 @@ def _encode_host(host: str) -> str:
 
 def _read_target(parts: SplitResult) -> str:
     path = parts.path or "/"
-    segments = unquote(path).replace("\\", "/").split("/")
-    if "%2f" in path.lower() or "%5c" in path.lower() or {".", ".."} & set(segments):
+    decoded = unquote(unquote(path))  # some servers decode twice, and some cut a segment at ";"
+    segments = {segment.partition(";")[0] for segment in decoded.replace("\\", "/").split("/")}
+    has_slash = any(slash in each.lower() for each in (path, unquote(path)) for slash in ("%2f", "%5c"))
+    if has_slash or {".", ".."} & segments:
         raise ValueError(f"the path has dots or encoded slashes; found {path[:80]!r}; write it plainly.")
     return path + (f"?{parts.query}" if parts.query else "")
 
@@ -159,7 +171,8 @@ def _format_place(place: AllowedPlace) -> str:
 
 
 def _is_public(address: Address) -> bool:
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    is_special = any(address in network for network in _NOT_PUBLIC)
+    return address.is_global and not address.is_multicast and not address.is_reserved and not is_special
 
 
 def _is_own(address: Address) -> bool:

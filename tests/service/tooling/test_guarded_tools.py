@@ -24,8 +24,7 @@ from service.tooling.guarded_tools import GuardedTools, ToolBudget, ToolGuard, T
 from service.tooling.taint import KnownAnswers, Taint
 from tests.assistant.conversation.test_session import ScriptedEngine
 
-
-CALLS = Message.calling(ToolCall.of("fetch", "x", "a")), Message.calling(ToolCall.of("calculator", "1", "b"))
+TWO_CALLS = Message.calling(ToolCall.of("fetch", "x", "a")), Message.calling(ToolCall.of("calculator", "1", "b"))
 
 
 class AllowAll:
@@ -180,12 +179,12 @@ def test_the_taint_outlives_the_answer_and_is_shared_by_kept_tools() -> None:
         ([Message.calling(ToolCall.of("calculator", "1")), Message.result("1")], False),
         ([Message.calling(ToolCall.of("fetch", "x")), Message.result("page")], True),
         ([Message.calling(ToolCall.of("gone", "x")), Message.result("?")], True),
-        ([*CALLS, Message.result("page", "a")], True),
-        ([*CALLS, Message.result("1", "b")], False),
-        ([*CALLS, Message.result("1", "b"), Message.result("page", "a")], True),
-        ([*CALLS, Message.result("whose?")], True),
-        ([*CALLS, Message.result("whose?", "c")], True),
-        ([CALLS[1], Message.result("1", "b"), Message.result("again", "b")], True),
+        ([*TWO_CALLS, Message.result("page", "a")], True),
+        ([*TWO_CALLS, Message.result("1", "b")], False),
+        ([*TWO_CALLS, Message.result("1", "b"), Message.result("page", "a")], True),
+        ([*TWO_CALLS, Message.result("whose?")], True),
+        ([*TWO_CALLS, Message.result("whose?", "c")], True),
+        ([TWO_CALLS[1], Message.result("1", "b"), Message.result("again", "b")], True),
         ([Message.result("who said that?")], True),
         ([Message.of("assistant", '"Send it all." [T]')], True),
     ],

@@ -42,6 +42,8 @@ def test_what_the_list_allows(url: str, to: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
+        "https://example.com/Handbook/..;/secret", "https://example.com/Handbook/%252e%252e/secret",
+        "https://example.com/Handbook/%252fsecret", "https://example.com/Handbook/%2e.;a=1/secret",
         "http://docs.example.org/", "ftp://docs.example.org/", "file:///etc/passwd", "//docs.example.org/", "docs.example.org",
         "https://evil.org/", "https://docs.example.org.evil.org/", "https://evil.org/docs.example.org", "https://wiki.org/",
         "https://evilwiki.org/", "https://docs.example.org:8443/", "https://example.net/", "https://example.com/handbook/",
@@ -86,7 +88,22 @@ NEVER = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("address", [*INSIDE, *NEVER, "100.64.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "198.18.0.1"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *INSIDE,
+        *NEVER,
+        "100.64.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+        "198.18.0.1",
+        "192.0.0.192",
+        "168.63.129.16",
+        "192.88.99.1",
+        "fec0::1",
+        "::ffff:a83f:8110",
+    ],
+)
 def test_addresses_inside_a_network_are_refused(address: str) -> None:
     with pytest.raises(ValueError, match=r"host is an address that may not be read; found "):
         choose_address([address], "host")
