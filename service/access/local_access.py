@@ -16,7 +16,10 @@ from urllib.parse import urlsplit
 from service.service_error import ServiceError
 
 _LOCAL_NAMES = ("localhost", "ip6-localhost")
-_OF_PROXIES = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+_OF_PROXIES = (
+    "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via", "cf-connecting-ip",
+    "true-client-ip",
+)  # fmt: skip
 
 
 def is_loopback(address: str) -> bool:
@@ -32,12 +35,15 @@ def is_loopback(address: str) -> bool:
     return (mapped or parsed).is_loopback
 
 
-def check_listening(host: str, is_open: bool) -> None:
-    """Refuse to listen on an address that others reach while no key was made. Raises: ValueError."""
+def check_listening(host: str, is_open: bool, state: str = "") -> None:
+    """Refuse to listen on an address that others reach while no key was made. `state`: where it is looked for, as a command's flag.
+
+    Raises: ValueError.
+    """
     if is_open and not is_loopback(host):
         raise ValueError(
             f"host: a service without keys listens on loopback only; found {host[:80]!r}; make a key first "
-            "(python -m service keys add --role admin), or use 127.0.0.1."
+            f"(python -m service keys add --role admin{state and f' --state {state}'}), or use 127.0.0.1."
         )
 
 

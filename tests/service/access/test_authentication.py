@@ -125,6 +125,8 @@ def test_without_keys_no_other_address_is_listened_on(host: str) -> None:
     with pytest.raises(ValueError, match=r"listens on loopback only.*make a key first"):
         check_listening(host, is_open=True)
     check_listening(host, is_open=False)
+    with pytest.raises(ValueError, match="keys add --role admin --state var/other"):
+        check_listening(host, True, "var/other")
 
 
 @pytest.mark.parametrize(
@@ -139,6 +141,8 @@ def test_without_keys_no_other_address_is_listened_on(host: str) -> None:
         (LOCAL, "", 401),
         (LOCAL | {"x-forwarded-for": "127.0.0.1"}, "127.0.0.1", 401),
         (LOCAL | {"forwarded": "for=127.0.0.1"}, "127.0.0.1", 401),
+        (LOCAL | {"x-forwarded-proto": "https"}, "127.0.0.1", 401),
+        (LOCAL | {"cf-connecting-ip": "203.0.113.9"}, "127.0.0.1", 401),
         ({}, "127.0.0.1", 403),
         ({"host": "evil.example"}, "127.0.0.1", 403),  # DNS rebinding
         ({"host": "evil.example:8000"}, "127.0.0.1", 403),
