@@ -24,7 +24,7 @@ from assistant.profiles.learner_log import (
     summarize,
 )
 from assistant.profiles.profile import load_profile
-from assistant.terminal.screen import strip_control_characters
+from assistant.terminal.plain_text import strip_control_characters
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from assistant.conversation.events import Event, Message, TextPiece
 from assistant.conversation.responder import Responder
-from assistant.terminal.screen import strip_control_characters
+from assistant.terminal.plain_text import strip_control_characters
 from model.grounding.answers import parse_quotes
 
 MAX_QUOTED_CHARS = 1_000  # of one message

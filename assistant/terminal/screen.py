@@ -20,7 +20,8 @@ from prompt_toolkit.history import FileHistory, InMemoryHistory
 from rich.cells import cell_len
 from rich.console import Console
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+from assistant.terminal.plain_text import strip_control_characters
+
 _WORDS = re.compile(r"\n|[^\S\n]+|\S+")  # a line break, other whitespace, or a word
 
 
@@ -121,11 +122,6 @@ def _split_words(text: str) -> list[str]:
             parts.append(space + part)
             space = ""
     return [*parts, space] if space else parts
-
-
-def strip_control_characters(text: str) -> str:
-    """Remove control characters except tabs and line breaks."""
-    return _CONTROL.sub("", text)
 
 
 class Interruption:

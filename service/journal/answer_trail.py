@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select
 
-from assistant.terminal.screen import strip_control_characters
+from assistant.terminal.plain_text import strip_control_characters
 from service.journal.journal_tables import JOURNAL
 from service.journal.kept_policies import find_policy
 

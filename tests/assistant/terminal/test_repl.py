@@ -18,8 +18,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from assistant.terminal.plain_text import strip_control_characters
 from assistant.terminal.repl import main
-from assistant.terminal.screen import WordWrapper, strip_control_characters
+from assistant.terminal.screen import WordWrapper
 from tests.conftest import ROOT
 
 ENVIRONMENT = {
