@@ -53,18 +53,16 @@ class ServiceSettings(BaseModel):
     trace_frac: float = _make_field(0.0, "share of answers in that sample", ge=0, le=1)
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each setting, and --settings."""
+def add_flags(parser: argparse.ArgumentParser, **defaults: object) -> None:
+    """Add a flag for each setting, and --settings. `defaults` are those of a part that differ from the service's."""
     parser.add_argument("--settings", type=Path, metavar="FILE", help="YAML file with settings; flags win")
     for name, field in ServiceSettings.model_fields.items():
-        options: dict[str, Any] = {"help": f"{field.description} ({_format_default(field.default)})"}
+        default = defaults.get(name, field.default)
+        shown = "" if default in (None, "", []) else f" ({default})"
+        options: dict[str, Any] = {"help": f"{field.description}{shown}"}
         if isinstance(field.default, list):
             options["action"] = "append"
         parser.add_argument(f"--{name.replace('_', '-')}", metavar=name.upper(), **options)
-
-
-def _format_default(default: Any) -> str:
-    return "none" if default in (None, "", []) else str(default)
 
 
 def read_settings(args: argparse.Namespace) -> ServiceSettings:

@@ -153,6 +153,6 @@ def _record(database: Database, args: argparse.Namespace, what: str, key: Stored
 
 def _print_secret(key: StoredKey, secret: str) -> None:
     grant = key.grant
-    about = f"{key.id}: {grant.role} {grant.user} of {grant.tenant}; scopes {', '.join(grant.scopes)}"
+    about = f"{key.id}: role {grant.role}, user {grant.user}, tenant {grant.tenant}; scopes {', '.join(grant.scopes)}"
     print(f"{about}. The key is shown this once; store it now:", file=sys.stderr, flush=True)
     print(secret, flush=True)

@@ -93,7 +93,7 @@ def make_router() -> APIRouter:
             "object": "policy",
             **describe_policy(policy),
             "tenant": whose,
-            "problems": parts.policies.list_problems(),
+            "problems": parts.policies.list_problems(whose),
         }
 
     return router

@@ -36,6 +36,7 @@ from service.page.page_access import (
     list_names,
     may_open,
 )
+from service.policy.policy_store import PolicyStore
 from service.service_error import ServiceError
 
 MAX_FEEDBACK = 50
@@ -134,8 +135,11 @@ def _make_desk(request: Request, tenant: str, window: str) -> dict[str, Any]:
     given = feedback.store.list_feedback(tenant, ("new",), MAX_FEEDBACK) if feedback is not None else []
     find_problems = cast("Callable[[], dict[str, str]]", service.extras.get("readiness", dict))
     list_notices = cast("Callable[[], dict[str, str]]", service.extras.get("notices", dict))
-    refused = {part: notice for part, notice in list_notices().items() if part == "policies"}
-    problems = {**find_problems(), **refused}
+    notices = {part: notice for part, notice in list_notices().items() if part == "champion"}
+    policies = cast("PolicyStore | None", service.extras.get("policies"))
+    if policies is not None and (refused := policies.list_problems(tenant)):
+        notices["policies"] = "; ".join(refused)
+    problems = {**find_problems(), **notices}
     about = service.inference.description
     return make_operation_desk(rows, given, window, end, about.version or about.phase, problems)
 

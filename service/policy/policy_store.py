@@ -13,12 +13,14 @@ Time: 50 µs a second for looking; 20 ms for a change of what counts for everybo
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.access.caller import LOCAL_TENANT
 from service.policy.policy_files import DEFAULTS, PolicyFiles, read_policy_files, read_signature
 from service.policy.tenant_policy import TenantPolicy, make_tenant_policy
 from service.service_error import ServiceError
@@ -95,10 +97,15 @@ class PolicyStore:
         with self._lock:
             self._follow()
 
-    def list_problems(self) -> list[str]:
-        """Return what is wrong with the files, for /ready and operators; empty if all of them count."""
-        broken = [f"{tenant}: {problem}" for tenant, problem in self._state.broken.items()]
-        return [*broken, *([self.problem] if self.problem else [])]
+    def list_problems(self, tenant: str = LOCAL_TENANT) -> list[str]:
+        """Return what is wrong with the files, as far as a tenant's operators may know: theirs, and those for everybody."""
+        broken = [f"{name}: {problem}" for name, problem in self._state.broken.items()]
+        problems = [*broken, *([self.problem] if self.problem else [])]
+        owners = [
+            re.split("[:/]", problem)[0] for problem in problems
+        ]  # acme: …, acme/content.yaml: …, content.yaml: …
+        is_shown = [tenant in (LOCAL_TENANT, owner) or "." in owner for owner in owners]
+        return [problem for problem, is_known in zip(problems, is_shown, strict=True) if is_known]
 
     def list_policies(self) -> list[TenantPolicy]:
         """Return the policy for everybody (tenant: empty), then those of tenants with files of their own."""

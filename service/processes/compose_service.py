@@ -164,7 +164,8 @@ def compose(
             return {part: problem for part, problem in problems.items() if problem}
 
         def list_notices() -> dict[str, str]:
-            refused = "; ".join(policies.list_problems())  # others are served meanwhile, so the service stays ready
+            # The service stays ready, because others are served meanwhile. Anybody may read this: it names no tenant.
+            refused = "files are refused: see the log or the operator's page" if policies.list_problems() else ""
             newest = watch.problem if watch is not None else ""
             notices = {"policies": refused, "champion": newest}
             return {**{name: text for name, text in notices.items() if text}, **tooling.list_notices()}

@@ -45,7 +45,7 @@ def add_commands(subparsers: Any) -> None:
     for name, (run, about) in abouts.items():
         form = argparse.RawDescriptionHelpFormatter
         parser = subparsers.add_parser(name, help=about, description=__doc__, formatter_class=form)
-        add_flags(parser)
+        add_flags(parser, port=PORTS[name])
         parser.set_defaults(run=run)
 
 

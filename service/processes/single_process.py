@@ -54,7 +54,7 @@ def run_service(
         closing(compose(settings, choice, open_inference, remote)) as composition,
     ):
         is_open = composition.access.is_open()
-        check_listening(settings.host, is_open)
+        check_listening(settings.host, is_open, str(settings.state))
         service = composition.service
         host, port = listener.getsockname()[:2]
         about = service.inference.description

@@ -174,6 +174,8 @@ def test_what_is_invalid_at_the_start_stops_the_start_or_the_tenant(
     assert caught.value.status == 503
     assert get_days(store, "globex") == 30
     assert "acme" in store.list_problems()[0]
+    assert store.list_problems("acme") == store.list_problems()
+    assert store.list_problems("globex") == []  # it is none of their business
     (folder / "acme" / "content.yaml").write_text("limits: {concurrent: 3}")
     store.refresh()
     assert store.get("acme").rules.limits.concurrent == 3

@@ -210,7 +210,9 @@ def test_an_invalid_policy_of_one_tenant_leaves_the_service_ready(model: Path, t
     with run_service(model, tmp_path / "state", "--policies", str(policies)) as running:
         ready = httpx.get(f"{running.url}/ready")
         assert ready.status_code == 200
-        assert "local/content.yaml" in ready.json()["notices"]["policies"]
+        assert "see the log" in ready.json()["notices"]["policies"]
+        assert "local" not in ready.text
+        assert "local/content.yaml: limits" in running.log
         refused = running.ask("hi")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "policy_invalid")
         assert "Traceback" not in running.log
