@@ -21,6 +21,10 @@ from pipeline.registry.params import Registry
 NAME = "minigpt"  # of the registered model
 ALIASES = ("champion", "candidate", "previous")
 MAX_TAG_CHARS = 5000
+STATED = {
+    "fingerprint": "fingerprint",
+    "commit": "git_commit",
+}  # of a version's tags, in version.json: where the model comes from
 DIGEST = "files_sha256"  # the tag of a version that states what its files are: the digest of the artifact files.json of its run
 
 
@@ -184,6 +188,7 @@ def pull(store: Store, alias_or_version: str, to: Path | None) -> tuple[str, Pat
     version = find_version(store, number)
     alias = next((alias for alias in ALIASES if aliases.get(alias) == number), "")
     about = {"name": NAME, "version": number, "alias": alias}
+    about |= {name: version.tags[tag] for name, tag in STATED.items() if tag in version.tags}
 
     def fetch(folder: Path) -> None:
         store.fetch(version, folder)

@@ -35,9 +35,9 @@ def make_router() -> APIRouter:
         answer = ChatAnswer(service.answering, asked, service.inference.description)
         headers = make_headers(body, "direct" if asked.is_direct else "assistant", {*REFUSED_CHAT, *REFUSED_MESSAGE})
         if body.stream:
-            return EventStream(answer.stream(has_usage=_has_usage(body)), headers)
+            return EventStream(answer.stream(has_usage=_has_usage(body)), headers, answer.late_headers)
         _check_stream_options(body)
-        return WatchedResponse(answer.collect(), headers)
+        return WatchedResponse(answer.collect(), headers, answer.late_headers)
 
     @router.post("/v1/completions", responses=_document(CompletionReply))
     async def create_completion(body: CompletionRequest, request: Request) -> Response:
@@ -48,9 +48,9 @@ def make_router() -> APIRouter:
         answer = CompletionAnswer(service.answering, asked, service.inference.description, has_echo=bool(body.echo))
         headers = make_headers(body, "direct", REFUSED_COMPLETION)
         if body.stream:
-            return EventStream(answer.stream(has_usage=_has_usage(body)), headers)
+            return EventStream(answer.stream(has_usage=_has_usage(body)), headers, answer.late_headers)
         _check_stream_options(body)
-        return WatchedResponse(answer.collect(), headers)
+        return WatchedResponse(answer.collect(), headers, answer.late_headers)
 
     return router
 

@@ -38,8 +38,8 @@ def make_router() -> APIRouter:
         answer = ResponseAnswer(service.answering, asked, body, service.inference.description, keep)
         headers = make_headers(body, "direct" if asked.is_direct else "assistant", REFUSED_RESPONSE)
         if body.stream:
-            return EventStream(answer.stream(), headers, answer.format_error)
-        return WatchedResponse(answer.collect(), headers)
+            return EventStream(answer.stream(), headers, answer.late_headers, answer.format_error)
+        return WatchedResponse(answer.collect(), headers, answer.late_headers)
 
     @router.post("/v1/responses/compact", include_in_schema=False)
     async def compact_response() -> Response:

@@ -92,15 +92,17 @@ class ModelVersion:
 
 
 def describe_model(engine: ModelEngine) -> ModelDescription:
-    """Return what is served; of a pulled champion also its name, its version and the hashes of its files."""
+    """Return what is served; of a pulled champion also its name, its version, the fingerprint of the run that made it
+    (data, params, code) and the hashes of its files."""
     info = engine.info
     name, version, lineage = "minigpt", "", dict[str, str]()
     folder = info.folder.parent
     if (folder / "version.json").is_file():
         stated = json.loads((folder / "version.json").read_text(encoding="utf-8"))
         name, version = str(stated["name"]), str(stated["version"])
+        lineage = {key: str(stated[key]) for key in ("fingerprint", "commit") if key in stated}
     if (folder / "files.json").is_file():
         files = json.loads((folder / "files.json").read_text(encoding="utf-8"))
-        lineage = {key: value for key, value in files.items() if key.startswith(LOADED)}
+        lineage |= {key: value for key, value in files.items() if key.startswith(LOADED)}
     sizes = (info.seq_len, info.vocab_size, info.n_parameters)
     return ModelDescription(name, version, info.phase, *sizes, info.weights, lineage)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import aclosing
 from typing import Any
 
@@ -37,10 +37,14 @@ class WatchedResponse(Response):
 
     media_type = "application/json"
 
-    def __init__(self, chunks: Chunks, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, chunks: Chunks, headers: dict[str, str] | None = None, late_headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Prepare; `late_headers` are filled until the first chunk comes: what is left of a caller's limits."""
         super().__init__(headers=headers)
         del self.headers["content-length"]
         self._chunks = chunks
+        self._late_headers = late_headers if late_headers is not None else {}  # not `or`: it is empty still
 
     async def __call__(self, scope: Any, receive: Any, send: Callable[[Message], Awaitable[None]]) -> None:
         """Send the response, or stop when the client leaves."""
@@ -70,7 +74,7 @@ class WatchedResponse(Response):
             await self._send_error(scope, receive, send, hide_unexpected_error(error, request_id))
 
     async def _send_body(self, send: Any, chunk: bytes) -> None:
-        self.headers["content-length"] = str(len(chunk))
+        self.headers.update({**self._late_headers, "content-length": str(len(chunk))})
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": chunk})
 
@@ -89,9 +93,14 @@ class EventStream(WatchedResponse):
     media_type = "text/event-stream"
 
     def __init__(
-        self, chunks: Chunks, headers: dict[str, str] | None = None, format_error: FormatError | None = None
+        self,
+        chunks: Chunks,
+        headers: dict[str, str] | None = None,
+        late_headers: Mapping[str, str] | None = None,
+        format_error: FormatError | None = None,
     ) -> None:
-        super().__init__(chunks, {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **(headers or {})})
+        every = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **(headers or {})}
+        super().__init__(chunks, every, late_headers)
         self._format_error = format_error or format_error_event
         self._is_started, self._is_idle = False, True
 
@@ -104,6 +113,7 @@ class EventStream(WatchedResponse):
         self._is_idle = False
         if not self._is_started:
             self._is_started = True
+            self.headers.update(self._late_headers)
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
 

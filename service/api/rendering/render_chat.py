@@ -85,6 +85,7 @@ class ChatAnswer:
 
     def __init__(self, answering: Answering, request: AnswerRequest, model: ModelDescription) -> None:
         self._answering, self._request, self._model = answering, request, model
+        self.late_headers: dict[str, str] = {}  # of the response, known when the request is admitted
         self._readers = [ChoiceReader(request) for _ in range(request.n)]
         self._has_logprobs = request.controls.n_logprobs is not None
         self._common = {
@@ -98,6 +99,7 @@ class ChatAnswer:
     async def collect(self) -> AsyncGenerator[bytes, None]:
         """Yield the whole response."""
         async with self._answering.open(self._request) as answer:
+            self.late_headers.update(answer.headers)
             async for _ in merge_choices(answer, self._readers):
                 pass
         body = {
@@ -134,6 +136,7 @@ class ChatAnswer:
         head = dump({**self._common, "object": "chat.completion.chunk", **({"usage": None} if has_usage else {})})
         self._heads = [head[:-1] + b',"choices":[{"index":%d,' % index for index in range(self._request.n)]
         async with self._answering.open(self._request) as answer:
+            self.late_headers.update(answer.headers)
             yield self._format_start()
             async for choice, deltas, is_end in merge_choices(answer, self._readers):
                 frames = [self._format_delta(choice, delta) for delta in deltas]

@@ -22,6 +22,7 @@ class CompletionAnswer:
         self, answering: Answering, requests: Sequence[AnswerRequest], model: ModelDescription, *, has_echo: bool
     ) -> None:
         self._answering, self._requests, self._model, self._has_echo = answering, requests, model, has_echo
+        self.late_headers: dict[str, str] = {}  # of the response, known when the request is admitted
         self._readers = [[ChoiceReader(request) for _ in range(request.n)] for request in requests]
         self._common = {
             "id": make_id(requests[0], "cmpl-"),
@@ -36,6 +37,7 @@ class CompletionAnswer:
         choices: list[dict[str, Any]] = []
         for request, readers in zip(self._requests, self._readers, strict=True):
             async with self._answering.open(request) as answer:
+                self.late_headers.update(answer.headers)
                 async for _ in merge_choices(answer, readers):
                     pass
             choices += [self._format_choice(len(choices) + i, request, one) for i, one in enumerate(readers)]
@@ -48,6 +50,7 @@ class CompletionAnswer:
         first = 0
         for request, readers in zip(self._requests, self._readers, strict=True):
             async with self._answering.open(request) as answer:
+                self.late_headers.update(answer.headers)
                 if self._has_echo:
                     for choice in range(request.n):
                         yield self._format_chunk(first + choice, TextDelta(request.prompt or ""), None, more)

@@ -37,6 +37,7 @@ class ResponseAnswer:
         keep: Callable[[StoredResponse], None] | None,
     ) -> None:
         self._answering, self._request, self._body, self._keep = answering, request, body, keep
+        self.late_headers: dict[str, str] = {}  # of the response, known when the request is admitted
         self._reader = ChoiceReader(request)
         self._id, self._message_id = make_id(request, "resp_"), make_id(request, "msg_")
         self._created, self._number, self._is_open = int(time.time()), 0, False
@@ -49,6 +50,7 @@ class ResponseAnswer:
     async def collect(self) -> AsyncGenerator[bytes, None]:
         """Yield the whole response."""
         async with self._answering.open(self._request) as answer:
+            self.late_headers.update(answer.headers)
             async for _ in merge_choices(answer, [self._reader]):
                 pass
         yield dump(self._finish())
@@ -56,6 +58,7 @@ class ResponseAnswer:
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """Yield the events of the stream."""
         async with self._answering.open(self._request) as answer:
+            self.late_headers.update(answer.headers)
             snapshot = {"response": self._format_response("in_progress")}
             yield self._format_event("response.created", snapshot) + self._format_event(
                 "response.in_progress", snapshot

@@ -94,7 +94,8 @@ def read_version_in_use(store: MemoryStore) -> str:
     folder = store.root / "var/champion"
     number = (folder / "weights").read_text()
     about = json.loads((folder / "version.json").read_text())
-    assert about == {"name": "minigpt", "version": number, "alias": "champion"}
+    made_by = store.tags[number]["fingerprint"]
+    assert about == {"name": "minigpt", "version": number, "alias": "champion", "fingerprint": made_by}
     return number
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -222,3 +223,28 @@ def test_an_invalid_policy_of_one_tenant_leaves_the_service_ready(model: Path, t
             assert time.monotonic() < end
             time.sleep(0.05)
         assert running.ask("hi", max_tokens=1).status_code == 200
+
+
+@pytest.mark.slow
+def test_what_is_left_of_a_limit_is_in_the_headers(model: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    command = [sys.executable, "-m", "service", "keys", "add", "--role", "user", "--user", "ada", "--state", str(state)]
+    made = subprocess.run(
+        [*command, "--requests-per-minute", "5"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    [key] = re.findall(r"mg-\S+", made)
+    with (
+        run_service(model, state) as service,
+        httpx.Client(timeout=60, headers={"Authorization": f"Bearer {key}"}) as client,
+    ):
+        left: list[str] = []
+        for path, body in (
+            ("chat/completions", {"messages": [{"role": "user", "content": "hi"}]}),
+            ("chat/completions", {"messages": [{"role": "user", "content": "hi"}], "stream": True}),
+            ("completions", {"prompt": "hi"}),
+            ("responses", {"input": "hi"}),
+        ):
+            answer = client.post(f"{service.url}/v1/{path}", json={"model": "minigpt", **body})
+            assert answer.status_code == 200, answer.text
+            left.append(answer.headers["x-ratelimit-remaining-requests"])
+        assert left == ["4", "3", "2", "1"]
