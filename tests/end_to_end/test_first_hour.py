@@ -21,7 +21,7 @@ from tests.fake_repo import FakeRepo
 from tests.house.test_readme import LINES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-CODE = ("pipeline", "model", "assistant", "flows")
+CODE = ("pipeline", "model", "assistant", "service", "flows")
 # What the tests' corpus documents; and the stages after filter are run in a copy by no test, because that takes a minute.
 HERE = {"numpy.linalg.norm": "prompt_toolkit.prompt", "sweep.compare": "sweep.compare --stage filter"}
 PRINTED = "var/printed.txt"

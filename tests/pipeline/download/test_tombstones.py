@@ -33,6 +33,7 @@ VALUES = {
     "url": st.builds(lambda host, path: f"https://{host}/{path}", HOST, PATH),
     "domain": HOST,
     "license": st.sampled_from(["MIT", "unknown", "CC-BY-NC-4.0", "all rights reserved"]),
+    "feedback": st.text("abcdefghijklmnopqrstuvwxyz234567", min_size=24, max_size=24).map("fb_{}".format),
 }
 STONE = st.sampled_from(KINDS).flatmap(
     lambda kind: st.builds(
@@ -151,7 +152,7 @@ def test_the_file_is_sorted_and_round_trips(stones: list[Tombstone]) -> None:
     assert render(parsed) == text == render([*parsed, *stones])
 
 
-@given(st.lists(STONE, max_size=8), st.integers(0, 7))
+@given(st.lists(STONE.filter(lambda stone: stone.kind != "feedback"), max_size=8), st.integers(0, 7))
 def test_every_tombstone_covers_its_own_document(stones: list[Tombstone], chosen: int) -> None:
     rows = [
         (

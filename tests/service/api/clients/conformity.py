@@ -7,10 +7,10 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import ROOT
 from tests.service.api.clients.check_list import Target
 
 FORMATS = ("openai-chat", "open-responses")
@@ -55,7 +55,8 @@ def run_schemathesis(url: str, n_examples: int, seed: int = 1) -> tuple[int, str
         "none",
     ]
     environment = {**os.environ, "NO_COLOR": "1"}
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment, cwd=ROOT / "scratch")
+    with tempfile.TemporaryDirectory() as folder:  # it keeps what it found in the folder where it runs
+        done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment, cwd=folder)
     found = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
     if done.returncode or found is None or found[1] != found[2]:
         return 0, done.stdout[-6_000:] or done.stderr[-2_000:]
