@@ -33,6 +33,7 @@ from service.answers.interfaces import (
     Place,
 )
 from service.answers.output_check import CONTENT_FILTER, OutputCheck
+from service.answers.permission import require_permission
 from service.answers.stream_from_thread import stream_from_thread
 from service.service_error import ServiceError
 
@@ -195,11 +196,7 @@ class Answering:
         context = {"api": request.api, "profile": request.profile}
         decision = self.parts.authorizer.authorize(request.caller, action, request.profile, context)
         self._observe(request, decision)
-        if not decision.is_allowed:
-            reason = decision.reason or "no policy permits it"
-            raise ServiceError(
-                403, f"not permitted: {action}; found that {reason}; ask your operator.", code="forbidden"
-            )
+        require_permission(decision, action)
 
     async def _check_input(self, request: AnswerRequest) -> tuple[AnswerRequest, str | None]:
         """Return the request as it may be answered, and the sentence that is said instead of an answer if it may not."""

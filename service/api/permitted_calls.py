@@ -11,8 +11,8 @@ from fastapi import Request
 
 from service.access.caller import Caller
 from service.answers.interfaces import Authorizer
+from service.answers.permission import require_permission
 from service.api.route_parts import get_caller, get_request_id, get_service
-from service.service_error import ServiceError
 
 
 async def open_call(request: Request, scope: str, action: str, **details: Any) -> Caller:
@@ -29,7 +29,5 @@ async def open_call(request: Request, scope: str, action: str, **details: Any) -
     if (parts := extras.get("journal")) is not None:
         made = {"action": decision.action, "rules": list(decision.rules), "policy": decision.policy_hash, **details}
         parts.journal.record(caller, f"call.{action}", get_request_id(request), details=made)
-    if not decision.is_allowed:
-        message = f"not permitted: {action}; found that {decision.reason or 'no policy permits it'}; ask your operator."
-        raise ServiceError(403, message, code="forbidden")
+    require_permission(decision, action)
     return caller

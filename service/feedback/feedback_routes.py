@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.access.caller import Caller
 from service.answers.interfaces import Authorizer
+from service.answers.permission import require_permission
 from service.api.http.strict_route import StrictRoute
 from service.api.route_parts import get_caller, get_service
 from service.feedback.feedback_store import MAX_CHARS, Feedback, FeedbackStore, NewFeedback, Rating, Reason, State
@@ -144,6 +145,4 @@ def _authorize(parts: FeedbackParts, caller: Caller, action: str, resource: str,
     if parts.authorizer is None:
         return
     decision = cast("Authorizer", parts.authorizer).authorize(caller, action, resource, context)
-    if not decision.is_allowed:
-        reason = decision.reason or "no policy permits it"
-        raise ServiceError(403, f"not permitted: {action}; found that {reason}; ask your operator.", code="forbidden")
+    require_permission(decision, action)
